@@ -1,0 +1,188 @@
+//! Bodies of the gateway's control API, under `/control/v1`.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::affinity::{AffinityKey, Epoch};
+use crate::ids::InstanceName;
+use crate::routes::PoolName;
+
+/// By which code path a pool's requests are routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The next healthy instance; nothing else.
+    RoundRobin,
+    /// The home of the client's affinity key, by rendezvous hashing.
+    Sticky,
+}
+
+impl Strategy {
+    /// The name as it stands in the configuration, in logs and in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the gateway thinks of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// It has not told its name yet, so it is no member and gets no request.
+    Pending,
+    /// Its health checks pass.
+    Healthy,
+    /// Its health checks fail. It stays a member, so that its keys come back with it.
+    Unhealthy,
+    /// Another member tells the same name, so this one is refused.
+    DuplicateName,
+}
+
+impl InstanceState {
+    /// The state as it stands in logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::DuplicateName => "duplicate_name",
+        }
+    }
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `GET /control/v1/pools`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pools {
+    /// Both pools.
+    pub pools: Vec<Pool>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Which one.
+    pub name: PoolName,
+    /// By which code path its requests are routed now.
+    pub strategy: Strategy,
+    /// Fingerprint of the membership.
+    pub epoch: Epoch,
+    /// Ordered by name; those without one come last.
+    pub instances: Vec<Instance>,
+}
+
+/// One instance of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The name it told; `null` until it did.
+    pub name: Option<InstanceName>,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What the gateway thinks of it.
+    pub state: InstanceState,
+    /// Requests sent to it and not yet answered.
+    pub in_flight: u64,
+    /// Live sessions as it reported them last, for a stateful instance.
+    pub live_sessions: Option<u64>,
+    /// Share of all keys whose home it is, in per cent, measured over a fixed sample.
+    pub key_share_percent: f64,
+    /// Why its last health check failed; absent when that passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// `PUT /control/v1/pools/{pool}/strategy`, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetStrategy {
+    /// The strategy from now on.
+    pub strategy: Strategy,
+}
+
+/// `POST /control/v1/pools/{pool}/instances`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddInstance {
+    /// Where it listens. Its name it tells itself.
+    pub addr: SocketAddr,
+}
+
+/// Query of `GET /control/v1/pools/{pool}/explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// Whose way to explain.
+    pub key: AffinityKey,
+    /// Suppose this member were gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without: Option<InstanceName>,
+    /// Suppose this one had joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<InstanceName>,
+}
+
+/// Answer of `explain`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whose way is explained.
+    pub key: AffinityKey,
+    /// In which pool.
+    pub pool: PoolName,
+    /// The pool's strategy now. The ranking stands under either; round robin ignores it.
+    pub strategy: Strategy,
+    /// Under which membership.
+    pub epoch: Epoch,
+    /// Every member, the home first: also the order of failover.
+    pub ranking: Vec<Ranked>,
+    /// The instance that the sticky path would choose now; `null` when none can be used.
+    pub choice: Option<InstanceName>,
+    /// The choice and its reason in one sentence.
+    pub reason: String,
+    /// What the supposed change would move; absent when none was supposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+}
+
+/// One place of a ranking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranked {
+    /// From 1, the home.
+    pub rank: usize,
+    /// Which member.
+    pub name: InstanceName,
+    /// The rendezvous hash of key and name, as 16 hex digits. The highest is the home.
+    pub score: String,
+    /// What the gateway thinks of it.
+    pub state: InstanceState,
+}
+
+/// What a change of membership would move.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Epoch that the changed membership would have.
+    pub epoch: Epoch,
+    /// The key's home under it.
+    pub home: Option<InstanceName>,
+    /// Whether this key would move.
+    pub moves: bool,
+    /// How many keys the estimate is taken over.
+    pub sampled_keys: u32,
+    /// How many of all keys would move, in per cent, measured over that sample.
+    pub moved_percent: f64,
+}

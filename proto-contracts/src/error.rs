@@ -1,0 +1,234 @@
+//! Every error code that a client can meet, and the document that carries it (RFC 9457).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::RequestId;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal;)*) => {
+        /// What went wrong, in a word that a program can match on.
+        ///
+        /// This is the whole list. [`ErrorCode::status`] maps each code to its HTTP status.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $code)] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of the definition.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code as it stands in the document and in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// A short summary, the same for each occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+error_codes! {
+    // The request could not be read.
+    /// The bytes are not an acceptable HTTP request.
+    BadRequest = "bad_request", "The request is malformed";
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", "The body is not valid JSON";
+    /// A query parameter is unknown, of the wrong type or out of range.
+    InvalidQuery = "invalid_query", "A query parameter is invalid";
+    /// A path, body or header does not hold a well-formed session id.
+    InvalidSessionId = "invalid_session_id", "The session id is malformed";
+    /// A product id of that form cannot exist.
+    InvalidProductId = "invalid_product_id", "The product id is malformed";
+    /// The cursor was not made by this API.
+    InvalidCursor = "invalid_cursor", "The cursor is malformed";
+    /// The affinity key is not 8 hex digits.
+    InvalidAffinityKey = "invalid_affinity_key", "The affinity key is malformed";
+    /// No or a wrong bearer token.
+    Unauthorized = "unauthorized", "A valid token is required";
+    /// No resource has that path.
+    NotFound = "not_found", "There is nothing at this path";
+    /// There is no such session: it never was, it expired, or it was deleted.
+    SessionNotFound = "session_not_found", "There is no such session";
+    /// There is no such product.
+    ProductNotFound = "product_not_found", "There is no such product";
+    /// The gateway has no pool of that name.
+    PoolNotFound = "pool_not_found", "There is no such pool";
+    /// The pool, or the stack, has no instance of that name.
+    InstanceNotFound = "instance_not_found", "There is no such instance";
+    /// The resource does not know that method.
+    MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
+    /// The client took too long to send its request.
+    RequestTimeout = "request_timeout", "The request took too long to arrive";
+    /// Others kept changing the session; the change was not made.
+    ConcurrentUpdate = "concurrent_update", "The session was changed at the same time";
+    /// The session holds the most messages that it may.
+    SessionFull = "session_full", "The session holds too many messages";
+    /// The pool has an instance of that name or address already.
+    InstanceExists = "instance_exists", "There is such an instance already";
+    /// The body is larger than any request may be.
+    BodyTooLarge = "body_too_large", "The body is too large";
+    /// The message is larger than a message may be.
+    MessageTooLarge = "message_too_large", "The message is too large";
+    /// The client data is larger than it may be.
+    ClientDataTooLarge = "client_data_too_large", "The client data is too large";
+    /// The target of the request is too long.
+    UriTooLong = "uri_too_long", "The target is too long";
+    /// The body is not declared as JSON.
+    UnsupportedMediaType = "unsupported_media_type", "The body must be application/json";
+    /// The `Host` header names a host that this listener does not serve.
+    MisdirectedRequest = "misdirected_request", "This host is not served here";
+    /// The JSON is valid, but a field is unknown, missing, of the wrong type or out of range.
+    InvalidBody = "invalid_body", "The body does not have the expected form";
+    /// The operation cannot take that many or that few operands.
+    InvalidOperands = "invalid_operands", "The operands do not fit the operation";
+    /// There is no quotient by zero.
+    DivisionByZero = "division_by_zero", "Division by zero";
+    /// The result is too large for a number, or none.
+    ResultNotFinite = "result_not_finite", "The result is not a finite number";
+    /// The instance's address is not one that can be reached.
+    InvalidInstance = "invalid_instance", "The instance cannot be added";
+    /// The client sent too many requests.
+    RateLimited = "rate_limited", "Too many requests";
+    /// The header of the request is too large.
+    HeaderTooLarge = "header_too_large", "The request header is too large";
+
+    // The request was fine, and the system is not.
+    /// A fault of ours; the log tells more under the request id.
+    Internal = "internal", "Internal error";
+    /// An instance broke the connection or sent no valid answer.
+    UpstreamFailed = "upstream_failed", "The instance failed to answer";
+    /// No instance of the pool can be used.
+    NoInstanceAvailable = "no_instance_available", "No instance is available";
+    /// The session store does not answer; a write's outcome is unknown.
+    SessionStoreUnavailable = "session_store_unavailable", "The session store is unavailable";
+    /// The database does not answer.
+    DatabaseUnavailable = "database_unavailable", "The database is unavailable";
+    /// An instance did not answer in time.
+    UpstreamTimeout = "upstream_timeout", "The instance took too long to answer";
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with the code.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest
+            | Self::MalformedJson
+            | Self::InvalidQuery
+            | Self::InvalidSessionId
+            | Self::InvalidProductId
+            | Self::InvalidCursor
+            | Self::InvalidAffinityKey => 400,
+            Self::Unauthorized => 401,
+            Self::NotFound
+            | Self::SessionNotFound
+            | Self::ProductNotFound
+            | Self::PoolNotFound
+            | Self::InstanceNotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::ConcurrentUpdate | Self::SessionFull | Self::InstanceExists => 409,
+            Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::UnsupportedMediaType => 415,
+            Self::MisdirectedRequest => 421,
+            Self::InvalidBody
+            | Self::InvalidOperands
+            | Self::DivisionByZero
+            | Self::ResultNotFinite
+            | Self::InvalidInstance => 422,
+            Self::RateLimited => 429,
+            Self::HeaderTooLarge => 431,
+            Self::Internal => 500,
+            Self::UpstreamFailed => 502,
+            Self::NoInstanceAvailable | Self::SessionStoreUnavailable | Self::DatabaseUnavailable => 503,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// After how many seconds a repetition is worth while, for the codes that say so (`Retry-After`).
+    pub const fn retry_after_s(self) -> Option<u32> {
+        match self.status() {
+            429 | 503 => Some(1),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An `application/problem+json` document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:tandem:error:<code>`.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// [`ErrorCode::title`].
+    pub title: Cow<'static, str>,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong this time and how to mend it. Never internal text.
+    pub detail: Cow<'static, str>,
+    /// What a program matches on.
+    pub code: ErrorCode,
+    /// Finds the request in the logs; absent where no request was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+}
+
+impl Problem {
+    /// The document for one occurrence.
+    pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>, request_id: Option<RequestId>) -> Self {
+        Self {
+            kind: format!("urn:tandem:error:{code}").into(),
+            title: code.title().into(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            request_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_read_back() {
+        let mut seen = std::collections::HashSet::new();
+        for &code in ErrorCode::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            let json = serde_json::to_string(&code).expect("serializes");
+            assert_eq!(json, format!("\"{code}\""));
+            assert_eq!(serde_json::from_str::<ErrorCode>(&json).expect("reads back"), code);
+            assert!((400..600).contains(&code.status()));
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_members_of_rfc_9457() {
+        let problem = Problem::new(ErrorCode::DivisionByZero, "operand 2 is 0", None);
+        let json = serde_json::to_value(&problem).expect("serializes");
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "type": "urn:tandem:error:division_by_zero",
+                "title": "Division by zero",
+                "status": 422,
+                "detail": "operand 2 is 0",
+                "code": "division_by_zero",
+            })
+        );
+    }
+}

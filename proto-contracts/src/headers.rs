@@ -1,0 +1,39 @@
+//! Names of the headers that Tandem's parts agree on. Lower case, as HTTP/2 writes them.
+
+/// The instance's name, on every answer of a service.
+pub const INSTANCE_ID: &str = "x-instance-id";
+/// How many live sessions the instance holds, on a stateful instance's answer to `/health`.
+pub const LIVE_SESSIONS: &str = "x-live-sessions";
+/// Which instance served the request, on the gateway's answer to the client.
+pub const SERVED_BY: &str = "x-served-by";
+/// Why it went there, on the gateway's answer: see [`RoutingStamp`](crate::RoutingStamp).
+pub const AFFINITY: &str = "x-affinity";
+/// The affinity key: from a client without a cookie jar, to the services, and on the answer to a create.
+pub const AFFINITY_KEY: &str = "x-affinity-key";
+/// `required` or `none`: by which code path the gateway chose the instance. Set by the gateway alone.
+pub const SESSION_AFFINITY: &str = "x-session-affinity";
+/// `memory`, `redis` or `created`: where the stateful service took the session from.
+pub const SESSION_SOURCE: &str = "x-session-source";
+/// The request's id, a UUID.
+pub const REQUEST_ID: &str = "x-request-id";
+/// `HIT`, `MISS` …: what Nginx's cache or a service's own did.
+pub const CACHE_STATUS: &str = "x-cache-status";
+/// Whom the client's address, scheme and host are told by, between proxies.
+pub const FORWARDED_FOR: &str = "x-forwarded-for";
+/// The scheme by which the client came, between proxies.
+pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// The host that the client asked for, between proxies.
+pub const FORWARDED_HOST: &str = "x-forwarded-host";
+/// The client's address as the proxy before the gateway saw it.
+pub const REAL_IP: &str = "x-real-ip";
+/// RFC 9745: since when a resource is deprecated.
+pub const DEPRECATION: &str = "deprecation";
+
+/// Value of [`SESSION_AFFINITY`] when the sticky path chose the instance.
+pub const SESSION_AFFINITY_REQUIRED: &str = "required";
+/// Value of [`SESSION_AFFINITY`] when the round-robin path chose the instance.
+pub const SESSION_AFFINITY_NONE: &str = "none";
+/// Value of [`DEPRECATION`] on the Phase 1 paths: 5 February 2026, the day the plan for their successors was written.
+pub const PHASE1_DEPRECATED_SINCE: &str = "@1770249600";
+/// Media type of an error (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -1,0 +1,45 @@
+//! Answers of `/livez` and `/readyz`. `/health` is the text [`HEALTHY`] and depends on nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::InstanceName;
+
+/// Body of a good `/health` answer.
+pub const HEALTHY: &str = "healthy";
+
+/// State of one dependency, or of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It answers.
+    Up,
+    /// It does not; what needs it fails with 503 until it does.
+    Down,
+    /// The process is shutting down.
+    Draining,
+}
+
+/// Body of `/livez` and `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `up` when every dependency is; readiness then answers 200, else 503.
+    pub status: Status,
+    /// Which service this is.
+    pub service: String,
+    /// Which instance this is.
+    pub instance: InstanceName,
+    /// Each dependency's state, by name.
+    pub dependencies: BTreeMap<String, Dependency>,
+}
+
+/// One dependency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Whether it answers.
+    pub status: Status,
+    /// What is wrong, in words that carry no secret; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}

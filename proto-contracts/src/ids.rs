@@ -1,0 +1,144 @@
+//! Ids that are not secrets: instance names, request ids, message ids.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// The stable name by which an instance is known, whatever address it listens on. Cheap to clone.
+///
+/// It tells its name in the header `X-Instance-Id` of every answer; the sticky path hashes this name and never an address.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceName(Arc<str>);
+
+impl InstanceName {
+    /// The longest name, in bytes: that of a DNS label, so that a container's or pod's name always fits.
+    pub const MAX_LEN: usize = 63;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text is not an instance name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an instance name is 1 to 63 letters, digits, '.', '_' or '-'")]
+pub struct InvalidInstanceName;
+
+impl FromStr for InstanceName {
+    type Err = InvalidInstanceName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=Self::MAX_LEN).contains(&text.len());
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if fits && plain { Ok(Self(text.into())) } else { Err(InvalidInstanceName) }
+    }
+}
+
+impl Serialize for InstanceName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for InstanceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Names one request in every log line and answer that it causes. The gateway makes a UUID v7 unless a trusted proxy
+/// in front of it, or the client, sent a UUID of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// A fresh, time-ordered id.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads an id from a header's bytes; `None` unless they are a UUID, with or without hyphens.
+    pub fn parse_bytes(text: &[u8]) -> Option<Self> {
+        Uuid::try_parse_ascii(text).ok().map(Self)
+    }
+
+    /// The hyphenated form, on the stack.
+    pub fn to_ascii(self) -> [u8; 36] {
+        let mut text = [0; 36];
+        self.0.hyphenated().encode_lower(&mut text);
+        text
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// Names one message of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(Uuid);
+
+impl MessageId {
+    /// A fresh, time-ordered id.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_names_fit_a_header_and_a_label() {
+        for good in ["stateful-1", "a", "8f0c2d1e9b7a", "pod.0_x", &"n".repeat(63)] {
+            assert!(good.parse::<InstanceName>().is_ok(), "{good:?}");
+        }
+        for bad in ["", "a b", "a\n", "a/b", "ä", "a;b", &"n".repeat(64)] {
+            assert_eq!(bad.parse::<InstanceName>(), Err(InvalidInstanceName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_a_uuid_in_one_spelling() {
+        let id = RequestId::parse_bytes(b"00112233445566778899AABBCCDDEEFF").expect("simple form");
+        assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(&id.to_ascii()[..], id.to_string().as_bytes());
+        assert_eq!(RequestId::parse_bytes(b"not-a-uuid"), None);
+    }
+}

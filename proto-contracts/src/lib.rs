@@ -1,0 +1,27 @@
+//! What crosses the wire between Tandem's parts and its clients.
+//!
+//! Ids, header and cookie names, routes, error codes and the bodies of requests and answers. Both services, the
+//! gateway, the local stack and the load tests share this crate and nothing else, so a name that two parts must agree
+//! on is written here once.
+//!
+//! **Invariant:** no I/O and no framework. Everything here can be tested without a socket.
+
+pub mod affinity;
+pub mod control;
+pub mod error;
+pub mod headers;
+pub mod health;
+pub mod ids;
+pub mod products;
+pub mod routes;
+pub mod session_id;
+pub mod stateful;
+pub mod stateless;
+
+mod hex;
+
+pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
+pub use error::{ErrorCode, Problem};
+pub use ids::{InstanceName, MessageId, RequestId};
+pub use routes::{Endpoint, PoolName, Resolved};
+pub use session_id::{SessionDigest, SessionId};

@@ -1,0 +1,43 @@
+//! Bodies of `/products`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The most products on one page.
+pub const MAX_PAGE: u32 = 100;
+/// The products on a page when the client names no `limit`.
+pub const DEFAULT_PAGE: u32 = 20;
+
+/// One product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// As in Phase 1: text, such as `p001`.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Price in the shop's currency, as a decimal string with two places, so that no client rounds it.
+    pub price: String,
+    /// Pieces on the shelf.
+    pub stock: i32,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// Query of `GET /products`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProductsQuery {
+    /// Page size, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] by default.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// One page, ordered by id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductPage {
+    /// The products.
+    pub products: Vec<Product>,
+    /// Where the next page starts; `null` on the last one.
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,267 @@
+//! Every path of the API, once: the services mount these templates and the gateway resolves paths against them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::affinity::AffinityKey;
+use crate::session_id::SessionId;
+
+/// One of the gateway's two pools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolName {
+    /// Instances of stateless-svc.
+    Stateless,
+    /// Instances of stateful-svc.
+    Stateful,
+}
+
+impl PoolName {
+    /// Both pools.
+    pub const ALL: [Self; 2] = [Self::Stateless, Self::Stateful];
+
+    /// The name as it stands in paths, logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stateless => "stateless",
+            Self::Stateful => "stateful",
+        }
+    }
+}
+
+impl fmt::Display for PoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the pools are 'stateless' and 'stateful'")]
+pub struct UnknownPool;
+
+impl FromStr for PoolName {
+    type Err = UnknownPool;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|pool| pool.as_str() == text).ok_or(UnknownPool)
+    }
+}
+
+/// What a path stands for. Also the bounded set of route labels in metrics and access logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Who answers.
+    Info,
+    /// Arithmetic.
+    Calculate,
+    /// Random numbers.
+    Random,
+    /// The catalogue, paged.
+    Products,
+    /// One product.
+    Product,
+    /// Create a session.
+    Sessions,
+    /// Read, patch or delete a session.
+    Session,
+    /// Post a message with the session's id in the body.
+    Conversations,
+    /// Post a message with the session's id in the path.
+    Messages,
+    /// Read the messages of a session, paged.
+    History,
+    /// A path within a pool's part of the API that stands for nothing; the service answers 404.
+    Unknown,
+}
+
+/// The canonical and the Phase 1 template of one endpoint. `{…}` is one path segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Templates {
+    /// Under `/api/v1`.
+    pub canonical: &'static str,
+    /// The deprecated alias, where Phase 1 had one.
+    pub phase1: Option<&'static str>,
+}
+
+impl Endpoint {
+    /// Every endpoint that has a path.
+    pub const ALL: [Self; 10] = [
+        Self::Info,
+        Self::Calculate,
+        Self::Random,
+        Self::Products,
+        Self::Product,
+        Self::Sessions,
+        Self::Session,
+        Self::Conversations,
+        Self::Messages,
+        Self::History,
+    ];
+
+    /// The endpoint's paths.
+    pub const fn templates(self) -> Templates {
+        let (canonical, phase1) = match self {
+            Self::Info => ("/api/v1/stateless/info", Some("/api/stateless/info")),
+            Self::Calculate => ("/api/v1/stateless/calculate", Some("/api/stateless/calculate")),
+            Self::Random => ("/api/v1/stateless/random", Some("/api/stateless/random")),
+            Self::Products => ("/api/v1/stateless/products", None),
+            Self::Product => ("/api/v1/stateless/products/{product_id}", None),
+            Self::Sessions => ("/api/v1/stateful/sessions", Some("/api/stateful/session")),
+            Self::Session => ("/api/v1/stateful/sessions/{session_id}", Some("/api/stateful/session/{session_id}")),
+            Self::Conversations => ("/api/v1/stateful/conversations", Some("/api/stateful/conversation")),
+            Self::Messages => ("/api/v1/stateful/sessions/{session_id}/messages", None),
+            Self::History => {
+                ("/api/v1/stateful/sessions/{session_id}/history", Some("/api/stateful/history/{session_id}"))
+            }
+            Self::Unknown => ("unmatched", None),
+        };
+        Templates { canonical, phase1 }
+    }
+}
+
+/// What the gateway needs to know of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Which pool serves it.
+    pub pool: PoolName,
+    /// What it stands for.
+    pub endpoint: Endpoint,
+    /// Whether it is a Phase 1 path.
+    pub phase1: bool,
+    /// The routing key of the session id in the path, when that is well formed.
+    pub key: Option<AffinityKey>,
+}
+
+impl Resolved {
+    /// The template that stands for the path in logs and metrics: it holds no session id.
+    pub fn template(&self) -> &'static str {
+        let templates = self.endpoint.templates();
+        if self.phase1 { templates.phase1.unwrap_or(templates.canonical) } else { templates.canonical }
+    }
+}
+
+/// Resolves the path of a request; `None` when neither pool serves it. Allocates nothing.
+pub fn resolve(path: &str) -> Option<Resolved> {
+    let rest = path.strip_prefix("/api/")?;
+    let (phase1, rest) = rest.strip_prefix("v1/").map_or((true, rest), |rest| (false, rest));
+    let (pool, rest) = rest.split_once('/')?;
+    let pool = pool.parse().ok()?;
+    let (first, rest) = split(rest);
+    let (second, rest) = rest.map_or((None, None), |rest| {
+        let (second, rest) = split(rest);
+        (Some(second), rest)
+    });
+    let (endpoint, id) = match (pool, phase1) {
+        (PoolName::Stateless, false) => (stateless(first, second, rest), None),
+        (PoolName::Stateless, true) => (stateless_phase1(first, second), None),
+        (PoolName::Stateful, false) => stateful(first, second, rest),
+        (PoolName::Stateful, true) => stateful_phase1(first, second, rest),
+    };
+    let key = id.and_then(|id| SessionId::affinity_key_of(id.as_bytes()));
+    Some(Resolved { pool, endpoint, phase1, key })
+}
+
+/// The first segment and what follows its slash.
+fn split(path: &str) -> (&str, Option<&str>) {
+    path.split_once('/').map_or((path, None), |(segment, rest)| (segment, Some(rest)))
+}
+
+fn stateless(first: &str, second: Option<&str>, rest: Option<&str>) -> Endpoint {
+    match (first, second, rest) {
+        ("products", Some(_), None) => Endpoint::Product,
+        ("products", None, None) => Endpoint::Products,
+        (_, None, None) => stateless_phase1(first, second),
+        _ => Endpoint::Unknown,
+    }
+}
+
+fn stateless_phase1(first: &str, second: Option<&str>) -> Endpoint {
+    match (first, second) {
+        ("info", None) => Endpoint::Info,
+        ("calculate", None) => Endpoint::Calculate,
+        ("random", None) => Endpoint::Random,
+        _ => Endpoint::Unknown,
+    }
+}
+
+fn stateful<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
+    let endpoint = match (first, id, rest) {
+        ("sessions", None, None) => Endpoint::Sessions,
+        ("sessions", Some(_), None) => Endpoint::Session,
+        ("sessions", Some(_), Some("messages")) => Endpoint::Messages,
+        ("sessions", Some(_), Some("history")) => Endpoint::History,
+        ("conversations", None, None) => Endpoint::Conversations,
+        _ => Endpoint::Unknown,
+    };
+    (endpoint, id)
+}
+
+fn stateful_phase1<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
+    let endpoint = match (first, id, rest) {
+        ("session", None, None) => Endpoint::Sessions,
+        ("session", Some(_), None) => Endpoint::Session,
+        ("history", Some(_), None) => Endpoint::History,
+        ("conversation", None, None) => Endpoint::Conversations,
+        _ => Endpoint::Unknown,
+    };
+    (endpoint, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0badcafe-00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn every_template_resolves_to_its_endpoint() {
+        for endpoint in Endpoint::ALL {
+            let templates = endpoint.templates();
+            for (template, phase1) in [(Some(templates.canonical), false), (templates.phase1, true)] {
+                let Some(template) = template else { continue };
+                let path = template.replace("{session_id}", ID).replace("{product_id}", "p001");
+                let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
+                assert_eq!((resolved.endpoint, resolved.phase1), (endpoint, phase1), "{path}");
+                assert_eq!(resolved.template(), template);
+                assert_eq!(resolved.key.is_some(), template.contains("{session_id}"), "{path}");
+                assert!(path.contains(resolved.pool.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_pool_is_unknown_and_the_rest_of_the_world_is_none() {
+        for path in [
+            "/api/v1/stateless/",
+            "/api/v1/stateless/infos",
+            "/api/v1/stateless/info/",
+            "/api/v1/stateful/sessions/x/y",
+            "/api/stateless/products",
+            "/api/stateful/sessions",
+        ] {
+            assert_eq!(resolve(path).map(|r| r.endpoint), Some(Endpoint::Unknown), "{path}");
+        }
+        for path in [
+            "",
+            "/",
+            "/api",
+            "/api/",
+            "/api/v1",
+            "/api/v1/stateless",
+            "/api/v2/stateless/info",
+            "/health",
+            "//api/v1/stateless/info",
+        ] {
+            assert_eq!(resolve(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_session_id_gives_no_key() {
+        let resolved = resolve("/api/v1/stateful/sessions/not-an-id/history").expect("resolves");
+        assert_eq!((resolved.endpoint, resolved.key), (Endpoint::History, None));
+    }
+}

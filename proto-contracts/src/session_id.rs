@@ -1,0 +1,151 @@
+//! The session id: the routing key of its creator, then a secret.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+use crate::affinity::AffinityKey;
+use crate::hex;
+
+/// `<affinity key>-<32 hex digits>`: where the session lives, then 128 bits that nobody can guess.
+///
+/// Who holds the id holds the session, so it is a bearer secret. It has no `Display`, and `Debug` shows the
+/// [`SessionDigest`] alone: only [`SessionId::expose`] and serialization spell it out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionId {
+    key: AffinityKey,
+    secret: [u8; 16],
+}
+
+impl SessionId {
+    /// Length of the written id, in bytes.
+    pub const LEN: usize = 8 + 1 + 32;
+
+    /// A fresh id for a client with this key; the secret half comes from the thread's cryptographic generator.
+    pub fn generate(key: AffinityKey) -> Self {
+        Self { key, secret: rand::random() }
+    }
+
+    /// Where the session lives.
+    pub const fn affinity_key(&self) -> AffinityKey {
+        self.key
+    }
+
+    /// The id in full, for the client that owns it and for nobody else.
+    pub fn expose(&self) -> String {
+        let mut text = String::with_capacity(Self::LEN);
+        let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{}-", self.key));
+        let _infallible = hex::write(&mut text, &self.secret);
+        text
+    }
+
+    /// What stands for the session in logs, traces, metrics, Redis keys and dashboards.
+    pub fn digest(&self) -> SessionDigest {
+        let hash = Sha256::digest(self.expose());
+        SessionDigest(std::array::from_fn(|i| hash[i]))
+    }
+
+    /// Reads only the routing key of a well-formed id; the gateway's hot path needs nothing else of it.
+    pub fn affinity_key_of(text: &[u8]) -> Option<AffinityKey> {
+        Self::parse_bytes(text).map(|id| id.key)
+    }
+
+    fn parse_bytes(text: &[u8]) -> Option<Self> {
+        let (key, rest) = text.split_at_checked(8)?;
+        let secret = rest.strip_prefix(b"-")?;
+        Some(Self { key: AffinityKey::parse_bytes(key)?, secret: hex::decode(secret)? })
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({})", self.digest())
+    }
+}
+
+/// The text is not a session id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 8 lower-case hex digits, a hyphen and 32 lower-case hex digits")]
+pub struct InvalidSessionId;
+
+impl FromStr for SessionId {
+    type Err = InvalidSessionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse_bytes(text.as_bytes()).ok_or(InvalidSessionId)
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The first 128 bits of the SHA-256 of a session id, written as 32 hex digits. It opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionDigest([u8; 16]);
+
+impl fmt::Display for SessionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex::write(f, &self.0)
+    }
+}
+
+impl fmt::Debug for SessionDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "0badcafe-00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn an_id_carries_the_key_of_its_creator() {
+        let key = AffinityKey::from_bits(0x0bad_cafe);
+        let id = SessionId::generate(key);
+        assert_eq!(id.expose().parse(), Ok(id.clone()));
+        assert_eq!(id.expose().len(), SessionId::LEN);
+        assert_eq!(SessionId::affinity_key_of(id.expose().as_bytes()), Some(key));
+    }
+
+    #[test]
+    fn malformed_ids_are_refused() {
+        let too_long = format!("{TEXT}0");
+        let upper = TEXT.to_uppercase();
+        for bad in [
+            "",
+            "x",
+            "0badcafe",
+            "0badcafe-",
+            &TEXT[1..],
+            &TEXT[..40],
+            &too_long,
+            &upper,
+            "0badcafe_00112233445566778899aabbccddeeff",
+        ] {
+            assert_eq!(bad.parse::<SessionId>(), Err(InvalidSessionId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_tell_the_secret() {
+        let id: SessionId = TEXT.parse().expect("well formed");
+        let shown = format!("{id:?} {:?}", id.digest());
+        assert!(!shown.contains("00112233"), "{shown}");
+        assert_eq!(id.digest().to_string().len(), 32);
+    }
+}
