@@ -72,6 +72,8 @@ error_codes! {
     SessionFull = "session_full", "The session holds too many messages";
     /// The pool has an instance of that name or address already.
     InstanceExists = "instance_exists", "There is such an instance already";
+    /// What was asked for does not fit the component's state: it runs already, or it does not run.
+    WrongState = "wrong_state", "The component's state does not allow this";
     /// The body is larger than any request may be.
     BodyTooLarge = "body_too_large", "The body is too large";
     /// The message is larger than a message may be.
@@ -102,6 +104,8 @@ error_codes! {
     // The request was fine, and the system is not.
     /// A fault of ours; the log tells more under the request id.
     Internal = "internal", "Internal error";
+    /// A part of the local stack could not be started, stopped or registered.
+    ComponentFailed = "component_failed", "A component failed";
     /// An instance broke the connection or sent no valid answer.
     UpstreamFailed = "upstream_failed", "The instance failed to answer";
     /// No instance of the pool can be used.
@@ -133,7 +137,7 @@ impl ErrorCode {
             | Self::InstanceNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
-            Self::ConcurrentUpdate | Self::SessionFull | Self::InstanceExists => 409,
+            Self::ConcurrentUpdate | Self::SessionFull | Self::InstanceExists | Self::WrongState => 409,
             Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
             Self::UriTooLong => 414,
             Self::UnsupportedMediaType => 415,
@@ -145,7 +149,7 @@ impl ErrorCode {
             | Self::InvalidInstance => 422,
             Self::RateLimited => 429,
             Self::HeaderTooLarge => 431,
-            Self::Internal => 500,
+            Self::Internal | Self::ComponentFailed => 500,
             Self::UpstreamFailed => 502,
             Self::NoInstanceAvailable | Self::SessionStoreUnavailable | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,

@@ -24,7 +24,7 @@ pub enum Status {
 /// Body of `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// `up` when every dependency is; readiness then answers 200, else 503.
+    /// `up` when every dependency is that some call cannot do without; readiness then answers 200, else 503.
     pub status: Status,
     /// Which service this is.
     pub service: String,

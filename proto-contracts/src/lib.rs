@@ -7,6 +7,7 @@
 //! **Invariant:** no I/O and no framework. Everything here can be tested without a socket.
 
 pub mod affinity;
+pub mod agent;
 pub mod control;
 pub mod error;
 pub mod headers;

@@ -25,7 +25,7 @@ pub struct Product {
 
 /// Query of `GET /products`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ProductsQuery {
     /// Page size, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] by default.
     pub limit: Option<u32>,

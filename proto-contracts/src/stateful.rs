@@ -11,6 +11,8 @@ use crate::session_id::SessionId;
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// The largest client data, in bytes of compact JSON.
 pub const MAX_CLIENT_DATA_BYTES: usize = 64 * 1024;
+/// The deepest client data: how many objects and arrays may stand in each other, the data itself counted.
+pub const MAX_CLIENT_DATA_DEPTH: usize = 32;
 /// The most messages of one session.
 pub const MAX_MESSAGES: u64 = 10_000;
 /// The most messages on one page of history.
@@ -21,28 +23,28 @@ pub const DEFAULT_HISTORY_PAGE: u32 = 50;
 /// What the client told about itself: any JSON object. The reply greets `name` when it is a string.
 pub type ClientData = Map<String, Value>;
 
-/// `POST /sessions`.
+/// `POST /sessions`. The service puts raw JSON in the place of `D`, to keep the text that the client sent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CreateSession {
+pub struct CreateSession<D = ClientData> {
     /// Empty by default.
-    pub client_data: ClientData,
+    pub client_data: D,
 }
 
 /// `PATCH /sessions/{session_id}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PatchSession {
+pub struct PatchSession<D = ClientData> {
     /// An RFC 7396 merge patch of the client data: `null` removes a member.
-    pub client_data: ClientData,
+    pub client_data: D,
 }
 
 /// A session as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub struct Session<D = ClientData> {
     /// The bearer secret.
     pub session_id: SessionId,
     /// What the client told about itself.
-    pub client_data: ClientData,
+    pub client_data: D,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last written to.
@@ -94,7 +96,7 @@ pub struct MessagePosted {
 
 /// Query of `GET …/history`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct HistoryQuery {
     /// Page size, 1 to [`MAX_HISTORY_PAGE`]; [`DEFAULT_HISTORY_PAGE`] by default.
     pub limit: Option<u32>,

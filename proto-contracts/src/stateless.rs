@@ -71,7 +71,7 @@ pub struct CalculateResponse {
 
 /// Query of `GET /random`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct RandomQuery {
     /// The smallest value that may be drawn; 0 by default.
     pub min: i64,

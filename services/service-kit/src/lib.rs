@@ -1,1 +1,19 @@
-//! service-kit.
+//! What every service binary needs, and nothing more.
+//!
+//! A service reads its configuration ([`config`]), starts its log ([`telemetry`]), and builds a [`server::Server`] from
+//! its [`health`] probes and its routes ([`routes`]). Every request then passes the [`edge`], which names it, measures
+//! it, logs it and turns each failure into a [`problem`].
+//!
+//! **Invariant:** nothing here knows what a service is for. No endpoint's name, no session, no product.
+
+pub mod answer;
+pub mod body;
+pub mod config;
+pub mod edge;
+pub mod health;
+pub mod postgres;
+pub mod problem;
+pub mod redis;
+pub mod routes;
+pub mod server;
+pub mod telemetry;

@@ -1,0 +1,282 @@
+//! Reading JSON bodies and query strings, so that every refusal names what is wrong.
+//!
+//! Canonical paths are strict. The deprecated Phase 1 paths ignore unknown fields and the content type, as Phase 1 did.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+use proto_contracts::ErrorCode;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::problem::ApiError;
+use crate::routes::is_phase1;
+
+/// The largest body that is read, in bytes: the same as the gateway's default `max_body_bytes`.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// How much of a body that is too large is read and thrown away before the refusal, in bytes. A server that answers
+/// and closes with unread data makes the proxy in front of it see a reset instead of the answer.
+const MAX_DISCARDED_BYTES: usize = 2 * 1024 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How much a reader lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Canonical paths: an unknown field is an error, and a body must be declared as JSON.
+    Strict,
+    /// Phase 1 paths: unknown fields and the content type are ignored.
+    Lenient,
+}
+
+impl Strictness {
+    /// The mode that goes with the request's path.
+    pub fn of(request: &HttpRequest) -> Self {
+        if is_phase1(request) { Self::Lenient } else { Self::Strict }
+    }
+}
+
+/// A JSON body, as an argument of a handler. No body at all is `{}`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let strictness = Strictness::of(request);
+        let media_type = check_media_type(request, strictness);
+        let mut payload = payload.take();
+        Box::pin(async move {
+            // The body is read to its end even when its type will be refused: see `MAX_DISCARDED_BYTES`.
+            let body = read(&mut payload).await?;
+            if body.is_empty() {
+                return from_json(b"{}", strictness).map(Self);
+            }
+            media_type?;
+            from_json(&body, strictness).map(Self)
+        })
+    }
+}
+
+/// A query string, as an argument of a handler.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(from_query(request.query_string(), Strictness::of(request)).map(Self))
+    }
+}
+
+/// Reads a JSON object.
+///
+/// # Errors
+/// `malformed_json` with line and column when the text is not JSON, `invalid_body` with the field's path otherwise.
+pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Result<T, ApiError> {
+    // Serde reads a struct from an array too, field by field; nobody means that.
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(not_an_object(text));
+    }
+    let mut unknown = None;
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let value = serde_ignored::deserialize(tracked, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    });
+    let value = match value {
+        Ok(value) => value,
+        Err(error) if error.is_data() => return Err(invalid(ErrorCode::InvalidBody, "field", &track.path(), &error)),
+        Err(error) => return Err(malformed(&error)),
+    };
+    json.end().map_err(|error| malformed(&error))?;
+    match unknown {
+        Some(field) if strictness == Strictness::Strict => {
+            Err(ApiError::new(ErrorCode::InvalidBody, format!("unknown field `{field}`")))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Reads a query string.
+///
+/// # Errors
+/// `invalid_query` with the parameter's name.
+pub fn from_query<T: DeserializeOwned>(query: &str, strictness: Strictness) -> Result<T, ApiError> {
+    let mut unknown = None;
+    let mut track = serde_path_to_error::Track::new();
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    let tracked = serde_path_to_error::Deserializer::new(pairs, &mut track);
+    let value = serde_ignored::deserialize(tracked, |path| {
+        unknown.get_or_insert_with(|| path.to_string());
+    });
+    let value = value.map_err(|error| invalid(ErrorCode::InvalidQuery, "parameter", &track.path(), &error))?;
+    match unknown {
+        Some(name) if strictness == Strictness::Strict => {
+            Err(ApiError::new(ErrorCode::InvalidQuery, format!("unknown parameter `{name}`")))
+        }
+        _ => Ok(value),
+    }
+}
+
+async fn read(payload: &mut Payload) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIMEOUT, collect(payload)).await {
+        Ok(body) => body,
+        Err(_) => Err(ApiError::new(
+            ErrorCode::RequestTimeout,
+            format!("The body did not arrive within {} s.", BODY_TIMEOUT.as_secs()),
+        )),
+    }
+}
+
+async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
+    let Some(first) = payload.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
+    let mut read = first.len();
+    let mut next = payload.next().await.transpose().map_err(broken)?;
+    if next.is_none() && read <= MAX_BODY_BYTES {
+        return Ok(first); // The common case: one chunk, not copied.
+    }
+    let mut body = BytesMut::from(first);
+    while let Some(chunk) = next {
+        read += chunk.len();
+        if read <= MAX_BODY_BYTES {
+            body.extend_from_slice(&chunk);
+        } else if read > MAX_DISCARDED_BYTES {
+            break;
+        }
+        next = payload.next().await.transpose().map_err(broken)?;
+    }
+    if read > MAX_BODY_BYTES {
+        let detail = format!("The body is larger than the {MAX_BODY_BYTES} bytes that a request may have.");
+        return Err(ApiError::new(ErrorCode::BodyTooLarge, detail));
+    }
+    Ok(body.freeze())
+}
+
+fn broken(error: PayloadError) -> ApiError {
+    ApiError::new(ErrorCode::BadRequest, "The body ended too early or is not framed as its header says.")
+        .caused_by(error.to_string())
+}
+
+fn check_media_type(request: &HttpRequest, strictness: Strictness) -> Result<(), ApiError> {
+    let headers = request.headers();
+    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Bodies with a Content-Encoding are not read."));
+    }
+    if strictness == Strictness::Lenient {
+        return Ok(());
+    }
+    match headers.get(CONTENT_TYPE).map(|value| value.as_bytes()) {
+        Some(value) if is_json(value) => Ok(()),
+        Some(_) => Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Type must be application/json.")),
+        None => Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Type is missing: send application/json.")),
+    }
+}
+
+/// `application/json` or `application/<something>+json`, with or without parameters.
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let Some((tree, subtype)) = essence.split_at_checked(b"application/".len()) else { return false };
+    let suffix = subtype.len().checked_sub(b"+json".len()).map(|start| &subtype[start..]);
+    tree.eq_ignore_ascii_case(b"application/")
+        && (subtype.eq_ignore_ascii_case(b"json") || suffix.is_some_and(|s| s.eq_ignore_ascii_case(b"+json")))
+}
+
+fn not_an_object(text: &[u8]) -> ApiError {
+    match serde_json::from_slice::<IgnoredAny>(text) {
+        Ok(_) => ApiError::new(ErrorCode::InvalidBody, "The body must be a JSON object."),
+        Err(error) => malformed(&error),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::new(ErrorCode::MalformedJson, error.to_string())
+}
+
+fn invalid(code: ErrorCode, what: &str, path: &serde_path_to_error::Path, error: &dyn fmt::Display) -> ApiError {
+    let detail = match path.iter().next() {
+        Some(_) => format!("{what} `{path}`: {error}"),
+        None => error.to_string(),
+    };
+    ApiError::new(code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use proto_contracts::stateless::{CalculateRequest, RandomQuery};
+
+    use super::*;
+
+    fn json(text: &str) -> Result<CalculateRequest, ApiError> {
+        from_json(text.as_bytes(), Strictness::Strict)
+    }
+
+    #[test]
+    fn a_refused_body_names_what_is_wrong() {
+        for (text, code, told) in [
+            ("{", "malformed_json", "line 1 column 1"),
+            ("{\n\"operands\": [1,]}", "malformed_json", "line 2 column"),
+            ("{} {}", "malformed_json", "trailing characters"),
+            ("nonsense", "malformed_json", "line 1"),
+            ("[\"add\", [1]]", "invalid_body", "must be a JSON object"),
+            ("null", "invalid_body", "must be a JSON object"),
+            ("{\"operands\": [1, \"2\"]}", "invalid_body", "field `operands[1]`"),
+            ("{\"operation\": \"root\"}", "invalid_body", "field `operation`: unknown variant `root`"),
+            ("{\"operator\": \"add\"}", "invalid_body", "unknown field `operator`"),
+            ("{\"operands\": [], \"operands\": []}", "invalid_body", "duplicate field"),
+            ("{\"operands\": [1e999]}", "malformed_json", "number out of range"),
+        ] {
+            let error = json(text).expect_err(text);
+            assert_eq!(error.code().as_str(), code, "{text}: {error}");
+            assert!(error.detail().contains(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn phase1_ignores_unknown_fields_and_nothing_else() {
+        let read = |text: &str| from_json::<CalculateRequest>(text.as_bytes(), Strictness::Lenient);
+        assert_eq!(read("{\"x\": 1}").expect("lenient"), CalculateRequest::default());
+        assert!(read("{\"operands\": 1}").is_err());
+    }
+
+    #[test]
+    fn a_refused_query_names_the_parameter() {
+        for (query, told) in [
+            ("min=x", "parameter `min`"),
+            ("count=-1", "parameter `count`"),
+            ("count=", "parameter `count`"),
+            ("maximum=3", "unknown parameter `maximum`"),
+            ("min=1&min=2", "duplicate"),
+        ] {
+            let error = from_query::<RandomQuery>(query, Strictness::Strict).expect_err(query);
+            assert_eq!(error.code(), ErrorCode::InvalidQuery);
+            assert!(error.detail().contains(told), "{query}: {error}");
+        }
+        let lenient = from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
+        assert_eq!(lenient.max, 7);
+    }
+
+    #[test]
+    fn json_has_several_names() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["text/plain", "application/jsonp", "application/", "", "text/json", "application/x-www-form-urlencoded"]
+        {
+            assert!(!is_json(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What every request passes on its way in and every answer on its way out.
+//!
+//! The edge names the request, catches its panic, turns its failure into a problem document, stamps the answer with the
+//! instance's name, marks deprecated paths, measures, and writes the access line.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LINK};
+use actix_web::{Error, HttpResponse, ResponseError};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use proto_contracts::headers::{DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID};
+use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, routes};
+
+use crate::problem::{ApiError, code_for};
+use crate::telemetry::access::{self, Line};
+use crate::telemetry::metrics::{Metrics, method_label};
+
+const X_INSTANCE_ID: HeaderName = HeaderName::from_static(INSTANCE_ID);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
+const DEPRECATED: HeaderName = HeaderName::from_static(DEPRECATION);
+
+/// The middleware around the whole application.
+#[derive(Clone)]
+pub struct Edge(Arc<Shared>);
+
+struct Shared {
+    instance: InstanceName,
+    instance_header: HeaderValue,
+    metrics: Metrics,
+}
+
+impl Edge {
+    /// The edge of this instance; one for all workers.
+    pub fn new(instance: InstanceName, metrics: Metrics) -> Self {
+        // An instance's name holds only characters that a header may hold.
+        let instance_header =
+            HeaderValue::from_str(instance.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
+        Self(Arc::new(Shared { instance, instance_header, metrics }))
+    }
+}
+
+impl<S> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Transform = EdgeService<S>;
+    type InitError = ();
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(EdgeService { service: Rc::new(service), shared: Rc::new(self.clone()) }))
+    }
+}
+
+/// The edge of one worker.
+pub struct EdgeService<S> {
+    service: Rc<S>,
+    shared: Rc<Edge>,
+}
+
+impl<S> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
+{
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
+
+    forward_ready!(service);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.shared));
+        Box::pin(async move {
+            let shared = &*edge.0;
+            let in_flight = shared.metrics.enter();
+            let arrival = Arrival::of(&request);
+            // The handler's state dies with the panic; what workers share is built to be used after one.
+            let outcome = AssertUnwindSafe(async { service.call(request).await }).catch_unwind().await;
+            let outcome = outcome.unwrap_or_else(|_panic| {
+                Err(ApiError::internal("a handler panicked; its own line tells where").into())
+            });
+            drop(in_flight);
+            shared.finish(arrival, outcome)
+        })
+    }
+}
+
+/// What is kept of a request while it is being served.
+struct Arrival {
+    at: Instant,
+    method: &'static str,
+    route: &'static str,
+    kind: Kind,
+    request_id: RequestId,
+    request_id_header: HeaderValue,
+    successor: Option<HeaderValue>,
+}
+
+/// Whether a request is worth a line of the access log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Call,
+    /// Health checks and scrapes come each second from each gateway; they are measured and not logged.
+    Probe,
+}
+
+impl Arrival {
+    fn of(request: &ServiceRequest) -> Self {
+        let (request_id, request_id_header) = request_id(request.headers());
+        let path = request.match_info().as_str();
+        let probe = ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
+        let resolved = if probe.is_some() { None } else { routes::resolve(path) };
+        Self {
+            at: Instant::now(),
+            method: method_label(request.method()),
+            route: probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical),
+            kind: if probe.is_some() { Kind::Probe } else { Kind::Call },
+            request_id,
+            request_id_header,
+            successor: resolved.filter(|r| r.phase1).and_then(|r| successor(r.endpoint, request.path())),
+        }
+    }
+}
+
+/// The client's id if it is a UUID, else a fresh one, and the header that tells it.
+fn request_id(headers: &HeaderMap) -> (RequestId, HeaderValue) {
+    let given = headers.get(X_REQUEST_ID);
+    let id = given.and_then(|value| RequestId::parse_bytes(value.as_bytes())).unwrap_or_else(RequestId::generate);
+    let text = id.to_ascii();
+    match given {
+        // Sent in the one spelling that we use: the bytes are shared with the request, not copied.
+        Some(value) if value.as_bytes() == text => (id, value.clone()),
+        _ => (id, HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))),
+    }
+}
+
+/// The `Link` from a Phase 1 path to the canonical one. All Phase 1 templates have their parameter last.
+fn successor(endpoint: Endpoint, path: &str) -> Option<HeaderValue> {
+    let templates = endpoint.templates();
+    templates.phase1?;
+    let parameter = path.rsplit('/').next()?;
+    let canonical = match templates.canonical.split_once('{') {
+        Some((before, rest)) => format!("<{before}{parameter}{}>", rest.split_once('}')?.1),
+        None => format!("<{}>", templates.canonical),
+    };
+    HeaderValue::try_from(canonical + "; rel=\"successor-version\"").ok()
+}
+
+/// Looks at a failure as one of ours, also when it is one of the framework's own.
+fn as_ours<R>(error: &Error, look: impl FnOnce(&ApiError) -> R) -> R {
+    if let Some(error) = error.as_error::<ApiError>() {
+        return look(error);
+    }
+    look(&match code_for(error.as_response_error().status_code()) {
+        ErrorCode::Internal => ApiError::internal(error.to_string()),
+        code => ApiError::new(code, "The request could not be read."),
+    })
+}
+
+impl Shared {
+    fn finish(&self, arrival: Arrival, outcome: Result<ServiceResponse, Error>) -> Result<ServiceResponse, Error> {
+        match outcome {
+            Ok(answer) => match answer.response().error() {
+                None => Ok(self.stamped(&arrival, answer, None)),
+                Some(error) => {
+                    let (document, code) = as_ours(error, |error| {
+                        log_failure(error, &arrival);
+                        (error.to_response(Some(arrival.request_id)), error.code())
+                    });
+                    Ok(self.stamped(&arrival, answer.into_response(document), Some(code)))
+                }
+            },
+            // The request is gone, so the answer travels as an error that writes itself.
+            Err(error) => {
+                as_ours(&error, |error| {
+                    log_failure(error, &arrival);
+                    self.record(&arrival, error.status_code(), Some(error.code()));
+                });
+                let headers = self.headers(&arrival);
+                Err(Unanswered { error, request_id: arrival.request_id, headers }.into())
+            }
+        }
+    }
+
+    fn stamped(&self, arrival: &Arrival, mut answer: ServiceResponse, code: Option<ErrorCode>) -> ServiceResponse {
+        self.stamp(arrival, |name, value| {
+            answer.headers_mut().insert(name, value);
+        });
+        self.record(arrival, answer.status(), code);
+        answer
+    }
+
+    fn headers(&self, arrival: &Arrival) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(4);
+        self.stamp(arrival, |name, value| headers.push((name, value)));
+        headers
+    }
+
+    fn stamp(&self, arrival: &Arrival, mut insert: impl FnMut(HeaderName, HeaderValue)) {
+        insert(X_INSTANCE_ID, self.instance_header.clone());
+        insert(X_REQUEST_ID, arrival.request_id_header.clone());
+        if let Some(link) = &arrival.successor {
+            insert(DEPRECATED, HeaderValue::from_static(PHASE1_DEPRECATED_SINCE));
+            insert(LINK, link.clone());
+        }
+    }
+
+    fn record(&self, arrival: &Arrival, status: StatusCode, code: Option<ErrorCode>) {
+        let Arrival { at, method, route, kind, request_id, .. } = *arrival;
+        let duration = at.elapsed();
+        self.metrics.observe(method, route, status, duration);
+        if kind == Kind::Call {
+            let (status, instance) = (status.as_u16(), self.instance.as_str());
+            access::log(&Line { method, route, status, duration, request_id, instance, code });
+        }
+    }
+}
+
+/// Logs what a client is not told, once. A client's own mistakes stand in the access line alone.
+fn log_failure(error: &ApiError, arrival: &Arrival) {
+    let (code, request_id, route) = (error.code(), arrival.request_id, arrival.route);
+    let cause = || error.cause().map(chain).unwrap_or_default();
+    match code.status() {
+        500 => tracing::error!(%code, %request_id, route, cause = cause(), "request failed"),
+        501.. => tracing::warn!(%code, %request_id, route, cause = cause(), "request failed"),
+        _ => {}
+    }
+}
+
+/// An error and its sources, outermost first.
+fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+/// A finished answer for which there is no request any more.
+struct Unanswered {
+    error: Error,
+    request_id: RequestId,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ResponseError for Unanswered {
+    fn status_code(&self) -> StatusCode {
+        as_ours(&self.error, ApiError::status_code)
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut answer = as_ours(&self.error, |error| error.to_response(Some(self.request_id)));
+        for (name, value) in &self.headers {
+            answer.headers_mut().insert(name.clone(), value.clone());
+        }
+        answer
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl fmt::Debug for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.error, f)
+    }
+}

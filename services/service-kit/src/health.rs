@@ -1,0 +1,224 @@
+//! `/health`, `/livez` and `/readyz`.
+//!
+//! `/health` is what gateways ask: it depends on nothing, because a database that is away is no reason to take every
+//! instance out of the pool. `/readyz` is what people and orchestrators ask: it tells each dependency's state.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, web};
+use futures_util::future::{BoxFuture, join_all};
+use proto_contracts::InstanceName;
+use proto_contracts::health::{Dependency, HEALTHY, Readiness, Status};
+use tokio::sync::Mutex;
+
+use crate::answer;
+use crate::problem::ApiError;
+use crate::routes::{self, get};
+
+/// How long a probe may take before its dependency counts as down.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For how long the result of the probes is told again without probing.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// What is wrong with a dependency, in words that carry no secret.
+pub type Fault = Cow<'static, str>;
+
+type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
+type Report = (HeaderName, Box<dyn Fn() -> u64 + Send + Sync>);
+
+/// Whether the service is of use without a dependency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Some calls fail without it: readiness fails too.
+    Required,
+    /// It makes calls faster; its state is told and readiness goes by the others.
+    Optional,
+}
+
+/// The health of one instance. Cheap to clone; the clones share everything.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    service: &'static str,
+    instance: InstanceName,
+    probes: Vec<(&'static str, Need, Probe)>,
+    reports: Vec<Report>,
+    draining: AtomicBool,
+    // Held while probing, so that any number of callers cause one probe.
+    last: Mutex<Option<Found>>,
+}
+
+/// What the last round of probes found.
+struct Found {
+    at: Instant,
+    status: Status,
+    dependencies: BTreeMap<String, Dependency>,
+}
+
+/// Collects an instance's probes.
+pub struct HealthBuilder {
+    service: &'static str,
+    instance: InstanceName,
+    probes: Vec<(&'static str, Need, Probe)>,
+    reports: Vec<Report>,
+}
+
+impl HealthBuilder {
+    /// For a service and this instance of it.
+    pub fn new(service: &'static str, instance: InstanceName) -> Self {
+        Self { service, instance, probes: Vec::new(), reports: Vec::new() }
+    }
+
+    /// Adds a dependency and how to find out whether it answers; the probe is cut off after a second.
+    pub fn dependency<F>(
+        mut self,
+        name: &'static str,
+        need: Need,
+        probe: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), Fault>> + Send + 'static,
+    {
+        self.probes.push((name, need, Box::new(move || Box::pin(probe()))));
+        self
+    }
+
+    /// Adds a number that every answer to `/health` carries in a header. It must cost nothing to find out.
+    pub fn report(mut self, header: &'static str, number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.reports.push((HeaderName::from_static(header), Box::new(number)));
+        self
+    }
+
+    /// The finished health.
+    pub fn build(self) -> Health {
+        let Self { service, instance, probes, reports } = self;
+        let (draining, last) = (AtomicBool::new(false), Mutex::default());
+        Health(Arc::new(Inner { service, instance, probes, reports, draining, last }))
+    }
+}
+
+impl Health {
+    /// Which instance this is.
+    pub fn instance(&self) -> &InstanceName {
+        &self.0.instance
+    }
+
+    /// From now on the instance is shutting down, and readiness fails.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Probes all dependencies at once, or tells what a probe found less than a second ago.
+    pub async fn readiness(&self) -> Readiness {
+        let mut last = self.0.last.lock().await;
+        let found = match last.take().filter(|found| found.at.elapsed() < FRESH_FOR) {
+            Some(found) => found,
+            None => self.probe_all().await,
+        };
+        let found = last.insert(found);
+        let status = if self.is_draining() { Status::Draining } else { found.status };
+        self.answer(status, found.dependencies.clone())
+    }
+
+    async fn probe_all(&self) -> Found {
+        let found = join_all(self.0.probes.iter().map(|(name, need, probe)| async move {
+            let result = tokio::time::timeout(PROBE_TIMEOUT, probe()).await;
+            let fault = match result {
+                Ok(Ok(())) => None,
+                Ok(Err(fault)) => Some(fault.into_owned()),
+                Err(_) => Some(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),
+            };
+            (*name, *need, fault)
+        }))
+        .await;
+        let down = found.iter().any(|(_, need, fault)| *need == Need::Required && fault.is_some());
+        let dependencies = found.into_iter().map(|(name, _, detail)| {
+            let status = if detail.is_some() { Status::Down } else { Status::Up };
+            (name.to_owned(), Dependency { status, detail })
+        });
+        let status = if down { Status::Down } else { Status::Up };
+        Found { at: Instant::now(), status, dependencies: dependencies.collect() }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    fn answer(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
+        Readiness { status, service: self.0.service.to_owned(), instance: self.0.instance.clone(), dependencies }
+    }
+}
+
+/// Mounts the three paths; [`Server`](crate::server::Server) does so for every service.
+pub(crate) fn mount(app: &mut web::ServiceConfig, health: Health) {
+    app.app_data(web::Data::new(health));
+    routes::mount_at(app, "/health", [get(healthy)]);
+    routes::mount_at(app, "/livez", [get(livez)]);
+    routes::mount_at(app, "/readyz", [get(readyz)]);
+}
+
+async fn healthy(health: web::Data<Health>) -> HttpResponse {
+    let mut answer = HttpResponse::Ok();
+    answer.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    for (name, number) in &health.0.reports {
+        answer.insert_header((name.clone(), HeaderValue::from(number())));
+    }
+    answer.body(HEALTHY)
+}
+
+/// A process that answers is alive, whatever else is away.
+async fn livez(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+    let status = if health.is_draining() { Status::Draining } else { Status::Up };
+    answer::no_store(StatusCode::OK, &health.answer(status, BTreeMap::new()))
+}
+
+async fn readyz(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+    let readiness = health.readiness().await;
+    let status = if readiness.status == Status::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::no_store(status, &readiness)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn name() -> InstanceName {
+        "test-1".parse().expect("a name")
+    }
+
+    #[tokio::test]
+    async fn readiness_goes_by_what_is_required() {
+        let health = HealthBuilder::new("test-svc", name())
+            .dependency("cache", Need::Optional, || async { Err("refused".into()) })
+            .dependency("database", Need::Required, || async { Ok(()) })
+            .build();
+        let readiness = health.readiness().await;
+        assert_eq!(readiness.status, Status::Up);
+        assert_eq!(readiness.dependencies["cache"].detail.as_deref(), Some("refused"));
+        health.drain();
+        assert_eq!(health.readiness().await.status, Status::Draining);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_hangs_is_down_and_asked_once_for_all_callers() {
+        static PROBES: AtomicUsize = AtomicUsize::new(0);
+        let health = HealthBuilder::new("test-svc", name())
+            .dependency("database", Need::Required, || async {
+                PROBES.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            })
+            .build();
+        let answers = join_all((0..10).map(|_| health.readiness())).await;
+        assert!(answers.iter().all(|readiness| readiness.status == Status::Down));
+        assert_eq!(PROBES.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,181 @@
+//! The one error that handlers return, and the `application/problem+json` document that clients get for it.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use proto_contracts::headers::PROBLEM_JSON;
+use proto_contracts::{ErrorCode, Problem, RequestId};
+
+/// Longest `detail` that is sent, in bytes. Details may quote the client, and a client may send a megabyte.
+const MAX_DETAIL_BYTES: usize = 400;
+
+/// A request that failed: a code for programs, a detail for people, and the cause for the log alone.
+///
+/// The [edge](crate::edge) writes the document, since it knows the request's id, and logs the cause once.
+pub struct ApiError(Box<Parts>);
+
+// Boxed, so that `Result<T, ApiError>` stays as small as its good half.
+struct Parts {
+    code: ErrorCode,
+    detail: Cow<'static, str>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    header: Option<(HeaderName, HeaderValue)>,
+    caching: Caching,
+}
+
+/// What a problem says about its own storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caching {
+    /// `Cache-Control: no-store`.
+    NoStore,
+    /// Nothing: a cache in front may apply a rule of its own.
+    Unstated,
+}
+
+impl ApiError {
+    /// A failure with this code. `detail` says what went wrong this time and how to mend it, without internal text.
+    pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = shortened(detail.into());
+        Self(Box::new(Parts { code, detail, cause: None, header: None, caching: Caching::NoStore }))
+    }
+
+    /// A fault of ours, of which the client learns nothing but the request's id.
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorCode::Internal, "The request failed; the log tells more under its id.").caused_by(cause)
+    }
+
+    /// Keeps the cause for the log.
+    pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.header = Some((name, value));
+        self
+    }
+
+    /// Leaves out `Cache-Control`, so that a cache in front may keep the answer for the time it gives such answers.
+    pub fn cacheable(mut self) -> Self {
+        self.0.caching = Caching::Unstated;
+        self
+    }
+
+    /// What went wrong.
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
+    /// What the client is told.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// What the client is not told.
+    pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.0.cause.as_deref()
+    }
+
+    /// The answer, with the document for the request of this id.
+    pub fn to_response(&self, request_id: Option<RequestId>) -> HttpResponse {
+        let Parts { code, detail, header, caching, .. } = &*self.0;
+        let mut answer = HttpResponse::build(status_of(*code));
+        answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
+        if *caching == Caching::NoStore {
+            answer.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        }
+        if let Some(seconds) = code.retry_after_s() {
+            answer.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if let Some(pair) = header {
+            answer.insert_header(pair.clone());
+        }
+        let document = Problem::new(*code, detail.clone(), request_id);
+        answer.body(serde_json::to_vec(&document).unwrap_or_default())
+    }
+}
+
+/// The code that stands for an error of the framework, by its status.
+pub(crate) fn code_for(status: StatusCode) -> ErrorCode {
+    match status.as_u16() {
+        404 => ErrorCode::NotFound,
+        405 => ErrorCode::MethodNotAllowed,
+        408 => ErrorCode::RequestTimeout,
+        413 => ErrorCode::BodyTooLarge,
+        414 => ErrorCode::UriTooLong,
+        415 => ErrorCode::UnsupportedMediaType,
+        400..=499 => ErrorCode::BadRequest,
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn status_of(code: ErrorCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn shortened(detail: Cow<'static, str>) -> Cow<'static, str> {
+    if detail.len() <= MAX_DETAIL_BYTES {
+        return detail;
+    }
+    format!("{}…", &detail[..detail.floor_char_boundary(MAX_DETAIL_BYTES)]).into()
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code, self.0.detail)
+    }
+}
+
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiError").field("code", &self.0.code).field("detail", &self.0.detail).finish_non_exhaustive()
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        status_of(self.0.code)
+    }
+
+    /// The bare status: the edge, which every answer passes, replaces it by the document.
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_states_its_type_caching_and_when_to_come_back() {
+        let answer = ApiError::new(ErrorCode::DatabaseUnavailable, "Come back later.").to_response(None);
+        assert_eq!(answer.status(), 503);
+        let header = |name: HeaderName| answer.headers().get(name).map(HeaderValue::as_bytes);
+        assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
+        assert_eq!(header(header::CACHE_CONTROL), Some(&b"no-store"[..]));
+        assert_eq!(header(header::RETRY_AFTER), Some(&b"1"[..]));
+
+        let answer = ApiError::new(ErrorCode::ProductNotFound, "No such product.").cacheable().to_response(None);
+        assert!(!answer.headers().contains_key(header::CACHE_CONTROL));
+    }
+
+    #[test]
+    fn a_detail_that_quotes_the_client_stays_short_and_whole() {
+        let error = ApiError::new(ErrorCode::InvalidBody, "ä".repeat(1 << 20));
+        assert!(error.detail().len() <= MAX_DETAIL_BYTES + '…'.len_utf8());
+        assert!(error.detail().ends_with("ä…"));
+    }
+
+    #[test]
+    fn the_cause_is_for_the_log_alone() {
+        let error = ApiError::internal("password=hunter2");
+        assert!(error.cause().is_some());
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}

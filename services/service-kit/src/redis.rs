@@ -1,0 +1,186 @@
+//! A pool of Redis connections that starts empty: a service starts while its Redis is away.
+//!
+//! deadpool-redis' own manager asks Redis `PING` before each use, which doubles the round trips of every call. Ours asks only
+//! after a pause, and replaces a connection as soon as an error has come over it.
+
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisFuture,
+    RedisResult, Value,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::health::Fault;
+
+/// Connections of one instance.
+pub const MAX_CONNECTIONS: usize = 64;
+/// How long a new connection may take.
+const CONNECT: Duration = Duration::from_millis(500);
+/// After this pause a connection is asked whether it still answers before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(5);
+
+/// A pool of [`Connection`]s; cheap to clone.
+pub type RedisPool = managed::Pool<Manager>;
+/// A [`Connection`] out of the pool, to which it returns by itself.
+pub type Pooled = Object<Manager>;
+/// Why there was no connection to be had.
+pub type NoConnection = PoolError<RedisError>;
+
+/// How long to wait for Redis. Past it, the outcome of a write is unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a free connection of the pool.
+    pub wait: Duration,
+    /// For the answer to a command.
+    pub response: Duration,
+}
+
+impl Patience {
+    /// For a store that calls depend on.
+    pub const STORE: Self = Self { wait: Duration::from_secs(1), response: Duration::from_secs(1) };
+    /// For a cache, which is skipped when it would take longer than asking the source.
+    pub const CACHE: Self = Self { wait: Duration::from_millis(50), response: Duration::from_millis(100) };
+}
+
+/// Where Redis is, checked and ready to connect to.
+#[derive(Clone)]
+pub struct RedisTarget(ConnectionInfo);
+
+impl RedisTarget {
+    /// Reads a URL, such as `redis://user:password@host:6379/0`.
+    ///
+    /// # Errors
+    /// When it is none. The error may quote the text, so it must not be shown.
+    pub fn parse(url: &SecretString) -> RedisResult<Self> {
+        url.expose_secret().into_connection_info().map(Self)
+    }
+
+    /// The pool. Nothing is connected until something is asked for.
+    ///
+    /// # Errors
+    /// When the URL asks for something that this build of the client lacks, such as TLS.
+    pub fn pool(&self, patience: Patience) -> Result<RedisPool, PoolUnusable> {
+        let options = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(patience.response));
+        let manager = Manager(deadpool_redis::Manager::new_with_config(self.0.clone(), options)?);
+        let pool = RedisPool::builder(manager)
+            .max_size(MAX_CONNECTIONS)
+            .wait_timeout(Some(patience.wait))
+            .create_timeout(Some(CONNECT))
+            .recycle_timeout(Some(patience.response))
+            .runtime(Runtime::Tokio1)
+            .build()?;
+        Ok(pool)
+    }
+}
+
+impl std::fmt::Debug for RedisTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedisTarget")
+    }
+}
+
+/// The pool cannot be made from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolUnusable {
+    /// The client refuses the URL.
+    #[error("the Redis URL cannot be used")]
+    Url(#[from] RedisError),
+    /// The pool refuses its time-outs.
+    #[error("the Redis pool cannot be built")]
+    Pool(#[from] managed::BuildError),
+}
+
+/// Makes connections and decides whether a used one is fit to be used again.
+pub struct Manager(deadpool_redis::Manager);
+
+impl managed::Manager for Manager {
+    type Type = Connection;
+    type Error = RedisError;
+
+    async fn create(&self) -> RedisResult<Connection> {
+        let inner = managed::Manager::create(&self.0).await?;
+        Ok(Connection { inner, state: State::Idle })
+    }
+
+    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<RedisError> {
+        if connection.state != State::Idle {
+            return Err(RecycleError::message("the last command on it failed or was given up"));
+        }
+        if metrics.last_used() >= TRUSTED_FOR {
+            return managed::Manager::recycle(&self.0, &mut connection.inner, metrics).await;
+        }
+        Ok(())
+    }
+}
+
+/// One connection, with its last command's fate.
+pub struct Connection {
+    inner: MultiplexedConnection,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The last command was answered, if only by an error of Redis' own.
+    Idle,
+    /// A command is under way; a connection that comes back so was given up by its caller.
+    Busy,
+    /// The connection or its protocol failed, or an answer did not come in time.
+    Broken,
+}
+
+impl Connection {
+    fn note<T>(&mut self, result: &RedisResult<T>) {
+        self.state = match result {
+            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => State::Broken,
+            _ => State::Idle,
+        };
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            self.state = State::Busy;
+            let result = self.inner.send_packed_command(cmd).await;
+            self.note(&result);
+            result
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            self.state = State::Busy;
+            let result = self.inner.send_packed_commands(pipeline, offset, count).await;
+            self.note(&result);
+            result
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.inner.get_db()
+    }
+}
+
+/// A readiness probe.
+///
+/// # Errors
+/// In words without a secret.
+pub async fn probe(pool: RedisPool) -> Result<(), Fault> {
+    let mut connection = pool.get().await.map_err(|error| match error {
+        PoolError::Timeout(_) => Fault::from("no connection in time"),
+        _ => "cannot be connected to".into(),
+    })?;
+    redis::cmd("PING").exec_async(&mut *connection).await.map_err(|_| "does not answer".into())
+}

@@ -1,0 +1,139 @@
+//! The HTTP server of a service: it binds its own listener, tells the bound address and stops in good order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+use crate::config::ServiceConfig;
+use crate::edge::Edge;
+use crate::health::{self, Health};
+use crate::problem::ApiError;
+use crate::routes::{self, get};
+use crate::telemetry::Metrics;
+
+/// How long an idle connection is kept. Longer than the 50 s for which the gateway keeps one: whoever sends must be the
+/// one who closes, or a request meets a closed connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take to send a request's header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closed connection may take to be torn down.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 2048;
+
+/// The listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}")]
+pub struct BindError {
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+/// A server that is bound and not yet running; requests wait in the listener's queue.
+#[must_use = "it serves nothing until it is run"]
+pub struct Server {
+    server: actix_web::dev::Server,
+    health: Health,
+    addr: SocketAddr,
+}
+
+impl Server {
+    /// Binds the listener. `api` mounts the service's endpoints, once for each worker; what workers share is made
+    /// before and cloned into it.
+    ///
+    /// HTTP/1.1 only. A header may have 96 fields and 128 KiB, which the framework fixes; [`body`](crate::body) limits
+    /// bodies.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(
+        config: &ServiceConfig,
+        health: Health,
+        metrics: Metrics,
+        api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Result<Self, BindError> {
+        let edge = Edge::new(config.instance.clone(), metrics.clone());
+        let shared = health.clone();
+        let app = move || {
+            let (health, metrics) = (shared.clone(), metrics.clone());
+            App::new()
+                .configure(|app| {
+                    health::mount(app, health);
+                    app.app_data(web::Data::new(metrics));
+                    routes::mount_at(app, "/metrics", [get(scrape)]);
+                    api(app);
+                })
+                .default_service(web::to(routes::not_found))
+                .wrap(edge.clone())
+        };
+        let failed = |source| BindError { addr: config.listen, source };
+        let http = HttpServer::new(app)
+            .workers(config.workers.get())
+            .backlog(BACKLOG)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEADER_TIMEOUT)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .shutdown_timeout(config.shutdown_timeout.as_secs())
+            // We listen to the signals ourselves: readiness has to fail before connections are refused.
+            .disable_signals()
+            .bind(config.listen)
+            .map_err(failed)?;
+        let addr = http.addrs().first().copied().unwrap_or(config.listen);
+        Ok(Self { server: http.run(), health, addr })
+    }
+
+    /// The bound address: with port 0, this tells which port it became.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    ///
+    /// # Errors
+    /// When the signals cannot be listened to, or the server ends by itself.
+    pub async fn run_until_stopped(self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        self.run_until(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await
+    }
+
+    /// Serves until `stop` is done. Then readiness fails, the listener closes, idle connections close, requests in
+    /// flight finish within the shutdown time-out, and what still runs is cut off.
+    ///
+    /// # Errors
+    /// When the server ends by itself.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { mut server, health, addr } = self;
+        tracing::info!(%addr, instance = %health.instance(), "listening");
+        tokio::select! {
+            ended = &mut server => return ended,
+            () = stop => {}
+        }
+        tracing::info!("stopping");
+        health.drain();
+        let stopped = server.handle().stop(true);
+        let (result, ()) = tokio::join!(server, stopped);
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// `GET /metrics`.
+async fn scrape(metrics: web::Data<Metrics>) -> Result<HttpResponse, ApiError> {
+    let text = metrics.render().map_err(ApiError::internal)?;
+    Ok(HttpResponse::build(StatusCode::OK)
+        .insert_header((CONTENT_TYPE, prometheus::TEXT_FORMAT))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(text))
+}
