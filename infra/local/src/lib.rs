@@ -1,1 +1,44 @@
-//! local-stack.
+//! Runs the whole system as processes on one machine: two Redis, PostgreSQL, instances of both services, the gateway
+//! and Nginx.
+//!
+//! `make up`, the end-to-end tests and everything else that needs a running system use it. Its heart is [`Stack`]:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), local_stack::StackError> {
+//! use local_stack::{Stack, Store};
+//!
+//! let stack = Stack::for_tests().stateful(3).store(Store::Redis).start().await?;
+//! stack.kill("stateful-2").await?;
+//! stack.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every child is started through the `local-stack` binary, which arranges that the child dies with its launcher
+//! before it becomes the program, so tests need the workspace's binaries to be built.
+
+mod builds;
+mod component;
+mod error;
+mod gateway;
+mod http;
+mod nginx;
+mod plan;
+mod ports;
+mod postgres;
+mod process;
+mod programs;
+mod ready;
+mod redis;
+mod secrets;
+mod services;
+mod stack;
+mod tls;
+
+pub use builds::Builds;
+pub use error::{LogTail, StackError};
+pub use gateway::Control;
+pub use plan::{Extent, Plan, Progress, Store};
+pub use ports::{Owner, Ports};
+pub use process::ExecChild;
+pub use stack::Stack;

@@ -1,0 +1,99 @@
+//! The parts of a stack and their names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use proto_contracts::PoolName;
+
+/// One part of a stack. Ordered as they are started: the data first, the edge last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Component {
+    /// The database.
+    Postgres,
+    /// The Redis that holds the sessions.
+    RedisSessions,
+    /// The Redis that holds the cache.
+    RedisCache,
+    /// An instance of a service, counted from 1.
+    Instance(PoolName, u16),
+    /// The gateway.
+    Gateway,
+    /// The edge.
+    Nginx,
+}
+
+impl Component {
+    /// The pool, for an instance of a service.
+    pub(crate) fn pool(self) -> Option<PoolName> {
+        match self {
+            Self::Instance(pool, _) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// The binary of the workspace that it runs, if it is one of ours.
+    pub(crate) fn binary(self) -> Option<&'static str> {
+        match self {
+            Self::Instance(PoolName::Stateless, _) => Some("stateless-svc"),
+            Self::Instance(PoolName::Stateful, _) => Some("stateful-svc"),
+            Self::Gateway => Some("gateway"),
+            Self::Postgres | Self::RedisSessions | Self::RedisCache | Self::Nginx => None,
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres => f.write_str("postgres"),
+            Self::RedisSessions => f.write_str("redis-sessions"),
+            Self::RedisCache => f.write_str("redis-cache"),
+            Self::Instance(pool, number) => write!(f, "{pool}-{number}"),
+            Self::Gateway => f.write_str("gateway"),
+            Self::Nginx => f.write_str("nginx"),
+        }
+    }
+}
+
+/// The text names no component that any stack could have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownComponent;
+
+impl FromStr for Component {
+    type Err = UnknownComponent;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let singles = [Self::Postgres, Self::RedisSessions, Self::RedisCache, Self::Gateway, Self::Nginx];
+        if let Some(component) = singles.into_iter().find(|component| component.to_string() == name) {
+            return Ok(component);
+        }
+        let (pool, number) = name.rsplit_once('-').ok_or(UnknownComponent)?;
+        let component =
+            Self::Instance(pool.parse().map_err(|_| UnknownComponent)?, number.parse().map_err(|_| UnknownComponent)?);
+        // One spelling for each: neither `stateful-01` nor `stateful-+1`.
+        if component.to_string() == name { Ok(component) } else { Err(UnknownComponent) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        for component in [
+            Component::Postgres,
+            Component::RedisSessions,
+            Component::RedisCache,
+            Component::Instance(PoolName::Stateless, 1),
+            Component::Instance(PoolName::Stateful, 12),
+            Component::Gateway,
+            Component::Nginx,
+        ] {
+            assert_eq!(component.to_string().parse(), Ok(component));
+        }
+        for bad in ["", "stateful", "stateful-", "stateful-01", "stateful-+1", "redis", "x-1", "stateful-99999"] {
+            assert_eq!(bad.parse::<Component>(), Err(UnknownComponent), "{bad:?}");
+        }
+    }
+}

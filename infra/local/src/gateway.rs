@@ -1,0 +1,239 @@
+//! The gateway: its configuration, and the client of its control API.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use proto_contracts::control::{AddInstance, InstanceState, Pool, Pools, SetStrategy, Strategy};
+use proto_contracts::{PoolName, Problem};
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use crate::component::Component;
+use crate::error::{Attempt, StackError};
+use crate::http;
+use crate::plan::Settings;
+use crate::ports::loopback;
+use crate::process::Launch;
+
+/// How long the gateway may take to find an instance healthy: its checks pass twice, and it may be busy.
+const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The keys of `gateway.toml` that differ from the gateway's own defaults here.
+#[derive(Serialize)]
+struct Config {
+    server: Server,
+    control: Listener,
+    health: Health,
+    pools: BTreeMap<PoolName, Members>,
+}
+
+#[derive(Serialize)]
+struct Server {
+    listen: SocketAddr,
+    state_file: String,
+    grace_period_s: u64,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    listen: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Health {
+    interval_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Members {
+    strategy: Strategy,
+    instances: Vec<SocketAddr>,
+}
+
+/// How the gateway is started, with these instances as its members.
+pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Result<Launch, StackError> {
+    let dir = settings.state.join("gateway");
+    fs::create_dir_all(&dir).attempt(|| format!("make {}", dir.display()))?;
+    let members = |pool, strategy| {
+        let ports = instances.iter().filter(|(of, _)| *of == pool).map(|&(_, port)| loopback(port));
+        (pool, Members { strategy, instances: ports.collect() })
+    };
+    let config = Config {
+        server: Server {
+            listen: loopback(settings.ports.gateway),
+            state_file: state_file(settings).to_string_lossy().into_owned(),
+            // It sleeps for all of it even when nothing is in flight.
+            grace_period_s: 1,
+        },
+        control: Listener { listen: loopback(settings.ports.control) },
+        health: Health { interval_ms: u64::try_from(settings.health_interval.as_millis()).unwrap_or(u64::MAX) },
+        pools: BTreeMap::from([
+            members(PoolName::Stateless, Strategy::RoundRobin),
+            members(PoolName::Stateful, Strategy::Sticky),
+        ]),
+    };
+    let file = dir.join("gateway.toml");
+    let text = toml::to_string(&config)
+        .map_err(std::io::Error::other)
+        .attempt(|| "write the gateway's configuration".to_owned())?;
+    fs::write(&file, text).attempt(|| format!("write {}", file.display()))?;
+    let mut env = vec![("CONTROL_TOKEN".to_owned(), settings.secrets.control_token.expose_secret().into())];
+    env.extend(settings.extra_env(Component::Gateway));
+    Ok(Launch {
+        program: settings.builds.binary("gateway")?,
+        args: vec!["--config".into(), file.into()],
+        env,
+        run_as: None,
+        death_signal: Signal::SIGKILL,
+        stop_signal: Signal::SIGTERM,
+        log: settings.log(Component::Gateway),
+    })
+}
+
+/// Forgets what was changed over the control API: at the start of a stack its plan is the truth.
+pub(crate) fn forget_changes(settings: &Settings) -> Result<(), StackError> {
+    let file = state_file(settings);
+    match fs::remove_file(&file) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(StackError::Io { what: format!("remove {}", file.display()), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn state_file(settings: &Settings) -> std::path::PathBuf {
+    settings.state.join("gateway").join("state.json")
+}
+
+/// The gateway's control API.
+#[derive(Clone, Debug)]
+pub struct Control {
+    client: reqwest::Client,
+    base: String,
+    token: SecretString,
+}
+
+impl Control {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, StackError> {
+        Ok(Self {
+            client: http::internal()?,
+            base: format!("http://{}/control/v1", loopback(settings.ports.control)),
+            token: settings.secrets.control_token.clone(),
+        })
+    }
+
+    /// Both pools as the gateway sees them.
+    ///
+    /// # Errors
+    /// [`StackError::Control`], as with all that follow.
+    pub async fn pools(&self) -> Result<Vec<Pool>, StackError> {
+        let answer = self.call(Method::GET, "pools", None::<&()>).await?;
+        Ok(answer.json::<Pools>().await.map_err(unreachable)?.pools)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn pool(&self, name: PoolName) -> Result<Pool, StackError> {
+        let pools = self.pools().await?;
+        pools
+            .into_iter()
+            .find(|pool| pool.name == name)
+            .ok_or_else(|| StackError::Control(format!("it has no pool {name}")))
+    }
+
+    /// Switches a pool's strategy.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn set_strategy(&self, pool: PoolName, strategy: Strategy) -> Result<(), StackError> {
+        self.call(Method::PUT, &format!("pools/{pool}/strategy"), Some(&SetStrategy { strategy })).await.map(drop)
+    }
+
+    /// Adds an instance. It becomes a member when it tells its name.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn add(&self, pool: PoolName, addr: SocketAddr) -> Result<(), StackError> {
+        self.call(Method::POST, &format!("pools/{pool}/instances"), Some(&AddInstance { addr })).await.map(drop)
+    }
+
+    /// Removes an instance; one that is no member is gone already.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn remove(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
+        let request = self.request(Method::DELETE, &format!("pools/{pool}/instances/{name}"));
+        let answer = request.send().await.map_err(unreachable)?;
+        if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
+    }
+
+    /// Waits until the gateway finds all these instances healthy, at these addresses.
+    ///
+    /// # Errors
+    /// [`StackError::Control`] that names those that it does not, after 20 s.
+    pub async fn await_healthy(&self, wanted: &[(PoolName, String, SocketAddr)]) -> Result<(), StackError> {
+        let begin = Instant::now();
+        loop {
+            let pools = self.pools().await?;
+            let healthy = |(pool, name, addr): &&(PoolName, String, SocketAddr)| {
+                let instances = pools.iter().filter(|p| p.name == *pool).flat_map(|pool| &pool.instances);
+                instances.into_iter().any(|instance| {
+                    instance.state == InstanceState::Healthy
+                        && instance.addr == *addr
+                        && instance.name.as_ref().is_some_and(|told| told.as_str() == name)
+                })
+            };
+            let missing: Vec<&str> =
+                wanted.iter().filter(|wanted| !healthy(wanted)).map(|(_, name, _)| name.as_str()).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if begin.elapsed() > MEMBER_PATIENCE {
+                let seen = pools.iter().flat_map(|pool| &pool.instances).map(|instance| {
+                    let name = instance.name.as_ref().map_or("?", |name| name.as_str());
+                    format!("{name} at {} is {}", instance.addr, instance.state)
+                });
+                let seen = seen.collect::<Vec<_>>().join(", ");
+                return Err(StackError::Control(format!("it does not find {} healthy: {seen}", missing.join(", "))));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<reqwest::Response, StackError> {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        succeeded(request.send().await.map_err(unreachable)?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}/{path}", self.base)).bearer_auth(self.token.expose_secret())
+    }
+}
+
+async fn succeeded(answer: reqwest::Response) -> Result<reqwest::Response, StackError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let detail =
+        answer.json::<Problem>().await.map_or_else(|_| "no reason given".to_owned(), |problem| problem.detail.into());
+    Err(StackError::Control(format!("{status}: {detail}")))
+}
+
+fn unreachable(error: reqwest::Error) -> StackError {
+    StackError::Control(if error.is_connect() { "nobody listens".to_owned() } else { error.to_string() })
+}

@@ -1,0 +1,149 @@
+//! Nginx, with the configuration of `infra/nginx` filled in for this stack.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use secrecy::ExposeSecret;
+
+use crate::component::Component;
+use crate::error::{Attempt, StackError};
+use crate::plan::{Settings, log_file};
+use crate::process::{Launch, RunAs};
+use crate::tls::Tls;
+use crate::{programs, secrets};
+
+/// Who may read `/metrics` through Nginx; the password is in the state folder's `metrics.password`.
+const METRICS_USER: &str = "metrics";
+/// Where Debian keeps modules: by package, and by the official packages of Nginx.
+const MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"];
+const BROTLI: &str = "ngx_http_brotli_filter_module.so";
+
+/// How Nginx is started; writes its configuration and a new certificate.
+pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
+    let program = programs::find("nginx", "nginx")?;
+    let worker = programs::unprivileged(&["www-data", "nobody"]);
+    let dir = settings.shared.join("nginx");
+    let cannot = || format!("make {}", dir.display());
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(&dir).attempt(cannot)?;
+    // A copy, since the workers may not be able to reach the repository.
+    let conf = dir.join("conf");
+    let _ = fs::remove_dir_all(&conf);
+    copy(&settings.nginx_conf, &conf)?;
+    link_logs(settings, &dir)?;
+    let htpasswd = write_htpasswd(settings, &dir, worker)?;
+    let tls = Tls::issue(&tls_dir(settings))?;
+
+    let brotli = MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
+    let (modules, include) = brotli.map_or_else(Default::default, |module| {
+        (format!("load_module {};", module.display()), format!("include {}/brotli.conf;", conf.display()))
+    });
+    let ports = &settings.ports;
+    let values = [
+        ("LISTEN_ADDR", "127.0.0.1".to_owned()),
+        ("HTTPS_PORT", ports.https.to_string()),
+        ("HTTP_PORT", ports.http.to_string()),
+        ("STATUS_PORT", ports.nginx_status.to_string()),
+        ("GATEWAY_UPSTREAM", format!("server 127.0.0.1:{};", ports.gateway)),
+        ("GATEWAY_METRICS", format!("server 127.0.0.1:{};", ports.control)),
+        ("CONF_DIR", conf.display().to_string()),
+        ("STATE_DIR", dir.display().to_string()),
+        ("CERT", tls.chain.display().to_string()),
+        ("KEY", tls.key.display().to_string()),
+        ("HTPASSWD", htpasswd.display().to_string()),
+        ("USER_DIRECTIVE", if worker.is_some() { user_directive() } else { String::new() }),
+        ("BROTLI_MODULES", modules),
+        ("BROTLI_INCLUDE", include),
+    ];
+    let template = conf.join("nginx.conf.template");
+    let text = fs::read_to_string(&template).attempt(|| format!("read {}", template.display()))?;
+    let text = fill(&text, &values)?;
+    let file = dir.join("nginx.conf");
+    fs::write(&file, text).attempt(|| format!("write {}", file.display()))?;
+    let log = dir.join("error.log");
+    Ok(Launch {
+        program,
+        args: vec!["-e".into(), log.into(), "-p".into(), dir.into(), "-c".into(), file.into()],
+        env: Vec::new(),
+        run_as: None,
+        // A master ends its workers when it is told to end. SIGKILL would leave them serving.
+        death_signal: Signal::SIGTERM,
+        stop_signal: Signal::SIGQUIT,
+        log: settings.log(Component::Nginx),
+    })
+}
+
+/// The folder of the stack's certificates.
+pub(crate) fn tls_dir(settings: &Settings) -> PathBuf {
+    settings.state.join("tls")
+}
+
+/// Replaces each `@@NAME@@`.
+fn fill(template: &str, values: &[(&'static str, String)]) -> Result<String, StackError> {
+    let text =
+        values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@@{name}@@"), value));
+    match text.split_once("@@") {
+        None => Ok(text),
+        Some((_, rest)) => {
+            let name = rest.split("@@").next().unwrap_or(rest);
+            let detail = format!("the template asks for {name}, which nobody fills in");
+            Err(StackError::Tool { what: "rendering nginx.conf.template", detail })
+        }
+    }
+}
+
+/// Workers of a master that is root run as this user, in its own group whatever that is called.
+fn user_directive() -> String {
+    use nix::unistd::{Gid, Group, User};
+    let named = |name| User::from_name(name).ok().flatten();
+    let Some(user) = named("www-data").or_else(|| named("nobody")) else { return String::new() };
+    let group = Group::from_gid(Gid::from_raw(user.gid.as_raw())).ok().flatten();
+    format!("user {} {};", user.name, group.map_or_else(|| user.name.clone(), |group| group.name))
+}
+
+/// Nginx writes beside its configuration; its logs belong with the others.
+fn link_logs(settings: &Settings, dir: &Path) -> Result<(), StackError> {
+    for (link, name) in [("error.log", Component::Nginx.to_string()), ("access.log", "nginx-access".to_owned())] {
+        let link = dir.join(link);
+        let _ = fs::remove_file(&link);
+        symlink(log_file(&settings.state, &name), &link).attempt(|| format!("make {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// The password stands there in clear, in a file that the workers alone can read: it is random and used nowhere else.
+fn write_htpasswd(settings: &Settings, dir: &Path, worker: Option<RunAs>) -> Result<PathBuf, StackError> {
+    let password = secrets::load_or_make(&settings.state.join("metrics.password"))?;
+    let file = dir.join("htpasswd");
+    let line = format!("{METRICS_USER}:{{PLAIN}}{}\n", password.expose_secret());
+    let cannot = || format!("write {}", file.display());
+    secrets::write_private(&file, line.as_bytes()).attempt(cannot)?;
+    if let Some(user) = worker {
+        chown(&file, Some(user.uid), Some(user.gid)).attempt(cannot)?;
+    }
+    Ok(file)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), StackError> {
+    let output = Command::new("cp").arg("-r").arg("--").arg(from).arg(to).output().attempt(|| "run cp".to_owned())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(StackError::Tool { what: "copying Nginx's configuration", detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_that_nobody_fills_in_is_named() {
+        let values = [("PORT", "8443".to_owned())];
+        assert_eq!(fill("listen @@PORT@@;", &values).expect("filled"), "listen 8443;");
+        let error = fill("listen @@PORT@@ @@OTHER@@;", &values).expect_err("unfilled").to_string();
+        assert!(error.contains("OTHER"), "{error}");
+    }
+}

@@ -1,0 +1,343 @@
+//! What a stack is to consist of, before it is started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto_contracts::PoolName;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::builds::Builds;
+use crate::component::Component;
+use crate::error::{Attempt, StackError};
+use crate::ports::Ports;
+use crate::postgres;
+use crate::secrets::Secrets;
+use crate::stack::Stack;
+
+/// Where the stateful service keeps its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// In the memory of the instance: lost with it, and unknown to the others.
+    Memory,
+    /// In Redis.
+    #[default]
+    Redis,
+}
+
+impl Store {
+    /// The name as `SESSION_STORE` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// Which parts a stack has. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// PostgreSQL and both Redis.
+    Data,
+    /// The services' instances.
+    Services,
+    /// The gateway.
+    Gateway,
+    /// Nginx in front of it.
+    Edge,
+}
+
+/// What becomes of a stack's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// The next start finds it again.
+    Kept,
+    /// It goes with the stack.
+    Test,
+}
+
+/// Hears one line about each step of a start.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Builder of a [`Stack`].
+#[derive(Clone)]
+pub struct Plan {
+    stateless: u16,
+    stateful: u16,
+    store: Store,
+    extent: Extent,
+    state: Option<PathBuf>,
+    ports: Option<Ports>,
+    health_interval: Duration,
+    env: Vec<(String, String, OsString)>,
+    builds: Option<Builds>,
+    nginx_conf: PathBuf,
+    progress: Progress,
+}
+
+impl Plan {
+    /// Two stateless and three stateful instances with everything in front of and behind them, state kept in that
+    /// folder, on the design's ports.
+    pub(crate) fn kept(state: impl Into<PathBuf>) -> Self {
+        Self {
+            stateless: 2,
+            stateful: 3,
+            store: Store::default(),
+            extent: Extent::Edge,
+            state: Some(state.into()),
+            ports: Some(Ports::fixed(0)),
+            health_interval: Duration::from_secs(1),
+            env: Vec::new(),
+            builds: None,
+            nginx_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx"),
+            progress: Arc::new(|_| {}),
+        }
+    }
+
+    /// One stateless and three stateful instances behind a gateway, on ports and in a folder of their own, both of
+    /// which go with the stack. Health is checked four times a second.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            stateless: 1,
+            extent: Extent::Gateway,
+            state: None,
+            ports: None,
+            health_interval: Duration::from_millis(250),
+            ..Self::kept("")
+        }
+    }
+
+    /// How many instances of the stateless service.
+    pub fn stateless(mut self, instances: u16) -> Self {
+        self.stateless = instances;
+        self
+    }
+
+    /// How many instances of the stateful service.
+    pub fn stateful(mut self, instances: u16) -> Self {
+        self.stateful = instances;
+        self
+    }
+
+    /// Where the stateful service keeps its sessions. Default: Redis.
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Which parts the stack has.
+    pub fn extent(mut self, extent: Extent) -> Self {
+        self.extent = extent;
+        self
+    }
+
+    /// With Nginx in front of the gateway.
+    pub fn with_nginx(self) -> Self {
+        self.extent(Extent::Edge)
+    }
+
+    /// Other ports.
+    pub fn ports(mut self, ports: Ports) -> Self {
+        self.ports = Some(ports);
+        self
+    }
+
+    /// How often the gateway checks the instances' health.
+    pub fn health_interval(mut self, interval: Duration) -> Self {
+        self.health_interval = interval;
+        self
+    }
+
+    /// Sets a variable for all instances of a binary (`stateful-svc`, `stateless-svc`, `gateway`) or for one instance
+    /// (`stateful-2`). A later call wins.
+    pub fn env(mut self, whose: impl Into<String>, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+        self.env.push((whose.into(), name.into(), value.into()));
+        self
+    }
+
+    /// Binaries of another profile than the current executable's.
+    pub fn builds(mut self, builds: Builds) -> Self {
+        self.builds = Some(builds);
+        self
+    }
+
+    /// Another folder of Nginx configuration than the repository's.
+    pub fn nginx_conf(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.nginx_conf = dir.into();
+        self
+    }
+
+    /// Whom to tell about each step.
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Starts everything and waits until it is healthy. When something fails, all that was started ends again.
+    ///
+    /// # Errors
+    /// The [`StackError`] that names the component, what was waited for, and the end of its log.
+    pub async fn start(self) -> Result<Stack, StackError> {
+        let counts = BTreeMap::from([(PoolName::Stateless, self.stateless), (PoolName::Stateful, self.stateful)]);
+        let settings = tokio::task::spawn_blocking(|| Settings::resolve(self))
+            .await
+            .map_err(io::Error::other)
+            .attempt(|| "prepare the stack".to_owned())??;
+        Stack::start(settings, &counts).await
+    }
+}
+
+/// A plan with everything settled that stays the same while the stack runs.
+pub(crate) struct Settings {
+    pub(crate) state: PathBuf,
+    /// A folder within the state, or in its stead, that other users can reach: for servers that don't run as root.
+    pub(crate) shared: PathBuf,
+    pub(crate) ports: Ports,
+    pub(crate) store: Store,
+    pub(crate) extent: Extent,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) health_interval: Duration,
+    pub(crate) secrets: Secrets,
+    pub(crate) builds: Builds,
+    pub(crate) shim: PathBuf,
+    pub(crate) nginx_conf: PathBuf,
+    pub(crate) progress: Progress,
+    env: Vec<(String, String, OsString)>,
+}
+
+impl Settings {
+    fn resolve(plan: Plan) -> Result<Self, StackError> {
+        for (whose, _, _) in &plan.env {
+            let known = whose.parse::<Component>().is_ok_and(|component| component.binary().is_some())
+                || ["stateless-svc", "stateful-svc"].contains(&whose.as_str());
+            if !known {
+                return Err(StackError::UnknownEnvScope(whose.clone()));
+            }
+        }
+        let builds = match plan.builds {
+            Some(builds) => builds,
+            None => Builds::beside_current_exe().attempt(|| "find the binaries".to_owned())?,
+        };
+        let shim = builds.shim()?;
+        let ports = plan.ports.map_or_else(Ports::reserve, Ok)?;
+        let (state, lifetime) = match plan.state {
+            Some(state) => (state, Lifetime::Kept),
+            None => {
+                let dir =
+                    tempfile::Builder::new().prefix("tandem-").tempdir().attempt(|| "make a folder".to_owned())?;
+                (dir.keep(), Lifetime::Test)
+            }
+        };
+        let cannot = || format!("make {}", state.display());
+        // Others may pass through to what is theirs; every secret in it is closed by itself.
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&state).attempt(cannot)?;
+        let state = state.canonicalize().attempt(cannot)?;
+        open_to_pass(&state).attempt(cannot)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("logs")).attempt(cannot)?;
+        let mut settings = Self {
+            shared: shared_folder(&state)?,
+            secrets: Secrets::load(&state)?,
+            state,
+            ports,
+            store: plan.store,
+            extent: plan.extent,
+            lifetime,
+            health_interval: plan.health_interval,
+            builds,
+            shim,
+            nginx_conf: plan.nginx_conf,
+            progress: plan.progress,
+            env: plan.env,
+        };
+        if lifetime == Lifetime::Test {
+            settings.secrets.database_password = postgres::template_password(&settings)?;
+        }
+        Ok(settings)
+    }
+
+    pub(crate) fn log(&self, component: Component) -> PathBuf {
+        log_file(&self.state, &component.to_string())
+    }
+
+    pub(crate) fn redis_sessions_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.ports.redis_sessions)
+    }
+
+    pub(crate) fn redis_cache_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.ports.redis_cache)
+    }
+
+    pub(crate) fn database_url(&self) -> SecretString {
+        let password = self.secrets.database_password.expose_secret();
+        let role = postgres::ROLE;
+        format!("postgresql://{role}:{password}@127.0.0.1:{}/{role}", self.ports.postgres).into()
+    }
+
+    /// What the plan sets beyond our own variables, for the binary first and for the instance after it.
+    pub(crate) fn extra_env(&self, component: Component) -> impl Iterator<Item = (String, OsString)> {
+        let scopes = [component.binary().map(str::to_owned), Some(component.to_string())];
+        scopes.into_iter().flatten().flat_map(|scope| {
+            self.env
+                .iter()
+                .filter(move |(whose, ..)| *whose == scope)
+                .map(|(_, name, value)| (name.clone(), value.clone()))
+        })
+    }
+}
+
+impl Drop for Settings {
+    /// The folders of a test go with it, unless it failed: then they say why.
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Kept || std::thread::panicking() {
+            return;
+        }
+        // What cannot be removed lies in the system's folder for temporary files.
+        let _ = fs::remove_dir_all(&self.shared);
+        let _ = fs::remove_dir_all(&self.state);
+    }
+}
+
+/// The log of a component, or of the supervisor, in a state folder.
+pub(crate) fn log_file(state: &Path, name: &str) -> PathBuf {
+    state.join("logs").join(format!("{name}.log"))
+}
+
+fn open_to_pass(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
+}
+
+/// The state folder itself, unless we are root and other users cannot reach it (a repository under `/root`). Then a
+/// folder in `/var/tmp` that belongs to this state folder; the file `shared` in it tells where.
+fn shared_folder(state: &Path) -> Result<PathBuf, StackError> {
+    let note = state.join("shared");
+    if let Ok(path) = fs::read_to_string(&note) {
+        return Ok(PathBuf::from(path.trim()));
+    }
+    if !nix::unistd::getuid().is_root() || crate::programs::anyone_can_enter(state) {
+        return Ok(state.to_owned());
+    }
+    let mark: String =
+        Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let shared = PathBuf::from(format!("/var/tmp/tandem-{mark}"));
+    let cannot = || format!("make {}", shared.display());
+    // Without the note it was a state folder's that is gone, and so are the secrets to use it.
+    match fs::remove_dir_all(&shared) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StackError::Io { what: cannot(), source: error });
+        }
+        _ => {}
+    }
+    fs::DirBuilder::new().mode(0o711).create(&shared).attempt(cannot)?;
+    fs::write(&note, shared.to_string_lossy().as_bytes()).attempt(cannot)?;
+    Ok(shared)
+}

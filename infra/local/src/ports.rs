@@ -1,0 +1,220 @@
+//! Which port is whose: the design's ports, or a block of free ones for a test.
+
+use std::env;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use proto_contracts::PoolName;
+
+use crate::error::{Attempt, StackError};
+
+mod owner;
+
+pub use owner::Owner;
+
+/// The ports of one stack, all on loopback.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// Nginx, HTTPS.
+    pub https: u16,
+    /// Nginx, HTTP: it redirects.
+    pub http: u16,
+    /// Nginx's own counters.
+    pub nginx_status: u16,
+    /// The gateway's data plane.
+    pub gateway: u16,
+    /// The gateway's control plane.
+    pub control: u16,
+    /// The stack's agent.
+    pub agent: u16,
+    /// The Redis that holds the sessions.
+    pub redis_sessions: u16,
+    /// The Redis that holds the cache.
+    pub redis_cache: u16,
+    /// PostgreSQL.
+    pub postgres: u16,
+    stateless: RangeInclusive<u16>,
+    stateful: RangeInclusive<u16>,
+    spare: RangeInclusive<u16>,
+    next_spare: Arc<AtomicU16>,
+    /// Keeps the block ours while any copy lives.
+    _lease: Option<Arc<File>>,
+}
+
+/// Ports that tests take their blocks from: below the range from which Linux draws the ports of outgoing connections.
+const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
+/// Ports of one block.
+const BLOCK: u16 = 64;
+/// Instances of one pool that fit into a block.
+const POOL: u16 = 22;
+/// What stands before the pools in a block.
+const SINGLES: u16 = 10;
+
+impl Ports {
+    /// The ports of the design, each shifted by `offset`, which is 10,000 at most.
+    pub fn fixed(offset: u16) -> Self {
+        let at = |port: u16| port.saturating_add(offset);
+        Self {
+            https: at(8443),
+            http: at(8080),
+            nginx_status: at(8081),
+            gateway: at(8000),
+            control: at(8001),
+            agent: at(8002),
+            redis_sessions: at(8379),
+            redis_cache: at(8380),
+            postgres: at(8432),
+            stateless: at(8101)..=at(8199),
+            stateful: at(8201)..=at(8299),
+            spare: at(8301)..=at(8369),
+            next_spare: Arc::default(),
+            _lease: None,
+        }
+    }
+
+    /// A block of ports that no other test holds, in this process or another, and on which nobody listens. It is ours
+    /// until the last copy is dropped.
+    ///
+    /// # Errors
+    /// [`StackError::NoFreePorts`] when every block is taken, [`StackError::Io`] when the lock files cannot be made.
+    pub fn reserve() -> Result<Self, StackError> {
+        let dir = env::temp_dir().join(format!("tandem-ports-{}", nix::unistd::getuid()));
+        let cannot = || format!("make lock files in {}", dir.display());
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(cannot)?;
+        for first in BLOCKS.step_by(usize::from(BLOCK)) {
+            let lock = dir.join(format!("{first}.lock"));
+            let lock = OpenOptions::new().create(true).append(true).open(lock).attempt(cannot)?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(source)) => return Err(StackError::Io { what: cannot(), source }),
+            }
+            if (first..first + BLOCK).all(is_free) {
+                return Ok(Self::block(first, lock));
+            }
+        }
+        Err(StackError::NoFreePorts { first: *BLOCKS.start(), last: *BLOCKS.end() })
+    }
+
+    fn block(first: u16, lease: File) -> Self {
+        let stateless = first + SINGLES;
+        let stateful = stateless + POOL;
+        let spare = stateful + POOL;
+        Self {
+            https: first,
+            http: first + 1,
+            gateway: first + 2,
+            control: first + 3,
+            agent: first + 4,
+            redis_sessions: first + 5,
+            redis_cache: first + 6,
+            postgres: first + 7,
+            nginx_status: first + 8,
+            stateless: stateless..=stateful - 1,
+            stateful: stateful..=spare - 1,
+            spare: spare..=first + BLOCK - 1,
+            next_spare: Arc::default(),
+            _lease: Some(Arc::new(lease)),
+        }
+    }
+
+    /// The port of a pool's instance, counted from 1.
+    ///
+    /// # Errors
+    /// [`StackError::TooManyInstances`].
+    pub fn instance(&self, pool: PoolName, number: u16) -> Result<u16, StackError> {
+        let range = match pool {
+            PoolName::Stateless => &self.stateless,
+            PoolName::Stateful => &self.stateful,
+        };
+        let most = range.end() - range.start() + 1;
+        match number {
+            1.. if number <= most => Ok(range.start() + number - 1),
+            _ => Err(StackError::TooManyInstances { pool: pool.as_str(), most }),
+        }
+    }
+
+    /// A port of the plan that no component has, each once: to let an instance return on another port, or for a
+    /// test's own proxy.
+    ///
+    /// # Errors
+    /// [`StackError::NoFreePorts`] when all have been given out.
+    pub fn spare(&self) -> Result<u16, StackError> {
+        let (&first, &last) = (self.spare.start(), self.spare.end());
+        let port = first.saturating_add(self.next_spare.fetch_add(1, Ordering::Relaxed));
+        if port <= last { Ok(port) } else { Err(StackError::NoFreePorts { first, last }) }
+    }
+}
+
+/// Where a port of the stack is: everything listens on loopback alone.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Whether the port can be bound now.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(loopback(port)).is_ok()
+}
+
+/// Refuses a port that somebody listens on, and says who.
+pub(crate) fn require_free(port: u16, component: &str) -> Result<(), StackError> {
+    if is_free(port) {
+        return Ok(());
+    }
+    Err(StackError::PortInUse { port, component: component.to_owned(), owner: owner::of(port) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn stacks_at_the_same_time_share_no_port() {
+        let stacks: Vec<Ports> = (0..4).map(|_| Ports::reserve().expect("a block")).collect();
+        let mut seen = HashSet::new();
+        for ports in &stacks {
+            let pools = PoolName::ALL.into_iter().flat_map(|pool| (1..=POOL).map(move |n| (pool, n)));
+            let pools = pools.map(|(pool, n)| ports.instance(pool, n).expect("a port"));
+            for port in pools.chain([ports.https, ports.http, ports.gateway, ports.control, ports.agent]) {
+                assert!(seen.insert(port), "{port} twice");
+            }
+            assert!(seen.insert(ports.spare().expect("a spare")) && seen.insert(ports.spare().expect("another")));
+        }
+    }
+
+    #[test]
+    fn a_dropped_block_is_free_again_and_a_busy_port_disqualifies_one() {
+        let ports = Ports::reserve().expect("a block");
+        let listener = TcpListener::bind(loopback(ports.redis_cache)).expect("bound");
+        let taken = ports.redis_cache;
+        drop(ports);
+        let other = Ports::reserve().expect("a block");
+        assert_ne!(other.redis_cache, taken);
+        drop(listener);
+        require_free(taken, "redis-cache").expect("free");
+    }
+
+    #[test]
+    fn a_busy_port_is_refused_with_its_owner() {
+        let ports = Ports::reserve().expect("a block");
+        let _listener = TcpListener::bind(loopback(ports.gateway)).expect("bound");
+        let error = require_free(ports.gateway, "gateway").expect_err("busy").to_string();
+        assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
+        assert!(error.contains(&format!("port {}, meant for gateway", ports.gateway)), "{error}");
+    }
+
+    #[test]
+    fn the_fixed_plan_is_the_designs() {
+        let ports = Ports::fixed(0);
+        assert_eq!((ports.https, ports.gateway, ports.postgres), (8443, 8000, 8432));
+        assert_eq!(ports.instance(PoolName::Stateful, 3).expect("a port"), 8203);
+        assert!(ports.instance(PoolName::Stateful, 100).is_err() && ports.instance(PoolName::Stateful, 0).is_err());
+        assert_eq!(Ports::fixed(10_000).instance(PoolName::Stateless, 1).expect("a port"), 18_101);
+    }
+}

@@ -1,0 +1,67 @@
+//! The log file of one child.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A log that has grown beyond this is moved aside, bytes.
+const ROTATE_AT: u64 = 64 << 20;
+/// How much of a log's end is read for its last lines, bytes.
+const TAIL: u64 = 64 << 10;
+
+/// Opens a log to append to, and moves a large one to `<name>.log.1` first.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|log| log.len() > ROTATE_AT) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// Moves what a running child's log holds to `<name>.log.1` when it has grown large, so that hours of load don't fill
+/// the disk. The child keeps its descriptor, which appends: it goes on at the start of the emptied file. Lines written
+/// between the copy and the cut are lost.
+pub(super) fn rotate_in_place(path: &Path) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|log| log.len() > ROTATE_AT) {
+        fs::copy(path, path.with_extension("log.1"))?;
+        OpenOptions::new().write(true).open(path)?.set_len(0)?;
+    }
+    Ok(())
+}
+
+/// The last lines of a log, oldest first; none when it cannot be read.
+pub(crate) fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let Ok(text) = read_tail(path) else { return Vec::new() };
+    let mut lines: Vec<String> = text.lines().rev().take(count).map(str::to_owned).collect();
+    lines.reverse();
+    lines
+}
+
+fn read_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // A cut in the middle of a line leaves half of one at the front.
+    let whole = if length > TAIL { text.split_once('\n').map_or(&*text, |(_, rest)| rest) } else { &text };
+    Ok(whole.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_whole_and_in_order() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("a.log");
+        let long: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+        fs::write(&path, long).expect("written");
+        assert_eq!(last_lines(&path, 2), ["line 19998", "line 19999"]);
+        let all = last_lines(&path, usize::MAX);
+        assert!(all.len() < 20_000 && all.iter().all(|line| line.starts_with("line ")), "{:?}", all.first());
+        assert_eq!(last_lines(&dir.path().join("none.log"), 5), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,92 @@
+//! The secrets of one state folder: made once, readable by their owner alone, never logged.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::{Attempt, StackError};
+
+/// Everything secret about one stack.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    /// What the gateway's control API asks for.
+    pub(crate) control_token: SecretString,
+    /// What the agent asks for.
+    pub(crate) agent_token: SecretString,
+    /// The services' password at PostgreSQL.
+    pub(crate) database_password: SecretString,
+}
+
+impl Secrets {
+    /// Reads the secrets of a state folder; those that it lacks are made.
+    pub(crate) fn load(state: &Path) -> Result<Self, StackError> {
+        Ok(Self {
+            control_token: load_or_make(&control_token_file(state))?,
+            agent_token: load_or_make(&agent_token_file(state))?,
+            database_password: load_or_make(&state.join("postgres.password"))?,
+        })
+    }
+}
+
+/// Where the control token of a state folder is.
+pub(crate) fn control_token_file(state: &Path) -> PathBuf {
+    state.join("control.token")
+}
+
+/// Where the agent's token of a state folder is.
+pub(crate) fn agent_token_file(state: &Path) -> PathBuf {
+    state.join("agent.token")
+}
+
+/// Reads a secret.
+pub(crate) fn load(path: &Path) -> io::Result<SecretString> {
+    Ok(SecretString::from(fs::read_to_string(path)?.trim().to_owned()))
+}
+
+/// Reads the secret, or makes one of 256 random bits in hex digits.
+pub(crate) fn load_or_make(path: &Path) -> Result<SecretString, StackError> {
+    match load(path) {
+        Ok(secret) if !secret.expose_secret().is_empty() => return Ok(secret),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(StackError::Io { what: format!("read {}", path.display()), source }),
+    }
+    let secret: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(path, format!("{secret}\n").as_bytes()).attempt(|| format!("write {}", path.display()))?;
+    Ok(SecretString::from(secret))
+}
+
+/// Writes a file that only its owner can read, whatever the umask.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A new file each time: an older one may be open to others.
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_are_private() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let first = Secrets::load(dir.path()).expect("made");
+        let again = Secrets::load(dir.path()).expect("read");
+        assert_eq!(first.control_token.expose_secret(), again.control_token.expose_secret());
+        assert_ne!(first.control_token.expose_secret(), first.agent_token.expose_secret());
+        assert_eq!(first.agent_token.expose_secret().len(), 64);
+        for file in [control_token_file(dir.path()), agent_token_file(dir.path())] {
+            assert_eq!(fs::metadata(file).expect("exists").permissions().mode() & 0o777, 0o600);
+        }
+        assert!(!format!("{first:?}").contains(first.agent_token.expose_secret()));
+    }
+}

@@ -1,0 +1,51 @@
+//! The instances of the two services.
+
+use std::ffi::OsString;
+
+use nix::sys::signal::Signal;
+use proto_contracts::PoolName;
+use secrecy::ExposeSecret;
+
+use crate::component::Component;
+use crate::error::StackError;
+use crate::plan::Settings;
+use crate::ports::loopback;
+use crate::process::Launch;
+
+/// Threads of one instance. Many instances share the machine, each with its own.
+const WORKERS: &str = "2";
+/// How long an instance may take to finish its requests when it is stopped, seconds.
+const SHUTDOWN_TIMEOUT_S: &str = "10";
+
+/// How an instance is started: its name is fixed, its port may change.
+pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16) -> Result<Launch, StackError> {
+    let component = Component::Instance(pool, number);
+    let mut env: Vec<(String, OsString)> = Vec::new();
+    let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));
+    set("LISTEN_ADDR", &loopback(port).to_string());
+    set("INSTANCE_ID", &component.to_string());
+    set("WORKERS", WORKERS);
+    set("SHUTDOWN_TIMEOUT_S", SHUTDOWN_TIMEOUT_S);
+    let binary = match pool {
+        PoolName::Stateless => {
+            set("DATABASE_URL", settings.database_url().expose_secret());
+            set("CACHE_REDIS_URL", &settings.redis_cache_url());
+            "stateless-svc"
+        }
+        PoolName::Stateful => {
+            set("SESSION_STORE", settings.store.as_str());
+            set("SESSION_REDIS_URL", &settings.redis_sessions_url());
+            "stateful-svc"
+        }
+    };
+    env.extend(settings.extra_env(component));
+    Ok(Launch {
+        program: settings.builds.binary(binary)?,
+        args: Vec::new(),
+        env,
+        run_as: None,
+        death_signal: Signal::SIGKILL,
+        stop_signal: Signal::SIGTERM,
+        log: settings.log(component),
+    })
+}

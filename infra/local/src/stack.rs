@@ -1,0 +1,196 @@
+//! A running stack.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::{join_all, try_join_all};
+use proto_contracts::PoolName;
+
+use crate::component::Component;
+use crate::error::StackError;
+use crate::gateway::{self, Control};
+use crate::plan::{Extent, Plan, Settings};
+use crate::ports::{self, loopback};
+use parts::{Part, Wanted};
+
+mod launch;
+mod parts;
+mod scale;
+mod view;
+
+/// What is started together. Each level needs those before it.
+const LEVELS: [Extent; 4] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge];
+
+/// A system that runs as processes on this machine. All of them end with it: when it is shut down, when it is dropped,
+/// and when this process ends in whatever way.
+///
+/// Components are called by their names: `postgres`, `redis-sessions`, `redis-cache`, `stateless-1` …, `stateful-1` …,
+/// `gateway`, `nginx`.
+pub struct Stack {
+    settings: Arc<Settings>,
+    control: Control,
+    /// Never held across an await: it guards the table alone.
+    parts: Mutex<BTreeMap<Component, Part>>,
+    /// Held while components are started, stopped or scaled, so that two such changes don't mix.
+    changes: tokio::sync::Mutex<()>,
+}
+
+impl Stack {
+    /// A plan for tests: one stateless and three stateful instances behind a gateway, on ports and in a folder of
+    /// their own, both of which go with the stack.
+    pub fn for_tests() -> Plan {
+        Plan::for_tests()
+    }
+
+    /// A plan for a stack whose state stays in this folder, on the design's ports, with Nginx in front.
+    pub fn kept_in(state: impl Into<PathBuf>) -> Plan {
+        Plan::kept(state)
+    }
+
+    pub(crate) async fn start(settings: Settings, counts: &BTreeMap<PoolName, u16>) -> Result<Self, StackError> {
+        let mut parts = BTreeMap::new();
+        let mut plan = |component, port| parts.insert(component, Part { port, process: None, wanted: Wanted::Stopped });
+        plan(Component::Postgres, settings.ports.postgres);
+        plan(Component::RedisSessions, settings.ports.redis_sessions);
+        plan(Component::RedisCache, settings.ports.redis_cache);
+        if settings.extent >= Extent::Services {
+            for (&pool, &count) in counts {
+                for number in 1..=count {
+                    plan(Component::Instance(pool, number), settings.ports.instance(pool, number)?);
+                }
+            }
+        }
+        if settings.extent >= Extent::Gateway {
+            gateway::forget_changes(&settings)?;
+            plan(Component::Gateway, settings.ports.gateway);
+        }
+        if settings.extent >= Extent::Edge {
+            plan(Component::Nginx, settings.ports.https);
+        }
+        let control = Control::new(&settings)?;
+        let stack = Self {
+            settings: Arc::new(settings),
+            control,
+            parts: Mutex::new(parts),
+            changes: tokio::sync::Mutex::default(),
+        };
+        for component in stack.components() {
+            stack.require_free_ports(component)?;
+        }
+        for level in LEVELS {
+            let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
+            try_join_all(of_level.map(|component| stack.launch(component))).await?;
+        }
+        Ok(stack)
+    }
+
+    /// Starts a component that does not run. An instance is healthy in the eyes of the gateway when this returns.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it runs, else why it could not be started.
+    pub async fn start_component(&self, name: &str) -> Result<(), StackError> {
+        let _change = self.changes.lock().await;
+        let component = self.find(name)?;
+        self.require_ended(component)?;
+        self.require_free_ports(component)?;
+        self.launch(component).await?;
+        self.await_member(component).await
+    }
+
+    /// Starts an instance that does not run under its old name on another port.
+    ///
+    /// # Errors
+    /// See [`Stack::start_component`].
+    pub async fn start_on(&self, name: &str, port: u16) -> Result<(), StackError> {
+        let _change = self.changes.lock().await;
+        let component = self.find(name)?;
+        let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("other ports for this component")) };
+        self.require_ended(component)?;
+        ports::require_free(port, name)?;
+        self.update(component, |part| part.port = port);
+        self.launch(component).await?;
+        if self.runs(Component::Gateway) {
+            // Its old address bears the name there until it is removed.
+            self.control.remove(pool, name).await?;
+            self.control.add(pool, loopback(port)).await?;
+        }
+        self.await_member(component).await
+    }
+
+    /// Kills a component (`SIGKILL`), with every process that it has started, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it does not run.
+    pub async fn kill(&self, name: &str) -> Result<(), StackError> {
+        let component = self.find(name)?;
+        let process = self.running(component)?;
+        self.update(component, |part| part.wanted = Wanted::Killed);
+        process.kill().await;
+        self.tell(&format!("{name} killed"));
+        Ok(())
+    }
+
+    /// Ends a component in order and waits until it is gone. After 15 s it is killed.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it does not run.
+    pub async fn stop(&self, name: &str) -> Result<(), StackError> {
+        let _change = self.changes.lock().await;
+        let component = self.find(name)?;
+        self.running(component)?;
+        self.end(component).await;
+        Ok(())
+    }
+
+    /// Stops a component where it stands (`SIGSTOP`), with every process that it has started.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it does not run.
+    pub fn pause(&self, name: &str) -> Result<(), StackError> {
+        let component = self.find(name)?;
+        self.running(component)?.pause();
+        self.update(component, |part| part.wanted = Wanted::Paused);
+        Ok(())
+    }
+
+    /// Lets a paused component go on.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it does not run.
+    pub fn resume(&self, name: &str) -> Result<(), StackError> {
+        let component = self.find(name)?;
+        self.running(component)?.resume();
+        self.update(component, |part| part.wanted = Wanted::Running);
+        Ok(())
+    }
+
+    /// Ends everything in order, the edge first.
+    pub async fn shutdown(self) {
+        self.end_all().await;
+    }
+
+    /// The same for one who shares the stack: afterwards nothing of it runs.
+    pub(crate) async fn end_all(&self) {
+        let _change = self.changes.lock().await;
+        for level in LEVELS.into_iter().rev() {
+            let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
+            join_all(of_level.map(|component| self.end(component))).await;
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+fn level_of(component: Component) -> Extent {
+    match component {
+        Component::Postgres | Component::RedisSessions | Component::RedisCache => Extent::Data,
+        Component::Instance(..) => Extent::Services,
+        Component::Gateway => Extent::Gateway,
+        Component::Nginx => Extent::Edge,
+    }
+}

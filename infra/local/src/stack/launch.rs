@@ -1,0 +1,151 @@
+//! How a component comes and goes.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret;
+
+use super::Stack;
+use super::parts::Wanted;
+use crate::component::Component;
+use crate::error::{Attempt, StackError};
+use crate::http::{self, Trust};
+use crate::ports::{self, loopback};
+use crate::process::{Launch, Process, lock};
+use crate::ready::{self, Probe};
+use crate::{gateway, nginx, postgres, redis, services};
+
+/// How long a component may take to end in order before it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a dropped stack waits for what it killed.
+const DROP_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Stack {
+    /// Starts one component and waits until it is ready.
+    pub(super) async fn launch(&self, component: Component) -> Result<(), StackError> {
+        let begin = Instant::now();
+        let launch = self.prepare(component).await?;
+        let process = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
+        let process = Arc::new(process);
+        self.update(component, |part| {
+            part.process = Some(Arc::clone(&process));
+            part.wanted = Wanted::Starting;
+        });
+        let probe = self.probe(component)?;
+        ready::wait(component, &process, &probe, &launch.log).await?;
+        self.update(component, |part| {
+            if part.wanted == Wanted::Starting {
+                part.wanted = Wanted::Running;
+            }
+        });
+        if component == Component::Gateway {
+            let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
+            let running: Vec<_> =
+                running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
+            self.control.await_healthy(&running).await?;
+        }
+        let port = self.port_of(component);
+        self.tell(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
+        Ok(())
+    }
+
+    /// Waits until the gateway, if it runs, finds this instance healthy.
+    pub(super) async fn await_member(&self, component: Component) -> Result<(), StackError> {
+        match component.pool() {
+            Some(pool) if self.runs(Component::Gateway) => {
+                let addr = loopback(self.port_of(component));
+                self.control.await_healthy(&[(pool, component.to_string(), addr)]).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a component in order, whatever state it is in.
+    pub(super) async fn end(&self, component: Component) {
+        let Ok(process) = self.running(component) else { return };
+        self.update(component, |part| part.wanted = Wanted::Stopped);
+        match process.stop(STOP_PATIENCE).await {
+            Some(exit) => self.tell(&format!("{component} has ended: {exit}")),
+            None => self.tell(&format!("{component} did not end within {} s and was killed", STOP_PATIENCE.as_secs())),
+        }
+    }
+
+    /// Kills everything and waits, with a bound, for a stack that is dropped.
+    pub(super) fn kill_all(&self) {
+        let processes: Vec<Arc<Process>> = lock(&self.parts).values().filter_map(|part| part.process.clone()).collect();
+        for process in processes.iter().filter(|process| process.exit().is_none()) {
+            process.kill_now();
+        }
+        let begin = Instant::now();
+        while processes.iter().any(|process| process.exit().is_none()) && begin.elapsed() < DROP_PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Refuses ports that others listen on.
+    pub(super) fn require_free_ports(&self, component: Component) -> Result<(), StackError> {
+        ports::require_free(self.port_of(component), &component.to_string())?;
+        let ports = &self.settings.ports;
+        match component {
+            Component::Gateway => ports::require_free(ports.control, "the gateway's control plane"),
+            Component::Nginx => {
+                ports::require_free(ports.http, "nginx (HTTP)")?;
+                ports::require_free(ports.nginx_status, "nginx (counters)")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whoever listens what happens.
+    pub(super) fn tell(&self, line: &str) {
+        (self.settings.progress)(line);
+    }
+
+    /// Writes the component's configuration and says how to start it, in a thread that may block: making a database
+    /// takes a second.
+    async fn prepare(&self, component: Component) -> Result<Launch, StackError> {
+        let settings = Arc::clone(&self.settings);
+        let port = self.port_of(component);
+        let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, port)).collect();
+        let prepared = tokio::task::spawn_blocking(move || match component {
+            Component::Postgres => postgres::launch(&settings),
+            Component::RedisSessions => redis::sessions(&settings),
+            Component::RedisCache => redis::cache(&settings),
+            Component::Instance(pool, number) => services::launch(&settings, pool, number, port),
+            Component::Gateway => gateway::launch(&settings, &members),
+            Component::Nginx => nginx::launch(&settings),
+        });
+        prepared.await.map_err(io::Error::other).attempt(|| format!("prepare {component}"))?
+    }
+
+    fn probe(&self, component: Component) -> Result<Probe, StackError> {
+        let port = self.port_of(component);
+        match component {
+            Component::Postgres => {
+                let url = self.settings.database_url();
+                let config = url.expose_secret().parse::<tokio_postgres::Config>();
+                let config = config.map_err(io::Error::other).attempt(|| "read the database's URL".to_owned())?;
+                Ok(Probe::Postgres { config: Box::new(config) })
+            }
+            Component::RedisSessions | Component::RedisCache => Ok(Probe::Redis { port }),
+            Component::Instance(..) => {
+                Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: Some(component) })
+            }
+            Component::Gateway => {
+                Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
+            }
+            Component::Nginx => {
+                let ca = nginx::tls_dir(&self.settings).join("ca.pem");
+                let client = http::client(Trust::Authority(&ca))?.build().map_err(io::Error::other);
+                let client = client.attempt(|| "make a client".to_owned())?;
+                Ok(Probe::Http { client, url: health_url("https", port), instance: None })
+            }
+        }
+    }
+}
+
+fn health_url(scheme: &str, port: u16) -> String {
+    format!("{scheme}://127.0.0.1:{port}/health")
+}

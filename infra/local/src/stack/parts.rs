@@ -1,0 +1,97 @@
+//! The table of a stack's components.
+
+use std::sync::Arc;
+
+use proto_contracts::PoolName;
+use proto_contracts::agent::ComponentState;
+
+use super::Stack;
+use crate::component::Component;
+use crate::error::StackError;
+use crate::process::{Process, lock};
+
+/// What the stack knows of one component.
+pub(super) struct Part {
+    pub(super) port: u16,
+    pub(super) process: Option<Arc<Process>>,
+    pub(super) wanted: Wanted,
+}
+
+/// What was asked of a component last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Starting,
+    Running,
+    Paused,
+    Stopped,
+    Killed,
+}
+
+impl Part {
+    pub(super) fn state(&self) -> ComponentState {
+        let ended = self.process.as_ref().is_none_or(|process| process.exit().is_some());
+        match self.wanted {
+            Wanted::Stopped => ComponentState::Stopped,
+            Wanted::Killed => ComponentState::Killed,
+            _ if ended => ComponentState::Died,
+            Wanted::Starting => ComponentState::Starting,
+            Wanted::Running => ComponentState::Running,
+            Wanted::Paused => ComponentState::Paused,
+        }
+    }
+}
+
+impl Stack {
+    /// The component of that name.
+    pub(super) fn find(&self, name: &str) -> Result<Component, StackError> {
+        let parts = lock(&self.parts);
+        match name.parse() {
+            Ok(component) if parts.contains_key(&component) => Ok(component),
+            _ => {
+                let known = parts.keys().map(ToString::to_string).collect();
+                Err(StackError::NoSuchComponent { name: name.to_owned(), known })
+            }
+        }
+    }
+
+    /// All components, in the order in which they start.
+    pub(super) fn components(&self) -> Vec<Component> {
+        lock(&self.parts).keys().copied().collect()
+    }
+
+    /// The process of a component that runs, be it paused.
+    pub(super) fn running(&self, component: Component) -> Result<Arc<Process>, StackError> {
+        let parts = lock(&self.parts);
+        let part = parts.get(&component);
+        let process = part.and_then(|part| part.process.as_ref()).filter(|process| process.exit().is_none());
+        let state = part.map_or(ComponentState::Stopped, Part::state);
+        process.cloned().ok_or_else(|| StackError::WrongState { component: component.to_string(), state })
+    }
+
+    pub(super) fn runs(&self, component: Component) -> bool {
+        self.running(component).is_ok()
+    }
+
+    pub(super) fn require_ended(&self, component: Component) -> Result<(), StackError> {
+        match lock(&self.parts).get(&component).map_or(ComponentState::Stopped, Part::state) {
+            ComponentState::Stopped | ComponentState::Killed | ComponentState::Died => Ok(()),
+            state => Err(StackError::WrongState { component: component.to_string(), state }),
+        }
+    }
+
+    pub(super) fn port_of(&self, component: Component) -> u16 {
+        lock(&self.parts).get(&component).map_or(0, |part| part.port)
+    }
+
+    pub(super) fn update(&self, component: Component, change: impl FnOnce(&mut Part)) {
+        if let Some(part) = lock(&self.parts).get_mut(&component) {
+            change(part);
+        }
+    }
+
+    /// The members of the pools with their ports, running or not.
+    pub(super) fn members(&self) -> Vec<(Component, PoolName, u16)> {
+        let parts = lock(&self.parts);
+        parts.iter().filter_map(|(&component, part)| Some((component, component.pool()?, part.port))).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! The stack's own little certificate authority, and the server certificate that Nginx shows.
+//!
+//! The authority is made once per state folder, so that a client that trusts it keeps trusting it. The server's
+//! certificate is made anew at each start, so it never comes near its end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints,
+};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Attempt, StackError};
+use crate::secrets::write_private;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the authority is valid.
+const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// How long a server certificate is valid: the longest that browsers accept.
+const LEAF_LIFE: Duration = Duration::from_secs(397 * 24 * 60 * 60);
+
+/// Where the certificates are.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    /// The authority's certificate, for `curl --cacert`.
+    pub(crate) ca: PathBuf,
+    /// The server's certificate followed by the authority's.
+    pub(crate) chain: PathBuf,
+    /// The server's key.
+    pub(crate) key: PathBuf,
+}
+
+impl Tls {
+    /// Takes the authority from the folder, or makes it, and issues a new server certificate.
+    pub(crate) fn issue(dir: &Path) -> Result<Self, StackError> {
+        fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
+        let files = Self { ca: dir.join("ca.pem"), chain: dir.join("server.pem"), key: dir.join("server.key") };
+        let (ca_pem, issuer) = authority(&files.ca, &dir.join("ca.key"))?;
+
+        let mut params = CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned))?;
+        params.distinguished_name.push(DnType::CommonName, "localhost");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        set_life(&mut params, LEAF_LIFE);
+        let key = KeyPair::generate()?;
+        let leaf = params.signed_by(&key, &issuer)?;
+
+        write_private(&files.key, key.serialize_pem().as_bytes())
+            .attempt(|| format!("write {}", files.key.display()))?;
+        let chain = format!("{}{ca_pem}", leaf.pem());
+        fs::write(&files.chain, chain).attempt(|| format!("write {}", files.chain.display()))?;
+        Ok(files)
+    }
+}
+
+fn authority(cert: &Path, key_file: &Path) -> Result<(String, Issuer<'static, KeyPair>), StackError> {
+    if let (Ok(pem), Ok(key)) = (fs::read_to_string(cert), fs::read_to_string(key_file)) {
+        let key = KeyPair::from_pem(&key)?;
+        return Ok((pem, Issuer::new(authority_params(&key), key)));
+    }
+    let key = KeyPair::generate()?;
+    let params = authority_params(&key);
+    let pem = params.self_signed(&key)?.pem();
+    write_private(key_file, key.serialize_pem().as_bytes()).attempt(|| format!("write {}", key_file.display()))?;
+    fs::write(cert, &pem).attempt(|| format!("write {}", cert.display()))?;
+    Ok((pem, Issuer::new(params, key)))
+}
+
+/// What the authority's certificate says. It follows from the key alone, so that it need not be parsed to be used
+/// again, and two machines' authorities bear different names.
+fn authority_params(key: &KeyPair) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mark: String = Sha256::digest(key.public_key_raw()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, format!("Tandem local authority {mark}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // Whoever trusts it trusts it for this machine's own names and for nothing else.
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![
+            GeneralSubtree::DnsName("localhost".to_owned()),
+            GeneralSubtree::IpAddress(CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0xff; 16])),
+        ],
+        excluded_subtrees: Vec::new(),
+    });
+    set_life(&mut params, CA_LIFE);
+    params
+}
+
+/// Valid from yesterday, for clocks that are a little behind.
+fn set_life(params: &mut CertificateParams, life: Duration) {
+    let now = SystemTime::now();
+    params.not_before = (now - DAY).into();
+    params.not_after = (now - DAY + life).into();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_authority_stays_and_the_certificate_is_new() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let files = Tls::issue(dir.path()).expect("issued");
+        let read = |path: &Path| fs::read_to_string(path).expect("readable");
+        let (ca, chain) = (read(&files.ca), read(&files.chain));
+        let files = Tls::issue(dir.path()).expect("issued again");
+        assert_eq!(ca, read(&files.ca));
+        assert_ne!(chain, read(&files.chain));
+        assert!(chain.ends_with(&ca));
+        for key in ["ca.key", "server.key"] {
+            let mode = fs::metadata(dir.path().join(key)).expect("exists").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+}

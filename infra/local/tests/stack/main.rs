@@ -1,0 +1,3 @@
+//! Stacks with real programs, several at once.
+
+mod data;
