@@ -64,11 +64,12 @@ pub struct PostMessage {
     pub message: String,
 }
 
-/// `POST /conversations`: the same act, with the session's id in the body.
+/// `POST /conversations`: the same act, with the session's id in the body. The service reads text in the place of `I`, to
+/// tell a malformed id from a malformed body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostConversation {
+pub struct PostConversation<I = SessionId> {
     /// The session to speak to.
-    pub session_id: SessionId,
+    pub session_id: I,
     /// 1 to [`MAX_MESSAGE_BYTES`] bytes.
     pub message: String,
 }

@@ -1,1 +1,75 @@
-//! stateful-svc.
+//! The stateful service: sessions, and the conversations held in them.
+//!
+//! A request goes `routes/` (HTTP) → `store/` (where sessions are kept) → `domain/` (what they are) and back. A handler
+//! reads the request into domain types, does one act on the store, and writes the result as the contract's body.
+//!
+//! **Invariant:** a session's id never leaves `routes/`. Stores, logs and metrics know its digest.
+
+use std::sync::Arc;
+
+use proto_contracts::headers::LIVE_SESSIONS;
+use service_kit::health::{Health, HealthBuilder, Need};
+use service_kit::redis::{Patience, PoolUnusable, probe};
+use service_kit::server::{BindError, Server};
+use service_kit::telemetry::Metrics;
+
+use crate::config::{Config, StoreConfig};
+use crate::domain::clock::SystemClock;
+use crate::metrics::SessionMetrics;
+use crate::routes::Sessions;
+use crate::store::SessionStore;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+
+pub mod config;
+pub mod domain;
+pub mod metrics;
+pub mod routes;
+pub mod store;
+
+/// The service's name in health answers.
+const SERVICE: &str = "stateful-svc";
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Redis cannot be used as the configuration says.
+    #[error(transparent)]
+    Redis(#[from] PoolUnusable),
+    /// Two metrics have one name.
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Makes the store and binds the server; must be called within a Tokio runtime. Redis need not be there yet.
+///
+/// # Errors
+/// When the address cannot be bound or the store cannot be made from its settings.
+pub fn build(config: Config) -> Result<Server, BuildError> {
+    let Config { service, store, lifetime } = config;
+    let health = HealthBuilder::new(SERVICE, service.instance.clone());
+    let (store, health): (Arc<dyn SessionStore>, _) = match store {
+        StoreConfig::Memory => {
+            let store = Arc::new(MemoryStore::new(lifetime, SystemClock));
+            tokio::spawn(store.sweeping());
+            (store, health)
+        }
+        StoreConfig::Redis(target) => {
+            let pool = target.pool(Patience::STORE)?;
+            let store = Arc::new(RedisStore::new(pool.clone(), lifetime));
+            (store, health.dependency("session_store", Need::Required, move || probe(pool.clone())))
+        }
+    };
+    let metrics = Metrics::new()?;
+    let sessions = Sessions { metrics: SessionMetrics::register(metrics.registry(), Arc::clone(&store))?, store };
+    let health = report_live_sessions(health, Arc::clone(&sessions.store));
+    Ok(Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?)
+}
+
+/// Gateways place newcomers where few sessions live.
+fn report_live_sessions(health: HealthBuilder, store: Arc<dyn SessionStore>) -> Health {
+    health.report(LIVE_SESSIONS, move || store.live_sessions()).build()
+}

@@ -1,0 +1,32 @@
+//! `stateful-svc`: see the library.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use service_kit::config::Env;
+use service_kit::telemetry;
+use stateful_svc::config::Config;
+
+fn main() -> ExitCode {
+    let config = match Config::from_env(&Env::process()) {
+        Ok(config) => config,
+        Err(error) => return error.exit(),
+    };
+    let _log = match telemetry::start(&config.service.log_filter) {
+        Ok(log) => log,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[actix_web::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let server = stateful_svc::build(config).context("cannot start")?;
+    server.run_until_stopped().await.context("the server ended")
+}

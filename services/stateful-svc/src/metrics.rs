@@ -1,0 +1,90 @@
+//! What the service counts beside its requests.
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use proto_contracts::ErrorCode;
+
+use crate::store::{SessionStore, Source};
+
+/// Counters of what was done to sessions. Cheap to clone; the clones share everything.
+#[derive(Clone, Debug)]
+pub struct SessionMetrics {
+    reads: IntCounterVec,
+    writes: IntCounterVec,
+}
+
+/// What a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Starts a session.
+    Create,
+    /// Posts a message.
+    Append,
+    /// Changes client data.
+    Patch,
+    /// Ends a session.
+    Delete,
+}
+
+impl Act {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Append => "append",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl SessionMetrics {
+    /// Registers the counters, and a gauge of the store's live sessions.
+    ///
+    /// # Errors
+    /// When one of them is registered already.
+    pub fn register(registry: &Registry, store: Arc<dyn SessionStore>) -> Result<Self, prometheus::Error> {
+        let reads = Opts::new("stateful_session_reads_total", "Reads of a session or its history that were answered.");
+        let writes = Opts::new("stateful_session_writes_total", "Writes that reached the store, by act and outcome.");
+        let metrics = Self {
+            reads: IntCounterVec::new(reads, &["source"])?,
+            writes: IntCounterVec::new(writes, &["act", "outcome"])?,
+        };
+        let gauge =
+            IntGauge::new("stateful_sessions_live", "Sessions that live in, or were lately served by, this instance.")?;
+        registry.register(Box::new(metrics.reads.clone()))?;
+        registry.register(Box::new(metrics.writes.clone()))?;
+        registry.register(Box::new(LiveSessionsGauge { gauge, store }))?;
+        Ok(metrics)
+    }
+
+    /// Counts a read.
+    pub fn read(&self, source: Source) {
+        self.reads.with_label_values(&[source.as_str()]).inc();
+    }
+
+    /// Counts a write: `ok`, or the code of the error that the client got.
+    pub fn wrote(&self, act: Act, outcome: Result<(), ErrorCode>) {
+        let outcome = outcome.err().map_or("ok", ErrorCode::as_str);
+        self.writes.with_label_values(&[act.as_str(), outcome]).inc();
+    }
+}
+
+/// Asks the store when it is scraped.
+struct LiveSessionsGauge {
+    gauge: IntGauge,
+    store: Arc<dyn SessionStore>,
+}
+
+impl Collector for LiveSessionsGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(i64::try_from(self.store.live_sessions()).unwrap_or(i64::MAX));
+        self.gauge.collect()
+    }
+}

@@ -1,0 +1,64 @@
+//! The service's part of the API. HTTP and the bodies of the contract end here.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpResponse, web};
+use proto_contracts::Endpoint;
+use proto_contracts::headers::SESSION_SOURCE;
+use serde::Serialize;
+use service_kit::answer;
+use service_kit::problem::ApiError;
+use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
+
+use crate::metrics::{Act, SessionMetrics};
+use crate::store::{SessionStore, Source};
+
+mod history;
+mod messages;
+mod problems;
+mod session;
+mod session_path;
+mod sessions;
+
+const X_SESSION_SOURCE: HeaderName = HeaderName::from_static(SESSION_SOURCE);
+
+/// What handlers work on. Cheap to clone; all workers share one store.
+#[derive(Clone)]
+pub struct Sessions {
+    /// Where sessions are kept.
+    pub store: Arc<dyn SessionStore>,
+    /// What is counted.
+    pub metrics: SessionMetrics,
+}
+
+/// Mounts every endpoint of the service.
+pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
+    app.app_data(web::Data::new(sessions));
+    mount_endpoint(app, Endpoint::Sessions, || [post(sessions::create)]);
+    mount_endpoint(app, Endpoint::Session, || [get(session::read), patch(session::patch), delete(session::delete)]);
+    mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
+    mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
+    mount_endpoint(app, Endpoint::History, || [get(history::read)]);
+}
+
+impl Sessions {
+    /// Counts a write by its outcome and hands the outcome on.
+    fn wrote<T, E: Into<ApiError>>(&self, act: Act, outcome: Result<T, E>) -> Result<T, ApiError> {
+        let outcome = outcome.map_err(Into::into);
+        self.metrics.wrote(act, outcome.as_ref().map(|_| ()).map_err(ApiError::code));
+        outcome
+    }
+}
+
+/// An answer that tells where the state came from.
+fn answer_from(source: Source, status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
+    let mut answer = answer::no_store(status, body)?;
+    tell_source(&mut answer, source);
+    Ok(answer)
+}
+
+fn tell_source(answer: &mut HttpResponse, source: Source) {
+    answer.headers_mut().insert(X_SESSION_SOURCE, HeaderValue::from_static(source.as_str()));
+}

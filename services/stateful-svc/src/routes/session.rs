@@ -1,0 +1,62 @@
+//! `GET`, `PATCH` and `DELETE /sessions/{session_id}`.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::{HttpResponse, web};
+use proto_contracts::SessionId;
+use proto_contracts::stateful::{self, PatchSession};
+use serde_json::value::RawValue;
+use service_kit::body::Json;
+use service_kit::problem::ApiError;
+
+use super::session_path::SessionPath;
+use super::{Sessions, answer_from, tell_source};
+use crate::domain::client_data::MergePatch;
+use crate::domain::session::Session;
+use crate::metrics::Act;
+
+/// Reads a session.
+pub(super) async fn read(
+    SessionPath(id): SessionPath,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, ApiError> {
+    let found = sessions.store.read(id.digest()).await?;
+    sessions.metrics.read(found.source);
+    answer_from(found.source, StatusCode::OK, &body(&id, &found.value))
+}
+
+/// Changes a session's client data.
+pub(super) async fn patch(
+    SessionPath(id): SessionPath,
+    Json(given): Json<PatchSession<Box<RawValue>>>,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, ApiError> {
+    let patch = MergePatch::parse(&given.client_data)?;
+    let patched = sessions.wrote(Act::Patch, sessions.store.patch(id.digest(), &patch).await)?;
+    answer_from(patched.source, StatusCode::OK, &body(&id, &patched.value))
+}
+
+/// Ends a session.
+pub(super) async fn delete(
+    SessionPath(id): SessionPath,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, ApiError> {
+    let deleted = sessions.wrote(Act::Delete, sessions.store.delete(id.digest()).await)?;
+    let mut answer =
+        HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
+    tell_source(&mut answer, deleted.source);
+    Ok(answer)
+}
+
+/// The session as its owner sees it.
+pub(super) fn body<'a>(id: &SessionId, session: &'a Session) -> stateful::Session<&'a RawValue> {
+    stateful::Session {
+        session_id: id.clone(),
+        client_data: session.client_data.as_json(),
+        created_at: session.created_at,
+        last_activity: session.last_activity,
+        expires_at: session.expires_at,
+        message_count: session.message_count,
+        version: session.version,
+    }
+}

@@ -1,0 +1,35 @@
+//! The session id in a path.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use proto_contracts::{ErrorCode, SessionId};
+use service_kit::problem::ApiError;
+
+/// The `{session_id}` of the request's path, as an argument of a handler.
+#[derive(Debug)]
+pub(super) struct SessionPath(pub(super) SessionId);
+
+impl FromRequest for SessionPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(parse_id(request.match_info().get("session_id").unwrap_or_default()).map(Self))
+    }
+}
+
+/// Reads a session id. The refusal does not repeat it: it may be a real one with a slip in it.
+pub(super) fn parse_id(text: &str) -> Result<SessionId, ApiError> {
+    text.parse().map_err(|error| ApiError::new(ErrorCode::InvalidSessionId, sentence(error)))
+}
+
+/// An error's text as the detail of a problem.
+pub(super) fn sentence(error: impl std::fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text + "."
+}

@@ -1,0 +1,156 @@
+//! Where sessions are kept. One trait; what every store must do alike is written down in `tests/it/behaviour.rs`.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use proto_contracts::SessionDigest;
+
+use crate::domain::client_data::{ClientData, InvalidClientData, MergePatch};
+use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::session::Session;
+
+pub mod memory;
+pub mod redis;
+
+/// A place for sessions. It knows them by their digests, so that it cannot tell anybody their ids.
+///
+/// Each write is one atomic step: it checks that the session exists, changes it and raises its version by one. A write that
+/// is refused changes nothing. Every act on a session starts its idle time anew, reads and refused writes included.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Starts a session at version 1.
+    async fn create(&self, session: SessionDigest, client_data: ClientData) -> Result<Served<Session>, CreateError>;
+
+    /// The session as it is now.
+    async fn read(&self, session: SessionDigest) -> Result<Served<Session>, ReadError>;
+
+    /// Adds a message after all others.
+    async fn append(&self, session: SessionDigest, message: NewMessage) -> Result<Served<Appended>, AppendError>;
+
+    /// Changes the client data.
+    async fn patch(&self, session: SessionDigest, patch: &MergePatch) -> Result<Served<Session>, PatchError>;
+
+    /// Ends the session and forgets what was said.
+    async fn delete(&self, session: SessionDigest) -> Result<Served<()>, DeleteError>;
+
+    /// The messages after a place.
+    async fn history(
+        &self,
+        session: SessionDigest,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError>;
+
+    /// About how many live sessions this instance serves.
+    fn live_sessions(&self) -> u64;
+}
+
+/// What a store answered, and where it took it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served<T> {
+    /// The answer.
+    pub value: T,
+    /// Its origin.
+    pub source: Source,
+}
+
+/// Where the session's state came from, as `X-Session-Source` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// This instance's memory.
+    Memory,
+    /// Redis.
+    Redis,
+    /// Nowhere: it was made with this request.
+    Created,
+}
+
+impl Source {
+    /// The source as it stands in the header and in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Created => "created",
+        }
+    }
+}
+
+/// Why a session was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Another one has the same digest, which chance does not bring about.
+    #[error("there is a session with this digest already")]
+    Exists,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// Why a session, or its history, was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It never was, it expired, or it was deleted.
+    #[error("there is no such session")]
+    NotFound,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The session never was, it expired, or it was deleted.
+    #[error("there is no such session")]
+    NotFound,
+    /// The session holds the most messages that it may.
+    #[error("the session is full")]
+    Full,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// Why client data was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The session never was, it expired, or it was deleted.
+    #[error("there is no such session")]
+    NotFound,
+    /// The patched data would not be client data.
+    #[error(transparent)]
+    Invalid(#[from] InvalidClientData),
+    /// Others kept changing the data in between.
+    #[error("others kept changing the session's data")]
+    Contended,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// Why a session was not deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// It never was, it expired, or it was deleted before.
+    #[error("there is no such session")]
+    NotFound,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// The store cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFault {
+    /// The request did not reach it, or it refused: nothing was changed.
+    #[error("the session store is unavailable; nothing was changed")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The request was sent and no answer came: a write may have been done, or may yet be.
+    #[error("the session store did not answer; the outcome is unknown")]
+    NoAnswer(#[source] Box<dyn Error + Send + Sync>),
+    /// It holds something that this program did not write.
+    #[error("the session store holds a damaged record")]
+    Damaged(#[source] Box<dyn Error + Send + Sync>),
+}

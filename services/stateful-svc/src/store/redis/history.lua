@@ -1,0 +1,10 @@
+-- ARGV[3] the number of the message before the page, ARGV[4] how many messages it may hold.
+-- Returns {count, first, entries}; nil when there is no such session. The entries start with the one before the page, if
+-- there is one, since the page's first reply quotes it.
+local fields = find('count', 'first')
+if not fields then
+  return nil
+end
+touch(fields[1])
+local entries = redis.call('LRANGE', messages, math.max(ARGV[3] - 1, 0), ARGV[3] + ARGV[4] - 1)
+return {fields[2], fields[3], entries}

@@ -1,0 +1,316 @@
+//! What every store does alike. Each test runs once for each store.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use proto_contracts::SessionDigest;
+use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGES};
+use stateful_svc::domain::client_data::InvalidClientData;
+use stateful_svc::domain::cursor::{Cursor, PageSize};
+use stateful_svc::domain::lifetime::Lifetime;
+use stateful_svc::domain::message::Message;
+use stateful_svc::store::{AppendError, CreateError, DeleteError, PatchError, ReadError, SessionStore, Source};
+
+use crate::subject::{LIFETIME, Subject, any_session, data, message, patch};
+
+macro_rules! each_store {
+    ($($behaviour:ident($lifetime:expr);)*) => {
+        mod memory {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                super::$behaviour(Subject::memory($lifetime).await).await;
+            })*
+        }
+
+        mod redis {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                super::$behaviour(Subject::redis($lifetime).await).await;
+            })*
+        }
+    };
+}
+
+const SHORT: Lifetime = Lifetime { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
+
+each_store! {
+    a_session_starts_as_it_was_created(LIFETIME);
+    an_unknown_session_is_not_found(LIFETIME);
+    messages_are_numbered_answered_and_kept(LIFETIME);
+    history_is_read_in_pages(LIFETIME);
+    history_grows_while_it_is_read(LIFETIME);
+    a_patch_merges_and_what_it_says_later_replies_use(LIFETIME);
+    a_refused_patch_changes_nothing(LIFETIME);
+    a_delete_is_final(LIFETIME);
+    every_use_starts_the_idle_time_anew(LIFETIME);
+    the_absolute_limit_ends_a_session_in_use(SHORT);
+    a_full_session_takes_no_more(LIFETIME);
+    concurrent_messages_get_one_order(LIFETIME);
+    concurrent_patches_are_all_kept(LIFETIME);
+    messages_do_not_disturb_a_patch(LIFETIME);
+    a_delete_wins_over_concurrent_messages(LIFETIME);
+}
+
+async fn a_session_starts_as_it_was_created(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let said = data(r#"{"name":"Ada","list":[],"big":123456789012345678901234567890}"#);
+    let created = store.create(id, said.clone()).await.expect("created");
+    assert_eq!(created.source, Source::Created);
+    assert_eq!((created.value.version, created.value.message_count), (1, 0));
+    assert_eq!(created.value.client_data, said);
+    assert_eq!(created.value.created_at, created.value.last_activity);
+    assert_eq!(created.value.expires_at, created.value.created_at + LIFETIME.idle);
+
+    let read = store.read(id).await.expect("there").value;
+    assert!(read.expires_at >= created.value.expires_at);
+    assert_eq!(stateful_svc::domain::session::Session { expires_at: created.value.expires_at, ..read }, created.value);
+
+    assert!(matches!(store.create(id, data("{}")).await, Err(CreateError::Exists)));
+    assert_eq!(store.read(id).await.expect("untouched").value.client_data, said);
+}
+
+async fn an_unknown_session_is_not_found(subject: Subject) {
+    assert_gone(&*subject.store, any_session()).await;
+}
+
+async fn messages_are_numbered_answered_and_kept(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    let long = "ä 🚲\u{0}\"'{}: ".repeat(1000);
+    let mut said = Vec::new();
+    for (i, text) in ["hi", "1:2:3:x", &long, "bye"].into_iter().enumerate() {
+        let new = message(text);
+        let appended = store.append(id, new.clone()).await.expect("taken").value;
+        assert_eq!((appended.message.id, &appended.message.text), (new.id, &new.text));
+        assert_eq!((appended.message.number, appended.version), (i as u64 + 1, i as u64 + 2));
+        said.push(appended.message);
+    }
+    assert_eq!(said[0].reply, "Hello Ada. This is message 1 of our conversation.");
+    assert_eq!(said[1].reply, "Hello Ada. This is message 2 of our conversation. It began with “hi”.");
+    assert!(said[2].reply.ends_with("It began with “hi”; before this you said “1:2:3:x”."), "{}", said[2].reply);
+    assert!(said[3].reply.ends_with("…”.") && said[3].reply.len() < 300, "{}", said[3].reply);
+    assert_eq!(all_messages(&**store, id, 50).await, said);
+
+    let session = store.read(id).await.expect("there").value;
+    assert_eq!((session.message_count, session.version), (4, 5));
+    assert_eq!(session.last_activity, said[3].created_at);
+}
+
+async fn history_is_read_in_pages(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("there").value;
+    assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
+    let said = say(&**store, id, 7).await;
+    for size in [1, 2, 3, 6, 7, 8, 200] {
+        assert_eq!(all_messages(&**store, id, size).await, said, "in pages of {size}");
+    }
+    let beyond = Cursor::after(9).expect("fits");
+    assert_eq!(store.history(id, beyond, PageSize::default()).await.expect("there").value.messages, []);
+}
+
+async fn history_grows_while_it_is_read(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let mut said = say(&**store, id, 5).await;
+    let size = PageSize::parse(2).expect("a size");
+    let (mut read, mut after) = (Vec::new(), Cursor::START);
+    for _ in 0..4 {
+        let page = store.history(id, after, size).await.expect("there").value;
+        assert_eq!(page.message_count, said.len() as u64);
+        read.extend(page.messages);
+        after = Cursor::after(read.len() as u64).expect("fits");
+        said.push(store.append(id, message("more")).await.expect("taken").value.message);
+    }
+    assert_eq!(read, said[..8]);
+}
+
+async fn a_patch_merges_and_what_it_says_later_replies_use(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data(r#"{"name":"Ada","a":{"b":1,"c":[]}}"#)).await.expect("created");
+    let mut said = vec![store.append(id, message("one")).await.expect("taken").value.message];
+    let change = patch(r#"{"name":"Éva","a":{"b":null,"d":98765432109876543210}}"#);
+    let patched = store.patch(id, &change).await.expect("patched").value;
+    assert_eq!(patched.client_data, data(r#"{"name":"Éva","a":{"c":[],"d":98765432109876543210}}"#));
+    assert_eq!((patched.version, patched.message_count), (3, 1));
+    assert_eq!(store.read(id).await.expect("there").value.client_data, patched.client_data);
+    said.push(store.append(id, message("two")).await.expect("taken").value.message);
+    store.patch(id, &patch(r#"{"name":null}"#)).await.expect("patched");
+    said.push(store.append(id, message("three")).await.expect("taken").value.message);
+
+    let greetings: Vec<_> = said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
+    assert_eq!(greetings, ["Hello Ada", "Hello Éva", "Hello"]);
+    assert_eq!(all_messages(&**store, id, 1).await, said, "the history keeps the names of their time");
+}
+
+async fn a_refused_patch_changes_nothing(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
+    store.create(id, data(&format!(r#"{{"a":"{half}"}}"#))).await.expect("created");
+    let before = store.read(id).await.expect("there").value;
+    let refused = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#))).await;
+    assert!(matches!(refused, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))), "{refused:?}");
+    let after = store.read(id).await.expect("there").value;
+    assert_eq!((after.client_data, after.version), (before.client_data, 1));
+}
+
+async fn a_delete_is_final(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    say(&**store, id, 3).await;
+    store.delete(id).await.expect("deleted");
+    assert_gone(&**store, id).await;
+    assert_eq!(store.live_sessions(), 0);
+    // Nothing of the old one shows, should the id come again.
+    store.create(id, data("{}")).await.expect("created anew");
+    assert_eq!(all_messages(&**store, id, 50).await, []);
+}
+
+async fn every_use_starts_the_idle_time_anew(subject: Subject) {
+    let almost = LIFETIME.idle - Duration::from_secs(10);
+    for act in ["read", "append", "patch", "history"] {
+        let (store, id) = (&subject.store, any_session());
+        store.create(id, data("{}")).await.expect("created");
+        say(&**store, id, 1).await;
+        for _ in 0..3 {
+            subject.advance(almost).await;
+            let used = match act {
+                "read" => store.read(id).await.is_ok(),
+                "append" => store.append(id, message("x")).await.is_ok(),
+                "patch" => store.patch(id, &patch("{}")).await.is_ok(),
+                _ => store.history(id, Cursor::START, PageSize::default()).await.is_ok(),
+            };
+            assert!(used, "{act} within the idle time");
+        }
+        assert!(!all_messages(&**store, id, 50).await.is_empty(), "the messages live as long as the session");
+        subject.advance(LIFETIME.idle).await;
+        assert_gone(&**store, id).await;
+    }
+}
+
+async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    for _ in 0..9 {
+        subject.advance(Duration::from_secs(110)).await;
+        let session = store.read(id).await.expect("there").value;
+        assert!(session.expires_at <= session.created_at + SHORT.absolute);
+    }
+    let session = store.read(id).await.expect("there").value;
+    assert_eq!(session.expires_at, session.created_at + SHORT.absolute);
+    subject.advance(Duration::from_secs(10)).await;
+    assert_gone(&**store, id).await;
+}
+
+async fn a_full_session_takes_no_more(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let workers = (0..20).map(|_| say(&**store, id, MAX_MESSAGES / 20));
+    join_all(workers).await;
+    assert!(matches!(store.append(id, message("x")).await, Err(AppendError::Full)));
+    let session = store.read(id).await.expect("there").value;
+    assert_eq!((session.message_count, session.version), (MAX_MESSAGES, MAX_MESSAGES + 1));
+    let last = store.history(id, Cursor::after(MAX_MESSAGES - 1).expect("fits"), PageSize::default()).await;
+    assert_eq!(last.expect("there").value.messages[0].number, MAX_MESSAGES);
+    store.patch(id, &patch("{\"a\":1}")).await.expect("a full session can be patched");
+}
+
+async fn concurrent_messages_get_one_order(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    let speakers = join_all((0..8).map(|_| say(&**store, id, 25))).await;
+    for own in &speakers {
+        assert!(own.is_sorted_by_key(|message| message.number), "who waits for an answer speaks in order");
+    }
+    let mut all: Vec<_> = speakers.into_iter().flatten().collect();
+    all.sort_by_key(|message| message.number);
+    assert!(all.iter().map(|message| message.number).eq(1..=200), "no gap and no repeat");
+    assert_eq!(all_messages(&**store, id, 33).await, all, "ids, order and replies as they were answered");
+}
+
+async fn concurrent_patches_are_all_kept(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let patches = (0..12).map(|i| async move { store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}"))).await });
+    for patched in join_all(patches).await {
+        patched.expect("one of those that race wins each round, and there are more rounds than racers");
+    }
+    let session = store.read(id).await.expect("there").value;
+    assert_eq!(session.version, 13);
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(session.client_data.as_str()).expect("JSON");
+    assert_eq!(members.len(), 12, "{members:?}");
+    assert!((0..12).all(|i| members[&format!("m{i}")] == i));
+}
+
+async fn messages_do_not_disturb_a_patch(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let patches = async {
+        for i in 0..50 {
+            store.patch(id, &patch(&format!("{{\"n\":{i}}}"))).await.expect("patched");
+        }
+    };
+    let (.., messages) = tokio::join!(patches, say(&**store, id, 100), say(&**store, id, 100));
+    assert_eq!(messages.len(), 100);
+    let session = store.read(id).await.expect("there").value;
+    assert_eq!((session.version, session.message_count), (251, 200));
+    assert_eq!(session.client_data.as_str(), "{\"n\":49}");
+}
+
+async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}")).await.expect("created");
+    let speak = || async {
+        let mut taken = 0;
+        while store.append(id, message("x")).await.is_ok() {
+            taken += 1;
+        }
+        taken
+    };
+    let delete = async {
+        while store.read(id).await.expect("there").value.message_count < 20 {}
+        store.delete(id).await.expect("deleted");
+    };
+    let (a, b, ()) = tokio::join!(speak(), speak(), delete);
+    assert!(a + b >= 20, "both end, since the session is gone");
+    assert_gone(&**store, id).await;
+    store.create(id, data("{}")).await.expect("created anew");
+    assert_eq!(all_messages(&**store, id, 50).await, [], "no late message brought its list back");
+}
+
+/// Posts messages one after the other.
+async fn say(store: &dyn SessionStore, id: SessionDigest, count: u64) -> Vec<Message> {
+    let mut said = Vec::new();
+    for i in 0..count {
+        said.push(store.append(id, message(&format!("message {i}"))).await.expect("taken").value.message);
+    }
+    said
+}
+
+/// The whole history, read in pages of this size.
+async fn all_messages(store: &dyn SessionStore, id: SessionDigest, size: u32) -> Vec<Message> {
+    let size = PageSize::parse(size).expect("a size");
+    let mut all = Vec::new();
+    loop {
+        let after = Cursor::after(all.len() as u64).expect("fits");
+        let page = store.history(id, after, size).await.expect("there").value;
+        assert!(page.messages.len() <= size.messages() as usize);
+        all.extend(page.messages);
+        if all.len() as u64 == page.message_count {
+            return all;
+        }
+    }
+}
+
+/// No act finds the session.
+async fn assert_gone(store: &dyn SessionStore, id: SessionDigest) {
+    assert!(matches!(store.read(id).await, Err(ReadError::NotFound)));
+    assert!(matches!(store.append(id, message("x")).await, Err(AppendError::NotFound)));
+    assert!(matches!(store.patch(id, &patch("{}")).await, Err(PatchError::NotFound)));
+    let history = store.history(id, Cursor::START, PageSize::default()).await;
+    assert!(matches!(history, Err(ReadError::NotFound)));
+    assert!(matches!(store.delete(id).await, Err(DeleteError::NotFound)));
+}

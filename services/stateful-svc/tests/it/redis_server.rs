@@ -1,0 +1,103 @@
+//! A Redis of a test's own.
+
+use std::io::ErrorKind;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+/// A `redis-server` on a Unix socket in a folder of its own, which keeps what it acknowledged. It ends with its owner, also
+/// when the test panics.
+pub(crate) struct RedisServer {
+    folder: TempDir,
+    process: Child,
+}
+
+impl RedisServer {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = launch(&folder);
+        let server = Self { folder, process };
+        server.ready().await;
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis+unix://{}", self.folder.path().join("socket").display())
+    }
+
+    /// A connection beside the store's, to look behind its back.
+    pub(crate) async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
+        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+    }
+
+    /// `kill -9`.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill().expect("it was running");
+        self.process.wait().expect("it has ended");
+    }
+
+    /// Starts it again on the same data and socket.
+    pub(crate) async fn restart(&mut self) {
+        self.process = launch(&self.folder);
+        self.ready().await;
+    }
+
+    /// Stops it without closing its connections, until [`RedisServer::resume`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("it is running");
+    }
+
+    async fn ready(&self) {
+        let start = Instant::now();
+        loop {
+            let error = match self.connect().await {
+                Ok(mut connection) => match redis::cmd("PING").exec_async(&mut connection).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            assert!(start.elapsed() < Duration::from_secs(20), "redis-server does not become ready: {error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _already_dead = self.process.kill();
+        let _already_waited_for = self.process.wait();
+    }
+}
+
+fn launch(folder: &TempDir) -> Child {
+    let args = "--port 0 --unixsocket socket --appendonly yes --appendfsync always --save '' --logfile log";
+    let started = Command::new("redis-server")
+        .args(args.split(' ').map(|arg| arg.trim_matches('\'')))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    match started {
+        Ok(process) => process,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            panic!(
+                "redis-server is not installed; these tests need the package of that name: apt-get install redis-server"
+            )
+        }
+        Err(error) => panic!("cannot start redis-server: {error}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! A store under test, and the hands to move its clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proto_contracts::{AffinityKey, MessageId, SessionDigest, SessionId};
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+use service_kit::redis::{Patience, RedisTarget};
+use stateful_svc::domain::client_data::{ClientData, MergePatch};
+use stateful_svc::domain::clock::Clock;
+use stateful_svc::domain::lifetime::Lifetime;
+use stateful_svc::domain::message::{MessageText, NewMessage};
+use stateful_svc::store::SessionStore;
+use stateful_svc::store::memory::MemoryStore;
+use stateful_svc::store::redis::RedisStore;
+
+use crate::redis_server::RedisServer;
+
+pub(crate) const LIFETIME: Lifetime =
+    Lifetime { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
+
+/// A store whose time can be moved.
+pub(crate) struct Subject {
+    pub(crate) store: Arc<dyn SessionStore>,
+    time: Time,
+}
+
+enum Time {
+    Memory(TestClock),
+    Redis(RedisServer),
+}
+
+impl Subject {
+    pub(crate) async fn memory(lifetime: Lifetime) -> Self {
+        let clock = TestClock::default();
+        Self { store: Arc::new(MemoryStore::new(lifetime, clock.clone())), time: Time::Memory(clock) }
+    }
+
+    pub(crate) async fn redis(lifetime: Lifetime) -> Self {
+        let server = RedisServer::start().await;
+        Self { store: Arc::new(redis_store(&server, lifetime)), time: Time::Redis(server) }
+    }
+
+    /// Lets time pass. Redis's clock cannot be set, so its sessions are made older instead; no test has to wait.
+    pub(crate) async fn advance(&self, by: Duration) {
+        match &self.time {
+            Time::Memory(clock) => clock.advance(by),
+            Time::Redis(server) => age_sessions(server, by).await,
+        }
+    }
+}
+
+pub(crate) fn redis_store(server: &RedisServer, lifetime: Lifetime) -> RedisStore {
+    let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
+    RedisStore::new(target.pool(Patience::STORE).expect("a pool"), lifetime)
+}
+
+async fn age_sessions(server: &RedisServer, by: Duration) {
+    let script = redis::Script::new(
+        "for _, key in ipairs(redis.call('KEYS', 'session:*')) do
+            if redis.call('TYPE', key).ok == 'hash' then
+                redis.call('HINCRBY', key, 'created', -ARGV[1])
+                redis.call('HINCRBY', key, 'active', -ARGV[1])
+            end
+            redis.call('PEXPIREAT', key, redis.call('PEXPIRETIME', key) - ARGV[1])
+        end",
+    );
+    let mut connection = server.connect().await.expect("a connection");
+    let () = script.arg(by.as_millis() as u64).invoke_async(&mut connection).await.expect("sessions made older");
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<AtomicI64>);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(1_770_249_600_000)))
+    }
+}
+
+impl TestClock {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::Relaxed)).expect("in range")
+    }
+}
+
+pub(crate) fn any_session() -> SessionDigest {
+    SessionId::generate(AffinityKey::random()).digest()
+}
+
+pub(crate) fn data(json: &str) -> ClientData {
+    ClientData::parse(&raw(json)).expect("client data")
+}
+
+pub(crate) fn patch(json: &str) -> MergePatch {
+    MergePatch::parse(&raw(json)).expect("a patch")
+}
+
+pub(crate) fn message(text: &str) -> NewMessage {
+    NewMessage { id: MessageId::generate(), text: MessageText::parse(text.to_owned()).expect("a message") }
+}
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("JSON")
+}
