@@ -1,1 +1,18 @@
-//! gateway.
+//! Tandem's edge gateway on Pingora.
+//!
+//! [`proxy`] is the data plane: it asks [`routing`] where a request goes, which reads a snapshot of a [`pool`].
+//! [`control`] is the control plane, on a listener of its own. [`server`] starts and stops both.
+//!
+//! **Invariant:** the data plane takes no lock and knows no service; all it shares with them is `proto_contracts`.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod pool;
+pub mod proxy;
+pub mod routing;
+pub mod server;
+pub mod telemetry;
+
+pub use config::Config;
+pub use server::{Gateway, build};

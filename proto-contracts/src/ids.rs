@@ -64,8 +64,8 @@ impl<'de> Deserialize<'de> for InstanceName {
 }
 
 /// Names one request in every log line and answer that it causes. The gateway makes a UUID v7 unless a trusted proxy
-/// in front of it, or the client, sent a UUID of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// in front of it, or the client, sent a UUID of its own. The default is the nil UUID, which names none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(Uuid);
 

@@ -36,15 +36,19 @@ struct Shared {
     instance: InstanceName,
     instance_header: HeaderValue,
     metrics: Metrics,
+    admit: Box<Admit>,
 }
 
+/// Decides whether a request is served at all, before it is routed.
+pub type Admit = dyn Fn(&ServiceRequest) -> Result<(), ApiError> + Send + Sync;
+
 impl Edge {
-    /// The edge of this instance; one for all workers.
-    pub fn new(instance: InstanceName, metrics: Metrics) -> Self {
+    /// The edge of this instance; one for all workers. What `admit` refuses is not served, whatever its path.
+    pub fn new(instance: InstanceName, metrics: Metrics, admit: Box<Admit>) -> Self {
         // An instance's name holds only characters that a header may hold.
         let instance_header =
             HeaderValue::from_str(instance.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
-        Self(Arc::new(Shared { instance, instance_header, metrics }))
+        Self(Arc::new(Shared { instance, instance_header, metrics, admit }))
     }
 }
 
@@ -86,7 +90,11 @@ where
             let in_flight = shared.metrics.enter();
             let arrival = Arrival::of(&request);
             // The handler's state dies with the panic; what workers share is built to be used after one.
-            let outcome = AssertUnwindSafe(async { service.call(request).await }).catch_unwind().await;
+            let serve = async {
+                (shared.admit)(&request)?;
+                service.call(request).await
+            };
+            let outcome = AssertUnwindSafe(serve).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
                 Err(ApiError::internal("a handler panicked; its own line tells where").into())
             });
@@ -123,7 +131,7 @@ impl Arrival {
         let resolved = if probe.is_some() { None } else { routes::resolve(path) };
         Self {
             at: Instant::now(),
-            method: method_label(request.method()),
+            method: method_label(request.method().as_str()),
             route: probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical),
             kind: if probe.is_some() { Kind::Probe } else { Kind::Call },
             request_id,
@@ -219,7 +227,7 @@ impl Shared {
     fn record(&self, arrival: &Arrival, status: StatusCode, code: Option<ErrorCode>) {
         let Arrival { at, method, route, kind, request_id, .. } = *arrival;
         let duration = at.elapsed();
-        self.metrics.observe(method, route, status, duration);
+        self.metrics.observe(method, route, status.as_str(), duration);
         if kind == Kind::Call {
             let (status, instance) = (status.as_u16(), self.instance.as_str());
             access::log(&Line { method, route, status, duration, request_id, instance, code });

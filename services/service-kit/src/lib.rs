@@ -17,3 +17,5 @@ pub mod redis;
 pub mod routes;
 pub mod server;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

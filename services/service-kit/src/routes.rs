@@ -34,6 +34,16 @@ where
     MethodRoute { method: Method::POST, route: web::post().to(handler) }
 }
 
+/// `PUT`.
+pub fn put<F, Args>(handler: F) -> MethodRoute
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    MethodRoute { method: Method::PUT, route: web::put().to(handler) }
+}
+
 /// `PATCH`.
 pub fn patch<F, Args>(handler: F) -> MethodRoute
 where
@@ -65,7 +75,7 @@ pub fn mount<const N: usize>(app: &mut web::ServiceConfig, endpoint: Endpoint, m
 }
 
 /// Mounts one path that is not part of the API's table.
-pub(crate) fn mount_at<const N: usize>(app: &mut web::ServiceConfig, path: &str, methods: [MethodRoute; N]) {
+pub fn mount_at<const N: usize>(app: &mut web::ServiceConfig, path: &str, methods: [MethodRoute; N]) {
     let allow = allow_header(&methods);
     let resource = web::resource(path);
     let resource = methods.into_iter().fold(resource, |resource, method| resource.route(method.route));

@@ -9,7 +9,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use crate::config::ServiceConfig;
-use crate::edge::Edge;
+use crate::edge::{Admit, Edge};
 use crate::health::{self, Health};
 use crate::problem::ApiError;
 use crate::routes::{self, get};
@@ -56,7 +56,21 @@ impl Server {
         metrics: Metrics,
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, BindError> {
-        let edge = Edge::new(config.instance.clone(), metrics.clone());
+        Self::bind_guarded(config, health, metrics, Box::new(|_| Ok(())), api)
+    }
+
+    /// Binds a listener that serves only what `admit` lets pass.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind_guarded(
+        config: &ServiceConfig,
+        health: Health,
+        metrics: Metrics,
+        admit: Box<Admit>,
+        api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Result<Self, BindError> {
+        let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
         let shared = health.clone();
         let app = move || {
             let (health, metrics) = (shared.clone(), metrics.clone());

@@ -47,13 +47,18 @@ pub(super) fn send_to(sink: Arc<Sink>) {
 
 /// Writes the line, if there is a log and its filter lets it pass.
 pub fn log(line: &Line<'_>) {
+    write(|buffer| line.write(buffer));
+}
+
+/// Writes a line of another form: `fill` appends it, with its newline, if there is a log and its filter lets it pass.
+pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     let Some(sink) = SINK.get() else { return };
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
         return;
     }
     LINE.with_borrow_mut(|buffer| {
         buffer.clear();
-        line.write(buffer);
+        fill(buffer);
         sink.push(buffer);
     });
 }

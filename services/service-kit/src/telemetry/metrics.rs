@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix_web::http::{Method, StatusCode};
 use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
 
 /// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's advice, and three below its smallest, since
@@ -42,14 +41,19 @@ impl Metrics {
     }
 
     /// Counts a request as in flight for as long as the guard lives.
-    pub(crate) fn enter(&self) -> InFlight {
+    pub fn enter(&self) -> InFlight {
         self.active.inc();
         InFlight(self.active.clone())
     }
 
-    /// Records a request that was answered.
-    pub(crate) fn observe(&self, method: &'static str, route: &'static str, status: StatusCode, duration: Duration) {
-        self.duration.with_label_values(&[method, route, status.as_str()]).observe(duration.as_secs_f64());
+    /// Requests in flight now.
+    pub fn active(&self) -> u64 {
+        u64::try_from(self.active.get()).unwrap_or(0)
+    }
+
+    /// Records a request that was answered. `status` is text, since it may be one that HTTP does not know (499).
+    pub fn observe(&self, method: &'static str, route: &'static str, status: &str, duration: Duration) {
+        self.duration.with_label_values(&[method, route, status]).observe(duration.as_secs_f64());
     }
 
     /// Everything in Prometheus' text format.
@@ -64,7 +68,8 @@ impl Metrics {
 }
 
 /// A request in flight.
-pub(crate) struct InFlight(IntGauge);
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -73,17 +78,17 @@ impl Drop for InFlight {
 }
 
 /// The method as a label: clients can invent methods, labels must stay few.
-pub(crate) fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::CONNECT => "CONNECT",
-        Method::TRACE => "TRACE",
+pub fn method_label(method: &str) -> &'static str {
+    match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        "TRACE" => "TRACE",
         _ => "_OTHER",
     }
 }

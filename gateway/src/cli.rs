@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use service_kit::config::EX_USAGE;
+
+use crate::config::ConfigError;
+
+/// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
+///
+/// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
+/// GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, LOG_LEVEL. CONTROL_TOKEN is the secret that changes over
+/// the control API must present. SIGTERM drains and stops.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "gateway/config/gateway.toml")]
+    pub config: PathBuf,
+    /// Tell whether the configuration is right, and what and where is not, and exit.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Run,
+    /// Check the configuration alone.
+    CheckConfig,
+}
+
+impl Cli {
+    /// What to do.
+    pub fn command(&self) -> Command {
+        if self.check_config { Command::CheckConfig } else { Command::Run }
+    }
+}
+
+/// Says that the configuration is right.
+pub fn config_is_fine(path: &Path) -> ExitCode {
+    let _nobody_reads = writeln!(io::stdout(), "{} is fine", path.display());
+    ExitCode::SUCCESS
+}
+
+/// Says what is wrong with the configuration.
+pub fn wrong_config(error: &ConfigError) -> ExitCode {
+    let _nobody_reads = writeln!(io::stderr(), "gateway: {error}");
+    ExitCode::from(EX_USAGE)
+}
+
+/// Says why the gateway could not run.
+pub fn failed(error: &anyhow::Error) -> ExitCode {
+    let _nobody_reads = writeln!(io::stderr(), "gateway: {error:#}");
+    ExitCode::FAILURE
+}

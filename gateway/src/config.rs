@@ -1,0 +1,239 @@
+//! The gateway's configuration: a TOML file, then the environment, then one check of everything.
+
+mod check;
+mod file;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use proto_contracts::control::Strategy;
+use proto_contracts::{InstanceName, PoolName};
+use secrecy::SecretString;
+
+use crate::pool::Thresholds;
+use crate::routing::rendezvous::Seed;
+
+pub use check::Problems;
+
+/// Everything that the gateway is told, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// By which name this gateway tells itself from others.
+    pub name: InstanceName,
+    /// The data plane.
+    pub server: ServerConfig,
+    /// The control plane.
+    pub control: ControlConfig,
+    /// The most bytes that a request body may have.
+    pub max_body_bytes: u64,
+    /// Makes the rendezvous hashes; all gateways of one installation share it.
+    pub seed: Seed,
+    /// The health checks.
+    pub health: HealthConfig,
+    /// What the log shows, as a `tracing` filter.
+    pub log_filter: String,
+    stateless: PoolConfig,
+    stateful: PoolConfig,
+}
+
+/// The data plane.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// Where clients (or Nginx) connect.
+    pub listen: SocketAddr,
+    /// How many threads serve them.
+    pub threads: usize,
+    /// Who may tell the gateway a client's address, scheme and request id.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether clients see `X-Served-By` and `X-Affinity`.
+    pub routing_headers: RoutingHeaders,
+    /// Where changes by the control API are kept over a restart.
+    pub state_file: Option<PathBuf>,
+    /// How long requests in flight may go on after SIGTERM.
+    pub grace_period: Duration,
+}
+
+/// Whether clients see how they were routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutingHeaders {
+    /// `X-Served-By` and `X-Affinity` stand in each answer.
+    Exposed,
+    /// Neither does; the access log and the metrics still tell.
+    Hidden,
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct ControlConfig {
+    /// Where operators connect. It must not be reachable by clients.
+    pub listen: SocketAddr,
+    /// The `Host` names that are answered, so that no web page can reach it through a browser (DNS rebinding).
+    pub allowed_hosts: Vec<String>,
+    /// What a change must present; without one nothing can be changed.
+    pub token: Option<SecretString>,
+}
+
+/// The health checks.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthConfig {
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// How long an instance may take to answer.
+    pub timeout: Duration,
+    /// How many results in a row change the opinion of an instance.
+    pub thresholds: Thresholds,
+}
+
+/// One pool.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// The strategy until the control API switches it.
+    pub strategy: Strategy,
+    /// Where instances listen.
+    pub instances: Vec<SocketAddr>,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not the TOML that is expected; the message names line and column.
+    #[error("the configuration file {path} is wrong:\n{message}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// Values do not make sense; every one is listed.
+    #[error("the configuration is wrong:\n{0}")]
+    Invalid(Problems),
+}
+
+impl Config {
+    /// Reads the file and lets the environment override it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not valid TOML, or any value is wrong. All wrong values are told at once.
+    pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let file: file::File = toml::from_str(&text)
+            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), message: error.to_string() })?;
+        check::check(file, environment).map_err(ConfigError::Invalid)
+    }
+
+    /// The configuration of one pool.
+    pub fn pool(&self, name: PoolName) -> &PoolConfig {
+        match name {
+            PoolName::Stateless => &self.stateless,
+            PoolName::Stateful => &self.stateful,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Whether this peer may tell who the client is.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        let lookup =
+            |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::load(file.path(), lookup)
+    }
+
+    fn problems(text: &str, environment: &[(&str, &str)]) -> String {
+        load(text, environment).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let config = load("", &[]).expect("fine");
+        assert_eq!(config.server.listen.port(), 8000);
+        assert_eq!(config.pool(PoolName::Stateful).strategy, Strategy::Sticky);
+        assert_eq!(config.pool(PoolName::Stateless).strategy, Strategy::RoundRobin);
+        assert!(config.server.threads >= 1, "one per core");
+    }
+
+    #[test]
+    fn the_file_in_the_repository_is_the_default_too() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
+        let shipped = Config::load(&path, |_| None).expect("fine");
+        assert_eq!(format!("{shipped:?}"), format!("{:?}", load("", &[]).expect("fine")));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = load(
+            "[server]\nlisten = '127.0.0.1:1'\n[pools.stateful]\ninstances = ['127.0.0.1:2']",
+            &[("GATEWAY_LISTEN", "127.0.0.1:3"), ("GATEWAY_STATEFUL_INSTANCES", "127.0.0.1:4, 127.0.0.1:5")],
+        )
+        .expect("fine");
+        assert_eq!(config.server.listen.port(), 3);
+        assert_eq!(config.pool(PoolName::Stateful).instances.len(), 2);
+    }
+
+    #[test]
+    fn a_wrong_file_is_told_with_line_and_column() {
+        for (text, expected) in [
+            ("[server]\nlisten = 7", "line 2"),
+            ("[server]\nlisten = 'nowhere'", "line 2"),
+            ("[server]\nlissten = '127.0.0.1:1'", "lissten"),
+            ("[pools.stateful]\nstrategy = 'stickey'", "stickey"),
+            ("[pools.other]\n", "other"),
+            ("[server", "line 1"),
+        ] {
+            let message = problems(text, &[]);
+            assert!(message.contains(expected), "{text:?} gives {message}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_value_is_told_at_once_by_its_name() {
+        let message = problems(
+            "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
+             [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']",
+            &[("GATEWAY_STATELESS_INSTANCES", "localhost"), ("CONTROL_TOKEN", "short"), ("GATEWAY_LISTEN", "x")],
+        );
+        for name in [
+            "[health] fails",
+            "[health] timeout_ms",
+            "[limits] max_body_bytes",
+            "[affinity] seed",
+            "[pools.stateful] instances",
+            "GATEWAY_STATELESS_INSTANCES",
+            "CONTROL_TOKEN",
+            "GATEWAY_LISTEN",
+        ] {
+            assert!(message.contains(name), "{name} in {message}");
+        }
+        assert!(!message.contains("short"), "a secret is not repeated");
+    }
+
+    #[test]
+    fn one_address_cannot_be_both_planes() {
+        let message = problems("[server]\nlisten='127.0.0.1:1'\n[control]\nlisten='127.0.0.1:1'", &[]);
+        assert!(message.contains("[control] listen"), "{message}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The control plane: what operators ask and change, on a listener of its own.
+//!
+//! Everything is JSON. Reading is free to whoever reaches the listener, which is loopback's by default; a change needs
+//! the token. [`guard`] holds both rules, for every path at once.
+
+mod explain;
+mod guard;
+mod instances;
+mod pools;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use actix_web::{rt, web};
+use proto_contracts::PoolName;
+use service_kit::config::ServiceConfig;
+use service_kit::health::{Health, HealthBuilder, Need};
+use service_kit::problem::ApiError;
+use service_kit::routes::{delete, get, mount_at, post, put};
+use service_kit::server::{BindError, Server};
+use service_kit::telemetry::Metrics;
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::pool::prober::Prober;
+use crate::pool::{Pool, Pools};
+
+/// How long a request to the control plane may take to finish while the gateway stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The control plane cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its address cannot be bound.
+    #[error("the control plane's listener cannot be opened")]
+    Bind(#[from] BindError),
+}
+
+/// What the handlers share.
+struct State {
+    pools: Arc<Pools>,
+    prober: Prober,
+}
+
+impl State {
+    fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
+        let name: PoolName = name.parse().map_err(|error| {
+            ApiError::new(proto_contracts::ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}."))
+        })?;
+        Ok(self.pools.get(name))
+    }
+}
+
+/// A control plane that is bound and not yet running.
+pub struct ControlPlane {
+    server: Server,
+    health: Health,
+}
+
+/// A control plane at work in a thread of its own.
+pub struct Running {
+    health: Health,
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl ControlPlane {
+    /// Binds the listener.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics) -> Result<Self, BuildError> {
+        let service = ServiceConfig {
+            listen: config.control.listen,
+            instance: config.name.clone(),
+            workers: NonZeroUsize::MIN,
+            log_filter: config.log_filter.clone(),
+            shutdown_timeout: SHUTDOWN_TIMEOUT,
+        };
+        let health =
+            PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {
+                let pool = Arc::clone(pools.get(name));
+                health.dependency(name.as_str(), Need::Required, move || std::future::ready(pools::readiness(&pool)))
+            });
+        let health = health.build();
+        let state = web::Data::new(State { pools, prober: Prober::new(config.health.timeout) });
+        let server = Server::bind_guarded(
+            &service,
+            health.clone(),
+            metrics,
+            guard::admit(&config.control),
+            move |app: &mut web::ServiceConfig| mount(app, state.clone()),
+        )?;
+        Ok(Self { server, health })
+    }
+
+    /// Where operators connect.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Serves from now on.
+    pub fn start(self) -> Running {
+        let Self { server, health } = self;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            rt::System::new().block_on(server.run_until(async move {
+                // A sender that is gone means the same as one that has sent.
+                let _stopping = stopped.await;
+            }))
+        });
+        Running { health, stop, thread }
+    }
+}
+
+impl Running {
+    /// Readiness fails from now on; everything else goes on.
+    pub fn drain(&self) {
+        self.health.drain();
+    }
+
+    /// Stops serving.
+    pub fn stop(self) {
+        let Self { stop, thread, .. } = self;
+        let _ended_by_itself = stop.send(());
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the control plane failed"),
+            Err(_panic) => tracing::error!("the control plane panicked"),
+        }
+    }
+}
+
+fn mount(app: &mut web::ServiceConfig, state: web::Data<State>) {
+    app.app_data(state);
+    mount_at(app, "/control/v1/pools", [get(pools::list)]);
+    mount_at(app, "/control/v1/pools/{pool}/strategy", [put(pools::set_strategy)]);
+    mount_at(app, "/control/v1/pools/{pool}/instances", [post(instances::add)]);
+    mount_at(app, "/control/v1/pools/{pool}/instances/{name}", [delete(instances::remove)]);
+    mount_at(app, "/control/v1/pools/{pool}/explain", [get(explain::explain)]);
+}

@@ -1,0 +1,117 @@
+//! Who may use the control plane: the host is checked on everything, the token on everything that changes something.
+
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
+use proto_contracts::ErrorCode;
+use secrecy::{ExposeSecret, SecretString};
+use service_kit::edge::Admit;
+use service_kit::problem::ApiError;
+use subtle::ConstantTimeEq;
+
+use crate::config::ControlConfig;
+
+/// The rule for every request to the control plane.
+pub(super) fn admit(config: &ControlConfig) -> Box<Admit> {
+    let hosts = config.allowed_hosts.clone();
+    let token = config.token.clone();
+    Box::new(move |request| {
+        check_host(request, &hosts)?;
+        if matches!(*request.method(), Method::GET | Method::HEAD) {
+            Ok(())
+        } else {
+            check_token(request, token.as_ref())
+        }
+    })
+}
+
+fn check_host(request: &ServiceRequest, allowed: &[String]) -> Result<(), ApiError> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if allowed.iter().any(|name| name.eq_ignore_ascii_case(without_port(host))) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorCode::MisdirectedRequest,
+        "The control plane does not answer to this Host; its names are in [control] allowed_hosts.",
+    ))
+}
+
+/// The host without its port: `[::1]:8001` is `[::1]`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result<(), ApiError> {
+    let Some(token) = token else {
+        return Err(unauthorized("Nothing can be changed: the gateway was started without a CONTROL_TOKEN."));
+    };
+    let sent = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let sent = match sent.split_at_checked(7) {
+        Some((scheme, sent)) if scheme.eq_ignore_ascii_case(b"bearer ") => sent,
+        _ => return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'.")),
+    };
+    // In constant time, so that the answer's delay does not tell how much of a guess was right.
+    if bool::from(sent.ct_eq(token.expose_secret().as_bytes())) {
+        Ok(())
+    } else {
+        Err(unauthorized("The token is not the gateway's CONTROL_TOKEN."))
+    }
+}
+
+fn unauthorized(detail: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::Unauthorized, detail).with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn judge(token: Option<&str>, method: Method, headers: &[(&str, &str)]) -> Result<(), ErrorCode> {
+        let config = ControlConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            allowed_hosts: vec!["localhost".to_owned(), "[::1]".to_owned()],
+            token: token.map(SecretString::from),
+        };
+        let request = headers
+            .iter()
+            .fold(TestRequest::default().method(method), |request, header| request.insert_header(*header));
+        admit(&config)(&request.to_srv_request()).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn reading_needs_a_known_host_and_no_token() {
+        for host in ["localhost", "localhost:8001", "LOCALHOST:1", "[::1]:8001", "[::1]"] {
+            assert_eq!(judge(Some(TOKEN), Method::GET, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["", "evil.example", "localhost.evil.example", "localhost@evil.example", "::1"] {
+            assert_eq!(
+                judge(Some(TOKEN), Method::GET, &[("host", host)]),
+                Err(ErrorCode::MisdirectedRequest),
+                "{host}"
+            );
+        }
+        assert_eq!(judge(Some(TOKEN), Method::GET, &[]), Err(ErrorCode::MisdirectedRequest));
+    }
+
+    #[test]
+    fn every_change_needs_the_token() {
+        let with = |value| [("host", "localhost"), ("authorization", value)];
+        for method in [Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
+            assert_eq!(judge(Some(TOKEN), method.clone(), &with("Bearer 0123456789abcdef")), Ok(()));
+            for wrong in
+                ["", "Bearer", "Bearer ", "Bearer 0123456789abcde", "Basic 0123456789abcdef", "0123456789abcdef"]
+            {
+                let refused = judge(Some(TOKEN), method.clone(), &with(wrong));
+                assert_eq!(refused, Err(ErrorCode::Unauthorized), "{wrong:?}");
+            }
+            assert_eq!(judge(None, method, &with("Bearer ")), Err(ErrorCode::Unauthorized), "no token opens nothing");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `POST /control/v1/pools/{pool}/instances` and `DELETE …/instances/{name}`.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::{HttpResponse, web};
+use proto_contracts::ErrorCode;
+use proto_contracts::control::{AddInstance, InstanceState};
+use service_kit::answer;
+use service_kit::body::Json;
+use service_kit::problem::ApiError;
+
+use crate::control::{State, pools};
+
+/// Adds an instance. It is asked for its name at once, so that the answer tells whether it is a member already.
+pub(super) async fn add(
+    state: web::Data<State>,
+    pool: web::Path<String>,
+    Json(wanted): Json<AddInstance>,
+) -> Result<HttpResponse, ApiError> {
+    let pool = state.pool(&pool)?;
+    let addr = wanted.addr;
+    if addr.port() == 0 || addr.ip().is_unspecified() {
+        let detail = format!("{addr} is no address that can be connected to.");
+        return Err(ApiError::new(ErrorCode::InvalidInstance, detail));
+    }
+    pool.add(addr)
+        .map_err(|error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}.")))?;
+    // Checking the whole pool tells whether another instance of the same name is still there.
+    state.prober.probe_pool(pool).await;
+    let added = pool.slots(|slots| {
+        let slot = slots.iter().find(|slot| slot.addr() == addr)?;
+        Some(pools::instance(slot, 0.0))
+    });
+    match added {
+        Some(instance) if instance.state == InstanceState::DuplicateName => {
+            let _was_there_a_moment_ago = pool.remove(&addr.to_string());
+            let detail = format!("The instance at {addr} tells a name that another healthy instance of the pool has.");
+            Err(ApiError::new(ErrorCode::InstanceExists, detail))
+        }
+        Some(instance) => answer::no_store(StatusCode::CREATED, &instance),
+        None => Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again."))),
+    }
+}
+
+/// Removes an instance by its name, or by its address when it has told none. Requests in flight at it go on.
+pub(super) async fn remove(
+    state: web::Data<State>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (pool, name) = path.into_inner();
+    state
+        .pool(&pool)?
+        .remove(&name)
+        .map_err(|error| ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}.")))?;
+    Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish())
+}

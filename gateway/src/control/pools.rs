@@ -1,0 +1,71 @@
+//! `GET /control/v1/pools` and `PUT /control/v1/pools/{pool}/strategy`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use proto_contracts::InstanceName;
+use proto_contracts::control::{self, SetStrategy};
+use service_kit::answer;
+use service_kit::body::Json;
+use service_kit::health::Fault;
+use service_kit::problem::ApiError;
+
+use crate::control::State;
+use crate::pool::{Pool, Slot, Snapshot};
+
+/// Over how many keys shares and moves are measured: enough for a tenth of a per cent.
+pub(super) const SAMPLE: u32 = 100_000;
+
+/// Both pools with their instances.
+pub(super) async fn list(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+    let pools = state.pools.iter().map(|pool| view(pool)).collect();
+    answer::no_store(StatusCode::OK, &control::Pools { pools })
+}
+
+/// Switches the strategy of a pool.
+pub(super) async fn set_strategy(
+    state: web::Data<State>,
+    pool: web::Path<String>,
+    Json(wanted): Json<SetStrategy>,
+) -> Result<HttpResponse, ApiError> {
+    state.pool(&pool)?.set_strategy(wanted.strategy);
+    answer::no_store(StatusCode::OK, &wanted)
+}
+
+/// A pool is ready while any of its instances can be used.
+pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
+    let healthy = pool.slots(|slots| slots.iter().any(|slot| slot.state() == control::InstanceState::Healthy));
+    if healthy { Ok(()) } else { Err("no instance is healthy".into()) }
+}
+
+/// One slot as the control API shows it.
+pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance {
+    control::Instance {
+        name: slot.name().cloned(),
+        addr: slot.addr(),
+        state: slot.state(),
+        in_flight: slot.instance().map_or(0, |instance| instance.in_flight()),
+        live_sessions: slot.live_sessions(),
+        key_share_percent,
+        last_error: slot.last_error().map(str::to_owned),
+    }
+}
+
+fn view(pool: &Pool) -> control::Pool {
+    let snapshot = pool.snapshot();
+    let homes = snapshot.homes_of_sample(SAMPLE);
+    let mut instances: Vec<_> =
+        pool.slots(|slots| slots.iter().map(|slot| instance(slot, share(&snapshot, &homes, slot.name()))).collect());
+    // `None` sorts before every name, and those that have told none come last.
+    instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
+    control::Pool { name: pool.name(), strategy: snapshot.strategy, epoch: snapshot.epoch, instances }
+}
+
+fn share(snapshot: &Snapshot, homes: &[u32], name: Option<&InstanceName>) -> f64 {
+    let place = snapshot.members().iter().position(|member| Some(member.instance.name()) == name);
+    place.map_or(0.0, |place| percent(homes[place], SAMPLE))
+}
+
+/// A share in per cent, to two places.
+pub(super) fn percent(part: u32, whole: u32) -> f64 {
+    (f64::from(part) / f64::from(whole.max(1)) * 10_000.0).round() / 100.0
+}

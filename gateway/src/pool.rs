@@ -1,0 +1,175 @@
+//! A pool: which instances serve one service, how they are, and by which strategy requests are routed to them.
+//!
+//! The data path reads a [`Snapshot`] and takes no lock. Whoever changes the membership (health checks, the control
+//! API) goes through the [`Registry`] behind the pool's lock, which then publishes a new snapshot.
+
+mod health;
+mod instance;
+pub mod prober;
+mod registry;
+pub mod snapshot;
+pub mod state_file;
+
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use proto_contracts::control::Strategy;
+use proto_contracts::{InstanceName, PoolName};
+
+pub use health::Thresholds;
+pub use instance::{InFlight, Instance};
+pub use registry::{AddError, Registry, RemoveError, Slot};
+pub use snapshot::{Member, Snapshot};
+
+use crate::config::PoolConfig;
+use crate::pool::prober::{ProbeError, Report};
+use crate::pool::state_file::StateFile;
+use crate::routing::rendezvous::Seed;
+
+/// One of the gateway's pools.
+#[derive(Debug)]
+pub struct Pool {
+    name: PoolName,
+    seed: Seed,
+    snapshot: ArcSwap<Snapshot>,
+    cursor: AtomicUsize,
+    /// Changes read what they change, so they must not overlap. They are rare, and the data path never waits for one.
+    registry: Mutex<Registry>,
+    state_file: Arc<StateFile>,
+}
+
+impl Pool {
+    /// The pool as configured, with what the control API changed in an earlier life.
+    pub fn new(
+        name: PoolName,
+        config: &PoolConfig,
+        thresholds: Thresholds,
+        seed: Seed,
+        state_file: Arc<StateFile>,
+    ) -> Self {
+        let registry = Registry::new(config, thresholds, state_file.load(name));
+        let snapshot = ArcSwap::from_pointee(registry.snapshot(seed));
+        Self { name, seed, snapshot, cursor: AtomicUsize::new(0), registry: Mutex::new(registry), state_file }
+    }
+
+    /// Which pool this is.
+    pub fn name(&self) -> PoolName {
+        self.name
+    }
+
+    /// The members and the strategy now.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Whose turn it is under round robin.
+    pub fn cursor(&self) -> &AtomicUsize {
+        &self.cursor
+    }
+
+    /// The seed of its rendezvous hashes.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// Whether its requests have affinity keys: always in the stateful pool, so that switching its strategy back
+    /// finds every session at home; in the stateless one only while it is sticky.
+    pub fn tracks_keys(&self, strategy: Strategy) -> bool {
+        self.name == PoolName::Stateful || strategy == Strategy::Sticky
+    }
+
+    /// Looks at every address that the pool knows, members or not.
+    pub fn slots<T>(&self, look: impl FnOnce(&[Slot]) -> T) -> T {
+        look(self.lock().slots())
+    }
+
+    /// Switches the strategy, from the next request on.
+    pub fn set_strategy(&self, strategy: Strategy) {
+        self.change(|registry| registry.set_strategy(strategy));
+        tracing::info!(pool = %self.name, %strategy, "strategy switched");
+    }
+
+    /// Adds an address. It becomes a member when its first health check passes and tells a name.
+    ///
+    /// # Errors
+    /// When the pool has that address already.
+    pub fn add(&self, addr: SocketAddr) -> Result<(), AddError> {
+        self.change(|registry| registry.add(addr))?;
+        tracing::info!(pool = %self.name, %addr, "instance added");
+        Ok(())
+    }
+
+    /// Removes the instance of that name, or at that address. Requests in flight at it go on.
+    ///
+    /// # Errors
+    /// When the pool has no such instance.
+    pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
+        let addr = self.change(|registry| registry.remove(name))?;
+        tracing::info!(pool = %self.name, instance = name, %addr, "instance removed");
+        Ok(())
+    }
+
+    /// Takes the result of a health check.
+    pub fn record_probe(&self, addr: SocketAddr, result: Result<Report, ProbeError>) {
+        let mut registry = self.lock();
+        let known_before = registry.names();
+        let changed = registry.record_probe(self.name, addr, result);
+        if changed {
+            self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
+        }
+        if registry.names() != known_before {
+            self.save(&registry);
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut registry = self.lock();
+        let outcome = change(&mut registry);
+        self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
+        self.save(&registry);
+        outcome
+    }
+
+    fn save(&self, registry: &Registry) {
+        self.state_file.save(self.name, registry.state());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        // A panic between two assignments leaves a registry that the next probe mends.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Both pools.
+#[derive(Debug)]
+pub struct Pools {
+    stateless: Arc<Pool>,
+    stateful: Arc<Pool>,
+}
+
+impl Pools {
+    /// The two pools, each made by `make`.
+    pub fn new(mut make: impl FnMut(PoolName) -> Pool) -> Self {
+        Self { stateless: Arc::new(make(PoolName::Stateless)), stateful: Arc::new(make(PoolName::Stateful)) }
+    }
+
+    /// The pool of that name.
+    pub fn get(&self, name: PoolName) -> &Arc<Pool> {
+        match name {
+            PoolName::Stateless => &self.stateless,
+            PoolName::Stateful => &self.stateful,
+        }
+    }
+
+    /// Both, the stateless one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        PoolName::ALL.into_iter().map(|name| self.get(name))
+    }
+}
+
+/// The name under which an instance is asked for: its own, or its address while it has told none.
+pub fn label(name: Option<&InstanceName>, addr: SocketAddr) -> String {
+    name.map_or_else(|| addr.to_string(), ToString::to_string)
+}

@@ -1,0 +1,85 @@
+//! Hysteresis of health checks: one bad answer does not make an instance unhealthy, nor one good answer well.
+
+/// How many results in a row change the opinion of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Failures in a row until a healthy instance is unhealthy; at least 1.
+    pub fails: u32,
+    /// Successes in a row until an unhealthy instance is healthy again; at least 1.
+    pub passes: u32,
+}
+
+/// The opinion of one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Not checked yet: the first result decides.
+    Unknown,
+    /// Healthy, after so many failures in a row.
+    Up {
+        /// Failures in a row.
+        fails: u32,
+    },
+    /// Unhealthy, after so many successes in a row.
+    Down {
+        /// Successes in a row.
+        passes: u32,
+    },
+}
+
+impl Health {
+    /// Whether requests may be sent.
+    pub(super) const fn is_up(self) -> bool {
+        matches!(self, Self::Up { .. })
+    }
+
+    /// The opinion after a check that passed.
+    #[must_use]
+    pub(super) const fn pass(self, thresholds: Thresholds) -> Self {
+        match self {
+            Self::Unknown | Self::Up { .. } => Self::Up { fails: 0 },
+            Self::Down { passes } if passes + 1 >= thresholds.passes => Self::Up { fails: 0 },
+            Self::Down { passes } => Self::Down { passes: passes + 1 },
+        }
+    }
+
+    /// The opinion after a check that failed.
+    #[must_use]
+    pub(super) const fn fail(self, thresholds: Thresholds) -> Self {
+        match self {
+            Self::Unknown | Self::Down { .. } => Self::Down { passes: 0 },
+            Self::Up { fails } if fails + 1 >= thresholds.fails => Self::Down { passes: 0 },
+            Self::Up { fails } => Self::Up { fails: fails + 1 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };
+
+    /// Feeds `+` and `-` and shows after each whether the instance is up.
+    fn run(results: &str) -> String {
+        let mut health = Health::Unknown;
+        results
+            .chars()
+            .map(|result| {
+                health = if result == '+' { health.pass(THRESHOLDS) } else { health.fail(THRESHOLDS) };
+                if health.is_up() { 'U' } else { 'd' }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_result_decides() {
+        assert_eq!(run("+"), "U");
+        assert_eq!(run("-"), "d");
+    }
+
+    #[test]
+    fn three_failures_in_a_row_and_two_passes_in_a_row() {
+        assert_eq!(run("+--+---+-++"), "UUUUUUddddU");
+        assert_eq!(run("+---+-+-+"), "UUUdddddd");
+    }
+}

@@ -1,0 +1,146 @@
+//! One instance of a service, as the data path uses it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use pingora::upstreams::peer::HttpPeer;
+use proto_contracts::InstanceName;
+
+/// How long a connection to an instance may take (field default of HAProxy's and Envoy's guides: 1 s on one network).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an instance may take for each read of its answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an instance may take to accept a piece of a request.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
+/// one that is about to be used.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// An instance that has told its name.
+pub struct Instance {
+    name: InstanceName,
+    name_header: HeaderValue,
+    addr: SocketAddr,
+    peer: HttpPeer,
+    in_flight: AtomicU64,
+    requests: AtomicU64,
+    connect_failures: AtomicU64,
+    /// Live sessions by the instance's last report.
+    reported_sessions: AtomicU64,
+    /// Keys minted onto it since then.
+    minted_since: AtomicU64,
+}
+
+impl Instance {
+    /// The instance of that name at that address.
+    pub fn new(name: InstanceName, addr: SocketAddr) -> Self {
+        let mut peer = HttpPeer::new(addr, false, String::new());
+        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
+        peer.options.read_timeout = Some(READ_TIMEOUT);
+        peer.options.write_timeout = Some(WRITE_TIMEOUT);
+        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        // An instance name is letters, digits and three signs, all of which a header may hold.
+        let name_header = HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self {
+            name,
+            name_header,
+            addr,
+            peer,
+            in_flight: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+            reported_sessions: AtomicU64::new(0),
+            minted_since: AtomicU64::new(0),
+        }
+    }
+
+    /// The name it told.
+    pub fn name(&self) -> &InstanceName {
+        &self.name
+    }
+
+    /// Its name as the value of a header.
+    pub fn name_header(&self) -> HeaderValue {
+        self.name_header.clone()
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What Pingora connects to.
+    pub fn peer(&self) -> &HttpPeer {
+        &self.peer
+    }
+
+    /// Requests sent to it and not yet answered.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Requests sent to it since it became a member at this address.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Connections to it that failed since then.
+    pub fn connect_failures(&self) -> u64 {
+        self.connect_failures.load(Ordering::Relaxed)
+    }
+
+    /// Notes a connection that failed.
+    pub fn count_connect_failure(&self) {
+        self.connect_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Live sessions: its last report, and the keys minted onto it since.
+    pub fn sessions(&self) -> u64 {
+        self.reported_sessions.load(Ordering::Relaxed) + self.minted_since.load(Ordering::Relaxed)
+    }
+
+    /// Takes its report of live sessions.
+    pub fn report_sessions(&self, count: u64) {
+        self.reported_sessions.store(count, Ordering::Relaxed);
+        self.minted_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that a key was minted onto it.
+    pub fn count_minted(&self) {
+        self.minted_since.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.addr)
+    }
+}
+
+/// Counts a request as in flight at an instance for as long as it lives.
+#[derive(Debug)]
+pub struct InFlight(Arc<Instance>);
+
+impl InFlight {
+    /// Begins a request at the instance.
+    pub fn begin(instance: Arc<Instance>) -> Self {
+        instance.in_flight.fetch_add(1, Ordering::Relaxed);
+        instance.requests.fetch_add(1, Ordering::Relaxed);
+        Self(instance)
+    }
+
+    /// The instance that it counts at.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,97 @@
+//! Active health checks: asks each address for `/health`, and who it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pingora::connectors::http::v1::Connector;
+use pingora::http::RequestHeader;
+use pingora::upstreams::peer::HttpPeer;
+use proto_contracts::{InstanceName, headers};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::pool::{Pool, Slot};
+
+/// What a good health answer tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Who it is.
+    pub name: InstanceName,
+    /// How many live sessions it holds, if it counts any.
+    pub live_sessions: Option<u64>,
+}
+
+/// Why a health check failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection could not be made, or broke.
+    #[error("no connection: {0}")]
+    Connection(String),
+    /// It answered, and not with 200.
+    #[error("answered {0} instead of 200")]
+    Status(u16),
+    /// It did not tell a valid name.
+    #[error("the answer's {} header is missing or no instance name", headers::INSTANCE_ID)]
+    Nameless,
+}
+
+/// Checks addresses one at a time, within a time-out.
+#[derive(Debug)]
+pub struct Prober {
+    timeout: Duration,
+}
+
+impl Prober {
+    /// A prober that waits so long for each answer.
+    pub fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+
+    /// Asks one address for its health.
+    ///
+    /// # Errors
+    /// When it does not answer 200 with its name in time.
+    pub async fn probe(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
+        timeout(self.timeout, ask(addr)).await.unwrap_or(Err(ProbeError::TimedOut))
+    }
+
+    /// Checks every address of the pool once, all at the same time.
+    pub async fn probe_pool(&self, pool: &Pool) {
+        let addrs = pool.slots(|slots| slots.iter().map(Slot::addr).collect::<Vec<_>>());
+        join_all(addrs.into_iter().map(async |addr| pool.record_probe(addr, self.probe(addr).await))).await;
+    }
+
+    /// Checks the pool at every interval, for ever.
+    pub async fn watch(&self, pool: Arc<Pool>, every: Duration) {
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.probe_pool(&pool).await;
+        }
+    }
+}
+
+/// One `GET /health` on a connection of its own, so that the accept path is checked as well.
+async fn ask(addr: SocketAddr) -> Result<Report, ProbeError> {
+    let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
+    let peer = HttpPeer::new(addr, false, String::new());
+    let (mut session, _) = Connector::new(None).get_http_session(&peer).await.map_err(broken)?;
+    let mut request = RequestHeader::build("GET", b"/health", Some(3)).map_err(broken)?;
+    request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
+    request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;
+    request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;
+    session.write_request_header(Box::new(request)).await.map_err(broken)?;
+    let answer = session.read_resp_header_parts().await.map_err(broken)?;
+    if answer.status != http::StatusCode::OK {
+        return Err(ProbeError::Status(answer.status.as_u16()));
+    }
+    let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+    let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
+    let live_sessions = text(headers::LIVE_SESSIONS).and_then(|count| count.parse().ok());
+    Ok(Report { name, live_sessions })
+}

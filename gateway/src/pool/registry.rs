@@ -1,0 +1,360 @@
+//! Every address that a pool knows, and which of them are members under which name.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use proto_contracts::control::{InstanceState, Strategy};
+use proto_contracts::{InstanceName, PoolName};
+
+use crate::config::PoolConfig;
+use crate::pool::health::{Health, Thresholds};
+use crate::pool::instance::Instance;
+use crate::pool::prober::{ProbeError, Report};
+use crate::pool::snapshot::Snapshot;
+use crate::pool::state_file::{KnownName, PoolState};
+use crate::routing::rendezvous::Seed;
+
+/// One address that the pool knows.
+#[derive(Debug)]
+pub struct Slot {
+    addr: SocketAddr,
+    instance: Option<Arc<Instance>>,
+    refused: Option<InstanceName>,
+    health: Health,
+    last_error: Option<String>,
+    reports_sessions: bool,
+}
+
+impl Slot {
+    fn new(addr: SocketAddr) -> Self {
+        Self { addr, instance: None, refused: None, health: Health::Unknown, last_error: None, reports_sessions: false }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The instance, once it has told a name that no other has.
+    pub fn instance(&self) -> Option<&Arc<Instance>> {
+        self.instance.as_ref()
+    }
+
+    /// Its name, once it is a member.
+    pub fn name(&self) -> Option<&InstanceName> {
+        self.instance.as_deref().map(Instance::name)
+    }
+
+    /// Why its last health check failed.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Its live sessions, when it reports any.
+    pub fn live_sessions(&self) -> Option<u64> {
+        self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::sessions)
+    }
+
+    /// What the gateway thinks of it.
+    pub fn state(&self) -> InstanceState {
+        match (&self.instance, &self.refused) {
+            (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
+            (Some(_), _) => InstanceState::Unhealthy,
+            (None, Some(_)) => InstanceState::DuplicateName,
+            (None, None) => InstanceState::Pending,
+        }
+    }
+}
+
+/// The address cannot be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// It is there already.
+    #[error("the pool has an instance at {0} already")]
+    KnownAddress(SocketAddr),
+}
+
+/// The instance cannot be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoveError {
+    /// There is none of that name or at that address.
+    #[error("the pool has no instance of that name or at that address")]
+    Unknown,
+}
+
+/// The membership of one pool, as it is changed.
+#[derive(Debug)]
+pub struct Registry {
+    strategy: Strategy,
+    thresholds: Thresholds,
+    configured: Vec<SocketAddr>,
+    slots: Vec<Slot>,
+}
+
+impl Registry {
+    /// The configured instances, changed as the control API had changed them.
+    pub fn new(config: &PoolConfig, thresholds: Thresholds, state: PoolState) -> Self {
+        let kept = config.instances.iter().filter(|addr| !state.removed.contains(addr));
+        let mut registry = Self {
+            strategy: state.strategy.unwrap_or(config.strategy),
+            thresholds,
+            configured: config.instances.clone(),
+            slots: kept.map(|&addr| Slot::new(addr)).collect(),
+        };
+        for addr in state.added {
+            if registry.slot(addr).is_none() {
+                registry.slots.push(Slot::new(addr));
+            }
+        }
+        // An instance that is down while the gateway starts keeps its keys: it stays a member by the name that is
+        // known of it.
+        for KnownName { addr, name } in state.names {
+            if !registry.names().contains(&name)
+                && let Some(slot) = registry.slot(addr)
+            {
+                slot.instance = Some(Arc::new(Instance::new(name, addr)));
+            }
+        }
+        registry
+    }
+
+    /// Every address, in the order in which they came.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The members' names, in the order of their addresses.
+    pub fn names(&self) -> Vec<InstanceName> {
+        self.slots.iter().filter_map(Slot::name).cloned().collect()
+    }
+
+    /// The members as the data path sees them.
+    pub fn snapshot(&self, seed: Seed) -> Snapshot {
+        let members = self.slots.iter().filter_map(|slot| Some((Arc::clone(slot.instance()?), slot.state())));
+        Snapshot::new(self.strategy, seed, members)
+    }
+
+    /// What must survive a restart.
+    pub fn state(&self) -> PoolState {
+        let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
+        let known = |slot: &Slot| Some(KnownName { addr: slot.addr, name: slot.name()?.clone() });
+        PoolState {
+            strategy: Some(self.strategy),
+            added: addrs.iter().filter(|addr| !self.configured.contains(addr)).copied().collect(),
+            removed: self.configured.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
+            names: self.slots.iter().filter_map(known).collect(),
+        }
+    }
+
+    /// Switches the strategy.
+    pub fn set_strategy(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
+    /// Adds an address.
+    ///
+    /// # Errors
+    /// When it is there already.
+    pub fn add(&mut self, addr: SocketAddr) -> Result<(), AddError> {
+        if self.slot(addr).is_some() {
+            return Err(AddError::KnownAddress(addr));
+        }
+        self.slots.push(Slot::new(addr));
+        Ok(())
+    }
+
+    /// Removes the instance of that name or at that address, and tells its address.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn remove(&mut self, label: &str) -> Result<SocketAddr, RemoveError> {
+        let is_it = |slot: &Slot| slot.name().is_some_and(|name| name.as_str() == label);
+        let by_name = self.slots.iter().position(is_it);
+        let addr = label.parse::<SocketAddr>().ok();
+        let place = by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr));
+        Ok(self.slots.remove(place.ok_or(RemoveError::Unknown)?).addr)
+    }
+
+    /// Takes the result of a health check, and tells whether the members or their states changed.
+    pub fn record_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) -> bool {
+        let thresholds = self.thresholds;
+        // It may have been removed while it was being checked.
+        let Some(slot) = self.slot(addr) else { return false };
+        let before = (slot.state(), slot.name().cloned());
+        match result {
+            Err(error) => {
+                slot.health = slot.health.fail(thresholds);
+                slot.last_error = Some(error.to_string());
+            }
+            Ok(report) => {
+                slot.health = slot.health.pass(thresholds);
+                slot.last_error = None;
+                slot.reports_sessions = report.live_sessions.is_some();
+                self.claim(pool, addr, report.name);
+                if let (Some(sessions), Some(instance)) =
+                    (report.live_sessions, self.slot(addr).and_then(|slot| slot.instance.as_ref()))
+                {
+                    instance.report_sessions(sessions);
+                }
+            }
+        }
+        let Some(slot) = self.slot(addr) else { return false };
+        let after = (slot.state(), slot.name().cloned());
+        if before == after {
+            return false;
+        }
+        log_change(pool, slot);
+        true
+    }
+
+    /// Gives the slot the name that its instance told, unless another that is well has it.
+    ///
+    /// A holder that fails its checks loses the name: then the instance has come back at this address.
+    fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName) {
+        if self.slot(addr).is_some_and(|slot| slot.name() == Some(&name)) {
+            return;
+        }
+        let holder = self.slots.iter_mut().find(|slot| slot.addr != addr && slot.name() == Some(&name));
+        let refused = match holder {
+            Some(holder) if holder.health.is_up() => {
+                let held_by = holder.addr;
+                let news = self.slot(addr).is_some_and(|slot| slot.refused.as_ref() != Some(&name));
+                if news {
+                    tracing::error!(
+                        %pool, instance = %name, %addr, %held_by,
+                        "two instances tell the same name: the second is refused until the first is gone; give each its own INSTANCE_ID"
+                    );
+                }
+                true
+            }
+            Some(holder) => {
+                tracing::info!(%pool, instance = %name, from = %holder.addr, to = %addr, "instance moved");
+                holder.instance = None;
+                false
+            }
+            None => false,
+        };
+        let Some(slot) = self.slot(addr) else { return };
+        if refused {
+            slot.instance = None;
+            slot.refused = Some(name);
+        } else {
+            slot.instance = Some(Arc::new(Instance::new(name, addr)));
+            slot.refused = None;
+        }
+    }
+
+    fn slot(&mut self, addr: SocketAddr) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.addr == addr)
+    }
+}
+
+fn log_change(pool: PoolName, slot: &Slot) {
+    let instance = crate::pool::label(slot.name(), slot.addr);
+    let (addr, state) = (slot.addr, slot.state());
+    match slot.last_error() {
+        None => tracing::info!(%pool, instance, %addr, %state, "instance changed"),
+        Some(error) => tracing::warn!(%pool, instance, %addr, %state, error, "instance changed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };
+
+    fn addr(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    fn registry(ports: &[u16]) -> Registry {
+        restarted(ports, PoolState::default())
+    }
+
+    fn restarted(ports: &[u16], state: PoolState) -> Registry {
+        let instances = ports.iter().map(|&port| addr(port)).collect();
+        Registry::new(&PoolConfig { strategy: Strategy::Sticky, instances }, THRESHOLDS, state)
+    }
+
+    fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
+        let report = Report { name: name.parse().expect("a name"), live_sessions: Some(3) };
+        registry.record_probe(PoolName::Stateful, addr(port), Ok(report))
+    }
+
+    fn fail(registry: &mut Registry, port: u16) -> bool {
+        registry.record_probe(PoolName::Stateful, addr(port), Err(ProbeError::TimedOut))
+    }
+
+    fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
+        registry.slots().iter().map(|slot| (slot.name().map(InstanceName::as_str), slot.state())).collect()
+    }
+
+    #[test]
+    fn an_address_is_a_member_once_it_has_told_its_name() {
+        let mut registry = registry(&[1]);
+        assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
+        assert!(!fail(&mut registry, 1), "still pending");
+        assert!(pass(&mut registry, 1, "s1"), "a name");
+        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Unhealthy)]);
+        assert!(pass(&mut registry, 1, "s1"), "the second pass");
+        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy)]);
+        assert!(!pass(&mut registry, 1, "s1"), "nothing new");
+        assert_eq!(registry.slots()[0].live_sessions(), Some(3));
+    }
+
+    #[test]
+    fn a_second_instance_of_one_name_is_refused_while_the_first_is_well() {
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        pass(&mut registry, 2, "s1");
+        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy), (None, InstanceState::DuplicateName)]);
+        pass(&mut registry, 2, "s2");
+        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy), "renamed, it is welcome");
+    }
+
+    #[test]
+    fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        pass(&mut registry, 2, "s2");
+        let epoch = registry.snapshot(Seed::from_text("test")).epoch;
+        for _ in 0..3 {
+            fail(&mut registry, 2);
+        }
+        registry.add(addr(3)).expect("a new address");
+        pass(&mut registry, 3, "s2");
+        assert_eq!(states(&registry)[1], (None, InstanceState::Pending));
+        assert_eq!(states(&registry)[2], (Some("s2"), InstanceState::Healthy));
+        assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch, "the same names");
+    }
+
+    #[test]
+    fn what_the_control_api_changed_survives_a_restart() {
+        let mut before = registry(&[1, 2]);
+        pass(&mut before, 1, "s1");
+        before.add(addr(3)).expect("a new address");
+        pass(&mut before, 3, "s3");
+        before.remove("127.0.0.1:2").expect("by address");
+        before.set_strategy(Strategy::RoundRobin);
+
+        let after = restarted(&[1, 2], before.state());
+        assert_eq!(after.state(), before.state());
+        assert_eq!(states(&after), [(Some("s1"), InstanceState::Unhealthy), (Some("s3"), InstanceState::Unhealthy)]);
+    }
+
+    #[test]
+    fn adding_twice_and_removing_the_unknown_are_errors() {
+        let mut registry = registry(&[1]);
+        assert_eq!(registry.add(addr(1)), Err(AddError::KnownAddress(addr(1))));
+        assert_eq!(registry.remove("nobody"), Err(RemoveError::Unknown));
+        assert_eq!(registry.remove("127.0.0.1:9"), Err(RemoveError::Unknown));
+    }
+
+    #[test]
+    fn a_result_for_an_address_that_was_removed_is_ignored() {
+        let mut registry = registry(&[1]);
+        registry.remove("127.0.0.1:1").expect("there");
+        assert!(!pass(&mut registry, 1, "s1"));
+    }
+}

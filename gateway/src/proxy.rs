@@ -1,0 +1,197 @@
+//! The data plane: Pingora's request phases, each a few lines over the modules below.
+//!
+//! One request passes through `request_filter` (who is it, what does it want, which key has it), `upstream_peer`
+//! (where to: [`crate::routing`]), `upstream_request_filter` and `response_filter` (what each side may see of the
+//! other) and `logging`. A connection that fails leads back to `upstream_peer`, which passes over what was tried.
+
+mod affinity;
+mod client;
+mod context;
+mod forward;
+mod local;
+pub mod retry;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use proto_contracts::{ErrorCode, routes};
+
+pub use context::{Attempt, RequestContext};
+
+use crate::config::ServerConfig;
+use crate::pool::{InFlight, Pools};
+use crate::proxy::local::Answer;
+use crate::routing;
+use crate::telemetry::Telemetry;
+
+/// The gateway as Pingora sees it.
+pub struct Gateway {
+    /// What the configuration says of the data plane.
+    pub config: ServerConfig,
+    /// The most bytes that a request body may have.
+    pub max_body_bytes: u64,
+    /// Where requests go.
+    pub pools: Arc<Pools>,
+    /// Who hears of them.
+    pub telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(self.telemetry.metrics.enter())
+    }
+
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {
+        // Nginx compresses; the module would only cost.
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        let request = session.req_header();
+        ctx.client = client::identify(&self.config, session.client_addr(), request);
+        ctx.request_id = client::request_id(request);
+        let Some(resolved) = routes::resolve(request.uri.path()) else {
+            let answer = local::answer(request);
+            return self.answer(session, ctx, answer).await;
+        };
+        ctx.resolved = Some(resolved);
+        if local::is_too_large(request, self.max_body_bytes) {
+            return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
+        }
+        let pool = self.pools.get(resolved.pool);
+        let snapshot = pool.snapshot();
+        if pool.tracks_keys(snapshot.strategy) {
+            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
+        }
+        Ok(false)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        // A declared length was checked already; this one catches what came in chunks.
+        ctx.request_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        if ctx.request_bytes > self.max_body_bytes {
+            return Err(ctx.refuse(ErrorCode::BodyTooLarge));
+        }
+        Ok(())
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+        let Some(resolved) = ctx.resolved else { return Err(ctx.refuse(ErrorCode::NotFound)) };
+        let pool = self.pools.get(resolved.pool);
+        let snapshot = pool.snapshot();
+        let Some(choice) = routing::choose(pool, &snapshot, ctx.key, &ctx.tried) else {
+            let code = if ctx.tried.is_empty() { ErrorCode::NoInstanceAvailable } else { ErrorCode::UpstreamFailed };
+            return Err(ctx.refuse(code));
+        };
+        let in_flight = InFlight::begin(Arc::clone(&choice.member.instance));
+        let peer = Box::new(in_flight.instance().peer().clone());
+        ctx.attempt =
+            Some(Attempt { in_flight, verdict: choice.verdict, strategy: snapshot.strategy, epoch: snapshot.epoch });
+        Ok(peer)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.connection_reused = reused;
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        forward::to_instance(request, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        forward::to_client(response, ctx, self.config.routing_headers)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut RequestContext,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        retry::after_failed_connect(ctx, error, &self.telemetry)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut RequestContext,
+        _: bool,
+    ) -> Box<Error> {
+        retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &self.telemetry)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+        let code = local::code_of(ctx, error);
+        let error_code = code.map_or(0, ErrorCode::status);
+        if let Some(code) = code {
+            // A client that has gone hears nothing of it, and the access log tells so.
+            let _gone = local::write(session, ctx, self.config.routing_headers, Answer::Problem(code)).await;
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
+        // `logging` tells of a failure once, with all that is known of the request.
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &RequestContext, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        self.telemetry.request_done(session, ctx, error);
+    }
+}
+
+impl Gateway {
+    /// Answers without asking an instance; the value is what `request_filter` returns.
+    async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
+        local::write(session, ctx, self.config.routing_headers, answer).await?;
+        Ok(true)
+    }
+}
+
+impl RequestContext {
+    /// Ends the request with this code.
+    fn refuse(&mut self, code: ErrorCode) -> Box<Error> {
+        self.problem = Some(code);
+        Error::explain(ErrorType::HTTPStatus(code.status()), code.as_str())
+    }
+}

@@ -1,0 +1,102 @@
+//! Where a request's affinity key comes from: the path, the header, the cookie, or the mint.
+
+use http::HeaderMap;
+use http::header::COOKIE;
+use pingora::http::RequestHeader;
+use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::{AffinityKey, Resolved, headers};
+
+use crate::pool::Snapshot;
+use crate::routing::{ClientKey, KeyOrigin, minting};
+
+/// The key of a request.
+///
+/// A session id in the path decides, so that a client without a cookie jar is as sticky as a browser; then the header;
+/// then the cookie. Malformed ones are passed over. When none is left, a key is minted.
+pub(super) fn client_key(request: &RequestHeader, resolved: &Resolved, snapshot: &Snapshot) -> ClientKey {
+    if let Some(key) = resolved.key {
+        return ClientKey { key, origin: KeyOrigin::Client };
+    }
+    let mut origin = KeyOrigin::Minted;
+    for sent in sent_keys(&request.headers) {
+        match AffinityKey::parse_bytes(sent) {
+            Some(key) => return ClientKey { key, origin: KeyOrigin::Client },
+            None => origin = KeyOrigin::Replaced,
+        }
+    }
+    ClientKey { key: minting::mint(snapshot), origin }
+}
+
+/// What the client sent as keys, well formed or not: the header's, then the cookies'.
+fn sent_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let header = headers.get_all(headers::AFFINITY_KEY).iter().map(|value| value.as_bytes());
+    let cookies = headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes())).filter_map(affinity_value);
+    header.chain(cookies)
+}
+
+/// A `Cookie` header without the affinity cookie; `None` when nothing else is in it.
+pub(super) fn without_affinity(cookie: &[u8]) -> Option<Vec<u8>> {
+    let others: Vec<_> = pairs(cookie).filter(|pair| !pair.is_empty() && affinity_value(pair).is_none()).collect();
+    (!others.is_empty()).then(|| others.join(&b"; "[..]))
+}
+
+fn pairs(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
+    cookie.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
+}
+
+fn affinity_value(pair: &[u8]) -> Option<&[u8]> {
+    pair.strip_prefix(COOKIE_NAME.as_bytes())?.strip_prefix(b"=")
+}
+
+#[cfg(test)]
+mod tests {
+    use proto_contracts::routes;
+
+    use super::*;
+    use crate::pool::snapshot::tests::snapshot;
+
+    fn key_of(path: &str, sent: &[(&'static str, &str)]) -> (KeyOrigin, String) {
+        let mut request = RequestHeader::build("GET", path.as_bytes(), None).expect("a request");
+        for (name, value) in sent {
+            request.append_header(*name, *value).expect("a header");
+        }
+        let resolved = routes::resolve(path).expect("a path of ours");
+        let found = client_key(&request, &resolved, &snapshot(&["a", "b"]));
+        (found.origin, found.key.to_string())
+    }
+
+    const SESSIONS: &str = "/api/v1/stateful/sessions";
+    const SESSION: &str = "/api/v1/stateful/sessions/0000000a-00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn the_path_wins_over_the_header_and_the_header_over_the_cookie() {
+        let both = [("x-affinity-key", "0000000b"), ("cookie", "affinity=0000000c")];
+        assert_eq!(key_of(SESSION, &both), (KeyOrigin::Client, "0000000a".to_owned()));
+        assert_eq!(key_of(SESSIONS, &both), (KeyOrigin::Client, "0000000b".to_owned()));
+        assert_eq!(key_of(SESSIONS, &both[1..]), (KeyOrigin::Client, "0000000c".to_owned()));
+        assert_eq!(key_of(SESSIONS, &[]).0, KeyOrigin::Minted);
+    }
+
+    #[test]
+    fn malformed_keys_are_passed_over_and_said_so() {
+        assert_eq!(key_of(SESSIONS, &[("cookie", "affinity=XYZ")]).0, KeyOrigin::Replaced);
+        assert_eq!(key_of(SESSIONS, &[("x-affinity-key", "")]).0, KeyOrigin::Replaced);
+        let mended = [("x-affinity-key", "nonsense"), ("cookie", "a=b; affinity=0000000c; c=d")];
+        assert_eq!(key_of(SESSIONS, &mended), (KeyOrigin::Client, "0000000c".to_owned()));
+        let twice = [("cookie", "affinity=bad"), ("cookie", "affinity=0000000d")];
+        assert_eq!(key_of(SESSIONS, &twice), (KeyOrigin::Client, "0000000d".to_owned()));
+    }
+
+    #[test]
+    fn cookies_that_only_resemble_it_are_none() {
+        assert_eq!(key_of(SESSIONS, &[("cookie", "xaffinity=0000000c; affinityy=1; affinity")]).0, KeyOrigin::Minted);
+    }
+
+    #[test]
+    fn the_instances_see_other_cookies_alone() {
+        assert_eq!(without_affinity(b"affinity=0000000c"), None);
+        assert_eq!(without_affinity(b"affinity=0000000c; affinity=x;"), None);
+        assert_eq!(without_affinity(b"a=b;affinity=0000000c;c=d").as_deref(), Some(&b"a=b; c=d"[..]));
+        assert_eq!(without_affinity(b"a=b").as_deref(), Some(&b"a=b"[..]));
+    }
+}

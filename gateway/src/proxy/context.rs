@@ -1,0 +1,77 @@
+//! What the gateway knows of one request, from its first byte to its log line.
+
+use std::time::Instant;
+
+use proto_contracts::control::Strategy;
+use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
+
+use crate::pool::InFlight;
+use crate::proxy::client::Client;
+use service_kit::telemetry::metrics;
+
+use crate::routing::{ClientKey, Tried};
+
+/// One request.
+pub struct RequestContext {
+    /// When its header had been read.
+    pub started: Instant,
+    /// Its name in every log.
+    pub request_id: RequestId,
+    /// Who sent it.
+    pub client: Client,
+    /// What it wants; `None` for what the gateway answers itself.
+    pub resolved: Option<Resolved>,
+    /// Its affinity key, where the pool tracks keys.
+    pub key: Option<ClientKey>,
+    /// Where it is, or was last.
+    pub attempt: Option<Attempt>,
+    /// Where it was in vain.
+    pub tried: Tried,
+    /// Body bytes received from the client.
+    pub request_bytes: u64,
+    /// Whether the last attempt ran over a connection that others had used before.
+    pub connection_reused: bool,
+    /// Whether an instance was tried again after a pooled connection to it broke.
+    pub second_chance_given: bool,
+    /// With which code the gateway ended it.
+    pub problem: Option<ErrorCode>,
+    _counted: metrics::InFlight,
+}
+
+/// One try at one instance.
+pub struct Attempt {
+    /// The instance, counted as in flight there.
+    pub in_flight: InFlight,
+    /// Why that one.
+    pub verdict: Verdict,
+    /// By which strategy it was chosen.
+    pub strategy: Strategy,
+    /// Under which membership.
+    pub epoch: Epoch,
+}
+
+impl RequestContext {
+    /// A request of which nothing is known yet.
+    pub fn new(counted: metrics::InFlight) -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: RequestId::default(),
+            client: Client::unknown(),
+            resolved: None,
+            key: None,
+            attempt: None,
+            tried: Vec::new(),
+            request_bytes: 0,
+            connection_reused: false,
+            second_chance_given: false,
+            problem: None,
+            _counted: counted,
+        }
+    }
+
+    /// What `X-Affinity` says of the last attempt.
+    pub fn stamp(&self) -> Option<RoutingStamp> {
+        let attempt = self.attempt.as_ref()?;
+        Some(RoutingStamp { verdict: attempt.verdict, key: self.key.map(|client| client.key), epoch: attempt.epoch })
+    }
+}

@@ -1,0 +1,105 @@
+//! What instances see of clients, and clients of instances.
+
+use std::fmt::Write;
+
+use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
+use http::{HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::control::Strategy;
+use proto_contracts::headers;
+
+use crate::config::RoutingHeaders;
+use crate::proxy::affinity::without_affinity;
+use crate::proxy::client::{ForwardedFor, Scheme};
+use crate::proxy::context::RequestContext;
+use crate::routing::KeyOrigin;
+
+/// Headers between the gateway and the instances: what a client sends under these names is dropped.
+const INTERNAL: [HeaderName; 11] = [
+    HeaderName::from_static(headers::AFFINITY),
+    HeaderName::from_static(headers::AFFINITY_KEY),
+    HeaderName::from_static(headers::SESSION_AFFINITY),
+    HeaderName::from_static(headers::SERVED_BY),
+    HeaderName::from_static(headers::INSTANCE_ID),
+    HeaderName::from_static(headers::LIVE_SESSIONS),
+    HeaderName::from_static(headers::REAL_IP),
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-prefix"),
+];
+
+/// Turns the client's request header into the one for the instance.
+///
+/// # Errors
+/// When Pingora refuses a header, which these do not give it a reason for.
+pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
+    for name in &INTERNAL {
+        if request.headers.contains_key(name) {
+            request.remove_header(name);
+        }
+    }
+    request.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    request.insert_header(headers::FORWARDED_FOR, forwarded_for(ctx))?;
+    request.insert_header(headers::FORWARDED_PROTO, ctx.client.scheme.as_str())?;
+    if let Some(host) = request.headers.get(HOST).cloned() {
+        request.insert_header(headers::FORWARDED_HOST, host)?;
+    }
+    let affinity = match ctx.attempt.as_ref().map(|attempt| attempt.strategy) {
+        Some(Strategy::Sticky) => headers::SESSION_AFFINITY_REQUIRED,
+        Some(Strategy::RoundRobin) | None => headers::SESSION_AFFINITY_NONE,
+    };
+    request.insert_header(headers::SESSION_AFFINITY, affinity)?;
+    if let Some(client) = ctx.key {
+        request.insert_header(headers::AFFINITY_KEY, &client.key.to_ascii()[..])?;
+        drop_affinity_cookie(request)?;
+    }
+    Ok(())
+}
+
+/// Turns the instance's response header into the one for the client.
+///
+/// # Errors
+/// When Pingora refuses a header, which these do not give it a reason for.
+pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, routing: RoutingHeaders) -> Result<()> {
+    response.remove_header(headers::INSTANCE_ID);
+    response.remove_header(headers::LIVE_SESSIONS);
+    response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) = (routing, &ctx.attempt, ctx.stamp()) {
+        response.insert_header(headers::SERVED_BY, attempt.in_flight.instance().name_header())?;
+        // `home; key=01234567; epoch=01234567` and its likes, in one allocation.
+        let mut text = String::with_capacity(40);
+        let _infallible = write!(text, "{stamp}");
+        response.insert_header(headers::AFFINITY, text)?;
+    }
+    if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
+        let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
+        let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", client.key);
+        response.append_header(SET_COOKIE, cookie)?;
+        // A cache that stored this answer would give one client's key to all.
+        if !response.headers.contains_key(CACHE_CONTROL) {
+            response.insert_header(CACHE_CONTROL, "no-store")?;
+        }
+    }
+    Ok(())
+}
+
+fn forwarded_for(ctx: &RequestContext) -> HeaderValue {
+    let text = match &ctx.client.forwarded_for {
+        ForwardedFor::Peer => ctx.client.ip.to_string(),
+        ForwardedFor::Chain(chain, peer) => format!("{}, {peer}", String::from_utf8_lossy(chain.as_bytes())),
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+fn drop_affinity_cookie(request: &mut RequestHeader) -> Result<()> {
+    if !request.headers.contains_key(COOKIE) {
+        return Ok(());
+    }
+    let kept: Vec<_> =
+        request.headers.get_all(COOKIE).iter().filter_map(|value| without_affinity(value.as_bytes())).collect();
+    request.remove_header(&COOKIE);
+    kept.into_iter().try_for_each(|value| request.append_header(COOKIE, value).map(|_| ()))
+}

@@ -1,0 +1,62 @@
+//! When a request that failed at one instance may go to the next.
+
+use std::sync::Arc;
+
+use http::Method;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource};
+
+use crate::proxy::context::RequestContext;
+use crate::telemetry::Telemetry;
+
+/// How often a request is sent at most: to three instances, and once more where a pooled connection broke.
+pub const MAX_ATTEMPTS: usize = 4;
+
+/// Nothing was sent, so any request may go on.
+pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, telemetry: &Telemetry) -> Box<Error> {
+    error.set_retry(true);
+    if let Some(attempt) = &ctx.attempt {
+        attempt.in_flight.instance().count_connect_failure();
+    }
+    move_on(ctx, telemetry, Next::AnotherInstance);
+    error
+}
+
+/// The instance may have acted on the request, so only one that is safe to repeat may go on, and only while the client
+/// has heard nothing. The body, where a safe request has one, is still in Pingora's buffer or the answer is no.
+pub fn after_broken_exchange(
+    session: &Session,
+    ctx: &mut RequestContext,
+    mut error: Box<Error>,
+    telemetry: &Telemetry,
+) -> Box<Error> {
+    let safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let theirs = *error.esource() == ErrorSource::Upstream;
+    let unheard = session.response_written().is_none_or(|response| response.status.is_informational());
+    let again = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
+    error.set_retry(again);
+    if again {
+        // A pooled connection that broke says little of the instance, which may just have restarted. A second one does.
+        let next = match ctx.connection_reused && !ctx.second_chance_given {
+            true => Next::SameInstance,
+            false => Next::AnotherInstance,
+        };
+        move_on(ctx, telemetry, next);
+    }
+    error
+}
+
+/// Where a request may go after a failure.
+enum Next {
+    SameInstance,
+    AnotherInstance,
+}
+
+fn move_on(ctx: &mut RequestContext, telemetry: &Telemetry, next: Next) {
+    let (Some(attempt), Some(resolved)) = (ctx.attempt.take(), ctx.resolved) else { return };
+    telemetry.routing.count_retry(resolved.pool);
+    match next {
+        Next::SameInstance => ctx.second_chance_given = true,
+        Next::AnotherInstance => ctx.tried.push(Arc::clone(attempt.in_flight.instance())),
+    }
+}

@@ -1,0 +1,55 @@
+//! The stateless path: the next healthy instance; nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::pool::{Instance, Member, Snapshot};
+use crate::routing::is_tried;
+
+/// The next usable member in turn that was not tried before.
+pub fn choose<'a>(snapshot: &'a Snapshot, cursor: &AtomicUsize, tried: &[Arc<Instance>]) -> Option<&'a Member> {
+    let usable = snapshot.usable();
+    // One step of the shared cursor per request keeps the turns exact; a repeat walks on from its own place.
+    let start = cursor.fetch_add(1, Ordering::Relaxed);
+    (0..usable.len())
+        .map(|step| snapshot.member(usable[start.wrapping_add(step) % usable.len()]))
+        .find(|member| !is_tried(member, tried))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::snapshot::tests::snapshot;
+
+    #[test]
+    fn takes_turns() {
+        let snapshot = snapshot(&["a", "b", "c"]);
+        let cursor = AtomicUsize::new(0);
+        let names: Vec<_> = (0..6)
+            .filter_map(|_| choose(&snapshot, &cursor, &[]))
+            .map(|member| member.instance.name().as_str())
+            .collect();
+        assert_eq!(names, ["a", "b", "c", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn passes_over_what_was_tried_and_what_is_down() {
+        let snapshot = snapshot(&["a", "b!", "c"]);
+        let cursor = AtomicUsize::new(0);
+        let mut tried = Vec::new();
+        while let Some(member) = choose(&snapshot, &cursor, &tried) {
+            tried.push(Arc::clone(&member.instance));
+        }
+        let mut names: Vec<_> = tried.iter().map(|instance| instance.name().as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["a", "c"]);
+    }
+
+    #[test]
+    fn the_cursor_may_wrap() {
+        let snapshot = snapshot(&["a", "b"]);
+        let cursor = AtomicUsize::new(usize::MAX);
+        assert!(choose(&snapshot, &cursor, &[]).is_some());
+        assert!(choose(&snapshot, &cursor, &[]).is_some());
+    }
+}

@@ -1,0 +1,73 @@
+//! What the gateway tells of itself: one access-log line a request, and Prometheus metrics.
+
+mod access_log;
+mod instances;
+mod routing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::Error;
+use pingora::proxy::Session;
+use service_kit::telemetry::Metrics;
+use service_kit::telemetry::metrics::method_label;
+
+pub use routing::RoutingMetrics;
+
+use crate::pool::Pools;
+use crate::proxy::RequestContext;
+use crate::telemetry::instances::InstanceMetrics;
+
+/// The status that the log shows when the client went before it was answered, as Nginx writes it.
+const CLIENT_CLOSED_REQUEST: &str = "499";
+
+/// Who hears of requests.
+#[derive(Debug)]
+pub struct Telemetry {
+    /// What every Tandem process measures.
+    pub metrics: Metrics,
+    /// What the gateway alone measures.
+    pub routing: RoutingMetrics,
+}
+
+/// How a request ended.
+struct Outcome<'a> {
+    /// A known method, or `_OTHER`.
+    method: &'static str,
+    /// The route's template, never the path, which may hold a session id.
+    route: &'static str,
+    /// The status that the client got.
+    status: &'a str,
+    /// From the header read to the last byte written.
+    duration: Duration,
+    /// Body bytes sent to the client.
+    response_bytes: usize,
+}
+
+impl Telemetry {
+    /// The metrics of a gateway with these pools.
+    ///
+    /// # Errors
+    /// Never in practice: the names are constant and each is registered once.
+    pub fn new(pools: &Arc<Pools>) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let routing = RoutingMetrics::new(metrics.registry())?;
+        metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
+        Ok(Self { metrics, routing })
+    }
+
+    /// Notes a request that is over.
+    pub fn request_done(&self, session: &Session, ctx: &RequestContext, error: Option<&Error>) {
+        let response = session.response_written();
+        let outcome = Outcome {
+            method: method_label(session.req_header().method.as_str()),
+            route: ctx.resolved.map_or("local", |resolved| resolved.template()),
+            status: response.map_or(CLIENT_CLOSED_REQUEST, |response| response.status.as_str()),
+            duration: ctx.started.elapsed(),
+            response_bytes: session.body_bytes_sent(),
+        };
+        self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
+        self.routing.observe(ctx);
+        access_log::write(ctx, &outcome, error);
+    }
+}

@@ -1,0 +1,77 @@
+//! The instances' figures, read when Prometheus asks, so that the data path touches no label.
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, Opts};
+use proto_contracts::control::InstanceState;
+
+use crate::pool::{Pools, Slot, label};
+
+/// Reads one figure of an instance; `None` where it has none.
+type Read = fn(&Slot) -> Option<f64>;
+
+/// Name, help and source of each figure.
+const FIGURES: [(&str, &str, Read); 5] = [
+    ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
+        Some(if slot.state() == InstanceState::Healthy { 1.0 } else { 0.0 })
+    }),
+    ("gateway_upstream_in_flight", "Requests sent to the instance and not yet answered.", |slot| {
+        slot.instance().map(|instance| instance.in_flight() as f64)
+    }),
+    ("gateway_upstream_requests", "Requests sent to the instance since it joined.", |slot| {
+        slot.instance().map(|instance| instance.requests() as f64)
+    }),
+    ("gateway_upstream_connect_failures", "Connections to the instance that failed since it joined.", |slot| {
+        slot.instance().map(|instance| instance.connect_failures() as f64)
+    }),
+    ("gateway_upstream_live_sessions", "Live sessions by the instance's last report.", |slot| {
+        slot.live_sessions().map(|count| count as f64)
+    }),
+];
+
+/// Every figure of every instance.
+pub(super) struct InstanceMetrics {
+    pools: Arc<Pools>,
+    gauges: Vec<(GaugeVec, Read)>,
+}
+
+impl InstanceMetrics {
+    /// The figures of these pools' instances.
+    ///
+    /// # Errors
+    /// When a name is not one that Prometheus allows.
+    pub(super) fn new(pools: Arc<Pools>) -> Result<Self, prometheus::Error> {
+        let gauges = FIGURES.into_iter().map(|(name, help, read)| {
+            GaugeVec::new(Opts::new(name, help), &["pool", "instance"]).map(|gauge| (gauge, read))
+        });
+        Ok(Self { pools, gauges: gauges.collect::<Result<_, _>>()? })
+    }
+}
+
+impl Collector for InstanceMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (gauge, _) in &self.gauges {
+            // An instance that has left must not linger as a label.
+            gauge.reset();
+        }
+        for pool in self.pools.iter() {
+            pool.slots(|slots| {
+                for slot in slots {
+                    let instance = label(slot.name(), slot.addr());
+                    for (gauge, read) in &self.gauges {
+                        if let Some(value) = read(slot) {
+                            gauge.with_label_values(&[pool.name().as_str(), &instance]).set(value);
+                        }
+                    }
+                }
+            });
+        }
+        self.gauges.iter().flat_map(|(gauge, _)| gauge.collect()).collect()
+    }
+}

@@ -1,0 +1,71 @@
+//! Counters of how requests were routed. Each is looked up once, not per request.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use proto_contracts::{PoolName, Verdict};
+
+use crate::proxy::RequestContext;
+
+/// What the data path counts.
+#[derive(Debug)]
+pub struct RoutingMetrics {
+    verdicts: [[IntCounter; Verdict::ALL.len()]; PoolName::ALL.len()],
+    retries: [IntCounter; PoolName::ALL.len()],
+}
+
+impl RoutingMetrics {
+    /// The counters, registered.
+    ///
+    /// # Errors
+    /// When the registry has metrics of these names.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let verdicts = IntCounterVec::new(
+            Opts::new("gateway_affinity_total", "Requests routed, by the reason for where they went."),
+            &["pool", "verdict"],
+        )?;
+        let retries = IntCounterVec::new(
+            Opts::new("gateway_upstream_retries_total", "Requests sent once more after an instance failed."),
+            &["pool"],
+        )?;
+        registry.register(Box::new(verdicts.clone()))?;
+        registry.register(Box::new(retries.clone()))?;
+        let verdict = |pool: PoolName, verdict: Verdict| verdicts.with_label_values(&[pool.as_str(), verdict.as_str()]);
+        Ok(Self {
+            verdicts: PoolName::ALL.map(|pool| Verdict::ALL.map(|of| verdict(pool, of))),
+            retries: PoolName::ALL.map(|pool| retries.with_label_values(&[pool.as_str()])),
+        })
+    }
+
+    /// Notes where a request went, if it went anywhere.
+    pub fn observe(&self, ctx: &RequestContext) {
+        if let (Some(resolved), Some(stamp)) = (ctx.resolved, ctx.stamp()) {
+            self.verdicts[resolved.pool as usize][stamp.verdict as usize].inc();
+        }
+    }
+
+    /// Notes that a request goes to an instance once more.
+    pub fn count_retry(&self, pool: PoolName) {
+        self.retries[pool as usize].inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_and_pool_has_its_own_counter() {
+        let registry = Registry::new();
+        let metrics = RoutingMetrics::new(&registry).expect("registers");
+        for (place, verdict) in Verdict::ALL.into_iter().enumerate() {
+            assert_eq!(verdict as usize, place, "the table is indexed by the verdict");
+        }
+        for (place, pool) in PoolName::ALL.into_iter().enumerate() {
+            assert_eq!(pool as usize, place, "and by the pool");
+        }
+        metrics.verdicts[PoolName::Stateful as usize][Verdict::Failover as usize].inc_by(7);
+        metrics.count_retry(PoolName::Stateless);
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("encodes");
+        assert!(text.contains(r#"gateway_affinity_total{pool="stateful",verdict="failover"} 7"#), "{text}");
+        assert!(text.contains(r#"gateway_upstream_retries_total{pool="stateless"} 1"#), "{text}");
+    }
+}
