@@ -1,0 +1,55 @@
+//! What the service can be told.
+
+use service_kit::config::{ConfigError, Env, ServiceConfig};
+use service_kit::postgres::PostgresTarget;
+use service_kit::redis::RedisTarget;
+
+/// The settings of one instance.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address, name, workers, log and shutdown.
+    pub service: ServiceConfig,
+    /// `DATABASE_URL`: the catalogue. The stack's own PostgreSQL by default.
+    pub database: PostgresTarget,
+    /// `CACHE_REDIS_URL`: the cache, never the Redis that holds sessions. The stack's own by default.
+    pub cache: RedisTarget,
+}
+
+impl Config {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// For the first variable whose value cannot be used.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            service: ServiceConfig::from_env(env, "127.0.0.1:8101", "stateless-1")?,
+            database: env.secret(
+                "DATABASE_URL",
+                "postgresql://tandem:tandem@127.0.0.1:8432/tandem",
+                "postgresql://user:password@127.0.0.1:8432/tandem",
+                PostgresTarget::parse,
+            )?,
+            cache: env.secret(
+                "CACHE_REDIS_URL",
+                "redis://127.0.0.1:8380",
+                "redis://user:password@127.0.0.1:8380",
+                RedisTarget::parse,
+            )?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_urls_are_refused_without_being_told() {
+        for variable in ["DATABASE_URL", "CACHE_REDIS_URL"] {
+            let error = Config::from_env(&Env::from_pairs([(variable, "http://hunter2")])).expect_err("refused");
+            let told = error.to_string();
+            assert!(told.starts_with(variable) && told.contains("for example") && !told.contains("hunter2"), "{told}");
+        }
+        assert!(Config::from_env(&Env::from_pairs([])).is_ok());
+    }
+}

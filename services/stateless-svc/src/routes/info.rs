@@ -1,0 +1,22 @@
+//! `GET /info`: who answers.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use jiff::Timestamp;
+use proto_contracts::stateless::Info;
+use service_kit::answer;
+use service_kit::problem::ApiError;
+
+use super::App;
+use crate::SERVICE;
+
+pub(super) async fn info(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    let info = Info {
+        service: SERVICE.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: app.instance.clone(),
+        timestamp: Timestamp::now(),
+        uptime_s: app.started.elapsed().as_secs(),
+    };
+    answer::no_store(StatusCode::OK, &info)
+}

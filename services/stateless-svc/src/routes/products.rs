@@ -1,0 +1,132 @@
+//! `GET /products` and `/products/{product_id}`: the catalogue, through the cache and with entity tags.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use actix_web::web::{self, Bytes};
+use actix_web::{HttpRequest, HttpResponse};
+use proto_contracts::ErrorCode;
+use proto_contracts::products as wire;
+use service_kit::body::Query;
+use service_kit::problem::ApiError;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::App;
+use crate::domain::product::{Page, PageRequest, Product, ProductId};
+use crate::store::StoreError;
+use crate::store::cache::LoadError;
+
+/// Nginx may keep these answers for a minute; the cache in Redis keeps them about as long.
+const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=60");
+
+pub(super) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    Query(query): Query<wire::ProductsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let after = query.cursor.map(|cursor| cursor.parse()).transpose();
+    let after = after.map_err(|error| invalid(ErrorCode::InvalidCursor, &error))?;
+    let page = PageRequest::new(query.limit, after).map_err(|error| invalid(ErrorCode::InvalidQuery, &error))?;
+
+    let key = format!("products:page:{}:{}", page.limit(), page.after());
+    let products = app.products.clone();
+    let load = || async move { Ok(Some(json(&page_to_wire(products.page(&page).await?))?)) };
+    let document = app.documents.get_or_load(key, load).await.map_err(failed)?;
+    Ok(conditional(request.headers(), document.unwrap_or_default()))
+}
+
+pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
+    let id: ProductId = request
+        .match_info()
+        .query("product_id")
+        .parse()
+        .map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
+
+    let key = format!("products:item:{id}");
+    let (products, wanted) = (app.products.clone(), id.clone());
+    let load = || async move { products.find(&wanted).await?.map(|found| json(&to_wire(found))).transpose() };
+    match app.documents.get_or_load(key, load).await.map_err(failed)? {
+        Some(document) => Ok(conditional(request.headers(), document)),
+        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("No product has the id {id}.")).cacheable()),
+    }
+}
+
+/// 304 when the client has this very document, else the document.
+fn conditional(headers: &HeaderMap, document: Bytes) -> HttpResponse {
+    let tag = format!("\"{:032x}\"", xxh3_128(&document));
+    let known = headers.get_all(IF_NONE_MATCH).any(|value| matches(value.as_bytes(), tag.as_bytes()));
+    let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    answer.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, tag));
+    if known {
+        return answer.finish();
+    }
+    answer.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document)
+}
+
+/// The weak comparison of RFC 9110, section 13.1.2: a proxy that compresses marks our tags as weak.
+fn matches(if_none_match: &[u8], tag: &[u8]) -> bool {
+    if_none_match
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .any(|candidate| candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == tag)
+}
+
+fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(code, error.to_string())
+}
+
+fn failed(error: LoadError) -> ApiError {
+    match &*error {
+        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
+            ApiError::new(ErrorCode::DatabaseUnavailable, "The catalogue cannot be read at the moment.")
+                .caused_by(error)
+        }
+        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => ApiError::internal(error),
+    }
+}
+
+fn json(document: &impl serde::Serialize) -> Result<Bytes, StoreError> {
+    serde_json::to_vec(document).map(Bytes::from).map_err(StoreError::Document)
+}
+
+fn page_to_wire(page: Page) -> wire::ProductPage {
+    let products = page.products.into_iter().map(to_wire).collect();
+    wire::ProductPage { products, next_cursor: page.next.map(|cursor| cursor.to_string()) }
+}
+
+fn to_wire(product: Product) -> wire::Product {
+    let Product { id, name, price, stock, created_at } = product;
+    wire::Product { id: id.to_string(), name, price: format!("{price:.2}"), stock, created_at }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_document_is_not_sent_again() {
+        let document = Bytes::from_static(b"{}");
+        let sent = conditional(&HeaderMap::new(), document.clone());
+        let tag = sent.headers().get(ETAG).expect("a tag").clone();
+        assert_eq!(sent.status(), StatusCode::OK);
+
+        let weak = format!("\"other\", W/{}", tag.to_str().expect("text"));
+        for (known, status) in
+            [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200), (b"", 200)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_bytes(known).expect("a value"));
+            let answer = conditional(&headers, document.clone());
+            assert_eq!(answer.status().as_u16(), status, "{}", String::from_utf8_lossy(known));
+            assert_eq!(answer.headers().get(ETAG), Some(&tag));
+            assert_eq!(answer.headers().get(CACHE_CONTROL), Some(&CACHING));
+        }
+    }
+
+    #[test]
+    fn prices_keep_two_places() {
+        let created_at = jiff::Timestamp::UNIX_EPOCH;
+        let id = "p001".parse().expect("an id");
+        let product = Product { id, name: "Bell".to_owned(), price: 15.into(), stock: 1, created_at };
+        assert_eq!(to_wire(product).price, "15.00");
+    }
+}

@@ -1,0 +1,83 @@
+//! The catalogue in PostgreSQL.
+
+use deadpool_postgres::{Object, Pool};
+use service_kit::postgres::QUERY_TIMEOUT;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use super::StoreError;
+use crate::domain::product::{Page, PageRequest, Product, ProductId};
+
+const PAGE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE id > $1 ORDER BY id LIMIT $2";
+const ONE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE id = $1";
+
+/// Reads products. Cheap to clone.
+#[derive(Clone)]
+pub struct Products {
+    pool: Pool,
+}
+
+impl Products {
+    /// Reads through this pool.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    /// One page, by keyset: as fast at the end of the catalogue as at its beginning.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page(&self, request: &PageRequest) -> Result<Page, StoreError> {
+        let one_more = i64::from(request.limit()) + 1;
+        let rows = self.query(PAGE, &[&request.after(), &one_more]).await?;
+        let products = rows.iter().map(product).collect::<Result<_, _>>()?;
+        Ok(Page::from_one_more(products, request))
+    }
+
+    /// The product of this id, if there is one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn find(&self, id: &ProductId) -> Result<Option<Product>, StoreError> {
+        self.query(ONE, &[&id.as_str()]).await?.first().map(product).transpose()
+    }
+
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        let client = self.pool.get().await?;
+        let answer = tokio::time::timeout(QUERY_TIMEOUT, async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        });
+        match answer.await {
+            Ok(rows) => rows.map_err(classified),
+            Err(_) => {
+                // Its answer may still come, and the next user would wait for it.
+                drop(Object::take(client));
+                Err(StoreError::Timeout)
+            }
+        }
+    }
+}
+
+/// Whether a failure passes by itself. A missing table does: migrations run in the background.
+fn classified(error: tokio_postgres::Error) -> StoreError {
+    let Some(code) = error.code() else { return StoreError::Unavailable(error) };
+    let passes = *code == SqlState::UNDEFINED_TABLE
+        || *code == SqlState::QUERY_CANCELED
+        // Connection failures, too few resources, operator intervention (shutting down, starting up).
+        || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
+    if passes { StoreError::Unavailable(error) } else { StoreError::Query(error) }
+}
+
+fn product(row: &Row) -> Result<Product, StoreError> {
+    let unreadable = |error: tokio_postgres::Error| StoreError::Row(error.into());
+    let id: &str = row.try_get("id").map_err(unreadable)?;
+    Ok(Product {
+        id: id.parse().map_err(|error: crate::domain::product::InvalidProductId| StoreError::Row(error.into()))?,
+        name: row.try_get("name").map_err(unreadable)?,
+        price: row.try_get("price").map_err(unreadable)?,
+        stock: row.try_get("stock").map_err(unreadable)?,
+        created_at: row.try_get("created_at").map_err(unreadable)?,
+    })
+}
