@@ -17,7 +17,9 @@
 //! Every child is started through the `local-stack` binary, which arranges that the child dies with its launcher
 //! before it becomes the program, so tests need the workspace's binaries to be built.
 
+mod agent;
 mod builds;
+mod cli;
 mod component;
 mod error;
 mod gateway;
@@ -33,12 +35,13 @@ mod redis;
 mod secrets;
 mod services;
 mod stack;
+mod supervisor;
 mod tls;
 
 pub use builds::Builds;
+pub use cli::Cli;
 pub use error::{LogTail, StackError};
 pub use gateway::Control;
 pub use plan::{Extent, Plan, Progress, Store};
 pub use ports::{Owner, Ports};
-pub use process::ExecChild;
 pub use stack::Stack;

@@ -1,25 +1,17 @@
 //! `local-stack`: runs the whole system on this machine.
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
-use local_stack::ExecChild;
+use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(about, version)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
+use clap::Parser;
+use local_stack::Cli;
 
-#[derive(Subcommand)]
-enum Command {
-    /// Becomes a program that ends with its launcher.
-    #[command(hide = true)]
-    ExecChild(ExecChild),
-}
-
-fn main() -> Result<()> {
-    match Args::parse().command {
-        Command::ExecChild(exec) => match exec.run()? {},
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line with its causes: who started a system asks what is wrong, not where in our code.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret, SecretString};
@@ -20,6 +22,8 @@ use crate::plan::{Lifetime, Settings};
 use crate::process::{Launch, RunAs};
 use crate::{programs, secrets};
 
+/// How long a predecessor may take to end.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(20);
 /// The services' role and their database.
 pub(crate) const ROLE: &str = "tandem";
 
@@ -30,6 +34,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     if !data.join("PG_VERSION").exists() {
         make_data(settings, &programs, &data)?;
     }
+    await_predecessor(&data)?;
     let port = settings.ports.postgres.to_string();
     let data = data.to_string_lossy();
     let mut args = vec!["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"];
@@ -48,6 +53,29 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         stop_signal: Signal::SIGINT,
         log: settings.log(Component::Postgres),
     })
+}
+
+/// Waits until a server that still uses the data folder has ended. Its launcher was killed a moment ago, and it is told
+/// by the kernel to end; it closes its port before it is done with the data.
+fn await_predecessor(data: &Path) -> Result<(), StackError> {
+    let begin = Instant::now();
+    while let Some(pid) = server_of(data) {
+        if begin.elapsed() > PREDECESSOR_PATIENCE {
+            let detail = format!("a server (pid {pid}) still uses {}", data.display());
+            return Err(StackError::Tool { what: "starting PostgreSQL", detail });
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// The server that uses the data folder; its note of that outlives it when it is killed, so it is looked at.
+fn server_of(data: &Path) -> Option<i32> {
+    let note = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid = note.lines().next()?.trim().parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let data = data.as_os_str().as_encoded_bytes();
+    command.split(|&byte| byte == 0).any(|argument| argument == data).then_some(pid)
 }
 
 /// Makes the data folder: anew for a stack that stays, as a copy of a prepared one for a test's, which is ten times

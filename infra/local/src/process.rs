@@ -23,7 +23,7 @@ mod spawner;
 mod tree;
 
 pub(crate) use log::last_lines;
-pub use shim::ExecChild;
+pub(crate) use shim::ExecChild;
 pub(crate) use tree::all as all_processes;
 
 /// How often a running child's log is looked at for its size.

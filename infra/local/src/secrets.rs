@@ -14,8 +14,6 @@ use crate::error::{Attempt, StackError};
 pub(crate) struct Secrets {
     /// What the gateway's control API asks for.
     pub(crate) control_token: SecretString,
-    /// What the agent asks for.
-    pub(crate) agent_token: SecretString,
     /// The services' password at PostgreSQL.
     pub(crate) database_password: SecretString,
 }
@@ -25,7 +23,6 @@ impl Secrets {
     pub(crate) fn load(state: &Path) -> Result<Self, StackError> {
         Ok(Self {
             control_token: load_or_make(&control_token_file(state))?,
-            agent_token: load_or_make(&agent_token_file(state))?,
             database_password: load_or_make(&state.join("postgres.password"))?,
         })
     }
@@ -82,11 +79,10 @@ mod tests {
         let first = Secrets::load(dir.path()).expect("made");
         let again = Secrets::load(dir.path()).expect("read");
         assert_eq!(first.control_token.expose_secret(), again.control_token.expose_secret());
-        assert_ne!(first.control_token.expose_secret(), first.agent_token.expose_secret());
-        assert_eq!(first.agent_token.expose_secret().len(), 64);
-        for file in [control_token_file(dir.path()), agent_token_file(dir.path())] {
-            assert_eq!(fs::metadata(file).expect("exists").permissions().mode() & 0o777, 0o600);
-        }
-        assert!(!format!("{first:?}").contains(first.agent_token.expose_secret()));
+        assert_ne!(first.control_token.expose_secret(), first.database_password.expose_secret());
+        assert_eq!(first.control_token.expose_secret().len(), 64);
+        let file = control_token_file(dir.path());
+        assert_eq!(fs::metadata(file).expect("exists").permissions().mode() & 0o777, 0o600);
+        assert!(!format!("{first:?}").contains(first.control_token.expose_secret()));
     }
 }

@@ -19,6 +19,8 @@ mod parts;
 mod scale;
 mod view;
 
+pub(crate) use view::urls;
+
 /// What is started together. Each level needs those before it.
 const LEVELS: [Extent; 4] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge];
 
@@ -75,9 +77,11 @@ impl Stack {
             parts: Mutex::new(parts),
             changes: tokio::sync::Mutex::default(),
         };
-        for component in stack.components() {
-            stack.require_free_ports(component)?;
+        // What is missing is told at once, and not after half of the stack has been started.
+        for binary in stack.components().into_iter().filter_map(Component::binary) {
+            stack.settings.builds.binary(binary)?;
         }
+        stack.await_free_ports().await?;
         for level in LEVELS {
             let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
             try_join_all(of_level.map(|component| stack.launch(component))).await?;

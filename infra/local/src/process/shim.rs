@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Pid, Uid, getppid, setgid, setgroups, setuid};
 
 /// Arguments of `exec-child`, which only the launcher calls.
 #[derive(clap::Args, Debug)]
-pub struct ExecChild {
+pub(crate) struct ExecChild {
     /// Process id of the launcher.
     #[arg(long)]
     parent: i32,
@@ -38,7 +38,7 @@ pub struct ExecChild {
 
 impl ExecChild {
     /// Replaces this process; returns only when that failed.
-    pub fn run(self) -> io::Result<Infallible> {
+    pub(crate) fn run(self) -> io::Result<Infallible> {
         if let (Some(uid), Some(gid)) = (self.uid, self.gid) {
             let gid = Gid::from_raw(gid);
             setgroups(&[gid])?;

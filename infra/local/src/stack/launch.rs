@@ -19,6 +19,8 @@ use crate::{gateway, nginx, postgres, redis, services};
 
 /// How long a component may take to end in order before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a port may be in use before it is somebody else's.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a dropped stack waits for what it killed.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -81,6 +83,20 @@ impl Stack {
         let begin = Instant::now();
         while processes.iter().any(|process| process.exit().is_none()) && begin.elapsed() < DROP_PATIENCE {
             thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Refuses to start when others listen on a port of the plan. What a supervisor left that was killed a moment ago
+    /// gets the time to end.
+    pub(super) async fn await_free_ports(&self) -> Result<(), StackError> {
+        let begin = Instant::now();
+        loop {
+            let busy = self.components().into_iter().find_map(|component| self.require_free_ports(component).err());
+            match busy {
+                None => return Ok(()),
+                Some(busy) if begin.elapsed() > PORT_PATIENCE => return Err(busy),
+                Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         }
     }
 

@@ -139,10 +139,6 @@ impl Stack {
         let ca = self.ca_path();
         http::client(if ca.exists() { Trust::Authority(&ca) } else { Trust::Nobody })
     }
-
-    pub(crate) fn agent_token(&self) -> &SecretString {
-        &self.settings.secrets.agent_token
-    }
 }
 
 /// Where a stack with these ports can be called.

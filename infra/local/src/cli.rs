@@ -1,0 +1,173 @@
+//! The command line of `local-stack`.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf, absolute};
+use std::process::Command as Program;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Parser, Subcommand};
+use proto_contracts::PoolName;
+use proto_contracts::agent::Action;
+
+use crate::agent::client::AgentClient;
+use crate::plan::Store;
+use crate::process::ExecChild;
+use crate::supervisor::{self, Options};
+
+mod down;
+mod show;
+mod up;
+
+use show::say;
+
+/// Runs the whole system on this machine as ordinary processes: PostgreSQL, two Redis, the services, the gateway, Nginx.
+#[derive(Parser)]
+#[command(name = "local-stack", version)]
+pub struct Cli {
+    /// The folder that keeps data, logs and secrets.
+    #[arg(long, global = true, default_value = ".local", value_name = "DIR")]
+    state: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts everything and waits until it is healthy; with a running system, sets the numbers of instances.
+    Up(Wanted),
+    /// Shows each component.
+    Status,
+    /// Sets a pool's number of instances, such as `stateful=4`.
+    Scale {
+        /// `stateless=N` or `stateful=N`, one or both.
+        #[arg(required = true, value_parser = parse_scale)]
+        pools: Vec<(PoolName, u16)>,
+    },
+    /// Kills a component (SIGKILL).
+    Kill(Target),
+    /// Ends a component in order.
+    Stop(Target),
+    /// Starts a component that does not run.
+    Start(Target),
+    /// Shows the log of a component, or of the supervisor.
+    Logs {
+        /// Which one, such as stateful-2, gateway, supervisor.
+        name: String,
+        /// Go on showing what is added.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines from its end.
+        #[arg(short = 'n', long, default_value_t = 50)]
+        lines: usize,
+    },
+    /// Ends everything.
+    Down,
+    /// Owns the stack, in the foreground; `up` starts this.
+    #[command(hide = true)]
+    Supervise(Options),
+    /// Becomes a program that ends with its launcher.
+    #[command(hide = true)]
+    ExecChild(ExecChild),
+}
+
+#[derive(clap::Args)]
+struct Target {
+    /// A component's name, such as stateful-2 or redis-sessions; `status` lists them.
+    name: String,
+}
+
+/// What `up` is asked for; what is left out stays as it is, or takes its default.
+#[derive(clap::Args)]
+struct Wanted {
+    /// Instances of the stateless service [default: 2].
+    #[arg(long)]
+    stateless: Option<u16>,
+    /// Instances of the stateful service [default: 3].
+    #[arg(long)]
+    stateful: Option<u16>,
+    /// Where the stateful service keeps its sessions [default: redis].
+    #[arg(long, value_enum)]
+    store: Option<Store>,
+    /// Added to every port, when the usual ones are taken [default: 0].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    port_offset: Option<u16>,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Whatever kept it from being done.
+    pub fn run(self) -> Result<()> {
+        let state = absolute(&self.state).context("the state folder cannot be named")?;
+        let command = match self.command {
+            // Before any thread is started: this process is about to become another.
+            Command::ExecChild(exec) => match exec.run()? {},
+            command => command,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(command.run(state))
+    }
+}
+
+impl Command {
+    async fn run(self, state: PathBuf) -> Result<()> {
+        match self {
+            Self::Up(wanted) => up::run(&state, wanted).await,
+            Self::Down => down::run(&state).await,
+            Self::Status => match supervisor::find(&state)? {
+                Some(found) => show::status(&AgentClient::new(&state, found.agent)?.status().await?),
+                None => say("Nothing runs. `make up` starts it."),
+            },
+            Self::Scale { pools } => {
+                let agent = running(&state)?;
+                for (pool, instances) in pools {
+                    agent.scale(pool, instances).await?;
+                }
+                show::status(&agent.status().await?)
+            }
+            Self::Kill(target) => act(&state, &target.name, Action::Kill).await,
+            Self::Stop(target) => act(&state, &target.name, Action::Stop).await,
+            Self::Start(target) => act(&state, &target.name, Action::Start).await,
+            Self::Logs { name, follow, lines } => logs(&state, &name, follow, lines),
+            Self::Supervise(options) => supervisor::run(state, options).await,
+            Self::ExecChild(_) => Ok(()),
+        }
+    }
+}
+
+/// The agent of the running stack.
+fn running(state: &Path) -> Result<AgentClient> {
+    let found = supervisor::find(state)?.ok_or_else(|| anyhow!("nothing runs; `make up` starts it"))?;
+    AgentClient::new(state, found.agent)
+}
+
+async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
+    let status = running(state)?.act(name, action).await?;
+    show::components(status.components.iter().filter(|component| component.name == name))
+}
+
+/// Becomes `tail`, which does all that one expects of a shown log.
+fn logs(state: &Path, name: &str, follow: bool, lines: usize) -> Result<()> {
+    let dir = state.join("logs");
+    let file = dir.join(format!("{name}.log"));
+    if !file.is_file() {
+        let logs = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let known = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let mut known: Vec<String> = known.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+        known.sort();
+        bail!("there is no log of '{name}'; there are {}", known.join(", "));
+    }
+    let mut tail = Program::new("tail");
+    tail.arg(format!("--lines={lines}"));
+    if follow {
+        tail.arg("-F");
+    }
+    Err(tail.arg("--").arg(file).exec()).context("cannot run tail")
+}
+
+fn parse_scale(text: &str) -> Result<(PoolName, u16), String> {
+    let (pool, count) = text.split_once('=').ok_or("write it as stateful=4")?;
+    let pool = pool.parse::<PoolName>().map_err(|error| error.to_string())?;
+    Ok((pool, count.parse().map_err(|_| format!("'{count}' is no number of instances"))?))
+}

@@ -1,0 +1,80 @@
+//! What people see.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use proto_contracts::agent::{ComponentStatus, Phase, StackStatus};
+
+/// Not `--json`, which the curl of Ubuntu 22.04 lacks.
+const JSON: &str = "-H 'Content-Type: application/json'";
+
+/// Prints a line.
+pub(super) fn say(line: impl Display) -> Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
+}
+
+/// The table of all components.
+pub(super) fn status(status: &StackStatus) -> Result<()> {
+    match status.phase {
+        Phase::Ready => {}
+        Phase::Starting => say("It is still starting; `make logs i=supervisor` shows how far it is.")?,
+        Phase::Stopping => say("It is being ended.")?,
+    }
+    components(status.components.iter())
+}
+
+/// The table of these components, and what became of those that died.
+pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatus> + Clone) -> Result<()> {
+    say(format_args!("{:<16}{:<10}{:>8}  {:<7}{:<12}{}", "COMPONENT", "STATE", "PID", "PORT", "UPTIME", "LOG"))?;
+    for part in components.clone() {
+        let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let uptime = part.uptime_s.map_or_else(|| "-".to_owned(), duration);
+        say(format_args!("{:<16}{:<10}{pid:>8}  {:<7}{uptime:<12}{}", part.name, part.state, part.port, part.log))?;
+    }
+    for part in components.filter(|part| !part.last_lines.is_empty()) {
+        say(format_args!("\n{} died: {}", part.name, part.exit.as_deref().unwrap_or("it ended")))?;
+        for line in &part.last_lines {
+            say(format_args!("    | {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where everything is, and what to try first.
+pub(super) fn welcome(status: &StackStatus) -> Result<()> {
+    let (urls, ca, token) = (&status.urls, &status.ca_file, &status.control_token_file);
+    let https = urls.https.as_deref().unwrap_or(&urls.gateway);
+    say("\nTandem is running.\n")?;
+    say(format_args!("  {https:<26}the API, through Nginx; its authority is {ca}"))?;
+    say(format_args!("  {:<26}the gateway itself", urls.gateway))?;
+    say(format_args!("  {:<26}its control plane; the token is in {token}", urls.control))?;
+    say("\nTry:\n")?;
+    say(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
+    say(format_args!("  curl -i --cacert {ca} {https}/api/v1/stateful/sessions {JSON} -d '{{}}'\n"))?;
+    say(format_args!(
+        "  curl -X PUT {}/control/v1/pools/stateful/strategy {JSON} \\\n      \
+         -d '{{\"strategy\":\"round_robin\"}}' -H \"Authorization: Bearer $(cat {token})\"",
+        urls.control
+    ))?;
+    say("\n`make status` shows the parts, `make down` ends them.")
+}
+
+/// Seconds as people say them.
+fn duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!([5, 65, 7265].map(duration), ["5 s", "1 min 5 s", "2 h 1 min"]);
+    }
+}

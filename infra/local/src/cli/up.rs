@@ -1,0 +1,116 @@
+//! `up`: starts a supervisor, shows its progress, returns when everything is healthy.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use proto_contracts::PoolName;
+use proto_contracts::agent::{Phase, StackStatus};
+
+use super::show::{self, say};
+use super::{Wanted, running};
+use crate::plan::Store;
+use crate::supervisor::{self, Options};
+
+/// Between two looks at the supervisor's progress.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
+    if supervisor::find(state)?.is_some() {
+        return reconcile(state, wanted).await;
+    }
+    let options = Options {
+        stateless: wanted.stateless.unwrap_or(2),
+        stateful: wanted.stateful.unwrap_or(3),
+        store: wanted.store.unwrap_or_default(),
+        port_offset: wanted.port_offset.unwrap_or(0),
+    };
+    let log = supervisor::log_file(state);
+    let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
+    let output = output.with_context(|| format!("cannot open {}", log.display()))?;
+    let begin = fs::metadata(&log)?.len();
+    let mut supervisor = start(state, &options, output)?;
+
+    let mut progress = Lines { file: File::open(&log)?, rest: String::new() };
+    progress.file.seek(SeekFrom::Start(begin))?;
+    let status = loop {
+        progress.show()?;
+        if let Some(status) = ready(state).await {
+            break status;
+        }
+        if let Some(exit) = supervisor.try_wait()? {
+            progress.show()?;
+            bail!("it did not start ({exit}); its log is {}", log.display());
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    progress.show()?;
+    show::welcome(&status)
+}
+
+/// A second `up` changes the numbers of instances that it names, and nothing else.
+async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
+    let agent = running(state)?;
+    let status = agent.status().await?;
+    if status.phase != Phase::Ready {
+        return show::status(&status);
+    }
+    if wanted.store.is_some_and(|store: Store| store.as_str() != status.store) {
+        bail!("it runs with the store '{}'; `make down` first, then start it with another", status.store);
+    }
+    say("It is running already.")?;
+    for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
+        if let Some(count) = count {
+            agent.scale(pool, count).await?;
+        }
+    }
+    let status = agent.status().await?;
+    show::status(&status)?;
+    show::welcome(&status)
+}
+
+/// Starts the supervisor so that nothing of ours holds it, nor it anything of ours.
+fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--state").arg(state).arg("supervise");
+    command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
+    command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.spawn().context("cannot start the supervisor")
+}
+
+async fn ready(state: &Path) -> Option<StackStatus> {
+    // Until the supervisor listens there is nothing to ask; whether it has failed is asked elsewhere.
+    let status = running(state).ok()?.status().await.ok()?;
+    (status.phase == Phase::Ready).then_some(status)
+}
+
+/// What is added to the supervisor's log.
+struct Lines {
+    file: File,
+    /// The beginning of a line whose end has not been written.
+    rest: String,
+}
+
+impl Lines {
+    fn show(&mut self) -> Result<()> {
+        self.file.read_to_string(&mut self.rest)?;
+        while let Some((line, rest)) = self.rest.split_once('\n') {
+            // The times are for those who read the log later.
+            let text = line
+                .split_once(' ')
+                .filter(|(time, _)| time.parse::<Timestamp>().is_ok())
+                .map_or(line, |(_, text)| text);
+            if text != "ready" {
+                say(format_args!("  {text}"))?;
+            }
+            self.rest = rest.to_owned();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! The agent's interface, with and without what it asks for.
+
+use std::fs;
+
+use anyhow::Result;
+use local_stack::Stack;
+use proto_contracts::agent::{ComponentState, LogLines, Phase, StackStatus};
+use proto_contracts::{ErrorCode, Problem};
+use reqwest::{Client, Method, RequestBuilder};
+
+use crate::command_line::{Installation, OFFSET, PORTS};
+
+struct Agent {
+    client: Client,
+    token: String,
+}
+
+impl Agent {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://127.0.0.1:{}/agent/v1/{path}", 8002 + OFFSET))
+    }
+
+    fn granted(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(&self.token)
+    }
+}
+
+async fn refusal(request: RequestBuilder) -> Result<ErrorCode> {
+    let answer = request.send().await?;
+    let status = answer.status().as_u16();
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let problem: Problem = answer.json().await?;
+    assert_eq!(problem.status, status);
+    assert_eq!(problem.code.status(), status);
+    Ok(problem.code)
+}
+
+#[tokio::test]
+async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
+    let _ports = PORTS.lock().await;
+    let installation = Installation::new()?;
+    installation.up()?;
+    let token = fs::read_to_string(installation.state().join("agent.token"))?.trim().to_owned();
+    let agent = Agent { client: client()?, token };
+
+    let status: StackStatus = agent.request(Method::GET, "status").send().await?.json().await?;
+    assert_eq!((status.phase, status.components.len()), (Phase::Ready, 8));
+    assert!(status.components.iter().all(|part| part.state == ComponentState::Running && part.pid.is_some()));
+
+    let killed = agent.granted(Method::POST, "instances/stateful-2/kill").send().await?;
+    let killed: StackStatus = killed.json().await?;
+    let state = |status: &StackStatus, name: &str| {
+        status.components.iter().find(|part| part.name == name).map(|part| part.state)
+    };
+    assert_eq!(state(&killed, "stateful-2"), Some(ComponentState::Killed));
+    assert_eq!(refusal(agent.granted(Method::POST, "instances/stateful-2/stop")).await?, ErrorCode::WrongState);
+    let started = agent.granted(Method::POST, "instances/stateful-2/start").send().await?;
+    assert_eq!(state(&started.json().await?, "stateful-2"), Some(ComponentState::Running));
+    let scale = |body: &'static str| agent.granted(Method::POST, "scale").body(body);
+    let scaled = scale(r#"{"pool":"stateless","instances":2}"#).send().await?;
+    assert_eq!(state(&scaled.json().await?, "stateless-2"), Some(ComponentState::Running));
+    let log: LogLines = agent.granted(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
+    assert!((1..=2).contains(&log.lines.len()) && log.path.ends_with("gateway.log"), "{log:?}");
+
+    for path in ["scale", "instances/gateway/kill", "shutdown"] {
+        assert_eq!(refusal(agent.request(Method::POST, path)).await?, ErrorCode::Unauthorized, "{path}");
+        let wrong = agent.request(Method::POST, path).bearer_auth("0".repeat(64));
+        assert_eq!(refusal(wrong).await?, ErrorCode::Unauthorized, "{path}");
+    }
+    assert_eq!(refusal(agent.request(Method::GET, "logs/gateway")).await?, ErrorCode::Unauthorized);
+    let rebound = agent.granted(Method::GET, "status").header("Host", "tandem.example:8002");
+    assert_eq!(refusal(rebound).await?, ErrorCode::MisdirectedRequest);
+    assert_eq!(refusal(scale("{")).await?, ErrorCode::MalformedJson);
+    for body in [r#"{"pool":"stateless"}"#, r#"{"pool":"x","instances":1}"#, r#"{"pool":"stateful","instances":999}"#] {
+        assert_eq!(refusal(scale(body)).await?, ErrorCode::InvalidBody, "{body}");
+    }
+    for (method, path, code) in [
+        (Method::POST, "instances/nobody/kill", ErrorCode::InstanceNotFound),
+        (Method::POST, "instances/gateway/explode", ErrorCode::NotFound),
+        (Method::GET, "logs/nobody", ErrorCode::InstanceNotFound),
+        (Method::GET, "logs/gateway?lines=many", ErrorCode::InvalidQuery),
+        (Method::GET, "nothing", ErrorCode::NotFound),
+        (Method::GET, "scale", ErrorCode::MethodNotAllowed),
+        (Method::POST, "status", ErrorCode::MethodNotAllowed),
+    ] {
+        assert_eq!(refusal(agent.granted(method.clone(), path)).await?, code, "{method} {path}");
+    }
+    assert_eq!(agent.granted(Method::POST, "shutdown").send().await?.status(), 202);
+    Ok(())
+}
+
+/// Any stack's client will do: it speaks plain HTTP here.
+fn client() -> Result<Client> {
+    Ok(Stack::plain_client()?.build()?)
+}

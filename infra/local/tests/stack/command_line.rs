@@ -1,0 +1,209 @@
+//! `local-stack` as people use it: `up`, `status`, `down`, and a supervisor that is killed.
+//!
+//! These stacks have the design's ports, shifted out of the way, so they run one after the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use local_stack::Builds;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::Mutex;
+
+/// Shifts the design's ports to where neither a running `make up` nor another test's block is.
+pub(crate) const OFFSET: u16 = 4_000;
+/// Held by whoever uses the shifted ports.
+pub(crate) static PORTS: Mutex<()> = Mutex::const_new(());
+/// How long what must disappear may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A state folder whose supervisor ends with the test.
+pub(crate) struct Installation {
+    dir: tempfile::TempDir,
+    local_stack: PathBuf,
+}
+
+impl Installation {
+    pub(crate) fn new() -> Result<Self> {
+        let local_stack = Builds::beside_current_exe()?.binary("local-stack")?;
+        Ok(Self { dir: tempfile::Builder::new().prefix("tandem-cli-").tempdir()?, local_stack })
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Result<Output> {
+        Ok(Command::new(&self.local_stack).arg("--state").arg(self.state()).args(args).output()?)
+    }
+
+    /// Runs a command that must succeed and returns what it printed.
+    pub(crate) fn succeed(&self, args: &[&str]) -> Result<String> {
+        let output = self.run(args)?;
+        let text = String::from_utf8(output.stdout)?;
+        ensure!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(text)
+    }
+
+    pub(crate) fn up(&self) -> Result<String> {
+        self.succeed(&["up", "--stateless=1", "--stateful=2", &format!("--port-offset={OFFSET}")])
+    }
+
+    fn supervisor(&self) -> Result<Pid> {
+        let file: serde_json::Value = serde_json::from_slice(&fs::read(self.state().join("supervisor.json"))?)?;
+        Ok(Pid::from_raw(i32::try_from(file["pid"].as_i64().context("a pid")?)?))
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let _ = self.run(&["down"]);
+    }
+}
+
+/// The processes of this state folder: those that name it and those that descend from one that does.
+fn processes(state: &Path) -> Vec<i32> {
+    let state = state.to_string_lossy().into_owned();
+    let mut found: Vec<(i32, i32)> = Vec::new();
+    let mut ours: Vec<i32> = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+        let (Some(&status), Some(parent)) = (fields.first(), fields.get(1).and_then(|text| text.parse().ok())) else {
+            continue;
+        };
+        if status == "Z" {
+            continue;
+        }
+        found.push((pid, parent));
+        let words = ["cmdline", "environ"].map(|file| fs::read(entry.path().join(file)).unwrap_or_default()).concat();
+        if String::from_utf8_lossy(&words).contains(&state) {
+            ours.push(pid);
+        }
+    }
+    let mut next = 0;
+    while let Some(&parent) = ours.get(next) {
+        for &(pid, of) in &found {
+            if of == parent && !ours.contains(&pid) {
+                ours.push(pid);
+            }
+        }
+        next += 1;
+    }
+    ours
+}
+
+async fn await_none_of(pids: &[i32]) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let alive = |pid: &&i32| {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        let left: Vec<String> = pids
+            .iter()
+            .filter(alive)
+            .map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " "))
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        ensure!(begin.elapsed() < PATIENCE, "still there: {left:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
+    let _ports = PORTS.lock().await;
+    let installation = Installation::new()?;
+    assert!(installation.succeed(&["status"])?.contains("Nothing runs"));
+    // What a machine that lost its power leaves.
+    fs::write(installation.state().join("supervisor.json"), r#"{"pid":1,"agent":"127.0.0.1:1"}"#)?;
+    let text = installation.up()?;
+    assert!(text.contains("Tandem is running") && text.contains("ca.pem") && text.contains("$(cat "), "{text}");
+    let secret = fs::read_to_string(installation.state().join("control.token"))?;
+    assert!(!text.contains(secret.trim()));
+
+    let begin = Instant::now();
+    let again = installation.succeed(&["up", "--stateful=3"])?;
+    assert!(again.contains("running already") && again.contains("stateful-3"), "{again}");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(!installation.run(&["up", "--store=memory"])?.status.success(), "the store of a running stack stays");
+
+    installation.succeed(&["kill", "stateful-2"])?;
+    let status = installation.succeed(&["status"])?;
+    assert!(status.lines().any(|line| line.starts_with("stateful-2 ") && line.contains("killed")), "{status}");
+    installation.succeed(&["start", "stateful-2"])?;
+    let scaled = installation.succeed(&["scale", "stateful=1", "stateless=2"])?;
+    assert!(scaled.contains("stateless-2") && !scaled.contains("stateful-2"), "{scaled}");
+    assert!(installation.succeed(&["logs", "gateway"])?.contains('\n'));
+    let unknown = installation.run(&["kill", "stateful-7"])?;
+    let unknown = String::from_utf8(unknown.stderr)?;
+    assert!(unknown.contains("there is no component 'stateful-7'; there are postgres"), "{unknown}");
+
+    // No secret stands in any log.
+    for log in fs::read_dir(installation.state().join("logs"))?.flatten() {
+        let text = fs::read_to_string(log.path())?;
+        for file in ["control.token", "agent.token", "postgres.password", "metrics.password"] {
+            let secret = fs::read_to_string(installation.state().join(file))?;
+            assert!(!text.contains(secret.trim()), "{file} in {}", log.path().display());
+        }
+    }
+    let before = processes(installation.state());
+    assert!(before.len() > 8, "{before:?}");
+    installation.succeed(&["down"])?;
+    await_none_of(&before).await?;
+    assert_eq!(processes(installation.state()), Vec::<i32>::new());
+    assert!(installation.succeed(&["down"])?.contains("Nothing runs"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn everything_ends_with_a_killed_supervisor_and_the_data_stays() -> Result<()> {
+    let _ports = PORTS.lock().await;
+    let installation = Installation::new()?;
+    installation.up()?;
+    let processes_before = processes(installation.state());
+    // Nginx' workers and PostgreSQL's processes are among them.
+    assert!(processes_before.len() > 12, "{processes_before:?}");
+    let supervisor = installation.supervisor()?;
+    kill(supervisor, Signal::SIGKILL)?;
+    // At once, while some of the old ones are still ending.
+    let text = installation.up()?;
+    assert!(text.contains("Tandem is running"), "{text}");
+    await_none_of(&processes_before).await?;
+    assert_ne!(installation.supervisor()?, supervisor);
+    Ok(())
+}
+
+#[tokio::test]
+async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
+    let _ports = PORTS.lock().await;
+    let installation = Installation::new()?;
+    installation.up()?;
+    let before = processes(installation.state());
+    let supervisor = installation.supervisor()?;
+    for &pid in before.iter().filter(|&&pid| pid != supervisor.as_raw()) {
+        kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+    }
+    kill(supervisor, Signal::SIGKILL)?;
+    await_none_of(&before).await
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_its_owner() -> Result<()> {
+    let _ports = PORTS.lock().await;
+    let installation = Installation::new()?;
+    let _stranger = std::net::TcpListener::bind(("127.0.0.1", 8000 + OFFSET))?;
+    let output = installation.run(&["up", &format!("--port-offset={OFFSET}")])?;
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stdout)?;
+    let expected = format!("port {}, meant for gateway, is in use by stack-", 8000 + OFFSET);
+    assert!(text.contains(&expected) && text.contains("PORT_OFFSET"), "{text}");
+    assert_eq!(processes(installation.state()), Vec::<i32>::new());
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Whole systems: services, gateway, Nginx.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use local_stack::{Extent, Stack, StackError, Store};
+use proto_contracts::agent::ComponentState;
+use proto_contracts::control::InstanceState;
+use proto_contracts::{PoolName, headers};
+
+/// The names of a pool's healthy instances, as the gateway knows them.
+async fn healthy(stack: &Stack, pool: PoolName) -> Result<BTreeSet<String>> {
+    let pool = stack.control().pool(pool).await?;
+    let healthy = pool.instances.into_iter().filter(|instance| instance.state == InstanceState::Healthy);
+    Ok(healthy.filter_map(|instance| Some(instance.name?.to_string())).collect())
+}
+
+fn names(pool: &str, numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
+    numbers.into_iter().map(|number| format!("{pool}-{number}")).collect()
+}
+
+#[tokio::test]
+async fn a_whole_system_answers_through_nginx() -> Result<()> {
+    let stack = Stack::for_tests().stateless(2).stateful(2).with_nginx().start().await?;
+    let https = stack.urls().https.context("Nginx runs")?;
+    let client = stack.client()?.build()?;
+    let answer = client.get(format!("{https}/api/v1/stateless/info")).send().await?;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers().contains_key(headers::SERVED_BY), "{:?}", answer.headers());
+    let answer = client.post(format!("{https}/api/v1/stateful/sessions")).json(&serde_json::json!({})).send().await?;
+    assert_eq!(answer.status(), 201);
+    let products = client.get(format!("{https}/api/v1/stateless/products")).send().await?;
+    assert_eq!(products.status(), 200, "PostgreSQL serves the catalogue");
+    // By its name too, which the certificate bears; and who does not trust the authority gets nothing.
+    let by_name = format!("https://localhost:{}/health", stack.ports().https);
+    assert_eq!(client.get(&by_name).send().await?.status(), 200);
+    assert!(reqwest_without_trust()?.get(&by_name).send().await.is_err());
+    stack.shutdown().await;
+    Ok(())
+}
+
+/// A client that knows no authority at all.
+fn reqwest_without_trust() -> Result<reqwest::Client> {
+    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
+}
+
+#[tokio::test]
+async fn scaling_registers_at_the_gateway_and_takes_the_highest_away() -> Result<()> {
+    let stack = Stack::for_tests().stateful(2).store(Store::Memory).start().await?;
+    assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=2));
+    stack.scale(PoolName::Stateful, 4).await?;
+    assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=4));
+    // A dead one is a member until it is scaled away.
+    stack.kill("stateful-4").await?;
+    stack.scale(PoolName::Stateful, 4).await?;
+    assert_eq!(stack.state_of("stateful-4")?, ComponentState::Killed);
+    stack.scale(PoolName::Stateful, 1).await?;
+    assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=1));
+    assert_eq!(stack.control().pool(PoolName::Stateful).await?.instances.len(), 1);
+    let error = stack.kill("stateful-2").await.expect_err("gone");
+    assert!(matches!(error, StackError::NoSuchComponent { .. }), "{error}");
+    let error = stack.scale(PoolName::Stateful, 10_000).await.expect_err("too many");
+    assert!(matches!(error, StackError::TooManyInstances { .. }), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_instance_returns_under_its_name_on_another_port() -> Result<()> {
+    let stack = Stack::for_tests().stateful(2).start().await?;
+    let before = stack.control().pool(PoolName::Stateful).await?;
+    stack.kill("stateful-2").await?;
+    let port = stack.ports().spare()?;
+    stack.start_on("stateful-2", port).await?;
+    let after = stack.control().pool(PoolName::Stateful).await?;
+    assert_eq!(before.epoch, after.epoch, "the membership is one of names");
+    let addrs: BTreeSet<u16> = after.instances.iter().map(|instance| instance.addr.port()).collect();
+    assert!(addrs.contains(&port) && addrs.len() == 2, "{after:?}");
+    assert_eq!(stack.addr_of("stateful-2")?.port(), port);
+    let error = stack.start_component("stateful-2").await.expect_err("it runs").to_string();
+    assert_eq!(error, "stateful-2 is running");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_gateway_returns_with_the_members_of_now() -> Result<()> {
+    let stack = Stack::for_tests().stateful(1).start().await?;
+    stack.scale(PoolName::Stateful, 2).await?;
+    stack.kill("gateway").await?;
+    stack.start_component("gateway").await?;
+    assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_start_is_named_with_its_last_words() -> Result<()> {
+    let plan = Stack::for_tests().extent(Extent::Services).stateful(1).stateless(0);
+    let error = plan.env("stateful-1", "SESSION_STORE", "nonsense").start().await.err().context("it must fail")?;
+    assert!(matches!(error, StackError::Died { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("stateful-1 ended while starting (exit status 64)"), "{text}");
+    assert!(text.contains("SESSION_STORE") && text.contains("stateful-1.log"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn killing_nginx_leaves_no_worker_behind() -> Result<()> {
+    let stack = Stack::for_tests().stateful(1).with_nginx().start().await?;
+    let https = stack.addr_of("nginx")?;
+    stack.kill("nginx").await?;
+    assert!(tokio::net::TcpStream::connect(https).await.is_err(), "somebody still listens");
+    stack.start_component("nginx").await?;
+    stack.stop("nginx").await?;
+    assert!(tokio::net::TcpStream::connect(https).await.is_err(), "somebody still listens");
+    Ok(())
+}
