@@ -98,7 +98,10 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Re
     });
     let value = match value {
         Ok(value) => value,
-        Err(error) if error.is_data() => return Err(invalid(ErrorCode::InvalidBody, "field", &track.path(), &error)),
+        // Some wrong types count as wrong syntax, such as a number where a name belongs.
+        Err(error) if error.is_data() || is_json_text(text) => {
+            return Err(invalid(ErrorCode::InvalidBody, "field", &track.path(), &error));
+        }
         Err(error) => return Err(malformed(&error)),
     };
     json.end().map_err(|error| malformed(&error))?;
@@ -201,6 +204,10 @@ fn not_an_object(text: &[u8]) -> ApiError {
     }
 }
 
+fn is_json_text(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
+}
+
 fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new(ErrorCode::MalformedJson, error.to_string())
 }
@@ -236,7 +243,8 @@ mod tests {
             ("{\"operation\": \"root\"}", "invalid_body", "field `operation`: unknown variant `root`"),
             ("{\"operator\": \"add\"}", "invalid_body", "unknown field `operator`"),
             ("{\"operands\": [], \"operands\": []}", "invalid_body", "duplicate field"),
-            ("{\"operands\": [1e999]}", "malformed_json", "number out of range"),
+            ("{\"operands\": [1e999]}", "invalid_body", "field `operands[0]`: number out of range"),
+            ("{\"operation\": 7}", "invalid_body", "field `operation`"),
         ] {
             let error = json(text).expect_err(text);
             assert_eq!(error.code().as_str(), code, "{text}: {error}");

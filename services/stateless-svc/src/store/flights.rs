@@ -88,18 +88,29 @@ mod tests {
     #[tokio::test]
     async fn callers_at_the_same_time_share_one_flight_and_later_ones_start_another() {
         let flights = Flights::new();
-        let started = Arc::new(AtomicUsize::new(0));
+        let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let join = || {
-            let (flights, started) = (Arc::clone(&flights), Arc::clone(&started));
+            let (flights, started, go) = (Arc::clone(&flights), Arc::clone(&started), Arc::clone(&go));
             async move {
-                let start = || async move {
-                    tokio::task::yield_now().await;
-                    started.fetch_add(1, Ordering::SeqCst)
+                let start = || {
+                    let number = started.fetch_add(1, Ordering::SeqCst);
+                    async move {
+                        go.notified().await;
+                        number
+                    }
                 };
                 flights.join("key", start).await
             }
+            .boxed()
         };
-        assert_eq!(join_all((0..100).map(|_| join())).await, vec![0; 100]);
+        let mut together: Vec<_> = (0..100).map(|_| join()).collect();
+        for caller in &mut together {
+            assert!(futures_util::poll!(caller).is_pending());
+        }
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        go.notify_one();
+        assert_eq!(join_all(together).await, vec![0; 100]);
+        go.notify_one();
         assert_eq!(join().await, 1);
         assert!(flights.board().flights.is_empty());
     }

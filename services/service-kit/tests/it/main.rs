@@ -1,0 +1,159 @@
+//! The kit's server as its services get it: over real sockets, with handlers that misbehave.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use proto_contracts::{ErrorCode, Problem};
+use service_kit::config::{Env, ServiceConfig};
+use service_kit::health::{HealthBuilder, Need};
+use service_kit::problem::ApiError;
+use service_kit::server::Server;
+use service_kit::telemetry::Metrics;
+use service_kit::testing::{Answer, raw, send, send_json};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+/// A running server and what its handlers wait for.
+struct App {
+    addr: SocketAddr,
+    /// Tells that `/slow` was reached.
+    reached: Arc<Notify>,
+    /// Lets `/slow` finish.
+    go_on: Arc<Notify>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+fn spawn_app() -> App {
+    let env = Env::from_pairs([("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "10")]);
+    let config = ServiceConfig::from_env(&env, "127.0.0.1:0", "test-1").expect("a configuration");
+    let health = HealthBuilder::new("test-svc", config.instance.clone())
+        .dependency("database", Need::Required, || async { Err("refused".into()) })
+        .report("x-live-sessions", || 7)
+        .build();
+    let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let shared = (Arc::clone(&reached), Arc::clone(&go_on));
+    let server = Server::bind(&config, health, Metrics::new().expect("metrics"), move |api| {
+        let (reached, go_on) = shared.clone();
+        api.route("/panic", web::get().to(panics));
+        api.route("/broken", web::get().to(breaks));
+        api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok() }));
+        api.route(
+            "/slow",
+            web::get().to(move || {
+                let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));
+                async move {
+                    reached.notify_one();
+                    go_on.notified().await;
+                    HttpResponse::Ok().body("finished")
+                }
+            }),
+        );
+    })
+    .expect("binds");
+    let addr = server.addr();
+    let (stop, stopped) = oneshot::channel();
+    let running = tokio::spawn(server.run_until(async move {
+        let _either_way = stopped.await;
+    }));
+    App { addr, reached, go_on, stop, running }
+}
+
+async fn panics() -> HttpResponse {
+    panic!("the secret is hunter2")
+}
+
+async fn breaks() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::internal("the secret is hunter2"))
+}
+
+fn problem(answer: &Answer, code: ErrorCode) -> Problem {
+    let problem: Problem = answer.json().unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    assert_eq!((answer.status, problem.code), (code.status(), code), "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("x-instance-id"), "test-1");
+    assert_eq!(problem.request_id.expect("an id").to_string(), answer.header("x-request-id"));
+    problem
+}
+
+#[tokio::test]
+async fn what_breaks_inside_is_a_500_that_tells_nothing() {
+    let app = spawn_app();
+    for path in ["/panic", "/broken", "/panic"] {
+        let answer = send(app.addr, "GET", path).await.expect("an answer");
+        problem(&answer, ErrorCode::Internal);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
+    }
+    let metrics = send(app.addr, "GET", "/metrics").await.expect("metrics");
+    let text = String::from_utf8(metrics.body).expect("text");
+    assert!(text.contains("http_server_request_duration_seconds_count"), "{text}");
+    assert!(text.contains(r#"http_response_status_code="500",http_route="unmatched"} 3"#), "{text}");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let app = spawn_app();
+    problem(&send(app.addr, "GET", "/nothing").await.expect("an answer"), ErrorCode::NotFound);
+    let answer = send(app.addr, "DELETE", "/health").await.expect("an answer");
+    assert!(problem(&answer, ErrorCode::MethodNotAllowed).detail.contains("DELETE"));
+    assert_eq!(answer.header("allow"), "GET, HEAD");
+    // The framework's own reader would answer in plain text.
+    let answer = send_json(app.addr, "POST", "/foreign", "{").await.expect("an answer");
+    problem(&answer, ErrorCode::BadRequest);
+}
+
+#[tokio::test]
+async fn a_request_keeps_its_id_if_that_is_a_uuid() {
+    let app = spawn_app();
+    let ask = async |id: &str| {
+        let request = format!("GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n");
+        raw(app.addr, request.as_bytes()).await.expect("an answer").header("x-request-id").to_owned()
+    };
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    assert_eq!(ask(id).await, id);
+    assert_eq!(ask("01890A5DAC96774BBCCEB302099A8057").await, id);
+    for foreign in ["", "7", "<script>", &"x".repeat(4000)] {
+        let made = ask(foreign).await;
+        assert!(made.len() == 36 && made != foreign, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn health_depends_on_nothing_and_readiness_tells_what_is_away() {
+    let app = spawn_app();
+    let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
+    assert_eq!((healthy.status, healthy.body.as_slice()), (200, &b"healthy"[..]));
+    assert_eq!(healthy.header("x-live-sessions"), "7");
+    assert_eq!(send(app.addr, "HEAD", "/health").await.expect("an answer").body, b"");
+    assert_eq!(send(app.addr, "GET", "/livez").await.expect("an answer").status, 200);
+    let ready = send(app.addr, "GET", "/readyz").await.expect("an answer");
+    assert_eq!(ready.status, 503);
+    let ready: serde_json::Value = ready.json().expect("JSON");
+    assert_eq!(ready["dependencies"]["database"]["detail"], "refused");
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_in_flight_and_ends_idle_connections() {
+    let app = spawn_app();
+    // An idle connection that a gateway would keep for its next request.
+    let idle = tokio::net::TcpStream::connect(app.addr).await.expect("connects");
+    let in_flight = tokio::spawn(async move { send(app.addr, "GET", "/slow").await });
+    app.reached.notified().await;
+    app.stop.send(()).expect("still running");
+    let refused = async {
+        while send(app.addr, "GET", "/livez").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("new connections are refused");
+    assert!(!app.running.is_finished());
+    app.go_on.notify_one();
+    let answer = in_flight.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.body, b"finished");
+    let ended = tokio::time::timeout(Duration::from_secs(5), app.running).await.expect("ends before its deadline");
+    ended.expect("no panic").expect("in good order");
+    drop(idle);
+}
