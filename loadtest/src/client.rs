@@ -1,0 +1,115 @@
+//! One connection to the target, made anew when it is gone.
+
+use std::io;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::target::Target;
+
+/// A request of a scenario. Its target is a path; the host is added here.
+pub(crate) type ScenarioRequest = Request<Full<Bytes>>;
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A request without an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// No connection: nothing was sent.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+    /// The connection broke before the answer was whole, or the answer is not HTTP.
+    #[error("the connection broke")]
+    Broken(#[source] hyper::Error),
+}
+
+/// One HTTP/1.1 connection at a time, and one request at a time on it.
+pub(crate) struct Client {
+    target: Arc<Target>,
+    /// Absent before the first request, and while one is on its way: if that is given up, the connection goes with it.
+    idle: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Client {
+    pub(crate) fn new(target: Arc<Target>) -> Self {
+        Self { target, idle: None }
+    }
+
+    /// Connects beforehand, so that the first request does not pay for it.
+    pub(crate) async fn warm_up(&mut self) -> Result<(), CallError> {
+        self.idle = Some(connect(&self.target).await?);
+        Ok(())
+    }
+
+    /// Sends the request and reads the whole answer.
+    pub(crate) async fn send(&mut self, mut request: ScenarioRequest) -> Result<Answer, CallError> {
+        request.headers_mut().insert(HOST, self.target.host.clone());
+        if let Some(mut connection) = self.idle.take()
+            && connection.ready().await.is_ok()
+        {
+            match exchange(&mut connection, request).await {
+                Ok(answer) => {
+                    self.idle = Some(connection);
+                    return Ok(answer);
+                }
+                // The server ended an idle connection, as servers may. Nothing was sent, so this is no failure.
+                Err(Failed { unsent: Some(again), .. }) => request = again,
+                Err(Failed { error, unsent: None }) => return Err(error),
+            }
+        }
+        let mut connection = connect(&self.target).await?;
+        let answer = exchange(&mut connection, request).await.map_err(|failed| failed.error)?;
+        self.idle = Some(connection);
+        Ok(answer)
+    }
+}
+
+struct Failed {
+    error: CallError,
+    unsent: Option<ScenarioRequest>,
+}
+
+async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: ScenarioRequest) -> Result<Answer, Failed> {
+    let response = connection.try_send_request(request).await.map_err(|mut failed| {
+        let unsent = failed.take_message();
+        Failed { error: CallError::Broken(failed.into_error()), unsent }
+    })?;
+    let (head, body) = response.into_parts();
+    let body =
+        body.collect().await.map_err(|error| Failed { error: CallError::Broken(error), unsent: None })?.to_bytes();
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, CallError> {
+    let stream = TcpStream::connect(target.addr).await.map_err(CallError::Connect)?;
+    stream.set_nodelay(true).map_err(CallError::Connect)?;
+    match &target.tls {
+        None => handshake(stream).await,
+        Some((connector, name)) => {
+            let stream = connector.connect(name.clone(), stream).await.map_err(CallError::Connect)?;
+            handshake(stream).await
+        }
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, CallError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
+    // Ends when the sender is dropped or the server closes; the sender hears of its errors.
+    tokio::spawn(connection);
+    Ok(sender)
+}

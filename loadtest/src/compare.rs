@@ -1,0 +1,43 @@
+//! `loadtest compare`: stateless calls beside stateful ones.
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use crate::client::CallError;
+use crate::phase;
+use crate::plan::{Order, Plan};
+use crate::progress::Progress;
+use crate::report::Report;
+
+/// The target cannot be reached, so there is nothing to report.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} does not answer; is the system up?")]
+pub struct Unreachable {
+    url: String,
+    source: CallError,
+}
+
+/// Runs the plan's phases and reports on them. A progress line stands on standard error while it runs, if that is a
+/// terminal.
+///
+/// # Errors
+/// When the target cannot be connected to at a phase's start. Requests that fail are in the report.
+pub async fn compare(plan: &Plan) -> Result<Report, Unreachable> {
+    let progress = Progress::new();
+    let timestamp = Timestamp::now();
+    let run = async |phase: crate::plan::Phase| {
+        let finished = phase::run(plan, phase, progress.phase(phase.kind, plan.duration)).await;
+        finished.map_err(|source| Unreachable { url: plan.target.url().to_owned(), source })
+    };
+    let finished = match plan.order {
+        Order::Together => try_join_all(plan.phases.iter().map(|&phase| run(phase))).await?,
+        Order::Sequence => {
+            let mut finished = Vec::new();
+            for &phase in &plan.phases {
+                finished.push(run(phase).await?);
+            }
+            finished
+        }
+    };
+    Ok(Report::new(plan, timestamp, plan.phases.iter().zip(finished)))
+}

@@ -1,0 +1,63 @@
+//! What the run is doing right now, on a terminal; nothing elsewhere.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::phase;
+use crate::plan::Kind;
+use crate::recorder::{Recorder, Series};
+
+/// How often the display changes.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// A line for each phase, on standard error.
+pub(crate) struct Progress(MultiProgress);
+
+impl Progress {
+    /// Shows nothing yet.
+    pub(crate) fn new() -> Self {
+        Self(MultiProgress::new())
+    }
+
+    /// Adds the line of one phase.
+    pub(crate) fn phase(&self, kind: Kind, duration: Duration) -> PhaseProgress {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let style = ProgressStyle::with_template("{prefix:10} {bar:24} {elapsed:>4} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.0.add(ProgressBar::new(millis).with_style(style).with_prefix(kind.as_str()));
+        PhaseProgress(bar)
+    }
+}
+
+/// The line of one phase. It goes when this is dropped.
+pub(crate) struct PhaseProgress(ProgressBar);
+
+impl PhaseProgress {
+    /// Shows what is recorded, for ever.
+    pub(crate) async fn follow(&self, recorder: &Mutex<Recorder>, start: Instant, duration: Duration) -> Infallible {
+        let mut interval = tokio::time::interval(INTERVAL);
+        loop {
+            interval.tick().await;
+            let (requests, failed) = {
+                let recorder = phase::lock(recorder);
+                let series = recorder.series.values();
+                (series.clone().map(Series::requests).sum::<u64>(), series.map(Series::failed).sum::<u64>())
+            };
+            let elapsed = start.elapsed();
+            self.0.set_position(u64::try_from(elapsed.min(duration).as_millis()).unwrap_or(u64::MAX));
+            let rate = requests as f64 / elapsed.as_secs_f64().max(0.001);
+            let (requests, failed) = (HumanCount(requests), HumanCount(failed));
+            let waiting = if elapsed > duration { ", waiting for the last answers" } else { "" };
+            self.0.set_message(format!("{requests} requests, {rate:.0}/s, {failed} errors{waiting}"));
+        }
+    }
+}
+
+impl Drop for PhaseProgress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,211 @@
+//! The report: JSON by its `Serialize`, the table by its `Display`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::phase::Finished;
+use crate::plan::{Kind, Order, Pacing, Phase, Plan, SessionMix};
+use crate::recorder::Series;
+
+/// What `loadtest compare` found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// When the run began.
+    pub timestamp: Timestamp,
+    /// What was run.
+    pub settings: Settings,
+    /// `null` when the kind was left out.
+    pub stateless: Option<KindReport>,
+    /// `null` when the kind was left out.
+    pub stateful: Option<KindReport>,
+    /// `null` unless both kinds ran.
+    pub comparison: Option<Comparison>,
+}
+
+/// What was run.
+#[derive(Debug, Serialize)]
+pub struct Settings {
+    /// The system under load.
+    pub target: String,
+    /// How the kinds followed each other.
+    pub order: Order,
+    /// How long each lasted.
+    pub duration_s: f64,
+    /// Connections of each.
+    pub connections: usize,
+    /// How long a request could take, and how long outstanding ones were waited for at the end.
+    pub timeout_s: f64,
+    /// What the stateful clients did.
+    pub sessions: SessionMix,
+    /// Fixed the stateful clients' choices.
+    pub seed: u64,
+}
+
+/// One kind of load.
+#[derive(Debug, Serialize)]
+pub struct KindReport {
+    /// All operations together.
+    #[serde(flatten)]
+    pub total: Measurement,
+    /// Requests due each second in an open loop; `null` for a closed one.
+    pub target_rate: Option<NonZeroU32>,
+    /// From the start until the last answer.
+    pub elapsed_s: f64,
+    /// Each operation by itself, for example `create`.
+    pub operations: BTreeMap<&'static str, Measurement>,
+}
+
+/// Requests and what they took. Latencies are in milliseconds, of all requests, failed ones included; in an open loop they
+/// count from the time at which the request was due.
+#[derive(Debug, Serialize)]
+pub struct Measurement {
+    /// Requests, failed ones included.
+    pub requests: u64,
+    /// Failed ones.
+    pub errors: u64,
+    /// Requests that succeeded, for each second from the start until the last answer.
+    pub rps: f64,
+    /// Half of the requests took no longer.
+    pub p50_ms: f64,
+    /// 90 % took no longer.
+    pub p90_ms: f64,
+    /// 99 % took no longer.
+    pub p99_ms: f64,
+    /// 99.9 % took no longer.
+    pub p999_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+    /// How the failed ones failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout`, `unfinished` or
+    /// `wrong_answer`.
+    pub errors_by_kind: BTreeMap<String, u64>,
+}
+
+/// Both kinds side by side.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// Stateless requests a second.
+    pub stateless_rps: f64,
+    /// Stateful requests a second.
+    pub stateful_rps: f64,
+    /// The first divided by the second; `null` when no stateful request succeeded.
+    pub ratio: Option<f64>,
+}
+
+impl Report {
+    pub(crate) fn new<'a>(
+        plan: &Plan,
+        timestamp: Timestamp,
+        phases: impl Iterator<Item = (&'a Phase, Finished)>,
+    ) -> Self {
+        let settings = Settings {
+            target: plan.target.url().to_owned(),
+            order: plan.order,
+            duration_s: plan.duration.as_secs_f64(),
+            connections: plan.connections.get(),
+            timeout_s: plan.timeout.as_secs_f64(),
+            sessions: plan.sessions,
+            seed: plan.seed,
+        };
+        let (mut stateless, mut stateful) = (None, None);
+        for (phase, finished) in phases {
+            let report = Some(KindReport::new(phase.pacing, &finished));
+            match phase.kind {
+                Kind::Stateless => stateless = report,
+                Kind::Stateful => stateful = report,
+            }
+        }
+        let comparison = stateless.as_ref().zip(stateful.as_ref()).map(|(stateless, stateful)| {
+            let (stateless_rps, stateful_rps) = (stateless.total.rps, stateful.total.rps);
+            let ratio = (stateful_rps > 0.0).then(|| stateless_rps / stateful_rps);
+            Comparison { stateless_rps, stateful_rps, ratio }
+        });
+        Self { timestamp, settings, stateless, stateful, comparison }
+    }
+
+    /// Failed requests of both kinds.
+    pub fn errors(&self) -> u64 {
+        [&self.stateless, &self.stateful].into_iter().flatten().map(|kind| kind.total.errors).sum()
+    }
+}
+
+impl KindReport {
+    fn new(pacing: Pacing, finished: &Finished) -> Self {
+        let mut total = Series::new();
+        let mut operations = BTreeMap::new();
+        for (operation, series) in &finished.recorder.series {
+            total.merge(series);
+            operations.insert(operation.as_str(), Measurement::new(series, finished.elapsed));
+        }
+        let target_rate = match pacing {
+            Pacing::ClosedLoop => None,
+            Pacing::OpenLoop(rate) => Some(rate),
+        };
+        let elapsed_s = finished.elapsed.as_secs_f64();
+        Self { total: Measurement::new(&total, finished.elapsed), target_rate, elapsed_s, operations }
+    }
+}
+
+impl Measurement {
+    fn new(series: &Series, elapsed: Duration) -> Self {
+        let quantile_ms = |quantile| series.latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        let (requests, errors) = (series.requests(), series.failed());
+        Self {
+            requests,
+            errors,
+            rps: if elapsed.is_zero() { 0.0 } else { (requests - errors) as f64 / elapsed.as_secs_f64() },
+            p50_ms: quantile_ms(0.5),
+            p90_ms: quantile_ms(0.9),
+            p99_ms: quantile_ms(0.99),
+            p999_ms: quantile_ms(0.999),
+            max_ms: series.latencies.max() as f64 / 1000.0,
+            errors_by_kind: series.errors.iter().map(|(kind, &count)| (kind.to_string(), count)).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = ["requests", "errors", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"];
+        write!(f, "{:<12}", "")?;
+        for column in columns {
+            write!(f, "{column:>11}")?;
+        }
+        writeln!(f)?;
+        for (name, kind) in [("stateless", &self.stateless), ("stateful", &self.stateful)] {
+            let Some(kind) = kind else { continue };
+            kind.total.fmt_row(f, name)?;
+            if kind.operations.len() > 1 {
+                for (operation, measurement) in &kind.operations {
+                    measurement.fmt_row(f, &format!("  {operation}"))?;
+                }
+            }
+        }
+        if let Some(ratio) = self.comparison.as_ref().and_then(|comparison| comparison.ratio) {
+            writeln!(f, "\nstateless / stateful, requests a second: {ratio:.2}")?;
+        }
+        for (name, kind) in [("stateless", &self.stateless), ("stateful", &self.stateful)] {
+            let Some(kind) = kind else { continue };
+            for (operation, measurement) in &kind.operations {
+                for (error, count) in &measurement.errors_by_kind {
+                    writeln!(f, "{name} {operation}: {count} × {error}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Measurement {
+    fn fmt_row(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        write!(f, "{name:<12}{:>11}{:>11}{:>11.0}", self.requests, self.errors, self.rps)?;
+        for latency in [self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms] {
+            write!(f, "{latency:>11.2}")?;
+        }
+        writeln!(f)
+    }
+}

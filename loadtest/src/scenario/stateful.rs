@@ -1,0 +1,160 @@
+//! Sessions: each is created, spoken to and read, then the next one is created.
+
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::Full;
+use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::stateful::{CreateSession, MessagePosted, PostConversation, PostMessage, Session};
+use proto_contracts::{Endpoint, SessionId};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Operation, Scenario, expect_status, without_body};
+use crate::client::{Answer, ScenarioRequest};
+use crate::plan::{Affinity, SessionMix};
+use crate::recorder::ErrorKind;
+
+/// Length of a message, in bytes: that of a chat line.
+const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// A client that holds one session after the other.
+pub(crate) struct Conversations {
+    mix: SessionMix,
+    random: StdRng,
+    /// Absent before the first session and after a failure: the next call then creates one.
+    current: Option<OpenSession>,
+    last: Operation,
+}
+
+struct OpenSession {
+    id: SessionId,
+    cookie: Option<HeaderValue>,
+    /// What the client was told was accepted.
+    messages: u64,
+    /// The calls that are left, the next one last.
+    left: Vec<Operation>,
+}
+
+impl Conversations {
+    /// Clients of one seed that differ in `number` say different things.
+    pub(crate) fn new(mix: SessionMix, seed: u64, number: u64) -> Self {
+        let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
+        Self { mix, random, current: None, last: Operation::Create }
+    }
+
+    fn shuffled_calls(&mut self) -> Vec<Operation> {
+        let messages = (0..self.mix.messages).map(|_| Operation::Message);
+        let mut calls: Vec<_> = messages.chain((0..self.mix.reads).map(|_| Operation::Read)).collect();
+        calls.shuffle(&mut self.random);
+        calls
+    }
+}
+
+impl Scenario for Conversations {
+    fn next(&mut self) -> (Operation, ScenarioRequest) {
+        let next = self.current.as_mut().and_then(|session| Some((session.left.pop()?, session)));
+        let (operation, request) = match next {
+            None => (Operation::Create, post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default())),
+            Some((Operation::Message, session)) => {
+                let length = self.random.random_range(MESSAGE_BYTES);
+                let message = "tandem ".chars().cycle().take(length).collect();
+                (Operation::Message, session.message(message, self.mix.affinity))
+            }
+            Some((operation, session)) => (operation, session.read(self.mix.affinity)),
+        };
+        self.last = operation;
+        (operation, request)
+    }
+
+    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {
+        if self.last == Operation::Create {
+            expect_status(answer, StatusCode::CREATED)?;
+            let created: Session = read(answer)?;
+            let left = self.shuffled_calls();
+            let cookie = affinity_cookie(answer);
+            self.current = Some(OpenSession { id: created.session_id, cookie, messages: 0, left });
+            return Ok(());
+        }
+        let Some(session) = self.current.as_mut() else { return Err(ErrorKind::WrongAnswer) };
+        let count = match self.last {
+            Operation::Message => {
+                expect_status(answer, StatusCode::CREATED)?;
+                session.messages += 1;
+                read::<MessagePosted>(answer)?.number
+            }
+            _ => {
+                expect_status(answer, StatusCode::OK)?;
+                read::<Session>(answer)?.message_count
+            }
+        };
+        // Nobody else speaks to this session: every message that was accepted is there, once.
+        if count == session.messages { Ok(()) } else { Err(ErrorKind::WrongAnswer) }
+    }
+
+    fn give_up(&mut self) {
+        self.current = None;
+    }
+}
+
+impl OpenSession {
+    fn message(&self, message: String, affinity: Affinity) -> ScenarioRequest {
+        match affinity {
+            Affinity::Path => post(&self.path(Endpoint::Messages), &PostMessage { message }),
+            Affinity::Cookie => {
+                let body = PostConversation { session_id: self.id.clone(), message };
+                self.with_cookie(post(Endpoint::Conversations.templates().canonical, &body))
+            }
+        }
+    }
+
+    fn read(&self, affinity: Affinity) -> ScenarioRequest {
+        let request = request(Method::GET, &self.path(Endpoint::Session), without_body());
+        match affinity {
+            Affinity::Path => request,
+            Affinity::Cookie => self.with_cookie(request),
+        }
+    }
+
+    fn path(&self, endpoint: Endpoint) -> String {
+        endpoint.templates().canonical.replace("{session_id}", &self.id.expose())
+    }
+
+    fn with_cookie(&self, mut request: ScenarioRequest) -> ScenarioRequest {
+        if let Some(cookie) = &self.cookie {
+            request.headers_mut().insert(COOKIE, cookie.clone());
+        }
+        request
+    }
+}
+
+fn post(path: &str, body: &impl Serialize) -> ScenarioRequest {
+    // None of the bodies that are posted here can fail to serialize; an empty one would be refused and counted.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut request = request(Method::POST, path, Full::new(body.into()));
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request
+}
+
+fn request(method: Method, path: &str, body: Full<hyper::body::Bytes>) -> ScenarioRequest {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    // The paths are the contract's templates with hex digits in them; a bad one would be answered by 404 and counted.
+    *request.uri_mut() = path.parse().unwrap_or(Uri::from_static("/"));
+    request
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ErrorKind> {
+    serde_json::from_slice(&answer.body).map_err(|_| ErrorKind::WrongAnswer)
+}
+
+/// The pair of the affinity cookie that the answer sets, as the client sends it back.
+fn affinity_cookie(answer: &Answer) -> Option<HeaderValue> {
+    answer.headers.get_all(SET_COOKIE).iter().find_map(|cookie| {
+        let pair = cookie.as_bytes().split(|&byte| byte == b';').next()?;
+        let value = pair.strip_prefix(COOKIE_NAME.as_bytes())?;
+        value.starts_with(b"=").then(|| HeaderValue::from_bytes(pair).ok())?
+    })
+}

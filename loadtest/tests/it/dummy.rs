@@ -1,0 +1,214 @@
+//! A server that speaks enough of the API, and misbehaves on demand.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use proto_contracts::stateful::{MessagePosted, PostConversation, PostMessage, Session};
+use proto_contracts::{AffinityKey, Endpoint, ErrorCode, MessageId, Problem, SessionId, headers, routes};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// What the server does to its n-th request, counted from 1.
+type Fault = fn(u64) -> Act;
+
+/// One way to treat a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Properly.
+    Answer,
+    /// Properly, after so long.
+    AnswerAfter(Duration),
+    /// With a problem document.
+    Refuse(ErrorCode),
+    /// With this status and no document.
+    Fail(StatusCode),
+    /// By closing the connection without a word.
+    HangUp,
+    /// Never.
+    Ignore,
+    /// Properly, and then close the connection.
+    AnswerAndClose,
+    /// As if a message had been lost.
+    Forget,
+}
+
+/// A running server. It ends with the test's runtime.
+pub(crate) struct Dummy {
+    pub(crate) addr: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What the server saw.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) requests: u64,
+    pub(crate) connections: u64,
+    pub(crate) by_endpoint: HashMap<(Method, &'static str), u64>,
+    /// Requests that carried the affinity cookie of their session.
+    pub(crate) with_cookie: u64,
+    sessions: HashMap<String, u64>,
+}
+
+impl Dummy {
+    pub(crate) async fn start(fault: Fault) -> Self {
+        Self::start_with(fault, None).await
+    }
+
+    pub(crate) async fn start_with(fault: Fault, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = listener.local_addr().expect("bound");
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let dummy = Self { addr, seen: Arc::clone(&seen) };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                seen.lock().expect("not poisoned").connections += 1;
+                let seen = Arc::clone(&seen);
+                match tls.clone() {
+                    None => tokio::spawn(serve(stream, fault, seen)),
+                    Some(tls) => tokio::spawn(async move {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, fault, seen).await;
+                        }
+                    }),
+                };
+            }
+        });
+        dummy
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub(crate) fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        read(&self.seen.lock().expect("not poisoned"))
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, fault: Fault, seen: Arc<Mutex<Seen>>) {
+    let service = service_fn(move |request| answer(request, fault, Arc::clone(&seen)));
+    // A fault ends the connection with an error; that is its purpose.
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    fault: Fault,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<Response<Full<Bytes>>, &'static str> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| "the client went away")?.to_bytes();
+    let resolved = routes::resolve(head.uri.path()).ok_or("no such path")?;
+    let number = {
+        let mut seen = seen.lock().expect("not poisoned");
+        seen.requests += 1;
+        *seen.by_endpoint.entry((head.method.clone(), resolved.template())).or_default() += 1;
+        seen.requests
+    };
+    let act = fault(number);
+    match act {
+        Act::Answer | Act::AnswerAndClose | Act::Forget => {}
+        Act::AnswerAfter(wait) => tokio::time::sleep(wait).await,
+        Act::Refuse(code) => {
+            let body = serde_json::to_vec(&Problem::new(code, "as the test wants it", None)).expect("serializes");
+            let mut response = json(code.status(), body);
+            response.headers_mut().insert(header::CONTENT_TYPE, headers::PROBLEM_JSON.parse().expect("a value"));
+            return Ok(response);
+        }
+        Act::Fail(status) => return Ok(json(status.as_u16(), Vec::new())),
+        Act::HangUp => return Err("hung up"),
+        Act::Ignore => match std::future::pending::<Infallible>().await {},
+    }
+    let mut seen = seen.lock().expect("not poisoned");
+    let mut response = match resolved.endpoint {
+        Endpoint::Info => json(200, b"{}".to_vec()),
+        Endpoint::Sessions => seen.create(),
+        Endpoint::Messages => {
+            let message: PostMessage = serde_json::from_slice(&body).expect("a message");
+            seen.post(&id_in(head.uri.path()), message.message, act)
+        }
+        Endpoint::Conversations => {
+            let message: PostConversation = serde_json::from_slice(&body).expect("a message");
+            let cookie = head.headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            assert_eq!(cookie, format!("affinity={}", message.session_id.affinity_key()));
+            seen.with_cookie += 1;
+            seen.post(&message.session_id.expose(), message.message, act)
+        }
+        _ => seen.read(&id_in(head.uri.path())),
+    };
+    if act == Act::AnswerAndClose {
+        response.headers_mut().insert(header::CONNECTION, "close".parse().expect("a value"));
+    }
+    Ok(response)
+}
+
+impl Seen {
+    fn create(&mut self) -> Response<Full<Bytes>> {
+        let id = SessionId::generate(AffinityKey::random());
+        self.sessions.insert(id.expose(), 0);
+        let cookie = format!("affinity={}; Path=/; HttpOnly", id.affinity_key());
+        let mut response = json(201, session(id, 0));
+        response.headers_mut().append(header::SET_COOKIE, "other=1".parse().expect("a value"));
+        response.headers_mut().append(header::SET_COOKIE, cookie.parse().expect("a value"));
+        response
+    }
+
+    fn post(&mut self, id: &str, message: String, act: Act) -> Response<Full<Bytes>> {
+        let count = self.sessions.get_mut(id).expect("a session of this server");
+        if act != Act::Forget {
+            *count += 1;
+        }
+        let posted = MessagePosted {
+            session_id: id.parse().expect("an id"),
+            message_id: MessageId::generate(),
+            number: *count,
+            message,
+            reply: String::new(),
+            created_at: Timestamp::now(),
+            message_count: *count,
+            version: *count,
+        };
+        json(201, serde_json::to_vec(&posted).expect("serializes"))
+    }
+
+    fn read(&self, id: &str) -> Response<Full<Bytes>> {
+        json(200, session(id.parse().expect("an id"), self.sessions[id]))
+    }
+}
+
+fn session(session_id: SessionId, message_count: u64) -> Vec<u8> {
+    let now = Timestamp::now();
+    let session: Session = Session {
+        session_id,
+        client_data: Default::default(),
+        created_at: now,
+        last_activity: now,
+        expires_at: now,
+        message_count,
+        version: message_count,
+    };
+    serde_json::to_vec(&session).expect("serializes")
+}
+
+fn id_in(path: &str) -> String {
+    path.split('/').nth(5).expect("a path with an id").to_owned()
+}
+
+fn json(status: u16, body: Vec<u8>) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body.into()))
+        .expect("a response")
+}

@@ -1,0 +1,25 @@
+//! The load generator against a small server that is as slow and as faulty as a test wants it to be.
+
+mod command_line;
+mod coordinated_omission;
+mod counts;
+mod dummy;
+mod tls;
+
+use clap::Parser as _;
+use loadtest::cli::{Cli, Command};
+use loadtest::plan::{InvalidPlan, Plan};
+use loadtest::report::Report;
+
+/// The plan of a command line.
+async fn plan(target: &str, options: &str) -> Result<Plan, InvalidPlan> {
+    let words = ["loadtest", "compare", "--target", target].into_iter().chain(options.split_whitespace());
+    let Command::Compare(args) = Cli::try_parse_from(words).expect("parses").command;
+    Plan::from_args(&args).await
+}
+
+/// Runs a command line to its end.
+async fn compare(target: &str, options: &str) -> Report {
+    let plan = plan(target, options).await.expect("a good plan");
+    loadtest::compare(&plan).await.expect("reachable")
+}
