@@ -32,14 +32,6 @@ use crate::pool::{Pool, Pools};
 /// How long a request to the control plane may take to finish while the gateway stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The control plane cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Its address cannot be bound.
-    #[error("the control plane's listener cannot be opened")]
-    Bind(#[from] BindError),
-}
-
 /// What the handlers share.
 struct State {
     pools: Arc<Pools>,
@@ -73,7 +65,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics) -> Result<Self, BuildError> {
+    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics) -> Result<Self, BindError> {
         let service = ServiceConfig {
             listen: config.control.listen,
             instance: config.name.clone(),

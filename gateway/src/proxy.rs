@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -26,7 +27,7 @@ pub use context::{Attempt, RequestContext};
 
 use crate::config::ServerConfig;
 use crate::pool::{InFlight, Pools};
-use crate::proxy::local::Answer;
+use crate::proxy::local::{Answer, Manner};
 use crate::routing;
 use crate::telemetry::Telemetry;
 
@@ -132,6 +133,10 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // `100 Continue` and its likes are no answer yet; a switch of protocols is the only one there will be.
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
         forward::to_client(response, ctx, self.config.routing_headers)
     }
 
@@ -161,7 +166,7 @@ impl ProxyHttp for Gateway {
         let error_code = code.map_or(0, ErrorCode::status);
         if let Some(code) = code {
             // A client that has gone hears nothing of it, and the access log tells so.
-            let _gone = local::write(session, ctx, self.config.routing_headers, Answer::Problem(code)).await;
+            let _gone = local::write(session, ctx, self.manner(), Answer::Problem(code)).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -183,8 +188,12 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Answers without asking an instance; the value is what `request_filter` returns.
     async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
-        local::write(session, ctx, self.config.routing_headers, answer).await?;
+        local::write(session, ctx, self.manner(), answer).await?;
         Ok(true)
+    }
+
+    fn manner(&self) -> Manner {
+        Manner { routing: self.config.routing_headers, max_body_bytes: self.max_body_bytes }
     }
 }
 

@@ -15,8 +15,10 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
 use pingora::services::background::{BackgroundService, background_service};
 
+use service_kit::server::BindError;
+
 use crate::config::{Config, HealthConfig};
-use crate::control::{self, ControlPlane};
+use crate::control::ControlPlane;
 use crate::pool::prober::Prober;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
@@ -41,9 +43,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
-    /// The control plane cannot be built.
-    #[error("the control plane cannot start ([control])")]
-    Control(#[from] control::BuildError),
+    /// The control plane's address cannot be bound.
+    #[error("the control plane cannot start ([control] listen)")]
+    Control(#[from] BindError),
     /// The state file cannot be used.
     #[error("the control API's changes cannot be kept ([server] state_file)")]
     StateFile(#[from] StateFileError),

@@ -1,5 +1,6 @@
 //! What the gateway answers itself: its health, and errors.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,15 @@ pub(super) enum Answer {
     Healthy,
     /// It refuses.
     Problem(ErrorCode),
+}
+
+/// How the gateway writes its own answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Whether they tell how the request was routed.
+    pub(super) routing: RoutingHeaders,
+    /// What a refused body is told.
+    pub(super) max_body_bytes: u64,
 }
 
 /// The answer to a path that neither pool serves.
@@ -65,12 +75,7 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
 ///
 /// # Errors
 /// When the client has gone.
-pub(super) async fn write(
-    session: &mut Session,
-    ctx: &RequestContext,
-    routing: RoutingHeaders,
-    answer: Answer,
-) -> Result<()> {
+pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: Manner, answer: Answer) -> Result<()> {
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return Ok(());
     }
@@ -78,7 +83,7 @@ pub(super) async fn write(
         Answer::Healthy => (StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes())),
         Answer::Problem(code) => {
             let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let problem = Problem::new(code, detail(code), Some(ctx.request_id));
+            let problem = Problem::new(code, detail(code, manner), Some(ctx.request_id));
             (status, headers::PROBLEM_JSON, serde_json::to_vec(&problem).unwrap_or_default().into())
         }
     };
@@ -94,7 +99,7 @@ pub(super) async fn write(
             response.insert_header(ALLOW, "GET, HEAD")?;
         }
     }
-    forward::to_client(&mut response, ctx, routing)?;
+    forward::to_client(&mut response, ctx, manner.routing)?;
 
     let body_left = !session.is_body_done();
     if body_left {
@@ -114,11 +119,11 @@ pub(super) async fn write(
     Ok(())
 }
 
-const fn detail(code: ErrorCode) -> &'static str {
-    match code {
+fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
+    let text = match code {
+        ErrorCode::BodyTooLarge => return format!("A body may have {} bytes.", manner.max_body_bytes).into(),
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
-        ErrorCode::BodyTooLarge => "Send a smaller body.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
         ErrorCode::RequestTimeout => "Send the whole request in one go.",
         ErrorCode::NoInstanceAvailable => "Every instance of the service is down; try again shortly.",
@@ -127,5 +132,6 @@ const fn detail(code: ErrorCode) -> &'static str {
         }
         ErrorCode::UpstreamFailed => "The instance broke the connection; whether it acted on the request is unknown.",
         _ => "The gateway could not serve the request; its log tells more under the request id.",
-    }
+    };
+    text.into()
 }
