@@ -46,6 +46,7 @@ struct Listener {
 #[derive(Serialize)]
 struct Health {
     interval_ms: u64,
+    timeout_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -62,6 +63,7 @@ pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Resu
         let ports = instances.iter().filter(|(of, _)| *of == pool).map(|&(_, port)| loopback(port));
         (pool, Members { strategy, instances: ports.collect() })
     };
+    let interval_ms = u64::try_from(settings.health_interval.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         server: Server {
             listen: loopback(settings.ports.gateway),
@@ -70,7 +72,8 @@ pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Resu
             grace_period_s: 1,
         },
         control: Listener { listen: loopback(settings.ports.control) },
-        health: Health { interval_ms: u64::try_from(settings.health_interval.as_millis()).unwrap_or(u64::MAX) },
+        // A check may take as long as it is until the next.
+        health: Health { interval_ms, timeout_ms: interval_ms },
         pools: BTreeMap::from([
             members(PoolName::Stateless, Strategy::RoundRobin),
             members(PoolName::Stateful, Strategy::Sticky),

@@ -104,14 +104,14 @@ impl Plan {
     }
 
     /// One stateless and three stateful instances behind a gateway, on ports and in a folder of their own, both of
-    /// which go with the stack. Health is checked four times a second.
+    /// which go with the stack. Health is checked twice a second.
     pub(crate) fn for_tests() -> Self {
         Self {
             stateless: 1,
             extent: Extent::Gateway,
             state: None,
             ports: None,
-            health_interval: Duration::from_millis(250),
+            health_interval: Duration::from_millis(500),
             ..Self::kept("")
         }
     }

@@ -48,8 +48,10 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         args: args.into_iter().map(Into::into).collect(),
         env: vec![("LC_ALL".to_owned(), "C".into())],
         run_as: programs.run_as,
-        // Fast shutdown, both: it ends its backends, which a SIGKILL would leave to notice for themselves.
-        death_signal: Signal::SIGINT,
+        // Immediate shutdown: after 5 s it kills those of its processes that don't end, be it that they are stopped.
+        // The next start recovers what was committed.
+        death_signal: Signal::SIGQUIT,
+        // Fast shutdown: connections are cut, everything is written out.
         stop_signal: Signal::SIGINT,
         log: settings.log(Component::Postgres),
     })

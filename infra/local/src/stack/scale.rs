@@ -30,6 +30,8 @@ impl Stack {
         if count < instances {
             let missing = (1..=u16::MAX).filter(|number| !numbers.contains(number));
             let new: Vec<u16> = missing.take(usize::from(instances - count)).collect();
+            // Too many is no reason to start some.
+            new.iter().try_for_each(|&number| self.settings.ports.instance(pool, number).map(drop))?;
             try_join_all(new.into_iter().map(|number| self.add(pool, number))).await.map(drop)
         } else {
             let surplus = numbers.into_iter().skip(usize::from(instances));

@@ -3,21 +3,22 @@
 use std::fs;
 
 use anyhow::Result;
-use local_stack::Stack;
 use proto_contracts::agent::{ComponentState, LogLines, Phase, StackStatus};
 use proto_contracts::{ErrorCode, Problem};
 use reqwest::{Client, Method, RequestBuilder};
 
-use crate::command_line::{Installation, OFFSET, PORTS};
+use crate::command_line::Installation;
+use crate::distrustful_client;
 
 struct Agent {
     client: Client,
+    port: u16,
     token: String,
 }
 
 impl Agent {
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://127.0.0.1:{}/agent/v1/{path}", 8002 + OFFSET))
+        self.client.request(method, format!("http://127.0.0.1:{}/agent/v1/{path}", self.port))
     }
 
     fn granted(&self, method: Method, path: &str) -> RequestBuilder {
@@ -38,11 +39,10 @@ async fn refusal(request: RequestBuilder) -> Result<ErrorCode> {
 
 #[tokio::test]
 async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
-    let _ports = PORTS.lock().await;
     let installation = Installation::new()?;
     installation.up()?;
     let token = fs::read_to_string(installation.state().join("agent.token"))?.trim().to_owned();
-    let agent = Agent { client: client()?, token };
+    let agent = Agent { client: distrustful_client()?, port: 8002 + installation.offset, token };
 
     let status: StackStatus = agent.request(Method::GET, "status").send().await?.json().await?;
     assert_eq!((status.phase, status.components.len()), (Phase::Ready, 8));
@@ -88,9 +88,4 @@ async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
     }
     assert_eq!(agent.granted(Method::POST, "shutdown").send().await?.status(), 202);
     Ok(())
-}
-
-/// Any stack's client will do: it speaks plain HTTP here.
-fn client() -> Result<Client> {
-    Ok(Stack::plain_client()?.build()?)
 }

@@ -1,35 +1,43 @@
 //! `local-stack` as people use it: `up`, `status`, `down`, and a supervisor that is killed.
-//!
-//! These stacks have the design's ports, shifted out of the way, so they run one after the other.
 
-use std::fs;
+use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use local_stack::Builds;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::sync::Mutex;
 
-/// Shifts the design's ports to where neither a running `make up` nor another test's block is.
-pub(crate) const OFFSET: u16 = 4_000;
-/// Held by whoever uses the shifted ports.
-pub(crate) static PORTS: Mutex<()> = Mutex::const_new(());
 /// How long what must disappear may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A state folder whose supervisor ends with the test.
+/// A state folder whose supervisor ends with the test, on the design's ports shifted to where nobody is.
 pub(crate) struct Installation {
     dir: tempfile::TempDir,
     local_stack: PathBuf,
+    pub(crate) offset: u16,
+    /// Keeps other tests, in this process or another, off these ports.
+    _lease: File,
 }
 
 impl Installation {
     pub(crate) fn new() -> Result<Self> {
         let local_stack = Builds::beside_current_exe()?.binary("local-stack")?;
-        Ok(Self { dir: tempfile::Builder::new().prefix("tandem-cli-").tempdir()?, local_stack })
+        let dir = tempfile::Builder::new().prefix("tandem-cli-").tempdir()?;
+        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        // The design's ports span less than a step, and the highest offset ends below the blocks of other tests.
+        for offset in (1_000..=10_000).step_by(500) {
+            let lease = File::create(std::env::temp_dir().join(format!("tandem-offset-{offset}.lock")))?;
+            if lease.try_lock().is_ok()
+                && [8000, 8001, 8002, 8101, 8201, 8379, 8432, 8443].iter().all(|port| free(port + offset))
+            {
+                return Ok(Self { dir, local_stack, offset, _lease: lease });
+            }
+        }
+        bail!("no shifted ports are free")
     }
 
     pub(crate) fn state(&self) -> &Path {
@@ -49,7 +57,7 @@ impl Installation {
     }
 
     pub(crate) fn up(&self) -> Result<String> {
-        self.succeed(&["up", "--stateless=1", "--stateful=2", &format!("--port-offset={OFFSET}")])
+        self.succeed(&["up", "--stateless=1", "--stateful=2", &format!("--port-offset={}", self.offset)])
     }
 
     fn supervisor(&self) -> Result<Pid> {
@@ -100,9 +108,8 @@ fn processes(state: &Path) -> Vec<i32> {
 async fn await_none_of(pids: &[i32]) -> Result<()> {
     let begin = Instant::now();
     loop {
-        let alive = |pid: &&i32| {
-            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-        };
+        let alive =
+            |pid: &&i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
         let left: Vec<String> = pids
             .iter()
             .filter(alive)
@@ -118,7 +125,6 @@ async fn await_none_of(pids: &[i32]) -> Result<()> {
 
 #[tokio::test]
 async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
-    let _ports = PORTS.lock().await;
     let installation = Installation::new()?;
     assert!(installation.succeed(&["status"])?.contains("Nothing runs"));
     // What a machine that lost its power leaves.
@@ -164,7 +170,6 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn everything_ends_with_a_killed_supervisor_and_the_data_stays() -> Result<()> {
-    let _ports = PORTS.lock().await;
     let installation = Installation::new()?;
     installation.up()?;
     let processes_before = processes(installation.state());
@@ -182,7 +187,6 @@ async fn everything_ends_with_a_killed_supervisor_and_the_data_stays() -> Result
 
 #[tokio::test]
 async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
-    let _ports = PORTS.lock().await;
     let installation = Installation::new()?;
     installation.up()?;
     let before = processes(installation.state());
@@ -196,13 +200,13 @@ async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_named_with_its_owner() -> Result<()> {
-    let _ports = PORTS.lock().await;
     let installation = Installation::new()?;
-    let _stranger = std::net::TcpListener::bind(("127.0.0.1", 8000 + OFFSET))?;
-    let output = installation.run(&["up", &format!("--port-offset={OFFSET}")])?;
+    let taken = 8000 + installation.offset;
+    let _stranger = TcpListener::bind(("127.0.0.1", taken))?;
+    let output = installation.run(&["up", &format!("--port-offset={}", installation.offset)])?;
     assert!(!output.status.success());
     let text = String::from_utf8(output.stdout)?;
-    let expected = format!("port {}, meant for gateway, is in use by stack-", 8000 + OFFSET);
+    let expected = format!("port {taken}, meant for gateway, is in use by ");
     assert!(text.contains(&expected) && text.contains("PORT_OFFSET"), "{text}");
     assert_eq!(processes(installation.state()), Vec::<i32>::new());
     Ok(())

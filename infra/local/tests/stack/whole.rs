@@ -8,6 +8,8 @@ use proto_contracts::agent::ComponentState;
 use proto_contracts::control::InstanceState;
 use proto_contracts::{PoolName, headers};
 
+use crate::distrustful_client;
+
 /// The names of a pool's healthy instances, as the gateway knows them.
 async fn healthy(stack: &Stack, pool: PoolName) -> Result<BTreeSet<String>> {
     let pool = stack.control().pool(pool).await?;
@@ -34,18 +36,9 @@ async fn a_whole_system_answers_through_nginx() -> Result<()> {
     // By its name too, which the certificate bears; and who does not trust the authority gets nothing.
     let by_name = format!("https://localhost:{}/health", stack.ports().https);
     assert_eq!(client.get(&by_name).send().await?.status(), 200);
-    assert!(reqwest_without_trust()?.get(&by_name).send().await.is_err());
+    assert!(distrustful_client()?.get(&by_name).send().await.is_err());
     stack.shutdown().await;
     Ok(())
-}
-
-/// A client that knows no authority at all.
-fn reqwest_without_trust() -> Result<reqwest::Client> {
-    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
 }
 
 #[tokio::test]
