@@ -1,16 +1,19 @@
 //! A pool of Redis connections that starts empty: a service starts while its Redis is away.
 //!
 //! deadpool-redis' own manager asks Redis `PING` before each use, which doubles the round trips of every call. Ours asks only
-//! after a pause, and replaces a connection as soon as an error has come over it.
+//! after a pause, and replaces a connection as soon as an error has come over it or Redis has closed it: after a restart of
+//! Redis, no call meets a connection of the one that died.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisError, RedisFuture,
-    RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, ProtocolVersion, PushInfo,
+    PushKind, RedisError, RedisFuture, RedisResult, Value,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -18,8 +21,6 @@ use crate::health::Fault;
 
 /// Connections of one instance.
 pub const MAX_CONNECTIONS: usize = 64;
-/// How long a new connection may take.
-const CONNECT: Duration = Duration::from_millis(500);
 /// After this pause a connection is asked whether it still answers before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
 
@@ -33,6 +34,8 @@ pub type NoConnection = PoolError<RedisError>;
 /// How long to wait for Redis. Past it, the outcome of a write is unknown.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// For a new connection.
+    pub connect: Duration,
     /// For a free connection of the pool.
     pub wait: Duration,
     /// For the answer to a command.
@@ -41,9 +44,14 @@ pub struct Patience {
 
 impl Patience {
     /// For a store that calls depend on.
-    pub const STORE: Self = Self { wait: Duration::from_secs(1), response: Duration::from_secs(1) };
+    pub const STORE: Self =
+        Self { connect: Duration::from_millis(500), wait: Duration::from_secs(1), response: Duration::from_secs(1) };
     /// For a cache, which is skipped when it would take longer than asking the source.
-    pub const CACHE: Self = Self { wait: Duration::from_millis(50), response: Duration::from_millis(100) };
+    pub const CACHE: Self = Self {
+        connect: Duration::from_millis(100),
+        wait: Duration::from_millis(50),
+        response: Duration::from_millis(100),
+    };
 }
 
 /// Where Redis is, checked and ready to connect to.
@@ -65,13 +73,14 @@ impl RedisTarget {
     /// When the URL asks for something that this build of the client lacks, such as TLS.
     pub fn pool(&self, patience: Patience) -> Result<RedisPool, PoolUnusable> {
         let options = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
+            .set_connection_timeout(Some(patience.connect))
             .set_response_timeout(Some(patience.response));
-        let manager = Manager(deadpool_redis::Manager::new_with_config(self.0.clone(), options)?);
+        let settings = self.0.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let manager = Manager { client: Client::open(self.0.clone().set_redis_settings(settings))?, options };
         let pool = RedisPool::builder(manager)
             .max_size(MAX_CONNECTIONS)
             .wait_timeout(Some(patience.wait))
-            .create_timeout(Some(CONNECT))
+            .create_timeout(Some(patience.connect))
             .recycle_timeout(Some(patience.response))
             .runtime(Runtime::Tokio1)
             .build()?;
@@ -97,23 +106,38 @@ pub enum PoolUnusable {
 }
 
 /// Makes connections and decides whether a used one is fit to be used again.
-pub struct Manager(deadpool_redis::Manager);
+pub struct Manager {
+    client: Client,
+    options: AsyncConnectionConfig,
+}
 
 impl managed::Manager for Manager {
     type Type = Connection;
     type Error = RedisError;
 
     async fn create(&self) -> RedisResult<Connection> {
-        let inner = managed::Manager::create(&self.0).await?;
-        Ok(Connection { inner, state: State::Idle })
+        let closed = Arc::new(AtomicBool::new(false));
+        // The client tells that the other side has closed by the way of RESP3's push messages, and by no other.
+        let options = self.options.clone().set_push_sender({
+            let closed = Arc::clone(&closed);
+            move |push: PushInfo| {
+                closed.fetch_or(push.kind == PushKind::Disconnection, Ordering::Relaxed);
+                Ok::<_, std::convert::Infallible>(())
+            }
+        });
+        let inner = self.client.get_multiplexed_async_connection_with_config(&options).await?;
+        Ok(Connection { inner, closed, state: State::Idle })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<RedisError> {
+        if connection.closed.load(Ordering::Relaxed) {
+            return Err(RecycleError::message("the other side has closed it"));
+        }
         if connection.state != State::Idle {
             return Err(RecycleError::message("the last command on it failed or was given up"));
         }
         if metrics.last_used() >= TRUSTED_FOR {
-            return managed::Manager::recycle(&self.0, &mut connection.inner, metrics).await;
+            redis::cmd("PING").exec_async(&mut connection.inner).await?;
         }
         Ok(())
     }
@@ -122,6 +146,7 @@ impl managed::Manager for Manager {
 /// One connection, with its last command's fate.
 pub struct Connection {
     inner: MultiplexedConnection,
+    closed: Arc<AtomicBool>,
     state: State,
 }
 
