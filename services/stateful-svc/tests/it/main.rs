@@ -1,5 +1,11 @@
 //! The service and its stores against real parts: a real Redis, real sockets, the real program.
 
+mod app;
 mod behaviour;
+mod hostile;
+mod http_api;
+mod model;
+mod program;
 mod redis_server;
+mod redis_store;
 mod subject;

@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use service_kit::telemetry::chain;
+
 use crate::store::StoreFault;
 
 /// A Redis that comes and goes is told of this often at most.
@@ -52,12 +54,6 @@ impl Outage {
         }
         late
     }
-}
-
-/// An error and its sources, outermost first.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let sources = std::iter::successors(error.source(), |&source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 #[cfg(test)]

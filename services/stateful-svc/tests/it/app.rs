@@ -1,0 +1,98 @@
+//! The service as tests meet it: built and served as in `main`, on a port of its own.
+
+use std::net::SocketAddr;
+
+use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
+use proto_contracts::{Endpoint, ErrorCode, Problem, SessionId};
+use serde_json::{Value, json};
+use service_kit::config::Env;
+use service_kit::testing::{Answer, send, send_json};
+use stateful_svc::config::Config;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running service; it stops with its owner.
+pub(crate) struct App {
+    pub(crate) addr: SocketAddr,
+    _stop: oneshot::Sender<()>,
+    _server: JoinHandle<()>,
+}
+
+/// Starts a service with the memory store.
+pub(crate) fn spawn_app() -> App {
+    spawn_with(&[("SESSION_STORE", "memory")])
+}
+
+/// Starts a service with these settings.
+pub(crate) fn spawn_with(settings: &[(&str, &str)]) -> App {
+    let common = [("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "1")];
+    let env = Env::from_pairs(common.into_iter().chain(settings.iter().copied()));
+    let server = stateful_svc::build(Config::from_env(&env).expect("settings")).expect("a server");
+    let addr = server.addr();
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let stop = async {
+            let _dropped = stopped.await;
+        };
+        server.run_until(stop).await.expect("a good end");
+    });
+    App { addr, _stop: stop, _server: server }
+}
+
+impl App {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(self.addr, "GET", path).await.expect("an answer")
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        send(self.addr, "DELETE", path).await.expect("an answer")
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        send_json(self.addr, "POST", path, &body.to_string()).await.expect("an answer")
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        send_json(self.addr, "PATCH", path, &body.to_string()).await.expect("an answer")
+    }
+
+    /// Creates a session for a client of this name.
+    pub(crate) async fn create(&self, name: &str) -> Session {
+        let answer = self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json().expect("a session")
+    }
+
+    /// Posts a message.
+    pub(crate) async fn say(&self, id: &SessionId, message: &str) -> MessagePosted {
+        let answer = self.post(&path(Endpoint::Messages, id), &json!({"message": message})).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json().expect("a posted message")
+    }
+
+    /// Reads a page of the history.
+    pub(crate) async fn history(&self, id: &SessionId, query: &str) -> HistoryPage {
+        let answer = self.get(&format!("{}?{query}", path(Endpoint::History, id))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json().expect("a page")
+    }
+}
+
+/// The canonical path of a session's endpoint.
+pub(crate) fn path(endpoint: Endpoint, id: &SessionId) -> String {
+    endpoint.templates().canonical.replace("{session_id}", &id.expose())
+}
+
+/// The answer is a problem of this code, in form and status.
+#[track_caller]
+pub(crate) fn assert_problem(answer: &Answer, code: ErrorCode) -> Problem {
+    let told = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, code.status(), "{told}");
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{told}");
+    assert_eq!(answer.header("cache-control"), "no-store", "{told}");
+    let problem: Problem = answer.json().expect("a problem document");
+    assert_eq!((problem.code, problem.status), (code, code.status()), "{told}");
+    assert_eq!(problem.request_id.map(|id| id.to_string()).as_deref(), Some(answer.header("x-request-id")));
+    assert!(!problem.detail.is_empty());
+    problem
+}

@@ -1,0 +1,59 @@
+//! The program as operators run it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// The program itself, whose log can be read.
+pub(crate) struct Program {
+    process: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    pub(crate) addr: SocketAddr,
+    log: Vec<Value>,
+}
+
+impl Program {
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_stateful-svc"))
+            .env_clear()
+            .envs([("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1")])
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut log = Vec::new();
+        let addr = loop {
+            let mut line = String::new();
+            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "it ended before it listened");
+            let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+            let addr = line["addr"].as_str().map(|addr| addr.parse().expect("an address"));
+            log.push(line);
+            if let Some(addr) = addr {
+                break addr;
+            }
+        };
+        Self { process, stdout, addr, log }
+    }
+
+    /// Stops it as an operator would, and gives the log.
+    pub(crate) fn stop(mut self) -> Vec<Value> {
+        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is running");
+        let mut log = std::mem::take(&mut self.log);
+        for line in (&mut self.stdout).lines() {
+            log.push(serde_json::from_str(&line.expect("text")).expect("a line of JSON"));
+        }
+        assert!(self.process.wait().expect("it has ended").success());
+        log
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _already_dead = self.process.kill();
+        let _already_waited_for = self.process.wait();
+    }
+}

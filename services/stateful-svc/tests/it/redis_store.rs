@@ -1,0 +1,254 @@
+//! What only the Redis store promises: its keys, Redis's own clock, and how it meets a Redis that is away.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use proto_contracts::{Endpoint, ErrorCode, SessionId};
+use serde_json::json;
+use service_kit::testing::send_json;
+use stateful_svc::domain::lifetime::Lifetime;
+use stateful_svc::store::{AppendError, PatchError, ReadError, SessionStore, StoreFault};
+
+use crate::app::{App, assert_problem, path, spawn_with};
+use crate::http_api::contains_secret;
+use crate::program::Program;
+use crate::redis_server::RedisServer;
+use crate::subject::{LIFETIME, any_session, data, message, patch, redis_store};
+
+#[tokio::test]
+async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
+    let server = RedisServer::start().await;
+    let store = redis_store(&server, LIFETIME);
+    let id = any_session();
+    store.create(id, data("{}")).await.expect("created");
+    store.append(id, message("hi")).await.expect("taken");
+
+    let mut redis = server.connect().await.expect("a connection");
+    let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    keys.sort();
+    assert_eq!(keys, [format!("session:{{{id}}}:messages"), format!("session:{{{id}}}:meta")]);
+
+    for use_it in ["read", "append", "patch", "history"] {
+        let _used = match use_it {
+            "read" => store.read(id).await.is_ok(),
+            "append" => store.append(id, message("hi")).await.is_ok(),
+            "patch" => store.patch(id, &patch("{}")).await.is_ok(),
+            _ => store.history(id, Default::default(), Default::default()).await.is_ok(),
+        };
+        let mut ends = Vec::<i64>::new();
+        for key in &keys {
+            ends.push(redis::cmd("PEXPIRETIME").arg(key).query_async(&mut redis).await.expect("a time"));
+        }
+        assert!(ends[0] == ends[1] && ends[0] > 0, "after {use_it}: {ends:?}");
+    }
+    store.delete(id).await.expect("deleted");
+    let left: u64 = redis::cmd("DBSIZE").query_async(&mut redis).await.expect("a number");
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn redis_itself_ends_an_idle_session() {
+    let server = RedisServer::start().await;
+    let lifetime = Lifetime { idle: Duration::from_millis(50), ..LIFETIME };
+    let store = redis_store(&server, lifetime);
+    store.create(any_session(), data("{}")).await.expect("created");
+    let mut redis = server.connect().await.expect("a connection");
+    let start = Instant::now();
+    while redis::cmd("DBSIZE").query_async::<u64>(&mut redis).await.expect("a number") > 0 {
+        assert!(start.elapsed() < Duration::from_secs(10), "it was not expired");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn scripts_are_loaded_again_when_redis_has_lost_them() {
+    let server = RedisServer::start().await;
+    let store = redis_store(&server, LIFETIME);
+    let id = any_session();
+    store.create(id, data("{}")).await.expect("created");
+    let mut redis = server.connect().await.expect("a connection");
+    for number in 1..4 {
+        redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("flushed");
+        assert_eq!(store.append(id, message("hi")).await.expect("taken").value.message.number, number);
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_one_round_trip() {
+    let server = RedisServer::start().await;
+    let store = redis_store(&server, LIFETIME);
+    let id = any_session();
+    store.create(id, data("{}")).await.expect("created");
+    store.read(id).await.expect("the script is loaded now");
+    let mut redis = server.connect().await.expect("a connection");
+    let before = commands_from_clients(&mut redis).await;
+    for _ in 0..10 {
+        store.read(id).await.expect("there");
+    }
+    // The question is a command of a client, too.
+    assert_eq!(commands_from_clients(&mut redis).await - before, 10 + 1);
+}
+
+/// How many commands came over the wire; those of scripts don't count.
+async fn commands_from_clients(redis: &mut redis::aio::MultiplexedConnection) -> u64 {
+    let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.expect("statistics");
+    let calls = |command: &str| -> u64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+    };
+    ["evalsha", "eval", "ping", "unwatch", "script|load", "info"].into_iter().map(calls).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_a_crash_of_redis_and_service_resumes_at_once() {
+    let mut server = RedisServer::start().await;
+    let store = redis_store(&server, LIFETIME);
+    let id = any_session();
+    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    for round in 0..5 {
+        // Many at once, so that many connections are open when Redis dies.
+        join_all((0..20).map(|_| store.append(id, message("hi")))).await.into_iter().for_each(|taken| {
+            taken.expect("taken");
+        });
+        server.crash();
+        // The first may still be sent by a connection that does not know yet.
+        let refused = store.append(id, message("lost")).await;
+        let away = matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))));
+        assert!(away, "{refused:?}");
+        server.restart().await;
+        let reads = join_all((0..40).map(|_| store.read(id))).await;
+        for read in reads {
+            let session = read.expect("no request meets a connection of the Redis that died").value;
+            assert_eq!(session.message_count, 20 * (round + 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_has_an_unknown_outcome() {
+    let server = RedisServer::start().await;
+    let app = app_on(&server);
+    let id = app.create("Ada").await.session_id;
+    app.say(&id, "with this, Redis knows the script").await;
+    server.freeze();
+    let posted = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
+    let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
+    assert!(problem.detail.contains("outcome is unknown"), "{}", problem.detail);
+    assert_eq!(posted.header("retry-after"), "1");
+    let read = app.get(&path(Endpoint::Session, &id)).await;
+    let problem = assert_problem(&read, ErrorCode::SessionStoreUnavailable);
+    assert!(!problem.detail.contains("outcome"), "a read has no outcome: {}", problem.detail);
+    server.resume();
+    // It reached Redis, and was done.
+    wait_for_status(&app, &path(Endpoint::Session, &id), 200).await;
+    assert_eq!(app.history(&id, "").await.messages.len(), 2);
+}
+
+#[tokio::test]
+async fn without_redis_calls_get_503_and_readiness_says_so() {
+    let mut server = RedisServer::start().await;
+    let app = app_on(&server);
+    let session = app.create("Ada").await.session_id;
+    assert_eq!(app.get("/readyz").await.status, 200);
+    server.crash();
+
+    let away = ErrorCode::SessionStoreUnavailable;
+    let target = path(Endpoint::Session, &session);
+    for answer in [
+        app.get(&target).await,
+        app.delete(&target).await,
+        app.patch(&target, &json!({"client_data": {}})).await,
+        app.post(&path(Endpoint::Messages, &session), &json!({"message": "hi"})).await,
+        app.get(&path(Endpoint::History, &session)).await,
+        app.post("/api/v1/stateful/sessions", &json!({})).await,
+    ] {
+        let problem = assert_problem(&answer, away);
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(!problem.detail.contains("socket") && !problem.detail.contains("os error"), "{}", problem.detail);
+    }
+    assert_eq!(app.get("/health").await.status, 200, "an instance stays in its pool");
+    wait_for_status(&app, "/readyz", 503).await;
+    let readiness = String::from_utf8(app.get("/readyz").await.body).expect("text");
+    assert!(readiness.contains("session_store") && !readiness.contains(&server.url()), "{readiness}");
+
+    server.restart().await;
+    let read = app.get(&target).await;
+    assert_eq!((read.status, read.header("x-session-source")), (200, "redis"), "{read:?}");
+    wait_for_status(&app, "/readyz", 200).await;
+}
+
+#[tokio::test]
+async fn a_record_that_something_else_wrote_is_our_fault_and_no_outage() {
+    let server = RedisServer::start().await;
+    let store = redis_store(&server, LIFETIME);
+    let id = any_session();
+    store.create(id, data("{}")).await.expect("created");
+    let mut redis = server.connect().await.expect("a connection");
+    let meta = format!("session:{{{id}}}:meta");
+    redis::cmd("HSET").arg(&meta).arg("data").arg("{").exec_async(&mut redis).await.expect("damaged");
+    assert!(matches!(store.read(id).await, Err(ReadError::Store(StoreFault::Damaged(_)))));
+    assert!(matches!(store.patch(id, &patch("{}")).await, Err(PatchError::Store(StoreFault::Damaged(_)))));
+    redis::cmd("SET").arg(&meta).arg("x").exec_async(&mut redis).await.expect("damaged");
+    let read = store.read(id).await;
+    assert!(matches!(read, Err(ReadError::Store(StoreFault::Damaged(_)))), "{read:?}");
+}
+
+#[tokio::test]
+async fn redis_never_learns_an_id() {
+    let server = RedisServer::start().await;
+    let app = app_on(&server);
+    let id: SessionId = app.create("Ada").await.session_id;
+    app.say(&id, "hi").await;
+    app.get(&path(Endpoint::Session, &id)).await;
+    let mut redis = server.connect().await.expect("a connection");
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    assert!(keys.len() == 2 && keys.iter().all(|key| !contains_secret(key, &id)), "{keys:?}");
+    assert_eq!(app.get("/health").await.header("x-live-sessions"), "1");
+    let fields: Vec<String> = redis::cmd("HVALS")
+        .arg(format!("session:{{{}}}:meta", id.digest()))
+        .query_async(&mut redis)
+        .await
+        .expect("values");
+    assert!(!contains_secret(&fields.join(" "), &id), "{fields:?}");
+}
+
+#[tokio::test]
+async fn the_log_tells_of_an_outage_once() {
+    let mut server = RedisServer::start().await;
+    let program = Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url())]);
+    let create = async |status: u16| {
+        let answer = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}").await.expect("an answer");
+        assert_eq!(answer.status, status, "{answer:?}");
+    };
+    create(201).await;
+    server.crash();
+    for _ in 0..20 {
+        create(503).await;
+    }
+    server.restart().await;
+    create(201).await;
+
+    let log = program.stop();
+    let told = |level: &str| log.iter().filter(|line| line["level"] == level).collect::<Vec<_>>();
+    assert_eq!((told("WARN").len(), told("ERROR").len()), (1, 0), "{log:#?}");
+    let cause = told("WARN")[0]["cause"].as_str().unwrap_or_default();
+    assert!(!cause.is_empty(), "it says why: {log:#?}");
+    let back = "the session store answers again";
+    assert_eq!(log.iter().filter(|line| line["message"] == back).count(), 1, "{log:#?}");
+}
+
+fn app_on(server: &RedisServer) -> App {
+    spawn_with(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url())])
+}
+
+async fn wait_for_status(app: &App, target: &str, status: u16) {
+    let start = Instant::now();
+    loop {
+        let answer = app.get(target).await;
+        if answer.status == status {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{target} stays {}", answer.status);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
