@@ -64,7 +64,7 @@ pub enum StackError {
         /// How it ended.
         exit: String,
         /// Its last words.
-        tail: LogTail,
+        tail: Box<LogTail>,
     },
     /// A component runs but did not become ready.
     #[error("{component} is not ready after {} s: waited for {awaited}, but {last}{tail}", waited.as_secs())]
@@ -78,7 +78,7 @@ pub enum StackError {
         /// How long was waited.
         waited: Duration,
         /// Its last words.
-        tail: LogTail,
+        tail: Box<LogTail>,
     },
     /// There is no component of that name.
     #[error("there is no component '{name}'; there are {}", known.join(", "))]
@@ -153,9 +153,9 @@ impl LogTail {
     /// How many lines of a log an error shows.
     const LINES: usize = 8;
 
-    pub(crate) fn of(path: PathBuf) -> Self {
+    pub(crate) fn of(path: PathBuf) -> Box<Self> {
         let lines = crate::process::last_lines(&path, Self::LINES);
-        Self { path, lines }
+        Box::new(Self { path, lines })
     }
 }
 

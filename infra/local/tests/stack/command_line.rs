@@ -105,11 +105,16 @@ fn processes(state: &Path) -> Vec<i32> {
     ours
 }
 
+/// The letter by which the kernel tells what a process does; `None`: it is gone.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 async fn await_none_of(pids: &[i32]) -> Result<()> {
     let begin = Instant::now();
     loop {
-        let alive =
-            |pid: &&i32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let alive = |pid: &&i32| state_of(**pid).is_some_and(|state| state != 'Z');
         let left: Vec<String> = pids
             .iter()
             .filter(alive)
@@ -177,6 +182,7 @@ async fn everything_ends_with_a_killed_supervisor_and_the_data_stays() -> Result
     assert!(processes_before.len() > 12, "{processes_before:?}");
     let supervisor = installation.supervisor()?;
     kill(supervisor, Signal::SIGKILL)?;
+    await_none_of(&[supervisor.as_raw()]).await?;
     // At once, while some of the old ones are still ending.
     let text = installation.up()?;
     assert!(text.contains("Tandem is running"), "{text}");
@@ -191,8 +197,14 @@ async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
     installation.up()?;
     let before = processes(installation.state());
     let supervisor = installation.supervisor()?;
-    for &pid in before.iter().filter(|&&pid| pid != supervisor.as_raw()) {
+    let children: Vec<i32> = before.iter().copied().filter(|&pid| pid != supervisor.as_raw()).collect();
+    for &pid in &children {
         kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
+    }
+    let begin = Instant::now();
+    while children.iter().any(|&pid| state_of(pid) != Some('T')) {
+        ensure!(begin.elapsed() < PATIENCE, "not all have stopped");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     kill(supervisor, Signal::SIGKILL)?;
     await_none_of(&before).await

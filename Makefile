@@ -1,0 +1,94 @@
+# Everything that one does with Tandem. `make` alone prints the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The binaries that `up` runs: `make up PROFILE=dist` builds the fastest ones.
+PROFILE ?= release
+LOCAL_STACK := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/local-stack
+# Tools that only `ci` needs, installed here and nowhere else.
+TOOLS := target/tools
+CARGO_DENY := 0.20.2
+
+help: ## Print this
+	@echo 'Tandem: one gateway, two ways to route.'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make up STATELESS=2 STATEFUL=3 STORE=redis PORT_OFFSET=0      (all optional; STORE: memory, redis)'
+	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
+
+# The system on this machine
+up: packages build ## Install what is missing, build, start everything, wait until it is healthy
+	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
+	    $(if $(STORE),--store=$(STORE)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET))
+
+down: ## End everything; data and logs stay in .local
+	@$(call local-stack,down)
+
+status: ## Show each component: state, pid, port, log
+	@$(call local-stack,status)
+
+scale: ## Set the number of instances: stateful=4, stateless=2
+	@$(call require,$(stateless)$(stateful),make scale stateful=4)
+	@$(call local-stack,scale $(if $(stateless),stateless=$(stateless)) $(if $(stateful),stateful=$(stateful)))
+
+kill: ## Kill a component at once: i=stateful-2
+	@$(call require,$(i),make kill i=stateful-2)
+	@$(call local-stack,kill $(i))
+
+stop: ## End a component in order: i=stateful-2
+	@$(call require,$(i),make stop i=stateful-2)
+	@$(call local-stack,stop $(i))
+
+start: ## Start a component again: i=stateful-2
+	@$(call require,$(i),make start i=stateful-2)
+	@$(call local-stack,start $(i))
+
+logs: ## Show a log: i=gateway (f=1 follows it)
+	@$(call require,$(i),make logs i=gateway)
+	@$(call local-stack,logs $(i) $(if $(f),--follow))
+
+load: build ## Measure stateless beside stateful calls: args='--duration 10 --connections 32'
+	@target/$(PROFILE)/loadtest compare $(args)
+
+# Development
+build: ## Build the release binaries
+	@cargo build --profile $(PROFILE) --workspace --bins
+
+test: packages ## Run all tests, against real servers
+	@cargo build --workspace --bins
+	@cargo test --workspace
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+ci: ## Exactly what CI runs: format, lints, documentation, tests, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	@$(MAKE) test
+	@$(MAKE) deny
+
+deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
+	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
+
+clean: down ## End everything and remove its data, its logs and all that was built
+	@rm -rf .local
+	@cargo clean
+
+packages:
+	@infra/local/install-packages.sh
+
+# Unoptimized, for it builds in a third of the time and runs for a second.
+$(TOOLS)/bin/cargo-deny:
+	@cargo install cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build
+
+# Runs the command line of the stack, which is there once something was started.
+local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
+require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
+
+.PHONY: help up down status scale kill stop start logs load build test fmt ci deny clean packages

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Installs what Tandem needs from Debian or Ubuntu and is missing. Starts, stops and changes nothing that is there:
+# a Redis, PostgreSQL or Nginx that ran before runs on, and those that are installed now are not started.
+#
+#   install-packages.sh            install what is missing
+#   install-packages.sh --check    only say what is missing; exit status 1 when anything is
+set -euo pipefail
+
+missing=()
+need_program() { # program package
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing+=("$2")
+}
+need_file() { # pattern package
+    compgen -G "$1" >/dev/null || missing+=("$2")
+}
+need_program nginx nginx
+need_program redis-server redis-server
+need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
+# To build: a C compiler and make for ring, mimalloc and zlib, and CMake for a compression library of Pingora's.
+need_program cc build-essential
+need_program make build-essential
+need_program cmake cmake
+# To try the API by hand, as the README does.
+need_program curl curl
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
+
+# Nginx runs without these, and some releases lack them: they are installed along with it, where they exist.
+extras=()
+for module in filter static; do
+    compgen -G "/usr/*/nginx/modules/ngx_http_brotli_${module}_module.so" >/dev/null ||
+        extras+=("libnginx-mod-http-brotli-$module")
+done
+
+if ((${#missing[@]} == 0)); then
+    exit 0
+fi
+if [[ ${1-} == --check ]]; then
+    echo "missing: ${missing[*]}"
+    exit 1
+fi
+
+command="apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+    echo "error: these are missing, and this is no Debian or Ubuntu to install them on: ${missing[*]}" >&2
+    exit 1
+fi
+if ((EUID == 0)); then
+    as_root=()
+elif command -v sudo >/dev/null && sudo --non-interactive true 2>/dev/null; then
+    as_root=(sudo --non-interactive)
+else
+    echo "error: these packages are missing, and installing them takes root. Run:" >&2
+    echo "    sudo sh -c '$command'" >&2
+    exit 1
+fi
+
+# The distribution starts a server when it installs it. policy-rc.d forbids that for as long as we install; one that is
+# there already is somebody's decision and stays.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+fi
+
+log=$(mktemp)
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 "$@" >>"$log" 2>&1 </dev/null
+}
+fail() {
+    tail -n 20 "$log" >&2
+    echo "error: the packages could not be installed; the whole log is $log" >&2
+    exit 1
+}
+echo "Installing ${missing[*]} …"
+apt update || fail
+apt install --yes --no-install-recommends "${missing[@]}" || fail
+for extra in "${extras[@]}"; do
+    apt install --yes --no-install-recommends "$extra" || echo "Going on without $extra."
+done
+rm -f "$log"
+
+# Nor are they to start with the machine. Only those of packages that were missing a moment ago.
+if [[ -d /run/systemd/system ]]; then
+    for package in "${missing[@]}"; do
+        case $package in
+            nginx | redis-server | postgresql)
+                "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
+                ;;
+        esac
+    done
+fi
