@@ -22,6 +22,7 @@ use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, routes};
 
 use crate::problem::{ApiError, code_for};
 use crate::telemetry::access::{self, Line};
+use crate::telemetry::chain;
 use crate::telemetry::metrics::{Metrics, method_label};
 
 const X_INSTANCE_ID: HeaderName = HeaderName::from_static(INSTANCE_ID);
@@ -235,21 +236,16 @@ impl Shared {
     }
 }
 
-/// Logs what a client is not told, once. A client's own mistakes stand in the access line alone.
+/// Logs what a client is not told, once. A client's own mistakes stand in the access line alone, and so does a failure
+/// without a cause: whoever left it out has logged it, such as once for a whole outage.
 fn log_failure(error: &ApiError, arrival: &Arrival) {
     let (code, request_id, route) = (error.code(), arrival.request_id, arrival.route);
-    let cause = || error.cause().map(chain).unwrap_or_default();
+    let Some(cause) = error.cause() else { return };
     match code.status() {
-        500 => tracing::error!(%code, %request_id, route, cause = cause(), "request failed"),
-        501.. => tracing::warn!(%code, %request_id, route, cause = cause(), "request failed"),
+        500 => tracing::error!(%code, %request_id, route, cause = chain(cause), "request failed"),
+        501.. => tracing::warn!(%code, %request_id, route, cause = chain(cause), "request failed"),
         _ => {}
     }
-}
-
-/// An error and its sources, outermost first.
-fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
-    let sources = std::iter::successors(error.source(), |source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 /// A finished answer for which there is no request any more.

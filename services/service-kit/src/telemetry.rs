@@ -4,6 +4,7 @@ pub mod access;
 pub mod metrics;
 mod sink;
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 pub use metrics::Metrics;
 use sink::Sink;
+
+/// Crates whose chatter at `info` tells an operator nothing, and one that calls it an error when a client sends bytes that
+/// are no request or goes away in the middle of an answer. `LOG_LEVEL` can ask for them by name.
+const QUIET: &str = "actix_http::h1=off,actix_server=warn,refinery_core=warn,tokio_postgres=warn";
 
 /// A log was started before in this process.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -43,7 +48,7 @@ pub fn start(filter: &str) -> Result<LogGuard, AlreadyStarted> {
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(EnvFilter::new(filter))
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{filter}")))
         .with_writer(SinkWriter(Arc::clone(&sink)))
         .try_init()
         .map_err(|_| AlreadyStarted)?;
@@ -54,6 +59,15 @@ pub fn start(filter: &str) -> Result<LogGuard, AlreadyStarted> {
         tracing::error!(target: "panic", at, "{message}");
     }));
     Ok(LogGuard(sink))
+}
+
+/// An error and its sources for the log, outermost first. Some errors quote their source themselves; it stands once.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let sources = std::iter::successors(error.source(), |source| (*source).source());
+    sources.fold(error.to_string(), |text, source| {
+        let source = source.to_string();
+        if text.ends_with(&source) { text } else { format!("{text}: {source}") }
+    })
 }
 
 /// Hands each line of `tracing` to the sink.

@@ -39,7 +39,7 @@ fn spawn_app() -> App {
         let (reached, go_on) = shared.clone();
         api.route("/panic", web::get().to(panics));
         api.route("/broken", web::get().to(breaks));
-        api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok() }));
+        api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok().finish() }));
         api.route(
             "/slow",
             web::get().to(move || {

@@ -8,6 +8,7 @@ use actix_web::web::Bytes;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use redis::RedisError;
 use service_kit::redis::{NoConnection, RedisPool};
+use service_kit::telemetry::chain;
 
 use super::StoreError;
 use super::flights::Flights;
@@ -144,7 +145,7 @@ impl DocumentCache {
         let until = self.now() + u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
         // Of the requests that failed together, one tells.
         if self.paused_until.swap(until, Ordering::Relaxed) <= self.now() {
-            tracing::warn!(error = error as &dyn std::error::Error, "the cache is skipped");
+            tracing::warn!(cause = chain(error), "the cache is skipped");
         }
     }
 

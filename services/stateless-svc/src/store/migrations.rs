@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
 use service_kit::health::Fault;
+use service_kit::telemetry::chain;
 
 /// Key of the advisory lock that one migrating instance holds: "tandem" in ASCII.
 const LOCK: i64 = 0x7461_6e64_656d;
@@ -43,7 +44,7 @@ enum MigrationError {
 pub async fn bring_up_to_date(pool: Pool, schema: Schema) {
     let (mut pause, longest) = PAUSES;
     while let Err(error) = migrate(&pool).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the schema is not up to date; trying again");
+        tracing::warn!(cause = chain(&error), "the schema is not up to date; trying again");
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
         pause = (pause * 2).min(longest);
     }
