@@ -35,7 +35,9 @@ impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::Exists => Self::internal(error),
-            CreateError::Store(fault) => write_failed(fault),
+            CreateError::Store(fault) => {
+                write_failed(fault, "Repeat the request: a session that nobody knows ends by itself.")
+            }
         }
     }
 }
@@ -57,7 +59,7 @@ impl From<AppendError> for ApiError {
                 let detail = "The session holds the most messages that it may; go on in a new one.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
-            AppendError::Store(fault) => write_failed(fault),
+            AppendError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
     }
 }
@@ -71,7 +73,7 @@ impl From<PatchError> for ApiError {
                 let detail = "Others kept changing the client data; nothing was changed. Repeat the request.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
-            PatchError::Store(fault) => write_failed(fault),
+            PatchError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
     }
 }
@@ -80,7 +82,7 @@ impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::NotFound => not_found(),
-            DeleteError::Store(fault) => write_failed(fault),
+            DeleteError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
     }
 }
@@ -101,16 +103,19 @@ fn read_failed(fault: StoreFault) -> ApiError {
     }
 }
 
-fn write_failed(fault: StoreFault) -> ApiError {
-    let detail = match fault {
+/// What to do about a write of unknown outcome.
+const LOOK_FIRST: &str = "Read the session before you repeat the request.";
+
+fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
+    let code = ErrorCode::SessionStoreUnavailable;
+    match fault {
         StoreFault::Unavailable(_) => {
-            "The session store does not answer; nothing was changed. Repeat the request soon."
+            ApiError::new(code, "The session store does not answer; nothing was changed. Repeat the request soon.")
         }
         StoreFault::NoAnswer(_) => {
-            "The outcome is unknown; the session store did not answer, and the write may have been done or not. \
-             Read the session before you repeat the request."
+            let unknown = "The outcome is unknown; the session store did not answer, and the write may be done or not.";
+            ApiError::new(code, format!("{unknown} {when_unknown}"))
         }
-        StoreFault::Damaged(_) => return ApiError::internal(fault),
-    };
-    ApiError::new(ErrorCode::SessionStoreUnavailable, detail)
+        StoreFault::Damaged(_) => ApiError::internal(fault),
+    }
 }

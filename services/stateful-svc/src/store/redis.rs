@@ -1,6 +1,6 @@
 //! Sessions in Redis: any instance serves any session, and each act is one round trip.
 //!
-//! Each act is one script ([`scripts`]), so that it is atomic; only [`RedisStore::patch`] takes two, of which the second
+//! Each act is one script (`redis/*.lua`), so that it is atomic; only [`RedisStore::patch`] takes two, of which the second
 //! checks that nothing came between. See `docs/adr/0003-session-writes-are-single-scripts.md`.
 
 use async_trait::async_trait;

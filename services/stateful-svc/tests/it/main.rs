@@ -4,6 +4,7 @@ mod app;
 mod behaviour;
 mod hostile;
 mod http_api;
+mod memory_store;
 mod model;
 mod program;
 mod redis_server;
