@@ -76,7 +76,7 @@ deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
 
 clean: down ## End everything and remove its data, its logs and all that was built
-	@rm -rf .local
+	@if [ -f .local/shared ]; then rm -rf -- "$$(<.local/shared)"; fi; rm -rf .local
 	@cargo clean
 
 packages:

@@ -176,6 +176,24 @@ impl Control {
         if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
     }
 
+    /// Adds and removes instances until the pools hold these and no others: what was changed while no gateway ran.
+    pub(crate) async fn reconcile(&self, wanted: &[(PoolName, SocketAddr)]) -> Result<(), StackError> {
+        let pools = self.pools().await?;
+        for pool in &pools {
+            let surplus = pool.instances.iter().filter(|instance| !wanted.contains(&(pool.name, instance.addr)));
+            for name in surplus.filter_map(|instance| instance.name.as_ref()) {
+                self.remove(pool.name, name.as_str()).await?;
+            }
+        }
+        let present = |&&(name, addr): &&(PoolName, SocketAddr)| {
+            pools.iter().any(|pool| pool.name == name && pool.instances.iter().any(|instance| instance.addr == addr))
+        };
+        for &(pool, addr) in wanted.iter().filter(|wanted| !present(wanted)) {
+            self.add(pool, addr).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the gateway finds all these instances healthy, at these addresses.
     ///
     /// # Errors

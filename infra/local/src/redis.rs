@@ -1,6 +1,7 @@
 //! The two Redis servers: one keeps sessions and loses nothing, the other is a cache and may forget everything.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 
 use nix::sys::signal::Signal;
 
@@ -27,7 +28,8 @@ pub(crate) fn cache(settings: &Settings) -> Result<Launch, StackError> {
 
 fn launch(settings: &Settings, component: Component, port: u16, memory: &[&str]) -> Result<Launch, StackError> {
     let dir = settings.state.join(component.to_string());
-    fs::create_dir_all(&dir).attempt(|| format!("make {}", dir.display()))?;
+    // Whoever reads its files reads the sessions.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(|| format!("make {}", dir.display()))?;
     let port = port.to_string();
     let dir = dir.to_string_lossy();
     let common = ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--daemonize", "no"];

@@ -43,6 +43,8 @@ impl Stack {
             }
         });
         if component == Component::Gateway {
+            let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
+            self.control.reconcile(&members).await?;
             let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
             let running: Vec<_> =
                 running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();

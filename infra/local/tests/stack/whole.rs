@@ -80,11 +80,25 @@ async fn an_instance_returns_under_its_name_on_another_port() -> Result<()> {
 
 #[tokio::test]
 async fn the_gateway_returns_with_the_members_of_now() -> Result<()> {
-    let stack = Stack::for_tests().stateful(1).start().await?;
-    stack.scale(PoolName::Stateful, 2).await?;
+    let stack = Stack::for_tests().stateful(2).start().await?;
+    stack.scale(PoolName::Stateful, 3).await?;
     stack.kill("gateway").await?;
     stack.start_component("gateway").await?;
+    assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=3));
+
+    // What it remembers as removed comes back while it is away, and one moves.
+    stack.scale(PoolName::Stateful, 1).await?;
+    stack.kill("gateway").await?;
+    stack.scale(PoolName::Stateful, 2).await?;
+    stack.kill("stateful-1").await?;
+    stack.start_on("stateful-1", stack.ports().spare()?).await?;
+    stack.start_component("gateway").await?;
     assert_eq!(healthy(&stack, PoolName::Stateful).await?, names("stateful", 1..=2));
+    assert_eq!(stack.control().pool(PoolName::Stateful).await?.instances.len(), 2);
+    // Nothing is taken away behind its back.
+    stack.kill("gateway").await?;
+    assert!(matches!(stack.scale(PoolName::Stateful, 1).await, Err(StackError::Control(_))));
+    assert_eq!(stack.state_of("stateful-2")?, ComponentState::Running);
     Ok(())
 }
 
