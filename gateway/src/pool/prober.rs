@@ -39,16 +39,17 @@ pub enum ProbeError {
     Nameless,
 }
 
-/// Checks addresses one at a time, within a time-out.
-#[derive(Debug)]
+/// Checks addresses, each within a time-out.
 pub struct Prober {
     timeout: Duration,
+    /// Made once: it reads the system's certificates, although no check needs one.
+    connector: Connector,
 }
 
 impl Prober {
     /// A prober that waits so long for each answer.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout }
+        Self { timeout, connector: Connector::new(None) }
     }
 
     /// Asks one address for its health.
@@ -56,7 +57,7 @@ impl Prober {
     /// # Errors
     /// When it does not answer 200 with its name in time.
     pub async fn probe(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
-        timeout(self.timeout, ask(addr)).await.unwrap_or(Err(ProbeError::TimedOut))
+        timeout(self.timeout, self.ask(addr)).await.unwrap_or(Err(ProbeError::TimedOut))
     }
 
     /// Checks every address of the pool once, all at the same time.
@@ -74,24 +75,24 @@ impl Prober {
             self.probe_pool(&pool).await;
         }
     }
-}
 
-/// One `GET /health` on a connection of its own, so that the accept path is checked as well.
-async fn ask(addr: SocketAddr) -> Result<Report, ProbeError> {
-    let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
-    let peer = HttpPeer::new(addr, false, String::new());
-    let (mut session, _) = Connector::new(None).get_http_session(&peer).await.map_err(broken)?;
-    let mut request = RequestHeader::build("GET", b"/health", Some(3)).map_err(broken)?;
-    request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
-    request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;
-    request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;
-    session.write_request_header(Box::new(request)).await.map_err(broken)?;
-    let answer = session.read_resp_header_parts().await.map_err(broken)?;
-    if answer.status != http::StatusCode::OK {
-        return Err(ProbeError::Status(answer.status.as_u16()));
+    /// One `GET /health` on a connection of its own, which is never kept, so that the accept path is checked as well.
+    async fn ask(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
+        let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
+        let peer = HttpPeer::new(addr, false, String::new());
+        let (mut session, _) = self.connector.get_http_session(&peer).await.map_err(broken)?;
+        let mut request = RequestHeader::build("GET", b"/health", Some(3)).map_err(broken)?;
+        request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
+        request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;
+        request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;
+        session.write_request_header(Box::new(request)).await.map_err(broken)?;
+        let answer = session.read_resp_header_parts().await.map_err(broken)?;
+        if answer.status != http::StatusCode::OK {
+            return Err(ProbeError::Status(answer.status.as_u16()));
+        }
+        let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+        let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
+        let live_sessions = text(headers::LIVE_SESSIONS).and_then(|count| count.parse().ok());
+        Ok(Report { name, live_sessions })
     }
-    let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
-    let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
-    let live_sessions = text(headers::LIVE_SESSIONS).and_then(|count| count.parse().ok());
-    Ok(Report { name, live_sessions })
 }
