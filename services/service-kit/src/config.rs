@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use proto_contracts::InstanceName;
 use secrecy::{ExposeSecret as _, SecretString};
+use tracing::level_filters::LevelFilter;
 
 /// Exit status of a program that was configured wrongly: `EX_USAGE` of `sysexits.h`.
 pub const EX_USAGE: u8 = 64;
@@ -157,14 +158,30 @@ impl ServiceConfig {
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env, default_listen: &str, default_instance: &str) -> Result<Self, ConfigError> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).to_string();
-        let log_filter: tracing_subscriber::EnvFilter = env.parse("LOG_LEVEL", "info", "info,access=off")?;
+        let LogFilter(log_filter) = env.parse("LOG_LEVEL", "info", "info,access=off")?;
         Ok(Self {
             listen: env.parse("LISTEN_ADDR", default_listen, "127.0.0.1:8101")?,
             instance: env.parse("INSTANCE_ID", default_instance, "stateless-1")?,
             workers: env.parse_within("WORKERS", &cores, NonZeroUsize::MIN..=MAX_WORKERS, "2")?,
-            log_filter: log_filter.to_string(),
+            log_filter,
             shutdown_timeout: env.seconds("SHUTDOWN_TIMEOUT_S", "30", 1..=3600)?,
         })
+    }
+}
+
+/// A log filter that was read once to see that it can be.
+struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        tracing_subscriber::EnvFilter::from_str(text).map_err(|error| error.to_string())?;
+        // The syntax takes any lone word for a target: a misspelt level would silence the log.
+        match text.split(',').find(|part| !part.contains(['=', '[']) && LevelFilter::from_str(part.trim()).is_err()) {
+            Some(part) => Err(format!("'{part}' is no level; they are off, error, warn, info, debug and trace")),
+            None => Ok(Self(text.to_owned())),
+        }
     }
 }
 
@@ -197,6 +214,7 @@ mod tests {
             ("WORKERS", "1025"),
             ("WORKERS", "-1"),
             ("LOG_LEVEL", "access=loudly"),
+            ("LOG_LEVEL", "inof"),
             ("SHUTDOWN_TIMEOUT_S", "0"),
             ("SHUTDOWN_TIMEOUT_S", "soon"),
         ] {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use deadpool::managed::{self, Object, RecycleError, RecycleResult};
+use deadpool_redis::{BuildError, Metrics, PoolError, Runtime};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo as _, Pipeline, ProtocolVersion, PushInfo,
@@ -29,7 +29,7 @@ pub type RedisPool = managed::Pool<Manager>;
 /// A [`Connection`] out of the pool, to which it returns by itself.
 pub type Pooled = Object<Manager>;
 /// Why there was no connection to be had.
-pub type NoConnection = PoolError<RedisError>;
+pub type NoConnection = PoolError;
 
 /// How long to wait for Redis. Past it, the outcome of a write is unknown.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ pub enum PoolUnusable {
     Url(#[from] RedisError),
     /// The pool refuses its time-outs.
     #[error("the Redis pool cannot be built")]
-    Pool(#[from] managed::BuildError),
+    Pool(#[from] BuildError),
 }
 
 /// Makes connections and decides whether a used one is fit to be used again.
