@@ -14,9 +14,11 @@ use tracing_subscriber::fmt::MakeWriter;
 pub use metrics::Metrics;
 use sink::Sink;
 
-/// Crates whose chatter at `info` tells an operator nothing, and one that calls it an error when a client sends bytes that
-/// are no request or goes away in the middle of an answer. `LOG_LEVEL` can ask for them by name.
-const QUIET: &str = "actix_http::h1=off,actix_server=warn,refinery_core=warn,tokio_postgres=warn";
+/// Crates whose chatter at `info` tells an operator nothing, and two that call an error what is none: a client that sends
+/// bytes that are no request or goes away in the middle of an answer, and a pooled connection that was not free at that
+/// very moment, in whose stead another is opened. `LOG_LEVEL` can ask for them by name.
+const QUIET: &str =
+    "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
 
 /// A log was started before in this process.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
