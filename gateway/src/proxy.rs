@@ -77,11 +77,15 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        // What an upgraded connection carries, a WebSocket's messages, is no body and has no limit here.
+        if session.was_upgraded() {
+            return Ok(());
+        }
         // A declared length was checked already; this one catches what came in chunks.
         ctx.request_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
         if ctx.request_bytes > self.max_body_bytes {
