@@ -99,7 +99,7 @@ impl ProxyHttp for Gateway {
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
         let Some(choice) = routing::choose(pool, &snapshot, ctx.key, &ctx.tried) else {
-            let code = if ctx.tried.is_empty() { ErrorCode::NoInstanceAvailable } else { ErrorCode::UpstreamFailed };
+            let code = if ctx.exchange_broken { ErrorCode::UpstreamFailed } else { ErrorCode::NoInstanceAvailable };
             return Err(ctx.refuse(code));
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance));
@@ -169,6 +169,8 @@ impl ProxyHttp for Gateway {
         let code = local::code_of(ctx, error);
         let error_code = code.map_or(0, ErrorCode::status);
         if let Some(code) = code {
+            // Pingora closes the connection after a failure, so the answer has to say so.
+            session.set_keepalive(None);
             // A client that has gone hears nothing of it, and the access log tells so.
             let _gone = local::write(session, ctx, self.manner(), Answer::Problem(code)).await;
         }

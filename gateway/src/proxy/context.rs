@@ -33,6 +33,8 @@ pub struct RequestContext {
     pub connection_reused: bool,
     /// Whether an instance was tried again after a pooled connection to it broke.
     pub second_chance_given: bool,
+    /// Whether an exchange with an instance broke after it had begun, so that the instance may have acted on it.
+    pub exchange_broken: bool,
     /// With which code the gateway ended it.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
@@ -64,6 +66,7 @@ impl RequestContext {
             request_bytes: 0,
             connection_reused: false,
             second_chance_given: false,
+            exchange_broken: false,
             problem: None,
             _counted: counted,
         }

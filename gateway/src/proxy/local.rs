@@ -60,6 +60,8 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
     let timed_out =
         matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
     match error.esource() {
+        // No connection was made, so nothing was sent and the client may repeat anything.
+        ErrorSource::Upstream if !ctx.exchange_broken => Some(ErrorCode::NoInstanceAvailable),
         ErrorSource::Upstream if timed_out => Some(ErrorCode::UpstreamTimeout),
         ErrorSource::Upstream => Some(ErrorCode::UpstreamFailed),
         ErrorSource::Downstream if timed_out => Some(ErrorCode::RequestTimeout),
@@ -126,7 +128,7 @@ fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
         ErrorCode::RequestTimeout => "Send the whole request in one go.",
-        ErrorCode::NoInstanceAvailable => "Every instance of the service is down; try again shortly.",
+        ErrorCode::NoInstanceAvailable => "No instance of the service can be reached, and nothing was sent to one; try again shortly.",
         ErrorCode::UpstreamTimeout => {
             "The instance did not answer in time; whether it acted on the request is unknown."
         }

@@ -35,6 +35,7 @@ pub fn after_broken_exchange(
     let unheard = session.response_written().is_none_or(|response| response.status.is_informational());
     let again = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
     error.set_retry(again);
+    ctx.exchange_broken |= theirs;
     if again {
         // A pooled connection that broke says little of the instance, which may just have restarted. A second one does.
         let next = match ctx.connection_reused && !ctx.second_chance_given {
