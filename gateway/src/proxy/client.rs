@@ -66,13 +66,13 @@ pub(super) fn identify(config: &ServerConfig, peer: Option<&SocketAddr>, request
     }
     let https = request.headers.get(headers::FORWARDED_PROTO).is_some_and(|proto| proto == Scheme::Https.as_str());
     let scheme = if https { Scheme::Https } else { Scheme::Http };
-    match request.headers.get(headers::FORWARDED_FOR) {
+    match all_lines(request, headers::FORWARDED_FOR) {
         None => Client { scheme, ..direct },
         Some(chain) => Client {
             // The last entry is the one that the trusted peer itself appended; those before it anybody can write.
-            ip: last_address(chain).unwrap_or(peer),
+            ip: last_address(&chain).unwrap_or(peer),
             scheme,
-            forwarded_for: ForwardedFor::Chain(chain.clone(), peer),
+            forwarded_for: ForwardedFor::Chain(chain, peer),
         },
     }
 }
@@ -84,6 +84,18 @@ pub(super) fn request_id(request: &RequestHeader) -> RequestId {
         .get(headers::REQUEST_ID)
         .and_then(|id| RequestId::parse_bytes(id.as_bytes()))
         .unwrap_or_else(RequestId::generate)
+}
+
+/// The lines of a header as one. Some proxies add a line of their own instead of an entry, so the first may be forged.
+fn all_lines(request: &RequestHeader, name: &str) -> Option<HeaderValue> {
+    let lines = request.headers.get_all(name);
+    let mut iter = lines.iter();
+    let first = iter.next()?;
+    if iter.next().is_none() {
+        return Some(first.clone());
+    }
+    let joined = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+    HeaderValue::from_bytes(&joined).ok()
 }
 
 fn last_address(chain: &HeaderValue) -> Option<IpAddr> {
@@ -103,7 +115,7 @@ mod tests {
         let config = Config::load(&file, |_| None).expect("fine");
         let mut request = RequestHeader::build("GET", b"/", None).expect("a request");
         for (name, value) in sent {
-            request.insert_header(*name, *value).expect("a header");
+            request.append_header(*name, *value).expect("a header");
         }
         let peer = SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
         identify(&config.server, Some(&peer), &request)
@@ -122,6 +134,14 @@ mod tests {
             identify_from("10.1.2.3", &[("x-forwarded-for", "1.1.1.1, 203.0.113.9"), ("x-forwarded-proto", "https")]);
         assert_eq!(client.ip.to_string(), "203.0.113.9");
         assert_eq!(client.scheme, Scheme::Https);
+    }
+
+    #[test]
+    fn of_several_lines_the_last_is_the_trusted_proxys() {
+        let client = identify_from("10.1.2.3", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]);
+        assert_eq!(client.ip.to_string(), "203.0.113.9");
+        let chain = HeaderValue::from_static("1.1.1.1, 203.0.113.9");
+        assert_eq!(client.forwarded_for, ForwardedFor::Chain(chain, "10.1.2.3".parse().expect("an address")));
     }
 
     #[test]
