@@ -34,6 +34,11 @@ fn sent_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     header.chain(cookies)
 }
 
+/// Whether a `Cookie` header holds the affinity cookie, well formed or not.
+pub(super) fn has_affinity(cookie: &[u8]) -> bool {
+    pairs(cookie).any(|pair| affinity_value(pair).is_some())
+}
+
 /// A `Cookie` header without the affinity cookie; `None` when nothing else is in it.
 pub(super) fn without_affinity(cookie: &[u8]) -> Option<Vec<u8>> {
     let others: Vec<_> = pairs(cookie).filter(|pair| !pair.is_empty() && affinity_value(pair).is_none()).collect();

@@ -11,7 +11,7 @@ use proto_contracts::control::Strategy;
 use proto_contracts::headers;
 
 use crate::config::RoutingHeaders;
-use crate::proxy::affinity::without_affinity;
+use crate::proxy::affinity::{has_affinity, without_affinity};
 use crate::proxy::client::{ForwardedFor, Scheme};
 use crate::proxy::context::RequestContext;
 use crate::routing::KeyOrigin;
@@ -44,8 +44,10 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     request.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     request.insert_header(headers::FORWARDED_FOR, forwarded_for(ctx))?;
     request.insert_header(headers::FORWARDED_PROTO, ctx.client.scheme.as_str())?;
-    if let Some(host) = request.headers.get(HOST).cloned() {
-        request.insert_header(headers::FORWARDED_HOST, host)?;
+    match request.headers.get(HOST).cloned() {
+        Some(host) => request.insert_header(headers::FORWARDED_HOST, host)?,
+        // HTTP/1.0 needs none; then the client's own claim must not stand in its place.
+        None => drop(request.remove_header(headers::FORWARDED_HOST)),
     }
     let affinity = match ctx.attempt.as_ref().map(|attempt| attempt.strategy) {
         Some(Strategy::Sticky) => headers::SESSION_AFFINITY_REQUIRED,
@@ -54,9 +56,8 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     request.insert_header(headers::SESSION_AFFINITY, affinity)?;
     if let Some(client) = ctx.key {
         request.insert_header(headers::AFFINITY_KEY, &client.key.to_ascii()[..])?;
-        drop_affinity_cookie(request)?;
     }
-    Ok(())
+    drop_affinity_cookie(request)
 }
 
 /// Turns the instance's response header into the one for the client.
@@ -95,7 +96,7 @@ fn forwarded_for(ctx: &RequestContext) -> HeaderValue {
 }
 
 fn drop_affinity_cookie(request: &mut RequestHeader) -> Result<()> {
-    if !request.headers.contains_key(COOKIE) {
+    if !request.headers.get_all(COOKIE).iter().any(|value| has_affinity(value.as_bytes())) {
         return Ok(());
     }
     let kept: Vec<_> =
