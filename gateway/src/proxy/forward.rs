@@ -68,6 +68,10 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
     response.remove_header(headers::INSTANCE_ID);
     response.remove_header(headers::LIVE_SESSIONS);
     response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    if routing == RoutingHeaders::Hidden {
+        response.remove_header(headers::SERVED_BY);
+        response.remove_header(headers::AFFINITY);
+    }
     if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) = (routing, &ctx.attempt, ctx.stamp()) {
         response.insert_header(headers::SERVED_BY, attempt.in_flight.instance().name_header())?;
         // `home; key=01234567; epoch=01234567` and its likes, in one allocation.
@@ -79,12 +83,20 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
         let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", client.key);
         response.append_header(SET_COOKIE, cookie)?;
-        // A cache that stored this answer would give one client's key to all.
-        if !response.headers.contains_key(CACHE_CONTROL) {
+        // A shared cache that stored this answer would give one client's key to all.
+        if !response.headers.get_all(CACHE_CONTROL).iter().any(keeps_shared_caches_off) {
             response.insert_header(CACHE_CONTROL, "no-store")?;
         }
     }
     Ok(())
+}
+
+fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {
+    let forbids = |directive: &str| {
+        let directive = directive.trim();
+        directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("private")
+    };
+    cache_control.to_str().is_ok_and(|directives| directives.split(',').any(forbids))
 }
 
 fn forwarded_for(ctx: &RequestContext) -> HeaderValue {
