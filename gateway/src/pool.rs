@@ -114,12 +114,12 @@ impl Pool {
     /// Takes the result of a health check.
     pub fn record_probe(&self, addr: SocketAddr, result: Result<Report, ProbeError>) {
         let mut registry = self.lock();
-        let known_before = registry.names();
+        let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
         if changed {
             self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
         }
-        if registry.names() != known_before {
+        if registry.state() != before {
             self.save(&registry);
         }
     }

@@ -87,6 +87,7 @@ pub enum RemoveError {
 pub struct Registry {
     strategy: Strategy,
     thresholds: Thresholds,
+    configured_strategy: Strategy,
     configured: Vec<SocketAddr>,
     slots: Vec<Slot>,
 }
@@ -98,6 +99,7 @@ impl Registry {
         let mut registry = Self {
             strategy: state.strategy.unwrap_or(config.strategy),
             thresholds,
+            configured_strategy: config.strategy,
             configured: config.instances.clone(),
             slots: kept.map(|&addr| Slot::new(addr)).collect(),
         };
@@ -139,7 +141,7 @@ impl Registry {
         let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
         let known = |slot: &Slot| Some(KnownName { addr: slot.addr, name: slot.name()?.clone() });
         PoolState {
-            strategy: Some(self.strategy),
+            strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
             added: addrs.iter().filter(|addr| !self.configured.contains(addr)).copied().collect(),
             removed: self.configured.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
             names: self.slots.iter().filter_map(known).collect(),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PoolState {
-    /// The strategy, when it was ever switched.
+    /// The strategy, where it was switched to another than the configured one.
     pub strategy: Option<Strategy>,
     /// Addresses that are not in the configuration.
     pub added: Vec<SocketAddr>,
