@@ -98,9 +98,14 @@ impl Instance {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Live sessions: its last report, and the keys minted onto it since.
+    /// Live sessions by its last report.
+    pub fn reported_sessions(&self) -> u64 {
+        self.reported_sessions.load(Ordering::Relaxed)
+    }
+
+    /// Live sessions as minting sees them: its last report, and the keys minted onto it since.
     pub fn sessions(&self) -> u64 {
-        self.reported_sessions.load(Ordering::Relaxed) + self.minted_since.load(Ordering::Relaxed)
+        self.reported_sessions() + self.minted_since.load(Ordering::Relaxed)
     }
 
     /// Takes its report of live sessions.

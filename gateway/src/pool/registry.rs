@@ -50,9 +50,9 @@ impl Slot {
         self.last_error.as_deref()
     }
 
-    /// Its live sessions, when it reports any.
+    /// Its live sessions by its last report, when it reports any.
     pub fn live_sessions(&self) -> Option<u64> {
-        self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::sessions)
+        self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
     }
 
     /// What the gateway thinks of it.
