@@ -128,7 +128,9 @@ fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
         ErrorCode::RequestTimeout => "Send the whole request in one go.",
-        ErrorCode::NoInstanceAvailable => "No instance of the service can be reached, and nothing was sent to one; try again shortly.",
+        ErrorCode::NoInstanceAvailable => {
+            "No instance of the service can be reached, and nothing was sent to one; try again shortly."
+        }
         ErrorCode::UpstreamTimeout => {
             "The instance did not answer in time; whether it acted on the request is unknown."
         }

@@ -1,0 +1,306 @@
+//! A client of HTTP/1.1 that sends exactly the bytes it is told to, hostile ones too.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::{AffinityKey, ErrorCode, Problem, RoutingStamp, Verdict, headers};
+use serde::de::DeserializeOwned;
+
+use crate::PATIENCE;
+
+/// A request before it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Request {
+    /// A request without a body.
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    /// A `GET`.
+    pub(crate) fn get(target: &str) -> Self {
+        Self::new("GET", target)
+    }
+
+    /// A `POST` of an empty JSON object.
+    pub(crate) fn post(target: &str) -> Self {
+        Self::new("POST", target).json("{}")
+    }
+
+    /// One more header.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The affinity key as a header.
+    pub(crate) fn key(self, key: AffinityKey) -> Self {
+        self.header(headers::AFFINITY_KEY, &key.to_string())
+    }
+
+    /// A JSON body.
+    pub(crate) fn json(self, body: &str) -> Self {
+        self.header("content-type", "application/json").body(body.as_bytes())
+    }
+
+    /// A body whose length is declared.
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        self.body = Some(body.to_vec());
+        self.header("content-length", &body.len().to_string())
+    }
+
+    /// The bytes of the header.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let named = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let host = if named("host") { "" } else { "host: tandem.test\r\n" };
+        let lines: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!("{} {} HTTP/1.1\r\n{host}{lines}\r\n", self.method, self.target).into_bytes()
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    /// The status of the final answer.
+    pub(crate) status: u16,
+    /// The statuses that came before it.
+    pub(crate) interim: Vec<u16>,
+    /// In their order, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body, without its framing.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// The values of a header.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The value of a header that may stand once.
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let all = self.all(name);
+        assert!(all.len() <= 1, "{name} stands more than once: {all:?}");
+        all.first().copied()
+    }
+
+    /// Who served it.
+    #[track_caller]
+    pub(crate) fn served_by(&self) -> &str {
+        self.header(headers::SERVED_BY).unwrap_or_else(|| panic!("nobody served {self:?}"))
+    }
+
+    /// Why it went there.
+    #[track_caller]
+    pub(crate) fn stamp(&self) -> RoutingStamp {
+        let text = self.header(headers::AFFINITY).unwrap_or_else(|| panic!("no stamp on {self:?}"));
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The verdict of the stamp.
+    #[track_caller]
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.stamp().verdict
+    }
+
+    /// The key of the stamp.
+    #[track_caller]
+    pub(crate) fn key(&self) -> AffinityKey {
+        self.stamp().key.expect("the pool tracks keys")
+    }
+
+    /// The key that the affinity cookie would set.
+    #[track_caller]
+    pub(crate) fn cookie_key(&self) -> Option<AffinityKey> {
+        let cookie = self.header("set-cookie")?.strip_prefix(COOKIE_NAME)?.strip_prefix('=')?;
+        Some(cookie.split(';').next()?.parse().expect("a well-formed key"))
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The problem document, which must say what the answer says, and must not be stored.
+    #[track_caller]
+    pub(crate) fn problem(&self) -> Problem {
+        assert_eq!(self.header("content-type"), Some(headers::PROBLEM_JSON), "{self:?}");
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
+        let problem: Problem = self.json();
+        assert_eq!((problem.status, problem.code.status()), (self.status, self.status), "{self:?}");
+        assert_eq!(problem.kind, format!("urn:tandem:error:{}", problem.code));
+        let id = problem.request_id.expect("a request id").to_string();
+        assert_eq!(self.header(headers::REQUEST_ID), Some(id.as_str()), "the header and the document agree");
+        problem
+    }
+
+    /// The code of the problem document.
+    #[track_caller]
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.problem().code
+    }
+}
+
+/// A connection that is kept from one request to the next.
+#[derive(Debug)]
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    /// Connects.
+    pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Sends these bytes as they are.
+    #[track_caller]
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).expect("the other side reads");
+    }
+
+    /// Sends a request and reads its answer.
+    #[track_caller]
+    pub(crate) fn send(&mut self, request: &Request) -> Reply {
+        self.start(request);
+        self.reply_to(&request.method)
+    }
+
+    /// Sends a request.
+    #[track_caller]
+    pub(crate) fn start(&mut self, request: &Request) {
+        let body = request.body.as_deref().unwrap_or_default();
+        self.write(&[&request.head(), body].concat());
+    }
+
+    /// Reads the answer to a request by this method.
+    #[track_caller]
+    pub(crate) fn reply_to(&mut self, method: &str) -> Reply {
+        read_reply(&mut self.0, method).expect("an answer")
+    }
+
+    /// Exactly so many bytes of a connection that was upgraded.
+    #[track_caller]
+    pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).expect("the other side writes");
+        bytes
+    }
+
+    /// A second handle to write from another thread.
+    pub(crate) fn writer(&self) -> TcpStream {
+        self.0.get_ref().try_clone().expect("a handle")
+    }
+
+    /// Tells the other side that nothing more will come.
+    pub(crate) fn finish(&self) {
+        self.0.get_ref().shutdown(Shutdown::Write).expect("connected");
+    }
+
+    /// Whether the other side closes the connection without another byte. A reset is a close too.
+    pub(crate) fn is_closed_by_peer(&mut self) -> bool {
+        match self.0.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// A client with a cookie jar, as a browser has one.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    connection: Connection,
+    cookie: Option<String>,
+}
+
+impl Browser {
+    /// A client that has never been here.
+    pub(crate) fn open(addr: SocketAddr) -> Self {
+        Self { connection: Connection::open(addr).expect("connects"), cookie: None }
+    }
+
+    /// Sends a request with the cookies so far, and keeps those of the answer.
+    #[track_caller]
+    pub(crate) fn send(&mut self, request: Request) -> Reply {
+        let request = match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
+        let reply = self.connection.send(&request);
+        if let Some(set) = reply.header("set-cookie") {
+            self.cookie = set.split(';').next().map(str::to_owned);
+        }
+        reply
+    }
+}
+
+fn read_reply(stream: &mut impl BufRead, method: &str) -> io::Result<Reply> {
+    let mut interim = Vec::new();
+    loop {
+        let (status, headers) = read_head(stream)?;
+        if (100..200).contains(&status) && status != 101 {
+            interim.push(status);
+            continue;
+        }
+        let mut reply = Reply { status, interim, headers, body: Vec::new() };
+        let bodiless = method == "HEAD" || matches!(status, 101 | 204 | 304);
+        if !bodiless {
+            reply.body = read_body(stream, &reply)?;
+        }
+        return Ok(reply);
+    }
+}
+
+fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
+    let first = read_line(stream)?;
+    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        let Some((name, value)) = line.split_once(':') else { return Ok((status, headers)) };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+}
+
+fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if let Some(length) = reply.header("content-length") {
+        body.resize(length.parse().map_err(|_| io::ErrorKind::InvalidData)?, 0);
+        stream.read_exact(&mut body)?;
+    } else if reply.header("transfer-encoding") == Some("chunked") {
+        loop {
+            let length = usize::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            let start = body.len();
+            body.resize(start + length, 0);
+            stream.read_exact(&mut body[start..])?;
+            read_line(stream)?;
+            if length == 0 {
+                break;
+            }
+        }
+    } else {
+        stream.read_to_end(&mut body)?;
+    }
+    Ok(body)
+}
+
+/// A line without its end; an end of the stream instead is an error.
+pub(crate) fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if stream.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

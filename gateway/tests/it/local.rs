@@ -1,0 +1,132 @@
+//! What the gateway answers itself, and what hostile clients get.
+
+use std::io::Write;
+use std::thread;
+
+use proto_contracts::{ErrorCode, RequestId};
+
+use crate::client::Request;
+use crate::testbed::{INFO, SESSIONS, Setup};
+use crate::upstream::Upstream;
+
+const MIB: usize = 1024 * 1024;
+
+#[test]
+fn it_tells_that_it_is_well() {
+    let gateway = Setup::new().start();
+    let mut client = gateway.connect();
+    let reply = client.send(&Request::get("/health"));
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b"healthy"[..]));
+    assert_eq!((reply.header("content-type"), reply.header("cache-control")), (Some("text/plain"), Some("no-store")));
+    let head = client.send(&Request::new("HEAD", "/health"));
+    assert_eq!((head.status, head.header("content-length")), (200, Some("7")), "the length of what GET would send");
+    let posted = client.send(&Request::post("/health"));
+    assert_eq!((posted.code(), posted.header("allow")), (ErrorCode::MethodNotAllowed, Some("GET, HEAD")));
+}
+
+#[test]
+fn an_unknown_path_is_a_problem_and_the_connection_goes_on() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).start();
+    let mut client = gateway.connect();
+    for path in ["/", "/api", "/api/v1", "/api/v2/stateless/info", "/favicon.ico", "/API/v1/stateless/info"] {
+        let reply = client.send(&Request::get(path));
+        assert_eq!((reply.status, reply.code()), (404, ErrorCode::NotFound), "{path}");
+        assert_eq!(client.send(&Request::new("HEAD", path)).status, 404, "and no body follows");
+        assert_eq!(client.send(&Request::get(INFO)).status, 200, "the connection is still good after {path}");
+    }
+}
+
+#[test]
+fn its_own_answers_tell_the_requests_id() {
+    let gateway = Setup::new().start();
+    let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
+    let kept = gateway.send(&Request::get("/nowhere").header("x-request-id", id));
+    assert_eq!(kept.problem().request_id.map(|id| id.to_string()).as_deref(), Some(id));
+    let made = gateway.send(&Request::get("/nowhere").header("x-request-id", "1")).problem();
+    assert!(made.request_id.is_some_and(|id| id != RequestId::default()));
+}
+
+#[test]
+fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let reply = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; 2 * MIB]));
+    assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge));
+    assert!(reply.problem().detail.contains("1048576"), "{reply:?}");
+    assert_eq!(upstream.count(), 0);
+
+    let mut client = gateway.connect();
+    client.write(&Request::new("POST", SESSIONS).header("content-length", "999999999999").head());
+    assert_eq!(client.reply_to("POST").code(), ErrorCode::BodyTooLarge, "told without waiting for the body");
+    client.finish();
+    assert!(client.is_closed_by_peer(), "what is left of the body is no next request");
+    let fits = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; MIB]));
+    assert_eq!((fits.status, upstream.last().body_bytes), (200, MIB), "a body of exactly the limit passes");
+}
+
+#[test]
+fn a_body_that_grows_too_large_in_chunks_is_refused_and_the_client_reads_why() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let mut client = gateway.connect();
+    client.write(&Request::new("POST", SESSIONS).header("transfer-encoding", "chunked").head());
+    let mut writer = client.writer();
+    let sending = thread::spawn(move || -> std::io::Result<()> {
+        for _ in 0..32 {
+            writer.write_all(b"10000\r\n")?;
+            writer.write_all(&[b'x'; MIB / 16])?;
+            writer.write_all(b"\r\n")?;
+        }
+        writer.write_all(b"0\r\n\r\n")
+    });
+    let reply = client.reply_to("POST");
+    assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge));
+    assert!(sending.join().expect("no panic").is_ok(), "the rest was read, so the client saw no reset");
+    assert!(client.is_closed_by_peer());
+    assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "the instance's next connection is sound");
+}
+
+#[test]
+fn a_refused_body_is_never_read_as_the_next_request() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).start();
+    let smuggled = Request::get(INFO).head();
+    let mut client = gateway.connect();
+    client.write(&Request::new("POST", "/nowhere").header("content-length", &smuggled.len().to_string()).head());
+    client.write(&smuggled);
+    assert_eq!(client.reply_to("POST").status, 404);
+    client.finish();
+    assert!(client.is_closed_by_peer(), "no second answer comes");
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn hostile_requests_get_a_client_error_and_harm_nobody() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(30_000));
+    let many_headers = format!("GET {SESSIONS} HTTP/1.1\r\nhost: a\r\n{}\r\n", "a: b\r\n".repeat(300));
+    let negative = format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n");
+    let two_lengths =
+        format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab");
+    let bad_chunk = format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    for (what, bytes) in [
+        ("garbage", "\u{1}\u{2}garbage\r\n\r\n"),
+        ("no version", "GET /\r\n\r\n"),
+        ("a long path", &long_path),
+        ("300 headers", &many_headers),
+        ("a negative length", &negative),
+        ("two lengths", &two_lengths),
+        ("a broken chunk", &bad_chunk),
+        ("a tunnel", "CONNECT example.test:443 HTTP/1.1\r\nhost: example.test:443\r\n\r\n"),
+        ("a name with a space", "GET / HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n"),
+    ] {
+        let mut client = gateway.connect();
+        client.write(bytes.as_bytes());
+        client.finish();
+        let reply = client.reply_to("GET");
+        assert!((400..500).contains(&reply.status), "{what} gives {}", reply.status);
+        assert_eq!(gateway.send(&Request::get(SESSIONS)).status, 200, "others are served after {what}");
+    }
+}

@@ -1,0 +1,38 @@
+//! The gateway as it runs: both planes in this process on ports of their own, against instances that do as they are told.
+
+mod client;
+mod testbed;
+mod upstream;
+
+mod control;
+mod failover;
+mod forwarding;
+mod health;
+mod keys;
+mod local;
+mod membership;
+mod metrics;
+mod minting;
+mod program;
+mod restart;
+mod shutdown;
+mod strategies;
+mod upgrade;
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The first value that `look` gives, asked again and again.
+#[track_caller]
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = look() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

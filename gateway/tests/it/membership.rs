@@ -1,0 +1,163 @@
+//! What a change of membership moves: the least that any scheme can.
+
+use std::thread;
+
+use proto_contracts::control::{Change, Explanation, Instance, InstanceState};
+use proto_contracts::{AffinityKey, ErrorCode, Verdict};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{SESSIONS, Setup, TestGateway, session_path};
+use crate::upstream::Upstream;
+
+const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
+const KEYS: u32 = 10_000;
+
+/// Keys of a fixed seed: odd multiples of a prime, which differ.
+fn key(place: u32) -> AffinityKey {
+    AffinityKey::from_bits(place.wrapping_mul(0x85eb_ca6b))
+}
+
+/// The home of each key, by `explain`.
+fn homes(gateway: &TestGateway) -> Vec<String> {
+    const ASKERS: u32 = 4;
+    let ask = |from: u32| {
+        let mut client = gateway.connect_control();
+        let host = gateway.control_addr.to_string();
+        let homes = (from..from + KEYS / ASKERS).map(|place| {
+            let path = format!("/control/v1/pools/stateful/explain?key={}", key(place));
+            let explained: Explanation = client.send(&Request::get(&path).header("host", &host)).json();
+            explained.ranking[0].name.to_string()
+        });
+        homes.collect::<Vec<_>>()
+    };
+    thread::scope(|scope| {
+        let askers: Vec<_> = (0..ASKERS).map(|i| scope.spawn(move || ask(i * KEYS / ASKERS))).collect();
+        askers.into_iter().flat_map(|asker| asker.join().expect("no panic")).collect()
+    })
+}
+
+fn explain(gateway: &TestGateway, key: AffinityKey, supposed: &str) -> Change {
+    let path = format!("/control/v1/pools/stateful/explain?key={key}&{supposed}");
+    gateway.ask(Request::get(&path)).json::<Explanation>().change.expect("something was supposed")
+}
+
+#[test]
+fn a_newcomer_takes_its_share_and_gives_exactly_that_back() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let (before, epoch) = (homes(&gateway), gateway.stateful().epoch);
+    let predicted = explain(&gateway, key(0), "with=stateful-4");
+
+    let newcomer = Upstream::start("stateful-4");
+    let added = gateway.add(newcomer.addr());
+    assert_eq!((added.status, added.json::<Instance>().name), (201, Some("stateful-4".parse().expect("a name"))));
+    gateway.wait_for("stateful-4", InstanceState::Healthy);
+    let after = homes(&gateway);
+    let moved: Vec<_> = (0..KEYS as usize).filter(|&place| before[place] != after[place]).collect();
+    assert!(moved.iter().all(|&place| after[place] == "stateful-4"), "keys move to the newcomer alone");
+    let percent = moved.len() as f64 / f64::from(KEYS) * 100.0;
+    assert!((22.0..=28.0).contains(&percent), "{percent} %");
+    assert_eq!(gateway.stateful().epoch, predicted.epoch, "explain knew the epoch");
+    assert!((predicted.moved_percent - percent).abs() < 2.0, "{predicted:?}, {percent} % moved");
+    for place in moved.iter().take(10).copied().chain(0..10) {
+        let reply = gateway.send(&Request::get(&session_path(key(place as u32))));
+        assert_eq!(
+            (reply.served_by(), reply.verdict()),
+            (after[place].as_str(), Verdict::Home),
+            "requests go there too"
+        );
+    }
+    let predicted = explain(&gateway, key(moved[0] as u32), "without=stateful-4");
+    assert!(predicted.moves);
+    assert_eq!(predicted.home.map(|name| name.to_string()).as_ref(), Some(&before[moved[0]]));
+
+    assert_eq!(gateway.remove("stateful-4").status, 204);
+    assert_eq!(homes(&gateway), before, "exactly those come back");
+    assert_eq!((gateway.stateful().epoch, predicted.epoch), (epoch, epoch));
+}
+
+#[test]
+fn an_instance_that_returns_on_another_port_moves_no_key() {
+    let mut upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let epoch = gateway.stateful().epoch;
+    let keys: Vec<_> = (0..300).map(key).collect();
+    let homes = || keys.iter().map(|&key| gateway.ranking(key)[0].clone()).collect::<Vec<_>>();
+    let before = homes();
+
+    upstreams[1].leave();
+    gateway.wait_for("stateful-2", InstanceState::Unhealthy);
+    let returned = Upstream::start("stateful-2");
+    assert_eq!(gateway.add(returned.addr()).status, 201);
+    gateway.wait_for("stateful-2", InstanceState::Healthy);
+    assert_eq!(homes(), before);
+    assert_eq!(gateway.stateful().epoch, epoch);
+    let at_home = gateway.key_at("stateful-2");
+    let reply = gateway.send(&Request::get(&session_path(at_home)));
+    assert_eq!((reply.verdict(), reply.served_by(), returned.count()), (Verdict::Home, "stateful-2", 1));
+
+    let old = upstreams[1].addr();
+    let left = gateway.stateful().instances.into_iter().find(|instance| instance.addr == old).expect("still known");
+    assert_eq!((left.name, left.state), (None, InstanceState::Pending), "the old address is nobody's");
+    assert_eq!(gateway.remove(&old.to_string()).status, 204, "and can be removed by itself");
+}
+
+#[test]
+fn two_gateways_that_know_the_same_names_agree() {
+    let upstreams = Upstream::start_all(NAMES);
+    let reversed: Vec<_> = upstreams.iter().rev().collect();
+    let one = Setup::new().stateful(&upstreams).start();
+    let other = Setup::new().stateful(reversed).start();
+    assert_eq!(one.stateful().epoch, other.stateful().epoch);
+    for place in 0..200 {
+        let path = session_path(key(place));
+        let (here, there) = (one.send(&Request::get(&path)), other.send(&Request::get(&path)));
+        assert_eq!(here.served_by(), there.served_by());
+        assert_eq!(here.stamp(), there.stamp());
+        assert_eq!(one.ranking(key(place)), other.ranking(key(place)), "failover agrees too");
+    }
+}
+
+#[test]
+fn a_newcomer_under_a_members_name_is_refused_loudly() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let impostor = Upstream::start("stateful-2");
+    let reply = gateway.add(impostor.addr());
+    assert_eq!((reply.status, reply.code()), (409, ErrorCode::InstanceExists));
+    assert!(reply.problem().detail.contains(&impostor.addr().to_string()), "{reply:?}");
+    assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
+    let again = gateway.add(upstreams[0].addr());
+    assert_eq!((again.status, again.code()), (409, ErrorCode::InstanceExists), "an address is added once");
+}
+
+#[test]
+fn an_instance_may_be_added_before_it_runs() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let mut late = Upstream::start("stateful-4");
+    late.leave();
+    let added: Instance = gateway.add(late.addr()).json();
+    assert_eq!((added.name, added.state), (None, InstanceState::Pending));
+    assert!(added.last_error.is_some(), "the answer tells why it is no member yet");
+    late.come_back();
+    gateway.wait_for("stateful-4", InstanceState::Healthy);
+}
+
+#[test]
+fn removing_lets_requests_in_flight_finish() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let key = gateway.key_at("stateful-1");
+    upstreams[0].act(crate::upstream::Act::Hang);
+    let mut client = gateway.connect();
+    client.start(&Request::post(SESSIONS).key(key));
+    eventually("the request has arrived", || (upstreams[0].count() == 1).then_some(()));
+    assert_eq!(gateway.stateful().instances[0].in_flight, 1);
+    assert_eq!(gateway.remove("stateful-1").status, 204);
+    upstreams[0].act(crate::upstream::Act::ok());
+    let reply = client.reply_to("POST");
+    assert_eq!((reply.status, reply.served_by()), (200, "stateful-1"));
+    assert_eq!(client.send(&Request::get(SESSIONS).key(key)).served_by(), "stateful-2", "the next one goes elsewhere");
+}

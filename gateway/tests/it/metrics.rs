@@ -1,0 +1,82 @@
+//! What Prometheus reads.
+
+use proto_contracts::{AffinityKey, SessionId};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{INFO, SESSIONS, Setup};
+use crate::upstream::Upstream;
+
+#[test]
+fn every_family_is_there_and_no_label_holds_a_session_id() {
+    let (stateless, mut stateful) = (Upstream::start("stateless-1"), Upstream::start_all(["stateful-1", "stateful-2"]));
+    stateful[0].report_sessions(4);
+    let gateway = Setup::new().stateless([&stateless]).stateful(&stateful).checked_once().start();
+    let id = SessionId::generate(gateway.key_at("stateful-2")).expose();
+    stateful[1].leave();
+    let mut client = gateway.connect();
+    for request in [
+        Request::get(INFO),
+        Request::get(INFO),
+        Request::post(SESSIONS).key(gateway.key_at("stateful-1")),
+        Request::post(SESSIONS).header("cookie", "affinity=nonsense"),
+        Request::get(&format!("{SESSIONS}/{id}/history")),
+        Request::new("BREW", INFO),
+        Request::get(&format!("/{id}")),
+        Request::get("/health"),
+    ] {
+        client.send(&request);
+    }
+    // A request is measured once its answer is out, the last one too.
+    let last = "http_response_status_code=\"200\",http_route=\"local\"";
+    let text = eventually("all eight are measured", || Some(gateway.metrics()).filter(|text| text.contains(last)));
+    for expected in [
+        "gateway_affinity_total{pool=\"stateless\",verdict=\"off\"} 3",
+        "gateway_affinity_total{pool=\"stateful\",verdict=\"home\"} 1",
+        "gateway_affinity_total{pool=\"stateful\",verdict=\"spilled\"} 0",
+        "gateway_upstream_retries_total{pool=\"stateless\"} 0",
+        "gateway_upstream_healthy{instance=\"stateful-1\",pool=\"stateful\"} 1",
+        "gateway_upstream_in_flight{instance=\"stateful-1\",pool=\"stateful\"} 0",
+        "gateway_upstream_requests{instance=\"stateless-1\",pool=\"stateless\"} 3",
+        "gateway_upstream_connect_failures{instance=\"stateless-1\",pool=\"stateless\"} 0",
+        "gateway_upstream_live_sessions{instance=\"stateful-1\",pool=\"stateful\"} 4",
+        "http_route=\"/api/v1/stateful/sessions/{session_id}/history\"",
+        "http_request_method=\"_OTHER\"",
+        "http_response_status_code=\"404\"",
+        "http_server_active_requests",
+    ] {
+        assert!(text.contains(expected), "{expected} in:\n{text}");
+    }
+    let count = |start: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in:\n{text}"));
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert!(count("gateway_affinity_total{pool=\"stateful\",verdict=\"failover\"}") >= 1.0);
+    assert!(count("gateway_upstream_connect_failures{instance=\"stateful-2\"") >= 1.0);
+    assert!(count("gateway_upstream_retries_total{pool=\"stateful\"}") >= 1.0);
+    assert!(!text.contains(&id) && !text.contains(&id[9..]), "a session id is a secret");
+}
+
+#[test]
+fn an_instance_that_has_left_leaves_no_label() {
+    let stateful = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&stateful).start();
+    assert!(gateway.metrics().contains("instance=\"stateful-2\""));
+    assert_eq!(gateway.remove("stateful-2").status, 204);
+    let text = gateway.metrics();
+    assert!(!text.contains("instance=\"stateful-2\"") && text.contains("instance=\"stateful-1\""), "{text}");
+}
+
+#[test]
+fn requests_in_flight_are_counted_while_they_last() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    upstream.act(crate::upstream::Act::Hang);
+    let mut clients = [gateway.connect(), gateway.connect()];
+    clients.iter_mut().for_each(|client| client.start(&Request::get(SESSIONS).key(AffinityKey::from_bits(1))));
+    eventually("both have arrived", || (upstream.count() == 2).then_some(()));
+    assert_eq!(gateway.stateful().instances[0].in_flight, 2);
+    upstream.act(crate::upstream::Act::ok());
+    clients.iter_mut().for_each(|client| assert_eq!(client.reply_to("GET").status, 200));
+    eventually("none is left", || (gateway.stateful().instances[0].in_flight == 0).then_some(()));
+}

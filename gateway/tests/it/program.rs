@@ -1,0 +1,218 @@
+//! The program as an operator starts it: its checks, its exit status, its log.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Lines};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use proto_contracts::{AffinityKey, SessionId};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Connection, Request};
+use crate::eventually;
+use crate::testbed::SESSIONS;
+use crate::upstream::{Act, Upstream};
+
+/// `EX_USAGE`.
+const WRONG_CONFIG: i32 = 64;
+
+fn program(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.env_clear().arg("--config").arg(config);
+    command
+}
+
+fn checked(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = program(config);
+    let output = command.arg("--check-config").envs(environment.iter().copied()).output().expect("runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_config_says_what_is_wrong_and_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[server]\nlisten = '127.0.0.1:0'\n").expect("writes");
+    let (status, stdout, stderr) = checked(&file, &[]);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.contains("is fine"), "{stdout}");
+
+    let secret = "too-short";
+    let wrong = [("GATEWAY_LISTEN", "nowhere"), ("CONTROL_TOKEN", secret), ("LOG_LEVEL", "a=b=c")];
+    let (status, _, stderr) = checked(&file, &wrong);
+    assert_eq!(status, Some(WRONG_CONFIG));
+    assert!(wrong.iter().all(|(name, _)| stderr.contains(name)), "each is named at once: {stderr}");
+    assert!(!stderr.contains(secret), "a secret is never printed");
+
+    std::fs::write(&file, "[health]\nintervall_ms = 5\n").expect("writes");
+    let (status, _, stderr) = checked(&file, &[]);
+    assert_eq!(status, Some(WRONG_CONFIG));
+    assert!(stderr.contains("line 2") && stderr.contains("intervall_ms"), "{stderr}");
+
+    let (status, _, stderr) = checked(&folder.path().join("missing.toml"), &[]);
+    assert_eq!(status, Some(WRONG_CONFIG));
+    assert!(stderr.contains("missing.toml"), "{stderr}");
+}
+
+#[test]
+fn a_wrong_configuration_is_not_run_and_a_port_that_is_taken_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[limits]\nmax_body_bytes = 0\n").expect("writes");
+    assert_eq!(program(&file).output().expect("runs").status.code(), Some(WRONG_CONFIG));
+
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address");
+    std::fs::write(&file, format!("[server]\nlisten = '{taken}'\n[control]\nlisten = '127.0.0.1:0'\n"))
+        .expect("writes");
+    let output = program(&file).output().expect("runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(&taken.to_string()) && stderr.contains("[server] listen"), "{stderr}");
+}
+
+/// A gateway in a process of its own, which ends with the test.
+struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStdout>>,
+    addr: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Process {
+    /// Starts it, with these lines of `[server]`, and waits until it has met the instance.
+    fn start(upstream: &Upstream, server: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        let text = format!(
+            "[server]\nlisten = '127.0.0.1:0'\n{server}\n[control]\nlisten = '127.0.0.1:0'\n\
+             [pools.stateful]\ninstances = ['{}']\n",
+            upstream.addr()
+        );
+        std::fs::write(&file, text).expect("writes");
+        let mut child = program(&file).stdout(Stdio::piped()).spawn().expect("runs");
+        let log = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut process = Self { child, log, addr: ([0; 4], 0).into(), _folder: folder };
+        let listening = process.next_line(|line| line["message"] == "listening" && line["control"].is_string());
+        process.addr = listening["addr"].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
+        process.next_line(|line| line["state"] == "healthy");
+        process
+    }
+
+    /// The next line of the log that is the one.
+    fn next_line(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.log.next().expect("the log goes on").expect("reads");
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+            if is_it(&value) {
+                return value;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().expect("a pid")), signal).expect("it runs");
+    }
+
+    /// Its exit status, once it has ended.
+    fn wait(&mut self) -> Option<i32> {
+        eventually("it ends", || self.child.try_wait().expect("a child")).code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _its_status = self.child.wait();
+    }
+}
+
+#[test]
+fn it_logs_each_request_as_json_without_its_session() {
+    let upstream = Upstream::start("stateful-1");
+    let mut process = Process::start(&upstream, "");
+    let key = AffinityKey::from_bits(0xbeef);
+    let id = SessionId::generate(key).expose();
+    let request_id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
+    let history = Request::get(&format!("{SESSIONS}/{id}/history")).header("x-request-id", request_id);
+    let reply = Connection::open(process.addr).expect("connects").send(&history);
+    assert_eq!(reply.status, 200);
+
+    let line = process.next_line(|line| line["target"] == "access");
+    assert_eq!(line["route"], "/api/v1/stateful/sessions/{session_id}/history");
+    assert_eq!((&line["method"], &line["status"], &line["level"]), (&"GET".into(), &200.into(), &"INFO".into()));
+    assert_eq!((&line["request_id"], &line["client"]), (&request_id.into(), &"127.0.0.1".into()));
+    assert_eq!((&line["pool"], &line["instance"]), (&"stateful".into(), &"stateful-1".into()));
+    assert_eq!((&line["verdict"], &line["key"]), (&"home".into(), &key.to_string().into()));
+    assert_eq!((&line["response_bytes"], &line["epoch"]), (&2.into(), &reply.stamp().epoch.to_string().into()));
+    assert!(line["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{line}");
+    assert!(!line.to_string().contains(&id[9..]), "the session id is a secret");
+}
+
+#[test]
+fn what_clients_do_wrong_is_no_fault_in_the_log() {
+    let upstream = Upstream::start("stateful-1");
+    let mut process = Process::start(&upstream, "");
+    let connect = || Connection::open(process.addr).expect("connects");
+    for bytes in [
+        "\u{1}garbage\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n",
+        "POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx",
+    ] {
+        let mut client = connect();
+        client.write(bytes.as_bytes());
+        client.finish();
+        assert!((400..500).contains(&client.reply_to("GET").status), "{bytes:?}");
+    }
+    let chunked = Request::new("POST", SESSIONS).header("transfer-encoding", "chunked");
+    let mut broken = connect();
+    broken.write(&[&chunked.head()[..], b"zz\r\n"].concat());
+    assert_eq!(broken.reply_to("POST").status, 400);
+    upstream.act(Act::Hang);
+    let mut gone = connect();
+    gone.start(&Request::get(SESSIONS));
+    eventually("the request has arrived", || (upstream.count() > 0).then_some(()));
+    drop(gone);
+    upstream.act(Act::ok());
+    let last = "0190b0e4-7d1c-7a52-9c41-000000000000";
+    connect().send(&Request::get(SESSIONS).header("x-request-id", last));
+    let faults = RefCell::new(Vec::new());
+    process.next_line(|line| {
+        if line["level"] == "ERROR" {
+            faults.borrow_mut().push(line.to_string());
+        }
+        line["request_id"] == last
+    });
+    assert!(faults.borrow().is_empty(), "{faults:?}");
+}
+
+#[test]
+fn both_signals_end_it() {
+    let upstream = Upstream::start("stateful-1");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut process = Process::start(&upstream, "");
+        process.signal(signal);
+        assert_eq!(process.wait(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_grace_period_is_the_most_that_a_request_gets() {
+    let upstream = Upstream::start("stateful-1");
+    let mut process = Process::start(&upstream, "grace_period_s = 1");
+    upstream.act(Act::Hang);
+    let mut client = Connection::open(process.addr).expect("connects");
+    client.start(&Request::post(SESSIONS));
+    eventually("the request has arrived", || (upstream.count() == 1).then_some(()));
+    let signalled = Instant::now();
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(), Some(0));
+    let took = signalled.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "it took {took:?}");
+}

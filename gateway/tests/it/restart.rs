@@ -1,0 +1,90 @@
+//! What the gateway still knows after a restart.
+
+use proto_contracts::control::{InstanceState, Strategy};
+use proto_contracts::{AffinityKey, PoolName, Verdict};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{Setup, session_path};
+use crate::upstream::Upstream;
+
+#[test]
+fn what_the_control_api_changed_is_still_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let configured = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let mut added = Upstream::start("stateful-4");
+    let setup = Setup::new().stateful(&configured).state_file(folder.path().join("state.json"));
+    let before = {
+        let gateway = setup.start();
+        assert_eq!(gateway.add(added.addr()).status, 201);
+        assert_eq!(gateway.remove("stateful-2").status, 204);
+        gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+        gateway.stateful()
+    };
+    added.leave();
+
+    let gateway = setup.start_unready();
+    let after = eventually("those that run are met", || {
+        let pool = gateway.stateful();
+        (pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count() == 2).then_some(pool)
+    });
+    assert_eq!((after.strategy, after.epoch), (Strategy::RoundRobin, before.epoch));
+    let names: Vec<_> =
+        after.instances.iter().filter_map(|instance| instance.name.as_ref()).map(|n| n.as_str()).collect();
+    assert_eq!(names, ["stateful-1", "stateful-3", "stateful-4"]);
+    assert_eq!(after.instances[2].state, InstanceState::Unhealthy, "it is down, and keeps its keys");
+
+    gateway.set_strategy(PoolName::Stateful, Strategy::Sticky);
+    let key = gateway.key_at("stateful-4");
+    let away = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((away.verdict(), away.served_by()), (Verdict::Failover, gateway.ranking(key)[1].as_str()));
+    added.come_back();
+    gateway.wait_for("stateful-4", InstanceState::Healthy);
+    let home = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((home.verdict(), home.served_by()), (Verdict::Home, "stateful-4"));
+}
+
+#[test]
+fn a_strategy_that_was_never_switched_follows_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
+    assert_eq!(setup.start().stateful().strategy, Strategy::Sticky);
+    let gateway = setup.strategy(Strategy::RoundRobin).start();
+    assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin, "the operator has changed the file");
+}
+
+#[test]
+fn an_instance_that_moved_is_remembered_where_it_went() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
+    let gateway = setup.start();
+    upstreams[1].leave();
+    gateway.wait_for("stateful-2", InstanceState::Unhealthy);
+    let mut moved = Upstream::start("stateful-2");
+    assert_eq!(gateway.add(moved.addr()).status, 201);
+    gateway.wait_for("stateful-2", InstanceState::Healthy);
+    let epoch = gateway.stateful().epoch;
+    drop(gateway);
+
+    moved.leave();
+    let gateway = setup.start_unready();
+    gateway.wait_for("stateful-1", InstanceState::Healthy);
+    let pool = gateway.stateful();
+    let remembered = pool.instances.iter().find(|instance| instance.addr == moved.addr()).expect("it was added");
+    assert_eq!(remembered.name.as_ref().map(|name| name.as_str()), Some("stateful-2"));
+    assert_eq!(pool.epoch, epoch);
+}
+
+#[test]
+fn without_changes_a_restart_changes_nothing() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let setup = Setup::new().stateful(&upstreams);
+    let keys: Vec<_> = (0..50).map(|_| AffinityKey::random()).collect();
+    let homes = || {
+        let gateway = setup.start();
+        keys.iter().map(|&key| gateway.send(&Request::get(&session_path(key))).stamp()).collect::<Vec<_>>()
+    };
+    assert_eq!(homes(), homes());
+}

@@ -1,0 +1,322 @@
+//! The gateway under test: the real one, in a thread of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gateway::Config;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use proto_contracts::control::{self, Explanation, InstanceState, Strategy};
+use proto_contracts::{AffinityKey, PoolName, SessionId};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::client::{Browser, Connection, Reply, Request};
+use crate::eventually;
+use crate::upstream::Upstream;
+
+/// The token that changes must present.
+pub(crate) const TOKEN: &str = "a-token-for-tests-alone";
+
+/// Longer than all tests together. Pingora's threads sleep through it after `run` has returned, and they must: it hands
+/// the runtime of a thread that has ended on to the next thread that the system gives the same place in its table.
+const GRACE_PERIOD_S: u32 = 3_600;
+
+/// A path of the stateless pool.
+pub(crate) const INFO: &str = "/api/v1/stateless/info";
+/// The path that creates sessions.
+pub(crate) const SESSIONS: &str = "/api/v1/stateful/sessions";
+
+/// The path of a session with this key.
+pub(crate) fn session_path(key: AffinityKey) -> String {
+    format!("{SESSIONS}/{}", SessionId::generate(key).expose())
+}
+
+/// What the configuration says; the rest are its defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    stateless: Vec<SocketAddr>,
+    stateful: Vec<SocketAddr>,
+    stateful_strategy: Strategy,
+    server: String,
+    state_file: Option<PathBuf>,
+    interval: Duration,
+    fails: u32,
+    passes: u32,
+    token: Option<&'static str>,
+}
+
+impl Setup {
+    /// Health checks every 100 ms; both pools empty.
+    pub(crate) fn new() -> Self {
+        Self {
+            stateless: Vec::new(),
+            stateful: Vec::new(),
+            stateful_strategy: Strategy::Sticky,
+            server: String::new(),
+            state_file: None,
+            interval: Duration::from_millis(100),
+            fails: 3,
+            passes: 2,
+            token: Some(TOKEN),
+        }
+    }
+
+    /// The stateless pool.
+    pub(crate) fn stateless<'a>(mut self, upstreams: impl IntoIterator<Item = &'a Upstream>) -> Self {
+        self.stateless = upstreams.into_iter().map(Upstream::addr).collect();
+        self
+    }
+
+    /// The stateful pool.
+    pub(crate) fn stateful<'a>(mut self, upstreams: impl IntoIterator<Item = &'a Upstream>) -> Self {
+        self.stateful = upstreams.into_iter().map(Upstream::addr).collect();
+        self
+    }
+
+    /// The stateful pool's strategy.
+    pub(crate) fn strategy(mut self, strategy: Strategy) -> Self {
+        self.stateful_strategy = strategy;
+        self
+    }
+
+    /// One more line of `[server]`.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        self.server += line;
+        self.server.push('\n');
+        self
+    }
+
+    /// Where changes are kept.
+    pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
+        self.state_file = Some(path);
+        self
+    }
+
+    /// Thresholds of the health checks.
+    pub(crate) fn thresholds(mut self, fails: u32, passes: u32) -> Self {
+        (self.fails, self.passes) = (fails, passes);
+        self
+    }
+
+    /// Checks health once, at the start, so that the gateway learns the names and nothing after that.
+    pub(crate) fn checked_once(mut self) -> Self {
+        self.interval = Duration::from_secs(3_600);
+        self
+    }
+
+    /// Without a token nothing can be changed.
+    pub(crate) fn without_token(mut self) -> Self {
+        self.token = None;
+        self
+    }
+
+    fn toml(&self) -> String {
+        let list = |addrs: &[SocketAddr]| format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
+        format!(
+            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n\
+             [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
+             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n",
+            self.server,
+            self.interval.as_millis(),
+            self.interval.as_millis().min(1_000),
+            self.fails,
+            self.passes,
+            list(&self.stateless),
+            self.stateful_strategy,
+            list(&self.stateful),
+        )
+    }
+
+    /// Starts the gateway, and waits until it has met every instance that it was told of.
+    pub(crate) fn start(&self) -> TestGateway {
+        let gateway = self.start_unready();
+        for (name, wanted) in [(PoolName::Stateless, &self.stateless), (PoolName::Stateful, &self.stateful)] {
+            eventually("every instance is met", || (gateway.healthy(name) == wanted.len()).then_some(()));
+        }
+        gateway
+    }
+
+    /// Starts the gateway.
+    pub(crate) fn start_unready(&self) -> TestGateway {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, self.toml()).expect("writes");
+        let environment = |name: &str| match name {
+            "CONTROL_TOKEN" => self.token.map(str::to_owned),
+            "GATEWAY_STATE_FILE" => self.state_file.as_ref().map(|path| path.display().to_string()),
+            _ => None,
+        };
+        let config = Config::load(&file, environment).expect("a fine configuration");
+        let built = gateway::build(config).expect("builds");
+        let (addr, control_addr) = (built.addr(), built.control_addr());
+        let (stop, signal) = oneshot::channel();
+        let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))));
+        TestGateway { addr, control_addr, stop: Some(stop), thread: Some(thread), _folder: folder }
+    }
+}
+
+/// A signal that the test sends.
+struct Signal(Mutex<Option<oneshot::Receiver<ShutdownSignal>>>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Signal {
+    async fn recv(&self) -> ShutdownSignal {
+        let signal = self.0.lock().expect("no panic").take().expect("asked once");
+        signal.await.unwrap_or(ShutdownSignal::GracefulTerminate)
+    }
+}
+
+/// A gateway that runs until the test ends.
+pub(crate) struct TestGateway {
+    pub(crate) addr: SocketAddr,
+    pub(crate) control_addr: SocketAddr,
+    stop: Option<oneshot::Sender<ShutdownSignal>>,
+    thread: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl TestGateway {
+    /// A connection to the data plane.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.addr).expect("connects")
+    }
+
+    /// A client with a cookie jar.
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::open(self.addr)
+    }
+
+    /// Sends one request to the data plane, on a connection of its own.
+    #[track_caller]
+    pub(crate) fn send(&self, request: &Request) -> Reply {
+        self.connect().send(request)
+    }
+
+    /// A connection to the control plane.
+    pub(crate) fn connect_control(&self) -> Connection {
+        Connection::open(self.control_addr).expect("connects")
+    }
+
+    /// Sends one request to the control plane, under its own host's name.
+    #[track_caller]
+    pub(crate) fn ask(&self, request: Request) -> Reply {
+        self.connect_control().send(&request.header("host", &self.control_addr.to_string()))
+    }
+
+    /// Sends a change with the token.
+    #[track_caller]
+    pub(crate) fn change(&self, request: Request) -> Reply {
+        self.ask(request.header("authorization", &format!("Bearer {TOKEN}")))
+    }
+
+    /// A pool as the control API shows it.
+    #[track_caller]
+    pub(crate) fn pool(&self, name: PoolName) -> control::Pool {
+        let pools: control::Pools = self.ask(Request::get("/control/v1/pools")).json();
+        pools.pools.into_iter().find(|pool| pool.name == name).expect("both pools are listed")
+    }
+
+    /// The stateful pool.
+    #[track_caller]
+    pub(crate) fn stateful(&self) -> control::Pool {
+        self.pool(PoolName::Stateful)
+    }
+
+    /// What the gateway thinks of a member of the stateful pool; `None` when there is none of that name.
+    #[track_caller]
+    pub(crate) fn state_of(&self, name: &str) -> Option<InstanceState> {
+        let named = |instance: &&control::Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+        self.stateful().instances.iter().find(named).map(|instance| instance.state)
+    }
+
+    /// Waits until the gateway thinks so of a member of the stateful pool.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, name: &str, state: InstanceState) {
+        eventually(&format!("{name} is {state}"), || (self.state_of(name) == Some(state)).then_some(()));
+    }
+
+    /// How many instances of a pool are healthy. Cheaper to ask for again and again than the pool's shares of keys.
+    #[track_caller]
+    pub(crate) fn healthy(&self, pool: PoolName) -> usize {
+        let label = format!("pool=\"{pool}\"");
+        let is_it = |line: &&str| line.starts_with("gateway_upstream_healthy{") && line.contains(&label);
+        self.metrics().lines().filter(is_it).filter(|line| line.ends_with(" 1")).count()
+    }
+
+    /// Switches a pool's strategy.
+    #[track_caller]
+    pub(crate) fn set_strategy(&self, pool: PoolName, strategy: Strategy) {
+        let body = format!("{{\"strategy\":\"{strategy}\"}}");
+        let reply = self.change(Request::new("PUT", &format!("/control/v1/pools/{pool}/strategy")).json(&body));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(reply.json::<control::SetStrategy>().strategy, strategy);
+    }
+
+    /// Adds an instance to the stateful pool.
+    #[track_caller]
+    pub(crate) fn add(&self, addr: SocketAddr) -> Reply {
+        let body = format!("{{\"addr\":\"{addr}\"}}");
+        self.change(Request::new("POST", "/control/v1/pools/stateful/instances").json(&body))
+    }
+
+    /// Removes an instance from the stateful pool.
+    #[track_caller]
+    pub(crate) fn remove(&self, label: &str) -> Reply {
+        self.change(Request::new("DELETE", &format!("/control/v1/pools/stateful/instances/{label}")))
+    }
+
+    /// Where a key of the stateful pool goes.
+    #[track_caller]
+    pub(crate) fn explain(&self, key: AffinityKey) -> Explanation {
+        self.ask(Request::get(&format!("/control/v1/pools/stateful/explain?key={key}"))).json()
+    }
+
+    /// The names in a key's ranking, the home first.
+    #[track_caller]
+    pub(crate) fn ranking(&self, key: AffinityKey) -> Vec<String> {
+        self.explain(key).ranking.into_iter().map(|ranked| ranked.name.to_string()).collect()
+    }
+
+    /// A random key whose home is this member.
+    #[track_caller]
+    pub(crate) fn key_at(&self, name: &str) -> AffinityKey {
+        eventually("a key with that home", || {
+            let key = AffinityKey::random();
+            (self.ranking(key)[0] == name).then_some(key)
+        })
+    }
+
+    /// The text of `/metrics`.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> String {
+        String::from_utf8(self.ask(Request::get("/metrics")).body).expect("text")
+    }
+
+    /// Asks it to stop, as SIGTERM does; it goes on until it has obeyed.
+    pub(crate) fn terminate(&mut self) {
+        let sent = self.stop.take().expect("asked once").send(ShutdownSignal::GracefulTerminate);
+        assert!(sent.is_ok(), "the gateway waits for its signal");
+    }
+
+    /// Whether `run` has returned.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ended_already = stop.send(ShutdownSignal::GracefulTerminate);
+        }
+        if thread::panicking() {
+            return;
+        }
+        eventually("the gateway ends", || self.has_ended().then_some(()));
+        self.thread.take().map(JoinHandle::join).transpose().expect("no panic");
+    }
+}

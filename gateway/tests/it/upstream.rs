@@ -1,0 +1,325 @@
+//! An instance that does as it is told: it answers, closes, hangs, leaves and comes back, and keeps what it was sent.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+
+use proto_contracts::headers;
+use socket2::{Domain, Socket, Type};
+
+use crate::client::read_line;
+
+/// What an instance does with a request that is no health check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Answers with this status, these headers and this body.
+    Answer(u16, Vec<(&'static str, &'static str)>, &'static str),
+    /// Sends these interim statuses before it answers 200.
+    Interim(Vec<u16>),
+    /// Closes the connection without an answer.
+    Close,
+    /// Answers nothing until it is told to do something else.
+    Hang,
+    /// Switches protocols, then sends back each byte.
+    Echo,
+}
+
+impl Act {
+    /// A plain 200.
+    pub(crate) fn ok() -> Self {
+        Self::Answer(200, Vec::new(), "ok")
+    }
+}
+
+/// How an instance answers `GET /health`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// 200 with its name.
+    Well,
+    /// This status, with its name.
+    Failing(u16),
+    /// 200 without a name.
+    Nameless,
+}
+
+/// A request as the instance got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// By name in lower case; each with all its values.
+    pub(crate) headers: BTreeMap<String, Vec<String>>,
+    pub(crate) body_bytes: usize,
+}
+
+impl Seen {
+    /// The value of a header that may stand once.
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let all = self.headers.get(name)?;
+        assert_eq!(all.len(), 1, "{name} stands more than once: {all:?}");
+        all.first().map(String::as_str)
+    }
+}
+
+struct Script {
+    name: String,
+    act: Act,
+    health: Health,
+    live_sessions: Option<u64>,
+    seen: Vec<Seen>,
+    health_checks: u64,
+    listening: bool,
+    connections: Vec<TcpStream>,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    told: Condvar,
+}
+
+/// One instance.
+pub(crate) struct Upstream {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+    /// Keeps the port ours while the instance is away: bound, and never listening.
+    _keeper: Socket,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Upstream {
+    /// An instance of this name that is well and answers 200.
+    pub(crate) fn start(name: &str) -> Self {
+        Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn start_at(name: &str, wanted: SocketAddr) -> Self {
+        let script = Script {
+            name: name.to_owned(),
+            act: Act::ok(),
+            health: Health::Well,
+            live_sessions: None,
+            seen: Vec::new(),
+            health_checks: 0,
+            listening: false,
+            connections: Vec::new(),
+        };
+        let keeper = bound(wanted);
+        let addr = keeper.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
+        let shared = Arc::new(Shared { script: Mutex::new(script), told: Condvar::new() });
+        let mut upstream = Self { shared, addr, _keeper: keeper, accepting: None };
+        upstream.come_back();
+        upstream
+    }
+
+    /// Several instances of these names.
+    pub(crate) fn start_all<const N: usize>(names: [&str; N]) -> [Self; N] {
+        names.map(Self::start)
+    }
+
+    /// Where it listens, or did.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        self.script().name.clone()
+    }
+
+    /// From now on it has this name.
+    pub(crate) fn rename(&self, name: &str) {
+        self.script().name = name.to_owned();
+    }
+
+    /// From now on it does this, also with the requests that hang.
+    pub(crate) fn act(&self, act: Act) {
+        self.script().act = act;
+        self.shared.told.notify_all();
+    }
+
+    /// From now on it answers health checks so.
+    pub(crate) fn health(&self, health: Health) {
+        let mut script = self.script();
+        script.health = health;
+        script.health_checks = 0;
+    }
+
+    /// From now on it reports so many live sessions.
+    pub(crate) fn report_sessions(&self, count: u64) {
+        self.script().live_sessions = Some(count);
+    }
+
+    /// Health checks answered since it started, came back, or was last told how to answer them.
+    pub(crate) fn health_checks(&self) -> u64 {
+        self.script().health_checks
+    }
+
+    /// How many requests it was sent, health checks apart.
+    pub(crate) fn count(&self) -> usize {
+        self.script().seen.len()
+    }
+
+    /// The last request that it was sent.
+    #[track_caller]
+    pub(crate) fn last(&self) -> Seen {
+        self.script().seen.last().cloned().expect("it was sent a request")
+    }
+
+    /// Stops listening and breaks every connection, as a process that is killed does.
+    pub(crate) fn leave(&mut self) {
+        {
+            let mut script = self.script();
+            script.listening = false;
+            for connection in script.connections.drain(..) {
+                let _closed_already = connection.shutdown(Shutdown::Both);
+            }
+        }
+        self.shared.told.notify_all();
+        if let Some(accepting) = self.accepting.take() {
+            // Wakes the thread, which then sees that it is over.
+            let _it_listened = TcpStream::connect(self.addr);
+            accepting.join().expect("no panic");
+        }
+    }
+
+    /// Listens again where it did.
+    pub(crate) fn come_back(&mut self) {
+        let socket = bound(self.addr);
+        socket.listen(1_024).expect("listens");
+        let listener = TcpListener::from(socket);
+        {
+            let mut script = self.script();
+            script.listening = true;
+            script.health_checks = 0;
+        }
+        let shared = Arc::clone(&self.shared);
+        self.accepting = Some(thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut script = shared.lock();
+                if !script.listening {
+                    return;
+                }
+                script.connections.extend(stream.try_clone());
+                drop(script);
+                let shared = Arc::clone(&shared);
+                // A connection that breaks is the end of it, whoever broke it.
+                thread::spawn(move || shared.serve(stream));
+            }
+        }));
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.shared.lock()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("no panic")
+    }
+
+    fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut writer = stream;
+        loop {
+            let seen = read_request(&mut reader)?;
+            if seen.target == "/health" {
+                writer.write_all(&self.health_answer())?;
+                continue;
+            }
+            let method = seen.method.clone();
+            self.lock().seen.push(seen);
+            let Some((act, name)) = self.next_act() else { return Ok(()) };
+            match act {
+                Act::Answer(status, headers, body) => {
+                    let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                    writer.write_all(&answer(status, &name, &extra, body, &method))?;
+                }
+                Act::Interim(statuses) => {
+                    for status in statuses {
+                        write!(writer, "HTTP/1.1 {status} Wait\r\nlink: </style.css>; rel=preload\r\n\r\n")?;
+                    }
+                    writer.write_all(&answer(200, &name, "", "ok", &method))?;
+                }
+                Act::Close => return writer.shutdown(Shutdown::Both),
+                Act::Echo => {
+                    let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
+                    write!(writer, "HTTP/1.1 101 Switching\r\n{head}x-instance-id: {name}\r\n\r\n")?;
+                    io::copy(&mut reader, &mut writer)?;
+                    return writer.shutdown(Shutdown::Both);
+                }
+                Act::Hang => unreachable!("waited for above"),
+            }
+        }
+    }
+
+    /// What to do with a request, and under which name; `None` when the instance has left meanwhile.
+    fn next_act(&self) -> Option<(Act, String)> {
+        let waits = |script: &mut Script| script.act == Act::Hang && script.listening;
+        let script = self.told.wait_while(self.lock(), waits).expect("no panic");
+        script.listening.then(|| (script.act.clone(), script.name.clone()))
+    }
+
+    fn health_answer(&self) -> Vec<u8> {
+        let mut script = self.lock();
+        script.health_checks += 1;
+        let sessions = script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
+        let sessions = sessions.unwrap_or_default();
+        match script.health {
+            Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
+            Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
+            Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
+        }
+    }
+}
+
+fn bound(addr: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&addr.into()).expect("the port is kept");
+    socket
+}
+
+fn answer(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec<u8> {
+    let length = body.len();
+    let body = if method == "HEAD" { "" } else { body };
+    format!("HTTP/1.1 {status} Scripted\r\nx-instance-id: {name}\r\n{extra}content-length: {length}\r\n\r\n{body}")
+        .into()
+}
+
+fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
+    let first = read_line(stream)?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    loop {
+        let line = read_line(stream)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim().to_owned());
+    }
+    let mut body_bytes = 0;
+    let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
+    if let Some(length) = declared {
+        body_bytes = io::copy(&mut stream.take(length), &mut io::sink())? as usize;
+    } else if headers.contains_key("transfer-encoding") {
+        loop {
+            let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            body_bytes += io::copy(&mut stream.take(length), &mut io::sink())? as usize;
+            read_line(stream)?;
+            if length == 0 {
+                break;
+            }
+        }
+    }
+    Ok(Seen { method, target, headers, body_bytes })
+}
