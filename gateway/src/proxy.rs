@@ -59,6 +59,10 @@ impl ProxyHttp for Gateway {
         let request = session.req_header();
         ctx.client = client::identify(&self.config, session.client_addr(), request);
         ctx.request_id = client::request_id(request);
+        let header_bytes = session.as_downstream().as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
+        if let Some(code) = local::header_fault(request, header_bytes) {
+            return self.answer(session, ctx, Answer::Problem(code)).await;
+        }
         let Some(resolved) = routes::resolve(request.uri.path()) else {
             let answer = local::answer(request);
             return self.answer(session, ctx, answer).await;

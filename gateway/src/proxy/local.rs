@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{Method, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -18,6 +18,11 @@ use crate::proxy::forward;
 /// For how long the rest of a refused body is read and thrown away. Without it the client's kernel would see a reset
 /// before the client has read why it was refused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most fields of a request's header. The services' framework takes 96, and the gateway adds up to 6 of its own.
+const MAX_HEADER_FIELDS: usize = 80;
+/// The largest header of a request, in bytes, its request line included. Half of what the services' framework takes.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// An answer of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +49,15 @@ pub(super) fn answer(request: &RequestHeader) -> Answer {
         "/health" => Answer::Problem(ErrorCode::MethodNotAllowed),
         _ => Answer::Problem(ErrorCode::NotFound),
     }
+}
+
+/// Why a header that Pingora has let pass is refused all the same, if it is: the services would refuse it without a word.
+pub(super) fn header_fault(request: &RequestHeader, bytes: usize) -> Option<ErrorCode> {
+    if request.headers.len() > MAX_HEADER_FIELDS || bytes > MAX_HEADER_BYTES {
+        return Some(ErrorCode::HeaderTooLarge);
+    }
+    let hostless = request.version == Version::HTTP_11 && !request.headers.contains_key(HOST);
+    hostless.then_some(ErrorCode::BadRequest)
 }
 
 /// Whether the request declares more body than any may have.
@@ -124,6 +138,9 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: M
 fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
     let text = match code {
         ErrorCode::BodyTooLarge => return format!("A body may have {} bytes.", manner.max_body_bytes).into(),
+        ErrorCode::HeaderTooLarge => {
+            return format!("A header may have {MAX_HEADER_FIELDS} fields and {MAX_HEADER_BYTES} bytes.").into();
+        }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
