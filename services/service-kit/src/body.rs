@@ -205,7 +205,8 @@ fn not_an_object(text: &[u8]) -> ApiError {
 }
 
 fn is_json_text(text: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(text).is_ok()
+    // Serde does not look at the bytes of a string that it skips.
+    std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
@@ -249,6 +250,14 @@ mod tests {
             let error = json(text).expect_err(text);
             assert_eq!(error.code().as_str(), code, "{text}: {error}");
             assert!(error.detail().contains(told), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_not_json() {
+        for text in [&b"{\"operands\xff\": []}"[..], b"{\"operation\": \"add\xff\"}", b"\xff"] {
+            let error = from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("refused");
+            assert_eq!(error.code(), ErrorCode::MalformedJson, "{error}");
         }
     }
 
