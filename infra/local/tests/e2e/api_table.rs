@@ -1,0 +1,247 @@
+//! The API table of the design, row by row, through HTTPS: canonical and Phase 1 path alike.
+
+use anyhow::Result;
+use local_stack::{Stack, Store};
+use proto_contracts::{ErrorCode, Verdict, headers};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, LINK, LOCATION, SET_COOKIE};
+use reqwest::{Method, Version};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::api::Api;
+use crate::small_stack;
+
+/// One form of the API's paths, written out: the table is what this test holds the code to.
+struct Paths {
+    info: &'static str,
+    calculate: &'static str,
+    random: &'static str,
+    sessions: &'static str,
+    session: &'static str,
+    conversations: &'static str,
+    history: &'static str,
+    generation: Generation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Generation {
+    Canonical,
+    Phase1,
+}
+
+const CANONICAL: Paths = Paths {
+    info: "/api/v1/stateless/info",
+    calculate: "/api/v1/stateless/calculate",
+    random: "/api/v1/stateless/random",
+    sessions: "/api/v1/stateful/sessions",
+    session: "/api/v1/stateful/sessions/{id}",
+    conversations: "/api/v1/stateful/conversations",
+    history: "/api/v1/stateful/sessions/{id}/history",
+    generation: Generation::Canonical,
+};
+
+const PHASE1: Paths = Paths {
+    info: "/api/stateless/info",
+    calculate: "/api/stateless/calculate",
+    random: "/api/stateless/random",
+    sessions: "/api/stateful/session",
+    session: "/api/stateful/session/{id}",
+    conversations: "/api/stateful/conversation",
+    history: "/api/stateful/history/{id}",
+    generation: Generation::Phase1,
+};
+
+const MESSAGES: &str = "/api/v1/stateful/sessions/{id}/messages";
+const SESSION_MEMBERS: [&str; 7] =
+    ["session_id", "client_data", "created_at", "last_activity", "expires_at", "message_count", "version"];
+const MESSAGE_MEMBERS: [&str; 8] =
+    ["session_id", "message_id", "number", "message", "reply", "created_at", "message_count", "version"];
+
+#[tokio::test]
+async fn every_row_of_the_api_table_answers_as_stated_by_both_paths() -> Result<()> {
+    let stack = small_stack().store(Store::Redis).with_nginx().start().await?;
+    for paths in [&CANONICAL, &PHASE1] {
+        let client = Client { api: Api::through_nginx(&stack)?, paths };
+        client.stateless_rows().await?;
+        client.stateful_rows().await?;
+        client.unknown_fields().await?;
+    }
+    rows_without_an_alias(&stack).await?;
+    stack.shutdown().await;
+    Ok(())
+}
+
+struct Client<'a> {
+    api: Api,
+    paths: &'a Paths,
+}
+
+impl Client<'_> {
+    /// Calls a path of this generation and checks what every answer to it has.
+    async fn call(&self, method: Method, path: &str, id: &str, body: Option<&Value>) -> Result<Answer> {
+        let request = self.api.request(method, &path.replace("{id}", id));
+        let answer = Answer::to(body.into_iter().fold(request, |request, body| request.json(body))).await?;
+        assert_eq!(answer.version, Version::HTTP_2);
+        answer.request_id();
+        assert_eq!(answer.header(CACHE_CONTROL.as_str()), Some("no-store"), "{answer}");
+        assert!(!answer.headers.contains_key(headers::INSTANCE_ID), "an internal name of what X-Served-By tells");
+        match self.paths.generation {
+            Generation::Canonical => {
+                assert!(!answer.headers.contains_key(headers::DEPRECATION) && !answer.headers.contains_key(LINK));
+            }
+            Generation::Phase1 => {
+                let since = answer.header(headers::DEPRECATION).and_then(|since| since.strip_prefix('@'));
+                assert!(since.is_some_and(|since| since.parse::<u64>().is_ok()), "{answer}");
+                let link = format!("<{}>; rel=\"successor-version\"", successor(path).replace("{id}", id));
+                assert_eq!(answer.header(LINK.as_str()), Some(&*link));
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn stateless_rows(&self) -> Result<()> {
+        let info = self.call(Method::GET, self.paths.info, "", None).await?;
+        let body = info.object(200, &["service", "version", "instance", "timestamp", "uptime_s"]);
+        assert_eq!(body["service"], "stateless-svc");
+        assert_eq!(body["instance"], info.served_by());
+        assert_eq!((info.stamp().verdict, info.stamp().key), (Verdict::Off, None));
+        assert!(!info.headers.contains_key(SET_COOKIE), "nothing sticks to a stateless call");
+
+        for (body, result) in [(json!({}), 0.0), (json!({"operation": "add", "operands": [1, 2]}), 3.0)] {
+            let sum = self.call(Method::POST, self.paths.calculate, "", Some(&body)).await?;
+            let sum = sum.object(200, &["operation", "operands", "result"]);
+            assert_eq!((&sum["operation"], &sum["result"]), (&json!("add"), &json!(result)));
+        }
+        let refused = json!({"operation": "divide", "operands": [1, 0]});
+        self.call(Method::POST, self.paths.calculate, "", Some(&refused)).await?.problem(ErrorCode::DivisionByZero);
+
+        let path = format!("{}?min=5&max=7&count=20", self.paths.random);
+        let random = Answer::to(self.api.request(Method::GET, &path)).await?;
+        let body = random.object(200, &["min", "max", "values"]);
+        let values = body["values"].as_array().expect("a list");
+        assert_eq!(values.len(), 20);
+        assert!(values.iter().all(|value| value.as_i64().is_some_and(|value| (5..=7).contains(&value))), "{random}");
+        assert_eq!(random.header(CACHE_CONTROL.as_str()), Some("no-store"));
+        self.call(Method::GET, self.paths.random, "", None).await?.object(200, &["min", "max", "values"]);
+        Ok(())
+    }
+
+    async fn stateful_rows(&self) -> Result<()> {
+        let created = self.call(Method::POST, self.paths.sessions, "", Some(&json!({}))).await?;
+        let session = created.object(201, &SESSION_MEMBERS);
+        let id = session["session_id"].as_str().expect("an id");
+        assert_eq!((&session["client_data"], &session["message_count"]), (&json!({}), &json!(0)));
+        assert_eq!(created.header(LOCATION.as_str()), Some(&*format!("/api/v1/stateful/sessions/{id}")));
+        assert_eq!(created.header(headers::SESSION_SOURCE), Some("created"));
+        let (key, home) = (&id[..8], created.served_by());
+        assert_eq!(created.header(headers::AFFINITY_KEY), Some(key));
+        assert_eq!(created.stamp().verdict, Verdict::New);
+        let cookie = format!("affinity={key}; Path=/; HttpOnly; SameSite=Lax; Secure");
+        assert_eq!(created.header(SET_COOKIE.as_str()), Some(&*cookie));
+
+        let read = self.call(Method::GET, self.paths.session, id, None).await?;
+        let body = read.object(200, &SESSION_MEMBERS);
+        assert_eq!((&body["session_id"], &body["version"]), (&session["session_id"], &session["version"]));
+        self.at_home(&read, key, home);
+
+        // No id in this path: the header says whose session the body names.
+        let message = json!({"session_id": id, "message": "hello"});
+        let request = self.api.request(Method::POST, self.paths.conversations).header(headers::AFFINITY_KEY, key);
+        let posted = Answer::to(request.json(&message)).await?;
+        let body = posted.object(201, &MESSAGE_MEMBERS);
+        assert_eq!(
+            (&body["number"], &body["message"], &body["message_count"]),
+            (&json!(1), &json!("hello"), &json!(1))
+        );
+        self.at_home(&posted, key, home);
+
+        let history = self.call(Method::GET, self.paths.history, id, None).await?;
+        let page = history.object(200, &["session_id", "messages", "next_cursor"]);
+        assert_eq!((page["messages"].as_array().map(Vec::len), &page["next_cursor"]), (Some(1), &Value::Null));
+        let member = |name: &str| page["messages"][0][name].clone();
+        for name in ["message_id", "number", "message", "reply", "created_at"] {
+            assert_eq!(member(name), body[name], "{name} as it was answered");
+        }
+        self.at_home(&history, key, home);
+
+        let deleted = self.call(Method::DELETE, self.paths.session, id, None).await?;
+        assert_eq!((deleted.status, deleted.body.len()), (204, 0), "{deleted}");
+        self.at_home(&deleted, key, home);
+        let gone = self.call(Method::GET, self.paths.session, id, None).await?;
+        gone.problem(ErrorCode::SessionNotFound);
+        Ok(())
+    }
+
+    fn at_home(&self, answer: &Answer, key: &str, home: &str) {
+        assert_eq!((answer.stamp().verdict, answer.served_by()), (Verdict::Home, home), "{answer}");
+        assert_eq!(answer.stamp().key.map(|key| key.to_string()).as_deref(), Some(key));
+        assert!(!answer.headers.contains_key(SET_COOKIE), "a key from a path or header rewrites no cookie: {answer}");
+        assert_eq!(answer.header(headers::SESSION_SOURCE), Some("redis"), "{answer}");
+        assert_eq!(answer.header(CACHE_CONTROL.as_str()), Some("no-store"), "{answer}");
+    }
+
+    /// The canonical paths refuse and name them, the aliases ignore them as Phase 1 did.
+    async fn unknown_fields(&self) -> Result<()> {
+        for (path, status) in [(self.paths.calculate, 200), (self.paths.sessions, 201)] {
+            let answer = self.call(Method::POST, path, "", Some(&json!({"flavour": "vanilla"}))).await?;
+            match self.paths.generation {
+                Generation::Canonical => {
+                    assert!(answer.problem(ErrorCode::InvalidBody).detail.contains("`flavour`"), "{answer}");
+                }
+                Generation::Phase1 => assert_eq!(answer.status, status, "{answer}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The canonical path in the stead of a Phase 1 path.
+fn successor(path: &str) -> &'static str {
+    let pairs = [
+        (PHASE1.info, CANONICAL.info),
+        (PHASE1.calculate, CANONICAL.calculate),
+        (PHASE1.random, CANONICAL.random),
+        (PHASE1.sessions, CANONICAL.sessions),
+        (PHASE1.session, CANONICAL.session),
+        (PHASE1.conversations, CANONICAL.conversations),
+        (PHASE1.history, CANONICAL.history),
+    ];
+    pairs.into_iter().find(|(phase1, _)| *phase1 == path).map_or("", |(_, canonical)| canonical)
+}
+
+/// What Phase 1 did not have: messages by path, patches, products.
+async fn rows_without_an_alias(stack: &Stack) -> Result<()> {
+    let client = Client { api: Api::through_nginx(stack)?, paths: &CANONICAL };
+    let given = json!({"client_data": {"name": "Ada", "seat": 4}});
+    let created = client.call(Method::POST, CANONICAL.sessions, "", Some(&given)).await?;
+    let session = created.object(201, &SESSION_MEMBERS);
+    let (id, home) = (session["session_id"].as_str().expect("an id"), created.served_by());
+
+    let posted = client.call(Method::POST, MESSAGES, id, Some(&json!({"message": "hello"}))).await?;
+    let body = posted.object(201, &MESSAGE_MEMBERS);
+    assert!(body["reply"].as_str().is_some_and(|reply| reply.contains("Ada")), "the session knows its client: {body}");
+    client.at_home(&posted, &id[..8], home);
+
+    let patched = client
+        .call(Method::PATCH, CANONICAL.session, id, Some(&json!({"client_data": {"seat": null, "row": 2}})))
+        .await?;
+    let body = patched.object(200, &SESSION_MEMBERS);
+    assert_eq!(body["client_data"], json!({"name": "Ada", "row": 2}));
+    client.at_home(&patched, &id[..8], home);
+
+    let page = client.api.get("/api/v1/stateless/products?limit=2").await?;
+    let body = page.object(200, &["products", "next_cursor"]);
+    assert_eq!(body["products"].as_array().map(Vec::len), Some(2));
+    let next = body["next_cursor"].as_str().expect("there is more");
+    let second: Value = client.api.get(&format!("/api/v1/stateless/products?limit=2&cursor={next}")).await?.json();
+    assert!(second["products"][0]["id"].as_str() > body["products"][1]["id"].as_str(), "{second}");
+    let id = body["products"][0]["id"].as_str().expect("an id");
+    let product = client.api.get(&format!("/api/v1/stateless/products/{id}")).await?;
+    assert_eq!(product.object(200, &["id", "name", "price", "stock", "created_at"]), body["products"][0]);
+    client.api.get("/api/v1/stateless/products/p999").await?.problem(ErrorCode::ProductNotFound);
+
+    let health = client.api.get("/health").await?;
+    assert_eq!((health.status, health.header(CONTENT_TYPE.as_str())), (200, Some("text/plain")), "{health}");
+    assert_eq!(health.body, b"healthy");
+    Ok(())
+}

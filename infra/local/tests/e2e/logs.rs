@@ -1,0 +1,55 @@
+//! What the components wrote into their logs.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use local_stack::Stack;
+use serde_json::Value;
+
+use crate::until::until;
+
+/// Every log of the stack, by file name.
+pub(crate) fn all(stack: &Stack) -> Result<Vec<(String, String)>> {
+    let files = fs::read_dir(stack.state_dir().join("logs"))?;
+    files
+        .map(|file| {
+            let path: PathBuf = file?.path();
+            let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
+            Ok((name, String::from_utf8_lossy(&fs::read(&path)?).into_owned()))
+        })
+        .collect()
+}
+
+/// Waits until a component's log holds a line with this text: logs are written in batches.
+pub(crate) async fn await_line(stack: &Stack, file: &str, text: &str) -> Result<()> {
+    let path = stack.state_dir().join("logs").join(file);
+    until(&format!("'{text}' in {file}"), || async { Ok(fs::read_to_string(&path)?.contains(text).then_some(())) })
+        .await
+}
+
+/// Fails when a log holds a line above `warn` after what it held `before`, each kind of log in its own words.
+pub(crate) fn nothing_above_warn_since(before: &[(String, String)], stack: &Stack) -> Result<()> {
+    for (file, text) in all(stack)? {
+        let old = before.iter().find(|(name, _)| *name == file).map_or(0, |(_, text)| text.len());
+        let new = text.get(old..).with_context(|| format!("{file} was cut off"))?;
+        for line in new.lines() {
+            ensure!(!is_above_warn(&file, line), "{file}: {line}");
+        }
+    }
+    Ok(())
+}
+
+fn is_above_warn(file: &str, line: &str) -> bool {
+    match file {
+        "postgres.log" => ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| line.contains(level)),
+        "nginx.log" => ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level)),
+        // Redis has no level above its warning, which it marks with `#`.
+        "redis-sessions.log" | "redis-cache.log" => false,
+        // Nginx's has no levels, but must be read by machines too.
+        "nginx-access.log" => serde_json::from_str::<Value>(line).is_err(),
+        // A line that is no JSON came from somewhere else than the log: a panic, an abort.
+        _ => serde_json::from_str::<Value>(line)
+            .map_or(true, |line| !["TRACE", "DEBUG", "INFO", "WARN"].iter().any(|level| line["level"] == *level)),
+    }
+}

@@ -1,0 +1,25 @@
+//! The system's promises, tried from outside against the whole of it: real Nginx, gateway, services, Redis and
+//! PostgreSQL, each test on a stack of its own. Needs the workspace's binaries (`cargo build --workspace --bins`).
+
+mod answer;
+mod api;
+mod api_table;
+mod data;
+mod edge;
+mod failover;
+mod hostile;
+mod keys;
+mod logs;
+mod membership;
+mod raw;
+mod spread;
+mod sticky;
+mod strategy;
+mod until;
+
+use local_stack::{Plan, Stack};
+
+/// A stack whose services take one thread each: the tests share few cores, and several of them run at once.
+fn small_stack() -> Plan {
+    Stack::for_tests().env("stateless-svc", "WORKERS", "1").env("stateful-svc", "WORKERS", "1")
+}

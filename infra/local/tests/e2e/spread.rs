@@ -1,0 +1,33 @@
+//! Stateless calls take turns.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use proto_contracts::Verdict;
+
+use crate::api::Api;
+use crate::small_stack;
+
+#[tokio::test]
+async fn of_3000_stateless_gets_no_instance_serves_more_than_1_percent_from_the_mean() -> Result<()> {
+    let stack = small_stack().stateless(3).stateful(1).start().await?;
+    let api = Api::on_gateway(&stack)?;
+    let served: Vec<String> = stream::iter(0..3_000)
+        .map(|_| async {
+            let answer = api.get("/api/v1/stateless/random").await?;
+            ensure!(answer.status == 200 && answer.stamp().verdict == Verdict::Off, "{answer}");
+            anyhow::Ok(answer.served_by().to_owned())
+        })
+        .buffer_unordered(32)
+        .try_collect()
+        .await?;
+    let mut counts = BTreeMap::<String, u32>::new();
+    for instance in served {
+        *counts.entry(instance).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 3, "{counts:?}");
+    assert!(counts.values().all(|count| count.abs_diff(1_000) <= 10), "{counts:?}");
+    stack.shutdown().await;
+    Ok(())
+}
