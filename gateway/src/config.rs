@@ -45,7 +45,7 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// How many threads serve them.
     pub threads: usize,
-    /// Who may tell the gateway a client's address, scheme and request id.
+    /// Who may tell the gateway a client's address and scheme.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether clients see `X-Served-By` and `X-Affinity`.
     pub routing_headers: RoutingHeaders,

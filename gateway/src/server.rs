@@ -10,9 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use pingora::proxy::http_proxy_service;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
 use service_kit::server::BindError;
@@ -89,8 +91,11 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
     let service = http_proxy_service(&server.configuration, data_plane);
     let service = BoundService::bind(service, wanted).map_err(|source| BuildError::Listen { addr: wanted, source })?;
     let addr = service.addr();
-    server.add_service(service);
-    server.add_service(background_service("health checks", HealthChecks { pools, config: health }));
+    let serving = server.add_service(service);
+    let checking = server.add_service(background_service("health checks", HealthChecks { pools, config: health }));
+    // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home
+    // would be wrong.
+    serving.add_dependency(&checking);
     Ok(Gateway { addr, server, control, telemetry, grace_period })
 }
 
@@ -170,11 +175,11 @@ struct HealthChecks {
 
 #[async_trait]
 impl BackgroundService for HealthChecks {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let prober = Prober::new(self.config.timeout);
-        let watch = futures_util::future::join_all(
-            self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), self.config.interval)),
-        );
+        join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
+        ready.notify_ready();
+        let watch = join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), self.config.interval)));
         tokio::select! {
             _ = watch => {}
             _ = shutdown.changed() => {}

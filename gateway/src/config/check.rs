@@ -113,7 +113,10 @@ pub(super) fn check(file: File, environment: impl Fn(&str) -> Option<String>) ->
             },
             trusted_proxies: file.server.trusted_proxies,
             routing_headers: if file.server.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden },
-            state_file: environment("GATEWAY_STATE_FILE").map(Into::into).or(file.server.state_file),
+            state_file: environment("GATEWAY_STATE_FILE")
+                .filter(|path| !path.is_empty())
+                .map(Into::into)
+                .or(file.server.state_file),
             grace_period: Duration::from_secs(file.server.grace_period_s),
         },
         control: ControlConfig {

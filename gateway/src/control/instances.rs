@@ -25,8 +25,10 @@ pub(super) async fn add(
     }
     pool.add(addr)
         .map_err(|error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}.")))?;
-    // Checking the whole pool tells whether another instance of the same name is still there.
+    // The whole pool first: that tells whether an instance that had the name is still there. Then the newcomer is heard
+    // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
+    pool.record_probe(addr, state.prober.probe(addr).await);
     let added = pool.slots(|slots| {
         let slot = slots.iter().find(|slot| slot.addr() == addr)?;
         Some(pools::instance(slot, 0.0))

@@ -211,14 +211,14 @@ impl Registry {
 
     /// Gives the slot the name that its instance told, unless another that is well has it.
     ///
-    /// A holder that fails its checks loses the name: then the instance has come back at this address.
+    /// A holder whose last check failed loses the name: then the instance has come back at this address.
     fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName) {
         if self.slot(addr).is_some_and(|slot| slot.name() == Some(&name)) {
             return;
         }
         let holder = self.slots.iter_mut().find(|slot| slot.addr != addr && slot.name() == Some(&name));
         let refused = match holder {
-            Some(holder) if holder.health.is_up() => {
+            Some(holder) if holder.health.is_up() && holder.last_error.is_none() => {
                 let held_by = holder.addr;
                 let news = self.slot(addr).is_some_and(|slot| slot.refused.as_ref() != Some(&name));
                 if news {
@@ -329,6 +329,15 @@ mod tests {
         assert_eq!(states(&registry)[1], (None, InstanceState::Pending));
         assert_eq!(states(&registry)[2], (Some("s2"), InstanceState::Healthy));
         assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch, "the same names");
+    }
+
+    #[test]
+    fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        fail(&mut registry, 1);
+        pass(&mut registry, 2, "s1");
+        assert_eq!(states(&registry), [(None, InstanceState::Pending), (Some("s1"), InstanceState::Healthy)]);
     }
 
     #[test]

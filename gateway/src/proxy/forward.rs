@@ -16,46 +16,57 @@ use crate::proxy::client::{ForwardedFor, Scheme};
 use crate::proxy::context::RequestContext;
 use crate::routing::KeyOrigin;
 
-/// Headers between the gateway and the instances: what a client sends under these names is dropped.
-const INTERNAL: [HeaderName; 11] = [
-    HeaderName::from_static(headers::AFFINITY),
-    HeaderName::from_static(headers::AFFINITY_KEY),
-    HeaderName::from_static(headers::SESSION_AFFINITY),
-    HeaderName::from_static(headers::SERVED_BY),
-    HeaderName::from_static(headers::INSTANCE_ID),
-    HeaderName::from_static(headers::LIVE_SESSIONS),
-    HeaderName::from_static(headers::REAL_IP),
-    HeaderName::from_static("forwarded"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-prefix"),
-];
+const X_AFFINITY: HeaderName = HeaderName::from_static(headers::AFFINITY);
+const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(headers::AFFINITY_KEY);
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static(headers::FORWARDED_HOST);
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
+const X_INSTANCE_ID: HeaderName = HeaderName::from_static(headers::INSTANCE_ID);
+const X_LIVE_SESSIONS: HeaderName = HeaderName::from_static(headers::LIVE_SESSIONS);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+const X_SERVED_BY: HeaderName = HeaderName::from_static(headers::SERVED_BY);
+const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(headers::SESSION_AFFINITY);
+
+/// Whether a header is one between proxies and instances: what a client sends under such a name is dropped.
+fn is_internal(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded"
+                | headers::AFFINITY
+                | headers::AFFINITY_KEY
+                | headers::SESSION_AFFINITY
+                | headers::SERVED_BY
+                | headers::INSTANCE_ID
+                | headers::LIVE_SESSIONS
+                | headers::REAL_IP
+        )
+}
 
 /// Turns the client's request header into the one for the instance.
 ///
 /// # Errors
 /// When Pingora refuses a header, which these do not give it a reason for.
 pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
-    for name in &INTERNAL {
-        if request.headers.contains_key(name) {
-            request.remove_header(name);
-        }
+    // Most requests have none of them, and an empty list costs nothing.
+    let internal: Vec<_> = request.headers.keys().filter(|name| is_internal(name)).cloned().collect();
+    for name in internal {
+        request.remove_header(&name);
     }
-    request.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
-    request.insert_header(headers::FORWARDED_FOR, forwarded_for(ctx))?;
-    request.insert_header(headers::FORWARDED_PROTO, ctx.client.scheme.as_str())?;
-    match request.headers.get(HOST).cloned() {
-        Some(host) => request.insert_header(headers::FORWARDED_HOST, host)?,
-        // HTTP/1.0 needs none; then the client's own claim must not stand in its place.
-        None => drop(request.remove_header(headers::FORWARDED_HOST)),
+    request.insert_header(X_REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    request.insert_header(X_FORWARDED_FOR, forwarded_for(ctx))?;
+    request.insert_header(X_FORWARDED_PROTO, ctx.client.scheme.as_str())?;
+    if let Some(host) = request.headers.get(HOST).cloned() {
+        request.insert_header(X_FORWARDED_HOST, host)?;
     }
     let affinity = match ctx.attempt.as_ref().map(|attempt| attempt.strategy) {
         Some(Strategy::Sticky) => headers::SESSION_AFFINITY_REQUIRED,
         Some(Strategy::RoundRobin) | None => headers::SESSION_AFFINITY_NONE,
     };
-    request.insert_header(headers::SESSION_AFFINITY, affinity)?;
+    request.insert_header(X_SESSION_AFFINITY, affinity)?;
     if let Some(client) = ctx.key {
-        request.insert_header(headers::AFFINITY_KEY, &client.key.to_ascii()[..])?;
+        request.insert_header(X_AFFINITY_KEY, &client.key.to_ascii()[..])?;
     }
     drop_affinity_cookie(request)
 }
@@ -65,19 +76,19 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
 /// # Errors
 /// When Pingora refuses a header, which these do not give it a reason for.
 pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, routing: RoutingHeaders) -> Result<()> {
-    response.remove_header(headers::INSTANCE_ID);
-    response.remove_header(headers::LIVE_SESSIONS);
-    response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    response.remove_header(&X_INSTANCE_ID);
+    response.remove_header(&X_LIVE_SESSIONS);
+    response.insert_header(X_REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     if routing == RoutingHeaders::Hidden {
-        response.remove_header(headers::SERVED_BY);
-        response.remove_header(headers::AFFINITY);
+        response.remove_header(&X_SERVED_BY);
+        response.remove_header(&X_AFFINITY);
     }
     if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) = (routing, &ctx.attempt, ctx.stamp()) {
-        response.insert_header(headers::SERVED_BY, attempt.in_flight.instance().name_header())?;
+        response.insert_header(X_SERVED_BY, attempt.in_flight.instance().name_header())?;
         // `home; key=01234567; epoch=01234567` and its likes, in one allocation.
         let mut text = String::with_capacity(40);
         let _infallible = write!(text, "{stamp}");
-        response.insert_header(headers::AFFINITY, text)?;
+        response.insert_header(X_AFFINITY, text)?;
     }
     if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
