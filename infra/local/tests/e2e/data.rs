@@ -17,14 +17,14 @@ use crate::small_stack;
 use crate::until::until;
 
 const SESSIONS: usize = 8;
-/// How often the gateway looks at the instances here. It gives one up after three failed looks.
-const CHECKS: Duration = Duration::from_millis(500);
-/// Longer than the gateway would need to give up an instance.
-const OBSERVED: Duration = Duration::from_millis(2_500);
+/// Longer than the gateway would need to give up an instance: it checks each second, and three times.
+const OBSERVED: Duration = Duration::from_secs(4);
+/// How often it is asked meanwhile.
+const GLANCE: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> {
-    let stack = small_stack().store(Store::Redis).health_interval(CHECKS).start().await?;
+    let stack = small_stack().store(Store::Redis).start().await?;
     let api = Api::on_gateway(&stack)?;
     let instance = Api::on_instance(&stack, "stateful-1")?;
     let pids = pids(&stack, "stateful")?;
@@ -120,7 +120,7 @@ async fn history(api: &Api, session: &Created) -> Result<Vec<(MessageId, String)
 
 #[tokio::test]
 async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
-    let stack = small_stack().stateless(2).health_interval(CHECKS).start().await?;
+    let stack = small_stack().stateless(2).start().await?;
     let api = Api::on_gateway(&stack)?;
     let pids = pids(&stack, "state")?;
     let instance = Api::on_instance(&stack, "stateless-1")?;
@@ -199,7 +199,7 @@ async fn observe_healthy(stack: &Stack) -> Result<()> {
             let unhealthy = pool.instances.iter().find(|instance| instance.state != InstanceState::Healthy);
             ensure!(unhealthy.is_none(), "{unhealthy:?}");
         }
-        tokio::time::sleep(CHECKS).await;
+        tokio::time::sleep(GLANCE).await;
     }
     Ok(())
 }

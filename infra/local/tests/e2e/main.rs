@@ -17,9 +17,15 @@ mod sticky;
 mod strategy;
 mod until;
 
+use std::time::Duration;
+
 use local_stack::{Plan, Stack};
 
-/// A stack whose services take one thread each: the tests share few cores, and several of them run at once.
+/// A stack whose services take one thread each, since the tests share few cores and several of them run at once. Health
+/// is checked as `make up` has it checked, so that a busy machine does not look like a dead instance.
 fn small_stack() -> Plan {
-    Stack::for_tests().env("stateless-svc", "WORKERS", "1").env("stateful-svc", "WORKERS", "1")
+    Stack::for_tests()
+        .env("stateless-svc", "WORKERS", "1")
+        .env("stateful-svc", "WORKERS", "1")
+        .health_interval(Duration::from_secs(1))
 }
