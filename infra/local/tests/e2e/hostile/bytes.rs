@@ -50,7 +50,8 @@ pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
         // be refused with the gateway's own reading of headers (issue 4).
         (
             "a length and chunks",
-            post(&format!("Content-Length: 2\r\n{chunked}"), "2\r\n{}\r\n0\r\n\r\n"),
+            // Nobody asks for the connection to be closed here.
+            format!("{POST}Host: localhost\r\nContent-Length: 2\r\n{chunked}\r\n2\r\n{{}}\r\n0\r\n\r\n"),
             Served,
             Problem(BadRequest),
         ),
