@@ -51,7 +51,7 @@ logs: ## Show a log: i=gateway (f=1 follows it)
 	@$(call require,$(i),make logs i=gateway)
 	@$(call local-stack,logs $(i) $(if $(f),--follow))
 
-load: build ## Measure stateless beside stateful calls: args='--duration 10 --connections 32'
+load: build ## Measure stateless beside stateful calls: args='--duration 10s --connections 32'
 	@target/$(PROFILE)/loadtest compare $(args)
 
 # Development

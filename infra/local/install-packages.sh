@@ -22,6 +22,7 @@ need_program make build-essential
 need_program cmake cmake
 # To try the API by hand, as the README does.
 need_program curl curl
+need_program jq jq
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
 
 # Nginx runs without these, and some releases lack them: they are installed along with it, where they exist.

@@ -2,8 +2,10 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
@@ -46,9 +48,9 @@ pub struct CompareArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
-    /// How long each kind of load lasts, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
-    pub duration: NonZeroU32,
+    /// How long each kind of load lasts: 90s, 2m, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub duration: Duration,
 
     /// Connections for each kind; each carries one request at a time
     #[arg(long, short, value_name = "N", default_value = "32")]
@@ -87,10 +89,10 @@ pub struct CompareArgs {
     #[arg(long, value_enum, default_value_t = Affinity::Path)]
     pub affinity: Affinity,
 
-    /// How long a request may take, and how long the ones that are outstanding at the end of an open loop are waited for,
-    /// in seconds; what takes longer is an error
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
-    pub timeout: NonZeroU32,
+    /// How long a request may take, and how long the ones that are outstanding at the end of an open loop are waited
+    /// for; what takes longer is an error
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub timeout: Duration,
 
     /// Fixes the order of a session's calls and its messages
     #[arg(long, value_name = "N", default_value = "1")]
@@ -113,5 +115,27 @@ impl CompareArgs {
     /// How far the load may go.
     pub(crate) fn reach(&self) -> Reach {
         if self.allow_remote { Reach::Anywhere } else { Reach::ThisMachine }
+    }
+}
+
+/// A time as people write it: `90s`, `2m`, `1m 30s`, or a bare number of seconds.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let in_seconds = text.parse().map(Duration::from_secs).ok();
+    let time = in_seconds.or_else(|| text.parse::<SignedDuration>().ok()?.try_into().ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "write a time such as 90s, 2m or 1m 30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_people_write_it() {
+        for (text, seconds) in [("8", 8), ("8s", 8), ("2m", 120), ("1m 30s", 90)] {
+            assert_eq!(parse_time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "0", "0s", "-1", "-1s", "soon", "8 parsecs"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
     }
 }

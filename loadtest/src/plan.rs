@@ -138,9 +138,9 @@ impl Plan {
             target: Target::resolve(&args.target, args.cacert.as_deref(), args.reach()).await?,
             phases,
             order: args.order,
-            duration: Duration::from_secs(args.duration.get().into()),
+            duration: args.duration,
             connections: args.connections,
-            timeout: Duration::from_secs(args.timeout.get().into()),
+            timeout: args.timeout,
             sessions: SessionMix { messages: args.messages, reads: args.reads, affinity: args.affinity },
             seed: args.seed,
         })
