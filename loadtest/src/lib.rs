@@ -1,8 +1,8 @@
 //! Load for Tandem, measured honestly.
 //!
 //! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of call: `phase` connects
-//! the workers and sets them to work in a [closed](closed_loop) or an [open](open_loop) loop; each worker plays a
-//! [`scenario`] over one connection of its own ([`client`]) and tells a [`recorder`]. [`report`] makes the table and the
+//! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
+//! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
 //! JSON of what was recorded.
 //!
 //! **Invariant:** a request that was begun, or in an open loop was due, is in the report exactly once, whatever became of it.
