@@ -1,7 +1,7 @@
 //! The control plane: what operators ask and change, on a listener of its own.
 //!
 //! Everything is JSON. Reading is free to whoever reaches the listener, which is loopback's by default; a change needs
-//! the token. [`guard`] holds both rules, for every path at once.
+//! the token. `guard` holds both rules, for every path at once.
 
 mod explain;
 mod guard;
