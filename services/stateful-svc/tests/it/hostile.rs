@@ -178,7 +178,7 @@ async fn bad_framing(addr: SocketAddr, messages: &str) {
         assert_problem(&post(&headers, body).await, code);
     }
     let invalid_utf8 = post(&format!("{json}content-length: 17\r\n"), b"{\"message\":\"h\xffi\"}").await;
-    assert_problem(&invalid_utf8, ErrorCode::InvalidBody);
+    assert_problem(&invalid_utf8, ErrorCode::MalformedJson);
     // Refused by the framework's parser, below everything that could write a document.
     for headers in ["content-length: x\r\n", "content-length: 5\r\ntransfer-encoding: chunked\r\n"] {
         assert_eq!(post(headers, body).await.status, 400, "{headers}");
