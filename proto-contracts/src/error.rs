@@ -50,8 +50,14 @@ error_codes! {
     InvalidCursor = "invalid_cursor", "The cursor is malformed";
     /// The affinity key is not 8 hex digits.
     InvalidAffinityKey = "invalid_affinity_key", "The affinity key is malformed";
+    /// The idempotency key is not a UUID.
+    InvalidIdempotencyKey = "invalid_idempotency_key", "The idempotency key is malformed";
+    /// `If-Match` or `If-None-Match` is not a list of entity tags.
+    InvalidEntityTag = "invalid_entity_tag", "An entity tag is malformed";
     /// No or a wrong bearer token.
     Unauthorized = "unauthorized", "A valid token is required";
+    /// The bearer token is no JWT of our issuer for us, or its time is over.
+    InvalidToken = "invalid_token", "The bearer token is not valid";
     /// No resource has that path.
     NotFound = "not_found", "There is nothing at this path";
     /// There is no such session: it never was, it expired, or it was deleted.
@@ -74,6 +80,8 @@ error_codes! {
     InstanceExists = "instance_exists", "There is such an instance already";
     /// What was asked for does not fit the component's state: it runs already, or it does not run.
     WrongState = "wrong_state", "The component's state does not allow this";
+    /// The session was changed since the client read the version that it names.
+    PreconditionFailed = "precondition_failed", "The session was changed meanwhile";
     /// The body is larger than any request may be.
     BodyTooLarge = "body_too_large", "The body is too large";
     /// The message is larger than a message may be.
@@ -88,6 +96,8 @@ error_codes! {
     MisdirectedRequest = "misdirected_request", "This host is not served here";
     /// The JSON is valid, but a field is unknown, missing, of the wrong type or out of range.
     InvalidBody = "invalid_body", "The body does not have the expected form";
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
     /// The operation cannot take that many or that few operands.
     InvalidOperands = "invalid_operands", "The operands do not fit the operation";
     /// There is no quotient by zero.
@@ -128,8 +138,10 @@ impl ErrorCode {
             | Self::InvalidSessionId
             | Self::InvalidProductId
             | Self::InvalidCursor
-            | Self::InvalidAffinityKey => 400,
-            Self::Unauthorized => 401,
+            | Self::InvalidAffinityKey
+            | Self::InvalidIdempotencyKey
+            | Self::InvalidEntityTag => 400,
+            Self::Unauthorized | Self::InvalidToken => 401,
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound
@@ -138,11 +150,13 @@ impl ErrorCode {
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::ConcurrentUpdate | Self::SessionFull | Self::InstanceExists | Self::WrongState => 409,
+            Self::PreconditionFailed => 412,
             Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
             Self::UriTooLong => 414,
             Self::UnsupportedMediaType => 415,
             Self::MisdirectedRequest => 421,
             Self::InvalidBody
+            | Self::IdempotencyKeyReused
             | Self::InvalidOperands
             | Self::DivisionByZero
             | Self::ResultNotFinite

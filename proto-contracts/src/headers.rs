@@ -18,6 +18,10 @@ pub const SESSION_SOURCE: &str = "x-session-source";
 pub const REQUEST_ID: &str = "x-request-id";
 /// `HIT`, `MISS` …: what Nginx's cache or a service's own did.
 pub const CACHE_STATUS: &str = "x-cache-status";
+/// A UUID that makes a write safe to repeat: see [`IdempotencyKey`](crate::IdempotencyKey).
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `true` on the answer to a repetition: it is the answer that the first request got, and nothing was done again.
+pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 /// Whom the client's address, scheme and host are told by, between proxies.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The scheme by which the client came, between proxies.

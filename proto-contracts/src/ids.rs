@@ -1,4 +1,4 @@
-//! Ids that are not secrets: instance names, request ids, message ids.
+//! Instance names, request ids, message ids, and the keys by which clients name their own requests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -120,6 +120,32 @@ impl FromStr for MessageId {
     }
 }
 
+/// Names one write, so that it can be repeated without being done twice. The client draws it at random.
+///
+/// Whoever sends the key of somebody else's anonymous create gets that session as the answer, so a key is kept as secret as
+/// a session id: it has no `Display`, and `Debug` does not tell it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct IdempotencyKey(Uuid);
+
+impl IdempotencyKey {
+    /// Reads a key from a header's bytes: a UUID, with or without hyphens. The nil and the max UUID are nobody's choice and
+    /// so refused.
+    pub fn parse_bytes(text: &[u8]) -> Option<Self> {
+        Uuid::try_parse_ascii(text).ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max()).map(Self)
+    }
+
+    /// The 128 bits of the UUID.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdempotencyKey")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +166,17 @@ mod tests {
         assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(&id.to_ascii()[..], id.to_string().as_bytes());
         assert_eq!(RequestId::parse_bytes(b"not-a-uuid"), None);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_a_uuid_that_somebody_drew() {
+        let key = IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
+        assert_eq!(IdempotencyKey::parse_bytes(b"00112233445566778899AABBCCDDEEFF"), Some(key));
+        assert!(!format!("{key:?}").contains("0011"), "it opens what it created");
+        let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
+        for bad in ["", "1", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeefg", &nil, &max]
+        {
+            assert_eq!(IdempotencyKey::parse_bytes(bad.as_bytes()), None, "{bad:?}");
+        }
     }
 }

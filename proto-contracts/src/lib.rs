@@ -23,6 +23,6 @@ mod hex;
 
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
 pub use error::{ErrorCode, Problem};
-pub use ids::{InstanceName, MessageId, RequestId};
+pub use ids::{IdempotencyKey, InstanceName, MessageId, RequestId};
 pub use routes::{Endpoint, PoolName, Resolved};
 pub use session_id::{SessionDigest, SessionId};

@@ -28,6 +28,11 @@ impl SessionId {
         Self { key, secret: rand::random() }
     }
 
+    /// The id with this secret half, for who derives it from something that is at least as hard to guess.
+    pub const fn from_parts(key: AffinityKey, secret: [u8; 16]) -> Self {
+        Self { key, secret }
+    }
+
     /// Where the session lives.
     pub const fn affinity_key(&self) -> AffinityKey {
         self.key

@@ -1,10 +1,14 @@
 //! What a session is and what can be done to it. Pure: no HTTP, no Redis, no clock of its own.
 
+pub mod caller;
 pub mod client_data;
 pub mod clock;
 pub mod conversation;
 pub mod cursor;
+pub mod digest;
+pub mod keyed;
 pub mod lifetime;
 pub mod live_sessions;
 pub mod message;
 pub mod session;
+pub mod session_tag;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::Endpoint;
 use proto_contracts::headers::SESSION_SOURCE;
+use proto_contracts::{Endpoint, SessionDigest};
 use serde::Serialize;
 use service_kit::answer;
 use service_kit::problem::ApiError;
 use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
 
+use crate::domain::caller::Caller;
 use crate::metrics::{Act, SessionMetrics};
-use crate::store::{SessionStore, Source};
+use crate::store::{Access, SessionStore, Source};
 
 mod history;
 mod messages;
@@ -41,6 +42,10 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
     mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
     mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
     mount_endpoint(app, Endpoint::History, || [get(history::read)]);
+}
+
+fn anonymous(session: SessionDigest) -> Access {
+    Access { session, caller: Caller::Anonymous }
 }
 
 impl Sessions {

@@ -5,10 +5,13 @@ use std::error::Error;
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
 
+use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, InvalidClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_tag::Expected;
 
 pub mod memory;
 pub mod redis;
@@ -16,34 +19,79 @@ pub mod redis;
 /// A place for sessions. It knows them by their digests, so that it cannot tell anybody their ids.
 ///
 /// Each write is one atomic step: it checks that the session exists, changes it and raises its version by one. A write that
-/// is refused changes nothing. Every act on a session starts its idle time anew, reads and refused writes included.
+/// is refused changes nothing. Every act on a session starts its idle time anew, reads and refused writes included. A session
+/// that the caller may not use is not found, and its idle time runs on.
+///
+/// A write that is keyed is done once: the same step looks for its key, before it looks at anything else but the session.
+/// Who repeats it gets the first answer; see [`keyed`](crate::domain::keyed) for how long.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Starts a session at version 1.
-    async fn create(&self, session: SessionDigest, client_data: ClientData) -> Result<Served<Session>, CreateError>;
+    /// Starts a session at version 1, which then belongs to the caller.
+    async fn create(
+        &self,
+        access: Access,
+        client_data: ClientData,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Session>, CreateError>;
 
     /// The session as it is now.
-    async fn read(&self, session: SessionDigest) -> Result<Served<Session>, ReadError>;
+    async fn read(&self, access: Access) -> Result<Served<Session>, ReadError>;
 
-    /// Adds a message after all others.
-    async fn append(&self, session: SessionDigest, message: NewMessage) -> Result<Served<Appended>, AppendError>;
+    /// Adds a message after all others. The id of a message that was taken before is the one that it had then.
+    async fn append(
+        &self,
+        access: Access,
+        message: NewMessage,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Appended>, AppendError>;
 
-    /// Changes the client data.
-    async fn patch(&self, session: SessionDigest, patch: &MergePatch) -> Result<Served<Session>, PatchError>;
+    /// Changes the client data of a session that is in an expected state.
+    async fn patch(
+        &self,
+        access: Access,
+        patch: &MergePatch,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Session>, PatchError>;
 
-    /// Ends the session and forgets what was said.
-    async fn delete(&self, session: SessionDigest) -> Result<Served<()>, DeleteError>;
+    /// Ends the session and forgets what was said. A tombstone stays for as long as a session may live at most, so that no
+    /// late write brings the session back; until it goes, deleting again succeeds.
+    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError>;
 
     /// The messages after a place.
-    async fn history(
-        &self,
-        session: SessionDigest,
-        after: Cursor,
-        size: PageSize,
-    ) -> Result<Served<HistoryPage>, ReadError>;
+    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
 
     /// About how many live sessions this instance serves.
     fn live_sessions(&self) -> u64;
+}
+
+/// A session, and who asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Which session.
+    pub session: SessionDigest,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// What a write made, and whether it was done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// The answer.
+    pub value: T,
+    /// Its origin.
+    pub source: Source,
+    /// When the write was done.
+    pub done: Done,
+}
+
+/// When a write was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// With this request.
+    Now,
+    /// With an earlier request of the same key, whose answer this is.
+    Before,
 }
 
 /// What a store answered, and where it took it from.
@@ -83,6 +131,12 @@ pub enum CreateError {
     /// Another one has the same digest, which chance does not bring about.
     #[error("there is a session with this digest already")]
     Exists,
+    /// The session was there and was deleted.
+    #[error("the session was deleted")]
+    Deleted,
+    /// The key belongs to another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -108,6 +162,9 @@ pub enum AppendError {
     /// The session holds the most messages that it may.
     #[error("the session is full")]
     Full,
+    /// The key belongs to another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -125,6 +182,12 @@ pub enum PatchError {
     /// Others kept changing the data in between.
     #[error("others kept changing the session's data")]
     Contended,
+    /// The session is not in an expected state.
+    #[error("the session was changed meanwhile")]
+    Overtaken,
+    /// The key belongs to another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
@@ -133,7 +196,7 @@ pub enum PatchError {
 /// Why a session was not deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
-    /// It never was, it expired, or it was deleted before.
+    /// It never was, it expired, or it was deleted so long ago that its tombstone is gone.
     #[error("there is no such session")]
     NotFound,
     /// The store failed.

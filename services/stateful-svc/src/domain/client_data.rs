@@ -104,6 +104,11 @@ impl MergePatch {
             bytes => Err(InvalidClientData::TooLarge { bytes }),
         }
     }
+
+    /// The patch as compact JSON text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
 }
 
 /// Why a JSON value cannot be client data, or a patch of it.

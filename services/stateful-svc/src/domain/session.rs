@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::client_data::ClientData;
+use super::session_tag::{SessionTag, WriteNonce};
 
 /// The state of one session at one version.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,4 +20,13 @@ pub struct Session {
     pub message_count: u64,
     /// 1 at creation, and one more with each write.
     pub version: u64,
+    /// Of the last write.
+    pub nonce: WriteNonce,
+}
+
+impl Session {
+    /// Names the write that this state comes from. (`expires_at` moves on without one, with each use.)
+    pub fn tag(&self) -> SessionTag {
+        SessionTag { version: self.version, nonce: self.nonce }
+    }
 }

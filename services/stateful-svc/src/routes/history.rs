@@ -8,7 +8,7 @@ use service_kit::body::Query;
 use service_kit::problem::ApiError;
 
 use super::session_path::{SessionPath, sentence};
-use super::{Sessions, answer_from};
+use super::{Sessions, anonymous, answer_from};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::message::Message;
 
@@ -24,7 +24,7 @@ pub(super) async fn read(
     let after = query.cursor.map_or(Ok(Cursor::START), |text| Cursor::decode(session, &text));
     let after = after.map_err(|error| ApiError::new(ErrorCode::InvalidCursor, sentence(error)))?;
 
-    let page = sessions.store.history(session, after, size).await?;
+    let page = sessions.store.history(anonymous(session), after, size).await?;
     sessions.metrics.read(page.source);
     let (messages, message_count) = (page.value.messages, page.value.message_count);
     let last = messages.last().map_or(after.number(), |message| message.number);

@@ -8,7 +8,7 @@ use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
 use super::session_path::{SessionPath, parse_id};
-use super::{Sessions, answer_from};
+use super::{Sessions, anonymous, answer_from};
 use crate::domain::message::{MessageText, NewMessage};
 use crate::metrics::Act;
 
@@ -31,7 +31,7 @@ pub(super) async fn post_to_body(
 
 async fn post(sessions: &Sessions, id: SessionId, message: String) -> Result<HttpResponse, ApiError> {
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
-    let appended = sessions.wrote(Act::Append, sessions.store.append(id.digest(), message).await)?;
+    let appended = sessions.wrote(Act::Append, sessions.store.append(anonymous(id.digest()), message, None).await)?;
     let (message, version) = (appended.value.message, appended.value.version);
     let body = MessagePosted {
         session_id: id,

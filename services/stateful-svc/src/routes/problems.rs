@@ -35,8 +35,16 @@ impl From<CreateError> for ApiError {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::Exists => Self::internal(error),
+            CreateError::Deleted => {
+                let detail =
+                    "The session that this Idempotency-Key created was deleted; create a new one with a new key.";
+                Self::new(ErrorCode::SessionNotFound, detail)
+            }
+            CreateError::KeyReused => key_reused(),
             CreateError::Store(fault) => {
-                write_failed(fault, "Repeat the request: a session that nobody knows ends by itself.")
+                let unknown = "Repeat the request, with the same Idempotency-Key if it has one; a session that nobody knows \
+                               ends by itself.";
+                write_failed(fault, unknown)
             }
         }
     }
@@ -59,6 +67,7 @@ impl From<AppendError> for ApiError {
                 let detail = "The session holds the most messages that it may; go on in a new one.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
+            AppendError::KeyReused => key_reused(),
             AppendError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
     }
@@ -73,6 +82,11 @@ impl From<PatchError> for ApiError {
                 let detail = "Others kept changing the client data; nothing was changed. Repeat the request.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
+            PatchError::Overtaken => {
+                let detail = "The session has another ETag by now than those of If-Match; read it again.";
+                Self::new(ErrorCode::PreconditionFailed, detail)
+            }
+            PatchError::KeyReused => key_reused(),
             PatchError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
     }
@@ -82,13 +96,18 @@ impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::NotFound => not_found(),
-            DeleteError::Store(fault) => write_failed(fault, LOOK_FIRST),
+            DeleteError::Store(fault) => write_failed(fault, "Repeat the request: a delete can be repeated."),
         }
     }
 }
 
 fn not_found() -> ApiError {
     ApiError::new(ErrorCode::SessionNotFound, "It never was, it expired, or it was deleted; create a new one.")
+}
+
+fn key_reused() -> ApiError {
+    let detail = "This Idempotency-Key came before with another request; draw a new one for each new request.";
+    ApiError::new(ErrorCode::IdempotencyKeyReused, detail)
 }
 
 // The cause of an outage is left out here: the store has told the log of it, once and not for each request.
@@ -104,7 +123,7 @@ fn read_failed(fault: StoreFault) -> ApiError {
 }
 
 /// What to do about a write of unknown outcome.
-const LOOK_FIRST: &str = "Read the session before you repeat the request.";
+const LOOK_FIRST: &str = "Repeat the request if it has an Idempotency-Key; else read the session first.";
 
 fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
     let code = ErrorCode::SessionStoreUnavailable;

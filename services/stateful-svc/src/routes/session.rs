@@ -10,9 +10,10 @@ use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
 use super::session_path::SessionPath;
-use super::{Sessions, answer_from, tell_source};
+use super::{Sessions, anonymous, answer_from, tell_source};
 use crate::domain::client_data::MergePatch;
 use crate::domain::session::Session;
+use crate::domain::session_tag::Expected;
 use crate::metrics::Act;
 
 /// Reads a session.
@@ -20,7 +21,7 @@ pub(super) async fn read(
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let found = sessions.store.read(id.digest()).await?;
+    let found = sessions.store.read(anonymous(id.digest())).await?;
     sessions.metrics.read(found.source);
     answer_from(found.source, StatusCode::OK, &body(&id, &found.value))
 }
@@ -32,7 +33,8 @@ pub(super) async fn patch(
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let patch = MergePatch::parse(&given.client_data)?;
-    let patched = sessions.wrote(Act::Patch, sessions.store.patch(id.digest(), &patch).await)?;
+    let patched =
+        sessions.wrote(Act::Patch, sessions.store.patch(anonymous(id.digest()), &patch, &Expected::Any, None).await)?;
     answer_from(patched.source, StatusCode::OK, &body(&id, &patched.value))
 }
 
@@ -41,7 +43,7 @@ pub(super) async fn delete(
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = sessions.wrote(Act::Delete, sessions.store.delete(id.digest()).await)?;
+    let deleted = sessions.wrote(Act::Delete, sessions.store.delete(anonymous(id.digest())).await)?;
     let mut answer =
         HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
     tell_source(&mut answer, deleted.source);

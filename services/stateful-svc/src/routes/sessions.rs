@@ -12,7 +12,7 @@ use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
 use super::session::body;
-use super::{Sessions, answer_from};
+use super::{Sessions, anonymous, answer_from};
 use crate::domain::client_data::ClientData;
 use crate::metrics::Act;
 
@@ -29,7 +29,8 @@ pub(super) async fn create(
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
     let id = SessionId::generate(affinity_key(request.headers()));
-    let created = sessions.wrote(Act::Create, sessions.store.create(id.digest(), client_data).await)?;
+    let created =
+        sessions.wrote(Act::Create, sessions.store.create(anonymous(id.digest()), client_data, None).await)?;
 
     let mut answer = answer_from(created.source, StatusCode::CREATED, &body(&id, &created.value))?;
     let headers = answer.headers_mut();

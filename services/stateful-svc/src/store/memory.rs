@@ -1,5 +1,6 @@
 //! Sessions in this instance's memory: Phase 1's way. A restart loses them, and no other instance knows them.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,20 @@ use jiff::Timestamp;
 use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
-use super::{AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore, Source};
+use super::{
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, SessionStore, Source, Written,
+};
+use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::Clock;
 use crate::domain::conversation::{self, Earlier, Quote, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::digest::ShortDigest;
+use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use crate::domain::lifetime::Lifetime;
-use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_tag::{Expected, WriteNonce};
 
 /// How often expired sessions are looked for that nobody asks for any more.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -25,6 +32,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 pub struct MemoryStore<C> {
     // Each shard has a lock of its own. It is held for one act on one session, and never across an await.
     sessions: DashMap<SessionDigest, Record>,
+    // Written while the session's shard above is locked, so that a create sees either the session or its tombstone.
+    tombstones: DashMap<SessionDigest, Tombstone>,
     lifetime: Lifetime,
     clock: C,
 }
@@ -32,13 +41,14 @@ pub struct MemoryStore<C> {
 impl<C: Clock> MemoryStore<C> {
     /// An empty store.
     pub fn new(lifetime: Lifetime, clock: C) -> Self {
-        Self { sessions: DashMap::new(), lifetime, clock }
+        Self { sessions: DashMap::new(), tombstones: DashMap::new(), lifetime, clock }
     }
 
-    /// Forgets the sessions that have expired.
+    /// Forgets the sessions and tombstones that have expired.
     pub fn sweep(&self) {
         let now = self.clock.now();
         self.sessions.retain(|_, record| record.expires_at > now);
+        self.tombstones.retain(|_, tombstone| tombstone.expires_at > now);
     }
 
     /// Sweeps for as long as anybody uses the store. The future holds no share in it.
@@ -53,8 +63,10 @@ impl<C: Clock> MemoryStore<C> {
         }
     }
 
-    /// Does one act on a session that lives, and starts its idle time anew; `None` when there is none.
-    fn with<T>(&self, session: SessionDigest, act: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
+    /// Does one act on a session that lives and that the caller may use, and starts its idle time anew; `None` when there
+    /// is none.
+    fn with<T>(&self, access: Access, act: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
+        let Access { session, caller } = access;
         let mut record = self.sessions.get_mut(&session)?;
         let now = self.clock.now();
         if record.expires_at <= now {
@@ -62,67 +74,111 @@ impl<C: Clock> MemoryStore<C> {
             self.sessions.remove_if(&session, |_, record| record.expires_at <= now);
             return None;
         }
+        if !caller.may_use(record.owner) {
+            return None;
+        }
         record.expires_at = self.lifetime.expires_at(record.created_at, now);
         Some(act(&mut record, now))
+    }
+
+    fn is_deleted(&self, session: SessionDigest, now: Timestamp) -> bool {
+        self.tombstones.get(&session).is_some_and(|tombstone| tombstone.expires_at > now)
     }
 }
 
 #[async_trait]
 impl<C: Clock> SessionStore for MemoryStore<C> {
-    async fn create(&self, session: SessionDigest, client_data: ClientData) -> Result<Served<Session>, CreateError> {
-        let now = self.clock.now();
-        let record = Record {
-            client_data,
-            created_at: now,
-            last_activity: now,
-            expires_at: self.lifetime.expires_at(now, now),
-            version: 1,
-            utterances: Vec::new(),
-        };
-        let created = record.session();
-        match self.sessions.entry(session) {
-            Entry::Occupied(other) if other.get().expires_at > now => return Err(CreateError::Exists),
-            Entry::Occupied(mut expired) => drop(expired.insert(record)),
-            Entry::Vacant(place) => drop(place.insert(record)),
-        }
-        Ok(Served { value: created, source: Source::Created })
-    }
-
-    async fn read(&self, session: SessionDigest) -> Result<Served<Session>, ReadError> {
-        self.with(session, |record, _| from_memory(record.session())).ok_or(ReadError::NotFound)
-    }
-
-    async fn append(&self, session: SessionDigest, message: NewMessage) -> Result<Served<Appended>, AppendError> {
-        let append = |record: &mut Record, now| match record.message_count() {
-            0..MAX_MESSAGES => Ok(from_memory(record.append(message, now))),
-            _ => Err(AppendError::Full),
-        };
-        self.with(session, append).ok_or(AppendError::NotFound)?
-    }
-
-    async fn patch(&self, session: SessionDigest, patch: &MergePatch) -> Result<Served<Session>, PatchError> {
-        let patch = |record: &mut Record, now| {
-            record.client_data = record.client_data.merged(patch)?;
-            record.written(now);
-            Ok(from_memory(record.session()))
-        };
-        self.with(session, patch).ok_or(PatchError::NotFound)?
-    }
-
-    async fn delete(&self, session: SessionDigest) -> Result<Served<()>, DeleteError> {
-        match self.sessions.remove(&session) {
-            Some((_, record)) if record.expires_at > self.clock.now() => Ok(from_memory(())),
-            _ => Err(DeleteError::NotFound),
-        }
-    }
-
-    async fn history(
+    async fn create(
         &self,
-        session: SessionDigest,
-        after: Cursor,
-        size: PageSize,
-    ) -> Result<Served<HistoryPage>, ReadError> {
-        self.with(session, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
+        access: Access,
+        client_data: ClientData,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Session>, CreateError> {
+        let Access { session, caller } = access;
+        let now = self.clock.now();
+        let place = match self.sessions.entry(session) {
+            Entry::Occupied(mut there) if there.get().expires_at > now => {
+                let record = there.get_mut();
+                if !caller.may_use(record.owner) {
+                    return Err(CreateError::Exists);
+                }
+                record.expires_at = self.lifetime.expires_at(record.created_at, now);
+                return record.created_before(keyed);
+            }
+            place => place,
+        };
+        if self.is_deleted(session, now) {
+            return Err(CreateError::Deleted);
+        }
+        let record = Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
+        let created = Written { value: record.session(), source: Source::Created, done: Done::Now };
+        drop(place.insert(record));
+        Ok(created)
+    }
+
+    async fn read(&self, access: Access) -> Result<Served<Session>, ReadError> {
+        self.with(access, |record, _| from_memory(record.session())).ok_or(ReadError::NotFound)
+    }
+
+    async fn append(
+        &self,
+        access: Access,
+        message: NewMessage,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Appended>, AppendError> {
+        let append = |record: &mut Record, now| match record.kept(keyed) {
+            Some(Ok(Kept::Appended { number, version })) => {
+                Ok(written(Appended { message: record.message(*number), version: *version }, Done::Before))
+            }
+            Some(_) => Err(AppendError::KeyReused),
+            None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
+            None => Ok(written(record.append(message, now, keyed), Done::Now)),
+        };
+        self.with(access, append).ok_or(AppendError::NotFound)?
+    }
+
+    async fn patch(
+        &self,
+        access: Access,
+        patch: &MergePatch,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Session>, PatchError> {
+        let patch = |record: &mut Record, now| match record.kept(keyed) {
+            Some(Ok(Kept::Patched(session))) => Ok(written(session.clone(), Done::Before)),
+            Some(_) => Err(PatchError::KeyReused),
+            None if !expected.allows(record.session().tag()) => Err(PatchError::Overtaken),
+            None => {
+                record.client_data = record.client_data.merged(patch)?;
+                Ok(written(record.patched(now, keyed), Done::Now))
+            }
+        };
+        self.with(access, patch).ok_or(PatchError::NotFound)?
+    }
+
+    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
+        let Access { session, caller } = access;
+        let now = self.clock.now();
+        match self.sessions.entry(session) {
+            Entry::Occupied(there) if there.get().expires_at > now => {
+                let owner = there.get().owner;
+                if !caller.may_use(owner) {
+                    return Err(DeleteError::NotFound);
+                }
+                let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
+                self.tombstones.insert(session, Tombstone { owner, expires_at });
+                there.remove();
+                Ok(from_memory(()))
+            }
+            _ => match self.tombstones.get(&session) {
+                Some(stone) if stone.expires_at > now && caller.may_use(stone.owner) => Ok(from_memory(())),
+                _ => Err(DeleteError::NotFound),
+            },
+        }
+    }
+
+    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
+        self.with(access, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
     }
 
     fn live_sessions(&self) -> u64 {
@@ -134,16 +190,61 @@ fn from_memory<T>(value: T) -> Served<T> {
     Served { value, source: Source::Memory }
 }
 
+fn written<T>(value: T, done: Done) -> Written<T> {
+    Written { value, source: Source::Memory, done }
+}
+
+/// What stays of a deleted session.
+struct Tombstone {
+    owner: Caller,
+    expires_at: Timestamp,
+}
+
 struct Record {
+    owner: Caller,
     client_data: ClientData,
     created_at: Timestamp,
     last_activity: Timestamp,
     expires_at: Timestamp,
     version: u64,
+    nonce: WriteNonce,
     utterances: Vec<Utterance>,
+    /// By key: the fingerprint of the request that was done, and what it takes to answer it again.
+    kept: HashMap<ShortDigest, (ShortDigest, Kept)>,
+    /// The keys of patches that are kept, oldest first.
+    kept_patches: VecDeque<ShortDigest>,
+}
+
+enum Kept {
+    Created(Session),
+    Appended { number: u64, version: u64 },
+    Patched(Session),
 }
 
 impl Record {
+    fn new(
+        client_data: ClientData,
+        owner: Caller,
+        expires_at: Timestamp,
+        now: Timestamp,
+        keyed: Option<Keyed>,
+    ) -> Self {
+        let mut record = Self {
+            owner,
+            client_data,
+            created_at: now,
+            last_activity: now,
+            expires_at,
+            version: 1,
+            nonce: WriteNonce::random(),
+            utterances: Vec::new(),
+            kept: HashMap::new(),
+            kept_patches: VecDeque::new(),
+        };
+        record.keep(keyed, Kept::Created(record.session()));
+        record
+    }
+
     fn session(&self) -> Session {
         Session {
             client_data: self.client_data.clone(),
@@ -152,6 +253,7 @@ impl Record {
             expires_at: self.expires_at,
             message_count: self.message_count(),
             version: self.version,
+            nonce: self.nonce,
         }
     }
 
@@ -159,19 +261,64 @@ impl Record {
         self.utterances.len() as u64
     }
 
+    /// What was kept under the key, if anything was; an error when it was kept for another request.
+    fn kept(&self, keyed: Option<Keyed>) -> Option<Result<&Kept, KeyReused>> {
+        let keyed = keyed?;
+        let (fingerprint, kept) = self.kept.get(&keyed.key)?;
+        Some(if *fingerprint == keyed.fingerprint { Ok(kept) } else { Err(KeyReused) })
+    }
+
+    fn created_before(&self, keyed: Option<Keyed>) -> Result<Written<Session>, CreateError> {
+        match self.kept(keyed) {
+            Some(Ok(Kept::Created(session))) => Ok(written(session.clone(), Done::Before)),
+            Some(_) => Err(CreateError::KeyReused),
+            None => Err(CreateError::Exists),
+        }
+    }
+
+    fn keep(&mut self, keyed: Option<Keyed>, what: Kept) {
+        if let Some(Keyed { key, fingerprint }) = keyed {
+            self.kept.insert(key, (fingerprint, what));
+        }
+    }
+
     fn written(&mut self, now: Timestamp) {
         self.last_activity = now;
         self.version += 1;
+        self.nonce = WriteNonce::random();
     }
 
-    fn append(&mut self, message: NewMessage, now: Timestamp) -> Appended {
+    fn append(&mut self, message: NewMessage, now: Timestamp, keyed: Option<Keyed>) -> Appended {
         let name = self.client_data.name();
-        let utterance = Utterance { id: message.id, text: message.text, name, created_at: now };
-        let (first, previous) = (self.utterances.first().map(quote), self.utterances.last().map(quote));
-        let earlier = first.as_ref().zip(previous.as_ref()).map(|(first, previous)| Earlier { first, previous });
-        self.utterances.push(utterance.clone());
+        self.utterances.push(Utterance { id: message.id, text: message.text, name, created_at: now });
         self.written(now);
-        Appended { message: utterance.answered(self.message_count(), earlier), version: self.version }
+        let (number, version) = (self.message_count(), self.version);
+        self.keep(keyed, Kept::Appended { number, version });
+        Appended { message: self.message(number), version }
+    }
+
+    /// The session after its data was changed.
+    fn patched(&mut self, now: Timestamp, keyed: Option<Keyed>) -> Session {
+        self.written(now);
+        if let Some(Keyed { key, .. }) = keyed {
+            self.keep(keyed, Kept::Patched(self.session()));
+            self.kept_patches.push_back(key);
+            if self.kept_patches.len() > MAX_KEPT_PATCHES
+                && let Some(oldest) = self.kept_patches.pop_front()
+            {
+                self.kept.remove(&oldest);
+            }
+        }
+        self.session()
+    }
+
+    /// The message of this number, with the reply that it got.
+    fn message(&self, number: u64) -> Message {
+        let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let first = self.utterances.first().filter(|_| place > 0).map(quote);
+        let previous = place.checked_sub(1).and_then(|before| self.utterances.get(before)).map(quote);
+        let earlier = first.as_ref().zip(previous.as_ref()).map(|(first, previous)| Earlier { first, previous });
+        self.utterances[place].clone().answered(number, earlier)
     }
 
     fn page(&self, after: Cursor, size: PageSize) -> HistoryPage {
@@ -189,3 +336,6 @@ impl Record {
 fn quote(utterance: &Utterance) -> Quote {
     Quote::of(utterance.text.as_str())
 }
+
+/// The key was used for another request.
+struct KeyReused;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use proto_contracts::SessionDigest;
 use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGES};
 use stateful_svc::domain::client_data::InvalidClientData;
 use stateful_svc::domain::cursor::{Cursor, PageSize};
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::Message;
-use stateful_svc::store::{AppendError, CreateError, DeleteError, PatchError, ReadError, SessionStore, Source};
+use stateful_svc::domain::session_tag::Expected;
+use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, PatchError, ReadError, SessionStore, Source};
 
 use crate::subject::{LIFETIME, Subject, any_session, data, message, patch};
 
@@ -33,6 +33,8 @@ macro_rules! each_store {
         }
     };
 }
+
+pub(crate) use each_store;
 
 const SHORT: Lifetime = Lifetime { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
 
@@ -57,7 +59,7 @@ each_store! {
 async fn a_session_starts_as_it_was_created(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let said = data(r#"{"name":"Ada","list":[],"big":123456789012345678901234567890}"#);
-    let created = store.create(id, said.clone()).await.expect("created");
+    let created = store.create(id, said.clone(), None).await.expect("created");
     assert_eq!(created.source, Source::Created);
     assert_eq!((created.value.version, created.value.message_count), (1, 0));
     assert_eq!(created.value.client_data, said);
@@ -68,22 +70,24 @@ async fn a_session_starts_as_it_was_created(subject: Subject) {
     assert!(read.expires_at >= created.value.expires_at);
     assert_eq!(stateful_svc::domain::session::Session { expires_at: created.value.expires_at, ..read }, created.value);
 
-    assert!(matches!(store.create(id, data("{}")).await, Err(CreateError::Exists)));
+    assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Exists)));
     assert_eq!(store.read(id).await.expect("untouched").value.client_data, said);
 }
 
 async fn an_unknown_session_is_not_found(subject: Subject) {
-    assert_gone(&*subject.store, any_session()).await;
+    let id = any_session();
+    assert_gone(&*subject.store, id).await;
+    assert!(matches!(subject.store.delete(id).await, Err(DeleteError::NotFound)));
 }
 
 async fn messages_are_numbered_answered_and_kept(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     let long = "ä 🚲\u{0}\"'{}: ".repeat(1000);
     let mut said = Vec::new();
     for (i, text) in ["hi", "1:2:3:x", &long, "bye"].into_iter().enumerate() {
         let new = message(text);
-        let appended = store.append(id, new.clone()).await.expect("taken").value;
+        let appended = store.append(id, new.clone(), None).await.expect("taken").value;
         assert_eq!((appended.message.id, &appended.message.text), (new.id, &new.text));
         assert_eq!((appended.message.number, appended.version), (i as u64 + 1, i as u64 + 2));
         said.push(appended.message);
@@ -101,7 +105,7 @@ async fn messages_are_numbered_answered_and_kept(subject: Subject) {
 
 async fn history_is_read_in_pages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("there").value;
     assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
     let said = say(&**store, id, 7).await;
@@ -114,7 +118,7 @@ async fn history_is_read_in_pages(subject: Subject) {
 
 async fn history_grows_while_it_is_read(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let mut said = say(&**store, id, 5).await;
     let size = PageSize::parse(2).expect("a size");
     let (mut read, mut after) = (Vec::new(), Cursor::START);
@@ -123,23 +127,23 @@ async fn history_grows_while_it_is_read(subject: Subject) {
         assert_eq!(page.message_count, said.len() as u64);
         read.extend(page.messages);
         after = Cursor::after(read.len() as u64).expect("fits");
-        said.push(store.append(id, message("more")).await.expect("taken").value.message);
+        said.push(store.append(id, message("more"), None).await.expect("taken").value.message);
     }
     assert_eq!(read, said[..8]);
 }
 
 async fn a_patch_merges_and_what_it_says_later_replies_use(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data(r#"{"name":"Ada","a":{"b":1,"c":[]}}"#)).await.expect("created");
-    let mut said = vec![store.append(id, message("one")).await.expect("taken").value.message];
+    store.create(id, data(r#"{"name":"Ada","a":{"b":1,"c":[]}}"#), None).await.expect("created");
+    let mut said = vec![store.append(id, message("one"), None).await.expect("taken").value.message];
     let change = patch(r#"{"name":"Éva","a":{"b":null,"d":98765432109876543210}}"#);
-    let patched = store.patch(id, &change).await.expect("patched").value;
+    let patched = store.patch(id, &change, &Expected::Any, None).await.expect("patched").value;
     assert_eq!(patched.client_data, data(r#"{"name":"Éva","a":{"c":[],"d":98765432109876543210}}"#));
     assert_eq!((patched.version, patched.message_count), (3, 1));
     assert_eq!(store.read(id).await.expect("there").value.client_data, patched.client_data);
-    said.push(store.append(id, message("two")).await.expect("taken").value.message);
-    store.patch(id, &patch(r#"{"name":null}"#)).await.expect("patched");
-    said.push(store.append(id, message("three")).await.expect("taken").value.message);
+    said.push(store.append(id, message("two"), None).await.expect("taken").value.message);
+    store.patch(id, &patch(r#"{"name":null}"#), &Expected::Any, None).await.expect("patched");
+    said.push(store.append(id, message("three"), None).await.expect("taken").value.message);
 
     let greetings: Vec<_> = said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
     assert_eq!(greetings, ["Hello Ada", "Hello Éva", "Hello"]);
@@ -149,9 +153,9 @@ async fn a_patch_merges_and_what_it_says_later_replies_use(subject: Subject) {
 async fn a_refused_patch_changes_nothing(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
-    store.create(id, data(&format!(r#"{{"a":"{half}"}}"#))).await.expect("created");
+    store.create(id, data(&format!(r#"{{"a":"{half}"}}"#)), None).await.expect("created");
     let before = store.read(id).await.expect("there").value;
-    let refused = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#))).await;
+    let refused = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
     assert!(matches!(refused, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))), "{refused:?}");
     let after = store.read(id).await.expect("there").value;
     assert_eq!((after.client_data, after.version), (before.client_data, 1));
@@ -159,28 +163,35 @@ async fn a_refused_patch_changes_nothing(subject: Subject) {
 
 async fn a_delete_is_final(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     say(&**store, id, 3).await;
     store.delete(id).await.expect("deleted");
     assert_gone(&**store, id).await;
     assert_eq!(store.live_sessions(), 0);
-    // Nothing of the old one shows, should the id come again.
-    store.create(id, data("{}")).await.expect("created anew");
-    assert_eq!(all_messages(&**store, id, 50).await, []);
+    assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Deleted)));
+    store.delete(id).await.expect("a repeated delete succeeds");
+
+    subject.advance(LIFETIME.absolute - Duration::from_secs(10)).await;
+    store.delete(id).await.expect("for as long as the tombstone lasts");
+    assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Deleted)));
+    subject.advance(Duration::from_secs(10)).await;
+    assert!(matches!(store.delete(id).await, Err(DeleteError::NotFound)));
+    store.create(id, data("{}"), None).await.expect("created anew");
+    assert_eq!(all_messages(&**store, id, 50).await, [], "nothing of the old one shows");
 }
 
 async fn every_use_starts_the_idle_time_anew(subject: Subject) {
     let almost = LIFETIME.idle - Duration::from_secs(10);
     for act in ["read", "append", "patch", "history"] {
         let (store, id) = (&subject.store, any_session());
-        store.create(id, data("{}")).await.expect("created");
+        store.create(id, data("{}"), None).await.expect("created");
         say(&**store, id, 1).await;
         for _ in 0..3 {
             subject.advance(almost).await;
             let used = match act {
                 "read" => store.read(id).await.is_ok(),
-                "append" => store.append(id, message("x")).await.is_ok(),
-                "patch" => store.patch(id, &patch("{}")).await.is_ok(),
+                "append" => store.append(id, message("x"), None).await.is_ok(),
+                "patch" => store.patch(id, &patch("{}"), &Expected::Any, None).await.is_ok(),
                 _ => store.history(id, Cursor::START, PageSize::default()).await.is_ok(),
             };
             assert!(used, "{act} within the idle time");
@@ -193,7 +204,7 @@ async fn every_use_starts_the_idle_time_anew(subject: Subject) {
 
 async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     for _ in 0..9 {
         subject.advance(Duration::from_secs(110)).await;
         let session = store.read(id).await.expect("there").value;
@@ -207,19 +218,19 @@ async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
 
 async fn a_full_session_takes_no_more(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     at_once((0..20).map(|_| say_on(store, id, MAX_MESSAGES / 20))).await;
-    assert!(matches!(store.append(id, message("x")).await, Err(AppendError::Full)));
+    assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::Full)));
     let session = store.read(id).await.expect("there").value;
     assert_eq!((session.message_count, session.version), (MAX_MESSAGES, MAX_MESSAGES + 1));
     let last = store.history(id, Cursor::after(MAX_MESSAGES - 1).expect("fits"), PageSize::default()).await;
     assert_eq!(last.expect("there").value.messages[0].number, MAX_MESSAGES);
-    store.patch(id, &patch("{\"a\":1}")).await.expect("a full session can be patched");
+    store.patch(id, &patch("{\"a\":1}"), &Expected::Any, None).await.expect("a full session can be patched");
 }
 
 async fn concurrent_messages_get_one_order(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     let speakers = at_once((0..8).map(|_| say_on(store, id, 25))).await;
     for own in &speakers {
         assert!(own.is_sorted_by_key(|message| message.number), "who waits for an answer speaks in order");
@@ -232,10 +243,10 @@ async fn concurrent_messages_get_one_order(subject: Subject) {
 
 async fn concurrent_patches_are_all_kept(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let patches = (0..12).map(|i| {
         let store = Arc::clone(store);
-        async move { store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}"))).await }
+        async move { store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}")), &Expected::Any, None).await }
     });
     for patched in at_once(patches).await {
         patched.expect("one of those that race wins each round, and there are more rounds than racers");
@@ -250,10 +261,10 @@ async fn concurrent_patches_are_all_kept(subject: Subject) {
 
 async fn messages_do_not_disturb_a_patch(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let patches = async {
         for i in 0..50 {
-            store.patch(id, &patch(&format!("{{\"n\":{i}}}"))).await.expect("patched");
+            store.patch(id, &patch(&format!("{{\"n\":{i}}}")), &Expected::Any, None).await.expect("patched");
         }
     };
     tokio::join!(patches, at_once((0..2).map(|_| say_on(store, id, 100))));
@@ -264,12 +275,12 @@ async fn messages_do_not_disturb_a_patch(subject: Subject) {
 
 async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let speak = || {
         let store = Arc::clone(store);
         async move {
             let mut taken = 0;
-            while store.append(id, message("x")).await.is_ok() {
+            while store.append(id, message("x"), None).await.is_ok() {
                 taken += 1;
             }
             taken
@@ -284,12 +295,13 @@ async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
     let (taken, ()) = tokio::join!(at_once([speak(), speak()]), delete);
     assert!(taken.iter().sum::<u32>() >= 20, "both end, since the session is gone");
     assert_gone(&**store, id).await;
-    store.create(id, data("{}")).await.expect("created anew");
+    subject.advance(LIFETIME.absolute).await;
+    store.create(id, data("{}"), None).await.expect("created anew");
     assert_eq!(all_messages(&**store, id, 50).await, [], "no late message brought its list back");
 }
 
 /// Runs all of them in parallel, as the requests of different clients are.
-async fn at_once<F>(acts: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(crate) async fn at_once<F>(acts: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -298,22 +310,22 @@ where
 }
 
 /// [`say`] for a task of its own.
-fn say_on(store: &Arc<dyn SessionStore>, id: SessionDigest, count: u64) -> impl Future<Output = Vec<Message>> + use<> {
+fn say_on(store: &Arc<dyn SessionStore>, id: Access, count: u64) -> impl Future<Output = Vec<Message>> + use<> {
     let store = Arc::clone(store);
     async move { say(&*store, id, count).await }
 }
 
 /// Posts messages one after the other.
-async fn say(store: &dyn SessionStore, id: SessionDigest, count: u64) -> Vec<Message> {
+pub(crate) async fn say(store: &dyn SessionStore, id: Access, count: u64) -> Vec<Message> {
     let mut said = Vec::new();
     for i in 0..count {
-        said.push(store.append(id, message(&format!("message {i}"))).await.expect("taken").value.message);
+        said.push(store.append(id, message(&format!("message {i}")), None).await.expect("taken").value.message);
     }
     said
 }
 
 /// The whole history, read in pages of this size.
-async fn all_messages(store: &dyn SessionStore, id: SessionDigest, size: u32) -> Vec<Message> {
+pub(crate) async fn all_messages(store: &dyn SessionStore, id: Access, size: u32) -> Vec<Message> {
     let size = PageSize::parse(size).expect("a size");
     let mut all = Vec::new();
     loop {
@@ -328,11 +340,10 @@ async fn all_messages(store: &dyn SessionStore, id: SessionDigest, size: u32) ->
 }
 
 /// No act finds the session.
-async fn assert_gone(store: &dyn SessionStore, id: SessionDigest) {
+pub(crate) async fn assert_gone(store: &dyn SessionStore, id: Access) {
     assert!(matches!(store.read(id).await, Err(ReadError::NotFound)));
-    assert!(matches!(store.append(id, message("x")).await, Err(AppendError::NotFound)));
-    assert!(matches!(store.patch(id, &patch("{}")).await, Err(PatchError::NotFound)));
+    assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::NotFound)));
+    assert!(matches!(store.patch(id, &patch("{}"), &Expected::Any, None).await, Err(PatchError::NotFound)));
     let history = store.history(id, Cursor::START, PageSize::default()).await;
     assert!(matches!(history, Err(ReadError::NotFound)));
-    assert!(matches!(store.delete(id).await, Err(DeleteError::NotFound)));
 }

@@ -2,10 +2,13 @@
 
 mod app;
 mod behaviour;
+mod guarded_writes;
 mod hostile;
 mod http_api;
+mod keyed_writes;
 mod memory_store;
 mod model;
+mod owners;
 mod program;
 mod redis_server;
 mod redis_store;

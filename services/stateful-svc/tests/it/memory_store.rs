@@ -10,8 +10,8 @@ async fn a_sweep_forgets_what_has_expired_and_nothing_else() {
     let clock = TestClock::default();
     let store = MemoryStore::new(LIFETIME, clock.clone());
     let (idle, used) = (any_session(), any_session());
-    store.create(idle, data("{}")).await.expect("created");
-    store.create(used, data("{}")).await.expect("created");
+    store.create(idle, data("{}"), None).await.expect("created");
+    store.create(used, data("{}"), None).await.expect("created");
     clock.advance(LIFETIME.idle / 2);
     store.read(used).await.expect("there");
     clock.advance(LIFETIME.idle / 2);

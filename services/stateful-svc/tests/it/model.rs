@@ -5,99 +5,219 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use proto_contracts::SessionDigest;
 use serde_json::{Map, Value, json};
 use stateful_svc::domain::client_data::ClientData;
 use stateful_svc::domain::conversation;
 use stateful_svc::domain::conversation::{ClientName, Earlier, Quote};
 use stateful_svc::domain::cursor::{Cursor, PageSize};
+use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::Message;
 use stateful_svc::domain::session::Session;
+use stateful_svc::domain::session_tag::{Expected, SessionTag};
+use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError};
 
-use crate::subject::{Subject, any_session, data, message, patch};
+use crate::subject::{Subject, any_session, as_subject, data, key, message, patch};
 
 /// Times pass in hundreds of seconds, so that no limit is met to the second: Redis's clock also runs by itself.
 const LIFETIME: Lifetime = Lifetime { idle: Duration::from_secs(250), absolute: Duration::from_secs(950) };
 /// How many sessions an example plays with.
 const SESSIONS: usize = 3;
 
+/// Who acts: nobody in particular, or one of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Anybody,
+    Ada,
+    Bob,
+}
+
 #[derive(Clone, Debug)]
 enum Act {
-    Create(usize, Value),
-    Read(usize),
-    Append(usize, String),
-    Patch(usize, Value),
-    Delete(usize),
-    History(usize, u64, u32),
+    Create(Value, Option<u64>),
+    Read,
+    Append(String, Option<u64>),
+    Patch(Value, Wanted, Option<u64>),
+    Delete,
+    History(u64, u32),
     Wait(u64),
 }
 
+/// For which state a patch is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    /// The one that the last answer with a session showed.
+    LastSeen,
+}
+
 /// What a client can see of an answer, but for ids and times.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Seen {
-    Session { data: Value, message_count: u64, version: u64 },
-    Appended { number: u64, reply: String, version: u64 },
+    Session {
+        data: Value,
+        message_count: u64,
+        version: u64,
+    },
+    Appended {
+        number: u64,
+        reply: String,
+        version: u64,
+    },
     Messages(Vec<(u64, String, String)>),
     Nothing,
-    Refused,
+    /// The answer to an earlier request of the same key.
+    Again(Box<Seen>),
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusal {
+    NotFound,
+    Exists,
+    Deleted,
+    KeyReused,
+    Overtaken,
 }
 
 #[derive(Default)]
 struct Model {
     now: u64,
     sessions: HashMap<usize, ModelSession>,
+    deleted: HashMap<usize, (Who, u64)>,
+    created: u64,
+    last_seen: HashMap<usize, ModelTag>,
 }
 
+/// Which session of all that ever had this id, and its version.
+type ModelTag = (u64, u64);
+
 struct ModelSession {
+    owner: Who,
     created: u64,
     used: u64,
     data: Map<String, Value>,
-    version: u64,
+    tag: ModelTag,
     said: Vec<(u64, String, String)>,
+    kept: HashMap<u64, (String, Seen, ModelTag)>,
+}
+
+fn may_use(who: Who, owner: Who) -> bool {
+    owner == Who::Anybody || owner == who
 }
 
 impl Model {
-    fn act(&mut self, act: &Act) -> Seen {
+    fn act(&mut self, who: Who, id: usize, act: &Act) -> Seen {
         let now = self.now;
-        self.sessions
-            .retain(|_, s| now < s.used + LIFETIME.idle.as_secs() && now < s.created + LIFETIME.absolute.as_secs());
-        if let Act::Wait(seconds) = act {
-            self.now += seconds;
-            return Seen::Nothing;
-        }
-        if let Act::Create(id, data) = act {
-            if self.sessions.contains_key(id) {
-                return Seen::Refused;
-            }
-            let data = data.as_object().cloned().unwrap_or_default();
-            let session = ModelSession { created: now, used: now, data, version: 1, said: Vec::new() };
-            return self.sessions.entry(*id).insert_entry(session).get().seen();
-        }
-        let (Act::Read(id) | Act::Append(id, _) | Act::Patch(id, _) | Act::Delete(id) | Act::History(id, ..)) = act
-        else {
-            unreachable!("the others are done")
-        };
-        if let Act::Delete(id) = act {
-            return self.sessions.remove(id).map_or(Seen::Refused, |_| Seen::Nothing);
-        }
-        let Some(session) = self.sessions.get_mut(id) else { return Seen::Refused };
-        session.used = now;
+        let (idle, absolute) = (LIFETIME.idle.as_secs(), LIFETIME.absolute.as_secs());
+        self.sessions.retain(|_, s| now < s.used + idle && now < s.created + absolute);
+        self.deleted.retain(|_, (_, at)| now < *at + absolute);
         match act {
-            Act::Append(_, text) => session.append(text),
-            Act::Patch(_, patch) => session.patch(patch),
-            Act::History(_, after, size) => {
-                Seen::Messages(session.said.iter().skip(*after as usize).take(*size as usize).cloned().collect())
+            Act::Wait(seconds) => {
+                self.now += seconds;
+                return Seen::Nothing;
             }
-            _ => session.seen(),
+            Act::Create(data, key) if !self.sessions.contains_key(&id) => return self.create(who, id, data, *key),
+            Act::Delete => return self.delete(who, id),
+            _ => {}
         }
+        let is_create = matches!(act, Act::Create(..));
+        let session = match self.sessions.get_mut(&id) {
+            Some(session) if may_use(who, session.owner) => session,
+            _ if is_create => return Seen::Refused(Refusal::Exists),
+            _ => return Seen::Refused(Refusal::NotFound),
+        };
+        session.used = now;
+        let request = request(act);
+        let before = session.kept.get(&key_of(act).unwrap_or(u64::MAX));
+        let (seen, tag) = match before {
+            Some((other, ..)) if *other != request => return Seen::Refused(Refusal::KeyReused),
+            Some((_, seen, tag)) => (Seen::Again(Box::new(seen.clone())), *tag),
+            None if is_create => return Seen::Refused(Refusal::Exists),
+            None => {
+                let expected = self.last_seen.get(&id).is_some_and(|seen| *seen == session.tag);
+                if matches!(act, Act::Patch(_, Wanted::LastSeen, _)) && !expected {
+                    return Seen::Refused(Refusal::Overtaken);
+                }
+                let seen = session.act(act);
+                session.keep(act, &seen);
+                (seen, session.tag)
+            }
+        };
+        if matches!(act, Act::Create(..) | Act::Read | Act::Patch(..)) {
+            self.last_seen.insert(id, tag);
+        }
+        seen
+    }
+
+    fn create(&mut self, who: Who, id: usize, data: &Value, key: Option<u64>) -> Seen {
+        if self.deleted.contains_key(&id) {
+            return Seen::Refused(Refusal::Deleted);
+        }
+        self.created += 1;
+        let (created, used, tag) = (self.now, self.now, (self.created, 1));
+        let data = data.as_object().cloned().unwrap_or_default();
+        let (said, kept) = (Vec::new(), HashMap::new());
+        let mut session = ModelSession { owner: who, created, used, data: data.clone(), tag, said, kept };
+        let seen = session.seen();
+        session.keep(&Act::Create(Value::Object(data), key), &seen);
+        self.sessions.insert(id, session);
+        self.last_seen.insert(id, tag);
+        seen
+    }
+
+    fn delete(&mut self, who: Who, id: usize) -> Seen {
+        let owner = self.sessions.get(&id).map(|s| s.owner).or(self.deleted.get(&id).map(|(owner, _)| *owner));
+        match owner {
+            Some(owner) if may_use(who, owner) => {
+                if self.sessions.remove(&id).is_some() {
+                    self.deleted.insert(id, (owner, self.now));
+                }
+                Seen::Nothing
+            }
+            _ => Seen::Refused(Refusal::NotFound),
+        }
+    }
+}
+
+fn key_of(act: &Act) -> Option<u64> {
+    match act {
+        Act::Create(_, key) | Act::Append(_, key) | Act::Patch(_, _, key) => *key,
+        _ => None,
+    }
+}
+
+/// What a repetition has in common with the first request.
+fn request(act: &Act) -> String {
+    match act {
+        Act::Create(data, _) => format!("create {data}"),
+        Act::Append(text, _) => format!("append {text}"),
+        Act::Patch(patch, ..) => format!("patch {patch}"),
+        _ => String::new(),
     }
 }
 
 impl ModelSession {
     fn seen(&self) -> Seen {
         let data = Value::Object(self.data.clone());
-        Seen::Session { data, message_count: self.said.len() as u64, version: self.version }
+        Seen::Session { data, message_count: self.said.len() as u64, version: self.tag.1 }
+    }
+
+    fn keep(&mut self, act: &Act, seen: &Seen) {
+        if let Some(key) = key_of(act) {
+            self.kept.insert(key, (request(act), seen.clone(), self.tag));
+        }
+    }
+
+    fn act(&mut self, act: &Act) -> Seen {
+        match act {
+            Act::Append(text, _) => self.append(text),
+            Act::Patch(patch, ..) => self.patch(patch),
+            Act::History(after, size) => {
+                Seen::Messages(self.said.iter().skip(*after as usize).take(*size as usize).cloned().collect())
+            }
+            _ => self.seen(),
+        }
     }
 
     fn append(&mut self, text: &str) -> Seen {
@@ -108,8 +228,8 @@ impl ModelSession {
         let number = self.said.len() as u64 + 1;
         let reply = conversation::reply(number, name.as_ref(), earlier);
         self.said.push((number, text.to_owned(), reply.clone()));
-        self.version += 1;
-        Seen::Appended { number, reply, version: self.version }
+        self.tag.1 += 1;
+        Seen::Appended { number, reply, version: self.tag.1 }
     }
 
     /// Patches of this test are flat.
@@ -120,39 +240,104 @@ impl ModelSession {
                 value => drop(self.data.insert(member.clone(), value.clone())),
             }
         }
-        self.version += 1;
+        self.tag.1 += 1;
         self.seen()
     }
 }
 
-async fn act_on(subject: &Subject, ids: &[SessionDigest], act: &Act) -> Seen {
-    let store = &subject.store;
-    let session = |found: Session| Seen::Session {
-        data: json_of(&found.client_data),
-        message_count: found.message_count,
-        version: found.version,
-    };
-    match act {
-        Act::Create(id, said) => store.create(ids[*id], data(&said.to_string())).await.ok().map(|s| session(s.value)),
-        Act::Read(id) => store.read(ids[*id]).await.ok().map(|s| session(s.value)),
-        Act::Patch(id, change) => {
-            store.patch(ids[*id], &patch(&change.to_string())).await.ok().map(|s| session(s.value))
-        }
-        Act::Append(id, text) => store.append(ids[*id], message(text)).await.ok().map(|appended| {
-            let (message, version) = (appended.value.message, appended.value.version);
-            Seen::Appended { number: message.number, reply: message.reply, version }
-        }),
-        Act::History(id, after, size) => {
-            let (after, size) = (Cursor::after(*after).expect("fits"), PageSize::parse(*size).expect("a size"));
-            store.history(ids[*id], after, size).await.ok().map(|page| seen_messages(page.value.messages))
-        }
-        Act::Delete(id) => store.delete(ids[*id]).await.ok().map(|_| Seen::Nothing),
-        Act::Wait(seconds) => {
-            subject.advance(Duration::from_secs(*seconds)).await;
-            Some(Seen::Nothing)
+/// The store under test, with what a client remembers of its sessions.
+struct Client<'a> {
+    subject: &'a Subject,
+    sessions: [Access; SESSIONS],
+    last_seen: HashMap<usize, SessionTag>,
+}
+
+impl Client<'_> {
+    async fn act(&mut self, who: Who, id: usize, act: &Act) -> Seen {
+        let store = &self.subject.store;
+        let access = match who {
+            Who::Anybody => self.sessions[id],
+            Who::Ada => as_subject(self.sessions[id], "ada"),
+            Who::Bob => as_subject(self.sessions[id], "bob"),
+        };
+        match act {
+            Act::Create(given, given_key) => {
+                let given = data(&given.to_string());
+                let keyed = given_key.map(|number| Keyed::create(key(number), &given));
+                match store.create(access, given, keyed).await {
+                    Ok(created) => again(created.done, self.see(id, created.value)),
+                    Err(CreateError::Exists) => Seen::Refused(Refusal::Exists),
+                    Err(CreateError::Deleted) => Seen::Refused(Refusal::Deleted),
+                    Err(CreateError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(CreateError::Store(fault)) => panic!("{fault:?}"),
+                }
+            }
+            Act::Read => match store.read(access).await {
+                Ok(read) => self.see(id, read.value),
+                Err(ReadError::NotFound) => Seen::Refused(Refusal::NotFound),
+                Err(ReadError::Store(fault)) => panic!("{fault:?}"),
+            },
+            Act::Patch(change, wanted, given_key) => {
+                let change = patch(&change.to_string());
+                let keyed = given_key.map(|number| Keyed::patch(key(number), &change));
+                let expected = match wanted {
+                    Wanted::Any => Expected::Any,
+                    Wanted::LastSeen => Expected::OneOf(self.last_seen.get(&id).copied().into_iter().collect()),
+                };
+                match store.patch(access, &change, &expected, keyed).await {
+                    Ok(patched) => again(patched.done, self.see(id, patched.value)),
+                    Err(PatchError::NotFound) => Seen::Refused(Refusal::NotFound),
+                    Err(PatchError::Overtaken) => Seen::Refused(Refusal::Overtaken),
+                    Err(PatchError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            Act::Append(text, given_key) => {
+                let new = message(text);
+                let keyed = given_key.map(|number| Keyed::append(key(number), &new.text));
+                match store.append(access, new, keyed).await {
+                    Ok(appended) => {
+                        let (message, version) = (appended.value.message, appended.value.version);
+                        let seen = Seen::Appended { number: message.number, reply: message.reply, version };
+                        again(appended.done, seen)
+                    }
+                    Err(AppendError::NotFound) => Seen::Refused(Refusal::NotFound),
+                    Err(AppendError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            Act::History(after, size) => {
+                let (after, size) = (Cursor::after(*after).expect("fits"), PageSize::parse(*size).expect("a size"));
+                match store.history(access, after, size).await {
+                    Ok(page) => seen_messages(page.value.messages),
+                    Err(ReadError::NotFound) => Seen::Refused(Refusal::NotFound),
+                    Err(ReadError::Store(fault)) => panic!("{fault:?}"),
+                }
+            }
+            Act::Delete => match store.delete(access).await {
+                Ok(_) => Seen::Nothing,
+                Err(DeleteError::NotFound) => Seen::Refused(Refusal::NotFound),
+                Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
+            },
+            Act::Wait(seconds) => {
+                self.subject.advance(Duration::from_secs(*seconds)).await;
+                Seen::Nothing
+            }
         }
     }
-    .unwrap_or(Seen::Refused)
+
+    fn see(&mut self, id: usize, session: Session) -> Seen {
+        self.last_seen.insert(id, session.tag());
+        let data = json_of(&session.client_data);
+        Seen::Session { data, message_count: session.message_count, version: session.version }
+    }
+}
+
+fn again(done: Done, seen: Seen) -> Seen {
+    match done {
+        Done::Now => seen,
+        Done::Before => Seen::Again(Box::new(seen)),
+    }
 }
 
 fn seen_messages(messages: Vec<Message>) -> Seen {
@@ -163,29 +348,34 @@ fn json_of(data: &ClientData) -> Value {
     serde_json::from_str(data.as_str()).expect("JSON")
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let id = || 0..SESSIONS;
+fn acts() -> impl Strategy<Value = Vec<(Who, usize, Act)>> {
     let member = || {
         prop_oneof![
             Just(Value::Null),
             Just(json!([])),
             any::<u64>().prop_map(Value::from),
-            "[A-Zé]{0,3}".prop_map(Value::from)
+            "[A-Zé:]{0,3}".prop_map(Value::from)
         ]
     };
     let object = move || {
         prop::collection::btree_map("name|[ab]", member(), 0..3).prop_map(|map| map.into_iter().collect::<Value>())
     };
+    // Few different requests and keys, so that some come twice.
+    let few_objects = move || prop_oneof![Just(json!({})), Just(json!({"name": "Ada"})), object()];
+    let text = || prop_oneof!["[ab]", "[ -~é:\n]{1,100}"];
+    let key = || prop::option::of(0..4_u64);
+    let wanted = || prop_oneof![Just(Wanted::Any), Just(Wanted::LastSeen)];
     let act = prop_oneof![
-        2 => (id(), object()).prop_map(|(id, data)| Act::Create(id, data)),
-        2 => id().prop_map(Act::Read),
-        4 => (id(), "[ -~é:\n]{1,100}").prop_map(|(id, text)| Act::Append(id, text)),
-        2 => (id(), object()).prop_map(|(id, patch)| Act::Patch(id, patch)),
-        1 => id().prop_map(Act::Delete),
-        2 => (id(), 0..6_u64, 1..4_u32).prop_map(|(id, after, size)| Act::History(id, after, size)),
+        3 => (few_objects(), key()).prop_map(|(data, key)| Act::Create(data, key)),
+        2 => Just(Act::Read),
+        4 => (text(), key()).prop_map(|(text, key)| Act::Append(text, key)),
+        4 => (few_objects(), wanted(), key()).prop_map(|(patch, wanted, key)| Act::Patch(patch, wanted, key)),
+        1 => Just(Act::Delete),
+        2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Act::History(after, size)),
         2 => (1..3_u64).prop_map(|hundreds| Act::Wait(hundreds * 100)),
     ];
-    prop::collection::vec(act, 1..60)
+    let who = prop_oneof![2 => Just(Who::Anybody), 5 => Just(Who::Ada), 1 => Just(Who::Bob)];
+    prop::collection::vec((who, 0..SESSIONS, act), 1..60)
 }
 
 /// Plays random acts on a store and on the model, and compares what a client sees after each.
@@ -195,12 +385,13 @@ fn compare_with_model(cases: u32, subject: impl AsyncFnOnce() -> Subject) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let outcome = TestRunner::new(config).run(&acts(), |acts| {
         // New ids for each example: what the last one left behind is none of its business.
-        let ids: [SessionDigest; SESSIONS] = std::array::from_fn(|_| any_session());
+        let sessions = std::array::from_fn(|_| any_session());
+        let mut client = Client { subject: &subject, sessions, last_seen: HashMap::new() };
         let mut model = Model::default();
-        for (step, act) in acts.iter().enumerate() {
-            let expected = model.act(act);
-            let seen = runtime.block_on(act_on(&subject, &ids, act));
-            prop_assert_eq!(seen, expected, "step {}: {:?}", step, act);
+        for (step, (who, id, act)) in acts.iter().enumerate() {
+            let expected = model.act(*who, *id, act);
+            let seen = runtime.block_on(client.act(*who, *id, act));
+            prop_assert_eq!(seen, expected, "step {}: {:?} on session {}: {:?}", step, who, id, act);
         }
         Ok(())
     });

@@ -7,6 +7,7 @@ use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::json;
 use service_kit::testing::send_json;
 use stateful_svc::domain::lifetime::Lifetime;
+use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{AppendError, PatchError, ReadError, SessionStore, StoreFault};
 
 use crate::app::{App, assert_problem, path, spawn_with};
@@ -20,19 +21,19 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data("{}")).await.expect("created");
-    store.append(id, message("hi")).await.expect("taken");
+    store.create(id, data("{}"), None).await.expect("created");
+    store.append(id, message("hi"), None).await.expect("taken");
 
     let mut redis = server.connect().await.expect("a connection");
     let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
     keys.sort();
-    assert_eq!(keys, [format!("session:{{{id}}}:messages"), format!("session:{{{id}}}:meta")]);
+    assert_eq!(keys, [format!("session:{{{}}}:messages", id.session), format!("session:{{{}}}:meta", id.session)]);
 
     for use_it in ["read", "append", "patch", "history"] {
         let _used = match use_it {
             "read" => store.read(id).await.is_ok(),
-            "append" => store.append(id, message("hi")).await.is_ok(),
-            "patch" => store.patch(id, &patch("{}")).await.is_ok(),
+            "append" => store.append(id, message("hi"), None).await.is_ok(),
+            "patch" => store.patch(id, &patch("{}"), &Expected::Any, None).await.is_ok(),
             _ => store.history(id, Default::default(), Default::default()).await.is_ok(),
         };
         let mut ends = Vec::<i64>::new();
@@ -42,8 +43,13 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
         assert!(ends[0] == ends[1] && ends[0] > 0, "after {use_it}: {ends:?}");
     }
     store.delete(id).await.expect("deleted");
-    let left: u64 = redis::cmd("DBSIZE").query_async(&mut redis).await.expect("a number");
-    assert_eq!(left, 0);
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    assert_eq!(keys, [format!("session:{{{}}}:meta", id.session)], "the tombstone alone");
+    let mut fields: Vec<String> = redis::cmd("HKEYS").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
+    fields.sort();
+    assert_eq!(fields, ["deleted", "owner"], "nothing of what was said is left");
+    let left_ms: i64 = redis::cmd("PTTL").arg(&keys[0]).query_async(&mut redis).await.expect("a time");
+    assert!((86_000_000..=86_400_000).contains(&left_ms), "{left_ms}");
 }
 
 #[tokio::test]
@@ -51,7 +57,7 @@ async fn redis_itself_ends_an_idle_session() {
     let server = RedisServer::start().await;
     let lifetime = Lifetime { idle: Duration::from_millis(50), ..LIFETIME };
     let store = redis_store(&server, lifetime);
-    store.create(any_session(), data("{}")).await.expect("created");
+    store.create(any_session(), data("{}"), None).await.expect("created");
     let mut redis = server.connect().await.expect("a connection");
     let start = Instant::now();
     while redis::cmd("DBSIZE").query_async::<u64>(&mut redis).await.expect("a number") > 0 {
@@ -65,11 +71,11 @@ async fn scripts_are_loaded_again_when_redis_has_lost_them() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let mut redis = server.connect().await.expect("a connection");
     for number in 1..4 {
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("flushed");
-        assert_eq!(store.append(id, message("hi")).await.expect("taken").value.message.number, number);
+        assert_eq!(store.append(id, message("hi"), None).await.expect("taken").value.message.number, number);
     }
 }
 
@@ -78,7 +84,7 @@ async fn a_read_is_one_round_trip() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     store.read(id).await.expect("the script is loaded now");
     let mut redis = server.connect().await.expect("a connection");
     let before = commands_from_clients(&mut redis).await;
@@ -104,15 +110,15 @@ async fn what_was_acknowledged_survives_a_crash_of_redis_and_service_resumes_at_
     let mut server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data(r#"{"name":"Ada"}"#)).await.expect("created");
+    store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     for round in 0..5 {
         // Many at once, so that many connections are open when Redis dies.
-        join_all((0..20).map(|_| store.append(id, message("hi")))).await.into_iter().for_each(|taken| {
+        join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(|taken| {
             taken.expect("taken");
         });
         server.crash();
         // The first may still be sent by a connection that does not know yet.
-        let refused = store.append(id, message("lost")).await;
+        let refused = store.append(id, message("lost"), None).await;
         let away = matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))));
         assert!(away, "{refused:?}");
         server.restart().await;
@@ -182,12 +188,15 @@ async fn a_record_that_something_else_wrote_is_our_fault_and_no_outage() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data("{}")).await.expect("created");
+    store.create(id, data("{}"), None).await.expect("created");
     let mut redis = server.connect().await.expect("a connection");
-    let meta = format!("session:{{{id}}}:meta");
+    let meta = format!("session:{{{}}}:meta", id.session);
     redis::cmd("HSET").arg(&meta).arg("data").arg("{").exec_async(&mut redis).await.expect("damaged");
     assert!(matches!(store.read(id).await, Err(ReadError::Store(StoreFault::Damaged(_)))));
-    assert!(matches!(store.patch(id, &patch("{}")).await, Err(PatchError::Store(StoreFault::Damaged(_)))));
+    assert!(matches!(
+        store.patch(id, &patch("{}"), &Expected::Any, None).await,
+        Err(PatchError::Store(StoreFault::Damaged(_)))
+    ));
     redis::cmd("SET").arg(&meta).arg("x").exec_async(&mut redis).await.expect("damaged");
     let read = store.read(id).await;
     assert!(matches!(read, Err(ReadError::Store(StoreFault::Damaged(_)))), "{read:?}");

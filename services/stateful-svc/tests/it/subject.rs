@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use proto_contracts::{AffinityKey, MessageId, SessionDigest, SessionId};
+use proto_contracts::{AffinityKey, IdempotencyKey, MessageId, SessionId};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 use service_kit::redis::{Patience, RedisTarget};
+use stateful_svc::domain::caller::Caller;
 use stateful_svc::domain::client_data::{ClientData, MergePatch};
 use stateful_svc::domain::clock::Clock;
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::{MessageText, NewMessage};
-use stateful_svc::store::SessionStore;
 use stateful_svc::store::memory::MemoryStore;
 use stateful_svc::store::redis::RedisStore;
+use stateful_svc::store::{Access, SessionStore};
 
 use crate::redis_server::RedisServer;
 
@@ -62,8 +63,11 @@ async fn age_sessions(server: &RedisServer, by: Duration) {
     let script = redis::Script::new(
         "for _, key in ipairs(redis.call('KEYS', 'session:*')) do
             if redis.call('TYPE', key).ok == 'hash' then
-                redis.call('HINCRBY', key, 'created', -ARGV[1])
-                redis.call('HINCRBY', key, 'active', -ARGV[1])
+                for _, field in ipairs({'created', 'active', 'deleted'}) do
+                    if redis.call('HEXISTS', key, field) == 1 then
+                        redis.call('HINCRBY', key, field, -ARGV[1])
+                    end
+                end
             end
             redis.call('PEXPIREAT', key, redis.call('PEXPIRETIME', key) - ARGV[1])
         end",
@@ -94,8 +98,19 @@ impl Clock for TestClock {
     }
 }
 
-pub(crate) fn any_session() -> SessionDigest {
-    SessionId::generate(AffinityKey::random()).digest()
+/// A session that is not there yet, for somebody who does not say who it is.
+pub(crate) fn any_session() -> Access {
+    Access { session: SessionId::generate(AffinityKey::random()).digest(), caller: Caller::Anonymous }
+}
+
+/// The same session, for this subject.
+pub(crate) fn as_subject(access: Access, name: &str) -> Access {
+    Access { caller: Caller::subject("issuer", name), ..access }
+}
+
+/// An idempotency key; the same one for the same number.
+pub(crate) fn key(number: u64) -> IdempotencyKey {
+    IdempotencyKey::parse_bytes(format!("{:032x}", number + 1).as_bytes()).expect("a UUID")
 }
 
 pub(crate) fn data(json: &str) -> ClientData {

@@ -1,8 +1,21 @@
--- ARGV[3] client data, ARGV[4] the name in it or ''.
--- Returns {created, expires}; nil when there is such a session already.
+-- ARGV[4] client data, ARGV[5] the name in it or '', ARGV[6] the write's nonce, ARGV[7] and ARGV[8] the request's key and
+-- fingerprint or ''.
+-- Returns {created, expires}, or {'replayed', created, expires, nonce} when the request was done before; REFUSED when the
+-- session was deleted, KEY_REUSED, and nil when there is such a session of another request.
 if redis.call('EXISTS', record) == 1 then
-  return nil
+  local fields = find()
+  if not fields then
+    return redis.call('HEXISTS', record, 'deleted') == 1 and REFUSED or nil
+  end
+  touch(fields[1])
+  local answer = kept(ARGV[7], ARGV[8])
+  if type(answer) ~= 'string' then
+    return answer
+  end
+  return {'replayed', fields[1], string.match(answer, '^(%d+):(%x+)$')}
 end
-redis.call('HSET', record, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
-  'data', ARGV[3], 'name', ARGV[4])
-return {now, touch(now)}
+redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
+  'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])
+local ends = touch(now)
+keep(ARGV[7], ARGV[8], string.format('%.0f', ends), ARGV[6])
+return {now, ends}

@@ -1,15 +1,29 @@
--- ARGV[3] the revision of the data that the patch was merged into, ARGV[4] the data after the patch, ARGV[5] the name in
--- it or ''.
--- Returns {created, now, count, version, expires}; nil when there is no such session, and 0 when the data has another
--- revision by now. The revision counts changes of the data alone, so messages don't disturb a patch.
-local fields = find('count', 'version', 'revision')
+-- ARGV[4] the revision of the data that the patch was merged into, ARGV[5] the data after the patch, ARGV[6] the name in
+-- it or '', ARGV[7] the tag that the session must still have or '', ARGV[8] the write's nonce, ARGV[9] and ARGV[10] the
+-- request's key and fingerprint or '', ARGV[11] how many patches' answers are kept.
+-- Returns {created, now, count, version, expires}; nil when there is no such session. Returns REFUSED when the data has
+-- another revision by now, the session another tag, or the key was used: who reads again learns which. The revision
+-- counts changes of the data alone, so messages don't disturb a patch without a tag.
+local fields = find('count', 'version', 'revision', 'nonce')
 if not fields then
   return nil
 end
-local created, count, version, revision = unpack(fields)
-if revision ~= ARGV[3] then
-  return 0
+local created, count, version, revision, nonce = unpack(fields)
+local ends = touch(created)
+local key, fingerprint, tag = ARGV[9], ARGV[10], version .. '-' .. nonce
+if revision ~= ARGV[4] or (ARGV[7] ~= '' and ARGV[7] ~= tag) or kept(key, fingerprint) then
+  return REFUSED
 end
-redis.call('HSET', record, 'active', now, 'version', version + 1, 'revision', revision + 1,
-  'data', ARGV[4], 'name', ARGV[5])
-return {created, now, count, version + 1, touch(created)}
+redis.call('HSET', record, 'active', now, 'version', version + 1, 'revision', revision + 1, 'nonce', ARGV[8],
+  'data', ARGV[5], 'name', ARGV[6])
+if key ~= '' then
+  -- A kept answer holds the data as it was, so only the last few are kept: the newest takes the oldest one's slot.
+  local slot = 'patch:' .. redis.call('HINCRBY', record, 'patches', 1) % ARGV[11]
+  local oldest = redis.call('HGET', record, slot)
+  if oldest then
+    redis.call('HDEL', record, 'key:' .. oldest)
+  end
+  redis.call('HSET', record, slot, key)
+  keep(key, fingerprint, string.format('%.0f', now), count, version + 1, string.format('%.0f', ends), ARGV[8], ARGV[5])
+end
+return {created, now, count, version + 1, ends}

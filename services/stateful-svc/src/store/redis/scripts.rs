@@ -31,23 +31,36 @@ impl Scripts {
     }
 }
 
-/// What a script returned.
+/// What a script returned: `T` when it did its act, `R` when the act was done before, by a request with the same key.
 #[derive(Debug, PartialEq)]
-pub(super) enum Reply<T> {
-    /// Nil: there is no such session (or, for a create, there is one already).
+pub(super) enum Reply<T, R = ()> {
+    /// Nil: the caller has no such session (or, for a create, another request has one already).
     Nil,
-    /// 0: the session is there, and the act was refused.
+    /// `REFUSED`: the session is there (or, for a create, was), and the act was refused.
     Refused,
+    /// `KEY_REUSED`: the key belongs to another request.
+    KeyReused,
     /// The act was done.
     Done(T),
+    /// The act was done before; this is what was kept of it.
+    Replayed(R),
 }
 
-impl<T: FromRedisValue> FromRedisValue for Reply<T> {
+impl<T: FromRedisValue, R: FromRedisValue> FromRedisValue for Reply<T, R> {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         match value {
             Value::Nil => Ok(Self::Nil),
             Value::Int(0) => Ok(Self::Refused),
+            Value::Int(-1) => Ok(Self::KeyReused),
+            Value::Array(mut items) if items.first().is_some_and(is_replay_mark) => {
+                items.remove(0);
+                R::from_redis_value(Value::Array(items)).map(Self::Replayed)
+            }
             value => T::from_redis_value(value).map(Self::Done),
         }
     }
+}
+
+fn is_replay_mark(item: &Value) -> bool {
+    matches!(item, Value::BulkString(text) if text == b"replayed")
 }

@@ -1,8 +1,11 @@
 -- What all scripts start with.
 --
 -- KEYS[1] is the session's record, KEYS[2] the list of its messages; ARGV[1] and ARGV[2] are the idle and the absolute
--- limit to its life, in milliseconds.
-local record, messages = KEYS[1], KEYS[2]
+-- limit to its life, in milliseconds; ARGV[3] is the digest of who asks, '' for who did not say.
+local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
+
+-- What a script returns beside nil (the caller has no such session) and a table (it was done, or done before).
+local REFUSED, KEY_REUSED = 0, -1
 
 -- Redis's clock decides, as it also expires the keys.
 local time = redis.call('TIME')
@@ -12,11 +15,17 @@ local function expiry(created)
   return math.min(now + ARGV[1], created + ARGV[2])
 end
 
+-- A session that nobody owns is anybody's who knows its id.
+local function may_use(owner)
+  return not owner or owner == '' or owner == caller
+end
+
 -- The time of creation and the named fields; nil when there is no such session. (A session past its absolute limit can
 -- be met when the limit was lowered after the session's last use.)
 local function find(...)
-  local fields = redis.call('HMGET', record, 'created', ...)
-  if not fields[1] or expiry(fields[1]) <= now then
+  local fields = redis.call('HMGET', record, 'owner', 'created', ...)
+  local owner = table.remove(fields, 1)
+  if not may_use(owner) or not fields[1] or expiry(fields[1]) <= now then
     return nil
   end
   return fields
@@ -30,3 +39,21 @@ local function touch(created)
   return ends
 end
 
+-- Keeps, under an Idempotency-Key ('' for none), what is needed to give the same answer again.
+local function keep(key, fingerprint, ...)
+  if key ~= '' then
+    redis.call('HSET', record, 'key:' .. key, table.concat({fingerprint, ...}, ':'))
+  end
+end
+
+-- What was kept under the key; nil when nothing was, and KEY_REUSED when it was kept for another request.
+local function kept(key, fingerprint)
+  local answer = key ~= '' and redis.call('HGET', record, 'key:' .. key)
+  if not answer then
+    return nil
+  end
+  if string.sub(answer, 1, #fingerprint) ~= fingerprint then
+    return KEY_REUSED
+  end
+  return string.sub(answer, #fingerprint + 2)
+end

@@ -1,0 +1,59 @@
+//! What is kept of something that need not be known again in full.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+/// The first 128 bits of a SHA-256, written as 32 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShortDigest([u8; 16]);
+
+impl ShortDigest {
+    /// The digest of these parts for this purpose. Digests for different purposes, and of differently cut parts, differ.
+    pub fn of(purpose: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let hash = hash.finalize();
+        Self(std::array::from_fn(|i| hash[i]))
+    }
+
+    /// The 128 bits.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ShortDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ShortDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purposes_and_cuts_do_not_meet() {
+        let all = [
+            ShortDigest::of("a", &[]),
+            ShortDigest::of("b", &[]),
+            ShortDigest::of("a", &[b""]),
+            ShortDigest::of("a", &[b"xy"]),
+            ShortDigest::of("a", &[b"x", b"y"]),
+            ShortDigest::of("ax", &[b"y"]),
+        ];
+        let different: std::collections::HashSet<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(different.len(), all.len());
+        assert!(different.iter().all(|text| text.len() == 32));
+    }
+}

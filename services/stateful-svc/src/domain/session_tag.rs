@@ -1,0 +1,106 @@
+//! Which write a session's state comes from.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a write is told apart by from another one that made the same version: after a failover that lost a write, the next
+/// takes its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteNonce(u64);
+
+impl WriteNonce {
+    /// A nonce for one write.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for WriteNonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for WriteNonce {
+    type Err = InvalidTag;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTag> {
+        let nonce = u64::from_str_radix(text, 16).map(Self).map_err(|_| InvalidTag)?;
+        if nonce.to_string() == text { Ok(nonce) } else { Err(InvalidTag) }
+    }
+}
+
+/// Names the write that a state comes from: `<version>-<nonce>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTag {
+    /// The version that the write made.
+    pub version: u64,
+    /// The write's own.
+    pub nonce: WriteNonce,
+}
+
+impl fmt::Display for SessionTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.version, self.nonce)
+    }
+}
+
+/// The text is not one that [`SessionTag`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the tag of a session's state")]
+pub struct InvalidTag;
+
+impl FromStr for SessionTag {
+    type Err = InvalidTag;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTag> {
+        let (version, nonce) = text.split_once('-').ok_or(InvalidTag)?;
+        let tag = Self { version: version.parse().map_err(|_| InvalidTag)?, nonce: nonce.parse()? };
+        if tag.to_string() == text { Ok(tag) } else { Err(InvalidTag) }
+    }
+}
+
+/// The states in which a client wants its patch to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Any,
+    /// One of these, of which there may be none.
+    OneOf(Vec<SessionTag>),
+}
+
+impl Expected {
+    /// Whether the patch may be made in the state of this tag.
+    pub fn allows(&self, tag: SessionTag) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(tags) => tags.contains(&tag),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_has_one_spelling() {
+        let tag = SessionTag { version: 7, nonce: WriteNonce(0xab) };
+        assert_eq!(tag.to_string(), "7-00000000000000ab");
+        assert_eq!(tag.to_string().parse(), Ok(tag));
+        for bad in ["", "7", "7-", "-00000000000000ab", "07-00000000000000ab", "+7-00000000000000ab", "7-ab"] {
+            assert_eq!(bad.parse::<SessionTag>(), Err(InvalidTag), "{bad:?}");
+        }
+        assert_eq!("7-00000000000000AB".parse::<SessionTag>(), Err(InvalidTag));
+        assert_eq!("7-+0000000000000ab".parse::<SessionTag>(), Err(InvalidTag));
+    }
+
+    #[test]
+    fn a_patch_is_made_in_the_expected_state_alone() {
+        let tag = |version| SessionTag { version, nonce: WriteNonce(1) };
+        assert!(Expected::Any.allows(tag(1)));
+        assert!(Expected::OneOf(vec![tag(1), tag(2)]).allows(tag(2)));
+        assert!(!Expected::OneOf(vec![tag(1)]).allows(SessionTag { version: 1, nonce: WriteNonce(2) }));
+        assert!(!Expected::OneOf(Vec::new()).allows(tag(1)));
+    }
+}

@@ -1,0 +1,77 @@
+//! What every store does with patches that are only for an expected state. Each test runs once for each store.
+
+use std::sync::Arc;
+
+use stateful_svc::domain::cursor::{Cursor, PageSize};
+use stateful_svc::domain::session_tag::{Expected, SessionTag, WriteNonce};
+use stateful_svc::store::PatchError;
+
+use crate::behaviour::{at_once, each_store};
+use crate::subject::{LIFETIME, Subject, any_session, data, message, patch};
+
+each_store! {
+    each_write_makes_a_new_tag_and_no_read_does(LIFETIME);
+    a_patch_for_another_state_changes_nothing(LIFETIME);
+    of_patches_for_one_state_one_is_made(LIFETIME);
+}
+
+async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let mut tags = vec![store.create(id, data("{}"), None).await.expect("created").value.tag()];
+    for write in 0..4 {
+        let read = store.read(id).await.expect("there").value.tag();
+        store.history(id, Cursor::START, PageSize::default()).await.expect("there");
+        assert_eq!(store.read(id).await.expect("there").value.tag(), read);
+        assert_eq!(Some(&read), tags.last());
+        if write % 2 == 0 {
+            store.append(id, message("hi"), None).await.expect("taken");
+            tags.push(store.read(id).await.expect("there").value.tag());
+        } else {
+            // Also when it changes nothing: somebody wrote.
+            tags.push(store.patch(id, &patch("{}"), &Expected::Any, None).await.expect("patched").value.tag());
+        }
+    }
+    let versions: Vec<_> = tags.iter().map(|tag| tag.version).collect();
+    assert_eq!(versions, [1, 2, 3, 4, 5]);
+    let other = any_session();
+    let twin = store.create(other, data("{}"), None).await.expect("created").value.tag();
+    assert!(twin.version == tags[0].version && twin != tags[0], "the same version of another write: {twin}");
+}
+
+async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let created = store.create(id, data("{}"), None).await.expect("created").value.tag();
+    let change = patch(r#"{"a":1}"#);
+    let now = store.patch(id, &change, &Expected::OneOf(vec![created]), None).await.expect("patched").value.tag();
+    let twin = SessionTag { nonce: WriteNonce::random(), ..now };
+    let later = SessionTag { version: now.version + 1, ..now };
+    for wrong in [vec![], vec![created], vec![twin], vec![later], vec![created, twin, later]] {
+        let refused = store.patch(id, &patch(r#"{"a":2}"#), &Expected::OneOf(wrong), None).await;
+        assert!(matches!(refused, Err(PatchError::Overtaken)), "{refused:?}");
+    }
+    let read = store.read(id).await.expect("there").value;
+    assert_eq!((read.tag(), read.client_data.as_str()), (now, r#"{"a":1}"#));
+    store.append(id, message("hi"), None).await.expect("taken");
+    let refused = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
+    assert!(matches!(refused, Err(PatchError::Overtaken)), "a message is a write, too: {refused:?}");
+    let read = store.read(id).await.expect("there").value.tag();
+    store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one of them is enough");
+}
+
+async fn of_patches_for_one_state_one_is_made(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let mut tag = store.create(id, data("{}"), None).await.expect("created").value.tag();
+    for round in 0..10 {
+        let racer = |n: u64| {
+            let (store, expected) = (Arc::clone(store), Expected::OneOf(vec![tag]));
+            async move { store.patch(id, &patch(&format!(r#"{{"winner":{n}}}"#)), &expected, None).await }
+        };
+        let (made, refused): (Vec<_>, Vec<_>) = at_once((0..8).map(racer)).await.into_iter().partition(Result::is_ok);
+        assert_eq!(made.len(), 1, "round {round}: {made:?}");
+        assert!(refused.iter().all(|refused| matches!(refused, Err(PatchError::Overtaken))), "{refused:?}");
+        let winner = made.into_iter().flatten().next().expect("one").value;
+        let read = store.read(id).await.expect("there").value;
+        assert_eq!((read.tag(), &read.client_data), (winner.tag(), &winner.client_data));
+        tag = winner.tag();
+    }
+}

@@ -1,0 +1,236 @@
+//! What every store does with requests that may be repeated. Each test runs once for each store.
+
+use std::sync::Arc;
+
+use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGES};
+use stateful_svc::domain::client_data::{ClientData, MergePatch};
+use stateful_svc::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
+use stateful_svc::domain::message::NewMessage;
+use stateful_svc::domain::session_tag::Expected;
+use stateful_svc::store::{AppendError, CreateError, Done, PatchError, Source};
+
+use crate::behaviour::{all_messages, at_once, each_store, say};
+use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
+
+each_store! {
+    a_repeated_write_is_done_once_and_answered_alike(LIFETIME);
+    a_key_belongs_to_one_request(LIFETIME);
+    a_key_is_looked_at_before_all_else(LIFETIME);
+    repetitions_at_the_same_time_are_done_once(LIFETIME);
+    a_refused_write_may_come_again_under_its_key(LIFETIME);
+    the_last_patches_are_remembered(LIFETIME);
+    a_repeated_create_does_not_bring_a_session_back(LIFETIME);
+    keys_are_forgotten_with_their_session(LIFETIME);
+    one_key_serves_in_two_sessions(LIFETIME);
+}
+
+fn created(number: u64, data: &ClientData) -> Option<Keyed> {
+    Some(Keyed::create(key(number), data))
+}
+
+fn said(number: u64, message: &NewMessage) -> Option<Keyed> {
+    Some(Keyed::append(key(number), &message.text))
+}
+
+fn patched(number: u64, patch: &MergePatch) -> Option<Keyed> {
+    Some(Keyed::patch(key(number), patch))
+}
+
+async fn a_repeated_write_is_done_once_and_answered_alike(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let given = data(r#"{"name":"Ada","a":[],"b":":1:2:"}"#);
+    let create = store.create(id, given.clone(), created(0, &given)).await.expect("created");
+    assert_eq!((create.done, create.source), (Done::Now, Source::Created));
+
+    let (one, two) = (message("1:2:3 “é”"), message("two\n\u{0}"));
+    let first = store.append(id, one.clone(), said(1, &one)).await.expect("taken");
+    let second = store.append(id, two.clone(), said(2, &two)).await.expect("taken");
+    let change = patch(r#"{"name":"Éva:\n","c":{"d":1e5}}"#);
+    let changed = store.patch(id, &change, &Expected::Any, patched(3, &change)).await.expect("patched");
+    let back = patch(r#"{"c":null}"#);
+    let changed_back = store.patch(id, &back, &Expected::Any, patched(4, &back)).await.expect("patched");
+    assert!([first.done, second.done, changed.done, changed_back.done].iter().all(|done| *done == Done::Now));
+    say(&**store, id, 3).await;
+    store.patch(id, &patch(r#"{"name":null,"z":1}"#), &Expected::Any, None).await.expect("patched");
+    let before = store.read(id).await.expect("there").value;
+
+    for _ in 0..2 {
+        let again = store.create(id, given.clone(), created(0, &given)).await.expect("created before");
+        assert_eq!((again.done, again.value), (Done::Before, create.value.clone()));
+        // A repetition draws its own id for the message; the first one counts.
+        for (text, number, answer) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
+            let repeated = message(text);
+            let again = store.append(id, repeated.clone(), said(number, &repeated)).await.expect("taken before");
+            assert_eq!((again.done, &again.value), (Done::Before, &answer.value));
+        }
+        for (patch, number, answer) in [(&change, 3, &changed), (&back, 4, &changed_back)] {
+            let again = store.patch(id, patch, &Expected::Any, patched(number, patch)).await.expect("patched before");
+            assert_eq!((again.done, &again.value), (Done::Before, &answer.value));
+        }
+    }
+    let after = store.read(id).await.expect("there").value;
+    assert_eq!((after.tag(), after.client_data, after.message_count), (before.tag(), before.client_data, 5));
+    assert_eq!(after.last_activity, before.last_activity, "nothing was written");
+}
+
+async fn a_key_belongs_to_one_request(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let (given, other) = (data("{}"), data(r#"{"a":1}"#));
+    let (hi, bye) = (message("hi"), message("bye"));
+    let (nothing, change) = (patch("{}"), patch(r#"{"a":1}"#));
+    store.create(id, given.clone(), created(0, &given)).await.expect("created");
+    store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    store.patch(id, &nothing, &Expected::Any, patched(2, &nothing)).await.expect("patched");
+    let before = store.read(id).await.expect("there").value.tag();
+
+    assert!(matches!(store.create(id, other.clone(), created(0, &other)).await, Err(CreateError::KeyReused)));
+    for number in 0..3 {
+        let refused = store.append(id, bye.clone(), said(number, &bye)).await;
+        assert!(matches!(refused, Err(AppendError::KeyReused)), "{refused:?}");
+        let refused = store.patch(id, &change, &Expected::Any, patched(number, &change)).await;
+        assert!(matches!(refused, Err(PatchError::KeyReused)), "{refused:?}");
+    }
+    assert_eq!(store.read(id).await.expect("there").value.tag(), before, "nothing was written");
+}
+
+async fn a_key_is_looked_at_before_all_else(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let start = store.create(id, data("{}"), None).await.expect("created").value.tag();
+    let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
+    let (change, hi) = (patch(&format!(r#"{{"a":"{half}"}}"#)), message("hi"));
+    let expected = Expected::OneOf(vec![start]);
+    let answer = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched");
+    // Done anew, each of them would be refused now: the state is another, the data would be too large, the session is full.
+    let grow = patch(&format!(r#"{{"a":1,"b":"{half}"}}"#));
+    store.patch(id, &grow, &Expected::Any, None).await.expect("patched");
+    let again = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched before");
+    assert_eq!((again.done, again.value), (Done::Before, answer.value));
+
+    let answer = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    say(&**store, id, MAX_MESSAGES - 1).await;
+    assert!(matches!(store.append(id, hi.clone(), said(2, &hi)).await, Err(AppendError::Full)));
+    let again = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken before");
+    assert_eq!((again.done, again.value), (Done::Before, answer.value));
+}
+
+async fn repetitions_at_the_same_time_are_done_once(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let given = data(r#"{"name":"Ada"}"#);
+    let create = || {
+        let (store, given) = (Arc::clone(store), given.clone());
+        async move { store.create(id, given.clone(), created(0, &given)).await.expect("created, now or before") }
+    };
+    let answers = at_once((0..8).map(|_| create())).await;
+    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 1);
+    assert!(answers.iter().all(|answer| answer.value == answers[0].value));
+
+    let append = || {
+        let store = Arc::clone(store);
+        async move {
+            let hi = message("hi");
+            store.append(id, hi.clone(), said(1, &hi)).await.expect("taken, now or before")
+        }
+    };
+    let answers = at_once((0..8).map(|_| append())).await;
+    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 1);
+    assert!(answers.iter().all(|answer| answer.value == answers[0].value));
+    assert_eq!(all_messages(&**store, id, 50).await, [answers[0].value.message.clone()]);
+
+    let change = |number| {
+        let store = Arc::clone(store);
+        async move {
+            let change = patch(r#"{"a":1}"#);
+            store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched, now or before")
+        }
+    };
+    let answers = at_once([2, 2, 2, 3, 3, 3].map(change)).await;
+    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 2);
+    for twins in [&answers[..3], &answers[3..]] {
+        assert!(twins.iter().all(|answer| answer.value == twins[0].value), "{twins:?}");
+    }
+    assert_eq!(store.read(id).await.expect("there").value.version, 4);
+}
+
+async fn a_refused_write_may_come_again_under_its_key(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}"), None).await.expect("created");
+    let change = patch(r#"{"a":1}"#);
+    let stale = Expected::OneOf(Vec::new());
+    for _ in 0..2 {
+        let refused = store.patch(id, &change, &stale, patched(0, &change)).await;
+        assert!(matches!(refused, Err(PatchError::Overtaken)), "{refused:?}");
+    }
+    let done = store.patch(id, &change, &Expected::Any, patched(0, &change)).await.expect("patched");
+    assert_eq!(done.done, Done::Now);
+
+    let (other, hi) = (any_session(), message("hi"));
+    for _ in 0..2 {
+        assert!(matches!(store.append(other, hi.clone(), said(0, &hi)).await, Err(AppendError::NotFound)));
+    }
+    store.create(other, data("{}"), None).await.expect("created");
+    assert_eq!(store.append(other, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
+}
+
+async fn the_last_patches_are_remembered(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let (given, hi) = (data("{}"), message("hi"));
+    store.create(id, given.clone(), created(1000, &given)).await.expect("created");
+    store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken");
+    let kept = MAX_KEPT_PATCHES as u64;
+    let change = |number: u64| patch(&format!(r#"{{"n":{number}}}"#));
+    let mut answers = Vec::new();
+    for number in 0..=kept {
+        let change = change(number);
+        answers.push(store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched").value);
+    }
+    for number in [1, 2, kept / 2, kept] {
+        let change = change(number);
+        let again = store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched before");
+        assert_eq!((again.done, &again.value), (Done::Before, &answers[number as usize]), "patch {number}");
+    }
+    let forgotten = store.patch(id, &change(0), &Expected::Any, patched(0, &change(0))).await.expect("patched");
+    assert_eq!(forgotten.done, Done::Now, "older ones are done again");
+    // Patches push out nothing but patches.
+    assert_eq!(store.create(id, given.clone(), created(1000, &given)).await.expect("there").done, Done::Before);
+    assert_eq!(store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken").done, Done::Before);
+}
+
+async fn a_repeated_create_does_not_bring_a_session_back(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let (given, hi) = (data("{}"), message("hi"));
+    store.create(id, given.clone(), created(0, &given)).await.expect("created");
+    store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    store.delete(id).await.expect("deleted");
+    let late = || {
+        let (store, given, hi) = (Arc::clone(store), given.clone(), hi.clone());
+        async move {
+            let created = store.create(id, given.clone(), created(0, &given)).await;
+            assert!(matches!(created, Err(CreateError::Deleted)), "{created:?}");
+            assert!(matches!(store.append(id, hi.clone(), said(1, &hi)).await, Err(AppendError::NotFound)));
+            assert!(matches!(store.append(id, hi.clone(), None).await, Err(AppendError::NotFound)));
+            store.delete(id).await.expect("a repeated delete succeeds");
+        }
+    };
+    at_once((0..8).map(|_| late())).await;
+    assert_eq!(store.live_sessions(), 0);
+}
+
+async fn keys_are_forgotten_with_their_session(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let (given, hi) = (data("{}"), message("hi"));
+    for _ in 0..2 {
+        let create = store.create(id, given.clone(), created(0, &given)).await.expect("created");
+        assert_eq!((create.done, create.value.message_count), (Done::Now, 0));
+        let append = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+        assert_eq!((append.done, append.value.message.number), (Done::Now, 1));
+        subject.advance(LIFETIME.idle).await;
+    }
+}
+
+async fn one_key_serves_in_two_sessions(subject: Subject) {
+    let (store, hi) = (&subject.store, message("hi"));
+    for id in [any_session(), any_session()] {
+        store.create(id, data("{}"), None).await.expect("created");
+        assert_eq!(store.append(id, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
+    }
+}
