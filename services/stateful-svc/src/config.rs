@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::redis::RedisTarget;
 
@@ -9,6 +10,8 @@ use crate::domain::lifetime::Lifetime;
 
 /// A week, in seconds: no session needs longer.
 const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
+/// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
+const MIN_SECRET_BYTES: usize = 32;
 
 /// Everything that the service can be told.
 #[derive(Clone, Debug)]
@@ -20,6 +23,9 @@ pub struct Config {
     /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: how long sessions live; 30 minutes and 24 hours by default (OWASP's
     /// advice for applications of low value).
     pub lifetime: Lifetime,
+    /// `SESSION_ID_SECRET`: what the ids of sessions are derived under that are created with an idempotency key; at least
+    /// 32 bytes, the same for all instances. Without one, each process draws its own.
+    pub id_secret: Option<SecretString>,
 }
 
 /// Where sessions are kept, with what that needs.
@@ -49,7 +55,21 @@ impl Config {
                 idle: env.seconds("SESSION_IDLE_S", "1800", 1..=MAX_LIFETIME_S)?,
                 absolute: env.seconds("SESSION_ABSOLUTE_S", "86400", 1..=MAX_LIFETIME_S)?,
             },
+            id_secret: id_secret(env)?,
         })
+    }
+}
+
+fn id_secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
+    let (variable, example) = ("SESSION_ID_SECRET", "$(openssl rand -hex 32)");
+    let secret = env.secret(variable, "", example, |secret| Ok::<_, std::convert::Infallible>(secret.clone()))?;
+    match secret.expose_secret().len() {
+        0 => Ok(None),
+        MIN_SECRET_BYTES.. => Ok(Some(secret)),
+        bytes => {
+            let fault = format!("has {bytes} bytes, fewer than {MIN_SECRET_BYTES}");
+            Err(ConfigError { variable, fault, example })
+        }
     }
 }
 
@@ -108,6 +128,14 @@ mod tests {
             assert_eq!(error.variable, variable);
             assert!(error.to_string().contains(told), "{error}");
         }
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_not_told() {
+        assert!(read(&[]).expect("defaults").id_secret.is_none());
+        assert!(read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").id_secret.is_some());
+        let told = read(&[("SESSION_ID_SECRET", "hunter2")]).expect_err("too short").to_string();
+        assert!(told.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32") && !told.contains("hunter2"), "{told}");
     }
 
     #[test]

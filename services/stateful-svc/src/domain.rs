@@ -11,4 +11,5 @@ pub mod lifetime;
 pub mod live_sessions;
 pub mod message;
 pub mod session;
+pub mod session_ids;
 pub mod session_tag;

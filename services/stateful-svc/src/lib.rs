@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use proto_contracts::headers::LIVE_SESSIONS;
+use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::redis::{Patience, PoolUnusable, probe};
 use service_kit::server::{BindError, Server};
@@ -15,6 +16,7 @@ use service_kit::telemetry::Metrics;
 
 use crate::config::{Config, StoreConfig};
 use crate::domain::clock::SystemClock;
+use crate::domain::session_ids::SessionIds;
 use crate::metrics::SessionMetrics;
 use crate::routes::Sessions;
 use crate::store::SessionStore;
@@ -49,7 +51,8 @@ pub enum BuildError {
 /// # Errors
 /// When the address cannot be bound or the store cannot be made from its settings.
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let Config { service, store, lifetime } = config;
+    let Config { service, store, lifetime, id_secret } = config;
+    let ids = session_ids(id_secret.as_ref(), &store);
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let (store, health): (Arc<dyn SessionStore>, _) = match store {
         StoreConfig::Memory => {
@@ -64,9 +67,24 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         }
     };
     let metrics = Metrics::new()?;
-    let sessions = Sessions { metrics: SessionMetrics::register(metrics.registry(), Arc::clone(&store))?, store };
+    let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
+    let sessions = Sessions { store, ids, metrics: counted };
     let health = report_live_sessions(health, Arc::clone(&sessions.store));
     Ok(Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?)
+}
+
+fn session_ids(secret: Option<&SecretString>, store: &StoreConfig) -> SessionIds {
+    match (secret, store) {
+        (Some(secret), _) => SessionIds::new(secret),
+        // Nobody else knows these sessions, nor does this process after a restart.
+        (None, StoreConfig::Memory) => SessionIds::of_this_process(),
+        (None, StoreConfig::Redis(_)) => {
+            tracing::warn!(
+                "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session"
+            );
+            SessionIds::of_this_process()
+        }
+    }
 }
 
 /// Gateways place newcomers where few sessions live.

@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use proto_contracts::ErrorCode;
 
-use crate::store::{SessionStore, Source};
+use crate::store::{Done, SessionStore, Source};
 
 /// Counters of what was done to sessions. Cheap to clone; the clones share everything.
 #[derive(Clone, Debug)]
@@ -65,9 +65,13 @@ impl SessionMetrics {
         self.reads.with_label_values(&[source.as_str()]).inc();
     }
 
-    /// Counts a write: `ok`, or the code of the error that the client got.
-    pub fn wrote(&self, act: Act, outcome: Result<(), ErrorCode>) {
-        let outcome = outcome.err().map_or("ok", ErrorCode::as_str);
+    /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.
+    pub fn wrote(&self, act: Act, outcome: Result<Done, ErrorCode>) {
+        let outcome = match outcome {
+            Ok(Done::Now) => "ok",
+            Ok(Done::Before) => "replayed",
+            Err(code) => code.as_str(),
+        };
         self.writes.with_label_values(&[act.as_str(), outcome]).inc();
     }
 }

@@ -13,10 +13,12 @@ use service_kit::problem::ApiError;
 use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
 
 use crate::domain::caller::Caller;
+use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Act, SessionMetrics};
-use crate::store::{Access, SessionStore, Source};
+use crate::store::{Access, SessionStore, Source, Written};
 
 mod history;
+mod idempotency;
 mod messages;
 mod problems;
 mod session;
@@ -30,6 +32,8 @@ const X_SESSION_SOURCE: HeaderName = HeaderName::from_static(SESSION_SOURCE);
 pub struct Sessions {
     /// Where sessions are kept.
     pub store: Arc<dyn SessionStore>,
+    /// Where new sessions get their ids.
+    pub ids: SessionIds,
     /// What is counted.
     pub metrics: SessionMetrics,
 }
@@ -50,9 +54,9 @@ fn anonymous(session: SessionDigest) -> Access {
 
 impl Sessions {
     /// Counts a write by its outcome and hands the outcome on.
-    fn wrote<T, E: Into<ApiError>>(&self, act: Act, outcome: Result<T, E>) -> Result<T, ApiError> {
+    fn wrote<T, E: Into<ApiError>>(&self, act: Act, outcome: Result<Written<T>, E>) -> Result<Written<T>, ApiError> {
         let outcome = outcome.map_err(Into::into);
-        self.metrics.wrote(act, outcome.as_ref().map(|_| ()).map_err(ApiError::code));
+        self.metrics.wrote(act, outcome.as_ref().map(|written| written.done).map_err(ApiError::code));
         outcome
     }
 }
@@ -61,6 +65,17 @@ impl Sessions {
 fn answer_from(source: Source, status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let mut answer = answer::no_store(status, body)?;
     tell_source(&mut answer, source);
+    Ok(answer)
+}
+
+/// The answer to a write, which also tells whether it was done before.
+fn answer_to_write<T>(
+    written: &Written<T>,
+    status: StatusCode,
+    body: &impl Serialize,
+) -> Result<HttpResponse, ApiError> {
+    let mut answer = answer_from(written.source, status, body)?;
+    idempotency::tell_replay(&mut answer, written.done);
     Ok(answer)
 }
 

@@ -2,19 +2,22 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use proto_contracts::SessionId;
 use proto_contracts::stateful::{self, PatchSession};
 use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::idempotency::idempotency_key;
 use super::session_path::SessionPath;
-use super::{Sessions, anonymous, answer_from, tell_source};
+use super::{Sessions, anonymous, answer_from, answer_to_write, tell_source};
 use crate::domain::client_data::MergePatch;
+use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::domain::session_tag::Expected;
 use crate::metrics::Act;
+use crate::store::Done;
 
 /// Reads a session.
 pub(super) async fn read(
@@ -28,14 +31,16 @@ pub(super) async fn read(
 
 /// Changes a session's client data.
 pub(super) async fn patch(
+    request: HttpRequest,
     SessionPath(id): SessionPath,
     Json(given): Json<PatchSession<Box<RawValue>>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let patch = MergePatch::parse(&given.client_data)?;
-    let patched =
-        sessions.wrote(Act::Patch, sessions.store.patch(anonymous(id.digest()), &patch, &Expected::Any, None).await)?;
-    answer_from(patched.source, StatusCode::OK, &body(&id, &patched.value))
+    let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
+    let patched = sessions.store.patch(anonymous(id.digest()), &patch, &Expected::Any, keyed).await;
+    let patched = sessions.wrote(Act::Patch, patched)?;
+    answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))
 }
 
 /// Ends a session.
@@ -43,10 +48,11 @@ pub(super) async fn delete(
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = sessions.wrote(Act::Delete, sessions.store.delete(anonymous(id.digest())).await)?;
+    let deleted = sessions.store.delete(anonymous(id.digest())).await.map_err(ApiError::from);
+    sessions.metrics.wrote(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     let mut answer =
         HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
-    tell_source(&mut answer, deleted.source);
+    tell_source(&mut answer, deleted?.source);
     Ok(answer)
 }
 

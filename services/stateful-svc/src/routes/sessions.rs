@@ -11,9 +11,12 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::idempotency::idempotency_key;
 use super::session::body;
-use super::{Sessions, anonymous, answer_from};
+use super::{Sessions, anonymous, answer_to_write};
+use crate::domain::caller::Caller;
 use crate::domain::client_data::ClientData;
+use crate::domain::keyed::Keyed;
 use crate::metrics::Act;
 
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(AFFINITY_KEY);
@@ -28,11 +31,13 @@ pub(super) async fn create(
         GivenData::None => ClientData::default(),
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
-    let id = SessionId::generate(affinity_key(request.headers()));
-    let created =
-        sessions.wrote(Act::Create, sessions.store.create(anonymous(id.digest()), client_data, None).await)?;
+    let (affinity, key) = (affinity_key(request.headers()), idempotency_key(request.headers())?);
+    let keyed = key.map(|key| Keyed::create(key, &client_data));
+    let id = sessions.ids.assign(affinity, Caller::Anonymous, key);
+    let created = sessions.store.create(anonymous(id.digest()), client_data, keyed).await;
+    let created = sessions.wrote(Act::Create, created)?;
 
-    let mut answer = answer_from(created.source, StatusCode::CREATED, &body(&id, &created.value))?;
+    let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(&id, &created.value))?;
     let headers = answer.headers_mut();
     headers.insert(LOCATION, header(&location(&id))?);
     headers.insert(X_AFFINITY_KEY, header(&id.affinity_key().to_string())?);
@@ -53,10 +58,9 @@ impl<'de> Deserialize<'de> for GivenData {
     }
 }
 
-/// The key that the gateway routed by. Without a gateway in front there is none, and any key will do.
-fn affinity_key(headers: &HeaderMap) -> AffinityKey {
-    let given = headers.get(X_AFFINITY_KEY).and_then(|value| AffinityKey::parse_bytes(value.as_bytes()));
-    given.unwrap_or_else(AffinityKey::random)
+/// The key that the gateway routed by. Without a gateway in front there is none.
+fn affinity_key(headers: &HeaderMap) -> Option<AffinityKey> {
+    headers.get(X_AFFINITY_KEY).and_then(|value| AffinityKey::parse_bytes(value.as_bytes()))
 }
 
 /// The session's canonical path, also when it was created by the deprecated one.

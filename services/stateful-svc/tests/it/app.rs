@@ -6,7 +6,7 @@ use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
 use proto_contracts::{Endpoint, ErrorCode, Problem, SessionId};
 use serde_json::{Value, json};
 use service_kit::config::Env;
-use service_kit::testing::{Answer, send, send_json};
+use service_kit::testing::{Answer, raw, send, send_json};
 use stateful_svc::config::Config;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -56,6 +56,11 @@ impl App {
         send_json(self.addr, "PATCH", path, &body.to_string()).await.expect("an answer")
     }
 
+    /// Sends a request with these header lines, and with a JSON body unless it is empty.
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        send_with(self.addr, method, path, headers, body).await
+    }
+
     /// Creates a session for a client of this name.
     pub(crate) async fn create(&self, name: &str) -> Session {
         let answer = self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
@@ -76,6 +81,24 @@ impl App {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json().expect("a page")
     }
+}
+
+/// Sends a request with these header lines, and with a JSON body unless it is empty.
+pub(crate) async fn send_with(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        request += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    }
+    raw(addr, format!("{request}\r\n{body}").as_bytes()).await.expect("an answer")
 }
 
 /// The canonical path of a session's endpoint.

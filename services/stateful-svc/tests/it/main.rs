@@ -5,6 +5,7 @@ mod behaviour;
 mod guarded_writes;
 mod hostile;
 mod http_api;
+mod idempotency;
 mod keyed_writes;
 mod memory_store;
 mod model;

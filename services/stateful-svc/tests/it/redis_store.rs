@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::json;
 use service_kit::testing::send_json;
+use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{AppendError, PatchError, ReadError, SessionStore, StoreFault};
@@ -14,7 +15,7 @@ use crate::app::{App, assert_problem, path, spawn_with};
 use crate::http_api::contains_secret;
 use crate::program::Program;
 use crate::redis_server::RedisServer;
-use crate::subject::{LIFETIME, any_session, data, message, patch, redis_store};
+use crate::subject::{LIFETIME, any_session, data, key, message, patch, redis_store};
 
 #[tokio::test]
 async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
@@ -80,19 +81,39 @@ async fn scripts_are_loaded_again_when_redis_has_lost_them() {
 }
 
 #[tokio::test]
-async fn a_read_is_one_round_trip() {
+async fn all_acts_but_a_patch_are_one_round_trip() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
-    let id = any_session();
-    store.create(id, data("{}"), None).await.expect("created");
-    store.read(id).await.expect("the script is loaded now");
     let mut redis = server.connect().await.expect("a connection");
-    let before = commands_from_clients(&mut redis).await;
-    for _ in 0..10 {
-        store.read(id).await.expect("there");
+    let (given, hi) = (data("{}"), message("hi"));
+    let keyed = |number| Some(Keyed::append(key(number), &hi.text));
+    // The first round loads the scripts.
+    for round in 0..3 {
+        let (plain, repeated) = (any_session(), any_session());
+        let before = commands_from_clients(&mut redis).await;
+        store.create(plain, given.clone(), None).await.expect("created");
+        store.create(repeated, given.clone(), Some(Keyed::create(key(0), &given))).await.expect("created");
+        store.create(repeated, given.clone(), Some(Keyed::create(key(0), &given))).await.expect("created before");
+        store.read(plain).await.expect("there");
+        store.append(plain, hi.clone(), None).await.expect("taken");
+        store.append(repeated, hi.clone(), keyed(1)).await.expect("taken");
+        store.append(repeated, hi.clone(), keyed(1)).await.expect("taken before");
+        store.history(plain, Default::default(), Default::default()).await.expect("there");
+        store.delete(plain).await.expect("deleted");
+        store.delete(plain).await.expect("deleted before");
+        // The question is a command of a client, too.
+        let came = commands_from_clients(&mut redis).await - before - 1;
+        assert!(round == 0 || came == 10, "{came} for 10 acts");
+
+        let before = commands_from_clients(&mut redis).await;
+        let change = patch("{}");
+        store.patch(repeated, &change, &Expected::Any, None).await.expect("patched");
+        let keyed = Some(Keyed::patch(key(2), &change));
+        store.patch(repeated, &change, &Expected::Any, keyed).await.expect("patched");
+        store.patch(repeated, &change, &Expected::Any, keyed).await.expect("patched before");
+        let came = commands_from_clients(&mut redis).await - before - 1;
+        assert!(round == 0 || came == 2 + 2 + 1, "{came} for 2 patches and a repetition");
     }
-    // The question is a command of a client, too.
-    assert_eq!(commands_from_clients(&mut redis).await - before, 10 + 1);
 }
 
 /// How many commands came over the wire; those of scripts don't count.
@@ -224,7 +245,8 @@ async fn redis_never_learns_an_id() {
 #[tokio::test]
 async fn the_log_tells_of_an_outage_once() {
     let mut server = RedisServer::start().await;
-    let program = Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url())]);
+    let secret = ("SESSION_ID_SECRET", SECRET);
+    let program = Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret]);
     let create = async |status: u16| {
         let answer = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}").await.expect("an answer");
         assert_eq!(answer.status, status, "{answer:?}");
@@ -246,11 +268,16 @@ async fn the_log_tells_of_an_outage_once() {
     assert_eq!(log.iter().filter(|line| line["message"] == back).count(), 1, "{log:#?}");
 }
 
-fn app_on(server: &RedisServer) -> App {
-    spawn_with(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url())])
+/// An instance on this Redis.
+pub(crate) fn app_on(server: &RedisServer) -> App {
+    let secret = ("SESSION_ID_SECRET", SECRET);
+    spawn_with(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret])
 }
 
-async fn wait_for_status(app: &App, target: &str, status: u16) {
+/// What ids are derived under by all instances of a test.
+pub(crate) const SECRET: &str = "a secret of thirty-two characters";
+
+pub(crate) async fn wait_for_status(app: &App, target: &str, status: u16) {
     let start = Instant::now();
     loop {
         let answer = app.get(target).await;
