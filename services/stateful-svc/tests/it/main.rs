@@ -7,6 +7,7 @@ mod hostile;
 mod http_api;
 mod idempotency;
 mod keyed_writes;
+mod lease_model;
 mod memory_store;
 mod model;
 mod owners;

@@ -1,0 +1,88 @@
+//! What Redis keeps, and what its scripts do.
+
+use super::instance::Kind;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Redis {
+    pub(super) version: u8,
+    pub(super) holder: Option<Mark>,
+    /// Copies not known to be gone: the lease, and the newest of its tickets. Sorted, one for each lease.
+    pub(super) drops: Vec<(u8, u8)>,
+    /// Leases that were declared dead; none comes back.
+    pub(super) dead: Vec<u8>,
+}
+
+/// Names an act, and the copy that it may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark {
+    pub(super) lease: u8,
+    pub(super) ticket: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Act {
+    pub(super) kind: Kind,
+    /// `None` when the sender has no lease.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Redis {
+    /// Tells the version, and whether the sender may keep a copy.
+    pub(super) fn execute(&mut self, act: &Act, tickets_order: bool) -> (u8, bool) {
+        if act.kind.writes() {
+            self.version += 1;
+        }
+        if act.kind == Kind::RoundRobinRead {
+            return (self.version, false);
+        }
+        let Some(mine) = act.mark else {
+            if act.kind.writes() {
+                self.displace();
+            }
+            return (self.version, false);
+        };
+        // Whatever the sender had from before this act was gone before it sent it.
+        if tickets_order {
+            self.confirm(mine.lease, mine.ticket - 1);
+        } else {
+            self.confirm(mine.lease, u8::MAX);
+        }
+        match self.holder {
+            Some(holder) if holder.lease == mine.lease && (holder.ticket < mine.ticket || !tickets_order) => {
+                self.holder = Some(mine);
+            }
+            // A later act of the sender's came first; its copy may be there already.
+            Some(holder) if holder.lease == mine.lease => {
+                if act.kind.writes() {
+                    self.displace();
+                }
+                return (self.version, false);
+            }
+            _ if act.kind.takes() => {
+                self.displace();
+                self.holder = Some(mine);
+            }
+            _ => self.displace(),
+        }
+        (self.version, self.holder == Some(mine))
+    }
+
+    /// The sender, or somebody on behalf of a dead lease, has no copy up to this ticket.
+    pub(super) fn confirm(&mut self, lease: u8, ticket: u8) {
+        self.drops.retain(|(of, newest)| *of != lease || *newest > ticket);
+    }
+
+    pub(super) fn bury(&mut self, lease: u8) {
+        self.dead.push(lease);
+        self.dead.sort_unstable();
+    }
+
+    fn displace(&mut self) {
+        let Some(Mark { lease, ticket }) = self.holder.take() else { return };
+        match self.drops.iter_mut().find(|(of, _)| *of == lease) {
+            Some((_, newest)) => *newest = ticket.max(*newest),
+            None => self.drops.push((lease, ticket)),
+        }
+        self.drops.sort_unstable();
+    }
+}

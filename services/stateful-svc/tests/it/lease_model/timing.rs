@@ -1,0 +1,180 @@
+//! When a lease is dead: its holder renews a counter, and trusts it for a time from *before* it sent the renewal that it
+//! heard of last. Another instance reads the counter, waits as long by its own clock from *after* the answer, and removes the
+//! lease if the counter still stands. No clock is compared with another, Redis's least of all.
+
+use stateright::{Model, Property};
+
+use super::{breaks, holds};
+
+/// For how long a renewal is trusted, and a counter watched, in steps of the clock.
+const TERM: u8 = 2;
+/// When the check ends.
+const END: u8 = 6;
+
+/// What the argument stands on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rule {
+    /// Trust counts from before the renewal was sent, not from when it was heard of.
+    TrustFromBefore,
+    /// The watch counts from after the counter was read, not from when it was asked for.
+    WatchFromAfter,
+    /// A lease is removed only if its counter is the one that was watched.
+    RemoveIfUnchanged,
+    /// A renewal of a lease that was removed fails.
+    NeverRevive,
+}
+
+struct Timing {
+    without: Option<Rule>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct State {
+    now: u8,
+    /// The counter in Redis; `None` when the lease was removed.
+    count: Option<u8>,
+    removed: bool,
+    /// When the renewals under way were sent; there are two at most, and each may be lost or late.
+    renewals: [Option<u8>; 2],
+    /// Answers to renewals under way, by when those were sent.
+    heard: Option<u8>,
+    trusted_until: u8,
+    watch: Watch,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Watch {
+    #[default]
+    Idle,
+    Asked {
+        at: u8,
+    },
+    Answered {
+        asked: u8,
+        count: u8,
+    },
+    Watching {
+        since: u8,
+        count: u8,
+    },
+    Removing {
+        count: u8,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Tick,
+    Renew(usize),
+    LoseRenewal(usize),
+    Renewed(usize),
+    Hear,
+    Ask,
+    Read,
+    Note,
+    Remove,
+    Removed,
+}
+
+impl Model for Timing {
+    type State = State;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State { count: Some(0), trusted_until: TERM, ..State::default() }]
+    }
+
+    fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        if state.now < END {
+            steps.push(Step::Tick);
+        }
+        for (i, renewal) in state.renewals.iter().enumerate() {
+            match renewal {
+                None => steps.push(Step::Renew(i)),
+                Some(_) => steps.extend([Step::Renewed(i), Step::LoseRenewal(i)]),
+            }
+        }
+        if state.heard.is_some() {
+            steps.push(Step::Hear);
+        }
+        match state.watch {
+            Watch::Idle => steps.push(Step::Ask),
+            Watch::Asked { .. } => steps.push(Step::Read),
+            Watch::Answered { .. } => steps.push(Step::Note),
+            Watch::Watching { since, .. } if state.now >= since + TERM => steps.push(Step::Remove),
+            Watch::Watching { .. } => {}
+            Watch::Removing { .. } => steps.push(Step::Removed),
+        }
+    }
+
+    fn next_state(&self, last: &State, step: Step) -> Option<State> {
+        let mut next = last.clone();
+        match step {
+            Step::Tick => next.now += 1,
+            Step::Renew(i) => next.renewals[i] = Some(last.now),
+            Step::LoseRenewal(i) => next.renewals[i] = None,
+            Step::Renewed(i) => {
+                let sent = next.renewals[i].take()?;
+                if last.count.is_some() || self.without == Some(Rule::NeverRevive) {
+                    next.count = Some(last.count.unwrap_or_default() + 1);
+                    next.heard = Some(sent);
+                }
+            }
+            Step::Hear => {
+                let sent = next.heard.take()?;
+                let from = if self.without == Some(Rule::TrustFromBefore) { last.now } else { sent };
+                next.trusted_until = last.trusted_until.max(from + TERM);
+            }
+            Step::Ask => next.watch = Watch::Asked { at: last.now },
+            Step::Read => {
+                let Watch::Asked { at } = last.watch else { return None };
+                next.watch = Watch::Answered { asked: at, count: last.count? };
+            }
+            Step::Note => {
+                let Watch::Answered { asked, count } = last.watch else { return None };
+                let since = if self.without == Some(Rule::WatchFromAfter) { asked } else { last.now };
+                next.watch = Watch::Watching { since, count };
+            }
+            Step::Remove => {
+                let Watch::Watching { count, .. } = last.watch else { return None };
+                next.watch = Watch::Removing { count };
+            }
+            Step::Removed => {
+                let Watch::Removing { count } = last.watch else { return None };
+                next.watch = Watch::Idle;
+                if last.count == Some(count) || self.without == Some(Rule::RemoveIfUnchanged) {
+                    next.count = None;
+                    next.removed = true;
+                }
+            }
+        }
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("a dead lease is not trusted", |_, state: &State| {
+                !state.removed || state.trusted_until <= state.now
+            }),
+            Property::sometimes("a lease dies", |_, state: &State| state.removed),
+        ]
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.count.is_none_or(|count| count < 4)
+    }
+}
+
+#[test]
+fn a_lease_that_was_declared_dead_is_trusted_by_nobody() {
+    holds(Timing { without: None });
+}
+
+#[test]
+fn no_rule_about_time_can_be_left_out() {
+    use Rule::{NeverRevive, RemoveIfUnchanged, TrustFromBefore, WatchFromAfter};
+    for rule in [TrustFromBefore, WatchFromAfter, RemoveIfUnchanged, NeverRevive] {
+        let broken = breaks(Timing { without: Some(rule) });
+        assert!(broken.contains(&"a dead lease is not trusted"), "without {rule:?}: {broken:?}");
+    }
+}
