@@ -38,7 +38,8 @@ pub struct PatchSession<D = ClientData> {
     pub client_data: D,
 }
 
-/// A session as its owner sees it.
+/// A session as its owner sees it. The answer's `ETag` names the write that this state comes from; `expires_at`, which moves
+/// on with each use, is not part of that state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session<D = ClientData> {
     /// The bearer secret.

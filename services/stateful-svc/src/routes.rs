@@ -17,6 +17,7 @@ use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Act, SessionMetrics};
 use crate::store::{Access, SessionStore, Source, Written};
 
+mod entity_tags;
 mod history;
 mod idempotency;
 mod messages;

@@ -9,24 +9,33 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::entity_tags::{if_match, if_none_match, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session_path::SessionPath;
 use super::{Sessions, anonymous, answer_from, answer_to_write, tell_source};
 use crate::domain::client_data::MergePatch;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
-use crate::domain::session_tag::Expected;
 use crate::metrics::Act;
-use crate::store::Done;
+use crate::store::{Done, Source};
 
-/// Reads a session.
+/// Reads a session, unless the client holds its state already.
 pub(super) async fn read(
+    request: HttpRequest,
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
+    let held = if_none_match(request.headers())?;
     let found = sessions.store.read(anonymous(id.digest())).await?;
     sessions.metrics.read(found.source);
-    answer_from(found.source, StatusCode::OK, &body(&id, &found.value))
+    if held.allows(found.value.tag()) {
+        let mut answer = without_body(StatusCode::NOT_MODIFIED, found.source);
+        tell_tag(&mut answer, found.value.tag())?;
+        return Ok(answer);
+    }
+    let mut answer = answer_from(found.source, StatusCode::OK, &body(&id, &found.value))?;
+    tell_tag(&mut answer, found.value.tag())?;
+    Ok(answer)
 }
 
 /// Changes a session's client data.
@@ -38,9 +47,12 @@ pub(super) async fn patch(
 ) -> Result<HttpResponse, ApiError> {
     let patch = MergePatch::parse(&given.client_data)?;
     let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
-    let patched = sessions.store.patch(anonymous(id.digest()), &patch, &Expected::Any, keyed).await;
+    let expected = if_match(request.headers())?;
+    let patched = sessions.store.patch(anonymous(id.digest()), &patch, &expected, keyed).await;
     let patched = sessions.wrote(Act::Patch, patched)?;
-    answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))
+    let mut answer = answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
+    tell_tag(&mut answer, patched.value.tag())?;
+    Ok(answer)
 }
 
 /// Ends a session.
@@ -50,10 +62,14 @@ pub(super) async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let deleted = sessions.store.delete(anonymous(id.digest())).await.map_err(ApiError::from);
     sessions.metrics.wrote(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
+    Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
+}
+
+fn without_body(status: StatusCode, source: Source) -> HttpResponse {
     let mut answer =
-        HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
-    tell_source(&mut answer, deleted?.source);
-    Ok(answer)
+        HttpResponse::build(status).insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
+    tell_source(&mut answer, source);
+    answer
 }
 
 /// The session as its owner sees it.

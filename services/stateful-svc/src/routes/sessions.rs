@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::entity_tags::tell_tag;
 use super::idempotency::idempotency_key;
 use super::session::body;
 use super::{Sessions, anonymous, answer_to_write};
@@ -38,6 +39,7 @@ pub(super) async fn create(
     let created = sessions.wrote(Act::Create, created)?;
 
     let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(&id, &created.value))?;
+    tell_tag(&mut answer, created.value.tag())?;
     let headers = answer.headers_mut();
     headers.insert(LOCATION, header(&location(&id))?);
     headers.insert(X_AFFINITY_KEY, header(&id.affinity_key().to_string())?);

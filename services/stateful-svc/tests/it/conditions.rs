@@ -1,0 +1,141 @@
+//! `ETag`, `If-Match` and `If-None-Match`, as clients meet them.
+
+use futures_util::future::join_all;
+use proto_contracts::stateful::Session;
+use proto_contracts::{Endpoint, ErrorCode};
+use serde_json::json;
+
+use crate::app::{App, assert_problem, path, spawn_app};
+use crate::redis_server::RedisServer;
+use crate::redis_store::app_on;
+
+const SESSIONS: &str = "/api/v1/stateful/sessions";
+
+fn is_strong_tag(text: &str) -> bool {
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+    matches!(inner.split_once('-'), Some((version, nonce)) if version.parse::<u64>().is_ok() && nonce.len() == 16)
+}
+
+#[actix_web::test]
+async fn each_state_has_a_tag_that_is_the_same_through_any_instance() {
+    let server = RedisServer::start().await;
+    let (here, there) = (app_on(&server), app_on(&server));
+    let created = here.post(SESSIONS, &json!({})).await;
+    let (first, session) = (created.header("etag"), created.header("location"));
+    assert!(is_strong_tag(first) && first.starts_with("\"1-"), "{first}");
+    for app in [&here, &there] {
+        assert_eq!(app.get(session).await.header("etag"), first, "reading is no change");
+    }
+    let patched = there.patch(session, &json!({"client_data": {"a": 1}})).await;
+    let second = patched.header("etag");
+    assert!(is_strong_tag(second) && second.starts_with("\"2-"), "{second}");
+    assert_eq!(here.get(session).await.header("etag"), second);
+    let id = created.json::<Session>().expect("a session").session_id;
+    here.say(&id, "hi").await;
+    let third = there.get(session).await;
+    assert!(third.header("etag").starts_with("\"3-"), "{third:?}");
+    let twin = here.post(SESSIONS, &json!({})).await;
+    assert!(twin.header("etag").starts_with("\"1-") && twin.header("etag") != first, "another write, another tag");
+}
+
+#[actix_web::test]
+async fn who_was_overtaken_is_told_and_changes_nothing() {
+    let server = RedisServer::start().await;
+    let app = app_on(&server);
+    let created = app.post(SESSIONS, &json!({})).await;
+    let (tag, session) = (created.header("etag"), created.header("location"));
+    let patch = async |if_match: &str, value: u32| {
+        app.send("PATCH", session, &[("If-Match", if_match)], &format!(r#"{{"client_data":{{"n":{value}}}}}"#)).await
+    };
+    let first = patch(tag, 1).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_problem(&patch(tag, 2).await, ErrorCode::PreconditionFailed);
+    for foreign in ["\"\"", "\"2\"", "\"2-0000000000000000\"", "W/\"x\", \"y,z\"", "\"é\""] {
+        assert_problem(&patch(foreign, 2).await, ErrorCode::PreconditionFailed);
+    }
+    let kept = app.get(session).await;
+    assert_eq!(kept.json::<Session>().expect("a session").client_data["n"], 1);
+    assert_eq!(kept.header("etag"), first.header("etag"));
+
+    assert_eq!(patch("*", 3).await.status, 200);
+    let now = app.get(session).await;
+    assert_eq!(patch(&format!("{tag}, {}", now.header("etag")), 4).await.status, 200, "one of them is enough");
+    // As Nginx makes it of the tag of an answer that it compresses.
+    let now = app.get(session).await;
+    assert_eq!(patch(&format!("W/{}", now.header("etag")), 5).await.status, 200);
+    let lines = [("If-Match", tag), ("If-Match", now.header("etag"))];
+    assert_problem(&app.send("PATCH", session, &lines, r#"{"client_data":{}}"#).await, ErrorCode::PreconditionFailed);
+
+    app.delete(session).await;
+    assert_problem(&patch("*", 6).await, ErrorCode::SessionNotFound);
+    assert_problem(&patch(tag, 6).await, ErrorCode::SessionNotFound);
+}
+
+#[actix_web::test]
+async fn of_those_that_race_one_wins() {
+    let server = RedisServer::start().await;
+    let (here, there) = (app_on(&server), app_on(&server));
+    let created = here.post(SESSIONS, &json!({})).await;
+    let headers = [("If-Match", created.header("etag"))];
+    let patch = async |app: &App, i: usize| {
+        app.send("PATCH", created.header("location"), &headers, &format!(r#"{{"client_data":{{"n":{i}}}}}"#))
+            .await
+            .status
+    };
+    let mut statuses = join_all((0..10).map(|i| patch([&here, &there][i % 2], i))).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[200][..], &[412; 9]].concat());
+}
+
+#[actix_web::test]
+async fn a_keyed_patch_is_replayed_although_its_tag_is_overtaken() {
+    let app = spawn_app();
+    let created = app.post(SESSIONS, &json!({})).await;
+    let (tag, session) = (created.header("etag"), created.header("location"));
+    let headers = [("If-Match", tag), ("Idempotency-Key", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b01")];
+    let first = app.send("PATCH", session, &headers, r#"{"client_data":{"a":1}}"#).await;
+    app.patch(session, &json!({"client_data": {"a": 2}})).await;
+    let again = app.send("PATCH", session, &headers, r#"{"client_data":{"a":1}}"#).await;
+    assert_eq!((again.status, &again.body, again.header("etag")), (200, &first.body, first.header("etag")));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+}
+
+#[actix_web::test]
+async fn who_holds_the_state_is_not_sent_it_again() {
+    let app = spawn_app();
+    let created = app.post(SESSIONS, &json!({})).await;
+    let (tag, session) = (created.header("etag"), created.header("location"));
+    let id = created.json::<Session>().expect("a session").session_id;
+    let weak = format!("W/{tag}");
+    let among = format!("\"x\", {tag}");
+    for held in [tag, &weak, &among, "*"] {
+        for method in ["GET", "HEAD"] {
+            let answer = app.send(method, session, &[("If-None-Match", held)], "").await;
+            assert_eq!((answer.status, answer.body.len()), (304, 0), "{held} {answer:?}");
+            assert_eq!(answer.header("etag"), tag);
+            assert_eq!((answer.header("cache-control"), answer.header("x-session-source")), ("no-store", "memory"));
+        }
+    }
+    app.say(&id, "hi").await;
+    let changed = app.send("GET", session, &[("If-None-Match", tag)], "").await;
+    assert_eq!(changed.status, 200);
+    assert!(changed.header("etag").starts_with("\"2-"), "{changed:?}");
+}
+
+#[actix_web::test]
+async fn malformed_tags_are_refused() {
+    let app = spawn_app();
+    let session = path(Endpoint::Session, &app.create("Ada").await.session_id);
+    for bad in ["", "x", "1-0123456789abcdef", "\"a", "W/x", "\"a\" \"b\"", "*, \"a\"", &"\"".repeat(9_999)] {
+        let answer = app.send("PATCH", &session, &[("If-Match", bad)], r#"{"client_data":{"a":1}}"#).await;
+        let problem = assert_problem(&answer, ErrorCode::InvalidEntityTag);
+        assert!(problem.detail.contains("if-match"), "{}", problem.detail);
+        let answer = app.send("GET", &session, &[("If-None-Match", bad)], "").await;
+        assert_problem(&answer, ErrorCode::InvalidEntityTag);
+    }
+    // As large as a header may be: read in one pass.
+    let many = "\"1-0123456789abcdef\",".repeat(5_000);
+    let answer = app.send("PATCH", &session, &[("If-Match", &many)], r#"{"client_data":{"a":1}}"#).await;
+    assert_problem(&answer, ErrorCode::PreconditionFailed);
+    assert_eq!(app.get(&session).await.json::<Session>().expect("a session").version, 1);
+}
