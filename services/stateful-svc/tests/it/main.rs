@@ -15,3 +15,4 @@ mod program;
 mod redis_server;
 mod redis_store;
 mod subject;
+mod tombstones;
