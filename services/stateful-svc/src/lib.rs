@@ -22,12 +22,14 @@ use crate::routes::Sessions;
 use crate::store::SessionStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::tokens::TokenVerifier;
 
 pub mod config;
 pub mod domain;
 pub mod metrics;
 pub mod routes;
 pub mod store;
+pub mod tokens;
 
 /// The service's name in health answers.
 const SERVICE: &str = "stateful-svc";
@@ -51,7 +53,7 @@ pub enum BuildError {
 /// # Errors
 /// When the address cannot be bound or the store cannot be made from its settings.
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let Config { service, store, lifetime, id_secret } = config;
+    let Config { service, store, lifetime, id_secret, tokens } = config;
     let ids = session_ids(id_secret.as_ref(), &store);
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let (store, health): (Arc<dyn SessionStore>, _) = match store {
@@ -68,7 +70,8 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     };
     let metrics = Metrics::new()?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
-    let sessions = Sessions { store, ids, metrics: counted };
+    let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
+    let sessions = Sessions { store, ids, tokens, metrics: counted };
     let health = report_live_sessions(health, Arc::clone(&sessions.store));
     Ok(Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?)
 }

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
+use proto_contracts::Endpoint;
 use proto_contracts::headers::SESSION_SOURCE;
-use proto_contracts::{Endpoint, SessionDigest};
 use serde::Serialize;
 use service_kit::answer;
 use service_kit::problem::ApiError;
 use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
 
-use crate::domain::caller::Caller;
 use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Act, SessionMetrics};
-use crate::store::{Access, SessionStore, Source, Written};
+use crate::store::{SessionStore, Source, Written};
+use crate::tokens::TokenVerifier;
 
+mod caller;
 mod entity_tags;
 mod history;
 mod idempotency;
@@ -35,6 +36,8 @@ pub struct Sessions {
     pub store: Arc<dyn SessionStore>,
     /// Where new sessions get their ids.
     pub ids: SessionIds,
+    /// Verifies bearer tokens; without it, none are accepted.
+    pub tokens: Option<Arc<TokenVerifier>>,
     /// What is counted.
     pub metrics: SessionMetrics,
 }
@@ -47,10 +50,6 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
     mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
     mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
     mount_endpoint(app, Endpoint::History, || [get(history::read)]);
-}
-
-fn anonymous(session: SessionDigest) -> Access {
-    Access { session, caller: Caller::Anonymous }
 }
 
 impl Sessions {

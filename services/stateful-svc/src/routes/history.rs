@@ -1,30 +1,32 @@
 //! `GET /sessions/{session_id}/history`.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::stateful::{HistoryMessage, HistoryPage, HistoryQuery};
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
 
 use super::session_path::{SessionPath, sentence};
-use super::{Sessions, anonymous, answer_from};
+use super::{Sessions, answer_from};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::message::Message;
 
 /// Reads a page of a session's messages.
 pub(super) async fn read(
+    request: HttpRequest,
     SessionPath(id): SessionPath,
     Query(query): Query<HistoryQuery>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let session = id.digest();
+    let access = sessions.access(request.headers(), &id)?;
+    let session = access.session;
     let size = query.limit.map_or(Ok(PageSize::default()), PageSize::parse);
     let size = size.map_err(|error| ApiError::new(ErrorCode::InvalidQuery, sentence(error)))?;
     let after = query.cursor.map_or(Ok(Cursor::START), |text| Cursor::decode(session, &text));
     let after = after.map_err(|error| ApiError::new(ErrorCode::InvalidCursor, sentence(error)))?;
 
-    let page = sessions.store.history(anonymous(session), after, size).await?;
+    let page = sessions.store.history(access, after, size).await?;
     sessions.metrics.read(page.source);
     let (messages, message_count) = (page.value.messages, page.value.message_count);
     let last = messages.last().map_or(after.number(), |message| message.number);

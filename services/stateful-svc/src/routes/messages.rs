@@ -10,7 +10,7 @@ use service_kit::problem::ApiError;
 
 use super::idempotency::idempotency_key;
 use super::session_path::{SessionPath, parse_id};
-use super::{Sessions, anonymous, answer_to_write};
+use super::{Sessions, answer_to_write};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, MessageText, NewMessage};
 use crate::metrics::Act;
@@ -40,9 +40,10 @@ async fn post(
     id: SessionId,
     message: String,
 ) -> Result<HttpResponse, ApiError> {
+    let access = sessions.access(headers, &id)?;
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
     let keyed = idempotency_key(headers)?.map(|key| Keyed::append(key, &message.text));
-    let appended = sessions.store.append(anonymous(id.digest()), message, keyed).await;
+    let appended = sessions.store.append(access, message, keyed).await;
     let appended = sessions.wrote(Act::Append, appended)?;
     let Appended { message, version } = &appended.value;
     let body = MessagePosted {

@@ -12,7 +12,7 @@ use service_kit::problem::ApiError;
 use super::entity_tags::{if_match, if_none_match, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session_path::SessionPath;
-use super::{Sessions, anonymous, answer_from, answer_to_write, tell_source};
+use super::{Sessions, answer_from, answer_to_write, tell_source};
 use crate::domain::client_data::MergePatch;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
@@ -25,8 +25,9 @@ pub(super) async fn read(
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
+    let access = sessions.access(request.headers(), &id)?;
     let held = if_none_match(request.headers())?;
-    let found = sessions.store.read(anonymous(id.digest())).await?;
+    let found = sessions.store.read(access).await?;
     sessions.metrics.read(found.source);
     if held.allows(found.value.tag()) {
         let mut answer = without_body(StatusCode::NOT_MODIFIED, found.source);
@@ -45,10 +46,11 @@ pub(super) async fn patch(
     Json(given): Json<PatchSession<Box<RawValue>>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
+    let access = sessions.access(request.headers(), &id)?;
     let patch = MergePatch::parse(&given.client_data)?;
     let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
     let expected = if_match(request.headers())?;
-    let patched = sessions.store.patch(anonymous(id.digest()), &patch, &expected, keyed).await;
+    let patched = sessions.store.patch(access, &patch, &expected, keyed).await;
     let patched = sessions.wrote(Act::Patch, patched)?;
     let mut answer = answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
     tell_tag(&mut answer, patched.value.tag())?;
@@ -57,10 +59,12 @@ pub(super) async fn patch(
 
 /// Ends a session.
 pub(super) async fn delete(
+    request: HttpRequest,
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let deleted = sessions.store.delete(anonymous(id.digest())).await.map_err(ApiError::from);
+    let access = sessions.access(request.headers(), &id)?;
+    let deleted = sessions.store.delete(access).await.map_err(ApiError::from);
     sessions.metrics.wrote(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }

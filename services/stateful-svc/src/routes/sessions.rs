@@ -14,11 +14,11 @@ use service_kit::problem::ApiError;
 use super::entity_tags::tell_tag;
 use super::idempotency::idempotency_key;
 use super::session::body;
-use super::{Sessions, anonymous, answer_to_write};
-use crate::domain::caller::Caller;
+use super::{Sessions, answer_to_write};
 use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
 use crate::metrics::Act;
+use crate::store::Access;
 
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(AFFINITY_KEY);
 
@@ -28,14 +28,16 @@ pub(super) async fn create(
     Json(given): Json<CreateSession<GivenData>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
+    let caller = sessions.caller(request.headers())?;
     let client_data = match given.client_data {
         GivenData::None => ClientData::default(),
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
     let (affinity, key) = (affinity_key(request.headers()), idempotency_key(request.headers())?);
     let keyed = key.map(|key| Keyed::create(key, &client_data));
-    let id = sessions.ids.assign(affinity, Caller::Anonymous, key);
-    let created = sessions.store.create(anonymous(id.digest()), client_data, keyed).await;
+    let id = sessions.ids.assign(affinity, caller, key);
+    let access = Access { session: id.digest(), caller };
+    let created = sessions.store.create(access, client_data, keyed).await;
     let created = sessions.wrote(Act::Create, created)?;
 
     let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(&id, &created.value))?;

@@ -2,15 +2,18 @@
 
 mod app;
 mod behaviour;
+mod conditions;
 mod guarded_writes;
 mod hostile;
 mod http_api;
 mod idempotency;
+mod issuer;
 mod keyed_writes;
 mod lease_model;
 mod memory_store;
 mod model;
 mod owners;
+mod ownership;
 mod program;
 mod redis_server;
 mod redis_store;

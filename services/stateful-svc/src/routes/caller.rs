@@ -1,0 +1,46 @@
+//! Who asks, as HTTP tells it: `Authorization: Bearer` with a JWT, or nothing.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use proto_contracts::{ErrorCode, SessionId};
+use service_kit::problem::ApiError;
+
+use super::Sessions;
+use super::session_path::sentence;
+use crate::domain::caller::Caller;
+use crate::store::Access;
+
+impl Sessions {
+    /// Who sent these headers. Credentials that cannot be used are refused, not passed over: who sends them believes that
+    /// the session will be theirs alone.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let mut given = headers.get_all(AUTHORIZATION);
+        let Some(credentials) = given.next() else { return Ok(Caller::Anonymous) };
+        if given.next().is_some() {
+            return Err(refused("Send one Authorization header."));
+        }
+        let Some(token) = bearer_token(credentials.as_bytes()) else {
+            return Err(refused("The Authorization header must be of the form 'Bearer <token>'."));
+        };
+        let Some(tokens) = &self.tokens else {
+            return Err(refused("No tokens are accepted here; send the request without one."));
+        };
+        tokens.verify(token).map_err(|error| refused(sentence(error)))
+    }
+
+    /// The session, for who sent these headers.
+    pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
+        Ok(Access { session: id.digest(), caller: self.caller(headers)? })
+    }
+}
+
+fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = credentials.split_at_checked(b"Bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
+}
+
+/// RFC 6750, section 3.
+fn refused(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
+}

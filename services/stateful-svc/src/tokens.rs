@@ -1,0 +1,165 @@
+//! Bearer tokens: JWTs signed with Ed25519. Who verifies them holds no secret and asks nobody.
+
+use std::time::Duration;
+
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, get_current_timestamp};
+use moka::sync::Cache;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::caller::Caller;
+
+mod ed25519;
+mod keys;
+
+pub use keys::{PublicKey, UnusableKey};
+
+/// The longest token that is looked at, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// By how many seconds our clock and the issuer's may differ.
+const LEEWAY_S: u64 = 10;
+/// How many verified tokens are remembered, so that they need not be verified with each request; some 100 bytes each.
+const REMEMBERED: u64 = 10_000;
+/// For how long; a token that expires before is looked at again.
+const REMEMBERED_FOR: Duration = Duration::from_mins(15);
+
+/// Whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// The issuer's keys.
+    pub keys: Vec<PublicKey>,
+    /// The claim `iss` of its tokens.
+    pub issuer: String,
+    /// What the claim `aud` must name.
+    pub audience: String,
+}
+
+/// Verifies tokens.
+pub struct TokenVerifier {
+    keys: Vec<PublicKey>,
+    validation: Validation,
+    // By the digest of the whole token, so that the memory holds none that could be sent.
+    verified: Cache<[u8; 32], Verified>,
+}
+
+#[derive(Clone, Copy)]
+struct Verified {
+    caller: Caller,
+    /// In seconds since 1970.
+    expires: u64,
+}
+
+impl TokenVerifier {
+    /// Accepts tokens by these settings.
+    pub fn new(settings: TokenSettings) -> Self {
+        ed25519::install();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.leeway = LEEWAY_S;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[settings.issuer]);
+        validation.set_audience(&[settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
+        Self { keys: settings.keys, validation, verified }
+    }
+
+    /// Whom the token names.
+    ///
+    /// # Errors
+    /// The token is none of our issuer's for us, or this is not its time.
+    pub fn verify(&self, token: &[u8]) -> Result<Caller, InvalidToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(InvalidToken::Malformed);
+        }
+        let digest = Sha256::digest(token).into();
+        let verified = match self.verified.get(&digest) {
+            Some(verified) => verified,
+            None => {
+                let verified = self.verify_anew(token)?;
+                self.verified.insert(digest, verified);
+                verified
+            }
+        };
+        if verified.expires.saturating_add(LEEWAY_S) < get_current_timestamp() {
+            return Err(InvalidToken::Expired);
+        }
+        Ok(verified.caller)
+    }
+
+    fn verify_anew(&self, token: &[u8]) -> Result<Verified, InvalidToken> {
+        let header = decode_header(token)?;
+        // An extension that must be understood, and is not (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err(InvalidToken::Malformed);
+        }
+        let mut outcome = Err(InvalidToken::Untrusted);
+        for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
+            match decode::<Claims>(token, key.decoding_key(), &self.validation) {
+                Ok(token) => return token.claims.verified(),
+                Err(error) => outcome = Err(error.into()),
+            }
+        }
+        outcome
+    }
+}
+
+impl PublicKey {
+    /// A key that has a name signs the tokens that give it; a token without a name may be of any key.
+    fn may_have_signed(&self, header: &Header) -> bool {
+        match (self.id(), &header.kid) {
+            (Some(id), Some(kid)) => id == kid,
+            _ => true,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    /// RFC 7519 allows fractions.
+    exp: f64,
+}
+
+impl Claims {
+    fn verified(self) -> Result<Verified, InvalidToken> {
+        if self.sub.is_empty() {
+            return Err(InvalidToken::Malformed);
+        }
+        // A cast from a float stops at the ends of the range.
+        Ok(Verified { caller: Caller::subject(&self.iss, &self.sub), expires: self.exp.round() as u64 })
+    }
+}
+
+/// Why a token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// It is no signed JWT with the claims that it must have.
+    #[error("the token is not a JWT with the claims exp, iss, aud and sub")]
+    Malformed,
+    /// None of the issuer's keys made its signature.
+    #[error("the token is not signed with EdDSA by a key that is trusted here")]
+    Untrusted,
+    /// It is of another issuer, or for somebody else.
+    #[error("the token is of another issuer or for another audience")]
+    Foreign,
+    /// Its time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("the token is not valid yet")]
+    Early,
+}
+
+impl From<Error> for InvalidToken {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => Self::Untrusted,
+            ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => Self::Foreign,
+            ErrorKind::ExpiredSignature => Self::Expired,
+            ErrorKind::ImmatureSignature => Self::Early,
+            _ => Self::Malformed,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The issuer's public keys, as operators hand them over.
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject as _;
+
+/// What stands before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
+const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const KEY_BYTES: usize = 32;
+
+/// An Ed25519 public key, perhaps with a name.
+#[derive(Clone, Debug)]
+pub struct PublicKey {
+    id: Option<String>,
+    key: DecodingKey,
+}
+
+impl PublicKey {
+    /// Reads a PEM document of the kind `PUBLIC KEY`. Its line ends may be written as `\n`, since some environment files
+    /// cannot hold others.
+    ///
+    /// # Errors
+    /// It is something else, or the key is of another kind.
+    pub fn from_pem(text: &str) -> Result<Self, UnusableKey> {
+        let text = text.replace("\\n", "\n");
+        if text.contains("PRIVATE KEY-----") {
+            return Err(UnusableKey::Private);
+        }
+        let info = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()).map_err(|_| UnusableKey::NoPem)?;
+        match info.strip_prefix(&ED25519_PREFIX) {
+            Some(key) if key.len() == KEY_BYTES => Ok(Self { id: None, key: DecodingKey::from_ed_der(key) }),
+            _ => Err(UnusableKey::NotEd25519),
+        }
+    }
+
+    /// Reads a JSON Web Key Set (RFC 7517). Keys of other kinds are passed over.
+    ///
+    /// # Errors
+    /// It is none, or it holds no Ed25519 key.
+    pub fn from_jwks(text: &str) -> Result<Vec<Self>, UnusableKey> {
+        let set: JwkSet = serde_json::from_str(text).map_err(|_| UnusableKey::NoJwks)?;
+        let mut keys = Vec::new();
+        for jwk in set.keys {
+            if let AlgorithmParameters::OctetKeyPair(pair) = &jwk.algorithm
+                && pair.curve == EllipticCurve::Ed25519
+            {
+                let key = DecodingKey::from_jwk(&jwk).map_err(|_| UnusableKey::NotEd25519)?;
+                if key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() != KEY_BYTES) {
+                    return Err(UnusableKey::NotEd25519);
+                }
+                keys.push(Self { id: jwk.common.key_id, key });
+            }
+        }
+        if keys.is_empty() { Err(UnusableKey::NotEd25519) } else { Ok(keys) }
+    }
+
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    pub(super) fn decoding_key(&self) -> &DecodingKey {
+        &self.key
+    }
+}
+
+/// Why a key cannot be used. Never holds any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableKey {
+    /// The text is no PEM document of the kind `PUBLIC KEY`.
+    #[error("is not a PEM document of the kind PUBLIC KEY")]
+    NoPem,
+    /// The text holds what only the issuer may have.
+    #[error("holds a private key, which nobody but the issuer may have")]
+    Private,
+    /// The text is no key set.
+    #[error("is not a JSON Web Key Set")]
+    NoJwks,
+    /// There is no such key in it.
+    #[error("holds no Ed25519 public key")]
+    NotEd25519,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The public key of RFC 8410, section 10.1, in both forms.
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    const X: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE";
+
+    #[test]
+    fn both_forms_give_the_same_key() {
+        let pem = PublicKey::from_pem(PEM).expect("a key");
+        let one_line = PublicKey::from_pem(&PEM.replace('\n', "\\n")).expect("a key");
+        let other = r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#;
+        let jwks = format!(r#"{{"keys":[{other},{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{X}"}}]}}"#);
+        let [jwk] = &PublicKey::from_jwks(&jwks).expect("keys")[..] else { panic!("one key") };
+        let bytes = |key: &PublicKey| key.decoding_key().try_get_as_bytes().expect("bytes").to_vec();
+        assert_eq!(bytes(&pem), bytes(jwk));
+        assert_eq!(bytes(&pem), bytes(&one_line));
+        assert_eq!((pem.id(), jwk.id()), (None, Some("k1")));
+    }
+
+    #[test]
+    fn other_keys_are_refused() {
+        let private = PEM.replace("PUBLIC", "PRIVATE");
+        let truncated = PEM.replace("MCowBQYDK2VwAyEAGb9E", "MCowBQYDK2VwAyEA");
+        for (text, error) in [
+            ("", UnusableKey::NoPem),
+            ("hunter2", UnusableKey::NoPem),
+            (&private, UnusableKey::Private),
+            (&truncated, UnusableKey::NotEd25519),
+        ] {
+            assert_eq!(PublicKey::from_pem(text).expect_err(text), error);
+        }
+        for (text, error) in [
+            ("", UnusableKey::NoJwks),
+            ("{}", UnusableKey::NoJwks),
+            (r#"{"keys":[]}"#, UnusableKey::NotEd25519),
+            (r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, UnusableKey::NotEd25519),
+            (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AAAA"}]}"#, UnusableKey::NotEd25519),
+        ] {
+            assert_eq!(PublicKey::from_jwks(text).expect_err(text), error, "{text}");
+        }
+    }
+}
