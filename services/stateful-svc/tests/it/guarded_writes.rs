@@ -1,6 +1,7 @@
 //! What every store does with patches that are only for an expected state. Each test runs once for each store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stateful_svc::domain::cursor::{Cursor, PageSize};
 use stateful_svc::domain::session_tag::{Expected, SessionTag, WriteNonce};
@@ -13,6 +14,7 @@ each_store! {
     each_write_makes_a_new_tag_and_no_read_does(LIFETIME);
     a_patch_for_another_state_changes_nothing(LIFETIME);
     of_patches_for_one_state_one_is_made(LIFETIME);
+    nothing_comes_between_the_expected_state_and_the_patch(LIFETIME);
 }
 
 async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
@@ -74,4 +76,37 @@ async fn of_patches_for_one_state_one_is_made(subject: Subject) {
         assert_eq!((read.tag(), &read.client_data), (winner.tag(), &winner.client_data));
         tag = winner.tag();
     }
+}
+
+async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}"), None).await.expect("created");
+    let done = Arc::new(AtomicBool::new(false));
+    let speak = || {
+        let (store, done) = (Arc::clone(store), Arc::clone(&done));
+        async move {
+            // Until the end, or until the session is full.
+            while !done.load(Ordering::Relaxed) && store.append(id, message("hi"), None).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let patch_on = async {
+        let (mut made, mut overtaken) = (0, 0);
+        for _ in 0..300 {
+            let tag = store.read(id).await.expect("there").value.tag();
+            match store.patch(id, &patch("{}"), &Expected::OneOf(vec![tag]), None).await {
+                Ok(patched) => {
+                    assert_eq!(patched.value.version, tag.version + 1, "a message came between");
+                    made += 1;
+                }
+                Err(PatchError::Overtaken) => overtaken += 1,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        (made, overtaken)
+    };
+    let ((made, overtaken), _) = tokio::join!(patch_on, at_once([speak(), speak()]));
+    assert_eq!(made + overtaken, 300);
 }

@@ -17,6 +17,7 @@ each_store! {
     a_key_belongs_to_one_request(LIFETIME);
     a_key_is_looked_at_before_all_else(LIFETIME);
     repetitions_at_the_same_time_are_done_once(LIFETIME);
+    different_requests_that_race_under_one_key_are_not_both_done(LIFETIME);
     a_refused_write_may_come_again_under_its_key(LIFETIME);
     the_last_patches_are_remembered(LIFETIME);
     a_repeated_create_does_not_bring_a_session_back(LIFETIME);
@@ -149,6 +150,29 @@ async fn repetitions_at_the_same_time_are_done_once(subject: Subject) {
         assert!(twins.iter().all(|answer| answer.value == twins[0].value), "{twins:?}");
     }
     assert_eq!(store.read(id).await.expect("there").value.version, 4);
+}
+
+async fn different_requests_that_race_under_one_key_are_not_both_done(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    store.create(id, data("{}"), None).await.expect("created");
+    for round in 0..200 {
+        let append = || {
+            let (store, hi) = (Arc::clone(store), message("hi"));
+            async move { store.append(id, hi.clone(), said(round, &hi)).await.map(|answer| answer.done) }
+        };
+        let change = || {
+            let (store, change) = (Arc::clone(store), patch(r#"{"a":1}"#));
+            let patched = async move { store.patch(id, &change, &Expected::Any, patched(round, &change)).await };
+            async move { patched.await.map(|answer| answer.done) }
+        };
+        let before = store.read(id).await.expect("there").value.version;
+        let (append, change) = tokio::join!(tokio::spawn(append()), tokio::spawn(change()));
+        match (append.expect("no panic"), change.expect("no panic")) {
+            (Ok(Done::Now), Err(PatchError::KeyReused)) | (Err(AppendError::KeyReused), Ok(Done::Now)) => {}
+            both => panic!("round {round}: {both:?}"),
+        }
+        assert_eq!(store.read(id).await.expect("there").value.version, before + 1);
+    }
 }
 
 async fn a_refused_write_may_come_again_under_its_key(subject: Subject) {
