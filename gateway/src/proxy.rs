@@ -74,7 +74,7 @@ impl ProxyHttp for Gateway {
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
         if pool.tracks_keys(snapshot.strategy) {
-            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
+            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
         }
         Ok(false)
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource};
 
+use crate::proxy::affinity::idempotency_key;
 use crate::proxy::context::RequestContext;
 use crate::telemetry::Telemetry;
 
@@ -30,7 +32,7 @@ pub fn after_broken_exchange(
     mut error: Box<Error>,
     telemetry: &Telemetry,
 ) -> Box<Error> {
-    let safe = matches!(session.req_header().method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let safe = is_safe_to_repeat(session.req_header());
     let theirs = *error.esource() == ErrorSource::Upstream;
     let unheard = session.response_written().is_none_or(|response| response.status.is_informational());
     let again = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
@@ -45,6 +47,16 @@ pub fn after_broken_exchange(
         move_on(ctx, telemetry, next);
     }
     error
+}
+
+/// Whether doing the request twice does what doing it once does. A deleted session stays deleted, and a write with an
+/// idempotency key is done once.
+fn is_safe_to_repeat(request: &RequestHeader) -> bool {
+    match request.method {
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE => true,
+        Method::POST | Method::PATCH => idempotency_key(&request.headers).is_some(),
+        _ => false,
+    }
 }
 
 /// Where a request may go after a failure.

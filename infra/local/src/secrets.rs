@@ -16,6 +16,8 @@ pub(crate) struct Secrets {
     pub(crate) control_token: SecretString,
     /// The services' password at PostgreSQL.
     pub(crate) database_password: SecretString,
+    /// What the stateful instances derive session ids under.
+    pub(crate) session_id_secret: SecretString,
 }
 
 impl Secrets {
@@ -24,6 +26,7 @@ impl Secrets {
         Ok(Self {
             control_token: load_or_make(&control_token_file(state))?,
             database_password: load_or_make(&state.join("postgres.password"))?,
+            session_id_secret: load_or_make(&state.join("session-id.secret"))?,
         })
     }
 }
