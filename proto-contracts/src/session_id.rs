@@ -100,6 +100,13 @@ impl<'de> Deserialize<'de> for SessionId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionDigest([u8; 16]);
 
+impl SessionDigest {
+    /// Reads a digest from its 32 lower-case hex digits.
+    pub fn parse_bytes(text: &[u8]) -> Option<Self> {
+        hex::decode(text).map(Self)
+    }
+}
+
 impl fmt::Display for SessionDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         hex::write(f, &self.0)

@@ -16,6 +16,7 @@ use redis::{
     PushKind, RedisError, RedisFuture, RedisResult, Value,
 };
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
 
 use crate::health::Fault;
 
@@ -72,11 +73,7 @@ impl RedisTarget {
     /// # Errors
     /// When the URL asks for something that this build of the client lacks, such as TLS.
     pub fn pool(&self, patience: Patience) -> Result<RedisPool, PoolUnusable> {
-        let options = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(patience.connect))
-            .set_response_timeout(Some(patience.response));
-        let settings = self.0.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let manager = Manager { client: Client::open(self.0.clone().set_redis_settings(settings))?, options };
+        let manager = Manager { client: self.client()?, options: options(patience) };
         let pool = RedisPool::builder(manager)
             .max_size(MAX_CONNECTIONS)
             .wait_timeout(Some(patience.wait))
@@ -86,6 +83,32 @@ impl RedisTarget {
             .build()?;
         Ok(pool)
     }
+
+    /// A connection beside the pool, and what Redis sends over it unasked: messages of channels that it subscribes to, and
+    /// last that it was closed.
+    ///
+    /// # Errors
+    /// When Redis cannot be connected to, or the URL asks for something that this build of the client lacks.
+    pub async fn channel(
+        &self,
+        patience: Patience,
+    ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
+        // Unbounded, as the client cannot wait. Who reads it must keep up, which is easy with short messages.
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let options = options(patience).set_push_sender(sender);
+        Ok((self.client()?.get_multiplexed_async_connection_with_config(&options).await?, pushes))
+    }
+
+    fn client(&self) -> RedisResult<Client> {
+        let settings = self.0.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        Client::open(self.0.clone().set_redis_settings(settings))
+    }
+}
+
+fn options(patience: Patience) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience.connect))
+        .set_response_timeout(Some(patience.response))
 }
 
 impl std::fmt::Debug for RedisTarget {

@@ -11,6 +11,10 @@ use crate::tokens::{PublicKey, TokenSettings};
 
 /// A week, in seconds: no session needs longer.
 const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
+/// Below this, a single session may not fit in.
+const MIN_HOT_SET_BYTES: u64 = 1 << 20;
+/// More than a machine has.
+const MAX_HOT_SET_BYTES: u64 = 1 << 50;
 /// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -19,7 +23,7 @@ const MIN_SECRET_BYTES: usize = 32;
 pub struct Config {
     /// What every service can be told.
     pub service: ServiceConfig,
-    /// `SESSION_STORE`: where sessions are kept; `redis` by default.
+    /// `SESSION_STORE`: where sessions are kept; `hybrid` by default.
     pub store: StoreConfig,
     /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: how long sessions live; 30 minutes and 24 hours by default (OWASP's
     /// advice for applications of low value).
@@ -39,6 +43,14 @@ pub enum StoreConfig {
     Memory,
     /// In the Redis at `SESSION_REDIS_URL`; `redis://127.0.0.1:8379` by default.
     Redis(RedisTarget),
+    /// There, with copies in the instance's memory.
+    Hybrid {
+        /// `SESSION_REDIS_URL`, as above.
+        redis: RedisTarget,
+        /// `HOT_SET_BYTES`: about what the copies may take; 64 MiB by default, which is some 80,000 sessions without much
+        /// client data.
+        hot_set_bytes: u64,
+    },
 }
 
 impl Config {
@@ -49,11 +61,14 @@ impl Config {
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let redis =
             || env.secret("SESSION_REDIS_URL", "redis://127.0.0.1:8379", "redis://127.0.0.1:8379", RedisTarget::parse);
+        let hot_set_bytes =
+            || env.parse_within("HOT_SET_BYTES", "67108864", MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES, "67108864");
         Ok(Self {
             service: ServiceConfig::from_env(env, "127.0.0.1:8201", "stateful-1")?,
-            store: match env.parse("SESSION_STORE", "redis", "redis")? {
+            store: match env.parse("SESSION_STORE", "hybrid", "hybrid")? {
                 StoreName::Memory => StoreConfig::Memory,
                 StoreName::Redis => StoreConfig::Redis(redis()?),
+                StoreName::Hybrid => StoreConfig::Hybrid { redis: redis()?, hot_set_bytes: hot_set_bytes()? },
             },
             lifetime: Lifetime {
                 idle: env.seconds("SESSION_IDLE_S", "1800", 1..=MAX_LIFETIME_S)?,
@@ -107,10 +122,11 @@ fn token_settings(env: &Env) -> Result<Option<TokenSettings>, ConfigError> {
 enum StoreName {
     Memory,
     Redis,
+    Hybrid,
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("there is no such store; the stores are 'memory' and 'redis'")]
+#[error("there is no such store; the stores are 'memory', 'redis' and 'hybrid'")]
 struct UnknownStore;
 
 impl FromStr for StoreName {
@@ -120,6 +136,7 @@ impl FromStr for StoreName {
         match text {
             "memory" => Ok(Self::Memory),
             "redis" => Ok(Self::Redis),
+            "hybrid" => Ok(Self::Hybrid),
             _ => Err(UnknownStore),
         }
     }
@@ -140,7 +157,7 @@ mod tests {
         let config = read(&[]).expect("defaults");
         assert_eq!(config.service.listen.to_string(), "127.0.0.1:8201");
         assert_eq!(config.service.instance.as_str(), "stateful-1");
-        assert!(matches!(config.store, StoreConfig::Redis(_)));
+        assert!(matches!(config.store, StoreConfig::Hybrid { hot_set_bytes: 67_108_864, .. }));
         assert_eq!(config.lifetime.idle, Duration::from_secs(1800));
         assert_eq!(config.lifetime.absolute, Duration::from_secs(86400));
     }
@@ -148,8 +165,10 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_with_its_fault_and_an_example() {
         for (variable, value, told) in [
-            ("SESSION_STORE", "postgres", "'memory' and 'redis'"),
-            ("SESSION_STORE", "Memory", "'memory' and 'redis'"),
+            ("SESSION_STORE", "postgres", "'memory', 'redis' and 'hybrid'"),
+            ("SESSION_STORE", "Memory", "'memory', 'redis' and 'hybrid'"),
+            ("HOT_SET_BYTES", "1000", "not within 1048576 to"),
+            ("HOT_SET_BYTES", "64MiB", "invalid digit"),
             ("SESSION_IDLE_S", "0", "not within 1 to"),
             ("SESSION_IDLE_S", "30m", "invalid digit"),
             ("SESSION_ABSOLUTE_S", "99999999", "not within 1 to"),

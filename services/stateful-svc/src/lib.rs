@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use prometheus::Registry;
 use proto_contracts::headers::LIVE_SESSIONS;
 use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
@@ -15,11 +16,13 @@ use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 
 use crate::config::{Config, StoreConfig};
-use crate::domain::clock::SystemClock;
+use crate::domain::clock::{BootClock, SystemClock};
+use crate::domain::lifetime::Lifetime;
 use crate::domain::session_ids::SessionIds;
 use crate::metrics::SessionMetrics;
 use crate::routes::Sessions;
 use crate::store::SessionStore;
+use crate::store::hybrid::HybridStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::tokens::TokenVerifier;
@@ -56,19 +59,8 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let Config { service, store, lifetime, id_secret, tokens } = config;
     let ids = session_ids(id_secret.as_ref(), &store);
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
-    let (store, health): (Arc<dyn SessionStore>, _) = match store {
-        StoreConfig::Memory => {
-            let store = Arc::new(MemoryStore::new(lifetime, SystemClock));
-            tokio::spawn(store.sweeping());
-            (store, health)
-        }
-        StoreConfig::Redis(target) => {
-            let pool = target.pool(Patience::STORE)?;
-            let store = Arc::new(RedisStore::new(pool.clone(), lifetime));
-            (store, health.dependency("session_store", Need::Required, move || probe(pool.clone())))
-        }
-    };
     let metrics = Metrics::new()?;
+    let (store, health) = session_store(store, lifetime, health, metrics.registry())?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
     let sessions = Sessions { store, ids, tokens, metrics: counted };
@@ -76,12 +68,40 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     Ok(Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?)
 }
 
+fn session_store(
+    config: StoreConfig,
+    lifetime: Lifetime,
+    health: HealthBuilder,
+    metrics: &Registry,
+) -> Result<(Arc<dyn SessionStore>, HealthBuilder), BuildError> {
+    let (store, pool, collectors): (Arc<dyn SessionStore>, _, _) = match config {
+        StoreConfig::Memory => {
+            let store = Arc::new(MemoryStore::new(lifetime, SystemClock));
+            tokio::spawn(store.sweeping());
+            return Ok((store, health));
+        }
+        StoreConfig::Redis(target) => {
+            let pool = target.pool(Patience::STORE)?;
+            let store = RedisStore::new(pool.clone(), lifetime);
+            let collectors = store.collectors();
+            (Arc::new(store), pool, collectors)
+        }
+        StoreConfig::Hybrid { redis, hot_set_bytes } => {
+            let (store, pool) = HybridStore::new(&redis, lifetime, hot_set_bytes, BootClock)?;
+            let collectors = store.collectors()?;
+            (Arc::new(store), pool, collectors)
+        }
+    };
+    collectors.into_iter().try_for_each(|collector| metrics.register(collector))?;
+    Ok((store, health.dependency("session_store", Need::Required, move || probe(pool.clone()))))
+}
+
 fn session_ids(secret: Option<&SecretString>, store: &StoreConfig) -> SessionIds {
     match (secret, store) {
         (Some(secret), _) => SessionIds::new(secret),
         // Nobody else knows these sessions, nor does this process after a restart.
         (None, StoreConfig::Memory) => SessionIds::of_this_process(),
-        (None, StoreConfig::Redis(_)) => {
+        (None, StoreConfig::Redis(_) | StoreConfig::Hybrid { .. }) => {
             tracing::warn!(
                 "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session"
             );

@@ -62,7 +62,7 @@ impl SessionMetrics {
 
     /// Counts a read.
     pub fn read(&self, source: Source) {
-        self.reads.with_label_values(&[source.as_str()]).inc();
+        self.reads.with_label_values(&[source.label()]).inc();
     }
 
     /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.

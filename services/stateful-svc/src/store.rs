@@ -13,6 +13,8 @@ use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::Expected;
 
+mod broken;
+pub mod hybrid;
 pub mod memory;
 pub mod redis;
 
@@ -33,6 +35,12 @@ pub trait SessionStore: Send + Sync + 'static {
         client_data: ClientData,
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError>;
+
+    /// The session as it is now, when this instance can tell without asking anybody. A store that must ask never can.
+    fn at_hand(&self, access: Access) -> Option<Served<Session>> {
+        let _ = access;
+        None
+    }
 
     /// The session as it is now.
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError>;
@@ -65,13 +73,25 @@ pub trait SessionStore: Send + Sync + 'static {
     fn live_sessions(&self) -> u64;
 }
 
-/// A session, and who asks for it.
+/// A session, who asks for it, and how the request came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Which session.
     pub session: SessionDigest,
     /// Who asks.
     pub caller: Caller,
+    /// Why it came to this instance.
+    pub routing: Routing,
+}
+
+/// By which of the gateway's code paths a request came to this instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// By no particular reason: the next one may go elsewhere.
+    #[default]
+    RoundRobin,
+    /// Because this instance is the session's home, or stands in for it; the next one will come here, too.
+    Sticky,
 }
 
 /// What a write made, and whether it was done now.
@@ -108,6 +128,8 @@ pub struct Served<T> {
 pub enum Source {
     /// This instance's memory.
     Memory,
+    /// This instance's memory, while Redis could not be asked whether it is still so.
+    Unverified,
     /// Redis.
     Redis,
     /// Nowhere: it was made with this request.
@@ -115,10 +137,19 @@ pub enum Source {
 }
 
 impl Source {
-    /// The source as it stands in the header and in metric labels.
+    /// The source as it stands in the header.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Unverified => "memory; unverified",
+            other => other.label(),
+        }
+    }
+
+    /// The source as it stands in metric labels.
+    pub const fn label(self) -> &'static str {
+        match self {
             Self::Memory => "memory",
+            Self::Unverified => "unverified",
             Self::Redis => "redis",
             Self::Created => "created",
         }

@@ -1,13 +1,16 @@
-//! Who asks, as HTTP tells it: `Authorization: Bearer` with a JWT, or nothing.
+//! Who asks, as HTTP tells it: `Authorization: Bearer` with a JWT, or nothing. And why here, as the gateway tells it.
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use proto_contracts::headers::{SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
 use proto_contracts::{ErrorCode, SessionId};
 use service_kit::problem::ApiError;
 
 use super::Sessions;
 use super::session_path::sentence;
 use crate::domain::caller::Caller;
-use crate::store::Access;
+use crate::store::{Access, Routing};
+
+const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(SESSION_AFFINITY);
 
 impl Sessions {
     /// Who sent these headers. Credentials that cannot be used are refused, not passed over: who sends them believes that
@@ -29,7 +32,15 @@ impl Sessions {
 
     /// The session, for who sent these headers.
     pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
-        Ok(Access { session: id.digest(), caller: self.caller(headers)? })
+        Ok(Access { session: id.digest(), caller: self.caller(headers)?, routing: routing(headers) })
+    }
+}
+
+/// By which of its code paths the gateway chose this instance. Without a gateway there is no home.
+pub(super) fn routing(headers: &HeaderMap) -> Routing {
+    match headers.get(X_SESSION_AFFINITY) {
+        Some(affinity) if affinity == SESSION_AFFINITY_REQUIRED => Routing::Sticky,
+        _ => Routing::RoundRobin,
     }
 }
 

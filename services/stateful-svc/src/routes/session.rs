@@ -27,7 +27,10 @@ pub(super) async fn read(
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
     let held = if_none_match(request.headers())?;
-    let found = sessions.store.read(access).await?;
+    let found = match sessions.store.at_hand(access) {
+        Some(found) => found,
+        None => sessions.store.read(access).await?,
+    };
     sessions.metrics.read(found.source);
     if held.allows(found.value.tag()) {
         let mut answer = without_body(StatusCode::NOT_MODIFIED, found.source);

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::caller::routing;
 use super::entity_tags::tell_tag;
 use super::idempotency::idempotency_key;
 use super::session::body;
@@ -36,7 +37,7 @@ pub(super) async fn create(
     let (affinity, key) = (affinity_key(request.headers()), idempotency_key(request.headers())?);
     let keyed = key.map(|key| Keyed::create(key, &client_data));
     let id = sessions.ids.assign(affinity, caller, key);
-    let access = Access { session: id.digest(), caller };
+    let access = Access { session: id.digest(), caller, routing: routing(request.headers()) };
     let created = sessions.store.create(access, client_data, keyed).await;
     let created = sessions.wrote(Act::Create, created)?;
 

@@ -66,7 +66,7 @@ impl<C: Clock> MemoryStore<C> {
     /// Does one act on a session that lives and that the caller may use, and starts its idle time anew; `None` when there
     /// is none.
     fn with<T>(&self, access: Access, act: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
-        let Access { session, caller } = access;
+        let Access { session, caller, .. } = access;
         let mut record = self.sessions.get_mut(&session)?;
         let now = self.clock.now();
         if record.expires_at <= now {
@@ -94,7 +94,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         client_data: ClientData,
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError> {
-        let Access { session, caller } = access;
+        let Access { session, caller, .. } = access;
         let now = self.clock.now();
         let place = match self.sessions.entry(session) {
             Entry::Occupied(mut there) if there.get().expires_at > now => {
@@ -157,7 +157,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     }
 
     async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
-        let Access { session, caller } = access;
+        let Access { session, caller, .. } = access;
         let now = self.clock.now();
         match self.sessions.entry(session) {
             Entry::Occupied(there) if there.get().expires_at > now => {

@@ -31,6 +31,14 @@ macro_rules! each_store {
                 super::$behaviour(Subject::redis($lifetime).await).await;
             })*
         }
+
+        mod hybrid {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() {
+                super::$behaviour(Subject::hybrid($lifetime).await).await;
+            })*
+        }
     };
 }
 

@@ -16,6 +16,7 @@ if redis.call('EXISTS', record) == 1 then
 end
 redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
   'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])
+found, owner = true, caller
 local ends = touch(now)
 keep(ARGV[7], ARGV[8], string.format('%.0f', ends), ARGV[6])
 return {now, ends}

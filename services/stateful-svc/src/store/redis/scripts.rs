@@ -2,6 +2,8 @@
 
 use redis::{FromRedisValue, ParsingError, Script, Value};
 
+use super::claim::Mark;
+
 /// Every script of the store, hashed once.
 pub(super) struct Scripts {
     pub(super) create: Script,
@@ -10,11 +12,23 @@ pub(super) struct Scripts {
     pub(super) patch: Script,
     pub(super) delete: Script,
     pub(super) history: Script,
+    pub(super) touch: Script,
+    /// This one and those below know nothing of a session's content.
+    pub(super) confirm: Script,
+    pub(super) take_lease: Script,
+    pub(super) renew_lease: Script,
+    pub(super) end_lease: Script,
 }
 
 macro_rules! script {
     ($file:literal) => {
-        Script::new(concat!(include_str!("session.lua"), include_str!($file)))
+        Script::new(concat!(
+            include_str!("session.lua"),
+            "local function act()\n",
+            include_str!($file),
+            "end\n",
+            include_str!("claim.lua")
+        ))
     };
 }
 
@@ -27,11 +41,46 @@ impl Scripts {
             patch: script!("patch.lua"),
             delete: script!("delete.lua"),
             history: script!("history.lua"),
+            touch: script!("touch.lua"),
+            confirm: Script::new(include_str!("confirm.lua")),
+            take_lease: Script::new(include_str!("lease_take.lua")),
+            renew_lease: Script::new(include_str!("lease_renew.lua")),
+            end_lease: Script::new(include_str!("lease_end.lua")),
         }
     }
 }
 
-/// What a script returned: `T` when it did its act, `R` when the act was done before, by a request with the same key.
+/// What a script returned, with what `claim.lua` adds to it.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer<T> {
+    /// Redis's time, in milliseconds since 1970.
+    pub(super) now: i64,
+    /// The sender may keep a copy.
+    pub(super) held: bool,
+    /// The session belongs to somebody, who can only be the caller if the act was done.
+    pub(super) is_owned: bool,
+    /// Copies that are not known to be gone.
+    pub(super) drops: Vec<Mark>,
+    /// What the act itself returned.
+    pub(super) reply: T,
+}
+
+impl<T: FromRedisValue> FromRedisValue for Answer<T> {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let mut items = Vec::<Value>::from_redis_value(value)?.into_iter();
+        // A nil at the end of a table is left out by Lua.
+        let mut next = || items.next().unwrap_or(Value::Nil);
+        Ok(Self {
+            now: i64::from_redis_value(next())?,
+            held: i64::from_redis_value(next())? == 1,
+            is_owned: !String::from_redis_value(next())?.is_empty(),
+            drops: Mark::list(&String::from_redis_value(next())?)?,
+            reply: T::from_redis_value(next())?,
+        })
+    }
+}
+
+/// What an act returned: `T` when it did its act, `R` when the act was done before, by a request with the same key.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply<T, R = ()> {
     /// Nil: the caller has no such session (or, for a create, another request has one already).

@@ -1,7 +1,8 @@
 -- What all scripts start with.
 --
 -- KEYS[1] is the session's record, KEYS[2] the list of its messages; ARGV[1] and ARGV[2] are the idle and the absolute
--- limit to its life, in milliseconds; ARGV[3] is the digest of who asks, '' for who did not say.
+-- limit to its life, in milliseconds; ARGV[3] is the digest of who asks, '' for who did not say. The last three are for
+-- claim.lua, with which all scripts end.
 local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
 
 -- What a script returns beside nil (the caller has no such session) and a table (it was done, or done before).
@@ -20,15 +21,19 @@ local function may_use(owner)
   return not owner or owner == '' or owner == caller
 end
 
+-- What the record says of copies in instances' memories, for claim.lua; of a tombstone too.
+local found, owner, holder, drops = false, '', '', ''
+
 -- The time of creation and the named fields; nil when there is no such session. (A session past its absolute limit can
 -- be met when the limit was lowered after the session's last use.)
 local function find(...)
-  local fields = redis.call('HMGET', record, 'owner', 'created', ...)
-  local owner = table.remove(fields, 1)
-  if not may_use(owner) or not fields[1] or expiry(fields[1]) <= now then
+  local fields = redis.call('HMGET', record, 'owner', 'holder', 'drops', 'created', ...)
+  owner, holder, drops = fields[1] or '', fields[2] or '', fields[3] or ''
+  if not may_use(owner) or not fields[4] or expiry(fields[4]) <= now then
     return nil
   end
-  return fields
+  found = true
+  return {unpack(fields, 4, select('#', ...) + 4)}
 end
 
 -- Starts the idle time anew, for both keys alike, and tells when the session ends.

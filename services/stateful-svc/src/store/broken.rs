@@ -1,0 +1,39 @@
+//! Guarantees that tests take out, to see whether their loss is noticed.
+//!
+//! A program built with the feature `broken` reads `TANDEM_TEST_BREAK`. Without the feature nothing of this is compiled in.
+
+/// What can be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guarantee {
+    /// Who writes waits until no older copy is left: `no-handover`.
+    Handover,
+    /// A copy is served only while the lease is trusted: `no-lease-check`.
+    LeaseCheck,
+    /// Who is asked to drop a copy does so: `no-drop`.
+    Drop,
+}
+
+/// Whether a test has taken it out.
+#[cfg(feature = "broken")]
+pub(super) fn is_broken(guarantee: Guarantee) -> bool {
+    static BROKEN: std::sync::LazyLock<Option<String>> = std::sync::LazyLock::new(|| {
+        let named = std::env::var("TANDEM_TEST_BREAK").ok();
+        if let Some(named) = &named {
+            tracing::error!(named, "this program was built to break a guarantee, and does");
+        }
+        named
+    });
+    let name = match guarantee {
+        Guarantee::Handover => "no-handover",
+        Guarantee::LeaseCheck => "no-lease-check",
+        Guarantee::Drop => "no-drop",
+    };
+    BROKEN.as_deref() == Some(name)
+}
+
+/// Never.
+#[cfg(not(feature = "broken"))]
+pub(super) const fn is_broken(guarantee: Guarantee) -> bool {
+    let _ = guarantee;
+    false
+}

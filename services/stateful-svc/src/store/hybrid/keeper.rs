@@ -1,0 +1,189 @@
+//! Keeps an instance's lease, and hears what others ask of it: one connection, on which both happen.
+//!
+//! What is told on the lease's channel comes in order. So a lease is trusted for longer only by what comes on that channel,
+//! after every request to drop that was told before; and it is renewed only if what was told last has been heard. An instance
+//! that cannot hear does not renew, and those who wait for it need not wait for long.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
+use service_kit::redis::{Patience, RedisTarget};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::Shared;
+use super::copy::nanos;
+use super::hot_set::HotSet;
+use super::lease::Lease;
+use crate::domain::clock::SteadyClock;
+use crate::store::redis::claim::LeaseId;
+use crate::store::redis::handover::TRUST;
+use crate::store::redis::leases::{Server, Told};
+
+/// How often a lease is renewed: two renewals may be lost.
+const RENEW_EVERY: Duration = TRUST.checked_div(3).expect("three is not zero");
+/// Pause before a connection is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+const PATIENCE: Patience = Patience { connect: TRUST, wait: TRUST, response: TRUST };
+
+/// Keeps a lease for as long as the store is there; then gives it back.
+pub(super) async fn keep<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTarget, stop: watch::Receiver<()>) {
+    loop {
+        let Some(shared) = store.upgrade() else { return };
+        let mut stopped = stop.clone();
+        let ended = tokio::select! {
+            ended = connect_and_serve(&shared, &target) => ended,
+            _store_is_gone = stopped.changed() => {
+                abandon(&shared).await;
+                return;
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(cause = %error, "the connection that keeps the lease is lost");
+        }
+        drop(shared);
+        sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn connect_and_serve<C: SteadyClock>(shared: &Arc<Shared<C>>, target: &RedisTarget) -> RedisResult<()> {
+    let (mut connection, pushes) = target.channel(PATIENCE).await?;
+    let server = Server::of(&mut connection).await?;
+    // What leases were seen to do on another server does not count here.
+    shared.redis.has_met(server.clone());
+    if shared.lease.load().as_ref().is_some_and(|lease| lease.server != server) {
+        // It may lack what the other acknowledged last, our copies' holder among it.
+        abandon(shared).await;
+    }
+    let (told, heard) = watch::channel(0);
+    let mut renewing = Renewing { shared, connection, server, heard, subscribed: None };
+    tokio::select! {
+        ended = async { loop { renewing.keep_one_lease().await? } } => ended,
+        () = hear(shared, pushes, told) => Ok(()),
+    }
+}
+
+/// Stops to trust the lease, then tells everybody.
+async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
+    let Some(lease) = shared.lease.swap(None) else { return };
+    lease.revoke();
+    // If this fails, they find out by themselves.
+    let _told = shared.redis.give_back(lease.id).await;
+}
+
+struct Renewing<'a, C> {
+    shared: &'a Shared<C>,
+    connection: MultiplexedConnection,
+    server: Server,
+    /// The number in what was heard last.
+    heard: watch::Receiver<u64>,
+    subscribed: Option<LeaseId>,
+}
+
+impl<C: SteadyClock> Renewing<'_, C> {
+    /// Renews the lease, or takes one, until it turns out to have ended.
+    async fn keep_one_lease(&mut self) -> RedisResult<()> {
+        let lease = match self.shared.lease.load_full() {
+            Some(lease) => lease,
+            None => self.take().await?,
+        };
+        self.listen_to(lease.id).await?;
+        loop {
+            let due = Instant::now() + RENEW_EVERY;
+            let number = nanos(self.shared.clock.now());
+            if !self.shared.redis.renew_lease(&mut self.connection, lease.id, number).await? {
+                tracing::info!("the lease on memory had run out; sessions are read from Redis again");
+                self.shared.lease.store(None);
+                lease.revoke();
+                return Ok(());
+            }
+            self.hear_of(number).await?;
+            sleep_until(due).await;
+        }
+    }
+
+    /// Takes a new lease. Until it has it, nothing is claimed under it, so that nothing can be filled under it before.
+    async fn take(&mut self) -> RedisResult<Arc<Lease>> {
+        let id = LeaseId::random();
+        self.listen_to(id).await?;
+        let asked = self.shared.clock.now();
+        // When this goes wrong it may have been done; then the lease is left behind for others to end, and never used.
+        self.shared.redis.take_lease(&mut self.connection, id).await?;
+        let hot = HotSet::new(self.shared.hot_set_bytes, self.shared.lifetime.idle);
+        let lease = Arc::new(Lease::new(id, self.server.clone(), hot, asked));
+        self.shared.lease.store(Some(Arc::clone(&lease)));
+        Ok(lease)
+    }
+
+    /// Subscribes to the lease's channel, and makes sure that something comes from it.
+    async fn listen_to(&mut self, lease: LeaseId) -> RedisResult<()> {
+        if self.subscribed == Some(lease) {
+            return Ok(());
+        }
+        if let Some(old) = self.subscribed.take() {
+            self.connection.unsubscribe(old.key()).await?;
+        }
+        self.connection.subscribe(lease.key()).await?;
+        let number = nanos(self.shared.clock.now());
+        self.shared.redis.echo(&mut self.connection, lease, number).await?;
+        self.hear_of(number).await?;
+        self.subscribed = Some(lease);
+        Ok(())
+    }
+
+    async fn hear_of(&mut self, number: u64) -> RedisResult<()> {
+        match timeout(RENEW_EVERY, self.heard.wait_for(|heard| *heard >= number)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(RedisError::from((redis::ErrorKind::Io, "nothing was heard on the channel"))),
+        }
+    }
+}
+
+/// Does what is told on the channel, until the connection ends.
+async fn hear<C: SteadyClock>(
+    shared: &Arc<Shared<C>>,
+    mut pushes: mpsc::UnboundedReceiver<PushInfo>,
+    heard: watch::Sender<u64>,
+) {
+    while let Some(push) = pushes.recv().await {
+        match push.kind {
+            PushKind::Disconnection => return,
+            PushKind::Message => {
+                if let Some((channel, told)) = message(&push.data) {
+                    obey(shared, channel, told, &heard);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn message(data: &[Value]) -> Option<(&[u8], Told)> {
+    match data {
+        [Value::BulkString(channel), Value::BulkString(text)] => Some((channel, Told::parse(text)?)),
+        _ => None,
+    }
+}
+
+fn obey<C: SteadyClock>(shared: &Arc<Shared<C>>, channel: &[u8], told: Told, heard: &watch::Sender<u64>) {
+    // What was told on the channel of a lease that is gone concerns nobody.
+    let lease = shared.lease.load_full().filter(|lease| lease.id.key().as_bytes() == channel);
+    match told {
+        Told::Echo(number) => drop(heard.send_replace(number)),
+        Told::Renewed(number) => {
+            if let Some(lease) = lease {
+                lease.renewed(number);
+            }
+            heard.send_replace(number);
+        }
+        Told::Drop(session) => {
+            let Some(lease) = lease else { return };
+            let Some(ticket) = shared.drop_copy(lease.id, session) else { return };
+            let shared = Arc::clone(shared);
+            // If this fails, it is asked for again.
+            tokio::spawn(async move { shared.redis.confirm(session, lease.id, ticket).await });
+        }
+    }
+}

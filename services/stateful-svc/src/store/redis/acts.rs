@@ -1,0 +1,216 @@
+//! The acts on a session, each with its claim on the right to keep a copy: see [`Claim`].
+
+use proto_contracts::stateful::MAX_MESSAGES;
+
+use super::claim::{Claim, Stamped};
+use super::fields::{
+    Created, CreatedBefore, Patched, PatchedBefore, Record, Said, SaidBefore, add_key, damaged, name_field, replay,
+    session, time,
+};
+use super::scripts::Reply;
+use super::{RedisStore, entry};
+use crate::domain::client_data::{ClientData, MergePatch};
+use crate::domain::conversation::{ClientName, Earlier, Quote, Utterance};
+use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
+use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::session::Session;
+use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::store::{
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, Source, StoreFault, Written,
+};
+
+/// How often a patch is merged anew when others changed the data in between. Of those that race, one wins each round.
+const PATCH_ROUNDS: usize = 16;
+
+impl RedisStore {
+    pub(in crate::store) async fn create_as(
+        &self,
+        claim: Claim,
+        access: Access,
+        client_data: ClientData,
+        keyed: Option<Keyed>,
+    ) -> Result<Stamped<Written<Session>>, CreateError> {
+        let nonce = WriteNonce::random();
+        let mut call = self.call(&self.scripts.create, access);
+        call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
+        add_key(&mut call, keyed);
+        let answer = self.run::<Created, CreatedBefore>(access, call, claim).await?;
+        let (created, expires, nonce, source, done) = match answer.value {
+            Reply::Nil => return Err(CreateError::Exists),
+            Reply::Refused => return Err(CreateError::Deleted),
+            Reply::KeyReused => return Err(CreateError::KeyReused),
+            Reply::Done((created, expires)) => (created, expires, nonce, Source::Created, Done::Now),
+            Reply::Replayed((created, expires, nonce)) => {
+                (created, expires, nonce.parse().map_err(damaged)?, Source::Redis, Done::Before)
+            }
+        };
+        let (created_at, expires_at) = (time(created)?, time(expires)?);
+        // The fingerprint says that the data of a repetition is the data of the first request.
+        let value = Session {
+            client_data,
+            created_at,
+            last_activity: created_at,
+            expires_at,
+            message_count: 0,
+            version: 1,
+            nonce,
+        };
+        Ok(answer.stamp.on(Written { value, source, done }))
+    }
+
+    pub(in crate::store) async fn read_as(
+        &self,
+        claim: Claim,
+        access: Access,
+    ) -> Result<Stamped<Served<Session>>, ReadError> {
+        let found = self.fetch(claim, access, None).await?;
+        match found.value {
+            Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
+            Reply::Nil | Reply::Refused | Reply::KeyReused => Err(ReadError::NotFound),
+        }
+    }
+
+    pub(in crate::store) async fn append_as(
+        &self,
+        claim: Claim,
+        access: Access,
+        message: NewMessage,
+        nonce: WriteNonce,
+        keyed: Option<Keyed>,
+    ) -> Result<Stamped<Written<Appended>>, AppendError> {
+        let NewMessage { id, text } = message;
+        let mut call = self.call(&self.scripts.append, access);
+        call.arg(MAX_MESSAGES).arg(id.to_string()).arg(text.as_str()).arg(Quote::of(text.as_str()).as_str());
+        call.arg(nonce.to_string());
+        add_key(&mut call, keyed);
+        let answer = self.run::<Said, SaidBefore>(access, call, claim).await?;
+        let appended = match answer.value {
+            Reply::Nil => return Err(AppendError::NotFound),
+            Reply::Refused => return Err(AppendError::Full),
+            Reply::KeyReused => return Err(AppendError::KeyReused),
+            Reply::Done((now, number, version, name, first, previous)) => {
+                let utterance = Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
+                let earlier = first.zip(previous).map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
+                let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
+                written(Appended { message: utterance.answered(number, earlier), version }, Done::Now)
+            }
+            Reply::Replayed((number, version, first, entries)) => {
+                let after = number.saturating_sub(1);
+                let mut messages = replay(Some(first), entries, after)?;
+                let message = messages.pop().ok_or_else(|| damaged(entry::DamagedEntry))?;
+                written(Appended { message, version }, Done::Before)
+            }
+        };
+        Ok(answer.stamp.on(appended))
+    }
+
+    pub(in crate::store) async fn patch_as(
+        &self,
+        claim: Claim,
+        access: Access,
+        patch: &MergePatch,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Stamped<Written<Session>>, PatchError> {
+        // The merge is done here and not in the script: Lua's JSON would damage large numbers and empty arrays.
+        for _ in 0..PATCH_ROUNDS {
+            let found = self.fetch(Claim::Look, access, keyed).await?;
+            let (before, revision) = match found.value {
+                Reply::Nil | Reply::Refused => return Err(PatchError::NotFound),
+                Reply::KeyReused => return Err(PatchError::KeyReused),
+                Reply::Replayed(session) => return Ok(found.stamp.on(written(session, Done::Before))),
+                Reply::Done(found) => found,
+            };
+            if !expected.allows(before.tag()) {
+                return Err(PatchError::Overtaken);
+            }
+            let tag = match expected {
+                Expected::Any => String::new(),
+                Expected::OneOf(_) => before.tag().to_string(),
+            };
+            let client_data = before.client_data.merged(patch)?;
+            let nonce = WriteNonce::random();
+            let mut call = self.call(&self.scripts.patch, access);
+            call.arg(revision).arg(client_data.as_str()).arg(name_field(&client_data)).arg(tag).arg(nonce.to_string());
+            add_key(&mut call, keyed);
+            call.arg(MAX_KEPT_PATCHES);
+            let answer = self.run::<Patched, ()>(access, call, claim).await?;
+            let (created, active, message_count, version, expires) = match answer.value {
+                Reply::Nil => return Err(PatchError::NotFound),
+                Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => continue,
+                Reply::Done(patched) => patched,
+            };
+            let patched = Session {
+                client_data,
+                created_at: time(created)?,
+                last_activity: time(active)?,
+                expires_at: time(expires)?,
+                message_count,
+                version,
+                nonce,
+            };
+            return Ok(answer.stamp.on(written(patched, Done::Now)));
+        }
+        Err(PatchError::Contended)
+    }
+
+    pub(in crate::store) async fn delete_as(&self, claim: Claim, access: Access) -> Result<Served<()>, DeleteError> {
+        let call = self.call(&self.scripts.delete, access);
+        let answer = self.run::<i64, ()>(access, call, claim).await?;
+        self.live.ended(access.session);
+        match answer.value {
+            Reply::Done(_) => Ok(from_redis(())),
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => Err(DeleteError::NotFound),
+        }
+    }
+
+    pub(in crate::store) async fn look_at_history(
+        &self,
+        access: Access,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError> {
+        let mut call = self.call(&self.scripts.history, access);
+        call.arg(after.number()).arg(size.messages());
+        let answer = self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look).await?;
+        let (message_count, first, entries) = match answer.value {
+            Reply::Done(page) => page,
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => return Err(ReadError::NotFound),
+        };
+        let messages = replay(first, entries, after.number())?;
+        Ok(from_redis(HistoryPage { messages, message_count }))
+    }
+
+    /// The session and the revision of its data; or, when the patch that is about to be made was made before, the session
+    /// as it was then.
+    async fn fetch(
+        &self,
+        claim: Claim,
+        access: Access,
+        keyed: Option<Keyed>,
+    ) -> Result<Stamped<Reply<(Session, u64), Session>>, StoreFault> {
+        let mut call = self.call(&self.scripts.read, access);
+        add_key(&mut call, keyed);
+        let answer = self.run::<Record, PatchedBefore>(access, call, claim).await?;
+        let found = match answer.value {
+            Reply::Nil => Reply::Nil,
+            Reply::Refused => Reply::Refused,
+            Reply::KeyReused => Reply::KeyReused,
+            Reply::Done((created, active, message_count, version, revision, nonce, data, expires)) => {
+                let fields = (created, active, message_count, version, expires, nonce, data);
+                Reply::Done((session(fields)?, revision))
+            }
+            Reply::Replayed(fields) => Reply::Replayed(session(fields)?),
+        };
+        Ok(answer.stamp.on(found))
+    }
+}
+
+fn from_redis<T>(value: T) -> Served<T> {
+    Served { value, source: Source::Redis }
+}
+
+fn written<T>(value: T, done: Done) -> Written<T> {
+    Written { value, source: Source::Redis, done }
+}

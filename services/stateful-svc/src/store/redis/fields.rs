@@ -1,0 +1,94 @@
+//! What scripts take and return, in the terms of the domain.
+
+use jiff::Timestamp;
+use proto_contracts::SessionDigest;
+use redis::ScriptInvocation;
+
+use super::entry;
+use crate::domain::caller::Caller;
+use crate::domain::client_data::ClientData;
+use crate::domain::conversation::{self, Quote};
+use crate::domain::keyed::Keyed;
+use crate::domain::message::Message;
+use crate::domain::session::Session;
+use crate::store::StoreFault;
+
+/// `created, active, count, version, revision, nonce, data, expires`, as `read.lua` returns them.
+pub(super) type Record = (i64, i64, u64, u64, u64, String, String, i64);
+/// `created, active, count, version, expires, nonce, data`, as `read.lua` returns them of a patch that was made before.
+pub(super) type PatchedBefore = (i64, i64, u64, u64, i64, String, String);
+/// `created, active, count, version, expires`, as `patch.lua` returns them.
+pub(super) type Patched = (i64, i64, u64, u64, i64);
+/// `now, number, version, name, first, previous`, as `append.lua` returns them.
+pub(super) type Said = (i64, u64, u64, String, Option<String>, Option<String>);
+/// `number, version, first, entries`, as `append.lua` returns them of a message that was taken before.
+pub(super) type SaidBefore = (u64, u64, String, Vec<String>);
+/// `created, expires`, as `create.lua` returns them.
+pub(super) type Created = (i64, i64);
+/// `created, expires, nonce`, as `create.lua` returns them of a session that was created before.
+pub(super) type CreatedBefore = (i64, i64, String);
+
+pub(super) fn session(fields: PatchedBefore) -> Result<Session, StoreFault> {
+    let (created, active, message_count, version, expires, nonce, data) = fields;
+    Ok(Session {
+        client_data: ClientData::restore(data).map_err(damaged)?,
+        created_at: time(created)?,
+        last_activity: time(active)?,
+        expires_at: time(expires)?,
+        message_count,
+        version,
+        nonce: nonce.parse().map_err(damaged)?,
+    })
+}
+
+/// The messages after the `after`-th, with the replies that they got; the entries start with the `after`-th itself.
+pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) -> Result<Vec<Message>, StoreFault> {
+    let page: Result<Vec<_>, _> = entries.into_iter().map(entry::parse).collect();
+    let mut page = page.map_err(damaged)?.into_iter();
+    let previous = if after == 0 { None } else { page.next() };
+    let previous = previous.map(|before| Quote::of(before.text.as_str()));
+    let first = first.map_or(Quote::of(""), |first| Quote::of(&first));
+    Ok(conversation::replay(&first, previous, after + 1, page))
+}
+
+/// The key of the session's record.
+pub(super) fn record_key(session: SessionDigest) -> String {
+    format!("session:{{{session}}}:meta")
+}
+
+/// The key of the list of its messages. The braces make a Cluster keep both on one node.
+pub(super) fn messages_key(session: SessionDigest) -> String {
+    format!("session:{{{session}}}:messages")
+}
+
+/// The last arguments of a script that knows repetitions: key and fingerprint, empty when there is no key.
+pub(super) fn add_key(call: &mut ScriptInvocation<'_>, keyed: Option<Keyed>) {
+    match keyed {
+        Some(Keyed { key, fingerprint }) => call.arg(key.to_string()).arg(fingerprint.to_string()),
+        None => call.arg("").arg(""),
+    };
+}
+
+pub(super) fn caller_field(caller: Caller) -> String {
+    match caller {
+        Caller::Anonymous => String::new(),
+        Caller::Subject(subject) => subject.to_string(),
+    }
+}
+
+/// The name as the record holds it: empty when there is none, as Lua's nil cannot be stored.
+pub(super) fn name_field(client_data: &ClientData) -> String {
+    client_data.name().map(|name| name.as_str().to_owned()).unwrap_or_default()
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn time(millis: i64) -> Result<Timestamp, StoreFault> {
+    Timestamp::from_millisecond(millis).map_err(damaged)
+}
+
+pub(super) fn damaged(cause: impl std::error::Error + Send + Sync + 'static) -> StoreFault {
+    StoreFault::Damaged(cause.into())
+}

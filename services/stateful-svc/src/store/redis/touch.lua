@@ -1,0 +1,6 @@
+-- Starts the idle time of a session anew, whoever owns it. Returns {expires}; nil when there is no such session.
+local created = redis.call('HGET', record, 'created')
+if not created or expiry(created) <= now then
+  return nil
+end
+return {touch(created)}
