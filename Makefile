@@ -17,7 +17,7 @@ help: ## Print this
 	@echo 'Tandem: one gateway, two ways to route.'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make up STATELESS=2 STATEFUL=3 STORE=redis PORT_OFFSET=0      (all optional; STORE: memory, redis)'
+	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid PORT_OFFSET=0      (all optional; STORE: hybrid, redis, memory)'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
 
 # The system on this machine

@@ -28,9 +28,11 @@ use crate::stack::Stack;
 pub enum Store {
     /// In the memory of the instance: lost with it, and unknown to the others.
     Memory,
-    /// In Redis.
-    #[default]
+    /// In Redis: every read is a round trip.
     Redis,
+    /// In Redis, with a hot copy in the instance that is the session's home.
+    #[default]
+    Hybrid,
 }
 
 impl Store {
@@ -39,6 +41,7 @@ impl Store {
         match self {
             Self::Memory => "memory",
             Self::Redis => "redis",
+            Self::Hybrid => "hybrid",
         }
     }
 }

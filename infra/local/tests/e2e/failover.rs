@@ -64,7 +64,7 @@ impl Load {
 #[tokio::test]
 async fn a_killed_instance_fails_no_get_and_its_sessions_come_home_with_it() -> Result<()> {
     // For some seconds the dead instance is still believed to be healthy.
-    let stack = small_stack().store(Store::Redis).start().await?;
+    let stack = small_stack().store(Store::Hybrid).start().await?;
     let (api, control) = (Api::on_gateway(&stack)?, Api::control(&stack)?);
     let sessions = try_join_all((0..SESSIONS).map(|_| api.create())).await?;
     let mut next_in_rank = BTreeMap::new();

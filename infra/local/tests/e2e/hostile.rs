@@ -16,7 +16,7 @@ use crate::{logs, small_stack};
 
 #[tokio::test]
 async fn bad_input_is_refused_and_leaves_no_trace_above_warn() -> Result<()> {
-    let stack = small_stack().store(Store::Redis).with_nginx().start().await?;
+    let stack = small_stack().store(Store::Hybrid).with_nginx().start().await?;
     let (pids, before) = (pids(&stack)?, logs::all(&stack)?);
     let mut sessions = Vec::new();
     for (door, api) in [(Door::Gateway, Api::on_gateway(&stack)?), (Door::Nginx, Api::through_nginx(&stack)?)] {

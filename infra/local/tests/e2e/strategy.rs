@@ -69,7 +69,16 @@ async fn sessions_in_memory_need_sticky_routing_and_come_back_with_it() -> Resul
 
 #[tokio::test]
 async fn sessions_in_redis_are_found_by_either_strategy() -> Result<()> {
-    let (stack, api, mut sessions) = start(Store::Redis).await?;
+    found_by_either_strategy(Store::Redis).await
+}
+
+#[tokio::test]
+async fn sessions_with_a_hot_copy_are_found_by_either_strategy() -> Result<()> {
+    found_by_either_strategy(Store::Hybrid).await
+}
+
+async fn found_by_either_strategy(store: Store) -> Result<()> {
+    let (stack, api, mut sessions) = start(store).await?;
     all_work(&api, &sessions, Verdict::Home).await?;
     stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
     all_work(&api, &sessions, Verdict::Off).await?;
