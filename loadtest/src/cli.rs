@@ -1,16 +1,18 @@
 //! The command line. What it says is checked when it becomes a [`Plan`](crate::plan::Plan).
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
+use local_stack::Store;
 
+use crate::chaos::plan::{Faults, Idempotency};
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
 
-/// Drives load against a running Tandem and reports what it took.
+/// Drives load against Tandem: to measure it, or to see that it keeps its promises.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = EXIT_STATUS)]
 pub struct Cli {
@@ -31,7 +33,19 @@ pub enum Command {
     /// over; the answers are checked, so a lost message or session counts as an error.
     #[command(after_help = EXIT_STATUS)]
     Compare(CompareArgs),
+    /// Break the system under load, and check that nothing its clients were told is taken back.
+    ///
+    /// Starts a system of its own. Clients create sessions, post messages to them, patch, read and delete them, some of
+    /// them the same session at once, while faults are caused, one at a time. A ledger holds every act with its times and
+    /// its outcome: acknowledged, refused or unknown. At the end every session is read once more, and the ledger is checked:
+    /// nothing acknowledged is lost, doubled or out of order, nobody saw a state older than one that was known, or another
+    /// session's, and what was deleted stayed so. Needs the workspace's binaries, of this program's own profile.
+    #[command(after_help = CHAOS_EXIT_STATUS)]
+    Chaos(ChaosArgs),
 }
+
+const CHAOS_EXIT_STATUS: &str = "Exit status: 0 when every guarantee held, 1 when one broke or the system failed to start or \
+                                 to recover, 64 when the command line is wrong.";
 
 /// Options of `loadtest compare`.
 #[derive(Debug, Args)]
@@ -99,6 +113,51 @@ pub struct CompareArgs {
     pub seed: u64,
 
     /// Write the report there as JSON, beside the table on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest chaos`.
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// Where the stateful service keeps its sessions
+    #[arg(long, value_enum, default_value_t)]
+    pub store: Store,
+
+    /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
+    /// toggle-strategy, kill-gateway and kill-postgres, with commas in between
+    #[arg(long, value_name = "FAULTS", default_value = "all")]
+    pub faults: Faults,
+
+    /// How long the clients are at work: 90s, 2m, or a number of seconds; longer if a fault has not happened by then
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub duration: Duration,
+
+    /// Fixes the faults, their order and their lengths, and what each client chooses to do; not how these interleave
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+
+    /// Clients, each with one connection; three at a time share a session
+    #[arg(long, value_name = "N", default_value = "48")]
+    pub clients: NonZeroU16,
+
+    /// Instances of the stateful service, two at least
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub instances: NonZeroU16,
+
+    /// Whether a write of unknown outcome is repeated under its Idempotency-Key until it is known
+    #[arg(long, value_enum, default_value_t = Idempotency::Auto)]
+    pub idempotency: Idempotency,
+
+    /// How long a request may take; then its outcome is unknown
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Keep the system's data and logs in this folder; without it they go with the run
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+
+    /// Write the report there as JSON, beside the text on standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

@@ -3,20 +3,26 @@
 //! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of call: `phase` connects
 //! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
 //! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
-//! JSON of what was recorded.
+//! JSON of what was recorded. [`chaos`] is a world of its own: it checks promises instead of measuring speed.
 //!
-//! **Invariant:** a request that was begun, or in an open loop was due, is in the report exactly once, whatever became of it.
+//! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
+//! whatever became of it.
 
+use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use serde::Serialize;
 
-use crate::cli::Command;
+use crate::chaos::plan::ChaosPlan;
+use crate::chaos::report::ChaosReport;
+use crate::cli::{ChaosArgs, Command, CompareArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 
+pub mod chaos;
 pub mod cli;
 pub mod plan;
 pub mod report;
@@ -29,6 +35,7 @@ mod open_loop;
 mod phase;
 mod progress;
 mod recorder;
+mod request;
 mod scenario;
 
 pub use cli::Cli;
@@ -38,9 +45,9 @@ pub use compare::compare;
 pub mod exit {
     use std::process::ExitCode;
 
-    /// Every request succeeded.
+    /// Every request succeeded, or every guarantee held.
     pub const CLEAN: ExitCode = ExitCode::SUCCESS;
-    /// Some requests failed, the target could not be reached, or the report could not be written.
+    /// Some requests failed, a guarantee broke, the target could not be reached, or the report could not be written.
     pub const ERRORS: ExitCode = ExitCode::FAILURE;
 
     /// The command line makes no sense: 64, `EX_USAGE`.
@@ -51,33 +58,58 @@ pub mod exit {
 
 /// Runs the command, prints its report on standard output and tells how the process should end.
 pub async fn run(cli: Cli) -> ExitCode {
-    let Command::Compare(args) = cli.command;
-    let plan = match Plan::from_args(&args).await {
-        Ok(plan) => plan,
-        Err(error) => {
-            complain(&error.into());
-            return exit::usage();
-        }
+    let ended = match cli.command {
+        Command::Compare(args) => run_compare(&args).await,
+        Command::Chaos(args) => run_chaos(&args).await,
     };
-    match compare_and_report(&plan, args.json.as_deref()).await {
-        Ok(report) if report.errors() == 0 => exit::CLEAN,
-        Ok(_) => exit::ERRORS,
-        Err(error) => {
+    match ended {
+        Ok(Verdict::Clean) => exit::CLEAN,
+        Ok(Verdict::Errors) => exit::ERRORS,
+        Err(Failure::Usage(error)) => {
+            complain(&error);
+            exit::usage()
+        }
+        Err(Failure::Run(error)) => {
             complain(&error);
             exit::ERRORS
         }
     }
 }
 
-async fn compare_and_report(plan: &Plan, json: Option<&Path>) -> anyhow::Result<Report> {
-    let report = compare(plan).await?;
+/// What a report comes to.
+enum Verdict {
+    Clean,
+    Errors,
+}
+
+/// Why there is no report.
+enum Failure {
+    Usage(anyhow::Error),
+    Run(anyhow::Error),
+}
+
+async fn run_compare(args: &CompareArgs) -> Result<Verdict, Failure> {
+    let plan = Plan::from_args(args).await.map_err(|error| Failure::Usage(error.into()))?;
+    let report: Report = compare(&plan).await.map_err(|error| Failure::Run(error.into()))?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.errors() == 0 { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
+    let plan = ChaosPlan::from_args(args).map_err(|error| Failure::Usage(error.into()))?;
+    let report: ChaosReport = chaos::chaos(&plan).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+fn publish<R: fmt::Display + Serialize>(report: &R, json: Option<&Path>) -> anyhow::Result<()> {
     write!(std::io::stdout().lock(), "{report}").context("cannot write to standard output")?;
     if let Some(file) = json {
-        let mut text = serde_json::to_vec_pretty(&report)?;
+        let mut text = serde_json::to_vec_pretty(report)?;
         text.push(b'\n');
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(report)
+    Ok(())
 }
 
 fn complain(error: &anyhow::Error) {

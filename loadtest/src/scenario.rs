@@ -2,8 +2,6 @@
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use http_body_util::Full;
-use hyper::body::Bytes;
 use proto_contracts::headers::PROBLEM_JSON;
 use proto_contracts::{ErrorCode, Problem};
 
@@ -56,13 +54,10 @@ fn expect_status(answer: &Answer, expected: StatusCode) -> Result<(), ErrorKind>
     Err(problem_code(answer).map_or(ErrorKind::Status(answer.status.as_u16()), ErrorKind::Problem))
 }
 
-fn problem_code(answer: &Answer) -> Option<ErrorCode> {
+/// What the answer says is wrong, when it is a problem document.
+pub(crate) fn problem_code(answer: &Answer) -> Option<ErrorCode> {
     let media_type = answer.headers.get(CONTENT_TYPE)?.as_bytes();
     let is_problem = media_type.starts_with(PROBLEM_JSON.as_bytes());
     let problem = is_problem.then(|| serde_json::from_slice::<Problem>(&answer.body).ok())??;
     Some(problem.code)
-}
-
-fn without_body() -> Full<Bytes> {
-    Full::new(Bytes::new())
 }

@@ -1,21 +1,20 @@
 //! Sessions: each is created, spoken to and read, then the next one is created.
 
-use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::Full;
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderValue, StatusCode};
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::stateful::{CreateSession, MessagePosted, PostConversation, PostMessage, Session};
 use proto_contracts::{Endpoint, SessionId};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Operation, Scenario, expect_status, without_body};
+use super::{Operation, Scenario, expect_status};
 use crate::client::{Answer, ScenarioRequest};
 use crate::plan::{Affinity, SessionMix};
 use crate::recorder::ErrorKind;
+use crate::request;
 
 /// Length of a message, in bytes: that of a chat line.
 const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
@@ -57,7 +56,10 @@ impl Scenario for Conversations {
     fn next(&mut self) -> (Operation, ScenarioRequest) {
         let next = self.current.as_mut().and_then(|session| Some((session.left.pop()?, session)));
         let (operation, request) = match next {
-            None => (Operation::Create, post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default())),
+            None => (
+                Operation::Create,
+                request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()),
+            ),
             Some((Operation::Message, session)) => {
                 let length = self.random.random_range(MESSAGE_BYTES);
                 let message = "tandem ".chars().cycle().take(length).collect();
@@ -102,16 +104,16 @@ impl Scenario for Conversations {
 impl OpenSession {
     fn message(&self, message: String, affinity: Affinity) -> ScenarioRequest {
         match affinity {
-            Affinity::Path => post(&self.path(Endpoint::Messages), &PostMessage { message }),
+            Affinity::Path => request::post(&self.path(Endpoint::Messages), &PostMessage { message }),
             Affinity::Cookie => {
                 let body = PostConversation { session_id: self.id.clone(), message };
-                self.with_cookie(post(Endpoint::Conversations.templates().canonical, &body))
+                self.with_cookie(request::post(Endpoint::Conversations.templates().canonical, &body))
             }
         }
     }
 
     fn read(&self, affinity: Affinity) -> ScenarioRequest {
-        let request = request(Method::GET, &self.path(Endpoint::Session), without_body());
+        let request = request::get(&self.path(Endpoint::Session));
         match affinity {
             Affinity::Path => request,
             Affinity::Cookie => self.with_cookie(request),
@@ -128,22 +130,6 @@ impl OpenSession {
         }
         request
     }
-}
-
-fn post(path: &str, body: &impl Serialize) -> ScenarioRequest {
-    // None of the bodies that are posted here can fail to serialize; an empty one would be refused and counted.
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let mut request = request(Method::POST, path, Full::new(body.into()));
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    request
-}
-
-fn request(method: Method, path: &str, body: Full<hyper::body::Bytes>) -> ScenarioRequest {
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    // The paths are the contract's templates with hex digits in them; a bad one would be answered by 404 and counted.
-    *request.uri_mut() = path.parse().unwrap_or(Uri::from_static("/"));
-    request
 }
 
 fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ErrorKind> {

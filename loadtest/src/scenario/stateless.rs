@@ -1,28 +1,27 @@
 //! `GET info`, over and over.
 
-use http::{Request, StatusCode, Uri};
+use http::StatusCode;
 use proto_contracts::Endpoint;
 
-use super::{Operation, Scenario, expect_status, without_body};
+use super::{Operation, Scenario, expect_status};
 use crate::client::{Answer, ScenarioRequest};
 use crate::recorder::ErrorKind;
+use crate::request;
 
 /// A client that asks who answers.
 pub(crate) struct InfoCalls {
-    uri: Uri,
+    path: &'static str,
 }
 
 impl InfoCalls {
     pub(crate) fn new() -> Self {
-        Self { uri: Uri::from_static(Endpoint::Info.templates().canonical) }
+        Self { path: Endpoint::Info.templates().canonical }
     }
 }
 
 impl Scenario for InfoCalls {
     fn next(&mut self) -> (Operation, ScenarioRequest) {
-        let mut request = Request::new(without_body());
-        *request.uri_mut() = self.uri.clone();
-        (Operation::Info, request)
+        (Operation::Info, request::get(self.path))
     }
 
     fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {

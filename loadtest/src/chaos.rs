@@ -1,0 +1,85 @@
+//! `loadtest chaos`: breaks the system while clients work with it, and checks that nothing they were told is taken back.
+//!
+//! [`plan`] is what to do. `system` starts a stack of its own; `clients` work with it by `calls`, whose `answers` they enter
+//! into a `ledger`; meanwhile `faults` are done to it. In the end everything is read once more (`read_back`), and the
+//! `checker`, which knows nothing but the ledger, judges; [`report`] says what it found.
+//!
+//! **Invariant:** the checker trusts nothing that the system says of itself: only what clients sent, what they were told, and
+//! when.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use calls::{Caller, Repeats};
+use checker::Facts;
+use clients::{ChaosClient, Run};
+use faults::Fault;
+use ledger::{Interval, Ledger};
+use plan::{ChaosPlan, Idempotency};
+use report::{ChaosReport, Results};
+use system::System;
+
+pub mod plan;
+pub mod report;
+
+mod answers;
+mod calls;
+mod checker;
+mod clients;
+mod faults;
+mod ledger;
+mod read_back;
+mod system;
+
+/// Runs the plan and reports on it. Each fault is told on standard error when it is over.
+///
+/// # Errors
+/// When the system could not be started, or did not recover from a fault. Broken guarantees are in the report.
+pub async fn chaos(plan: &ChaosPlan) -> Result<ChaosReport> {
+    let system = System::start(plan).await?;
+    let report = run(plan, &system).await;
+    system.shutdown().await;
+    report
+}
+
+async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
+    let timestamp = Timestamp::now();
+    let target = system.target().await?;
+    let new_run = |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, plan.clients);
+    let repeats = match plan.idempotency {
+        Idempotency::On => Repeats::UnderTheirKey,
+        Idempotency::Off => Repeats::Never,
+        Idempotency::Auto => Caller::new(0, plan.seed, new_run(Repeats::Never)).probe_repeats().await?,
+    };
+    let run = new_run(repeats);
+    let mut clients = JoinSet::new();
+    for number in 0..plan.clients {
+        let client = ChaosClient::new(number.into(), plan.seed, plan.clients, Arc::clone(&run));
+        clients.spawn(client.work());
+    }
+    let faults = faults::drive(system, &run, plan, narrate).await?;
+    let duration = run.now();
+    run.stop();
+    let mut ledger = Ledger::default();
+    let mut created = Vec::new();
+    for estate in clients.join_all().await {
+        ledger.extend(estate.ledger);
+        created.extend(estate.created);
+    }
+    let settled = run.now();
+    ledger.extend(read_back::read_back(&run, created).await);
+    let redis_faults: Vec<Interval> =
+        faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time).collect();
+    let findings = checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });
+    Ok(ChaosReport::new(plan, Results { timestamp, duration, repeats, ledger, faults, findings }))
+}
+
+fn narrate(fault: &Fault) {
+    let Fault { kind, whom, time, undone } = fault;
+    let [begin, end, undone] = [time.begin, time.end, *undone].map(|moment| moment.as_secs_f64());
+    let (lasted, recovery) = (undone - begin, end - undone);
+    eprintln!("{begin:>7.1} s  {kind} ({whom}) for {lasted:.1} s, whole again after {recovery:.1} s");
+}

@@ -1,0 +1,118 @@
+//! What an answer of the service shows of a session. An answer that cannot be read shows nothing.
+
+use proto_contracts::SessionId;
+use proto_contracts::headers::SESSION_SOURCE;
+use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
+use serde_json::{Value, json};
+
+use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Seen, SessionNumber, Trust, View};
+use crate::client::Answer;
+
+/// Member of the client data that names the session.
+const OWNER: &str = "owner";
+/// Stands for a message that is none of the run's.
+const STRANGE: Message = Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
+
+/// The client data of a new session.
+pub(crate) fn birth_data(session: SessionNumber) -> ClientData {
+    let mut data = ClientData::new();
+    data.insert(OWNER.to_owned(), json!(owner(session)));
+    data
+}
+
+/// The merge patch that sets a client's own member.
+pub(crate) fn patch_data(client: ClientNumber, sequence: u32) -> ClientData {
+    let mut data = ClientData::new();
+    data.insert(format!("c{client}"), json!(sequence));
+    data
+}
+
+/// The created session and its id.
+pub(crate) fn created(answer: &Answer, number: SessionNumber) -> Option<(SessionId, Seen)> {
+    let session: Session = serde_json::from_slice(&answer.body).ok()?;
+    let id = session.session_id.clone();
+    let seen = of_session(answer, session, number, &id);
+    Some((id, seen))
+}
+
+/// A session that was read or patched.
+pub(crate) fn session(answer: &Answer, number: SessionNumber, id: &SessionId) -> Option<Seen> {
+    let session = serde_json::from_slice(&answer.body).ok()?;
+    Some(of_session(answer, session, number, id))
+}
+
+/// A message that was posted.
+pub(crate) fn posted(answer: &Answer, message: Message, id: &SessionId) -> Option<Seen> {
+    let posted: MessagePosted = serde_json::from_slice(&answer.body).ok()?;
+    let own = posted.session_id == *id && posted.message == message.to_string();
+    let view = View::Posted { version: posted.version, number: posted.number };
+    (posted.number == posted.message_count).then(|| seen(answer, view, own))
+}
+
+/// One page of a history. Collects its messages behind those of the pages before.
+pub(crate) fn history(
+    answer: &Answer,
+    before: Seen,
+    session: SessionNumber,
+    id: &SessionId,
+) -> Option<(Seen, Option<String>)> {
+    let page: HistoryPage = serde_json::from_slice(&answer.body).ok()?;
+    let View::History(mut messages) = before.view else { return None };
+    let mut own = before.origin == Origin::Own && page.session_id == *id;
+    for message in page.messages {
+        let place = messages.len() as u64 + 1;
+        let text = message.message.parse::<Message>().unwrap_or(STRANGE);
+        own &= text.session == session;
+        if message.number != place {
+            return None;
+        }
+        messages.push(text);
+    }
+    let mut seen = seen(answer, View::History(messages), own);
+    if before.trust == Trust::Unverified {
+        seen.trust = Trust::Unverified;
+    }
+    Some((seen, page.next_cursor))
+}
+
+/// What is known before the first page.
+pub(crate) fn no_history() -> Seen {
+    Seen { view: View::History(Vec::new()), trust: Trust::Verified, origin: Origin::Own }
+}
+
+/// A session that was deleted.
+pub(crate) fn deleted() -> Seen {
+    Seen { view: View::Deleted, trust: Trust::Verified, origin: Origin::Own }
+}
+
+fn of_session(answer: &Answer, session: Session, number: SessionNumber, id: &SessionId) -> Seen {
+    let patches = patches(&session.client_data, number);
+    let own = session.session_id == *id && patches.is_some();
+    let patches = patches.unwrap_or_default();
+    seen(answer, View::Session { version: session.version, messages: session.message_count, patches }, own)
+}
+
+/// The patches that are in the data; `None` when something else is.
+fn patches(data: &ClientData, number: SessionNumber) -> Option<Patches> {
+    let mut data = data.clone();
+    let owner_is_own = data.remove(OWNER).is_some_and(|found| found == Value::from(owner(number)));
+    let member = |(name, value): (String, Value)| {
+        Some((name.strip_prefix('c')?.parse().ok()?, u32::try_from(value.as_u64()?).ok()?))
+    };
+    let patches = data.into_iter().map(member).collect::<Option<Patches>>();
+    patches.filter(|_| owner_is_own)
+}
+
+fn owner(session: SessionNumber) -> String {
+    format!("s{session}")
+}
+
+fn seen(answer: &Answer, view: View, own: bool) -> Seen {
+    let source = answer.headers.get(SESSION_SOURCE).and_then(|source| source.to_str().ok()).unwrap_or_default();
+    let unverified = source.split(';').any(|part| part.trim() == "unverified");
+    Seen {
+        view,
+        trust: if unverified { Trust::Unverified } else { Trust::Verified },
+        origin: if own { Origin::Own } else { Origin::Foreign },
+    }
+}

@@ -1,0 +1,252 @@
+//! How a client sends a request, and what its answer means for the ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode};
+use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
+use proto_contracts::{Endpoint, ErrorCode, SessionId};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use uuid::Uuid;
+
+use crate::chaos::answers;
+use crate::chaos::clients::{OpenSession, Run};
+use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber};
+use crate::client::{Answer, CallError, Client, ScenarioRequest};
+use crate::recorder::ErrorKind;
+use crate::{request, scenario};
+
+/// How long a write of unknown outcome is repeated.
+const REPEAT_FOR: Duration = Duration::from_secs(30);
+/// What a client waits after a failure, so that it does not spin.
+const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
+/// The header that makes a write safe to repeat.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The header that tells a repeated answer.
+const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+
+/// Whether writes of unknown outcome are repeated under their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    UnderTheirKey,
+    Never,
+}
+
+/// What became of one request.
+enum Attempt {
+    Done(Answer),
+    /// There is no such session.
+    Absent,
+    /// Answered with an error that says that nothing was done.
+    Refused,
+    /// Never sent.
+    Unsent,
+    Unknown,
+}
+
+/// Sends requests and keeps the ledger of one client.
+pub(crate) struct Caller {
+    pub(crate) number: ClientNumber,
+    pub(crate) run: Arc<Run>,
+    pub(crate) random: StdRng,
+    pub(crate) ledger: Ledger,
+    client: Client,
+}
+
+impl Caller {
+    pub(crate) fn new(number: ClientNumber, seed: u64, run: Arc<Run>) -> Self {
+        let client = Client::new(Arc::clone(&run.target));
+        let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(number)));
+        Self { number, run, random, ledger: Ledger::default(), client }
+    }
+
+    /// Creates a session; `None` when nobody knows its id.
+    pub(crate) async fn create(&mut self, number: SessionNumber) -> Option<Arc<OpenSession>> {
+        let body = CreateSession { client_data: answers::birth_data(number) };
+        let request = request::post(Endpoint::Sessions.templates().canonical, &body);
+        let mut id = None;
+        let read = |answer: &Answer| {
+            let (found, seen) = answers::created(answer, number)?;
+            id = Some(found);
+            Some(seen)
+        };
+        self.write(number, Act::Create, request, read).await;
+        id.map(|id| Arc::new(OpenSession::new(number, id)))
+    }
+
+    /// Says something.
+    pub(crate) async fn append(&mut self, session: &OpenSession, message: Message) -> Outcome {
+        let body = PostMessage { message: message.to_string() };
+        let request = request::post(&path(Endpoint::Messages, &session.id), &body);
+        let read = |answer: &Answer| answers::posted(answer, message, &session.id);
+        self.write(session.number, Act::Append(message), request, read).await
+    }
+
+    /// Sets the client's own member of the client data.
+    pub(crate) async fn patch(&mut self, session: &OpenSession, sequence: u32) -> Outcome {
+        let body = PatchSession { client_data: answers::patch_data(self.number, sequence) };
+        let request = request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
+        let read = |answer: &Answer| answers::session(answer, session.number, &session.id);
+        self.write(session.number, Act::Patch(sequence), request, read).await
+    }
+
+    /// Reads the session.
+    pub(crate) async fn read(&mut self, session: &OpenSession) -> Outcome {
+        let begin = self.run.now();
+        let attempt = self.attempt(request::get(&path(Endpoint::Session, &session.id))).await;
+        let read = |answer: &Answer| answers::session(answer, session.number, &session.id);
+        let outcome = self.outcome(begin, attempt, read);
+        self.enter(session.number, begin, Act::Read, outcome)
+    }
+
+    /// Reads all messages, page by page.
+    pub(crate) async fn history(&mut self, session: &OpenSession) -> Outcome {
+        let begin = self.run.now();
+        let mut seen = answers::no_history();
+        let mut cursor = String::new();
+        let outcome = loop {
+            let path = format!("{}?limit={MAX_HISTORY_PAGE}{cursor}", path(Endpoint::History, &session.id));
+            let attempt = self.attempt(request::get(&path)).await;
+            let before = std::mem::replace(&mut seen, answers::no_history());
+            let mut next = None;
+            let read = |answer: &Answer| {
+                let (seen, following) = answers::history(answer, before, session.number, &session.id)?;
+                next = following;
+                Some(seen)
+            };
+            match (self.outcome(begin, attempt, read), next) {
+                (Outcome::Done(page), Some(next)) => {
+                    seen = page;
+                    cursor = format!("&cursor={next}");
+                }
+                (outcome, _) => break outcome,
+            }
+        };
+        self.enter(session.number, begin, Act::History, outcome)
+    }
+
+    /// Deletes the session. One of unknown outcome can be done again without a key.
+    pub(crate) async fn delete(&mut self, session: &OpenSession) -> Outcome {
+        let begin = self.run.now();
+        let request = request::bare(Method::DELETE, &path(Endpoint::Session, &session.id));
+        let attempt = self.attempt(request).await;
+        let outcome = self.outcome(begin, attempt, |_| Some(answers::deleted()));
+        self.enter(session.number, begin, Act::Delete, outcome)
+    }
+
+    /// Whether the system answers a repeated write as the first.
+    pub(crate) async fn probe_repeats(&mut self) -> anyhow::Result<Repeats> {
+        let key = fresh_key();
+        let mut ask = async || {
+            let mut request = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
+            match self.attempt(request).await {
+                Attempt::Done(answer) => Ok(answer.headers.contains_key(IDEMPOTENCY_REPLAYED)),
+                _ => anyhow::bail!("the system does not create a session although nothing is wrong with it yet"),
+            }
+        };
+        ask().await?;
+        Ok(if ask().await? { Repeats::UnderTheirKey } else { Repeats::Never })
+    }
+
+    /// Waits a moment after a failure.
+    pub(crate) async fn back_off(&mut self) {
+        let millis = self.random.random_range(BACK_OFF_MS);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Sends a write, again and again under its key while its outcome is unknown, if that is the way of this run.
+    async fn write(
+        &mut self,
+        session: SessionNumber,
+        act: Act,
+        mut request: ScenarioRequest,
+        mut read: impl FnMut(&Answer) -> Option<Seen>,
+    ) -> Outcome {
+        // Not from the seed: a second run with it against the same system would be answered with the first one's sessions.
+        request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
+        let begin = self.run.now();
+        let attempt = self.attempt(request.clone()).await;
+        let mut outcome = self.outcome(begin, attempt, &mut read);
+        if outcome == Outcome::Unknown && self.run.repeats == Repeats::UnderTheirKey {
+            while self.run.now().saturating_sub(begin) < REPEAT_FOR {
+                self.back_off().await;
+                let begin = self.run.now();
+                let attempt = self.attempt(request.clone()).await;
+                // An error on a repetition tells nothing of the first try: perhaps it was done and the session deleted since.
+                let answered = matches!(attempt, Attempt::Absent | Attempt::Refused);
+                if let Outcome::Done(seen) = self.outcome(begin, attempt, &mut read) {
+                    self.ledger.unknown_resolved += 1;
+                    outcome = Outcome::Done(seen);
+                }
+                if answered || outcome != Outcome::Unknown {
+                    break;
+                }
+            }
+        }
+        self.enter(session, begin, act, outcome)
+    }
+
+    fn enter(&mut self, session: SessionNumber, begin: Moment, act: Act, outcome: Outcome) -> Outcome {
+        let time = Interval { begin, end: self.run.now() };
+        self.ledger.entries.push(Entry { client: self.number, session, time, act, outcome: outcome.clone() });
+        outcome
+    }
+
+    /// What an attempt means for the act. An answer that says yes and cannot be read leaves it unknown.
+    fn outcome(&mut self, begin: Moment, attempt: Attempt, read: impl FnOnce(&Answer) -> Option<Seen>) -> Outcome {
+        match attempt {
+            Attempt::Done(answer) => match read(&answer) {
+                Some(seen) => Outcome::Done(seen),
+                None => {
+                    self.error(begin, ErrorKind::WrongAnswer);
+                    Outcome::Unknown
+                }
+            },
+            Attempt::Absent => Outcome::Absent,
+            Attempt::Refused | Attempt::Unsent => Outcome::Refused,
+            Attempt::Unknown => Outcome::Unknown,
+        }
+    }
+
+    async fn attempt(&mut self, request: ScenarioRequest) -> Attempt {
+        let begin = self.run.now();
+        self.ledger.requests += 1;
+        let answer = tokio::time::timeout(self.run.timeout, self.client.send(request)).await;
+        let (attempt, error) = match answer {
+            Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
+            Ok(Err(error @ CallError::Connect(_))) => (Attempt::Unsent, ErrorKind::from(&error)),
+            Ok(Err(error @ CallError::Broken(_))) => (Attempt::Unknown, ErrorKind::from(&error)),
+            Ok(Ok(answer)) if answer.status.is_success() => return Attempt::Done(answer),
+            Ok(Ok(answer)) => {
+                let code = scenario::problem_code(&answer);
+                if code == Some(ErrorCode::SessionNotFound) {
+                    return Attempt::Absent;
+                }
+                let attempt = if answer.status.is_client_error() { Attempt::Refused } else { Attempt::Unknown };
+                (attempt, error_kind(answer.status, code))
+            }
+        };
+        self.error(begin, error);
+        attempt
+    }
+
+    fn error(&mut self, begin: Moment, kind: ErrorKind) {
+        self.ledger.errors.push((Interval { begin, end: self.run.now() }, kind));
+    }
+}
+
+fn error_kind(status: StatusCode, code: Option<ErrorCode>) -> ErrorKind {
+    code.map_or(ErrorKind::Status(status.as_u16()), ErrorKind::Problem)
+}
+
+fn path(endpoint: Endpoint, id: &SessionId) -> String {
+    endpoint.templates().canonical.replace("{session_id}", &id.expose())
+}
+
+fn fresh_key() -> HeaderValue {
+    let key = Uuid::new_v4().to_string();
+    // Hex digits and hyphens are always a header's value.
+    HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,227 @@
+//! What was written and what is there: every acknowledged write once, in its place, and nothing else.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{Breach, Session, Violation};
+use crate::chaos::ledger::{Act, ClientNumber, Entry, Message, Moment, Outcome, View};
+
+/// Adds what is missing, doubled, displaced or made up.
+pub(super) fn check(session: &Session<'_>, violations: &mut Vec<Violation>) {
+    let appends = session.entries.iter().filter_map(|&entry| match entry.act {
+        Act::Append(message) => Some((message, entry)),
+        _ => None,
+    });
+    let patches = session.entries.iter().filter_map(|&entry| match entry.act {
+        Act::Patch(sequence) => Some(((entry.client, sequence), entry)),
+        _ => None,
+    });
+    let (appends, patches) = (appends.collect(), patches.collect());
+    let check = Check { session, appends, patches, histories: session.histories() };
+    check.lost(violations);
+    check.lost_patches(violations);
+    check.duplicated(violations);
+    check.reordered(violations);
+    check.phantoms(violations);
+    check.readable(violations);
+}
+
+struct Check<'s, 'a> {
+    session: &'s Session<'a>,
+    appends: HashMap<Message, &'a Entry>,
+    patches: HashMap<(ClientNumber, u32), &'a Entry>,
+    /// The longest last.
+    histories: Vec<(&'a Entry, &'a [Message])>,
+}
+
+impl<'a> Session<'a> {
+    fn histories(&self) -> Vec<(&'a Entry, &'a [Message])> {
+        let history = |&entry: &&'a Entry| match &entry.seen()?.view {
+            View::History(messages) => Some((entry, messages.as_slice())),
+            _ => None,
+        };
+        let mut histories: Vec<_> = self.entries.iter().filter_map(history).collect();
+        histories.sort_by_key(|(_, messages)| messages.len());
+        histories
+    }
+
+    /// The acknowledged patches: whose, the how manieth and the version that it made.
+    fn acknowledged_patches(&self) -> impl Iterator<Item = (ClientNumber, u32, u64)> {
+        self.entries.iter().filter_map(|entry| match (entry.act, &entry.seen()?.view) {
+            (Act::Patch(sequence), View::Session { version, .. }) => Some((entry.client, sequence, *version)),
+            _ => None,
+        })
+    }
+}
+
+/// Where the client was told that its message stands, from 1.
+fn told_number(append: &Entry) -> Option<u64> {
+    match append.seen()?.view {
+        View::Posted { number, .. } => Some(number),
+        _ => None,
+    }
+}
+
+impl Check<'_, '_> {
+    /// Acknowledged messages that a history does not show although it reaches their place, or does not show in the end.
+    fn lost(&self, violations: &mut Vec<Violation>) {
+        let mut told: Vec<(u64, Message)> =
+            self.appends.iter().filter_map(|(&message, append)| Some((told_number(append)?, message))).collect();
+        told.sort_unstable();
+        let mut lost = BTreeSet::new();
+        for &(entry, history) in &self.histories {
+            let last = entry.time.begin >= self.session.settled;
+            let (mut holds, length) = (None, history.len() as u64);
+            for &(number, message) in told.iter().take_while(|(number, _)| last || *number <= length) {
+                if at(history, number) == Some(message) || lost.contains(&message) {
+                    continue;
+                }
+                let holds = holds.get_or_insert_with(|| history.iter().copied().collect::<HashSet<_>>());
+                if !holds.contains(&message) {
+                    lost.insert(message);
+                    let what = format!("'{message}' was acknowledged as number {number} and is gone");
+                    violations.push(Violation::new(Breach::Lost, entry, what));
+                }
+            }
+        }
+        // The whole session: its creation and all that was said in it.
+        if let Some(entry) = self.session.last_reads().find(|entry| self.session.vanished_in(entry)) {
+            violations.push(Violation::new(Breach::Lost, entry, "the session is gone; nobody deleted it".to_owned()));
+            for (number, message) in told.into_iter().filter(|(_, message)| !lost.contains(message)) {
+                let what = format!("'{message}' was acknowledged as number {number} and is gone with its session");
+                violations.push(Violation::new(Breach::Lost, entry, what));
+            }
+        }
+    }
+
+    /// Acknowledged patches that a later version does not show.
+    fn lost_patches(&self, violations: &mut Vec<Violation>) {
+        let acknowledged: Vec<_> = self.session.acknowledged_patches().collect();
+        let mut lost = HashSet::new();
+        for entry in &self.session.entries {
+            let Some(View::Session { version: shown, patches, .. }) = entry.seen().map(|seen| &seen.view) else {
+                continue;
+            };
+            let last = entry.time.begin >= self.session.settled;
+            for &(client, sequence, version) in acknowledged.iter().filter(|(.., version)| last || version <= shown) {
+                let found = patches.get(&client).copied().unwrap_or_default();
+                let unknown = |sequence| {
+                    self.patches.get(&(client, sequence)).is_some_and(|patch| patch.outcome == Outcome::Unknown)
+                };
+                // An earlier one of unknown outcome may have been done late, and over this one.
+                let explained = found >= sequence || unknown(found);
+                if !explained && lost.insert((client, sequence)) {
+                    let what =
+                        format!("patch {sequence} of client {client} made version {version} and is not in {shown}");
+                    violations.push(Violation::new(Breach::Lost, entry, what));
+                }
+            }
+        }
+    }
+
+    fn duplicated(&self, violations: &mut Vec<Violation>) {
+        let mut twice = HashSet::new();
+        for (entry, history) in self.histories.iter().rev() {
+            let mut seen = HashSet::new();
+            for message in history.iter().filter(|&&message| !seen.insert(message)) {
+                if twice.insert(message) {
+                    let what = format!("'{message}' is there more than once");
+                    violations.push(Violation::new(Breach::Duplicated, entry, what));
+                }
+            }
+        }
+        // A patch that was done twice shows in the version alone: it grows by one with each write.
+        let tried = self.session.entries.iter().filter(|entry| entry.is_write() && entry.may_be_done());
+        let tried = tried.filter(|entry| entry.act != Act::Delete).count() + twice.len();
+        let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
+            View::Session { version, .. } | View::Posted { version, .. } => Some((version, entry)),
+            View::History(_) | View::Deleted => None,
+        });
+        if let Some((version, entry)) = newest.max_by_key(|(version, _)| *version)
+            && version > tried as u64
+        {
+            let what = format!("it is at version {version} after {tried} writes");
+            violations.push(Violation::new(Breach::Duplicated, entry, what));
+        }
+    }
+
+    fn reordered(&self, violations: &mut Vec<Violation>) {
+        let mut displaced = HashSet::new();
+        let mut displace = |entry, message: Message, what| {
+            if displaced.insert(message) {
+                violations.push(Violation::new(Breach::Reordered, entry, what));
+            }
+        };
+        let Some(&(longest_by, longest)) = self.histories.last() else { return };
+        // From the last to the first: none may have begun when one behind it was already acknowledged.
+        let mut earliest_end = Moment::MAX;
+        for &message in longest.iter().rev() {
+            let Some(append) = self.appends.get(&message) else { continue };
+            if append.time.begin > earliest_end {
+                let what = format!("'{message}' stands before one that was acknowledged when it was sent");
+                displace(longest_by, message, what);
+            }
+            if append.seen().is_some() {
+                earliest_end = earliest_end.min(append.time.end);
+            }
+        }
+        for &(entry, history) in &self.histories {
+            if let Some((&message, other)) = history.iter().zip(longest).find(|(here, there)| here != there) {
+                displace(entry, message, format!("'{message}' stands where other readers see '{other}'"));
+            }
+            for (place, &message) in history.iter().enumerate() {
+                let told = self.appends.get(&message).and_then(|append| told_number(append));
+                if told.is_some_and(|told| at(history, told) != Some(message)) {
+                    displace(entry, message, format!("'{message}' is number {}, and {told:?} was told", place + 1));
+                }
+            }
+        }
+    }
+
+    fn phantoms(&self, violations: &mut Vec<Violation>) {
+        let mut made_up = HashSet::new();
+        for &(entry, history) in &self.histories {
+            // Those of other sessions are counted as such.
+            for &message in history.iter().filter(|message| message.session == entry.session) {
+                let written = self.appends.get(&message).is_some_and(|append| append.may_be_done());
+                if !written && made_up.insert(message) {
+                    let what =
+                        format!("'{message}' is there, and its client was told that it is not, or never sent it");
+                    violations.push(Violation::new(Breach::Phantom, entry, what));
+                }
+            }
+        }
+        let mut made_up = HashSet::new();
+        for entry in &self.session.entries {
+            let Some(View::Session { patches, .. }) = entry.seen().map(|seen| &seen.view) else { continue };
+            for (&client, &sequence) in patches {
+                let written = self.patches.get(&(client, sequence)).is_some_and(|patch| patch.may_be_done());
+                if !written && made_up.insert((client, sequence)) {
+                    let what =
+                        format!("patch {sequence} of client {client} is there, and it was refused or never sent");
+                    violations.push(Violation::new(Breach::Phantom, entry, what));
+                }
+            }
+        }
+    }
+
+    /// In the end each session is read: whole, or told to be gone.
+    fn readable(&self, violations: &mut Vec<Violation>) {
+        let created = self.session.entries.iter().find(|entry| entry.act == Act::Create && entry.seen().is_some());
+        let Some(created) = created else { return };
+        let mut last = self.session.last_reads();
+        let read = last.any(|entry| match entry.act {
+            Act::History => entry.seen().is_some() || entry.outcome == Outcome::Absent,
+            _ => entry.outcome == Outcome::Absent,
+        });
+        if !read {
+            let what = "nobody could read it in the end".to_owned();
+            violations.push(Violation::new(Breach::Unreadable, created, what));
+        }
+    }
+}
+
+/// The message of that number, from 1.
+fn at(history: &[Message], number: u64) -> Option<Message> {
+    let place = usize::try_from(number.checked_sub(1)?).ok()?;
+    history.get(place).copied()
+}

@@ -1,0 +1,118 @@
+//! Reads and writes in real time: nobody who could know of a version is shown an older one.
+//!
+//! Each write makes one version, and versions only grow. So the acts on a session are linearizable when each shows at least
+//! the newest version of all acts that had ended before it began, and a write a newer one. That is checked for every pair in
+//! one sweep over the moments at which acts began and ended.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+
+use super::{Breach, Session, Violation};
+use crate::chaos::ledger::{Act, Entry, Outcome, Patches, Trust, View};
+
+/// What somebody had been told.
+#[derive(Default)]
+struct Known {
+    version: u64,
+    messages: u64,
+    deleted: bool,
+}
+
+/// Adds what is out of order in real time.
+pub(super) fn check(session: &Session<'_>, violations: &mut Vec<Violation>) {
+    let mut by_end = session.entries.clone();
+    by_end.sort_by_key(|entry| entry.time.end);
+    let mut by_end = by_end.into_iter().peekable();
+    let mut known = Known::default();
+    for entry in &session.entries {
+        while let Some(earlier) = by_end.next_if(|earlier| earlier.time.end < entry.time.begin) {
+            known.learn(session, earlier);
+        }
+        violations.extend(known.contradicts(session, entry));
+    }
+    one_state_for_each_version(session, violations);
+}
+
+impl Known {
+    fn learn(&mut self, session: &Session<'_>, entry: &Entry) {
+        match &entry.outcome {
+            Outcome::Done(seen) => {
+                let (version, messages) = shown(&seen.view);
+                self.version = self.version.max(version.unwrap_or_default());
+                self.messages = self.messages.max(messages.unwrap_or_default());
+                self.deleted |= seen.view == View::Deleted;
+            }
+            // One that vanished without a delete is not deleted; that it is gone is held against the system below.
+            Outcome::Absent => self.deleted |= !session.vanished_in(entry),
+            Outcome::Refused | Outcome::Unknown => {}
+        }
+    }
+
+    fn contradicts(&self, session: &Session<'_>, entry: &Entry) -> Option<Violation> {
+        match &entry.outcome {
+            // In the end it is lost, and told so.
+            Outcome::Absent if entry.time.begin >= session.settled => None,
+            Outcome::Absent if session.vanished_in(entry) && self.version > 0 => {
+                let what = format!("{:?} found no session, of which version {} was known", entry.act, self.version);
+                Some(Violation::new(Breach::StaleRead, entry, what))
+            }
+            Outcome::Done(seen) if seen.trust == Trust::Verified => {
+                if self.deleted {
+                    let what = format!("{:?} was answered though the session was known to be deleted", entry.act);
+                    return (entry.act != Act::Delete).then(|| Violation::new(Breach::Resurrected, entry, what));
+                }
+                let (version, messages) = shown(&seen.view);
+                let new_version = u64::from(matches!(entry.act, Act::Append(_) | Act::Patch(_)));
+                let new_message = u64::from(matches!(entry.act, Act::Append(_)));
+                let older = |shown: Option<u64>, least| shown.is_some_and(|shown| shown < least);
+                let stale = older(version, self.version + new_version) || older(messages, self.messages + new_message);
+                let shown = [("version", version), ("messages", messages)];
+                let shown: Vec<_> =
+                    shown.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
+                let (shown, Self { version, messages, .. }) = (shown.join(", "), self);
+                let what = format!("{:?} showed {shown}; known were version {version}, messages {messages}", entry.act);
+                stale.then(|| Violation::new(Breach::StaleRead, entry, what))
+            }
+            Outcome::Done(_) | Outcome::Absent | Outcome::Refused | Outcome::Unknown => None,
+        }
+    }
+}
+
+/// The version and the number of messages that a view shows.
+fn shown(view: &View) -> (Option<u64>, Option<u64>) {
+    match view {
+        View::Posted { version, number } => (Some(*version), Some(*number)),
+        View::Session { version, messages, .. } => (Some(*version), Some(*messages)),
+        View::History(messages) => (None, Some(messages.len() as u64)),
+        View::Deleted => (None, None),
+    }
+}
+
+/// Two writes cannot make the same version, and two views of one version cannot differ.
+fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Violation>) {
+    let mut states: HashMap<u64, (u64, Option<&'a Patches>)> = HashMap::new();
+    let mut writers: HashMap<u64, &Entry> = HashMap::new();
+    for &entry in &session.entries {
+        let (version, messages, patches) = match entry.seen().map(|seen| &seen.view) {
+            Some(View::Posted { version, number }) => (*version, *number, None),
+            Some(View::Session { version, messages, patches }) => (*version, *messages, Some(patches)),
+            Some(View::History(_) | View::Deleted) | None => continue,
+        };
+        let mut conflict = |what| violations.push(Violation::new(Breach::StaleRead, entry, what));
+        match states.entry(version) {
+            Vacant(place) => drop(place.insert((messages, patches))),
+            Occupied(mut known) => {
+                let (known_messages, known_patches) = known.get_mut();
+                if *known_messages != messages || known_patches.zip(patches).is_some_and(|(known, now)| known != now) {
+                    conflict(format!("version {version} shows another state than to others"));
+                }
+                *known_patches = known_patches.or(patches);
+            }
+        }
+        if entry.is_write()
+            && let Some(other) = writers.insert(version, entry)
+        {
+            conflict(format!("{:?} made version {version}, and so did {:?}", entry.act, other.act));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The report: JSON by its `Serialize`, the text by its `Display`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::chaos::calls::Repeats;
+use crate::chaos::checker::{Breach, Findings, Violation};
+use crate::chaos::faults::Fault;
+use crate::chaos::ledger::{Interval, Ledger, Moment};
+use crate::chaos::plan::{ChaosPlan, FaultKind};
+
+/// How many violations are told in words; all are counted.
+const EXAMPLES: usize = 20;
+
+/// What `loadtest chaos` found.
+#[derive(Debug, Serialize)]
+pub struct ChaosReport {
+    /// When the run began.
+    pub timestamp: Timestamp,
+    /// Fixed the faults and what the clients chose.
+    pub seed: u64,
+    /// How long the clients were at work, seconds.
+    pub duration_s: f64,
+    /// Where the sessions were kept.
+    pub store: &'static str,
+    /// How many clients there were.
+    pub clients: u16,
+    /// Whether writes of unknown outcome were repeated under their keys.
+    pub idempotency: bool,
+    /// Writes that were acknowledged: creates, messages, patches and deletes.
+    pub acknowledged: u64,
+    /// Acknowledged writes that are gone.
+    pub lost: u64,
+    /// Writes that were done twice.
+    pub duplicated: u64,
+    /// Messages out of their order.
+    pub reordered: u64,
+    /// Acts that saw a state older than one that was known before they began.
+    pub stale_reads: u64,
+    /// Reads that the service itself called unverified.
+    pub unverified_reads: u64,
+    /// Those of them that were not answered in a Redis fault.
+    pub unverified_outside_faults: u64,
+    /// Answers that showed another session's state.
+    pub cross_session_reads: u64,
+    /// Acts that saw a session after its deletion.
+    pub resurrected: u64,
+    /// Messages and patches that are there although nobody wrote them, or their writer was told that they are not.
+    pub phantoms: u64,
+    /// Sessions that could not be read at the end.
+    pub unreadable: u64,
+    /// Writes of unknown outcome that became known by repeating them.
+    pub unknown_resolved: u64,
+    /// Writes whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Requests, repetitions and the final reading included.
+    pub requests: u64,
+    /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_answer`.
+    pub errors_by_kind: BTreeMap<String, u64>,
+    /// Those that failed while nothing was done to the system.
+    pub errors_outside_faults: u64,
+    /// The longest time for which a client that kept asking got no good answer, milliseconds.
+    pub worst_gap_ms: u64,
+    /// What was done to the system, in order.
+    pub faults: Vec<FaultReport>,
+    /// The first violations.
+    violations: Vec<Violation>,
+}
+
+/// One fault. Times are in milliseconds since the run began.
+#[derive(Debug, Serialize)]
+pub struct FaultReport {
+    /// What was done.
+    pub kind: FaultKind,
+    /// To whom.
+    pub whom: String,
+    /// When it began.
+    pub begin_ms: u64,
+    /// When it was undone.
+    pub undone_ms: u64,
+    /// When the system was whole again.
+    pub end_ms: u64,
+    /// Requests that failed in it.
+    pub errors: u64,
+}
+
+/// What a report is made of.
+pub(crate) struct Results {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) duration: Moment,
+    pub(crate) repeats: Repeats,
+    pub(crate) ledger: Ledger,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) findings: Findings,
+}
+
+impl ChaosReport {
+    pub(crate) fn new(plan: &ChaosPlan, results: Results) -> Self {
+        let Results { timestamp, duration, repeats, ledger, faults, findings } = results;
+        let mut errors_by_kind = BTreeMap::new();
+        for (_, kind) in &ledger.errors {
+            *errors_by_kind.entry(kind.to_string()).or_default() += 1;
+        }
+        let errors_in =
+            |fault: Interval| ledger.errors.iter().filter(move |(time, _)| time.overlaps(fault)).count() as u64;
+        let in_calm = |time: &Interval| !faults.iter().any(|fault| fault.time.overlaps(*time));
+        Self {
+            timestamp,
+            seed: plan.seed,
+            duration_s: duration.as_secs_f64(),
+            store: plan.store.as_str(),
+            clients: plan.clients,
+            idempotency: repeats == Repeats::UnderTheirKey,
+            acknowledged: findings.acknowledged,
+            lost: findings.count(Breach::Lost),
+            duplicated: findings.count(Breach::Duplicated),
+            reordered: findings.count(Breach::Reordered),
+            stale_reads: findings.count(Breach::StaleRead),
+            unverified_reads: findings.unverified_reads,
+            unverified_outside_faults: findings.count(Breach::UnverifiedOutsideFault),
+            cross_session_reads: findings.count(Breach::CrossSessionRead),
+            resurrected: findings.count(Breach::Resurrected),
+            phantoms: findings.count(Breach::Phantom),
+            unreadable: findings.count(Breach::Unreadable),
+            unknown_resolved: ledger.unknown_resolved,
+            unknown: findings.unknown,
+            requests: ledger.requests,
+            errors_outside_faults: ledger.errors.iter().filter(|(time, _)| in_calm(time)).count() as u64,
+            errors_by_kind,
+            worst_gap_ms: millis(findings.worst_gap),
+            faults: faults.iter().map(|fault| FaultReport::new(fault, errors_in(fault.time))).collect(),
+            violations: findings.violations.into_iter().take(EXAMPLES).collect(),
+        }
+    }
+
+    /// Whether every guarantee held.
+    pub fn holds(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+impl FaultReport {
+    fn new(fault: &Fault, errors: u64) -> Self {
+        let Fault { kind, whom, time, undone } = fault.clone();
+        let (begin_ms, undone_ms, end_ms) = (millis(time.begin), millis(undone), millis(time.end));
+        Self { kind, whom, begin_ms, undone_ms, end_ms, errors }
+    }
+}
+
+impl fmt::Display for ChaosReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, duration_s, store, clients, .. } = self;
+        writeln!(f, "store {store}, {clients} clients, {duration_s:.1} s, seed {seed}\n")?;
+        let mut faults: BTreeMap<FaultKind, u64> = BTreeMap::new();
+        for fault in &self.faults {
+            *faults.entry(fault.kind).or_default() += 1;
+        }
+        let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+        writeln!(f, "{:<26}{}", "faults", if faults.is_empty() { "none".to_owned() } else { faults.join(", ") })?;
+        for (name, count) in [
+            ("requests", self.requests),
+            ("acknowledged", self.acknowledged),
+            ("lost", self.lost),
+            ("duplicated", self.duplicated),
+            ("reordered", self.reordered),
+            ("stale_reads", self.stale_reads),
+            ("unverified_reads", self.unverified_reads),
+            ("unverified_outside_faults", self.unverified_outside_faults),
+            ("cross_session_reads", self.cross_session_reads),
+            ("resurrected", self.resurrected),
+            ("phantoms", self.phantoms),
+            ("unreadable", self.unreadable),
+            ("unknown_resolved", self.unknown_resolved),
+            ("unknown", self.unknown),
+            ("errors_outside_faults", self.errors_outside_faults),
+            ("worst_gap_ms", self.worst_gap_ms),
+        ] {
+            writeln!(f, "{name:<26}{count}")?;
+        }
+        for (kind, count) in &self.errors_by_kind {
+            writeln!(f, "error {kind:<20}{count}")?;
+        }
+        if self.holds() {
+            return writeln!(f, "\nEvery guarantee held.");
+        }
+        writeln!(f, "\nGuarantees broke. The first cases:")?;
+        self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))
+    }
+}
+
+fn millis(time: Moment) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
