@@ -54,6 +54,9 @@ logs: ## Show a log: i=gateway (f=1 follows it)
 load: build ## Measure stateless beside stateful calls: args='--duration 10s --connections 32'
 	@target/$(PROFILE)/loadtest compare $(args)
 
+chaos: build ## Break a system under load and check its promises: args='--duration 120s --seed 1'
+	@target/$(PROFILE)/loadtest chaos $(args)
+
 # Development
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
@@ -91,4 +94,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start logs load build test fmt ci deny clean packages
+.PHONY: help up down status scale kill stop start logs load chaos build test fmt ci deny clean packages

@@ -13,6 +13,8 @@ use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Moment, Origin, O
 
 mod messages;
 mod order;
+#[cfg(test)]
+mod tests;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]

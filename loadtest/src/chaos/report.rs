@@ -12,8 +12,8 @@ use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::{ChaosPlan, FaultKind};
 
-/// How many violations are told in words; all are counted.
-const EXAMPLES: usize = 20;
+/// How many violations of each kind are told in words; all are counted.
+const EXAMPLES: usize = 5;
 
 /// What `loadtest chaos` found.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,7 @@ pub struct ChaosReport {
     pub worst_gap_ms: u64,
     /// What was done to the system, in order.
     pub faults: Vec<FaultReport>,
-    /// The first violations.
+    /// The first violations of each kind.
     violations: Vec<Violation>,
 }
 
@@ -132,7 +132,7 @@ impl ChaosReport {
             errors_by_kind,
             worst_gap_ms: millis(findings.worst_gap),
             faults: faults.iter().map(|fault| FaultReport::new(fault, errors_in(fault.time))).collect(),
-            violations: findings.violations.into_iter().take(EXAMPLES).collect(),
+            violations: examples(findings.violations),
         }
     }
 
@@ -181,7 +181,7 @@ impl fmt::Display for ChaosReport {
             writeln!(f, "{name:<26}{count}")?;
         }
         for (kind, count) in &self.errors_by_kind {
-            writeln!(f, "error {kind:<20}{count}")?;
+            writeln!(f, "error {kind:<32}{count}")?;
         }
         if self.holds() {
             return writeln!(f, "\nEvery guarantee held.");
@@ -189,6 +189,16 @@ impl fmt::Display for ChaosReport {
         writeln!(f, "\nGuarantees broke. The first cases:")?;
         self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))
     }
+}
+
+fn examples(violations: Vec<Violation>) -> Vec<Violation> {
+    let mut told: BTreeMap<Breach, usize> = BTreeMap::new();
+    let mut is_early = |violation: &Violation| {
+        let told = told.entry(violation.breach).or_default();
+        *told += 1;
+        *told <= EXAMPLES
+    };
+    violations.into_iter().filter(|violation| is_early(violation)).collect()
 }
 
 fn millis(time: Moment) -> u64 {

@@ -1,5 +1,7 @@
-//! The load generator against a small server that is as slow and as faulty as a test wants it to be.
+//! The load generator against a small server that is as slow and as faulty as a test wants it to be, and its chaos against
+//! real stacks.
 
+mod chaos;
 mod command_line;
 mod coordinated_omission;
 mod counts;
@@ -14,7 +16,7 @@ use loadtest::report::Report;
 /// The plan of a command line.
 async fn plan(target: &str, options: &str) -> Result<Plan, InvalidPlan> {
     let words = ["loadtest", "compare", "--target", target].into_iter().chain(options.split_whitespace());
-    let Command::Compare(args) = Cli::try_parse_from(words).expect("parses").command;
+    let Command::Compare(args) = Cli::try_parse_from(words).expect("parses").command else { panic!("compare") };
     Plan::from_args(&args).await
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use super::{Breach, Session, Violation};
-use crate::chaos::ledger::{Act, Entry, Outcome, Patches, Trust, View};
+use crate::chaos::ledger::{Act, Entry, Outcome, Patches, View};
 
 /// What somebody had been told.
 #[derive(Default)]
@@ -48,33 +48,47 @@ impl Known {
         }
     }
 
+    /// What the act shows that cannot be, since this was known before it began.
     fn contradicts(&self, session: &Session<'_>, entry: &Entry) -> Option<Violation> {
+        // What these lack in the end is lost, and told so.
+        let last = entry.time.begin >= session.settled;
         match &entry.outcome {
-            // In the end it is lost, and told so.
-            Outcome::Absent if entry.time.begin >= session.settled => None,
-            Outcome::Absent if session.vanished_in(entry) && self.version > 0 => {
+            Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
                 let what = format!("{:?} found no session, of which version {} was known", entry.act, self.version);
                 Some(Violation::new(Breach::StaleRead, entry, what))
             }
-            Outcome::Done(seen) if seen.trust == Trust::Verified => {
-                if self.deleted {
-                    let what = format!("{:?} was answered though the session was known to be deleted", entry.act);
-                    return (entry.act != Act::Delete).then(|| Violation::new(Breach::Resurrected, entry, what));
-                }
-                let (version, messages) = shown(&seen.view);
-                let new_version = u64::from(matches!(entry.act, Act::Append(_) | Act::Patch(_)));
-                let new_message = u64::from(matches!(entry.act, Act::Append(_)));
-                let older = |shown: Option<u64>, least| shown.is_some_and(|shown| shown < least);
-                let stale = older(version, self.version + new_version) || older(messages, self.messages + new_message);
-                let shown = [("version", version), ("messages", messages)];
-                let shown: Vec<_> =
-                    shown.iter().filter_map(|(name, value)| value.map(|value| format!("{name} {value}"))).collect();
-                let (shown, Self { version, messages, .. }) = (shown.join(", "), self);
-                let what = format!("{:?} showed {shown}; known were version {version}, messages {messages}", entry.act);
-                stale.then(|| Violation::new(Breach::StaleRead, entry, what))
+            Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => None,
+            Outcome::Done(_) if self.deleted && entry.act != Act::Delete => {
+                let what = format!("{:?} was answered though the session was known to be deleted", entry.act);
+                Some(Violation::new(Breach::Resurrected, entry, what))
+            }
+            Outcome::Done(seen) if self.is_newer_than(entry.act, &seen.view) => {
+                let Self { version, messages, .. } = self;
+                let what = format!(
+                    "{:?} showed {}; known were version {version} and {messages} messages",
+                    entry.act,
+                    described(&seen.view)
+                );
+                Some(Violation::new(Breach::StaleRead, entry, what))
             }
             Outcome::Done(_) | Outcome::Absent | Outcome::Refused | Outcome::Unknown => None,
         }
+    }
+
+    /// Whether more was known than this shows. A write shows what it made, which nobody can have known before.
+    fn is_newer_than(&self, act: Act, view: &View) -> bool {
+        let (version, messages) = shown(view);
+        let new_version = u64::from(matches!(act, Act::Append(_) | Act::Patch(_)));
+        let new_message = u64::from(matches!(act, Act::Append(_)));
+        version.is_some_and(|version| version < self.version + new_version)
+            || messages.is_some_and(|messages| messages < self.messages + new_message)
+    }
+}
+
+fn described(view: &View) -> String {
+    match shown(view) {
+        (Some(version), Some(messages)) => format!("version {version} and {messages} messages"),
+        (_, messages) => format!("{} messages", messages.unwrap_or_default()),
     }
 }
 
