@@ -3,11 +3,11 @@
 //! Redis holds the truth, and each write is the same script as in the [`redis`](super::redis) store. The home of a session
 //! answers reads from its memory. That nobody is ever shown an older version than somebody has seen before is due to leases:
 //!
-//! - An instance holds one [lease](lease) for itself. It serves a copy only while it trusts the lease, which it looks at after
-//!   the request has arrived, and before it looks for the copy. The [keeper](keeper) renews it.
+//! - An instance holds one lease (`lease`) for itself. It serves a copy only while it trusts the lease, which it looks at after
+//!   the request has arrived, and before it looks for the copy. The `keeper` renews it.
 //! - A session's record names the one copy that may be served, and copies that may not be gone yet. Who takes the session
 //!   over, or writes to it from elsewhere, tells nobody before they are gone: see [`handover`](super::redis).
-//! - Each act that may leave a copy [makes its slot its own](hot_set) before it is sent.
+//! - Each act that may leave a copy makes its slot its own (`hot_set`) before it is sent.
 //!
 //! `docs/adr/0005-leases-make-memory-reads-linearizable.md` carries the argument; `tests/it/lease_model.rs` tries every
 //! interleaving of it in the small.

@@ -4,7 +4,7 @@
 //! nothing came between. See `docs/adr/0003-session-writes-are-single-scripts.md`.
 //!
 //! The hybrid store stands on this one. Instances with either store can share a Redis: who writes to a session waits until
-//! no copy of it is left in anybody's memory ([`handover`]), which costs nothing where nobody keeps any.
+//! no copy of it is left in anybody's memory (`handover`), which costs nothing where nobody keeps any.
 
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
