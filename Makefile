@@ -55,7 +55,7 @@ load: build ## Measure stateless beside stateful calls: args='--duration 10s --c
 	@target/$(PROFILE)/loadtest compare $(args)
 
 chaos: build ## Break a system under load and check its promises: args='--duration 120s --seed 1'
-	@target/$(PROFILE)/loadtest chaos $(args)
+	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
 
 # Development
 build: ## Build the release binaries

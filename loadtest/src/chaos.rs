@@ -1,6 +1,6 @@
 //! `loadtest chaos`: breaks the system while clients work with it, and checks that nothing they were told is taken back.
 //!
-//! [`plan`] is what to do. `system` starts a stack of its own; `clients` work with it by `calls`, whose `answers` they enter
+//! [`plan`] is what to do. `system` starts a stack of its own, or finds a running one; `clients` work with it by `calls`, whose `answers` they enter
 //! into a `ledger`; meanwhile `faults` are done to it. In the end everything is read once more (`read_back`), and the
 //! `checker`, which knows nothing but the ledger, judges; [`report`] says what it found.
 //!
@@ -39,9 +39,9 @@ mod system;
 /// # Errors
 /// When the system could not be started, or did not recover from a fault. Broken guarantees are in the report.
 pub async fn chaos(plan: &ChaosPlan) -> Result<ChaosReport> {
-    let system = System::start(plan).await?;
+    let system = System::find(plan).await?;
     let report = run(plan, &system).await;
-    system.shutdown().await;
+    system.leave().await;
     report
 }
 
@@ -60,7 +60,10 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
         let client = ChaosClient::new(number.into(), plan.seed, plan.clients, Arc::clone(&run));
         clients.spawn(client.work());
     }
-    let faults = faults::drive(system, &run, plan, narrate).await?;
+    let keyboard = tokio::spawn(interrupt_by_keyboard(Arc::clone(&run)));
+    let faults = faults::drive(system, &run, plan, narrate).await;
+    keyboard.abort();
+    let faults = faults?;
     let duration = run.now();
     run.stop();
     let mut ledger = Ledger::default();
@@ -74,7 +77,17 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let redis_faults: Vec<Interval> =
         faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time).collect();
     let findings = checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });
-    Ok(ChaosReport::new(plan, Results { timestamp, duration, repeats, ledger, faults, findings }))
+    Ok(ChaosReport::new(
+        plan,
+        Results { timestamp, store: system.store().to_owned(), duration, repeats, ledger, faults, findings },
+    ))
+}
+
+/// Ctrl-C ends the run early: what was done to the system is undone, and the report tells what was found until then.
+async fn interrupt_by_keyboard(run: Arc<Run>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        run.interrupt();
+    }
 }
 
 fn narrate(fault: &Fault) {

@@ -35,7 +35,7 @@ pub enum Command {
     Compare(CompareArgs),
     /// Break the system under load, and check that nothing its clients were told is taken back.
     ///
-    /// Starts a system of its own. Clients create sessions, post messages to them, patch, read and delete them, some of
+    /// Starts a system of its own, unless told of a running one. Clients create sessions, post messages to them, patch, read and delete them, some of
     /// them the same session at once, while faults are caused, one at a time. A ledger holds every act with its times and
     /// its outcome: acknowledged, refused or unknown. At the end every session is read once more, and the ledger is checked:
     /// nothing acknowledged is lost, doubled or out of order, nobody saw a state older than one that was known, or another
@@ -121,8 +121,16 @@ pub struct CompareArgs {
 #[derive(Debug, Args)]
 pub struct ChaosArgs {
     /// Where the stateful service keeps its sessions
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "target")]
     pub store: Store,
+
+    /// Break the system that listens there instead, one that `make up` has started: its gateway, or its Nginx by https
+    #[arg(long, value_name = "URL")]
+    pub target: Option<String>,
+
+    /// The state folder of the running system
+    #[arg(long, value_name = "DIR", default_value = ".local", requires = "target")]
+    pub state: PathBuf,
 
     /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
     /// toggle-strategy, kill-gateway and kill-postgres, with commas in between
@@ -142,7 +150,7 @@ pub struct ChaosArgs {
     pub clients: NonZeroU16,
 
     /// Instances of the stateful service, two at least
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "3", conflicts_with = "target")]
     pub instances: NonZeroU16,
 
     /// Whether a write of unknown outcome is repeated under its Idempotency-Key until it is known
@@ -154,7 +162,7 @@ pub struct ChaosArgs {
     pub timeout: Duration,
 
     /// Keep the system's data and logs in this folder; without it they go with the run
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
     pub keep: Option<PathBuf>,
 
     /// Write the report there as JSON, beside the text on standard output

@@ -135,15 +135,24 @@ pub enum Action {
     Stop,
     /// Starts it again.
     Start,
+    /// `SIGSTOP`: it stands still and knows nothing of it.
+    Pause,
+    /// `SIGCONT`: it goes on.
+    Resume,
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 5] = [Self::Kill, Self::Stop, Self::Start, Self::Pause, Self::Resume];
+
     /// The action as it stands in the path.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
         }
     }
 }

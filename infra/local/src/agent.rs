@@ -97,14 +97,17 @@ async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<Ht
 
 async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)>) -> Result<HttpResponse, Refusal> {
     let (name, action) = path.into_inner();
-    let action = [Action::Kill, Action::Stop, Action::Start].into_iter().find(|known| known.as_str() == action);
-    let action = action.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the actions are kill, stop and start"))?;
+    let action = Action::ALL.into_iter().find(|known| known.as_str() == action);
+    let known = "the actions are kill, stop, start, pause and resume";
+    let action = action.ok_or_else(|| Refusal::new(ErrorCode::NotFound, known))?;
     detached(&supervised, move |supervised| async move {
         let stack = supervised.stack()?;
         let done = match action {
             Action::Kill => stack.kill(&name).await,
             Action::Stop => stack.stop(&name).await,
             Action::Start => stack.start_component(&name).await,
+            Action::Pause => stack.pause(&name),
+            Action::Resume => stack.resume(&name),
         };
         done.map_err(Refusal::from)
     })

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command as Program;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
@@ -120,7 +120,7 @@ impl Command {
                 None => say("Nothing runs. `make up` starts it."),
             },
             Self::Scale { pools } => {
-                let agent = running(&state)?;
+                let agent = AgentClient::of_running(&state)?;
                 for (pool, instances) in pools {
                     agent.scale(pool, instances).await?;
                 }
@@ -136,14 +136,8 @@ impl Command {
     }
 }
 
-/// The agent of the running stack.
-fn running(state: &Path) -> Result<AgentClient> {
-    let found = supervisor::find(state)?.ok_or_else(|| anyhow!("nothing runs; `make up` starts it"))?;
-    AgentClient::new(state, found.agent)
-}
-
 async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
-    let status = running(state)?.act(name, action).await?;
+    let status = AgentClient::of_running(state)?.act(name, action).await?;
     show::components(status.components.iter().filter(|component| component.name == name))
 }
 

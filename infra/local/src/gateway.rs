@@ -122,11 +122,16 @@ pub struct Control {
 
 impl Control {
     pub(crate) fn new(settings: &Settings) -> Result<Self, StackError> {
-        Ok(Self {
-            client: http::internal()?,
-            base: format!("http://{}/control/v1", loopback(settings.ports.control)),
-            token: settings.secrets.control_token.clone(),
-        })
+        let base = format!("http://{}", loopback(settings.ports.control));
+        Self::at(&base, settings.secrets.control_token.clone())
+    }
+
+    /// The control API of a gateway whose control plane has this URL, without a slash at its end.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when no client can be made.
+    pub fn at(url: &str, token: SecretString) -> Result<Self, StackError> {
+        Ok(Self { client: http::internal()?, base: format!("{url}/control/v1"), token })
     }
 
     /// Both pools as the gateway sees them.

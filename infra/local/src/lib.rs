@@ -38,6 +38,7 @@ mod stack;
 mod supervisor;
 mod tls;
 
+pub use agent::client::AgentClient;
 pub use builds::Builds;
 pub use cli::Cli;
 pub use error::{LogTail, StackError};

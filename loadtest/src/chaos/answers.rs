@@ -95,7 +95,7 @@ fn of_session(answer: &Answer, session: Session, number: SessionNumber, id: &Ses
 /// The patches that are in the data; `None` when something else is.
 fn patches(data: &ClientData, number: SessionNumber) -> Option<Patches> {
     let mut data = data.clone();
-    let owner_is_own = data.remove(OWNER).is_some_and(|found| found == owner(number));
+    let owner_is_own = data.remove(OWNER).is_some_and(|found| found == owner(number).as_str());
     let member = |(name, value): (String, Value)| {
         Some((name.strip_prefix('c')?.parse().ok()?, u32::try_from(value.as_u64()?).ok()?))
     };

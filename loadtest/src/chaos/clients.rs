@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use proto_contracts::SessionId;
 use rand::RngExt as _;
+use tokio::sync::watch;
 
 use crate::chaos::calls::{Caller, Repeats};
 use crate::chaos::ledger::{ClientNumber, Ledger, Message, Moment, Outcome, SessionNumber};
@@ -30,6 +31,7 @@ pub(crate) struct Run {
     pub(crate) timeout: Duration,
     pub(crate) repeats: Repeats,
     stopped: AtomicBool,
+    interrupted: watch::Sender<bool>,
     sessions: AtomicU32,
     /// Never held across an await.
     slots: Mutex<Vec<Slot>>,
@@ -66,6 +68,7 @@ impl Run {
             timeout,
             repeats,
             stopped: AtomicBool::new(false),
+            interrupted: watch::Sender::new(false),
             sessions: AtomicU32::new(0),
             slots: Mutex::new((0..slots).map(|_| Slot::Free).collect()),
         })
@@ -79,6 +82,22 @@ impl Run {
     /// Has every client end when it has done what it is about.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the run end early, and whoever [pauses](Self::pause) go on at once.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.send_replace(true);
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        *self.interrupted.borrow()
+    }
+
+    /// Waits for so long, or until the run is interrupted.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let mut interrupted = self.interrupted.subscribe();
+        // Either is a reason to go on; the sender lives as long as this.
+        let _elapsed = tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {

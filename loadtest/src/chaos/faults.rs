@@ -1,12 +1,14 @@
 //! What is done to the system: one fault at a time, in an order that the seed fixes, each undone before the next.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::chaos::clients::Run;
@@ -35,7 +37,7 @@ pub(crate) struct Fault {
     pub(crate) undone: Moment,
 }
 
-/// Causes faults until the time is over and each has happened. Tells each one to `narrate` when it is over.
+/// Causes faults until the time is over and each has happened, or the run is interrupted. Tells each one to `narrate` when it is over.
 ///
 /// # Errors
 /// When one could not be caused or undone, or the system did not recover from it.
@@ -51,85 +53,98 @@ pub(crate) async fn drive(
         let mut round = plan.faults.clone();
         round.shuffle(&mut random);
         for kind in round {
-            let left = plan.duration.saturating_sub(run.now());
             let first_round = faults.len() < plan.faults.len();
-            if left.is_zero() && !first_round {
+            let time_is_over = run.now() >= plan.duration && !first_round;
+            if time_is_over || run.is_interrupted() {
                 return Ok(faults);
             }
-            tokio::time::sleep(millis(&mut random, CALM_MS)).await;
+            run.pause(millis(&mut random, CALM_MS)).await;
+            let deed = Deed::choose(kind, system, &mut random).await?;
             let begin = run.now();
-            let (whom, undone) = cause(kind, system, run, plan, &mut random).await?;
+            deed.begin(system).await?;
+            run.pause(millis(&mut random, kind.lasts_ms())).await;
+            let undone = run.now();
+            deed.undo(system).await?;
             system.settle().await?;
-            let fault = Fault { kind, whom, time: Interval { begin, end: run.now() }, undone };
+            let fault = Fault { kind, whom: deed.to_string(), time: Interval { begin, end: run.now() }, undone };
             narrate(&fault);
             faults.push(fault);
         }
         let left = plan.duration.saturating_sub(run.now());
         if plan.faults.is_empty() || left.is_zero() {
-            tokio::time::sleep(left).await;
+            run.pause(left).await;
             return Ok(faults);
         }
     }
 }
 
-/// Causes one fault and undoes it. Returns to whom it was done, and when it was undone.
-async fn cause(
-    kind: FaultKind,
-    system: &System,
-    run: &Run,
-    plan: &ChaosPlan,
-    random: &mut StdRng,
-) -> Result<(String, Moment)> {
-    let away = millis(random, AWAY_MS);
-    let altered = millis(random, ALTERED_MS);
-    let any_instance = |random: &mut StdRng| {
-        let instances = system.instances();
-        instances[random.random_range(0..instances.len())].clone()
-    };
-    let whom = match kind {
-        FaultKind::KillStateful => any_instance(random),
-        FaultKind::PauseStateful => any_instance(random),
-        FaultKind::KillRedis | FaultKind::RestartRedis => REDIS.to_owned(),
-        FaultKind::KillGateway => "gateway".to_owned(),
-        FaultKind::KillPostgres => "postgres".to_owned(),
-        FaultKind::Scale => {
-            let more = random.random_range(0..2) == 0;
-            format!("{} instances", if more { plan.instances + 1 } else { plan.instances - 1 })
-        }
-        FaultKind::ToggleStrategy => Strategy::RoundRobin.to_string(),
-    };
-    match kind {
-        FaultKind::KillStateful | FaultKind::KillRedis | FaultKind::KillGateway | FaultKind::KillPostgres => {
-            system.kill(&whom).await?;
-            tokio::time::sleep(away).await;
-        }
-        FaultKind::RestartRedis => system.stop(&whom).await?,
-        FaultKind::PauseStateful => {
-            system.pause(&whom)?;
-            tokio::time::sleep(altered).await;
-        }
-        FaultKind::Scale => {
-            let instances = whom.split(' ').next().and_then(|number| number.parse().ok());
-            system.scale(instances.unwrap_or(plan.instances)).await?;
-            tokio::time::sleep(altered).await;
-        }
-        FaultKind::ToggleStrategy => {
-            system.set_strategy(Strategy::RoundRobin).await?;
-            tokio::time::sleep(altered).await;
+impl FaultKind {
+    fn lasts_ms(self) -> RangeInclusive<u64> {
+        match self {
+            Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres => AWAY_MS,
+            Self::RestartRedis => 0..=0,
+            Self::PauseStateful | Self::Scale | Self::ToggleStrategy => ALTERED_MS,
         }
     }
-    let undone = run.now();
-    match kind {
-        FaultKind::KillStateful
-        | FaultKind::KillRedis
-        | FaultKind::RestartRedis
-        | FaultKind::KillGateway
-        | FaultKind::KillPostgres => system.start_again(&whom).await?,
-        FaultKind::PauseStateful => system.resume(&whom)?,
-        FaultKind::Scale => system.scale(plan.instances).await?,
-        FaultKind::ToggleStrategy => system.set_strategy(Strategy::Sticky).await?,
+}
+
+/// A fault whose choices are made. It reads as that to which it is done.
+enum Deed {
+    Kill(String),
+    Stop(String),
+    Pause(String),
+    Scale { from: u16, to: u16 },
+    RouteRoundRobin,
+}
+
+impl Deed {
+    async fn choose(kind: FaultKind, system: &System, random: &mut StdRng) -> Result<Self> {
+        let instances = system.instances().await?;
+        let any = |random: &mut StdRng| instances.choose(random).cloned().context("there is no stateful instance");
+        Ok(match kind {
+            FaultKind::KillStateful => Self::Kill(any(random)?),
+            FaultKind::PauseStateful => Self::Pause(any(random)?),
+            FaultKind::KillRedis => Self::Kill(REDIS.to_owned()),
+            FaultKind::RestartRedis => Self::Stop(REDIS.to_owned()),
+            FaultKind::KillGateway => Self::Kill("gateway".to_owned()),
+            FaultKind::KillPostgres => Self::Kill("postgres".to_owned()),
+            FaultKind::Scale => {
+                let from = u16::try_from(instances.len())?;
+                let fewer = from > 1 && random.random_range(0..2) == 0;
+                Self::Scale { from, to: if fewer { from - 1 } else { from + 1 } }
+            }
+            FaultKind::ToggleStrategy => Self::RouteRoundRobin,
+        })
     }
-    Ok((whom, undone))
+
+    async fn begin(&self, system: &System) -> Result<()> {
+        match self {
+            Self::Kill(name) => system.act(name, Action::Kill).await,
+            Self::Stop(name) => system.act(name, Action::Stop).await,
+            Self::Pause(name) => system.act(name, Action::Pause).await,
+            Self::Scale { to, .. } => system.scale(*to).await,
+            Self::RouteRoundRobin => system.set_strategy(Strategy::RoundRobin).await,
+        }
+    }
+
+    async fn undo(&self, system: &System) -> Result<()> {
+        match self {
+            Self::Kill(name) | Self::Stop(name) => system.act(name, Action::Start).await,
+            Self::Pause(name) => system.act(name, Action::Resume).await,
+            Self::Scale { from, .. } => system.scale(*from).await,
+            Self::RouteRoundRobin => system.set_strategy(Strategy::Sticky).await,
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) => f.write_str(name),
+            Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
+            Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
+        }
+    }
 }
 
 fn millis(random: &mut StdRng, range: RangeInclusive<u64>) -> Duration {

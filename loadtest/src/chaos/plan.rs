@@ -129,15 +129,32 @@ pub enum Idempotency {
     Off,
 }
 
+/// The system that is broken.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// One that is started for the run and ends with it.
+    Own {
+        /// Where the stateful service keeps its sessions.
+        store: Store,
+        /// How many instances of it there are.
+        instances: u16,
+        /// Where data and logs stay; without it they go with the run.
+        keep: Option<PathBuf>,
+    },
+    /// One that runs, as `make up` starts it.
+    Running {
+        /// Where it takes requests.
+        target: String,
+        /// Its state folder, which tells its agent.
+        state: PathBuf,
+    },
+}
+
 /// A checked plan.
 #[derive(Clone, Debug)]
 pub struct ChaosPlan {
-    /// Where the stateful service keeps its sessions.
-    pub store: Store,
-    /// How many instances of it there are.
-    pub instances: u16,
-    /// Where data and logs stay; without it they go with the run.
-    pub keep: Option<PathBuf>,
+    /// What is broken.
+    pub subject: Subject,
     /// Which faults are caused.
     pub faults: Vec<FaultKind>,
     /// How many clients there are.
@@ -170,10 +187,12 @@ impl ChaosPlan {
         if instances < 2 {
             return Err(InvalidChaos::TooFewInstances(instances));
         }
+        let subject = match &args.target {
+            None => Subject::Own { store: args.store, instances, keep: args.keep.clone() },
+            Some(target) => Subject::Running { target: target.clone(), state: args.state.clone() },
+        };
         Ok(Self {
-            store: args.store,
-            instances,
-            keep: args.keep.clone(),
+            subject,
             faults: args.faults.0.clone(),
             clients: NonZeroU16::get(args.clients),
             duration: args.duration,

@@ -25,7 +25,7 @@ pub struct ChaosReport {
     /// How long the clients were at work, seconds.
     pub duration_s: f64,
     /// Where the sessions were kept.
-    pub store: &'static str,
+    pub store: String,
     /// How many clients there were.
     pub clients: u16,
     /// Whether writes of unknown outcome were repeated under their keys.
@@ -90,6 +90,7 @@ pub struct FaultReport {
 /// What a report is made of.
 pub(crate) struct Results {
     pub(crate) timestamp: Timestamp,
+    pub(crate) store: String,
     pub(crate) duration: Moment,
     pub(crate) repeats: Repeats,
     pub(crate) ledger: Ledger,
@@ -99,7 +100,7 @@ pub(crate) struct Results {
 
 impl ChaosReport {
     pub(crate) fn new(plan: &ChaosPlan, results: Results) -> Self {
-        let Results { timestamp, duration, repeats, ledger, faults, findings } = results;
+        let Results { timestamp, store, duration, repeats, ledger, faults, findings } = results;
         let mut errors_by_kind = BTreeMap::new();
         for (_, kind) in &ledger.errors {
             *errors_by_kind.entry(kind.to_string()).or_default() += 1;
@@ -111,7 +112,7 @@ impl ChaosReport {
             timestamp,
             seed: plan.seed,
             duration_s: duration.as_secs_f64(),
-            store: plan.store.as_str(),
+            store,
             clients: plan.clients,
             idempotency: repeats == Repeats::UnderTheirKey,
             acknowledged: findings.acknowledged,

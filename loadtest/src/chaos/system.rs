@@ -1,16 +1,18 @@
-//! The system under test: a stack of its own that the faults are done to.
+//! The system that the faults are done to: a stack of its own, or one that runs already.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use http::StatusCode;
-use local_stack::{Ports, Stack};
+use local_stack::{AgentClient, Control, Extent, Ports, Stack};
 use proto_contracts::PoolName;
-use proto_contracts::agent::ComponentState;
+use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
 
-use crate::chaos::plan::ChaosPlan;
+use crate::chaos::plan::{ChaosPlan, Subject};
 use crate::client::Client;
 use crate::request;
 use crate::target::{Reach, Target};
@@ -22,82 +24,111 @@ const STEP: Duration = Duration::from_millis(20);
 /// How often the gateway looks after its instances, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A running system, which ends with this.
-pub(crate) struct System {
-    stack: Stack,
+/// A system that runs.
+pub(crate) enum System {
+    /// A stack that ends with this.
+    Own(Box<Stack>),
+    /// Somebody else's.
+    Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
 }
 
 impl System {
-    /// Starts a stack on ports of its own.
-    pub(crate) async fn start(plan: &ChaosPlan) -> Result<Self> {
-        let stack = match &plan.keep {
-            None => Stack::for_tests(),
-            Some(dir) => {
-                let dir = std::path::absolute(dir)?;
-                Stack::kept_in(dir).stateless(1).extent(local_stack::Extent::Gateway).ports(Ports::reserve()?)
+    /// Starts a stack on ports of its own, or finds the one that runs.
+    pub(crate) async fn find(plan: &ChaosPlan) -> Result<Self> {
+        match &plan.subject {
+            Subject::Own { store, instances, keep } => {
+                let stack = match keep {
+                    None => Stack::for_tests(),
+                    Some(dir) => {
+                        let kept = Stack::kept_in(std::path::absolute(dir)?).extent(Extent::Gateway);
+                        kept.stateless(1).ports(Ports::reserve()?)
+                    }
+                };
+                let stack = stack.store(*store).stateful(*instances).health_interval(HEALTH_INTERVAL);
+                Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?)))
             }
-        };
-        let stack = stack.store(plan.store).stateful(plan.instances).health_interval(HEALTH_INTERVAL);
-        Ok(Self { stack: stack.start().await.context("the system does not start")? })
+            Subject::Running { target, state } => {
+                let agent = AgentClient::of_running(&std::path::absolute(state)?)?;
+                let status = agent.status().await?;
+                let token = std::fs::read_to_string(&status.control_token_file);
+                let token = token.with_context(|| format!("cannot read {}", status.control_token_file))?;
+                let control = Control::at(&status.urls.control, token.trim().to_owned().into())?;
+                let authority = target.starts_with("https:").then(|| Path::new(&status.ca_file));
+                let target = Target::resolve(target, authority, Reach::ThisMachine).await?;
+                Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
+            }
+        }
     }
 
-    /// Where the gateway takes requests.
+    /// Where it takes requests.
     pub(crate) async fn target(&self) -> Result<Arc<Target>> {
-        Ok(Arc::new(Target::resolve(&self.stack.urls().gateway, None, Reach::ThisMachine).await?))
+        match self {
+            Self::Own(stack) => Ok(Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?)),
+            Self::Running { target, .. } => Ok(Arc::clone(target)),
+        }
+    }
+
+    /// Where it keeps its sessions.
+    pub(crate) fn store(&self) -> &str {
+        match self {
+            Self::Own(stack) => stack.store().as_str(),
+            Self::Running { store, .. } => store,
+        }
     }
 
     /// The names of the stateful instances.
-    pub(crate) fn instances(&self) -> Vec<String> {
-        let status = self.stack.status().into_iter();
-        status.filter(|component| component.pool == Some(PoolName::Stateful)).map(|component| component.name).collect()
+    pub(crate) async fn instances(&self) -> Result<Vec<String>> {
+        let instances = self.components().await?.into_iter();
+        let instances = instances.filter(|component| component.pool == Some(PoolName::Stateful));
+        Ok(instances.map(|component| component.name).collect())
     }
 
-    pub(crate) async fn kill(&self, name: &str) -> Result<()> {
-        self.stack.kill(name).await.with_context(|| format!("cannot kill {name}"))
+    /// Does something to a component.
+    pub(crate) async fn act(&self, name: &str, action: Action) -> Result<()> {
+        let done = match self {
+            Self::Own(stack) => {
+                let done = match action {
+                    Action::Kill => stack.kill(name).await,
+                    Action::Stop => stack.stop(name).await,
+                    Action::Start => stack.start_component(name).await,
+                    Action::Pause => stack.pause(name),
+                    Action::Resume => stack.resume(name),
+                };
+                done.map_err(Into::into)
+            }
+            Self::Running { agent, .. } => agent.act(name, action).await.map(drop),
+        };
+        done.with_context(|| format!("cannot {} {name}", action.as_str()))
     }
 
-    pub(crate) async fn stop(&self, name: &str) -> Result<()> {
-        self.stack.stop(name).await.with_context(|| format!("cannot stop {name}"))
-    }
-
-    pub(crate) async fn start_again(&self, name: &str) -> Result<()> {
-        self.stack.start_component(name).await.with_context(|| format!("cannot start {name} again"))
-    }
-
-    pub(crate) fn pause(&self, name: &str) -> Result<()> {
-        self.stack.pause(name).with_context(|| format!("cannot pause {name}"))
-    }
-
-    pub(crate) fn resume(&self, name: &str) -> Result<()> {
-        self.stack.resume(name).with_context(|| format!("cannot resume {name}"))
-    }
-
+    /// Sets the number of stateful instances.
     pub(crate) async fn scale(&self, instances: u16) -> Result<()> {
-        let scaled = self.stack.scale(PoolName::Stateful, instances).await;
+        let scaled = match self {
+            Self::Own(stack) => stack.scale(PoolName::Stateful, instances).await.map_err(Into::into),
+            Self::Running { agent, .. } => agent.scale(PoolName::Stateful, instances).await.map(drop),
+        };
         scaled.with_context(|| format!("cannot scale to {instances} instances"))
     }
 
+    /// Sets how the stateful pool is routed.
     pub(crate) async fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        let set = self.stack.control().set_strategy(PoolName::Stateful, strategy).await;
+        let set = self.control().set_strategy(PoolName::Stateful, strategy).await;
         set.with_context(|| format!("cannot switch to {strategy}"))
     }
 
     /// Waits until nothing is wrong any more: every component runs, the gateway finds every instance healthy, and each
     /// finds its dependencies.
     pub(crate) async fn settle(&self) -> Result<()> {
-        let components = self.stack.status();
+        let components = self.components().await?;
         for component in &components {
-            let ComponentState::Running = component.state else {
-                anyhow::bail!("{} is {} after its fault; its log: {}", component.name, component.state, component.log);
-            };
+            let ComponentStatus { name, state, log, .. } = component;
+            ensure!(*state == ComponentState::Running, "{name} is {state} after a fault; its log: {log}");
         }
-        let mut members = Vec::new();
-        for component in components {
-            if let Some(pool) = component.pool {
-                members.push((pool, component.name.clone(), self.stack.addr_of(&component.name)?));
-            }
-        }
-        self.stack.control().await_healthy(&members).await?;
+        let member = |component: ComponentStatus| {
+            Some((component.pool?, component.name, SocketAddr::from((Ipv4Addr::LOCALHOST, component.port))))
+        };
+        let members: Vec<_> = components.into_iter().filter_map(member).collect();
+        self.control().await_healthy(&members).await?;
         for (_, name, addr) in members {
             let target = Target::resolve(&format!("http://{addr}"), None, Reach::ThisMachine).await?;
             let mut client = Client::new(Arc::new(target));
@@ -110,8 +141,26 @@ impl System {
         Ok(())
     }
 
-    pub(crate) async fn shutdown(self) {
-        self.stack.shutdown().await;
+    /// Ends it, unless it is somebody else's.
+    pub(crate) async fn leave(self) {
+        match self {
+            Self::Own(stack) => stack.shutdown().await,
+            Self::Running { .. } => {}
+        }
+    }
+
+    fn control(&self) -> &Control {
+        match self {
+            Self::Own(stack) => stack.control(),
+            Self::Running { control, .. } => control,
+        }
+    }
+
+    async fn components(&self) -> Result<Vec<ComponentStatus>> {
+        match self {
+            Self::Own(stack) => Ok(stack.status()),
+            Self::Running { agent, .. } => Ok(agent.status().await?.components),
+        }
     }
 }
 

@@ -1,23 +1,23 @@
-//! The agent's client: how the command line talks to the supervisor.
+//! The agent's client: how the command line, and other programs, talk to the supervisor.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use proto_contracts::agent::{Action, Scale, StackStatus};
 use proto_contracts::{PoolName, Problem};
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use crate::{http, secrets};
+use crate::{http, secrets, supervisor};
 
 /// How long a change may take: a component has a minute to become ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Speaks to the agent of one state folder.
-pub(crate) struct AgentClient {
+/// Speaks to the agent of one state folder: to a stack that another process owns.
+pub struct AgentClient {
     client: reqwest::Client,
     base: String,
     token: SecretString,
@@ -30,15 +30,36 @@ impl AgentClient {
         Ok(Self { client: http::internal()?, base: format!("http://{addr}/agent/v1"), token })
     }
 
-    pub(crate) async fn status(&self) -> Result<StackStatus> {
+    /// Speaks to the agent of the stack that runs on this state folder.
+    ///
+    /// # Errors
+    /// When none runs, or its token cannot be read.
+    pub fn of_running(state: &Path) -> Result<Self> {
+        let found = supervisor::find(state)?.ok_or_else(|| anyhow!("nothing runs; `make up` starts it"))?;
+        Self::new(state, found.agent)
+    }
+
+    /// The state of the whole stack.
+    ///
+    /// # Errors
+    /// When the agent does not answer, or refuses, as with all that follow.
+    pub async fn status(&self) -> Result<StackStatus> {
         self.send(self.request(Method::GET, "status")).await
     }
 
-    pub(crate) async fn scale(&self, pool: PoolName, instances: u16) -> Result<StackStatus> {
+    /// Gives a pool that many instances; returns the stack's state after it.
+    ///
+    /// # Errors
+    /// See [`AgentClient::status`].
+    pub async fn scale(&self, pool: PoolName, instances: u16) -> Result<StackStatus> {
         self.send(self.request(Method::POST, "scale").timeout(TIMEOUT).json(&Scale { pool, instances })).await
     }
 
-    pub(crate) async fn act(&self, name: &str, action: Action) -> Result<StackStatus> {
+    /// Does something to a component; returns the stack's state after it.
+    ///
+    /// # Errors
+    /// See [`AgentClient::status`].
+    pub async fn act(&self, name: &str, action: Action) -> Result<StackStatus> {
         let path = format!("instances/{name}/{}", action.as_str());
         self.send(self.request(Method::POST, &path).timeout(TIMEOUT)).await
     }

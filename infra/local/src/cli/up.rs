@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Phase, StackStatus};
 
+use super::Wanted;
 use super::show::{self, say};
-use super::{Wanted, running};
+use crate::agent::client::AgentClient;
 use crate::plan::Store;
 use crate::supervisor::{self, Options};
 
@@ -55,7 +56,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
 
 /// A second `up` changes the numbers of instances that it names, and nothing else.
 async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
-    let agent = running(state)?;
+    let agent = AgentClient::of_running(state)?;
     let status = agent.status().await?;
     if status.phase != Phase::Ready {
         return show::status(&status);
@@ -86,7 +87,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
 
 async fn ready(state: &Path) -> Option<StackStatus> {
     // Until the supervisor listens there is nothing to ask; whether it has failed is asked elsewhere.
-    let status = running(state).ok()?.status().await.ok()?;
+    let status = AgentClient::of_running(state).ok()?.status().await.ok()?;
     (status.phase == Phase::Ready).then_some(status)
 }
 

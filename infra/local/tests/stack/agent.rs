@@ -57,6 +57,10 @@ async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
     assert_eq!(refusal(agent.granted(Method::POST, "instances/stateful-2/stop")).await?, ErrorCode::WrongState);
     let started = agent.granted(Method::POST, "instances/stateful-2/start").send().await?;
     assert_eq!(state(&started.json().await?, "stateful-2"), Some(ComponentState::Running));
+    for (action, expected) in [("pause", ComponentState::Paused), ("resume", ComponentState::Running)] {
+        let acted = agent.granted(Method::POST, &format!("instances/stateful-1/{action}")).send().await?;
+        assert_eq!(state(&acted.json().await?, "stateful-1"), Some(expected));
+    }
     let scale = |body: &'static str| agent.granted(Method::POST, "scale").body(body);
     let scaled = scale(r#"{"pool":"stateless","instances":2}"#).send().await?;
     assert_eq!(state(&scaled.json().await?, "stateless-2"), Some(ComponentState::Running));
