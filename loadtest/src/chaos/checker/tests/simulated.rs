@@ -130,7 +130,9 @@ fn an_answer_made_older_is_always_found() {
         };
         let reads = (0..entries.len()).filter(|&place| entries[place].act == Act::Read);
         let newest = |place: usize| entries.iter().filter_map(|entry| known(entry, &entries[place])).max();
-        let Some((place, newest)) = reads.filter_map(|place| Some((place, newest(place)?))).next_back() else { continue };
+        let Some((place, newest)) = reads.filter_map(|place| Some((place, newest(place)?))).next_back() else {
+            continue;
+        };
         let Outcome::Done(Seen { view: View::Session { version, .. }, .. }) = &mut entries[place].outcome else {
             continue;
         };
