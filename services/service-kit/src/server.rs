@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{App, HttpResponse, HttpServer, web};
+use futures_util::future::BoxFuture;
 
 use crate::config::ServiceConfig;
 use crate::edge::{Admit, Edge};
@@ -39,6 +40,7 @@ pub struct Server {
     server: actix_web::dev::Server,
     health: Health,
     addr: SocketAddr,
+    last: BoxFuture<'static, ()>,
 }
 
 impl Server {
@@ -98,7 +100,12 @@ impl Server {
             .bind(config.listen)
             .map_err(failed)?;
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
-        Ok(Self { server: http.run(), health, addr })
+        Ok(Self { server: http.run(), health, addr, last: Box::pin(async {}) })
+    }
+
+    /// What is to be done after the last request, when the server was stopped: what others wait for is given back then.
+    pub fn finally(self, last: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { last: Box::pin(last), ..self }
     }
 
     /// The bound address: with port 0, this tells which port it became.
@@ -128,7 +135,7 @@ impl Server {
     /// # Errors
     /// When the server ends by itself.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { mut server, health, addr } = self;
+        let Self { mut server, health, addr, last } = self;
         tracing::info!(%addr, instance = %health.instance(), "listening");
         tokio::select! {
             ended = &mut server => return ended,
@@ -138,6 +145,7 @@ impl Server {
         health.drain();
         let stopped = server.handle().stop(true);
         let (result, ()) = tokio::join!(server, stopped);
+        last.await;
         tracing::info!("stopped");
         result
     }

@@ -64,8 +64,10 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
     let sessions = Sessions { store, ids, tokens, metrics: counted };
-    let health = report_live_sessions(health, Arc::clone(&sessions.store));
-    Ok(Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?)
+    let store = Arc::clone(&sessions.store);
+    let health = report_live_sessions(health, Arc::clone(&store));
+    let server = Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
+    Ok(server.finally(async move { store.close().await }))
 }
 
 fn session_store(

@@ -69,6 +69,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The messages after a place.
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
 
+    /// Gives back what other instances would wait for. Nothing may be asked of the store any more.
+    async fn close(&self) {}
+
     /// About how many live sessions this instance serves.
     fn live_sessions(&self) -> u64;
 }

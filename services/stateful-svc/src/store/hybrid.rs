@@ -56,8 +56,8 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Sessions in Redis and in memory.
 pub struct HybridStore<C> {
     shared: Arc<Shared<C>>,
-    /// The keeper gives the lease back when this is gone.
-    _stop: watch::Sender<()>,
+    /// The keeper stops when it is told so, or when this is gone.
+    stop: watch::Sender<()>,
 }
 
 /// What requests and background tasks work on.
@@ -101,7 +101,7 @@ impl<C: SteadyClock> HybridStore<C> {
         let (stop, stopped) = watch::channel(());
         tokio::spawn(keeper::keep(Arc::downgrade(&shared), target.clone(), stopped));
         tokio::spawn(touches::tell(Arc::downgrade(&shared), shared.window));
-        Ok((Self { shared, _stop: stop }, pool))
+        Ok((Self { shared, stop }, pool))
     }
 
     /// The counters and gauges of hand-overs and of the hot set, to be registered.
@@ -311,6 +311,12 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.shared.redis.look_at_history(access, after, size).await
+    }
+
+    async fn close(&self) {
+        self.stop.send_replace(());
+        touches::tell_now(&self.shared).await;
+        keeper::abandon(&self.shared).await;
     }
 
     fn live_sessions(&self) -> u64 {

@@ -6,6 +6,8 @@ mod conditions;
 mod guarded_writes;
 mod hostile;
 mod http_api;
+mod hybrid_faults;
+mod hybrid_store;
 mod idempotency;
 mod issuer;
 mod keyed_writes;

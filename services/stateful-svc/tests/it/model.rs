@@ -1,4 +1,4 @@
-//! Both stores against a model that is too simple to be wrong.
+//! Every store against a model that is too simple to be wrong.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::Message;
 use stateful_svc::domain::session::Session;
 use stateful_svc::domain::session_tag::{Expected, SessionTag};
-use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError};
+use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing};
 
 use crate::subject::{Subject, any_session, as_subject, data, key, message, patch};
 
@@ -30,6 +30,13 @@ enum Who {
     Anybody,
     Ada,
     Bob,
+}
+
+/// How a request comes to the store: through which instance, and why through that one.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    instance: usize,
+    routing: Routing,
 }
 
 #[derive(Clone, Debug)]
@@ -253,12 +260,13 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    async fn act(&mut self, who: Who, id: usize, act: &Act) -> Seen {
-        let store = &self.subject.store;
+    async fn act(&mut self, way: Way, who: Who, id: usize, act: &Act) -> Seen {
+        let store = self.subject.instance(way.instance);
+        let session = Access { routing: way.routing, ..self.sessions[id] };
         let access = match who {
-            Who::Anybody => self.sessions[id],
-            Who::Ada => as_subject(self.sessions[id], "ada"),
-            Who::Bob => as_subject(self.sessions[id], "bob"),
+            Who::Anybody => session,
+            Who::Ada => as_subject(session, "ada"),
+            Who::Bob => as_subject(session, "bob"),
         };
         match act {
             Act::Create(given, given_key) => {
@@ -348,7 +356,7 @@ fn json_of(data: &ClientData) -> Value {
     serde_json::from_str(data.as_str()).expect("JSON")
 }
 
-fn acts() -> impl Strategy<Value = Vec<(Who, usize, Act)>> {
+fn acts() -> impl Strategy<Value = Vec<(Way, Who, usize, Act)>> {
     let member = || {
         prop_oneof![
             Just(Value::Null),
@@ -367,15 +375,17 @@ fn acts() -> impl Strategy<Value = Vec<(Who, usize, Act)>> {
     let wanted = || prop_oneof![Just(Wanted::Any), Just(Wanted::LastSeen)];
     let act = prop_oneof![
         3 => (few_objects(), key()).prop_map(|(data, key)| Act::Create(data, key)),
-        2 => Just(Act::Read),
+        6 => Just(Act::Read),
         4 => (text(), key()).prop_map(|(text, key)| Act::Append(text, key)),
         4 => (few_objects(), wanted(), key()).prop_map(|(patch, wanted, key)| Act::Patch(patch, wanted, key)),
         1 => Just(Act::Delete),
         2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Act::History(after, size)),
-        2 => (1..3_u64).prop_map(|hundreds| Act::Wait(hundreds * 100)),
+        1 => (1..3_u64).prop_map(|hundreds| Act::Wait(hundreds * 100)),
     ];
     let who = prop_oneof![2 => Just(Who::Anybody), 5 => Just(Who::Ada), 1 => Just(Who::Bob)];
-    prop::collection::vec((who, 0..SESSIONS, act), 1..60)
+    let routing = prop_oneof![3 => Just(Routing::Sticky), 1 => Just(Routing::RoundRobin)];
+    let way = (0..2_usize, routing).prop_map(|(instance, routing)| Way { instance, routing });
+    prop::collection::vec((way, who, 0..SESSIONS, act), 1..60)
 }
 
 /// Plays random acts on a store and on the model, and compares what a client sees after each.
@@ -388,10 +398,10 @@ fn compare_with_model(cases: u32, subject: impl AsyncFnOnce() -> Subject) {
         let sessions = std::array::from_fn(|_| any_session());
         let mut client = Client { subject: &subject, sessions, last_seen: HashMap::new() };
         let mut model = Model::default();
-        for (step, (who, id, act)) in acts.iter().enumerate() {
+        for (step, (way, who, id, act)) in acts.iter().enumerate() {
             let expected = model.act(*who, *id, act);
-            let seen = runtime.block_on(client.act(*who, *id, act));
-            prop_assert_eq!(seen, expected, "step {}: {:?} on session {}: {:?}", step, who, id, act);
+            let seen = runtime.block_on(client.act(*way, *who, *id, act));
+            prop_assert_eq!(seen, expected, "step {}: {:?} {:?} on session {}: {:?}", step, way, who, id, act);
         }
         Ok(())
     });
@@ -408,4 +418,9 @@ fn the_memory_store_does_what_the_model_does() {
 #[test]
 fn the_redis_store_does_what_the_model_does() {
     compare_with_model(48, async || Subject::redis(LIFETIME).await);
+}
+
+#[test]
+fn two_hybrid_stores_on_one_redis_do_what_the_model_does() {
+    compare_with_model(48, async || Subject::hybrids(2, LIFETIME).await);
 }

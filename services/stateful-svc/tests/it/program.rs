@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The program itself, whose log can be read.
@@ -38,10 +40,27 @@ impl Program {
         Self { process, stdout, addr, log }
     }
 
+    /// Stops it as a debugger would, until [`Program::resume`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("it is running");
+    }
+
     /// Stops it as an operator would, and gives the log.
     pub(crate) fn stop(mut self) -> Vec<Value> {
-        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is running");
+        self.signal(Signal::SIGTERM);
         let mut log = std::mem::take(&mut self.log);
         for line in (&mut self.stdout).lines() {
             log.push(serde_json::from_str(&line.expect("text")).expect("a line of JSON"));

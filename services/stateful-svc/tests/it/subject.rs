@@ -27,8 +27,7 @@ pub(crate) const LIFETIME: Lifetime =
 /// A store whose time can be moved; of the hybrid one, there may be several instances.
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn SessionStore>,
-    #[expect(dead_code, reason = "for the next commit")]
-    pub(crate) others: Vec<Arc<dyn SessionStore>>,
+    others: Vec<Arc<dyn SessionStore>>,
     time: Time,
 }
 
@@ -65,6 +64,12 @@ impl Subject {
         let mut stores = hybrids.iter().map(|hybrid| Arc::clone(hybrid) as Arc<dyn SessionStore>);
         let store = stores.next().expect("one instance at least");
         Self { store, others: stores.collect(), time: Time::Hybrid(server, clock, hybrids) }
+    }
+
+    /// The store by way of one of its instances; any number names one.
+    pub(crate) fn instance(&self, number: usize) -> &Arc<dyn SessionStore> {
+        let instances = 1 + self.others.len();
+        (number % instances).checked_sub(1).map_or(&self.store, |other| &self.others[other])
     }
 
     /// Lets time pass. Redis's clock cannot be set, so its sessions are made older instead; no test has to wait.

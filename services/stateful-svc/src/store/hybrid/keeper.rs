@@ -66,7 +66,7 @@ async fn connect_and_serve<C: SteadyClock>(shared: &Arc<Shared<C>>, target: &Red
 }
 
 /// Stops to trust the lease, then tells everybody.
-async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
+pub(super) async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
     let Some(lease) = shared.lease.swap(None) else { return };
     lease.revoke();
     // If this fails, they find out by themselves.
