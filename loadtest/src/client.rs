@@ -18,6 +18,7 @@ use crate::target::Target;
 pub(crate) type ScenarioRequest = Request<Full<Bytes>>;
 
 /// A whole answer.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -5,8 +5,11 @@ use proto_contracts::headers::SESSION_SOURCE;
 use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
 use serde_json::{Value, json};
 
-use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Seen, SessionNumber, Trust, View};
+use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View};
 use crate::client::Answer;
+
+/// The header that marks the answer to a repetition.
+pub(crate) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";
@@ -83,6 +86,14 @@ pub(crate) fn no_history() -> Seen {
 /// A session that was deleted.
 pub(crate) fn deleted() -> Seen {
     Seen { view: View::Deleted, trust: Trust::Verified, origin: Origin::Own }
+}
+
+/// The answer to a write that was repeated, beside that to its first try.
+pub(crate) fn repeated(answer: &Answer, first: &Answer) -> Seen {
+    let same = answer.status == first.status && answer.body == first.body;
+    let replayed = answer.headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
+    let repetition = if same && replayed { Repetition::AsTheFirst } else { Repetition::Otherwise };
+    Seen { view: View::Repeated(repetition), trust: Trust::Verified, origin: Origin::Own }
 }
 
 fn of_session(answer: &Answer, session: Session, number: SessionNumber, id: &SessionId) -> Seen {

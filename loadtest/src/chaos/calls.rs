@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
 use http::{HeaderValue, Method, StatusCode};
 use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
 use proto_contracts::{Endpoint, ErrorCode, SessionId};
@@ -23,8 +24,8 @@ const REPEAT_FOR: Duration = Duration::from_secs(30);
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
 /// The header that makes a write safe to repeat.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// The header that tells a repeated answer.
-const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// One in so many acknowledged writes is sent again, to see that it is not done again.
+const REPEATED: u32 = 32;
 
 /// Whether writes of unknown outcome are repeated under their key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,8 @@ impl Caller {
         Self { number, run, random, ledger: Ledger::default(), client }
     }
 
-    /// Creates a session; `None` when nobody knows its id.
-    pub(crate) async fn create(&mut self, number: SessionNumber) -> Option<Arc<OpenSession>> {
+    /// Creates a session. When that is not acknowledged, nobody knows its id.
+    pub(crate) async fn create(&mut self, number: SessionNumber) -> (Outcome, Option<Arc<OpenSession>>) {
         let body = CreateSession { client_data: answers::birth_data(number) };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
         let mut id = None;
@@ -71,8 +72,8 @@ impl Caller {
             id = Some(found);
             Some(seen)
         };
-        self.write(number, Act::Create, request, read).await;
-        id.map(|id| Arc::new(OpenSession::new(number, id)))
+        let outcome = self.write(number, Act::Create, request, read).await;
+        (outcome, id.map(|id| Arc::new(OpenSession::new(number, id))))
     }
 
     /// Says something.
@@ -135,19 +136,18 @@ impl Caller {
         self.enter(session.number, begin, Act::Delete, outcome)
     }
 
-    /// Whether the system answers a repeated write as the first.
-    pub(crate) async fn probe_repeats(&mut self) -> anyhow::Result<Repeats> {
-        let key = fresh_key();
-        let mut ask = async || {
-            let mut request = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
-            request.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
-            match self.attempt(request).await {
-                Attempt::Done(answer) => Ok(answer.headers.contains_key(IDEMPOTENCY_REPLAYED)),
-                _ => anyhow::bail!("the system does not create a session although nothing is wrong with it yet"),
-            }
-        };
-        ask().await?;
-        Ok(if ask().await? { Repeats::UnderTheirKey } else { Repeats::Never })
+    /// Whether the system answers a repeated message as the first.
+    pub(crate) async fn probe_repeats(&mut self) -> Result<Repeats> {
+        let (_, session) = self.create(0).await;
+        let session = session.context("the system creates no session although nothing is wrong yet")?;
+        let body = PostMessage { message: "once".to_owned() };
+        let mut request = request::post(&path(Endpoint::Messages, &session.id), &body);
+        request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
+        self.attempt(request.clone()).await;
+        let again = self.attempt(request).await;
+        let Attempt::Done(again) = again else { bail!("the system takes no message although nothing is wrong yet") };
+        let replayed = again.headers.contains_key(answers::IDEMPOTENCY_REPLAYED);
+        Ok(if replayed { Repeats::UnderTheirKey } else { Repeats::Never })
     }
 
     /// Waits a moment after a failure.
@@ -168,8 +168,13 @@ impl Caller {
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
         let begin = self.run.now();
         let attempt = self.attempt(request.clone()).await;
+        if self.run.repeats == Repeats::Never {
+            let outcome = self.outcome(begin, attempt, read);
+            return self.enter(session, begin, act, outcome);
+        }
+        let first = if let Attempt::Done(answer) = &attempt { Some(answer.clone()) } else { None };
         let mut outcome = self.outcome(begin, attempt, &mut read);
-        if outcome == Outcome::Unknown && self.run.repeats == Repeats::UnderTheirKey {
+        if outcome == Outcome::Unknown {
             while self.run.now().saturating_sub(begin) < REPEAT_FOR {
                 self.back_off().await;
                 let begin = self.run.now();
@@ -185,7 +190,19 @@ impl Caller {
                 }
             }
         }
-        self.enter(session, begin, act, outcome)
+        let outcome = self.enter(session, begin, act, outcome);
+        if let Some(first) = first.filter(|_| self.random.random_range(0..REPEATED) == 0) {
+            self.repeat(session, act, request, &first).await;
+        }
+        outcome
+    }
+
+    /// Sends a write again that was acknowledged.
+    async fn repeat(&mut self, session: SessionNumber, write: Act, request: ScenarioRequest, first: &Answer) {
+        let begin = self.run.now();
+        let attempt = self.attempt(request).await;
+        let outcome = self.outcome(begin, attempt, |answer| Some(answers::repeated(answer, first)));
+        self.enter(session, begin, Act::Repeat(write.as_str()), outcome);
     }
 
     fn enter(&mut self, session: SessionNumber, begin: Moment, act: Act, outcome: Outcome) -> Outcome {

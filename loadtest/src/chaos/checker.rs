@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Moment, Origin, Outcome, Seen, SessionNumber, Trust};
+use crate::chaos::ledger::{
+    Act, ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, Seen, SessionNumber, Trust, View,
+};
 
 mod messages;
 mod order;
@@ -32,7 +34,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum Breach {
     /// An acknowledged write is gone.
     Lost,
-    /// A write was done twice.
+    /// A write was done twice, or its repetition was answered otherwise than the first try.
     Duplicated,
     /// A message stands after one that was sent when it had been acknowledged, or not where its client was told, or two
     /// readers saw different orders.
@@ -134,7 +136,9 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
         messages::check(&session, &mut violations);
         order::check(&session, &mut violations);
     }
-    violations.extend(facts.entries.iter().filter_map(|entry| foreign(entry).or_else(|| unverified(entry, &facts))));
+    violations.extend(facts.entries.iter().filter_map(foreign));
+    violations.extend(facts.entries.iter().filter_map(otherwise_repeated));
+    violations.extend(facts.entries.iter().filter_map(|entry| unverified(entry, &facts)));
     violations.sort_by_key(|violation| (violation.end_ms, violation.session, violation.breach));
     let writes = || facts.entries.iter().filter(|entry| entry.is_write());
     Findings {
@@ -199,6 +203,12 @@ impl Entry {
 fn foreign(entry: &Entry) -> Option<Violation> {
     let is_foreign = entry.seen().is_some_and(|seen| seen.origin == Origin::Foreign);
     is_foreign.then(|| Violation::new(Breach::CrossSessionRead, entry, format!("{:?} {:?}", entry.act, entry.outcome)))
+}
+
+fn otherwise_repeated(entry: &Entry) -> Option<Violation> {
+    let otherwise = entry.seen().is_some_and(|seen| seen.view == View::Repeated(Repetition::Otherwise));
+    let told = format!("an acknowledged {} was repeated under its key and answered otherwise", entry.act.as_str());
+    otherwise.then(|| Violation::new(Breach::Duplicated, entry, told))
 }
 
 fn unverified(entry: &Entry, facts: &Facts<'_>) -> Option<Violation> {

@@ -178,7 +178,7 @@ impl ChaosClient {
         while !self.caller.run.stopped.load(Ordering::Relaxed) {
             let slot = self.choose_slot();
             let outcome = match self.caller.run.turn(slot) {
-                Turn::Wait => continue,
+                Turn::Wait => Outcome::Refused,
                 Turn::Create(number) => self.create(slot, number).await,
                 Turn::Use(session) => self.act(slot, &session).await,
             };
@@ -199,14 +199,13 @@ impl ChaosClient {
     }
 
     async fn create(&mut self, slot: usize, number: SessionNumber) -> Outcome {
-        match self.caller.create(number).await {
-            Some(session) => {
-                self.created.push(Arc::clone(&session));
-                self.caller.run.set(slot, Slot::Open(session));
-            }
-            None => self.caller.run.set(slot, Slot::Free),
-        }
-        self.caller.ledger.entries.last().map_or(Outcome::Unknown, |entry| entry.outcome.clone())
+        let (outcome, session) = self.caller.create(number).await;
+        let open = session.map_or(Slot::Free, |session| {
+            self.created.push(Arc::clone(&session));
+            Slot::Open(session)
+        });
+        self.caller.run.set(slot, open);
+        outcome
     }
 
     async fn act(&mut self, slot: usize, session: &Arc<OpenSession>) -> Outcome {

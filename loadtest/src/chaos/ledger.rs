@@ -77,6 +77,22 @@ pub(crate) enum Act {
     Read,
     History,
     Delete,
+    /// Sends a write of this name again, under its key, that was acknowledged already.
+    Repeat(&'static str),
+}
+
+impl Act {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Append(_) => "message",
+            Self::Patch(_) => "patch",
+            Self::Read => "read",
+            Self::History => "history",
+            Self::Delete => "delete",
+            Self::Repeat(write) => write,
+        }
+    }
 }
 
 /// How it ended.
@@ -111,6 +127,16 @@ pub(crate) enum View {
     History(Vec<Message>),
     /// The session is deleted.
     Deleted,
+    /// The answer to a repeated write, beside the first.
+    Repeated(Repetition),
+}
+
+/// How a repeated write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repetition {
+    /// As the first was, byte for byte, and marked as a repetition.
+    AsTheFirst,
+    Otherwise,
 }
 
 /// The last patch of each client that has patched the session.

@@ -134,7 +134,7 @@ impl Check<'_, '_> {
         let tried = tried.filter(|entry| entry.act != Act::Delete).count() + twice.len();
         let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
             View::Session { version, .. } | View::Posted { version, .. } => Some((version, entry)),
-            View::History(_) | View::Deleted => None,
+            View::History(_) | View::Deleted | View::Repeated(_) => None,
         });
         if let Some((version, entry)) = newest.max_by_key(|(version, _)| *version)
             && version > tried as u64

@@ -58,7 +58,8 @@ impl Known {
                 Some(Violation::new(Breach::StaleRead, entry, what))
             }
             Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => None,
-            Outcome::Done(_) if self.deleted && entry.act != Act::Delete => {
+            // A repeated answer tells what was once, and so may that to a repeated delete.
+            Outcome::Done(_) if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) => {
                 let what = format!("{:?} was answered though the session was known to be deleted", entry.act);
                 Some(Violation::new(Breach::Resurrected, entry, what))
             }
@@ -98,7 +99,7 @@ fn shown(view: &View) -> (Option<u64>, Option<u64>) {
         View::Posted { version, number } => (Some(*version), Some(*number)),
         View::Session { version, messages, .. } => (Some(*version), Some(*messages)),
         View::History(messages) => (None, Some(messages.len() as u64)),
-        View::Deleted => (None, None),
+        View::Deleted | View::Repeated(_) => (None, None),
     }
 }
 
@@ -110,7 +111,7 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
         let (version, messages, patches) = match entry.seen().map(|seen| &seen.view) {
             Some(View::Posted { version, number }) => (*version, *number, None),
             Some(View::Session { version, messages, patches }) => (*version, *messages, Some(patches)),
-            Some(View::History(_) | View::Deleted) | None => continue,
+            Some(View::History(_) | View::Deleted | View::Repeated(_)) | None => continue,
         };
         let mut conflict = |what| violations.push(Violation::new(Breach::StaleRead, entry, what));
         match states.entry(version) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Breach, Facts, check};
 use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, Interval, Message, Moment, Origin, Outcome, Patches, Seen, Trust, View,
+    Act, ClientNumber, Entry, Interval, Message, Moment, Origin, Outcome, Patches, Repetition, Seen, Trust, View,
 };
 
 mod simulated;
@@ -188,6 +188,14 @@ fn a_patch_that_was_done_twice_shows_in_the_version() {
     let patch = act(1, 20..30, Act::Patch(1), UNKNOWN);
     let end = [act(90, SETTLED..1010, Act::Read, view(3, 0, &[(1, 1)])), history(90, 1010..1020, &[])];
     finds(Breach::Duplicated, [patch], end);
+}
+
+#[test]
+fn a_repetition_is_answered_as_the_first_try() {
+    let repeat = |outcome| act(1, 40..50, Act::Repeat("message"), done(View::Repeated(outcome)));
+    is_clean([posted(1, 1, 20..30, 1), repeat(Repetition::AsTheFirst)], last(&[(1, 1)]));
+    finds(Breach::Duplicated, [posted(1, 1, 20..30, 1), repeat(Repetition::Otherwise)], last(&[(1, 1)]));
+    is_clean([deleted(1, 20..30), repeat(Repetition::AsTheFirst)], gone());
 }
 
 #[test]

@@ -7,7 +7,9 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::{SETTLED, act, breaches_in, message};
 use crate::chaos::checker::Breach;
-use crate::chaos::ledger::{Act, ClientNumber, Entry, Message, Origin, Outcome, Patches, Seen, Trust, View};
+use crate::chaos::ledger::{
+    Act, ClientNumber, Entry, Message, Origin, Outcome, Patches, Repetition, Seen, Trust, View,
+};
 
 const CLIENTS: ClientNumber = 4;
 
@@ -45,13 +47,14 @@ impl Session {
                 self.patches.insert(client, sequence);
                 self.version += 1;
             }
-            Act::Read | Act::History => {}
+            Act::Read | Act::History | Act::Repeat(_) => {}
             Act::Delete => self.deleted = true,
         }
         let view = match act {
             Act::Append(_) => View::Posted { version: self.version, number: self.messages.len() as u64 },
             Act::History => View::History(self.messages.clone()),
             Act::Delete => View::Deleted,
+            Act::Repeat(_) => View::Repeated(Repetition::AsTheFirst),
             Act::Create | Act::Patch(_) | Act::Read => View::Session {
                 version: self.version,
                 messages: self.messages.len() as u64,
