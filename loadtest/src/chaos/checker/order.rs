@@ -54,20 +54,21 @@ impl Known {
         let last = entry.time.begin >= session.settled;
         match &entry.outcome {
             Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
-                let what = format!("{:?} found no session, of which version {} was known", entry.act, self.version);
+                let what =
+                    format!("{} found no session, of which version {} was known", entry.act.as_str(), self.version);
                 Some(Violation::new(Breach::StaleRead, entry, what))
             }
             Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => None,
             // A repeated answer tells what was once, and so may that to a repeated delete.
             Outcome::Done(_) if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) => {
-                let what = format!("{:?} was answered though the session was known to be deleted", entry.act);
+                let what = format!("{} was answered though the session was known to be deleted", entry.act.as_str());
                 Some(Violation::new(Breach::Resurrected, entry, what))
             }
             Outcome::Done(seen) if self.is_newer_than(entry.act, &seen.view) => {
                 let Self { version, messages, .. } = self;
                 let what = format!(
-                    "{:?} showed {}; known were version {version} and {messages} messages",
-                    entry.act,
+                    "{} showed {}; known were version {version} and {messages} messages",
+                    entry.act.as_str(),
                     described(&seen.view)
                 );
                 Some(Violation::new(Breach::StaleRead, entry, what))
@@ -127,7 +128,7 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
         if entry.is_write()
             && let Some(other) = writers.insert(version, entry)
         {
-            conflict(format!("{:?} made version {version}, and so did {:?}", entry.act, other.act));
+            conflict(format!("{} made version {version}, and so did {}", entry.act.as_str(), other.act.as_str()));
         }
     }
 }
