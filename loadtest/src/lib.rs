@@ -21,6 +21,7 @@ use crate::chaos::report::ChaosReport;
 use crate::cli::{ChaosArgs, Command, CompareArgs};
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::target::InvalidTarget;
 
 pub mod chaos;
 pub mod cli;
@@ -97,7 +98,10 @@ async fn run_compare(args: &CompareArgs) -> Result<Verdict, Failure> {
 
 async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
     let plan = ChaosPlan::from_args(args).map_err(|error| Failure::Usage(error.into()))?;
-    let report: ChaosReport = chaos::chaos(&plan).await.map_err(Failure::Run)?;
+    // The authority of a running system's certificate is known when the system is found, and no sooner.
+    let failure =
+        |error: anyhow::Error| if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) };
+    let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
 }
