@@ -1,15 +1,12 @@
 //! What an answer of the service shows of a session. An answer that cannot be read shows nothing.
 
 use proto_contracts::SessionId;
-use proto_contracts::headers::SESSION_SOURCE;
+use proto_contracts::headers::{IDEMPOTENCY_REPLAYED, SESSION_SOURCE};
 use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
 use serde_json::{Value, json};
 
 use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View};
 use crate::client::Answer;
-
-/// The header that marks the answer to a repetition.
-pub(crate) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use http::{HeaderValue, Method, StatusCode};
+use proto_contracts::headers::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
 use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use rand::rngs::StdRng;
@@ -22,8 +23,6 @@ use crate::{request, scenario};
 const REPEAT_FOR: Duration = Duration::from_secs(30);
 /// What a client waits after a failure, so that it does not spin.
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
-/// The header that makes a write safe to repeat.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// One in so many acknowledged writes is sent again, to see that it is not done again.
 const REPEATED: u32 = 32;
 
@@ -146,7 +145,7 @@ impl Caller {
         self.attempt(request.clone()).await;
         let again = self.attempt(request).await;
         let Attempt::Done(again) = again else { bail!("the system takes no message although nothing is wrong yet") };
-        let replayed = again.headers.contains_key(answers::IDEMPOTENCY_REPLAYED);
+        let replayed = again.headers.contains_key(IDEMPOTENCY_REPLAYED);
         Ok(if replayed { Repeats::UnderTheirKey } else { Repeats::Never })
     }
 

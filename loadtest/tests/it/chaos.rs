@@ -61,6 +61,7 @@ fn keeps_every_promise(store: &str) {
         assert!(report[member].is_u64(), "{member}");
     }
     assert!(report["errors_by_kind"].is_object());
+    assert_eq!(report["idempotency"], true, "writes of unknown outcome were repeated");
     assert_eq!((&report["store"], &report["violations"]), (&store.into(), &Value::Array(Vec::new())));
 }
 
