@@ -10,7 +10,7 @@ use crate::domain::session::Session;
 use crate::store::redis::claim::Stamp;
 
 /// What an entry of the hot set costs beside the client data: the copy, its slot, and the cache's own book-keeping. Measured
-/// by `hot_set::tests`.
+/// as what a process grows by with 48,000 sessions: some 600 bytes for each.
 const OVERHEAD_BYTES: usize = 700;
 
 /// A session as it was when Redis was last asked.

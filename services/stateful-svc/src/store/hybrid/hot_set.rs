@@ -129,3 +129,99 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proto_contracts::{AffinityKey, SessionId};
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::domain::caller::Caller;
+    use crate::domain::client_data::ClientData;
+    use crate::domain::session::Session;
+    use crate::domain::session_tag::WriteNonce;
+    use crate::store::redis::claim::Stamp;
+
+    fn any_session() -> SessionDigest {
+        SessionId::generate(AffinityKey::random()).digest()
+    }
+
+    fn copy(version: u64, data_bytes: usize) -> Copy {
+        let json = format!("{{\"a\":\"{}\"}}", "x".repeat(data_bytes));
+        let session = Session {
+            client_data: ClientData::parse(&RawValue::from_string(json).expect("JSON")).expect("client data"),
+            created_at: Timestamp::UNIX_EPOCH,
+            last_activity: Timestamp::UNIX_EPOCH,
+            expires_at: Timestamp::from_second(100).expect("in range"),
+            message_count: 0,
+            version,
+            nonce: WriteNonce::random(),
+        };
+        Copy::new(session, Caller::Anonymous, Stamp { now: 0, held: true, is_owned: false }, Duration::ZERO)
+    }
+
+    fn hot_version(set: &HotSet, session: SessionDigest) -> Option<u64> {
+        set.hot(session).map(|copy| copy.session().version)
+    }
+
+    #[test]
+    fn a_slot_is_filled_by_the_act_whose_own_it_is() {
+        let (set, id) = (HotSet::new(1 << 20, Duration::from_secs(60)), any_session());
+        let first = set.begin(id);
+        let second = set.begin(id);
+        assert!(second.ticket > first.ticket && set.has(id));
+        set.fill(id, first.ticket, copy(1, 1));
+        assert_eq!(hot_version(&set, id), None, "a later act has taken it");
+        set.fill(id, second.ticket, copy(2, 1));
+        assert_eq!(hot_version(&set, id), Some(2));
+
+        let third = set.begin(id);
+        assert_eq!(hot_version(&set, id), None, "an act has begun that may change it");
+        assert_eq!(third.last.map(|last| last.session().version), Some(2));
+        assert_eq!(set.begin(id).last.map(|last| last.session().version), Some(2));
+        set.give_up(id, third.ticket);
+        assert!(set.has(id), "it is not the third's any more");
+    }
+
+    #[test]
+    fn a_request_to_drop_overtakes_fills_and_knows_of_all_before() {
+        let (set, id) = (HotSet::new(1 << 20, Duration::from_secs(60)), any_session());
+        let begun = set.begin(id);
+        assert!(set.drop_copy(id) >= begun.ticket);
+        set.fill(id, begun.ticket, copy(1, 1));
+        assert!(!set.has(id));
+        let newest = set.drop_copy(id);
+        assert!(set.begin(id).ticket > newest);
+    }
+
+    #[test]
+    fn the_budget_is_kept() {
+        let set = HotSet::new(1 << 20, Duration::from_secs(60));
+        for number in 0..500 {
+            let id = any_session();
+            let begun = set.begin(id);
+            set.fill(id, begun.ticket, copy(1, 100 * (number % 100)));
+        }
+        let (sessions, bytes) = set.size();
+        assert!(bytes <= 1 << 20 && sessions > 100, "{sessions} sessions of {bytes} bytes");
+    }
+
+    #[test]
+    fn a_copy_is_shown_to_its_owner_and_not_after_its_end() {
+        let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
+        let at = Duration::from_secs;
+        let session = copy(1, 1).session().clone();
+        // It was asked for at 50 s here, when it was 40 s in Redis, and ends at 100 s in Redis.
+        let owned = Copy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
+        assert!(owned.show(ada, at(109), Duration::ZERO).is_some());
+        assert!(owned.show(ada, at(110), Duration::ZERO).is_none());
+        assert!(owned.show(ada, at(100), at(10)).is_none(), "it must live for longer than that");
+        assert!(owned.show(bob, at(60), Duration::ZERO).is_none());
+        owned.lives_until(150_000, 60_000, at(70));
+        let shown = owned.show(ada, at(159), Duration::ZERO).expect("it lives on");
+        assert_eq!(shown.expires_at, Timestamp::from_second(150).expect("in range"));
+        owned.lives_until(90_000, 60_000, at(70));
+        assert!(owned.show(ada, at(159), Duration::ZERO).is_some(), "Redis does not shorten a life");
+    }
+}

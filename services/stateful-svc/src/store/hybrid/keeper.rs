@@ -35,8 +35,11 @@ pub(super) async fn keep<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTa
         let mut stopped = stop.clone();
         let ended = tokio::select! {
             ended = connect_and_serve(&shared, &target) => ended,
-            _store_is_gone = stopped.changed() => {
-                abandon(&shared).await;
+            told = stopped.changed() => {
+                // Who tells us to stop gives the lease back and waits for that; when the store is just gone, we do.
+                if told.is_err() {
+                    abandon(&shared).await;
+                }
                 return;
             }
         };

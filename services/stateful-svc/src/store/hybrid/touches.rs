@@ -24,6 +24,10 @@ impl Touches {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
+    fn put_back(&self, sessions: &[SessionDigest]) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(sessions);
+    }
+
     fn take(&self) -> Vec<SessionDigest> {
         std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -46,14 +50,16 @@ pub(super) async fn tell<C: SteadyClock>(store: Weak<Shared<C>>, window: Duratio
 /// Tells Redis of all that were read since it was last told.
 pub(super) async fn tell_now<C: SteadyClock>(shared: &Arc<Shared<C>>) {
     let noted = shared.touches.take();
-    for batch in noted.chunks(BATCH) {
+    for (number, batch) in noted.chunks(BATCH).enumerate() {
         let lease = shared.lease.load_full();
         let copy = |session| lease.as_ref().and_then(|lease| lease.hot.hot(session));
         // Before it is told: a read that comes now is told of in the next window.
         batch.iter().filter_map(|session| copy(*session)).for_each(|copy| copy.forget_use());
         let sent = shared.clock.now();
-        // When it fails, the next reads note it again, and nothing is served for longer than Redis has promised.
-        let Ok(touched) = shared.redis.touch(batch).await else { return };
+        // Until it is told, nothing is served for longer than Redis has promised.
+        let Ok(touched) = shared.redis.touch(batch).await else {
+            return shared.touches.put_back(&noted[number * BATCH..]);
+        };
         for touched in touched {
             if let Some(copy) = copy(touched.session) {
                 copy.lives_until(touched.ends, touched.now, sent);
