@@ -48,8 +48,6 @@ error_codes! {
     InvalidProductId = "invalid_product_id", "The product id is malformed";
     /// The cursor was not made by this API.
     InvalidCursor = "invalid_cursor", "The cursor is malformed";
-    /// The affinity key is not 8 hex digits.
-    InvalidAffinityKey = "invalid_affinity_key", "The affinity key is malformed";
     /// The idempotency key is not a UUID.
     InvalidIdempotencyKey = "invalid_idempotency_key", "The idempotency key is malformed";
     /// `If-Match` or `If-None-Match` is not a list of entity tags.
@@ -138,7 +136,6 @@ impl ErrorCode {
             | Self::InvalidSessionId
             | Self::InvalidProductId
             | Self::InvalidCursor
-            | Self::InvalidAffinityKey
             | Self::InvalidIdempotencyKey
             | Self::InvalidEntityTag => 400,
             Self::Unauthorized | Self::InvalidToken => 401,
