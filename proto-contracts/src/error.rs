@@ -52,10 +52,14 @@ error_codes! {
     InvalidIdempotencyKey = "invalid_idempotency_key", "The idempotency key is malformed";
     /// `If-Match` or `If-None-Match` is not a list of entity tags.
     InvalidEntityTag = "invalid_entity_tag", "An entity tag is malformed";
+    /// `Last-Event-ID` is not the number of a message.
+    InvalidLastEventId = "invalid_last_event_id", "The id of the last event is malformed";
     /// No or a wrong bearer token.
     Unauthorized = "unauthorized", "A valid token is required";
     /// The bearer token is no JWT of our issuer for us, or its time is over.
     InvalidToken = "invalid_token", "The bearer token is not valid";
+    /// The ticket is not one of this session's, or its time is over.
+    InvalidTicket = "invalid_ticket", "The ticket is not valid";
     /// No resource has that path.
     NotFound = "not_found", "There is nothing at this path";
     /// There is no such session: it never was, it expired, or it was deleted.
@@ -104,6 +108,8 @@ error_codes! {
     ResultNotFinite = "result_not_finite", "The result is not a finite number";
     /// The instance's address is not one that can be reached.
     InvalidInstance = "invalid_instance", "The instance cannot be added";
+    /// The resource is a WebSocket, and the request asks for none.
+    UpgradeRequired = "upgrade_required", "The request must open a WebSocket";
     /// The client sent too many requests.
     RateLimited = "rate_limited", "Too many requests";
     /// The header of the request is too large.
@@ -118,6 +124,8 @@ error_codes! {
     UpstreamFailed = "upstream_failed", "The instance failed to answer";
     /// No instance of the pool can be used.
     NoInstanceAvailable = "no_instance_available", "No instance is available";
+    /// The instance has as many live connections as it may.
+    TooManyStreams = "too_many_streams", "Too many live connections";
     /// The session store does not answer; a write's outcome is unknown.
     SessionStoreUnavailable = "session_store_unavailable", "The session store is unavailable";
     /// The database does not answer.
@@ -137,8 +145,9 @@ impl ErrorCode {
             | Self::InvalidProductId
             | Self::InvalidCursor
             | Self::InvalidIdempotencyKey
-            | Self::InvalidEntityTag => 400,
-            Self::Unauthorized | Self::InvalidToken => 401,
+            | Self::InvalidEntityTag
+            | Self::InvalidLastEventId => 400,
+            Self::Unauthorized | Self::InvalidToken | Self::InvalidTicket => 401,
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound
@@ -158,11 +167,15 @@ impl ErrorCode {
             | Self::DivisionByZero
             | Self::ResultNotFinite
             | Self::InvalidInstance => 422,
+            Self::UpgradeRequired => 426,
             Self::RateLimited => 429,
             Self::HeaderTooLarge => 431,
             Self::Internal | Self::ComponentFailed => 500,
             Self::UpstreamFailed => 502,
-            Self::NoInstanceAvailable | Self::SessionStoreUnavailable | Self::DatabaseUnavailable => 503,
+            Self::NoInstanceAvailable
+            | Self::TooManyStreams
+            | Self::SessionStoreUnavailable
+            | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,
         }
     }

@@ -22,6 +22,8 @@ pub const CACHE_STATUS: &str = "x-cache-status";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `true` on the answer to a repetition: it is the answer that the first request got, and nothing was done again.
 pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+/// The number of the last message that a client heard of, when it opens a stream of events again (the HTML standard).
+pub const LAST_EVENT_ID: &str = "last-event-id";
 /// Whom the client's address, scheme and host are told by, between proxies.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The scheme by which the client came, between proxies.

@@ -13,6 +13,7 @@ pub mod error;
 pub mod headers;
 pub mod health;
 pub mod ids;
+pub mod live;
 pub mod products;
 pub mod routes;
 pub mod session_id;

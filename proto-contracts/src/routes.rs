@@ -73,6 +73,12 @@ pub enum Endpoint {
     Messages,
     /// Read the messages of a session, paged.
     History,
+    /// Hear of a session's messages as they come: server-sent events.
+    Events,
+    /// The same, and post messages: a WebSocket.
+    Live,
+    /// Get a ticket, by which a browser opens one of these two.
+    Tickets,
     /// A path within a pool's part of the API that stands for nothing; the service answers 404.
     Unknown,
 }
@@ -88,7 +94,7 @@ pub struct Templates {
 
 impl Endpoint {
     /// Every endpoint that has a path.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Info,
         Self::Calculate,
         Self::Random,
@@ -99,6 +105,9 @@ impl Endpoint {
         Self::Conversations,
         Self::Messages,
         Self::History,
+        Self::Events,
+        Self::Live,
+        Self::Tickets,
     ];
 
     /// The endpoint's paths.
@@ -116,9 +125,17 @@ impl Endpoint {
             Self::History => {
                 ("/api/v1/stateful/sessions/{session_id}/history", Some("/api/stateful/history/{session_id}"))
             }
+            Self::Events => ("/api/v1/stateful/sessions/{session_id}/events", None),
+            Self::Live => ("/api/v1/stateful/sessions/{session_id}/live", None),
+            Self::Tickets => ("/api/v1/stateful/sessions/{session_id}/tickets", None),
             Self::Unknown => ("unmatched", None),
         };
         Templates { canonical, phase1 }
+    }
+
+    /// Whether its answers last for as long as the client listens.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Events | Self::Live)
     }
 }
 
@@ -193,6 +210,9 @@ fn stateful<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoi
         ("sessions", Some(_), None) => Endpoint::Session,
         ("sessions", Some(_), Some("messages")) => Endpoint::Messages,
         ("sessions", Some(_), Some("history")) => Endpoint::History,
+        ("sessions", Some(_), Some("events")) => Endpoint::Events,
+        ("sessions", Some(_), Some("live")) => Endpoint::Live,
+        ("sessions", Some(_), Some("tickets")) => Endpoint::Tickets,
         ("conversations", None, None) => Endpoint::Conversations,
         _ => Endpoint::Unknown,
     };
