@@ -96,6 +96,8 @@ pub const MAX_FRAME_BYTES: usize = 128 * 1024;
 pub mod close {
     /// The instance is going away: come back with the last id.
     pub const GOING_AWAY: u16 = 1001;
+    /// What the client sent was no WebSocket frame.
+    pub const PROTOCOL_ERROR: u16 = 1002;
     /// A frame was not text.
     pub const UNSUPPORTED: u16 = 1003;
     /// A frame was larger than [`MAX_FRAME_BYTES`](super::MAX_FRAME_BYTES).

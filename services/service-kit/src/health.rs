@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -15,7 +14,7 @@ use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
 use proto_contracts::InstanceName;
 use proto_contracts::health::{Dependency, HEALTHY, Readiness, Status};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::answer;
 use crate::problem::ApiError;
@@ -50,7 +49,7 @@ struct Inner {
     instance: InstanceName,
     probes: Vec<(&'static str, Need, Probe)>,
     reports: Vec<Report>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     // Held while probing, so that any number of callers cause one probe.
     last: Mutex<Option<Found>>,
 }
@@ -60,6 +59,18 @@ struct Found {
     at: Instant,
     status: Status,
     dependencies: BTreeMap<String, Dependency>,
+}
+
+/// Tells when the instance begins to shut down.
+#[derive(Clone, Debug)]
+pub struct Draining(watch::Receiver<bool>);
+
+impl Draining {
+    /// Waits until then; at once when it has begun.
+    pub async fn begun(&mut self) {
+        // An instance whose health is gone is gone itself.
+        let _gone = self.0.wait_for(|draining| *draining).await;
+    }
 }
 
 /// Collects an instance's probes.
@@ -99,7 +110,7 @@ impl HealthBuilder {
     /// The finished health.
     pub fn build(self) -> Health {
         let Self { service, instance, probes, reports } = self;
-        let (draining, last) = (AtomicBool::new(false), Mutex::default());
+        let (draining, last) = (watch::Sender::new(false), Mutex::default());
         Health(Arc::new(Inner { service, instance, probes, reports, draining, last }))
     }
 }
@@ -112,7 +123,12 @@ impl Health {
 
     /// From now on the instance is shutting down, and readiness fails.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.0.draining.send_replace(true);
+    }
+
+    /// For answers that would last for longer than the instance does.
+    pub fn draining(&self) -> Draining {
+        Draining(self.0.draining.subscribe())
     }
 
     /// Probes all dependencies at once, or tells what a probe found less than a second ago.
@@ -148,7 +164,7 @@ impl Health {
     }
 
     fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        *self.0.draining.borrow()
     }
 
     fn answer(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
@@ -187,7 +203,7 @@ async fn readyz(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -204,8 +220,10 @@ mod tests {
         let readiness = health.readiness().await;
         assert_eq!(readiness.status, Status::Up);
         assert_eq!(readiness.dependencies["cache"].detail.as_deref(), Some("refused"));
+        let mut draining = health.draining();
         health.drain();
         assert_eq!(health.readiness().await.status, Status::Draining);
+        draining.begun().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -83,7 +83,7 @@ impl ApiError {
 
     /// The answer, with the document for the request of this id.
     pub fn to_response(&self, request_id: Option<RequestId>) -> HttpResponse {
-        let Parts { code, detail, header, caching, .. } = &*self.0;
+        let Parts { code, header, caching, .. } = &*self.0;
         let mut answer = HttpResponse::build(status_of(*code));
         answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
         if *caching == Caching::NoStore {
@@ -95,8 +95,12 @@ impl ApiError {
         if let Some(pair) = header {
             answer.insert_header(pair.clone());
         }
-        let document = Problem::new(*code, detail.clone(), request_id);
-        answer.body(serde_json::to_vec(&document).unwrap_or_default())
+        answer.body(serde_json::to_vec(&self.document(request_id)).unwrap_or_default())
+    }
+
+    /// The document for the request of this id.
+    pub fn document(&self, request_id: Option<RequestId>) -> Problem {
+        Problem::new(self.0.code, self.0.detail.clone(), request_id)
     }
 }
 

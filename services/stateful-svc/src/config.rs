@@ -1,6 +1,7 @@
 //! The service's settings, from the environment.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
@@ -15,6 +16,8 @@ const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
 const MIN_HOT_SET_BYTES: u64 = 1 << 20;
 /// More than a machine has.
 const MAX_HOT_SET_BYTES: u64 = 1 << 50;
+/// More than an instance has file descriptors for.
+const MAX_LIVE_CONNECTIONS: usize = 1_000_000;
 /// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -28,12 +31,36 @@ pub struct Config {
     /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: how long sessions live; 30 minutes and 24 hours by default (OWASP's
     /// advice for applications of low value).
     pub lifetime: Lifetime,
-    /// `SESSION_ID_SECRET`: what the ids of sessions are derived under that are created with an idempotency key; at least
-    /// 32 bytes, the same for all instances. Without one, each process draws its own.
-    pub id_secret: Option<SecretString>,
+    /// How many live connections there may be, and how patient the service is with them.
+    pub live: LiveConfig,
+    /// `SESSION_ID_SECRET`: what the ids of sessions are derived under that are created with an idempotency key, and what
+    /// tickets are sealed with; at least 32 bytes, the same for all instances. Without one, each process draws its own.
+    pub secret: Option<SecretString>,
     /// `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`: the keys that bearer tokens are signed by, without which none are accepted;
     /// `JWT_ISSUER` and `JWT_AUDIENCE`: what they must say, `tandem` by default.
     pub tokens: Option<TokenSettings>,
+}
+
+/// Limits of live connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// `LIVE_MAX_CONNECTIONS`: the most that this instance has at a time; 5,000 by default.
+    pub max_connections: usize,
+    /// `LIVE_HEARTBEAT_S`: after which time without an event one is told that all is well; 15 s by default, which is less
+    /// than proxies wait for.
+    pub heartbeat: Duration,
+    /// `LIVE_SEND_TIMEOUT_S`: how long a client may take to make room for an event; 10 s by default.
+    pub send_timeout: Duration,
+}
+
+impl LiveConfig {
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self {
+            max_connections: env.parse_within("LIVE_MAX_CONNECTIONS", "5000", 1..=MAX_LIVE_CONNECTIONS, "5000")?,
+            heartbeat: env.seconds("LIVE_HEARTBEAT_S", "15", 1..=300)?,
+            send_timeout: env.seconds("LIVE_SEND_TIMEOUT_S", "10", 1..=300)?,
+        })
+    }
 }
 
 /// Where sessions are kept, with what that needs.
@@ -74,13 +101,14 @@ impl Config {
                 idle: env.seconds("SESSION_IDLE_S", "1800", 1..=MAX_LIFETIME_S)?,
                 absolute: env.seconds("SESSION_ABSOLUTE_S", "86400", 1..=MAX_LIFETIME_S)?,
             },
-            id_secret: id_secret(env)?,
+            live: LiveConfig::from_env(env)?,
+            secret: secret(env)?,
             tokens: token_settings(env)?,
         })
     }
 }
 
-fn id_secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
+fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
     let (variable, example) = ("SESSION_ID_SECRET", "$(openssl rand -hex 32)");
     let secret = env.secret(variable, "", example, |secret| Ok::<_, std::convert::Infallible>(secret.clone()))?;
     match secret.expose_secret().len() {
@@ -144,8 +172,6 @@ impl FromStr for StoreName {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -169,6 +195,9 @@ mod tests {
             ("SESSION_STORE", "Memory", "'memory', 'redis' and 'hybrid'"),
             ("HOT_SET_BYTES", "1000", "not within 1048576 to"),
             ("HOT_SET_BYTES", "64MiB", "invalid digit"),
+            ("LIVE_MAX_CONNECTIONS", "0", "not within 1 to"),
+            ("LIVE_HEARTBEAT_S", "0", "not within 1 to"),
+            ("LIVE_SEND_TIMEOUT_S", "1h", "invalid digit"),
             ("SESSION_IDLE_S", "0", "not within 1 to"),
             ("SESSION_IDLE_S", "30m", "invalid digit"),
             ("SESSION_ABSOLUTE_S", "99999999", "not within 1 to"),
@@ -181,8 +210,8 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_refused_and_not_told() {
-        assert!(read(&[]).expect("defaults").id_secret.is_none());
-        assert!(read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").id_secret.is_some());
+        assert!(read(&[]).expect("defaults").secret.is_none());
+        assert!(read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").secret.is_some());
         let told = read(&[("SESSION_ID_SECRET", "hunter2")]).expect_err("too short").to_string();
         assert!(told.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32") && !told.contains("hunter2"), "{told}");
     }

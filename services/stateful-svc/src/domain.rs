@@ -13,3 +13,4 @@ pub mod message;
 pub mod session;
 pub mod session_ids;
 pub mod session_tag;
+pub mod tickets;

@@ -19,8 +19,9 @@ use crate::config::{Config, StoreConfig};
 use crate::domain::clock::{BootClock, SystemClock};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::session_ids::SessionIds;
+use crate::domain::tickets::Tickets;
 use crate::metrics::SessionMetrics;
-use crate::routes::Sessions;
+use crate::routes::{Live, Sessions};
 use crate::store::SessionStore;
 use crate::store::hybrid::HybridStore;
 use crate::store::memory::MemoryStore;
@@ -29,6 +30,7 @@ use crate::tokens::TokenVerifier;
 
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod metrics;
 pub mod routes;
 pub mod store;
@@ -56,16 +58,16 @@ pub enum BuildError {
 /// # Errors
 /// When the address cannot be bound or the store cannot be made from its settings.
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let Config { service, store, lifetime, id_secret, tokens } = config;
-    let ids = session_ids(id_secret.as_ref(), &store);
+    let Config { service, store, lifetime, live, secret, tokens } = config;
+    let (ids, tickets) = secret_parts(secret.as_ref(), &store);
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new()?;
     let (store, health) = session_store(store, lifetime, health, metrics.registry())?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
-    let sessions = Sessions { store, ids, tokens, metrics: counted };
-    let store = Arc::clone(&sessions.store);
     let health = report_live_sessions(health, Arc::clone(&store));
+    let live = Live::new(live, tickets, health.draining());
+    let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: counted };
     let server = Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
     Ok(server.finally(async move { store.close().await }))
 }
@@ -84,7 +86,7 @@ fn session_store(
         }
         StoreConfig::Redis(target) => {
             let pool = target.pool(Patience::STORE)?;
-            let store = RedisStore::new(pool.clone(), lifetime);
+            let store = RedisStore::new(&target, pool.clone(), lifetime);
             let collectors = store.collectors();
             (Arc::new(store), pool, collectors)
         }
@@ -98,16 +100,18 @@ fn session_store(
     Ok((store, health.dependency("session_store", Need::Required, move || probe(pool.clone()))))
 }
 
-fn session_ids(secret: Option<&SecretString>, store: &StoreConfig) -> SessionIds {
+/// What is made under the secret that instances share.
+fn secret_parts(secret: Option<&SecretString>, store: &StoreConfig) -> (SessionIds, Tickets) {
     match (secret, store) {
-        (Some(secret), _) => SessionIds::new(secret),
+        (Some(secret), _) => (SessionIds::new(secret), Tickets::new(secret)),
         // Nobody else knows these sessions, nor does this process after a restart.
-        (None, StoreConfig::Memory) => SessionIds::of_this_process(),
+        (None, StoreConfig::Memory) => (SessionIds::of_this_process(), Tickets::of_this_process()),
         (None, StoreConfig::Redis(_) | StoreConfig::Hybrid { .. }) => {
             tracing::warn!(
-                "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session"
+                "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session, \
+                 and tickets are good at the instance that issued them alone"
             );
-            SessionIds::of_this_process()
+            (SessionIds::of_this_process(), Tickets::of_this_process())
         }
     }
 }

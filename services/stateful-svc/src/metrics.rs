@@ -9,11 +9,17 @@ use proto_contracts::ErrorCode;
 
 use crate::store::{Done, SessionStore, Source};
 
+mod live;
+
+pub use live::{Closed, LiveConnection, LiveKind, LiveMetrics};
+
 /// Counters of what was done to sessions. Cheap to clone; the clones share everything.
 #[derive(Clone, Debug)]
 pub struct SessionMetrics {
     reads: IntCounterVec,
     writes: IntCounterVec,
+    /// Of live connections.
+    pub live: LiveMetrics,
 }
 
 /// What a write does.
@@ -51,6 +57,7 @@ impl SessionMetrics {
         let metrics = Self {
             reads: IntCounterVec::new(reads, &["source"])?,
             writes: IntCounterVec::new(writes, &["act", "outcome"])?,
+            live: LiveMetrics::register(registry)?,
         };
         let gauge =
             IntGauge::new("stateful_sessions_live", "Sessions that live in, or were lately served by, this instance.")?;

@@ -21,11 +21,14 @@ mod caller;
 mod entity_tags;
 mod history;
 mod idempotency;
+mod live;
 mod messages;
 mod problems;
 mod session;
 mod session_path;
 mod sessions;
+
+pub use live::Live;
 
 const X_SESSION_SOURCE: HeaderName = HeaderName::from_static(SESSION_SOURCE);
 
@@ -38,6 +41,8 @@ pub struct Sessions {
     pub ids: SessionIds,
     /// Verifies bearer tokens; without it, none are accepted.
     pub tokens: Option<Arc<TokenVerifier>>,
+    /// What live connections share.
+    pub live: Live,
     /// What is counted.
     pub metrics: SessionMetrics,
 }
@@ -50,6 +55,9 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
     mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
     mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
     mount_endpoint(app, Endpoint::History, || [get(history::read)]);
+    mount_endpoint(app, Endpoint::Events, || [get(live::events::stream)]);
+    mount_endpoint(app, Endpoint::Live, || [get(live::socket::open)]);
+    mount_endpoint(app, Endpoint::Tickets, || [post(live::issue_ticket)]);
 }
 
 impl Sessions {

@@ -12,8 +12,10 @@ use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::Expected;
+use crate::store::changes::Changes;
 
 mod broken;
+pub mod changes;
 pub mod hybrid;
 pub mod memory;
 pub mod redis;
@@ -68,6 +70,9 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The messages after a place.
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
+
+    /// Waits for changes of a session, whichever instance makes them: of all that are made after this has returned.
+    async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault>;
 
     /// Gives back what other instances would wait for. Nothing may be asked of the store any more.
     async fn close(&self) {}

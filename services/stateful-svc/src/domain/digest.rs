@@ -20,6 +20,13 @@ impl ShortDigest {
         Self(std::array::from_fn(|i| hash[i]))
     }
 
+    /// Reads the 32 lower-case hex digits as which a digest is written.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digest = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
+        // Numbers may be written in more ways.
+        (digest.to_string() == text).then_some(digest)
+    }
+
     /// The 128 bits.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -55,5 +62,9 @@ mod tests {
         let different: std::collections::HashSet<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!(different.len(), all.len());
         assert!(different.iter().all(|text| text.len() == 32));
+        for (digest, text) in all.iter().map(|digest| (digest, digest.to_string())) {
+            assert_eq!(ShortDigest::parse(&text), Some(*digest));
+            assert_eq!(ShortDigest::parse(&text[1..]).or(ShortDigest::parse(&format!("+{}", &text[1..]))), None);
+        }
     }
 }

@@ -39,7 +39,8 @@ pub(super) async fn read(
     answer_from(page.source, StatusCode::OK, &body)
 }
 
-fn body(message: Message) -> HistoryMessage {
+/// A message as clients see it.
+pub(super) fn body(message: Message) -> HistoryMessage {
     HistoryMessage {
         message_id: message.id,
         number: message.number,

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use proto_contracts::stateful::{MessagePosted, PostConversation, PostMessage};
-use proto_contracts::{MessageId, SessionId};
+use proto_contracts::{IdempotencyKey, MessageId, SessionId};
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
@@ -14,6 +14,7 @@ use super::{Sessions, answer_to_write};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, MessageText, NewMessage};
 use crate::metrics::Act;
+use crate::store::{Access, Written};
 
 /// Posts a message to the session in the path.
 pub(super) async fn post_to_path(
@@ -41,13 +42,28 @@ async fn post(
     message: String,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(headers, &id)?;
+    let appended = append(sessions, access, message, idempotency_key(headers)?).await?;
+    answer_to_write(&appended, StatusCode::CREATED, &posted(id, &appended.value))
+}
+
+/// Posts a message, whichever way it came, and counts that.
+pub(super) async fn append(
+    sessions: &Sessions,
+    access: Access,
+    message: String,
+    key: Option<IdempotencyKey>,
+) -> Result<Written<Appended>, ApiError> {
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
-    let keyed = idempotency_key(headers)?.map(|key| Keyed::append(key, &message.text));
+    let keyed = key.map(|key| Keyed::append(key, &message.text));
     let appended = sessions.store.append(access, message, keyed).await;
-    let appended = sessions.wrote(Act::Append, appended)?;
-    let Appended { message, version } = &appended.value;
-    let body = MessagePosted {
-        session_id: id,
+    sessions.wrote(Act::Append, appended)
+}
+
+/// A posted message as its author sees it.
+pub(super) fn posted(session_id: SessionId, appended: &Appended) -> MessagePosted {
+    let Appended { message, version } = appended;
+    MessagePosted {
+        session_id,
         message_id: message.id,
         number: message.number,
         message: message.text.as_str().to_owned(),
@@ -55,6 +71,5 @@ async fn post(
         created_at: message.created_at,
         message_count: message.number,
         version: *version,
-    };
-    answer_to_write(&appended, StatusCode::CREATED, &body)
+    }
 }

@@ -37,6 +37,7 @@ use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::store::broken::{Guarantee, is_broken};
+use crate::store::changes::Changes;
 
 mod copy;
 mod gauges;
@@ -87,7 +88,7 @@ impl<C: SteadyClock> HybridStore<C> {
     ) -> Result<(Self, RedisPool), PoolUnusable> {
         let pool = target.pool(Patience::STORE)?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared<C>>| Shared {
-            redis: RedisStore::new(pool.clone(), lifetime).with_copies(Box::new({
+            redis: RedisStore::new(target, pool.clone(), lifetime).with_copies(Box::new({
                 let shared = Weak::clone(shared);
                 move |lease, session| shared.upgrade()?.drop_copy(lease, session)
             })),
@@ -311,6 +312,10 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.shared.redis.look_at_history(access, after, size).await
+    }
+
+    async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {
+        self.shared.redis.watch(session).await
     }
 
     async fn close(&self) {

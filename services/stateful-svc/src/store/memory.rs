@@ -11,7 +11,8 @@ use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, SessionStore, Source, Written,
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, SessionStore, Source,
+    StoreFault, Written,
 };
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
@@ -24,6 +25,7 @@ use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::store::changes::{Changes, Watchers};
 
 /// How often expired sessions are looked for that nobody asks for any more.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -34,6 +36,7 @@ pub struct MemoryStore<C> {
     sessions: DashMap<SessionDigest, Record>,
     // Written while the session's shard above is locked, so that a create sees either the session or its tombstone.
     tombstones: DashMap<SessionDigest, Tombstone>,
+    watchers: Arc<Watchers>,
     lifetime: Lifetime,
     clock: C,
 }
@@ -41,7 +44,8 @@ pub struct MemoryStore<C> {
 impl<C: Clock> MemoryStore<C> {
     /// An empty store.
     pub fn new(lifetime: Lifetime, clock: C) -> Self {
-        Self { sessions: DashMap::new(), tombstones: DashMap::new(), lifetime, clock }
+        let (sessions, tombstones) = (DashMap::new(), DashMap::new());
+        Self { sessions, tombstones, watchers: Watchers::new(|_| {}), lifetime, clock }
     }
 
     /// Forgets the sessions and tombstones that have expired.
@@ -79,6 +83,14 @@ impl<C: Clock> MemoryStore<C> {
         }
         record.expires_at = self.lifetime.expires_at(record.created_at, now);
         Some(act(&mut record, now))
+    }
+
+    /// Tells those who wait for changes of a write that was done now, and hands its outcome on.
+    fn tell_of<T, E>(&self, session: SessionDigest, outcome: Result<Written<T>, E>) -> Result<Written<T>, E> {
+        if outcome.as_ref().is_ok_and(|written| written.done == Done::Now) {
+            self.watchers.tell(session);
+        }
+        outcome
     }
 
     fn is_deleted(&self, session: SessionDigest, now: Timestamp) -> bool {
@@ -134,7 +146,8 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
             None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
             None => Ok(written(record.append(message, now, keyed), Done::Now)),
         };
-        self.with(access, append).ok_or(AppendError::NotFound)?
+        let appended = self.with(access, append).ok_or(AppendError::NotFound)?;
+        self.tell_of(access.session, appended)
     }
 
     async fn patch(
@@ -153,7 +166,8 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 Ok(written(record.patched(now, keyed), Done::Now))
             }
         };
-        self.with(access, patch).ok_or(PatchError::NotFound)?
+        let patched = self.with(access, patch).ok_or(PatchError::NotFound)?;
+        self.tell_of(access.session, patched)
     }
 
     async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
@@ -168,6 +182,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
                 self.tombstones.insert(session, Tombstone { owner, expires_at });
                 there.remove();
+                self.watchers.tell(session);
                 Ok(from_memory(()))
             }
             _ => match self.tombstones.get(&session) {
@@ -179,6 +194,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.with(access, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
+    }
+
+    async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {
+        Ok(self.watchers.watch(session))
     }
 
     fn live_sessions(&self) -> u64 {

@@ -9,7 +9,7 @@
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
 use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
-use service_kit::redis::{Pooled, RedisPool};
+use service_kit::redis::{Pooled, RedisPool, RedisTarget};
 
 use super::{
     Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore, StoreFault, Written,
@@ -22,8 +22,10 @@ use crate::domain::live_sessions::LiveSessions;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::store::changes::Changes;
 
 mod acts;
+mod announcements;
 pub(super) mod claim;
 mod entry;
 mod fields;
@@ -32,6 +34,7 @@ pub(super) mod leases;
 mod outage;
 mod scripts;
 
+use announcements::Announcements;
 use claim::{Claim, LeaseId, Stamp, Stamped};
 use fields::{caller_field, millis};
 use handover::Handovers;
@@ -46,6 +49,7 @@ pub struct RedisStore {
     live: LiveSessions,
     outage: Outage,
     handovers: Handovers,
+    announcements: Announcements,
     drop_here: Box<DropHere>,
 }
 
@@ -54,11 +58,19 @@ pub struct RedisStore {
 pub(super) type DropHere = dyn Fn(LeaseId, SessionDigest) -> Option<u64> + Send + Sync;
 
 impl RedisStore {
-    /// A store on this Redis, which need not be there yet.
-    pub fn new(pool: RedisPool, lifetime: Lifetime) -> Self {
-        let live = LiveSessions::new(lifetime.idle);
-        let (scripts, outage, handovers) = (Scripts::new(), Outage::default(), Handovers::new());
-        Self { pool, scripts, lifetime, live, outage, handovers, drop_here: Box::new(|_, _| None) }
+    /// A store on this Redis, which need not be there yet, with a pool of connections to it. Must be called within a Tokio
+    /// runtime.
+    pub fn new(target: &RedisTarget, pool: RedisPool, lifetime: Lifetime) -> Self {
+        Self {
+            pool,
+            scripts: Scripts::new(),
+            lifetime,
+            live: LiveSessions::new(lifetime.idle),
+            outage: Outage::default(),
+            handovers: Handovers::new(),
+            announcements: Announcements::new(target.clone()),
+            drop_here: Box::new(|_, _| None),
+        }
     }
 
     /// The same store, for a process that holds copies itself.
@@ -143,6 +155,10 @@ impl SessionStore for RedisStore {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.look_at_history(access, after, size).await
+    }
+
+    async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {
+        self.announcements.watch(session).await
     }
 
     fn live_sessions(&self) -> u64 {

@@ -54,13 +54,18 @@ impl Program {
         self.signal(Signal::SIGKILL);
     }
 
+    /// Asks it to stop, as an operator would.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("it is running");
     }
 
-    /// Stops it as an operator would, and gives the log.
+    /// Stops it, waits for its end, and gives the log.
     pub(crate) fn stop(mut self) -> Vec<Value> {
-        self.signal(Signal::SIGTERM);
+        self.terminate();
         let mut log = std::mem::take(&mut self.log);
         for line in (&mut self.stdout).lines() {
             log.push(serde_json::from_str(&line.expect("text")).expect("a line of JSON"));

@@ -108,7 +108,7 @@ pub(crate) async fn holds_lease<C: SteadyClock>(store: &HybridStore<C>) {
 
 pub(crate) fn redis_store(server: &RedisServer, lifetime: Lifetime) -> RedisStore {
     let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
-    RedisStore::new(target.pool(Patience::STORE).expect("a pool"), lifetime)
+    RedisStore::new(&target, target.pool(Patience::STORE).expect("a pool"), lifetime)
 }
 
 async fn age_sessions(server: &RedisServer, by: Duration) {

@@ -27,4 +27,5 @@ if not first then
 end
 keep(ARGV[9], ARGV[10], number, version + 1)
 touch(created)
+announce()
 return {now, number, version + 1, name, first, last}

@@ -9,4 +9,5 @@ if holder ~= '' or drops ~= '' then
   redis.call('HSET', record, 'holder', holder, 'drops', drops)
 end
 redis.call('PEXPIREAT', record, now + ARGV[2])
+announce()
 return 1

@@ -51,9 +51,14 @@ pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) ->
     Ok(conversation::replay(&first, previous, after + 1, page))
 }
 
-/// The key of the session's record.
+/// The key of the session's record, and the name of the channel on which its changes are told.
 pub(super) fn record_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:meta")
+}
+
+/// The session whose record has this key.
+pub(super) fn session_of_record(key: &[u8]) -> Option<SessionDigest> {
+    SessionDigest::parse_bytes(key.strip_prefix(b"session:{")?.strip_suffix(b"}:meta")?)
 }
 
 /// The key of the list of its messages. The braces make a Cluster keep both on one node.

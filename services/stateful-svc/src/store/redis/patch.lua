@@ -26,4 +26,5 @@ if key ~= '' then
   redis.call('HSET', record, slot, key)
   keep(key, fingerprint, string.format('%.0f', now), count, version + 1, string.format('%.0f', ends), ARGV[8], ARGV[5])
 end
+announce()
 return {created, now, count, version + 1, ends}

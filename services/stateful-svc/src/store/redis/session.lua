@@ -62,3 +62,8 @@ local function kept(key, fingerprint)
   end
   return string.sub(answer, #fingerprint + 2)
 end
+
+-- Tells whoever listens, in whatever instance, that the session has changed; they read what it has become.
+local function announce()
+  redis.call('PUBLISH', record, '')
+end

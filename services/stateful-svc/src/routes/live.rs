@@ -1,0 +1,112 @@
+//! Live connections: `…/events` (server-sent events), `…/live` (a WebSocket), and the tickets that open them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
+use proto_contracts::headers::LAST_EVENT_ID;
+use proto_contracts::live::{LiveQuery, Ticket};
+use proto_contracts::{ErrorCode, SessionId};
+use service_kit::answer;
+use service_kit::body::Json;
+use service_kit::health::Draining;
+use service_kit::problem::ApiError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Sessions;
+use super::caller::routing;
+use super::session_path::{SessionPath, sentence};
+use crate::config::LiveConfig;
+use crate::domain::caller::Caller;
+use crate::domain::cursor::Cursor;
+use crate::domain::tickets::Tickets;
+use crate::feed::Feed;
+use crate::store::Access;
+
+pub(super) mod events;
+pub(super) mod socket;
+
+const LAST_ID: HeaderName = HeaderName::from_static(LAST_EVENT_ID);
+
+/// What live connections share. Cheap to clone.
+#[derive(Clone)]
+pub struct Live {
+    tickets: Tickets,
+    places: Arc<Semaphore>,
+    draining: Draining,
+    heartbeat: Duration,
+    send_timeout: Duration,
+}
+
+impl Live {
+    /// No connection is open yet.
+    pub fn new(config: LiveConfig, tickets: Tickets, draining: Draining) -> Self {
+        let LiveConfig { max_connections, heartbeat, send_timeout } = config;
+        Self { tickets, places: Arc::new(Semaphore::new(max_connections)), draining, heartbeat, send_timeout }
+    }
+}
+
+/// A feed that may be sent to a client, and the place that it takes.
+struct Open {
+    id: SessionId,
+    access: Access,
+    feed: Feed,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Sessions {
+    /// Opens a feed of the session for whoever sent this.
+    async fn open(&self, request: &HttpRequest, id: SessionId, query: LiveQuery) -> Result<Open, ApiError> {
+        let caller = self.live_caller(request.headers(), &id, query.ticket.as_deref())?;
+        let access = Access { session: id.digest(), caller, routing: routing(request.headers()) };
+        let after = last_event_id(request.headers(), query.last_event_id)?;
+        let place = Arc::clone(&self.live.places).try_acquire_owned().map_err(|_full| {
+            ApiError::new(ErrorCode::TooManyStreams, "This instance has no room for another one; try again soon.")
+        })?;
+        let (draining, heartbeat) = (self.live.draining.clone(), self.live.heartbeat);
+        let feed = Feed::open(Arc::clone(&self.store), access, after, draining, heartbeat).await?;
+        Ok(Open { id, access, feed, _place: place })
+    }
+
+    fn live_caller(&self, headers: &HeaderMap, id: &SessionId, ticket: Option<&str>) -> Result<Caller, ApiError> {
+        let Some(ticket) = ticket else { return self.caller(headers) };
+        let verified = self.live.tickets.verify(ticket, id.digest(), Timestamp::now());
+        verified.map_err(|error| ApiError::new(ErrorCode::InvalidTicket, sentence(error)))
+    }
+}
+
+/// `POST …/tickets`: a ticket for a session that the caller may use.
+pub(super) async fn issue_ticket(
+    request: HttpRequest,
+    SessionPath(id): SessionPath,
+    Json(NoMembers {}): Json<NoMembers>,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, ApiError> {
+    let access = sessions.access(request.headers(), &id)?;
+    sessions.store.read(access).await?;
+    let (ticket, expires_at) = sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
+    answer::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
+}
+
+/// A body that says nothing.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct NoMembers {}
+
+/// The header goes first: a browser that comes back sends it, with the URL that it came by at first.
+fn last_event_id(headers: &HeaderMap, queried: Option<u64>) -> Result<Option<Cursor>, ApiError> {
+    let given = match headers.get(LAST_ID) {
+        None => queried,
+        Some(value) => match value.to_str().ok().map(str::parse) {
+            Some(Ok(number)) => Some(number),
+            _ => return Err(malformed_id()),
+        },
+    };
+    given.map(|number| Cursor::after(number).ok_or_else(malformed_id)).transpose()
+}
+
+fn malformed_id() -> ApiError {
+    ApiError::new(ErrorCode::InvalidLastEventId, "Send the id of the last message's event, or 0 for all messages.")
+}

@@ -1,0 +1,209 @@
+//! `GET /sessions/{session_id}/live`: a WebSocket, over which a client hears of messages and posts its own.
+
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use actix_web::{HttpRequest, HttpResponse, rt, web};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError};
+use proto_contracts::headers::REQUEST_ID;
+use proto_contracts::live::{ClientFrame, EventName, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame, close};
+use proto_contracts::stateful::MessagePosted;
+use proto_contracts::{ErrorCode, IdempotencyKey, RequestId};
+use serde::Serialize;
+use service_kit::body::{Query, Strictness, from_json};
+use service_kit::problem::ApiError;
+use service_kit::telemetry::chain;
+use tokio::time::{Instant, timeout};
+
+use super::{Open, Sessions};
+use crate::feed::Event;
+use crate::metrics::{Closed, LiveConnection, LiveKind};
+use crate::routes::history::body as message_body;
+use crate::routes::messages;
+use crate::routes::session::body as session_body;
+use crate::routes::session_path::SessionPath;
+use crate::store::{Access, Routing};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
+/// A client that has been silent for so many heartbeats, and has not even answered pings, is gone.
+const SILENT_HEARTBEATS: u32 = 3;
+
+/// Opens a WebSocket.
+pub(in crate::routes) async fn open(
+    request: HttpRequest,
+    SessionPath(id): SessionPath,
+    Query(query): Query<LiveQuery>,
+    payload: web::Payload,
+    sessions: web::Data<Sessions>,
+) -> Result<HttpResponse, ApiError> {
+    if !request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return Err(upgrade_required("Connect by a WebSocket client, or read the session's events from …/events."));
+    }
+    let open = sessions.open(&request, id, query).await?;
+    let handshake = actix_ws::handle(&request, payload);
+    let (answer, sender, frames) = handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
+    let frames = frames.max_frame_size(MAX_FRAME_BYTES).aggregate_continuations();
+    let socket = Socket {
+        request_id: request_id(request.headers()),
+        patience: sessions.live.send_timeout,
+        silence: sessions.live.heartbeat * SILENT_HEARTBEATS,
+        heard: Instant::now(),
+        connection: sessions.metrics.live.open(LiveKind::Socket),
+        sessions: sessions.get_ref().clone(),
+        open,
+        sender,
+    };
+    rt::spawn(socket.serve(frames.max_continuation_size(MAX_FRAME_BYTES)));
+    Ok(answer)
+}
+
+fn upgrade_required(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    ApiError::new(ErrorCode::UpgradeRequired, detail).with_header(UPGRADE, HeaderValue::from_static("websocket"))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<RequestId> {
+    headers.get(X_REQUEST_ID).and_then(|value| RequestId::parse_bytes(value.as_bytes()))
+}
+
+struct Socket {
+    sessions: Sessions,
+    open: Open,
+    sender: actix_ws::Session,
+    connection: LiveConnection,
+    /// Of the request that opened it.
+    request_id: Option<RequestId>,
+    /// How long the client may take to make room for a frame.
+    patience: Duration,
+    /// How long it may be silent.
+    silence: Duration,
+    heard: Instant,
+}
+
+/// The conversation goes on, or is over for this reason.
+type Step = Result<(), Closed>;
+
+impl Socket {
+    async fn serve(mut self, mut frames: AggregatedMessageStream) {
+        let reason = loop {
+            let step = tokio::select! {
+                event = self.open.feed.next() => self.tell(event).await,
+                frame = frames.recv() => self.take(frame).await,
+            };
+            if let Err(reason) = step {
+                break reason;
+            }
+        };
+        if let Some(code) = close_code(reason) {
+            let reason = CloseReason { code: CloseCode::from(code), description: Some(reason.as_str().to_owned()) };
+            // A client that reads again within this time learns why it was cut. The others find the connection closed.
+            let _gone = timeout(self.patience, self.sender.close(Some(reason))).await;
+        }
+        self.connection.close(reason);
+    }
+
+    async fn tell(&mut self, event: Event) -> Step {
+        match event {
+            Event::Session(session) => {
+                let frame = frame(EventName::Session, None, session_body(&self.open.id, &session));
+                self.send(EventName::Session, frame).await
+            }
+            Event::Message(message) => {
+                let frame = frame(EventName::Message, Some(message.number), message_body(message));
+                self.send(EventName::Message, frame).await
+            }
+            Event::Ended => Err(Closed::Ended),
+            Event::GoingAway => Err(Closed::GoingAway),
+            Event::Quiet if self.heard.elapsed() > self.silence => Err(Closed::Silent),
+            Event::Quiet => self.in_time(async |sender| sender.ping(b"").await).await,
+        }
+    }
+
+    async fn take(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Step {
+        self.heard = Instant::now();
+        match frame {
+            Some(Ok(AggregatedMessage::Text(text))) => self.post(text.as_bytes()).await,
+            Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
+            Some(Ok(AggregatedMessage::Ping(bytes))) => self.in_time(async |sender| sender.pong(&bytes).await).await,
+            Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
+            Some(Ok(AggregatedMessage::Close(_))) | None => Err(Closed::ByClient),
+            Some(Err(ProtocolError::Overflow)) => Err(Closed::TooBig),
+            Some(Err(_)) => Err(Closed::Malformed),
+        }
+    }
+
+    /// Posts the message of a frame and tells what became of it.
+    async fn post(&mut self, text: &[u8]) -> Step {
+        let mut reference = None;
+        match self.try_to_post(text, &mut reference).await {
+            Ok(posted) => {
+                let frame = ServerFrame { reference, ..frame(EventName::Posted, None, posted) };
+                self.send(EventName::Posted, frame).await
+            }
+            Err(error) => {
+                if let Some(cause) = error.cause() {
+                    let request_id = self.request_id.map(|id| id.to_string());
+                    tracing::error!(request_id, code = error.code().as_str(), cause = chain(cause), "a frame failed");
+                }
+                let problem = error.document(self.request_id);
+                let frame = ServerFrame { reference, ..frame(EventName::Error, None, problem) };
+                self.send(EventName::Error, frame).await
+            }
+        }
+    }
+
+    async fn try_to_post(&self, text: &[u8], reference: &mut Option<String>) -> Result<MessagePosted, ApiError> {
+        let given: ClientFrame = from_json(text, Strictness::Strict)?;
+        if given.reference.as_ref().is_some_and(|reference| reference.len() > MAX_REF_BYTES) {
+            let detail = format!("`ref` may have {MAX_REF_BYTES} bytes.");
+            return Err(ApiError::new(ErrorCode::InvalidBody, detail));
+        }
+        *reference = given.reference;
+        let key = match given.idempotency_key.map(|key| IdempotencyKey::parse_bytes(key.as_bytes())) {
+            None => None,
+            Some(Some(key)) => Some(key),
+            Some(None) => {
+                let detail = "`idempotency_key` must be a UUID, drawn at random for this message.";
+                return Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, detail));
+            }
+        };
+        // The session may have another home by now; a write by this way must not claim it back.
+        let access = Access { routing: Routing::RoundRobin, ..self.open.access };
+        let appended = messages::append(&self.sessions, access, given.message, key).await?;
+        Ok(messages::posted(self.open.id.clone(), &appended.value))
+    }
+
+    async fn send(&mut self, event: EventName, frame: ServerFrame<impl Serialize>) -> Step {
+        let text = serde_json::to_string(&frame).map_err(|_| Closed::Malformed)?;
+        self.in_time(async |sender| sender.text(text).await).await?;
+        self.connection.told(event);
+        Ok(())
+    }
+
+    /// Sends something, unless the client takes too long to make room for it.
+    async fn in_time(
+        &mut self,
+        send: impl AsyncFnOnce(&mut actix_ws::Session) -> Result<(), actix_ws::Closed>,
+    ) -> Step {
+        match timeout(self.patience, send(&mut self.sender)).await {
+            Ok(sent) => sent.map_err(|_| Closed::ByClient),
+            Err(_) => Err(Closed::TooSlow),
+        }
+    }
+}
+
+fn frame<T>(event: EventName, id: Option<u64>, data: T) -> ServerFrame<T> {
+    ServerFrame { event, id, reference: None, data }
+}
+
+/// The code to close with; none where nobody is there to read it.
+const fn close_code(reason: Closed) -> Option<u16> {
+    match reason {
+        Closed::Ended => Some(close::SESSION_ENDED),
+        Closed::GoingAway => Some(close::GOING_AWAY),
+        Closed::TooSlow => Some(close::TOO_SLOW),
+        Closed::NotText => Some(close::UNSUPPORTED),
+        Closed::TooBig => Some(close::TOO_BIG),
+        Closed::Malformed => Some(close::PROTOCOL_ERROR),
+        Closed::ByClient | Closed::Silent => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Clients of live connections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use proto_contracts::live::{ClientFrame, EventName, ServerFrame};
+use proto_contracts::{Endpoint, SessionId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::app::path;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// An event of either protocol.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) id: Option<u64>,
+    pub(crate) event: EventName,
+    pub(crate) data: Value,
+}
+
+impl Told {
+    pub(crate) fn data<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_value(self.data.clone()).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Events(BufReader<TcpStream>);
+
+impl Events {
+    /// Opens a stream, which must be granted.
+    pub(crate) async fn open(addr: SocketAddr, id: &SessionId, query: &str, headers: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(addr).await.expect("a connection");
+        let mut request =
+            format!("GET {}?{query} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", path(Endpoint::Events, id));
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        stream.write_all((request + "\r\n").as_bytes()).await.expect("sent");
+        let mut events = Self(BufReader::new(stream));
+        let head = events.until_blank_line().await.expect("an answer");
+        assert!(head[0].starts_with("HTTP/1.1 200"), "{head:?}");
+        assert!(head.iter().any(|line| line == "content-type: text/event-stream"), "{head:?}");
+        assert!(head.iter().any(|line| line == "cache-control: no-store"), "{head:?}");
+        events
+    }
+
+    /// The next event; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Told> {
+        loop {
+            // The frames of the chunked coding stand between the lines, and are passed over like comments.
+            let lines = self.until_blank_line().await?;
+            let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+            if let (Some(event), Some(data)) = (field("event: "), field("data: ")) {
+                let event = serde_json::from_value(Value::String(event)).expect("a known event");
+                let id = field("id: ").map(|id| id.parse().expect("a number"));
+                return Some(Told { id, event, data: serde_json::from_str(&data).expect("JSON") });
+            }
+        }
+    }
+
+    async fn until_blank_line(&mut self) -> Option<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let read = timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("a line in time").expect("readable");
+            match line.trim_end() {
+                "" if read == 0 => return None,
+                "" if !lines.is_empty() => return Some(lines),
+                "" => {}
+                text => lines.push(text.to_owned()),
+            }
+        }
+    }
+}
+
+/// A WebSocket.
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub(crate) async fn open(addr: SocketAddr, id: &SessionId, query: &str) -> Self {
+        let url = format!("ws://{addr}{}?{query}", path(Endpoint::Live, id));
+        Self(connect_async(url).await.expect("a WebSocket").0)
+    }
+
+    pub(crate) async fn send(&mut self, frame: &ClientFrame) {
+        self.send_raw(Message::text(serde_json::to_string(frame).expect("JSON"))).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        self.0.send(message).await.expect("sent");
+    }
+
+    /// The next event with the `ref` that it answers, or why the connection was closed; `None` when nobody said.
+    pub(crate) async fn next(&mut self) -> Result<(Told, Option<String>), Option<CloseFrame>> {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: ServerFrame<Value> = serde_json::from_str(&text).expect("a frame");
+                    let ServerFrame { event, id, reference, data } = frame;
+                    return Ok((Told { id, event, data }, reference));
+                }
+                Some(Ok(Message::Close(reason))) => return Err(reason),
+                Some(Ok(_)) => {}
+                Some(Err(Error::Protocol(_) | Error::Io(_))) | None => return Err(None),
+                Some(Err(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// The next event of this name, passing over others.
+    pub(crate) async fn next_of(&mut self, event: EventName) -> Told {
+        loop {
+            let (told, _) = self.next().await.expect("an open connection");
+            if told.event == event {
+                return told;
+            }
+        }
+    }
+
+    /// The code that the connection is closed with.
+    pub(crate) async fn closed(&mut self) -> Option<u16> {
+        loop {
+            if let Err(reason) = self.next().await {
+                return reason.map(|reason| reason.code.into());
+            }
+        }
+    }
+}
+
+/// A message to post.
+pub(crate) fn saying(message: &str) -> ClientFrame {
+    ClientFrame { message: message.to_owned(), ..ClientFrame::default() }
+}

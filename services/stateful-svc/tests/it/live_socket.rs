@@ -1,0 +1,182 @@
+//! `GET …/live`: messages over WebSockets, and why these are closed.
+
+use std::time::Duration;
+
+use proto_contracts::live::{ClientFrame, EventName, MAX_FRAME_BYTES, MAX_REF_BYTES, close};
+use proto_contracts::stateful::MessagePosted;
+use proto_contracts::{Endpoint, ErrorCode, Problem};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::app::{assert_problem, path, spawn_app, spawn_with};
+use crate::live_client::{Events, Socket, saying};
+use crate::live_events::instances;
+use crate::program::Program;
+use crate::redis_server::RedisServer;
+
+const KEY: &str = "00112233-4455-6677-8899-aabbccddeeff";
+
+#[actix_web::test]
+async fn two_clients_at_two_instances_hear_the_same_in_the_same_order() {
+    let redis = RedisServer::start().await;
+    let [here, there] = instances(&redis, &[]);
+    let id = here.create("Ada").await.session_id;
+    let mut sockets = [Socket::open(here.addr, &id, "").await, Socket::open(there.addr, &id, "").await];
+    for number in 0..50 {
+        // Both post, without waiting for each other, and a third by a plain request.
+        for (who, socket) in sockets.iter_mut().enumerate() {
+            socket.send(&saying(&format!("{who} says {number}"))).await;
+        }
+        here.say(&id, &format!("somebody says {number}")).await;
+    }
+    let mut heard = Vec::new();
+    for socket in &mut sockets {
+        let mut told = Vec::new();
+        while told.len() < 150 {
+            told.push(socket.next_of(EventName::Message).await);
+        }
+        heard.push(told);
+    }
+    assert_eq!(heard[0], heard[1]);
+    assert_eq!(heard[0].iter().filter_map(|told| told.id).collect::<Vec<_>>(), (1..=150).collect::<Vec<_>>());
+    for (who, told) in [("0", &heard[0]), ("1", &heard[1]), ("somebody", &heard[0])] {
+        let said: Vec<_> = told.iter().filter_map(|told| told.data["message"].as_str()).collect();
+        let own: Vec<_> = said.iter().filter_map(|text| text.strip_prefix(who)?.strip_prefix(" says ")).collect();
+        assert_eq!(own, (0..50).map(|number| number.to_string()).collect::<Vec<_>>(), "{who} is heard in order");
+    }
+}
+
+#[actix_web::test]
+async fn a_frame_is_answered_and_may_be_repeated_over_another_connection() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    let mut socket = Socket::open(app.addr, &id, "").await;
+    let frame = ClientFrame { reference: Some("r1".into()), idempotency_key: Some(KEY.into()), ..saying("hello") };
+    socket.send(&frame).await;
+    let posted = |told: &crate::live_client::Told| told.data::<MessagePosted>();
+    let first = loop {
+        let (told, reference) = socket.next().await.expect("open");
+        if told.event == EventName::Posted {
+            assert_eq!((reference.as_deref(), told.id), (Some("r1"), None));
+            break posted(&told);
+        }
+    };
+    assert_eq!((first.number, first.message.as_str()), (1, "hello"));
+    drop(socket);
+    let mut again = Socket::open(app.addr, &id, "last_event_id=0").await;
+    again.send(&frame).await;
+    assert_eq!(posted(&again.next_of(EventName::Posted).await), first, "it was posted once");
+    let messages = path(Endpoint::Messages, &id);
+    let by_request = app.send("POST", &messages, &[("Idempotency-Key", KEY)], "{\"message\":\"hello\"}").await;
+    assert_eq!(by_request.json::<MessagePosted>().expect("the same"), first);
+}
+
+#[actix_web::test]
+async fn what_is_wrong_with_a_frame_is_told_and_the_connection_stays() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    let mut socket = Socket::open(app.addr, &id, "").await;
+    let long = "x".repeat(MAX_REF_BYTES + 1);
+    for (text, code) in [
+        (String::new(), ErrorCode::MalformedJson),
+        ("{".to_owned(), ErrorCode::MalformedJson),
+        ("[\"hi\"]".to_owned(), ErrorCode::InvalidBody),
+        (json!({"text": "hi"}).to_string(), ErrorCode::InvalidBody),
+        (json!({"message": 1}).to_string(), ErrorCode::InvalidBody),
+        (json!({"message": "hi", "session_id": id.expose()}).to_string(), ErrorCode::InvalidBody),
+        (json!({"message": "hi", "ref": long}).to_string(), ErrorCode::InvalidBody),
+        (json!({"message": ""}).to_string(), ErrorCode::InvalidBody),
+        (json!({"message": "x".repeat(20_000)}).to_string(), ErrorCode::MessageTooLarge),
+        (json!({"message": "hi", "idempotency_key": "1"}).to_string(), ErrorCode::InvalidIdempotencyKey),
+    ] {
+        socket.send_raw(Message::text(text.clone())).await;
+        let problem: Problem = socket.next_of(EventName::Error).await.data();
+        assert_eq!((problem.code, problem.status), (code, code.status()), "{text}: {problem:?}");
+    }
+    socket.send(&saying("m1")).await;
+    let posted: MessagePosted = socket.next_of(EventName::Posted).await.data();
+    assert_eq!(posted.number, 1, "nothing of the above was posted");
+}
+
+#[actix_web::test]
+async fn a_connection_is_closed_with_the_reason() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    for (frame, code) in [
+        (Message::binary(&b"hi"[..]), close::UNSUPPORTED),
+        (Message::text("x".repeat(MAX_FRAME_BYTES + 1)), close::TOO_BIG),
+    ] {
+        let mut socket = Socket::open(app.addr, &id, "").await;
+        socket.send_raw(frame).await;
+        assert_eq!(socket.closed().await, Some(code));
+    }
+    let mut socket = Socket::open(app.addr, &id, "").await;
+    app.delete(&path(Endpoint::Session, &id)).await;
+    assert_eq!(socket.closed().await, Some(close::SESSION_ENDED));
+}
+
+#[actix_web::test]
+async fn who_does_not_open_a_websocket_is_told_how() {
+    let app = spawn_app();
+    let live = path(Endpoint::Live, &app.create("Ada").await.session_id);
+    let plain = app.get(&live).await;
+    assert_problem(&plain, ErrorCode::UpgradeRequired);
+    assert_eq!(plain.header("upgrade"), "websocket");
+    let upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")];
+    for version in [None, Some(("Sec-WebSocket-Version", "8"))] {
+        let headers: Vec<_> = upgrade.into_iter().chain(version).collect();
+        assert_problem(&app.send("GET", &live, &headers, "").await, ErrorCode::UpgradeRequired);
+    }
+}
+
+#[actix_web::test]
+async fn a_reader_that_is_too_slow_is_cut_and_told_so() {
+    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_SEND_TIMEOUT_S", "2")]);
+    let id = app.create("Ada").await.session_id;
+    let text = "x".repeat(16 * 1024);
+    // More than the sockets' buffers hold.
+    for _ in 0..1_000 {
+        app.say(&id, &text).await;
+    }
+    let mut socket = Socket::open(app.addr, &id, "last_event_id=0").await;
+    // It reads nothing until it has been found out, and goes on then, just in time to be told.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(socket.closed().await, Some(close::TOO_SLOW));
+    // The same for a stream of events, which just ends; and the queue that it had is all that it got.
+    let mut events = Events::open(app.addr, &id, "last_event_id=0", &[]).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let mut told = 0;
+    while events.next().await.is_some() {
+        told += 1;
+    }
+    assert!((1..1_000).contains(&told), "{told} of 1000");
+    assert!(std::time::Instant::now() < deadline + Duration::from_secs(20));
+}
+
+#[actix_web::test]
+async fn a_drained_instance_sends_its_clients_away_and_ends() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let [here, _] = instances(&redis, &[]);
+    let leaving = Program::start(&[("SESSION_REDIS_URL", &url), ("SHUTDOWN_TIMEOUT_S", "20")]);
+    let id = here.create("Ada").await.session_id;
+    let mut socket = Socket::open(leaving.addr, &id, "").await;
+    let mut events = Events::open(leaving.addr, &id, "", &[]).await;
+    here.say(&id, "m1").await;
+    assert_eq!(socket.next_of(EventName::Message).await.id, Some(1));
+    let started = std::time::Instant::now();
+    leaving.terminate();
+    assert_eq!(socket.closed().await, Some(close::GOING_AWAY));
+    let mut last = None;
+    while let Some(told) = events.next().await {
+        last = Some(told.event);
+    }
+    assert_eq!(last, Some(EventName::GoingAway));
+    leaving.stop();
+    assert!(started.elapsed() < Duration::from_secs(10), "streams do not hold up the end");
+    // And come back without a gap.
+    here.say(&id, "m2").await;
+    let mut again = Socket::open(here.addr, &id, "last_event_id=1").await;
+    assert_eq!(again.next_of(EventName::Message).await.id, Some(2));
+}
