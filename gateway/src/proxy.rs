@@ -12,6 +12,7 @@ mod local;
 pub mod retry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,6 +31,10 @@ use crate::pool::{InFlight, Pools};
 use crate::proxy::local::{Answer, Manner};
 use crate::routing;
 use crate::telemetry::Telemetry;
+
+/// How long a client may take to accept a piece of an answer; by default Pingora would wait for ever, and hold what an
+/// instance has sent already.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The gateway as Pingora sees it.
 pub struct Gateway {
@@ -56,6 +61,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
         let request = session.req_header();
         ctx.client = client::identify(&self.config, session.client_addr(), request);
         ctx.request_id = client::request_id(request);
@@ -107,7 +113,7 @@ impl ProxyHttp for Gateway {
             return Err(ctx.refuse(code));
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance));
-        let peer = Box::new(in_flight.instance().peer().clone());
+        let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
         ctx.attempt =
             Some(Attempt { in_flight, verdict: choice.verdict, strategy: snapshot.strategy, epoch: snapshot.epoch });
         Ok(peer)

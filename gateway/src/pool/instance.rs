@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
-use proto_contracts::InstanceName;
+use proto_contracts::{Endpoint, InstanceName};
 
 /// How long a connection to an instance may take (field default of HAProxy's and Envoy's guides: 1 s on one network).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an instance may take for each read of its answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a stream may be silent: long after the services' heartbeats, of which there are four in a minute.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long an instance may take to accept a piece of a request.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
@@ -26,6 +28,7 @@ pub struct Instance {
     name_header: HeaderValue,
     addr: SocketAddr,
     peer: HttpPeer,
+    stream_peer: HttpPeer,
     in_flight: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
@@ -43,6 +46,8 @@ impl Instance {
         peer.options.read_timeout = Some(READ_TIMEOUT);
         peer.options.write_timeout = Some(WRITE_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        let mut stream_peer = peer.clone();
+        stream_peer.options.read_timeout = Some(STREAM_IDLE_TIMEOUT);
         // An instance name is letters, digits and three signs, all of which a header may hold.
         let name_header = HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
         Self {
@@ -50,6 +55,7 @@ impl Instance {
             name_header,
             addr,
             peer,
+            stream_peer,
             in_flight: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
@@ -73,9 +79,10 @@ impl Instance {
         self.addr
     }
 
-    /// What Pingora connects to.
-    pub fn peer(&self) -> &HttpPeer {
-        &self.peer
+    /// What Pingora connects to for a request to this endpoint. The connections are the same; what differs is for how long an
+    /// answer may pause.
+    pub fn peer(&self, endpoint: Endpoint) -> &HttpPeer {
+        if endpoint.is_stream() { &self.stream_peer } else { &self.peer }
     }
 
     /// Requests sent to it and not yet answered.

@@ -9,6 +9,7 @@ mod edge;
 mod failover;
 mod hostile;
 mod keys;
+mod live;
 mod logs;
 mod membership;
 mod raw;

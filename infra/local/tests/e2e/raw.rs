@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::answer::Answer;
 
@@ -28,19 +29,23 @@ pub(crate) enum Door {
 /// after which it does: refused for good, or with `Connection: close`.
 pub(crate) async fn exchange(stack: &Stack, door: Door, bytes: &[u8]) -> Result<Answer> {
     let component = if door == Door::Gateway { "gateway" } else { "nginx" };
-    let stream = TcpStream::connect(stack.addr_of(component)?).await?;
     let exchanged = async {
         match door {
-            Door::Gateway | Door::NginxInClear => talk(stream, bytes).await,
-            Door::Nginx => {
-                let server = ServerName::try_from("localhost")?;
-                talk(connector(stack)?.connect(server, stream).await?, bytes).await
+            Door::Gateway | Door::NginxInClear => {
+                talk(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
             }
+            Door::Nginx => talk(tls(stack).await?, bytes).await,
         }
     };
     let patience = std::time::Duration::from_secs(20);
     let answer = tokio::time::timeout(patience, exchanged).await.context("the connection stays open")??;
     parse(&answer)
+}
+
+/// A connection to Nginx, in TLS.
+pub(crate) async fn tls(stack: &Stack) -> Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(stack.addr_of("nginx")?).await?;
+    Ok(connector(stack)?.connect(ServerName::try_from("localhost")?, stream).await?)
 }
 
 fn connector(stack: &Stack) -> Result<tokio_rustls::TlsConnector> {
