@@ -13,6 +13,7 @@ use proto_contracts::{InstanceName, PoolName};
 use secrecy::SecretString;
 
 use crate::pool::Thresholds;
+use crate::routing::bound::LoadBound;
 use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
@@ -93,6 +94,8 @@ pub struct PoolConfig {
     pub strategy: Strategy,
     /// Where instances listen.
     pub instances: Vec<SocketAddr>,
+    /// How many requests the sticky path lets an instance have in flight; `None` for any number.
+    pub load_bound: Option<LoadBound>,
 }
 
 /// The configuration cannot be used.

@@ -19,13 +19,14 @@ use proto_contracts::control::Strategy;
 use proto_contracts::{InstanceName, PoolName};
 
 pub use health::Thresholds;
-pub use instance::{InFlight, Instance};
+pub use instance::{InFlight, Instance, Load};
 pub use registry::{AddError, Registry, RemoveError, Slot};
 pub use snapshot::{Member, Snapshot};
 
 use crate::config::PoolConfig;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
+use crate::routing::bound::LoadBound;
 use crate::routing::rendezvous::Seed;
 
 /// One of the gateway's pools.
@@ -33,6 +34,7 @@ use crate::routing::rendezvous::Seed;
 pub struct Pool {
     name: PoolName,
     seed: Seed,
+    load_bound: Option<LoadBound>,
     snapshot: ArcSwap<Snapshot>,
     cursor: AtomicUsize,
     /// Changes read what they change, so they must not overlap. They are rare, and the data path never waits for one.
@@ -51,7 +53,15 @@ impl Pool {
     ) -> Self {
         let registry = Registry::new(config, thresholds, state_file.load(name));
         let snapshot = ArcSwap::from_pointee(registry.snapshot(seed));
-        Self { name, seed, snapshot, cursor: AtomicUsize::new(0), registry: Mutex::new(registry), state_file }
+        Self {
+            name,
+            seed,
+            load_bound: config.load_bound,
+            snapshot,
+            cursor: AtomicUsize::new(0),
+            registry: Mutex::new(registry),
+            state_file,
+        }
     }
 
     /// Which pool this is.
@@ -72,6 +82,11 @@ impl Pool {
     /// The seed of its rendezvous hashes.
     pub fn seed(&self) -> Seed {
         self.seed
+    }
+
+    /// How many requests its sticky path lets an instance have in flight; `None` for any number.
+    pub fn load_bound(&self) -> Option<LoadBound> {
+        self.load_bound
     }
 
     /// Whether its requests have affinity keys: always in the stateful pool, so that switching its strategy back

@@ -27,7 +27,7 @@ use proto_contracts::{ErrorCode, routes};
 pub use context::{Attempt, RequestContext};
 
 use crate::config::ServerConfig;
-use crate::pool::{InFlight, Pools};
+use crate::pool::{InFlight, Load, Pools};
 use crate::proxy::local::{Answer, Manner};
 use crate::routing;
 use crate::telemetry::Telemetry;
@@ -112,7 +112,7 @@ impl ProxyHttp for Gateway {
             let code = if ctx.exchange_broken { ErrorCode::UpstreamFailed } else { ErrorCode::NoInstanceAvailable };
             return Err(ctx.refuse(code));
         };
-        let in_flight = InFlight::begin(Arc::clone(&choice.member.instance));
+        let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
         let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
         ctx.attempt =
             Some(Attempt { in_flight, verdict: choice.verdict, strategy: snapshot.strategy, epoch: snapshot.epoch });

@@ -3,6 +3,7 @@
 //! [`round_robin`] and [`sticky`] share nothing but the pool's [`Snapshot`] that they read. Which of them decides is
 //! the pool's strategy at the moment of the request.
 
+pub mod bound;
 pub mod minting;
 pub mod rendezvous;
 pub mod round_robin;
@@ -57,7 +58,7 @@ pub fn choose<'a>(
 ) -> Option<Choice<'a>> {
     match (snapshot.strategy, client) {
         (Strategy::Sticky, Some(client)) => {
-            let found = sticky::choose(snapshot, client.key, tried)?;
+            let found = sticky::choose(snapshot, client.key, tried, pool.load_bound())?;
             Some(Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })
         }
         // A pool without keys has nothing to stick to.

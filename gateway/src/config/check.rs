@@ -12,10 +12,14 @@ use secrecy::SecretString;
 use crate::config::file::{File, Pool};
 use crate::config::{Config, ControlConfig, HealthConfig, PoolConfig, RoutingHeaders, ServerConfig};
 use crate::pool::Thresholds;
+use crate::routing::bound::LoadBound;
 use crate::routing::rendezvous::Seed;
 
 /// The shortest control token: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_LEN: usize = 16;
+
+/// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
+const LOAD_FACTORS: std::ops::RangeInclusive<f64> = 1.0..=10.0;
 
 /// What is wrong, a line each.
 #[derive(Debug, Default)]
@@ -83,7 +87,7 @@ pub(super) fn check(file: File, environment: impl Fn(&str) -> Option<String>) ->
         &environment,
         file.pools.stateless,
         &PoolDefaults {
-            setting: "[pools.stateless] instances",
+            section: "[pools.stateless]",
             variable: "GATEWAY_STATELESS_INSTANCES",
             strategy: Strategy::RoundRobin,
             port: 8101,
@@ -94,7 +98,7 @@ pub(super) fn check(file: File, environment: impl Fn(&str) -> Option<String>) ->
         &environment,
         file.pools.stateful,
         &PoolDefaults {
-            setting: "[pools.stateful] instances",
+            section: "[pools.stateful]",
             variable: "GATEWAY_STATEFUL_INSTANCES",
             strategy: Strategy::Sticky,
             port: 8201,
@@ -144,7 +148,7 @@ fn name(problems: &mut Problems, environment: impl Fn(&str) -> Option<String>) -
 
 /// What a pool is called in its settings, and what it is when they say nothing.
 struct PoolDefaults {
-    setting: &'static str,
+    section: &'static str,
     variable: &'static str,
     strategy: Strategy,
     port: u16,
@@ -157,7 +161,8 @@ fn pool(
     defaults: &PoolDefaults,
 ) -> PoolConfig {
     let from_environment = environment(defaults.variable);
-    let setting = if from_environment.is_some() { defaults.variable } else { defaults.setting };
+    let instances_setting = format!("{} instances", defaults.section);
+    let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
     let instances = match from_environment {
         Some(list) => list
             .split(',')
@@ -169,7 +174,14 @@ fn pool(
     };
     let distinct: BTreeSet<_> = instances.iter().collect();
     problems.unless(distinct.len() == instances.len(), setting, "names an address twice");
-    PoolConfig { strategy: file.strategy.unwrap_or(defaults.strategy), instances }
+    problems.unless(
+        file.bounded_load == 0.0 || LOAD_FACTORS.contains(&file.bounded_load),
+        &format!("{} bounded_load", defaults.section),
+        format_args!("must be 0 (off), or {} to {}", LOAD_FACTORS.start(), LOAD_FACTORS.end()),
+    );
+    let bound = LoadBound { factor: file.bounded_load, floor: file.bounded_load_floor };
+    let load_bound = (bound.factor > 0.0).then_some(bound);
+    PoolConfig { strategy: file.strategy.unwrap_or(defaults.strategy), instances, load_bound }
 }
 
 fn address(

@@ -107,9 +107,17 @@ pub(super) struct Pools {
     pub(super) stateful: Pool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Pool {
     pub(super) strategy: Option<Strategy>,
     pub(super) instances: Option<Vec<SocketAddr>>,
+    pub(super) bounded_load: f64,
+    pub(super) bounded_load_floor: u64,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 16 }
+    }
 }

@@ -30,7 +30,7 @@ pub(super) async fn explain(
 
 fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ApiError> {
     let ranking = sticky::ranking(snapshot, query.key);
-    let found = sticky::choose(snapshot, query.key, &[]);
+    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound());
     Ok(Explanation {
         key: query.key,
         pool: pool.name(),
@@ -57,6 +57,10 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>) -> String {
     let name = found.member.instance.name();
     let why = match found.place {
         Place::Home => format!("{name} is the key's home: of all members its hash with the key is the highest"),
+        Place::Spilled => format!(
+            "the key's home has as many requests in flight as its load bound allows, and {name} is the next in rank that \
+             has room"
+        ),
         Place::Further => format!("the members ranked above {name} are down, and it is the highest that is not"),
     };
     match snapshot.strategy {

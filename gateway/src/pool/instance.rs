@@ -30,6 +30,7 @@ pub struct Instance {
     peer: HttpPeer,
     stream_peer: HttpPeer,
     in_flight: AtomicU64,
+    streams: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
     /// Live sessions by the instance's last report.
@@ -57,6 +58,7 @@ impl Instance {
             peer,
             stream_peer,
             in_flight: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             reported_sessions: AtomicU64::new(0),
@@ -85,9 +87,14 @@ impl Instance {
         if endpoint.is_stream() { &self.stream_peer } else { &self.peer }
     }
 
-    /// Requests sent to it and not yet answered.
+    /// Requests sent to it and not yet answered, streams not counted.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Streams of it that clients listen to.
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// Requests sent to it since it became a member at this address.
@@ -133,26 +140,53 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// What a request is to its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Work that is soon done: it counts against the load bound.
+    Counts,
+    /// A stream, which is mostly silent and lasts for as long as its client likes.
+    Stream,
+}
+
+impl Load {
+    /// What a request to this endpoint is.
+    pub const fn of(endpoint: Endpoint) -> Self {
+        if endpoint.is_stream() { Self::Stream } else { Self::Counts }
+    }
+}
+
 /// Counts a request as in flight at an instance for as long as it lives.
 #[derive(Debug)]
-pub struct InFlight(Arc<Instance>);
+pub struct InFlight {
+    instance: Arc<Instance>,
+    load: Load,
+}
 
 impl InFlight {
     /// Begins a request at the instance.
-    pub fn begin(instance: Arc<Instance>) -> Self {
-        instance.in_flight.fetch_add(1, Ordering::Relaxed);
-        instance.requests.fetch_add(1, Ordering::Relaxed);
-        Self(instance)
+    pub fn begin(instance: Arc<Instance>, load: Load) -> Self {
+        let begun = Self { instance, load };
+        begun.counter().fetch_add(1, Ordering::Relaxed);
+        begun.instance.requests.fetch_add(1, Ordering::Relaxed);
+        begun
     }
 
     /// The instance that it counts at.
     pub fn instance(&self) -> &Arc<Instance> {
-        &self.0
+        &self.instance
+    }
+
+    fn counter(&self) -> &AtomicU64 {
+        match self.load {
+            Load::Counts => &self.instance.in_flight,
+            Load::Stream => &self.instance.streams,
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.counter().fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -276,7 +276,7 @@ mod tests {
 
     fn restarted(ports: &[u16], state: PoolState) -> Registry {
         let instances = ports.iter().map(|&port| addr(port)).collect();
-        Registry::new(&PoolConfig { strategy: Strategy::Sticky, instances }, THRESHOLDS, state)
+        Registry::new(&PoolConfig { strategy: Strategy::Sticky, instances, load_bound: None }, THRESHOLDS, state)
     }
 
     fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {

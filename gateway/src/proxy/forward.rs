@@ -8,7 +8,7 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::control::Strategy;
-use proto_contracts::headers;
+use proto_contracts::{Verdict, headers};
 
 use crate::config::RoutingHeaders;
 use crate::proxy::affinity::{has_affinity, without_affinity};
@@ -60,9 +60,11 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     if let Some(host) = request.headers.get(HOST).cloned() {
         request.insert_header(X_FORWARDED_HOST, host)?;
     }
-    let affinity = match ctx.attempt.as_ref().map(|attempt| attempt.strategy) {
-        Some(Strategy::Sticky) => headers::SESSION_AFFINITY_REQUIRED,
-        Some(Strategy::RoundRobin) | None => headers::SESSION_AFFINITY_NONE,
+    let affinity = match ctx.attempt.as_ref().map(|attempt| (attempt.strategy, attempt.verdict)) {
+        // Only this request goes there, so the instance must not take the session over from its home.
+        Some((_, Verdict::Spilled)) => headers::SESSION_AFFINITY_NONE,
+        Some((Strategy::Sticky, _)) => headers::SESSION_AFFINITY_REQUIRED,
+        Some((Strategy::RoundRobin, _)) | None => headers::SESSION_AFFINITY_NONE,
     };
     request.insert_header(X_SESSION_AFFINITY, affinity)?;
     if let Some(client) = ctx.key {

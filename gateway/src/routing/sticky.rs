@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proto_contracts::{AffinityKey, Verdict};
 
 use crate::pool::{Instance, Member, Snapshot};
+use crate::routing::bound::LoadBound;
 use crate::routing::{KeyOrigin, is_tried};
 
 /// What the ranking of a key gave.
@@ -24,18 +25,47 @@ pub enum Place {
     Home,
     /// Further down: the home is down, or was tried in vain.
     Further,
+    /// Further down: the home has as many requests in flight as its load bound allows.
+    Spilled,
 }
 
-/// The highest member in the key's ranking that can be used and was not tried before.
+/// The highest member in the key's ranking that can be used, was not tried before, and is within its load bound; where all
+/// are over it, the highest.
 ///
 /// The home is defined over all members, healthy or not, so that a key goes back when its home does.
-pub fn choose<'a>(snapshot: &'a Snapshot, key: AffinityKey, tried: &[Arc<Instance>]) -> Option<Found<'a>> {
+pub fn choose<'a>(
+    snapshot: &'a Snapshot,
+    key: AffinityKey,
+    tried: &[Arc<Instance>],
+    bound: Option<LoadBound>,
+) -> Option<Found<'a>> {
+    let first = highest(snapshot, key, |member| !is_tried(member, tried))?;
+    let Some(bound) = bound else { return Some(first) };
+    let in_flight = first.member.instance.in_flight();
+    // The floor first: to know the limit costs a look at every member.
+    if in_flight < bound.floor {
+        return Some(first);
+    }
+    let limit = bound.limit(snapshot);
+    if in_flight < limit {
+        return Some(first);
+    }
+    let fits = |member: &Member| !is_tried(member, tried) && member.instance.in_flight() < limit;
+    match (first.place, highest(snapshot, key, fits)) {
+        (Place::Home, Some(next)) => Some(Found { place: Place::Spilled, ..next }),
+        (_, Some(next)) => Some(next),
+        (_, None) => Some(first),
+    }
+}
+
+/// The highest usable member that fits.
+fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) -> bool) -> Option<Found<'a>> {
     let mut home_score = 0;
     let mut best: Option<(u64, &Member)> = None;
     for member in snapshot.members() {
         let score = member.name_hash.score(key);
         home_score = home_score.max(score);
-        let usable = member.usable && !is_tried(member, tried);
+        let usable = member.usable && fits(member);
         if usable && best.is_none_or(|(best_score, _)| score > best_score) {
             best = Some((score, member));
         }
@@ -64,6 +94,7 @@ pub fn ranking(snapshot: &Snapshot, key: AffinityKey) -> Vec<(u64, &Member)> {
 pub const fn verdict(place: Place, origin: KeyOrigin) -> Verdict {
     match (place, origin) {
         (Place::Further, _) => Verdict::Failover,
+        (Place::Spilled, _) => Verdict::Spilled,
         (Place::Home, KeyOrigin::Client) => Verdict::Home,
         (Place::Home, KeyOrigin::Minted) => Verdict::New,
         (Place::Home, KeyOrigin::Replaced) => Verdict::Invalid,
@@ -76,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::pool::snapshot::tests::snapshot;
+    use crate::pool::{InFlight, Load};
 
     const KEYS: u32 = 10_000;
 
@@ -101,6 +133,35 @@ mod tests {
         assert_eq!(homes(&snapshot(&["s1", "s2", "s3"])), homes(&snapshot(&["s3", "s1", "s2"])));
     }
 
+    #[test]
+    fn who_is_over_its_bound_is_passed_over_for_the_next_in_rank() {
+        let members = snapshot(&["s1", "s2", "s3"]);
+        let key = AffinityKey::from_bits(7);
+        let bound = Some(LoadBound { factor: 1.25, floor: 4 });
+        let ranking: Vec<_> = ranking(&members, key).into_iter().map(|(_, member)| &member.instance).collect();
+        let choose = |tried: &[Arc<Instance>]| choose(&members, key, tried, bound).expect("one is left");
+        let send = |place: usize| InFlight::begin(Arc::clone(ranking[place]), Load::Counts);
+
+        let mut in_flight: Vec<_> = (0..3).map(|_| send(0)).collect();
+        assert_eq!(choose(&[]).place, Place::Home, "below the floor");
+        in_flight.push(send(0));
+        let spilled = choose(&[]);
+        assert!(spilled.place == Place::Spilled && Arc::ptr_eq(&spilled.member.instance, ranking[1]));
+        in_flight.extend((0..4).map(|_| send(1)));
+        assert!(Arc::ptr_eq(&choose(&[]).member.instance, ranking[2]), "the next one is full, too");
+        in_flight.extend((0..4).map(|_| send(2)));
+        // Of 12, five are 1.25 × 13 ÷ 3 and a bit: now there is room again.
+        assert_eq!(choose(&[]).place, Place::Home, "the bound grows with the load");
+        in_flight.extend((0..2).flat_map(|_| (0..3).map(send).collect::<Vec<_>>()));
+        assert_eq!(choose(&[Arc::clone(ranking[0])]).place, Place::Further, "it was tried: that is a failover");
+        drop(in_flight);
+        let streams: Vec<_> = (0..40).map(|_| InFlight::begin(Arc::clone(ranking[0]), Load::Stream)).collect();
+        assert_eq!(choose(&[]).place, Place::Home, "streams don't count");
+        assert_eq!((ranking[0].in_flight(), ranking[0].streams()), (0, 40));
+        drop(streams);
+        assert_eq!(ranking[0].streams(), 0);
+    }
+
     proptest! {
         #[test]
         fn failover_follows_the_ranking(bits: u32) {
@@ -109,12 +170,12 @@ mod tests {
             let ranking = ranking(&members, key);
             let mut tried = Vec::new();
             for (rank, (_, expected)) in ranking.iter().enumerate() {
-                let found = choose(&members, key, &tried).expect("one is left");
+                let found = choose(&members, key, &tried, None).expect("one is left");
                 prop_assert_eq!(found.member.instance.name(), expected.instance.name());
                 prop_assert_eq!(found.place, if rank == 0 { Place::Home } else { Place::Further });
                 tried.push(Arc::clone(&found.member.instance));
             }
-            prop_assert!(choose(&members, key, &tried).is_none());
+            prop_assert!(choose(&members, key, &tried, None).is_none());
         }
 
         #[test]
@@ -124,7 +185,7 @@ mod tests {
             let down = snapshot(&["s1", "s2!", "s3"]);
             let home_name = home(&up, key).expect("a home").instance.name().clone();
             prop_assert_eq!(home(&down, key).expect("a home").instance.name(), &home_name);
-            let found = choose(&down, key, &[]).expect("two are up");
+            let found = choose(&down, key, &[], None).expect("two are up");
             prop_assert_ne!(found.member.instance.name().as_str(), "s2");
             prop_assert_eq!(found.place == Place::Home, home_name.as_str() != "s2");
         }

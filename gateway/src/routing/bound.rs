@@ -1,0 +1,44 @@
+//! Bounded load: how many requests an instance may have in flight before a key's next choice serves instead.
+
+use crate::pool::Snapshot;
+
+/// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadBound {
+    /// By how much an instance may exceed the mean; 1.25 is 25 per cent.
+    pub factor: f64,
+    /// Below so many requests in flight an instance is never passed over: where there are few, they are unevenly spread by
+    /// chance, and a session that leaves its home for a handful of requests costs more than it spares.
+    pub floor: u64,
+}
+
+impl LoadBound {
+    /// The most requests that an instance may have in flight, the one that is about to be sent included:
+    /// ⌈factor × (requests in flight + 1) ÷ usable instances⌉, and the floor at least.
+    pub fn limit(self, snapshot: &Snapshot) -> u64 {
+        let usable = snapshot.usable().iter().map(|&place| snapshot.member(place));
+        let in_flight: u64 = usable.map(|member| member.instance.in_flight()).sum();
+        self.limit_at(in_flight, snapshot.usable().len())
+    }
+
+    fn limit_at(self, in_flight: u64, instances: usize) -> u64 {
+        let mean = (in_flight + 1) as f64 / instances.max(1) as f64;
+        // A ratio of counts that fit many times over.
+        self.floor.max((self.factor * mean).ceil() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_the_mean_with_a_margin_and_never_below_the_floor() {
+        let bound = LoadBound { factor: 1.25, floor: 16 };
+        assert_eq!(bound.limit_at(0, 3), 16);
+        assert_eq!(bound.limit_at(38, 3), 17, "1.25 × 39 ÷ 3, rounded up");
+        assert_eq!(bound.limit_at(299, 3), 125);
+        assert_eq!(bound.limit_at(299, 1), 375, "one instance alone is never over its bound");
+        assert_eq!(bound.limit_at(0, 0), 16);
+    }
+}
