@@ -61,8 +61,12 @@ chaos: build ## Break a system under load and check its promises: args='--durati
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
 
+broken: ## Build the stateful service that guarantees can be taken out of: make chaos args='--broken no-handover'
+	@cargo build --profile $(PROFILE) --workspace --features stateful-svc/broken --bin stateful-svc-broken
+
 test: packages ## Run all tests, against real servers
 	@cargo build --workspace --bins
+	@$(MAKE) broken PROFILE=dev
 	@cargo test --workspace
 
 fmt: ## Format the code
@@ -94,4 +98,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start logs load chaos build test fmt ci deny clean packages
+.PHONY: help up down status scale kill stop start logs load chaos build broken test fmt ci deny clean packages

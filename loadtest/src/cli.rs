@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use local_stack::Store;
 
-use crate::chaos::plan::{Faults, Idempotency};
+use crate::chaos::plan::{Faults, Guarantee, Idempotency};
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
 
@@ -133,7 +133,7 @@ pub struct ChaosArgs {
     pub state: PathBuf,
 
     /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
-    /// toggle-strategy, kill-gateway and kill-postgres, with commas in between
+    /// toggle-strategy, kill-gateway, kill-postgres, spill and two-gateways, with commas in between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
@@ -160,6 +160,11 @@ pub struct ChaosArgs {
     /// How long a request may take; then its outcome is unknown
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub timeout: Duration,
+
+    /// Take a guarantee out of the stateful service, and see whether its loss is found: needs the program that `make
+    /// broken` builds
+    #[arg(long, value_enum, value_name = "GUARANTEE", conflicts_with = "target")]
+    pub broken: Option<Guarantee>,
 
     /// Keep the system's data and logs in this folder; without it they go with the run
     #[arg(long, value_name = "DIR", conflicts_with = "target")]

@@ -52,7 +52,11 @@ impl Builds {
             Some("release") => " --release".to_owned(),
             Some(profile) => format!(" --profile {profile}"),
         };
-        let command = format!("cargo build --workspace --bins{profile}");
+        let what = match name.strip_suffix("-broken") {
+            None => "--workspace --bins".to_owned(),
+            Some(package) => format!("--workspace --features {package}/broken --bin {name}"),
+        };
+        let command = format!("cargo build {what}{profile}");
         Err(StackError::NotBuilt { name, dir: self.dir.clone(), command })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -15,12 +16,15 @@ use serde::Serialize;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::http;
-use crate::plan::Settings;
+use crate::plan::{Settings, Store, log_file};
 use crate::ports::loopback;
 use crate::process::Launch;
 
 /// How long the gateway may take to find an instance healthy: its checks pass twice, and it may be busy.
 const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the control API changed, in the gateway's folder.
+const STATE_FILE: &str = "state.json";
 
 /// The keys of `gateway.toml` that differ from the gateway's own defaults here.
 #[derive(Serialize)]
@@ -53,30 +57,69 @@ struct Health {
 struct Members {
     strategy: Strategy,
     instances: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bounded_load: Option<f64>,
 }
 
-/// How the gateway is started, with these instances as its members.
+/// Where a gateway listens and keeps its files.
+pub(crate) struct Seat {
+    dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) control: SocketAddr,
+    log: PathBuf,
+}
+
+impl Seat {
+    /// The stack's own gateway.
+    fn first(settings: &Settings) -> Self {
+        Self {
+            dir: settings.state.join("gateway"),
+            listen: loopback(settings.ports.gateway),
+            control: loopback(settings.ports.control),
+            log: settings.log(Component::Gateway),
+        }
+    }
+
+    /// One beside it.
+    pub(crate) fn second(settings: &Settings) -> Self {
+        Self {
+            dir: settings.state.join("gateway-2"),
+            listen: loopback(settings.ports.second_gateway),
+            control: loopback(settings.ports.second_control),
+            log: log_file(&settings.state, "gateway-2"),
+        }
+    }
+}
+
+/// How the stack's own gateway is started, with these instances as its members.
 pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Result<Launch, StackError> {
-    let dir = settings.state.join("gateway");
-    fs::create_dir_all(&dir).attempt(|| format!("make {}", dir.display()))?;
-    let members = |pool, strategy| {
+    launch_at(settings, &Seat::first(settings), instances)
+}
+
+/// How a gateway is started there.
+pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName, u16)]) -> Result<Launch, StackError> {
+    let dir = &seat.dir;
+    fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
+    let members = |pool, strategy, bounded_load| {
         let ports = instances.iter().filter(|(of, _)| *of == pool).map(|&(_, port)| loopback(port));
-        (pool, Members { strategy, instances: ports.collect() })
+        (pool, Members { strategy, instances: ports.collect(), bounded_load })
     };
+    // Who would answer in the stead of a session's home does not know a session that is in its memory alone.
+    let bounded_load = if settings.store == Store::Memory { Some(0.0) } else { None };
     let interval_ms = u64::try_from(settings.health_interval.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         server: Server {
-            listen: loopback(settings.ports.gateway),
-            state_file: state_file(settings).to_string_lossy().into_owned(),
+            listen: seat.listen,
+            state_file: dir.join(STATE_FILE).to_string_lossy().into_owned(),
             // It sleeps for all of it even when nothing is in flight.
             grace_period_s: 1,
         },
-        control: Listener { listen: loopback(settings.ports.control) },
+        control: Listener { listen: seat.control },
         // A check may take as long as it is until the next.
         health: Health { interval_ms, timeout_ms: interval_ms },
         pools: BTreeMap::from([
-            members(PoolName::Stateless, Strategy::RoundRobin),
-            members(PoolName::Stateful, Strategy::Sticky),
+            members(PoolName::Stateless, Strategy::RoundRobin, None),
+            members(PoolName::Stateful, Strategy::Sticky, bounded_load),
         ]),
     };
     let file = dir.join("gateway.toml");
@@ -93,23 +136,19 @@ pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Resu
         run_as: None,
         death_signal: Signal::SIGKILL,
         stop_signal: Signal::SIGTERM,
-        log: settings.log(Component::Gateway),
+        log: seat.log.clone(),
     })
 }
 
 /// Forgets what was changed over the control API: at the start of a stack its plan is the truth.
 pub(crate) fn forget_changes(settings: &Settings) -> Result<(), StackError> {
-    let file = state_file(settings);
+    let file = Seat::first(settings).dir.join(STATE_FILE);
     match fs::remove_file(&file) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(StackError::Io { what: format!("remove {}", file.display()), source })
         }
         _ => Ok(()),
     }
-}
-
-fn state_file(settings: &Settings) -> std::path::PathBuf {
-    settings.state.join("gateway").join("state.json")
 }
 
 /// The gateway's control API.

@@ -45,4 +45,4 @@ pub use error::{LogTail, StackError};
 pub use gateway::Control;
 pub use plan::{Extent, Plan, Progress, Store};
 pub use ports::{Owner, Ports};
-pub use stack::Stack;
+pub use stack::{SecondGateway, Stack};

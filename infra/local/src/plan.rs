@@ -22,6 +22,9 @@ use crate::postgres;
 use crate::secrets::Secrets;
 use crate::stack::Stack;
 
+/// The stateful service with guarantees that can be taken out.
+const BROKEN_BINARY: &str = "stateful-svc-broken";
+
 /// Where the stateful service keeps its sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -82,6 +85,7 @@ pub struct Plan {
     ports: Option<Ports>,
     health_interval: Duration,
     env: Vec<(String, String, OsString)>,
+    stateful_binary: &'static str,
     builds: Option<Builds>,
     nginx_conf: PathBuf,
     progress: Progress,
@@ -100,6 +104,7 @@ impl Plan {
             ports: Some(Ports::fixed(0)),
             health_interval: Duration::from_secs(1),
             env: Vec::new(),
+            stateful_binary: "stateful-svc",
             builds: None,
             nginx_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx"),
             progress: Arc::new(|_| {}),
@@ -167,6 +172,13 @@ impl Plan {
         self
     }
 
+    /// Runs a build of the stateful service that lacks this guarantee: `no-handover`, `no-lease-check` or `no-drop`. For
+    /// those who want to see that its loss is noticed; `make broken` builds it.
+    pub fn without_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
+        self.stateful_binary = BROKEN_BINARY;
+        self.env("stateful-svc", "TANDEM_TEST_BREAK", guarantee)
+    }
+
     /// Binaries of another profile than the current executable's.
     pub fn builds(mut self, builds: Builds) -> Self {
         self.builds = Some(builds);
@@ -209,6 +221,8 @@ pub(crate) struct Settings {
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
+    /// The program of the stateful instances.
+    pub(crate) stateful_binary: &'static str,
     pub(crate) secrets: Secrets,
     pub(crate) builds: Builds,
     pub(crate) shim: PathBuf,
@@ -255,6 +269,7 @@ impl Settings {
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,
+            stateful_binary: plan.stateful_binary,
             builds,
             shim,
             nginx_conf: plan.nginx_conf,

@@ -29,6 +29,10 @@ pub struct Ports {
     pub gateway: u16,
     /// The gateway's control plane.
     pub control: u16,
+    /// A second gateway's data plane, when one is started beside the first.
+    pub second_gateway: u16,
+    /// Its control plane.
+    pub second_control: u16,
     /// The stack's agent.
     pub agent: u16,
     /// The Redis that holds the sessions.
@@ -52,7 +56,7 @@ const BLOCK: u16 = 64;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// What stands before the pools in a block.
-const SINGLES: u16 = 10;
+const SINGLES: u16 = 12;
 
 impl Ports {
     /// The ports of the design, each shifted by `offset`, which is 10,000 at most.
@@ -64,6 +68,8 @@ impl Ports {
             nginx_status: at(8081),
             gateway: at(8000),
             control: at(8001),
+            second_gateway: at(8003),
+            second_control: at(8004),
             agent: at(8002),
             redis_sessions: at(8379),
             redis_cache: at(8380),
@@ -114,6 +120,8 @@ impl Ports {
             redis_cache: first + 6,
             postgres: first + 7,
             nginx_status: first + 8,
+            second_gateway: first + 9,
+            second_control: first + 10,
             stateless: stateless..=stateful - 1,
             stateful: stateful..=spare - 1,
             spare: spare..=first + BLOCK - 1,

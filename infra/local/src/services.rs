@@ -36,7 +36,7 @@ pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16
             set("SESSION_STORE", settings.store.as_str());
             set("SESSION_REDIS_URL", &settings.redis_sessions_url());
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
-            "stateful-svc"
+            settings.stateful_binary
         }
     };
     env.extend(settings.extra_env(component));

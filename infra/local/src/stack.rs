@@ -17,8 +17,10 @@ use parts::{Part, Wanted};
 mod launch;
 mod parts;
 mod scale;
+mod second_gateway;
 mod view;
 
+pub use second_gateway::SecondGateway;
 pub(crate) use view::urls;
 
 /// What is started together. Each level needs those before it.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use http::{HeaderValue, Method, StatusCode};
-use proto_contracts::headers::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
+use proto_contracts::headers::{AFFINITY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
-use proto_contracts::{Endpoint, ErrorCode, SessionId};
+use proto_contracts::{Endpoint, ErrorCode, RoutingStamp, SessionId, Verdict};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::chaos::clients::{OpenSession, Run};
 use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber};
 use crate::client::{Answer, CallError, Client, ScenarioRequest};
 use crate::recorder::ErrorKind;
+use crate::target::Target;
 use crate::{request, scenario};
 
 /// How long a write of unknown outcome is repeated.
@@ -52,13 +53,15 @@ pub(crate) struct Caller {
     pub(crate) random: StdRng,
     pub(crate) ledger: Ledger,
     client: Client,
+    /// The connection to a second gateway, and which one that is.
+    second: Option<(Arc<Target>, Client)>,
 }
 
 impl Caller {
     pub(crate) fn new(number: ClientNumber, seed: u64, run: Arc<Run>) -> Self {
         let client = Client::new(Arc::clone(&run.target));
         let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(number)));
-        Self { number, run, random, ledger: Ledger::default(), client }
+        Self { number, run, random, ledger: Ledger::default(), client, second: None }
     }
 
     /// Creates a session. When that is not acknowledged, nobody knows its id.
@@ -229,7 +232,11 @@ impl Caller {
     async fn attempt(&mut self, request: ScenarioRequest) -> Attempt {
         let begin = self.run.now();
         self.ledger.requests += 1;
-        let answer = tokio::time::timeout(self.run.timeout, self.client.send(request)).await;
+        let timeout = self.run.timeout;
+        let answer = tokio::time::timeout(timeout, self.client().send(request)).await;
+        if let Ok(Ok(answer)) = &answer {
+            self.ledger.spilled += u64::from(is_spilled(answer));
+        }
         let (attempt, error) = match answer {
             Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
             Ok(Err(error @ CallError::Connect(_))) => (Attempt::Unsent, ErrorKind::from(&error)),
@@ -248,9 +255,26 @@ impl Caller {
         attempt
     }
 
+    /// The connection for the next request.
+    fn client(&mut self) -> &mut Client {
+        self.second = self.run.second().map(|target| match self.second.take() {
+            Some((same, client)) if Arc::ptr_eq(&same, &target) => (same, client),
+            _ => (Arc::clone(&target), Client::new(target)),
+        });
+        match &mut self.second {
+            Some((_, client)) if self.random.random_range(0..2) == 0 => client,
+            _ => &mut self.client,
+        }
+    }
+
     fn error(&mut self, begin: Moment, kind: ErrorKind) {
         self.ledger.errors.push((Interval { begin, end: self.run.now() }, kind));
     }
+}
+
+fn is_spilled(answer: &Answer) -> bool {
+    let stamp = answer.headers.get(AFFINITY).and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
+    stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
 }
 
 fn error_kind(status: StatusCode, code: Option<ErrorCode>) -> ErrorKind {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use proto_contracts::SessionId;
@@ -33,6 +33,9 @@ pub(crate) struct Run {
     stopped: AtomicBool,
     interrupted: watch::Sender<bool>,
     sessions: AtomicU32,
+    clients: AtomicU32,
+    /// A second gateway, which takes half of the requests while it is there. Never held across an await.
+    second: RwLock<Option<Arc<Target>>>,
     /// Never held across an await.
     slots: Mutex<Vec<Slot>>,
 }
@@ -70,6 +73,8 @@ impl Run {
             stopped: AtomicBool::new(false),
             interrupted: watch::Sender::new(false),
             sessions: AtomicU32::new(0),
+            clients: AtomicU32::new(clients.into()),
+            second: RwLock::default(),
             slots: Mutex::new((0..slots).map(|_| Slot::Free).collect()),
         })
     }
@@ -98,6 +103,33 @@ impl Run {
         let mut interrupted = self.interrupted.subscribe();
         // Either is a reason to go on; the sender lives as long as this.
         let _elapsed = tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
+    }
+
+    /// A number that no client has.
+    pub(crate) fn next_client(&self) -> ClientNumber {
+        self.clients.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends half of the requests to a second gateway from now on, or to none but the first.
+    pub(crate) fn set_second(&self, second: Option<Arc<Target>>) {
+        *self.second.write().unwrap_or_else(PoisonError::into_inner) = second;
+    }
+
+    pub(crate) fn second(&self) -> Option<Arc<Target>> {
+        self.second.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots().len()
+    }
+
+    /// The session that is open in a slot.
+    pub(crate) fn session_in(&self, slot: usize) -> Option<Arc<OpenSession>> {
+        match self.slots().get(slot) {
+            Some(Slot::Open(session)) => Some(Arc::clone(session)),
+            _ => None,
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use local_stack::SecondGateway;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 use rand::rngs::StdRng;
@@ -12,9 +14,11 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::chaos::clients::Run;
-use crate::chaos::ledger::{Interval, Moment};
+use crate::chaos::crowd::Crowd;
+use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::{ChaosPlan, FaultKind};
 use crate::chaos::system::System;
+use crate::target::{Reach, Target};
 
 /// How long the system is left alone before each fault.
 const CALM_MS: RangeInclusive<u64> = 300..=1200;
@@ -22,6 +26,11 @@ const CALM_MS: RangeInclusive<u64> = 300..=1200;
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
 /// How long an instance stands still, or the pool is routed the other way.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
+/// How long an instance stands still that one gateway takes for dead and the other does not: longer than a lease lasts, and
+/// too short for three health checks to fail.
+const UNNOTICED: Duration = Duration::from_millis(1800);
+/// How long the two gateways go on to disagree after it.
+const AFTERMATH: Duration = Duration::from_millis(200);
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
 
@@ -37,43 +46,53 @@ pub(crate) struct Fault {
     pub(crate) undone: Moment,
 }
 
+/// What was done, and by whom it was done.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) faults: Vec<Fault>,
+    /// Of clients that were part of a fault.
+    pub(crate) ledger: Ledger,
+}
+
 /// Causes faults until the time is over and each has happened, or the run is interrupted. Tells each one to `narrate` when it is over.
 ///
 /// # Errors
 /// When one could not be caused or undone, or the system did not recover from it.
 pub(crate) async fn drive(
     system: &System,
-    run: &Run,
+    run: &Arc<Run>,
     plan: &ChaosPlan,
     mut narrate: impl FnMut(&Fault),
-) -> Result<Vec<Fault>> {
+) -> Result<Done> {
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut faults = Vec::new();
+    let mut done = Done::default();
     loop {
         let mut round = plan.faults.clone();
         round.shuffle(&mut random);
         for kind in round {
-            let first_round = faults.len() < plan.faults.len();
+            let first_round = done.faults.len() < plan.faults.len();
             let time_is_over = run.now() >= plan.duration && !first_round;
             if time_is_over || run.is_interrupted() {
-                return Ok(faults);
+                return Ok(done);
             }
             run.pause(millis(&mut random, CALM_MS)).await;
-            let deed = Deed::choose(kind, system, &mut random).await?;
+            let deed = Deed::choose(kind, system, run, &mut random).await?;
+            let whom = deed.to_string();
             let begin = run.now();
-            deed.begin(system).await?;
+            let under_way = deed.begin(system, run, plan.seed).await?;
             run.pause(millis(&mut random, kind.lasts_ms())).await;
+            under_way.come_to_a_head(system, run).await?;
             let undone = run.now();
-            deed.undo(system).await?;
+            done.ledger.extend(under_way.undo(system, run).await?);
             system.settle().await?;
-            let fault = Fault { kind, whom: deed.to_string(), time: Interval { begin, end: run.now() }, undone };
+            let fault = Fault { kind, whom, time: Interval { begin, end: run.now() }, undone };
             narrate(&fault);
-            faults.push(fault);
+            done.faults.push(fault);
         }
         let left = plan.duration.saturating_sub(run.now());
         if plan.faults.is_empty() || left.is_zero() {
             run.pause(left).await;
-            return Ok(faults);
+            return Ok(done);
         }
     }
 }
@@ -83,7 +102,7 @@ impl FaultKind {
         match self {
             Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres => AWAY_MS,
             Self::RestartRedis => 0..=0,
-            Self::PauseStateful | Self::Scale | Self::ToggleStrategy => ALTERED_MS,
+            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill | Self::TwoGateways => ALTERED_MS,
         }
     }
 }
@@ -95,10 +114,22 @@ enum Deed {
     Pause(String),
     Scale { from: u16, to: u16 },
     RouteRoundRobin,
+    GatherCrowd { slot: usize },
+    StartGateway { unknown: String },
+}
+
+/// What it takes to undo a fault.
+enum UnderWay {
+    Start(String),
+    Resume(String),
+    Scale(u16),
+    RouteSticky,
+    Crowd(Crowd),
+    Second { gateway: SecondGateway, unknown: String },
 }
 
 impl Deed {
-    async fn choose(kind: FaultKind, system: &System, random: &mut StdRng) -> Result<Self> {
+    async fn choose(kind: FaultKind, system: &System, run: &Run, random: &mut StdRng) -> Result<Self> {
         let instances = system.instances().await?;
         let any = |random: &mut StdRng| instances.choose(random).cloned().context("there is no stateful instance");
         Ok(match kind {
@@ -114,26 +145,72 @@ impl Deed {
                 Self::Scale { from, to: if fewer { from - 1 } else { from + 1 } }
             }
             FaultKind::ToggleStrategy => Self::RouteRoundRobin,
+            FaultKind::Spill => Self::GatherCrowd { slot: random.random_range(0..run.slot_count()) },
+            FaultKind::TwoGateways => Self::StartGateway { unknown: any(random)? },
         })
     }
 
-    async fn begin(&self, system: &System) -> Result<()> {
-        match self {
-            Self::Kill(name) => system.act(name, Action::Kill).await,
-            Self::Stop(name) => system.act(name, Action::Stop).await,
-            Self::Pause(name) => system.act(name, Action::Pause).await,
-            Self::Scale { to, .. } => system.scale(*to).await,
-            Self::RouteRoundRobin => system.set_strategy(Strategy::RoundRobin).await,
+    async fn begin(self, system: &System, run: &Arc<Run>, seed: u64) -> Result<UnderWay> {
+        Ok(match self {
+            Self::Kill(name) => {
+                system.act(&name, Action::Kill).await?;
+                UnderWay::Start(name)
+            }
+            Self::Stop(name) => {
+                system.act(&name, Action::Stop).await?;
+                UnderWay::Start(name)
+            }
+            Self::Pause(name) => {
+                system.act(&name, Action::Pause).await?;
+                UnderWay::Resume(name)
+            }
+            Self::Scale { from, to } => {
+                system.scale(to).await?;
+                UnderWay::Scale(from)
+            }
+            Self::RouteRoundRobin => {
+                system.set_strategy(Strategy::RoundRobin).await?;
+                UnderWay::RouteSticky
+            }
+            Self::GatherCrowd { slot } => UnderWay::Crowd(Crowd::gather(run, seed, slot)),
+            Self::StartGateway { unknown } => {
+                let second = system.second_gateway(&unknown).await?;
+                let target = Target::resolve(second.url(), None, Reach::ThisMachine).await?;
+                run.set_second(Some(Arc::new(target)));
+                UnderWay::Second { gateway: second, unknown }
+            }
+        })
+    }
+}
+
+impl UnderWay {
+    /// What is done at the end of a fault. Of two gateways, one takes an instance for dead; now it really stands still, so that
+    /// the other gateway's clients wait for it while its sessions are written to elsewhere.
+    async fn come_to_a_head(&self, system: &System, run: &Run) -> Result<()> {
+        if let Self::Second { unknown, .. } = self {
+            system.act(unknown, Action::Pause).await?;
+            run.pause(UNNOTICED).await;
+            system.act(unknown, Action::Resume).await?;
+            run.pause(AFTERMATH).await;
         }
+        Ok(())
     }
 
-    async fn undo(&self, system: &System) -> Result<()> {
+    /// Undoes it, and tells what clients did that were part of it.
+    async fn undo(self, system: &System, run: &Run) -> Result<Ledger> {
         match self {
-            Self::Kill(name) | Self::Stop(name) => system.act(name, Action::Start).await,
-            Self::Pause(name) => system.act(name, Action::Resume).await,
-            Self::Scale { from, .. } => system.scale(*from).await,
-            Self::RouteRoundRobin => system.set_strategy(Strategy::Sticky).await,
+            Self::Start(name) => system.act(&name, Action::Start).await?,
+            Self::Resume(name) => system.act(&name, Action::Resume).await?,
+            Self::Scale(instances) => system.scale(instances).await?,
+            Self::RouteSticky => system.set_strategy(Strategy::Sticky).await?,
+            Self::Crowd(crowd) => return crowd.leave().await,
+            Self::Second { gateway, .. } => {
+                run.set_second(None);
+                // What is on its way through it breaks, as when a gateway dies.
+                gateway.kill().await;
+            }
         }
+        Ok(Ledger::default())
     }
 }
 
@@ -143,6 +220,8 @@ impl fmt::Display for Deed {
             Self::Kill(name) | Self::Stop(name) | Self::Pause(name) => f.write_str(name),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
+            Self::GatherCrowd { .. } => f.write_str("a crowd at one session"),
+            Self::StartGateway { unknown } => write!(f, "one does not know {unknown}"),
         }
     }
 }

@@ -179,6 +179,8 @@ pub(crate) struct Ledger {
     pub(crate) errors: Vec<(Interval, ErrorKind)>,
     /// Writes of unknown outcome that became known by repeating them.
     pub(crate) unknown_resolved: u64,
+    /// Answers from another instance than the session's home, which was over its load bound.
+    pub(crate) spilled: u64,
 }
 
 impl Ledger {
@@ -188,6 +190,7 @@ impl Ledger {
         self.requests += other.requests;
         self.errors.extend(other.errors);
         self.unknown_resolved += other.unknown_resolved;
+        self.spilled += other.spilled;
     }
 }
 

@@ -58,6 +58,8 @@ pub struct ChaosReport {
     pub unknown: u64,
     /// Requests, repetitions and the final reading included.
     pub requests: u64,
+    /// Answers from another instance than the session's home, which was over its load bound.
+    pub spilled: u64,
     /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_answer`.
     pub errors_by_kind: BTreeMap<String, u64>,
     /// Those that failed while nothing was done to the system.
@@ -129,6 +131,7 @@ impl ChaosReport {
             unknown_resolved: ledger.unknown_resolved,
             unknown: findings.unknown,
             requests: ledger.requests,
+            spilled: ledger.spilled,
             errors_outside_faults: ledger.errors.iter().filter(|(time, _)| in_calm(time)).count() as u64,
             errors_by_kind,
             worst_gap_ms: millis(findings.worst_gap),
@@ -176,6 +179,7 @@ impl fmt::Display for ChaosReport {
             ("unreadable", self.unreadable),
             ("unknown_resolved", self.unknown_resolved),
             ("unknown", self.unknown),
+            ("spilled", self.spilled),
             ("errors_outside_faults", self.errors_outside_faults),
             ("worst_gap_ms", self.worst_gap_ms),
         ] {

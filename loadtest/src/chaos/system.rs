@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
-use local_stack::{AgentClient, Control, Extent, Ports, Stack};
+use local_stack::{AgentClient, Control, Extent, Ports, SecondGateway, Stack};
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
@@ -36,7 +36,7 @@ impl System {
     /// Starts a stack on ports of its own, or finds the one that runs.
     pub(crate) async fn find(plan: &ChaosPlan) -> Result<Self> {
         match &plan.subject {
-            Subject::Own { store, instances, keep } => {
+            Subject::Own { store, instances, keep, broken } => {
                 let stack = match keep {
                     None => Stack::for_tests(),
                     Some(dir) => {
@@ -45,6 +45,10 @@ impl System {
                     }
                 };
                 let stack = stack.store(*store).stateful(*instances).health_interval(HEALTH_INTERVAL);
+                let stack = match broken {
+                    None => stack,
+                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()),
+                };
                 Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?)))
             }
             Subject::Running { target, state } => {
@@ -114,6 +118,13 @@ impl System {
     pub(crate) async fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         let set = self.control().set_strategy(PoolName::Stateful, strategy).await;
         set.with_context(|| format!("cannot switch to {strategy}"))
+    }
+
+    /// Starts a second gateway, which does not know this instance.
+    pub(crate) async fn second_gateway(&self, unknown: &str) -> Result<SecondGateway> {
+        let Self::Own(stack) = self else { bail!("only a system of one's own can have a second gateway") };
+        let known: Vec<_> = self.instances().await?.into_iter().filter(|name| name != unknown).collect();
+        stack.second_gateway(&known).await.context("a second gateway does not start")
     }
 
     /// Waits until nothing is wrong any more: every component runs, the gateway finds every instance healthy, and each

@@ -7,7 +7,7 @@ use service_kit::config::Env;
 use service_kit::telemetry;
 use stateful_svc::config::Config;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let config = match Config::from_env(&Env::process()) {
         Ok(config) => config,
         Err(error) => return error.exit(),

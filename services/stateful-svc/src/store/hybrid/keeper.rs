@@ -18,6 +18,7 @@ use super::copy::nanos;
 use super::hot_set::HotSet;
 use super::lease::Lease;
 use crate::domain::clock::SteadyClock;
+use crate::store::broken::{Guarantee, LATE, is_broken};
 use crate::store::redis::claim::LeaseId;
 use crate::store::redis::handover::TRUST;
 use crate::store::redis::leases::{Server, Told};
@@ -96,13 +97,14 @@ impl<C: SteadyClock> Renewing<'_, C> {
         loop {
             let due = Instant::now() + RENEW_EVERY;
             let number = nanos(self.shared.clock.now());
-            if !self.shared.redis.renew_lease(&mut self.connection, lease.id, number).await? {
+            if self.shared.redis.renew_lease(&mut self.connection, lease.id, number).await? {
+                self.hear_of(number).await?;
+            } else if !is_broken(Guarantee::LeaseCheck) {
                 tracing::info!("the lease on memory had run out; sessions are read from Redis again");
                 self.shared.lease.store(None);
                 lease.revoke();
                 return Ok(());
             }
-            self.hear_of(number).await?;
             sleep_until(due).await;
         }
     }
@@ -150,7 +152,12 @@ async fn hear<C: SteadyClock>(
     mut pushes: mpsc::UnboundedReceiver<PushInfo>,
     heard: watch::Sender<u64>,
 ) {
-    while let Some(push) = pushes.recv().await {
+    loop {
+        let is_idle = pushes.is_empty();
+        let Some(push) = pushes.recv().await else { return };
+        if is_idle && is_broken(Guarantee::LeaseCheck) {
+            sleep(LATE).await;
+        }
         match push.kind {
             PushKind::Disconnection => return,
             PushKind::Message => {

@@ -1,0 +1,69 @@
+//! A crowd that comes to one session, so that the session's home has more to do than its load bound allows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, ensure};
+use rand::RngExt as _;
+use tokio::task::JoinSet;
+
+use crate::chaos::calls::Caller;
+use crate::chaos::clients::Run;
+use crate::chaos::ledger::{Ledger, Message, Outcome};
+
+/// How many come: several times the bound's floor, since only those count whose request is on its way.
+const SIZE: usize = 96;
+/// One call in so many is a message; the others read.
+const SAYS_ONE_IN: u32 = 40;
+
+/// Clients that all use one session at a time.
+pub(crate) struct Crowd {
+    leaving: Arc<AtomicBool>,
+    members: JoinSet<Ledger>,
+}
+
+impl Crowd {
+    /// Comes to the session in this slot, whichever that is at a time.
+    pub(crate) fn gather(run: &Arc<Run>, seed: u64, slot: usize) -> Self {
+        let leaving = Arc::new(AtomicBool::new(false));
+        let mut members = JoinSet::new();
+        for _ in 0..SIZE {
+            let caller = Caller::new(run.next_client(), seed, Arc::clone(run));
+            members.spawn(crowd(caller, slot, Arc::clone(&leaving)));
+        }
+        Self { leaving, members }
+    }
+
+    /// Goes away, and tells what it did.
+    ///
+    /// # Errors
+    /// When the gateway never spilled: then the fault was none.
+    pub(crate) async fn leave(self) -> Result<Ledger> {
+        self.leaving.store(true, Ordering::Relaxed);
+        let mut all = Ledger::default();
+        self.members.join_all().await.into_iter().for_each(|ledger| all.extend(ledger));
+        ensure!(all.spilled > 0, "a crowd of {SIZE} came to one session, and the gateway spilled none of its requests");
+        Ok(all)
+    }
+}
+
+async fn crowd(mut caller: Caller, slot: usize, leaving: Arc<AtomicBool>) -> Ledger {
+    let mut sequence = 0;
+    while !leaving.load(Ordering::Relaxed) {
+        let Some(session) = caller.run.session_in(slot) else {
+            caller.back_off().await;
+            continue;
+        };
+        let outcome = if caller.random.random_range(0..SAYS_ONE_IN) == 0 {
+            sequence += 1;
+            let message = Message { session: session.number, client: caller.number, sequence };
+            caller.append(&session, message).await
+        } else {
+            caller.read(&session).await
+        };
+        if !matches!(outcome, Outcome::Done(_)) {
+            caller.back_off().await;
+        }
+    }
+    caller.ledger
+}
