@@ -104,8 +104,10 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
             RedisResult::Ok(connection)
         };
         let connected = connected.await;
-        // What it announced before it was listened to has been missed.
-        shared.doubts.raise();
+        if connected.is_ok() {
+            // What it announced before it was listened to has been missed.
+            shared.doubts.raise();
+        }
         let name = shared.master_name.clone();
         drop(shared);
         while connected.is_ok() {
