@@ -10,7 +10,7 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 
 use crate::agent::client::AgentClient;
-use crate::plan::Store;
+use crate::plan::{Store, Topology};
 use crate::process::ExecChild;
 use crate::supervisor::{self, Options};
 
@@ -88,6 +88,9 @@ struct Wanted {
     /// Where the stateful service keeps its sessions [default: redis].
     #[arg(long, value_enum)]
     store: Option<Store>,
+    /// How many Redis servers hold the sessions [default: single].
+    #[arg(long, value_enum)]
+    redis: Option<Topology>,
     /// Added to every port, when the usual ones are taken [default: 0].
     #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
     port_offset: Option<u16>,

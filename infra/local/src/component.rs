@@ -12,6 +12,10 @@ pub(crate) enum Component {
     Postgres,
     /// The Redis that holds the sessions.
     RedisSessions,
+    /// A Redis that holds the sessions together with others, counted from 1.
+    RedisNode(u16),
+    /// One that watches over them and names the master, counted from 1.
+    Sentinel(u16),
     /// The Redis that holds the cache.
     RedisCache,
     /// An instance of a service, counted from 1.
@@ -37,7 +41,12 @@ impl Component {
             Self::Instance(PoolName::Stateless, _) => Some("stateless-svc"),
             Self::Instance(PoolName::Stateful, _) => Some("stateful-svc"),
             Self::Gateway => Some("gateway"),
-            Self::Postgres | Self::RedisSessions | Self::RedisCache | Self::Nginx => None,
+            Self::Postgres
+            | Self::RedisSessions
+            | Self::RedisNode(_)
+            | Self::Sentinel(_)
+            | Self::RedisCache
+            | Self::Nginx => None,
         }
     }
 }
@@ -47,6 +56,8 @@ impl fmt::Display for Component {
         match self {
             Self::Postgres => f.write_str("postgres"),
             Self::RedisSessions => f.write_str("redis-sessions"),
+            Self::RedisNode(number) => write!(f, "redis-sessions-{number}"),
+            Self::Sentinel(number) => write!(f, "sentinel-{number}"),
             Self::RedisCache => f.write_str("redis-cache"),
             Self::Instance(pool, number) => write!(f, "{pool}-{number}"),
             Self::Gateway => f.write_str("gateway"),
@@ -67,9 +78,13 @@ impl FromStr for Component {
         if let Some(component) = singles.into_iter().find(|component| component.to_string() == name) {
             return Ok(component);
         }
-        let (pool, number) = name.rsplit_once('-').ok_or(UnknownComponent)?;
-        let component =
-            Self::Instance(pool.parse().map_err(|_| UnknownComponent)?, number.parse().map_err(|_| UnknownComponent)?);
+        let (kind, number) = name.rsplit_once('-').ok_or(UnknownComponent)?;
+        let number = number.parse().map_err(|_| UnknownComponent)?;
+        let component = match kind {
+            "redis-sessions" => Self::RedisNode(number),
+            "sentinel" => Self::Sentinel(number),
+            pool => Self::Instance(pool.parse().map_err(|_| UnknownComponent)?, number),
+        };
         // One spelling for each: neither `stateful-01` nor `stateful-+1`.
         if component.to_string() == name { Ok(component) } else { Err(UnknownComponent) }
     }
@@ -84,6 +99,8 @@ mod tests {
         for component in [
             Component::Postgres,
             Component::RedisSessions,
+            Component::RedisNode(2),
+            Component::Sentinel(3),
             Component::RedisCache,
             Component::Instance(PoolName::Stateless, 1),
             Component::Instance(PoolName::Stateful, 12),

@@ -19,6 +19,7 @@ use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::ports::Ports;
 use crate::postgres;
+use crate::redis;
 use crate::secrets::Secrets;
 use crate::stack::Stack;
 
@@ -45,6 +46,30 @@ impl Store {
             Self::Memory => "memory",
             Self::Redis => "redis",
             Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+/// How many servers hold the sessions, and what they do when one is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    /// One server.
+    #[default]
+    Single,
+    /// A master with two replicas, and three Sentinels that promote one when the master is lost.
+    Sentinel,
+    /// A cluster of three masters with a replica each.
+    Cluster,
+}
+
+impl Topology {
+    /// The name as the command line takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -80,6 +105,7 @@ pub struct Plan {
     stateless: u16,
     stateful: u16,
     store: Store,
+    redis: Topology,
     extent: Extent,
     state: Option<PathBuf>,
     ports: Option<Ports>,
@@ -99,6 +125,7 @@ impl Plan {
             stateless: 2,
             stateful: 3,
             store: Store::default(),
+            redis: Topology::default(),
             extent: Extent::Edge,
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
@@ -139,6 +166,12 @@ impl Plan {
     /// Where the stateful service keeps its sessions. Default: Redis.
     pub fn store(mut self, store: Store) -> Self {
         self.store = store;
+        self
+    }
+
+    /// How many servers hold the sessions.
+    pub fn redis(mut self, topology: Topology) -> Self {
+        self.redis = topology;
         self
     }
 
@@ -218,6 +251,7 @@ pub(crate) struct Settings {
     pub(crate) shared: PathBuf,
     pub(crate) ports: Ports,
     pub(crate) store: Store,
+    pub(crate) redis: Topology,
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
@@ -266,6 +300,7 @@ impl Settings {
             state,
             ports,
             store: plan.store,
+            redis: plan.redis,
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,
@@ -287,7 +322,7 @@ impl Settings {
     }
 
     pub(crate) fn redis_sessions_url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.ports.redis_sessions)
+        redis::sessions_url(self)
     }
 
     pub(crate) fn redis_cache_url(&self) -> String {

@@ -41,6 +41,10 @@ pub struct Ports {
     pub redis_cache: u16,
     /// PostgreSQL.
     pub postgres: u16,
+    /// The servers of a Redis that is more than one, their cluster buses, and the Sentinels over them.
+    redis_nodes: RangeInclusive<u16>,
+    redis_buses: RangeInclusive<u16>,
+    sentinels: RangeInclusive<u16>,
     stateless: RangeInclusive<u16>,
     stateful: RangeInclusive<u16>,
     spare: RangeInclusive<u16>,
@@ -52,11 +56,15 @@ pub struct Ports {
 /// Ports that tests take their blocks from: below the range from which Linux draws the ports of outgoing connections.
 const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
 /// Ports of one block.
-const BLOCK: u16 = 64;
+const BLOCK: u16 = 80;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
-/// What stands before the pools in a block.
+/// What stands before the numbered parts in a block.
 const SINGLES: u16 = 12;
+/// Servers of one Redis, at most.
+const NODES: u16 = 6;
+/// Sentinels of one Redis.
+const SENTINELS: u16 = 3;
 
 impl Ports {
     /// The ports of the design, each shifted by `offset`, which is 10,000 at most.
@@ -74,6 +82,9 @@ impl Ports {
             redis_sessions: at(8379),
             redis_cache: at(8380),
             postgres: at(8432),
+            redis_nodes: at(8381)..=at(8386),
+            redis_buses: at(8394)..=at(8399),
+            sentinels: at(8391)..=at(8393),
             stateless: at(8101)..=at(8199),
             stateful: at(8201)..=at(8299),
             spare: at(8301)..=at(8369),
@@ -107,7 +118,10 @@ impl Ports {
     }
 
     fn block(first: u16, lease: File) -> Self {
-        let stateless = first + SINGLES;
+        let nodes = first + SINGLES;
+        let buses = nodes + NODES;
+        let sentinels = buses + NODES;
+        let stateless = sentinels + SENTINELS;
         let stateful = stateless + POOL;
         let spare = stateful + POOL;
         Self {
@@ -122,6 +136,9 @@ impl Ports {
             nginx_status: first + 8,
             second_gateway: first + 9,
             second_control: first + 10,
+            redis_nodes: nodes..=buses - 1,
+            redis_buses: buses..=sentinels - 1,
+            sentinels: sentinels..=stateless - 1,
             stateless: stateless..=stateful - 1,
             stateful: stateful..=spare - 1,
             spare: spare..=first + BLOCK - 1,
@@ -144,6 +161,21 @@ impl Ports {
             1.. if number <= most => Ok(range.start() + number - 1),
             _ => Err(StackError::TooManyInstances { pool: pool.as_str(), most }),
         }
+    }
+
+    /// The port of a server of a Redis that is more than one, counted from 1.
+    pub(crate) fn redis_node(&self, number: u16) -> u16 {
+        self.redis_nodes.start() + number - 1
+    }
+
+    /// The port on which that server talks to the others of its cluster.
+    pub(crate) fn redis_bus(&self, number: u16) -> u16 {
+        self.redis_buses.start() + number - 1
+    }
+
+    /// The port of a Sentinel, counted from 1.
+    pub(crate) fn sentinel(&self, number: u16) -> u16 {
+        self.sentinels.start() + number - 1
     }
 
     /// A port of the plan that no component has, each once: to let an instance return on another port, or for a
@@ -189,7 +221,9 @@ mod tests {
         for ports in &stacks {
             let pools = PoolName::ALL.into_iter().flat_map(|pool| (1..=POOL).map(move |n| (pool, n)));
             let pools = pools.map(|(pool, n)| ports.instance(pool, n).expect("a port"));
-            for port in pools.chain([ports.https, ports.http, ports.gateway, ports.control, ports.agent]) {
+            let nodes = (1..=NODES).flat_map(|n| [ports.redis_node(n), ports.redis_bus(n)]);
+            let redis = nodes.chain((1..=SENTINELS).map(|n| ports.sentinel(n)));
+            for port in pools.chain(redis).chain([ports.https, ports.http, ports.gateway, ports.control, ports.agent]) {
                 assert!(seen.insert(port), "{port} twice");
             }
             assert!(seen.insert(ports.spare().expect("a spare")) && seen.insert(ports.spare().expect("another")));
@@ -222,6 +256,7 @@ mod tests {
         let ports = Ports::fixed(0);
         assert_eq!((ports.https, ports.gateway, ports.postgres), (8443, 8000, 8432));
         assert_eq!(ports.instance(PoolName::Stateful, 3).expect("a port"), 8203);
+        assert_eq!((ports.redis_node(6), ports.redis_bus(1), ports.sentinel(3)), (8386, 8394, 8393));
         assert!(ports.instance(PoolName::Stateful, 100).is_err() && ports.instance(PoolName::Stateful, 0).is_err());
         assert_eq!(Ports::fixed(10_000).instance(PoolName::Stateless, 1).expect("a port"), 18_101);
     }

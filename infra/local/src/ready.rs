@@ -81,7 +81,9 @@ pub(crate) async fn wait(
 async fn redis(port: u16, pid: u32) -> Result<(), String> {
     let answer = async {
         let mut stream = TcpStream::connect(loopback(port)).await?;
-        stream.write_all(b"INFO server\r\nPING\r\nQUIT\r\n").await?;
+        stream.write_all(b"INFO server\r\nPING\r\n").await?;
+        // A Sentinel knows no QUIT.
+        stream.shutdown().await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)

@@ -11,6 +11,7 @@ use crate::error::StackError;
 use crate::plan::Settings;
 use crate::ports::loopback;
 use crate::process::Launch;
+use crate::redis;
 
 /// Threads of one instance. Many instances share the machine, each with its own.
 const WORKERS: &str = "2";
@@ -35,6 +36,7 @@ pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16
         PoolName::Stateful => {
             set("SESSION_STORE", settings.store.as_str());
             set("SESSION_REDIS_URL", &settings.redis_sessions_url());
+            set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
             settings.stateful_binary
         }

@@ -12,6 +12,7 @@ use crate::error::StackError;
 use crate::gateway::{self, Control};
 use crate::plan::{Extent, Plan, Settings};
 use crate::ports::{self, loopback};
+use crate::redis;
 use parts::{Part, Wanted};
 
 mod launch;
@@ -29,7 +30,7 @@ const LEVELS: [Extent; 4] = [Extent::Data, Extent::Services, Extent::Gateway, Ex
 /// A system that runs as processes on this machine. All of them end with it: when it is shut down, when it is dropped,
 /// and when this process ends in whatever way.
 ///
-/// Components are called by their names: `postgres`, `redis-sessions`, `redis-cache`, `stateless-1` …, `stateful-1` …,
+/// Components are called by their names: `postgres`, `redis-sessions` (or `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …,
 /// `gateway`, `nginx`.
 pub struct Stack {
     settings: Arc<Settings>,
@@ -56,7 +57,9 @@ impl Stack {
         let mut parts = BTreeMap::new();
         let mut plan = |component, port| parts.insert(component, Part { port, process: None, wanted: Wanted::Stopped });
         plan(Component::Postgres, settings.ports.postgres);
-        plan(Component::RedisSessions, settings.ports.redis_sessions);
+        for (component, port) in redis::servers(&settings) {
+            plan(component, port);
+        }
         plan(Component::RedisCache, settings.ports.redis_cache);
         if settings.extent >= Extent::Services {
             for (&pool, &count) in counts {
@@ -86,8 +89,16 @@ impl Stack {
         stack.await_free_ports().await?;
         for level in LEVELS {
             let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
-            try_join_all(of_level.map(|component| stack.launch(component))).await?;
+            // Sentinels learn of the replicas from the master when they start, and then not for ten seconds.
+            let (watchers, watched): (Vec<_>, Vec<_>) =
+                of_level.partition(|component| matches!(component, Component::Sentinel(_)));
+            try_join_all(watched.into_iter().map(|component| stack.launch(component))).await?;
+            if level == Extent::Data {
+                redis::join(&stack.settings).await?;
+            }
+            try_join_all(watchers.into_iter().map(|component| stack.launch(component))).await?;
         }
+        redis::await_watch(&stack.settings).await?;
         Ok(stack)
     }
 
@@ -194,7 +205,11 @@ impl Drop for Stack {
 
 fn level_of(component: Component) -> Extent {
     match component {
-        Component::Postgres | Component::RedisSessions | Component::RedisCache => Extent::Data,
+        Component::Postgres
+        | Component::RedisSessions
+        | Component::RedisNode(_)
+        | Component::Sentinel(_)
+        | Component::RedisCache => Extent::Data,
         Component::Instance(..) => Extent::Services,
         Component::Gateway => Extent::Gateway,
         Component::Nginx => Extent::Edge,

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Supervised};
-use crate::plan::{self, Extent, Store};
+use crate::plan::{self, Extent, Store, Topology};
 use crate::ports::{self, Ports, loopback};
 use crate::secrets;
 use crate::stack::{Stack, urls};
@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Where the stateful service keeps its sessions.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) store: Store,
+    /// How many servers hold the sessions.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) redis: Topology,
     /// Added to every port of the design.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
@@ -118,6 +121,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .stateless(options.stateless)
         .stateful(options.stateful)
         .store(options.store)
+        .redis(options.redis)
         .ports(ports.clone())
         .progress(Arc::new(note));
     let supervised = Arc::new(Supervised {

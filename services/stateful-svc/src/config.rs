@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
-use service_kit::redis::RedisTarget;
+use service_kit::redis::{Acks, RedisTarget};
 
 use crate::domain::lifetime::Lifetime;
 use crate::tokens::{PublicKey, TokenSettings};
@@ -18,6 +18,10 @@ const MIN_HOT_SET_BYTES: u64 = 1 << 20;
 const MAX_HOT_SET_BYTES: u64 = 1 << 50;
 /// More than an instance has file descriptors for.
 const MAX_LIVE_CONNECTIONS: usize = 1_000_000;
+/// More replicas than anybody waits for.
+const MAX_ACK_REPLICAS: u64 = 16;
+/// Half of the time that an answer of Redis may take: the wait is part of it.
+const ACK_PATIENCE: Duration = Duration::from_millis(500);
 /// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -28,6 +32,9 @@ pub struct Config {
     pub service: ServiceConfig,
     /// `SESSION_STORE`: where sessions are kept; `hybrid` by default.
     pub store: StoreConfig,
+    /// `REDIS_ACK_REPLICAS`: how many replicas must have a write before it is acknowledged; 0 by default, which costs
+    /// nothing. What they have not acknowledged within half a second is answered with 503.
+    pub acks: Option<Acks>,
     /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: how long sessions live; 30 minutes and 24 hours by default (OWASP's
     /// advice for applications of low value).
     pub lifetime: Lifetime,
@@ -86,8 +93,7 @@ impl Config {
     /// # Errors
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let redis =
-            || env.secret("SESSION_REDIS_URL", "redis://127.0.0.1:8379", "redis://127.0.0.1:8379", RedisTarget::parse);
+        let redis = || redis_target(env);
         let hot_set_bytes =
             || env.parse_within("HOT_SET_BYTES", "67108864", MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES, "67108864");
         Ok(Self {
@@ -97,6 +103,7 @@ impl Config {
                 StoreName::Redis => StoreConfig::Redis(redis()?),
                 StoreName::Hybrid => StoreConfig::Hybrid { redis: redis()?, hot_set_bytes: hot_set_bytes()? },
             },
+            acks: acks(env)?,
             lifetime: Lifetime {
                 idle: env.seconds("SESSION_IDLE_S", "1800", 1..=MAX_LIFETIME_S)?,
                 absolute: env.seconds("SESSION_ABSOLUTE_S", "86400", 1..=MAX_LIFETIME_S)?,
@@ -106,6 +113,19 @@ impl Config {
             tokens: token_settings(env)?,
         })
     }
+}
+
+fn redis_target(env: &Env) -> Result<RedisTarget, ConfigError> {
+    let (variable, usual) = ("SESSION_REDIS_URL", "redis://127.0.0.1:8379");
+    let url = env.secret(variable, usual, usual, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
+    // The error names what is wrong, and quotes nothing of it.
+    RedisTarget::parse(&url).map_err(|error| ConfigError { variable, fault: error.to_string(), example: usual })
+}
+
+fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
+    let replicas = env.parse_within("REDIS_ACK_REPLICAS", "0", 0..=MAX_ACK_REPLICAS, "1")?;
+    let replicas = u16::try_from(replicas).unwrap_or_default();
+    Ok((replicas > 0).then_some(Acks { replicas, patience: ACK_PATIENCE }))
 }
 
 fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
@@ -184,6 +204,7 @@ mod tests {
         assert_eq!(config.service.listen.to_string(), "127.0.0.1:8201");
         assert_eq!(config.service.instance.as_str(), "stateful-1");
         assert!(matches!(config.store, StoreConfig::Hybrid { hot_set_bytes: 67_108_864, .. }));
+        assert_eq!(config.acks, None);
         assert_eq!(config.lifetime.idle, Duration::from_secs(1800));
         assert_eq!(config.lifetime.absolute, Duration::from_secs(86400));
     }
@@ -198,6 +219,7 @@ mod tests {
             ("LIVE_MAX_CONNECTIONS", "0", "not within 1 to"),
             ("LIVE_HEARTBEAT_S", "0", "not within 1 to"),
             ("LIVE_SEND_TIMEOUT_S", "1h", "invalid digit"),
+            ("REDIS_ACK_REPLICAS", "17", "not within 0 to"),
             ("SESSION_IDLE_S", "0", "not within 1 to"),
             ("SESSION_IDLE_S", "30m", "invalid digit"),
             ("SESSION_ABSOLUTE_S", "99999999", "not within 1 to"),
@@ -220,6 +242,8 @@ mod tests {
     fn the_url_of_redis_is_a_secret() {
         let error = read(&[("SESSION_REDIS_URL", "http://:hunter2@nowhere")]).expect_err("no Redis URL");
         assert!(error.to_string().starts_with("SESSION_REDIS_URL") && !error.to_string().contains("hunter2"));
+        let told = read(&[("SESSION_REDIS_URL", "redis+sentinel://:hunter2@a:1")]).expect_err("no name").to_string();
+        assert!(told.contains("does not name the master") && !told.contains("hunter2"), "{told}");
         let memory = read(&[("SESSION_STORE", "memory"), ("SESSION_REDIS_URL", "nonsense")]);
         assert!(memory.is_ok(), "a store that needs no Redis does not read its URL");
     }

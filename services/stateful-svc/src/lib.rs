@@ -11,7 +11,7 @@ use prometheus::Registry;
 use proto_contracts::headers::LIVE_SESSIONS;
 use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
-use service_kit::redis::{Patience, PoolUnusable, probe};
+use service_kit::redis::{Acks, Patience, PoolUnusable, probe};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 
@@ -58,11 +58,11 @@ pub enum BuildError {
 /// # Errors
 /// When the address cannot be bound or the store cannot be made from its settings.
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let Config { service, store, lifetime, live, secret, tokens } = config;
+    let Config { service, store, acks, lifetime, live, secret, tokens } = config;
     let (ids, tickets) = secret_parts(secret.as_ref(), &store);
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new()?;
-    let (store, health) = session_store(store, lifetime, health, metrics.registry())?;
+    let (store, health) = session_store(store, acks, lifetime, health, metrics.registry())?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
     let health = report_live_sessions(health, Arc::clone(&store));
@@ -74,6 +74,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
 
 fn session_store(
     config: StoreConfig,
+    acks: Option<Acks>,
     lifetime: Lifetime,
     health: HealthBuilder,
     metrics: &Registry,
@@ -86,12 +87,12 @@ fn session_store(
         }
         StoreConfig::Redis(target) => {
             let pool = target.pool(Patience::STORE)?;
-            let store = RedisStore::new(&target, pool.clone(), lifetime);
+            let store = RedisStore::new(&target, pool.clone(), lifetime).acknowledged(acks);
             let collectors = store.collectors();
             (Arc::new(store), pool, collectors)
         }
         StoreConfig::Hybrid { redis, hot_set_bytes } => {
-            let (store, pool) = HybridStore::new(&redis, lifetime, hot_set_bytes, BootClock)?;
+            let (store, pool) = HybridStore::new(&redis, lifetime, hot_set_bytes, acks, BootClock)?;
             let collectors = store.collectors()?;
             (Arc::new(store), pool, collectors)
         }

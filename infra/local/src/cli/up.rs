@@ -15,7 +15,7 @@ use proto_contracts::agent::{Phase, StackStatus};
 use super::Wanted;
 use super::show::{self, say};
 use crate::agent::client::AgentClient;
-use crate::plan::Store;
+use crate::plan::{Store, Topology};
 use crate::supervisor::{self, Options};
 
 /// Between two looks at the supervisor's progress.
@@ -29,6 +29,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
         stateless: wanted.stateless.unwrap_or(2),
         stateful: wanted.stateful.unwrap_or(3),
         store: wanted.store.unwrap_or_default(),
+        redis: wanted.redis.unwrap_or_default(),
         port_offset: wanted.port_offset.unwrap_or(0),
     };
     let log = supervisor::log_file(state);
@@ -64,6 +65,10 @@ async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
     if wanted.store.is_some_and(|store: Store| store.as_str() != status.store) {
         bail!("it runs with the store '{}'; `make down` first, then start it with another", status.store);
     }
+    let redis = running_topology(&status);
+    if wanted.redis.is_some_and(|wanted| wanted != redis) {
+        bail!("its sessions' Redis is '{}'; `make down` first, then start it with another", redis.as_str());
+    }
     say("It is running already.")?;
     for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
         if let Some(count) = count {
@@ -75,12 +80,23 @@ async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
     show::welcome(&status)
 }
 
+/// How many servers hold the sessions of a running system, by the names of its components.
+fn running_topology(status: &StackStatus) -> Topology {
+    let has = |name: &str| status.components.iter().any(|component| component.name == name);
+    match (has("sentinel-1"), has("redis-sessions-1")) {
+        (true, _) => Topology::Sentinel,
+        (false, true) => Topology::Cluster,
+        (false, false) => Topology::Single,
+    }
+}
+
 /// Starts the supervisor so that nothing of ours holds it, nor it anything of ours.
 fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--state").arg(state).arg("supervise");
     command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
     command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
+    command.arg(format!("--redis={}", options.redis.as_str()));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     command.spawn().context("cannot start the supervisor")
 }

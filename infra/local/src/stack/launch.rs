@@ -12,6 +12,7 @@ use super::parts::Wanted;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::http::{self, Trust};
+use crate::plan::Topology;
 use crate::ports::{self, loopback};
 use crate::process::{Launch, Process, lock};
 use crate::ready::{self, Probe};
@@ -107,6 +108,9 @@ impl Stack {
         ports::require_free(self.port_of(component), &component.to_string())?;
         let ports = &self.settings.ports;
         match component {
+            Component::RedisNode(number) if self.settings.redis == Topology::Cluster => {
+                ports::require_free(ports.redis_bus(number), "the cluster's bus")
+            }
             Component::Gateway => ports::require_free(ports.control, "the gateway's control plane"),
             Component::Nginx => {
                 ports::require_free(ports.http, "nginx (HTTP)")?;
@@ -130,6 +134,8 @@ impl Stack {
         let prepared = tokio::task::spawn_blocking(move || match component {
             Component::Postgres => postgres::launch(&settings),
             Component::RedisSessions => redis::sessions(&settings),
+            Component::RedisNode(number) => redis::node(&settings, number),
+            Component::Sentinel(number) => redis::sentinel(&settings, number),
             Component::RedisCache => redis::cache(&settings),
             Component::Instance(pool, number) => services::launch(&settings, pool, number, port),
             Component::Gateway => gateway::launch(&settings, &members),
@@ -147,7 +153,9 @@ impl Stack {
                 let config = config.map_err(io::Error::other).attempt(|| "read the database's URL".to_owned())?;
                 Ok(Probe::Postgres { config: Box::new(config) })
             }
-            Component::RedisSessions | Component::RedisCache => Ok(Probe::Redis { port }),
+            Component::RedisSessions | Component::RedisNode(_) | Component::Sentinel(_) | Component::RedisCache => {
+                Ok(Probe::Redis { port })
+            }
             Component::Instance(..) => {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: Some(component) })
             }

@@ -1,7 +1,7 @@
 //! The API table of the design, row by row, through HTTPS: canonical and Phase 1 path alike.
 
 use anyhow::Result;
-use local_stack::{Stack, Store};
+use local_stack::{Stack, Store, Topology};
 use proto_contracts::{ErrorCode, Verdict, headers};
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, LINK, LOCATION, SET_COOKIE};
 use reqwest::{Method, Version};
@@ -60,15 +60,35 @@ const MESSAGE_MEMBERS: [&str; 8] =
 #[tokio::test]
 async fn every_row_of_the_api_table_answers_as_stated_by_both_paths() -> Result<()> {
     let stack = small_stack().store(Store::Redis).with_nginx().start().await?;
+    every_row(&stack).await?;
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_row_is_the_same_on_a_cluster() -> Result<()> {
+    let stack = small_stack().store(Store::Redis).redis(Topology::Cluster).with_nginx().start().await?;
+    every_row(&stack).await?;
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_row_is_the_same_under_sentinels() -> Result<()> {
+    let stack = small_stack().store(Store::Redis).redis(Topology::Sentinel).with_nginx().start().await?;
+    every_row(&stack).await?;
+    stack.shutdown().await;
+    Ok(())
+}
+
+async fn every_row(stack: &Stack) -> Result<()> {
     for paths in [&CANONICAL, &PHASE1] {
-        let client = Client { api: Api::through_nginx(&stack)?, paths };
+        let client = Client { api: Api::through_nginx(stack)?, paths };
         client.stateless_rows().await?;
         client.stateful_rows().await?;
         client.unknown_fields().await?;
     }
-    rows_without_an_alias(&stack).await?;
-    stack.shutdown().await;
-    Ok(())
+    rows_without_an_alias(stack).await
 }
 
 struct Client<'a> {

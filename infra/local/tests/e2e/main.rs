@@ -13,6 +13,7 @@ mod live;
 mod logs;
 mod membership;
 mod raw;
+mod redis_failover;
 mod spread;
 mod sticky;
 mod strategy;

@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use prometheus::core::Collector;
 use proto_contracts::SessionDigest;
-use service_kit::redis::{Patience, PoolUnusable, RedisPool, RedisTarget};
+use service_kit::redis::{Acks, Patience, PoolUnusable, RedisPool, RedisTarget};
 use tokio::sync::watch;
 
 use super::redis::RedisStore;
@@ -75,8 +75,8 @@ struct Shared<C> {
 }
 
 impl<C: SteadyClock> HybridStore<C> {
-    /// A store on this Redis, which need not be there yet, that holds at most about this many bytes in memory. Must be
-    /// called within a Tokio runtime, on which the lease is kept.
+    /// A store on this Redis, which need not be there yet, that holds at most about this many bytes in memory, and
+    /// whose writes count when replicas have them (`None`: as soon as the master has). Must be called within a Tokio runtime, on which the lease is kept.
     ///
     /// # Errors
     /// When the URL of Redis cannot be used.
@@ -84,11 +84,12 @@ impl<C: SteadyClock> HybridStore<C> {
         target: &RedisTarget,
         lifetime: Lifetime,
         hot_set_bytes: u64,
+        acks: Option<Acks>,
         clock: C,
     ) -> Result<(Self, RedisPool), PoolUnusable> {
         let pool = target.pool(Patience::STORE)?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared<C>>| Shared {
-            redis: RedisStore::new(target, pool.clone(), lifetime).with_copies(Box::new({
+            redis: RedisStore::new(target, pool.clone(), lifetime).acknowledged(acks).with_copies(Box::new({
                 let shared = Weak::clone(shared);
                 move |lease, session| shared.upgrade()?.drop_copy(lease, session)
             })),

@@ -8,8 +8,8 @@
 
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
-use redis::{ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
-use service_kit::redis::{Pooled, RedisPool, RedisTarget};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
+use service_kit::redis::{Acks, NoConnection, Pooled, RedisPool, RedisTarget};
 
 use super::{
     Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore, StoreFault, Written,
@@ -41,9 +41,13 @@ use handover::Handovers;
 use outage::Outage;
 use scripts::{Answer, Reply, Scripts};
 
+/// How often a command may be sent on to another server of a cluster, which said that it had not done it.
+const MOST_HOPS: usize = 5;
+
 /// Sessions in Redis.
 pub struct RedisStore {
     pool: RedisPool,
+    acks: Option<Acks>,
     scripts: Scripts,
     lifetime: Lifetime,
     live: LiveSessions,
@@ -63,6 +67,7 @@ impl RedisStore {
     pub fn new(target: &RedisTarget, pool: RedisPool, lifetime: Lifetime) -> Self {
         Self {
             pool,
+            acks: None,
             scripts: Scripts::new(),
             lifetime,
             live: LiveSessions::new(lifetime.idle),
@@ -71,6 +76,11 @@ impl RedisStore {
             announcements: Announcements::new(target.clone()),
             drop_here: Box::new(|_, _| None),
         }
+    }
+
+    /// The same store, whose writes count when replicas have them; `None`: as soon as the master has.
+    pub fn acknowledged(self, acks: Option<Acks>) -> Self {
+        Self { acks, ..self }
     }
 
     /// The same store, for a process that holds copies itself.
@@ -93,9 +103,18 @@ impl RedisStore {
         mut call: ScriptInvocation<'_>,
         claim: Claim,
     ) -> Result<Stamped<Reply<T, R>>, StoreFault> {
-        let (claim, lease, ticket) = claim.fields();
-        call.arg(claim).arg(lease).arg(ticket);
-        let Answer { now, held, is_owned, drops, reply } = self.outage.watch(self.send(&call).await)?;
+        let (word, lease, ticket) = claim.fields();
+        call.arg(word).arg(lease).arg(ticket);
+        // Who only looks changes nothing but the expiry.
+        let acks = self.acks.filter(|_| claim != Claim::Look);
+        let sent = self.send(&fields::record_key(access.session), &call, acks).await;
+        let Acknowledged { answer, is_acked } = self.outage.watch(sent)?;
+        let Answer { now, held, is_owned, drops, reply } = answer;
+        if !is_acked && claim.writes() {
+            return Err(StoreFault::NoAnswer("too few replicas have acknowledged the write".into()));
+        }
+        // A failover could forget that we have a copy.
+        let held = held && is_acked;
         match &reply {
             Reply::Nil => self.live.ended(access.session),
             Reply::Refused | Reply::KeyReused | Reply::Done(_) | Reply::Replayed(_) => self.live.used(access.session),
@@ -106,12 +125,48 @@ impl RedisStore {
         Ok(Stamp { now, held, is_owned }.on(reply))
     }
 
-    async fn send<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreFault> {
-        call.invoke_async(&mut *self.connection().await?).await.map_err(fault)
+    /// Calls a script at the master that owns its keys.
+    async fn send<T: FromRedisValue>(
+        &self,
+        key: &str,
+        call: &ScriptInvocation<'_>,
+        acks: Option<Acks>,
+    ) -> Result<Acknowledged<T>, StoreFault> {
+        let mut connection = self.owner_of(key).await?;
+        for _ in 0..MOST_HOPS {
+            if let Some(acks) = acks {
+                connection.await_acks(acks);
+            }
+            match call.invoke_async(&mut *connection).await {
+                Ok(answer) => return Ok(Acknowledged { answer, is_acked: connection.is_acked() }),
+                Err(error) => connection = self.go_on(error).await?,
+            }
+        }
+        Err(always_elsewhere())
     }
 
-    async fn connection(&self) -> Result<Pooled, StoreFault> {
-        self.pool.get().await.map_err(|error| StoreFault::Unavailable(error.into()))
+    /// The same for a single command.
+    async fn command<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, StoreFault> {
+        let mut connection = self.owner_of(key).await?;
+        for _ in 0..MOST_HOPS {
+            match command.query_async(&mut *connection).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => connection = self.go_on(error).await?,
+            }
+        }
+        Err(always_elsewhere())
+    }
+
+    /// A connection to where the key is by the words of this error, if that is what it says.
+    async fn go_on(&self, error: RedisError) -> Result<Pooled, StoreFault> {
+        match self.pool.redirected(&error).await {
+            Some(connection) => connection.map_err(unavailable),
+            None => Err(fault(error)),
+        }
+    }
+
+    async fn owner_of(&self, key: &str) -> Result<Pooled, StoreFault> {
+        self.pool.owner_of(key).await.map_err(unavailable)
     }
 }
 
@@ -164,6 +219,20 @@ impl SessionStore for RedisStore {
     fn live_sessions(&self) -> u64 {
         self.live.count()
     }
+}
+
+/// What came back, and whether as many replicas have what was written as should.
+struct Acknowledged<T> {
+    answer: T,
+    is_acked: bool,
+}
+
+fn unavailable(error: NoConnection) -> StoreFault {
+    StoreFault::Unavailable(error.into())
+}
+
+fn always_elsewhere() -> StoreFault {
+    StoreFault::Unavailable("each server of the cluster says that another one has the session".into())
 }
 
 /// What an error means for an act that had a connection.

@@ -172,6 +172,23 @@ async fn a_write_without_an_answer_has_an_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn a_write_that_no_replica_acknowledges_is_unknown_and_no_read_waits() {
+    let server = RedisServer::start().await;
+    for store in ["redis", "hybrid"] {
+        let plain = spawn_with(&[("SESSION_STORE", store), ("SESSION_REDIS_URL", &server.url())]);
+        let id = plain.create("Ada").await.session_id;
+        let settings = [("SESSION_STORE", store), ("SESSION_REDIS_URL", &server.url()), ("REDIS_ACK_REPLICAS", "1")];
+        let strict = spawn_with(&settings);
+        let posted = strict.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
+        let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
+        assert!(problem.detail.contains("outcome is unknown"), "{}", problem.detail);
+        assert_eq!(posted.header("retry-after"), "1");
+        // The master has it all the same.
+        assert_eq!(strict.history(&id, "").await.messages.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn without_redis_calls_get_503_and_readiness_says_so() {
     let mut server = RedisServer::start().await;
     let app = app_on(&server);

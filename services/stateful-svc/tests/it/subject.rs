@@ -94,7 +94,7 @@ impl Subject {
 
 pub(crate) fn hybrid_store<C: SteadyClock>(server: &RedisServer, lifetime: Lifetime, clock: C) -> HybridStore<C> {
     let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
-    HybridStore::new(&target, lifetime, 64 << 20, clock).expect("a store").0
+    HybridStore::new(&target, lifetime, 64 << 20, None, clock).expect("a store").0
 }
 
 /// Waits until the instance may serve sessions from memory.

@@ -25,7 +25,7 @@ use crate::store::redis::leases::{Server, Told};
 
 /// How often a lease is renewed: two renewals may be lost.
 const RENEW_EVERY: Duration = TRUST.checked_div(3).expect("three is not zero");
-/// Pause before a connection is tried again.
+/// Pause before a connection is made anew.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 const PATIENCE: Patience = Patience { connect: TRUST, wait: TRUST, response: TRUST };
 
@@ -53,18 +53,22 @@ pub(super) async fn keep<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTa
 }
 
 async fn connect_and_serve<C: SteadyClock>(shared: &Arc<Shared<C>>, target: &RedisTarget) -> RedisResult<()> {
-    let (mut connection, pushes) = target.channel(PATIENCE).await?;
+    let held = shared.lease.load_full();
+    let id = held.as_ref().map_or_else(LeaseId::random, |lease| lease.id);
+    // On a cluster this is the node that owns the lease: what is told on the channel passes through it, in order.
+    let (mut connection, pushes) = target.channel_of(&id.key(), PATIENCE).await?;
     let server = Server::of(&mut connection).await?;
     // What leases were seen to do on another server does not count here.
     shared.redis.has_met(server.clone());
-    if shared.lease.load().as_ref().is_some_and(|lease| lease.server != server) {
-        // It may lack what the other acknowledged last, our copies' holder among it.
+    if held.is_some_and(|lease| lease.server != server) {
+        // It may lack what the other acknowledged last, our copies' holder among it. The next lease may be another node's.
         abandon(shared).await;
+        return Ok(());
     }
     let (told, heard) = watch::channel(0);
-    let mut renewing = Renewing { shared, connection, server, heard, subscribed: None };
+    let mut renewing = Renewing { shared, connection, server, heard, id };
     tokio::select! {
-        ended = async { loop { renewing.keep_one_lease().await? } } => ended,
+        ended = renewing.keep_one_lease() => ended,
         () = hear(shared, pushes, told) => Ok(()),
     }
 }
@@ -83,18 +87,24 @@ struct Renewing<'a, C> {
     server: Server,
     /// The number in what was heard last.
     heard: watch::Receiver<u64>,
-    subscribed: Option<LeaseId>,
+    /// The lease that is held, or to be taken.
+    id: LeaseId,
 }
 
 impl<C: SteadyClock> Renewing<'_, C> {
-    /// Renews the lease, or takes one, until it turns out to have ended.
+    /// Renews the lease, or takes one, until it turns out to have ended or to be on another server.
     async fn keep_one_lease(&mut self) -> RedisResult<()> {
+        self.listen().await?;
         let lease = match self.shared.lease.load_full() {
             Some(lease) => lease,
             None => self.take().await?,
         };
-        self.listen_to(lease.id).await?;
         loop {
+            // A session's node may have failed over, though the lease's has not.
+            if Server::of(&mut self.connection).await? != self.server {
+                abandon(self.shared).await;
+                return Ok(());
+            }
             let due = Instant::now() + RENEW_EVERY;
             let number = nanos(self.shared.clock.now());
             if self.shared.redis.renew_lease(&mut self.connection, lease.id, number).await? {
@@ -111,8 +121,7 @@ impl<C: SteadyClock> Renewing<'_, C> {
 
     /// Takes a new lease. Until it has it, nothing is claimed under it, so that nothing can be filled under it before.
     async fn take(&mut self) -> RedisResult<Arc<Lease>> {
-        let id = LeaseId::random();
-        self.listen_to(id).await?;
+        let id = self.id;
         let asked = self.shared.clock.now();
         // When this goes wrong it may have been done; then the lease is left behind for others to end, and never used.
         self.shared.redis.take_lease(&mut self.connection, id).await?;
@@ -123,19 +132,11 @@ impl<C: SteadyClock> Renewing<'_, C> {
     }
 
     /// Subscribes to the lease's channel, and makes sure that something comes from it.
-    async fn listen_to(&mut self, lease: LeaseId) -> RedisResult<()> {
-        if self.subscribed == Some(lease) {
-            return Ok(());
-        }
-        if let Some(old) = self.subscribed.take() {
-            self.connection.unsubscribe(old.key()).await?;
-        }
-        self.connection.subscribe(lease.key()).await?;
+    async fn listen(&mut self) -> RedisResult<()> {
+        self.connection.subscribe(self.id.key()).await?;
         let number = nanos(self.shared.clock.now());
-        self.shared.redis.echo(&mut self.connection, lease, number).await?;
-        self.hear_of(number).await?;
-        self.subscribed = Some(lease);
-        Ok(())
+        self.shared.redis.echo(&mut self.connection, self.id, number).await?;
+        self.hear_of(number).await
     }
 
     async fn hear_of(&mut self, number: u64) -> RedisResult<()> {

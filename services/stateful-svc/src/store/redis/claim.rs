@@ -73,6 +73,11 @@ pub(in crate::store) enum Claim {
 }
 
 impl Claim {
+    /// Whether the act changes the session.
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Self::Write(_) | Self::TakeAndWrite(_))
+    }
+
     /// The last three arguments of a script.
     pub(super) fn fields(self) -> (&'static str, String, u64) {
         let (claim, mark) = match self {

@@ -20,7 +20,7 @@ use proto_contracts::SessionDigest;
 
 use super::claim::{LeaseId, Mark};
 use super::leases::Server;
-use super::{RedisStore, fault};
+use super::{RedisStore, fault, unavailable};
 use crate::store::StoreFault;
 use crate::store::broken::{Guarantee, is_broken};
 
@@ -162,7 +162,7 @@ impl RedisStore {
 
     /// Whether this is the server that leases were watched on, and not one that may lack what another had.
     async fn is_same_server(&self) -> Result<bool, StoreFault> {
-        let server = Server::of(&mut *self.connection().await?).await.map_err(fault)?;
+        let server = Server::of(&mut *self.pool.get().await.map_err(unavailable)?).await.map_err(fault)?;
         Ok(!self.handovers.met(server) && self.handovers.is_known())
     }
 

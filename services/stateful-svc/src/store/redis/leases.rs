@@ -1,5 +1,6 @@
 //! Leases in Redis, and what is said about them: one counter for each, and a channel of the same name.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proto_contracts::SessionDigest;
@@ -16,11 +17,19 @@ use crate::store::StoreFault;
 /// or a Redis whose clock jumps by more, would have it end too early.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 
-/// Which Redis it is, and since which start or promotion.
+/// Which Redis it is, and since which start or promotion. Of a cluster: all its masters, as a session's node may fail over
+/// while a lease's does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Server {
-    run: String,
-    replication: String,
+pub(in crate::store) enum Server {
+    /// One server.
+    One {
+        /// Drawn at its start.
+        run: String,
+        /// Drawn at its promotion.
+        replication: String,
+    },
+    /// The ids and epochs of the masters. An epoch is raised by a failover (and by a slot that moves).
+    Cluster(BTreeSet<(String, u64)>),
 }
 
 impl Server {
@@ -31,8 +40,20 @@ impl Server {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.map(str::to_owned).unwrap_or_default()
         };
-        Ok(Self { run: field("run_id"), replication: field("master_replid") })
+        if field("redis_mode") == "cluster" {
+            let nodes: String = redis::cmd("CLUSTER").arg("NODES").query_async(connection).await?;
+            return Ok(Self::Cluster(nodes.lines().filter_map(master).collect()));
+        }
+        Ok(Self::One { run: field("run_id"), replication: field("master_replid") })
     }
+}
+
+/// The id and epoch in a line of `CLUSTER NODES`, if it is a master's that owns slots:
+/// `id address flags its-master ping pong epoch link slots…`.
+fn master(line: &str) -> Option<(String, u64)> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let is_owner = words.get(2)?.split(',').any(|flag| flag == "master") && words.len() > 8;
+    Some(((*words.first()?).to_owned(), words.get(6)?.parse().ok()?)).filter(|_| is_owner)
 }
 
 /// What is told on a lease's channel.
@@ -64,18 +85,16 @@ impl Told {
 impl RedisStore {
     /// Asks the holder of a lease to drop its copy. Tells how often the lease was renewed; `None` when there is none.
     pub(super) async fn ask_holder(&self, session: SessionDigest, lease: LeaseId) -> Result<Option<u64>, StoreFault> {
-        let mut pipe = redis::pipe();
-        let key = lease.key();
-        pipe.publish(&key, format!("drop {session}")).ignore().get(&key);
-        let (renewed,) = pipe.query_async(&mut *self.connection().await?).await.map_err(fault)?;
-        Ok(renewed)
+        let mut call = self.scripts.tell_lease.prepare_invoke();
+        call.key(lease.key()).arg(format!("drop {session}"));
+        Ok(self.send(&lease.key(), &call, None).await?.answer)
     }
 
     /// The copies of a session that are not known to be gone.
     pub(super) async fn drops_left(&self, session: SessionDigest) -> Result<Vec<Mark>, StoreFault> {
         let mut get = redis::cmd("HGET");
         get.arg(fields::record_key(session)).arg("drops");
-        let drops: Option<String> = get.query_async(&mut *self.connection().await?).await.map_err(fault)?;
+        let drops: Option<String> = self.command(&fields::record_key(session), &get).await?;
         Mark::list(&drops.unwrap_or_default()).map_err(|error| StoreFault::Damaged(error.into()))
     }
 
@@ -88,7 +107,7 @@ impl RedisStore {
     ) -> Result<Vec<Mark>, StoreFault> {
         let mut call = self.scripts.confirm.prepare_invoke();
         call.key(fields::record_key(session)).arg(lease.to_string()).arg(ticket);
-        let left: Option<String> = self.send(&call).await?;
+        let left: Option<String> = self.send(&fields::record_key(session), &call, None).await?.answer;
         self.count_confirmed();
         Mark::list(&left.unwrap_or_default()).map_err(|error| StoreFault::Damaged(error.into()))
     }
@@ -97,12 +116,12 @@ impl RedisStore {
     pub(super) async fn end_lease(&self, lease: LeaseId, renewed: u64) -> Result<bool, StoreFault> {
         let mut call = self.scripts.end_lease.prepare_invoke();
         call.key(lease.key()).arg(renewed);
-        Ok(self.send::<u8>(&call).await? == 1)
+        Ok(self.send::<u8>(&lease.key(), &call, None).await?.answer == 1)
     }
 
     /// Ends a lease of one's own, which one has stopped to trust.
     pub(in crate::store) async fn give_back(&self, lease: LeaseId) -> Result<(), StoreFault> {
-        redis::cmd("DEL").arg(lease.key()).exec_async(&mut *self.connection().await?).await.map_err(fault)
+        self.command(&lease.key(), redis::cmd("DEL").arg(lease.key())).await
     }
 
     /// Takes a lease that nobody has had.
@@ -135,7 +154,8 @@ impl RedisStore {
         lease: LeaseId,
         number: u64,
     ) -> RedisResult<()> {
-        redis::cmd("PUBLISH").arg(lease.key()).arg(format!("echo {number}")).exec_async(connection).await
+        let mut call = self.scripts.tell_lease.prepare_invoke();
+        call.key(lease.key()).arg(format!("echo {number}")).invoke_async::<Option<u64>>(connection).await.map(drop)
     }
 
     /// Starts the idle time of sessions anew, whoever owns them.
@@ -143,7 +163,17 @@ impl RedisStore {
     /// # Errors
     /// When Redis did not do so, or not for all; it does no harm to do it again.
     pub(in crate::store) async fn touch(&self, sessions: &[SessionDigest]) -> Result<Vec<Touched>, StoreFault> {
-        let mut connection = self.connection().await?;
+        let mut touched = Vec::with_capacity(sessions.len());
+        for part in self.pool.by_slot(sessions, fields::record_key) {
+            touched.append(&mut self.touch_part(&part).await?);
+        }
+        Ok(touched)
+    }
+
+    /// The same for sessions of one slot, or of one server.
+    async fn touch_part(&self, sessions: &[SessionDigest]) -> Result<Vec<Touched>, StoreFault> {
+        let Some(first) = sessions.first() else { return Ok(Vec::new()) };
+        let mut connection = self.owner_of(&fields::record_key(*first)).await?;
         let pipe = self.touches(sessions);
         let mut answers = pipe.query_async::<Vec<Answer<Reply<(i64,)>>>>(&mut *connection).await;
         if answers.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
@@ -188,6 +218,19 @@ mod tests {
     use proto_contracts::{AffinityKey, SessionId};
 
     use super::*;
+
+    #[test]
+    fn a_cluster_is_its_masters_that_own_slots() {
+        let owner = "07c3 127.0.0.1:7000@17000 myself,master - 0 0 3 connected 0-5460 [5461->-67ed]";
+        assert_eq!(master(owner), Some(("07c3".to_owned(), 3)));
+        for other in [
+            "67ed 127.0.0.1:7001@17001 master - 0 0 2 connected",
+            "292f 127.0.0.1:7002@17002 slave 07c3 0 0 3 connected",
+            "",
+        ] {
+            assert_eq!(master(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_is_told_on_a_channel_reads_back() {

@@ -18,6 +18,7 @@ pub(super) struct Scripts {
     pub(super) take_lease: Script,
     pub(super) renew_lease: Script,
     pub(super) end_lease: Script,
+    pub(super) tell_lease: Script,
 }
 
 macro_rules! script {
@@ -46,6 +47,7 @@ impl Scripts {
             take_lease: Script::new(include_str!("lease_take.lua")),
             renew_lease: Script::new(include_str!("lease_renew.lua")),
             end_lease: Script::new(include_str!("lease_end.lua")),
+            tell_lease: Script::new(include_str!("lease_tell.lua")),
         }
     }
 }

@@ -1,0 +1,195 @@
+//! The masters of a cluster: which of them owns a key, and a pool of connections to each.
+//!
+//! The client's own cluster connection repeats a command whose connection was lost. A write that was sent and not answered
+//! may have been done, and would then be done twice; so here a command is sent anew only when a server has said that it did
+//! nothing: the key is another's (`MOVED`), or about to be (`ASK`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use deadpool::managed::Object;
+use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+
+use super::connection::{Doubts, Manager, Source};
+use super::{NoConnection, NodePool, Patience, node_pool, options};
+
+/// Who owns what is not asked for more often than this, however much there is to doubt.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A server's host and port.
+type Address = (String, u16);
+
+/// The masters of a cluster.
+pub(super) struct Cluster {
+    /// Where to ask first, and how to log in everywhere.
+    seeds: Vec<ConnectionInfo>,
+    patience: Patience,
+    doubts: Doubts,
+    owners: ArcSwap<Owners>,
+    // One asks for all; those that wait for it find what it has found.
+    asking: tokio::sync::Mutex<()>,
+    // Locked to clone a pool, never across an await.
+    nodes: Mutex<HashMap<Address, NodePool>>,
+}
+
+/// Which master owns which slots.
+struct Owners {
+    ranges: Vec<(u16, u16, Address)>,
+    /// How much there was to doubt when it was asked for.
+    doubts: u64,
+    /// `None`: it never was.
+    asked: Option<Instant>,
+}
+
+impl Cluster {
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, patience: Patience) -> Self {
+        let owners = Owners { ranges: Vec::new(), doubts: 0, asked: None };
+        Self {
+            seeds,
+            patience,
+            doubts: Doubts::default(),
+            owners: ArcSwap::from_pointee(owners),
+            asking: tokio::sync::Mutex::default(),
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// A connection to the owner of a slot.
+    pub(super) async fn owner(&self, slot: u16) -> Result<Object<Manager>, NoConnection> {
+        let address = self.address_of(slot).await?;
+        self.node(&address)?.get().await
+    }
+
+    /// A connection to any master that can be connected to.
+    pub(super) async fn any(&self) -> Result<Object<Manager>, NoConnection> {
+        let owners = self.owners().await?;
+        let mut failed = no_owner().into();
+        for (.., address) in &owners.ranges {
+            match self.node(address)?.get().await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// A connection to where an error says that the key is; `None` when it says no such thing.
+    pub(super) async fn redirected(&self, error: &RedisError) -> Option<Result<Object<Manager>, NoConnection>> {
+        let (address, _) = error.redirect_node()?;
+        let (host, port) = address.rsplit_once(':')?;
+        let address = (host.to_owned(), port.parse().ok()?);
+        let connected = async {
+            let mut connection = self.node(&address)?.get().await?;
+            if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) {
+                connection.ask();
+            }
+            Ok(connection)
+        };
+        Some(connected.await)
+    }
+
+    /// Where the owner of a slot is, for a connection beside the pools.
+    pub(super) async fn server_of(&self, slot: u16) -> RedisResult<ConnectionInfo> {
+        let address = self.address_of(slot).await?;
+        Ok(self.server_at(address))
+    }
+
+    /// Where any master is, for a connection beside the pools.
+    pub(super) async fn any_server(&self) -> RedisResult<ConnectionInfo> {
+        let owners = self.owners().await?;
+        let doubts = usize::try_from(self.doubts.count()).unwrap_or_default();
+        let (.., address) = owners.ranges.get(doubts % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
+        Ok(self.server_at(address.clone()))
+    }
+
+    async fn address_of(&self, slot: u16) -> RedisResult<Address> {
+        let owners = self.owners().await?;
+        let owner = owners.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot));
+        owner.map(|(.., address)| address.clone()).ok_or_else(no_owner)
+    }
+
+    fn server_at(&self, (host, port): Address) -> ConnectionInfo {
+        self.seeds[0].clone().set_addr(ConnectionAddr::Tcp(host, port))
+    }
+
+    fn node(&self, address: &Address) -> RedisResult<NodePool> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = nodes.get(address) {
+            return Ok(pool.clone());
+        }
+        let client = Client::open(self.server_at(address.clone()))?;
+        let manager = Manager { source: Source::Node(client, self.doubts.clone()), options: options(self.patience) };
+        let unusable = |_| RedisError::from((ErrorKind::Client, "the pool cannot be built"));
+        let pool = node_pool(manager, self.patience).map_err(unusable)?;
+        nodes.insert(address.clone(), pool.clone());
+        Ok(pool)
+    }
+
+    /// Who owns what, asked for anew when there is a reason to doubt what is known.
+    async fn owners(&self) -> RedisResult<Arc<Owners>> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let _turn = self.asking.lock().await;
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let doubts = self.doubts.count();
+        let known = self.owners.load_full();
+        let masters = known.ranges.iter().map(|(.., address)| self.server_at(address.clone()));
+        let mut servers: Vec<_> = masters.chain(self.seeds.iter().cloned()).collect();
+        // One that is cut off from the others may not know it: the next time another one is asked first.
+        let first = usize::try_from(doubts).unwrap_or_default() % servers.len();
+        servers.rotate_left(first);
+        let mut failed = no_owner();
+        for server in servers {
+            match self.ask(server).await {
+                Ok(ranges) => {
+                    let owners = Arc::new(Owners { ranges, doubts, asked: Some(Instant::now()) });
+                    self.owners.store(Arc::clone(&owners));
+                    return Ok(owners);
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn known(&self) -> Option<Arc<Owners>> {
+        let known = self.owners.load();
+        let is_fresh = known.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN);
+        let is_undoubted = known.asked.is_some() && known.doubts == self.doubts.count();
+        (is_fresh || is_undoubted).then(|| Arc::clone(&known))
+    }
+
+    async fn ask(&self, server: ConnectionInfo) -> RedisResult<Vec<(u16, u16, Address)>> {
+        let asked = server.addr().clone();
+        let client = Client::open(server)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&options(self.patience)).await?;
+        let slots: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let ranges: Vec<_> = slots.into_iter().map(|range| range_of(range, &asked)).collect::<RedisResult<_>>()?;
+        if ranges.is_empty() { Err(no_owner()) } else { Ok(ranges) }
+    }
+}
+
+/// Reads `first, last, master, replicas…`; the master is `host, port, …`, and one without a host is the one that was asked.
+fn range_of(range: Vec<Value>, asked: &ConnectionAddr) -> RedisResult<(u16, u16, Address)> {
+    let mut range = range.into_iter();
+    let mut next = || range.next().unwrap_or(Value::Nil);
+    let (first, last) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
+    let mut master = redis::from_redis_value::<Vec<Value>>(next())?.into_iter();
+    let mut next = || master.next().unwrap_or(Value::Nil);
+    let (host, port): (Option<String>, u16) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
+    let host = match (host.filter(|host| !host.is_empty()), asked) {
+        (Some(host), _) => host,
+        (None, ConnectionAddr::Tcp(host, _)) => host.clone(),
+        (None, _) => return Err(no_owner()),
+    };
+    Ok((first, last, (host, port)))
+}
+
+fn no_owner() -> RedisError {
+    RedisError::from((ErrorKind::ClusterConnectionNotFound, "no master owns the key's slot"))
+}

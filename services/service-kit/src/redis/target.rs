@@ -1,0 +1,212 @@
+//! Where Redis is: one server, one master under the eyes of Sentinels, or a cluster.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo, RedisResult};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::mpsc;
+
+use super::cluster::Cluster;
+use super::connection::{Manager, Source};
+use super::sentinel::{Sentinel, require_master};
+use super::{Patience, PoolUnusable, RedisPool, Servers, node_pool, options, slot};
+
+const SENTINEL: &str = "redis+sentinel://";
+const CLUSTER: &str = "redis+cluster://";
+
+/// Where Redis is, checked and ready to connect to.
+#[derive(Clone)]
+pub struct RedisTarget(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Server(ConnectionInfo),
+    Sentinel { sentinels: Vec<ConnectionInfo>, server: ConnectionInfo, master_name: String },
+    Cluster(Vec<ConnectionInfo>),
+}
+
+/// What is wrong with a URL of Redis; told without the URL, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTarget {
+    /// It is none of the forms.
+    #[error(
+        "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, or its host or port is malformed"
+    )]
+    Malformed,
+    /// A list of servers has no or an empty member.
+    #[error("names no host between two commas, or none at all")]
+    NoHost,
+    /// Sentinels watch several masters, each under a name.
+    #[error("does not name the master after the Sentinels, as in redis+sentinel://host:26379/name")]
+    NoMasterName,
+    /// A cluster has one database, and no path.
+    #[error("names a database or a path, which a cluster does not have")]
+    Path,
+}
+
+impl RedisTarget {
+    /// Reads a URL: `redis://user:password@host:6379/0`, `redis+sentinel://user:password@host:26379,host:26379/master` or
+    /// `redis+cluster://user:password@host:6379,host:6379`. User and password are the servers'; Sentinels are asked without.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(url: &SecretString) -> Result<Self, InvalidTarget> {
+        let url = url.expose_secret();
+        if let Some(rest) = url.strip_prefix(SENTINEL) {
+            let (servers, master_name) = rest.rsplit_once('/').ok_or(InvalidTarget::NoMasterName)?;
+            if master_name.is_empty() {
+                return Err(InvalidTarget::NoMasterName);
+            }
+            let (login, hosts) = login_and_hosts(servers);
+            let sentinels = all_servers("", hosts)?;
+            let server = all_servers(login, hosts)?.swap_remove(0);
+            return Ok(Self(Kind::Sentinel { sentinels, server, master_name: master_name.to_owned() }));
+        }
+        if let Some(rest) = url.strip_prefix(CLUSTER) {
+            let (login, hosts) = login_and_hosts(rest);
+            return match hosts.contains('/') {
+                true => Err(InvalidTarget::Path),
+                false => all_servers(login, hosts).map(Kind::Cluster).map(Self),
+            };
+        }
+        let server = url.into_connection_info().map_err(|_| InvalidTarget::Malformed)?;
+        Ok(Self(Kind::Server(with_resp3(server))))
+    }
+
+    /// The pool. Nothing is connected until something is asked for, which must be within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL asks for something that this build of the client lacks, such as TLS.
+    pub fn pool(&self, patience: Patience) -> Result<RedisPool, PoolUnusable> {
+        let source = match &self.0 {
+            Kind::Server(server) => Source::Server(Client::open(server.clone())?),
+            Kind::Sentinel { .. } => Source::Master(self.sentinel(patience)?),
+            Kind::Cluster(seeds) => {
+                let cluster = Cluster::new(seeds.clone(), patience);
+                return Ok(RedisPool(Arc::new(Servers::Cluster(cluster))));
+            }
+        };
+        let pool = node_pool(Manager { source, options: options(patience) }, patience)?;
+        Ok(RedisPool(Arc::new(Servers::One(pool))))
+    }
+
+    /// A connection beside the pool to any master, and what Redis sends over it unasked: messages of channels that it
+    /// subscribes to, and last that it was closed. What is published anywhere in a cluster reaches every master.
+    ///
+    /// # Errors
+    /// When Redis cannot be connected to, or the URL asks for something that this build of the client lacks.
+    pub async fn channel(
+        &self,
+        patience: Patience,
+    ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
+        let client = match &self.0 {
+            Kind::Server(server) => Client::open(server.clone())?,
+            Kind::Sentinel { .. } => self.sentinel(patience)?.ask_all().await?,
+            Kind::Cluster(seeds) => Client::open(Cluster::new(seeds.clone(), patience).any_server().await?)?,
+        };
+        self.listen(client, patience).await
+    }
+
+    /// The same to the master that owns a key.
+    ///
+    /// # Errors
+    /// See [`RedisTarget::channel`].
+    pub async fn channel_of(
+        &self,
+        key: &str,
+        patience: Patience,
+    ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
+        match &self.0 {
+            Kind::Server(_) | Kind::Sentinel { .. } => self.channel(patience).await,
+            Kind::Cluster(seeds) => {
+                let server = Cluster::new(seeds.clone(), patience).server_of(slot::of(key)).await?;
+                self.listen(Client::open(server)?, patience).await
+            }
+        }
+    }
+
+    async fn listen(
+        &self,
+        client: Client,
+        patience: Patience,
+    ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
+        // Unbounded, as the client cannot wait. Who reads it must keep up, which is easy with short messages.
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let options = options(patience).set_push_sender(sender);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&options).await?;
+        if matches!(self.0, Kind::Sentinel { .. }) {
+            require_master(&mut connection).await?;
+        }
+        Ok((connection, pushes))
+    }
+
+    fn sentinel(&self, patience: Patience) -> RedisResult<Arc<Sentinel>> {
+        let Kind::Sentinel { sentinels, server, master_name } = &self.0 else {
+            return Err((redis::ErrorKind::InvalidClientConfig, "no Sentinels are named").into());
+        };
+        let sentinels = sentinels.iter().cloned().map(Client::open).collect::<RedisResult<_>>()?;
+        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), options(patience)))
+    }
+}
+
+/// Splits `user:password@hosts`; the first part keeps its `@`.
+fn login_and_hosts(servers: &str) -> (&str, &str) {
+    servers.split_at(servers.rfind('@').map_or(0, |at| at + 1))
+}
+
+fn all_servers(login: &str, hosts: &str) -> Result<Vec<ConnectionInfo>, InvalidTarget> {
+    let server = |host: &str| match host {
+        "" => Err(InvalidTarget::NoHost),
+        host => format!("redis://{login}{host}").into_connection_info().map_err(|_| InvalidTarget::Malformed),
+    };
+    hosts.split(',').map(|host| server(host).map(with_resp3)).collect()
+}
+
+/// Messages of channels come over the connection that commands go over, which takes RESP3.
+fn with_resp3(server: ConnectionInfo) -> ConnectionInfo {
+    let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    server.set_redis_settings(settings)
+}
+
+impl std::fmt::Debug for RedisTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedisTarget")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<RedisTarget, InvalidTarget> {
+        RedisTarget::parse(&SecretString::from(url))
+    }
+
+    #[test]
+    fn each_topology_has_its_form() {
+        assert!(matches!(parse("redis://127.0.0.1:6379").expect("a URL").0, Kind::Server(_)));
+        let sentinels = parse("redis+sentinel://u:p@a:1,b:2,c/sessions").expect("a URL").0;
+        let Kind::Sentinel { sentinels, server, master_name } = sentinels else { panic!("not Sentinels") };
+        assert_eq!((sentinels.len(), master_name.as_str()), (3, "sessions"));
+        assert_eq!((server.redis_settings().password(), sentinels[0].redis_settings().password()), (Some("p"), None));
+        assert!(matches!(parse("redis+cluster://a:1,b:2").expect("a URL").0, Kind::Cluster(seeds) if seeds.len() == 2));
+    }
+
+    #[test]
+    fn a_wrong_url_is_named_by_its_fault_and_not_quoted() {
+        for (url, fault) in [
+            ("http://hunter2@a", InvalidTarget::Malformed),
+            ("redis+sentinel://:hunter2@a:1,b:2", InvalidTarget::NoMasterName),
+            ("redis+sentinel://:hunter2@a:1,b:2/", InvalidTarget::NoMasterName),
+            ("redis+sentinel://:hunter2@a:1,,b:2/x", InvalidTarget::NoHost),
+            ("redis+cluster://:hunter2@", InvalidTarget::NoHost),
+            ("redis+cluster://:hunter2@a:1/0", InvalidTarget::Path),
+            ("redis+cluster://:hunter2@a:port", InvalidTarget::Malformed),
+        ] {
+            let error = parse(url).expect_err(url);
+            assert_eq!(error, fault, "{url}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}
