@@ -58,6 +58,10 @@ load: build ## Measure stateless beside stateful calls: args='--duration 10s --c
 chaos: build ## Break a system under load and check its promises: args='--duration 120s --seed 1'
 	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
 
+# With the binaries that `up` runs, so that the figures are about the system that people see.
+bench: packages build ## Measure what the system costs, beside what limits it: args='--parts reads --json bench.json'
+	@$(dir $(LOCAL_STACK))loadtest bench $(args)
+
 # Development
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
@@ -99,4 +103,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start logs load chaos build broken test fmt ci deny clean packages
+.PHONY: help up down status scale kill stop start logs load bench chaos build broken test fmt ci deny clean packages

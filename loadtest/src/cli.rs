@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use local_stack::Store;
 
+use crate::bench::plan::Part;
 use crate::chaos::plan::{Faults, Guarantee, Idempotency};
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
@@ -42,7 +43,18 @@ pub enum Command {
     /// session's, and what was deleted stayed so. Needs the workspace's binaries, of this program's own profile.
     #[command(after_help = CHAOS_EXIT_STATUS)]
     Chaos(ChaosArgs),
+    /// Measure what the system costs, side by side with what limits it.
+    ///
+    /// Starts systems of its own, one for each part. The loads of a part take turns; a figure is the median of the rounds, with
+    /// the least and the most. Needs the workspace's binaries, of this program's own profile, and redis-benchmark
+    /// (Debian's redis-tools).
+    #[command(after_help = BENCH_EXIT_STATUS)]
+    Bench(BenchArgs),
 }
+
+const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
+                                 measured, 64 when the command line is wrong. A ratio that misses its bound is reported, \
+                                 and is no failure: the machine may have been busy.";
 
 const CHAOS_EXIT_STATUS: &str = "Exit status: 0 when every guarantee held, 1 when one broke or the system failed to start or \
                                  to recover, 64 when the command line is wrong.";
@@ -171,6 +183,34 @@ pub struct ChaosArgs {
     pub keep: Option<PathBuf>,
 
     /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Which parts to run, in this order
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Reads, Part::Writes, Part::Memory])]
+    pub parts: Vec<Part>,
+
+    /// Connections of each load; each carries one request at a time
+    #[arg(long, short, value_name = "N", default_value = "64")]
+    pub connections: NonZeroUsize,
+
+    /// How often each load is repeated, in turn with the others
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub rounds: NonZeroUsize,
+
+    /// Sessions in one instance's memory, in the part `memory`
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub hot_sessions: NonZeroUsize,
+
+    /// See in seconds that everything can be measured; the figures mean nothing
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Write the report there as JSON, beside the tables on standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

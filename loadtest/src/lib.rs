@@ -3,7 +3,8 @@
 //! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of call: `phase` connects
 //! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
 //! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
-//! JSON of what was recorded. [`chaos`] is a world of its own: it checks promises instead of measuring speed.
+//! JSON of what was recorded. [`bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
+//! checks promises instead of measuring speed.
 //!
 //! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
 //! whatever became of it.
@@ -16,13 +17,16 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::bench::plan::BenchPlan;
+use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{ChaosArgs, Command, CompareArgs};
+use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
 
+pub mod bench;
 pub mod chaos;
 pub mod cli;
 pub mod plan;
@@ -62,6 +66,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
+        Command::Bench(args) => run_bench(&args).await,
     };
     match ended {
         Ok(Verdict::Clean) => exit::CLEAN,
@@ -104,6 +109,12 @@ async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
     let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {
+    let report: BenchReport = bench::bench(&BenchPlan::from_args(args)).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.is_sound() { Verdict::Clean } else { Verdict::Errors })
 }
 
 fn publish<R: fmt::Display + Serialize>(report: &R, json: Option<&Path>) -> anyhow::Result<()> {

@@ -94,7 +94,7 @@ impl Series {
 }
 
 /// Three significant digits up to ten minutes, longer than any run waits.
-fn empty_histogram() -> Histogram<u64> {
+pub(crate) fn empty_histogram() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "the bounds are constants that the library accepts")]
     Histogram::new_with_max(600_000_000, 3).expect("valid bounds")
 }

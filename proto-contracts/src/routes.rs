@@ -158,6 +158,12 @@ impl Resolved {
         let templates = self.endpoint.templates();
         if self.phase1 { templates.phase1.unwrap_or(templates.canonical) } else { templates.canonical }
     }
+
+    /// What a path that resolved to this holds in the place of the template's `{…}`; empty when the template has none.
+    pub fn parameter<'a>(&self, path: &'a str) -> &'a str {
+        let mut segments = self.template().split('/').zip(path.split('/'));
+        segments.find(|(template, _)| template.starts_with('{')).map_or("", |(_, segment)| segment)
+    }
 }
 
 /// Resolves the path of a request; `None` when neither pool serves it. Allocates nothing.
@@ -172,6 +178,8 @@ pub fn resolve(path: &str) -> Option<Resolved> {
         (Some(second), rest)
     });
     let (endpoint, id) = match (pool, phase1) {
+        // A parameter is never empty.
+        _ if second == Some("") => (Endpoint::Unknown, None),
         (PoolName::Stateless, false) => (stateless(first, second, rest), None),
         (PoolName::Stateless, true) => (stateless_phase1(first, second), None),
         (PoolName::Stateful, false) => stateful(first, second, rest),
@@ -246,6 +254,8 @@ mod tests {
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
                 assert_eq!((resolved.endpoint, resolved.phase1), (endpoint, phase1), "{path}");
                 assert_eq!(resolved.template(), template);
+                let parameter = if template.contains("{product_id}") { "p001" } else { ID };
+                assert_eq!(resolved.parameter(&path), if template.contains('{') { parameter } else { "" }, "{path}");
                 assert_eq!(resolved.key.is_some(), template.contains("{session_id}"), "{path}");
                 assert!(path.contains(resolved.pool.as_str()));
             }
@@ -259,6 +269,8 @@ mod tests {
             "/api/v1/stateless/infos",
             "/api/v1/stateless/info/",
             "/api/v1/stateful/sessions/x/y",
+            "/api/v1/stateful/sessions/",
+            "/api/v1/stateful/sessions//messages",
             "/api/stateless/products",
             "/api/stateful/sessions",
         ] {

@@ -1,6 +1,7 @@
-//! The load generator against a small server that is as slow and as faulty as a test wants it to be, and its chaos against
-//! real stacks.
+//! The load generator against a small server that is as slow and as faulty as a test wants it to be, and its chaos and
+//! its bench against real stacks.
 
+mod bench;
 mod chaos;
 mod command_line;
 mod coordinated_omission;

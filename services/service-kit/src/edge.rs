@@ -14,7 +14,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LINK};
-use actix_web::{Error, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use proto_contracts::headers::{DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID};
@@ -130,6 +130,8 @@ impl Arrival {
         let path = request.match_info().as_str();
         let probe = ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
         let resolved = if probe.is_some() { None } else { routes::resolve(path) };
+        // For `routes::mount`, which goes by it.
+        resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         Self {
             at: Instant::now(),
             method: method_label(request.method().as_str()),

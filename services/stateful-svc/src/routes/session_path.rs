@@ -6,6 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use proto_contracts::{ErrorCode, SessionId};
 use service_kit::problem::ApiError;
+use service_kit::routes::parameter;
 
 /// The `{session_id}` of the request's path, as an argument of a handler.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ impl FromRequest for SessionPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse_id(request.match_info().get("session_id").unwrap_or_default()).map(Self))
+        ready(parse_id(parameter(request)).map(Self))
     }
 }
 

@@ -8,6 +8,7 @@ use proto_contracts::ErrorCode;
 use proto_contracts::products as wire;
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
+use service_kit::routes::parameter;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::App;
@@ -35,11 +36,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    let id: ProductId = request
-        .match_info()
-        .query("product_id")
-        .parse()
-        .map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
+    let id: ProductId = parameter(&request).parse().map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
 
     let key = format!("products:item:{id}");
     let (products, wanted) = (app.products.clone(), id.clone());

@@ -1,0 +1,96 @@
+//! Sends requests over many connections, each its next when it has the answer to the last.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::client::{Answer, Client, ScenarioRequest};
+use crate::recorder::empty_histogram;
+use crate::target::Target;
+
+/// Far longer than any request takes; it only bounds how long a broken system keeps the run waiting.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was sent, and how long it took.
+pub(crate) struct Driven {
+    /// Requests with a good answer.
+    pub(crate) good: u64,
+    /// All others.
+    pub(crate) failed: u64,
+    pub(crate) elapsed: Duration,
+    /// Microseconds of each request.
+    pub(crate) latencies: Histogram<u64>,
+}
+
+impl Driven {
+    /// 99 % took no longer, in milliseconds.
+    pub(crate) fn p99_ms(&self) -> f64 {
+        self.latencies.value_at_quantile(0.99) as f64 / 1000.0
+    }
+}
+
+/// Sends what `next` gives until it gives nothing any more. `judge` says whether an answer is good.
+pub(crate) async fn drive(
+    target: &Arc<Target>,
+    connections: usize,
+    next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
+    judge: impl FnMut(&Answer) -> bool + Send + 'static,
+) -> Result<Driven> {
+    // Uncontended: all workers live on one thread. They are locks because the runtime does not know that.
+    let (next, judge) = (Arc::new(Mutex::new(next)), Arc::new(Mutex::new(judge)));
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut client = Client::new(Arc::clone(target));
+        client.warm_up().await.with_context(|| format!("{} does not answer", target.url()))?;
+        clients.push(client);
+    }
+    let begin = Instant::now();
+    let mut workers = JoinSet::new();
+    for mut client in clients {
+        let (next, judge) = (Arc::clone(&next), Arc::clone(&judge));
+        workers.spawn(async move {
+            let (mut good, mut failed, mut latencies) = (0, 0, empty_histogram());
+            loop {
+                let request = next.lock().unwrap_or_else(PoisonError::into_inner)();
+                let Some(request) = request else { return (good, failed, latencies) };
+                let sent = Instant::now();
+                let answer = timeout(PATIENCE, client.send(request)).await;
+                latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+                match answer {
+                    Ok(Ok(answer)) if judge.lock().unwrap_or_else(PoisonError::into_inner)(&answer) => good += 1,
+                    _ => failed += 1,
+                }
+            }
+        });
+    }
+    let mut driven = Driven { good: 0, failed: 0, elapsed: Duration::ZERO, latencies: empty_histogram() };
+    for (good, failed, latencies) in workers.join_all().await {
+        driven.good += good;
+        driven.failed += failed;
+        // All have the same bounds, so nothing is refused.
+        let _infallible = driven.latencies.add(latencies);
+    }
+    driven.elapsed = begin.elapsed();
+    Ok(driven)
+}
+
+/// Sends one request after the other, made of a running number, for that long.
+pub(crate) fn for_a_while(
+    duration: Duration,
+    mut request: impl FnMut(usize) -> ScenarioRequest + Send + 'static,
+) -> impl FnMut() -> Option<ScenarioRequest> + Send + 'static {
+    let (mut number, mut until) = (0, None);
+    move || {
+        let now = Instant::now();
+        // It begins with the first request, when all connections are made.
+        if now >= *until.get_or_insert(now + duration) {
+            return None;
+        }
+        number += 1;
+        Some(request(number - 1))
+    }
+}

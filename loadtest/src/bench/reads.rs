@@ -1,0 +1,61 @@
+//! Reads of sessions beside stateless calls, through the gateway.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use http::StatusCode;
+use proto_contracts::control::Strategy;
+use proto_contracts::{Endpoint, PoolName};
+
+use super::bed::Bed;
+use super::drive::{drive, for_a_while};
+use super::report::{Bound, Ratio, Section, Spread};
+use super::rounds::{Done, FromMemory, Round, ratio, row};
+use super::sessions::{Routed, Sessions};
+use crate::request;
+use crate::target::Target;
+
+pub(crate) async fn measure(bed: &Bed<'_>) -> Result<Section> {
+    let gateway = bed.gateway().await?;
+    let sessions = Sessions::create(&gateway, bed.plan.connections, bed.plan.sessions, Routed::Anyhow).await?;
+    let (mut info, mut sticky, mut round_robin) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bed.plan.rounds {
+        info.push(Round::measure(&bed.processes, infos(bed, &gateway)).await?);
+        sticky.push(Round::measure(&bed.processes, reads(bed, &gateway, &sessions)).await?);
+        bed.stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
+        round_robin.push(Round::measure(&bed.processes, reads(bed, &gateway, &sessions)).await?);
+        bed.stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
+    }
+    let rows =
+        vec![row("info, stateless", &info), row("session, sticky", &sticky), row("session, round robin", &round_robin)];
+    let share = rows[1].from_memory.unwrap_or_default();
+    let ratios = vec![
+        Ratio {
+            name: "requests/s, sticky reads over info",
+            ratio: ratio(&sticky, &info, |round| round.rps),
+            bound: Bound::AtLeast(0.9),
+        },
+        Ratio { name: "share of sticky reads from memory", ratio: Spread::of([share]), bound: Bound::AtLeast(0.99) },
+    ];
+    Ok(Section { title: "Reads through the gateway", rows, ratios, memory: None })
+}
+
+async fn infos(bed: &Bed<'_>, target: &Arc<Target>) -> Result<Done> {
+    let path = Endpoint::Info.templates().canonical;
+    let next = for_a_while(bed.plan.round(), move |_| request::get(path));
+    let driven = drive(target, bed.plan.connections, next, |answer| answer.status == StatusCode::OK).await?;
+    Ok(driven.into())
+}
+
+/// Reads all of the sessions in turn.
+pub(super) async fn reads(bed: &Bed<'_>, target: &Arc<Target>, sessions: &Sessions) -> Result<Done> {
+    let (sessions, from_memory) = (sessions.clone(), FromMemory::default());
+    let seen = from_memory.clone();
+    let next = for_a_while(bed.plan.round(), move |number| sessions.read(number));
+    let judge = move |answer: &crate::client::Answer| {
+        seen.see(answer);
+        answer.status == StatusCode::OK
+    };
+    let driven = drive(target, bed.plan.connections, next, judge).await?;
+    Ok(Done { from_memory: Some(from_memory.count()), ..driven.into() })
+}
