@@ -9,6 +9,7 @@ mod edge;
 mod failover;
 mod hostile;
 mod keys;
+mod kills;
 mod live;
 mod logs;
 mod membership;
