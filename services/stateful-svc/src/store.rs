@@ -252,6 +252,10 @@ pub enum StoreFault {
     /// The request was sent and no answer came: a write may have been done, or may yet be.
     #[error("the session store did not answer; the outcome is unknown")]
     NoAnswer(#[source] Box<dyn Error + Send + Sync>),
+    /// It did what was asked, and what must come before anybody is told did not happen in time: another instance still has a
+    /// copy of the session, or replicas lack the write.
+    #[error("the session store did not finish; the outcome is unknown")]
+    Unfinished(#[source] Box<dyn Error + Send + Sync>),
     /// It holds something that this program did not write.
     #[error("the session store holds a damaged record")]
     Damaged(#[source] Box<dyn Error + Send + Sync>),

@@ -114,7 +114,7 @@ fn key_reused() -> ApiError {
 
 fn read_failed(fault: StoreFault) -> ApiError {
     match fault {
-        StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) => ApiError::new(
+        StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) | StoreFault::Unfinished(_) => ApiError::new(
             ErrorCode::SessionStoreUnavailable,
             "The session store does not answer; repeat the request soon.",
         ),
@@ -131,7 +131,7 @@ fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
         StoreFault::Unavailable(_) => {
             ApiError::new(code, "The session store does not answer; nothing was changed. Repeat the request soon.")
         }
-        StoreFault::NoAnswer(_) => {
+        StoreFault::NoAnswer(_) | StoreFault::Unfinished(_) => {
             let unknown = "The outcome is unknown; the session store did not answer, and the write may be done or not.";
             ApiError::new(code, format!("{unknown} {when_unknown}"))
         }

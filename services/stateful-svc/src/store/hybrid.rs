@@ -218,6 +218,19 @@ impl<C: SteadyClock> Shared<C> {
     }
 
     async fn read_from_redis(&self, access: Access) -> Result<Served<Session>, ReadError> {
+        // A process that stood still finds that the time for an answer is over, and says nothing of Redis by it. So what
+        // is in memory is told only when Redis is asked again and does not answer either.
+        match self.try_to_read(access).await {
+            Err((error, fill)) if is_away(&error) => self.try_to_read(access).await.or_else(|(error, again)| {
+                let last = again.or(fill).filter(|_| is_away(&error));
+                self.unverified(access, last).ok_or(error)
+            }),
+            outcome => outcome.map_err(|(error, _)| error),
+        }
+    }
+
+    /// A failure leaves the slot that it had made its own, for what was there before.
+    async fn try_to_read(&self, access: Access) -> Result<Served<Session>, (ReadError, Option<Fill>)> {
         let fill = if access.routing == Routing::Sticky { self.begin(access) } else { None };
         let claim = fill.as_ref().map_or(Claim::Look, |fill| Claim::Take(fill.lease.mark(fill.ticket)));
         match self.redis.read_as(claim, access).await {
@@ -227,13 +240,11 @@ impl<C: SteadyClock> Shared<C> {
                 }
                 Ok(value)
             }
-            Err(ReadError::Store(fault @ (StoreFault::Unavailable(_) | StoreFault::NoAnswer(_)))) => {
-                self.unverified(access, fill).ok_or(ReadError::Store(fault))
-            }
-            Err(error) => {
+            Err(ReadError::NotFound) => {
                 fill.into_iter().for_each(Fill::give_up);
-                Err(error)
+                Err((ReadError::NotFound, None))
             }
+            Err(error) => Err((error, fill)),
         }
     }
 
@@ -328,6 +339,11 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
     fn live_sessions(&self) -> u64 {
         self.shared.redis.live_sessions()
     }
+}
+
+/// Whether the read failed because Redis does not answer.
+const fn is_away(error: &ReadError) -> bool {
+    matches!(error, ReadError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_)))
 }
 
 /// Keeps what a write left, if it was done now and what it left is known.

@@ -111,7 +111,7 @@ impl RedisStore {
         let Acknowledged { answer, is_acked } = self.outage.watch(sent)?;
         let Answer { now, held, is_owned, drops, reply } = answer;
         if !is_acked && claim.writes() {
-            return Err(StoreFault::NoAnswer("too few replicas have acknowledged the write".into()));
+            return Err(StoreFault::Unfinished("too few replicas have acknowledged the write".into()));
         }
         // A failover could forget that we have a copy.
         let held = held && is_acked;

@@ -117,7 +117,7 @@ impl RedisStore {
         let mut asked = None::<Instant>;
         while !left.is_empty() {
             if start.elapsed() > PATIENCE {
-                return Err(StoreFault::NoAnswer("another instance does not give up its copy".into()));
+                return Err(StoreFault::Unfinished("another instance does not give up its copy".into()));
             }
             if asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN) {
                 for mark in &left {

@@ -26,6 +26,10 @@ impl Outage {
         match &outcome {
             Ok(_) => self.answered(),
             Err(fault @ (StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))) => self.failed(fault),
+            // Redis is there. Told as often as it happens, which is seldom.
+            Err(fault @ StoreFault::Unfinished(_)) => {
+                tracing::warn!(cause = fault.source().map(chain).unwrap_or_default(), "{fault}");
+            }
             // Not an outage, but a fault to be looked into: it is logged with its request.
             Err(StoreFault::Damaged(_)) => {}
         }
