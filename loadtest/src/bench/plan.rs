@@ -64,10 +64,10 @@ impl BenchPlan {
         Duration::from_secs_f64(self.round_s)
     }
 
-    /// The budget of each instance, which holds all sessions of the plan: those of the part `memory` count as 700 bytes
+    /// The budget of each instance, which holds all sessions of the plan: those of the part `memory` count as 1,000 bytes
     /// and their client data each.
     pub(crate) fn hot_set_bytes(&self) -> u64 {
-        const BYTES: u64 = 900;
+        const BYTES: u64 = 1_200;
         BYTES * (self.hot_sessions + 2 * self.sessions) as u64 + (8 << 20)
     }
 }

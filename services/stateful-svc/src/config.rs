@@ -81,7 +81,7 @@ pub enum StoreConfig {
     Hybrid {
         /// `SESSION_REDIS_URL`, as above.
         redis: RedisTarget,
-        /// `HOT_SET_BYTES`: about what the copies may take; 64 MiB by default, which is some 80,000 sessions without much
+        /// `HOT_SET_BYTES`: about what the copies may take; 64 MiB by default, which is some 65,000 sessions without much
         /// client data.
         hot_set_bytes: u64,
     },

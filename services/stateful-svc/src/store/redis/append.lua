@@ -21,9 +21,9 @@ end
 local number = count + 1
 -- The form is described in entry.rs. A bare number would be written with 14 digits at most.
 redis.call('RPUSH', messages, string.format('1:%.0f:%s:%d:', now, ARGV[5], #name) .. name .. ARGV[6])
-redis.call('HSET', record, 'active', now, 'count', number, 'version', version + 1, 'nonce', ARGV[8], 'last', ARGV[7])
+set('active', now, 'count', number, 'version', version + 1, 'nonce', ARGV[8], 'last', ARGV[7])
 if not first then
-  redis.call('HSET', record, 'first', ARGV[7])
+  set('first', ARGV[7])
 end
 keep(ARGV[9], ARGV[10], number, version + 1)
 touch(created)

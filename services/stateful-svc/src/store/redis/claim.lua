@@ -37,8 +37,11 @@ if found and (takes or writes) then
   end
   drops = table.concat(marks, ' ')
   if holder ~= was_holder or drops ~= was_drops then
-    redis.call('HSET', record, 'holder', holder, 'drops', drops)
+    set('holder', holder, 'drops', drops)
   end
   held = holder == mine and 1 or 0
+end
+if #changes > 0 then
+  redis.call('HSET', record, unpack(changes))
 end
 return {now, held, owner, drops, outcome}

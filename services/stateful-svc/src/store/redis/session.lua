@@ -63,6 +63,15 @@ local function kept(key, fingerprint)
   return string.sub(answer, #fingerprint + 2)
 end
 
+-- Fields of a record that is there, and their new values: claim.lua writes them together with its own, since each command
+-- of a script costs its share of time and of the append-only file.
+local changes = {}
+local function set(...)
+  for _, item in ipairs({...}) do
+    changes[#changes + 1] = item
+  end
+end
+
 -- Tells whoever listens, in whatever instance, that the session has changed; they read what it has become.
 local function announce()
   redis.call('PUBLISH', record, '')
