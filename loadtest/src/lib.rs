@@ -3,7 +3,7 @@
 //! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of call: `phase` connects
 //! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
 //! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
-//! JSON of what was recorded. [`bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
+//! JSON of what was recorded. [`mod@bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
 //! checks promises instead of measuring speed.
 //!
 //! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
