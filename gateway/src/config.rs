@@ -216,7 +216,7 @@ mod tests {
     fn every_wrong_value_is_told_at_once_by_its_name() {
         let message = problems(
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
-             [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']",
+             [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
             &[("GATEWAY_STATELESS_INSTANCES", "localhost"), ("CONTROL_TOKEN", "short"), ("GATEWAY_LISTEN", "x")],
         );
         for name in [
@@ -225,6 +225,7 @@ mod tests {
             "[limits] max_body_bytes",
             "[affinity] seed",
             "[pools.stateful] instances",
+            "[pools.stateful] bounded_load",
             "GATEWAY_STATELESS_INSTANCES",
             "CONTROL_TOKEN",
             "GATEWAY_LISTEN",
@@ -232,6 +233,17 @@ mod tests {
             assert!(message.contains(name), "{name} in {message}");
         }
         assert!(!message.contains("short"), "a secret is not repeated");
+    }
+
+    #[test]
+    fn the_load_is_bounded_unless_it_is_told_not_to_be() {
+        let bound = |text: &str| load(text, &[]).expect("fine").pool(PoolName::Stateful).load_bound;
+        assert_eq!(bound(""), Some(LoadBound { factor: 1.25, floor: 16 }));
+        assert_eq!(
+            bound("[pools.stateful]\nbounded_load = 2.0\nbounded_load_floor = 0").map(|bound| bound.floor),
+            Some(0)
+        );
+        assert_eq!(bound("[pools.stateful]\nbounded_load = 0.0"), None);
     }
 
     #[test]

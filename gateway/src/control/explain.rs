@@ -58,8 +58,8 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>) -> String {
     let why = match found.place {
         Place::Home => format!("{name} is the key's home: of all members its hash with the key is the highest"),
         Place::Spilled => format!(
-            "the key's home has as many requests in flight as its load bound allows, and {name} is the next in rank that \
-             has room"
+            "the members ranked above {name} are down or have as many requests in flight as their load bound allows, and \
+             it is the highest that has room"
         ),
         Place::Further => format!("the members ranked above {name} are down, and it is the highest that is not"),
     };

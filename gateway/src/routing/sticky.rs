@@ -25,7 +25,7 @@ pub enum Place {
     Home,
     /// Further down: the home is down, or was tried in vain.
     Further,
-    /// Further down: the home has as many requests in flight as its load bound allows.
+    /// Further down: who stands above, the home or its stand-in, has as many requests in flight as its load bound allows.
     Spilled,
 }
 
@@ -51,11 +51,8 @@ pub fn choose<'a>(
         return Some(first);
     }
     let fits = |member: &Member| !is_tried(member, tried) && member.instance.in_flight() < limit;
-    match (first.place, highest(snapshot, key, fits)) {
-        (Place::Home, Some(next)) => Some(Found { place: Place::Spilled, ..next }),
-        (_, Some(next)) => Some(next),
-        (_, None) => Some(first),
-    }
+    let next = highest(snapshot, key, fits).map(|next| Found { place: Place::Spilled, ..next });
+    Some(next.unwrap_or(first))
 }
 
 /// The highest usable member that fits.
@@ -153,7 +150,12 @@ mod tests {
         // Of 12, five are 1.25 × 13 ÷ 3 and a bit: now there is room again.
         assert_eq!(choose(&[]).place, Place::Home, "the bound grows with the load");
         in_flight.extend((0..2).flat_map(|_| (0..3).map(send).collect::<Vec<_>>()));
-        assert_eq!(choose(&[Arc::clone(ranking[0])]).place, Place::Further, "it was tried: that is a failover");
+        let home = [Arc::clone(ranking[0])];
+        assert_eq!(choose(&home).place, Place::Further, "it was tried: that is a failover");
+        in_flight.extend((0..4).map(|_| send(1)));
+        let spilled = choose(&home);
+        assert_eq!(spilled.place, Place::Spilled, "its stand-in is full: that one must keep its copies, too");
+        assert!(Arc::ptr_eq(&spilled.member.instance, ranking[2]));
         drop(in_flight);
         let streams: Vec<_> = (0..40).map(|_| InFlight::begin(Arc::clone(ranking[0]), Load::Stream)).collect();
         assert_eq!(choose(&[]).place, Place::Home, "streams don't count");

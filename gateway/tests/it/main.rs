@@ -4,6 +4,7 @@ mod client;
 mod testbed;
 mod upstream;
 
+mod bounded_load;
 mod control;
 mod failover;
 mod forwarding;

@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     stateful: Vec<SocketAddr>,
     stateful_strategy: Strategy,
     server: String,
+    stateful_settings: String,
     state_file: Option<PathBuf>,
     interval: Duration,
     fails: u32,
@@ -57,6 +58,7 @@ impl Setup {
             stateful: Vec::new(),
             stateful_strategy: Strategy::Sticky,
             server: String::new(),
+            stateful_settings: String::new(),
             state_file: None,
             interval: Duration::from_millis(100),
             fails: 3,
@@ -90,6 +92,13 @@ impl Setup {
         self
     }
 
+    /// One more line of `[pools.stateful]`.
+    pub(crate) fn stateful_setting(mut self, line: &str) -> Self {
+        self.stateful_settings += line;
+        self.stateful_settings.push('\n');
+        self
+    }
+
     /// Where changes are kept.
     pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
         self.state_file = Some(path);
@@ -119,7 +128,7 @@ impl Setup {
         format!(
             "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
-             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n",
+             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}",
             self.server,
             self.interval.as_millis(),
             self.interval.as_millis().min(1_000),
@@ -128,6 +137,7 @@ impl Setup {
             list(&self.stateless),
             self.stateful_strategy,
             list(&self.stateful),
+            self.stateful_settings,
         )
     }
 

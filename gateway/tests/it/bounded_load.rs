@@ -1,0 +1,106 @@
+//! Bounded load: an instance with more than its share in flight is passed over for the next in rank.
+
+use proto_contracts::{AffinityKey, Verdict, headers};
+
+use crate::client::{Connection, Request};
+use crate::eventually;
+use crate::testbed::{Setup, TestGateway, session_path};
+use crate::upstream::{Act, Upstream};
+
+/// With fewer requests in flight an instance is never passed over: the gateway's default.
+const FLOOR: usize = 16;
+
+/// Sends requests until so many of them wait for an answer of the instance.
+fn fill(gateway: &TestGateway, home: &Upstream, request: &Request, count: usize) -> Vec<Connection> {
+    home.act(Act::Hang);
+    let wanted = home.count() + count;
+    let start = |_| {
+        let mut connection = gateway.connect();
+        connection.start(request);
+        connection
+    };
+    let waiting = (0..count).map(start).collect();
+    eventually("the instance has them all", || (home.count() == wanted).then_some(()));
+    waiting
+}
+
+fn home_and_next<'a>(gateway: &TestGateway, all: &'a [Upstream], key: AffinityKey) -> (&'a Upstream, &'a Upstream) {
+    let ranking = gateway.ranking(key);
+    let named = |name: &str| all.iter().find(|upstream| upstream.name() == name).expect("one of them");
+    (named(&ranking[0]), named(&ranking[1]))
+}
+
+#[test]
+fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let key = AffinityKey::random();
+    let (home, next) = home_and_next(&gateway, &upstreams, key);
+    let read = Request::get(&session_path(key));
+    let waiting = fill(&gateway, home, &read, FLOOR);
+    let instances = gateway.stateful().instances;
+    let full =
+        instances.iter().find(|instance| instance.name.as_ref().is_some_and(|name| name.as_str() == home.name()));
+    assert_eq!(full.map(|instance| instance.in_flight), Some(FLOOR as u64));
+
+    let spilled = gateway.send(&read);
+    assert_eq!((spilled.verdict(), spilled.served_by()), (Verdict::Spilled, next.name().as_str()));
+    let seen = next.last();
+    assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE), "it is to leave no copy");
+    assert_eq!(seen.header(headers::AFFINITY_KEY), Some(key.to_string().as_str()));
+    let explanation = gateway.explain(key);
+    assert!(explanation.reason.contains("load bound"), "{}", explanation.reason);
+    let counted = r#"gateway_affinity_total{pool="stateful",verdict="spilled"} 1"#;
+    eventually("it is counted", || gateway.metrics().contains(counted).then_some(()));
+
+    home.act(Act::ok());
+    for mut connection in waiting {
+        let reply = connection.reply_to("GET");
+        assert_eq!((reply.status, reply.verdict()), (200, Verdict::Home));
+    }
+    // An answered request is in flight until it is logged, a moment after its last byte.
+    eventually("it goes home again", || (gateway.send(&read).verdict() == Verdict::Home).then_some(()));
+    assert_eq!(home.last().header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
+}
+
+#[test]
+fn a_few_requests_never_spill() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let key = AffinityKey::random();
+    let (home, _) = home_and_next(&gateway, &upstreams, key);
+    // All that there are, at one of three: far more than 1.25 times the mean, and no load.
+    let waiting = fill(&gateway, home, &Request::get(&session_path(key)), FLOOR);
+    home.act(Act::ok());
+    for mut connection in waiting {
+        assert_eq!(connection.reply_to("GET").verdict(), Verdict::Home);
+    }
+}
+
+#[test]
+fn a_pool_without_a_bound_keeps_every_session_at_home() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).stateful_setting("bounded_load = 0").start();
+    let key = AffinityKey::random();
+    let (home, _) = home_and_next(&gateway, &upstreams, key);
+    let waiting = fill(&gateway, home, &Request::get(&session_path(key)), 3 * FLOOR);
+    home.act(Act::ok());
+    for mut connection in waiting {
+        assert_eq!(connection.reply_to("GET").verdict(), Verdict::Home);
+    }
+}
+
+#[test]
+fn streams_do_not_count() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let key = AffinityKey::random();
+    let (home, _) = home_and_next(&gateway, &upstreams, key);
+    let path = session_path(key);
+    let events = fill(&gateway, home, &Request::get(&format!("{path}/events")), FLOOR);
+    let live = fill(&gateway, home, &Request::get(&format!("{path}/live")), FLOOR);
+    let mut reads = fill(&gateway, home, &Request::get(&path), 1);
+    home.act(Act::ok());
+    assert_eq!(reads.pop().map(|mut read| read.reply_to("GET").verdict()), Some(Verdict::Home));
+    drop((events, live));
+}
