@@ -104,3 +104,14 @@ fn streams_do_not_count() {
     assert_eq!(reads.pop().map(|mut read| read.reply_to("GET").verdict()), Some(Verdict::Home));
     drop((events, live));
 }
+
+#[test]
+fn a_client_that_goes_away_is_in_flight_no_more() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let waiting = fill(&gateway, &upstream, &Request::get(&session_path(AffinityKey::random())), FLOOR);
+    let in_flight = || gateway.stateful().instances[0].in_flight;
+    assert_eq!(in_flight(), FLOOR as u64);
+    drop(waiting);
+    eventually("none is left", || (in_flight() == 0).then_some(()));
+}
