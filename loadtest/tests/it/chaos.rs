@@ -82,18 +82,9 @@ fn what_is_taken_out_of_the_hybrid_store_is_missed() {
         ("no-handover", "toggle-strategy", "5s", "6s"),
         ("no-drop", "toggle-strategy", "5s", "6s"),
     ] {
-        let options = [
-            "--broken",
-            guarantee,
-            "--duration",
-            duration,
-            "--faults",
-            asked,
-            "--timeout",
-            timeout,
-            "--store",
-            "hybrid",
-        ];
+        let options =
+            format!("--store hybrid --broken {guarantee} --duration {duration} --faults {asked} --timeout {timeout}");
+        let options: Vec<_> = options.split(' ').collect();
         let (output, report) = report(&options);
         assert_eq!(output.status.code(), Some(1), "{guarantee}");
         assert!(report["stale_reads"].as_u64() > Some(0), "{guarantee}");
