@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn the_load_is_bounded_unless_it_is_told_not_to_be() {
         let bound = |text: &str| load(text, &[]).expect("fine").pool(PoolName::Stateful).load_bound;
-        assert_eq!(bound(""), Some(LoadBound { factor: 1.25, floor: 16 }));
+        assert_eq!(bound(""), Some(LoadBound { factor: 1.25, floor: 64 }));
         assert_eq!(
             bound("[pools.stateful]\nbounded_load = 2.0\nbounded_load_floor = 0").map(|bound| bound.floor),
             Some(0)

@@ -118,6 +118,6 @@ pub(super) struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 16 }
+        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 64 }
     }
 }

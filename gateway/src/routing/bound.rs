@@ -7,8 +7,9 @@ use crate::pool::Snapshot;
 pub struct LoadBound {
     /// By how much an instance may exceed the mean; 1.25 is 25 per cent.
     pub factor: f64,
-    /// Below so many requests in flight an instance is never passed over: where there are few, they are unevenly spread by
-    /// chance, and a session that leaves its home for a handful of requests costs more than it spares.
+    /// Below so many requests in flight an instance is never passed over: they are a few milliseconds of its work, and spread
+    /// unevenly by chance. A session that leaves its home for that costs more than it spares: with a floor of 16, one in
+    /// forty reads of 64 evenly busy connections was spilled (`make bench`), and none is with one of 64.
     pub floor: u64,
 }
 
