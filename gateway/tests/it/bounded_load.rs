@@ -8,7 +8,7 @@ use crate::testbed::{Setup, TestGateway, session_path};
 use crate::upstream::{Act, Upstream};
 
 /// With fewer requests in flight an instance is never passed over: the gateway's default.
-const FLOOR: usize = 16;
+const FLOOR: usize = 64;
 
 /// Sends requests until so many of them wait for an answer of the instance.
 fn fill(gateway: &TestGateway, home: &Upstream, request: &Request, count: usize) -> Vec<Connection> {
