@@ -13,4 +13,5 @@ pub mod message;
 pub mod session;
 pub mod session_ids;
 pub mod session_tag;
+pub mod shared_secret;
 pub mod tickets;

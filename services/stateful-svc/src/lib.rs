@@ -19,6 +19,7 @@ use crate::config::{Config, StoreConfig};
 use crate::domain::clock::{BootClock, SystemClock};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::session_ids::SessionIds;
+use crate::domain::shared_secret::SharedSecret;
 use crate::domain::tickets::Tickets;
 use crate::metrics::SessionMetrics;
 use crate::routes::{Live, Sessions};
@@ -59,7 +60,8 @@ pub enum BuildError {
 /// When the address cannot be bound or the store cannot be made from its settings.
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let Config { service, store, acks, lifetime, live, secret, tokens } = config;
-    let (ids, tickets) = secret_parts(secret.as_ref(), &store);
+    let secret = shared_secret(secret.as_ref(), &store);
+    let (ids, tickets) = (SessionIds::new(secret.clone()), Tickets::new(secret));
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new()?;
     let (store, health) = session_store(store, acks, lifetime, health, metrics.registry())?;
@@ -101,18 +103,18 @@ fn session_store(
     Ok((store, health.dependency("session_store", Need::Required, move || probe(pool.clone()))))
 }
 
-/// What is made under the secret that instances share.
-fn secret_parts(secret: Option<&SecretString>, store: &StoreConfig) -> (SessionIds, Tickets) {
+/// The secret that instances share, or one of this process alone.
+fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSecret {
     match (secret, store) {
-        (Some(secret), _) => (SessionIds::new(secret), Tickets::new(secret)),
+        (Some(secret), _) => SharedSecret::new(secret),
         // Nobody else knows these sessions, nor does this process after a restart.
-        (None, StoreConfig::Memory) => (SessionIds::of_this_process(), Tickets::of_this_process()),
-        (None, StoreConfig::Redis(_) | StoreConfig::Hybrid { .. }) => {
+        (None, StoreConfig::Memory) => SharedSecret::of_this_process(),
+        (None, StoreConfig::Redis { .. } | StoreConfig::Hybrid { .. }) => {
             tracing::warn!(
                 "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session, \
                  and tickets are good at the instance that issued them alone"
             );
-            (SessionIds::of_this_process(), Tickets::of_this_process())
+            SharedSecret::of_this_process()
         }
     }
 }

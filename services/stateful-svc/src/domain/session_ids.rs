@@ -1,34 +1,23 @@
 //! How sessions get their ids.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::Mac as _;
 use proto_contracts::{AffinityKey, IdempotencyKey, SessionId};
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::Sha256;
 
 use super::caller::Caller;
+use super::shared_secret::SharedSecret;
 
 /// Gives ids to new sessions.
 ///
 /// An id is drawn at random unless the create has an idempotency key. Then it follows from the key and the caller, under a
 /// secret that all instances share, so that a repetition finds the session through any instance, and nobody who knows a key
 /// alone can tell the id.
-#[derive(Clone)]
-pub struct SessionIds(Hmac<Sha256>);
+#[derive(Clone, Debug)]
+pub struct SessionIds(SharedSecret);
 
 impl SessionIds {
-    /// Ids under this secret, which must be the same for all instances.
-    pub fn new(secret: &SecretString) -> Self {
-        Self::under(secret.expose_secret().as_bytes())
-    }
-
-    /// Ids under a secret of this process alone: a repetition that reaches another one makes another session.
-    pub fn of_this_process() -> Self {
-        Self::under(&rand::random::<[u8; 32]>())
-    }
-
-    fn under(secret: &[u8]) -> Self {
-        // A key of any length will do: HMAC hashes a long one and fills up a short one.
-        Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
+    /// Ids under this secret.
+    pub fn new(secret: SharedSecret) -> Self {
+        Self(secret)
     }
 
     /// The id of a new session. `affinity` is the key that the create was routed by; without one, any will do.
@@ -41,8 +30,7 @@ impl SessionIds {
         let Some(key) = idempotency else {
             return SessionId::generate(affinity.unwrap_or_else(AffinityKey::random));
         };
-        let mut mac = self.0.clone();
-        mac.update(b"session id");
+        let mut mac = self.0.mac("session id");
         match caller {
             Caller::Anonymous => mac.update(&[0]),
             Caller::Subject(subject) => {
@@ -58,19 +46,15 @@ impl SessionIds {
     }
 }
 
-impl std::fmt::Debug for SessionIds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SessionIds")
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     #[test]
     fn a_keyed_id_follows_from_secret_caller_and_key() {
-        let under = |secret: &str| SessionIds::new(&SecretString::from(secret));
+        let under = |secret: &str| SessionIds::new(SharedSecret::new(&SecretString::from(secret)));
         let key = |text: &str| IdempotencyKey::parse_bytes(text.as_bytes());
         let (a, b) = (key("00112233445566778899aabbccddeeff"), key("00112233445566778899aabbccddeefe"));
         let affinity = AffinityKey::from_bits(0x0bad_cafe);
@@ -85,7 +69,7 @@ mod tests {
             under("s").assign(Some(affinity), Caller::Anonymous, a),
             under("s").assign(Some(affinity), ada, b),
             under("s").assign(Some(affinity), ada, None),
-            SessionIds::of_this_process().assign(Some(affinity), ada, a),
+            SessionIds::new(SharedSecret::of_this_process()).assign(Some(affinity), ada, a),
         ];
         assert!(others.iter().all(|other| other.expose()[9..] != id.expose()[9..]), "{others:?}");
 

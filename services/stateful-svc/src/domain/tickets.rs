@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use jiff::Timestamp;
 use proto_contracts::SessionDigest;
-use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
 use super::caller::Caller;
 use super::digest::ShortDigest;
+use super::shared_secret::SharedSecret;
 
 /// For how long a ticket opens a connection: enough to open it at once, and no more, since a ticket stands in a URL.
 pub const VALID_FOR: Duration = Duration::from_secs(60);
 /// The caller's digest of one who did not say who it is.
 const ANONYMOUS: &str = "-";
 
-/// Issues tickets, sealed by the first 128 bits of an HMAC, and knows them again, through any instance that has the same secret. Nothing is kept of them.
-#[derive(Clone)]
-pub struct Tickets(Hmac<Sha256>);
+/// Issues tickets, sealed by the first 128 bits of an HMAC, and knows them again, through any instance that has the same
+/// secret. Nothing is kept of them.
+#[derive(Clone, Debug)]
+pub struct Tickets(SharedSecret);
 
 /// The ticket was not issued for this session, or its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,18 +27,9 @@ pub struct Tickets(Hmac<Sha256>);
 pub struct InvalidTicket;
 
 impl Tickets {
-    /// Tickets under this secret, which must be the same for all instances.
-    pub fn new(secret: &SecretString) -> Self {
-        Self::under(secret.expose_secret().as_bytes())
-    }
-
-    /// Tickets under a secret of this process alone: they open nothing at another one.
-    pub fn of_this_process() -> Self {
-        Self::under(&rand::random::<[u8; 32]>())
-    }
-
-    fn under(secret: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
+    /// Tickets under this secret.
+    pub fn new(secret: SharedSecret) -> Self {
+        Self(secret)
     }
 
     /// A ticket for this session in the caller's name, and until when it is valid.
@@ -74,27 +66,20 @@ impl Tickets {
     }
 
     fn mac(&self, session: SessionDigest, claims: &str) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
-        mac.update(format!("ticket {session} {claims}").as_bytes());
-        mac
-    }
-}
-
-impl std::fmt::Debug for Tickets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tickets")
+        self.0.mac(&format!("ticket {session} {claims}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proto_contracts::{AffinityKey, SessionId};
+    use secrecy::SecretString;
 
     use super::*;
 
     #[test]
     fn a_ticket_opens_one_session_for_a_while() {
-        let tickets = Tickets::new(&SecretString::from("s"));
+        let tickets = Tickets::new(SharedSecret::new(&SecretString::from("s")));
         let [mine, other] = [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
         for caller in [Caller::Anonymous, Caller::subject("i", "ada")] {
@@ -104,14 +89,17 @@ mod tests {
             assert_eq!(tickets.verify(&ticket, mine, last), Ok(caller));
             assert_eq!(tickets.verify(&ticket, mine, expires_at), Err(InvalidTicket));
             assert_eq!(tickets.verify(&ticket, other, now), Err(InvalidTicket));
-            assert_eq!(Tickets::of_this_process().verify(&ticket, mine, now), Err(InvalidTicket));
-            assert_eq!(Tickets::new(&SecretString::from("s")).verify(&ticket, mine, now), Ok(caller));
+            assert_eq!(Tickets::new(SharedSecret::of_this_process()).verify(&ticket, mine, now), Err(InvalidTicket));
+            assert_eq!(
+                Tickets::new(SharedSecret::new(&SecretString::from("s"))).verify(&ticket, mine, now),
+                Ok(caller)
+            );
         }
     }
 
     #[test]
     fn what_was_not_issued_opens_nothing() {
-        let tickets = Tickets::new(&SecretString::from("s"));
+        let tickets = Tickets::new(SharedSecret::new(&SecretString::from("s")));
         let session = SessionId::generate(AffinityKey::random()).digest();
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
         let (ticket, _) = tickets.issue(session, Caller::Anonymous, now);
