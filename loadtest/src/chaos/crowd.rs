@@ -12,7 +12,7 @@ use crate::chaos::calls::Caller;
 use crate::chaos::clients::Run;
 use crate::chaos::ledger::{Ledger, Message, Outcome};
 
-/// How many come: several times the bound's floor, since only those count whose request is on its way.
+/// How many come: more than the load bound's floor, since only those count whose request is on its way.
 const SIZE: usize = 96;
 /// One call in so many is a message; the others read.
 const SAYS_ONE_IN: u32 = 40;
