@@ -1,101 +1,74 @@
 //! The gateway's configuration: a TOML file, then the environment, then one check of everything.
+//!
+//! Each section of the file is a module: what it may say, with every default, and how it is checked. [`Traffic`] is the
+//! part that a reload may change while requests flow; [`Server`] and [`Control`] hold what only a restart can.
 
+mod affinity;
 mod check;
-mod file;
+mod control;
+mod health;
+mod limits;
+mod pools;
+mod server;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use ipnet::IpNet;
-use proto_contracts::control::Strategy;
 use proto_contracts::{InstanceName, PoolName};
-use secrecy::SecretString;
+use serde::Deserialize;
 
-use crate::pool::Thresholds;
-use crate::routing::bound::LoadBound;
 use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
+pub use control::Control;
+pub use health::HealthChecks;
+pub use limits::Limits;
+pub use pools::Pool;
+pub use server::{RoutingHeaders, Server, TrustedProxies};
+
+use check::Check;
 
 /// Everything that the gateway is told, checked.
 #[derive(Debug)]
 pub struct Config {
     /// By which name this gateway tells itself from others.
     pub name: InstanceName,
-    /// The data plane.
-    pub server: ServerConfig,
+    /// Where and how the data plane runs.
+    pub server: Server,
     /// The control plane.
-    pub control: ControlConfig,
-    /// The most bytes that a request body may have.
-    pub max_body_bytes: u64,
+    pub control: Control,
+    /// What each request is held to.
+    pub traffic: Traffic,
     /// Makes the rendezvous hashes; all gateways of one installation share it.
     pub seed: Seed,
     /// The health checks.
-    pub health: HealthConfig,
+    pub health: HealthChecks,
     /// What the log shows, as a `tracing` filter.
     pub log_filter: String,
-    stateless: PoolConfig,
-    stateful: PoolConfig,
+    stateless: Pool,
+    stateful: Pool,
 }
 
-/// The data plane.
-#[derive(Debug)]
-pub struct ServerConfig {
-    /// Where clients (or Nginx) connect.
-    pub listen: SocketAddr,
-    /// How many threads serve them.
-    pub threads: usize,
+/// What each request is held to. The data path reads it anew for every request, so it can change while traffic flows.
+#[derive(Clone, Debug)]
+pub struct Traffic {
     /// Who may tell the gateway a client's address and scheme.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
     /// Whether clients see `X-Served-By` and `X-Affinity`.
     pub routing_headers: RoutingHeaders,
-    /// Where changes by the control API are kept over a restart.
-    pub state_file: Option<PathBuf>,
-    /// How long requests in flight may go on after SIGTERM.
-    pub grace_period: Duration,
+    /// How large a request may be.
+    pub limits: Limits,
 }
 
-/// Whether clients see how they were routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoutingHeaders {
-    /// `X-Served-By` and `X-Affinity` stand in each answer.
-    Exposed,
-    /// Neither does; the access log and the metrics still tell.
-    Hidden,
-}
-
-/// The control plane.
-#[derive(Debug)]
-pub struct ControlConfig {
-    /// Where operators connect. It must not be reachable by clients.
-    pub listen: SocketAddr,
-    /// The `Host` names that are answered, so that no web page can reach it through a browser (DNS rebinding).
-    pub allowed_hosts: Vec<String>,
-    /// What a change must present; without one nothing can be changed.
-    pub token: Option<SecretString>,
-}
-
-/// The health checks.
-#[derive(Clone, Copy, Debug)]
-pub struct HealthConfig {
-    /// Time from one check to the next.
-    pub interval: Duration,
-    /// How long an instance may take to answer.
-    pub timeout: Duration,
-    /// How many results in a row change the opinion of an instance.
-    pub thresholds: Thresholds,
-}
-
-/// One pool.
-#[derive(Clone, Debug)]
-pub struct PoolConfig {
-    /// The strategy until the control API switches it.
-    pub strategy: Strategy,
-    /// Where instances listen.
-    pub instances: Vec<SocketAddr>,
-    /// How many requests the sticky path lets an instance have in flight; `None` for any number.
-    pub load_bound: Option<LoadBound>,
+/// The configuration file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    server: server::Section,
+    control: control::Section,
+    limits: limits::Section,
+    affinity: affinity::Section,
+    health: health::Section,
+    pools: pools::Section,
 }
 
 /// The configuration cannot be used.
@@ -131,24 +104,40 @@ impl Config {
     pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let file: file::File = toml::from_str(&text)
+        let file: File = toml::from_str(&text)
             .map_err(|error| ConfigError::Malformed { path: path.to_owned(), message: error.to_string() })?;
-        check::check(file, environment).map_err(ConfigError::Invalid)
+        Self::checked(file, &environment).map_err(ConfigError::Invalid)
     }
 
     /// The configuration of one pool.
-    pub fn pool(&self, name: PoolName) -> &PoolConfig {
+    pub fn pool(&self, name: PoolName) -> &Pool {
         match name {
             PoolName::Stateless => &self.stateless,
             PoolName::Stateful => &self.stateful,
         }
     }
-}
 
-impl ServerConfig {
-    /// Whether this peer may tell who the client is.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    fn checked(file: File, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
+        let mut check = Check::new(environment);
+        let (server, trusted_proxies, routing_headers) = file.server.check(&mut check);
+        let control = file.control.check(&mut check, &server);
+        let limits = file.limits.check(&mut check);
+        let seed = file.affinity.check(&mut check);
+        let health = file.health.check(&mut check);
+        let (stateless, stateful) = file.pools.check(&mut check);
+        let log_filter = check.log_filter();
+        let name = check.name();
+        check.finish(name).map(|name| Self {
+            name,
+            server,
+            control,
+            traffic: Traffic { trusted_proxies, routing_headers, limits },
+            seed,
+            health,
+            log_filter,
+            stateless,
+            stateful,
+        })
     }
 }
 
@@ -156,7 +145,10 @@ impl ServerConfig {
 mod tests {
     use std::io::Write;
 
+    use proto_contracts::control::Strategy;
+
     use super::*;
+    use crate::routing::bound::LoadBound;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().expect("a file");

@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod events;
 pub mod pool;
 pub mod proxy;
 pub mod routing;

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use proto_contracts::control::Strategy;
+use proto_contracts::control::{Event, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 pub use health::Thresholds;
@@ -23,7 +23,8 @@ pub use instance::{InFlight, Instance, Load};
 pub use registry::{AddError, Registry, RemoveError, Slot};
 pub use snapshot::{Member, Snapshot};
 
-use crate::config::PoolConfig;
+use crate::config;
+use crate::events::Events;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
 use crate::routing::bound::LoadBound;
@@ -40,16 +41,18 @@ pub struct Pool {
     /// Changes read what they change, so they must not overlap. They are rare, and the data path never waits for one.
     registry: Mutex<Registry>,
     state_file: Arc<StateFile>,
+    events: Events,
 }
 
 impl Pool {
     /// The pool as configured, with what the control API changed in an earlier life.
     pub fn new(
         name: PoolName,
-        config: &PoolConfig,
+        config: &config::Pool,
         thresholds: Thresholds,
         seed: Seed,
         state_file: Arc<StateFile>,
+        events: Events,
     ) -> Self {
         let registry = Registry::new(config, thresholds, state_file.load(name));
         let snapshot = ArcSwap::from_pointee(registry.snapshot(seed));
@@ -61,6 +64,7 @@ impl Pool {
             cursor: AtomicUsize::new(0),
             registry: Mutex::new(registry),
             state_file,
+            events,
         }
     }
 
@@ -104,6 +108,7 @@ impl Pool {
     pub fn set_strategy(&self, strategy: Strategy) {
         self.change(|registry| registry.set_strategy(strategy));
         tracing::info!(pool = %self.name, %strategy, "strategy switched");
+        self.events.publish(|| Event::StrategyChanged { pool: self.name, strategy });
     }
 
     /// Adds an address. It becomes a member when its first health check passes and tells a name.
@@ -113,6 +118,7 @@ impl Pool {
     pub fn add(&self, addr: SocketAddr) -> Result<(), AddError> {
         self.change(|registry| registry.add(addr))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
+        self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
         Ok(())
     }
 
@@ -121,8 +127,14 @@ impl Pool {
     /// # Errors
     /// When the pool has no such instance.
     pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
-        let addr = self.change(|registry| registry.remove(name))?;
-        tracing::info!(pool = %self.name, instance = name, %addr, "instance removed");
+        let slot = self.change(|registry| registry.remove(name))?;
+        tracing::info!(pool = %self.name, instance = name, addr = %slot.addr(), "instance removed");
+        self.events.publish(|| Event::InstanceRemoved {
+            pool: self.name,
+            instance: slot.name().cloned(),
+            addr: slot.addr(),
+            epoch: self.snapshot().epoch,
+        });
         Ok(())
     }
 
@@ -132,7 +144,19 @@ impl Pool {
         let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
         if changed {
-            self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
+            let snapshot = registry.snapshot(self.seed);
+            let epoch = snapshot.epoch;
+            self.snapshot.store(Arc::new(snapshot));
+            if let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) {
+                self.events.publish(|| Event::InstanceChanged {
+                    pool: self.name,
+                    instance: slot.name().cloned(),
+                    addr,
+                    state: slot.state(),
+                    epoch,
+                    detail: slot.last_error().map(str::to_owned),
+                });
+            }
         }
         if registry.state() != before {
             self.save(&registry);

@@ -14,6 +14,7 @@ pub mod retry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
@@ -26,7 +27,7 @@ use proto_contracts::{ErrorCode, routes};
 
 pub use context::{Attempt, RequestContext};
 
-use crate::config::ServerConfig;
+use crate::config::Traffic;
 use crate::pool::{InFlight, Load, Pools};
 use crate::proxy::local::{Answer, Manner};
 use crate::routing;
@@ -38,10 +39,8 @@ const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The gateway as Pingora sees it.
 pub struct Gateway {
-    /// What the configuration says of the data plane.
-    pub config: ServerConfig,
-    /// The most bytes that a request body may have.
-    pub max_body_bytes: u64,
+    /// What each request is held to.
+    pub traffic: ArcSwap<Traffic>,
     /// Where requests go.
     pub pools: Arc<Pools>,
     /// Who hears of them.
@@ -63,7 +62,7 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
         let request = session.req_header();
-        ctx.client = client::identify(&self.config, session.client_addr(), request);
+        ctx.client = client::identify(&self.traffic.load().trusted_proxies, session.client_addr(), request);
         ctx.request_id = client::request_id(request);
         let header_bytes = session.as_downstream().as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
         if let Some(code) = local::header_fault(request, header_bytes) {
@@ -74,7 +73,7 @@ impl ProxyHttp for Gateway {
             return self.answer(session, ctx, answer).await;
         };
         ctx.resolved = Some(resolved);
-        if local::is_too_large(request, self.max_body_bytes) {
+        if local::is_too_large(request, self.traffic.load().limits.max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
         let pool = self.pools.get(resolved.pool);
@@ -98,7 +97,7 @@ impl ProxyHttp for Gateway {
         }
         // A declared length was checked already; this one catches what came in chunks.
         ctx.request_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
-        if ctx.request_bytes > self.max_body_bytes {
+        if ctx.request_bytes > self.traffic.load().limits.max_body_bytes {
             return Err(ctx.refuse(ErrorCode::BodyTooLarge));
         }
         Ok(())
@@ -151,7 +150,7 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
-        forward::to_client(response, ctx, self.config.routing_headers)
+        forward::to_client(response, ctx, self.traffic.load().routing_headers)
     }
 
     fn fail_to_connect(
@@ -209,7 +208,8 @@ impl Gateway {
     }
 
     fn manner(&self) -> Manner {
-        Manner { routing: self.config.routing_headers, max_body_bytes: self.max_body_bytes }
+        let traffic = self.traffic.load();
+        Manner { routing: traffic.routing_headers, max_body_bytes: traffic.limits.max_body_bytes }
     }
 }
 

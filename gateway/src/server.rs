@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use pingora::proxy::http_proxy_service;
@@ -19,8 +20,9 @@ use pingora::services::background::{BackgroundService, background_service};
 
 use service_kit::server::BindError;
 
-use crate::config::{Config, HealthConfig};
+use crate::config::{self, Config};
 use crate::control::ControlPlane;
+use crate::events::Events;
 use crate::pool::prober::Prober;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
@@ -72,8 +74,10 @@ pub struct Gateway {
 /// When an address cannot be bound or the state file cannot be used.
 pub fn build(config: Config) -> Result<Gateway, BuildError> {
     let state_file = Arc::new(StateFile::open(config.server.state_file.clone())?);
+    let events = Events::default();
     let pools = Arc::new(Pools::new(|name| {
-        Pool::new(name, config.pool(name), config.health.thresholds, config.seed, Arc::clone(&state_file))
+        let state_file = Arc::clone(&state_file);
+        Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
     let telemetry = Arc::new(Telemetry::new(&pools)?);
     let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.clone())?;
@@ -83,8 +87,7 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
     let mut server = Server::new_with_opt_and_conf(None, server_conf);
     let (health, wanted) = (config.health, config.server.listen);
     let data_plane = proxy::Gateway {
-        config: config.server,
-        max_body_bytes: config.max_body_bytes,
+        traffic: ArcSwap::from_pointee(config.traffic),
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
     };
@@ -170,7 +173,7 @@ fn server_conf(config: &Config) -> ServerConf {
 /// Checks every instance of every pool.
 struct HealthChecks {
     pools: Arc<Pools>,
-    config: HealthConfig,
+    config: config::HealthChecks,
 }
 
 #[async_trait]

@@ -1,5 +1,7 @@
 //! Bodies of the gateway's control API, under `/control/v1`.
 
+mod events;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::affinity::{AffinityKey, Epoch};
 use crate::ids::InstanceName;
 use crate::routes::PoolName;
+
+pub use events::Event;
 
 /// By which code path a pool's requests are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

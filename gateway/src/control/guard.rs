@@ -9,10 +9,10 @@ use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
 use subtle::ConstantTimeEq;
 
-use crate::config::ControlConfig;
+use crate::config::Control;
 
 /// The rule for every request to the control plane.
-pub(super) fn admit(config: &ControlConfig) -> Box<Admit> {
+pub(super) fn admit(config: &Control) -> Box<Admit> {
     let hosts = config.allowed_hosts.clone();
     let token = config.token.clone();
     Box::new(move |request| {
@@ -74,7 +74,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     fn judge(token: Option<&str>, method: Method, headers: &[(&str, &str)]) -> Result<(), ErrorCode> {
-        let config = ControlConfig {
+        let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
             allowed_hosts: vec!["localhost".to_owned(), "[::1]".to_owned()],
             token: token.map(SecretString::from),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
-use crate::config::PoolConfig;
+use crate::config;
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
 use crate::pool::prober::{ProbeError, Report};
@@ -94,7 +94,7 @@ pub struct Registry {
 
 impl Registry {
     /// The configured instances, changed as the control API had changed them.
-    pub fn new(config: &PoolConfig, thresholds: Thresholds, state: PoolState) -> Self {
+    pub fn new(config: &config::Pool, thresholds: Thresholds, state: PoolState) -> Self {
         let kept = config.instances.iter().filter(|addr| !state.removed.contains(addr));
         let mut registry = Self {
             strategy: state.strategy.unwrap_or(config.strategy),
@@ -169,12 +169,12 @@ impl Registry {
     ///
     /// # Errors
     /// When there is none.
-    pub fn remove(&mut self, label: &str) -> Result<SocketAddr, RemoveError> {
+    pub fn remove(&mut self, label: &str) -> Result<Slot, RemoveError> {
         let is_it = |slot: &Slot| slot.name().is_some_and(|name| name.as_str() == label);
         let by_name = self.slots.iter().position(is_it);
         let addr = label.parse::<SocketAddr>().ok();
         let place = by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr));
-        Ok(self.slots.remove(place.ok_or(RemoveError::Unknown)?).addr)
+        Ok(self.slots.remove(place.ok_or(RemoveError::Unknown)?))
     }
 
     /// Takes the result of a health check, and tells whether the members or their states changed.
@@ -276,7 +276,7 @@ mod tests {
 
     fn restarted(ports: &[u16], state: PoolState) -> Registry {
         let instances = ports.iter().map(|&port| addr(port)).collect();
-        Registry::new(&PoolConfig { strategy: Strategy::Sticky, instances, load_bound: None }, THRESHOLDS, state)
+        Registry::new(&config::Pool { strategy: Strategy::Sticky, instances, load_bound: None }, THRESHOLDS, state)
     }
 
     fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
@@ -358,8 +358,8 @@ mod tests {
     fn adding_twice_and_removing_the_unknown_are_errors() {
         let mut registry = registry(&[1]);
         assert_eq!(registry.add(addr(1)), Err(AddError::KnownAddress(addr(1))));
-        assert_eq!(registry.remove("nobody"), Err(RemoveError::Unknown));
-        assert_eq!(registry.remove("127.0.0.1:9"), Err(RemoveError::Unknown));
+        assert_eq!(registry.remove("nobody").err(), Some(RemoveError::Unknown));
+        assert_eq!(registry.remove("127.0.0.1:9").err(), Some(RemoveError::Unknown));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{RequestId, headers};
 
-use crate::config::ServerConfig;
+use crate::config::TrustedProxies;
 
 /// The client, seen through a proxy that the gateway trusts or directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +56,12 @@ impl Client {
 }
 
 /// Works out the client from the peer and, where the peer is trusted, from what it tells.
-pub(super) fn identify(config: &ServerConfig, peer: Option<&SocketAddr>, request: &RequestHeader) -> Client {
+pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, request: &RequestHeader) -> Client {
     let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
         return Client::unknown();
     };
     let direct = Client { ip: peer, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer };
-    if !config.trusts(peer) {
+    if !trusted.contains(peer) {
         return direct;
     }
     let https = request.headers.get(headers::FORWARDED_PROTO).is_some_and(|proto| proto == Scheme::Https.as_str());
@@ -118,7 +118,7 @@ mod tests {
             request.append_header(*name, *value).expect("a header");
         }
         let peer = SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
-        identify(&config.server, Some(&peer), &request)
+        identify(&config.traffic.trusted_proxies, Some(&peer), &request)
     }
 
     #[test]

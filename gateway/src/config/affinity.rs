@@ -1,0 +1,25 @@
+//! `[affinity]`: what all gateways of one installation share.
+
+use serde::Deserialize;
+
+use crate::config::check::Check;
+use crate::routing::rendezvous::Seed;
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Section {
+    seed: String,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self { seed: "tandem".to_owned() }
+    }
+}
+
+impl Section {
+    pub(super) fn check(self, check: &mut Check<'_>) -> Seed {
+        check.unless(!self.seed.is_empty(), "[affinity] seed", "must not be empty");
+        Seed::from_text(&self.seed)
+    }
+}

@@ -1,0 +1,62 @@
+//! `[control]`: the control plane.
+
+use std::net::SocketAddr;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::config::Server;
+use crate::config::check::Check;
+
+/// The shortest control token: 16 characters of base64 are 96 bits.
+const MIN_TOKEN_LEN: usize = 16;
+
+/// The control plane.
+#[derive(Debug)]
+pub struct Control {
+    /// Where operators connect. It must not be reachable by clients.
+    pub listen: SocketAddr,
+    /// The `Host` names that are answered, so that no web page can reach it through a browser (DNS rebinding).
+    pub allowed_hosts: Vec<String>,
+    /// What a change must present; without one nothing can be changed.
+    pub token: Option<SecretString>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Section {
+    listen: SocketAddr,
+    allowed_hosts: Vec<String>,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8001).into(),
+            allowed_hosts: ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into(),
+        }
+    }
+}
+
+impl Section {
+    pub(super) fn check(self, check: &mut Check<'_>, server: &Server) -> Control {
+        let listen = check.address("GATEWAY_CONTROL_LISTEN").unwrap_or(self.listen);
+        check.unless(
+            listen != server.listen || listen.port() == 0,
+            "[control] listen",
+            "must differ from [server] listen: clients must not reach the control plane",
+        );
+        check.unless(
+            !self.allowed_hosts.is_empty(),
+            "[control] allowed_hosts",
+            "must name a host, or nobody can use the control plane",
+        );
+        let token = check.variable("CONTROL_TOKEN");
+        check.unless(
+            token.as_ref().is_none_or(|token| token.len() >= MIN_TOKEN_LEN),
+            "CONTROL_TOKEN",
+            format_args!("must have at least {MIN_TOKEN_LEN} characters; make one with: openssl rand -hex 24"),
+        );
+        Control { listen, allowed_hosts: self.allowed_hosts, token: token.map(SecretString::from) }
+    }
+}

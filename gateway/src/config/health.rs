@@ -1,0 +1,53 @@
+//! `[health]`: how instances are checked.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::check::Check;
+use crate::pool::Thresholds;
+
+/// The health checks.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthChecks {
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// How long an instance may take to answer.
+    pub timeout: Duration,
+    /// How many results in a row change the opinion of an instance.
+    pub thresholds: Thresholds,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Section {
+    interval_ms: u64,
+    timeout_ms: u64,
+    fails: u32,
+    passes: u32,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self { interval_ms: 5_000, timeout_ms: 1_000, fails: 3, passes: 2 }
+    }
+}
+
+impl Section {
+    pub(super) fn check(self, check: &mut Check<'_>) -> HealthChecks {
+        let Self { interval_ms, timeout_ms, fails, passes } = self;
+        check.unless(interval_ms > 0, "[health] interval_ms", "must be at least 1");
+        check.unless(
+            (1..=interval_ms).contains(&timeout_ms),
+            "[health] timeout_ms",
+            format_args!("must be 1 to interval_ms ({interval_ms})"),
+        );
+        check.unless(fails > 0, "[health] fails", "must be at least 1");
+        check.unless(passes > 0, "[health] passes", "must be at least 1");
+        HealthChecks {
+            interval: Duration::from_millis(interval_ms),
+            timeout: Duration::from_millis(timeout_ms),
+            thresholds: Thresholds { fails, passes },
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `[pools.stateless]` and `[pools.stateful]`: which instances serve, and how requests are routed to them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use proto_contracts::control::Strategy;
+use serde::Deserialize;
+
+use crate::config::check::Check;
+use crate::routing::bound::LoadBound;
+
+/// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
+const LOAD_FACTORS: RangeInclusive<f64> = 1.0..=10.0;
+
+/// One pool.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The strategy until the control API switches it.
+    pub strategy: Strategy,
+    /// Where instances listen.
+    pub instances: Vec<SocketAddr>,
+    /// How many requests the sticky path lets an instance have in flight; `None` for any number.
+    pub load_bound: Option<LoadBound>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Section {
+    stateless: PoolSection,
+    stateful: PoolSection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PoolSection {
+    strategy: Option<Strategy>,
+    instances: Option<Vec<SocketAddr>>,
+    bounded_load: f64,
+    bounded_load_floor: u64,
+}
+
+impl Default for PoolSection {
+    fn default() -> Self {
+        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 64 }
+    }
+}
+
+/// What a pool is called in its settings, and what it is when they say nothing.
+struct Defaults {
+    section: &'static str,
+    variable: &'static str,
+    strategy: Strategy,
+    port: u16,
+}
+
+impl Section {
+    pub(super) fn check(self, check: &mut Check<'_>) -> (Pool, Pool) {
+        let stateless = Defaults {
+            section: "[pools.stateless]",
+            variable: "GATEWAY_STATELESS_INSTANCES",
+            strategy: Strategy::RoundRobin,
+            port: 8101,
+        };
+        let stateful = Defaults {
+            section: "[pools.stateful]",
+            variable: "GATEWAY_STATEFUL_INSTANCES",
+            strategy: Strategy::Sticky,
+            port: 8201,
+        };
+        (self.stateless.check(check, &stateless), self.stateful.check(check, &stateful))
+    }
+}
+
+impl PoolSection {
+    fn check(self, check: &mut Check<'_>, defaults: &Defaults) -> Pool {
+        let from_environment = check.addresses(defaults.variable);
+        let instances_setting = format!("{} instances", defaults.section);
+        let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
+        let instances =
+            from_environment.or(self.instances).unwrap_or_else(|| vec![([127, 0, 0, 1], defaults.port).into()]);
+        let distinct: BTreeSet<_> = instances.iter().collect();
+        check.unless(distinct.len() == instances.len(), setting, "names an address twice");
+        check.unless(
+            self.bounded_load == 0.0 || LOAD_FACTORS.contains(&self.bounded_load),
+            &format!("{} bounded_load", defaults.section),
+            format_args!("must be 0 (off), or {} to {}", LOAD_FACTORS.start(), LOAD_FACTORS.end()),
+        );
+        let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
+        let load_bound = (bound.factor > 0.0).then_some(bound);
+        Pool { strategy: self.strategy.unwrap_or(defaults.strategy), instances, load_bound }
+    }
+}

@@ -1,0 +1,86 @@
+//! `[server]`: where the data plane listens, whom it believes and what it shows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::config::check::Check;
+
+/// Where and how the data plane runs.
+#[derive(Debug)]
+pub struct Server {
+    /// Where clients (or Nginx) connect.
+    pub listen: SocketAddr,
+    /// How many threads serve them.
+    pub threads: usize,
+    /// Where changes by the control API are kept over a restart.
+    pub state_file: Option<PathBuf>,
+    /// How long requests in flight may go on after SIGTERM.
+    pub grace_period: Duration,
+}
+
+/// Who may tell the gateway a client's address and scheme.
+#[derive(Clone, Debug)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Whether this peer is one of them.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// Whether clients see how they were routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoutingHeaders {
+    /// `X-Served-By` and `X-Affinity` stand in each answer.
+    Exposed,
+    /// Neither does; the access log and the metrics still tell.
+    Hidden,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Section {
+    listen: SocketAddr,
+    threads: usize,
+    trusted_proxies: Vec<IpNet>,
+    expose_routing: bool,
+    state_file: Option<PathBuf>,
+    grace_period_s: u64,
+}
+
+impl Default for Section {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8000).into(),
+            threads: 0,
+            trusted_proxies: vec![
+                IpNet::new_assert([127, 0, 0, 0].into(), 8),
+                IpNet::new_assert([0, 0, 0, 0, 0, 0, 0, 1].into(), 128),
+            ],
+            expose_routing: true,
+            state_file: None,
+            grace_period_s: 30,
+        }
+    }
+}
+
+impl Section {
+    pub(super) fn check(self, check: &mut Check<'_>) -> (Server, TrustedProxies, RoutingHeaders) {
+        let server = Server {
+            listen: check.address("GATEWAY_LISTEN").unwrap_or(self.listen),
+            threads: match self.threads {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                threads => threads,
+            },
+            state_file: check.variable("GATEWAY_STATE_FILE").map(PathBuf::from).or(self.state_file),
+            grace_period: Duration::from_secs(self.grace_period_s),
+        };
+        let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };
+        (server, TrustedProxies(self.trusted_proxies), routing_headers)
+    }
+}
