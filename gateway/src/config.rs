@@ -7,6 +7,7 @@ mod affinity;
 mod check;
 mod control;
 mod health;
+mod lab;
 mod limits;
 mod pools;
 mod server;
@@ -21,6 +22,7 @@ use crate::routing::rendezvous::Seed;
 pub use check::Problems;
 pub use control::Control;
 pub use health::HealthChecks;
+pub use lab::Lab;
 pub use limits::Limits;
 pub use pools::Pool;
 pub use server::{RoutingHeaders, Server, TrustedProxies};
@@ -57,6 +59,8 @@ pub struct Traffic {
     pub routing_headers: RoutingHeaders,
     /// How large a request may be.
     pub limits: Limits,
+    /// Whether a client may choose the strategy of its own requests.
+    pub lab: Lab,
 }
 
 /// The configuration file as it is written.
@@ -68,6 +72,7 @@ struct File {
     limits: limits::Section,
     affinity: affinity::Section,
     health: health::Section,
+    lab: lab::Section,
     pools: pools::Section,
 }
 
@@ -124,6 +129,7 @@ impl Config {
         let limits = file.limits.check(&mut check);
         let seed = file.affinity.check(&mut check);
         let health = file.health.check(&mut check);
+        let lab = file.lab.check();
         let (stateless, stateful) = file.pools.check(&mut check);
         let log_filter = check.log_filter();
         let name = check.name();
@@ -131,7 +137,7 @@ impl Config {
             name,
             server,
             control,
-            traffic: Traffic { trusted_proxies, routing_headers, limits },
+            traffic: Traffic { trusted_proxies, routing_headers, limits, lab },
             seed,
             health,
             log_filter,

@@ -8,6 +8,7 @@ mod affinity;
 mod client;
 mod context;
 mod forward;
+mod lab;
 mod local;
 pub mod retry;
 
@@ -76,9 +77,13 @@ impl ProxyHttp for Gateway {
         if local::is_too_large(request, self.traffic.load().limits.max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
+        match lab::asked_strategy(self.traffic.load().lab, request) {
+            Ok(strategy) => ctx.asked_strategy = strategy,
+            Err(code) => return self.answer(session, ctx, Answer::Problem(code)).await,
+        }
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
-        if pool.tracks_keys(snapshot.strategy) {
+        if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
         }
         Ok(false)
@@ -107,14 +112,14 @@ impl ProxyHttp for Gateway {
         let Some(resolved) = ctx.resolved else { return Err(ctx.refuse(ErrorCode::NotFound)) };
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
-        let Some(choice) = routing::choose(pool, &snapshot, ctx.key, &ctx.tried) else {
+        let strategy = ctx.asked_strategy.unwrap_or(snapshot.strategy);
+        let Some(choice) = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried) else {
             let code = if ctx.exchange_broken { ErrorCode::UpstreamFailed } else { ErrorCode::NoInstanceAvailable };
             return Err(ctx.refuse(code));
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
         let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
-        ctx.attempt =
-            Some(Attempt { in_flight, verdict: choice.verdict, strategy: snapshot.strategy, epoch: snapshot.epoch });
+        ctx.attempt = Some(Attempt { in_flight, verdict: choice.verdict, strategy, epoch: snapshot.epoch });
         Ok(peer)
     }
 

@@ -48,15 +48,16 @@ pub struct Choice<'a> {
     pub verdict: Verdict,
 }
 
-/// Chooses an instance for a request by the snapshot's strategy, passing over those tried before; `None` when no
-/// other is left.
+/// Chooses an instance for a request by this strategy, which is the pool's unless the lab lets the request have its own,
+/// passing over those tried before; `None` when no other is left.
 pub fn choose<'a>(
     pool: &Pool,
     snapshot: &'a Snapshot,
+    strategy: Strategy,
     client: Option<ClientKey>,
     tried: &[Arc<Instance>],
 ) -> Option<Choice<'a>> {
-    match (snapshot.strategy, client) {
+    match (strategy, client) {
         (Strategy::Sticky, Some(client)) => {
             let found = sticky::choose(snapshot, client.key, tried, pool.load_bound())?;
             Some(Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })

@@ -20,7 +20,7 @@ use pingora::services::background::{BackgroundService, background_service};
 
 use service_kit::server::BindError;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Lab};
 use crate::control::ControlPlane;
 use crate::events::Events;
 use crate::pool::prober::Prober;
@@ -86,6 +86,9 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
     let grace_period = config.server.grace_period;
     let mut server = Server::new_with_opt_and_conf(None, server_conf);
     let (health, wanted) = (config.health, config.server.listen);
+    if config.traffic.lab == Lab::Open {
+        tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
+    }
     let data_plane = proxy::Gateway {
         traffic: ArcSwap::from_pointee(config.traffic),
         pools: Arc::clone(&pools),

@@ -4,6 +4,7 @@ mod events;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +25,28 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// Both strategies.
+    pub const ALL: [Self; 2] = [Self::Sticky, Self::RoundRobin];
+
     /// The name as it stands in the configuration, in logs and in metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
             Self::Sticky => "sticky",
         }
+    }
+}
+
+/// The text names no strategy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the strategies are 'sticky' and 'round_robin'")]
+pub struct UnknownStrategy;
+
+impl FromStr for Strategy {
+    type Err = UnknownStrategy;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|strategy| strategy.as_str() == text).ok_or(UnknownStrategy)
     }
 }
 
@@ -100,8 +117,14 @@ pub struct Instance {
     pub addr: SocketAddr,
     /// What the gateway thinks of it.
     pub state: InstanceState,
-    /// Requests sent to it and not yet answered.
+    /// Requests sent to it and not yet answered, streams not counted.
     pub in_flight: u64,
+    /// Streams of it that clients listen to.
+    pub streams: u64,
+    /// Requests sent to it since it became a member at this address.
+    pub requests: u64,
+    /// Connections to it that failed since then.
+    pub connect_failures: u64,
     /// Live sessions as it reported them last, for a stateful instance.
     pub live_sessions: Option<u64>,
     /// Share of all keys whose home it is, in per cent, measured over a fixed sample.

@@ -54,6 +54,8 @@ error_codes! {
     InvalidEntityTag = "invalid_entity_tag", "An entity tag is malformed";
     /// `Last-Event-ID` is not the number of a message.
     InvalidLastEventId = "invalid_last_event_id", "The id of the last event is malformed";
+    /// `X-Routing-Strategy` names no strategy.
+    InvalidStrategy = "invalid_strategy", "There is no such strategy";
     /// No or a wrong bearer token.
     Unauthorized = "unauthorized", "A valid token is required";
     /// The bearer token is no JWT of our issuer for us, or its time is over.
@@ -146,7 +148,8 @@ impl ErrorCode {
             | Self::InvalidCursor
             | Self::InvalidIdempotencyKey
             | Self::InvalidEntityTag
-            | Self::InvalidLastEventId => 400,
+            | Self::InvalidLastEventId
+            | Self::InvalidStrategy => 400,
             Self::Unauthorized | Self::InvalidToken | Self::InvalidTicket => 401,
             Self::NotFound
             | Self::SessionNotFound

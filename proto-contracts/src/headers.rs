@@ -12,6 +12,8 @@ pub const AFFINITY: &str = "x-affinity";
 pub const AFFINITY_KEY: &str = "x-affinity-key";
 /// `required` or `none`: by which code path the gateway chose the instance. Set by the gateway alone.
 pub const SESSION_AFFINITY: &str = "x-session-affinity";
+/// `sticky` or `round_robin`: the code path that a client wants for this one request. Only the lab's gateway heeds it.
+pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
 /// `memory`, `redis` or `created`: where the stateful service took the session from.
 pub const SESSION_SOURCE: &str = "x-session-source";
 /// The request's id, a UUID.

@@ -10,7 +10,7 @@ use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 
 use crate::control::State;
-use crate::pool::{Pool, Slot, Snapshot};
+use crate::pool::{Instance, Pool, Slot, Snapshot};
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
 pub(super) const SAMPLE: u32 = 20_000;
@@ -39,11 +39,15 @@ pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
 
 /// One slot as the control API shows it.
 pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance {
+    let count = |read: fn(&Instance) -> u64| slot.instance().map_or(0, |instance| read(instance));
     control::Instance {
         name: slot.name().cloned(),
         addr: slot.addr(),
         state: slot.state(),
-        in_flight: slot.instance().map_or(0, |instance| instance.in_flight()),
+        in_flight: count(Instance::in_flight),
+        streams: count(Instance::streams),
+        requests: count(Instance::requests),
+        connect_failures: count(Instance::connect_failures),
         live_sessions: slot.live_sessions(),
         key_share_percent,
         last_error: slot.last_error().map(str::to_owned),

@@ -21,6 +21,8 @@ pub struct RequestContext {
     pub client: Client,
     /// What it wants; `None` for what the gateway answers itself.
     pub resolved: Option<Resolved>,
+    /// The strategy that it asked for, in the lab.
+    pub asked_strategy: Option<Strategy>,
     /// Its affinity key, where the pool tracks keys.
     pub key: Option<ClientKey>,
     /// Where it is, or was last.
@@ -60,6 +62,7 @@ impl RequestContext {
             request_id: RequestId::default(),
             client: Client::unknown(),
             resolved: None,
+            asked_strategy: None,
             key: None,
             attempt: None,
             tried: Vec::new(),

@@ -41,6 +41,7 @@ fn is_internal(name: &HeaderName) -> bool {
                 | headers::INSTANCE_ID
                 | headers::LIVE_SESSIONS
                 | headers::REAL_IP
+                | headers::ROUTING_STRATEGY
         )
 }
 

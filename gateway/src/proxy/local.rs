@@ -144,6 +144,7 @@ fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
+        ErrorCode::InvalidStrategy => "X-Routing-Strategy may be 'sticky' or 'round_robin'.",
         ErrorCode::RequestTimeout => "Send the whole request in one go.",
         ErrorCode::NoInstanceAvailable => {
             "No instance of the service can be reached, and nothing was sent to one; try again shortly."

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use pingora::Error;
+use proto_contracts::control::Strategy;
 use proto_contracts::{AffinityKey, Epoch, ErrorCode, RequestId};
 use serde::{Serialize, Serializer};
 use service_kit::telemetry::access;
@@ -31,6 +32,9 @@ struct Line<'a> {
     pool: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
+    /// The one that the request asked for, in the lab.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_strategy: Option<Strategy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
             response_bytes: outcome.response_bytes,
             pool: ctx.resolved.map(|resolved| resolved.pool.as_str()),
             instance: ctx.attempt.as_ref().map(|attempt| attempt.in_flight.instance().name().as_str()),
+            asked_strategy: ctx.asked_strategy,
             verdict: stamp.map(|stamp| stamp.verdict.as_str()),
             key: stamp.and_then(|stamp| stamp.key),
             epoch: stamp.map(|stamp| stamp.epoch),

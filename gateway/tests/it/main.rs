@@ -10,6 +10,7 @@ mod failover;
 mod forwarding;
 mod health;
 mod keys;
+mod lab;
 mod local;
 mod membership;
 mod metrics;

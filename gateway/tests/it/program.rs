@@ -88,6 +88,11 @@ struct Process {
 impl Process {
     /// Starts it, with these lines of `[server]`, and waits until it has met the instance.
     fn start(upstream: &Upstream, server: &str) -> Self {
+        Self::start_with(upstream, server, |_| {})
+    }
+
+    /// The same, looking at the lines that it logs before it listens.
+    fn start_with(upstream: &Upstream, server: &str, look: impl Fn(&Value)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         let text = format!(
@@ -99,7 +104,10 @@ impl Process {
         let mut child = program(&file).stdout(Stdio::piped()).spawn().expect("runs");
         let log = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut process = Self { child, log, addr: ([0; 4], 0).into(), _folder: folder };
-        let listening = process.next_line(|line| line["message"] == "listening" && line["control"].is_string());
+        let listening = process.next_line(|line| {
+            look(line);
+            line["message"] == "listening" && line["control"].is_string()
+        });
         process.addr = listening["addr"].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
         process.next_line(|line| line["state"] == "healthy");
         process
@@ -153,6 +161,25 @@ fn it_logs_each_request_as_json_without_its_session() {
     assert_eq!((&line["response_bytes"], &line["epoch"]), (&2.into(), &reply.stamp().epoch.to_string().into()));
     assert!(line["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{line}");
     assert!(!line.to_string().contains(&id[9..]), "the session id is a secret");
+}
+
+#[test]
+fn an_open_lab_is_told_at_the_start_and_for_each_request() {
+    let upstream = Upstream::start("stateful-1");
+    let mut closed = Process::start(&upstream, "");
+    let asking = Request::get(SESSIONS).header("x-routing-strategy", "round_robin");
+    Connection::open(closed.addr).expect("connects").send(&asking);
+    let line = closed.next_line(|line| line["target"] == "access");
+    assert_eq!((&line["verdict"], &line["asked_strategy"]), (&"new".into(), &Value::Null));
+
+    let warned = RefCell::new(false);
+    let mut open = Process::start_with(&upstream, "[lab]\nenabled = true", |line| {
+        *warned.borrow_mut() |= line["level"] == "WARN" && line["message"].as_str().is_some_and(|m| m.contains("lab"));
+    });
+    assert!(warned.into_inner(), "whoever opens the lab by mistake reads it in the log");
+    Connection::open(open.addr).expect("connects").send(&asking);
+    let line = open.next_line(|line| line["target"] == "access");
+    assert_eq!((&line["verdict"], &line["asked_strategy"]), (&"off".into(), &"round_robin".into()));
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     stateful_strategy: Strategy,
     server: String,
     stateful_settings: String,
+    sections: String,
     state_file: Option<PathBuf>,
     interval: Duration,
     fails: u32,
@@ -59,6 +60,7 @@ impl Setup {
             stateful_strategy: Strategy::Sticky,
             server: String::new(),
             stateful_settings: String::new(),
+            sections: String::new(),
             state_file: None,
             interval: Duration::from_millis(100),
             fails: 3,
@@ -99,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// One more section.
+    pub(crate) fn section(mut self, text: &str) -> Self {
+        self.sections += text;
+        self
+    }
+
     /// Where changes are kept.
     pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
         self.state_file = Some(path);
@@ -128,7 +136,7 @@ impl Setup {
         format!(
             "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
-             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}",
+             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n{}",
             self.server,
             self.interval.as_millis(),
             self.interval.as_millis().min(1_000),
@@ -138,6 +146,7 @@ impl Setup {
             self.stateful_strategy,
             list(&self.stateful),
             self.stateful_settings,
+            self.sections,
         )
     }
 
