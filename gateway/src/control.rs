@@ -3,6 +3,7 @@
 //! Everything is JSON. Reading is free to whoever reaches the listener, which is loopback's by default; a change needs
 //! the token. `guard` holds both rules, for every path at once.
 
+mod events;
 mod explain;
 mod guard;
 mod instances;
@@ -17,15 +18,17 @@ use std::time::Duration;
 
 use actix_web::{rt, web};
 use proto_contracts::PoolName;
+use proto_contracts::control::Event;
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::problem::ApiError;
 use service_kit::routes::{delete, get, mount_at, post, put};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::config::Config;
+use crate::events::Events;
 use crate::pool::prober::Prober;
 use crate::pool::{Pool, Pools};
 
@@ -36,6 +39,11 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 struct State {
     pools: Arc<Pools>,
     prober: Prober,
+    events: Events,
+    /// A place for each who listens to events.
+    listeners: Arc<Semaphore>,
+    /// Whether the control plane stops now, and all streams with it.
+    closing: watch::Receiver<bool>,
 }
 
 impl State {
@@ -51,11 +59,15 @@ impl State {
 pub struct ControlPlane {
     server: Server,
     health: Health,
+    events: Events,
+    closing: watch::Sender<bool>,
 }
 
 /// A control plane at work in a thread of its own.
 pub struct Running {
     health: Health,
+    events: Events,
+    closing: watch::Sender<bool>,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<io::Result<()>>,
 }
@@ -65,7 +77,7 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics) -> Result<Self, BindError> {
+    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics, events: Events) -> Result<Self, BindError> {
         let service = ServiceConfig {
             listen: config.control.listen,
             instance: config.name.clone(),
@@ -79,7 +91,14 @@ impl ControlPlane {
                 health.dependency(name.as_str(), Need::Required, move || std::future::ready(pools::readiness(&pool)))
             });
         let health = health.build();
-        let state = web::Data::new(State { pools, prober: Prober::new(config.health.timeout) });
+        let closing = watch::Sender::new(false);
+        let state = web::Data::new(State {
+            pools,
+            prober: Prober::new(config.health.timeout),
+            events: events.clone(),
+            listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
+            closing: closing.subscribe(),
+        });
         let server = Server::bind_guarded(
             &service,
             health.clone(),
@@ -87,7 +106,7 @@ impl ControlPlane {
             guard::admit(&config.control),
             move |app: &mut web::ServiceConfig| mount(app, state.clone()),
         )?;
-        Ok(Self { server, health })
+        Ok(Self { server, health, events, closing })
     }
 
     /// Where operators connect.
@@ -97,7 +116,7 @@ impl ControlPlane {
 
     /// Serves from now on.
     pub fn start(self) -> Running {
-        let Self { server, health } = self;
+        let Self { server, health, events, closing } = self;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             rt::System::new().block_on(server.run_until(async move {
@@ -105,7 +124,7 @@ impl ControlPlane {
                 let _stopping = stopped.await;
             }))
         });
-        Running { health, stop, thread }
+        Running { health, events, closing, stop, thread }
     }
 }
 
@@ -113,11 +132,14 @@ impl Running {
     /// Readiness fails from now on; everything else goes on.
     pub fn drain(&self) {
         self.health.drain();
+        self.events.publish(|| Event::GatewayStopping {});
     }
 
     /// Stops serving.
     pub fn stop(self) {
-        let Self { stop, thread, .. } = self;
+        let Self { closing, stop, thread, .. } = self;
+        // A stream would last for as long as its listener likes.
+        closing.send_replace(true);
         let _ended_by_itself = stop.send(());
         match thread.join() {
             Ok(Ok(())) => {}
@@ -134,4 +156,5 @@ fn mount(app: &mut web::ServiceConfig, state: web::Data<State>) {
     mount_at(app, "/control/v1/pools/{pool}/instances", [post(instances::add)]);
     mount_at(app, "/control/v1/pools/{pool}/instances/{name}", [delete(instances::remove)]);
     mount_at(app, "/control/v1/pools/{pool}/explain", [get(explain::explain)]);
+    mount_at(app, "/control/v1/events", [get(events::stream)]);
 }

@@ -74,13 +74,13 @@ pub struct Gateway {
 /// When an address cannot be bound or the state file cannot be used.
 pub fn build(config: Config) -> Result<Gateway, BuildError> {
     let state_file = Arc::new(StateFile::open(config.server.state_file.clone())?);
-    let events = Events::default();
+    let events = Events::new(config.control.event_sample_per_s);
     let pools = Arc::new(Pools::new(|name| {
         let state_file = Arc::clone(&state_file);
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
-    let telemetry = Arc::new(Telemetry::new(&pools)?);
-    let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.clone())?;
+    let telemetry = Arc::new(Telemetry::new(&pools, events.clone())?);
+    let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.clone(), events)?;
 
     let server_conf = server_conf(&config);
     let grace_period = config.server.grace_period;

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod instances;
+mod routed;
 mod routing;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use service_kit::telemetry::metrics::method_label;
 
 pub use routing::RoutingMetrics;
 
+use crate::events::Events;
 use crate::pool::Pools;
 use crate::proxy::RequestContext;
 use crate::telemetry::instances::InstanceMetrics;
@@ -28,6 +30,7 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// What the gateway alone measures.
     pub routing: RoutingMetrics,
+    events: Events,
 }
 
 /// How a request ended.
@@ -44,16 +47,23 @@ struct Outcome<'a> {
     response_bytes: usize,
 }
 
+impl Outcome<'_> {
+    /// The duration in milliseconds, to the microsecond.
+    fn duration_ms(&self) -> f64 {
+        self.duration.as_micros() as f64 / 1_000.0
+    }
+}
+
 impl Telemetry {
-    /// The metrics of a gateway with these pools.
+    /// The metrics of a gateway with these pools, which tells its requests to these events.
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
-    pub fn new(pools: &Arc<Pools>) -> Result<Self, prometheus::Error> {
+    pub fn new(pools: &Arc<Pools>, events: Events) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new()?;
         let routing = RoutingMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
-        Ok(Self { metrics, routing })
+        Ok(Self { metrics, routing, events })
     }
 
     /// Notes a request that is over.
@@ -68,6 +78,12 @@ impl Telemetry {
         };
         self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
         self.routing.observe(ctx);
+        if let Some(resolved) = ctx.resolved {
+            let ended = ctx.started + outcome.duration;
+            self.events.publish_request(resolved.pool, ended, |stands_for| {
+                routed::event(ctx, &outcome, resolved.pool, stands_for)
+            });
+        }
         access_log::write(ctx, &outcome, error);
     }
 }

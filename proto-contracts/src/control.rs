@@ -12,7 +12,7 @@ use crate::affinity::{AffinityKey, Epoch};
 use crate::ids::InstanceName;
 use crate::routes::PoolName;
 
-pub use events::Event;
+pub use events::{Event, EventTypes, EventsQuery, Routed};
 
 /// By which code path a pool's requests are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

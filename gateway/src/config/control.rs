@@ -10,6 +10,8 @@ use crate::config::check::Check;
 
 /// The shortest control token: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_LEN: usize = 16;
+/// More would cost the data path and no reader could follow.
+const MAX_SAMPLE_PER_S: u32 = 10_000;
 
 /// The control plane.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Control {
     pub listen: SocketAddr,
     /// The `Host` names that are answered, so that no web page can reach it through a browser (DNS rebinding).
     pub allowed_hosts: Vec<String>,
+    /// How many requests of each pool are told a second to those who listen to events.
+    pub event_sample_per_s: u32,
     /// What a change must present; without one nothing can be changed.
     pub token: Option<SecretString>,
 }
@@ -27,6 +31,7 @@ pub struct Control {
 pub(super) struct Section {
     listen: SocketAddr,
     allowed_hosts: Vec<String>,
+    event_sample_per_s: u32,
 }
 
 impl Default for Section {
@@ -34,6 +39,7 @@ impl Default for Section {
         Self {
             listen: ([127, 0, 0, 1], 8001).into(),
             allowed_hosts: ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into(),
+            event_sample_per_s: 50,
         }
     }
 }
@@ -57,6 +63,16 @@ impl Section {
             "CONTROL_TOKEN",
             format_args!("must have at least {MIN_TOKEN_LEN} characters; make one with: openssl rand -hex 24"),
         );
-        Control { listen, allowed_hosts: self.allowed_hosts, token: token.map(SecretString::from) }
+        check.unless(
+            self.event_sample_per_s <= MAX_SAMPLE_PER_S,
+            "[control] event_sample_per_s",
+            format_args!("must be at most {MAX_SAMPLE_PER_S}; 0 tells of no request"),
+        );
+        Control {
+            listen,
+            allowed_hosts: self.allowed_hosts,
+            event_sample_per_s: self.event_sample_per_s,
+            token: token.map(SecretString::from),
+        }
     }
 }

@@ -77,6 +77,7 @@ mod tests {
         let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
             allowed_hosts: vec!["localhost".to_owned(), "[::1]".to_owned()],
+            event_sample_per_s: 0,
             token: token.map(SecretString::from),
         };
         let request = headers

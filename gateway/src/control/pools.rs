@@ -2,23 +2,28 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use proto_contracts::InstanceName;
 use proto_contracts::control::{self, SetStrategy};
+use proto_contracts::{InstanceName, PoolName};
 use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 
 use crate::control::State;
-use crate::pool::{Instance, Pool, Slot, Snapshot};
+use crate::pool::{Instance, Pool, Pools, Slot, Snapshot};
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
 pub(super) const SAMPLE: u32 = 20_000;
 
 /// Both pools with their instances.
 pub(super) async fn list(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    let pools = state.pools.iter().map(|pool| view(pool)).collect();
-    answer::no_store(StatusCode::OK, &control::Pools { pools })
+    answer::no_store(StatusCode::OK, &view_of(&state.pools, None))
+}
+
+/// The pool of that name, or all.
+pub(super) fn view_of(pools: &Pools, only: Option<PoolName>) -> control::Pools {
+    let asked = pools.iter().filter(|pool| only.is_none_or(|only| only == pool.name()));
+    control::Pools { pools: asked.map(|pool| view(pool)).collect() }
 }
 
 /// Switches the strategy of a pool.

@@ -60,7 +60,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
             method: outcome.method,
             route: outcome.route,
             status: outcome.status,
-            duration_ms: outcome.duration.as_micros() as f64 / 1_000.0,
+            duration_ms: outcome.duration_ms(),
             request_id: ctx.request_id,
             client: ctx.client.ip,
             request_bytes: ctx.request_bytes,

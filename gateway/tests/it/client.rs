@@ -204,6 +204,11 @@ impl Connection {
         self.0.get_ref().try_clone().expect("a handle")
     }
 
+    /// The stream itself, for an answer that goes on.
+    pub(crate) fn into_stream(self) -> BufReader<TcpStream> {
+        self.0
+    }
+
     /// Tells the other side that nothing more will come.
     pub(crate) fn finish(&self) {
         self.0.get_ref().shutdown(Shutdown::Write).expect("connected");
@@ -263,7 +268,7 @@ fn read_reply(stream: &mut impl BufRead, method: &str) -> io::Result<Reply> {
     }
 }
 
-fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
+pub(crate) fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
     let first = read_line(stream)?;
     let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
     let mut headers = Vec::new();

@@ -1,11 +1,13 @@
 //! The gateway as it runs: both planes in this process on ports of their own, against instances that do as they are told.
 
 mod client;
+mod event_stream;
 mod testbed;
 mod upstream;
 
 mod bounded_load;
 mod control;
+mod events;
 mod failover;
 mod forwarding;
 mod health;

@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     stateful: Vec<SocketAddr>,
     stateful_strategy: Strategy,
     server: String,
+    control: String,
     stateful_settings: String,
     sections: String,
     state_file: Option<PathBuf>,
@@ -59,6 +60,7 @@ impl Setup {
             stateful: Vec::new(),
             stateful_strategy: Strategy::Sticky,
             server: String::new(),
+            control: String::new(),
             stateful_settings: String::new(),
             sections: String::new(),
             state_file: None,
@@ -91,6 +93,13 @@ impl Setup {
     pub(crate) fn server(mut self, line: &str) -> Self {
         self.server += line;
         self.server.push('\n');
+        self
+    }
+
+    /// One more line of `[control]`.
+    pub(crate) fn control(mut self, line: &str) -> Self {
+        self.control += line;
+        self.control.push('\n');
         self
     }
 
@@ -134,10 +143,11 @@ impl Setup {
     fn toml(&self) -> String {
         let list = |addrs: &[SocketAddr]| format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n\
+            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
              [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n{}",
             self.server,
+            self.control,
             self.interval.as_millis(),
             self.interval.as_millis().min(1_000),
             self.fails,

@@ -1,0 +1,180 @@
+//! `GET /control/v1/events`: what happens in the gateway, as server-sent events.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::web::Bytes;
+use actix_web::{Error, HttpRequest, HttpResponse, rt, web};
+use futures_util::stream;
+use proto_contracts::ErrorCode;
+use proto_contracts::control::{Event, EventsQuery};
+use service_kit::body::Query;
+use service_kit::problem::ApiError;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::control::{State, pools};
+
+/// How many may listen at once. Each holds a connection and up to a thousand events.
+pub(super) const MAX_LISTENERS: usize = 64;
+/// How many texts wait for a slow reader before its events wait too.
+const QUEUE: usize = 16;
+/// How long a reader may leave no room before its stream ends.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After which silence a comment shows both sides that the other is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After which pause a browser comes back when the stream ends, in milliseconds.
+const RETRY_MS: u32 = 1_000;
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Tells the pools as they are, and from then on what happens.
+pub(super) async fn stream(
+    request: HttpRequest,
+    state: web::Data<State>,
+    Query(query): Query<EventsQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let place = Arc::clone(&state.listeners).try_acquire_owned().map_err(|_| {
+        let detail = format!("{MAX_LISTENERS} listen already, which is the most; end one of them.");
+        ApiError::new(ErrorCode::TooManyStreams, detail)
+    })?;
+    let mut answer = HttpResponse::Ok();
+    answer.content_type("text/event-stream");
+    answer.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    // Nginx, wherever one stands, passes each event on as it comes.
+    answer.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
+    if request.method() == Method::HEAD {
+        return Ok(answer.finish());
+    }
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    rt::spawn(async move {
+        let _place = place;
+        // Before the pools are looked at, so that no change falls in between.
+        let events = state.events.listen();
+        let _wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
+        let pools = query.wants_type(Event::POOLS).then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
+        tell(pools, events, &query, sender, state.closing.clone()).await;
+    });
+    let texts = stream::unfold(receiver, async |mut receiver| {
+        let text = receiver.recv().await?;
+        Some((Ok::<_, Error>(text), receiver))
+    });
+    Ok(answer.streaming(texts))
+}
+
+/// Tells the first event, and then what is asked for, until the reader goes, is too slow, or the control plane closes.
+async fn tell(
+    first: Option<Event>,
+    mut events: broadcast::Receiver<Event>,
+    query: &EventsQuery,
+    sender: mpsc::Sender<Bytes>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let mut text = format!("retry: {RETRY_MS}\n\n");
+    first.iter().for_each(|event| write(&mut text, event));
+    loop {
+        // A reader that is too slow comes back by itself, and is told the pools as they are then.
+        if !text.is_empty() && !matches!(timeout(PATIENCE, sender.send(Bytes::from(text))).await, Ok(Ok(()))) {
+            return;
+        }
+        text = String::new();
+        let silent_until = Instant::now() + HEARTBEAT;
+        while text.is_empty() {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) if query.wants(&event) => write(&mut text, &event),
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(events)) => write(&mut text, &Event::Missed { events }),
+                    Err(RecvError::Closed) => return,
+                },
+                () = sleep_until(silent_until) => text.push_str(":\n\n"),
+                () = sender.closed() => return,
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+        }
+    }
+}
+
+/// Writes one event. JSON of one line has no line break that would end the field.
+fn write(text: &mut String, event: &Event) {
+    let data = serde_json::to_string(event).unwrap_or_default();
+    let _infallible = write!(text, "event: {}\ndata: {data}\n\n", event.name());
+}
+
+#[cfg(test)]
+mod tests {
+    use proto_contracts::PoolName;
+    use proto_contracts::control::Strategy;
+
+    use super::*;
+    use crate::events::Events;
+
+    struct Listener {
+        events: Events,
+        texts: mpsc::Receiver<Bytes>,
+        closing: watch::Sender<bool>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    fn listen() -> Listener {
+        let (events, closing) = (Events::default(), watch::Sender::new(false));
+        let (sender, texts) = mpsc::channel(QUEUE);
+        let (receiver, closed) = (events.listen(), closing.subscribe());
+        let task = tokio::spawn(async move { tell(None, receiver, &EventsQuery::default(), sender, closed).await });
+        Listener { events, texts, closing, task }
+    }
+
+    fn switch(events: &Events) {
+        events.publish(|| Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky });
+    }
+
+    async fn next(listener: &mut Listener) -> Option<String> {
+        listener.texts.recv().await.map(|text| String::from_utf8_lossy(&text).into_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_wakes_in_time_is_told_how_much_it_missed() {
+        let mut listener = listen();
+        for _ in 0..5_000 {
+            switch(&listener.events);
+            tokio::task::yield_now().await;
+        }
+        let (mut told, mut missed) = (0, 0);
+        while told + missed < 5_000 {
+            let text = next(&mut listener).await.expect("it goes on");
+            told += text.matches("event: strategy_changed").count();
+            if let Some(rest) = text.strip_prefix("event: missed\ndata: {\"type\":\"missed\",\"events\":") {
+                missed += rest.trim_end_matches(['}', '\n']).parse::<usize>().expect("a number");
+            }
+        }
+        assert_eq!(told + missed, 5_000);
+        assert!(missed > 3_000, "no more than the backlog and the queue is kept: {missed} were missed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_sleeps_too_long_is_given_up() {
+        let listener = listen();
+        for _ in 0..=QUEUE {
+            switch(&listener.events);
+            tokio::task::yield_now().await;
+        }
+        let asleep_since = Instant::now();
+        listener.task.await.expect("no panic");
+        assert_eq!(asleep_since.elapsed().as_secs(), PATIENCE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_has_a_heartbeat_and_ends_with_the_control_plane() {
+        let mut listener = listen();
+        assert_eq!(next(&mut listener).await.as_deref(), Some("retry: 1000\n\n"));
+        let quiet_since = Instant::now();
+        assert_eq!(next(&mut listener).await.as_deref(), Some(":\n\n"));
+        assert!(quiet_since.elapsed() >= HEARTBEAT);
+        listener.closing.send_replace(true);
+        assert_eq!(next(&mut listener).await, None);
+    }
+}

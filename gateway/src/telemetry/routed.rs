@@ -1,0 +1,28 @@
+//! A request as the control API's stream of events tells it.
+
+use proto_contracts::PoolName;
+use proto_contracts::control::Routed;
+
+use crate::proxy::RequestContext;
+use crate::telemetry::Outcome;
+
+/// The event of one request of the sample.
+pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, stands_for: u64) -> Routed {
+    let stamp = ctx.stamp();
+    Routed {
+        pool,
+        instance: ctx.attempt.as_ref().map(|attempt| attempt.in_flight.instance().name().clone()),
+        verdict: stamp.map(|stamp| stamp.verdict),
+        strategy: ctx.attempt.as_ref().map(|attempt| attempt.strategy),
+        key: ctx.key.map(|client| client.key),
+        epoch: stamp.map(|stamp| stamp.epoch),
+        method: outcome.method.into(),
+        route: outcome.route.into(),
+        status: outcome.status.parse().unwrap_or_default(),
+        duration_ms: outcome.duration_ms(),
+        tried: ctx.tried.iter().map(|instance| instance.name().clone()).collect(),
+        code: ctx.problem,
+        request_id: ctx.request_id,
+        stands_for,
+    }
+}

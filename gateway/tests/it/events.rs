@@ -1,0 +1,176 @@
+//! The stream of events: the pools first, then what happens, requests among it as a sample.
+
+use std::thread;
+
+use proto_contracts::control::{Event, InstanceState, Routed, Strategy};
+use proto_contracts::{AffinityKey, ErrorCode, PoolName, Verdict};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{INFO, SESSIONS, Setup, session_path};
+use crate::upstream::Upstream;
+
+fn routed(event: &Event) -> Option<Routed> {
+    match event {
+        Event::Routed(routed) => Some(routed.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_stream_begins_with_the_pools_and_tells_each_change() {
+    let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let gateway = Setup::new().stateful(&upstreams[..2]).start();
+    let mut stream = gateway.listen("?types=pools,strategy_changed,instance_added,instance_changed,instance_removed");
+    let Some(Event::Pools(pools)) = stream.next() else { panic!("the pools come first") };
+    assert_eq!(pools.pools.iter().map(|pool| pool.name).collect::<Vec<_>>(), PoolName::ALL);
+    assert_eq!(pools.pools[1].epoch, gateway.stateful().epoch);
+
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+    let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::RoundRobin };
+    assert_eq!(stream.next(), Some(switched));
+
+    let addr = upstreams[2].addr();
+    gateway.add(addr);
+    assert_eq!(stream.next(), Some(Event::InstanceAdded { pool: PoolName::Stateful, addr }));
+    stream.find("the newcomer is healthy", |event| match event {
+        Event::InstanceChanged { instance: Some(name), state: InstanceState::Healthy, .. } => {
+            (name.as_str() == "stateful-3").then_some(())
+        }
+        _ => None,
+    });
+    upstreams[1].leave();
+    let detail = stream.find("the lost one is unhealthy", |event| match event {
+        Event::InstanceChanged { instance: Some(name), state: InstanceState::Unhealthy, detail, .. } => {
+            (name.as_str() == "stateful-2").then(|| detail.clone())
+        }
+        _ => None,
+    });
+    assert!(detail.is_some_and(|detail| detail.contains("no connection")), "it says why");
+    gateway.remove("stateful-2");
+    let epoch = stream.find("it is removed", |event| match event {
+        Event::InstanceRemoved { epoch, .. } => Some(*epoch),
+        _ => None,
+    });
+    assert_eq!(epoch, gateway.stateful().epoch);
+}
+
+#[test]
+fn a_request_is_told_with_all_that_its_log_line_tells() {
+    let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).checked_once().start();
+    let mut stream = gateway.listen("?types=routed");
+    let key = gateway.key_at("stateful-2");
+    let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
+    let get = || Request::get(&session_path(key)).header("x-request-id", id);
+    let reply = gateway.send(&get());
+    let told = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((told.pool, told.status, told.stands_for), (PoolName::Stateful, 200, 1));
+    assert_eq!((told.verdict, told.key), (Some(Verdict::Home), Some(key)));
+    assert_eq!((told.strategy, told.epoch), (Some(Strategy::Sticky), Some(reply.stamp().epoch)));
+    assert_eq!(told.instance.as_ref().map(|name| name.as_str()), Some("stateful-2"));
+    assert_eq!((&*told.method, &*told.route), ("GET", "/api/v1/stateful/sessions/{session_id}"));
+    assert_eq!(told.request_id.to_string(), id);
+    assert!(told.duration_ms > 0.0 && told.tried.is_empty() && told.code.is_none());
+
+    upstreams[1].leave();
+    assert_eq!(gateway.send(&get()).verdict(), Verdict::Failover);
+    let told = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((told.verdict, told.tried.len()), (Some(Verdict::Failover), 1));
+    upstreams[0].leave();
+    assert_eq!(gateway.send(&get()).status, 503);
+    let told = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((told.status, told.code, told.instance), (503, Some(ErrorCode::NoInstanceAvailable), None));
+}
+
+#[test]
+fn many_requests_are_a_sample_that_adds_up() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).control("event_sample_per_s = 1").start();
+    let mut stream = gateway.listen("?types=routed");
+    const REQUESTS: u64 = 500;
+    let reader = thread::spawn(move || {
+        let (mut events, mut sum) = (0, 0);
+        while sum < REQUESTS {
+            let told = stream.find("a request", routed);
+            (events, sum) = (events + 1, sum + told.stands_for);
+        }
+        (events, sum)
+    });
+    let mut client = gateway.connect();
+    for _ in 0..REQUESTS {
+        client.send(&Request::get(INFO));
+    }
+    // What the last request of the sample did not stand for is told with the next that is taken.
+    let mut extra = 0;
+    eventually("all are told", || {
+        if reader.is_finished() {
+            return Some(());
+        }
+        client.send(&Request::get(INFO));
+        extra += 1;
+        None
+    });
+    let (events, sum) = reader.join().expect("no panic");
+    assert!(events * 10 < REQUESTS, "{events} events of {REQUESTS} requests");
+    assert!((REQUESTS..=REQUESTS + extra).contains(&sum), "each is told of once: {sum} of {REQUESTS} and {extra}");
+}
+
+#[test]
+fn a_listener_hears_of_what_it_asked_for_alone() {
+    let (stateless, stateful) = (Upstream::start("stateless-1"), Upstream::start("stateful-1"));
+    let gateway = Setup::new().stateless([&stateless]).stateful([&stateful]).start();
+    let mut stream = gateway.listen("?pool=stateful");
+    let Some(Event::Pools(pools)) = stream.next() else { panic!("the pools come first") };
+    assert_eq!(pools.pools.len(), 1);
+    let mut requests = gateway.listen("?types=routed&pool=stateless");
+    gateway.set_strategy(PoolName::Stateless, Strategy::Sticky);
+    gateway.send(&Request::get(SESSIONS).key(AffinityKey::from_bits(1)));
+    gateway.send(&Request::get(INFO));
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+    assert_eq!(stream.next().as_ref().and_then(routed).map(|told| told.pool), Some(PoolName::Stateful));
+    assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"));
+    assert_eq!(requests.next().as_ref().and_then(routed).map(|told| told.pool), Some(PoolName::Stateless));
+
+    for (query, told) in [
+        ("types=routed,nonsense", "strategy_changed"),
+        ("types=", "routed"),
+        ("pool=other", "stateful"),
+        ("typs=routed", "typs"),
+    ] {
+        let reply = gateway.ask(Request::get(&format!("/control/v1/events?{query}")));
+        assert_eq!((reply.status, reply.code()), (400, ErrorCode::InvalidQuery), "{query}");
+        assert!(reply.problem().detail.contains(told), "{told} in {}", reply.problem().detail);
+    }
+}
+
+#[test]
+fn there_are_places_for_64_listeners_and_a_place_that_is_left_is_free() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let mut streams: Vec<_> = (0..64).map(|_| gateway.listen("?types=strategy_changed")).collect();
+    let refused = || gateway.ask(Request::get("/control/v1/events"));
+    let reply = refused();
+    assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
+    assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains("64"));
+    assert_eq!(gateway.ask(Request::get("/control/v1/pools")).status, 200, "everything else goes on");
+    streams.pop();
+    eventually("there is room again", || {
+        (gateway.ask(Request::new("HEAD", "/control/v1/events")).status == 200).then_some(())
+    });
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+    for stream in &mut streams {
+        assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"), "all hear of it");
+    }
+}
+
+#[test]
+fn a_gateway_that_stops_says_so_and_ends_its_streams() {
+    let upstream = Upstream::start("stateful-1");
+    let mut gateway = Setup::new().stateful([&upstream]).start();
+    let mut stream = gateway.listen("?types=routed");
+    gateway.terminate();
+    assert_eq!(stream.next(), Some(Event::GatewayStopping {}));
+    assert_eq!(stream.next(), None);
+    eventually("run returns", || gateway.has_ended().then_some(()));
+}
