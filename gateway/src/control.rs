@@ -3,10 +3,12 @@
 //! Everything is JSON. Reading is free to whoever reaches the listener, which is loopback's by default; a change needs
 //! the token. `guard` holds both rules, for every path at once.
 
+mod api;
 mod events;
 mod explain;
 mod guard;
 mod instances;
+mod openapi;
 mod pools;
 
 use std::io;
@@ -17,17 +19,17 @@ use std::thread;
 use std::time::Duration;
 
 use actix_web::{rt, web};
-use proto_contracts::PoolName;
-use proto_contracts::control::Event;
+use proto_contracts::control::{self, Event};
+use proto_contracts::{ErrorCode, PoolName};
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::problem::ApiError;
-use service_kit::routes::{delete, get, mount_at, post, put};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::config::Config;
+use crate::control::api::{Endpoint, Operation};
 use crate::events::Events;
 use crate::pool::prober::Prober;
 use crate::pool::{Pool, Pools};
@@ -44,13 +46,14 @@ struct State {
     listeners: Arc<Semaphore>,
     /// Whether the control plane stops now, and all streams with it.
     closing: watch::Receiver<bool>,
+    openapi: serde_json::Value,
 }
 
 impl State {
     fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
-        let name: PoolName = name.parse().map_err(|error| {
-            ApiError::new(proto_contracts::ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}."))
-        })?;
+        let name: PoolName = name
+            .parse()
+            .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}.")))?;
         Ok(self.pools.get(name))
     }
 }
@@ -98,13 +101,17 @@ impl ControlPlane {
             events: events.clone(),
             listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
             closing: closing.subscribe(),
+            openapi: openapi::describe(&endpoints()),
         });
         let server = Server::bind_guarded(
             &service,
             health.clone(),
             metrics,
             guard::admit(&config.control),
-            move |app: &mut web::ServiceConfig| mount(app, state.clone()),
+            move |app: &mut web::ServiceConfig| {
+                app.app_data(state.clone());
+                endpoints().into_iter().for_each(|endpoint| endpoint.mount(app));
+            },
         )?;
         Ok(Self { server, health, events, closing })
     }
@@ -149,12 +156,55 @@ impl Running {
     }
 }
 
-fn mount(app: &mut web::ServiceConfig, state: web::Data<State>) {
-    app.app_data(state);
-    mount_at(app, "/control/v1/pools", [get(pools::list)]);
-    mount_at(app, "/control/v1/pools/{pool}/strategy", [put(pools::set_strategy)]);
-    mount_at(app, "/control/v1/pools/{pool}/instances", [post(instances::add)]);
-    mount_at(app, "/control/v1/pools/{pool}/instances/{name}", [delete(instances::remove)]);
-    mount_at(app, "/control/v1/pools/{pool}/explain", [get(explain::explain)]);
-    mount_at(app, "/control/v1/events", [get(events::stream)]);
+/// Everything that the control plane serves beside its health and metrics: what is mounted is what is documented.
+fn endpoints() -> [Endpoint; 7] {
+    [
+        Endpoint::new(
+            "/control/v1/pools",
+            [Operation::get("pools", "Both pools with their instances.", pools::list)
+                .answers::<control::Pools>(200, "The pools as they are now.")],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/strategy",
+            [Operation::put("set_strategy", "Switches the strategy, from the next request on.", pools::set_strategy)
+                .body::<control::SetStrategy>()
+                .answers::<control::SetStrategy>(200, "The strategy from now on.")
+                .refuses(&[ErrorCode::PoolNotFound])],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/instances",
+            [Operation::post("add_instance", "Adds an instance, which tells its name itself.", instances::add)
+                .body::<control::AddInstance>()
+                .answers::<control::Instance>(201, "The instance as it was met.")
+                .refuses(&[
+                    ErrorCode::PoolNotFound,
+                    ErrorCode::InstanceNotFound,
+                    ErrorCode::InstanceExists,
+                    ErrorCode::InvalidInstance,
+                ])],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/instances/{name}",
+            [Operation::delete("remove_instance", "Removes an instance; requests in flight go on.", instances::remove)
+                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound])],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/explain",
+            [Operation::get("explain", "Where a key goes and why, and what a change would move.", explain::explain)
+                .query::<control::ExplainQuery>()
+                .answers::<control::Explanation>(200, "The key's ranking, and the choice with its reason.")
+                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists])],
+        ),
+        Endpoint::new(
+            "/control/v1/events",
+            [Operation::get("events", "Tells what happens, the pools as they are first.", events::stream)
+                .query::<control::EventsQuery>()
+                .answers_as::<Event>("text/event-stream", 200, "One of these as the data of each server-sent event.")
+                .refuses(&[ErrorCode::TooManyStreams])],
+        ),
+        Endpoint::new(
+            "/control/v1/openapi.json",
+            [Operation::get("openapi", "This document.", openapi::document).answers_any("OpenAPI 3.1.")],
+        ),
+    ]
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::hex;
@@ -13,8 +14,8 @@ pub const COOKIE_NAME: &str = "affinity";
 /// What keeps a client on one stateful instance: 32 random bits, written as 8 lower-case hex digits.
 ///
 /// The key names no server. Which instance is its home follows from the key and the pool's membership alone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AffinityKey(u32);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+pub struct AffinityKey(#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}$"))] u32);
 
 impl AffinityKey {
     /// The key with these bits.
@@ -83,7 +84,7 @@ impl<'de> Deserialize<'de> for AffinityKey {
 }
 
 /// Why a request went where it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The key's first choice served it.
@@ -124,8 +125,8 @@ impl fmt::Display for Verdict {
 }
 
 /// A short fingerprint of a pool's membership. Two gateways that agree on the members show the same one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Epoch(u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
+pub struct Epoch(#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}$"))] u32);
 
 impl Epoch {
     /// The epoch with these bits.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::affinity::{AffinityKey, Epoch};
@@ -15,7 +16,7 @@ use crate::routes::PoolName;
 pub use events::{Event, EventTypes, EventsQuery, Routed};
 
 /// By which code path a pool's requests are routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The next healthy instance; nothing else.
@@ -57,7 +58,7 @@ impl fmt::Display for Strategy {
 }
 
 /// What the gateway thinks of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
     /// It has not told its name yet, so it is no member and gets no request.
@@ -89,14 +90,14 @@ impl fmt::Display for InstanceState {
 }
 
 /// `GET /control/v1/pools`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pools {
     /// Both pools.
     pub pools: Vec<Pool>,
 }
 
 /// One pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pool {
     /// Which one.
     pub name: PoolName,
@@ -109,7 +110,7 @@ pub struct Pool {
 }
 
 /// One instance of a pool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {
     /// The name it told; `null` until it did.
     pub name: Option<InstanceName>,
@@ -135,7 +136,7 @@ pub struct Instance {
 }
 
 /// `PUT /control/v1/pools/{pool}/strategy`, and its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetStrategy {
     /// The strategy from now on.
@@ -143,7 +144,7 @@ pub struct SetStrategy {
 }
 
 /// `POST /control/v1/pools/{pool}/instances`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddInstance {
     /// Where it listens. Its name it tells itself.
@@ -151,7 +152,7 @@ pub struct AddInstance {
 }
 
 /// Query of `GET /control/v1/pools/{pool}/explain`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
     /// Whose way to explain.
@@ -165,7 +166,7 @@ pub struct ExplainQuery {
 }
 
 /// Answer of `explain`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// Whose way is explained.
     pub key: AffinityKey,
@@ -187,7 +188,7 @@ pub struct Explanation {
 }
 
 /// One place of a ranking.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// From 1, the home.
     pub rank: usize,
@@ -200,7 +201,7 @@ pub struct Ranked {
 }
 
 /// What a change of membership would move.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Epoch that the changed membership would have.
     pub epoch: Epoch,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::RequestId;
@@ -11,8 +12,8 @@ macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal;)*) => {
         /// What went wrong, in a word that a program can match on.
         ///
-        /// This is the whole list. [`ErrorCode::status`] maps each code to its HTTP status.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        /// This is the whole list. Each code goes with one HTTP status.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $code)] $variant,)*
         }
@@ -199,12 +200,12 @@ impl fmt::Display for ErrorCode {
 }
 
 /// An `application/problem+json` document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `urn:tandem:error:<code>`.
     #[serde(rename = "type")]
     pub kind: Cow<'static, str>,
-    /// [`ErrorCode::title`].
+    /// A short summary of the code, the same for each occurrence.
     pub title: Cow<'static, str>,
     /// The HTTP status.
     pub status: u16,

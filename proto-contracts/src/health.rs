@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceName;
@@ -10,7 +11,7 @@ use crate::ids::InstanceName;
 pub const HEALTHY: &str = "healthy";
 
 /// State of one dependency, or of the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It answers.
@@ -22,7 +23,7 @@ pub enum Status {
 }
 
 /// Body of `/livez` and `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Readiness {
     /// `up` when every dependency is that some call cannot do without; readiness then answers 200, else 503.
     pub status: Status,
@@ -35,7 +36,7 @@ pub struct Readiness {
 }
 
 /// One dependency.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
     /// Whether it answers.
     pub status: Status,

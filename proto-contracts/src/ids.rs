@@ -4,14 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 /// The stable name by which an instance is known, whatever address it listens on. Cheap to clone.
 ///
 /// It tells its name in the header `X-Instance-Id` of every answer; the sticky path hashes this name and never an address.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceName(Arc<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+pub struct InstanceName(#[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9._-]{1,63}$"))] Arc<str>);
 
 impl InstanceName {
     /// The longest name, in bytes: that of a DNS label, so that a container's or pod's name always fits.
@@ -65,9 +66,9 @@ impl<'de> Deserialize<'de> for InstanceName {
 
 /// Names one request in every log line and answer that it causes. The gateway makes a UUID v7 unless a trusted proxy
 /// in front of it, or the client, sent a UUID of its own. The default is the nil UUID, which names none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct RequestId(Uuid);
+pub struct RequestId(#[schemars(with = "String", extend("format" = "uuid"))] Uuid);
 
 impl RequestId {
     /// A fresh, time-ordered id.

@@ -17,6 +17,7 @@ mod local;
 mod membership;
 mod metrics;
 mod minting;
+mod openapi;
 mod program;
 mod restart;
 mod shutdown;

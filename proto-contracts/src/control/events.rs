@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::affinity::{AffinityKey, Epoch, Verdict};
@@ -12,7 +13,7 @@ use crate::ids::{InstanceName, RequestId};
 use crate::routes::PoolName;
 
 /// One thing that happened in the gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// The pools as they are: the first event of each stream.
@@ -71,7 +72,7 @@ pub enum Event {
 }
 
 /// One request of the sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Routed {
     /// Which pool it was for.
     pub pool: PoolName,
@@ -112,7 +113,7 @@ pub struct Routed {
 }
 
 /// Query of `GET /control/v1/events`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     /// Which types to tell; all without it. `missed` and `gateway_stopping` are always told.
@@ -139,8 +140,8 @@ impl EventsQuery {
 }
 
 /// Names of event types, separated by commas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventTypes(Vec<&'static str>);
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+pub struct EventTypes(#[schemars(with = "String")] Vec<&'static str>);
 
 impl Serialize for EventTypes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

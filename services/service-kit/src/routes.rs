@@ -87,7 +87,8 @@ pub fn mount<const N: usize>(app: &mut web::ServiceConfig, endpoint: Endpoint, m
 }
 
 /// Mounts one path that is not part of the API's table.
-pub fn mount_at<const N: usize>(app: &mut web::ServiceConfig, path: &str, methods: [MethodRoute; N]) {
+pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec<MethodRoute>>) {
+    let methods = methods.into();
     let resource = web::resource(path).default_service(not_allowed_but(&methods));
     let resource = methods.into_iter().fold(resource, |resource, MethodRoute { method, route }| {
         resource.route(route.guard(guard::fn_guard(move |context| serves(&method, &context.head().method))))

@@ -1,0 +1,221 @@
+//! The document of the control API, held against what the control plane really does.
+
+use std::collections::BTreeSet;
+
+use proto_contracts::control::Event;
+use proto_contracts::{AffinityKey, ErrorCode};
+use serde_json::Value;
+
+use crate::client::{Reply, Request};
+use crate::testbed::{Setup, TestGateway};
+use crate::upstream::Upstream;
+
+const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+
+/// The document, and a way through its references.
+struct Document(Value);
+
+impl Document {
+    fn of(gateway: &TestGateway) -> Self {
+        Self(gateway.ask(Request::get("/control/v1/openapi.json")).json())
+    }
+
+    fn operations(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
+        let paths = self.0["paths"].as_object().expect("paths");
+        paths.iter().flat_map(|(path, item)| {
+            item.as_object()
+                .into_iter()
+                .flatten()
+                .map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+        })
+    }
+
+    fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        let Some(reference) = schema["$ref"].as_str() else { return schema };
+        let place = reference.strip_prefix('#').expect("within the document");
+        self.0.pointer(place).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+    }
+
+    /// What of the value the schema does not allow. Stricter than JSON Schema: every field must be documented.
+    fn faults(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+        let schema = self.resolve(schema);
+        for key in ["oneOf", "anyOf"] {
+            if let Some(choices) = schema[key].as_array() {
+                let faults: Vec<_> = choices.iter().map(|choice| self.faults(choice, value, at)).collect();
+                return if faults.iter().any(Vec::is_empty) { Vec::new() } else { faults.concat() };
+            }
+        }
+        if schema.get("const").is_some_and(|only| only != value) {
+            return vec![format!("{at} is {value} instead of {}", schema["const"])];
+        }
+        if schema["enum"].as_array().is_some_and(|values| !values.contains(value)) {
+            return vec![format!("{at} is {value}, none of {}", schema["enum"])];
+        }
+        let types = match &schema["type"] {
+            Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
+            Value::String(one) => vec![one.as_str()],
+            _ => Vec::new(),
+        };
+        let actual = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(number) if number.is_f64() => "number",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let fits = types.is_empty() || types.contains(&actual) || (actual == "integer" && types.contains(&"number"));
+        if !fits {
+            return vec![format!("{at} is {value}, no {types:?}")];
+        }
+        match value {
+            Value::Array(items) => {
+                let check = |(i, item)| self.faults(&schema["items"], item, &format!("{at}[{i}]"));
+                items.iter().enumerate().flat_map(check).collect()
+            }
+            Value::Object(fields) if schema["properties"].is_object() => {
+                let known = &schema["properties"];
+                let missing = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let missing =
+                    missing.filter(|name| !fields.contains_key(*name)).map(|name| format!("{at}.{name} is missing"));
+                let check = |(name, value): (&String, &Value)| match known.get(name) {
+                    Some(schema) => self.faults(schema, value, &format!("{at}.{name}")),
+                    None => vec![format!("{at}.{name} is not documented")],
+                };
+                missing.chain(fields.iter().flat_map(check)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn target(path: &str) -> String {
+    path.replace("{pool}", "stateful").replace("{name}", "stateful-1")
+}
+
+#[test]
+fn each_path_is_mounted_with_just_the_methods_that_are_documented() {
+    let gateway = Setup::new().start();
+    let document = Document::of(&gateway);
+    assert_eq!(document.0["openapi"], "3.1.0");
+    let paths = document.0["paths"].as_object().expect("paths");
+    for (path, item) in paths {
+        let documented: BTreeSet<_> = item.as_object().expect("methods").keys().map(String::as_str).collect();
+        let other = METHODS.into_iter().find(|method| !documented.contains(method)).expect("PATCH at least");
+        let refused = gateway.change(Request::new(&other.to_uppercase(), &target(path)));
+        assert_eq!(refused.code(), ErrorCode::MethodNotAllowed, "{other} {path} is neither documented nor mounted");
+        let allowed = refused.header("allow").expect("Allow").to_ascii_lowercase();
+        let allowed: BTreeSet<_> = allowed.split(", ").filter(|method| *method != "head").collect();
+        assert_eq!(allowed, documented, "{path}");
+    }
+    let ids: BTreeSet<_> = document.operations().map(|(_, _, operation)| operation["operationId"].as_str()).collect();
+    assert_eq!(ids.len(), document.operations().count(), "each operation has a name of its own");
+}
+
+#[test]
+fn what_the_document_says_of_tokens_is_what_the_control_plane_does() {
+    let gateway = Setup::new().start();
+    let document = Document::of(&gateway);
+    for (path, method, operation) in document.operations() {
+        // Nothing listens to a stream here.
+        let method = if method == "get" { "head" } else { method };
+        let reply = gateway.ask(Request::new(&method.to_uppercase(), &target(path)));
+        let needs_token = operation["security"].as_array().is_some_and(|security| !security.is_empty());
+        assert_eq!(reply.status == 401, needs_token, "{method} {path}: {reply:?}");
+        assert_eq!(operation["responses"].get("401").is_some(), needs_token, "{method} {path}");
+    }
+}
+
+#[test]
+fn every_answer_has_the_fields_that_are_documented_and_no_others() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    upstreams[0].report_sessions(3);
+    let gateway = Setup::new().stateful(&upstreams[..2]).start();
+    let document = Document::of(&gateway);
+    let mut called = BTreeSet::new();
+    let mut check = |path: &str, method: &str, reply: &Reply| {
+        let answer = &document.0["paths"][path][method]["responses"][reply.status.to_string()];
+        assert!(answer.is_object(), "{method} {path} answers {}, which is not documented", reply.status);
+        called.insert((path.to_owned(), method.to_owned()));
+        let Some(content) = answer["content"].as_object() else {
+            return assert!(reply.body.is_empty(), "{method} {path}");
+        };
+        let media_type = reply.header("content-type").expect("a type");
+        let schema = &content.get(media_type).unwrap_or_else(|| panic!("{media_type} of {method} {path}"))["schema"];
+        assert_eq!(document.faults(schema, &reply.json(), ""), [""; 0], "{method} {path}");
+    };
+
+    let pools = "/control/v1/pools";
+    check(pools, "get", &gateway.ask(Request::get(pools)));
+    let instances = "/control/v1/pools/{pool}/instances";
+    check(instances, "post", &gateway.add(upstreams[2].addr()));
+    check(instances, "post", &gateway.add(upstreams[2].addr()));
+    check(pools, "get", &gateway.ask(Request::get(pools)));
+    let explain = "/control/v1/pools/{pool}/explain";
+    for query in ["key=00000001", "key=00000001&without=stateful-1", "key=1", "key=00000001&without=nobody"] {
+        check(explain, "get", &gateway.ask(Request::get(&format!("{}?{query}", target(explain)))));
+    }
+    let strategy = "/control/v1/pools/{pool}/strategy";
+    for body in ["{\"strategy\":\"round_robin\"}", "{", "[]"] {
+        check(strategy, "put", &gateway.change(Request::new("PUT", &target(strategy)).json(body)));
+    }
+    let instance = "/control/v1/pools/{pool}/instances/{name}";
+    check(instance, "delete", &gateway.remove("stateful-1"));
+    check(instance, "delete", &gateway.remove("stateful-1"));
+    let openapi = "/control/v1/openapi.json";
+    check(openapi, "get", &gateway.ask(Request::get(openapi)));
+    // Answers without end are looked at below.
+    let all = document.operations().map(|(path, method, _)| (path.to_owned(), method.to_owned()));
+    let left: Vec<_> = all.filter(|operation| !called.contains(operation)).collect();
+    assert_eq!(left, [("/control/v1/events".to_owned(), "get".to_owned())], "each other operation is called");
+}
+
+#[test]
+fn every_event_is_documented() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams[..1]).start();
+    let document = Document::of(&gateway);
+    let schema = &document.0["components"]["schemas"]["Event"];
+    let variants = schema["oneOf"].as_array().expect("variants");
+    let types: Vec<_> = variants.iter().map(|variant| variant["properties"]["type"]["const"].as_str()).collect();
+    assert_eq!(types, Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(), "and each can be asked for");
+
+    let mut stream = gateway.listen("");
+    gateway.add(upstreams[1].addr());
+    gateway.send(&Request::get(crate::testbed::SESSIONS).key(AffinityKey::from_bits(1)));
+    gateway.remove("stateful-2");
+    let mut seen = BTreeSet::new();
+    while !seen.contains("instance_removed") || !seen.contains("routed") {
+        let event = stream.next().expect("it goes on");
+        let json = serde_json::to_value(&event).expect("JSON");
+        let variant = variants.iter().find(|variant| variant["properties"]["type"]["const"] == event.name());
+        let variant = variant.unwrap_or_else(|| panic!("{} has no schema", event.name()));
+        let mut body = json.clone();
+        // A variant that wraps a type has its fields by reference, beside the type's name.
+        let faults = if variant.get("$ref").is_some() {
+            body.as_object_mut().and_then(|fields| fields.remove("type"));
+            document.faults(variant, &body, "")
+        } else {
+            document.faults(variant, &json, "")
+        };
+        assert_eq!(faults, [""; 0], "{json}");
+        seen.insert(event.name());
+    }
+    assert!(seen.contains("pools") && seen.contains("instance_added"), "{seen:?}");
+}
+
+#[test]
+fn descriptions_are_for_readers_of_the_document() {
+    let gateway = Setup::new().start();
+    let text = gateway.ask(Request::get("/control/v1/openapi.json")).body;
+    let text = String::from_utf8(text).expect("text");
+    for rust in ["[`", "](crate", "Self::"] {
+        let found = text.split_once(rust).map(|(before, _)| before.chars().rev().take(80).collect::<String>());
+        assert_eq!(
+            found.map(|before| before.chars().rev().collect::<String>()),
+            None,
+            "{rust} is for readers of the source"
+        );
+    }
+}
