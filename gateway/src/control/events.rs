@@ -85,6 +85,8 @@ async fn tell(
         let silent_until = Instant::now() + HEARTBEAT;
         while text.is_empty() {
             tokio::select! {
+                // In this order, so that the last event is told before the stream ends.
+                biased;
                 event = events.recv() => match event {
                     Ok(event) if query.wants(&event) => write(&mut text, &event),
                     Ok(_) => {}
