@@ -25,8 +25,9 @@ pub(super) const MAX_LISTENERS: usize = 64;
 const QUEUE: usize = 16;
 /// How long a reader may leave no room before its stream ends.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After which silence a comment shows both sides that the other is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After which silence a comment shows both sides that the other is there. A listener that has gone is found out by the second
+/// one, for its system answers the first with a reset.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After which pause a browser comes back when the stream ends, in milliseconds.
 const RETRY_MS: u32 = 1_000;
 
@@ -51,11 +52,11 @@ pub(super) async fn stream(
         return Ok(answer.finish());
     }
     let (sender, receiver) = mpsc::channel(QUEUE);
+    // From now on, so that whoever has the answer's header misses nothing, and before the pools are looked at.
+    let events = state.events.listen();
+    let wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
     rt::spawn(async move {
-        let _place = place;
-        // Before the pools are looked at, so that no change falls in between.
-        let events = state.events.listen();
-        let _wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
+        let _for_as_long_as_it_lasts = (place, wanted);
         let pools = query.wants_type(Event::POOLS).then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
         tell(pools, events, &query, sender, state.closing.clone()).await;
     });
