@@ -9,6 +9,7 @@ mod control;
 mod health;
 mod lab;
 mod limits;
+mod outlier_ejection;
 mod pools;
 mod server;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use proto_contracts::{InstanceName, PoolName};
 use serde::Deserialize;
 
+use crate::resilience::outlier;
 use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
@@ -61,6 +63,8 @@ pub struct Traffic {
     pub limits: Limits,
     /// Whether a client may choose the strategy of its own requests.
     pub lab: Lab,
+    /// When an instance is ejected; `None` for never.
+    pub outlier_ejection: Option<outlier::Policy>,
 }
 
 /// The configuration file as it is written.
@@ -73,6 +77,7 @@ struct File {
     affinity: affinity::Section,
     health: health::Section,
     lab: lab::Section,
+    outlier_ejection: outlier_ejection::Section,
     pools: pools::Section,
 }
 
@@ -130,6 +135,7 @@ impl Config {
         let seed = file.affinity.check(&mut check);
         let health = file.health.check(&mut check);
         let lab = file.lab.check();
+        let outlier_ejection = file.outlier_ejection.check(&mut check);
         let (stateless, stateful) = file.pools.check(&mut check);
         let log_filter = check.log_filter();
         let name = check.name();
@@ -137,7 +143,7 @@ impl Config {
             name,
             server,
             control,
-            traffic: Traffic { trusted_proxies, routing_headers, limits, lab },
+            traffic: Traffic { trusted_proxies, routing_headers, limits, lab, outlier_ejection },
             seed,
             health,
             log_filter,

@@ -3,6 +3,7 @@
 //! The data path reads a [`Snapshot`] and takes no lock. Whoever changes the membership (health checks, the control
 //! API) goes through the [`Registry`] behind the pool's lock, which then publishes a new snapshot.
 
+mod ejection;
 mod health;
 mod instance;
 pub mod prober;
@@ -13,6 +14,7 @@ pub mod state_file;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use proto_contracts::control::{Event, Strategy};
@@ -27,6 +29,7 @@ use crate::config;
 use crate::events::Events;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
+use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::bound::LoadBound;
 use crate::routing::rendezvous::Seed;
 
@@ -144,22 +147,37 @@ impl Pool {
         let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
         if changed {
-            let snapshot = registry.snapshot(self.seed);
-            let epoch = snapshot.epoch;
-            self.snapshot.store(Arc::new(snapshot));
-            if let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) {
-                self.events.publish(|| Event::InstanceChanged {
-                    pool: self.name,
-                    instance: slot.name().cloned(),
-                    addr,
-                    state: slot.state(),
-                    epoch,
-                    detail: slot.last_error().map(str::to_owned),
-                });
-            }
+            self.instance_changed(&registry, addr);
         }
         if registry.state() != before {
             self.save(&registry);
+        }
+    }
+
+    /// Leaves out an instance that failed requests, unless too few would be left; tells whether it did.
+    pub fn eject(&self, instance: &Arc<Instance>, reason: Reason, policy: Policy, now: Instant) -> bool {
+        let mut registry = self.lock();
+        let ejected = registry.eject(self.name, instance, reason, policy, now);
+        if let Some(addr) = ejected {
+            self.instance_changed(&registry, addr);
+        }
+        ejected.is_some()
+    }
+
+    /// Routes by what the registry says now, and tells how the instance at that address is.
+    fn instance_changed(&self, registry: &Registry, addr: SocketAddr) {
+        let snapshot = registry.snapshot(self.seed);
+        let epoch = snapshot.epoch;
+        self.snapshot.store(Arc::new(snapshot));
+        if let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) {
+            self.events.publish(|| Event::InstanceChanged {
+                pool: self.name,
+                instance: slot.name().cloned(),
+                addr,
+                state: slot.state(),
+                epoch,
+                detail: slot.last_error().map(str::to_owned),
+            });
         }
     }
 

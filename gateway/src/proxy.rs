@@ -31,6 +31,7 @@ pub use context::{Attempt, RequestContext};
 use crate::config::Traffic;
 use crate::pool::{InFlight, Load, Pools};
 use crate::proxy::local::{Answer, Manner};
+use crate::resilience::outlier::{self, Reason, Standing};
 use crate::routing;
 use crate::telemetry::Telemetry;
 
@@ -46,6 +47,8 @@ pub struct Gateway {
     pub pools: Arc<Pools>,
     /// Who hears of them.
     pub telemetry: Arc<Telemetry>,
+    /// Who hears how instances fare.
+    pub outliers: outlier::Reporter,
 }
 
 #[async_trait]
@@ -155,7 +158,13 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
-        forward::to_client(response, ctx, self.traffic.load().routing_headers)
+        let traffic = self.traffic.load();
+        match outlier::standing(response) {
+            Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
+            Standing::Bad => self.note_failure(ctx, Reason::Errors),
+            Standing::Unclear => {}
+        }
+        forward::to_client(response, ctx, traffic.routing_headers)
     }
 
     fn fail_to_connect(
@@ -165,6 +174,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         error: Box<Error>,
     ) -> Box<Error> {
+        self.note_failure(ctx, Reason::Connections);
         retry::after_failed_connect(ctx, error, &self.telemetry)
     }
 
@@ -176,6 +186,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<Error> {
+        if let Some(reason) = retry::held_against_instance(ctx, &error) {
+            self.note_failure(ctx, reason);
+        }
         retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &self.telemetry)
     }
 
@@ -210,6 +223,14 @@ impl Gateway {
     async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
         local::write(session, ctx, self.manner(), answer).await?;
         Ok(true)
+    }
+
+    /// Holds a failed request against the instance that it was sent to.
+    fn note_failure(&self, ctx: &RequestContext, reason: Reason) {
+        if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
+            let policy = self.traffic.load().outlier_ejection;
+            self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, policy);
+        }
     }
 
     fn manner(&self) -> Manner {

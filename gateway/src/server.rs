@@ -27,6 +27,7 @@ use crate::pool::prober::Prober;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
 use crate::proxy;
+use crate::resilience::outlier::Ejector;
 use crate::server::listener::BoundService;
 use crate::telemetry::Telemetry;
 
@@ -89,16 +90,19 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
     if config.traffic.lab == Lab::Open {
         tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
     }
+    let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
     let data_plane = proxy::Gateway {
         traffic: ArcSwap::from_pointee(config.traffic),
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
+        outliers,
     };
     let service = http_proxy_service(&server.configuration, data_plane);
     let service = BoundService::bind(service, wanted).map_err(|source| BuildError::Listen { addr: wanted, source })?;
     let addr = service.addr();
     let serving = server.add_service(service);
     let checking = server.add_service(background_service("health checks", HealthChecks { pools, config: health }));
+    server.add_service(background_service("outlier ejection", ejector));
     // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home
     // would be wrong.
     serving.add_dependency(&checking);

@@ -67,6 +67,8 @@ pub enum InstanceState {
     Healthy,
     /// Its health checks fail. It stays a member, so that its keys come back with it.
     Unhealthy,
+    /// It failed requests in a row and is left out for a while. It stays a member, so that its keys come back with it.
+    Ejected,
     /// Another member tells the same name, so this one is refused.
     DuplicateName,
 }
@@ -78,6 +80,7 @@ impl InstanceState {
             Self::Pending => "pending",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
             Self::DuplicateName => "duplicate_name",
         }
     }
@@ -130,7 +133,10 @@ pub struct Instance {
     pub live_sessions: Option<u64>,
     /// Share of all keys whose home it is, in per cent, measured over a fixed sample.
     pub key_share_percent: f64,
-    /// Why its last health check failed; absent when that passed.
+    /// Seconds that it stays ejected at least; absent while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected_for_s: Option<u64>,
+    /// Why it is ejected, or why its last health check failed; absent when neither is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }

@@ -1,5 +1,7 @@
 //! `GET /control/v1/pools` and `PUT /control/v1/pools/{pool}/strategy`.
 
+use std::time::Instant;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{self, SetStrategy};
@@ -55,6 +57,7 @@ pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance
         connect_failures: count(Instance::connect_failures),
         live_sessions: slot.live_sessions(),
         key_share_percent,
+        ejected_for_s: slot.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
         last_error: slot.last_error().map(str::to_owned),
     }
 }

@@ -32,6 +32,9 @@ impl Health {
         matches!(self, Self::Up { .. })
     }
 
+    /// The opinion once requests have shown what the next checks would.
+    pub(super) const DOWN: Self = Self::Down { passes: 0 };
+
     /// The opinion after a check that passed.
     #[must_use]
     pub(super) const fn pass(self, thresholds: Thresholds) -> Self {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -33,6 +33,8 @@ pub struct Instance {
     streams: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
+    /// Requests in a row that it failed.
+    failures: AtomicU32,
     /// Live sessions by the instance's last report.
     reported_sessions: AtomicU64,
     /// Keys minted onto it since then.
@@ -61,6 +63,7 @@ impl Instance {
             streams: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
             reported_sessions: AtomicU64::new(0),
             minted_since: AtomicU64::new(0),
         }
@@ -110,6 +113,19 @@ impl Instance {
     /// Notes a connection that failed.
     pub fn count_connect_failure(&self) {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a request that it failed, and tells how many that are in a row.
+    pub fn count_failure(&self) -> u32 {
+        self.failures.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Notes that it works: what it failed before no longer counts.
+    pub fn clear_failures(&self) {
+        // Almost always there is none, and a look costs the other threads nothing.
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Live sessions by its last report.

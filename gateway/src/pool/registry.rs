@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 use crate::config;
+use crate::pool::ejection::Ejections;
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::snapshot::Snapshot;
 use crate::pool::state_file::{KnownName, PoolState};
+use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::rendezvous::Seed;
 
 /// One address that the pool knows.
@@ -23,11 +26,20 @@ pub struct Slot {
     health: Health,
     last_error: Option<String>,
     reports_sessions: bool,
+    ejections: Ejections,
 }
 
 impl Slot {
     fn new(addr: SocketAddr) -> Self {
-        Self { addr, instance: None, refused: None, health: Health::Unknown, last_error: None, reports_sessions: false }
+        Self {
+            addr,
+            instance: None,
+            refused: None,
+            health: Health::Unknown,
+            last_error: None,
+            reports_sessions: false,
+            ejections: Ejections::default(),
+        }
     }
 
     /// Where it listens.
@@ -45,9 +57,14 @@ impl Slot {
         self.instance.as_deref().map(Instance::name)
     }
 
-    /// Why its last health check failed.
+    /// Why it is ejected, or why its last health check failed.
     pub fn last_error(&self) -> Option<&str> {
-        self.last_error.as_deref()
+        self.ejections.why().or(self.last_error.as_deref())
+    }
+
+    /// For how long it is ejected at least, while it is.
+    pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
+        self.ejections.left(now)
     }
 
     /// Its live sessions by its last report, when it reports any.
@@ -58,6 +75,7 @@ impl Slot {
     /// What the gateway thinks of it.
     pub fn state(&self) -> InstanceState {
         match (&self.instance, &self.refused) {
+            (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
             (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
             (Some(_), _) => InstanceState::Unhealthy,
             (None, Some(_)) => InstanceState::DuplicateName,
@@ -191,6 +209,12 @@ impl Registry {
             Ok(report) => {
                 slot.health = slot.health.pass(thresholds);
                 slot.last_error = None;
+                if slot.health.is_up()
+                    && slot.ejections.end_if_over(Instant::now())
+                    && let Some(instance) = &slot.instance
+                {
+                    instance.clear_failures();
+                }
                 slot.reports_sessions = report.live_sessions.is_some();
                 self.claim(pool, addr, report.name);
                 if let (Some(sessions), Some(instance)) =
@@ -207,6 +231,44 @@ impl Registry {
         }
         log_change(pool, slot);
         true
+    }
+
+    /// Leaves out an instance that failed requests, unless too few would be left, and tells at which address it is.
+    ///
+    /// What the health checks test as well, that it takes connections, they decide: it is unhealthy at once, and is back as
+    /// soon as they pass. Of the rest they know nothing, so it is left out for a time.
+    pub fn eject(
+        &mut self,
+        pool: PoolName,
+        instance: &Arc<Instance>,
+        reason: Reason,
+        policy: Policy,
+        now: Instant,
+    ) -> Option<SocketAddr> {
+        let members = self.slots.iter().filter(|slot| slot.instance.is_some());
+        let out = members.clone().filter(|slot| slot.state() != InstanceState::Healthy).count() + 1;
+        let members = members.count();
+        // A `u32` of per cent times a count of instances is far from the end of a `usize`.
+        let too_few_left = out >= members || out * 100 > policy.max_percent as usize * members;
+        let is_it = |slot: &&mut Slot| slot.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, instance));
+        let slot = self.slots.iter_mut().find(is_it)?;
+        if slot.state() != InstanceState::Healthy {
+            return None;
+        }
+        let why = reason.describe(policy.consecutive_failures);
+        if too_few_left {
+            tracing::warn!(%pool, instance = %instance.name(), why, "not ejected: too few instances would be left");
+            return None;
+        }
+        match reason {
+            Reason::Connections => {
+                slot.health = Health::DOWN;
+                slot.last_error = Some(why);
+            }
+            Reason::Errors | Reason::Timeouts => slot.ejections.begin(now, policy.base, policy.max, why),
+        }
+        log_change(pool, slot);
+        Some(slot.addr)
     }
 
     /// Gives the slot the name that its instance told, unless another that is well has it.

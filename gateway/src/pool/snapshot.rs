@@ -37,7 +37,7 @@ impl Snapshot {
     /// Builds the snapshot of these members.
     ///
     /// When most of a pool fails its checks at once, the checks are the likelier fault: all members are used then, and
-    /// a connection that fails leads on to the next.
+    /// a connection that fails leads on to the next. Ejections stand only while a healthy member is left.
     pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = (Arc<Instance>, InstanceState)>) -> Self {
         let mut members: Vec<_> = members
             .map(|(instance, state)| Member {
@@ -48,9 +48,12 @@ impl Snapshot {
             })
             .collect();
         members.sort_by(|a, b| a.instance.name().cmp(b.instance.name()));
-        let failing = members.iter().filter(|member| !member.usable).count();
-        if 2 * failing > members.len() {
-            members.iter_mut().for_each(|member| member.usable = true);
+        let count = |state| members.iter().filter(|member| member.state == state).count();
+        let distrusted = 2 * count(InstanceState::Unhealthy) > members.len();
+        let none_left = count(InstanceState::Healthy) == 0;
+        for member in &mut members {
+            member.usable |= distrusted && member.state == InstanceState::Unhealthy;
+            member.usable |= none_left && member.state == InstanceState::Ejected;
         }
         let epoch = Epoch::from_bits(seed.fingerprint(members.iter().map(|member| member.instance.name())));
         let usable = (0..members.len()).filter(|&i| members[i].usable).collect();
@@ -94,11 +97,15 @@ pub fn sample_keys(count: u32) -> impl Iterator<Item = AffinityKey> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A sticky snapshot of these names; one that ends in `!` is down.
+    /// A sticky snapshot of these names; one that ends in `!` is down, one that ends in `~` ejected.
     pub(crate) fn snapshot(names: &[&str]) -> Snapshot {
         let members = names.iter().zip(1..).map(|(name, port)| {
-            let (name, state) =
-                name.strip_suffix('!').map_or((*name, InstanceState::Healthy), |name| (name, InstanceState::Unhealthy));
+            let state = match name.chars().last() {
+                Some('!') => InstanceState::Unhealthy,
+                Some('~') => InstanceState::Ejected,
+                _ => InstanceState::Healthy,
+            };
+            let name = name.trim_end_matches(['!', '~']);
             let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
             (Arc::new(Instance::new(name.parse().expect("a name"), addr)), state)
         });
@@ -119,6 +126,14 @@ pub(crate) mod tests {
     fn checks_that_fail_most_of_a_pool_are_distrusted() {
         assert_eq!(usable(&snapshot(&["a!", "b!", "c"])), ["a", "b", "c"]);
         assert_eq!(usable(&snapshot(&["a!"])), ["a"]);
+    }
+
+    #[test]
+    fn ejections_stand_while_a_healthy_member_is_left() {
+        assert_eq!(usable(&snapshot(&["a~", "b"])), ["b"]);
+        assert_eq!(usable(&snapshot(&["a~", "b!", "c"])), ["c"], "only one of three fails its checks");
+        assert_eq!(usable(&snapshot(&["a~", "b!"])), ["a"], "better than one that fails its checks");
+        assert_eq!(usable(&snapshot(&["a~", "b!", "c!"])), ["a", "b", "c"]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use http::Method;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::proxy::affinity::idempotency_key;
 use crate::proxy::context::RequestContext;
+use crate::resilience::outlier::Reason;
 use crate::telemetry::Telemetry;
 
 /// How often a request is sent at most: to three instances, and once more where a pooled connection broke.
@@ -39,14 +40,28 @@ pub fn after_broken_exchange(
     error.set_retry(again);
     ctx.exchange_broken |= theirs;
     if again {
-        // A pooled connection that broke says little of the instance, which may just have restarted. A second one does.
-        let next = match ctx.connection_reused && !ctx.second_chance_given {
-            true => Next::SameInstance,
-            false => Next::AnotherInstance,
-        };
+        let next = if deserves_second_chance(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
         move_on(ctx, telemetry, next);
     }
     error
+}
+
+/// How a broken exchange counts against the instance, if it does.
+pub fn held_against_instance(ctx: &RequestContext, error: &Error) -> Option<Reason> {
+    if *error.esource() != ErrorSource::Upstream || deserves_second_chance(ctx, error) {
+        return None;
+    }
+    Some(if is_timeout(error) { Reason::Timeouts } else { Reason::Connections })
+}
+
+/// A pooled connection that broke says little of the instance, which may just have restarted. A second one does, and so
+/// does an answer that does not come.
+fn deserves_second_chance(ctx: &RequestContext, error: &Error) -> bool {
+    ctx.connection_reused && !ctx.second_chance_given && !is_timeout(error)
+}
+
+fn is_timeout(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
 /// Whether doing the request twice does what doing it once does. A deleted session stays deleted, and a write with an

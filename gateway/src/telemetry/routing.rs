@@ -4,12 +4,14 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 use proto_contracts::{PoolName, Verdict};
 
 use crate::proxy::RequestContext;
+use crate::resilience::outlier::Reason;
 
 /// What the data path counts.
 #[derive(Debug)]
 pub struct RoutingMetrics {
     verdicts: [[IntCounter; Verdict::ALL.len()]; PoolName::ALL.len()],
     retries: [IntCounter; PoolName::ALL.len()],
+    ejections: [[IntCounter; Reason::ALL.len()]; PoolName::ALL.len()],
 }
 
 impl RoutingMetrics {
@@ -26,11 +28,21 @@ impl RoutingMetrics {
             Opts::new("gateway_upstream_retries_total", "Requests sent once more after an instance failed."),
             &["pool"],
         )?;
+        let ejections = IntCounterVec::new(
+            Opts::new(
+                "gateway_upstream_ejections_total",
+                "Instances left out for failing requests, by how they failed.",
+            ),
+            &["pool", "reason"],
+        )?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(ejections.clone()))?;
+        let ejection = |pool: PoolName, reason: Reason| ejections.with_label_values(&[pool.as_str(), reason.as_str()]);
         let verdict = |pool: PoolName, verdict: Verdict| verdicts.with_label_values(&[pool.as_str(), verdict.as_str()]);
         Ok(Self {
             verdicts: PoolName::ALL.map(|pool| Verdict::ALL.map(|of| verdict(pool, of))),
+            ejections: PoolName::ALL.map(|pool| Reason::ALL.map(|reason| ejection(pool, reason))),
             retries: PoolName::ALL.map(|pool| retries.with_label_values(&[pool.as_str()])),
         })
     }
@@ -45,6 +57,11 @@ impl RoutingMetrics {
     /// Notes that a request goes to an instance once more.
     pub fn count_retry(&self, pool: PoolName) {
         self.retries[pool as usize].inc();
+    }
+
+    /// Notes that an instance was ejected.
+    pub fn count_ejection(&self, pool: PoolName, reason: Reason) {
+        self.ejections[pool as usize][reason as usize].inc();
     }
 }
 

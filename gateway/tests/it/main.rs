@@ -18,6 +18,7 @@ mod membership;
 mod metrics;
 mod minting;
 mod openapi;
+mod outlier_ejection;
 mod program;
 mod restart;
 mod shutdown;

@@ -113,6 +113,7 @@ impl Setup {
     /// One more section.
     pub(crate) fn section(mut self, text: &str) -> Self {
         self.sections += text;
+        self.sections.push('\n');
         self
     }
 
@@ -128,10 +129,10 @@ impl Setup {
         self
     }
 
-    /// Checks health once, at the start, so that the gateway learns the names and nothing after that.
+    /// Checks health once, at the start: the gateway learns the names and nothing after that, nor does it from requests.
     pub(crate) fn checked_once(mut self) -> Self {
         self.interval = Duration::from_secs(3_600);
-        self
+        self.section("[outlier_ejection]\nconsecutive_failures = 0")
     }
 
     /// Without a token nothing can be changed.

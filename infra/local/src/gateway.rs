@@ -32,6 +32,7 @@ struct Config {
     server: Server,
     control: Listener,
     health: Health,
+    outlier_ejection: OutlierEjection,
     pools: BTreeMap<PoolName, Members>,
 }
 
@@ -51,6 +52,12 @@ struct Listener {
 struct Health {
     interval_ms: u64,
     timeout_ms: u64,
+}
+
+#[derive(Serialize)]
+struct OutlierEjection {
+    base_ejection_ms: u64,
+    max_ejection_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -117,6 +124,8 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
         control: Listener { listen: seat.control },
         // A check may take as long as it is until the next.
         health: Health { interval_ms, timeout_ms: interval_ms },
+        // In the same proportion to the health checks as by default.
+        outlier_ejection: OutlierEjection { base_ejection_ms: 6 * interval_ms, max_ejection_ms: 60 * interval_ms },
         pools: BTreeMap::from([
             members(PoolName::Stateless, Strategy::RoundRobin, None),
             members(PoolName::Stateful, Strategy::Sticky, bounded_load),

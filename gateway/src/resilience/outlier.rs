@@ -1,0 +1,174 @@
+//! Outlier ejection: an instance that keeps failing requests is left out for a while, whatever its health checks say.
+//!
+//! The data path counts failures in a row and reports whom it suspects; [`Ejector`] decides, behind the pool's lock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use pingora::http::ResponseHeader;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use proto_contracts::PoolName;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::pool::{Instance, Pools};
+use crate::telemetry::Telemetry;
+
+/// How many suspicions may wait for a decision. One that finds no place is raised again after as many failures more.
+const BACKLOG: usize = 64;
+
+/// When an instance is ejected, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Failures in a row that eject it; at least 1.
+    pub consecutive_failures: u32,
+    /// How long the first ejection lasts; the n-th lasts n times as long.
+    pub base: Duration,
+    /// How long an ejection lasts at most.
+    pub max: Duration,
+    /// How many per cent of a pool may be out at once, whatever the reason. The last instance that is left never goes.
+    pub max_percent: u32,
+}
+
+/// How an instance failed a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It answered with a fault of its own.
+    Errors,
+    /// It did not answer in time.
+    Timeouts,
+    /// It did not take the connection, or broke it.
+    Connections,
+}
+
+impl Reason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Errors, Self::Timeouts, Self::Connections];
+
+    /// The reason as it stands in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Timeouts => "timeouts",
+            Self::Connections => "connections",
+        }
+    }
+
+    /// The reason as it stands in the control API.
+    pub fn describe(self, failures: u32) -> String {
+        match self {
+            Self::Errors => format!("{failures} requests in a row were answered with a server error"),
+            Self::Timeouts => format!("{failures} requests in a row were not answered in time"),
+            Self::Connections => format!("{failures} connections in a row failed or broke"),
+        }
+    }
+}
+
+/// What an answer says of the instance that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It works.
+    Good,
+    /// It failed.
+    Bad,
+    /// It says nothing: the fault lies with what all instances depend on.
+    Unclear,
+}
+
+/// Reads an answer. A 503 with `Retry-After` is how the services tell that Redis or the database is away, which no other
+/// instance could mend.
+pub fn standing(response: &ResponseHeader) -> Standing {
+    match response.status {
+        StatusCode::SERVICE_UNAVAILABLE if response.headers.contains_key(RETRY_AFTER) => Standing::Unclear,
+        StatusCode::INTERNAL_SERVER_ERROR
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Standing::Bad,
+        _ => Standing::Good,
+    }
+}
+
+/// An instance that has failed too often.
+#[derive(Debug)]
+struct Suspect {
+    pool: PoolName,
+    instance: Arc<Instance>,
+    reason: Reason,
+    policy: Policy,
+}
+
+/// Takes note of how instances fare.
+#[derive(Debug)]
+pub struct Reporter(mpsc::Sender<Suspect>);
+
+impl Reporter {
+    /// Notes that the instance failed a request. Without a policy nothing is counted.
+    pub fn failed(&self, pool: PoolName, instance: &Arc<Instance>, reason: Reason, policy: Option<Policy>) {
+        let Some(policy) = policy else { return };
+        // At each multiple, so that an instance that was spared is looked at again.
+        if instance.count_failure().is_multiple_of(policy.consecutive_failures) {
+            let suspect = Suspect { pool, instance: Arc::clone(instance), reason, policy };
+            let _raised_again_when_full = self.0.try_send(suspect);
+        }
+    }
+}
+
+/// Ejects suspects, as a service of its own.
+#[derive(Debug)]
+pub struct Ejector {
+    /// Taken once, when it starts; the service is shared, so that needs a lock.
+    suspects: Mutex<mpsc::Receiver<Suspect>>,
+    pools: Arc<Pools>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Ejector {
+    /// An ejector for these pools, and who reports to it.
+    pub fn new(pools: Arc<Pools>, telemetry: Arc<Telemetry>) -> (Self, Reporter) {
+        let (reporter, suspects) = mpsc::channel(BACKLOG);
+        (Self { suspects: Mutex::new(suspects), pools, telemetry }, Reporter(reporter))
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Ejector {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut suspects = self.suspects.lock().await;
+        loop {
+            let suspect = tokio::select! {
+                suspect = suspects.recv() => suspect,
+                _ = shutdown.changed() => None,
+            };
+            let Some(Suspect { pool, instance, reason, policy }) = suspect else { return };
+            if self.pools.get(pool).eject(&instance, reason, policy, Instant::now()) {
+                self.telemetry.routing.count_ejection(pool, reason);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_instances_would_say_is_held_against_none() {
+        let standing = |status: u16, retry_after: Option<&str>| {
+            let mut response = ResponseHeader::build(status, None).expect("a response");
+            if let Some(seconds) = retry_after {
+                response.insert_header(RETRY_AFTER, seconds).expect("a header");
+            }
+            standing(&response)
+        };
+        assert_eq!(standing(503, Some("1")), Standing::Unclear);
+        for status in [500, 502, 503, 504] {
+            assert_eq!(standing(status, None), Standing::Bad, "{status}");
+        }
+        for status in [200, 304, 404, 429, 501, 505] {
+            assert_eq!(standing(status, None), Standing::Good, "{status}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Outlier ejection: an instance that keeps failing requests is left out, and comes back.
+
+use std::time::{Duration, Instant};
+
+use proto_contracts::control::{InstanceState, Strategy};
+use proto_contracts::{AffinityKey, PoolName, Verdict};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{INFO, SESSIONS, Setup, TestGateway, session_path};
+use crate::upstream::{Act, Upstream};
+
+/// A server error that says nothing of when it will be over.
+fn error() -> Act {
+    Act::Answer(500, Vec::new(), "")
+}
+
+/// How often instances of a pool were ejected for this reason.
+fn ejections(gateway: &TestGateway, pool: PoolName, reason: &str) -> u64 {
+    let name = format!(r#"gateway_upstream_ejections_total{{pool="{pool}",reason="{reason}"}} "#);
+    let metrics = gateway.metrics();
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("it is told").parse().expect("a number")
+}
+
+/// Three stateful instances; an ejection lasts for `base_ms` the first time.
+fn three(base_ms: u64) -> ([Upstream; 3], TestGateway) {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let section = format!("[outlier_ejection]\nbase_ejection_ms = {base_ms}\nmax_ejection_ms = 3600000");
+    let gateway = Setup::new().stateful(&upstreams).section(&section).start();
+    (upstreams, gateway)
+}
+
+#[test]
+fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_it() {
+    let (upstreams, gateway) = three(1_500);
+    let key = gateway.key_at("stateful-1");
+    let (read, epoch) = (Request::get(&session_path(key)), gateway.stateful().epoch);
+    upstreams[0].act(error());
+    let mut client = gateway.connect();
+    for nth in 1..=5 {
+        let reply = client.send(&read);
+        assert_eq!(
+            (reply.status, reply.verdict()),
+            (500, Verdict::Home),
+            "request {nth} is answered as the instance did"
+        );
+    }
+    gateway.wait_for("stateful-1", InstanceState::Ejected);
+    let since = Instant::now();
+    let instance = gateway.stateful().instances.swap_remove(0);
+    assert!(instance.ejected_for_s.is_some_and(|seconds| seconds <= 2), "{instance:?}");
+    assert!(instance.last_error.as_deref().is_some_and(|why| why.contains("5 requests in a row")), "{instance:?}");
+    assert_eq!(ejections(&gateway, PoolName::Stateful, "errors"), 1);
+    assert_eq!(gateway.explain(key).ranking[0].state, InstanceState::Ejected, "it stays the first in rank");
+    assert_eq!(gateway.stateful().epoch, epoch, "it stays a member");
+
+    let failed_over = client.send(&read);
+    assert_eq!((failed_over.status, failed_over.verdict()), (200, Verdict::Failover));
+    upstreams[0].act(Act::ok());
+    gateway.wait_for("stateful-1", InstanceState::Healthy);
+    // It was ejected a moment before the test saw it.
+    assert!(since.elapsed() >= Duration::from_millis(1_000), "back after {:?}", since.elapsed());
+    let home = client.send(&read);
+    assert_eq!((home.status, home.verdict()), (200, Verdict::Home));
+    assert_eq!(gateway.stateful().instances[0].ejected_for_s, None);
+}
+
+#[test]
+fn an_ejected_instance_stays_out_while_its_health_checks_fail() {
+    let (upstreams, gateway) = three(300);
+    upstreams[0].act(error());
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    (0..5).for_each(|_| assert_eq!(gateway.send(&read).status, 500));
+    upstreams[0].health(crate::upstream::Health::Failing(500));
+    gateway.wait_for("stateful-1", InstanceState::Unhealthy);
+    let checks = upstreams[0].health_checks();
+    eventually("its time is long over", || (upstreams[0].health_checks() > checks + 5).then_some(()));
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Unhealthy));
+    upstreams[0].act(Act::ok());
+    upstreams[0].health(crate::upstream::Health::Well);
+    gateway.wait_for("stateful-1", InstanceState::Healthy);
+}
+
+#[test]
+fn a_success_between_starts_the_count_anew() {
+    let (upstreams, gateway) = three(3_600_000);
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    let mut client = gateway.connect();
+    for _ in 0..4 {
+        upstreams[0].act(error());
+        (0..4).for_each(|_| assert_eq!(client.send(&read).status, 500));
+        upstreams[0].act(Act::Answer(404, Vec::new(), ""));
+        assert_eq!(client.send(&read).status, 404, "the client's fault is none of the instance");
+    }
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+}
+
+#[test]
+fn what_all_instances_depend_on_ejects_none() {
+    let (upstreams, gateway) = three(3_600_000);
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Answer(503, vec![("retry-after", "1")], "")));
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    let mut client = gateway.connect();
+    (0..20).for_each(|_| assert_eq!(client.send(&read).status, 503));
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+}
+
+#[test]
+fn at_most_half_of_a_pool_is_ejected() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4"]);
+    let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
+    let gateway = Setup::new().stateful(&upstreams).strategy(Strategy::RoundRobin).section(section).start();
+    upstreams.iter().for_each(|upstream| upstream.act(error()));
+    let mut client = gateway.connect();
+    for _ in 0..200 {
+        assert_eq!(client.send(&Request::get(SESSIONS)).status, 500);
+    }
+    eventually("two are out", || (ejections(&gateway, PoolName::Stateful, "errors") == 2).then_some(()));
+    for _ in 0..100 {
+        client.send(&Request::get(SESSIONS));
+    }
+    let states = gateway.stateful().instances.into_iter().map(|instance| instance.state);
+    assert_eq!(states.filter(|state| *state == InstanceState::Ejected).count(), 2);
+    let left: Vec<_> = upstreams.iter().map(Upstream::count).collect();
+    (0..10).for_each(|_| assert_eq!(client.send(&Request::get(SESSIONS)).status, 500));
+    let asked = upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
+    assert_eq!(asked, 2, "the two that are left are asked all the same");
+}
+
+#[test]
+fn the_last_instance_is_never_ejected() {
+    let upstream = Upstream::start("stateless-1");
+    let section = "[outlier_ejection]\nmax_percent = 100";
+    let gateway = Setup::new().stateless([&upstream]).section(section).start();
+    upstream.act(error());
+    let mut client = gateway.connect();
+    (0..50).for_each(|_| assert_eq!(client.send(&Request::get(INFO)).status, 500));
+    assert_eq!(gateway.pool(PoolName::Stateless).instances[0].state, InstanceState::Healthy);
+    upstream.act(Act::ok());
+    assert_eq!(client.send(&Request::get(INFO)).status, 200);
+}
+
+#[test]
+fn an_instance_that_refuses_connections_is_out_at_once_and_back_with_its_health_checks() {
+    let upstreams = &mut Upstream::start_all(["stateful-1", "stateful-2"]);
+    // The checks alone would take a minute to find out, and as long to find it well again.
+    let gateway = Setup::new().stateful(&*upstreams).thresholds(600, 1).start();
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    upstreams[0].leave();
+    for _ in 0..5 {
+        assert_eq!(gateway.send(&read).verdict(), Verdict::Failover, "a retry hides it");
+    }
+    gateway.wait_for("stateful-1", InstanceState::Unhealthy);
+    assert_eq!(ejections(&gateway, PoolName::Stateful, "connections"), 1);
+    let why = gateway.stateful().instances.swap_remove(0).last_error;
+    assert!(why.is_some(), "it says why");
+    let failures = gateway.stateful().instances[0].connect_failures;
+    (0..5).for_each(|_| assert_eq!(gateway.send(&read).status, 200));
+    assert_eq!(gateway.stateful().instances[0].connect_failures, failures, "nobody tries it any more");
+    upstreams[0].come_back();
+    gateway.wait_for("stateful-1", InstanceState::Healthy);
+    assert_eq!(gateway.send(&read).verdict(), Verdict::Home);
+}
+
+#[test]
+fn ejection_can_be_turned_off() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).section("[outlier_ejection]\nconsecutive_failures = 0").start();
+    upstreams[0].act(error());
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    let mut client = gateway.connect();
+    (0..20).for_each(|_| assert_eq!(client.send(&read).status, 500));
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+}
+
+#[test]
+fn a_hostile_client_that_provokes_errors_takes_no_more_than_half() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
+    let gateway = Setup::new().stateful(&upstreams).section(section).start();
+    upstreams.iter().for_each(|upstream| upstream.act(error()));
+    for _ in 0..50 {
+        // A new key each time, so that both homes are hit.
+        gateway.send(&Request::get(&session_path(AffinityKey::random())));
+    }
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    for _ in 0..20 {
+        assert_eq!(gateway.send(&Request::get(&session_path(AffinityKey::random()))).status, 200);
+    }
+}
