@@ -12,6 +12,7 @@ mod limits;
 mod outlier_ejection;
 mod pools;
 mod server;
+mod timeouts;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub use lab::Lab;
 pub use limits::Limits;
 pub use pools::Pool;
 pub use server::{RoutingHeaders, Server, TrustedProxies};
+pub use timeouts::{ClientTimeouts, Timeouts};
 
 use check::Check;
 
@@ -61,6 +63,8 @@ pub struct Traffic {
     pub routing_headers: RoutingHeaders,
     /// How large a request may be.
     pub limits: Limits,
+    /// How long each step of it may take.
+    pub timeouts: Timeouts,
     /// Whether a client may choose the strategy of its own requests.
     pub lab: Lab,
     /// When an instance is ejected; `None` for never.
@@ -74,6 +78,7 @@ struct File {
     server: server::Section,
     control: control::Section,
     limits: limits::Section,
+    timeouts: timeouts::Section,
     affinity: affinity::Section,
     health: health::Section,
     lab: lab::Section,
@@ -132,6 +137,7 @@ impl Config {
         let (server, trusted_proxies, routing_headers) = file.server.check(&mut check);
         let control = file.control.check(&mut check, &server);
         let limits = file.limits.check(&mut check);
+        let timeouts = file.timeouts.check(&mut check);
         let seed = file.affinity.check(&mut check);
         let health = file.health.check(&mut check);
         let lab = file.lab.check();
@@ -143,7 +149,7 @@ impl Config {
             name,
             server,
             control,
-            traffic: Traffic { trusted_proxies, routing_headers, limits, lab, outlier_ejection },
+            traffic: Traffic { trusted_proxies, routing_headers, limits, timeouts, lab, outlier_ejection },
             seed,
             health,
             log_filter,

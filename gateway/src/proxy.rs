@@ -9,11 +9,10 @@ mod client;
 mod context;
 mod forward;
 mod lab;
-mod local;
+pub(crate) mod local;
 pub mod retry;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -35,14 +34,10 @@ use crate::resilience::outlier::{self, Reason, Standing};
 use crate::routing;
 use crate::telemetry::Telemetry;
 
-/// How long a client may take to accept a piece of an answer; by default Pingora would wait for ever, and hold what an
-/// instance has sent already.
-const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The gateway as Pingora sees it.
 pub struct Gateway {
     /// What each request is held to.
-    pub traffic: ArcSwap<Traffic>,
+    pub traffic: Arc<ArcSwap<Traffic>>,
     /// Where requests go.
     pub pools: Arc<Pools>,
     /// Who hears of them.
@@ -64,23 +59,23 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        let (write_timeout, max_body_bytes, lab) = {
+            let traffic = self.traffic.load();
+            ctx.client = client::identify(&traffic.trusted_proxies, session.client_addr(), session.req_header());
+            (traffic.timeouts.client.write, traffic.limits.max_body_bytes, traffic.lab)
+        };
+        session.set_write_timeout(Some(write_timeout));
         let request = session.req_header();
-        ctx.client = client::identify(&self.traffic.load().trusted_proxies, session.client_addr(), request);
         ctx.request_id = client::request_id(request);
-        let header_bytes = session.as_downstream().as_http1().map_or(0, |http| http.get_headers_raw_bytes().len());
-        if let Some(code) = local::header_fault(request, header_bytes) {
-            return self.answer(session, ctx, Answer::Problem(code)).await;
-        }
         let Some(resolved) = routes::resolve(request.uri.path()) else {
             let answer = local::answer(request);
             return self.answer(session, ctx, answer).await;
         };
         ctx.resolved = Some(resolved);
-        if local::is_too_large(request, self.traffic.load().limits.max_body_bytes) {
+        if local::is_too_large(request, max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
-        match lab::asked_strategy(self.traffic.load().lab, request) {
+        match lab::asked_strategy(lab, request) {
             Ok(strategy) => ctx.asked_strategy = strategy,
             Err(code) => return self.answer(session, ctx, Answer::Problem(code)).await,
         }

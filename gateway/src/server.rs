@@ -12,15 +12,17 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use pingora::proxy::http_proxy_service;
+use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
 
 use service_kit::server::BindError;
 
 use crate::config::{self, Config, Lab};
+use crate::connection::Connections;
 use crate::control::ControlPlane;
 use crate::events::Events;
 use crate::pool::prober::Prober;
@@ -91,13 +93,15 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
         tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
     }
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
+    let traffic = Arc::new(ArcSwap::from_pointee(config.traffic));
     let data_plane = proxy::Gateway {
-        traffic: ArcSwap::from_pointee(config.traffic),
+        traffic: Arc::clone(&traffic),
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
         outliers,
     };
-    let service = http_proxy_service(&server.configuration, data_plane);
+    let proxy = http_proxy(&server.configuration, data_plane);
+    let service = Service::new("data plane".to_owned(), Connections::new(proxy, traffic, Arc::clone(&telemetry)));
     let service = BoundService::bind(service, wanted).map_err(|source| BuildError::Listen { addr: wanted, source })?;
     let addr = service.addr();
     let serving = server.add_service(service);
@@ -205,7 +209,8 @@ struct StopWatch {
 #[async_trait]
 impl BackgroundService for StopWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let _closed_means_stopping_too = shutdown.changed().await;
+        // It may have begun before this service did.
+        let _closed_means_stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
         let _main_has_gone = self.stopping.send(Stop::Begun);
     }
 }

@@ -5,16 +5,20 @@ mod instances;
 mod routed;
 mod routing;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::Error;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::proxy::Session;
+use prometheus::{IntCounterVec, Opts};
 use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
 pub use routing::RoutingMetrics;
 
+use crate::connection::hygiene::Fault;
 use crate::events::Events;
 use crate::pool::Pools;
 use crate::proxy::RequestContext;
@@ -30,6 +34,7 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// What the gateway alone measures.
     pub routing: RoutingMetrics,
+    refused: IntCounterVec,
     events: Events,
 }
 
@@ -63,7 +68,30 @@ impl Telemetry {
         let metrics = Metrics::new()?;
         let routing = RoutingMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
-        Ok(Self { metrics, routing, events })
+        let refused = IntCounterVec::new(
+            Opts::new(
+                "gateway_refused_requests_total",
+                "Requests whose header was refused, by what was wrong with it.",
+            ),
+            &["fault"],
+        )?;
+        metrics.registry().register(Box::new(refused.clone()))?;
+        Ok(Self { metrics, routing, refused, events })
+    }
+
+    /// Notes a request whose header was refused.
+    pub fn request_refused(&self, session: &HttpSession, ctx: &RequestContext, fault: Fault, method: &str) {
+        let response = session.response_written();
+        let outcome = Outcome {
+            method: method_label(method),
+            route: "refused",
+            status: response.map_or(CLIENT_CLOSED_REQUEST, |response| response.status.as_str()),
+            duration: ctx.started.elapsed(),
+            response_bytes: session.body_bytes_sent(),
+        };
+        self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
+        self.refused.with_label_values(&[fault.label()]).inc();
+        access_log::write(ctx, &outcome, Some(&fault.label()));
     }
 
     /// Notes a request that is over.
@@ -84,6 +112,6 @@ impl Telemetry {
                 routed::event(ctx, &outcome, resolved.pool, stands_for)
             });
         }
-        access_log::write(ctx, &outcome, error);
+        access_log::write(ctx, &outcome, error.map(|error| error as &dyn Display));
     }
 }

@@ -95,6 +95,10 @@ error_codes! {
     ClientDataTooLarge = "client_data_too_large", "The client data is too large";
     /// The target of the request is too long.
     UriTooLong = "uri_too_long", "The target is too long";
+    /// The request expects something that no server here does (`Expect`).
+    ExpectationFailed = "expectation_failed", "The expectation cannot be met";
+    /// The request is of a version of HTTP that is not spoken here.
+    VersionNotSupported = "version_not_supported", "This version of HTTP is not supported";
     /// The body is not declared as JSON.
     UnsupportedMediaType = "unsupported_media_type", "The body must be application/json";
     /// The `Host` header names a host that this listener does not serve.
@@ -164,6 +168,7 @@ impl ErrorCode {
             Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
             Self::UriTooLong => 414,
             Self::UnsupportedMediaType => 415,
+            Self::ExpectationFailed => 417,
             Self::MisdirectedRequest => 421,
             Self::InvalidBody
             | Self::IdempotencyKeyReused
@@ -181,6 +186,7 @@ impl ErrorCode {
             | Self::SessionStoreUnavailable
             | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,
+            Self::VersionNotSupported => 505,
         }
     }
 

@@ -3,29 +3,64 @@
 use serde::Deserialize;
 
 use crate::config::check::Check;
+use crate::connection::hygiene::HeaderLimits;
+
+/// The most header fields that a client may send: the services' framework takes 96, and the gateway adds up to 8 of its own.
+const MOST_HEADER_FIELDS: usize = 96 - 8;
+/// The largest header that a client may send, in bytes: the services' framework takes 128 KiB, and what the gateway adds
+/// is far below 2 KiB.
+const MOST_HEADER_BYTES: usize = (128 - 2) * 1024;
+/// The longest target that any parser behind the gateway takes, in bytes.
+const MOST_TARGET_BYTES: usize = 65_534;
 
 /// How large a request may be.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The most bytes that a request body may have.
+    /// How large its header may be.
+    pub header: HeaderLimits,
+    /// The most bytes that its body may have.
     pub max_body_bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Section {
+    max_header_fields: usize,
+    max_header_bytes: usize,
+    max_target_bytes: usize,
     max_body_bytes: u64,
 }
 
 impl Default for Section {
     fn default() -> Self {
-        Self { max_body_bytes: 1024 * 1024 }
+        Self {
+            max_header_fields: MOST_HEADER_FIELDS,
+            max_header_bytes: 64 * 1024,
+            max_target_bytes: 8 * 1024,
+            max_body_bytes: 1024 * 1024,
+        }
     }
 }
 
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Limits {
+        let Self { max_header_fields: fields, max_header_bytes: bytes, max_target_bytes: target_bytes, .. } = self;
+        check.unless(
+            (1..=MOST_HEADER_FIELDS).contains(&fields),
+            "[limits] max_header_fields",
+            format_args!("must be 1 to {MOST_HEADER_FIELDS}: with the gateway's own fields, no service takes more"),
+        );
+        check.unless(
+            (1_024..=MOST_HEADER_BYTES).contains(&bytes),
+            "[limits] max_header_bytes",
+            format_args!("must be 1024 to {MOST_HEADER_BYTES}: with the gateway's own fields, no service takes more"),
+        );
+        check.unless(
+            (1..=MOST_TARGET_BYTES.min(bytes)).contains(&target_bytes),
+            "[limits] max_target_bytes",
+            format_args!("must be 1 to {MOST_TARGET_BYTES}, and not more than max_header_bytes ({bytes})"),
+        );
         check.unless(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
-        Limits { max_body_bytes: self.max_body_bytes }
+        Limits { header: HeaderLimits { fields, bytes, target_bytes }, max_body_bytes: self.max_body_bytes }
     }
 }

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{Method, StatusCode, Version};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use proto_contracts::{ErrorCode, Problem, headers, health};
+use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
 use crate::config::RoutingHeaders;
 use crate::proxy::context::RequestContext;
@@ -18,11 +18,6 @@ use crate::proxy::forward;
 /// For how long the rest of a refused body is read and thrown away. Without it the client's kernel would see a reset
 /// before the client has read why it was refused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The most fields of a request's header. The services' framework takes 96, and the gateway adds up to 6 of its own.
-const MAX_HEADER_FIELDS: usize = 80;
-/// The largest header of a request, in bytes, its request line included. Half of what the services' framework takes.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// An answer of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +44,6 @@ pub(super) fn answer(request: &RequestHeader) -> Answer {
         "/health" => Answer::Problem(ErrorCode::MethodNotAllowed),
         _ => Answer::Problem(ErrorCode::NotFound),
     }
-}
-
-/// Why a header that Pingora has let pass is refused all the same, if it is: the services would refuse it without a word.
-pub(super) fn header_fault(request: &RequestHeader, bytes: usize) -> Option<ErrorCode> {
-    if request.headers.len() > MAX_HEADER_FIELDS || bytes > MAX_HEADER_BYTES {
-        return Some(ErrorCode::HeaderTooLarge);
-    }
-    let hostless = request.version == Version::HTTP_11 && !request.headers.contains_key(HOST);
-    hostless.then_some(ErrorCode::BadRequest)
 }
 
 /// Whether the request declares more body than any may have.
@@ -95,25 +81,12 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: M
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return Ok(());
     }
-    let (status, content_type, body) = match answer {
-        Answer::Healthy => (StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes())),
-        Answer::Problem(code) => {
-            let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let problem = Problem::new(code, detail(code, manner), Some(ctx.request_id));
-            (status, headers::PROBLEM_JSON, serde_json::to_vec(&problem).unwrap_or_default().into())
-        }
+    let (mut response, body) = match answer {
+        Answer::Healthy => document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?,
+        Answer::Problem(code) => problem(code, detail(code, manner), ctx.request_id)?,
     };
-    let mut response = ResponseHeader::build(status, Some(8))?;
-    response.insert_header(CONTENT_TYPE, content_type)?;
-    response.insert_header(CONTENT_LENGTH, body.len())?;
-    response.insert_header(CACHE_CONTROL, "no-store")?;
-    if let Answer::Problem(code) = answer {
-        if let Some(seconds) = code.retry_after_s() {
-            response.insert_header(RETRY_AFTER, seconds)?;
-        }
-        if code == ErrorCode::MethodNotAllowed {
-            response.insert_header(ALLOW, "GET, HEAD")?;
-        }
+    if answer == Answer::Problem(ErrorCode::MethodNotAllowed) {
+        response.insert_header(ALLOW, "GET, HEAD")?;
     }
     forward::to_client(&mut response, ctx, manner.routing)?;
 
@@ -135,12 +108,35 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: M
     Ok(())
 }
 
+/// The header and the body that tell of a problem. Whose request it was is left to the caller.
+///
+/// # Errors
+/// When Pingora refuses a header, which these do not give it a reason for.
+pub(crate) fn problem(
+    code: ErrorCode,
+    detail: Cow<'static, str>,
+    request_id: RequestId,
+) -> Result<(ResponseHeader, Bytes)> {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&Problem::new(code, detail, Some(request_id))).unwrap_or_default();
+    let (mut response, body) = document(status, headers::PROBLEM_JSON, body.into())?;
+    if let Some(seconds) = code.retry_after_s() {
+        response.insert_header(RETRY_AFTER, seconds)?;
+    }
+    Ok((response, body))
+}
+
+fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(ResponseHeader, Bytes)> {
+    let mut response = ResponseHeader::build(status, Some(8))?;
+    response.insert_header(CONTENT_TYPE, content_type)?;
+    response.insert_header(CONTENT_LENGTH, body.len())?;
+    response.insert_header(CACHE_CONTROL, "no-store")?;
+    Ok((response, body))
+}
+
 fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
     let text = match code {
         ErrorCode::BodyTooLarge => return format!("A body may have {} bytes.", manner.max_body_bytes).into(),
-        ErrorCode::HeaderTooLarge => {
-            return format!("A header may have {MAX_HEADER_FIELDS} fields and {MAX_HEADER_BYTES} bytes.").into();
-        }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",

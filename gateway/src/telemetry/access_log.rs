@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use pingora::Error;
 use proto_contracts::control::Strategy;
 use proto_contracts::{AffinityKey, Epoch, ErrorCode, RequestId};
 use serde::{Serialize, Serializer};
@@ -50,7 +49,7 @@ struct Line<'a> {
 }
 
 /// Writes the line of one request.
-pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&Error>) {
+pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&dyn Display>) {
     access::write(|buffer| {
         let stamp = ctx.stamp();
         let line = Line {

@@ -113,7 +113,6 @@ fn hostile_requests_get_a_client_error_and_harm_nobody() {
     let bad_chunk = format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
     for (what, bytes) in [
         ("garbage", "\u{1}\u{2}garbage\r\n\r\n"),
-        ("no version", "GET /\r\n\r\n"),
         ("a long path", &long_path),
         ("300 headers", &many_headers),
         ("a negative length", &negative),

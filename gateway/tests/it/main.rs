@@ -7,6 +7,7 @@ mod upstream;
 
 mod bounded_load;
 mod control;
+mod deadlines;
 mod events;
 mod failover;
 mod forwarding;

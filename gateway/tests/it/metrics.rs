@@ -21,26 +21,28 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         Request::post(SESSIONS).key(gateway.key_at("stateful-1")),
         Request::post(SESSIONS).header("cookie", "affinity=nonsense"),
         Request::get(&format!("{SESSIONS}/{id}/history")),
-        Request::new("BREW", INFO),
         Request::get(&format!("/{id}")),
         Request::get("/health"),
     ] {
         client.send(&request);
     }
+    assert_eq!(gateway.send(&Request::new("BREW", INFO)).status, 405);
     // A request is measured once its answer is out, the last one too.
-    let last = "http_response_status_code=\"200\",http_route=\"local\"";
-    let text = eventually("all eight are measured", || Some(gateway.metrics()).filter(|text| text.contains(last)));
+    let last = ["http_response_status_code=\"200\",http_route=\"local\"", "fault=\"unknown_method\""];
+    let measured = |text: &String| last.iter().all(|series| text.contains(series));
+    let text = eventually("all are measured", || Some(gateway.metrics()).filter(measured));
     for expected in [
-        "gateway_affinity_total{pool=\"stateless\",verdict=\"off\"} 3",
+        "gateway_affinity_total{pool=\"stateless\",verdict=\"off\"} 2",
         "gateway_affinity_total{pool=\"stateful\",verdict=\"home\"} 1",
         "gateway_affinity_total{pool=\"stateful\",verdict=\"spilled\"} 0",
         "gateway_upstream_retries_total{pool=\"stateless\"} 0",
         "gateway_upstream_healthy{instance=\"stateful-1\",pool=\"stateful\"} 1",
         "gateway_upstream_in_flight{instance=\"stateful-1\",pool=\"stateful\"} 0",
-        "gateway_upstream_requests{instance=\"stateless-1\",pool=\"stateless\"} 3",
+        "gateway_upstream_requests{instance=\"stateless-1\",pool=\"stateless\"} 2",
         "gateway_upstream_connect_failures{instance=\"stateless-1\",pool=\"stateless\"} 0",
         "gateway_upstream_live_sessions{instance=\"stateful-1\",pool=\"stateful\"} 4",
         "http_route=\"/api/v1/stateful/sessions/{session_id}/history\"",
+        "gateway_refused_requests_total{fault=\"unknown_method\"} 1",
         "http_request_method=\"_OTHER\"",
         "http_response_status_code=\"404\"",
         "http_server_active_requests",

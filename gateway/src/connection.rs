@@ -1,0 +1,87 @@
+//! A client's connection: its requests, one after the other.
+//!
+//! Pingora serves each request; what comes before it is ours. [`header`] waits for the request's header, within a deadline
+//! that no trickle of bytes moves, while [`hygiene`] reads it as it comes. What is refused is answered by [`refusal`] and
+//! never reaches Pingora; what is fine is handed over as bytes that were read already.
+//!
+//! **Invariant:** Pingora parses only headers that [`hygiene`] has let pass, so its own parser refuses nothing and has
+//! nothing to guess.
+
+mod header;
+pub mod hygiene;
+mod refusal;
+mod timer;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+
+use crate::config::Traffic;
+use crate::connection::header::{Ending, Turn};
+use crate::connection::timer::Timer;
+use crate::proxy;
+use crate::telemetry::Telemetry;
+
+/// Serves the connections of one listener.
+pub struct Connections {
+    proxy: Arc<HttpProxy<proxy::Gateway>>,
+    traffic: Arc<ArcSwap<Traffic>>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Connections {
+    /// Serves them by this proxy.
+    pub fn new(proxy: HttpProxy<proxy::Gateway>, traffic: Arc<ArcSwap<Traffic>>, telemetry: Arc<Telemetry>) -> Self {
+        Self { proxy: Arc::new(proxy), traffic, telemetry }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Connections {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let mut stopping = pin!(stopping(shutdown.clone()).fuse());
+        let mut timer = Timer::new();
+        let mut turn = Turn::First;
+        let mut kept: Option<HttpPersistentSettings> = None;
+        loop {
+            let (limits, timeouts) = {
+                let traffic = self.traffic.load();
+                (traffic.limits.header, traffic.timeouts.client)
+            };
+            let next = header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
+            let bytes = match next.await {
+                Ok(bytes) => bytes,
+                Err(Ending::Silent) => return None,
+                Err(Ending::Refused(refused)) => {
+                    refusal::answer(stream, &refused, limits, &self.telemetry).await;
+                    return None;
+                }
+            };
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = kept.take() {
+                settings.apply_to_session(&mut session);
+            }
+            session.set_pipelined_prefix(bytes);
+            (stream, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
+            turn = Turn::Later;
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+/// Waits until the gateway begins to stop.
+async fn stopping(mut shutdown: ShutdownWatch) {
+    // A sender that has gone has no more to say than that.
+    let _stopping_too = shutdown.wait_for(|stopping| *stopping).await;
+}

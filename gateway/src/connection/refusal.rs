@@ -1,0 +1,85 @@
+//! What a client is told whose header is refused.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header::ALLOW;
+use pingora::Result;
+use pingora::protocols::Stream;
+use pingora::protocols::http::v1::server::HttpSession;
+use pingora::protocols::l4::socket::SocketAddr;
+use proto_contracts::{RequestId, headers};
+use tokio::io::AsyncReadExt;
+
+use crate::connection::header::Refused;
+use crate::connection::hygiene::{Fault, HeaderLimits};
+use crate::proxy::{RequestContext, local};
+use crate::telemetry::Telemetry;
+
+/// How long a client may take to accept the answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// For how long what the client goes on to send is thrown away. Without it the client's kernel would see a reset before
+/// the client has read why it was refused.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Answers and closes the connection, so that nothing behind the refused header is taken for a request.
+pub(super) async fn answer(stream: Stream, refused: &Refused, limits: HeaderLimits, telemetry: &Telemetry) {
+    let mut ctx = RequestContext::new(telemetry.metrics.enter());
+    ctx.started = refused.since.into_std();
+    ctx.request_id = request_id(&refused.bytes);
+    ctx.problem = Some(refused.fault.code());
+    let mut session = HttpSession::new(stream);
+    if let Some(peer) = session.client_addr().and_then(SocketAddr::as_inet) {
+        // What a trusted proxy tells of the client stands in the header, which is not to be believed.
+        ctx.client.ip = peer.ip().to_canonical();
+    }
+    let written = tokio::time::timeout(WRITE_TIMEOUT, write(&mut session, &ctx, refused, limits)).await;
+    let heard = matches!(written, Ok(Ok(())));
+    telemetry.request_refused(&session, &ctx, refused.fault, method(&refused.bytes));
+    // What is thrown away below is no request in flight.
+    drop(ctx);
+    session.shutdown().await;
+    if heard {
+        let mut stream = session.into_inner();
+        let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;
+    }
+}
+
+async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused, limits: HeaderLimits) -> Result<()> {
+    let fault = refused.fault;
+    let (mut response, body) = local::problem(fault.code(), fault.detail(limits), ctx.request_id)?;
+    response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+    if fault == Fault::UnknownMethod {
+        response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+    }
+    session.write_response_header(Box::new(response)).await?;
+    if method(&refused.bytes) != "HEAD" {
+        session.write_body(&body).await?;
+    }
+    session.finish_body().await?;
+    Ok(())
+}
+
+async fn discard(stream: &mut Stream) {
+    let mut rest = BytesMut::with_capacity(16 * 1024);
+    while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {
+        rest.clear();
+    }
+}
+
+/// The method, as far as it is one.
+fn method(bytes: &[u8]) -> &str {
+    let end = memchr::memchr(b' ', bytes).unwrap_or(0);
+    std::str::from_utf8(&bytes[..end]).unwrap_or("")
+}
+
+/// The id that a proxy in front gave the request, so that both logs tell of one, else a fresh one.
+fn request_id(bytes: &[u8]) -> RequestId {
+    let named = |line: &&[u8]| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        name.eq_ignore_ascii_case(headers::REQUEST_ID.as_bytes())
+    };
+    let line = bytes.split(|&byte| byte == b'\n').find(named);
+    let value = line.and_then(|line| line.get(headers::REQUEST_ID.len() + 1..));
+    value.and_then(|value| RequestId::parse_bytes(value.trim_ascii())).unwrap_or_else(RequestId::generate)
+}

@@ -1,0 +1,94 @@
+//! How long a client may take, and what becomes of one that takes longer.
+
+use std::time::{Duration, Instant};
+
+use proto_contracts::ErrorCode;
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{INFO, Setup, TestGateway};
+use crate::upstream::{Act, Upstream};
+
+/// What the header deadline is set to here, and what an idle connection is given.
+const HEADER: Duration = Duration::from_millis(300);
+const IDLE: Duration = Duration::from_millis(900);
+
+fn start(upstream: &Upstream) -> TestGateway {
+    let timeouts = format!("[timeouts]\nheader_ms = {}\nidle_ms = {}", HEADER.as_millis(), IDLE.as_millis());
+    Setup::new().stateless([upstream]).section(&timeouts).start()
+}
+
+#[test]
+fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = start(&upstream);
+    for requests_before in [0, 1, 3] {
+        let mut client = gateway.connect();
+        for _ in 0..requests_before {
+            assert_eq!(client.send(&Request::get(INFO)).status, 200);
+        }
+        let begun = Instant::now();
+        client.write(b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n");
+        let mut writer = client.writer();
+        let dripping = std::thread::spawn(move || {
+            // A byte at a time moves no deadline. The gateway stops listening at some time, and then writing fails.
+            while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::PATIENCE {
+                std::thread::sleep(HEADER / 10);
+            }
+            begun.elapsed()
+        });
+        let reply = client.reply_to("GET");
+        let answered = begun.elapsed();
+        assert_eq!((reply.status, reply.code()), (408, ErrorCode::RequestTimeout));
+        assert_eq!(reply.header("connection"), Some("close"));
+        assert!(answered >= HEADER, "after {requests_before} requests it was cut early: {answered:?}");
+        assert!(dripping.join().expect("no panic") < crate::PATIENCE, "the connection is gone in the end");
+    }
+    assert_eq!(upstream.count(), 4, "no part of a request that never came got there");
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_without_a_word() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = start(&upstream);
+    let begun = Instant::now();
+    let mut silent = gateway.connect();
+    assert!(silent.is_closed_by_peer(), "nothing was asked, so nothing is answered");
+    assert!(begun.elapsed() >= HEADER);
+
+    let mut idle = gateway.connect();
+    assert_eq!(idle.send(&Request::get(INFO)).status, 200);
+    let begun = Instant::now();
+    assert!(idle.is_closed_by_peer());
+    assert!(
+        begun.elapsed() >= IDLE - HEADER,
+        "a connection that has served may be idle for longer: {:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn an_answer_may_take_longer_than_a_header() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = start(&upstream);
+    upstream.act(Act::Hang);
+    let mut client = gateway.connect();
+    client.start(&Request::get(INFO));
+    eventually("it has arrived", || (upstream.count() == 1).then_some(()));
+    std::thread::sleep(HEADER * 2);
+    upstream.act(Act::ok());
+    assert_eq!(client.reply_to("GET").status, 200);
+    assert_eq!(client.send(&Request::get(INFO)).status, 200, "and the connection goes on");
+}
+
+#[test]
+fn a_header_that_ends_too_soon_is_told_so() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = start(&upstream);
+    let mut client = gateway.connect();
+    client.write(b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a");
+    client.finish();
+    assert_eq!(client.reply_to("GET").code(), ErrorCode::BadRequest);
+    assert!(client.is_closed_by_peer());
+    assert_eq!(upstream.count(), 0);
+}
