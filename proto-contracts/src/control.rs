@@ -169,6 +169,9 @@ pub struct ExplainQuery {
     /// Suppose this one had joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<InstanceName>,
+    /// Suppose this member were drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<InstanceName>,
 }
 
 /// Answer of `explain`.
@@ -186,7 +189,7 @@ pub struct Explanation {
     pub ranking: Vec<Ranked>,
     /// The instance that the sticky path would choose now; `null` when none can be used.
     pub choice: Option<InstanceName>,
-    /// The choice and its reason in one sentence.
+    /// The choice and its reason, and why those ranked above it were passed over.
     pub reason: String,
     /// What the supposed change would move; absent when none was supposed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -204,6 +207,9 @@ pub struct Ranked {
     pub score: String,
     /// What the gateway thinks of it.
     pub state: InstanceState,
+    /// Why the sticky path would pass it over now; absent when it would not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<String>,
 }
 
 /// What a change of membership would move.
@@ -219,4 +225,32 @@ pub struct Change {
     pub sampled_keys: u32,
     /// How many of all keys would move, in per cent, measured over that sample.
     pub moved_percent: f64,
+    /// From where to where they would, most first.
+    pub flows: Vec<Flow>,
+    /// Some of the keys that would move.
+    pub examples: Vec<Move>,
+    /// When they would move, and what happens until then.
+    pub effect: String,
+}
+
+/// Keys that would move from one home to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    /// Their home now; `null` when the pool has no member.
+    pub from: Option<InstanceName>,
+    /// Their home then; `null` when the pool would have no member.
+    pub to: Option<InstanceName>,
+    /// How many of all keys, in per cent.
+    pub percent: f64,
+}
+
+/// One key that would move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Move {
+    /// Which key.
+    pub key: AffinityKey,
+    /// Its home now.
+    pub from: Option<InstanceName>,
+    /// Its home then.
+    pub to: Option<InstanceName>,
 }

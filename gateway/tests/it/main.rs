@@ -9,6 +9,7 @@ mod bounded_load;
 mod control;
 mod deadlines;
 mod events;
+mod explain;
 mod failover;
 mod forwarding;
 mod health;

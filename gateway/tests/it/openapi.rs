@@ -153,7 +153,13 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     check(instances, "post", &gateway.add(upstreams[2].addr()));
     check(pools, "get", &gateway.ask(Request::get(pools)));
     let explain = "/control/v1/pools/{pool}/explain";
-    for query in ["key=00000001", "key=00000001&without=stateful-1", "key=1", "key=00000001&without=nobody"] {
+    for query in [
+        "key=00000001",
+        "key=00000001&drain=stateful-1",
+        "key=00000001&with=stateful-9",
+        "key=1",
+        "key=00000001&without=nobody",
+    ] {
         check(explain, "get", &gateway.ask(Request::get(&format!("{}?{query}", target(explain)))));
     }
     let strategy = "/control/v1/pools/{pool}/strategy";

@@ -1,0 +1,105 @@
+//! What a change of membership would move, measured over a sample of keys.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use proto_contracts::control::{Change, ExplainQuery, Flow, InstanceState, Move};
+use proto_contracts::{AffinityKey, ErrorCode, InstanceName};
+use service_kit::problem::ApiError;
+
+use crate::control::pools::{SAMPLE, percent};
+use crate::pool::snapshot::sample_keys;
+use crate::pool::{Instance, Pool, Snapshot};
+use crate::routing::sticky;
+
+/// How many of the keys that would move are told.
+const EXAMPLES: usize = 5;
+
+/// What the change that the query supposes would move; `None` when it supposes none.
+///
+/// # Errors
+/// When it supposes what cannot be: that a stranger leaves, or that a member joins.
+pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Option<Change>, ApiError> {
+    if query.without.is_none() && query.with.is_none() && query.drain.is_none() {
+        return Ok(None);
+    }
+    let changed = supposed(pool, snapshot, query)?;
+    let move_of = |key: AffinityKey| {
+        let (from, to) = (home_in(snapshot, key), home_in(&changed, key));
+        (from != to).then(|| Move { key, from: from.cloned(), to: to.cloned() })
+    };
+    let moves: Vec<_> = sample_keys(SAMPLE).filter_map(move_of).collect();
+    let count = |count: usize| percent(u32::try_from(count).unwrap_or(SAMPLE), SAMPLE);
+    let mut flows = BTreeMap::new();
+    for moved in &moves {
+        *flows.entry((moved.from.as_ref(), moved.to.as_ref())).or_insert(0_usize) += 1;
+    }
+    let mut flows: Vec<_> = flows.into_iter().collect();
+    flows.sort_by_key(|&(_, count)| Reverse(count));
+    let flows =
+        flows.into_iter().map(|((from, to), keys)| Flow { from: from.cloned(), to: to.cloned(), percent: count(keys) });
+    Ok(Some(Change {
+        epoch: changed.epoch,
+        home: home_in(&changed, query.key).cloned(),
+        moves: move_of(query.key).is_some(),
+        sampled_keys: SAMPLE,
+        moved_percent: count(moves.len()),
+        flows: flows.collect(),
+        effect: effect(snapshot, query),
+        examples: moves.into_iter().take(EXAMPLES).collect(),
+    }))
+}
+
+fn home_in(snapshot: &Snapshot, key: AffinityKey) -> Option<&InstanceName> {
+    sticky::home(snapshot, key).map(|member| member.instance.name())
+}
+
+/// The membership as it would be.
+fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Snapshot, ApiError> {
+    let has = |name: &InstanceName| snapshot.members().iter().any(|member| member.instance.name() == name);
+    let leaving = [query.without.as_ref(), query.drain.as_ref()];
+    if let Some(name) = leaving.into_iter().flatten().find(|name| !has(name)) {
+        let detail = format!("The pool has no member '{name}' to be without; {}.", known(snapshot));
+        return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
+    }
+    if let Some(name) = query.with.as_ref().filter(|name| has(name)) {
+        return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool has a member '{name}' already.")));
+    }
+    let stay = snapshot
+        .members()
+        .iter()
+        .filter(|member| !leaving.contains(&Some(member.instance.name())))
+        .map(|member| (Arc::clone(&member.instance), member.state));
+    // Only its name counts; the address is one that nobody has.
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let newcomer =
+        query.with.as_ref().map(|name| (Arc::new(Instance::new(name.clone(), nowhere)), InstanceState::Healthy));
+    Ok(Snapshot::new(snapshot.strategy, pool.seed(), stay.chain(newcomer)))
+}
+
+fn known(snapshot: &Snapshot) -> String {
+    let names: Vec<_> = snapshot.members().iter().map(|member| member.instance.name().as_str()).collect();
+    if names.is_empty() { "it has none at all".to_owned() } else { format!("it has {}", names.join(", ")) }
+}
+
+/// When the keys would move.
+fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
+    let mut sentences = Vec::new();
+    if let Some(name) = &query.drain {
+        let member = snapshot.members().iter().find(|member| member.instance.name() == name);
+        let sessions = member.map_or(0, |member| member.instance.reported_sessions());
+        sentences.push(format!(
+            "From the begin of the drain no new key would be minted onto {name}; its keys would stay until its deadline, or \
+             until it has no live session ({sessions} by its last report), and move then."
+        ));
+    }
+    if let Some(name) = &query.without {
+        sentences.push(format!("Without {name}, its keys would move at once, and back if it returned."));
+    }
+    if let Some(name) = &query.with {
+        sentences.push(format!("{name} would take its share of every member's keys with its first good health check."));
+    }
+    sentences.join(" ")
+}
