@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use service_kit::config::EX_USAGE;
 
 use crate::config::ConfigError;
+use crate::ctl::Ctl;
 
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
@@ -23,21 +24,34 @@ pub struct Cli {
     /// Tell whether the configuration is right, and what and where is not, and exit.
     #[arg(long)]
     check_config: bool,
+    #[command(subcommand)]
+    subcommand: Option<Sub>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    Ctl(Ctl),
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
     /// Serve.
     Run,
+    /// Operate a gateway that runs.
+    Ctl(Ctl),
     /// Check the configuration alone.
     CheckConfig,
 }
 
 impl Cli {
     /// What to do.
-    pub fn command(&self) -> Command {
-        if self.check_config { Command::CheckConfig } else { Command::Run }
+    pub fn command(self) -> Command {
+        match self.subcommand {
+            Some(Sub::Ctl(ctl)) => Command::Ctl(ctl),
+            None if self.check_config => Command::CheckConfig,
+            None => Command::Run,
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tandem's edge gateway on Pingora.
 //!
 //! [`connection`] reads requests, and [`proxy`] serves them: it asks [`routing`] where a request goes, which reads a
-//! snapshot of a [`pool`]. [`resilience`] holds what protects all from a few.
-//! [`control`] is the control plane, on a listener of its own. [`server`] starts and stops both.
+//! snapshot of a [`pool`]. [`resilience`] holds what protects all from a few. [`control`] is the control plane, on a
+//! listener of its own, and [`ctl`] its client on the command line. [`server`] starts and stops both.
 //!
 //! **Invariant:** the data plane takes no lock and knows no service; all it shares with them is `proto_contracts`.
 
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod control;
+pub mod ctl;
 pub mod events;
 pub mod pool;
 pub mod proxy;

@@ -12,15 +12,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let config = match Config::load(&cli.config, |name| std::env::var(name).ok()) {
-        Ok(config) => config,
-        Err(error) => return cli::wrong_config(&error),
-    };
+    let file = cli.config.clone();
+    let config = || Config::load(&file, |name| std::env::var(name).ok());
     match cli.command() {
-        Command::CheckConfig => cli::config_is_fine(&cli.config),
-        Command::Run => match run(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => cli::failed(&error),
+        Command::Ctl(ctl) => ctl.run(),
+        Command::CheckConfig => match config() {
+            Ok(_) => cli::config_is_fine(&file),
+            Err(error) => cli::wrong_config(&error),
+        },
+        Command::Run => match config().map(run) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(error)) => cli::failed(&error),
+            Err(error) => cli::wrong_config(&error),
         },
     }
 }

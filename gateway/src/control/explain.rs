@@ -66,6 +66,7 @@ fn why_passed_over(member: &Member, Limit(limit): Limit) -> Option<String> {
     if !member.usable {
         return Some(match member.state {
             InstanceState::Unhealthy => "its health checks fail".to_owned(),
+            InstanceState::Ejected => "it failed requests in a row and is ejected for a while".to_owned(),
             state => format!("it is {state}"),
         });
     }
@@ -95,10 +96,12 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         Place::Spilled => format!("{name} is the highest in rank that has room ({passed_over})"),
         Place::Further => format!("{name} is the highest in rank that can be used ({passed_over})"),
     };
-    let distrusted = if found.member.state == InstanceState::Unhealthy {
-        " Most of the pool fails its health checks at once, so the checks are distrusted and all members are used."
-    } else {
-        ""
+    let distrusted = match found.member.state {
+        InstanceState::Unhealthy => {
+            " Most of the pool fails its health checks at once, so the checks are distrusted and all members are used."
+        }
+        InstanceState::Ejected => " No healthy member is left, so those that are ejected are used.",
+        _ => "",
     };
     match snapshot.strategy {
         Strategy::Sticky => format!("Sticky: {why}.{distrusted}"),

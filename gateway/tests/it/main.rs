@@ -7,6 +7,7 @@ mod upstream;
 
 mod bounded_load;
 mod control;
+mod ctl;
 mod deadlines;
 mod events;
 mod explain;

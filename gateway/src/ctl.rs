@@ -1,0 +1,239 @@
+//! `gateway ctl`: the control API on the command line.
+
+mod client;
+mod drain;
+mod error;
+mod events;
+mod metrics;
+mod show;
+mod terminal;
+mod top;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use proto_contracts::control::{AddInstance, Explanation, Instance, Pool, Pools, SetStrategy, Strategy};
+use proto_contracts::{AffinityKey, InstanceName, PoolName};
+use serde::Serialize;
+use serde_json::Value;
+
+use client::Client;
+use error::CtlError;
+
+/// Operate a running gateway over its control API.
+///
+/// Changes need the control token: in the environment's CONTROL_TOKEN, or in a file that --token-file names.
+#[derive(Debug, Args)]
+pub struct Ctl {
+    /// The gateway's control plane.
+    #[arg(long, global = true, value_name = "URL", env = "GATEWAY_CONTROL", default_value = "http://127.0.0.1:8001")]
+    control: String,
+    /// A file that holds the control token.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the pools with their instances.
+    Pools {
+        /// One of them alone.
+        pool: Option<PoolName>,
+    },
+    /// Watch requests, verdicts and instances; q ends it.
+    Top {
+        /// Print one measurement, taken over the interval, and end.
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks.
+        #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
+    },
+    /// Switch the strategy of a pool: sticky or round_robin.
+    Strategy {
+        /// Which pool.
+        pool: PoolName,
+        /// The strategy from now on.
+        strategy: Strategy,
+    },
+    /// Add an instance to a pool.
+    Add {
+        /// To which pool.
+        pool: PoolName,
+        /// Where it listens, such as 127.0.0.1:8204.
+        addr: SocketAddr,
+    },
+    /// Remove an instance at once; its keys move. `drain` does it gently.
+    Remove(Target),
+    /// Drain an instance: no new keys, old ones stay until the deadline, then it leaves.
+    Drain {
+        #[command(flatten)]
+        target: Target,
+        /// Seconds that its sessions may stay.
+        #[arg(long, value_name = "S", default_value_t = 30)]
+        deadline: u64,
+        /// Show the progress, and end when it has left; fail when it does not.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Take a drain back.
+    Undrain(Target),
+    /// Tell where a key goes and why, and what a change would move.
+    Explain {
+        /// In which pool.
+        pool: PoolName,
+        /// Which key: 8 hex digits, as in the cookie and in X-Affinity.
+        #[arg(long)]
+        key: AffinityKey,
+        /// Suppose this member were gone.
+        #[arg(long, value_name = "NAME")]
+        without: Option<InstanceName>,
+        /// Suppose this one had joined.
+        #[arg(long, value_name = "NAME")]
+        with: Option<InstanceName>,
+        /// Suppose this member were drained.
+        #[arg(long, value_name = "NAME")]
+        drain: Option<InstanceName>,
+    },
+    /// Follow what happens: requests (a sample), health, membership, strategy.
+    Events {
+        /// Types to show, separated by commas.
+        #[arg(long)]
+        types: Option<String>,
+        /// One pool alone.
+        #[arg(long)]
+        pool: Option<PoolName>,
+    },
+    /// Read the configuration file anew.
+    Reload,
+}
+
+/// An instance that is there.
+#[derive(Debug, Args)]
+struct Target {
+    /// Its name, or its address.
+    name: String,
+    /// Its pool, where both pools have one of that name.
+    #[arg(long)]
+    pool: Option<PoolName>,
+}
+
+impl Ctl {
+    /// Does what the command line says.
+    pub fn run(self) -> ExitCode {
+        let done = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CtlError::Output)
+            .and_then(|runtime| runtime.block_on(self.act()));
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whoever reads the output, such as `head`, has seen enough.
+            Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => {
+                let _nobody_reads = writeln!(io::stderr(), "gateway ctl: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn act(self) -> Result<(), CtlError> {
+        let client = Client::new(&self.control, self.token_file.as_deref())?;
+        let json = self.json;
+        match self.command {
+            Command::Pools { pool } => {
+                let mut pools: Pools = client.get("pools").await?;
+                pools.pools.retain(|known| pool.is_none_or(|pool| pool == known.name));
+                say(json, &pools, || show::pools(&pools))
+            }
+            Command::Top { once, interval } => top::run(&client, json, once, Duration::from_secs(interval)).await,
+            Command::Strategy { pool, strategy } => {
+                let path = format!("pools/{pool}/strategy");
+                let set: SetStrategy = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
+                say(json, &set, || format!("{pool} is {} from now on.\n", set.strategy))
+            }
+            Command::Add { pool, addr } => {
+                let path = format!("pools/{pool}/instances");
+                let added: Instance = client.change(Method::POST, &path, Some(&AddInstance { addr })).await?;
+                say(json, &added, || show::added(pool, &added))
+            }
+            Command::Remove(target) => {
+                let path = target.find(&client).await?;
+                client.command(Method::DELETE, &path, None::<&Value>).await?;
+                say(json, &serde_json::json!({"removed": target.name}), || format!("{} is removed.\n", target.name))
+            }
+            Command::Drain { target, deadline, wait } => {
+                let path = target.find(&client).await?;
+                drain::run(&client, json, &path, &target, Duration::from_secs(deadline), wait).await
+            }
+            Command::Undrain(target) => {
+                let path = target.find(&client).await?;
+                client.command(Method::POST, &format!("{path}/undrain"), None::<&Value>).await?;
+                say(json, &serde_json::json!({"undrained": target.name}), || {
+                    format!("{} takes new keys again.\n", target.name)
+                })
+            }
+            Command::Explain { pool, key, without, with, drain } => {
+                let supposed = [("without", without), ("with", with), ("drain", drain)];
+                let supposed = supposed.iter().filter_map(|(what, name)| Some(format!("&{what}={}", name.as_ref()?)));
+                let path = format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
+                let explanation: Explanation = client.get(&path).await?;
+                say(json, &explanation, || show::explanation(&explanation))
+            }
+            Command::Events { types, pool } => events::follow(&client, json, types.as_deref(), pool).await,
+            Command::Reload => {
+                let answer = client.command(Method::POST, "reload", None::<&Value>).await?;
+                let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+                say(json, &answer, || "The configuration is read anew.\n".to_owned())
+            }
+        }
+    }
+}
+
+impl Target {
+    /// The path of the instance.
+    async fn find(&self, client: &Client) -> Result<String, CtlError> {
+        let pools: Pools = client.get("pools").await?;
+        let asked = pools.pools.iter().filter(|pool| self.is_in(pool));
+        let having: Vec<&Pool> = asked.filter(|pool| self.of(pool).is_some()).collect();
+        match having[..] {
+            [pool] => Ok(format!("pools/{}/instances/{}", pool.name, self.name)),
+            [] => Err(CtlError::UnknownInstance { name: self.name.clone(), known: show::labels(&pools) }),
+            _ => Err(CtlError::Ambiguous { name: self.name.clone() }),
+        }
+    }
+
+    /// Whether it may be in this pool.
+    fn is_in(&self, pool: &Pool) -> bool {
+        self.pool.is_none_or(|asked| asked == pool.name)
+    }
+
+    /// The instance in this pool.
+    fn of<'a>(&self, pool: &'a Pool) -> Option<&'a Instance> {
+        let addr = self.name.parse().ok();
+        pool.instances.iter().find(|instance| {
+            instance.name.as_ref().is_some_and(|name| name.as_str() == self.name) || Some(instance.addr) == addr
+        })
+    }
+}
+
+/// Prints the answer: as JSON, or as text.
+fn say(json: bool, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, answer).map_err(|error| CtlError::Output(error.into()))?;
+        writeln!(out).map_err(CtlError::Output)
+    } else {
+        out.write_all(text().as_bytes()).and_then(|()| out.flush()).map_err(CtlError::Output)
+    }
+}

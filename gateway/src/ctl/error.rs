@@ -1,0 +1,98 @@
+//! What can go wrong between an operator and a gateway, each with its cure.
+
+use std::io;
+use std::path::PathBuf;
+
+use proto_contracts::ErrorCode;
+
+/// The command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CtlError {
+    /// The URL is none of a control plane.
+    #[error("'{0}' is no URL of a control plane: write it as http://127.0.0.1:8001")]
+    Url(String),
+    /// The token cannot be read.
+    #[error("cannot read the token file {path}: {source}")]
+    TokenFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody listens.
+    #[error(
+        "cannot connect to {authority}: {source}. Is the gateway running, and is that its [control] listen? --control or \
+         GATEWAY_CONTROL names another"
+    )]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke, or what listens speaks no HTTP.
+    #[error("{authority} broke the connection: {source}. Is it the gateway's control plane?")]
+    Broken {
+        /// Host and port.
+        authority: String,
+        /// Why.
+        #[source]
+        source: hyper::Error,
+    },
+    /// No answer.
+    #[error("{authority} gave no answer within {seconds} s")]
+    Silent {
+        /// Host and port.
+        authority: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The gateway refused.
+    #[error("{detail}{}", cure(.code))]
+    Refused {
+        /// Its code.
+        code: Option<ErrorCode>,
+        /// In its words.
+        detail: String,
+    },
+    /// The answer is none that this program knows.
+    #[error("the answer cannot be read: {0}. Are the gateway and this program of one version?")]
+    Unreadable(#[source] serde_json::Error),
+    /// There is no such instance.
+    #[error("no pool has an instance '{name}'; there are {known}")]
+    UnknownInstance {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// There are two.
+    #[error("both pools have an instance '{name}': say which, as in --pool stateful")]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+    },
+    /// A drain did not come to its end.
+    #[error("{0}")]
+    NotDrained(String),
+    /// The stream of events ended.
+    #[error("the gateway ended the stream: it stops, or this reader was too slow")]
+    StreamEnded,
+    /// The output cannot be written.
+    #[error("cannot write: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// What helps, where the gateway cannot know it.
+fn cure(code: &Option<ErrorCode>) -> &'static str {
+    match code {
+        Some(ErrorCode::Unauthorized) => {
+            " Set CONTROL_TOKEN to the gateway's, or name a file with --token-file (.local/control.token in the local stack)."
+        }
+        Some(ErrorCode::MisdirectedRequest) => " Use one of these names in --control.",
+        Some(ErrorCode::NotFound) => " This gateway is of a version that does not have it.",
+        _ => "",
+    }
+}

@@ -1,0 +1,95 @@
+//! `events`: a line for each thing that happens.
+
+use std::io::{self, Write as _};
+
+use http_body_util::BodyExt as _;
+use proto_contracts::PoolName;
+use proto_contracts::control::{Event, Routed};
+
+use crate::ctl::client::Client;
+use crate::ctl::error::CtlError;
+use crate::ctl::show;
+
+/// Shows events until the gateway ends the stream.
+pub(super) async fn follow(
+    client: &Client,
+    json: bool,
+    types: Option<&str>,
+    pool: Option<PoolName>,
+) -> Result<(), CtlError> {
+    let filters = [("types", types), ("pool", pool.map(PoolName::as_str))];
+    let filters: Vec<_> = filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect();
+    let mut stream = client.stream(&format!("events?{}", filters.join("&").replace(' ', ""))).await?;
+    let mut bytes = Vec::new();
+    while let Some(Ok(frame)) = stream.frame().await {
+        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        while let Some(end) = bytes.windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = bytes.drain(..end + 2).collect();
+            let block = String::from_utf8_lossy(&block);
+            if let Some(data) = block.lines().find_map(|line| line.strip_prefix("data: ")) {
+                print(json, data).map_err(CtlError::Output)?;
+            }
+        }
+    }
+    Err(CtlError::StreamEnded)
+}
+
+fn print(json: bool, data: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match serde_json::from_str::<Event>(data) {
+        Ok(event) if !json => writeln!(out, "{}", line(&event)),
+        // What a newer gateway tells is shown as it is.
+        _ => writeln!(out, "{data}"),
+    }?;
+    out.flush()
+}
+
+/// The event in a line.
+fn line(event: &Event) -> String {
+    match event {
+        Event::Pools(pools) => show::pools(pools),
+        Event::Routed(routed) => request(routed),
+        Event::InstanceChanged { pool, instance, addr, state, detail, .. } => {
+            let name = instance.as_ref().map_or_else(|| addr.to_string(), ToString::to_string);
+            let why = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            format!("{pool}  {name} is {state}{why}")
+        }
+        Event::InstanceAdded { pool, addr } => format!("{pool}  {addr} is added"),
+        Event::InstanceRemoved { pool, instance, addr, .. } => {
+            let name = instance.as_ref().map_or_else(|| addr.to_string(), ToString::to_string);
+            format!("{pool}  {name} is removed")
+        }
+        Event::StrategyChanged { pool, strategy } => format!("{pool}  the strategy is {strategy}"),
+        Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
+        Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
+    }
+}
+
+fn request(routed: &Routed) -> String {
+    let instance = routed.instance.as_ref().map_or("-", |name| name.as_str());
+    let verdict = routed.verdict.map_or("-", |verdict| verdict.as_str());
+    let key = routed.key.map_or_else(|| "-".to_owned(), |key| key.to_string());
+    let others = if routed.stands_for > 1 { format!("  (1 of {})", routed.stands_for) } else { String::new() };
+    format!(
+        "{instance:<14} {verdict:<8} {key:<8} {} {:>8.1} ms  {} {}{others}",
+        routed.status, routed.duration_ms, routed.method, routed.route
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_line_that_tells_where_it_went_and_why() {
+        let json = serde_json::json!({
+            "type": "routed", "pool": "stateful", "instance": "stateful-2", "verdict": "home", "key": "0badcafe",
+            "method": "GET", "route": "/api/v1/stateful/sessions/{session_id}", "status": 200, "duration_ms": 1.25,
+            "request_id": "0190b0e4-7d1c-7a52-9c41-0123456789ab", "stands_for": 7,
+        });
+        let text = line(&serde_json::from_value(json).expect("an event"));
+        for told in ["stateful-2", "home", "0badcafe", "200", "1.2 ms", "GET", "(1 of 7)"] {
+            assert!(text.contains(told), "{told} in {text}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A terminal that a live view has for itself, and gives back as it was.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::thread;
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use tokio::sync::mpsc;
+
+/// The screen while a view lasts.
+pub(super) struct Screen {
+    before: Option<Termios>,
+    keys: mpsc::Receiver<u8>,
+}
+
+impl Screen {
+    /// Takes the terminal, if output goes to one: a second screen, and keys that come as they are pressed.
+    pub(super) fn take() -> io::Result<Option<Self>> {
+        if !io::stdout().is_terminal() {
+            return Ok(None);
+        }
+        let (pressed, keys) = mpsc::channel(1);
+        let before = if io::stdin().is_terminal() { Some(tcgetattr(io::stdin())?) } else { None };
+        if let Some(before) = &before {
+            let mut single = before.clone();
+            // Without lines and echo; Ctrl-C goes on to be a signal.
+            single.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
+            tcsetattr(io::stdin(), SetArg::TCSANOW, &single)?;
+            // It waits for a key until the process ends.
+            thread::spawn(move || {
+                for key in io::stdin().bytes().map_while(Result::ok) {
+                    if pressed.blocking_send(key).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let screen = Self { before, keys };
+        write_now("\x1b[?1049h\x1b[?25l")?;
+        Ok(Some(screen))
+    }
+
+    /// Shows this text instead of the last.
+    pub(super) fn show(&self, text: &str) -> io::Result<()> {
+        // Each line is cleared behind its end, so that nothing flickers.
+        write_now(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")))
+    }
+
+    /// Waits until somebody wants to see no more.
+    pub(super) async fn quit(&mut self) {
+        while let Some(key) = self.keys.recv().await {
+            if matches!(key, b'q' | b'Q') {
+                return;
+            }
+        }
+        // There is no keyboard.
+        std::future::pending().await
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _gone = write_now("\x1b[?25h\x1b[?1049l");
+        if let Some(before) = &self.before {
+            let _gone = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}
+
+fn write_now(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

@@ -1,0 +1,170 @@
+//! `gateway ctl`, as an operator types it.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use proto_contracts::PoolName;
+use proto_contracts::control::{Event, Explanation, Pools, Strategy};
+use serde_json::Value;
+
+use crate::client::Request;
+use crate::testbed::{INFO, Setup, TOKEN, TestGateway};
+use crate::upstream::Upstream;
+
+fn command(control: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.env_clear().env("GATEWAY_CONTROL", control).env("CONTROL_TOKEN", TOKEN).arg("ctl").args(arguments);
+    command
+}
+
+fn url(gateway: &TestGateway) -> String {
+    format!("http://{}", gateway.control_addr)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// What it prints when it succeeds.
+#[track_caller]
+fn ctl(gateway: &TestGateway, arguments: &[&str]) -> String {
+    let output = command(&url(gateway), arguments).output().expect("runs");
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What it says when it fails.
+#[track_caller]
+fn fault(output: &Output) -> String {
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""), "{output:?}");
+    text(&output.stderr)
+}
+
+#[test]
+fn it_shows_and_changes_what_the_control_api_does() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let gateway = Setup::new().stateful(&upstreams[..2]).start();
+    let table = ctl(&gateway, &["pools"]);
+    for told in
+        ["stateless  round_robin", "stateful  sticky", "stateful-2", "healthy", &upstreams[1].addr().to_string()]
+    {
+        assert!(table.contains(told), "{told} in\n{table}");
+    }
+    let one: Pools = serde_json::from_str(&ctl(&gateway, &["pools", "stateful", "--json"])).expect("JSON");
+    assert_eq!(one.pools.iter().map(|pool| pool.name).collect::<Vec<_>>(), [PoolName::Stateful]);
+
+    assert!(ctl(&gateway, &["strategy", "stateful", "round_robin"]).contains("round_robin"));
+    assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin);
+    ctl(&gateway, &["--json", "strategy", "stateful", "sticky"]);
+    let addr = upstreams[2].addr().to_string();
+    assert!(ctl(&gateway, &["add", "stateful", &addr]).contains(&addr));
+    assert_eq!(gateway.stateful().instances.len(), 3);
+    assert_eq!(ctl(&gateway, &["remove", "stateful-2"]), "stateful-2 is removed.\n");
+    assert_eq!(ctl(&gateway, &["remove", &addr]), format!("{addr} is removed.\n"));
+    assert_eq!(gateway.stateful().instances.len(), 1);
+
+    let told = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--with", "stateful-9"]);
+    for expected in
+        ["stateful-1", "is the key's home", "% of all keys would move", "stateful-1 → stateful-9", "such as"]
+    {
+        assert!(told.contains(expected), "{expected} in\n{told}");
+    }
+    let json = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--json"]);
+    assert_eq!(serde_json::from_str::<Explanation>(&json).expect("JSON").key.to_string(), "0badcafe");
+}
+
+#[test]
+fn each_fault_is_told_with_its_cause_and_its_cure() {
+    let upstreams = Upstream::start_all(["twin", "twin"]);
+    let gateway = Setup::new().stateless(&upstreams[..1]).stateful(&upstreams[1..]).start();
+    let run = |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
+
+    let unknown = run(&["remove", "stateful-9"]);
+    assert!(unknown.contains("'stateful-9'") && unknown.contains("there are twin"), "{unknown}");
+    assert!(run(&["remove", "twin"]).contains("--pool stateful"));
+    let taken = run(&["add", "stateful", &upstreams[1].addr().to_string()]);
+    assert!(taken.contains("has an instance at"), "{taken}");
+    let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
+    assert!(strange.contains("it has twin"), "{strange}");
+    for (types, told) in [("nonsense", "strategy_changed")] {
+        assert!(run(&["events", "--types", types]).contains(told));
+    }
+
+    let mut tokenless = command(&url(&gateway), &["strategy", "stateful", "round_robin"]);
+    let refused = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
+    assert!(refused.contains("Set CONTROL_TOKEN") && refused.contains("--token-file"), "{refused}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).expect("writes");
+    let with_file = ["--token-file", file.to_str().expect("text"), "strategy", "stateful", "round_robin"];
+    let mut from_file = command(&url(&gateway), &with_file);
+    assert!(from_file.env_remove("CONTROL_TOKEN").output().expect("runs").status.success());
+    let missing = run(&["--token-file", "/nowhere/token", "pools"]);
+    assert!(missing.contains("/nowhere/token"), "{missing}");
+
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let alone = fault(&command(&format!("http://{nobody}"), &["pools"]).output().expect("runs"));
+    assert!(alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"), "{alone}");
+    for wrong in ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"] {
+        let told = fault(&command(wrong, &["pools"]).output().expect("runs"));
+        assert!(told.contains(wrong) && told.contains("http://127.0.0.1:8001"), "{told}");
+    }
+    let usage = command(&url(&gateway), &["pools", "other"]).output().expect("runs");
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(text(&usage.stderr).contains("'stateless' and 'stateful'"), "an unknown pool is told which there are");
+    assert!(!format!("{usage:?}").contains(TOKEN), "a token is never shown");
+}
+
+#[test]
+fn top_measures_requests_verdicts_and_durations() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).start();
+    let top = command(&url(&gateway), &["top", "--once", "--json"]).stdout(Stdio::piped()).spawn().expect("runs");
+    let mut top = Some(top);
+    let mut client = gateway.connect();
+    let output = loop {
+        client.send(&Request::get(INFO));
+        let mut running = top.take().expect("it runs");
+        if running.try_wait().expect("a child").is_some() {
+            break running.wait_with_output().expect("output");
+        }
+        top = Some(running);
+    };
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let pool = &told["pools"][0];
+    assert_eq!((&pool["name"], &pool["verdicts"][0][0]), (&"stateless".into(), &"off".into()), "{told}");
+    for rate in [&pool["requests_per_s"], &pool["instances"][0]["requests_per_s"], &pool["p50_ms"], &pool["p99_ms"]] {
+        assert!(rate.as_f64().is_some_and(|rate| rate > 0.0), "{told}");
+    }
+    let frame = ctl(&gateway, &["top", "--once"]);
+    assert!(frame.contains("stateless-1") && frame.contains("REQ/S") && !frame.contains('\u{1b}'), "{frame}");
+    assert!(frame.lines().all(|line| line.chars().count() <= 80), "{frame}");
+}
+
+#[test]
+fn events_are_followed_until_the_gateway_stops() {
+    let upstream = Upstream::start("stateful-1");
+    let mut gateway = Setup::new().stateful([&upstream]).start();
+    let follow = |arguments: &[&str]| {
+        let mut child =
+            command(&url(&gateway), arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+        (child, lines)
+    };
+    let (child, mut lines) = follow(&["events", "--types", "pools, strategy_changed", "--pool", "stateful"]);
+    let (json_child, mut json_lines) = follow(&["events", "--json"]);
+    assert!(lines.any(|line| line.contains("stateful-1")), "the pools come first");
+    let first: Event = serde_json::from_str(&json_lines.next().expect("a line")).expect("an event");
+    assert_eq!(first.name(), "pools");
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+    assert!(lines.any(|line| line == "stateful  the strategy is round_robin"));
+    assert!(json_lines.any(|line| line.contains("strategy_changed")));
+    gateway.terminate();
+    assert!(lines.any(|line| line.contains("stopping")));
+    for child in [child, json_child] {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(1), "whoever follows is told that it is over");
+        assert!(text(&output.stderr).contains("ended the stream"));
+    }
+}
