@@ -48,6 +48,9 @@ start: ## Start a component again: i=stateful-2
 	@$(call require,$(i),make start i=stateful-2)
 	@$(call local-stack,start $(i))
 
+ctl: ## Operate the gateway: args='pools', args=top, args='explain stateful --key 0badcafe --with stateful-4'
+	@$(call local-stack,ctl $(or $(args),pools))
+
 logs: ## Show a log: i=gateway (f=1 follows it)
 	@$(call require,$(i),make logs i=gateway)
 	@$(call local-stack,logs $(i) $(if $(f),--follow))
@@ -103,4 +106,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start logs load bench chaos build broken test fmt ci deny clean packages
+.PHONY: help up down status scale kill stop start ctl logs load bench chaos build broken test fmt ci deny clean packages

@@ -10,6 +10,7 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 
 use crate::agent::client::AgentClient;
+use crate::builds::Builds;
 use crate::plan::{Store, Topology};
 use crate::process::ExecChild;
 use crate::supervisor::{self, Options};
@@ -59,6 +60,13 @@ enum Command {
         /// How many lines from its end.
         #[arg(short = 'n', long, default_value_t = 50)]
         lines: usize,
+    },
+    /// Operates the gateway, such as `ctl pools` or `ctl top`; `ctl help` lists what it can.
+    #[command(disable_help_flag = true)]
+    Ctl {
+        /// What `gateway ctl` is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Ends everything.
     Down,
@@ -133,6 +141,7 @@ impl Command {
             Self::Stop(target) => act(&state, &target.name, Action::Stop).await,
             Self::Start(target) => act(&state, &target.name, Action::Start).await,
             Self::Logs { name, follow, lines } => logs(&state, &name, follow, lines),
+            Self::Ctl { args } => ctl(&state, &args).await,
             Self::Supervise(options) => supervisor::run(state, options).await,
             Self::ExecChild(_) => Ok(()),
         }
@@ -142,6 +151,15 @@ impl Command {
 async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
     let status = AgentClient::of_running(state)?.act(name, action).await?;
     show::components(status.components.iter().filter(|component| component.name == name))
+}
+
+/// Becomes `gateway ctl`, which is told where this stack's gateway is and where its token.
+async fn ctl(state: &Path, args: &[String]) -> Result<()> {
+    let status = AgentClient::of_running(state)?.status().await?;
+    let gateway = Builds::beside_current_exe()?.binary("gateway")?;
+    let mut program = Program::new(gateway);
+    program.args(["ctl", "--control", &status.urls.control, "--token-file", &status.control_token_file]).args(args);
+    Err(program.exec()).context("cannot run the gateway's program")
 }
 
 /// Becomes `tail`, which does all that one expects of a shown log.
