@@ -27,8 +27,9 @@ impl Screen {
             tcsetattr(io::stdin(), SetArg::TCSANOW, &single)?;
             // It waits for a key until the process ends.
             thread::spawn(move || {
-                for key in io::stdin().bytes().map_while(Result::ok) {
-                    if pressed.blocking_send(key).is_err() {
+                let mut key = [0];
+                while io::stdin().read_exact(&mut key).is_ok() {
+                    if pressed.blocking_send(key[0]).is_err() {
                         return;
                     }
                 }

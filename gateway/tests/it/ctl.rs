@@ -87,9 +87,7 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     assert!(taken.contains("has an instance at"), "{taken}");
     let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
     assert!(strange.contains("it has twin"), "{strange}");
-    for (types, told) in [("nonsense", "strategy_changed")] {
-        assert!(run(&["events", "--types", types]).contains(told));
-    }
+    assert!(run(&["events", "--types", "nonsense"]).contains("strategy_changed"), "it says which there are");
 
     let mut tokenless = command(&url(&gateway), &["strategy", "stateful", "round_robin"]);
     let refused = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
