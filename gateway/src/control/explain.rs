@@ -30,7 +30,7 @@ pub(super) async fn explain(
 
 fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ApiError> {
     let ranking = sticky::ranking(snapshot, query.key);
-    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound());
+    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), u64::MAX);
     Ok(Explanation {
         key: query.key,
         pool: pool.name(),

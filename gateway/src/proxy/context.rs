@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use http::HeaderValue;
 use proto_contracts::control::Strategy;
 use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
 
 use crate::pool::InFlight;
 use crate::proxy::client::Client;
+use crate::resilience::rate_limit::Quota;
 use service_kit::telemetry::metrics;
 
 use crate::routing::{ClientKey, Tried};
@@ -37,6 +39,10 @@ pub struct RequestContext {
     pub second_chance_given: bool,
     /// Whether an exchange with an instance broke after it had begun, so that the instance may have acted on it.
     pub exchange_broken: bool,
+    /// How often it was sent again.
+    pub retries: u32,
+    /// What is left to its client, and by which policy, where the client is limited.
+    pub quota: Option<(Quota, HeaderValue)>,
     /// With which code the gateway ended it.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
@@ -52,6 +58,8 @@ pub struct Attempt {
     pub strategy: Strategy,
     /// Under which membership.
     pub epoch: Epoch,
+    /// When it was begun, where the instance has so much to do that it matters how long it takes.
+    pub timed_from: Option<Instant>,
 }
 
 impl RequestContext {
@@ -70,6 +78,8 @@ impl RequestContext {
             connection_reused: false,
             second_chance_given: false,
             exchange_broken: false,
+            retries: 0,
+            quota: None,
             problem: None,
             _counted: counted,
         }
