@@ -10,7 +10,10 @@ mod health;
 mod lab;
 mod limits;
 mod outlier_ejection;
+mod overload;
 mod pools;
+mod rate_limit;
+mod retries;
 mod server;
 mod timeouts;
 
@@ -20,7 +23,7 @@ use proto_contracts::{InstanceName, PoolName};
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
 
-use crate::resilience::outlier;
+use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
@@ -28,6 +31,7 @@ pub use control::Control;
 pub use health::HealthChecks;
 pub use lab::Lab;
 pub use limits::Limits;
+pub use overload::Overload;
 pub use pools::Pool;
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use timeouts::{ClientTimeouts, Timeouts};
@@ -72,6 +76,12 @@ pub struct Traffic {
     pub lab: Lab,
     /// When an instance is ejected; `None` for never.
     pub outlier_ejection: Option<outlier::Policy>,
+    /// When a failed request is sent again.
+    pub retries: retry_budget::Policy,
+    /// How many requests instances and pools may have in flight.
+    pub overload: Overload,
+    /// How often one client may come; `None` for any number of times.
+    pub rate_limit: Option<rate::Policy>,
 }
 
 /// The configuration file as it is written.
@@ -86,6 +96,9 @@ struct File {
     health: health::Section,
     lab: lab::Section,
     outlier_ejection: outlier_ejection::Section,
+    retries: retries::Section,
+    overload: overload::Section,
+    rate_limit: rate_limit::Section,
     pools: pools::Section,
 }
 
@@ -145,6 +158,9 @@ impl Config {
         let health = file.health.check(&mut check);
         let lab = file.lab.check();
         let outlier_ejection = file.outlier_ejection.check(&mut check);
+        let retries = file.retries.check(&mut check);
+        let overload = file.overload.check(&mut check);
+        let rate_limit = file.rate_limit.check(&mut check);
         let (stateless, stateful) = file.pools.check(&mut check);
         let log_filter = check.log_filter();
         let name = check.name();
@@ -153,7 +169,17 @@ impl Config {
             name,
             server,
             control,
-            traffic: Traffic { trusted_proxies, routing_headers, limits, timeouts, lab, outlier_ejection },
+            traffic: Traffic {
+                trusted_proxies,
+                routing_headers,
+                limits,
+                timeouts,
+                lab,
+                outlier_ejection,
+                retries,
+                overload,
+                rate_limit,
+            },
             seed,
             health,
             log_filter,

@@ -25,20 +25,25 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
-use proto_contracts::{ErrorCode, headers, routes};
+use proto_contracts::{ErrorCode, PoolName, headers, routes};
 
 pub use context::{Attempt, RequestContext};
 
 use crate::config::{RoutingHeaders, Traffic};
-use crate::pool::{InFlight, Load, Pools};
+use crate::pool::{InFlight, Load, Pools, Snapshot};
 use crate::proxy::local::{Answer, Manner};
 use crate::proxy::timing::Timing;
 use crate::resilience::outlier::{self, Reason, Standing};
-use crate::routing;
-use crate::telemetry::Telemetry;
+use crate::resilience::overload::{Change, Range};
+use crate::resilience::rate_limit::RateLimiter;
+use crate::resilience::{Guards, retry_budget};
+use crate::routing::{self, Nowhere};
 use crate::telemetry::spans::RequestTrace;
+use crate::telemetry::{Shed, Telemetry};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static(headers::SERVER_TIMING);
+/// A limit of a pool that would stand above this is none.
+const MAX_LIMIT: u64 = 65_536;
 
 /// The gateway as Pingora sees it.
 pub struct Gateway {
@@ -50,6 +55,10 @@ pub struct Gateway {
     pub telemetry: Arc<Telemetry>,
     /// Who hears how instances fare.
     pub outliers: outlier::Reporter,
+    /// What protects each pool.
+    pub guards: Guards,
+    /// When each client may come again.
+    pub clients: RateLimiter,
 }
 
 #[async_trait]
@@ -88,6 +97,9 @@ impl ProxyHttp for Gateway {
         }
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
+        if let Some(code) = self.excess(ctx, resolved.pool, &snapshot) {
+            return self.answer(session, ctx, Answer::Problem(code)).await;
+        }
         if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
         }
@@ -113,22 +125,49 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
         let Some(resolved) = ctx.resolved else { return Err(ctx.refuse(ErrorCode::NotFound)) };
-        let pool = self.pools.get(resolved.pool);
-        let snapshot = pool.snapshot();
+        if let Some(wait) = retry_budget::back_off(ctx.tried.len(), rand::random) {
+            tokio::time::sleep(wait).await;
+        }
+        let (pool, guard) = (self.pools.get(resolved.pool), self.guards.of(resolved.pool));
+        let (snapshot, traffic) = (pool.snapshot(), self.traffic.load());
+        if ctx.retries == 0 {
+            guard.retries.count_request(ctx.started);
+        }
+        let max_in_flight = traffic.overload.max_in_flight;
         let strategy = ctx.asked_strategy.unwrap_or(snapshot.strategy);
-        let Some(choice) = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried) else {
-            let code = if ctx.exchange_broken { ErrorCode::UpstreamFailed } else { ErrorCode::NoInstanceAvailable };
-            return Err(ctx.refuse(code));
+        let choice = match routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight) {
+            Ok(choice) => choice,
+            Err(_) if ctx.exchange_broken => return Err(ctx.refuse(ErrorCode::UpstreamFailed)),
+            Err(Nowhere::NoneLeft) => return Err(ctx.refuse(ErrorCode::NoInstanceAvailable)),
+            Err(Nowhere::AllFull) => {
+                self.telemetry.routing.count_shed(resolved.pool, Shed::InstanceLimit);
+                return Err(ctx.refuse(ErrorCode::Overloaded));
+            }
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
-        let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
+        let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
+        let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
+        if let Some(timeout) = traffic.retries.attempt_timeout
+            && another_is_left
+            && !resolved.endpoint.is_stream()
+            && retry::may_leave(session.req_header())
+            && !guard.retries.is_used_up(ctx.started)
+        {
+            peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
+        }
+        let matters = traffic.overload.shedding.is_some_and(|policy| {
+            let in_flight = in_flight.instance().in_flight();
+            !resolved.endpoint.is_stream() && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
+        });
+        let began = Instant::now();
+        let timed_from = matters.then_some(began);
         if let Some(trace) = &mut ctx.trace {
             trace.attempt_begins(in_flight.instance());
         }
         let (verdict, epoch) = (choice.verdict, snapshot.epoch);
-        ctx.attempt = Some(Attempt { in_flight, verdict, strategy, epoch, began: Instant::now() });
+        ctx.attempt = Some(Attempt { in_flight, verdict, strategy, epoch, began, timed_from });
         Ok(peer)
     }
 
@@ -165,6 +204,7 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         let traffic = self.traffic.load();
+        self.note_latency(ctx, &traffic);
         match outlier::standing(response) {
             Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
             Standing::Bad => self.note_failure(ctx, Reason::Errors),
@@ -189,7 +229,8 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         self.note_failure(ctx, Reason::Connections);
         ctx.attempt_failed(&error);
-        retry::after_failed_connect(ctx, error, &self.telemetry)
+        let allowance = self.allowance(ctx);
+        retry::after_failed_connect(ctx, error, &allowance)
     }
 
     fn error_while_proxy(
@@ -204,7 +245,8 @@ impl ProxyHttp for Gateway {
             self.note_failure(ctx, reason);
         }
         ctx.attempt_failed(&error);
-        retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &self.telemetry)
+        let allowance = self.allowance(ctx);
+        retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &allowance)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
@@ -238,6 +280,55 @@ impl Gateway {
     async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
         local::write(session, ctx, self.manner(), answer).await?;
         Ok(true)
+    }
+
+    /// Why the request is too much, if it is: for its client, or for its pool.
+    fn excess(&self, ctx: &mut RequestContext, pool: PoolName, snapshot: &Snapshot) -> Option<ErrorCode> {
+        let traffic = self.traffic.load();
+        if let Some(policy) = traffic.rate_limit.as_ref().filter(|policy| policy.limits(ctx.client.ip)) {
+            let quota = self.clients.take(ctx.client.ip, ctx.started, policy);
+            ctx.quota = Some((quota, policy.header.clone()));
+            if quota.retry_after_s.is_some() {
+                self.telemetry.routing.count_shed(pool, Shed::ClientRate);
+                return Some(ErrorCode::RateLimited);
+            }
+        }
+        traffic.overload.shedding?;
+        let limit = self.guards.of(pool).limit.limit()?;
+        if snapshot.in_flight() < limit {
+            return None;
+        }
+        self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
+        Some(ErrorCode::Overloaded)
+    }
+
+    /// Lets the pool's limit follow how long its answers take.
+    fn note_latency(&self, ctx: &mut RequestContext, traffic: &Traffic) {
+        let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take());
+        let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
+        let Some(policy) = traffic.overload.shedding else { return };
+        let snapshot = self.pools.get(resolved.pool).snapshot();
+        let range = || {
+            let usable = snapshot.usable().len().max(1) as u64;
+            let ceiling = traffic.overload.max_in_flight.saturating_mul(usable).min(MAX_LIMIT);
+            Range { floor: policy.min_in_flight.saturating_mul(usable), ceiling }
+        };
+        let limit = &self.guards.of(resolved.pool).limit;
+        let pool = resolved.pool;
+        match limit.answered(sent, Instant::now(), policy, range, || snapshot.in_flight()) {
+            Some(Change::Began(limit)) => {
+                tracing::warn!(%pool, limit, "overloaded: requests beyond the limit are shed")
+            }
+            Some(Change::Ended) => tracing::info!(%pool, "no longer overloaded"),
+            None => {}
+        }
+    }
+
+    /// What the request's pool can still afford.
+    fn allowance(&self, ctx: &RequestContext) -> retry::Allowance<'_> {
+        let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
+        let policy = self.traffic.load().retries;
+        retry::Allowance { budget: &self.guards.of(pool).retries, policy, metrics: &self.telemetry.routing }
     }
 
     /// Holds a failed request against the instance that it was sent to.

@@ -48,26 +48,43 @@ pub struct Choice<'a> {
     pub verdict: Verdict,
 }
 
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nowhere {
+    /// No instance is left that it was not tried at.
+    NoneLeft,
+    /// Those that are left have as many requests in flight as they may.
+    AllFull,
+}
+
 /// Chooses an instance for a request by this strategy, which is the pool's unless the lab lets the request have its own,
-/// passing over those tried before; `None` when no other is left.
+/// passing over those tried before and those that have `max_in_flight` requests in flight.
+///
+/// # Errors
+/// When there is none.
 pub fn choose<'a>(
     pool: &Pool,
     snapshot: &'a Snapshot,
     strategy: Strategy,
     client: Option<ClientKey>,
     tried: &[Arc<Instance>],
-) -> Option<Choice<'a>> {
-    match (strategy, client) {
+    max_in_flight: u64,
+) -> Result<Choice<'a>, Nowhere> {
+    let chosen = match (strategy, client) {
         (Strategy::Sticky, Some(client)) => {
-            let found = sticky::choose(snapshot, client.key, tried, pool.load_bound())?;
-            Some(Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })
+            let found = sticky::choose(snapshot, client.key, tried, pool.load_bound(), max_in_flight);
+            found.map(|found| Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })
         }
         // A pool without keys has nothing to stick to.
         (Strategy::RoundRobin, _) | (Strategy::Sticky, None) => {
-            let member = round_robin::choose(snapshot, pool.cursor(), tried)?;
-            Some(Choice { member, verdict: Verdict::Off })
+            let member = round_robin::choose(snapshot, pool.cursor(), tried, max_in_flight);
+            member.map(|member| Choice { member, verdict: Verdict::Off })
         }
-    }
+    };
+    chosen.ok_or_else(|| {
+        let left = snapshot.usable().iter().any(|&place| !is_tried(snapshot.member(place), tried));
+        if left { Nowhere::AllFull } else { Nowhere::NoneLeft }
+    })
 }
 
 fn is_tried(member: &Member, tried: &[Arc<Instance>]) -> bool {

@@ -29,7 +29,10 @@ use crate::pool::prober::Prober;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
 use crate::proxy;
+use crate::resilience::Guards;
 use crate::resilience::outlier::Ejector;
+use crate::resilience::rate_limit::RateLimiter;
+use crate::resilience::retry_budget::MAX_ATTEMPTS;
 use crate::server::listener::BoundService;
 use crate::telemetry::Telemetry;
 
@@ -99,6 +102,8 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
         outliers,
+        guards: Guards::default(),
+        clients: RateLimiter::default(),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
     let service = Service::new("data plane".to_owned(), Connections::new(proxy, traffic, Arc::clone(&telemetry)));
@@ -174,7 +179,8 @@ fn server_conf(config: &Config) -> ServerConf {
         // Each thread keeps its own connections; stealing costs more here than it evens out.
         work_stealing: false,
         upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
-        max_retries: proxy::retry::MAX_ATTEMPTS,
+        // `proxy/retry.rs` ends it earlier, by what the configuration says at that time.
+        max_retries: MAX_ATTEMPTS as usize,
         grace_period_seconds: Some(config.server.grace_period.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()

@@ -17,7 +17,7 @@ use prometheus::{IntCounterVec, Opts};
 use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
-pub use routing::RoutingMetrics;
+pub use routing::{RoutingMetrics, Shed};
 
 use crate::connection::hygiene::Fault;
 use crate::events::Events;

@@ -131,6 +131,8 @@ error_codes! {
     UpstreamFailed = "upstream_failed", "The instance failed to answer";
     /// No instance of the pool can be used.
     NoInstanceAvailable = "no_instance_available", "No instance is available";
+    /// The instances have as much to do as they can; nothing was sent to one.
+    Overloaded = "overloaded", "The service is overloaded";
     /// The instance has as many live connections as it may.
     TooManyStreams = "too_many_streams", "Too many live connections";
     /// The session store does not answer; a write's outcome is unknown.
@@ -182,6 +184,7 @@ impl ErrorCode {
             Self::Internal | Self::ComponentFailed => 500,
             Self::UpstreamFailed => 502,
             Self::NoInstanceAvailable
+            | Self::Overloaded
             | Self::TooManyStreams
             | Self::SessionStoreUnavailable
             | Self::DatabaseUnavailable => 503,

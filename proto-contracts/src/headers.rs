@@ -14,6 +14,10 @@ pub const AFFINITY_KEY: &str = "x-affinity-key";
 pub const SESSION_AFFINITY: &str = "x-session-affinity";
 /// `sticky` or `round_robin`: the code path that a client wants for this one request. Only the lab's gateway heeds it.
 pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
+/// What is left to the client: `"client";r=<requests>;t=<seconds until all is>` (draft-ietf-httpapi-ratelimit-headers).
+pub const RATE_LIMIT: &str = "ratelimit";
+/// How often a client may come: `"client";q=<requests>;w=<in so many seconds>`, of the same draft.
+pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// `memory`, `redis` or `created`: where the stateful service took the session from.
 pub const SESSION_SOURCE: &str = "x-session-source";
 /// The request's id, a UUID.

@@ -26,7 +26,7 @@ pub(super) async fn explain(
 }
 
 fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ApiError> {
-    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound());
+    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), u64::MAX);
     let limit = Limit::of(snapshot, pool.load_bound());
     let ranking: Vec<_> = sticky::ranking(snapshot, query.key)
         .into_iter()

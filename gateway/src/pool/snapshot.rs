@@ -75,6 +75,11 @@ impl Snapshot {
         &self.members[place]
     }
 
+    /// Requests in flight at all usable members together.
+    pub fn in_flight(&self) -> u64 {
+        self.usable.iter().map(|&place| self.members[place].instance.in_flight()).sum()
+    }
+
     /// How many of `sample` evenly spread keys have their home at each member, in the members' order.
     pub fn homes_of_sample(&self, sample: u32) -> Vec<u32> {
         let mut counts = vec![0; self.members.len()];

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use http::HeaderValue;
 use proto_contracts::control::Strategy;
 use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
 
 use crate::pool::InFlight;
 use crate::proxy::client::Client;
+use crate::resilience::rate_limit::Quota;
 use service_kit::telemetry::metrics;
 
 use crate::routing::{ClientKey, Tried};
@@ -40,6 +42,10 @@ pub struct RequestContext {
     pub exchange_broken: bool,
     /// Its part of a trace, when there is one.
     pub trace: Option<Box<RequestTrace>>,
+    /// How often it was sent again.
+    pub retries: u32,
+    /// What is left to its client, and by which policy, where the client is limited.
+    pub quota: Option<(Quota, HeaderValue)>,
     /// With which code the gateway ended it.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
@@ -57,6 +63,8 @@ pub struct Attempt {
     pub epoch: Epoch,
     /// When it began.
     pub began: Instant,
+    /// When it was begun, where the instance has so much to do that it matters how long it takes.
+    pub timed_from: Option<Instant>,
 }
 
 impl RequestContext {
@@ -76,6 +84,8 @@ impl RequestContext {
             second_chance_given: false,
             exchange_broken: false,
             trace: None,
+            retries: 0,
+            quota: None,
             problem: None,
             _counted: counted,
         }

@@ -17,6 +17,8 @@ use crate::proxy::context::RequestContext;
 use crate::routing::KeyOrigin;
 use crate::telemetry::spans;
 
+const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);
 const X_AFFINITY: HeaderName = HeaderName::from_static(headers::AFFINITY);
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(headers::AFFINITY_KEY);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
@@ -94,6 +96,10 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
         let mut text = String::with_capacity(40);
         let _infallible = write!(text, "{stamp}");
         response.insert_header(X_AFFINITY, text)?;
+    }
+    if let Some((quota, policy)) = &ctx.quota {
+        response.insert_header(RATE_LIMIT_POLICY, policy.clone())?;
+        response.insert_header(RATE_LIMIT, format!(r#""client";r={};t={}"#, quota.remaining, quota.reset_s))?;
     }
     if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };

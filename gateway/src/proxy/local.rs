@@ -88,6 +88,10 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: M
     if answer == Answer::Problem(ErrorCode::MethodNotAllowed) {
         response.insert_header(ALLOW, "GET, HEAD")?;
     }
+    // A limited client is told when exactly it may come again.
+    if let Some(seconds) = ctx.quota.as_ref().and_then(|(quota, _)| quota.retry_after_s) {
+        response.insert_header(RETRY_AFTER, seconds)?;
+    }
     forward::to_client(&mut response, ctx, manner.routing)?;
 
     let body_left = !session.is_body_done();
@@ -145,6 +149,10 @@ fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
         ErrorCode::NoInstanceAvailable => {
             "No instance of the service can be reached, and nothing was sent to one; try again shortly."
         }
+        ErrorCode::Overloaded => {
+            "The instances have as much to do as they can, and nothing was sent to one; try again shortly."
+        }
+        ErrorCode::RateLimited => "This client sends more than its share; RateLimit-Policy tells how much that is.",
         ErrorCode::UpstreamTimeout => {
             "The instance did not answer in time; whether it acted on the request is unknown."
         }

@@ -1,8 +1,10 @@
 //! When a request that failed at one instance may go to the next.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Method;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -10,18 +12,44 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::proxy::affinity::idempotency_key;
 use crate::proxy::context::RequestContext;
 use crate::resilience::outlier::Reason;
-use crate::telemetry::Telemetry;
+use crate::resilience::retry_budget::{Policy, RetryBudget};
+use crate::telemetry::RoutingMetrics;
 
-/// How often a request is sent at most: to three instances, and once more where a pooled connection broke.
-pub const MAX_ATTEMPTS: usize = 4;
+/// How many retries a request's pool can afford.
+pub struct Allowance<'a> {
+    /// What the pool has used.
+    pub budget: &'a RetryBudget,
+    /// What it may use.
+    pub policy: Policy,
+    /// Who hears of it.
+    pub metrics: &'a RoutingMetrics,
+}
+
+impl Allowance<'_> {
+    /// Whether the request may be sent once more.
+    fn take(&self, ctx: &RequestContext) -> bool {
+        let Some(resolved) = ctx.resolved else { return false };
+        if ctx.retries + 1 >= self.policy.max_attempts {
+            return false;
+        }
+        let taken = self.budget.take(Instant::now(), self.policy);
+        if !taken {
+            self.metrics.count_refused_retry(resolved.pool);
+        }
+        taken
+    }
+}
 
 /// Nothing was sent, so any request may go on.
-pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, telemetry: &Telemetry) -> Box<Error> {
-    error.set_retry(true);
+pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, allowance: &Allowance<'_>) -> Box<Error> {
     if let Some(attempt) = &ctx.attempt {
         attempt.in_flight.instance().count_connect_failure();
     }
-    move_on(ctx, telemetry, Next::AnotherInstance);
+    let again = allowance.take(ctx);
+    error.set_retry(again);
+    if again {
+        move_on(ctx, allowance.metrics, Next::AnotherInstance);
+    }
     error
 }
 
@@ -31,17 +59,18 @@ pub fn after_broken_exchange(
     session: &Session,
     ctx: &mut RequestContext,
     mut error: Box<Error>,
-    telemetry: &Telemetry,
+    allowance: &Allowance<'_>,
 ) -> Box<Error> {
     let safe = is_safe_to_repeat(session.req_header());
     let theirs = *error.esource() == ErrorSource::Upstream;
     let unheard = session.response_written().is_none_or(|response| response.status.is_informational());
-    let again = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
+    let possible = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
+    let again = possible && allowance.take(ctx);
     error.set_retry(again);
     ctx.exchange_broken |= theirs;
     if again {
         let next = if deserves_second_chance(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
-        move_on(ctx, telemetry, next);
+        move_on(ctx, allowance.metrics, next);
     }
     error
 }
@@ -64,6 +93,13 @@ fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
+/// Whether the request may leave an instance that does not answer after a short time: it is safe to repeat and has no body
+/// that could still be on its way.
+pub fn may_leave(request: &RequestHeader) -> bool {
+    let bodiless = !request.headers.contains_key(CONTENT_LENGTH) && !request.headers.contains_key(TRANSFER_ENCODING);
+    bodiless && is_safe_to_repeat(request)
+}
+
 /// Whether doing the request twice does what doing it once does. A deleted session stays deleted, and a write with an
 /// idempotency key is done once.
 fn is_safe_to_repeat(request: &RequestHeader) -> bool {
@@ -80,9 +116,10 @@ enum Next {
     AnotherInstance,
 }
 
-fn move_on(ctx: &mut RequestContext, telemetry: &Telemetry, next: Next) {
+fn move_on(ctx: &mut RequestContext, metrics: &RoutingMetrics, next: Next) {
     let (Some(attempt), Some(resolved)) = (ctx.attempt.take(), ctx.resolved) else { return };
-    telemetry.routing.count_retry(resolved.pool);
+    metrics.count_retry(resolved.pool);
+    ctx.retries += 1;
     match next {
         Next::SameInstance => ctx.second_chance_given = true,
         Next::AnotherInstance => ctx.tried.push(Arc::clone(attempt.in_flight.instance())),

@@ -17,9 +17,7 @@ impl LoadBound {
     /// The most requests that an instance may have in flight, the one that is about to be sent included:
     /// ⌈factor × (requests in flight + 1) ÷ usable instances⌉, and the floor at least.
     pub fn limit(self, snapshot: &Snapshot) -> u64 {
-        let usable = snapshot.usable().iter().map(|&place| snapshot.member(place));
-        let in_flight: u64 = usable.map(|member| member.instance.in_flight()).sum();
-        self.limit_at(in_flight, snapshot.usable().len())
+        self.limit_at(snapshot.in_flight(), snapshot.usable().len())
     }
 
     fn limit_at(self, in_flight: u64, instances: usize) -> u64 {

@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::pool::{Instance, Member, Snapshot};
 use crate::routing::is_tried;
 
-/// The next usable member in turn that was not tried before.
-pub fn choose<'a>(snapshot: &'a Snapshot, cursor: &AtomicUsize, tried: &[Arc<Instance>]) -> Option<&'a Member> {
+/// The next usable member in turn that was not tried before and has fewer than `max_in_flight` requests in flight.
+pub fn choose<'a>(
+    snapshot: &'a Snapshot,
+    cursor: &AtomicUsize,
+    tried: &[Arc<Instance>],
+    max_in_flight: u64,
+) -> Option<&'a Member> {
     let usable = snapshot.usable();
     // One step of the shared cursor per request keeps the turns exact; a repeat walks on from its own place.
     let start = cursor.fetch_add(1, Ordering::Relaxed);
     (0..usable.len())
         .map(|step| snapshot.member(usable[start.wrapping_add(step) % usable.len()]))
-        .find(|member| !is_tried(member, tried))
+        .find(|member| !is_tried(member, tried) && member.instance.in_flight() < max_in_flight)
 }
 
 #[cfg(test)]
@@ -26,7 +31,7 @@ mod tests {
         let snapshot = snapshot(&["a", "b", "c"]);
         let cursor = AtomicUsize::new(0);
         let names: Vec<_> = (0..6)
-            .filter_map(|_| choose(&snapshot, &cursor, &[]))
+            .filter_map(|_| choose(&snapshot, &cursor, &[], u64::MAX))
             .map(|member| member.instance.name().as_str())
             .collect();
         assert_eq!(names, ["a", "b", "c", "a", "b", "c"]);
@@ -37,7 +42,7 @@ mod tests {
         let snapshot = snapshot(&["a", "b!", "c"]);
         let cursor = AtomicUsize::new(0);
         let mut tried = Vec::new();
-        while let Some(member) = choose(&snapshot, &cursor, &tried) {
+        while let Some(member) = choose(&snapshot, &cursor, &tried, u64::MAX) {
             tried.push(Arc::clone(&member.instance));
         }
         let mut names: Vec<_> = tried.iter().map(|instance| instance.name().as_str()).collect();
@@ -49,7 +54,7 @@ mod tests {
     fn the_cursor_may_wrap() {
         let snapshot = snapshot(&["a", "b"]);
         let cursor = AtomicUsize::new(usize::MAX);
-        assert!(choose(&snapshot, &cursor, &[]).is_some());
-        assert!(choose(&snapshot, &cursor, &[]).is_some());
+        assert!(choose(&snapshot, &cursor, &[], u64::MAX).is_some());
+        assert!(choose(&snapshot, &cursor, &[], u64::MAX).is_some());
     }
 }

@@ -30,7 +30,8 @@ pub enum Place {
 }
 
 /// The highest member in the key's ranking that can be used, was not tried before, and is within its load bound; where all
-/// are over it, the highest.
+/// are over it, the highest. `None` when no member is left, or none that has fewer than `max_in_flight` requests in flight;
+/// without a bound no other may stand in for one that only has too much to do.
 ///
 /// The home is defined over all members, healthy or not, so that a key goes back when its home does.
 pub fn choose<'a>(
@@ -38,21 +39,23 @@ pub fn choose<'a>(
     key: AffinityKey,
     tried: &[Arc<Instance>],
     bound: Option<LoadBound>,
+    max_in_flight: u64,
 ) -> Option<Found<'a>> {
     let first = highest(snapshot, key, |member| !is_tried(member, tried))?;
-    let Some(bound) = bound else { return Some(first) };
     let in_flight = first.member.instance.in_flight();
+    let has_room = in_flight < max_in_flight;
+    let Some(bound) = bound else { return has_room.then_some(first) };
     // The floor first: to know the limit costs a look at every member.
-    if in_flight < bound.floor {
+    if in_flight < bound.floor.min(max_in_flight) {
         return Some(first);
     }
-    let limit = bound.limit(snapshot);
+    let limit = bound.limit(snapshot).min(max_in_flight);
     if in_flight < limit {
         return Some(first);
     }
     let fits = |member: &Member| !is_tried(member, tried) && member.instance.in_flight() < limit;
     let next = highest(snapshot, key, fits).map(|next| Found { place: Place::Spilled, ..next });
-    Some(next.unwrap_or(first))
+    next.or(has_room.then_some(first))
 }
 
 /// The highest usable member that fits.
@@ -136,7 +139,7 @@ mod tests {
         let key = AffinityKey::from_bits(7);
         let bound = Some(LoadBound { factor: 1.25, floor: 4 });
         let ranking: Vec<_> = ranking(&members, key).into_iter().map(|(_, member)| &member.instance).collect();
-        let choose = |tried: &[Arc<Instance>]| choose(&members, key, tried, bound).expect("one is left");
+        let choose = |tried: &[Arc<Instance>]| choose(&members, key, tried, bound, u64::MAX).expect("one is left");
         let send = |place: usize| InFlight::begin(Arc::clone(ranking[place]), Load::Counts);
 
         let mut in_flight: Vec<_> = (0..3).map(|_| send(0)).collect();
@@ -172,12 +175,12 @@ mod tests {
             let ranking = ranking(&members, key);
             let mut tried = Vec::new();
             for (rank, (_, expected)) in ranking.iter().enumerate() {
-                let found = choose(&members, key, &tried, None).expect("one is left");
+                let found = choose(&members, key, &tried, None, u64::MAX).expect("one is left");
                 prop_assert_eq!(found.member.instance.name(), expected.instance.name());
                 prop_assert_eq!(found.place, if rank == 0 { Place::Home } else { Place::Further });
                 tried.push(Arc::clone(&found.member.instance));
             }
-            prop_assert!(choose(&members, key, &tried, None).is_none());
+            prop_assert!(choose(&members, key, &tried, None, u64::MAX).is_none());
         }
 
         #[test]
@@ -187,7 +190,7 @@ mod tests {
             let down = snapshot(&["s1", "s2!", "s3"]);
             let home_name = home(&up, key).expect("a home").instance.name().clone();
             prop_assert_eq!(home(&down, key).expect("a home").instance.name(), &home_name);
-            let found = choose(&down, key, &[], None).expect("two are up");
+            let found = choose(&down, key, &[], None, u64::MAX).expect("two are up");
             prop_assert_ne!(found.member.instance.name().as_str(), "s2");
             prop_assert_eq!(found.place == Place::Home, home_name.as_str() != "s2");
         }

@@ -9,11 +9,38 @@ use service_kit::telemetry::metrics::DURATION_BUCKETS;
 use crate::proxy::RequestContext;
 use crate::resilience::outlier::Reason;
 
+/// Which limit a request exceeded that was refused unsent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// What its pool answers in good time.
+    PoolLimit,
+    /// What each instance that is left may have in flight.
+    InstanceLimit,
+    /// Its client's rate.
+    ClientRate,
+}
+
+impl Shed {
+    /// Every reason, in the order of their numbers.
+    const ALL: [Self; 3] = [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate];
+
+    /// The reason as it stands in metric labels.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::PoolLimit => "pool_limit",
+            Self::InstanceLimit => "instance_limit",
+            Self::ClientRate => "client_rate",
+        }
+    }
+}
+
 /// What the data path counts.
 #[derive(Debug)]
 pub struct RoutingMetrics {
     verdicts: [[IntCounter; Verdict::ALL.len()]; PoolName::ALL.len()],
     retries: [IntCounter; PoolName::ALL.len()],
+    refused_retries: [IntCounter; PoolName::ALL.len()],
+    shed: [[IntCounter; Shed::ALL.len()]; PoolName::ALL.len()],
     ejections: [[IntCounter; Reason::ALL.len()]; PoolName::ALL.len()],
     upstream: [Histogram; PoolName::ALL.len()],
 }
@@ -31,6 +58,14 @@ impl RoutingMetrics {
         let retries = IntCounterVec::new(
             Opts::new("gateway_upstream_retries_total", "Requests sent once more after an instance failed."),
             &["pool"],
+        )?;
+        let refused_retries = IntCounterVec::new(
+            Opts::new("gateway_upstream_retries_refused_total", "Failed requests that the retry budget let fail."),
+            &["pool"],
+        )?;
+        let shed = IntCounterVec::new(
+            Opts::new("gateway_requests_shed_total", "Requests that were refused unsent, by what was exceeded."),
+            &["pool", "reason"],
         )?;
         let ejections = IntCounterVec::new(
             Opts::new(
@@ -50,11 +85,16 @@ impl RoutingMetrics {
         registry.register(Box::new(upstream.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(retries.clone()))?;
+        registry.register(Box::new(refused_retries.clone()))?;
+        registry.register(Box::new(shed.clone()))?;
         registry.register(Box::new(ejections.clone()))?;
         let ejection = |pool: PoolName, reason: Reason| ejections.with_label_values(&[pool.as_str(), reason.as_str()]);
         let verdict = |pool: PoolName, verdict: Verdict| verdicts.with_label_values(&[pool.as_str(), verdict.as_str()]);
         Ok(Self {
             verdicts: PoolName::ALL.map(|pool| Verdict::ALL.map(|of| verdict(pool, of))),
+            refused_retries: PoolName::ALL.map(|pool| refused_retries.with_label_values(&[pool.as_str()])),
+            shed: PoolName::ALL
+                .map(|pool| Shed::ALL.map(|reason| shed.with_label_values(&[pool.as_str(), reason.as_str()]))),
             ejections: PoolName::ALL.map(|pool| Reason::ALL.map(|reason| ejection(pool, reason))),
             retries: PoolName::ALL.map(|pool| retries.with_label_values(&[pool.as_str()])),
             upstream: PoolName::ALL.map(|pool| upstream.with_label_values(&[pool.as_str()])),
@@ -76,6 +116,16 @@ impl RoutingMetrics {
     /// Notes that a request goes to an instance once more.
     pub fn count_retry(&self, pool: PoolName) {
         self.retries[pool as usize].inc();
+    }
+
+    /// Notes that a request was not sent once more, since the budget is used up.
+    pub fn count_refused_retry(&self, pool: PoolName) {
+        self.refused_retries[pool as usize].inc();
+    }
+
+    /// Notes that a request was refused unsent.
+    pub fn count_shed(&self, pool: PoolName, reason: Shed) {
+        self.shed[pool as usize][reason as usize].inc();
     }
 
     /// Notes that an instance was ejected.

@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     server: String,
     control: String,
     stateful_settings: String,
+    retries: String,
     sections: String,
     state_file: Option<PathBuf>,
     interval: Duration,
@@ -62,6 +63,8 @@ impl Setup {
             server: String::new(),
             control: String::new(),
             stateful_settings: String::new(),
+            // A busy machine may take long to do what a test waits for.
+            retries: "attempt_timeout_ms = 0".to_owned(),
             sections: String::new(),
             state_file: None,
             interval: Duration::from_millis(100),
@@ -74,6 +77,12 @@ impl Setup {
     /// The stateless pool.
     pub(crate) fn stateless<'a>(mut self, upstreams: impl IntoIterator<Item = &'a Upstream>) -> Self {
         self.stateless = upstreams.into_iter().map(Upstream::addr).collect();
+        self
+    }
+
+    /// The stateless pool, of one instance at this address.
+    pub(crate) fn stateless_at(mut self, addr: SocketAddr) -> Self {
+        self.stateless = vec![addr];
         self
     }
 
@@ -107,6 +116,12 @@ impl Setup {
     pub(crate) fn stateful_setting(mut self, line: &str) -> Self {
         self.stateful_settings += line;
         self.stateful_settings.push('\n');
+        self
+    }
+
+    /// The lines of `[retries]`, instead of a timeout that is off.
+    pub(crate) fn retries(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.retries);
         self
     }
 
@@ -146,7 +161,7 @@ impl Setup {
         format!(
             "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
-             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n{}",
+             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n[retries]\n{}\n{}",
             self.server,
             self.control,
             self.interval.as_millis(),
@@ -157,6 +172,7 @@ impl Setup {
             self.stateful_strategy,
             list(&self.stateful),
             self.stateful_settings,
+            self.retries,
             self.sections,
         )
     }

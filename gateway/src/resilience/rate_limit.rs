@@ -1,0 +1,184 @@
+//! A rate for each client: a table of fixed size that holds when each may come again.
+//!
+//! The algorithm is GCRA (ITU-T I.371): a client's *theoretical arrival time* moves on by one interval with each request, and
+//! a request is too early when that time lies more than the burst ahead. One word a client is all it needs.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// How many clients are known at once. With 8 bytes each the table has 1 MiB, however many addresses a flood comes from.
+const CELLS: usize = 1 << 17;
+/// A client is looked for in so many neighbouring cells. In a full set the one who is the least in debt is forgotten, so a
+/// spray of addresses does not free those that come too often.
+const WAYS: usize = 4;
+/// Bits of a cell that hold the time in microseconds: 8 years of a process's life. The others tell clients apart.
+const TIME_BITS: u32 = 48;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+
+/// How often a client may come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The time from one request to the next, at the full rate.
+    pub interval: Duration,
+    /// How many requests may come at once after a pause.
+    pub burst: u32,
+    /// Who is not limited.
+    pub exempt: Vec<IpNet>,
+    /// What a client is told of this.
+    pub header: HeaderValue,
+}
+
+impl Policy {
+    /// So many requests a second, and so many at once.
+    pub fn new(requests_per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
+        let interval = Duration::from_secs(1) / requests_per_second.max(1);
+        let window_s = (interval * burst).as_secs_f64().ceil() as u64;
+        // Digits and constants alone, which a header may hold.
+        let header = HeaderValue::try_from(format!(r#""client";q={burst};w={window_s}"#))
+            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self { interval, burst, exempt, header }
+    }
+
+    /// Whether a client at this address is limited.
+    pub fn limits(&self, ip: IpAddr) -> bool {
+        !self.exempt.iter().any(|net| net.contains(&ip))
+    }
+}
+
+/// What is left to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many requests it may send at once from now on.
+    pub remaining: u32,
+    /// In how many seconds it may send the whole burst again.
+    pub reset_s: u64,
+    /// In how many seconds it may send one, when it may not now; at least 1.
+    pub retry_after_s: Option<u64>,
+}
+
+/// When each client may come again.
+#[derive(Debug)]
+pub struct RateLimiter {
+    began: Instant,
+    /// Makes the hashes; nobody outside can tell which clients share a set.
+    seed: u64,
+    cells: Box<[AtomicU64]>,
+}
+
+impl Default for RateLimiter {
+    fn default() -> Self {
+        let cells = (0..CELLS).map(|_| AtomicU64::new(0)).collect();
+        Self { began: Instant::now(), seed: rand::random(), cells }
+    }
+}
+
+impl RateLimiter {
+    /// Takes a request of the client at this address.
+    pub fn take(&self, ip: IpAddr, now: Instant, policy: &Policy) -> Quota {
+        let hash = match ip.to_canonical() {
+            IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), self.seed),
+            // A client has a whole /64 at its disposal (RFC 6177), so that is one client.
+            IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], self.seed),
+        };
+        let micros = |duration: Duration| duration.as_micros() as u64;
+        // From the second burst on, so that 0 is long ago for every policy.
+        let now = (micros(now.saturating_duration_since(self.began)) + micros(Duration::from_hours(24))) & TIME_MASK;
+        let interval = micros(policy.interval).max(1);
+        let whole = interval * u64::from(policy.burst);
+        let cell = self.cell(hash);
+        let tag = hash & !TIME_MASK;
+        let mut known = cell.load(Ordering::Relaxed);
+        loop {
+            let due = if known & !TIME_MASK == tag { (known & TIME_MASK).max(now) } else { now };
+            let next = due + interval;
+            if next - now > whole {
+                let early = next - now - whole;
+                let retry_after_s = Some(early.div_ceil(1_000_000).max(1));
+                return Quota { remaining: 0, reset_s: (due - now).div_ceil(1_000_000), retry_after_s };
+            }
+            match cell.compare_exchange_weak(known, tag | (next & TIME_MASK), Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    // At most the burst, which is a `u32`.
+                    let remaining = ((whole - (next - now)) / interval) as u32;
+                    return Quota { remaining, reset_s: (next - now).div_ceil(1_000_000), retry_after_s: None };
+                }
+                Err(other) => known = other,
+            }
+        }
+    }
+
+    /// The client's cell, or the one that it may take.
+    fn cell(&self, hash: u64) -> &AtomicU64 {
+        let set = (hash as usize % (CELLS / WAYS)) * WAYS;
+        let set = &self.cells[set..set + WAYS];
+        let is_it = |cell: &&AtomicU64| cell.load(Ordering::Relaxed) & !TIME_MASK == hash & !TIME_MASK;
+        let least_in_debt = || set.iter().min_by_key(|cell| cell.load(Ordering::Relaxed) & TIME_MASK);
+        set.iter().find(is_it).or_else(least_in_debt).unwrap_or(&set[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy::new(10, 20, Vec::new())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate() {
+        let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
+        let client = ip("192.0.2.1");
+        for left in (0..20).rev() {
+            let quota = limiter.take(client, now, &policy);
+            assert_eq!((quota.remaining, quota.retry_after_s), (left, None));
+        }
+        assert_eq!(limiter.take(client, now, &policy).retry_after_s, Some(1));
+        let later = now + Duration::from_secs(1);
+        assert_eq!((0..100).filter(|_| limiter.take(client, later, &policy).retry_after_s.is_none()).count(), 10);
+        assert_eq!(limiter.take(ip("192.0.2.2"), later, &policy).remaining, 19, "another client is not concerned");
+        let much_later = now + Duration::from_mins(1);
+        assert_eq!(limiter.take(client, much_later, &policy), Quota { remaining: 19, reset_s: 1, retry_after_s: None });
+    }
+
+    #[test]
+    fn a_network_of_version_six_is_one_client() {
+        let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
+        for host in 0..20 {
+            limiter.take(ip(&format!("2001:db8::{host:x}")), now, &policy);
+        }
+        assert_eq!(limiter.take(ip("2001:db8::ffff"), now, &policy).retry_after_s, Some(1));
+        assert_eq!(limiter.take(ip("2001:db8:0:1::1"), now, &policy).retry_after_s, None);
+    }
+
+    #[test]
+    fn a_million_addresses_neither_free_a_flooder_nor_limit_the_innocent() {
+        let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
+        let flooder = ip("192.0.2.1");
+        (0..20).for_each(|_| assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, None));
+        let limited = (0..1_000_000_u32)
+            .filter(|&i| {
+                limiter.take(IpAddr::from((0x0a00_0000 + i).to_be_bytes()), now, &policy).retry_after_s.is_some()
+            })
+            .count();
+        // A tag has 16 bits and a set four clients, so one in 16,000 meets another's time, and few of those are in debt.
+        assert!(limited <= 20, "{limited} of a million that came once");
+        assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, Some(1), "it is remembered");
+    }
+
+    #[test]
+    fn who_is_exempt_is_not_limited() {
+        let policy = Policy::new(10, 20, vec!["10.0.0.0/8".parse().expect("a net")]);
+        assert!(!policy.limits(ip("10.1.2.3")) && policy.limits(ip("192.0.2.1")));
+        assert_eq!(policy.header, r#""client";q=20;w=2"#);
+    }
+}

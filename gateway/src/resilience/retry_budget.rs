@@ -1,0 +1,121 @@
+//! The retry budget: retries must not multiply the load of a pool that fails because it has too much.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::resilience::window::{self, Window};
+
+/// How often Pingora is told at most that it may try again; what a configuration allows is less.
+pub const MAX_ATTEMPTS: u32 = 10;
+/// The first wait is up to so long, each further one up to twice as long (Envoy's default).
+const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
+/// No wait is longer.
+const MAX_BACK_OFF: Duration = Duration::from_millis(250);
+
+/// When a failed request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How many per cent of the requests of the last ten seconds may be retries.
+    pub budget_percent: u32,
+    /// So many retries a second, taken over the same ten, are always allowed.
+    pub min_per_second: u32,
+    /// How often a request is sent at most, the first time included.
+    pub max_attempts: u32,
+    /// How long a request without a body, which is safe to repeat, waits at an instance while another could take it.
+    pub attempt_timeout: Option<Duration>,
+}
+
+/// The requests and the retries of one pool.
+#[derive(Debug)]
+pub struct RetryBudget {
+    began: Instant,
+    requests: Window,
+    retries: Window,
+    /// The last second in which a retry was refused, plus one, so that 0 is never.
+    refused_in: AtomicU32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            requests: Window::default(),
+            retries: Window::default(),
+            refused_in: AtomicU32::new(0),
+        }
+    }
+}
+
+impl RetryBudget {
+    /// Notes a request that is sent for the first time.
+    pub fn count_request(&self, now: Instant) {
+        self.requests.add(self.second(now));
+    }
+
+    /// Takes a retry from the budget; `false` when it is used up.
+    pub fn take(&self, now: Instant, policy: Policy) -> bool {
+        let second = self.second(now);
+        let share = self.requests.count(second) * u64::from(policy.budget_percent) / 100;
+        let allowed = share.max(u64::from(policy.min_per_second) * u64::from(window::SECONDS));
+        let taken = self.retries.count(second) < allowed;
+        if taken {
+            self.retries.add(second);
+        } else {
+            self.refused_in.store(second + 1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Whether a retry was refused in this second or the last.
+    pub fn is_used_up(&self, now: Instant) -> bool {
+        let refused_in = self.refused_in.load(Ordering::Relaxed);
+        refused_in != 0 && self.second(now) <= refused_in
+    }
+
+    fn second(&self, now: Instant) -> u32 {
+        u32::try_from(now.saturating_duration_since(self.began).as_secs()).unwrap_or(u32::MAX - 1)
+    }
+}
+
+/// How long a request that failed at so many instances waits before it goes to the next: not at all for the first, which is
+/// likely to be well; then a random time, so that those that failed together do not come back together.
+pub fn back_off(failed: usize, random: impl FnOnce() -> f64) -> Option<Duration> {
+    let doublings = u32::try_from(failed.checked_sub(2)?).unwrap_or(u32::MAX);
+    let longest = FIRST_BACK_OFF.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_BACK_OFF);
+    Some(longest.mul_f64(random().clamp(0.0, 1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy { budget_percent: 20, min_per_second: 3, max_attempts: 4, attempt_timeout: None };
+
+    #[test]
+    fn a_fifth_of_the_requests_may_be_retries() {
+        let (budget, now) = (RetryBudget::default(), Instant::now());
+        (0..1_000).for_each(|_| budget.count_request(now));
+        assert_eq!((0..1_000).filter(|_| budget.take(now, POLICY)).count(), 200);
+        assert!(budget.is_used_up(now));
+        let later = now + Duration::from_secs(3);
+        assert!(!budget.take(later, POLICY), "it is a budget of ten seconds");
+        let much_later = now + Duration::from_secs(11);
+        assert!(!budget.is_used_up(much_later));
+        assert!(budget.take(much_later, POLICY));
+    }
+
+    #[test]
+    fn a_few_are_always_allowed() {
+        let (budget, now) = (RetryBudget::default(), Instant::now());
+        assert_eq!((0..1_000).filter(|_| budget.take(now, POLICY)).count(), 30);
+        let none = Policy { budget_percent: 0, min_per_second: 0, ..POLICY };
+        assert!(!RetryBudget::default().take(now, none));
+    }
+
+    #[test]
+    fn the_wait_grows_and_is_random() {
+        let longest = |failed| back_off(failed, || 1.0).map(|wait| wait.as_millis());
+        assert_eq!([0, 1, 2, 3, 4, 9].map(longest), [None, None, Some(25), Some(50), Some(100), Some(250)]);
+        assert_eq!(back_off(4, || 0.0), Some(Duration::ZERO));
+    }
+}

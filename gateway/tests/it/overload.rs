@@ -1,0 +1,101 @@
+//! Overload: an instance gets no more than it may have in flight, a pool no more than it answers in good time.
+
+mod flood;
+
+use std::time::Duration;
+
+use proto_contracts::{AffinityKey, ErrorCode, Verdict};
+
+use crate::client::{Connection, Request};
+use crate::eventually;
+use crate::overload::flood::{Flood, Slots};
+use crate::testbed::{INFO, Setup, TestGateway, session_path};
+use crate::upstream::{Act, Upstream};
+
+const FOUR: &str = "[overload]\nmax_in_flight = 4\nmin_in_flight = 1";
+
+/// Sends requests that wait for an answer.
+fn fill(gateway: &TestGateway, upstreams: &[Upstream], request: &Request, count: usize) -> Vec<Connection> {
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let sent = || upstreams.iter().map(Upstream::count).sum::<usize>();
+    let before = sent();
+    let waiting = (0..count).map(|_| {
+        let mut connection = gateway.connect();
+        connection.start(request);
+        connection
+    });
+    let waiting = waiting.collect();
+    eventually("all are sent", || (sent() == before + count).then_some(()));
+    waiting
+}
+
+#[test]
+fn no_instance_has_more_in_flight_than_it_may() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).section(FOUR).start();
+    let waiting = fill(&gateway, &upstreams, &Request::get(INFO), 8);
+    let refused = gateway.send(&Request::get(INFO));
+    assert_eq!((refused.status, refused.code()), (503, ErrorCode::Overloaded));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(upstreams.iter().all(|upstream| upstream.count() == 4), "four each, and nothing more");
+    let counted = r#"gateway_requests_shed_total{pool="stateless",reason="instance_limit"} 1"#;
+    assert!(gateway.metrics().contains(counted));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    for mut connection in waiting {
+        assert_eq!(connection.reply_to("GET").status, 200);
+    }
+    eventually("there is room again", || (gateway.send(&Request::get(INFO)).status == 200).then_some(()));
+}
+
+#[test]
+fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let read = Request::get(&session_path(AffinityKey::random()));
+    let gateway = Setup::new().stateful(&upstreams).section(FOUR).start();
+    let waiting = fill(&gateway, &upstreams, &read, 5);
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    let verdicts: Vec<_> = waiting.into_iter().map(|mut connection| connection.reply_to("GET").verdict()).collect();
+    assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count(), 1, "{verdicts:?}");
+
+    let gateway = Setup::new().stateful(&upstreams).stateful_setting("bounded_load = 0").section(FOUR).start();
+    let waiting = fill(&gateway, &upstreams, &read, 4);
+    assert_eq!(gateway.send(&read).code(), ErrorCode::Overloaded, "the session is in its home's memory alone");
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    drop(waiting);
+}
+
+/// Floods an instance with ten times what it can do, of which it must do at least this share, and all of it again afterwards.
+#[expect(clippy::print_stdout, reason = "the figures are what the flood is for")]
+fn flood_tenfold(slots: usize, lasts: Duration, section: &str, least: f64) -> Flood {
+    let capacity = slots as f64 / flood::SERVICE_TIME.as_secs_f64();
+    let upstream = Slots::start(slots);
+    let gateway = Setup::new().stateless_at(upstream.addr()).section(section).start();
+    let flood = Flood::send(gateway.addr, INFO, 10.0 * capacity, lasts);
+    println!("capacity {capacity:.0}/s; {flood}; at most {} were at the instance", upstream.most_at_once());
+    let after = std::time::Instant::now();
+    eventually("all is well again", || {
+        let all = (0..20).all(|_| gateway.send(&Request::get(INFO)).status == 200);
+        all.then_some(())
+    });
+    assert!(after.elapsed() < Duration::from_secs(15), "well again after {:?}", after.elapsed());
+    assert_eq!(flood.failed, 0, "{flood}");
+    assert!(flood.good_per_second() >= least * capacity, "{flood}, of {capacity:.0}/s");
+    flood
+}
+
+#[test]
+fn a_tenfold_flood_leaves_a_pool_its_throughput() {
+    // 80 requests a second, in a debug build on a busy machine.
+    let section = "[overload]\nlatency_target_ms = 300\nmin_in_flight = 16";
+    let flood = flood_tenfold(4, Duration::from_secs(8), section, 0.6);
+    assert!(flood.shed > flood.good, "{flood}");
+    // At once, as far as a busy machine comes to it: without a limit each would wait for the whole patience of its client.
+    assert!(flood.shed_latency(0.5) < Duration::from_secs(3), "{flood}");
+}
+
+#[test]
+#[ignore = "takes a minute and two free cores; `cargo test -p gateway --release --test it -- --ignored --nocapture flood`"]
+fn a_tenfold_flood_of_a_minute() {
+    let flood = flood_tenfold(40, Duration::from_secs(60), "", 0.8);
+    assert!(flood.shed_latency(0.99) < Duration::from_millis(50), "{flood}");
+}

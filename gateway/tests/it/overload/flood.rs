@@ -1,0 +1,204 @@
+//! An instance with a few slots, and an open loop that asks far more of it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, sleep_until, timeout};
+
+/// How long a slot takes for a request.
+pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(50);
+/// A request that is not answered for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An instance that works on a few requests at once and lets all others wait.
+pub(crate) struct Slots {
+    addr: SocketAddr,
+    at_once: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    _runtime: Runtime,
+}
+
+impl Slots {
+    /// An instance with so many slots.
+    pub(crate) fn start(slots: usize) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("binds");
+        let addr = listener.local_addr().expect("an address");
+        let slots = Arc::new(Semaphore::new(slots));
+        let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counters = (Arc::clone(&at_once), Arc::clone(&most));
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (slots, counters) = (Arc::clone(&slots), counters.clone());
+                tokio::spawn(async move {
+                    let _ended_by_the_gateway = serve(stream, &slots, &counters.0, &counters.1).await;
+                });
+            }
+        });
+        Self { addr, at_once, most, _runtime: runtime }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// How many requests were there at once, at the worst moment.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.most.load(Ordering::Relaxed).max(self.at_once.load(Ordering::Relaxed))
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    slots: &Semaphore,
+    at_once: &AtomicUsize,
+    most: &AtomicUsize,
+) -> std::io::Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nx-instance-id: slots-1\r\ncontent-length: 2\r\n\r\nok";
+    stream.set_nodelay(true)?;
+    let mut head = Vec::new();
+    loop {
+        head.clear();
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read_buf(&mut head).await? == 0 {
+                return Ok(());
+            }
+        }
+        if !head.starts_with(b"GET /health") {
+            most.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let slot = slots.acquire().await;
+            sleep(SERVICE_TIME).await;
+            drop(slot);
+            at_once.fetch_sub(1, Ordering::Relaxed);
+        }
+        stream.write_all(ANSWER).await?;
+    }
+}
+
+/// What became of a flood.
+pub(crate) struct Flood {
+    pub(crate) sent: usize,
+    pub(crate) good: usize,
+    pub(crate) shed: usize,
+    pub(crate) failed: usize,
+    lasted: Duration,
+    good_latencies: Vec<Duration>,
+    shed_latencies: Vec<Duration>,
+}
+
+impl Flood {
+    /// Sends so many requests a second, whatever becomes of those before.
+    pub(crate) fn send(addr: SocketAddr, path: &str, per_second: f64, lasts: Duration) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let head: Arc<[u8]> = format!("GET {path} HTTP/1.1\r\nhost: tandem.test\r\n\r\n").into_bytes().into();
+        let idle: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+        runtime.block_on(async move {
+            let began = Instant::now();
+            let mut requests = Vec::new();
+            for nth in 0.. {
+                let due = began + Duration::from_secs_f64(f64::from(nth) / per_second);
+                if due >= began + lasts {
+                    break;
+                }
+                if due > Instant::now() {
+                    sleep_until(due.into()).await;
+                }
+                let (head, idle) = (Arc::clone(&head), Arc::clone(&idle));
+                requests.push(tokio::spawn(async move {
+                    let began = Instant::now();
+                    let answered = timeout(PATIENCE, ask(addr, &head, &idle)).await;
+                    (answered.ok().and_then(Result::ok), began.elapsed())
+                }));
+            }
+            let lasted = began.elapsed();
+            let mut flood = Self {
+                sent: requests.len(),
+                good: 0,
+                shed: 0,
+                failed: 0,
+                lasted,
+                good_latencies: Vec::new(),
+                shed_latencies: Vec::new(),
+            };
+            for request in requests {
+                match request.await.expect("no panic") {
+                    (Some(200), latency) => flood.good_latencies.push(latency),
+                    (Some(503), latency) => flood.shed_latencies.push(latency),
+                    _ => flood.failed += 1,
+                }
+            }
+            (flood.good, flood.shed) = (flood.good_latencies.len(), flood.shed_latencies.len());
+            flood.good_latencies.sort_unstable();
+            flood.shed_latencies.sort_unstable();
+            flood
+        })
+    }
+
+    /// Good answers a second, over the time in which requests were sent.
+    pub(crate) fn good_per_second(&self) -> f64 {
+        self.good as f64 / self.lasted.as_secs_f64()
+    }
+
+    /// How soon this share of those that were shed had been told.
+    pub(crate) fn shed_latency(&self, share: f64) -> Duration {
+        quantile(&self.shed_latencies, share)
+    }
+}
+
+fn quantile(sorted: &[Duration], share: f64) -> Duration {
+    let place = (sorted.len() as f64 * share) as usize;
+    sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Flood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.lasted.as_secs_f64();
+        write!(
+            f,
+            "{:.0} requests/s for {seconds:.0} s: {:.0} good/s (p50 {:?}, p99 {:?}), {} shed (p50 {:?}, p99 {:?}), {} failed",
+            self.sent as f64 / seconds,
+            self.good_per_second(),
+            quantile(&self.good_latencies, 0.5),
+            quantile(&self.good_latencies, 0.99),
+            self.shed,
+            self.shed_latency(0.5),
+            self.shed_latency(0.99),
+            self.failed
+        )
+    }
+}
+
+/// One request, on a connection that is kept where the answer lets it be.
+async fn ask(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) -> std::io::Result<u16> {
+    let kept = idle.lock().expect("no panic").pop();
+    let mut stream = match kept {
+        Some(stream) => stream,
+        None => TcpStream::connect(addr).await?,
+    };
+    stream.set_nodelay(true)?;
+    stream.write_all(head).await?;
+    let mut answer = Vec::with_capacity(1_024);
+    loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+        if body.len() < field("content-length:").unwrap_or(0) {
+            continue;
+        }
+        if !head.contains("connection: close") {
+            idle.lock().expect("no panic").push(stream);
+        }
+        return Ok(head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default());
+    }
+}

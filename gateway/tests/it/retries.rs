@@ -1,0 +1,99 @@
+//! The retry budget, and requests that leave an instance that does not answer.
+
+use std::time::{Duration, Instant};
+
+use proto_contracts::control::InstanceState;
+use proto_contracts::{ErrorCode, PoolName};
+
+use crate::client::Request;
+use crate::testbed::{INFO, Setup, TestGateway};
+use crate::upstream::{Act, Upstream};
+
+/// A counter of the stateless pool.
+fn counter(gateway: &TestGateway, name: &str) -> u64 {
+    let prefix = format!("{name}{{pool=\"stateless\"}} ");
+    let metrics = gateway.metrics();
+    metrics.lines().find_map(|line| line.strip_prefix(&prefix)).expect("it is told").parse().expect("a number")
+}
+
+#[test]
+fn retries_never_exceed_their_share_of_the_requests() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let budget = "budget_percent = 20\nmin_per_second = 0";
+    let gateway = Setup::new().stateless(&upstreams).checked_once().retries(budget).start();
+    let mut client = gateway.connect();
+    (0..50).for_each(|_| assert_eq!(client.send(&Request::get(INFO)).status, 200));
+    // Nobody is ejected, so every other request meets the one that breaks its connections.
+    upstreams[0].act(Act::Close);
+    let (mut served, mut failed) = (0, 0);
+    for _ in 0..300 {
+        // Pingora closes the connection after a failure.
+        let reply = gateway.send(&Request::get(INFO));
+        match reply.status {
+            200 => served += 1,
+            _ => {
+                assert_eq!((reply.status, reply.code()), (502, ErrorCode::UpstreamFailed));
+                failed += 1;
+            }
+        }
+    }
+    let retries = counter(&gateway, "gateway_upstream_retries_total");
+    assert!(served > 150 && failed > 0, "{served} served, {failed} failed");
+    assert!((30..=70).contains(&retries), "{retries} retries of 350 requests: a fifth, of those in the window");
+    assert!(counter(&gateway, "gateway_upstream_retries_refused_total") >= failed, "each failure was a refused retry");
+}
+
+#[test]
+fn a_request_is_sent_no_more_often_than_allowed() {
+    let mut upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).checked_once().retries("max_attempts = 1").start();
+    upstreams[0].leave();
+    let statuses: Vec<_> = (0..10).map(|_| gateway.send(&Request::get(INFO)).status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
+    assert_eq!(counter(&gateway, "gateway_upstream_retries_total"), 0);
+}
+
+#[test]
+fn an_instance_that_hangs_is_left_and_then_ejected() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300").start();
+    upstreams[0].act(Act::Hang);
+    let began = Instant::now();
+    // It answers its health checks all the same, so only requests can tell.
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = gateway.connect();
+            client.start(&Request::get(INFO));
+            client
+        })
+        .collect();
+    for mut client in clients {
+        let reply = client.reply_to("GET");
+        assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));
+    }
+    // The timeout of an answer is 15 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
+    crate::eventually("it is ejected", || {
+        let instance = gateway.pool(PoolName::Stateless).instances.swap_remove(0);
+        (instance.state == InstanceState::Ejected).then_some(())
+    });
+    let before = upstreams[0].count();
+    (0..10).for_each(|_| assert_eq!(gateway.send(&Request::get(INFO)).status, 200));
+    assert_eq!(upstreams[0].count(), before, "nobody asks it any more");
+    upstreams[0].act(Act::ok());
+}
+
+#[test]
+fn a_write_does_not_leave_an_instance_that_is_slow() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 100").start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let mut client = gateway.connect();
+    client.start(&Request::post(INFO));
+    let sent = || upstreams.iter().map(Upstream::count).sum::<usize>();
+    crate::eventually("it is sent", || (sent() == 1).then_some(()));
+    // Three times as long as a read would wait; were it sent again, the count would show it.
+    std::thread::sleep(Duration::from_millis(300));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    assert_eq!((client.reply_to("POST").status, sent()), (200, 1));
+}
