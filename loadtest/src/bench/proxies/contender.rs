@@ -1,0 +1,172 @@
+//! Who takes part in the comparison, and how each is started.
+
+use std::fmt;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use local_stack::Builds;
+use serde::Serialize;
+
+use super::access_log::AccessLog;
+use super::answers::{self, Answers};
+use super::child::Child;
+use super::origins::Origins;
+use super::{fill, start, target};
+use crate::client::Client;
+use crate::target::Target;
+
+const NGINX_CONF: &str = include_str!("../../../bench/nginx.conf");
+const HAPROXY_CFG: &str = include_str!("../../../bench/haproxy.cfg");
+const CADDYFILE: &str = include_str!("../../../bench/Caddyfile");
+const GATEWAY_TOML: &str = include_str!("../../../bench/gateway.toml");
+
+/// Where distributions keep servers, besides what `PATH` names.
+const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+/// Good answers in a row until a contender has found its origins.
+const STEADY: usize = 40;
+const PATIENCE: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_millis(20);
+
+/// A proxy, configured in one of the ways that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Contender {
+    /// The gateway.
+    Gateway,
+    /// Nginx, which speaks HTTP/1.1 to its origins.
+    Nginx,
+    /// HAProxy, with HTTP/1.1 to its origins.
+    Haproxy,
+    /// HAProxy, with HTTP/2 to its origins.
+    HaproxyH2,
+    /// Caddy, with HTTP/1.1 to its origins.
+    Caddy,
+}
+
+impl Contender {
+    /// As it stands in the report.
+    pub(super) const fn title(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Nginx => "Nginx",
+            Self::Haproxy => "HAProxy",
+            Self::HaproxyH2 => "HAProxy, h2 to the origins",
+            Self::Caddy => "Caddy",
+        }
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}
+
+/// A contender that serves.
+pub(super) struct Running {
+    pub(super) contender: Contender,
+    pub(super) target: Arc<Target>,
+    pub(super) access_log: AccessLog,
+    pub(super) answers: Arc<Answers>,
+    child: Child,
+}
+
+impl Running {
+    /// Configures and starts it, and waits until it serves steadily.
+    pub(super) async fn start(
+        contender: Contender,
+        folder: &Path,
+        builds: &Builds,
+        origins: &Origins,
+        threads: usize,
+    ) -> Result<Self> {
+        let dir = folder.join(contender.title());
+        fs::create_dir(&dir)?;
+        let (listen, control) = (free_addr()?, free_addr()?);
+        let (output, file) = (dir.join("output.log"), dir.join("access.log"));
+        let mut words = origins.words()?;
+        words.extend([
+            ("dir", dir.display().to_string()),
+            ("log", file.display().to_string()),
+            ("listen", listen.to_string()),
+            ("control", control.to_string()),
+            ("threads", threads.to_string()),
+            ("protocol", if contender == Contender::HaproxyH2 { "proto h2" } else { "" }.to_owned()),
+        ]);
+        let configure = |name: &str, template| -> Result<String> {
+            let path = dir.join(name);
+            fs::write(&path, fill(template, &words))?;
+            Ok(path.display().to_string())
+        };
+        let (child, log) = match contender {
+            Contender::Gateway => {
+                let config = configure("gateway.toml", GATEWAY_TOML)?;
+                let program = builds.binary("gateway")?;
+                (start(builds, &program, &["--config", &config], &output, &[])?, &output)
+            }
+            Contender::Nginx => {
+                let config = configure("nginx.conf", NGINX_CONF)?;
+                let errors = dir.join("nginx-error.log").display().to_string();
+                let args = ["-c", &config, "-e", &errors];
+                (start(builds, &program("nginx")?, &args, &output, &[])?, &file)
+            }
+            Contender::Haproxy | Contender::HaproxyH2 => {
+                let config = configure("haproxy.cfg", HAPROXY_CFG)?;
+                (start(builds, &program("haproxy")?, &["-db", "-f", &config], &output, &[])?, &output)
+            }
+            Contender::Caddy => {
+                let config = configure("Caddyfile", CADDYFILE)?;
+                let args = ["run", "--adapter", "caddyfile", "--config", &config];
+                let env = [("GOMAXPROCS", threads.to_string()), ("HOME", dir.display().to_string())];
+                (start(builds, &program("caddy")?, &args, &output, &env)?, &file)
+            }
+        };
+        let access_log = AccessLog::at(log.clone());
+        let running = Self { contender, target: target(listen).await?, access_log, answers: Arc::default(), child };
+        running.await_steady(&output).await?;
+        running.access_log.settle().await?;
+        Ok(running)
+    }
+
+    /// Its processes.
+    pub(super) fn pids(&self) -> Result<Vec<u32>> {
+        self.child.pids()
+    }
+
+    async fn await_steady(&self, output: &Path) -> Result<()> {
+        let begin = Instant::now();
+        let (mut client, mut good) = (Client::new(Arc::clone(&self.target)), 0);
+        while good < STEADY {
+            // Not judged: a contender whose checks have not seen all origins yet sends a key elsewhere.
+            let answered = client.send(answers::request(good)).await.is_ok_and(|answer| answer.status.is_success());
+            good = if answered { good + 1 } else { 0 };
+            if begin.elapsed() > PATIENCE {
+                bail!("it says: {}", fs::read_to_string(output).unwrap_or_default());
+            }
+            if !answered {
+                tokio::time::sleep(STEP).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a program is that the distribution has installed.
+fn program(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from)).map(|dir| dir.join(name));
+    places.find(|file| file.is_file()).with_context(|| {
+        format!("{name} is not installed: `infra/local/install-packages.sh --for-bench`, or leave it out of --proxies")
+    })
+}
+
+/// An address that nobody listens on now. Another program may take it before ours does, which then fails and says so.
+fn free_addr() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?)
+}
