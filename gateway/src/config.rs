@@ -27,7 +27,7 @@ pub use control::Control;
 pub use health::HealthChecks;
 pub use lab::Lab;
 pub use limits::Limits;
-pub use pools::Pool;
+pub use pools::{Pool, Protocol};
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use timeouts::{ClientTimeouts, Timeouts};
 

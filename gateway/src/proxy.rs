@@ -84,6 +84,7 @@ impl ProxyHttp for Gateway {
         if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
         }
+        forward::forget_request_spelling(session.req_header_mut());
         Ok(false)
     }
 
@@ -116,7 +117,7 @@ impl ProxyHttp for Gateway {
             return Err(ctx.refuse(code));
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
-        let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
+        let peer = Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
         ctx.attempt = Some(Attempt { in_flight, verdict: choice.verdict, strategy, epoch: snapshot.epoch });
         Ok(peer)
     }

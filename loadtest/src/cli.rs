@@ -213,6 +213,10 @@ pub struct BenchArgs {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contender::value_variants().to_vec())]
     pub proxies: Vec<Contender>,
 
+    /// Another build of the gateway that takes part, too: how a change is measured
+    #[arg(long, value_name = "FILE")]
+    pub other_gateway: Option<PathBuf>,
+
     /// Connections of each load of `proxies`
     #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["16", "64", "256", "1024"])]
     pub proxy_connections: Vec<NonZeroUsize>,

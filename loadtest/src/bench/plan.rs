@@ -1,5 +1,6 @@
 //! What to measure, and how much of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -43,6 +44,8 @@ pub struct BenchPlan {
     pub messages: usize,
     /// Who takes part in `proxies`.
     pub proxies: Vec<Contender>,
+    /// Another build of the gateway that does.
+    pub other_gateway: Option<PathBuf>,
     /// Connections of each load there.
     pub proxy_connections: Vec<usize>,
     /// Threads that each of them has.
@@ -62,6 +65,7 @@ impl BenchPlan {
             few_hot_sessions: 1_000,
             messages: 10,
             proxies: args.proxies.clone(),
+            other_gateway: args.other_gateway.clone(),
             proxy_connections: args.proxy_connections.iter().map(|connections| connections.get()).collect(),
             threads: args.threads.get(),
         };

@@ -30,9 +30,12 @@ mod origins;
 /// The share of a round's length for which its connections are used before anything is measured.
 const WARM_UP: f64 = 0.2;
 /// The ratios that are reported, where both sides ran: what, of whom, to whom, and what it should be at most.
-const RATIOS: [(&str, Contender, Contender, Option<f64>); 4] = [
-    ("CPU, gateway over HAProxy", Contender::Gateway, Contender::Haproxy, Some(1.0)),
-    ("CPU, gateway over HAProxy with h2 to the origins", Contender::Gateway, Contender::HaproxyH2, None),
+const RATIOS: [(&str, Contender, Contender, Option<f64>); 7] = [
+    ("CPU, gateway over HAProxy, both HTTP/1.1 to the origins", Contender::Gateway, Contender::Haproxy, Some(1.0)),
+    ("CPU, gateway over HAProxy, both h2 to the origins", Contender::GatewayH2, Contender::HaproxyH2, Some(1.0)),
+    ("CPU, gateway, h2 over HTTP/1.1 to the origins", Contender::GatewayH2, Contender::Gateway, None),
+    ("CPU, other gateway over gateway", Contender::OtherGateway, Contender::Gateway, None),
+    ("CPU, other gateway over gateway, h2 to the origins", Contender::OtherGatewayH2, Contender::GatewayH2, None),
     ("CPU, gateway over Nginx", Contender::Gateway, Contender::Nginx, None),
     ("CPU, gateway over Caddy", Contender::Gateway, Contender::Caddy, None),
 ];
@@ -43,8 +46,10 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
     let builds = Builds::beside_current_exe()?;
     let origins = Origins::start(folder.path(), &builds).await?;
     let mut running = Vec::new();
-    for &contender in &plan.proxies {
-        let proxy = Running::start(contender, folder.path(), &builds, &origins, plan.threads).await;
+    let other = |contender: &Contender| plan.other_gateway.as_ref().and(contender.by_other_build());
+    let others = plan.proxies.iter().filter_map(other);
+    for contender in plan.proxies.iter().copied().chain(others) {
+        let proxy = Running::start(contender, folder.path(), &builds, &origins, plan).await;
         running.push(proxy.with_context(|| format!("{contender} does not start"))?);
     }
     let mut sections = Vec::new();

@@ -17,6 +17,7 @@ use super::answers::{self, Answers};
 use super::child::Child;
 use super::origins::Origins;
 use super::{fill, start, target};
+use crate::bench::plan::BenchPlan;
 use crate::client::Client;
 use crate::target::Target;
 
@@ -36,8 +37,16 @@ const STEP: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Contender {
-    /// The gateway.
+    /// The gateway, with HTTP/1.1 to its origins.
     Gateway,
+    /// The gateway, with HTTP/2 to its origins.
+    GatewayH2,
+    /// Another build of the gateway (`--other-gateway`), with HTTP/1.1 to its origins.
+    #[value(skip)]
+    OtherGateway,
+    /// The same, with HTTP/2.
+    #[value(skip)]
+    OtherGatewayH2,
     /// Nginx, which speaks HTTP/1.1 to its origins.
     Nginx,
     /// HAProxy, with HTTP/1.1 to its origins.
@@ -53,11 +62,38 @@ impl Contender {
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
+            Self::GatewayH2 => "gateway, h2 to the origins",
+            Self::OtherGateway => "other gateway",
+            Self::OtherGatewayH2 => "other gateway, h2",
             Self::Nginx => "Nginx",
             Self::Haproxy => "HAProxy",
             Self::HaproxyH2 => "HAProxy, h2 to the origins",
             Self::Caddy => "Caddy",
         }
+    }
+}
+
+impl Contender {
+    /// What its configuration says of the protocol to the origins.
+    const fn protocol(self) -> &'static str {
+        match self {
+            Self::GatewayH2 | Self::OtherGatewayH2 => "protocol = \"h2c\"",
+            Self::HaproxyH2 => "proto h2",
+            Self::Gateway | Self::OtherGateway | Self::Nginx | Self::Haproxy | Self::Caddy => "",
+        }
+    }
+
+    /// The same by another build of the gateway.
+    pub(super) const fn by_other_build(self) -> Option<Self> {
+        match self {
+            Self::Gateway => Some(Self::OtherGateway),
+            Self::GatewayH2 => Some(Self::OtherGatewayH2),
+            _ => None,
+        }
+    }
+
+    const fn is_other_build(self) -> bool {
+        matches!(self, Self::OtherGateway | Self::OtherGatewayH2)
     }
 }
 
@@ -83,7 +119,7 @@ impl Running {
         folder: &Path,
         builds: &Builds,
         origins: &Origins,
-        threads: usize,
+        plan: &BenchPlan,
     ) -> Result<Self> {
         let dir = folder.join(contender.title());
         fs::create_dir(&dir)?;
@@ -95,8 +131,8 @@ impl Running {
             ("log", file.display().to_string()),
             ("listen", listen.to_string()),
             ("control", control.to_string()),
-            ("threads", threads.to_string()),
-            ("protocol", if contender == Contender::HaproxyH2 { "proto h2" } else { "" }.to_owned()),
+            ("threads", plan.threads.to_string()),
+            ("protocol", contender.protocol().to_owned()),
         ]);
         let configure = |name: &str, template| -> Result<String> {
             let path = dir.join(name);
@@ -104,9 +140,10 @@ impl Running {
             Ok(path.display().to_string())
         };
         let (child, log) = match contender {
-            Contender::Gateway => {
+            Contender::Gateway | Contender::GatewayH2 | Contender::OtherGateway | Contender::OtherGatewayH2 => {
                 let config = configure("gateway.toml", GATEWAY_TOML)?;
-                let program = builds.binary("gateway")?;
+                let other = plan.other_gateway.as_ref().filter(|_| contender.is_other_build());
+                let program = other.map_or_else(|| builds.binary("gateway"), |other| Ok(other.clone()))?;
                 (start(builds, &program, &["--config", &config], &output, &[])?, &output)
             }
             Contender::Nginx => {
@@ -122,7 +159,7 @@ impl Running {
             Contender::Caddy => {
                 let config = configure("Caddyfile", CADDYFILE)?;
                 let args = ["run", "--adapter", "caddyfile", "--config", &config];
-                let env = [("GOMAXPROCS", threads.to_string()), ("HOME", dir.display().to_string())];
+                let env = [("GOMAXPROCS", plan.threads.to_string()), ("HOME", dir.display().to_string())];
                 (start(builds, &program("caddy")?, &args, &output, &env)?, &file)
             }
         };
