@@ -32,7 +32,7 @@ pub use health::HealthChecks;
 pub use lab::Lab;
 pub use limits::Limits;
 pub use overload::Overload;
-pub use pools::Pool;
+pub use pools::{Pool, Protocol};
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use timeouts::{ClientTimeouts, Timeouts};
 

@@ -25,7 +25,7 @@ pub use instance::{InFlight, Instance, Load};
 pub use registry::{AddError, Registry, RemoveError, Slot};
 pub use snapshot::{Member, Snapshot};
 
-use crate::config;
+use crate::config::{self, Protocol};
 use crate::events::Events;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
@@ -39,6 +39,7 @@ pub struct Pool {
     name: PoolName,
     seed: Seed,
     load_bound: Option<LoadBound>,
+    protocol: Protocol,
     snapshot: ArcSwap<Snapshot>,
     cursor: AtomicUsize,
     /// Changes read what they change, so they must not overlap. They are rare, and the data path never waits for one.
@@ -63,6 +64,7 @@ impl Pool {
             name,
             seed,
             load_bound: config.load_bound,
+            protocol: config.protocol,
             snapshot,
             cursor: AtomicUsize::new(0),
             registry: Mutex::new(registry),
@@ -94,6 +96,11 @@ impl Pool {
     /// How many requests its sticky path lets an instance have in flight; `None` for any number.
     pub fn load_bound(&self) -> Option<LoadBound> {
         self.load_bound
+    }
+
+    /// What is spoken with its instances.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Whether its requests have affinity keys: always in the stateful pool, so that switching its strategy back

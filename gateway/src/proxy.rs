@@ -103,6 +103,7 @@ impl ProxyHttp for Gateway {
         if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
         }
+        forward::forget_request_spelling(session.req_header_mut());
         Ok(false)
     }
 
@@ -147,7 +148,7 @@ impl ProxyHttp for Gateway {
             }
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
-        let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
+        let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
         let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
         if let Some(timeout) = traffic.retries.attempt_timeout
             && another_is_left

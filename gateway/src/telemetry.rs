@@ -2,6 +2,7 @@
 
 mod access_log;
 mod instances;
+mod json_line;
 mod routed;
 mod routing;
 pub mod spans;

@@ -2,9 +2,22 @@
 # Installs what Tandem needs from Debian or Ubuntu and is missing. Starts, stops and changes nothing that is there:
 # a Redis, PostgreSQL or Nginx that ran before runs on, and those that are installed now are not started.
 #
-#   install-packages.sh            install what is missing
-#   install-packages.sh --check    only say what is missing; exit status 1 when anything is
+#   install-packages.sh                install what is missing
+#   install-packages.sh --for-bench    the other proxies that `make bench` compares the gateway with, too
+#   install-packages.sh --check        only say what is missing; exit status 1 when anything is
 set -euo pipefail
+
+check=0 for_bench=0
+for option; do
+    case $option in
+        --check) check=1 ;;
+        --for-bench) for_bench=1 ;;
+        *)
+            echo "error: '$option' is no option: --check, --for-bench" >&2
+            exit 64
+            ;;
+    esac
+done
 
 missing=()
 need_program() { # program package
@@ -23,6 +36,10 @@ need_program cmake cmake
 # To try the API by hand, as the README does.
 need_program curl curl
 need_program jq jq
+if ((for_bench)); then
+    need_program haproxy haproxy
+    need_program caddy caddy
+fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
 
 # Nginx runs without these, and some releases lack them: they are installed along with it, where they exist.
@@ -35,7 +52,7 @@ done
 if ((${#missing[@]} == 0)); then
     exit 0
 fi
-if [[ ${1-} == --check ]]; then
+if ((check)); then
     echo "missing: ${missing[*]}"
     exit 1
 fi
@@ -85,7 +102,7 @@ rm -f "$log"
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}"; do
         case $package in
-            nginx | redis-server | postgresql)
+            nginx | redis-server | postgresql | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
                 ;;
         esac

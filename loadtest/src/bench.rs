@@ -2,8 +2,8 @@
 //!
 //! [`plan`] is what to measure. A stack of its own is started (`bed`); the loads of each part take turns (`rounds`), so that
 //! whatever else the machine does hits all of them; what each process used is read from the kernel (`cost`). `reads`,
-//! `writes` and `memory` are the parts; [`report`] has what they found. The comparison of the gateway with other proxies
-//! will be a part of its own, beside these.
+//! `writes` and `memory` are parts; `proxies` is another, which needs no system: it sets the gateway beside other proxies, in
+//! front of the same origins. [`report`] has what they found.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
 
@@ -26,6 +26,7 @@ mod bed;
 mod cost;
 mod drive;
 mod memory;
+mod proxies;
 mod reads;
 mod redis_benchmark;
 mod rounds;
@@ -41,25 +42,32 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
     let machine = machine()?;
     let mut sections = Vec::new();
     for part in &plan.parts {
-        // Each part has a system of its own: what one leaves behind would be another's load.
-        let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).store(Store::Hybrid);
-        let stack = stack.env("stateful-svc", "HOT_SET_BYTES", plan.hot_set_bytes().to_string());
-        let stack = stack.start().await.context("the system does not start")?;
-        let section = measure(*part, &stack, plan).await;
-        stack.shutdown().await;
-        sections.push(section?);
+        match part {
+            Part::Reads => sections.push(on_a_stack(plan, reads::measure).await?),
+            Part::Writes => sections.push(on_a_stack(plan, writes::measure).await?),
+            Part::Memory => sections.push(on_a_stack(plan, memory::measure).await?),
+            Part::Proxies => sections.extend(proxies::measure(plan).await?),
+        }
     }
     Ok(BenchReport { timestamp, machine, plan: plan.clone(), sections })
 }
 
-async fn measure(part: Part, stack: &Stack, plan: &BenchPlan) -> Result<report::Section> {
-    let bed = Bed { stack, plan, processes: Processes::of(stack)? };
-    bed.await_leases().await?;
-    match part {
-        Part::Reads => reads::measure(&bed).await,
-        Part::Writes => writes::measure(&bed).await,
-        Part::Memory => memory::measure(&bed).await,
-    }
+/// Measures a part with a system of its own: what one part leaves behind would be another's load.
+async fn on_a_stack(
+    plan: &BenchPlan,
+    measure: impl AsyncFnOnce(&Bed<'_>) -> Result<report::Section>,
+) -> Result<report::Section> {
+    let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).store(Store::Hybrid);
+    let stack = stack.env("stateful-svc", "HOT_SET_BYTES", plan.hot_set_bytes().to_string());
+    let stack = stack.start().await.context("the system does not start")?;
+    let section = async {
+        let bed = Bed { stack: &stack, plan, processes: Processes::of(&stack)? };
+        bed.await_leases().await?;
+        measure(&bed).await
+    };
+    let section = section.await;
+    stack.shutdown().await;
+    section
 }
 
 fn machine() -> Result<Machine> {

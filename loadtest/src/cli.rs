@@ -4,11 +4,11 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use jiff::SignedDuration;
 use local_stack::Store;
 
-use crate::bench::plan::Part;
+use crate::bench::plan::{Contender, Part};
 use crate::chaos::plan::{Faults, Guarantee, Idempotency};
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
@@ -47,9 +47,12 @@ pub enum Command {
     ///
     /// Starts systems of its own, one for each part. The loads of a part take turns; a figure is the median of the rounds, with
     /// the least and the most. Needs the workspace's binaries, of this program's own profile, and redis-benchmark
-    /// (Debian's redis-tools).
+    /// (Debian's redis-tools). The part `proxies` sets the gateway beside Nginx, HAProxy and Caddy, which must be installed.
     #[command(after_help = BENCH_EXIT_STATUS)]
     Bench(BenchArgs),
+    /// Be the origins behind the proxies that `bench` compares
+    #[command(hide = true)]
+    Origins(OriginsArgs),
 }
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
@@ -191,7 +194,7 @@ pub struct ChaosArgs {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Which parts to run, in this order
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Reads, Part::Writes, Part::Memory])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies])]
     pub parts: Vec<Part>,
 
     /// Connections of each load; each carries one request at a time
@@ -206,6 +209,22 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "100000")]
     pub hot_sessions: NonZeroUsize,
 
+    /// Who takes part in `proxies`
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contender::value_variants().to_vec())]
+    pub proxies: Vec<Contender>,
+
+    /// Another build of the gateway that takes part, too: how a change is measured
+    #[arg(long, value_name = "FILE")]
+    pub other_gateway: Option<PathBuf>,
+
+    /// Connections of each load of `proxies`
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["16", "64", "256", "1024"])]
+    pub proxy_connections: Vec<NonZeroUsize>,
+
+    /// Threads of each of the proxies
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub threads: NonZeroUsize,
+
     /// See in seconds that everything can be measured; the figures mean nothing
     #[arg(long)]
     pub quick: bool,
@@ -213,6 +232,14 @@ pub struct BenchArgs {
     /// Write the report there as JSON, beside the tables on standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Arguments of `loadtest origins`, which `loadtest bench` starts.
+#[derive(Debug, Args)]
+pub struct OriginsArgs {
+    /// Their names
+    #[arg(required = true)]
+    pub names: Vec<String>,
 }
 
 impl CompareArgs {

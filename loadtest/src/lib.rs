@@ -37,6 +37,7 @@ mod client;
 mod closed_loop;
 mod compare;
 mod open_loop;
+mod origin;
 mod phase;
 mod progress;
 mod recorder;
@@ -67,6 +68,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Bench(args) => run_bench(&args).await,
+        Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
     };
     match ended {
         Ok(Verdict::Clean) => exit::CLEAN,

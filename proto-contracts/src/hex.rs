@@ -12,6 +12,12 @@ pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The 8 digits of a number, on the stack.
+pub(crate) fn of_u32(number: u32) -> [u8; 8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|i| DIGITS[(number >> (28 - 4 * i) & 0xf) as usize])
+}
+
 /// Writes the bytes as lower-case hex digits.
 pub(crate) fn write(out: &mut impl std::fmt::Write, bytes: &[u8]) -> std::fmt::Result {
     bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))

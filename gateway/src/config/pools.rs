@@ -13,6 +13,18 @@ use crate::routing::bound::LoadBound;
 /// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
 const LOAD_FACTORS: RangeInclusive<f64> = 1.0..=10.0;
 
+/// What is spoken with a pool's instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1: a connection for each request in flight.
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, begun without asking ("prior knowledge"): many requests share a connection. Streams of the
+    /// API keep to HTTP/1.1.
+    H2c,
+}
+
 /// One pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -22,6 +34,8 @@ pub struct Pool {
     pub instances: Vec<SocketAddr>,
     /// How many requests the sticky path lets an instance have in flight; `None` for any number.
     pub load_bound: Option<LoadBound>,
+    /// What is spoken with them.
+    pub protocol: Protocol,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,11 +52,12 @@ struct PoolSection {
     instances: Option<Vec<SocketAddr>>,
     bounded_load: f64,
     bounded_load_floor: u64,
+    protocol: Protocol,
 }
 
 impl Default for PoolSection {
     fn default() -> Self {
-        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 64 }
+        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 64, protocol: Protocol::Http1 }
     }
 }
 
@@ -88,6 +103,6 @@ impl PoolSection {
         );
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
-        Pool { strategy: self.strategy.unwrap_or(defaults.strategy), instances, load_bound }
+        Pool { strategy: self.strategy.unwrap_or(defaults.strategy), instances, load_bound, protocol: self.protocol }
     }
 }

@@ -10,6 +10,8 @@ use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{Endpoint, InstanceName};
 
+use crate::config::Protocol;
+
 /// How long a connection to an instance may take (field default of HAProxy's and Envoy's guides: 1 s on one network).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an instance may take for each read of its answer.
@@ -22,12 +24,16 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// one that is about to be used.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// Requests that share a connection of HTTP/2. HAProxy's default; more would wait for each other's bytes.
+const MAX_H2_STREAMS: usize = 100;
+
 /// An instance that has told its name.
 pub struct Instance {
     name: InstanceName,
     name_header: HeaderValue,
     addr: SocketAddr,
     peer: HttpPeer,
+    h2c_peer: HttpPeer,
     stream_peer: HttpPeer,
     in_flight: AtomicU64,
     streams: AtomicU64,
@@ -49,6 +55,9 @@ impl Instance {
         peer.options.read_timeout = Some(READ_TIMEOUT);
         peer.options.write_timeout = Some(WRITE_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        let mut h2c_peer = peer.clone();
+        h2c_peer.options.set_http_version(2, 2);
+        h2c_peer.options.max_h2_streams = MAX_H2_STREAMS;
         let mut stream_peer = peer.clone();
         stream_peer.options.read_timeout = Some(STREAM_IDLE_TIMEOUT);
         // An instance name is letters, digits and three signs, all of which a header may hold.
@@ -58,6 +67,7 @@ impl Instance {
             name_header,
             addr,
             peer,
+            h2c_peer,
             stream_peer,
             in_flight: AtomicU64::new(0),
             streams: AtomicU64::new(0),
@@ -84,10 +94,14 @@ impl Instance {
         self.addr
     }
 
-    /// What Pingora connects to for a request to this endpoint. The connections are the same; what differs is for how long an
-    /// answer may pause.
-    pub fn peer(&self, endpoint: Endpoint) -> &HttpPeer {
-        if endpoint.is_stream() { &self.stream_peer } else { &self.peer }
+    /// What Pingora connects to for a request to this endpoint. A stream may pause for longer, and keeps to HTTP/1.1: a
+    /// WebSocket needs a connection of its own.
+    pub fn peer(&self, endpoint: Endpoint, protocol: Protocol) -> &HttpPeer {
+        match protocol {
+            _ if endpoint.is_stream() => &self.stream_peer,
+            Protocol::Http1 => &self.peer,
+            Protocol::H2c => &self.h2c_peer,
+        }
     }
 
     /// Requests sent to it and not yet answered, streams not counted.

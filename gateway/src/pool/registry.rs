@@ -338,7 +338,16 @@ mod tests {
 
     fn restarted(ports: &[u16], state: PoolState) -> Registry {
         let instances = ports.iter().map(|&port| addr(port)).collect();
-        Registry::new(&config::Pool { strategy: Strategy::Sticky, instances, load_bound: None }, THRESHOLDS, state)
+        Registry::new(
+            &config::Pool {
+                strategy: Strategy::Sticky,
+                instances,
+                load_bound: None,
+                protocol: config::Protocol::Http1,
+            },
+            THRESHOLDS,
+            state,
+        )
     }
 
     fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {

@@ -1,9 +1,9 @@
 //! What instances see of clients, and clients of instances.
 
-use std::fmt::Write;
+use std::mem;
 
 use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Version};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::affinity::COOKIE_NAME;
@@ -48,6 +48,24 @@ fn is_internal(name: &HeaderName) -> bool {
         )
 }
 
+/// Forgets how the client spelt the names of its headers. Pingora would copy its map of spellings with every request, and
+/// enter each header that is added here with an allocation of its own; names mean the same in lower case.
+pub(super) fn forget_request_spelling(request: &mut RequestHeader) {
+    // Only a target that is a path survives the conversion.
+    if request.has_case() && request.raw_path().starts_with(b"/") && request.raw_path_is_utf8() {
+        let parts: http::request::Parts = mem::replace(request, http::Request::new(()).into_parts().0.into()).into();
+        *request = parts.into();
+    }
+}
+
+/// The same for an answer.
+fn forget_response_spelling(response: &mut ResponseHeader) {
+    if response.has_case() {
+        let parts: http::response::Parts = mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
+        *response = parts.into();
+    }
+}
+
 /// Turns the client's request header into the one for the instance.
 ///
 /// # Errors
@@ -61,8 +79,11 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     request.insert_header(X_REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     request.insert_header(X_FORWARDED_FOR, forwarded_for(ctx))?;
     request.insert_header(X_FORWARDED_PROTO, ctx.client.scheme.as_str())?;
-    if let Some(host) = request.headers.get(HOST).cloned() {
-        request.insert_header(X_FORWARDED_HOST, host)?;
+    match request.headers.get(HOST).cloned() {
+        Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
+        // HTTP/1.0 needs none, HTTP/2 does.
+        None if request.version == Version::HTTP_2 => request.insert_header(HOST, "gateway")?,
+        None => {}
     }
     let affinity = match ctx.attempt.as_ref().map(|attempt| (attempt.strategy, attempt.verdict)) {
         // Only this request goes there, so the instance must not take the session over from its home.
@@ -83,6 +104,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
 /// # Errors
 /// When Pingora refuses a header, which these do not give it a reason for.
 pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, routing: RoutingHeaders) -> Result<()> {
+    forget_response_spelling(response);
     response.remove_header(&X_INSTANCE_ID);
     response.remove_header(&X_LIVE_SESSIONS);
     response.insert_header(X_REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
@@ -92,10 +114,7 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
     }
     if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) = (routing, &ctx.attempt, ctx.stamp()) {
         response.insert_header(X_SERVED_BY, attempt.in_flight.instance().name_header())?;
-        // `home; key=01234567; epoch=01234567` and its likes, in one allocation.
-        let mut text = String::with_capacity(40);
-        let _infallible = write!(text, "{stamp}");
-        response.insert_header(X_AFFINITY, text)?;
+        response.insert_header(X_AFFINITY, stamp.to_ascii())?;
     }
     if let Some((quota, policy)) = &ctx.quota {
         response.insert_header(RATE_LIMIT_POLICY, policy.clone())?;

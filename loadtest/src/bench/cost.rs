@@ -28,6 +28,11 @@ impl Processes {
         ]))
     }
 
+    /// Those, by what they do.
+    pub(crate) fn of_groups(groups: Vec<(&'static str, Vec<u32>)>) -> Self {
+        Self(groups)
+    }
+
     /// CPU time that each has used so far, in the kernel and outside.
     pub(crate) fn cpu(&self) -> Result<Vec<(&'static str, Duration)>> {
         self.0.iter().map(|(name, pids)| Ok((*name, pids.iter().map(|&pid| cpu_of(pid)).sum::<Result<_>>()?))).collect()

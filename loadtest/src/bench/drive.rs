@@ -40,14 +40,28 @@ pub(crate) async fn drive(
     next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
     judge: impl FnMut(&Answer) -> bool + Send + 'static,
 ) -> Result<Driven> {
-    // Uncontended: all workers live on one thread. They are locks because the runtime does not know that.
-    let (next, judge) = (Arc::new(Mutex::new(next)), Arc::new(Mutex::new(judge)));
+    Ok(drive_over(connect(target, connections).await?, next, judge).await.0)
+}
+
+/// Makes the connections, so that what is sent afterwards does not pay for it.
+pub(crate) async fn connect(target: &Arc<Target>, connections: usize) -> Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut client = Client::new(Arc::clone(target));
         client.warm_up().await.with_context(|| format!("{} does not answer", target.url()))?;
         clients.push(client);
     }
+    Ok(clients)
+}
+
+/// Sends what `next` gives over these connections, and gives them back.
+pub(crate) async fn drive_over(
+    clients: Vec<Client>,
+    next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
+    judge: impl FnMut(&Answer) -> bool + Send + 'static,
+) -> (Driven, Vec<Client>) {
+    // Uncontended: all workers live on one thread. They are locks because the runtime does not know that.
+    let (next, judge) = (Arc::new(Mutex::new(next)), Arc::new(Mutex::new(judge)));
     let begin = Instant::now();
     let mut workers = JoinSet::new();
     for mut client in clients {
@@ -56,7 +70,7 @@ pub(crate) async fn drive(
             let (mut good, mut failed, mut latencies) = (0, 0, empty_histogram());
             loop {
                 let request = next.lock().unwrap_or_else(PoisonError::into_inner)();
-                let Some(request) = request else { return (good, failed, latencies) };
+                let Some(request) = request else { return (client, good, failed, latencies) };
                 let sent = Instant::now();
                 let answer = timeout(PATIENCE, client.send(request)).await;
                 latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
@@ -68,14 +82,16 @@ pub(crate) async fn drive(
         });
     }
     let mut driven = Driven { good: 0, failed: 0, elapsed: Duration::ZERO, latencies: empty_histogram() };
-    for (good, failed, latencies) in workers.join_all().await {
+    let mut clients = Vec::new();
+    for (client, good, failed, latencies) in workers.join_all().await {
+        clients.push(client);
         driven.good += good;
         driven.failed += failed;
         // All have the same bounds, so nothing is refused.
         let _infallible = driven.latencies.add(latencies);
     }
     driven.elapsed = begin.elapsed();
-    Ok(driven)
+    (driven, clients)
 }
 
 /// Sends one request after the other, made of a running number, for that long.

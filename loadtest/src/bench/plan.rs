@@ -1,10 +1,12 @@
 //! What to measure, and how much of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use super::proxies::contender::Contender;
 use crate::cli::BenchArgs;
 
 /// One group of measurements.
@@ -17,6 +19,8 @@ pub enum Part {
     Writes,
     /// What hot sessions take, and whether many of them slow reads down.
     Memory,
+    /// The gateway beside other proxies.
+    Proxies,
 }
 
 /// What to measure, and how much of it.
@@ -38,6 +42,14 @@ pub struct BenchPlan {
     pub few_hot_sessions: usize,
     /// Messages to each of these.
     pub messages: usize,
+    /// Who takes part in `proxies`.
+    pub proxies: Vec<Contender>,
+    /// Another build of the gateway that does.
+    pub other_gateway: Option<PathBuf>,
+    /// Connections of each load there.
+    pub proxy_connections: Vec<usize>,
+    /// Threads that each of them has.
+    pub threads: usize,
 }
 
 impl BenchPlan {
@@ -52,11 +64,24 @@ impl BenchPlan {
             hot_sessions: args.hot_sessions.get(),
             few_hot_sessions: 1_000,
             messages: 10,
+            proxies: args.proxies.clone(),
+            other_gateway: args.other_gateway.clone(),
+            proxy_connections: args.proxy_connections.iter().map(|connections| connections.get()).collect(),
+            threads: args.threads.get(),
         };
         if !args.quick {
             return full;
         }
-        Self { rounds: 1, round_s: 0.2, sessions: 50, hot_sessions: 200, few_hot_sessions: 20, messages: 2, ..full }
+        Self {
+            rounds: 1,
+            round_s: 0.2,
+            sessions: 50,
+            hot_sessions: 200,
+            few_hot_sessions: 20,
+            messages: 2,
+            proxy_connections: vec![8],
+            ..full
+        }
     }
 
     /// How long each load lasts in each round.

@@ -59,7 +59,7 @@ pub struct Row {
 /// CPU time of one kind of process, of all its instances.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
-    /// `gateway`, `service`, `redis` (of the sessions) or `loadtest`.
+    /// `gateway`, `service`, `redis` (of the sessions), `proxy`, `origins` or `loadtest`.
     pub process: &'static str,
     /// Microseconds for each request.
     pub us: Spread,
@@ -72,8 +72,8 @@ pub struct Ratio {
     pub name: &'static str,
     /// Each round's ratio.
     pub ratio: Spread,
-    /// The median must not be beyond it.
-    pub bound: Bound,
+    /// The median must not be beyond it; `null` for what is only told.
+    pub bound: Option<Bound>,
 }
 
 /// What a figure must keep.
@@ -90,8 +90,9 @@ impl Ratio {
     /// Whether the median keeps the bound.
     pub fn is_kept(&self) -> bool {
         match self.bound {
-            Bound::AtLeast(bound) => self.ratio.median >= bound,
-            Bound::AtMost(bound) => self.ratio.median <= bound,
+            Some(Bound::AtLeast(bound)) => self.ratio.median >= bound,
+            Some(Bound::AtMost(bound)) => self.ratio.median <= bound,
+            None => true,
         }
     }
 }
@@ -100,7 +101,7 @@ impl Ratio {
 #[derive(Debug, Serialize)]
 pub struct Section {
     /// What is measured.
-    pub title: &'static str,
+    pub title: String,
     /// Its loads, which took turns.
     pub rows: Vec<Row>,
     /// What they come to.
@@ -182,11 +183,12 @@ impl fmt::Display for Section {
         writeln!(f, "{:>13}{:>8}", "from memory", "failed")?;
         rows.iter().try_for_each(|row| write!(f, "{row}"))?;
         for Ratio { name, ratio, bound } in ratios {
-            let (sign, bound) = match bound {
-                Bound::AtLeast(bound) => ("≥", bound),
-                Bound::AtMost(bound) => ("≤", bound),
+            let bound = match bound {
+                Some(Bound::AtLeast(bound)) => format!("  ≥ {bound}"),
+                Some(Bound::AtMost(bound)) => format!("  ≤ {bound}"),
+                None => String::new(),
             };
-            writeln!(f, "  {name:<58}{ratio:>24.3}  {sign} {bound}")?;
+            writeln!(f, "  {name:<58}{ratio:>24.3}{bound}")?;
         }
         for ratio in ratios.iter().filter(|ratio| !ratio.is_kept()) {
             writeln!(f, "  NOT KEPT: {}", ratio.name)?;

@@ -3,10 +3,10 @@
 //! Written by hand: through a `tracing` event it would cost more than the request of a small endpoint. Its switch is
 //! the log filter's target `access`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::trace::TraceId;
 use proto_contracts::{ErrorCode, RequestId};
@@ -20,7 +20,11 @@ static SINK: OnceLock<Arc<Sink>> = OnceLock::new();
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The last second that was written, and how: `2026-11-25T18:24:01`.
+    static SECOND: Cell<(u64, [u8; SECOND_LEN])> = const { Cell::new((u64::MAX, [0; SECOND_LEN])) };
 }
+
+const SECOND_LEN: usize = "2026-11-25T18:24:01".len();
 
 /// What a line tells. No field can hold a character that JSON escapes, nor a session's id.
 #[derive(Clone, Copy, Debug)]
@@ -66,16 +70,51 @@ pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     });
 }
 
+/// Appends the time, to the microsecond: `2026-11-25T18:24:01.012345Z`. Only the first line of a second formats it.
+pub fn append_now(out: &mut Vec<u8>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut second, mut text) = SECOND.get();
+    if second != now.as_secs() {
+        second = now.as_secs();
+        let timestamp = i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+        let written = timestamp.unwrap_or_default().to_string();
+        for (to, from) in text.iter_mut().zip(written.bytes()) {
+            *to = from;
+        }
+        SECOND.set((second, text));
+    }
+    out.extend_from_slice(&text);
+    out.push(b'.');
+    append_digits(out, now.subsec_micros(), 6);
+    out.push(b'Z');
+}
+
+/// Appends a time in milliseconds with three decimals: `12.034`.
+pub fn append_ms(out: &mut Vec<u8>, duration: Duration) {
+    let micros = duration.as_micros();
+    // A request of 49 days is longer than any; its line would show the rest.
+    let (ms, rest) = ((micros / 1000) as u32, (micros % 1000) as u32);
+    out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes());
+    out.push(b'.');
+    append_digits(out, rest, 3);
+}
+
+/// Appends the last so many digits of a number, zeros in front.
+fn append_digits(out: &mut Vec<u8>, number: u32, digits: u32) {
+    out.extend((0..digits).rev().map(|place| b'0' + (number / 10_u32.pow(place) % 10) as u8));
+}
+
 impl Line<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let Self { method, route, status, duration, request_id, instance, code, trace_id } = self;
-        let timestamp = jiff::Timestamp::now();
-        let micros = duration.as_micros();
-        let (ms, thousandths) = (micros / 1000, micros % 1000);
+        out.extend_from_slice(br#"{"timestamp":""#);
+        append_now(out);
         let _infallible = write!(
             out,
-            r#"{{"timestamp":"{timestamp:.6}","level":"INFO","target":"{TARGET}","method":"{method}","route":"{route}","status":{status},"duration_ms":{ms}.{thousandths:03},"request_id":"{request_id}","instance":"{instance}""#,
+            r#"","level":"INFO","target":"{TARGET}","method":"{method}","route":"{route}","status":{status},"duration_ms":"#
         );
+        append_ms(out, *duration);
+        let _infallible = write!(out, r#","request_id":"{request_id}","instance":"{instance}""#);
         if let Some(code) = code {
             let _infallible = write!(out, r#","code":"{code}""#);
         }
@@ -108,6 +147,8 @@ mod tests {
         assert_eq!(json["duration_ms"], 12.034);
         assert_eq!(json["code"], "session_not_found");
         assert_eq!(json["trace_id"], "00000000000000000000000000000007");
-        assert!(json["timestamp"].as_str().is_some_and(|t| t.parse::<jiff::Timestamp>().is_ok()));
+        let now = jiff::Timestamp::now().as_second();
+        let told = json["timestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time");
+        assert!(now - told.as_second() <= 1, "{told}");
     }
 }

@@ -1,0 +1,90 @@
+//! An access log, of which the lines are counted.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Longer than any contender gathers lines: Nginx does for a second.
+const SETTLED: Duration = Duration::from_millis(1_500);
+/// Far longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(50);
+/// Stands in a line of every contender's, and in no other.
+const MARK: &[u8] = br#""method":"GET""#;
+
+/// A file that a contender appends to.
+pub(super) struct AccessLog(PathBuf);
+
+/// Where a turn begins in it.
+pub(super) struct Begin(u64);
+
+impl AccessLog {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Waits until nothing is written any more.
+    pub(super) async fn settle(&self) -> Result<()> {
+        let (mut before, mut since) = (self.begin()?.0, Instant::now());
+        while since.elapsed() < SETTLED {
+            tokio::time::sleep(STEP).await;
+            let now = self.begin()?.0;
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is written from now on is the next turn's.
+    pub(super) fn begin(&self) -> Result<Begin> {
+        let file = self.0.metadata().with_context(|| format!("there is no {}", self.0.display()))?;
+        Ok(Begin(file.len()))
+    }
+
+    /// Waits until the turn has so many lines of requests, and no more.
+    pub(super) async fn await_lines(&self, begin: Begin, expected: u64) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let lines = self.lines(&begin)?;
+            if lines == expected {
+                return Ok(());
+            }
+            let patient = start.elapsed() < PATIENCE && lines < expected;
+            ensure!(patient, "its access log has {lines} lines for {expected} requests");
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    fn lines(&self, begin: &Begin) -> Result<u64> {
+        let mut file = BufReader::new(File::open(&self.0)?);
+        file.seek(SeekFrom::Start(begin.0))?;
+        let mut lines = 0;
+        for line in file.split(b'\n') {
+            lines += u64::from(line?.windows(MARK.len()).any(|window| window == MARK));
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_lines_of_requests_since_the_beginning_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log");
+        fs::write(&path, "{\"method\":\"GET\"}\n").expect("written");
+        let log = AccessLog::at(path.clone());
+        let begin = log.begin().expect("it is there");
+        fs::write(&path, "{\"method\":\"GET\"}\nlistening\n{\"a\":1,\"method\":\"GET\"}\n").expect("written");
+        log.await_lines(begin, 1).await.expect("one");
+        assert!(log.await_lines(Begin(0), 1).await.is_err(), "two are too many");
+    }
+}

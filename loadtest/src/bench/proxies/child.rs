@@ -1,0 +1,76 @@
+//! A program that ends with this process.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a program may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(10);
+
+/// A running program. It ends in order when this is dropped.
+pub(super) struct Child(std::process::Child);
+
+impl Child {
+    /// Starts the program through `local-stack`, which arranges that it dies with this process. This must be the main thread.
+    pub(super) fn start(
+        shim: &Path,
+        program: &Path,
+        args: &[impl AsRef<OsStr>],
+        output: &Path,
+        env: &[(&str, String)],
+    ) -> Result<Self> {
+        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
+        let child = Command::new(shim)
+            .arg("exec-child")
+            .arg(format!("--parent={}", std::process::id()))
+            // Nginx's master would leave its workers behind if it were killed.
+            .arg(format!("--death-signal={}", Signal::SIGTERM as i32))
+            .arg("--")
+            .arg(program)
+            .args(args)
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn();
+        child.map(Self).with_context(|| format!("cannot start {}", program.display()))
+    }
+
+    /// Its process and those that it has started.
+    pub(super) fn pids(&self) -> Result<Vec<u32>> {
+        let pid = self.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+            .with_context(|| format!("process {pid} is gone"))?;
+        Ok([pid].into_iter().chain(children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())).collect())
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            // It is not reaped yet, so the id is still its own.
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(STEP);
+        }
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
