@@ -21,8 +21,10 @@ mod minting;
 mod openapi;
 mod outlier_ejection;
 mod program;
+mod raw_table;
 mod restart;
 mod shutdown;
+mod slow_crowd;
 mod strategies;
 mod upgrade;
 
