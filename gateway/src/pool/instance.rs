@@ -4,23 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{Endpoint, InstanceName};
-
-/// How long a connection to an instance may take (field default of HAProxy's and Envoy's guides: 1 s on one network).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an instance may take for each read of its answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a stream may be silent: long after the services' heartbeats, of which there are four in a minute.
-const STREAM_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long an instance may take to accept a piece of a request.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
-/// one that is about to be used.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// An instance that has told its name.
 pub struct Instance {
@@ -28,7 +15,6 @@ pub struct Instance {
     name_header: HeaderValue,
     addr: SocketAddr,
     peer: HttpPeer,
-    stream_peer: HttpPeer,
     in_flight: AtomicU64,
     streams: AtomicU64,
     requests: AtomicU64,
@@ -44,13 +30,7 @@ pub struct Instance {
 impl Instance {
     /// The instance of that name at that address.
     pub fn new(name: InstanceName, addr: SocketAddr) -> Self {
-        let mut peer = HttpPeer::new(addr, false, String::new());
-        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
-        peer.options.read_timeout = Some(READ_TIMEOUT);
-        peer.options.write_timeout = Some(WRITE_TIMEOUT);
-        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
-        let mut stream_peer = peer.clone();
-        stream_peer.options.read_timeout = Some(STREAM_IDLE_TIMEOUT);
+        let peer = HttpPeer::new(addr, false, String::new());
         // An instance name is letters, digits and three signs, all of which a header may hold.
         let name_header = HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
         Self {
@@ -58,7 +38,6 @@ impl Instance {
             name_header,
             addr,
             peer,
-            stream_peer,
             in_flight: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -84,10 +63,9 @@ impl Instance {
         self.addr
     }
 
-    /// What Pingora connects to for a request to this endpoint. The connections are the same; what differs is for how long an
-    /// answer may pause.
-    pub fn peer(&self, endpoint: Endpoint) -> &HttpPeer {
-        if endpoint.is_stream() { &self.stream_peer } else { &self.peer }
+    /// What Pingora connects to. How long it may take is the request's affair.
+    pub fn peer(&self) -> &HttpPeer {
+        &self.peer
     }
 
     /// Requests sent to it and not yet answered, streams not counted.

@@ -58,7 +58,7 @@ fn bad_requests_are_refused_or_neutralised_and_harm_nobody() {
             next_client(&gateway, &format!("{INFO}?{number}-{turn}"));
         }
     }
-    println!("{} cases, each as a first and as a later request", cases.len());
+    eprintln!("{} cases, each as a first and as a later request", cases.len());
     let smuggled: Vec<_> = upstream.targets().into_iter().filter(|target| target.contains("smuggled")).collect();
     assert!(smuggled.is_empty(), "{smuggled:?}");
 }

@@ -37,7 +37,7 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
         (healthy.join().expect("no panic"), cut)
     });
     let latest = cut.iter().max().expect("some");
-    println!(
+    eprintln!(
         "healthy p99: {before:?} before, {during:?} beside {SLOW} slow headers; the last was cut after {latest:?}"
     );
     assert!(cut.iter().all(|after| *after >= HEADER - FLOOR), "none is cut early: {:?}", cut.iter().min());
