@@ -34,7 +34,7 @@ pub use limits::Limits;
 pub use overload::Overload;
 pub use pools::{Pool, Protocol};
 pub use server::{RoutingHeaders, Server, TrustedProxies};
-pub use timeouts::{ClientTimeouts, Timeouts};
+pub use timeouts::{ClientTimeouts, Timeouts, UpstreamTimeouts};
 
 use check::Check;
 
@@ -256,7 +256,8 @@ mod tests {
     #[test]
     fn every_wrong_value_is_told_at_once_by_its_name() {
         let message = problems(
-            "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
+            "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
+             [timeouts]\nbody_ms = 0\n\
              [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
             &[
                 ("GATEWAY_STATELESS_INSTANCES", "localhost"),
@@ -269,6 +270,8 @@ mod tests {
             "[health] fails",
             "[health] timeout_ms",
             "[limits] max_body_bytes",
+            "[limits] max_header_fields",
+            "[timeouts] body_ms",
             "[affinity] seed",
             "[pools.stateful] instances",
             "[pools.stateful] bounded_load",

@@ -74,12 +74,13 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let (write_timeout, max_body_bytes, lab) = {
+        let (timeouts, max_body_bytes, lab) = {
             let traffic = self.traffic.load();
             ctx.client = client::identify(&traffic.trusted_proxies, session.client_addr(), session.req_header());
-            (traffic.timeouts.client.write, traffic.limits.max_body_bytes, traffic.lab)
+            (traffic.timeouts.client, traffic.limits.max_body_bytes, traffic.lab)
         };
-        session.set_write_timeout(Some(write_timeout));
+        session.set_write_timeout(Some(timeouts.write));
+        session.set_read_timeout(Some(timeouts.body));
         let request = session.req_header();
         ctx.request_id = client::request_id(request);
         let Some(resolved) = routes::resolve(request.uri.path()) else {
@@ -119,8 +120,12 @@ impl ProxyHttp for Gateway {
             return Ok(());
         }
         // A declared length was checked already; this one catches what came in chunks.
-        ctx.request_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
-        if ctx.request_bytes > self.traffic.load().limits.max_body_bytes {
+        let Some(piece) = body else { return Ok(()) };
+        ctx.request_bytes += piece.len() as u64;
+        let traffic = self.traffic.load();
+        // The timeout of each read shrinks, so that all together take no longer than the first was given.
+        session.set_read_timeout(Some(traffic.timeouts.client.body.saturating_sub(ctx.started.elapsed())));
+        if ctx.request_bytes > traffic.limits.max_body_bytes {
             return Err(ctx.refuse(ErrorCode::BodyTooLarge));
         }
         Ok(())
@@ -149,6 +154,7 @@ impl ProxyHttp for Gateway {
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
         let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
+        traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint);
         let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
         if let Some(timeout) = traffic.retries.attempt_timeout
             && another_is_left
@@ -196,7 +202,7 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -206,6 +212,10 @@ impl ProxyHttp for Gateway {
         }
         let traffic = self.traffic.load();
         self.note_latency(ctx, &traffic);
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            // From now on the client sends messages, not a body.
+            session.set_read_timeout(Some(traffic.timeouts.upstream.stream_idle));
+        }
         match outlier::standing(response) {
             Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
             Standing::Bad => self.note_failure(ctx, Reason::Errors),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pingora::upstreams::peer::HttpPeer;
+use proto_contracts::Endpoint;
 use serde::Deserialize;
 
 use crate::config::check::Check;
@@ -14,6 +16,8 @@ const MOST_MS: u64 = 60 * 60 * 1_000;
 pub struct Timeouts {
     /// What clients are given.
     pub client: ClientTimeouts,
+    /// What instances are given.
+    pub upstream: UpstreamTimeouts,
 }
 
 /// How long clients may take.
@@ -24,9 +28,38 @@ pub struct ClientTimeouts {
     /// For the first byte of a further request. Longer than the 60 s for which Nginx keeps its connections, so that the
     /// gateway never closes one that is about to be used.
     pub idle: Duration,
+    /// For the whole body of a request, from the end of its header.
+    pub body: Duration,
     /// For accepting a piece of an answer; by default Pingora would wait for ever, and hold what an instance has sent
     /// already.
     pub write: Duration,
+}
+
+/// How long instances may take.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamTimeouts {
+    /// For a connection (the field's default on one network, in HAProxy's and Envoy's guides, is 1 s).
+    pub connect: Duration,
+    /// For each read of an answer.
+    pub response: Duration,
+    /// For accepting a piece of a request.
+    pub write: Duration,
+    /// For the silence within a stream: long after the services' heartbeats, of which there are four in a minute.
+    pub stream_idle: Duration,
+    /// For which an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
+    /// one that is about to be used.
+    pub idle: Duration,
+}
+
+impl UpstreamTimeouts {
+    /// Holds the exchange with this peer to them.
+    pub fn apply(&self, peer: &mut HttpPeer, endpoint: Endpoint) {
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.connect);
+        options.read_timeout = Some(if endpoint.is_stream() { self.stream_idle } else { self.response });
+        options.write_timeout = Some(self.write);
+        options.idle_timeout = Some(self.idle);
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,12 +67,28 @@ pub struct ClientTimeouts {
 pub(super) struct Section {
     header_ms: u64,
     idle_ms: u64,
+    body_ms: u64,
     client_write_ms: u64,
+    upstream_connect_ms: u64,
+    upstream_response_ms: u64,
+    upstream_write_ms: u64,
+    upstream_idle_ms: u64,
+    stream_idle_ms: u64,
 }
 
 impl Default for Section {
     fn default() -> Self {
-        Self { header_ms: 10_000, idle_ms: 75_000, client_write_ms: 60_000 }
+        Self {
+            header_ms: 10_000,
+            idle_ms: 75_000,
+            body_ms: 60_000,
+            client_write_ms: 60_000,
+            upstream_connect_ms: 1_000,
+            upstream_response_ms: 15_000,
+            upstream_write_ms: 15_000,
+            upstream_idle_ms: 50_000,
+            stream_idle_ms: 300_000,
+        }
     }
 }
 
@@ -53,7 +102,15 @@ impl Section {
             client: ClientTimeouts {
                 header: checked("[timeouts] header_ms", self.header_ms),
                 idle: checked("[timeouts] idle_ms", self.idle_ms),
+                body: checked("[timeouts] body_ms", self.body_ms),
                 write: checked("[timeouts] client_write_ms", self.client_write_ms),
+            },
+            upstream: UpstreamTimeouts {
+                connect: checked("[timeouts] upstream_connect_ms", self.upstream_connect_ms),
+                response: checked("[timeouts] upstream_response_ms", self.upstream_response_ms),
+                write: checked("[timeouts] upstream_write_ms", self.upstream_write_ms),
+                stream_idle: checked("[timeouts] stream_idle_ms", self.stream_idle_ms),
+                idle: checked("[timeouts] upstream_idle_ms", self.upstream_idle_ms),
             },
         }
     }

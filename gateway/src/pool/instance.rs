@@ -4,25 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{Endpoint, InstanceName};
 
 use crate::config::Protocol;
-
-/// How long a connection to an instance may take (field default of HAProxy's and Envoy's guides: 1 s on one network).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long an instance may take for each read of its answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a stream may be silent: long after the services' heartbeats, of which there are four in a minute.
-const STREAM_IDLE_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long an instance may take to accept a piece of a request.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
-/// one that is about to be used.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Requests that share a connection of HTTP/2. HAProxy's default; more would wait for each other's bytes.
 const MAX_H2_STREAMS: usize = 100;
@@ -34,7 +21,6 @@ pub struct Instance {
     addr: SocketAddr,
     peer: HttpPeer,
     h2c_peer: HttpPeer,
-    stream_peer: HttpPeer,
     in_flight: AtomicU64,
     streams: AtomicU64,
     requests: AtomicU64,
@@ -50,16 +36,10 @@ pub struct Instance {
 impl Instance {
     /// The instance of that name at that address.
     pub fn new(name: InstanceName, addr: SocketAddr) -> Self {
-        let mut peer = HttpPeer::new(addr, false, String::new());
-        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
-        peer.options.read_timeout = Some(READ_TIMEOUT);
-        peer.options.write_timeout = Some(WRITE_TIMEOUT);
-        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        let peer = HttpPeer::new(addr, false, String::new());
         let mut h2c_peer = peer.clone();
         h2c_peer.options.set_http_version(2, 2);
         h2c_peer.options.max_h2_streams = MAX_H2_STREAMS;
-        let mut stream_peer = peer.clone();
-        stream_peer.options.read_timeout = Some(STREAM_IDLE_TIMEOUT);
         // An instance name is letters, digits and three signs, all of which a header may hold.
         let name_header = HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
         Self {
@@ -68,7 +48,6 @@ impl Instance {
             addr,
             peer,
             h2c_peer,
-            stream_peer,
             in_flight: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -94,13 +73,12 @@ impl Instance {
         self.addr
     }
 
-    /// What Pingora connects to for a request to this endpoint. A stream may pause for longer, and keeps to HTTP/1.1: a
-    /// WebSocket needs a connection of its own.
+    /// What Pingora connects to for a request to this endpoint; how long it may take is the request's affair. A stream keeps
+    /// to HTTP/1.1: a WebSocket needs a connection of its own.
     pub fn peer(&self, endpoint: Endpoint, protocol: Protocol) -> &HttpPeer {
         match protocol {
-            _ if endpoint.is_stream() => &self.stream_peer,
-            Protocol::Http1 => &self.peer,
-            Protocol::H2c => &self.h2c_peer,
+            Protocol::H2c if !endpoint.is_stream() => &self.h2c_peer,
+            Protocol::H2c | Protocol::Http1 => &self.peer,
         }
     }
 

@@ -171,6 +171,11 @@ impl Connection {
         self.0.get_mut().write_all(bytes).expect("the other side reads");
     }
 
+    /// Sends these bytes, as far as the other side takes them.
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) {
+        let _refused_early = self.0.get_mut().write_all(bytes);
+    }
+
     /// Sends a request and reads its answer.
     #[track_caller]
     pub(crate) fn send(&mut self, request: &Request) -> Reply {
@@ -189,6 +194,11 @@ impl Connection {
     #[track_caller]
     pub(crate) fn reply_to(&mut self, method: &str) -> Reply {
         read_reply(&mut self.0, method).expect("an answer")
+    }
+
+    /// Reads an answer that may not come.
+    pub(crate) fn try_reply(&mut self) -> Option<Reply> {
+        read_reply(&mut self.0, "GET").ok()
     }
 
     /// Exactly so many bytes of a connection that was upgraded.
@@ -211,7 +221,8 @@ impl Connection {
 
     /// Tells the other side that nothing more will come.
     pub(crate) fn finish(&self) {
-        self.0.get_ref().shutdown(Shutdown::Write).expect("connected");
+        // Where the other side has closed already, there is nobody to tell.
+        let _closed_already = self.0.get_ref().shutdown(Shutdown::Write);
     }
 
     /// Whether the other side closes the connection without another byte. A reset is a close too.

@@ -92,3 +92,32 @@ fn a_header_that_ends_too_soon_is_told_so() {
     assert!(client.is_closed_by_peer());
     assert_eq!(upstream.count(), 0);
 }
+
+#[test]
+fn a_body_must_be_complete_within_its_time_however_it_drips() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nbody_ms = 500\n").start();
+    let mut client = gateway.connect();
+    let begun = Instant::now();
+    client.write(&Request::new("POST", "/api/v1/stateless/calculate").header("content-length", "1000").head());
+    let mut writer = client.writer();
+    let dripping = std::thread::spawn(move || {
+        while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::PATIENCE {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(client.reply_to("POST").code(), ErrorCode::RequestTimeout);
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert!(client.is_closed_by_peer());
+    dripping.join().expect("no panic");
+    assert_eq!(upstream.count(), 0, "a part of a request is none");
+}
+
+#[test]
+fn an_instance_has_the_time_that_the_configuration_gives_it() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nupstream_response_ms = 300\n").start();
+    upstream.act(Act::Hang);
+    let reply = gateway.send(&Request::post("/api/v1/stateless/calculate"));
+    assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
+}

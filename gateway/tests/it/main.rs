@@ -26,9 +26,11 @@ mod outlier_ejection;
 mod overload;
 mod program;
 mod rate_limit;
+mod raw_table;
 mod restart;
 mod retries;
 mod shutdown;
+mod slow_crowd;
 mod strategies;
 mod upgrade;
 

@@ -20,6 +20,8 @@ pub(crate) enum Act {
     Interim(Vec<u16>),
     /// Closes the connection without an answer.
     Close,
+    /// Answers 200 with the target that it was asked for.
+    Mirror,
     /// Answers nothing until it is told to do something else.
     Hang,
     /// Switches protocols, then sends back each byte.
@@ -162,6 +164,11 @@ impl Upstream {
         self.script().seen.len()
     }
 
+    /// Every target that it was asked for.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        self.script().seen.iter().map(|seen| seen.target.clone()).collect()
+    }
+
     /// The last request that it was sent.
     #[track_caller]
     pub(crate) fn last(&self) -> Seen {
@@ -237,7 +244,7 @@ impl Shared {
                 writer.write_all(&self.health_answer())?;
                 continue;
             }
-            let method = seen.method.clone();
+            let (method, target) = (seen.method.clone(), seen.target.clone());
             self.lock().seen.push(seen);
             let Some((act, name)) = self.next_act() else { return Ok(()) };
             match act {
@@ -251,6 +258,7 @@ impl Shared {
                     }
                     writer.write_all(&answer(200, &name, "", "ok", &method))?;
                 }
+                Act::Mirror => writer.write_all(&answer(200, &name, "", &target, &method))?,
                 Act::Close => return writer.shutdown(Shutdown::Both),
                 Act::Echo => {
                     let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
@@ -310,11 +318,11 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
     let mut body_bytes = 0;
     let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
     if let Some(length) = declared {
-        body_bytes = io::copy(&mut stream.take(length), &mut io::sink())? as usize;
+        body_bytes = skip(stream, length)?;
     } else if headers.contains_key("transfer-encoding") {
         loop {
             let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            body_bytes += io::copy(&mut stream.take(length), &mut io::sink())? as usize;
+            body_bytes += skip(stream, length)?;
             read_line(stream)?;
             if length == 0 {
                 break;
@@ -322,4 +330,10 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
         }
     }
     Ok(Seen { method, target, headers, body_bytes })
+}
+
+/// Reads exactly so many bytes; a request that ends before them is none.
+fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<usize> {
+    let read = io::copy(&mut stream.take(length), &mut io::sink())?;
+    if read == length { Ok(read as usize) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -1,0 +1,107 @@
+//! Hostile bytes, each as a connection's first request and as a later one: what the client is told, what the instance sees
+//! of it, and whether the next client gets its own answer over the same connection to the instance.
+
+mod bodies;
+mod fields;
+mod lines;
+
+use proto_contracts::ErrorCode;
+
+use crate::client::{Connection, Request};
+use crate::testbed::{INFO, Setup, TestGateway};
+use crate::upstream::{Act, Upstream};
+
+/// A target that is only ever asked for by a request hidden within another.
+const SMUGGLED: &str = "GET /api/v1/stateless/random?smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+/// A request line and a host that are fine.
+const GET: &str = "GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n";
+const POST: &str = "POST /api/v1/stateless/calculate HTTP/1.1\r\nhost: a\r\n";
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is refused with this code, and the instance sees nothing of it.
+    Refused(ErrorCode),
+    /// It is refused with this code, but its header is fine and may have gone to the instance: never the whole of it.
+    CutOff(ErrorCode),
+    /// The client went away within it and hears nothing.
+    Unheard,
+    /// It has one meaning for the gateway, and the instance gets that, framed anew.
+    Neutralised,
+    /// It stops without an end and is refused when its time is over.
+    Slow,
+}
+
+use Outcome::{CutOff, Neutralised, Refused, Slow, Unheard};
+
+/// What it is, the bytes, and what becomes of them.
+type Case = (String, Vec<u8>, Outcome);
+
+fn case(what: &str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
+    (what.to_owned(), bytes.into(), outcome)
+}
+
+#[test]
+fn bad_requests_are_refused_or_neutralised_and_harm_nobody() {
+    let upstream = Upstream::start("stateless-1");
+    upstream.act(Act::Mirror);
+    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nheader_ms = 400\n").checked_once().start();
+    let cases = [lines::cases(), fields::cases(), bodies::cases()].concat();
+    assert!(cases.len() >= 150, "{} cases", cases.len());
+    for (number, case) in cases.iter().enumerate() {
+        for turn in ["first", "later"] {
+            let mut client = gateway.connect();
+            if turn == "later" {
+                assert_eq!(client.send(&Request::get(INFO)).status, 200);
+            }
+            check(&upstream, client, case, turn);
+            next_client(&gateway, &format!("{INFO}?{number}-{turn}"));
+        }
+    }
+    eprintln!("{} cases, each as a first and as a later request", cases.len());
+    let smuggled: Vec<_> = upstream.targets().into_iter().filter(|target| target.contains("smuggled")).collect();
+    assert!(smuggled.is_empty(), "{smuggled:?}");
+}
+
+#[track_caller]
+fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &Case, turn: &str) {
+    let what = format!("{what}, as a {turn} request");
+    let before = upstream.count();
+    client.write_all(bytes);
+    // A client that ends its side while an instance works on its request is taken for one that has gone.
+    if matches!(outcome, Refused(_) | Unheard) {
+        client.finish();
+    }
+    let reply = client.try_reply();
+    if *outcome == Neutralised {
+        client.finish();
+    }
+    let (most_seen, code) = match outcome {
+        Refused(code) | CutOff(code) => (0, Some(*code)),
+        Slow => (0, Some(ErrorCode::RequestTimeout)),
+        Unheard => (0, None),
+        Neutralised => (1, None),
+    };
+    match (outcome, code, reply) {
+        (_, Some(code), Some(reply)) => {
+            assert_eq!(reply.status, code.status(), "{what}: {reply:?}");
+            assert_eq!(reply.header("connection"), Some("close"), "{what}: {reply:?}");
+            if !bytes.starts_with(b"HEAD ") {
+                assert_eq!(reply.code(), code, "{what}");
+            }
+        }
+        (Neutralised, _, Some(reply)) => assert_eq!(reply.status, 200, "{what}: {reply:?}"),
+        (Unheard, _, None) => {}
+        (_, _, reply) => panic!("{what} should be {outcome:?} but gives {reply:?}"),
+    }
+    assert!(client.is_closed_by_peer(), "{what}: another answer follows, or the connection goes on");
+    let seen = upstream.count() - before;
+    assert!(seen <= most_seen, "{what}: the instance saw {seen} requests");
+}
+
+/// Others are served, and with what they have asked for: what a hostile client left behind is not in their way.
+#[track_caller]
+fn next_client(gateway: &TestGateway, target: &str) {
+    let reply = gateway.send(&Request::get(target));
+    assert_eq!((reply.status, String::from_utf8_lossy(&reply.body).as_ref()), (200, target));
+}
