@@ -18,6 +18,12 @@ pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
 pub const SESSION_SOURCE: &str = "x-session-source";
 /// The request's id, a UUID.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The request's place in a trace: see [`TraceContext`](crate::TraceContext).
+pub const TRACEPARENT: &str = "traceparent";
+/// What tracing systems add to [`TRACEPARENT`], each for itself.
+pub const TRACESTATE: &str = "tracestate";
+/// How long each part of the work took, for whoever looks at an answer in a browser (W3C Server Timing).
+pub const SERVER_TIMING: &str = "server-timing";
 /// `HIT`, `MISS` …: what Nginx's cache or a service's own did.
 pub const CACHE_STATUS: &str = "x-cache-status";
 /// A UUID that makes a write safe to repeat: see [`IdempotencyKey`](crate::IdempotencyKey).

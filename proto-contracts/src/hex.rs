@@ -17,6 +17,15 @@ pub(crate) fn write(out: &mut impl std::fmt::Write, bytes: &[u8]) -> std::fmt::R
     bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
 }
 
+/// Writes the bytes as lower-case hex digits into as many places as they need, two for each.
+pub(crate) fn encode(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
 fn digit(c: u8) -> Option<u8> {
     match c {
         b'0'..=b'9' => Some(c - b'0'),

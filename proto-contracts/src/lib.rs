@@ -19,6 +19,7 @@ pub mod routes;
 pub mod session_id;
 pub mod stateful;
 pub mod stateless;
+pub mod trace_context;
 
 mod hex;
 
@@ -27,3 +28,4 @@ pub use error::{ErrorCode, Problem};
 pub use ids::{IdempotencyKey, InstanceName, MessageId, RequestId};
 pub use routes::{Endpoint, PoolName, Resolved};
 pub use session_id::{SessionDigest, SessionId};
+pub use trace_context::TraceContext;

@@ -14,6 +14,8 @@ use proto_contracts::InstanceName;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::level_filters::LevelFilter;
 
+use crate::telemetry::TraceConfig;
+
 /// Exit status of a program that was configured wrongly: `EX_USAGE` of `sysexits.h`.
 pub const EX_USAGE: u8 = 64;
 
@@ -149,22 +151,31 @@ pub struct ServiceConfig {
     pub log_filter: String,
     /// `SHUTDOWN_TIMEOUT_S`: how long requests in flight may take to finish after a SIGTERM; 30 s by default.
     pub shutdown_timeout: Duration,
+    /// `OTEL_*`: where traces are sent; nowhere by default.
+    pub traces: Option<TraceConfig>,
 }
 
 impl ServiceConfig {
-    /// Reads the common settings; each service has its own defaults for address and name.
+    /// Reads the common settings; each service has its own name, and its own defaults for address and instance.
     ///
     /// # Errors
     /// For the first variable whose value cannot be used.
-    pub fn from_env(env: &Env, default_listen: &str, default_instance: &str) -> Result<Self, ConfigError> {
+    pub fn from_env(
+        env: &Env,
+        service: &str,
+        default_listen: &str,
+        default_instance: &str,
+    ) -> Result<Self, ConfigError> {
+        let instance = env.parse("INSTANCE_ID", default_instance, "stateless-1")?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).to_string();
         let LogFilter(log_filter) = env.parse("LOG_LEVEL", "info", "info,access=off")?;
         Ok(Self {
             listen: env.parse("LISTEN_ADDR", default_listen, "127.0.0.1:8101")?,
-            instance: env.parse("INSTANCE_ID", default_instance, "stateless-1")?,
             workers: env.parse_within("WORKERS", &cores, NonZeroUsize::MIN..=MAX_WORKERS, "2")?,
             log_filter,
             shutdown_timeout: env.seconds("SHUTDOWN_TIMEOUT_S", "30", 1..=3600)?,
+            traces: TraceConfig::from_env(env, service, &instance)?,
+            instance,
         })
     }
 }
@@ -193,7 +204,12 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<ServiceConfig, ConfigError> {
-        ServiceConfig::from_env(&Env::from_pairs(pairs.iter().copied()), "127.0.0.1:8101", "stateless-1")
+        ServiceConfig::from_env(
+            &Env::from_pairs(pairs.iter().copied()),
+            "stateless-svc",
+            "127.0.0.1:8101",
+            "stateless-1",
+        )
     }
 
     #[test]

@@ -17,16 +17,22 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LINK};
 use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use proto_contracts::headers::{DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID};
-use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, routes};
+use proto_contracts::headers::{
+    DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID, TRACEPARENT, TRACESTATE,
+};
+use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, TraceContext, routes};
+use tracing::Instrument as _;
 
 use crate::problem::{ApiError, code_for};
 use crate::telemetry::access::{self, Line};
 use crate::telemetry::chain;
 use crate::telemetry::metrics::{Metrics, method_label};
+use crate::telemetry::traces::spans::{Received, RequestSpan};
 
 const X_INSTANCE_ID: HeaderName = HeaderName::from_static(INSTANCE_ID);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
+const X_TRACEPARENT: HeaderName = HeaderName::from_static(TRACEPARENT);
+const X_TRACESTATE: HeaderName = HeaderName::from_static(TRACESTATE);
 const DEPRECATED: HeaderName = HeaderName::from_static(DEPRECATION);
 
 /// The middleware around the whole application.
@@ -95,7 +101,7 @@ where
                 (shared.admit)(&request)?;
                 service.call(request).await
             };
-            let outcome = AssertUnwindSafe(serve).catch_unwind().await;
+            let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
                 Err(ApiError::internal("a handler panicked; its own line tells where").into())
             });
@@ -114,6 +120,7 @@ struct Arrival {
     request_id: RequestId,
     request_id_header: HeaderValue,
     successor: Option<HeaderValue>,
+    trace: RequestSpan,
 }
 
 /// Whether a request is worth a line of the access log.
@@ -132,13 +139,21 @@ impl Arrival {
         let resolved = if probe.is_some() { None } else { routes::resolve(path) };
         // For `routes::mount`, which goes by it.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
+        let method = method_label(request.method().as_str());
+        let route = probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical);
+        let kind = if probe.is_some() { Kind::Probe } else { Kind::Call };
+        let trace = match kind {
+            Kind::Call => RequestSpan::begin(|| received(request.headers(), method, route, request_id)),
+            Kind::Probe => RequestSpan::none(),
+        };
         Self {
             at: Instant::now(),
-            method: method_label(request.method().as_str()),
-            route: probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical),
-            kind: if probe.is_some() { Kind::Probe } else { Kind::Call },
+            method,
+            route,
+            kind,
             request_id,
             request_id_header,
+            trace,
             successor: resolved.filter(|r| r.phase1).and_then(|r| successor(r.endpoint, request.path())),
         }
     }
@@ -154,6 +169,23 @@ fn request_id(headers: &HeaderMap) -> (RequestId, HeaderValue) {
         Some(value) if value.as_bytes() == text => (id, value.clone()),
         _ => (id, HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))),
     }
+}
+
+/// What the span of a request is made of.
+fn received<'a>(
+    headers: &'a HeaderMap,
+    method: &'static str,
+    route: &'static str,
+    request_id: RequestId,
+) -> Received<'a> {
+    let mut parents = headers.get_all(X_TRACEPARENT);
+    // Several are as good as none, since nobody knows which is right.
+    let parent = match (parents.next(), parents.next()) {
+        (Some(parent), None) => TraceContext::parse(parent.as_bytes()),
+        _ => None,
+    };
+    let state = headers.get(X_TRACESTATE).map(HeaderValue::as_bytes);
+    Received { method, route, request_id, parent, state }
 }
 
 /// The `Link` from a Phase 1 path to the canonical one. All Phase 1 templates have their parameter last.
@@ -230,10 +262,11 @@ impl Shared {
     fn record(&self, arrival: &Arrival, status: StatusCode, code: Option<ErrorCode>) {
         let Arrival { at, method, route, kind, request_id, .. } = *arrival;
         let duration = at.elapsed();
+        arrival.trace.answered(status.as_u16(), code);
         self.metrics.observe(method, route, status.as_str(), duration);
         if kind == Kind::Call {
-            let (status, instance) = (status.as_u16(), self.instance.as_str());
-            access::log(&Line { method, route, status, duration, request_id, instance, code });
+            let (status, instance, trace_id) = (status.as_u16(), self.instance.as_str(), arrival.trace.trace_id());
+            access::log(&Line { method, route, status, duration, request_id, instance, code, trace_id });
         }
     }
 }
@@ -243,9 +276,10 @@ impl Shared {
 fn log_failure(error: &ApiError, arrival: &Arrival) {
     let (code, request_id, route) = (error.code(), arrival.request_id, arrival.route);
     let Some(cause) = error.cause() else { return };
+    let trace_id = arrival.trace.trace_id().map(tracing::field::display);
     match code.status() {
-        500 => tracing::error!(%code, %request_id, route, cause = chain(cause), "request failed"),
-        501.. => tracing::warn!(%code, %request_id, route, cause = chain(cause), "request failed"),
+        500 => tracing::error!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed"),
+        501.. => tracing::warn!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed"),
         _ => {}
     }
 }

@@ -1,18 +1,27 @@
-//! The log on standard output, the access log in it, and the metrics.
+//! The log on standard output, the access log in it, the metrics, and traces.
 
 pub mod access;
 pub mod metrics;
 mod sink;
+pub mod traces;
 
 use std::error::Error;
 use std::io;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer, fmt, registry};
 
 pub use metrics::Metrics;
 use sink::Sink;
+pub use traces::TraceConfig;
+use traces::{CannotTrace, Flush};
 
 /// Crates whose chatter at `info` tells an operator nothing, and two that call an error what is none: a client that sends
 /// bytes that are no request or goes away in the middle of an answer, and a pooled connection that was not free at that
@@ -20,18 +29,39 @@ use sink::Sink;
 const QUIET: &str =
     "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
 
-/// A log was started before in this process.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the log was started twice")]
-pub struct AlreadyStarted;
+/// The log, or what sends spans, cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A log was started before in this process.
+    #[error("the log was started twice")]
+    AlreadyStarted(#[from] TryInitError),
+    /// Traces cannot be sent.
+    #[error("traces cannot be sent")]
+    Traces(#[from] CannotTrace),
+}
 
-/// Keeps the log running. Dropping it writes what is still in memory: hold it until the end of `main`.
+impl StartError {
+    /// Tells the operator on standard error, as there is no log, and gives `main` its exit status.
+    pub fn exit(&self) -> ExitCode {
+        use std::io::Write as _;
+        let _nobody_listens = writeln!(io::stderr(), "cannot start: {}", chain(self));
+        ExitCode::FAILURE
+    }
+}
+
+/// Keeps the log running. Dropping it sends the last spans and writes what is still in memory: hold it until the end of
+/// `main`.
 #[must_use = "dropping it ends the log"]
-pub struct LogGuard(Arc<Sink>);
+pub struct LogGuard {
+    flush: Option<Flush>,
+    sink: Arc<Sink>,
+}
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.0.close();
+        // It may have something to say.
+        drop(self.flush.take());
+        self.sink.close();
     }
 }
 
@@ -39,28 +69,39 @@ impl Drop for LogGuard {
 /// killed loses the lines of its last few milliseconds.
 ///
 /// `filter` has the syntax of [`EnvFilter`]; [`ServiceConfig`](crate::config::ServiceConfig) has checked it. Panics are
-/// logged as errors instead of being printed.
+/// logged as errors instead of being printed. With `traces`, spans are sent from now on.
 ///
 /// # Errors
-/// When the process has a log already.
-pub fn start(filter: &str) -> Result<LogGuard, AlreadyStarted> {
+/// When the process has a log already, or spans cannot be sent as they should be.
+pub fn start(filter: &str, traces: Option<&TraceConfig>) -> Result<LogGuard, StartError> {
     let sink = Sink::start(Box::new(io::stdout()));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
-        .with_env_filter(EnvFilter::new(format!("{QUIET},{filter}")))
-        .with_writer(SinkWriter(Arc::clone(&sink)))
-        .try_init()
-        .map_err(|_| AlreadyStarted)?;
+    let filter = EnvFilter::new(format!("{QUIET},{filter},{}=off", traces::TARGET));
+    let flush = match traces {
+        None => {
+            registry().with(filter).with(lines(&sink)).try_init()?;
+            None
+        }
+        Some(config) => {
+            let (flush, tracer) = traces::start(config)?;
+            let spans = tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_location(false)
+                .with_threads(false)
+                .with_target(false)
+                .with_tracked_inactivity(false)
+                .with_context_activation(false)
+                .with_filter(filter_fn(|of| of.is_span() && of.target() == traces::TARGET));
+            registry().with(lines(&sink).with_filter(filter)).with(spans).try_init()?;
+            Some(flush)
+        }
+    };
     access::send_to(Arc::clone(&sink));
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(target: "panic", at, "{message}");
     }));
-    Ok(LogGuard(sink))
+    Ok(LogGuard { flush, sink })
 }
 
 /// An error and its sources for the log, outermost first. Some errors quote their source themselves; it stands once.
@@ -70,6 +111,19 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         let source = source.to_string();
         if text.ends_with(&source) { text } else { format!("{text}: {source}") }
     })
+}
+
+/// Writes the events that reach it.
+fn lines<S>(sink: &Arc<Sink>) -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_writer(SinkWriter(Arc::clone(sink)))
 }
 
 /// Hands each line of `tracing` to the sink.

@@ -97,7 +97,7 @@ impl Config {
         let hot_set_bytes =
             || env.parse_within("HOT_SET_BYTES", "67108864", MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES, "67108864");
         Ok(Self {
-            service: ServiceConfig::from_env(env, "127.0.0.1:8201", "stateful-1")?,
+            service: ServiceConfig::from_env(env, crate::SERVICE, "127.0.0.1:8201", "stateful-1")?,
             store: match env.parse("SESSION_STORE", "hybrid", "hybrid")? {
                 StoreName::Memory => StoreConfig::Memory,
                 StoreName::Redis => StoreConfig::Redis(redis()?),

@@ -12,9 +12,9 @@ pub(crate) fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return error.exit(),
     };
-    let _log = match telemetry::start(&config.service.log_filter) {
+    let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,
-        Err(_) => return ExitCode::FAILURE,
+        Err(error) => return error.exit(),
     };
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,

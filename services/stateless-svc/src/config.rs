@@ -4,6 +4,8 @@ use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
 
+use crate::SERVICE;
+
 /// The settings of one instance.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,7 +24,7 @@ impl Config {
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         Ok(Self {
-            service: ServiceConfig::from_env(env, "127.0.0.1:8101", "stateless-1")?,
+            service: ServiceConfig::from_env(env, SERVICE, "127.0.0.1:8101", "stateless-1")?,
             database: env.secret(
                 "DATABASE_URL",
                 "postgresql://tandem:tandem@127.0.0.1:8432/tandem",

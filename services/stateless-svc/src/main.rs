@@ -12,6 +12,10 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(fault) => return fault.exit(),
     };
+    let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
+        Ok(log) => log,
+        Err(error) => return error.exit(),
+    };
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_logged) => ExitCode::FAILURE,
@@ -19,7 +23,6 @@ async fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    let _log = telemetry::start(&config.service.log_filter)?;
     let ended = async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
     ended.inspect_err(|error| tracing::error!("{error:#}"))
 }

@@ -14,6 +14,7 @@ use redis::{
 
 use super::Acks;
 use super::sentinel::Sentinel;
+use crate::telemetry::traces::spans::Call;
 
 /// After this pause a connection is asked whether it still answers before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(5);
@@ -216,11 +217,13 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             self.state = State::Busy;
+            let call = Call::to_redis(cmd);
             let result = if self.is_asking || self.acks.is_some() {
                 self.send_framed(cmd).await
             } else {
                 self.inner.send_packed_command(cmd).await
             };
+            call.redis_ended(&result);
             self.note(&result);
             result
         })
@@ -234,7 +237,9 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             self.state = State::Busy;
+            let call = Call::to_redis_at_once(pipeline.len());
             let result = self.inner.send_packed_commands(pipeline, offset, count).await;
+            call.redis_ended(&result);
             self.note(&result);
             result
         })

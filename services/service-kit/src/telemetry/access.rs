@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use opentelemetry::trace::TraceId;
 use proto_contracts::{ErrorCode, RequestId};
 
 use super::sink::Sink;
@@ -38,6 +39,8 @@ pub struct Line<'a> {
     pub instance: &'a str,
     /// Why it failed, if it did.
     pub code: Option<ErrorCode>,
+    /// Which trace it belongs to, when it is recorded.
+    pub trace_id: Option<TraceId>,
 }
 
 pub(super) fn send_to(sink: Arc<Sink>) {
@@ -65,7 +68,7 @@ pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
 
 impl Line<'_> {
     fn write(&self, out: &mut Vec<u8>) {
-        let Self { method, route, status, duration, request_id, instance, code } = self;
+        let Self { method, route, status, duration, request_id, instance, code, trace_id } = self;
         let timestamp = jiff::Timestamp::now();
         let micros = duration.as_micros();
         let (ms, thousandths) = (micros / 1000, micros % 1000);
@@ -75,6 +78,9 @@ impl Line<'_> {
         );
         if let Some(code) = code {
             let _infallible = write!(out, r#","code":"{code}""#);
+        }
+        if let Some(trace_id) = trace_id {
+            let _infallible = write!(out, r#","trace_id":"{trace_id}""#);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -94,12 +100,14 @@ mod tests {
             request_id: RequestId::generate(),
             instance: "stateful-1",
             code: Some(ErrorCode::SessionNotFound),
+            trace_id: Some(TraceId::from(7)),
         };
         let mut text = Vec::new();
         line.write(&mut text);
         let json: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(json["duration_ms"], 12.034);
         assert_eq!(json["code"], "session_not_found");
+        assert_eq!(json["trace_id"], "00000000000000000000000000000007");
         assert!(json["timestamp"].as_str().is_some_and(|t| t.parse::<jiff::Timestamp>().is_ok()));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder};
+
+use super::traces;
 
 /// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's advice, and three below its smallest, since
 /// most of these requests take less than 5 ms.
@@ -24,12 +26,29 @@ impl Metrics {
     /// Never in practice: the names are constant and each is registered once.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        if let Some(spans) = traces::counts() {
+            registry.register(Box::new(spans))?;
+        }
+        Self::of(registry, "")
+    }
+
+    /// The same for a second server of the process, in the same registry. Each name has `namespace` and `_` before it.
+    ///
+    /// # Errors
+    /// When there is one of this namespace already.
+    pub fn beside(&self, namespace: &str) -> Result<Self, prometheus::Error> {
+        Self::of(self.registry.clone(), namespace)
+    }
+
+    fn of(registry: Registry, namespace: &str) -> Result<Self, prometheus::Error> {
         let duration = HistogramVec::new(
             HistogramOpts::new("http_server_request_duration_seconds", "Duration of HTTP server requests.")
+                .namespace(namespace)
                 .buckets(DURATION_BUCKETS.to_vec()),
             &["http_request_method", "http_route", "http_response_status_code"],
         )?;
-        let active = IntGauge::new("http_server_active_requests", "HTTP server requests in flight.")?;
+        let active = Opts::new("http_server_active_requests", "HTTP server requests in flight.").namespace(namespace);
+        let active = IntGauge::with_opts(active)?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(active.clone()))?;
         Ok(Self { registry, duration, active })

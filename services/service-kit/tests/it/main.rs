@@ -28,7 +28,7 @@ struct App {
 
 fn spawn_app() -> App {
     let env = Env::from_pairs([("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "10")]);
-    let config = ServiceConfig::from_env(&env, "127.0.0.1:0", "test-1").expect("a configuration");
+    let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1").expect("a configuration");
     let health = HealthBuilder::new("test-svc", config.instance.clone())
         .dependency("database", Need::Required, || async { Err("refused".into()) })
         .report("x-live-sessions", || 7)

@@ -2,6 +2,7 @@
 
 use deadpool_postgres::{Object, Pool};
 use service_kit::postgres::QUERY_TIMEOUT;
+use service_kit::telemetry::traces::spans::Call;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -43,15 +44,20 @@ impl Products {
         self.query(ONE, &[&id.as_str()]).await?.first().map(product).transpose()
     }
 
-    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
+        let call = Call::to_postgres("SELECT products", sql);
         let answer = tokio::time::timeout(QUERY_TIMEOUT, async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
         });
         match answer.await {
-            Ok(rows) => rows.map_err(classified),
+            Ok(rows) => rows.map_err(|error| {
+                call.failed(error.code().map_or("connection", SqlState::code));
+                classified(error)
+            }),
             Err(_) => {
+                call.failed("timeout");
                 // Its answer may still come, and the next user would wait for it.
                 drop(Object::take(client));
                 Err(StoreError::Timeout)

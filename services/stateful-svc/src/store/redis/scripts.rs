@@ -1,6 +1,7 @@
 //! The Lua scripts: one for each act, each atomic.
 
 use redis::{FromRedisValue, ParsingError, Script, Value};
+use service_kit::telemetry::traces::spans::name_script;
 
 use super::claim::Mark;
 
@@ -22,34 +23,43 @@ pub(super) struct Scripts {
 }
 
 macro_rules! script {
-    ($file:literal) => {
-        Script::new(concat!(
-            include_str!("session.lua"),
-            "local function act()\n",
-            include_str!($file),
-            "end\n",
-            include_str!("claim.lua")
-        ))
+    ($name:literal) => {
+        named(
+            $name,
+            Script::new(concat!(
+                include_str!("session.lua"),
+                "local function act()\n",
+                include_str!(concat!($name, ".lua")),
+                "end\n",
+                include_str!("claim.lua")
+            )),
+        )
     };
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            create: script!("create.lua"),
-            read: script!("read.lua"),
-            append: script!("append.lua"),
-            patch: script!("patch.lua"),
-            delete: script!("delete.lua"),
-            history: script!("history.lua"),
-            touch: script!("touch.lua"),
-            confirm: Script::new(include_str!("confirm.lua")),
-            take_lease: Script::new(include_str!("lease_take.lua")),
-            renew_lease: Script::new(include_str!("lease_renew.lua")),
-            end_lease: Script::new(include_str!("lease_end.lua")),
-            tell_lease: Script::new(include_str!("lease_tell.lua")),
+            create: script!("create"),
+            read: script!("read"),
+            append: script!("append"),
+            patch: script!("patch"),
+            delete: script!("delete"),
+            history: script!("history"),
+            touch: script!("touch"),
+            confirm: named("confirm", Script::new(include_str!("confirm.lua"))),
+            take_lease: named("lease_take", Script::new(include_str!("lease_take.lua"))),
+            renew_lease: named("lease_renew", Script::new(include_str!("lease_renew.lua"))),
+            end_lease: named("lease_end", Script::new(include_str!("lease_end.lua"))),
+            tell_lease: named("lease_tell", Script::new(include_str!("lease_tell.lua"))),
         }
     }
+}
+
+/// A script that spans call by its name.
+fn named(name: &'static str, script: Script) -> Script {
+    name_script(&script, name);
+    script
 }
 
 /// What a script returned, with what `claim.lua` adds to it.

@@ -1,0 +1,108 @@
+//! The place of a request in a trace, as `traceparent` tells it (W3C Trace Context).
+
+use crate::hex;
+
+/// How long the header's value is in the version that we write.
+const LENGTH: usize = 55;
+/// The bit of the flags that says that the sender records the trace.
+const SAMPLED: u8 = 1;
+
+/// Where in which trace a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// Which trace.
+    pub trace_id: [u8; 16],
+    /// The sender's span in it.
+    pub span_id: [u8; 8],
+    /// Whether the sender records the trace.
+    pub is_sampled: bool,
+}
+
+impl TraceContext {
+    /// Reads the header's value; `None` when it is not valid. Of a later version it reads what this one knows, as the
+    /// standard asks for.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let (fields, rest) = value.split_at_checked(LENGTH)?;
+        let [version] = hex::decode(&fields[..2])?;
+        let is_complete = match version {
+            0 => rest.is_empty(),
+            0xff => false,
+            _ => rest.is_empty() || rest[0] == b'-',
+        };
+        let is_delimited = [2, 35, 52].iter().all(|&place| fields[place] == b'-');
+        let trace_id = hex::decode(&fields[3..35])?;
+        let span_id = hex::decode(&fields[36..52])?;
+        let [flags] = hex::decode(&fields[53..])?;
+        let is_valid = is_complete && is_delimited && trace_id != [0; 16] && span_id != [0; 8];
+        is_valid.then_some(Self { trace_id, span_id, is_sampled: flags & SAMPLED != 0 })
+    }
+
+    /// The header's value.
+    pub fn to_ascii(self) -> [u8; LENGTH] {
+        let mut value = *b"00-________________________________-________________-00";
+        hex::encode(&self.trace_id, &mut value[3..35]);
+        hex::encode(&self.span_id, &mut value[36..52]);
+        value[54] = b'0' + u8::from(self.is_sampled);
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn what_is_valid_comes_back_as_it_was() {
+        let context = TraceContext::parse(VALID.as_bytes()).expect("valid");
+        assert!(context.is_sampled);
+        assert_eq!(context.to_ascii(), VALID.as_bytes());
+        let unsampled = TraceContext { is_sampled: false, ..context };
+        assert!(unsampled.to_ascii().ends_with(b"-00"));
+        assert_eq!(TraceContext::parse(&unsampled.to_ascii()), Some(unsampled));
+    }
+
+    #[test]
+    fn flags_that_we_do_not_know_are_no_fault() {
+        let value = VALID.replace("-01", "-ff");
+        assert!(TraceContext::parse(value.as_bytes()).expect("valid").is_sampled);
+        let value = VALID.replace("-01", "-fe");
+        assert!(!TraceContext::parse(value.as_bytes()).expect("valid").is_sampled);
+    }
+
+    #[test]
+    fn a_later_version_may_tell_more() {
+        for later in ["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", &format!("cc{}-more", &VALID[2..])] {
+            assert!(TraceContext::parse(later.as_bytes()).is_some(), "{later}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_valid() {
+        let ids = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
+        for wrong in [
+            String::new(),
+            "00".to_owned(),
+            VALID[..54].to_owned(),
+            format!("{VALID}-"),
+            format!("{VALID}-more"),
+            format!("{VALID}0"),
+            format!("ff-{ids}-01"),
+            format!("cc-{ids}-01more"),
+            format!("0x-{ids}-01"),
+            format!("00_{ids}-01"),
+            format!("00-{ids}_01"),
+            format!("00-{}-01", ids.replace('-', "_")),
+            format!("00-{}-01", ids.to_uppercase()),
+            format!("00-{ids}-0g"),
+            format!("00-{ids}-1"),
+            format!(" 00-{ids}-01"),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01".to_owned(),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01".to_owned(),
+            "é".repeat(28),
+        ] {
+            assert_eq!(TraceContext::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}
