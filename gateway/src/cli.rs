@@ -13,8 +13,9 @@ use crate::ctl::Ctl;
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
 /// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
-/// GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. CONTROL_TOKEN is
-/// the secret that changes over the control API must present. SIGTERM drains and stops.
+/// GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
+/// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. CONTROL_TOKEN is the secret that changes over the
+/// control API must present. SIGTERM drains and stops.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use proto_contracts::{InstanceName, PoolName};
 use serde::Deserialize;
+use service_kit::telemetry::TraceConfig;
 
 use crate::resilience::outlier;
 use crate::routing::rendezvous::Seed;
@@ -50,6 +51,8 @@ pub struct Config {
     pub health: HealthChecks,
     /// What the log shows, as a `tracing` filter.
     pub log_filter: String,
+    /// Where traces are sent, if anywhere.
+    pub traces: Option<TraceConfig>,
     stateless: Pool,
     stateful: Pool,
 }
@@ -145,6 +148,7 @@ impl Config {
         let (stateless, stateful) = file.pools.check(&mut check);
         let log_filter = check.log_filter();
         let name = check.name();
+        let traces = check.traces(name.as_ref());
         check.finish(name).map(|name| Self {
             name,
             server,
@@ -153,6 +157,7 @@ impl Config {
             seed,
             health,
             log_filter,
+            traces,
             stateless,
             stateful,
         })
@@ -227,7 +232,7 @@ mod tests {
         let message = problems(
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
              [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
-            &[("GATEWAY_STATELESS_INSTANCES", "localhost"), ("CONTROL_TOKEN", "short"), ("GATEWAY_LISTEN", "x")],
+            &[("GATEWAY_STATELESS_INSTANCES", "localhost"), ("CONTROL_TOKEN", "short"), ("GATEWAY_LISTEN", "x"), ("OTEL_TRACES_SAMPLER", "never")],
         );
         for name in [
             "[health] fails",
@@ -239,6 +244,7 @@ mod tests {
             "GATEWAY_STATELESS_INSTANCES",
             "CONTROL_TOKEN",
             "GATEWAY_LISTEN",
+            "OTEL_TRACES_SAMPLER",
         ] {
             assert!(message.contains(name), "{name} in {message}");
         }

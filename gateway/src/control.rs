@@ -87,6 +87,7 @@ impl ControlPlane {
             workers: NonZeroUsize::MIN,
             log_filter: config.log_filter.clone(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
+            traces: None,
         };
         let health =
             PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
-    let _log = telemetry::start(&server_log_filter(&config))?;
+    let _log = telemetry::start(&server_log_filter(&config), config.traces.as_ref())?;
     build(config)?.run_until_stopped();
     Ok(())
 }

@@ -11,28 +11,34 @@ mod forward;
 mod lab;
 pub(crate) mod local;
 pub mod retry;
+mod timing;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
-use proto_contracts::{ErrorCode, routes};
+use proto_contracts::{ErrorCode, headers, routes};
 
 pub use context::{Attempt, RequestContext};
 
-use crate::config::Traffic;
+use crate::config::{RoutingHeaders, Traffic};
 use crate::pool::{InFlight, Load, Pools};
 use crate::proxy::local::{Answer, Manner};
 use crate::resilience::outlier::{self, Reason, Standing};
+use crate::proxy::timing::Timing;
 use crate::routing;
 use crate::telemetry::Telemetry;
+use crate::telemetry::spans::RequestTrace;
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static(headers::SERVER_TIMING);
 
 /// The gateway as Pingora sees it.
 pub struct Gateway {
@@ -72,6 +78,7 @@ impl ProxyHttp for Gateway {
             return self.answer(session, ctx, answer).await;
         };
         ctx.resolved = Some(resolved);
+        ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
         if local::is_too_large(request, max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
@@ -117,7 +124,11 @@ impl ProxyHttp for Gateway {
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
         let peer = Box::new(in_flight.instance().peer(resolved.endpoint).clone());
-        ctx.attempt = Some(Attempt { in_flight, verdict: choice.verdict, strategy, epoch: snapshot.epoch });
+        if let Some(trace) = &mut ctx.trace {
+            trace.attempt_begins(in_flight.instance());
+        }
+        let (verdict, epoch) = (choice.verdict, snapshot.epoch);
+        ctx.attempt = Some(Attempt { in_flight, verdict, strategy, epoch, began: Instant::now() });
         Ok(peer)
     }
 
@@ -159,6 +170,13 @@ impl ProxyHttp for Gateway {
             Standing::Bad => self.note_failure(ctx, Reason::Errors),
             Standing::Unclear => {}
         }
+        if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
+            self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);
+            if traffic.routing_headers == RoutingHeaders::Exposed {
+                // After the instance's own, which may tell where its time went.
+                response.append_header(SERVER_TIMING, timing.to_header())?;
+            }
+        }
         forward::to_client(response, ctx, traffic.routing_headers)
     }
 
@@ -170,6 +188,7 @@ impl ProxyHttp for Gateway {
         error: Box<Error>,
     ) -> Box<Error> {
         self.note_failure(ctx, Reason::Connections);
+        ctx.attempt_failed(&error);
         retry::after_failed_connect(ctx, error, &self.telemetry)
     }
 
@@ -184,6 +203,7 @@ impl ProxyHttp for Gateway {
         if let Some(reason) = retry::held_against_instance(ctx, &error) {
             self.note_failure(ctx, reason);
         }
+        ctx.attempt_failed(&error);
         retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &self.telemetry)
     }
 
@@ -235,6 +255,13 @@ impl Gateway {
 }
 
 impl RequestContext {
+    /// Tells the trace that the attempt under way has failed.
+    fn attempt_failed(&mut self, error: &Error) {
+        if let Some(trace) = &mut self.trace {
+            trace.attempt_failed(error);
+        }
+    }
+
     /// Ends the request with this code.
     fn refuse(&mut self, code: ErrorCode) -> Box<Error> {
         self.problem = Some(code);

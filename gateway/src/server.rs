@@ -83,7 +83,7 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
     let telemetry = Arc::new(Telemetry::new(&pools, events.clone())?);
-    let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.clone(), events)?;
+    let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.beside("control")?, events)?;
 
     let server_conf = server_conf(&config);
     let grace_period = config.server.grace_period;

@@ -4,6 +4,7 @@ mod access_log;
 mod instances;
 mod routed;
 mod routing;
+pub mod spans;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Telemetry {
     }
 
     /// Notes a request that is over.
-    pub fn request_done(&self, session: &Session, ctx: &RequestContext, error: Option<&Error>) {
+    pub fn request_done(&self, session: &Session, ctx: &mut RequestContext, error: Option<&Error>) {
         let response = session.response_written();
         let outcome = Outcome {
             method: method_label(session.req_header().method.as_str()),
@@ -113,5 +114,8 @@ impl Telemetry {
             });
         }
         access_log::write(ctx, &outcome, error.map(|error| error as &dyn Display));
+        if let Some(trace) = ctx.trace.take() {
+            trace.end(ctx, &outcome);
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use proto_contracts::InstanceName;
+use service_kit::config::Env;
+use service_kit::telemetry::TraceConfig;
 
 /// What is wrong, a line each.
 #[derive(Debug, Default)]
@@ -67,6 +69,17 @@ impl<'a> Check<'a> {
     pub(super) fn name(&mut self) -> Option<InstanceName> {
         let text = (self.environment)("INSTANCE_ID").unwrap_or_else(|| "gateway-1".to_owned());
         text.parse().map_err(|error| self.problems.0.push(format!("INSTANCE_ID is {text:?}: {error}"))).ok()
+    }
+
+    /// Where traces are sent, by OpenTelemetry's own variables.
+    pub(super) fn traces(&mut self, name: Option<&InstanceName>) -> Option<TraceConfig> {
+        let variables = TraceConfig::VARIABLES.iter().filter_map(|name| Some((*name, self.variable(name)?)));
+        let variables: Vec<_> = variables.collect();
+        let env = Env::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        TraceConfig::from_env(&env, "gateway", name?).unwrap_or_else(|error| {
+            self.problems.0.push(error.to_string());
+            None
+        })
     }
 
     /// What was parsed last, when nothing at all is wrong.

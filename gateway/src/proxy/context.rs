@@ -10,6 +10,7 @@ use crate::proxy::client::Client;
 use service_kit::telemetry::metrics;
 
 use crate::routing::{ClientKey, Tried};
+use crate::telemetry::spans::RequestTrace;
 
 /// One request.
 pub struct RequestContext {
@@ -37,6 +38,8 @@ pub struct RequestContext {
     pub second_chance_given: bool,
     /// Whether an exchange with an instance broke after it had begun, so that the instance may have acted on it.
     pub exchange_broken: bool,
+    /// Its part of a trace, when there is one.
+    pub trace: Option<Box<RequestTrace>>,
     /// With which code the gateway ended it.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
@@ -52,6 +55,8 @@ pub struct Attempt {
     pub strategy: Strategy,
     /// Under which membership.
     pub epoch: Epoch,
+    /// When it began.
+    pub began: Instant,
 }
 
 impl RequestContext {
@@ -70,6 +75,7 @@ impl RequestContext {
             connection_reused: false,
             second_chance_given: false,
             exchange_broken: false,
+            trace: None,
             problem: None,
             _counted: counted,
         }

@@ -15,6 +15,7 @@ use crate::proxy::affinity::{has_affinity, without_affinity};
 use crate::proxy::client::{ForwardedFor, Scheme};
 use crate::proxy::context::RequestContext;
 use crate::routing::KeyOrigin;
+use crate::telemetry::spans;
 
 const X_AFFINITY: HeaderName = HeaderName::from_static(headers::AFFINITY);
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(headers::AFFINITY_KEY);
@@ -71,6 +72,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     if let Some(client) = ctx.key {
         request.insert_header(X_AFFINITY_KEY, &client.key.to_ascii()[..])?;
     }
+    spans::pass_on(request, ctx.trace.as_deref())?;
     drop_affinity_cookie(request)
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use opentelemetry::trace::TraceId;
 use proto_contracts::control::Strategy;
 use proto_contracts::{AffinityKey, Epoch, ErrorCode, RequestId};
 use serde::{Serialize, Serializer};
@@ -46,6 +47,8 @@ struct Line<'a> {
     code: Option<ErrorCode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
+    trace_id: Option<TraceId>,
 }
 
 /// Writes the line of one request.
@@ -74,6 +77,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
             code: ctx.problem,
             // The whole chain: this is the one place where a failed exchange is logged.
             error: error.map(ToString::to_string),
+            trace_id: ctx.trace.as_ref().and_then(|trace| trace.trace_id()),
         };
         match serde_json::to_writer(&mut *buffer, &line) {
             Ok(()) => buffer.push(b'\n'),
@@ -85,6 +89,13 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
 
 fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn as_text_if_any<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn as_number<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {

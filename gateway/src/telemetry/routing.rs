@@ -1,7 +1,10 @@
 //! Counters of how requests were routed. Each is looked up once, not per request.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 use proto_contracts::{PoolName, Verdict};
+use service_kit::telemetry::metrics::DURATION_BUCKETS;
 
 use crate::proxy::RequestContext;
 use crate::resilience::outlier::Reason;
@@ -12,6 +15,7 @@ pub struct RoutingMetrics {
     verdicts: [[IntCounter; Verdict::ALL.len()]; PoolName::ALL.len()],
     retries: [IntCounter; PoolName::ALL.len()],
     ejections: [[IntCounter; Reason::ALL.len()]; PoolName::ALL.len()],
+    upstream: [Histogram; PoolName::ALL.len()],
 }
 
 impl RoutingMetrics {
@@ -35,6 +39,15 @@ impl RoutingMetrics {
             ),
             &["pool", "reason"],
         )?;
+        let upstream = HistogramVec::new(
+            HistogramOpts::new(
+                "gateway_upstream_request_duration_seconds",
+                "From when an instance was chosen to the header of its answer.",
+            )
+            .buckets(DURATION_BUCKETS.to_vec()),
+            &["pool"],
+        )?;
+        registry.register(Box::new(upstream.clone()))?;
         registry.register(Box::new(verdicts.clone()))?;
         registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(ejections.clone()))?;
@@ -44,6 +57,7 @@ impl RoutingMetrics {
             verdicts: PoolName::ALL.map(|pool| Verdict::ALL.map(|of| verdict(pool, of))),
             ejections: PoolName::ALL.map(|pool| Reason::ALL.map(|reason| ejection(pool, reason))),
             retries: PoolName::ALL.map(|pool| retries.with_label_values(&[pool.as_str()])),
+            upstream: PoolName::ALL.map(|pool| upstream.with_label_values(&[pool.as_str()])),
         })
     }
 
@@ -52,6 +66,11 @@ impl RoutingMetrics {
         if let (Some(resolved), Some(stamp)) = (ctx.resolved, ctx.stamp()) {
             self.verdicts[resolved.pool as usize][stamp.verdict as usize].inc();
         }
+    }
+
+    /// Notes how long an instance took.
+    pub fn observe_upstream(&self, pool: PoolName, took: Duration) {
+        self.upstream[pool as usize].observe(took.as_secs_f64());
     }
 
     /// Notes that a request goes to an instance once more.

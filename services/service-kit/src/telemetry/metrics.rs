@@ -8,7 +8,7 @@ use super::traces;
 
 /// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's advice, and three below its smallest, since
 /// most of these requests take less than 5 ms.
-const DURATION_BUCKETS: &[f64] =
+pub const DURATION_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// The metrics of one server. Cheap to clone; the clones share everything.
