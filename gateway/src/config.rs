@@ -62,7 +62,7 @@ pub struct Config {
 pub struct Traffic {
     /// Who may tell the gateway a client's address and scheme.
     pub trusted_proxies: TrustedProxies,
-    /// Whether clients see `X-Served-By` and `X-Affinity`.
+    /// Whether clients see `X-Served-By`, `X-Affinity` and `Server-Timing`.
     pub routing_headers: RoutingHeaders,
     /// How large a request may be.
     pub limits: Limits,
@@ -232,7 +232,12 @@ mod tests {
         let message = problems(
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
              [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
-            &[("GATEWAY_STATELESS_INSTANCES", "localhost"), ("CONTROL_TOKEN", "short"), ("GATEWAY_LISTEN", "x"), ("OTEL_TRACES_SAMPLER", "never")],
+            &[
+                ("GATEWAY_STATELESS_INSTANCES", "localhost"),
+                ("CONTROL_TOKEN", "short"),
+                ("GATEWAY_LISTEN", "x"),
+                ("OTEL_TRACES_SAMPLER", "never"),
+            ],
         );
         for name in [
             "[health] fails",

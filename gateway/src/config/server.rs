@@ -36,7 +36,7 @@ impl TrustedProxies {
 /// Whether clients see how they were routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoutingHeaders {
-    /// `X-Served-By` and `X-Affinity` stand in each answer.
+    /// `X-Served-By`, `X-Affinity` and `Server-Timing` stand in each answer.
     Exposed,
     /// Neither does; the access log and the metrics still tell.
     Hidden,

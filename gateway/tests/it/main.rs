@@ -3,6 +3,7 @@
 mod client;
 mod event_stream;
 mod testbed;
+mod traces;
 mod upstream;
 
 mod bounded_load;

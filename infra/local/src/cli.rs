@@ -102,6 +102,9 @@ struct Wanted {
     /// Added to every port, when the usual ones are taken [default: 0].
     #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
     port_offset: Option<u16>,
+    /// An OpenTelemetry collector's URL, such as http://127.0.0.1:4318, which is sent traces by OTLP over HTTP.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
 }
 
 impl Cli {

@@ -111,6 +111,7 @@ pub struct Plan {
     ports: Option<Ports>,
     health_interval: Duration,
     env: Vec<(String, String, OsString)>,
+    collector: Option<String>,
     stateful_binary: &'static str,
     builds: Option<Builds>,
     nginx_conf: PathBuf,
@@ -131,6 +132,7 @@ impl Plan {
             ports: Some(Ports::fixed(0)),
             health_interval: Duration::from_secs(1),
             env: Vec::new(),
+            collector: None,
             stateful_binary: "stateful-svc",
             builds: None,
             nginx_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx"),
@@ -205,6 +207,12 @@ impl Plan {
         self
     }
 
+    /// Has the gateway and the services send their traces to the OpenTelemetry collector at this URL, by OTLP over HTTP.
+    pub fn traces_to(mut self, collector: impl Into<String>) -> Self {
+        self.collector = Some(collector.into());
+        self
+    }
+
     /// Runs a build of the stateful service that lacks this guarantee: `no-handover`, `no-lease-check` or `no-drop`. For
     /// those who want to see that its loss is noticed; `make broken` builds it.
     pub fn without_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
@@ -262,6 +270,7 @@ pub(crate) struct Settings {
     pub(crate) shim: PathBuf,
     pub(crate) nginx_conf: PathBuf,
     pub(crate) progress: Progress,
+    collector: Option<String>,
     env: Vec<(String, String, OsString)>,
 }
 
@@ -309,6 +318,7 @@ impl Settings {
             shim,
             nginx_conf: plan.nginx_conf,
             progress: plan.progress,
+            collector: plan.collector,
             env: plan.env,
         };
         if lifetime == Lifetime::Test {
@@ -337,13 +347,14 @@ impl Settings {
 
     /// What the plan sets beyond our own variables, for the binary first and for the instance after it.
     pub(crate) fn extra_env(&self, component: Component) -> impl Iterator<Item = (String, OsString)> {
+        let collector = self.collector.iter().map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url.into()));
         let scopes = [component.binary().map(str::to_owned), Some(component.to_string())];
-        scopes.into_iter().flatten().flat_map(|scope| {
+        collector.chain(scopes.into_iter().flatten().flat_map(|scope| {
             self.env
                 .iter()
                 .filter(move |(whose, ..)| *whose == scope)
                 .map(|(_, name, value)| (name.clone(), value.clone()))
-        })
+        }))
     }
 }
 

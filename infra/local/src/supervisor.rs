@@ -43,6 +43,9 @@ pub(crate) struct Options {
     /// Added to every port of the design.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
+    /// Where traces are sent, if anywhere.
+    #[arg(long)]
+    pub(crate) otlp: Option<String>,
 }
 
 /// How others find a running supervisor. The file may be stale; the lock beside it is the truth.
@@ -124,6 +127,10 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .redis(options.redis)
         .ports(ports.clone())
         .progress(Arc::new(note));
+    let plan = match options.otlp {
+        Some(collector) => plan.traces_to(collector),
+        None => plan,
+    };
     let supervised = Arc::new(Supervised {
         stack: OnceLock::new(),
         outline: StackStatus {

@@ -31,6 +31,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
         store: wanted.store.unwrap_or_default(),
         redis: wanted.redis.unwrap_or_default(),
         port_offset: wanted.port_offset.unwrap_or(0),
+        otlp: wanted.otlp,
     };
     let log = supervisor::log_file(state);
     let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
@@ -69,6 +70,9 @@ async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
     if wanted.redis.is_some_and(|wanted| wanted != redis) {
         bail!("its sessions' Redis is '{}'; `make down` first, then start it with another", redis.as_str());
     }
+    if wanted.otlp.is_some() {
+        bail!("where traces are sent is settled at its start; `make down` first, then start it with OTLP=");
+    }
     say("It is running already.")?;
     for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
         if let Some(count) = count {
@@ -97,6 +101,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
     command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
     command.arg(format!("--redis={}", options.redis.as_str()));
+    command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     command.spawn().context("cannot start the supervisor")
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod api;
 mod api_table;
+mod collector;
 mod data;
 mod edge;
 mod failover;
@@ -18,6 +19,7 @@ mod redis_failover;
 mod spread;
 mod sticky;
 mod strategy;
+mod traces;
 mod until;
 
 use std::time::Duration;
