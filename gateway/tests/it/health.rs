@@ -29,7 +29,7 @@ fn an_instance_falls_after_so_many_failures_and_rises_after_so_many_passes() {
     assert_eq!(gateway.ranking(key), ranking, "home is defined over all members, healthy or not");
     let explained = gateway.explain(key);
     assert_eq!(explained.choice.map(|name| name.to_string()), Some(ranking[1].clone()));
-    assert!(explained.reason.contains("down"), "{}", explained.reason);
+    assert!(explained.reason.contains("its health checks fail"), "{}", explained.reason);
 
     upstreams[1].health(Health::Well);
     gateway.wait_for("stateful-2", InstanceState::Healthy);
