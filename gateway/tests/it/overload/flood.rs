@@ -15,7 +15,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 /// How long a slot takes for a request.
 pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(50);
 /// A request that is not answered for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An instance that works on a few requests at once and lets all others wait.
 pub(crate) struct Slots {
