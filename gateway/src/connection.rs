@@ -1,7 +1,7 @@
 //! A client's connection: its requests, one after the other.
 //!
-//! Pingora serves each request; what comes before it is ours. [`header`] waits for the request's header, within a deadline
-//! that no trickle of bytes moves, while [`hygiene`] reads it as it comes. What is refused is answered by [`refusal`] and
+//! Pingora serves each request; what comes before it is ours. `header` waits for the request's header, within a deadline
+//! that no trickle of bytes moves, while [`hygiene`] reads it as it comes. What is refused is answered by `refusal` and
 //! never reaches Pingora; what is fine is handed over as bytes that were read already.
 //!
 //! **Invariant:** Pingora parses only headers that [`hygiene`] has let pass, so its own parser refuses nothing and has
