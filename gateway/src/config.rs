@@ -257,6 +257,7 @@ mod tests {
     fn every_wrong_value_is_told_at_once_by_its_name() {
         let message = problems(
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
+             route_body_bytes = { '/nowhere' = 1 }\n\
              [timeouts]\nbody_ms = 0\n\
              [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
             &[
@@ -270,6 +271,7 @@ mod tests {
             "[health] fails",
             "[health] timeout_ms",
             "[limits] max_body_bytes",
+            "[limits.route_body_bytes] \"/nowhere\" is no route",
             "[limits] max_header_fields",
             "[timeouts] body_ms",
             "[affinity] seed",

@@ -74,10 +74,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let (timeouts, max_body_bytes, lab) = {
+        let (timeouts, lab) = {
             let traffic = self.traffic.load();
             ctx.client = client::identify(&traffic.trusted_proxies, session.client_addr(), session.req_header());
-            (traffic.timeouts.client, traffic.limits.max_body_bytes, traffic.lab)
+            (traffic.timeouts.client, traffic.lab)
         };
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body));
@@ -89,7 +89,7 @@ impl ProxyHttp for Gateway {
         };
         ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
-        if local::is_too_large(request, max_body_bytes) {
+        if local::is_too_large(request, self.traffic.load().limits.body.of(Some(&resolved))) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
         match lab::asked_strategy(lab, request) {
@@ -125,7 +125,7 @@ impl ProxyHttp for Gateway {
         let traffic = self.traffic.load();
         // The timeout of each read shrinks, so that all together take no longer than the first was given.
         session.set_read_timeout(Some(traffic.timeouts.client.body.saturating_sub(ctx.started.elapsed())));
-        if ctx.request_bytes > traffic.limits.max_body_bytes {
+        if ctx.request_bytes > traffic.limits.body.of(ctx.resolved.as_ref()) {
             return Err(ctx.refuse(ErrorCode::BodyTooLarge));
         }
         Ok(())
@@ -267,7 +267,7 @@ impl ProxyHttp for Gateway {
             // Pingora closes the connection after a failure, so the answer has to say so.
             session.set_keepalive(None);
             // A client that has gone hears nothing of it, and the access log tells so.
-            let _gone = local::write(session, ctx, self.manner(), Answer::Problem(code)).await;
+            let _gone = local::write(session, ctx, self.manner(ctx), Answer::Problem(code)).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -289,7 +289,7 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Answers without asking an instance; the value is what `request_filter` returns.
     async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
-        local::write(session, ctx, self.manner(), answer).await?;
+        local::write(session, ctx, self.manner(ctx), answer).await?;
         Ok(true)
     }
 
@@ -350,9 +350,9 @@ impl Gateway {
         }
     }
 
-    fn manner(&self) -> Manner {
+    fn manner(&self, ctx: &RequestContext) -> Manner {
         let traffic = self.traffic.load();
-        Manner { routing: traffic.routing_headers, max_body_bytes: traffic.limits.max_body_bytes }
+        Manner { routing: traffic.routing_headers, max_body_bytes: traffic.limits.body.of(ctx.resolved.as_ref()) }
     }
 }
 

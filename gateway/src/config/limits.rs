@@ -1,5 +1,8 @@
 //! `[limits]`: how large a request may be.
 
+use std::collections::BTreeMap;
+
+use proto_contracts::{Endpoint, Resolved};
 use serde::Deserialize;
 
 use crate::config::check::Check;
@@ -19,7 +22,24 @@ pub struct Limits {
     /// How large its header may be.
     pub header: HeaderLimits,
     /// The most bytes that its body may have.
-    pub max_body_bytes: u64,
+    pub body: BodyLimits,
+}
+
+/// The most bytes that a request's body may have, by what it asks for.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    /// Where nothing else is said.
+    any: u64,
+    /// Few, so that a look at each is the quickest way.
+    of: Vec<(Endpoint, u64)>,
+}
+
+impl BodyLimits {
+    /// The limit of a request, in bytes; that of the whole API where it asks for nothing that is known.
+    pub fn of(&self, resolved: Option<&Resolved>) -> u64 {
+        let own = |resolved: &Resolved| self.of.iter().find(|(endpoint, _)| *endpoint == resolved.endpoint);
+        resolved.and_then(own).map_or(self.any, |&(_, bytes)| bytes)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -29,6 +49,7 @@ pub(super) struct Section {
     max_header_bytes: usize,
     max_target_bytes: usize,
     max_body_bytes: u64,
+    route_body_bytes: BTreeMap<String, u64>,
 }
 
 impl Default for Section {
@@ -38,6 +59,7 @@ impl Default for Section {
             max_header_bytes: 64 * 1024,
             max_target_bytes: 8 * 1024,
             max_body_bytes: 1024 * 1024,
+            route_body_bytes: BTreeMap::new(),
         }
     }
 }
@@ -61,6 +83,22 @@ impl Section {
             format_args!("must be 1 to {MOST_TARGET_BYTES}, and not more than max_header_bytes ({bytes})"),
         );
         check.unless(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
-        Limits { header: HeaderLimits { fields, bytes, target_bytes }, max_body_bytes: self.max_body_bytes }
+        let of = self.route_body_bytes.iter().filter_map(|(route, &bytes)| {
+            let setting = format!("[limits.route_body_bytes] \"{route}\"");
+            check.unless(
+                (1..=self.max_body_bytes).contains(&bytes),
+                &setting,
+                format_args!("must be 1 to max_body_bytes ({})", self.max_body_bytes),
+            );
+            let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.templates().canonical == route);
+            check.unless(
+                endpoint.is_some(),
+                &setting,
+                "is no route of the API; write its template, such as \"/api/v1/stateful/conversations\"",
+            );
+            Some((endpoint?, bytes))
+        });
+        let body = BodyLimits { of: of.collect(), any: self.max_body_bytes };
+        Limits { header: HeaderLimits { fields, bytes, target_bytes }, body }
     }
 }

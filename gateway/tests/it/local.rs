@@ -129,3 +129,21 @@ fn hostile_requests_get_a_client_error_and_harm_nobody() {
         assert_eq!(gateway.send(&Request::get(SESSIONS)).status, 200, "others are served after {what}");
     }
 }
+
+#[test]
+fn a_route_may_have_a_body_limit_of_its_own() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new()
+        .stateful([&upstream])
+        .section("[limits.route_body_bytes]\n'/api/v1/stateful/conversations' = 64")
+        .start();
+    let small = "{\"message\":\"hello\"}";
+    let large = format!("{{\"message\":\"{}\"}}", "x".repeat(64));
+    for path in ["/api/v1/stateful/conversations", "/api/stateful/conversation"] {
+        assert_eq!(gateway.send(&Request::new("POST", path).json(small)).status, 200, "{path}");
+        let reply = gateway.send(&Request::new("POST", path).json(&large));
+        assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge), "{path}");
+        assert!(String::from_utf8_lossy(&reply.body).contains("64 bytes"), "{reply:?}");
+    }
+    assert_eq!(gateway.send(&Request::new("POST", SESSIONS).json(&large)).status, 200, "the others keep theirs");
+}
