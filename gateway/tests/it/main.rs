@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod failover;
 mod forwarding;
+mod h2c;
 mod health;
 mod keys;
 mod lab;

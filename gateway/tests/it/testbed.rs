@@ -92,6 +92,12 @@ impl Setup {
         self
     }
 
+    /// The stateful pool: whoever listens there.
+    pub(crate) fn stateful_at(mut self, addr: SocketAddr) -> Self {
+        self.stateful = vec![addr];
+        self
+    }
+
     /// The stateful pool's strategy.
     pub(crate) fn strategy(mut self, strategy: Strategy) -> Self {
         self.stateful_strategy = strategy;
