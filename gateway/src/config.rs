@@ -20,6 +20,7 @@ mod timeouts;
 use std::path::{Path, PathBuf};
 
 use proto_contracts::{InstanceName, PoolName};
+use secrecy::SecretString;
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub seed: Seed,
     /// The health checks.
     pub health: HealthChecks,
+    /// What instances want to see of a gateway that drains them; without one it drains alone.
+    pub instance_token: Option<SecretString>,
     /// What the log shows, as a `tracing` filter.
     pub log_filter: String,
     /// Where traces are sent, if anywhere.
@@ -162,6 +165,7 @@ impl Config {
         let overload = file.overload.check(&mut check);
         let rate_limit = file.rate_limit.check(&mut check);
         let (stateless, stateful) = file.pools.check(&mut check);
+        let instance_token = check.token("INSTANCE_TOKEN");
         let log_filter = check.log_filter();
         let name = check.name();
         let traces = check.traces(name.as_ref());
@@ -182,6 +186,7 @@ impl Config {
             },
             seed,
             health,
+            instance_token,
             log_filter,
             traces,
             stateless,

@@ -4,6 +4,7 @@
 //! the token. `guard` holds both rules, for every path at once.
 
 mod api;
+mod drain;
 mod events;
 mod explain;
 mod guard;
@@ -88,6 +89,8 @@ impl ControlPlane {
             log_filter: config.log_filter.clone(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
             traces: None,
+            announce: Duration::ZERO,
+            instance_token: None,
         };
         let health =
             PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {
@@ -98,7 +101,7 @@ impl ControlPlane {
         let closing = watch::Sender::new(false);
         let state = web::Data::new(State {
             pools,
-            prober: Prober::new(config.health.timeout),
+            prober: Prober::new(config.health.timeout).with_token(config.instance_token.clone()),
             events: events.clone(),
             listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
             closing: closing.subscribe(),
@@ -158,7 +161,7 @@ impl Running {
 }
 
 /// Everything that the control plane serves beside its health and metrics: what is mounted is what is documented.
-fn endpoints() -> [Endpoint; 7] {
+fn endpoints() -> [Endpoint; 9] {
     [
         Endpoint::new(
             "/control/v1/pools",
@@ -188,6 +191,23 @@ fn endpoints() -> [Endpoint; 7] {
             "/control/v1/pools/{pool}/instances/{name}",
             [Operation::delete("remove_instance", "Removes an instance; requests in flight go on.", instances::remove)
                 .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound])],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/instances/{name}/drain",
+            [Operation::post(
+                "drain_instance",
+                "Drains an instance: no new keys, and a deadline for the old.",
+                drain::drain,
+            )
+            .body::<control::DrainInstance>()
+            .answers::<control::Instance>(200, "The instance, and how its drain goes.")
+            .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound])],
+        ),
+        Endpoint::new(
+            "/control/v1/pools/{pool}/instances/{name}/undrain",
+            [Operation::post("undrain_instance", "Ends a drain: the instance gets its keys back.", drain::undrain)
+                .answers::<control::Instance>(200, "The instance as it is now.")
+                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/explain",

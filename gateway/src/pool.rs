@@ -3,6 +3,7 @@
 //! The data path reads a [`Snapshot`] and takes no lock. Whoever changes the membership (health checks, the control
 //! API) goes through the [`Registry`] behind the pool's lock, which then publishes a new snapshot.
 
+mod drain;
 mod ejection;
 mod health;
 mod instance;
@@ -14,10 +15,10 @@ pub mod state_file;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use proto_contracts::control::{Event, Strategy};
+use proto_contracts::control::{Event, InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 pub use health::Thresholds;
@@ -121,7 +122,7 @@ impl Pool {
         self.events.publish(|| Event::StrategyChanged { pool: self.name, strategy });
     }
 
-    /// Adds an address. It becomes a member when its first health check passes and tells a name.
+    /// Adds an address. It becomes a member when enough health checks in a row have passed and told its name.
     ///
     /// # Errors
     /// When the pool has that address already.
@@ -153,12 +154,46 @@ impl Pool {
         let mut registry = self.lock();
         let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
-        if changed {
-            self.instance_changed(&registry, addr);
-        }
+        self.instances_changed(&registry, &changed);
         if registry.state() != before {
             self.save(&registry);
         }
+        self.drain_progressed(&registry, addr, &changed);
+    }
+
+    /// Drains an instance that cannot be told, so that other gateways don't hear of it. `why` is shown to operators.
+    pub fn drain_alone(&self, addr: SocketAddr, deadline: Duration, why: String) {
+        let mut registry = self.lock();
+        let changed = registry.changed_by(self.name, |registry| registry.drain_alone(addr, deadline, why));
+        self.instances_changed(&registry, &changed);
+        self.drain_progressed(&registry, addr, &changed);
+    }
+
+    /// Ends a drain of which the instance does not know, and tells whether there was one.
+    pub fn end_lone_drain(&self, addr: SocketAddr) -> bool {
+        let mut registry = self.lock();
+        let mut ended = false;
+        let changed = registry.changed_by(self.name, |registry| ended = registry.end_lone_drain(addr));
+        self.instances_changed(&registry, &changed);
+        ended
+    }
+
+    /// Tells how a drain goes, until it is over.
+    fn drain_progressed(&self, registry: &Registry, addr: SocketAddr, changed: &[SocketAddr]) {
+        let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) else { return };
+        let Some((instance, drain)) = slot.instance().zip(slot.drain(Instant::now())) else { return };
+        if slot.state() == InstanceState::Drained && !changed.contains(&addr) {
+            return;
+        }
+        self.events.publish(|| Event::DrainProgressed {
+            pool: self.name,
+            instance: instance.name().clone(),
+            state: slot.state(),
+            seconds_left: drain.seconds_left,
+            in_flight: instance.in_flight(),
+            streams: instance.streams(),
+            live_sessions: slot.live_sessions(),
+        });
     }
 
     /// Leaves out an instance that failed requests, unless too few would be left; tells whether it did.
@@ -166,21 +201,24 @@ impl Pool {
         let mut registry = self.lock();
         let ejected = registry.eject(self.name, instance, reason, policy, now);
         if let Some(addr) = ejected {
-            self.instance_changed(&registry, addr);
+            self.instances_changed(&registry, &[addr]);
         }
         ejected.is_some()
     }
 
-    /// Routes by what the registry says now, and tells how the instance at that address is.
-    fn instance_changed(&self, registry: &Registry, addr: SocketAddr) {
+    /// Routes by what the registry says now, and tells how the instances at these addresses are.
+    fn instances_changed(&self, registry: &Registry, changed: &[SocketAddr]) {
+        if changed.is_empty() {
+            return;
+        }
         let snapshot = registry.snapshot(self.seed);
         let epoch = snapshot.epoch;
         self.snapshot.store(Arc::new(snapshot));
-        if let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) {
+        for slot in registry.slots().iter().filter(|slot| changed.contains(&slot.addr())) {
             self.events.publish(|| Event::InstanceChanged {
                 pool: self.name,
                 instance: slot.name().cloned(),
-                addr,
+                addr: slot.addr(),
                 state: slot.state(),
                 epoch,
                 detail: slot.last_error().map(str::to_owned),

@@ -65,6 +65,11 @@ pub enum InstanceState {
     Pending,
     /// Its health checks pass.
     Healthy,
+    /// It is being drained: it keeps the keys that it has, and gets no new ones.
+    Draining,
+    /// Its drain is over. It is no member, its keys have other homes, and it stays listed until it serves as usual again or is
+    /// removed.
+    Drained,
     /// Its health checks fail. It stays a member, so that its keys come back with it.
     Unhealthy,
     /// It failed requests in a row and is left out for a while. It stays a member, so that its keys come back with it.
@@ -79,6 +84,8 @@ impl InstanceState {
         match self {
             Self::Pending => "pending",
             Self::Healthy => "healthy",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Unhealthy => "unhealthy",
             Self::Ejected => "ejected",
             Self::DuplicateName => "duplicate_name",
@@ -136,9 +143,50 @@ pub struct Instance {
     /// Seconds that it stays ejected at least; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejected_for_s: Option<u64>,
+    /// How its drain goes; absent when it is not drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
     /// Why it is ejected, or why its last health check failed; absent when neither is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// The drain of an instance. What still is there, the instance itself tells: requests in flight, streams and live sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Drain {
+    /// Seconds until its keys move away at the latest; 0 when they have.
+    pub seconds_left: u64,
+    /// Whether the instance announces it, so that every gateway knows. If not, this gateway alone drains it, until it is
+    /// restarted.
+    pub announced: bool,
+    /// Whether it serves on although its drain is over, because no other instance can.
+    pub serves_as_the_last: bool,
+    /// What an operator should know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway tells the instance at `/internal/drain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainInstance {
+    /// How long its keys may stay, in seconds: 0 to 3,600.
+    #[serde(default = "DrainInstance::default_deadline_s")]
+    pub deadline_s: u64,
+}
+
+impl DrainInstance {
+    /// An hour: who waits longer has forgotten it.
+    pub const MAX_DEADLINE_S: u64 = 3_600;
+
+    /// As the gateway sends it to an instance.
+    pub fn to_json(self) -> String {
+        format!("{{\"deadline_s\":{}}}", self.deadline_s)
+    }
+
+    const fn default_deadline_s() -> u64 {
+        30
+    }
 }
 
 /// `PUT /control/v1/pools/{pool}/strategy`, and its answer.

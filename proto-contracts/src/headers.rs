@@ -4,6 +4,9 @@
 pub const INSTANCE_ID: &str = "x-instance-id";
 /// How many live sessions the instance holds, on a stateful instance's answer to `/health`.
 pub const LIVE_SESSIONS: &str = "x-live-sessions";
+/// In how many whole seconds the instance's keys move away, on the answer to `/health` of one that is drained or stops: with
+/// 0 they do so now. Absent when it serves as usual.
+pub const DRAINING: &str = "x-draining";
 /// Which instance served the request, on the gateway's answer to the client.
 pub const SERVED_BY: &str = "x-served-by";
 /// Why it went there, on the gateway's answer: see [`RoutingStamp`](crate::RoutingStamp).

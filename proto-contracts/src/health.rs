@@ -10,6 +10,10 @@ use crate::ids::InstanceName;
 /// Body of a good `/health` answer.
 pub const HEALTHY: &str = "healthy";
 
+/// Where a gateway tells an instance that it is drained (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) and
+/// that it is no longer (`DELETE`). No client gets there: gateways route none of it.
+pub const DRAIN_PATH: &str = "/internal/drain";
+
 /// State of one dependency, or of the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -18,7 +22,7 @@ pub enum Status {
     Up,
     /// It does not; what needs it fails with 503 until it does.
     Down,
-    /// The process is shutting down.
+    /// The process is shutting down, or its drain is over.
     Draining,
 }
 

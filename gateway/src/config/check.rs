@@ -4,8 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use proto_contracts::InstanceName;
+use secrecy::SecretString;
 use service_kit::config::Env;
 use service_kit::telemetry::TraceConfig;
+
+/// The shortest token: 16 characters of base64 are 96 bits.
+const MIN_TOKEN_LEN: usize = 16;
 
 /// What is wrong, a line each.
 #[derive(Debug, Default)]
@@ -39,6 +43,17 @@ impl<'a> Check<'a> {
     /// A variable of the environment; an empty one is none.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A variable that holds a secret, when it is set.
+    pub(super) fn token(&mut self, variable: &'static str) -> Option<SecretString> {
+        let token = self.variable(variable)?;
+        self.unless(
+            token.len() >= MIN_TOKEN_LEN,
+            variable,
+            format_args!("must have at least {MIN_TOKEN_LEN} characters; make one with: openssl rand -hex 24"),
+        );
+        Some(SecretString::from(token))
     }
 
     /// A variable that holds an address, when it is set.

@@ -8,8 +8,6 @@ use serde::Deserialize;
 use crate::config::Server;
 use crate::config::check::Check;
 
-/// The shortest control token: 16 characters of base64 are 96 bits.
-const MIN_TOKEN_LEN: usize = 16;
 /// More would cost the data path and no reader could follow.
 const MAX_SAMPLE_PER_S: u32 = 10_000;
 
@@ -57,22 +55,12 @@ impl Section {
             "[control] allowed_hosts",
             "must name a host, or nobody can use the control plane",
         );
-        let token = check.variable("CONTROL_TOKEN");
-        check.unless(
-            token.as_ref().is_none_or(|token| token.len() >= MIN_TOKEN_LEN),
-            "CONTROL_TOKEN",
-            format_args!("must have at least {MIN_TOKEN_LEN} characters; make one with: openssl rand -hex 24"),
-        );
+        let token = check.token("CONTROL_TOKEN");
         check.unless(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
             format_args!("must be at most {MAX_SAMPLE_PER_S}; 0 tells of no request"),
         );
-        Control {
-            listen,
-            allowed_hosts: self.allowed_hosts,
-            event_sample_per_s: self.event_sample_per_s,
-            token: token.map(SecretString::from),
-        }
+        Control { listen, allowed_hosts: self.allowed_hosts, event_sample_per_s: self.event_sample_per_s, token }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{self, SetStrategy};
+use proto_contracts::control::{self, InstanceState, SetStrategy};
 use proto_contracts::{InstanceName, PoolName};
 use service_kit::answer;
 use service_kit::body::Json;
@@ -40,7 +40,10 @@ pub(super) async fn set_strategy(
 
 /// A pool is ready while any of its instances can be used.
 pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
-    let healthy = pool.slots(|slots| slots.iter().any(|slot| slot.state() == control::InstanceState::Healthy));
+    let healthy = pool.slots(|slots| {
+        let serves = |slot: &Slot| matches!(slot.state(), InstanceState::Healthy | InstanceState::Draining);
+        slots.iter().any(serves)
+    });
     if healthy { Ok(()) } else { Err("no instance is healthy".into()) }
 }
 
@@ -57,6 +60,7 @@ pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance
         connect_failures: count(Instance::connect_failures),
         live_sessions: slot.live_sessions(),
         key_share_percent,
+        drain: slot.drain(Instant::now()),
         ejected_for_s: slot.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
         last_error: slot.last_error().map(str::to_owned),
     }
@@ -70,6 +74,12 @@ fn view(pool: &Pool) -> control::Pool {
     // `None` sorts before every name, and those that have told none come last.
     instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
     control::Pool { name: pool.name(), strategy: snapshot.strategy, epoch: snapshot.epoch, instances }
+}
+
+/// The share of keys whose home it is, in per cent.
+pub(super) fn key_share(pool: &Pool, name: Option<&InstanceName>) -> f64 {
+    let snapshot = pool.snapshot();
+    share(&snapshot, &snapshot.homes_of_sample(SAMPLE), name)
 }
 
 fn share(snapshot: &Snapshot, homes: &[u32], name: Option<&InstanceName>) -> f64 {

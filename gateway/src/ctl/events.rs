@@ -59,6 +59,12 @@ fn line(event: &Event) -> String {
             let name = instance.as_ref().map_or_else(|| addr.to_string(), ToString::to_string);
             format!("{pool}  {name} is removed")
         }
+        Event::DrainProgressed { pool, instance, state, seconds_left, in_flight, streams, live_sessions } => {
+            let sessions = live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
+            format!(
+                "{pool}  {instance} is {state}, {seconds_left} s left: {in_flight} requests in flight, {streams} streams{sessions}"
+            )
+        }
         Event::StrategyChanged { pool, strategy } => format!("{pool}  the strategy is {strategy}"),
         Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),

@@ -9,9 +9,14 @@ use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{InstanceName, headers};
+use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::pool::{Pool, Slot};
+
+mod telling;
+
+pub use telling::TellError;
 
 /// What a good health answer tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Report {
     pub name: InstanceName,
     /// How many live sessions it holds, if it counts any.
     pub live_sessions: Option<u64>,
+    /// In how many seconds its keys move away, when it is drained or stops.
+    pub seconds_left: Option<u64>,
 }
 
 /// Why a health check failed.
@@ -44,12 +51,19 @@ pub struct Prober {
     timeout: Duration,
     /// Made once: it reads the system's certificates, although no check needs one.
     connector: Connector,
+    /// What instances want to see of a gateway that drains them.
+    instance_token: Option<SecretString>,
 }
 
 impl Prober {
     /// A prober that waits so long for each answer.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, connector: Connector::new(None) }
+        Self { timeout, connector: Connector::new(None), instance_token: None }
+    }
+
+    /// One that may drain instances.
+    pub fn with_token(self, instance_token: Option<SecretString>) -> Self {
+        Self { instance_token, ..self }
     }
 
     /// Asks one address for its health.
@@ -92,7 +106,7 @@ impl Prober {
         }
         let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
-        let live_sessions = text(headers::LIVE_SESSIONS).and_then(|count| count.parse().ok());
-        Ok(Report { name, live_sessions })
+        let number = |name| text(name).and_then(|count| count.parse().ok());
+        Ok(Report { name, live_sessions: number(headers::LIVE_SESSIONS), seconds_left: number(headers::DRAINING) })
     }
 }

@@ -8,6 +8,7 @@ use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 use crate::config;
+use crate::pool::drain::Drain;
 use crate::pool::ejection::Ejections;
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
@@ -27,9 +28,13 @@ pub struct Slot {
     last_error: Option<String>,
     reports_sessions: bool,
     ejections: Ejections,
+    pub(super) drain: Option<Drain>,
+    /// Its drain is over, and it is no member.
+    pub(super) drained: bool,
 }
 
 impl Slot {
+    /// An address that the gateway starts with: the first result of its checks decides, so that a start is quick.
     fn new(addr: SocketAddr) -> Self {
         Self {
             addr,
@@ -39,7 +44,14 @@ impl Slot {
             last_error: None,
             reports_sessions: false,
             ejections: Ejections::default(),
+            drain: None,
+            drained: false,
         }
+    }
+
+    /// An address that is added later: it serves nothing before enough of its checks have passed in a row.
+    fn newcomer(addr: SocketAddr) -> Self {
+        Self { health: Health::DOWN, ..Self::new(addr) }
     }
 
     /// Where it listens.
@@ -72,10 +84,17 @@ impl Slot {
         self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
     }
 
+    /// Whether it has told its name and its checks pass.
+    pub fn is_up(&self) -> bool {
+        self.instance.is_some() && self.health.is_up()
+    }
+
     /// What the gateway thinks of it.
     pub fn state(&self) -> InstanceState {
         match (&self.instance, &self.refused) {
+            (Some(_), _) if self.drained => InstanceState::Drained,
             (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
+            (Some(_), _) if self.health.is_up() && self.drain.is_some() => InstanceState::Draining,
             (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
             (Some(_), _) => InstanceState::Unhealthy,
             (None, Some(_)) => InstanceState::DuplicateName,
@@ -108,6 +127,15 @@ pub struct Registry {
     configured_strategy: Strategy,
     configured: Vec<SocketAddr>,
     slots: Vec<Slot>,
+}
+
+/// Whether an address is a member at the end of a check that it passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Join {
+    /// Now, if no other has its name.
+    Now,
+    /// Not yet: more checks have to pass.
+    Later,
 }
 
 impl Registry {
@@ -143,6 +171,10 @@ impl Registry {
         &self.slots
     }
 
+    pub(super) fn slots_mut(&mut self) -> &mut [Slot] {
+        &mut self.slots
+    }
+
     /// The members' names, in the order of their addresses.
     pub fn names(&self) -> Vec<InstanceName> {
         self.slots.iter().filter_map(Slot::name).cloned().collect()
@@ -157,7 +189,11 @@ impl Registry {
     /// What must survive a restart.
     pub fn state(&self) -> PoolState {
         let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
-        let known = |slot: &Slot| Some(KnownName { addr: slot.addr, name: slot.name()?.clone() });
+        // One that is drained is no member, so it must not be one after a restart; it tells its name, and its drain, itself.
+        let known = |slot: &Slot| {
+            let name = slot.name().filter(|_| !slot.drained)?;
+            Some(KnownName { addr: slot.addr, name: name.clone() })
+        };
         PoolState {
             strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
             added: addrs.iter().filter(|addr| !self.configured.contains(addr)).copied().collect(),
@@ -179,7 +215,7 @@ impl Registry {
         if self.slot(addr).is_some() {
             return Err(AddError::KnownAddress(addr));
         }
-        self.slots.push(Slot::new(addr));
+        self.slots.push(Slot::newcomer(addr));
         Ok(())
     }
 
@@ -192,15 +228,35 @@ impl Registry {
         let by_name = self.slots.iter().position(is_it);
         let addr = label.parse::<SocketAddr>().ok();
         let place = by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr));
-        Ok(self.slots.remove(place.ok_or(RemoveError::Unknown)?))
+        let removed = self.slots.remove(place.ok_or(RemoveError::Unknown)?);
+        self.settle(Instant::now());
+        Ok(removed)
     }
 
-    /// Takes the result of a health check, and tells whether the members or their states changed.
-    pub fn record_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) -> bool {
-        let thresholds = self.thresholds;
+    /// Takes the result of a health check, and tells the addresses of those that are in another state than before or have
+    /// another name: the one that was checked, and those for which it makes a difference.
+    pub fn record_probe(
+        &mut self,
+        pool: PoolName,
+        addr: SocketAddr,
+        result: Result<Report, ProbeError>,
+    ) -> Vec<SocketAddr> {
+        self.changed_by(pool, |registry| registry.take_probe(pool, addr, result))
+    }
+
+    /// Makes a change and tells the addresses of those that are in another state than before or have another name.
+    pub(super) fn changed_by(&mut self, pool: PoolName, change: impl FnOnce(&mut Self)) -> Vec<SocketAddr> {
+        let look = |slot: &Slot| (slot.addr, slot.state(), slot.name().cloned());
+        let before: Vec<_> = self.slots.iter().map(look).collect();
+        change(self);
+        let changed = self.slots.iter().filter(|slot| !before.contains(&look(slot)));
+        changed.map(|slot| (log_change(pool, slot), slot.addr).1).collect()
+    }
+
+    fn take_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) {
+        let (thresholds, now) = (self.thresholds, Instant::now());
         // It may have been removed while it was being checked.
-        let Some(slot) = self.slot(addr) else { return false };
-        let before = (slot.state(), slot.name().cloned());
+        let Some(slot) = self.slot(addr) else { return };
         match result {
             Err(error) => {
                 slot.health = slot.health.fail(thresholds);
@@ -210,27 +266,25 @@ impl Registry {
                 slot.health = slot.health.pass(thresholds);
                 slot.last_error = None;
                 if slot.health.is_up()
-                    && slot.ejections.end_if_over(Instant::now())
+                    && slot.ejections.end_if_over(now)
                     && let Some(instance) = &slot.instance
                 {
                     instance.clear_failures();
                 }
                 slot.reports_sessions = report.live_sessions.is_some();
-                self.claim(pool, addr, report.name);
+                let join = if slot.health.is_up() || slot.instance.is_some() { Join::Now } else { Join::Later };
+                self.claim(pool, addr, report.name, join);
                 if let (Some(sessions), Some(instance)) =
                     (report.live_sessions, self.slot(addr).and_then(|slot| slot.instance.as_ref()))
                 {
                     instance.report_sessions(sessions);
                 }
+                if let Some(slot) = self.slot(addr) {
+                    slot.take_announcement(report.seconds_left, now);
+                }
             }
         }
-        let Some(slot) = self.slot(addr) else { return false };
-        let after = (slot.state(), slot.name().cloned());
-        if before == after {
-            return false;
-        }
-        log_change(pool, slot);
-        true
+        self.settle(now);
     }
 
     /// Leaves out an instance that failed requests, unless too few would be left, and tells at which address it is.
@@ -274,7 +328,7 @@ impl Registry {
     /// Gives the slot the name that its instance told, unless another that is well has it.
     ///
     /// A holder whose last check failed loses the name: then the instance has come back at this address.
-    fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName) {
+    fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName, join: Join) {
         if self.slot(addr).is_some_and(|slot| slot.name() == Some(&name)) {
             return;
         }
@@ -291,6 +345,7 @@ impl Registry {
                 }
                 true
             }
+            _ if join == Join::Later => false,
             Some(holder) => {
                 tracing::info!(%pool, instance = %name, from = %holder.addr, to = %addr, "instance moved");
                 holder.instance = None;
@@ -303,12 +358,14 @@ impl Registry {
             slot.instance = None;
             slot.refused = Some(name);
         } else {
-            slot.instance = Some(Arc::new(Instance::new(name, addr)));
             slot.refused = None;
+            if join == Join::Now {
+                slot.instance = Some(Arc::new(Instance::new(name, addr)));
+            }
         }
     }
 
-    fn slot(&mut self, addr: SocketAddr) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self, addr: SocketAddr) -> Option<&mut Slot> {
         self.slots.iter_mut().find(|slot| slot.addr == addr)
     }
 }
@@ -351,12 +408,17 @@ mod tests {
     }
 
     fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
-        let report = Report { name: name.parse().expect("a name"), live_sessions: Some(3) };
-        registry.record_probe(PoolName::Stateful, addr(port), Ok(report))
+        tell(registry, port, name, None)
+    }
+
+    /// A good answer, with the seconds until the instance's keys move away.
+    fn tell(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
+        let report = Report { name: name.parse().expect("a name"), live_sessions: Some(3), seconds_left };
+        !registry.record_probe(PoolName::Stateful, addr(port), Ok(report)).is_empty()
     }
 
     fn fail(registry: &mut Registry, port: u16) -> bool {
-        registry.record_probe(PoolName::Stateful, addr(port), Err(ProbeError::TimedOut))
+        !registry.record_probe(PoolName::Stateful, addr(port), Err(ProbeError::TimedOut)).is_empty()
     }
 
     fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
@@ -368,8 +430,7 @@ mod tests {
         let mut registry = registry(&[1]);
         assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
         assert!(!fail(&mut registry, 1), "still pending");
-        assert!(pass(&mut registry, 1, "s1"), "a name");
-        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Unhealthy)]);
+        assert!(!pass(&mut registry, 1, "s1"), "one pass is not enough after a failure");
         assert!(pass(&mut registry, 1, "s1"), "the second pass");
         assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy)]);
         assert!(!pass(&mut registry, 1, "s1"), "nothing new");
@@ -397,6 +458,8 @@ mod tests {
         }
         registry.add(addr(3)).expect("a new address");
         pass(&mut registry, 3, "s2");
+        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Unhealthy), "one pass is not enough");
+        pass(&mut registry, 3, "s2");
         assert_eq!(states(&registry)[1], (None, InstanceState::Pending));
         assert_eq!(states(&registry)[2], (Some("s2"), InstanceState::Healthy));
         assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch, "the same names");
@@ -417,12 +480,66 @@ mod tests {
         pass(&mut before, 1, "s1");
         before.add(addr(3)).expect("a new address");
         pass(&mut before, 3, "s3");
+        pass(&mut before, 3, "s3");
         before.remove("127.0.0.1:2").expect("by address");
         before.set_strategy(Strategy::RoundRobin);
 
         let after = restarted(&[1, 2], before.state());
         assert_eq!(after.state(), before.state());
         assert_eq!(states(&after), [(Some("s1"), InstanceState::Unhealthy), (Some("s3"), InstanceState::Unhealthy)]);
+    }
+
+    #[test]
+    fn a_newcomer_is_no_member_before_enough_of_its_checks_have_passed() {
+        let mut registry = registry(&[1]);
+        pass(&mut registry, 1, "s1");
+        let epoch = registry.snapshot(Seed::from_text("test")).epoch;
+        registry.add(addr(2)).expect("a new address");
+        for step in ["+", "-", "+"] {
+            let changed = if step == "+" { pass(&mut registry, 2, "s2") } else { fail(&mut registry, 2) };
+            assert!(!changed, "{step}");
+            assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch);
+        }
+        assert!(pass(&mut registry, 2, "s2"), "the second in a row");
+        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy));
+    }
+
+    #[test]
+    fn a_drain_ends_the_membership_and_a_return_begins_it_again() {
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        pass(&mut registry, 2, "s2");
+        let epoch = |registry: &Registry| registry.snapshot(Seed::from_text("test")).epoch;
+        let both = epoch(&registry);
+        assert!(tell(&mut registry, 2, "s2", Some(30)));
+        assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Draining, both));
+        assert!(tell(&mut registry, 2, "s2", Some(0)));
+        assert_eq!(states(&registry)[1].1, InstanceState::Drained);
+        assert_ne!(epoch(&registry), both);
+        assert_eq!(registry.state().names.len(), 1, "after a restart it is no member either");
+        for _ in 0..3 {
+            assert!(!fail(&mut registry, 2), "it may go now");
+        }
+        assert!(!pass(&mut registry, 2, "s2"), "back, and drained until two checks have passed");
+        assert!(pass(&mut registry, 2, "s2"));
+        assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Healthy, both));
+    }
+
+    #[test]
+    fn the_last_that_can_serve_serves_on() {
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        tell(&mut registry, 2, "s2", Some(0));
+        assert_eq!(states(&registry)[1].1, InstanceState::Drained);
+        tell(&mut registry, 1, "s1", Some(0));
+        let drains = |registry: &Registry| {
+            let now = Instant::now();
+            registry.slots().iter().filter(|slot| slot.drain(now).is_some_and(|drain| drain.serves_as_the_last)).count()
+        };
+        assert_eq!((states(&registry)[0].1, drains(&registry)), (InstanceState::Draining, 2), "both can, nobody else");
+        pass(&mut registry, 2, "s2");
+        assert_eq!(states(&registry)[0].1, InstanceState::Drained, "its stand-in is back");
+        assert_eq!(drains(&registry), 0);
     }
 
     #[test]

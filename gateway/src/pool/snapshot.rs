@@ -20,6 +20,8 @@ pub struct Member {
     pub state: InstanceState,
     /// Whether requests may be sent to it.
     pub usable: bool,
+    /// Whether new keys and round-robin requests may go to it: not while it is drained.
+    pub takes_new: bool,
 }
 
 /// A pool's strategy and members at one moment.
@@ -31,18 +33,22 @@ pub struct Snapshot {
     pub epoch: Epoch,
     members: Vec<Member>,
     usable: Vec<usize>,
+    in_rotation: Vec<usize>,
 }
 
 impl Snapshot {
     /// Builds the snapshot of these members.
     ///
     /// When most of a pool fails its checks at once, the checks are the likelier fault: all members are used then, and
-    /// a connection that fails leads on to the next. Ejections stand only while a healthy member is left.
+    /// a connection that fails leads on to the next. Ejections stand only while a healthy member is left. Who is drained is no
+    /// member; who is being drained takes nothing new while any other can.
     pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = (Arc<Instance>, InstanceState)>) -> Self {
         let mut members: Vec<_> = members
+            .filter(|&(_, state)| state != InstanceState::Drained)
             .map(|(instance, state)| Member {
                 name_hash: seed.name_hash(instance.name()),
-                usable: state == InstanceState::Healthy,
+                usable: matches!(state, InstanceState::Healthy | InstanceState::Draining),
+                takes_new: false,
                 instance,
                 state,
             })
@@ -54,10 +60,15 @@ impl Snapshot {
         for member in &mut members {
             member.usable |= distrusted && member.state == InstanceState::Unhealthy;
             member.usable |= none_left && member.state == InstanceState::Ejected;
+            member.takes_new = member.usable && member.state != InstanceState::Draining;
+        }
+        if !members.iter().any(|member| member.takes_new) {
+            members.iter_mut().for_each(|member| member.takes_new = member.usable);
         }
         let epoch = Epoch::from_bits(seed.fingerprint(members.iter().map(|member| member.instance.name())));
         let usable = (0..members.len()).filter(|&i| members[i].usable).collect();
-        Self { strategy, epoch, members, usable }
+        let in_rotation = (0..members.len()).filter(|&i| members[i].takes_new).collect();
+        Self { strategy, epoch, members, usable, in_rotation }
     }
 
     /// All members, ordered by name.
@@ -68,6 +79,11 @@ impl Snapshot {
     /// Places in [`Self::members`] of those that requests may be sent to.
     pub fn usable(&self) -> &[usize] {
         &self.usable
+    }
+
+    /// Places in [`Self::members`] of those that anything new may be sent to.
+    pub fn in_rotation(&self) -> &[usize] {
+        &self.in_rotation
     }
 
     /// The member at that place.
@@ -102,15 +118,18 @@ pub fn sample_keys(count: u32) -> impl Iterator<Item = AffinityKey> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A sticky snapshot of these names; one that ends in `!` is down, one that ends in `~` ejected.
+    /// A sticky snapshot of these names; one that ends in `!` is down, in `~` ejected, in `>` being drained, in
+    /// `.` drained.
     pub(crate) fn snapshot(names: &[&str]) -> Snapshot {
         let members = names.iter().zip(1..).map(|(name, port)| {
             let state = match name.chars().last() {
                 Some('!') => InstanceState::Unhealthy,
                 Some('~') => InstanceState::Ejected,
+                Some('>') => InstanceState::Draining,
+                Some('.') => InstanceState::Drained,
                 _ => InstanceState::Healthy,
             };
-            let name = name.trim_end_matches(['!', '~']);
+            let name = name.trim_end_matches(['!', '~', '>', '.']);
             let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
             (Arc::new(Instance::new(name.parse().expect("a name"), addr)), state)
         });
@@ -139,6 +158,20 @@ pub(crate) mod tests {
         assert_eq!(usable(&snapshot(&["a~", "b!", "c"])), ["c"], "only one of three fails its checks");
         assert_eq!(usable(&snapshot(&["a~", "b!"])), ["a"], "better than one that fails its checks");
         assert_eq!(usable(&snapshot(&["a~", "b!", "c!"])), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn who_is_drained_takes_nothing_new_while_another_can() {
+        let new = |names: &[&str]| {
+            let snapshot = snapshot(names);
+            let place = |&place: &usize| snapshot.member(place).instance.name().to_string();
+            snapshot.in_rotation().iter().map(place).collect::<Vec<_>>()
+        };
+        assert_eq!(usable(&snapshot(&["a>", "b", "c."])), ["a", "b"]);
+        assert_eq!(new(&["a>", "b", "c."]), ["b"]);
+        assert_eq!(new(&["a>", "b>"]), ["a", "b"], "there is no other");
+        assert_eq!(new(&["a>", "b~"]), ["b"]);
+        assert_eq!(snapshot(&["a>", "b", "c."]).epoch, snapshot(&["a", "b"]).epoch);
     }
 
     #[test]

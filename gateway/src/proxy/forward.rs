@@ -43,6 +43,7 @@ fn is_internal(name: &HeaderName) -> bool {
                 | headers::SERVED_BY
                 | headers::INSTANCE_ID
                 | headers::LIVE_SESSIONS
+                | headers::DRAINING
                 | headers::REAL_IP
                 | headers::ROUTING_STRATEGY
         )

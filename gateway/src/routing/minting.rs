@@ -5,12 +5,12 @@ use proto_contracts::AffinityKey;
 use crate::pool::{Member, Snapshot};
 use crate::routing::sticky;
 
-/// How many keys are drawn at most in search of usable homes; two are drawn where all are usable. At least half of the
-/// members are (when more fail, the checks are distrusted), so 32 draws find no usable home once in 4 billion times; the
-/// request then fails over, which is right too.
-const MAX_DRAWS: usize = 32;
+/// How many keys are drawn at most in search of homes that take newcomers; two are drawn where all do. Even when nine of ten
+/// members are drained, 256 draws find none but once in 500 billion times; the request then goes to a home that is drained
+/// or fails over, which is right too.
+const MAX_DRAWS: usize = 256;
 
-/// Mints a key: of two candidates with usable homes, the one whose home holds fewer sessions.
+/// Mints a key: of two candidates whose homes take newcomers, the one whose home holds fewer sessions.
 ///
 /// Two choices instead of one keep the fullest home close to the mean (M. Mitzenmacher, "The power of two choices in
 /// randomized load balancing", 2001), and no gateway needs to know more than the instances themselves report.
@@ -22,7 +22,7 @@ fn mint_with(snapshot: &Snapshot, mut draw: impl FnMut() -> AffinityKey) -> Affi
     let mut first: Option<(AffinityKey, &Member)> = None;
     for _ in 0..MAX_DRAWS {
         let key = draw();
-        let Some(home) = sticky::home(snapshot, key).filter(|member| member.usable) else { continue };
+        let Some(home) = sticky::home(snapshot, key).filter(|member| member.takes_new) else { continue };
         let Some((first_key, first_home)) = first else {
             first = Some((key, home));
             continue;
@@ -86,6 +86,14 @@ mod tests {
             .filter(|home| !home.usable)
             .count();
         assert_eq!(down, 0, "of 1000");
+    }
+
+    #[test]
+    fn no_newcomer_is_placed_on_an_instance_that_is_drained() {
+        let snapshot = snapshot(&["s1", "s2>", "s3>", "s4>", "s5>", "s6>", "s7>", "s8>", "s9>", "s10>"]);
+        let mut draw = draws();
+        let homes = (0..1_000).filter_map(|_| sticky::home(&snapshot, mint_with(&snapshot, &mut draw)));
+        assert!(homes.map(|home| home.instance.name().as_str()).all(|name| name == "s1"));
     }
 
     #[test]

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::pool::{Instance, Member, Snapshot};
 use crate::routing::is_tried;
 
-/// The next usable member in turn that was not tried before and has fewer than `max_in_flight` requests in flight.
+/// The next member in turn that was not tried before and has fewer than `max_in_flight` requests in flight. Who is being
+/// drained has no turn, and stands in when no other is left.
 pub fn choose<'a>(
     snapshot: &'a Snapshot,
     cursor: &AtomicUsize,
     tried: &[Arc<Instance>],
     max_in_flight: u64,
 ) -> Option<&'a Member> {
-    let usable = snapshot.usable();
+    let places = snapshot.in_rotation();
     // One step of the shared cursor per request keeps the turns exact; a repeat walks on from its own place.
     let start = cursor.fetch_add(1, Ordering::Relaxed);
-    (0..usable.len())
-        .map(|step| snapshot.member(usable[start.wrapping_add(step) % usable.len()]))
+    (0..places.len())
+        .map(|step| snapshot.member(places[start.wrapping_add(step) % places.len()]))
+        .chain(snapshot.usable().iter().map(|&place| snapshot.member(place)))
         .find(|member| !is_tried(member, tried) && member.instance.in_flight() < max_in_flight)
 }
 
@@ -48,6 +50,18 @@ mod tests {
         let mut names: Vec<_> = tried.iter().map(|instance| instance.name().as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["a", "c"]);
+    }
+
+    #[test]
+    fn who_is_drained_stands_in_at_the_end() {
+        let snapshot = snapshot(&["a>", "b"]);
+        let cursor = AtomicUsize::new(0);
+        for _ in 0..4 {
+            let member = choose(&snapshot, &cursor, &[], u64::MAX).expect("one");
+            assert_eq!(member.instance.name().as_str(), "b");
+        }
+        let tried = [Arc::clone(&snapshot.members()[1].instance)];
+        assert_eq!(choose(&snapshot, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(), "a");
     }
 
     #[test]

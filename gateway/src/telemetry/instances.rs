@@ -1,6 +1,7 @@
 //! The instances' figures, read when Prometheus asks, so that the data path touches no label.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -13,9 +14,15 @@ use crate::pool::{Pools, Slot, label};
 type Read = fn(&Slot) -> Option<f64>;
 
 /// Name, help and source of each figure.
-const FIGURES: [(&str, &str, Read); 5] = [
+const FIGURES: [(&str, &str, Read); 7] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
-        Some(if slot.state() == InstanceState::Healthy { 1.0 } else { 0.0 })
+        Some(f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
+    }),
+    ("gateway_upstream_draining", "1 while the instance is drained, or was and is no member, else 0.", |slot| {
+        Some(f64::from(u8::from(slot.drain(Instant::now()).is_some())))
+    }),
+    ("gateway_upstream_drain_seconds_left", "Until the keys of an instance that is drained move away.", |slot| {
+        slot.drain(Instant::now()).map(|drain| drain.seconds_left as f64)
     }),
     ("gateway_upstream_in_flight", "Requests sent to the instance and not yet answered.", |slot| {
         slot.instance().map(|instance| instance.in_flight() as f64)

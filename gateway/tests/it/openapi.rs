@@ -166,6 +166,15 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     for body in ["{\"strategy\":\"round_robin\"}", "{", "[]"] {
         check(strategy, "put", &gateway.change(Request::new("PUT", &target(strategy)).json(body)));
     }
+    let (drain, undrain) =
+        ("/control/v1/pools/{pool}/instances/{name}/drain", "/control/v1/pools/{pool}/instances/{name}/undrain");
+    for (name, body) in
+        [("stateful-1", "{\"deadline_s\":600}"), ("stateful-1", "{\"deadline_s\":-1}"), ("nobody", "{}")]
+    {
+        check(drain, "post", &gateway.tell(name, "drain", body));
+    }
+    check(pools, "get", &gateway.ask(Request::get(pools)));
+    check(undrain, "post", &gateway.tell("stateful-1", "undrain", ""));
     let instance = "/control/v1/pools/{pool}/instances/{name}";
     check(instance, "delete", &gateway.remove("stateful-1"));
     check(instance, "delete", &gateway.remove("stateful-1"));

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::client::{Browser, Connection, Reply, Request};
 use crate::eventually;
-use crate::upstream::Upstream;
+use crate::upstream::{INSTANCE_TOKEN, Upstream};
 
 /// The token that changes must present.
 pub(crate) const TOKEN: &str = "a-token-for-tests-alone";
@@ -199,6 +199,7 @@ impl Setup {
         std::fs::write(&file, self.toml()).expect("writes");
         let environment = |name: &str| match name {
             "CONTROL_TOKEN" => self.token.map(str::to_owned),
+            "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => self.state_file.as_ref().map(|path| path.display().to_string()),
             _ => None,
         };
@@ -319,6 +320,12 @@ impl TestGateway {
     #[track_caller]
     pub(crate) fn remove(&self, label: &str) -> Reply {
         self.change(Request::new("DELETE", &format!("/control/v1/pools/stateful/instances/{label}")))
+    }
+
+    /// Drains an instance of the stateful pool, or ends its drain.
+    #[track_caller]
+    pub(crate) fn tell(&self, name: &str, act: &str, body: &str) -> Reply {
+        self.change(Request::new("POST", &format!("/control/v1/pools/stateful/instances/{name}/{act}")).json(body))
     }
 
     /// Where a key of the stateful pool goes.

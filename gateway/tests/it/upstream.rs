@@ -5,11 +5,17 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use proto_contracts::control::DrainInstance;
 use proto_contracts::headers;
+use proto_contracts::health::DRAIN_PATH;
 use socket2::{Domain, Socket, Type};
 
 use crate::client::read_line;
+
+/// What a gateway must present to drain an instance.
+pub(crate) const INSTANCE_TOKEN: &str = "a-token-of-instances";
 
 /// What an instance does with a request that is no health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +60,8 @@ pub(crate) struct Seen {
     /// By name in lower case; each with all its values.
     pub(crate) headers: BTreeMap<String, Vec<String>>,
     pub(crate) body_bytes: usize,
+    /// The body, where its length was declared.
+    body: Vec<u8>,
 }
 
 impl Seen {
@@ -71,6 +79,9 @@ struct Script {
     act: Act,
     health: Health,
     live_sessions: Option<u64>,
+    /// Whether it can be told that it is drained.
+    knows_drain: bool,
+    drained_at: Option<Instant>,
     seen: Vec<Seen>,
     health_checks: u64,
     listening: bool,
@@ -103,6 +114,8 @@ impl Upstream {
             act: Act::ok(),
             health: Health::Well,
             live_sessions: None,
+            knows_drain: true,
+            drained_at: None,
             seen: Vec::new(),
             health_checks: 0,
             listening: false,
@@ -152,6 +165,16 @@ impl Upstream {
     /// From now on it reports so many live sessions.
     pub(crate) fn report_sessions(&self, count: u64) {
         self.script().live_sessions = Some(count);
+    }
+
+    /// From now on it is of an older version, which cannot be told that it is drained.
+    pub(crate) fn forget_drain(&self) {
+        self.script().knows_drain = false;
+    }
+
+    /// From now on it tells that its keys move away now, as one does that was told to stop.
+    pub(crate) fn announce_leaving(&self) {
+        self.script().drained_at = Some(Instant::now());
     }
 
     /// Health checks answered since it started, came back, or was last told how to answer them.
@@ -244,6 +267,10 @@ impl Shared {
                 writer.write_all(&self.health_answer())?;
                 continue;
             }
+            if seen.target == DRAIN_PATH {
+                writer.write_all(&self.drain_answer(&seen))?;
+                continue;
+            }
             let (method, target) = (seen.method.clone(), seen.target.clone());
             self.lock().seen.push(seen);
             let Some((act, name)) = self.next_act() else { return Ok(()) };
@@ -282,12 +309,33 @@ impl Shared {
         let mut script = self.lock();
         script.health_checks += 1;
         let sessions = script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
-        let sessions = sessions.unwrap_or_default();
+        let mut sessions = sessions.unwrap_or_default();
+        if let Some(at) = script.drained_at {
+            let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
+            sessions += &format!("{}: {left}\r\n", headers::DRAINING);
+        }
         match script.health {
             Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
             Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
             Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
         }
+    }
+}
+
+impl Shared {
+    fn drain_answer(&self, seen: &Seen) -> Vec<u8> {
+        let mut script = self.lock();
+        let status = if !script.knows_drain {
+            404
+        } else if seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}")) {
+            401
+        } else {
+            let wanted = serde_json::from_slice::<DrainInstance>(&seen.body);
+            let deadline = || Instant::now() + Duration::from_secs(wanted.expect("a deadline").deadline_s);
+            script.drained_at = (seen.method == "PUT").then(deadline);
+            204
+        };
+        answer(status, &script.name, "", "", &seen.method)
     }
 }
 
@@ -315,25 +363,25 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim().to_owned());
     }
-    let mut body_bytes = 0;
+    let (mut body_bytes, mut body) = (0, Vec::new());
     let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
     if let Some(length) = declared {
-        body_bytes = skip(stream, length)?;
+        body_bytes = read_body(stream, length, &mut body)?;
     } else if headers.contains_key("transfer-encoding") {
         loop {
             let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            body_bytes += skip(stream, length)?;
+            body_bytes += read_body(stream, length, &mut io::sink())?;
             read_line(stream)?;
             if length == 0 {
                 break;
             }
         }
     }
-    Ok(Seen { method, target, headers, body_bytes })
+    Ok(Seen { method, target, headers, body_bytes, body })
 }
 
 /// Reads exactly so many bytes; a request that ends before them is none.
-fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<usize> {
-    let read = io::copy(&mut stream.take(length), &mut io::sink())?;
+fn read_body(stream: &mut impl BufRead, length: u64, to: &mut impl Write) -> io::Result<usize> {
+    let read = io::copy(&mut stream.take(length), to)?;
     if read == length { Ok(read as usize) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -136,7 +136,10 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
         .map_err(std::io::Error::other)
         .attempt(|| "write the gateway's configuration".to_owned())?;
     fs::write(&file, text).attempt(|| format!("write {}", file.display()))?;
-    let mut env = vec![("CONTROL_TOKEN".to_owned(), settings.secrets.control_token.expose_secret().into())];
+    let mut env = vec![
+        ("CONTROL_TOKEN".to_owned(), settings.secrets.control_token.expose_secret().into()),
+        ("INSTANCE_TOKEN".to_owned(), settings.secrets.instance_token.expose_secret().into()),
+    ];
     env.extend(settings.extra_env(Component::Gateway));
     Ok(Launch {
         program: settings.builds.binary("gateway")?,

@@ -14,6 +14,8 @@ use crate::error::{Attempt, StackError};
 pub(crate) struct Secrets {
     /// What the gateway's control API asks for.
     pub(crate) control_token: SecretString,
+    /// What instances want to see of a gateway that drains them.
+    pub(crate) instance_token: SecretString,
     /// The services' password at PostgreSQL.
     pub(crate) database_password: SecretString,
     /// What the stateful instances derive session ids under.
@@ -25,6 +27,7 @@ impl Secrets {
     pub(crate) fn load(state: &Path) -> Result<Self, StackError> {
         Ok(Self {
             control_token: load_or_make(&control_token_file(state))?,
+            instance_token: load_or_make(&state.join("instance.token"))?,
             database_password: load_or_make(&state.join("postgres.password"))?,
             session_id_secret: load_or_make(&state.join("session-id.secret"))?,
         })

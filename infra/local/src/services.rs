@@ -17,6 +17,9 @@ use crate::redis;
 const WORKERS: &str = "2";
 /// How long an instance may take to finish its requests when it is stopped, seconds.
 const SHUTDOWN_TIMEOUT_S: &str = "10";
+/// For how long a stopped instance serves on and tells that it leaves, seconds: two health checks of the stack's gateway, a
+/// second apart, and a little.
+const SHUTDOWN_ANNOUNCE_S: &str = "3";
 
 /// How an instance is started: its name is fixed, its port may change.
 pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16) -> Result<Launch, StackError> {
@@ -27,6 +30,8 @@ pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16
     set("INSTANCE_ID", &component.to_string());
     set("WORKERS", WORKERS);
     set("SHUTDOWN_TIMEOUT_S", SHUTDOWN_TIMEOUT_S);
+    set("SHUTDOWN_ANNOUNCE_S", SHUTDOWN_ANNOUNCE_S);
+    set("INSTANCE_TOKEN", settings.secrets.instance_token.expose_secret());
     let binary = match pool {
         PoolName::Stateless => {
             set("DATABASE_URL", settings.database_url().expose_secret());

@@ -54,6 +54,23 @@ pub enum Event {
         /// Fingerprint of the membership now.
         epoch: Epoch,
     },
+    /// An instance is being drained: told when it begins and at each health check until it is over.
+    DrainProgressed {
+        /// In which pool.
+        pool: PoolName,
+        /// Which instance.
+        instance: InstanceName,
+        /// `draining` or `drained`; `unhealthy` when it fails its checks meanwhile.
+        state: InstanceState,
+        /// Seconds until its keys move away at the latest.
+        seconds_left: u64,
+        /// Requests of this gateway in flight at it, streams not counted.
+        in_flight: u64,
+        /// Streams of it that clients of this gateway listen to.
+        streams: u64,
+        /// Live sessions by its last report.
+        live_sessions: Option<u64>,
+    },
     /// A pool routes by another strategy.
     StrategyChanged {
         /// Which pool.
@@ -169,6 +186,7 @@ impl Event {
         "instance_changed",
         "instance_added",
         "instance_removed",
+        "drain_progressed",
         "strategy_changed",
         "missed",
         "gateway_stopping",
@@ -188,6 +206,7 @@ impl Event {
             Self::InstanceChanged { .. } => "instance_changed",
             Self::InstanceAdded { .. } => "instance_added",
             Self::InstanceRemoved { .. } => "instance_removed",
+            Self::DrainProgressed { .. } => "drain_progressed",
             Self::StrategyChanged { .. } => "strategy_changed",
             Self::Missed { .. } => "missed",
             Self::GatewayStopping {} => "gateway_stopping",
@@ -201,6 +220,7 @@ impl Event {
             | Self::InstanceChanged { pool, .. }
             | Self::InstanceAdded { pool, .. }
             | Self::InstanceRemoved { pool, .. }
+            | Self::DrainProgressed { pool, .. }
             | Self::StrategyChanged { pool, .. } => Some(*pool),
             Self::Pools(_) | Self::Missed { .. } | Self::GatewayStopping {} => None,
         }

@@ -153,7 +153,15 @@ pub struct ServiceConfig {
     pub shutdown_timeout: Duration,
     /// `OTEL_*`: where traces are sent; nowhere by default.
     pub traces: Option<TraceConfig>,
+    /// `SHUTDOWN_ANNOUNCE_S`: for how long the instance serves on after a SIGTERM and tells in its health answers that it
+    /// leaves, before it closes its listener. By default 12 s: two health checks of a gateway, 5 s apart, and a little.
+    pub announce: Duration,
+    /// `INSTANCE_TOKEN`: what a gateway must present to drain the instance; without it no gateway can.
+    pub instance_token: Option<SecretString>,
 }
+
+/// The shortest instance token: 16 characters of base64 are 96 bits.
+const MIN_TOKEN_LEN: usize = 16;
 
 impl ServiceConfig {
     /// Reads the common settings; each service has its own name, and its own defaults for address and instance.
@@ -174,9 +182,25 @@ impl ServiceConfig {
             workers: env.parse_within("WORKERS", &cores, NonZeroUsize::MIN..=MAX_WORKERS, "2")?,
             log_filter,
             shutdown_timeout: env.seconds("SHUTDOWN_TIMEOUT_S", "30", 1..=3600)?,
+            announce: env.seconds("SHUTDOWN_ANNOUNCE_S", "12", 0..=300)?,
+            instance_token: env.secret(
+                "INSTANCE_TOKEN",
+                "",
+                "<the output of: openssl rand -hex 24>",
+                instance_token,
+            )?,
             traces: TraceConfig::from_env(env, service, &instance)?,
             instance,
         })
+    }
+}
+
+/// None when it is empty; an error when it is too short to be a secret.
+fn instance_token(text: &SecretString) -> Result<Option<SecretString>, ()> {
+    match text.expose_secret().len() {
+        0 => Ok(None),
+        length if length >= MIN_TOKEN_LEN => Ok(Some(text.clone())),
+        _ => Err(()),
     }
 }
 
@@ -218,6 +242,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8101");
         assert_eq!(config.instance.as_str(), "stateless-1");
         assert_eq!(config.shutdown_timeout, Duration::from_secs(30));
+        assert!(config.instance_token.is_none());
         assert_eq!(read(&[("WORKERS", "")]).expect("empty is unset").workers, config.workers);
     }
 
@@ -233,6 +258,7 @@ mod tests {
             ("LOG_LEVEL", "inof"),
             ("SHUTDOWN_TIMEOUT_S", "0"),
             ("SHUTDOWN_TIMEOUT_S", "soon"),
+            ("SHUTDOWN_ANNOUNCE_S", "301"),
         ] {
             let error = read(&[(variable, value)]).expect_err(value);
             assert_eq!(error.variable, variable);

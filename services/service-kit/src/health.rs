@@ -13,12 +13,15 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
 use proto_contracts::InstanceName;
+use proto_contracts::headers::DRAINING;
 use proto_contracts::health::{Dependency, HEALTHY, Readiness, Status};
 use tokio::sync::{Mutex, watch};
 
 use crate::answer;
+use crate::drain::Drain;
 use crate::problem::ApiError;
 use crate::routes::{self, get};
+use crate::telemetry::Metrics;
 
 /// How long a probe may take before its dependency counts as down.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +52,7 @@ struct Inner {
     instance: InstanceName,
     probes: Vec<(&'static str, Need, Probe)>,
     reports: Vec<Report>,
-    draining: watch::Sender<bool>,
+    drain: watch::Sender<Drain>,
     // Held while probing, so that any number of callers cause one probe.
     last: Mutex<Option<Found>>,
 }
@@ -61,15 +64,27 @@ struct Found {
     dependencies: BTreeMap<String, Dependency>,
 }
 
-/// Tells when the instance begins to shut down.
+/// Tells when answers that could last for ever must end: the instance stops, or its drain is over.
 #[derive(Clone, Debug)]
-pub struct Draining(watch::Receiver<bool>);
+pub struct Draining(watch::Receiver<Drain>);
 
 impl Draining {
     /// Waits until then; at once when it has begun.
     pub async fn begun(&mut self) {
-        // An instance whose health is gone is gone itself.
-        let _gone = self.0.wait_for(|draining| *draining).await;
+        loop {
+            let end = self.0.borrow_and_update().streams_end();
+            let over = async {
+                match end {
+                    Some(end) => tokio::time::sleep_until(end.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                // An instance whose health is gone is gone itself.
+                changed = self.0.changed() => if changed.is_err() { return },
+            }
+        }
     }
 }
 
@@ -101,7 +116,8 @@ impl HealthBuilder {
         self
     }
 
-    /// Adds a number that every answer to `/health` carries in a header. It must cost nothing to find out.
+    /// Adds a number that every answer to `/health` carries in a header: how many there are of something that lives in the
+    /// instance, so that a drain is over early when all are 0. It must cost nothing to find out.
     pub fn report(mut self, header: &'static str, number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.reports.push((HeaderName::from_static(header), Box::new(number)));
         self
@@ -110,8 +126,8 @@ impl HealthBuilder {
     /// The finished health.
     pub fn build(self) -> Health {
         let Self { service, instance, probes, reports } = self;
-        let (draining, last) = (watch::Sender::new(false), Mutex::default());
-        Health(Arc::new(Inner { service, instance, probes, reports, draining, last }))
+        let (drain, last) = (watch::Sender::default(), Mutex::default());
+        Health(Arc::new(Inner { service, instance, probes, reports, drain, last }))
     }
 }
 
@@ -121,14 +137,39 @@ impl Health {
         &self.0.instance
     }
 
-    /// From now on the instance is shutting down, and readiness fails.
+    /// From now on the instance is shutting down: readiness fails, and endless answers end.
     pub fn drain(&self) {
-        self.0.draining.send_replace(true);
+        self.0.drain.send_replace(Drain::Stopping);
+    }
+
+    /// From now on the instance tells that it leaves, and readiness fails; it serves on.
+    pub fn leave(&self) {
+        self.0.drain.send_replace(Drain::Leaving);
+    }
+
+    /// From now on the instance tells that it is drained: its keys stay until the deadline, or until nothing is left.
+    pub(crate) fn begin_drain(&self, deadline: Duration) {
+        self.0.drain.send_if_modified(|drain| drain.begin(Instant::now(), deadline));
+    }
+
+    /// The instance serves as usual again, unless it stops.
+    pub(crate) fn end_drain(&self) {
+        self.0.drain.send_if_modified(Drain::end);
+    }
+
+    /// What gateways are told: in how many seconds the keys move away. `active` is how many requests there are.
+    fn announced(&self, active: u64) -> Option<u64> {
+        let now = Instant::now();
+        let is_empty = active == 0 && self.0.reports.iter().all(|(_, number)| number() == 0);
+        if is_empty {
+            self.0.drain.send_if_modified(|drain| drain.finish_empty(now));
+        }
+        self.0.drain.borrow().seconds_left(now)
     }
 
     /// For answers that would last for longer than the instance does.
     pub fn draining(&self) -> Draining {
-        Draining(self.0.draining.subscribe())
+        Draining(self.0.drain.subscribe())
     }
 
     /// Probes all dependencies at once, or tells what a probe found less than a second ago.
@@ -164,7 +205,7 @@ impl Health {
     }
 
     fn is_draining(&self) -> bool {
-        *self.0.draining.borrow()
+        self.0.drain.borrow().is_over(Instant::now())
     }
 
     fn answer(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
@@ -180,11 +221,15 @@ pub(crate) fn mount(app: &mut web::ServiceConfig, health: Health) {
     routes::mount_at(app, "/readyz", [get(readyz)]);
 }
 
-async fn healthy(health: web::Data<Health>) -> HttpResponse {
+async fn healthy(health: web::Data<Health>, metrics: web::Data<Metrics>) -> HttpResponse {
     let mut answer = HttpResponse::Ok();
     answer.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
     for (name, number) in &health.0.reports {
         answer.insert_header((name.clone(), HeaderValue::from(number())));
+    }
+    // This request is one of those that are counted.
+    if let Some(left) = health.announced(metrics.active().saturating_sub(1)) {
+        answer.insert_header((DRAINING, left.to_string()));
     }
     answer.body(HEALTHY)
 }

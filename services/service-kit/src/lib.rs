@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod body;
 pub mod config;
+pub mod drain;
 pub mod edge;
 pub mod health;
 pub mod postgres;

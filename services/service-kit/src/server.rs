@@ -10,6 +10,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use futures_util::future::BoxFuture;
 
 use crate::config::ServiceConfig;
+use crate::drain;
 use crate::edge::{Admit, Edge};
 use crate::health::{self, Health};
 use crate::problem::ApiError;
@@ -40,6 +41,7 @@ pub struct Server {
     server: actix_web::dev::Server,
     health: Health,
     addr: SocketAddr,
+    announce: Duration,
     last: BoxFuture<'static, ()>,
 }
 
@@ -74,12 +76,16 @@ impl Server {
     ) -> Result<Self, BindError> {
         let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
         let shared = health.clone();
+        let token = config.instance_token.clone();
         let app = move || {
             let (health, metrics) = (shared.clone(), metrics.clone());
             App::new()
                 .configure(|app| {
                     health::mount(app, health);
                     app.app_data(web::Data::new(metrics));
+                    if let Some(token) = &token {
+                        drain::mount(app, token.clone());
+                    }
                     routes::mount_at(app, "/metrics", [get(scrape)]);
                     api(app);
                 })
@@ -100,7 +106,7 @@ impl Server {
             .bind(config.listen)
             .map_err(failed)?;
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
-        Ok(Self { server: http.run(), health, addr, last: Box::pin(async {}) })
+        Ok(Self { server: http.run(), health, addr, announce: config.announce, last: Box::pin(async {}) })
     }
 
     /// What is to be done after the last request, when the server was stopped: what others wait for is given back then.
@@ -115,13 +121,28 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
     ///
+    /// After a SIGTERM the instance serves on for its announce window, in which gateways learn from its health answers that
+    /// it leaves; so none of their requests meets a closed listener. Another signal ends the window, and SIGINT, which
+    /// comes from a person at a terminal, skips it.
+    ///
     /// # Errors
     /// When the signals cannot be listened to, or the server ends by itself.
     pub async fn run_until_stopped(self) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (health, announce) = (self.health.clone(), self.announce);
         self.run_until(async move {
             tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => return,
+            }
+            if announce.is_zero() {
+                return;
+            }
+            tracing::info!(seconds = announce.as_secs(), "announcing that this instance leaves");
+            health.leave();
+            tokio::select! {
+                () = tokio::time::sleep(announce) => {}
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
@@ -135,7 +156,7 @@ impl Server {
     /// # Errors
     /// When the server ends by itself.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { mut server, health, addr, last } = self;
+        let Self { mut server, health, addr, last, .. } = self;
         tracing::info!(%addr, instance = %health.instance(), "listening");
         tokio::select! {
             ended = &mut server => return ended,

@@ -99,7 +99,9 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
         sentences.push(format!("Without {name}, its keys would move at once, and back if it returned."));
     }
     if let Some(name) = &query.with {
-        sentences.push(format!("{name} would take its share of every member's keys with its first good health check."));
+        sentences.push(format!(
+            "{name} would take its share of every member's keys once enough of its health checks have passed."
+        ));
     }
     sentences.join(" ")
 }

@@ -15,6 +15,9 @@ use service_kit::testing::{Answer, raw, send, send_json};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
+/// What gateways present.
+const TOKEN: &str = "an-instance-token";
+
 /// A running server and what its handlers wait for.
 struct App {
     addr: SocketAddr,
@@ -27,7 +30,7 @@ struct App {
 }
 
 fn spawn_app() -> App {
-    let env = Env::from_pairs([("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "10")]);
+    let env = Env::from_pairs([("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "10"), ("INSTANCE_TOKEN", TOKEN)]);
     let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1").expect("a configuration");
     let health = HealthBuilder::new("test-svc", config.instance.clone())
         .dependency("database", Need::Required, || async { Err("refused".into()) })
@@ -156,4 +159,38 @@ async fn stopping_finishes_what_is_in_flight_and_ends_idle_connections() {
     let ended = tokio::time::timeout(Duration::from_secs(5), app.running).await.expect("ends before its deadline");
     ended.expect("no panic").expect("in good order");
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_drain_is_told_in_every_health_answer_until_it_is_called_off() {
+    let app = spawn_app();
+    let tell = async |method: &str, token: &str, body: &str| {
+        let length = body.len();
+        let request = format!(
+            "{method} /internal/drain HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        raw(app.addr, request.as_bytes()).await.expect("an answer")
+    };
+    let told = async || {
+        let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
+        assert_eq!(healthy.status, 200, "it serves on");
+        healthy.headers.get("x-draining").cloned()
+    };
+    assert_eq!(told().await, None);
+    problem(&tell("PUT", "a-wrong-token-0123", "{}").await, ErrorCode::Unauthorized);
+    problem(&tell("DELETE", "", "").await, ErrorCode::Unauthorized);
+    problem(&tell("PUT", TOKEN, r#"{"deadline_s":3601}"#).await, ErrorCode::InvalidBody);
+    problem(&tell("PUT", TOKEN, r#"{"deadline":1}"#).await, ErrorCode::InvalidBody);
+    assert_eq!(told().await, None, "none of these drained it");
+
+    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
+    let left: u64 = told().await.expect("told").parse().expect("a number");
+    assert!((600..=900).contains(&left), "{left}");
+    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":0}"#).await.status, 204);
+    assert_eq!(told().await.as_deref(), Some("0"), "the deadline may be brought forward");
+    let ready: serde_json::Value = send(app.addr, "GET", "/readyz").await.expect("an answer").json().expect("JSON");
+    assert_eq!(ready["status"], "draining");
+    assert_eq!(tell("DELETE", TOKEN, "").await.status, 204);
+    assert_eq!(told().await, None);
 }

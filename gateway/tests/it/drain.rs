@@ -1,0 +1,172 @@
+//! Drains: nothing new, the old until the deadline, and the same through every gateway.
+
+use proto_contracts::control::{Instance, InstanceState, Strategy};
+use proto_contracts::{ErrorCode, PoolName, Verdict};
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{SESSIONS, Setup, TestGateway, session_path};
+use crate::upstream::Upstream;
+
+const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
+
+/// Longer than the test takes.
+const LONG: &str = r#"{"deadline_s":3000}"#;
+
+fn instance(gateway: &TestGateway, name: &str) -> Instance {
+    let named = |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+    gateway.stateful().instances.into_iter().find(named).expect("it is listed")
+}
+
+#[test]
+fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
+    let told: Instance = gateway.tell("stateful-2", "drain", LONG).json();
+    assert_eq!(told.state, InstanceState::Draining, "the answer shows it already");
+    let drain = told.drain.expect("its drain");
+    assert!(drain.announced && !drain.serves_as_the_last && drain.seconds_left > 2_000, "{drain:?}");
+
+    let before = upstreams[1].count();
+    for _ in 0..60 {
+        assert_eq!(gateway.send(&Request::post(SESSIONS)).verdict(), Verdict::New);
+    }
+    assert_eq!(upstreams[1].count(), before, "no new key has its home there");
+    let old = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((old.verdict(), old.served_by()), (Verdict::Home, "stateful-2"));
+    assert_eq!(gateway.stateful().epoch, epoch, "it is a member still");
+    assert!(gateway.metrics().contains(r#"gateway_upstream_draining{instance="stateful-2",pool="stateful"} 1"#));
+
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
+    let before = upstreams[1].count();
+    for _ in 0..10 {
+        assert_eq!(gateway.send(&Request::get(&session_path(key))).status, 200);
+    }
+    assert_eq!(upstreams[1].count(), before, "round robin gives it nothing");
+}
+
+#[test]
+fn the_deadline_moves_the_keys_and_undrain_brings_them_back() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
+    let next = gateway.ranking(key)[1].clone();
+    assert_eq!(gateway.tell("stateful-2", "drain", r#"{"deadline_s":1}"#).status, 200);
+    gateway.wait_for("stateful-2", InstanceState::Drained);
+    assert_ne!(gateway.stateful().epoch, epoch);
+    assert_eq!(instance(&gateway, "stateful-2").key_share_percent, 0.0);
+    let moved = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((moved.verdict(), moved.served_by()), (Verdict::Home, next.as_str()), "it has a new home");
+
+    let told: Instance = gateway.tell("stateful-2", "undrain", "").json();
+    assert_eq!((told.state, told.drain), (InstanceState::Healthy, None));
+    assert_eq!(gateway.stateful().epoch, epoch);
+    let back = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((back.verdict(), back.served_by()), (Verdict::Home, "stateful-2"));
+}
+
+#[test]
+fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
+    let upstreams = Upstream::start_all(NAMES);
+    let one = Setup::new().stateful(&upstreams).start();
+    let other = Setup::new().stateful(upstreams.iter().rev()).start();
+    assert_eq!(one.tell("stateful-3", "drain", LONG).status, 200);
+    other.wait_for("stateful-3", InstanceState::Draining);
+    assert_eq!(other.tell("stateful-3", "drain", r#"{"deadline_s":0}"#).status, 200, "either may change it");
+    one.wait_for("stateful-3", InstanceState::Drained);
+    let late = Setup::new().stateful(&upstreams).start();
+    late.wait_for("stateful-3", InstanceState::Drained);
+    let epochs = [&one, &other, &late].map(|gateway| gateway.stateful().epoch);
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+}
+
+#[test]
+fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
+    let mut upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let (key, epoch) = (gateway.key_at("stateful-1"), gateway.stateful().epoch);
+    upstreams[0].announce_leaving();
+    gateway.wait_for("stateful-1", InstanceState::Drained);
+    let before = upstreams[0].count();
+    let moved = gateway.send(&Request::get(&session_path(key)));
+    assert_eq!((moved.status, moved.verdict()), (200, Verdict::Home));
+    assert_eq!(upstreams[0].count(), before);
+    let without = gateway.stateful().epoch;
+    upstreams[0].leave();
+    eventually("its absence is noticed", || instance(&gateway, "stateful-1").last_error);
+    assert_eq!(instance(&gateway, "stateful-1").state, InstanceState::Drained, "gone, and no member for it");
+    assert_eq!(gateway.stateful().epoch, without);
+    assert_ne!(without, epoch);
+}
+
+#[test]
+fn the_last_usable_instance_serves_on_and_the_answer_says_so() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).start();
+    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
+    let drain = told.drain.expect("its drain");
+    assert!(drain.serves_as_the_last && drain.seconds_left == 0, "{drain:?}");
+    assert!(drain.note.is_some_and(|note| note.contains("serves on")));
+    assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
+    let second = Upstream::start("stateful-2");
+    assert_eq!(gateway.add(second.addr()).status, 201);
+    gateway.wait_for("stateful-2", InstanceState::Healthy);
+    gateway.wait_for("stateful-1", InstanceState::Drained);
+    assert_eq!(gateway.send(&Request::post(SESSIONS)).served_by(), "stateful-2");
+}
+
+#[test]
+fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
+    let upstreams = Upstream::start_all(NAMES);
+    for upstream in &upstreams {
+        upstream.forget_drain();
+        upstream.report_sessions(7);
+    }
+    let one = Setup::new().stateful(&upstreams).start();
+    let other = Setup::new().stateful(&upstreams).start();
+    let told: Instance = one.tell("stateful-2", "drain", LONG).json();
+    let drain = told.drain.expect("its drain");
+    assert!(!drain.announced && drain.note.is_some_and(|note| note.contains("older version")));
+    assert_eq!(other.state_of("stateful-2"), Some(InstanceState::Healthy));
+    assert_eq!(one.state_of("stateful-2"), Some(InstanceState::Draining), "sessions live there");
+    upstreams[1].report_sessions(0);
+    one.wait_for("stateful-2", InstanceState::Drained);
+    let told: Instance = one.tell("stateful-2", "undrain", "").json();
+    assert_eq!((told.state, told.drain), (InstanceState::Healthy, None));
+    let refused = one.tell("stateful-2", "undrain", "");
+    assert_eq!((refused.status, refused.code()), (502, ErrorCode::UpstreamFailed));
+}
+
+#[test]
+fn what_cannot_be_drained_is_refused_and_changes_nothing() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    for (name, body, code) in [
+        ("stateful-9", LONG, ErrorCode::InstanceNotFound),
+        ("stateful-1", r#"{"deadline_s":3601}"#, ErrorCode::InvalidBody),
+        ("stateful-1", r#"{"deadline_s":-1}"#, ErrorCode::InvalidBody),
+        ("stateful-1", r#"{"deadline_s":"soon"}"#, ErrorCode::InvalidBody),
+        ("stateful-1", r#"{"deadline":1}"#, ErrorCode::InvalidBody),
+    ] {
+        let reply = gateway.tell(name, "drain", body);
+        assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {body}");
+    }
+    let path = "/control/v1/pools/stateful/instances/stateful-1/drain";
+    assert_eq!(gateway.ask(Request::new("POST", path).json(LONG)).status, 401, "a change needs the token");
+    let other_pool = "/control/v1/pools/stateles/instances/stateful-1/drain";
+    assert_eq!(gateway.change(Request::new("POST", other_pool).json(LONG)).code(), ErrorCode::PoolNotFound);
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+}
+
+#[test]
+fn no_client_reaches_the_path_that_drains() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    for path in ["/internal/drain", "//internal/drain", "/api/../internal/drain"] {
+        let reply = gateway.send(&Request::new("PUT", path).json(LONG));
+        assert!((400..500).contains(&reply.status), "{path}: {}", reply.status);
+    }
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+    assert_eq!(upstreams[0].count() + upstreams[1].count(), 0);
+}
