@@ -10,11 +10,13 @@ mod guard;
 mod instances;
 mod openapi;
 mod pools;
+mod reload;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use proto_contracts::{ErrorCode, PoolName};
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::problem::ApiError;
-use service_kit::server::{BindError, Server};
+use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -33,6 +35,7 @@ use crate::control::api::{Endpoint, Operation};
 use crate::events::Events;
 use crate::pool::prober::Prober;
 use crate::pool::{Pool, Pools};
+use crate::reload::Reloader;
 
 /// How long a request to the control plane may take to finish while the gateway stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +45,7 @@ struct State {
     pools: Arc<Pools>,
     prober: Prober,
     events: Events,
+    reloader: Arc<Reloader>,
     /// A place for each who listens to events.
     listeners: Arc<Semaphore>,
     /// Whether the control plane stops now, and all streams with it.
@@ -56,6 +60,20 @@ impl State {
             .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}.")))?;
         Ok(self.pools.get(name))
     }
+}
+
+/// What the control plane shows and changes.
+pub struct Parts {
+    /// The pools.
+    pub pools: Arc<Pools>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What happens.
+    pub events: Events,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
+    /// Whether a successor is starting, which would not know of a change.
+    pub succession: Arc<AtomicBool>,
 }
 
 /// A control plane that is bound and not yet running.
@@ -76,11 +94,12 @@ pub struct Running {
 }
 
 impl ControlPlane {
-    /// Binds the listener.
+    /// Will serve on this listener.
     ///
     /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics, events: Events) -> Result<Self, BindError> {
+    /// When the listener cannot be used.
+    pub fn new(config: &Config, listener: TcpListener, parts: Parts) -> io::Result<Self> {
+        let Parts { pools, metrics, events, reloader, succession } = parts;
         let service = ServiceConfig {
             listen: config.control.listen,
             instance: config.name.clone(),
@@ -100,15 +119,17 @@ impl ControlPlane {
             pools,
             prober: Prober::new(config.health.timeout),
             events: events.clone(),
+            reloader,
             listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
             closing: closing.subscribe(),
             openapi: openapi::describe(&endpoints()),
         });
-        let server = Server::bind_guarded(
+        let server = Server::on_guarded(
+            listener,
             &service,
             health.clone(),
             metrics,
-            guard::admit(&config.control),
+            guard::admit(&config.control, succession),
             move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
                 endpoints().into_iter().for_each(|endpoint| endpoint.mount(app));
@@ -158,7 +179,7 @@ impl Running {
 }
 
 /// Everything that the control plane serves beside its health and metrics: what is mounted is what is documented.
-fn endpoints() -> [Endpoint; 7] {
+fn endpoints() -> [Endpoint; 8] {
     [
         Endpoint::new(
             "/control/v1/pools",
@@ -195,6 +216,12 @@ fn endpoints() -> [Endpoint; 7] {
                 .query::<control::ExplainQuery>()
                 .answers::<control::Explanation>(200, "The key's ranking, and the choice with its reason.")
                 .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists])],
+        ),
+        Endpoint::new(
+            "/control/v1/reload",
+            [Operation::post("reload", "Reads the configuration again; a wrong one changes nothing.", reload::reload)
+                .answers::<control::Reloaded>(200, "The configuration in force from now on.")
+                .refuses(&[ErrorCode::InvalidConfig])],
         ),
         Endpoint::new(
             "/control/v1/events",

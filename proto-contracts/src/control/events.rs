@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::affinity::{AffinityKey, Epoch, Verdict};
-use crate::control::{InstanceState, Pools, Strategy};
+use crate::control::{InstanceState, Pools, Reloaded, Strategy};
 use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
 use crate::routes::PoolName;
@@ -60,6 +60,13 @@ pub enum Event {
         pool: PoolName,
         /// The strategy from now on.
         strategy: Strategy,
+    },
+    /// The configuration was read anew.
+    ConfigReloaded(Reloaded),
+    /// It was read anew and is wrong, so nothing has changed.
+    ConfigRejected {
+        /// What is wrong.
+        detail: String,
     },
     /// The listener was too slow, so events were passed over. What it knows of the pools may be out of date: it should come
     /// back, or ask for them.
@@ -170,6 +177,8 @@ impl Event {
         "instance_added",
         "instance_removed",
         "strategy_changed",
+        "config_reloaded",
+        "config_rejected",
         "missed",
         "gateway_stopping",
     ];
@@ -189,6 +198,8 @@ impl Event {
             Self::InstanceAdded { .. } => "instance_added",
             Self::InstanceRemoved { .. } => "instance_removed",
             Self::StrategyChanged { .. } => "strategy_changed",
+            Self::ConfigReloaded(_) => "config_reloaded",
+            Self::ConfigRejected { .. } => "config_rejected",
             Self::Missed { .. } => "missed",
             Self::GatewayStopping {} => "gateway_stopping",
         }
@@ -202,7 +213,11 @@ impl Event {
             | Self::InstanceAdded { pool, .. }
             | Self::InstanceRemoved { pool, .. }
             | Self::StrategyChanged { pool, .. } => Some(*pool),
-            Self::Pools(_) | Self::Missed { .. } | Self::GatewayStopping {} => None,
+            Self::Pools(_)
+            | Self::ConfigReloaded(_)
+            | Self::ConfigRejected { .. }
+            | Self::Missed { .. }
+            | Self::GatewayStopping {} => None,
         }
     }
 }
