@@ -15,7 +15,7 @@ CARGO_DENY := 0.20.2
 
 help: ## Print this
 	@echo 'Tandem: one gateway, two ways to route.'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
@@ -53,6 +53,13 @@ start: ## Start a component again: i=stateful-2
 ctl: ## Operate the gateway: args='pools', args=top, args='explain stateful --key 0badcafe --with stateful-4'
 	@$(call local-stack,ctl $(or $(args),pools))
 
+roll: ## Restart an instance without a failed request: i=stateful-2
+	@$(call require,$(i),make roll i=stateful-2)
+	@$(call local-stack,roll $(i))
+
+upgrade-gateway: build ## Have a newly built gateway take the place of the one that runs, without a gap
+	@$(call local-stack,upgrade-gateway)
+
 logs: ## Show a log: i=gateway (f=1 follows it)
 	@$(call require,$(i),make logs i=gateway)
 	@$(call local-stack,logs $(i) $(if $(f),--follow))
@@ -62,6 +69,9 @@ load: build ## Measure stateless beside stateful calls: args='--duration 10s --c
 
 chaos: build ## Break a system under load and check its promises: args='--duration 120s --seed 1'
 	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
+
+rollout: build ## Restart, scale, reload and upgrade under 500 requests/s, and see that none fails: args='--upgrades 3'
+	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 
 # With the binaries that `up` runs, so that the figures are about the system that people see.
 bench: packages-for-bench build ## Measure what the system costs, beside other proxies and what limits it: args='--parts proxies --json bench.json'
@@ -111,4 +121,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start ctl logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench
+.PHONY: help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench

@@ -13,9 +13,10 @@ use crate::ctl::Ctl;
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
 /// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
-/// GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
+/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
 /// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. CONTROL_TOKEN is the secret that changes over the
-/// control API must present. SIGTERM drains and stops.
+/// control API must present. SIGTERM drains and stops; SIGHUP
+/// reads the configuration again.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -25,6 +26,10 @@ pub struct Cli {
     /// Tell whether the configuration is right, and what and where is not, and exit.
     #[arg(long)]
     check_config: bool,
+    /// Take the place of the gateway that runs, without a gap: with its listeners, once the instances are healthy. Where
+    /// none runs at `[server] upgrade_sock`, this one just starts.
+    #[arg(long, conflicts_with = "check_config")]
+    upgrade: bool,
     #[command(subcommand)]
     subcommand: Option<Sub>,
 }
@@ -39,6 +44,8 @@ enum Sub {
 pub enum Command {
     /// Serve.
     Run,
+    /// Take over from the gateway that serves, and serve.
+    Upgrade,
     /// Operate a gateway that runs.
     Ctl(Ctl),
     /// Check the configuration alone.
@@ -51,6 +58,7 @@ impl Cli {
         match self.subcommand {
             Some(Sub::Ctl(ctl)) => Command::Ctl(ctl),
             None if self.check_config => Command::CheckConfig,
+            None if self.upgrade => Command::Upgrade,
             None => Command::Run,
         }
     }

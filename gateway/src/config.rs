@@ -15,14 +15,16 @@ mod pools;
 mod rate_limit;
 mod retries;
 mod server;
+mod source;
 mod timeouts;
 
 use std::path::{Path, PathBuf};
 
 use proto_contracts::{InstanceName, PoolName};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 use crate::routing::rendezvous::Seed;
@@ -35,6 +37,7 @@ pub use limits::Limits;
 pub use overload::Overload;
 pub use pools::{Pool, Protocol};
 pub use server::{RoutingHeaders, Server, TrustedProxies};
+pub use source::Source;
 pub use timeouts::{ClientTimeouts, Timeouts, UpstreamTimeouts};
 
 use check::Check;
@@ -141,6 +144,31 @@ impl Config {
         let file: File = toml::from_str(&text)
             .map_err(|error| ConfigError::Malformed { path: path.to_owned(), message: error.to_string() })?;
         Self::checked(file, &environment).map_err(ConfigError::Invalid)
+    }
+
+    /// The settings that only a restart or an upgrade changes, with what tells whether they differ.
+    pub(crate) fn fixed(&self) -> [(&'static str, String); 12] {
+        let Self { name, server, control, seed, log_filter, traces, .. } = self;
+        let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
+        [
+            ("INSTANCE_ID", name.to_string()),
+            ("LOG_LEVEL", log_filter.clone()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT and its likes", format!("{traces:?}")),
+            ("CONTROL_TOKEN", format!("{token:?}")),
+            ("[server] listen", server.listen.to_string()),
+            ("[server] threads", server.threads.to_string()),
+            ("[server] state_file", format!("{:?}", server.state_file)),
+            ("[server] upgrade_sock", format!("{:?}", server.upgrade_sock)),
+            ("[server] grace_period_s", format!("{:?}", server.grace_period)),
+            ("[control]", format!("{} {:?} {}", control.listen, control.allowed_hosts, control.event_sample_per_s)),
+            ("[affinity] seed", format!("{seed:?}")),
+            ("[pools] protocol", format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol)),
+        ]
+    }
+
+    /// Tells configurations apart: 16 hex digits. Secrets are no part of it.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:016x}", xxh3_64(format!("{self:?}").as_bytes()))
     }
 
     /// The configuration of one pool.

@@ -23,11 +23,13 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
 
 use crate::config::Traffic;
 use crate::connection::header::{Ending, Turn};
 use crate::connection::timer::Timer;
 use crate::proxy;
+use crate::server::IDLE_LINGER;
 use crate::telemetry::Telemetry;
 
 /// Serves the connections of one listener.
@@ -35,19 +37,25 @@ pub struct Connections {
     proxy: Arc<HttpProxy<proxy::Gateway>>,
     traffic: Arc<ArcSwap<Traffic>>,
     telemetry: Arc<Telemetry>,
+    handed_over: watch::Receiver<bool>,
 }
 
 impl Connections {
-    /// Serves them by this proxy.
-    pub fn new(proxy: HttpProxy<proxy::Gateway>, traffic: Arc<ArcSwap<Traffic>>, telemetry: Arc<Telemetry>) -> Self {
-        Self { proxy: Arc::new(proxy), traffic, telemetry }
+    /// Serves them by this proxy. `handed_over` tells whether a successor serves new connections.
+    pub fn new(
+        proxy: HttpProxy<proxy::Gateway>,
+        traffic: Arc<ArcSwap<Traffic>>,
+        telemetry: Arc<Telemetry>,
+        handed_over: watch::Receiver<bool>,
+    ) -> Self {
+        Self { proxy: Arc::new(proxy), traffic, telemetry, handed_over }
     }
 }
 
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let mut stopping = pin!(stopping(shutdown.clone()).fuse());
+        let mut stopping = pin!(stopping(shutdown.clone(), &self.handed_over).fuse());
         let mut timer = Timer::new();
         let mut turn = Turn::First;
         let mut kept: Option<HttpPersistentSettings> = None;
@@ -80,8 +88,12 @@ impl ServerApp for Connections {
     }
 }
 
-/// Waits until the gateway begins to stop.
-async fn stopping(mut shutdown: ShutdownWatch) {
+/// Waits until idle connections are closed: when the gateway begins to stop, or a while after that when it has handed over. A
+/// request that comes in that while is answered with `Connection: close`, so its client loses nothing.
+async fn stopping(mut shutdown: ShutdownWatch, handed_over: &watch::Receiver<bool>) {
     // A sender that has gone has no more to say than that.
-    let _stopping_too = shutdown.wait_for(|stopping| *stopping).await;
+    let _stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
+    if *handed_over.borrow() {
+        tokio::time::sleep(IDLE_LINGER).await;
+    }
 }

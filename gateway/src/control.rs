@@ -11,11 +11,13 @@ mod guard;
 mod instances;
 mod openapi;
 mod pools;
+mod reload;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use proto_contracts::{ErrorCode, PoolName};
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::problem::ApiError;
-use service_kit::server::{BindError, Server};
+use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -34,6 +36,7 @@ use crate::control::api::{Endpoint, Operation};
 use crate::events::Events;
 use crate::pool::prober::Prober;
 use crate::pool::{Pool, Pools};
+use crate::reload::Reloader;
 
 /// How long a request to the control plane may take to finish while the gateway stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,6 +46,7 @@ struct State {
     pools: Arc<Pools>,
     prober: Prober,
     events: Events,
+    reloader: Arc<Reloader>,
     /// A place for each who listens to events.
     listeners: Arc<Semaphore>,
     /// Whether the control plane stops now, and all streams with it.
@@ -57,6 +61,20 @@ impl State {
             .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}.")))?;
         Ok(self.pools.get(name))
     }
+}
+
+/// What the control plane shows and changes.
+pub struct Parts {
+    /// The pools.
+    pub pools: Arc<Pools>,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// What happens.
+    pub events: Events,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
+    /// Whether a successor is starting, which would not know of a change.
+    pub succession: Arc<AtomicBool>,
 }
 
 /// A control plane that is bound and not yet running.
@@ -77,11 +95,12 @@ pub struct Running {
 }
 
 impl ControlPlane {
-    /// Binds the listener.
+    /// Will serve on this listener.
     ///
     /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind(config: &Config, pools: Arc<Pools>, metrics: Metrics, events: Events) -> Result<Self, BindError> {
+    /// When the listener cannot be used.
+    pub fn new(config: &Config, listener: TcpListener, parts: Parts) -> io::Result<Self> {
+        let Parts { pools, metrics, events, reloader, succession } = parts;
         let service = ServiceConfig {
             listen: config.control.listen,
             instance: config.name.clone(),
@@ -103,15 +122,17 @@ impl ControlPlane {
             pools,
             prober: Prober::new(config.health.timeout).with_token(config.instance_token.clone()),
             events: events.clone(),
+            reloader,
             listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
             closing: closing.subscribe(),
             openapi: openapi::describe(&endpoints()),
         });
-        let server = Server::bind_guarded(
+        let server = Server::on_guarded(
+            listener,
             &service,
             health.clone(),
             metrics,
-            guard::admit(&config.control),
+            guard::admit(&config.control, succession),
             move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
                 endpoints().into_iter().for_each(|endpoint| endpoint.mount(app));
@@ -161,7 +182,7 @@ impl Running {
 }
 
 /// Everything that the control plane serves beside its health and metrics: what is mounted is what is documented.
-fn endpoints() -> [Endpoint; 9] {
+fn endpoints() -> [Endpoint; 10] {
     [
         Endpoint::new(
             "/control/v1/pools",
@@ -215,6 +236,12 @@ fn endpoints() -> [Endpoint; 9] {
                 .query::<control::ExplainQuery>()
                 .answers::<control::Explanation>(200, "The key's ranking, and the choice with its reason.")
                 .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists])],
+        ),
+        Endpoint::new(
+            "/control/v1/reload",
+            [Operation::post("reload", "Reads the configuration again; a wrong one changes nothing.", reload::reload)
+                .answers::<control::Reloaded>(200, "The configuration in force from now on.")
+                .refuses(&[ErrorCode::InvalidConfig])],
         ),
         Endpoint::new(
             "/control/v1/events",

@@ -14,10 +14,11 @@ pub mod ctl;
 pub mod events;
 pub mod pool;
 pub mod proxy;
+pub mod reload;
 pub mod resilience;
 pub mod routing;
 pub mod server;
 pub mod telemetry;
 
 pub use config::Config;
-pub use server::{Gateway, build};
+pub use server::{Gateway, Start, build};

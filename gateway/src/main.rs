@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gateway::cli::{self, Cli, Command};
-use gateway::{Config, build};
+use gateway::config::Source;
+use gateway::{Config, Start, build};
 use service_kit::telemetry;
 
 #[global_allocator]
@@ -13,25 +14,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let file = cli.config.clone();
-    let config = || Config::load(&file, |name| std::env::var(name).ok());
-    match cli.command() {
-        Command::Ctl(ctl) => ctl.run(),
-        Command::CheckConfig => match config() {
-            Ok(_) => cli::config_is_fine(&file),
-            Err(error) => cli::wrong_config(&error),
-        },
-        Command::Run => match config().map(run) {
-            Ok(Ok(())) => ExitCode::SUCCESS,
-            Ok(Err(error)) => cli::failed(&error),
-            Err(error) => cli::wrong_config(&error),
+    let source = Source::new(&file, |name| std::env::var(name).ok());
+    let start = match cli.command() {
+        Command::Ctl(ctl) => return ctl.run(),
+        Command::CheckConfig => None,
+        Command::Run => Some(Start::Afresh),
+        Command::Upgrade => Some(Start::AsSuccessor),
+    };
+    match (source.load(), start) {
+        (Err(error), _) => cli::wrong_config(&error),
+        (Ok(_), None) => cli::config_is_fine(&file),
+        (Ok(config), Some(start)) => match run(config, source, start) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => cli::failed(&error),
         },
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config, source: Source, start: Start) -> anyhow::Result<()> {
     let _log = telemetry::start(&server_log_filter(&config), config.traces.as_ref())?;
-    build(config)?.run_until_stopped();
-    Ok(())
+    Ok(build(config, source, start)?.run_until_stopped()?)
 }
 
 /// Pingora logs each failed request as an error of its own; the access log tells of it with the request's id.

@@ -31,7 +31,7 @@ use crate::events::Events;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
 use crate::resilience::outlier::{Policy, Reason};
-use crate::routing::bound::LoadBound;
+use crate::routing::bound::{LoadBound, SharedBound};
 use crate::routing::rendezvous::Seed;
 
 /// One of the gateway's pools.
@@ -39,7 +39,7 @@ use crate::routing::rendezvous::Seed;
 pub struct Pool {
     name: PoolName,
     seed: Seed,
-    load_bound: Option<LoadBound>,
+    load_bound: SharedBound,
     protocol: Protocol,
     snapshot: ArcSwap<Snapshot>,
     cursor: AtomicUsize,
@@ -64,7 +64,7 @@ impl Pool {
         Self {
             name,
             seed,
-            load_bound: config.load_bound,
+            load_bound: SharedBound::new(config.load_bound),
             protocol: config.protocol,
             snapshot,
             cursor: AtomicUsize::new(0),
@@ -96,7 +96,7 @@ impl Pool {
 
     /// How many requests its sticky path lets an instance have in flight; `None` for any number.
     pub fn load_bound(&self) -> Option<LoadBound> {
-        self.load_bound
+        self.load_bound.get()
     }
 
     /// What is spoken with its instances.
@@ -113,6 +113,12 @@ impl Pool {
     /// Looks at every address that the pool knows, members or not.
     pub fn slots<T>(&self, look: impl FnOnce(&[Slot]) -> T) -> T {
         look(self.lock().slots())
+    }
+
+    /// Takes a configuration that was read anew. What the control API changed stays as it is.
+    pub fn reconfigure(&self, config: &config::Pool, thresholds: Thresholds) {
+        self.load_bound.set(config.load_bound);
+        self.change(|registry| registry.reconfigure(config, thresholds));
     }
 
     /// Switches the strategy, from the next request on.

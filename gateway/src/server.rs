@@ -1,43 +1,52 @@
 //! Builds the gateway, tells where it listens, and runs it until it is stopped.
 
+mod checks;
 mod listener;
+pub mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
-use pingora::services::ServiceReadyNotifier;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
-use service_kit::server::BindError;
+use proto_contracts::PoolName;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
-use crate::config::{self, Config, Lab};
+use crate::config::{Config, Lab, Source};
 use crate::connection::Connections;
-use crate::control::ControlPlane;
+use crate::control::{self, ControlPlane};
 use crate::events::Events;
-use crate::pool::prober::Prober;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
 use crate::proxy;
+use crate::reload::{ReloadMetrics, Reloader};
 use crate::resilience::Guards;
 use crate::resilience::outlier::Ejector;
 use crate::resilience::rate_limit::RateLimiter;
 use crate::resilience::retry_budget::MAX_ATTEMPTS;
+use crate::server::checks::{FirstChecks, HealthChecks};
 use crate::server::listener::BoundService;
+use crate::server::upgrade::{Assets, HandOver, Office, Predecessor, UpgradeError};
 use crate::telemetry::Telemetry;
 
 /// Idle connections kept to all instances together.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
+/// How long a gateway that has handed over still answers on idle connections: a client may just be sending, and one that is
+/// answered learns from `Connection: close` that the connection ends.
+pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 /// How often the end of the requests in flight is looked for while stopping.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
@@ -54,8 +63,20 @@ pub enum BuildError {
         source: io::Error,
     },
     /// The control plane's address cannot be bound.
-    #[error("the control plane cannot start ([control] listen)")]
-    Control(#[from] BindError),
+    #[error("cannot listen on {addr} ([control] listen)")]
+    Control {
+        /// Which address.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no way to find the gateway to succeed.
+    #[error("--upgrade needs [server] upgrade_sock, the same as the running gateway's")]
+    NoUpgradeSocket,
+    /// The upgrade cannot begin.
+    #[error("the upgrade failed ([server] upgrade_sock)")]
+    Upgrade(#[from] UpgradeError),
     /// The state file cannot be used.
     #[error("the control API's changes cannot be kept ([server] state_file)")]
     StateFile(#[from] StateFileError),
@@ -72,13 +93,36 @@ pub struct Gateway {
     control: ControlPlane,
     telemetry: Arc<Telemetry>,
     grace_period: Duration,
+    state_file: Arc<StateFile>,
+    reloader: Arc<Reloader>,
+    upgrade_sock: Option<PathBuf>,
+    predecessor: Option<Predecessor>,
+    handed_over: watch::Receiver<bool>,
+    tell: mpsc::Sender<Milestone>,
+    told: mpsc::Receiver<Milestone>,
 }
 
-/// Binds both listeners and puts the parts together.
+/// How a gateway begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With listeners of its own.
+    Afresh,
+    /// With those of the gateway that runs, if one does.
+    AsSuccessor,
+}
+
+/// Opens both listeners, or takes them over from a gateway that runs, and puts the parts together. `source` is where the
+/// configuration came from, so that it can be read again.
 ///
 /// # Errors
-/// When an address cannot be bound or the state file cannot be used.
-pub fn build(config: Config) -> Result<Gateway, BuildError> {
+/// When an address cannot be bound, or the state file or the upgrade's socket cannot be used.
+pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, BuildError> {
+    let mut predecessor = match (start, &config.server.upgrade_sock) {
+        (Start::AsSuccessor, None) => return Err(BuildError::NoUpgradeSocket),
+        (Start::AsSuccessor, Some(path)) => Predecessor::find(path)?,
+        (Start::Afresh, _) => None,
+    };
+    // After the predecessor was found: from then on it lets nothing be changed.
     let state_file = Arc::new(StateFile::open(config.server.state_file.clone())?);
     let events = Events::new(config.control.event_sample_per_s);
     let pools = Arc::new(Pools::new(|name| {
@@ -86,17 +130,42 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
     let telemetry = Arc::new(Telemetry::new(&pools, events.clone())?);
-    let control = ControlPlane::bind(&config, Arc::clone(&pools), telemetry.metrics.beside("control")?, events)?;
+    let traffic = Arc::new(ArcSwap::from_pointee(config.traffic.clone()));
+    let reloader = Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
+    let reloader = Arc::new(reloader);
+    telemetry.metrics.registry().register(Box::new(ReloadMetrics::new(Arc::clone(&reloader))?))?;
 
-    let server_conf = server_conf(&config);
-    let grace_period = config.server.grace_period;
-    let mut server = Server::new_with_opt_and_conf(None, server_conf);
-    let (health, wanted) = (config.health, config.server.listen);
+    let (wanted, control) = (config.server.listen, config.control.listen);
+    let listener = upgrade::listener(predecessor.as_mut(), wanted);
+    let listener = listener.map_err(|source| BuildError::Listen { addr: wanted, source })?;
+    let control_listener = upgrade::listener(predecessor.as_mut(), control);
+    let control_listener = control_listener.map_err(|source| BuildError::Control { addr: control, source })?;
+    let no_control = |source| BuildError::Control { addr: control, source };
+    let no_data = |source| BuildError::Listen { addr: wanted, source };
+    let copies = [listener.try_clone().map_err(no_data)?, control_listener.try_clone().map_err(no_control)?];
+
+    let succession = Arc::new(AtomicBool::new(false));
+    let parts = control::Parts {
+        pools: Arc::clone(&pools),
+        metrics: telemetry.metrics.beside("control")?,
+        events,
+        reloader: Arc::clone(&reloader),
+        succession: Arc::clone(&succession),
+    };
+    let control = ControlPlane::new(&config, control_listener, parts).map_err(no_control)?;
+
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+    let (tell, told) = mpsc::channel();
+    let (hand_over, handed_over) = watch::channel(false);
+    if let Some(path) = &config.server.upgrade_sock {
+        let assets = Assets { listeners: copies, pools: Arc::clone(&pools), succession };
+        let office = Office::open(path, assets, tell.clone(), hand_over)?;
+        server.add_service(background_service("upgrade", office));
+    }
     if config.traffic.lab == Lab::Open {
         tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
     }
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
-    let traffic = Arc::new(ArcSwap::from_pointee(config.traffic));
     let data_plane = proxy::Gateway {
         traffic: Arc::clone(&traffic),
         pools: Arc::clone(&pools),
@@ -106,16 +175,34 @@ pub fn build(config: Config) -> Result<Gateway, BuildError> {
         clients: RateLimiter::default(),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
-    let service = Service::new("data plane".to_owned(), Connections::new(proxy, traffic, Arc::clone(&telemetry)));
-    let service = BoundService::bind(service, wanted).map_err(|source| BuildError::Listen { addr: wanted, source })?;
+    let connections = Connections::new(proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
+    let service = BoundService::new(Service::new("data plane".to_owned(), connections), listener).map_err(no_data)?;
     let addr = service.addr();
     let serving = server.add_service(service);
-    let checking = server.add_service(background_service("health checks", HealthChecks { pools, config: health }));
+    let first = FirstChecks {
+        needed: predecessor.as_ref().map(|predecessor| predecessor.healthy().to_vec()),
+        main: tell.clone(),
+    };
+    let checks = HealthChecks { pools, config: reloader.health(), first };
+    let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
     // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home
     // would be wrong.
     serving.add_dependency(&checking);
-    Ok(Gateway { addr, server, control, telemetry, grace_period })
+    Ok(Gateway {
+        addr,
+        server,
+        control,
+        telemetry,
+        grace_period: config.server.grace_period,
+        state_file,
+        reloader,
+        upgrade_sock: config.server.upgrade_sock,
+        predecessor,
+        handed_over,
+        tell,
+        told,
+    })
 }
 
 impl Gateway {
@@ -129,48 +216,147 @@ impl Gateway {
         self.control.addr()
     }
 
-    /// Serves until SIGTERM (requests in flight finish first) or SIGINT (at once).
-    pub fn run_until_stopped(self) {
-        self.run(UnixShutdownSignalWatch);
+    /// Serves until SIGTERM (requests in flight finish first), SIGINT (at once) or the end of an upgrade (as SIGTERM).
+    /// SIGHUP reads the configuration again.
+    ///
+    /// # Errors
+    /// When it was to be a successor and could not take over.
+    pub fn run_until_stopped(self) -> Result<(), UpgradeError> {
+        self.run(UnixShutdownSignalWatch)
     }
 
     /// Serves until the signal comes.
     ///
     /// Pingora would sleep the whole grace period even when it is idle, so it stops in a thread that is left behind
     /// as soon as the last request has ended.
-    pub fn run(self, signal: impl ShutdownSignalWatch + Send + 'static) {
-        let Self { addr, mut server, control, telemetry, grace_period } = self;
+    ///
+    /// # Errors
+    /// When it was to be a successor and could not take over.
+    pub fn run(self, signal: impl ShutdownSignalWatch + Send + Sync + 'static) -> Result<(), UpgradeError> {
+        let Self { addr, mut server, control, telemetry, grace_period, tell, told, .. } = self;
         tracing::info!(%addr, control = %control.addr(), "listening");
-        let (stopping, stopped) = mpsc::channel();
-        server.add_service(background_service("stop watch", StopWatch { stopping: stopping.clone() }));
-        let control = control.start();
+        server.add_service(background_service("stop watch", StopWatch { main: tell.clone() }));
+        server.add_service(background_service("reload by SIGHUP", ReloadWatch { reloader: self.reloader }));
+        let signal = Signals { given: signal, handed_over: self.handed_over };
         thread::spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(signal) });
-            let _main_has_gone = stopping.send(Stop::Done);
+            let _main_has_gone = tell.send(Milestone::Stopped);
         });
-        if stopped.recv() == Ok(Stop::Begun) {
-            tracing::info!("stopping");
-            control.drain();
-            let deadline = Instant::now() + grace_period;
-            let mut idle_polls = 0;
-            // Twice in a row, since a request may just be on its way from the listener's queue.
-            while idle_polls < 2 && Instant::now() < deadline {
-                match stopped.recv_timeout(DRAIN_POLL) {
-                    Err(RecvTimeoutError::Timeout) if telemetry.metrics.active() == 0 => idle_polls += 1,
-                    Err(RecvTimeoutError::Timeout) => idle_polls = 0,
-                    Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
+        if let Some(predecessor) = self.predecessor {
+            match told.recv() {
+                Ok(Milestone::Checked { go, unhealthy: None }) => {
+                    predecessor.take_office()?;
+                    let _stopping_already = go.send(());
+                    tracing::info!("took over");
                 }
+                Ok(Milestone::Checked { unhealthy: Some(pool), .. }) => {
+                    return Err(UpgradeError::Unhealthy(pool.to_string()));
+                }
+                // Stopped before it was in office.
+                _ => return Ok(()),
             }
         }
-        control.stop();
+        if let Some(path) = &self.upgrade_sock {
+            upgrade::publish(path)?;
+        }
+
+        let mut control = Some(control.start());
+        let mut linger = Duration::ZERO;
+        let mut stopped = false;
+        while !stopped {
+            match told.recv() {
+                Ok(Milestone::HandOver(HandOver { done })) => {
+                    if let Some(control) = control.take() {
+                        control.drain();
+                        control.stop();
+                    }
+                    self.state_file.hand_over();
+                    linger = IDLE_LINGER;
+                    let _ended_already = done.send(());
+                }
+                Ok(Milestone::StopBegun) => {
+                    tracing::info!("stopping");
+                    control.iter().for_each(control::Running::drain);
+                    wait_for_last_request(&told, &telemetry, linger, grace_period);
+                    stopped = true;
+                }
+                // Nobody waits for it but a successor.
+                Ok(Milestone::Checked { .. }) => {}
+                Ok(Milestone::Stopped) | Err(_) => stopped = true,
+            }
+        }
+        control.into_iter().for_each(control::Running::stop);
         tracing::info!(cut_off = telemetry.metrics.active(), "stopped");
+        Ok(())
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Stop {
-    Begun,
-    Done,
+/// Returns when no request is in flight any more and the linger is over, or the grace period is.
+fn wait_for_last_request(
+    told: &mpsc::Receiver<Milestone>,
+    telemetry: &Telemetry,
+    linger: Duration,
+    grace_period: Duration,
+) {
+    let begun = Instant::now();
+    let mut idle_polls = 0;
+    // Twice in a row, since a request may just be on its way from the listener's queue.
+    while (idle_polls < 2 || begun.elapsed() < linger) && begun.elapsed() < grace_period {
+        match told.recv_timeout(DRAIN_POLL) {
+            Err(RecvTimeoutError::Timeout) if telemetry.metrics.active() == 0 => idle_polls += 1,
+            Err(RecvTimeoutError::Timeout) => idle_polls = 0,
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+}
+
+/// What the main thread is told.
+enum Milestone {
+    /// Every instance was asked once; the data plane begins with `go`.
+    Checked {
+        /// Lets the data plane begin.
+        go: oneshot::Sender<()>,
+        /// A pool that must have a healthy instance and has none.
+        unhealthy: Option<PoolName>,
+    },
+    /// A successor is ready.
+    HandOver(HandOver),
+    /// The listeners close.
+    StopBegun,
+    /// Pingora has ended.
+    Stopped,
+}
+
+impl From<HandOver> for Milestone {
+    fn from(hand_over: HandOver) -> Self {
+        Self::HandOver(hand_over)
+    }
+}
+
+/// The signals that it was given, and the end of an upgrade.
+struct Signals<S> {
+    given: S,
+    handed_over: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut handed_over = self.handed_over.clone();
+        let upgraded = async {
+            if handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            signal = self.given.recv() => match signal {
+                // Pingora's way to give the listeners up, to whoever may be there.
+                ShutdownSignal::GracefulUpgrade => ShutdownSignal::GracefulTerminate,
+                signal => signal,
+            },
+            () = upgraded => ShutdownSignal::GracefulTerminate,
+        }
+    }
 }
 
 fn server_conf(config: &Config) -> ServerConf {
@@ -187,29 +373,9 @@ fn server_conf(config: &Config) -> ServerConf {
     }
 }
 
-/// Checks every instance of every pool.
-struct HealthChecks {
-    pools: Arc<Pools>,
-    config: config::HealthChecks,
-}
-
-#[async_trait]
-impl BackgroundService for HealthChecks {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let prober = Prober::new(self.config.timeout);
-        join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
-        ready.notify_ready();
-        let watch = join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), self.config.interval)));
-        tokio::select! {
-            _ = watch => {}
-            _ = shutdown.changed() => {}
-        }
-    }
-}
-
 /// Tells when Pingora begins to stop.
 struct StopWatch {
-    stopping: mpsc::Sender<Stop>,
+    main: mpsc::Sender<Milestone>,
 }
 
 #[async_trait]
@@ -217,6 +383,30 @@ impl BackgroundService for StopWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         // It may have begun before this service did.
         let _closed_means_stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
-        let _main_has_gone = self.stopping.send(Stop::Begun);
+        let _main_has_gone = self.main.send(Milestone::StopBegun);
+    }
+}
+
+/// Reads the configuration again at each SIGHUP.
+struct ReloadWatch {
+    reloader: Arc<Reloader>,
+}
+
+#[async_trait]
+impl BackgroundService for ReloadWatch {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut hangups = match signal(SignalKind::hangup()) {
+            Ok(hangups) => hangups,
+            Err(error) => return tracing::error!(%error, "SIGHUP reloads nothing"),
+        };
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => {
+                    // Logged and counted there.
+                    let _outcome = self.reloader.reload();
+                }
+                _ = shutdown.wait_for(|stopping| *stopping) => return,
+            }
+        }
     }
 }

@@ -43,6 +43,14 @@ pub enum Command {
     /// session's, and what was deleted stayed so. Needs the workspace's binaries, of this program's own profile.
     #[command(after_help = CHAOS_EXIT_STATUS)]
     Chaos(ChaosArgs),
+    /// Do what operators do under load, and see that no request fails.
+    ///
+    /// Starts a system of its own. Requests of all kinds are due at fixed times, and streams of events are followed, while
+    /// every instance of both pools is restarted in turn, pools are scaled from two to four and back, the configuration is
+    /// reloaded and the gateway is upgraded. Nothing is repeated by the clients, so each request that fails is counted. A
+    /// stream may end with its instance or its gateway; resumed, it must go on without a gap. Needs the workspace's binaries.
+    #[command(after_help = ROLLOUT_EXIT_STATUS)]
+    Rollout(RolloutArgs),
     /// Measure what the system costs, side by side with what limits it.
     ///
     /// Starts systems of its own, one for each part. The loads of a part take turns; a figure is the median of the rounds, with
@@ -54,6 +62,9 @@ pub enum Command {
     #[command(hide = true)]
     Origins(OriginsArgs),
 }
+
+const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or an \
+                                   operation failed, 64 when the command line is wrong.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
                                  measured, 64 when the command line is wrong. A ratio that misses its bound is reported, \
@@ -184,6 +195,50 @@ pub struct ChaosArgs {
     /// Keep the system's data and logs in this folder; without it they go with the run
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
     pub keep: Option<PathBuf>,
+
+    /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest rollout`.
+#[derive(Clone, Debug, Args)]
+pub struct RolloutArgs {
+    /// How often every instance of each pool is restarted
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub rolls: u32,
+
+    /// How often each pool is scaled from two instances to four and back
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub scales: u32,
+
+    /// How often the configuration is reloaded
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub reloads: u32,
+
+    /// How often the gateway is upgraded
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub upgrades: u32,
+
+    /// Requests a second
+    #[arg(long, value_name = "PER_SECOND", default_value = "500")]
+    pub rate: NonZeroU32,
+
+    /// Connections; each carries one request at a time
+    #[arg(long, short, value_name = "N", default_value = "64")]
+    pub connections: NonZeroU32,
+
+    /// Streams of events that are followed
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub streams: u32,
+
+    /// How long a request may take; what takes longer has failed
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Fixes what the clients say
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
 
     /// Write the report there as JSON, beside the text on standard output
     #[arg(long, value_name = "FILE")]

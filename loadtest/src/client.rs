@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,6 +75,13 @@ impl Client {
         self.idle = Some(connection);
         Ok(answer)
     }
+}
+
+/// Opens a connection of its own and sends the request; the body comes piece by piece.
+pub(crate) async fn stream(target: &Target, mut request: ScenarioRequest) -> Result<Response<Incoming>, CallError> {
+    request.headers_mut().insert(HOST, target.host.clone());
+    let mut connection = connect(target).await?;
+    connection.send_request(request).await.map_err(CallError::Broken)
 }
 
 struct Failed {

@@ -4,7 +4,7 @@
 //! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
 //! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
 //! JSON of what was recorded. [`mod@bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
-//! checks promises instead of measuring speed.
+//! checks promises instead of measuring speed. [`rollout`] does what operators do, and counts what fails.
 //!
 //! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
 //! whatever became of it.
@@ -21,7 +21,7 @@ use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs};
+use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, RolloutArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
@@ -31,6 +31,7 @@ pub mod chaos;
 pub mod cli;
 pub mod plan;
 pub mod report;
+pub mod rollout;
 pub mod target;
 
 mod client;
@@ -67,6 +68,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
+        Command::Rollout(args) => run_rollout(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
     };
@@ -111,6 +113,12 @@ async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
     let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
+    let report = rollout::rollout(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {

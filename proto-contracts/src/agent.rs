@@ -139,11 +139,16 @@ pub enum Action {
     Pause,
     /// `SIGCONT`: it goes on.
     Resume,
+    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back.
+    Roll,
+    /// Has a new process of the gateway take the place of the one that runs, without a gap.
+    Upgrade,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::Stop, Self::Start, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 7] =
+        [Self::Kill, Self::Stop, Self::Start, Self::Pause, Self::Resume, Self::Roll, Self::Upgrade];
 
     /// The action as it stands in the path.
     pub const fn as_str(self) -> &'static str {
@@ -153,6 +158,8 @@ impl Action {
             Self::Start => "start",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Roll => "roll",
+            Self::Upgrade => "upgrade",
         }
     }
 }

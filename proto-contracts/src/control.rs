@@ -99,6 +99,15 @@ impl fmt::Display for InstanceState {
     }
 }
 
+/// Answer of `POST /control/v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    /// Tells configurations apart.
+    pub fingerprint: String,
+    /// Settings that differ from those in force and take effect with a restart or an upgrade alone.
+    pub needs_restart: Vec<String>,
+}
+
 /// `GET /control/v1/pools`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pools {

@@ -85,6 +85,8 @@ error_codes! {
     InstanceExists = "instance_exists", "There is such an instance already";
     /// What was asked for does not fit the component's state: it runs already, or it does not run.
     WrongState = "wrong_state", "The component's state does not allow this";
+    /// Another process is about to take the gateway's place.
+    UpgradeInProgress = "upgrade_in_progress", "The gateway is being upgraded";
     /// The session was changed since the client read the version that it names.
     PreconditionFailed = "precondition_failed", "The session was changed meanwhile";
     /// The body is larger than any request may be.
@@ -115,6 +117,8 @@ error_codes! {
     ResultNotFinite = "result_not_finite", "The result is not a finite number";
     /// The instance's address is not one that can be reached.
     InvalidInstance = "invalid_instance", "The instance cannot be added";
+    /// The configuration that was read anew is wrong.
+    InvalidConfig = "invalid_config", "The configuration is wrong";
     /// The resource is a WebSocket, and the request asks for none.
     UpgradeRequired = "upgrade_required", "The request must open a WebSocket";
     /// The client sent too many requests.
@@ -165,7 +169,11 @@ impl ErrorCode {
             | Self::InstanceNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
-            Self::ConcurrentUpdate | Self::SessionFull | Self::InstanceExists | Self::WrongState => 409,
+            Self::ConcurrentUpdate
+            | Self::SessionFull
+            | Self::InstanceExists
+            | Self::WrongState
+            | Self::UpgradeInProgress => 409,
             Self::PreconditionFailed => 412,
             Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
             Self::UriTooLong => 414,
@@ -177,7 +185,8 @@ impl ErrorCode {
             | Self::InvalidOperands
             | Self::DivisionByZero
             | Self::ResultNotFinite
-            | Self::InvalidInstance => 422,
+            | Self::InvalidInstance
+            | Self::InvalidConfig => 422,
             Self::UpgradeRequired => 426,
             Self::RateLimited => 429,
             Self::HeaderTooLarge => 431,

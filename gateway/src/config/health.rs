@@ -8,7 +8,7 @@ use crate::config::check::Check;
 use crate::pool::Thresholds;
 
 /// The health checks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthChecks {
     /// Time from one check to the next.
     pub interval: Duration,

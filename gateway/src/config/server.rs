@@ -18,7 +18,9 @@ pub struct Server {
     pub threads: usize,
     /// Where changes by the control API are kept over a restart.
     pub state_file: Option<PathBuf>,
-    /// How long requests in flight may go on after SIGTERM.
+    /// Where a successor finds this gateway, to take over its listeners; `None`: there is no upgrade without a gap.
+    pub upgrade_sock: Option<PathBuf>,
+    /// How long requests in flight, streams among them, may go on after SIGTERM or an upgrade.
     pub grace_period: Duration,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Section {
     trusted_proxies: Vec<IpNet>,
     expose_routing: bool,
     state_file: Option<PathBuf>,
+    upgrade_sock: Option<PathBuf>,
     grace_period_s: u64,
 }
 
@@ -64,6 +67,7 @@ impl Default for Section {
             ],
             expose_routing: true,
             state_file: None,
+            upgrade_sock: None,
             grace_period_s: 30,
         }
     }
@@ -78,6 +82,7 @@ impl Section {
                 threads => threads,
             },
             state_file: check.variable("GATEWAY_STATE_FILE").map(PathBuf::from).or(self.state_file),
+            upgrade_sock: check.variable("GATEWAY_UPGRADE_SOCK").map(PathBuf::from).or(self.upgrade_sock),
             grace_period: Duration::from_secs(self.grace_period_s),
         };
         let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };

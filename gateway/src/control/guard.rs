@@ -1,5 +1,8 @@
 //! Who may use the control plane: the host is checked on everything, the token on everything that changes something.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
@@ -12,7 +15,7 @@ use subtle::ConstantTimeEq;
 use crate::config::Control;
 
 /// The rule for every request to the control plane.
-pub(super) fn admit(config: &Control) -> Box<Admit> {
+pub(super) fn admit(config: &Control, succession: Arc<AtomicBool>) -> Box<Admit> {
     let hosts = config.allowed_hosts.clone();
     let token = config.token.clone();
     Box::new(move |request| {
@@ -20,7 +23,8 @@ pub(super) fn admit(config: &Control) -> Box<Admit> {
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             Ok(())
         } else {
-            check_token(request, token.as_ref())
+            check_token(request, token.as_ref())?;
+            check_office(&succession)
         }
     })
 }
@@ -61,6 +65,14 @@ fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result
     }
 }
 
+/// What was changed while a successor starts would be lost with the change of office.
+fn check_office(succession: &AtomicBool) -> Result<(), ApiError> {
+    if succession.load(Ordering::Acquire) {
+        return Err(ApiError::new(ErrorCode::UpgradeInProgress, "A successor is starting; repeat this in a moment."));
+    }
+    Ok(())
+}
+
 fn unauthorized(detail: &'static str) -> ApiError {
     ApiError::new(ErrorCode::Unauthorized, detail).with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
@@ -83,7 +95,7 @@ mod tests {
         let request = headers
             .iter()
             .fold(TestRequest::default().method(method), |request, header| request.insert_header(*header));
-        admit(&config)(&request.to_srv_request()).map_err(|error| error.code())
+        admit(&config, Arc::default())(&request.to_srv_request()).map_err(|error| error.code())
     }
 
     #[test]
@@ -99,6 +111,24 @@ mod tests {
             );
         }
         assert_eq!(judge(Some(TOKEN), Method::GET, &[]), Err(ErrorCode::MisdirectedRequest));
+    }
+
+    #[test]
+    fn nothing_is_changed_while_a_successor_starts() {
+        let config = Control {
+            listen: ([127, 0, 0, 1], 0).into(),
+            allowed_hosts: vec!["localhost".to_owned()],
+            event_sample_per_s: 0,
+            token: Some(TOKEN.to_owned().into()),
+        };
+        let admit = admit(&config, Arc::new(AtomicBool::new(true)));
+        let ask = |method| {
+            let request = TestRequest::default().method(method).insert_header(("host", "localhost"));
+            let request = request.insert_header(("authorization", "Bearer 0123456789abcdef"));
+            admit(&request.to_srv_request()).map_err(|error| error.code())
+        };
+        assert_eq!(ask(Method::GET), Ok(()));
+        assert_eq!(ask(Method::PUT), Err(ErrorCode::UpgradeInProgress));
     }
 
     #[test]

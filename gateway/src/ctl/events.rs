@@ -66,6 +66,11 @@ fn line(event: &Event) -> String {
             )
         }
         Event::StrategyChanged { pool, strategy } => format!("{pool}  the strategy is {strategy}"),
+        Event::ConfigReloaded(reloaded) => match &reloaded.needs_restart[..] {
+            [] => format!("the configuration was reloaded: {}", reloaded.fingerprint),
+            settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),
+        },
+        Event::ConfigRejected { detail } => format!("the configuration is wrong, nothing has changed: {detail}"),
         Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }

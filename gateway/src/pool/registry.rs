@@ -202,6 +202,24 @@ impl Registry {
         }
     }
 
+    /// Takes a configuration that was read anew, as a restart would: what the control API changed wins over it. Instances that
+    /// stay keep their health and their names.
+    pub fn reconfigure(&mut self, config: &config::Pool, thresholds: Thresholds) {
+        let PoolState { strategy, added, removed, .. } = self.state();
+        let kept = config.instances.iter().filter(|addr| !removed.contains(addr));
+        let wanted: Vec<_> = kept.chain(&added).copied().collect();
+        self.slots.retain(|slot| wanted.contains(&slot.addr));
+        for addr in wanted {
+            if self.slot(addr).is_none() {
+                self.slots.push(Slot::new(addr));
+            }
+        }
+        self.strategy = strategy.unwrap_or(config.strategy);
+        self.configured_strategy = config.strategy;
+        self.configured.clone_from(&config.instances);
+        self.thresholds = thresholds;
+    }
+
     /// Switches the strategy.
     pub fn set_strategy(&mut self, strategy: Strategy) {
         self.strategy = strategy;
@@ -540,6 +558,28 @@ mod tests {
         pass(&mut registry, 2, "s2");
         assert_eq!(states(&registry)[0].1, InstanceState::Drained, "its stand-in is back");
         assert_eq!(drains(&registry), 0);
+    }
+
+    #[test]
+    fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
+        let config = |strategy, ports: &[u16]| {
+            let instances = ports.iter().map(|&port| addr(port)).collect();
+            config::Pool { strategy, instances, load_bound: None, protocol: config::Protocol::Http1 }
+        };
+        let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
+        let mut registry = registry(&[1, 2]);
+        pass(&mut registry, 1, "s1");
+        registry.add(addr(3)).expect("a new address");
+        registry.remove("127.0.0.1:2").expect("by address");
+        registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
+        assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
+        assert_eq!(states(&registry)[0], (Some("s1"), InstanceState::Healthy), "nobody is met anew");
+        assert_eq!(registry.state().strategy, None, "it follows the file");
+
+        registry.set_strategy(Strategy::Sticky);
+        registry.reconfigure(&config(Strategy::RoundRobin, &[2, 4]), THRESHOLDS);
+        assert_eq!(addrs(&registry), [3, 4], "the file has no 1 any more");
+        assert_eq!(registry.state().strategy, Some(Strategy::Sticky), "it was switched");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use proto_contracts::control::Strategy;
@@ -59,11 +60,13 @@ pub enum StateFileError {
 }
 
 /// The states of all pools in one JSON file, replaced whole at each change.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StateFile {
     path: Option<PathBuf>,
     /// Both pools write the one file.
     states: Mutex<BTreeMap<PoolName, PoolState>>,
+    /// Set when another process writes it.
+    handed_over: AtomicBool,
 }
 
 impl StateFile {
@@ -72,7 +75,7 @@ impl StateFile {
     /// # Errors
     /// When the file cannot be read or written, or is damaged.
     pub fn open(path: Option<PathBuf>) -> Result<Self, StateFileError> {
-        let Some(path) = path else { return Ok(Self { path: None, states: Mutex::default() }) };
+        let Some(path) = path else { return Ok(Self::default()) };
         let states = match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|source| StateFileError::Damaged { path: path.clone(), source })?,
@@ -80,7 +83,7 @@ impl StateFile {
             Err(source) => return Err(StateFileError::Io { path, source }),
         };
         write(&path, &states).map_err(|source| StateFileError::Io { path: path.clone(), source })?;
-        Ok(Self { path: Some(path), states: Mutex::new(states) })
+        Ok(Self { path: Some(path), states: Mutex::new(states), ..Self::default() })
     }
 
     /// The state of one pool.
@@ -93,10 +96,19 @@ impl StateFile {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         states.insert(pool, state);
         if let Some(path) = &self.path
+            && !self.handed_over.load(Ordering::Acquire)
             && let Err(error) = write(path, &states)
         {
             tracing::error!(path = %path.display(), %error, "the change will not survive a restart");
         }
+    }
+}
+
+impl StateFile {
+    /// Leaves the file to another process: nothing is written to it after this returns.
+    pub fn hand_over(&self) {
+        let _no_write_goes_on = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        self.handed_over.store(true, Ordering::Release);
     }
 }
 

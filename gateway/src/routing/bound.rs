@@ -1,5 +1,7 @@
 //! Bounded load: how many requests an instance may have in flight before a key's next choice serves instead.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::pool::Snapshot;
 
 /// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
@@ -11,6 +13,36 @@ pub struct LoadBound {
     /// unevenly by chance. A session that leaves its home for that costs more than it spares: with a floor of 16, one in
     /// forty reads of 64 evenly busy connections was spilled (`make bench`), and none is with one of 64.
     pub floor: u64,
+}
+
+/// A pool's bound, which a reload changes while requests read it. Both halves stand alone: a request that reads them in the
+/// moment of a change takes the one of before and the one of now, and is bounded all the same.
+#[derive(Debug, Default)]
+pub struct SharedBound {
+    /// The bits of the factor; those of zero mean no bound.
+    factor: AtomicU64,
+    floor: AtomicU64,
+}
+
+impl SharedBound {
+    /// Starts with this bound.
+    pub fn new(bound: Option<LoadBound>) -> Self {
+        let shared = Self::default();
+        shared.set(bound);
+        shared
+    }
+
+    /// The bound now.
+    pub fn get(&self) -> Option<LoadBound> {
+        let factor = f64::from_bits(self.factor.load(Ordering::Relaxed));
+        (factor > 0.0).then(|| LoadBound { factor, floor: self.floor.load(Ordering::Relaxed) })
+    }
+
+    /// The bound from now on.
+    pub fn set(&self, bound: Option<LoadBound>) {
+        self.floor.store(bound.map_or(0, |bound| bound.floor), Ordering::Relaxed);
+        self.factor.store(bound.map_or(0.0, |bound| bound.factor).to_bits(), Ordering::Relaxed);
+    }
 }
 
 impl LoadBound {

@@ -15,6 +15,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
 
+/// Opens a listener there.
+pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&wanted.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
 /// A service and the listener that it will take over.
 pub(super) struct BoundService<A> {
     service: Service<A>,
@@ -23,14 +33,8 @@ pub(super) struct BoundService<A> {
 }
 
 impl<A> BoundService<A> {
-    /// Binds the address for the service.
-    pub(super) fn bind(mut service: Service<A>, wanted: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&wanted.into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
+    /// Has the service use this listener.
+    pub(super) fn new(mut service: Service<A>, listener: TcpListener) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         service.add_tcp(&addr.to_string());
         Ok(Self { service, listener: Some(listener), addr })

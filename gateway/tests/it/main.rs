@@ -30,11 +30,13 @@ mod overload;
 mod program;
 mod rate_limit;
 mod raw_table;
+mod reload;
 mod restart;
 mod retries;
 mod shutdown;
 mod slow_crowd;
 mod strategies;
+mod takeover;
 mod upgrade;
 
 use std::time::{Duration, Instant};

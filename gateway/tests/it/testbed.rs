@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::Config;
+use gateway::Start;
+use gateway::config::Source;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use proto_contracts::control::{self, Explanation, InstanceState, Strategy};
 use proto_contracts::{AffinityKey, PoolName, SessionId};
@@ -197,18 +198,19 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
-        let environment = |name: &str| match name {
-            "CONTROL_TOKEN" => self.token.map(str::to_owned),
+        let (token, state_file) = (self.token, self.state_file.clone());
+        let source = Source::new(file, move |name: &str| match name {
+            "CONTROL_TOKEN" => token.map(str::to_owned),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
-            "GATEWAY_STATE_FILE" => self.state_file.as_ref().map(|path| path.display().to_string()),
+            "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),
             _ => None,
-        };
-        let config = Config::load(&file, environment).expect("a fine configuration");
-        let built = gateway::build(config).expect("builds");
+        });
+        let config = source.load().expect("a fine configuration");
+        let built = gateway::build(config, source, Start::Afresh).expect("builds");
         let (addr, control_addr) = (built.addr(), built.control_addr());
         let (stop, signal) = oneshot::channel();
-        let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))));
-        TestGateway { addr, control_addr, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))).expect("nobody is succeeded"));
+        TestGateway { addr, control_addr, stop: Some(stop), thread: Some(thread), folder }
     }
 }
 
@@ -229,10 +231,15 @@ pub(crate) struct TestGateway {
     pub(crate) control_addr: SocketAddr,
     stop: Option<oneshot::Sender<ShutdownSignal>>,
     thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl TestGateway {
+    /// Writes another configuration in the place of the one that it has read. Ports stay as they are.
+    pub(crate) fn rewrite(&self, setup: &Setup) {
+        std::fs::write(self.folder.path().join("gateway.toml"), setup.toml()).expect("writes");
+    }
+
     /// A connection to the data plane.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.addr).expect("connects")

@@ -98,7 +98,7 @@ async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<Ht
 async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)>) -> Result<HttpResponse, Refusal> {
     let (name, action) = path.into_inner();
     let action = Action::ALL.into_iter().find(|known| known.as_str() == action);
-    let known = "the actions are kill, stop, start, pause and resume";
+    let known = "the actions are kill, stop, start, pause, resume, roll and upgrade";
     let action = action.ok_or_else(|| Refusal::new(ErrorCode::NotFound, known))?;
     detached(&supervised, move |supervised| async move {
         let stack = supervised.stack()?;
@@ -108,6 +108,8 @@ async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)
             Action::Start => stack.start_component(&name).await,
             Action::Pause => stack.pause(&name),
             Action::Resume => stack.resume(&name),
+            Action::Roll => stack.roll(&name).await,
+            Action::Upgrade => stack.upgrade(&name).await,
         };
         done.map_err(Refusal::from)
     })

@@ -50,6 +50,10 @@ enum Command {
     Stop(Target),
     /// Starts a component that does not run.
     Start(Target),
+    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back.
+    Roll(Target),
+    /// Has a new process of the gateway, of the program as it is built now, take the place of the one that runs.
+    UpgradeGateway,
     /// Shows the log of a component, or of the supervisor.
     Logs {
         /// Which one, such as stateful-2, gateway, supervisor.
@@ -143,6 +147,8 @@ impl Command {
             Self::Kill(target) => act(&state, &target.name, Action::Kill).await,
             Self::Stop(target) => act(&state, &target.name, Action::Stop).await,
             Self::Start(target) => act(&state, &target.name, Action::Start).await,
+            Self::Roll(target) => act(&state, &target.name, Action::Roll).await,
+            Self::UpgradeGateway => act(&state, "gateway", Action::Upgrade).await,
             Self::Logs { name, follow, lines } => logs(&state, &name, follow, lines),
             Self::Ctl { args } => ctl(&state, &args).await,
             Self::Supervise(options) => supervisor::run(state, options).await,

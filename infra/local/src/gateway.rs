@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use proto_contracts::control::{AddInstance, InstanceState, Pool, Pools, SetStrategy, Strategy};
+use proto_contracts::control::{AddInstance, InstanceState, Pool, Pools, Reloaded, SetStrategy, Strategy};
 use proto_contracts::{PoolName, Problem};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -25,6 +25,8 @@ const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the control API changed, in the gateway's folder.
 const STATE_FILE: &str = "state.json";
+/// Where a successor finds it, in a folder of its own that the gateway makes.
+const UPGRADE_SOCK: &str = "private/upgrade.sock";
 
 /// The keys of `gateway.toml` that differ from the gateway's own defaults here.
 #[derive(Serialize)]
@@ -40,6 +42,7 @@ struct Config {
 struct Server {
     listen: SocketAddr,
     state_file: String,
+    upgrade_sock: String,
     grace_period_s: u64,
 }
 
@@ -118,8 +121,9 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
         server: Server {
             listen: seat.listen,
             state_file: dir.join(STATE_FILE).to_string_lossy().into_owned(),
-            // It sleeps for all of it even when nothing is in flight.
-            grace_period_s: 1,
+            upgrade_sock: dir.join(UPGRADE_SOCK).to_string_lossy().into_owned(),
+            // What an upgraded gateway needs to answer on idle connections, and a little more.
+            grace_period_s: 7,
         },
         control: Listener { listen: seat.control },
         // A check may take as long as it is until the next.
@@ -230,6 +234,14 @@ impl Control {
         let request = self.request(Method::DELETE, &format!("pools/{pool}/instances/{name}"));
         let answer = request.send().await.map_err(unreachable)?;
         if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
+    }
+
+    /// Has the gateway read its configuration again.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn reload(&self) -> Result<Reloaded, StackError> {
+        self.call(Method::POST, "reload", None::<&()>).await?.json().await.map_err(unreachable)
     }
 
     /// Adds and removes instances until the pools hold these and no others: what was changed while no gateway ran.

@@ -17,6 +17,7 @@ use parts::{Part, Wanted};
 
 mod launch;
 mod parts;
+mod replace;
 mod scale;
 mod second_gateway;
 mod view;

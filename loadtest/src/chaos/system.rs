@@ -97,6 +97,8 @@ impl System {
                     Action::Start => stack.start_component(name).await,
                     Action::Pause => stack.pause(name),
                     Action::Resume => stack.resume(name),
+                    Action::Roll => stack.roll(name).await,
+                    Action::Upgrade => stack.upgrade(name).await,
                 };
                 done.map_err(Into::into)
             }

@@ -7,6 +7,7 @@ mod command_line;
 mod coordinated_omission;
 mod counts;
 mod dummy;
+mod rollout;
 mod tls;
 
 use clap::Parser as _;

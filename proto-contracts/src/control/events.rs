@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::affinity::{AffinityKey, Epoch, Verdict};
-use crate::control::{InstanceState, Pools, Strategy};
+use crate::control::{InstanceState, Pools, Reloaded, Strategy};
 use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
 use crate::routes::PoolName;
@@ -77,6 +77,13 @@ pub enum Event {
         pool: PoolName,
         /// The strategy from now on.
         strategy: Strategy,
+    },
+    /// The configuration was read anew.
+    ConfigReloaded(Reloaded),
+    /// It was read anew and is wrong, so nothing has changed.
+    ConfigRejected {
+        /// What is wrong.
+        detail: String,
     },
     /// The listener was too slow, so events were passed over. What it knows of the pools may be out of date: it should come
     /// back, or ask for them.
@@ -188,6 +195,8 @@ impl Event {
         "instance_removed",
         "drain_progressed",
         "strategy_changed",
+        "config_reloaded",
+        "config_rejected",
         "missed",
         "gateway_stopping",
     ];
@@ -208,6 +217,8 @@ impl Event {
             Self::InstanceRemoved { .. } => "instance_removed",
             Self::DrainProgressed { .. } => "drain_progressed",
             Self::StrategyChanged { .. } => "strategy_changed",
+            Self::ConfigReloaded(_) => "config_reloaded",
+            Self::ConfigRejected { .. } => "config_rejected",
             Self::Missed { .. } => "missed",
             Self::GatewayStopping {} => "gateway_stopping",
         }
@@ -222,7 +233,11 @@ impl Event {
             | Self::InstanceRemoved { pool, .. }
             | Self::DrainProgressed { pool, .. }
             | Self::StrategyChanged { pool, .. } => Some(*pool),
-            Self::Pools(_) | Self::Missed { .. } | Self::GatewayStopping {} => None,
+            Self::Pools(_)
+            | Self::ConfigReloaded(_)
+            | Self::ConfigRejected { .. }
+            | Self::Missed { .. }
+            | Self::GatewayStopping {} => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP server of a service: it binds its own listener, tells the bound address and stops in good order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -60,20 +60,34 @@ impl Server {
         metrics: Metrics,
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, BindError> {
-        Self::bind_guarded(config, health, metrics, Box::new(|_| Ok(())), api)
+        let all: Box<Admit> = Box::new(|_| Ok(()));
+        Self::assemble(None, config, health, metrics, all, api)
+            .map_err(|source| BindError { addr: config.listen, source })
     }
 
-    /// Binds a listener that serves only what `admit` lets pass.
+    /// Serves on a listener that is open already, and only what `admit` lets pass.
     ///
     /// # Errors
-    /// When the address cannot be bound.
-    pub fn bind_guarded(
+    /// When the listener cannot be used.
+    pub fn on_guarded(
+        listener: TcpListener,
         config: &ServiceConfig,
         health: Health,
         metrics: Metrics,
         admit: Box<Admit>,
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
-    ) -> Result<Self, BindError> {
+    ) -> io::Result<Self> {
+        Self::assemble(Some(listener), config, health, metrics, admit, api)
+    }
+
+    fn assemble(
+        listener: Option<TcpListener>,
+        config: &ServiceConfig,
+        health: Health,
+        metrics: Metrics,
+        admit: Box<Admit>,
+        api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> io::Result<Self> {
         let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
         let shared = health.clone();
         let token = config.instance_token.clone();
@@ -92,7 +106,6 @@ impl Server {
                 .default_service(web::to(routes::not_found))
                 .wrap(edge.clone())
         };
-        let failed = |source| BindError { addr: config.listen, source };
         let http = HttpServer::new(app)
             .workers(config.workers.get())
             .backlog(BACKLOG)
@@ -102,9 +115,11 @@ impl Server {
             .tcp_nodelay(true)
             .shutdown_timeout(config.shutdown_timeout.as_secs())
             // We listen to the signals ourselves: readiness has to fail before connections are refused.
-            .disable_signals()
-            .bind(config.listen)
-            .map_err(failed)?;
+            .disable_signals();
+        let http = match listener {
+            Some(listener) => http.listen(listener)?,
+            None => http.bind(config.listen)?,
+        };
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
         Ok(Self { server: http.run(), health, addr, announce: config.announce, last: Box::pin(async {}) })
     }

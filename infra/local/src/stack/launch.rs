@@ -44,16 +44,21 @@ impl Stack {
             }
         });
         if component == Component::Gateway {
-            let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
-            self.control.reconcile(&members).await?;
-            let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
-            let running: Vec<_> =
-                running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
-            self.control.await_healthy(&running).await?;
+            self.agree_with_gateway().await?;
         }
         let port = self.port_of(component);
         self.tell(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
         Ok(())
+    }
+
+    /// Has the gateway's pools hold the members of now, and waits until it finds those that run healthy.
+    pub(super) async fn agree_with_gateway(&self) -> Result<(), StackError> {
+        let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
+        self.control.reconcile(&members).await?;
+        let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
+        let running: Vec<_> =
+            running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
+        self.control.await_healthy(&running).await
     }
 
     /// Waits until the gateway, if it runs, finds this instance healthy.
@@ -127,7 +132,7 @@ impl Stack {
 
     /// Writes the component's configuration and says how to start it, in a thread that may block: making a database
     /// takes a second.
-    async fn prepare(&self, component: Component) -> Result<Launch, StackError> {
+    pub(super) async fn prepare(&self, component: Component) -> Result<Launch, StackError> {
         let settings = Arc::clone(&self.settings);
         let port = self.port_of(component);
         let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, port)).collect();

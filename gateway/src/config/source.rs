@@ -1,0 +1,41 @@
+//! Where the configuration comes from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfigError};
+
+/// Looks a variable of the environment up.
+type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// A file and an environment, which can be read again.
+pub struct Source {
+    path: PathBuf,
+    environment: Box<Environment>,
+}
+
+impl Source {
+    /// This file, overridden by this environment.
+    pub fn new(path: impl Into<PathBuf>, environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { path: path.into(), environment: Box::new(environment) }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it as it is now.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.path, &self.environment)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Source").field(&self.path).finish()
+    }
+}

@@ -1,0 +1,18 @@
+//! `POST /control/v1/reload`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use proto_contracts::ErrorCode;
+use service_kit::answer;
+use service_kit::problem::ApiError;
+
+use crate::control::State;
+
+/// Reads the configuration again, as SIGHUP does.
+pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+    let reloaded = state
+        .reloader
+        .reload()
+        .map_err(|error| ApiError::new(ErrorCode::InvalidConfig, format!("Nothing has changed: {error}")))?;
+    answer::no_store(StatusCode::OK, &reloaded)
+}

@@ -1,0 +1,102 @@
+//! The health checks at work, and what must be healthy before the data plane begins.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
+use proto_contracts::PoolName;
+use proto_contracts::control::InstanceState;
+use tokio::sync::{oneshot, watch};
+
+use crate::config;
+use crate::pool::prober::Prober;
+use crate::pool::{Pools, Slot};
+use crate::server::Milestone;
+
+/// How long a successor checks instances until one is healthy in each pool where the running gateway has one.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The time between two looks at them.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Checks every instance of every pool, as the configuration says at the time.
+pub(super) struct HealthChecks {
+    pub(super) pools: Arc<Pools>,
+    pub(super) config: watch::Receiver<config::HealthChecks>,
+    pub(super) first: FirstChecks,
+}
+
+/// What happens after the first checks.
+pub(super) struct FirstChecks {
+    /// The pools that must have a healthy instance before a successor takes over; `None` for who succeeds nobody.
+    pub(super) needed: Option<Vec<PoolName>>,
+    /// Gives a successor leave to begin.
+    pub(super) main: mpsc::Sender<Milestone>,
+}
+
+#[async_trait]
+impl BackgroundService for HealthChecks {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let mut config = self.config.clone();
+        let current = *config.borrow_and_update();
+        let prober = Prober::new(current.timeout);
+        self.probe_all(&prober).await;
+        if let Some(needed) = &self.first.needed {
+            let unhealthy = self.await_healthy(&prober, needed).await;
+            let (go, begin) = oneshot::channel();
+            let _main_has_gone = self.first.main.send(Milestone::Checked { go, unhealthy });
+            if begin.await.is_err() {
+                // This process ends.
+                return;
+            }
+        }
+        ready.notify_ready();
+        self.watch(prober, current.interval, config, &mut shutdown).await;
+    }
+}
+
+impl HealthChecks {
+    async fn probe_all(&self, prober: &Prober) {
+        join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
+    }
+
+    /// Checks until each of these pools has a healthy instance; tells one that has none in the end.
+    async fn await_healthy(&self, prober: &Prober, needed: &[PoolName]) -> Option<PoolName> {
+        let is_well = |slots: &[Slot]| slots.iter().any(|slot| slot.state() == InstanceState::Healthy);
+        let begun = Instant::now();
+        loop {
+            let lacking = needed.iter().find(|name| !self.pools.get(**name).slots(is_well));
+            match lacking {
+                Some(_) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(PAUSE).await;
+                    self.probe_all(prober).await;
+                }
+                lacking => return lacking.copied(),
+            }
+        }
+    }
+
+    /// Checks at every interval until the gateway stops.
+    async fn watch(
+        &self,
+        mut prober: Prober,
+        mut every: Duration,
+        mut config: watch::Receiver<config::HealthChecks>,
+        shutdown: &mut ShutdownWatch,
+    ) {
+        loop {
+            let watch = join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), every)));
+            tokio::select! {
+                _ = watch => {}
+                Ok(()) = config.changed() => {}
+                _ = shutdown.wait_for(|stopping| *stopping) => return,
+            }
+            let current = *config.borrow_and_update();
+            (prober, every) = (Prober::new(current.timeout), current.interval);
+        }
+    }
+}

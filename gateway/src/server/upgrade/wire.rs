@@ -1,0 +1,86 @@
+//! What the two processes say to each other.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use proto_contracts::PoolName;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+/// The successor serves from now on.
+pub(super) const READY: u8 = b'R';
+/// The gateway in office has let go.
+pub(super) const YOURS: u8 = b'Y';
+
+/// Longest offer in bytes; two pools' names take 40.
+const MAX_OFFER: usize = 1_024;
+/// The listeners of an offer: data plane, control plane.
+const LISTENERS: usize = 2;
+
+/// What comes with the listeners.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Offer {
+    /// The pools that have a healthy instance now, so a successor that finds none in them is wrong.
+    pub(super) healthy: Vec<PoolName>,
+}
+
+/// Sends the offer with both listeners.
+pub(super) fn send(to: impl AsFd, offer: &Offer, listeners: [BorrowedFd<'_>; LISTENERS]) -> io::Result<()> {
+    let text = serde_json::to_vec(offer)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&listeners));
+    let sent = sendmsg(to, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    if sent == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Receives them.
+pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, [TcpListener; LISTENERS])> {
+    let mut text = [0; MAX_OFFER];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(from, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let offer = serde_json::from_slice(text.get(..received.bytes).unwrap_or_default())?;
+    let mut listeners = Vec::with_capacity(LISTENERS);
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            listeners.extend(fds.map(|fd: OwnedFd| TcpListener::from(fd)));
+        }
+    }
+    let listeners = <[TcpListener; LISTENERS]>::try_from(listeners).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok((offer, listeners))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn listeners_arrive_in_their_order() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let listeners = [(); LISTENERS].map(|()| TcpListener::bind("127.0.0.1:0").expect("binds"));
+        let [data, control] = &listeners;
+        send(&ours, &Offer { healthy: vec![PoolName::Stateful] }, [data.as_fd(), control.as_fd()]).expect("sent");
+        let (offer, received) = receive(&theirs).expect("received");
+        assert_eq!(offer.healthy, [PoolName::Stateful]);
+        let addrs =
+            |listeners: &[TcpListener; LISTENERS]| listeners.each_ref().map(|one| one.local_addr().expect("bound"));
+        assert_eq!(addrs(&received), addrs(&listeners));
+    }
+
+    #[test]
+    fn an_offer_without_listeners_is_refused() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        rustix::io::write(&ours, br#"{"healthy":[]}"#).expect("written");
+        assert!(receive(&theirs).is_err());
+        drop(ours);
+        assert!(receive(&theirs).is_err(), "nothing is no offer either");
+    }
+}

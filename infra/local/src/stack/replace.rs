@@ -1,0 +1,73 @@
+//! One process takes the place of another without a failed request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Stack;
+use super::parts::Wanted;
+use crate::component::Component;
+use crate::error::{Attempt, LogTail, StackError};
+use crate::ports::loopback;
+use crate::process::Process;
+
+/// How long an upgrade may take: the successor's checks, and the grace period of the one that it follows.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Stack {
+    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back. Its keys go elsewhere meanwhile.
+    ///
+    /// # Errors
+    /// [`StackError::WrongState`] when it does not run, else why it could not be ended or started.
+    pub async fn roll(&self, name: &str) -> Result<(), StackError> {
+        let _change = self.changes.lock().await;
+        let component = self.find(name)?;
+        let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("a pool for this component")) };
+        self.running(component)?;
+        let by_gateway = self.runs(Component::Gateway);
+        if by_gateway {
+            // Nothing is sent to it any more, so nothing is on its way when its listener closes.
+            self.control.remove(pool, name).await?;
+        }
+        self.end(component).await;
+        self.launch(component).await?;
+        if by_gateway {
+            self.control.add(pool, loopback(self.port_of(component))).await?;
+        }
+        self.await_member(component).await
+    }
+
+    /// Has a new process of the gateway take the place of the one that runs, with its listeners. Returns when the old one has
+    /// ended.
+    ///
+    /// # Errors
+    /// [`StackError::NotPlanned`] for another component, [`StackError::WrongState`] when it does not run, or
+    /// [`StackError::Died`] when the new process fails; then the old one goes on.
+    pub async fn upgrade(&self, name: &str) -> Result<(), StackError> {
+        let _change = self.changes.lock().await;
+        let component = self.find(name)?;
+        if component != Component::Gateway {
+            return Err(StackError::NotPlanned("an upgrade of this component"));
+        }
+        let old = self.running(component)?;
+        let mut launch = self.prepare(component).await?;
+        launch.args.push("--upgrade".into());
+        let successor = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
+        let successor = Arc::new(successor);
+        let failed = |exit: String| {
+            let tail = LogTail::of(launch.log.clone());
+            Err(StackError::Died { component: component.to_string(), exit, tail })
+        };
+        tokio::select! {
+            _ = old.ended() => {}
+            exit = successor.ended() => return failed(exit.map_or_else(String::new, |exit| exit.to_string())),
+            () = tokio::time::sleep(PATIENCE) => return failed(format!("the old one runs after {} s", PATIENCE.as_secs())),
+        }
+        self.update(component, |part| {
+            part.process = Some(Arc::clone(&successor));
+            part.wanted = Wanted::Running;
+        });
+        self.agree_with_gateway().await?;
+        self.tell(&format!("{component} was upgraded: process {} follows {}", successor.pid(), old.pid()));
+        Ok(())
+    }
+}

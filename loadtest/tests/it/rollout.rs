@@ -1,0 +1,28 @@
+//! `loadtest rollout` against a real stack: nothing fails while its instances and its gateway are replaced. Needs the
+//! workspace's binaries (`cargo build --workspace --bins`).
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn no_request_fails_while_everything_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json");
+    // The load is light, so that a busy machine shows what fails and not what is slow.
+    let options =
+        "rollout --rolls 1 --scales 1 --reloads 1 --upgrades 2 --rate 100 --connections 16 --streams 2 --timeout 30s";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+    let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
+    eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
+    assert_eq!(report["failed"], 0);
+    assert!(report["requests"].as_u64() > Some(500));
+    assert!(report["streams"]["resumed"].as_u64() > Some(0), "they ended and went on: {report}");
+    for (operation, times) in
+        [("stateless_rolls", 1), ("stateful_rolls", 1), ("stateful_scales", 1), ("reloads", 1), ("upgrades", 2)]
+    {
+        assert_eq!(report["operations"][operation], times, "{operation}");
+    }
+}
