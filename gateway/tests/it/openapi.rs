@@ -178,6 +178,10 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     let instance = "/control/v1/pools/{pool}/instances/{name}";
     check(instance, "delete", &gateway.remove("stateful-1"));
     check(instance, "delete", &gateway.remove("stateful-1"));
+    let reload = "/control/v1/reload";
+    check(reload, "post", &gateway.change(Request::new("POST", reload)));
+    gateway.rewrite(&Setup::new().server("lissten = 1"));
+    check(reload, "post", &gateway.change(Request::new("POST", reload)));
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.ask(Request::get(openapi)));
     // Answers without end are looked at below.

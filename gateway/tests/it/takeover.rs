@@ -76,7 +76,9 @@ impl Place {
     }
 
     fn ask(&self, request: &Request) -> Reply {
-        Connection::open(self.control).expect("the control plane is open").send(request)
+        Connection::open(self.control)
+            .expect("the control plane is open")
+            .send(&request.clone().header("host", "localhost"))
     }
 
     fn set_strategy(&self, strategy: Strategy) -> u16 {
