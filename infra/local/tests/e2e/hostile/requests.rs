@@ -107,7 +107,8 @@ async fn queries(api: &Api, session: &Created) -> Result<()> {
         (&history, "pages=2", InvalidQuery),
         (&history, "cursor=nonsense", InvalidCursor),
         (&history, "cursor=", InvalidCursor),
-        (&history, "cursor=%00%ff", InvalidCursor),
+        (&history, "cursor=%01%ff", InvalidCursor),
+        (&history, "cursor=%00", BadRequest),
         (PRODUCTS, "limit=0", InvalidQuery),
         (PRODUCTS, "limit=101", InvalidQuery),
         (PRODUCTS, "cursor=%27%3B--", InvalidCursor),
@@ -148,7 +149,8 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         (Method::GET, SESSIONS, "POST"),
         (Method::PUT, CONVERSATIONS, "POST"),
         (Method::OPTIONS, PRODUCTS, "GET, HEAD"),
-        (brew, "/api/v1/stateless/info", "GET, HEAD"),
+        // What no route knows is refused before there is a route: the answer names what the API knows.
+        (brew, "/api/v1/stateless/info", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         (Method::POST, "/health", "GET, HEAD"),
     ] {
         let what = format!("{method} {path}");
