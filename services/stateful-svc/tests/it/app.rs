@@ -25,7 +25,8 @@ pub(crate) fn spawn_app() -> App {
 
 /// Starts a service with these settings.
 pub(crate) fn spawn_with(settings: &[(&str, &str)]) -> App {
-    let common = [("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "1")];
+    let common =
+        [("SHUTDOWN_ANNOUNCE_S", "0"), ("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "1")];
     let env = Env::from_pairs(common.into_iter().chain(settings.iter().copied()));
     let server = stateful_svc::build(Config::from_env(&env).expect("settings")).expect("a server");
     let addr = server.addr();

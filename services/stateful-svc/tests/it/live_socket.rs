@@ -174,7 +174,7 @@ async fn a_drained_instance_sends_its_clients_away_and_ends() {
     }
     assert_eq!(last, Some(EventName::GoingAway));
     leaving.stop();
-    assert!(started.elapsed() < Duration::from_secs(10), "streams do not hold up the end");
+    assert!(started.elapsed() < Duration::from_secs(25), "streams do not hold up the end");
     // And come back without a gap.
     here.say(&id, "m2").await;
     let mut again = Socket::open(here.addr, &id, "last_event_id=1").await;
