@@ -131,7 +131,7 @@ async fn who_does_not_open_a_websocket_is_told_how() {
 
 #[actix_web::test]
 async fn a_reader_that_is_too_slow_is_cut_and_told_so() {
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_SEND_TIMEOUT_S", "2")]);
+    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_SEND_TIMEOUT_S", "4")]);
     let id = app.create("Ada").await.session_id;
     let text = "x".repeat(16 * 1024);
     // More than the sockets' buffers hold.
@@ -139,19 +139,19 @@ async fn a_reader_that_is_too_slow_is_cut_and_told_so() {
         app.say(&id, &text).await;
     }
     let mut socket = Socket::open(app.addr, &id, "last_event_id=0").await;
-    // It reads nothing until it has been found out, and goes on then, just in time to be told.
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // It reads nothing until it has been found out, 4 s after the buffers were full, and goes on in the 4 s in which it can
+    // still be told. That they may take up to 2 s to fill is the slack.
+    let pause = Duration::from_secs(6);
+    tokio::time::sleep(pause).await;
     assert_eq!(socket.closed().await, Some(close::TOO_SLOW));
     // The same for a stream of events, which just ends; and the queue that it had is all that it got.
     let mut events = Events::open(app.addr, &id, "last_event_id=0", &[]).await;
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(pause).await;
     let mut told = 0;
     while events.next().await.is_some() {
         told += 1;
     }
     assert!((1..1_000).contains(&told), "{told} of 1000");
-    assert!(std::time::Instant::now() < deadline + Duration::from_secs(20));
 }
 
 #[actix_web::test]
@@ -174,7 +174,7 @@ async fn a_drained_instance_sends_its_clients_away_and_ends() {
     }
     assert_eq!(last, Some(EventName::GoingAway));
     leaving.stop();
-    assert!(started.elapsed() < Duration::from_secs(25), "streams do not hold up the end");
+    assert!(started.elapsed() < Duration::from_secs(10), "streams do not hold up the end");
     // And come back without a gap.
     here.say(&id, "m2").await;
     let mut again = Socket::open(here.addr, &id, "last_event_id=1").await;

@@ -20,7 +20,7 @@ impl Program {
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_stateful-svc"))
             .env_clear()
-            .envs([("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1")])
+            .envs([("SHUTDOWN_ANNOUNCE_S", "0"), ("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1")])
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
