@@ -14,7 +14,8 @@ use crate::ctl::Ctl;
 ///
 /// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
 /// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
-/// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. CONTROL_TOKEN is the secret that changes over the
+/// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. JWT_PUBLIC_KEY or JWT_JWKS_FILE, with JWT_ISSUER and
+/// JWT_AUDIENCE, let the rate limit tell users from each other. CONTROL_TOKEN is the secret that changes over the
 /// control API must present. SIGTERM drains and stops; SIGHUP
 /// reads the configuration again.
 #[derive(Debug, Parser)]

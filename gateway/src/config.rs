@@ -24,6 +24,7 @@ use proto_contracts::{InstanceName, PoolName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
+use service_kit::tokens::TokenSettings;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::resilience::{outlier, rate_limit as rate, retry_budget};
@@ -61,6 +62,8 @@ pub struct Config {
     pub instance_token: Option<SecretString>,
     /// What the log shows, as a `tracing` filter.
     pub log_filter: String,
+    /// Whose tokens tell users from each other; `None` when no key is given, and only addresses do.
+    pub tokens: Option<TokenSettings>,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceConfig>,
     stateless: Pool,
@@ -195,6 +198,7 @@ impl Config {
         let (stateless, stateful) = file.pools.check(&mut check);
         let instance_token = check.token("INSTANCE_TOKEN");
         let log_filter = check.log_filter();
+        let tokens = check.tokens();
         let name = check.name();
         let traces = check.traces(name.as_ref());
         check.finish(name).map(|name| Self {
@@ -216,6 +220,7 @@ impl Config {
             health,
             instance_token,
             log_filter,
+            tokens,
             traces,
             stateless,
             stateful,
@@ -298,6 +303,7 @@ mod tests {
                 ("CONTROL_TOKEN", "short"),
                 ("GATEWAY_LISTEN", "x"),
                 ("OTEL_TRACES_SAMPLER", "never"),
+                ("JWT_PUBLIC_KEY", "short"),
             ],
         );
         for name in [
@@ -314,6 +320,7 @@ mod tests {
             "CONTROL_TOKEN",
             "GATEWAY_LISTEN",
             "OTEL_TRACES_SAMPLER",
+            "JWT_PUBLIC_KEY",
         ] {
             assert!(message.contains(name), "{name} in {message}");
         }

@@ -26,6 +26,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use proto_contracts::{ErrorCode, PoolName, headers, routes};
+use service_kit::tokens::TokenVerifier;
 
 pub use context::{Attempt, RequestContext};
 
@@ -35,7 +36,7 @@ use crate::proxy::local::{Answer, Manner};
 use crate::proxy::timing::Timing;
 use crate::resilience::outlier::{self, Reason, Standing};
 use crate::resilience::overload::{Change, Range};
-use crate::resilience::rate_limit::RateLimiter;
+use crate::resilience::rate_limit::{self, RateLimiter, User};
 use crate::resilience::{Guards, retry_budget};
 use crate::routing::{self, Nowhere};
 use crate::telemetry::spans::RequestTrace;
@@ -59,6 +60,8 @@ pub struct Gateway {
     pub guards: Guards,
     /// When each client may come again.
     pub clients: RateLimiter,
+    /// Tells users from each other; without it, a client is an address.
+    pub tokens: Option<TokenVerifier<User>>,
 }
 
 #[async_trait]
@@ -98,7 +101,7 @@ impl ProxyHttp for Gateway {
         }
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
-        if let Some(code) = self.excess(ctx, resolved.pool, &snapshot) {
+        if let Some(code) = self.excess(request, ctx, resolved.pool, &snapshot) {
             return self.answer(session, ctx, Answer::Problem(code)).await;
         }
         if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
@@ -294,10 +297,19 @@ impl Gateway {
     }
 
     /// Why the request is too much, if it is: for its client, or for its pool.
-    fn excess(&self, ctx: &mut RequestContext, pool: PoolName, snapshot: &Snapshot) -> Option<ErrorCode> {
+    fn excess(
+        &self,
+        request: &RequestHeader,
+        ctx: &mut RequestContext,
+        pool: PoolName,
+        snapshot: &Snapshot,
+    ) -> Option<ErrorCode> {
         let traffic = self.traffic.load();
         if let Some(policy) = traffic.rate_limit.as_ref().filter(|policy| policy.limits(ctx.client.ip)) {
-            let quota = self.clients.take(ctx.client.ip, ctx.started, policy);
+            let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
+            // A token that is not good earns its sender no rate of its own.
+            let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
+            let quota = self.clients.take(client, ctx.started, policy);
             ctx.quota = Some((quota, policy.header.clone()));
             if quota.retry_after_s.is_some() {
                 self.telemetry.routing.count_shed(pool, Shed::ClientRate);

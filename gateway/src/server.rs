@@ -22,6 +22,7 @@ use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 
 use proto_contracts::PoolName;
+use service_kit::tokens::TokenVerifier;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -35,7 +36,7 @@ use crate::proxy;
 use crate::reload::{ReloadMetrics, Reloader};
 use crate::resilience::Guards;
 use crate::resilience::outlier::Ejector;
-use crate::resilience::rate_limit::RateLimiter;
+use crate::resilience::rate_limit::{RateLimiter, User};
 use crate::resilience::retry_budget::MAX_ATTEMPTS;
 use crate::server::checks::{FirstChecks, HealthChecks};
 use crate::server::listener::BoundService;
@@ -173,6 +174,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         outliers,
         guards: Guards::default(),
         clients: RateLimiter::default(),
+        tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
     let connections = Connections::new(proxy, traffic, Arc::clone(&telemetry), handed_over.clone());

@@ -7,6 +7,7 @@ use proto_contracts::InstanceName;
 use secrecy::SecretString;
 use service_kit::config::Env;
 use service_kit::telemetry::TraceConfig;
+use service_kit::tokens::TokenSettings;
 
 /// The shortest token: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_LEN: usize = 16;
@@ -88,13 +89,25 @@ impl<'a> Check<'a> {
 
     /// Where traces are sent, by OpenTelemetry's own variables.
     pub(super) fn traces(&mut self, name: Option<&InstanceName>) -> Option<TraceConfig> {
-        let variables = TraceConfig::VARIABLES.iter().filter_map(|name| Some((*name, self.variable(name)?)));
-        let variables: Vec<_> = variables.collect();
-        let env = Env::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str())));
+        let env = self.env(&TraceConfig::VARIABLES);
         TraceConfig::from_env(&env, "gateway", name?).unwrap_or_else(|error| {
             self.problems.0.push(error.to_string());
             None
         })
+    }
+
+    /// Whose tokens are believed, by the variables of the services that verify them.
+    pub(super) fn tokens(&mut self) -> Option<TokenSettings> {
+        TokenSettings::from_env(&self.env(&TokenSettings::VARIABLES)).unwrap_or_else(|error| {
+            self.problems.0.push(error.to_string());
+            None
+        })
+    }
+
+    /// These variables, for a part that the services share.
+    fn env(&self, names: &[&'static str]) -> Env {
+        let variables: Vec<_> = names.iter().filter_map(|name| Some((*name, self.variable(name)?))).collect();
+        Env::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
     /// What was parsed last, when nothing at all is wrong.

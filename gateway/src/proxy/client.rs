@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{RequestId, headers};
+use service_kit::tokens::{TokenVerifier, bearer_token};
 
 use crate::config::TrustedProxies;
+use crate::resilience::rate_limit::User;
 
 /// The client, seen through a proxy that the gateway trusts or directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +78,17 @@ pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, requ
             forwarded_for: ForwardedFor::Chain(chain, peer),
         },
     }
+}
+
+/// The user whose token the request carries, if it is good. Whether it opens anything is for the instance to say.
+pub(super) fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Option<User> {
+    let mut given = request.headers.get_all(AUTHORIZATION).iter();
+    let credentials = given.next()?;
+    // Of two, the instance takes neither.
+    if given.next().is_some() {
+        return None;
+    }
+    tokens.verify(bearer_token(credentials.as_bytes())?).ok()
 }
 
 /// The id that the request carries when that is a UUID, else a fresh one.

@@ -1,4 +1,4 @@
-//! A rate for each client: a table of fixed size that holds when each may come again.
+//! A rate for each client, who is a user or an address: a table of fixed size that holds when each may come again.
 //!
 //! The algorithm is GCRA (ITU-T I.371): a client's *theoretical arrival time* moves on by one interval with each request, and
 //! a request is too early when that time lies more than the burst ahead. One word a client is all it needs.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use ipnet::IpNet;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// How many clients are known at once. With 8 bytes each the table has 1 MiB, however many addresses a flood comes from.
 const CELLS: usize = 1 << 17;
@@ -61,6 +61,31 @@ pub struct Quota {
     pub retry_after_s: Option<u64>,
 }
 
+/// Who comes: one of these has one rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Whoever comes from there. A client has a whole /64 of IPv6 at its disposal (RFC 6177), so that is one client.
+    Address(IpAddr),
+    /// The subject of a token that was verified, wherever it comes from.
+    User(User),
+}
+
+/// The subject of a token, as a hash of its name. 128 bits are too many for two users to share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User([u8; 16]);
+
+impl User {
+    /// The subject of that name, as this issuer names it.
+    pub fn named(issuer: &str, subject: &str) -> Self {
+        let mut hasher = Xxh3::new();
+        // The length keeps apart what stands before the border and after it.
+        hasher.update(&issuer.len().to_le_bytes());
+        hasher.update(issuer.as_bytes());
+        hasher.update(subject.as_bytes());
+        Self(hasher.digest128().to_le_bytes())
+    }
+}
+
 /// When each client may come again.
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -78,13 +103,9 @@ impl Default for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Takes a request of the client at this address.
-    pub fn take(&self, ip: IpAddr, now: Instant, policy: &Policy) -> Quota {
-        let hash = match ip.to_canonical() {
-            IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), self.seed),
-            // A client has a whole /64 at its disposal (RFC 6177), so that is one client.
-            IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], self.seed),
-        };
+    /// Takes a request of this client.
+    pub fn take(&self, client: Client, now: Instant, policy: &Policy) -> Quota {
+        let hash = self.hash(client);
         let micros = |duration: Duration| duration.as_micros() as u64;
         // From the second burst on, so that 0 is long ago for every policy.
         let now = (micros(now.saturating_duration_since(self.began)) + micros(Duration::from_hours(24))) & TIME_MASK;
@@ -112,6 +133,17 @@ impl RateLimiter {
         }
     }
 
+    /// The kinds of clients differ in length, so that none can be taken for another.
+    fn hash(&self, client: Client) -> u64 {
+        match client {
+            Client::User(User(id)) => xxh3_64_with_seed(&id, self.seed),
+            Client::Address(ip) => match ip.to_canonical() {
+                IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), self.seed),
+                IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], self.seed),
+            },
+        }
+    }
+
     /// The client's cell, or the one that it may take.
     fn cell(&self, hash: u64) -> &AtomicU64 {
         let set = (hash as usize % (CELLS / WAYS)) * WAYS;
@@ -134,10 +166,14 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    fn at(text: &str) -> Client {
+        Client::Address(ip(text))
+    }
+
     #[test]
     fn a_burst_passes_and_then_the_rate() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
-        let client = ip("192.0.2.1");
+        let client = at("192.0.2.1");
         for left in (0..20).rev() {
             let quota = limiter.take(client, now, &policy);
             assert_eq!((quota.remaining, quota.retry_after_s), (left, None));
@@ -145,7 +181,7 @@ mod tests {
         assert_eq!(limiter.take(client, now, &policy).retry_after_s, Some(1));
         let later = now + Duration::from_secs(1);
         assert_eq!((0..100).filter(|_| limiter.take(client, later, &policy).retry_after_s.is_none()).count(), 10);
-        assert_eq!(limiter.take(ip("192.0.2.2"), later, &policy).remaining, 19, "another client is not concerned");
+        assert_eq!(limiter.take(at("192.0.2.2"), later, &policy).remaining, 19, "another client is not concerned");
         let much_later = now + Duration::from_mins(1);
         assert_eq!(limiter.take(client, much_later, &policy), Quota { remaining: 19, reset_s: 1, retry_after_s: None });
     }
@@ -154,20 +190,30 @@ mod tests {
     fn a_network_of_version_six_is_one_client() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
         for host in 0..20 {
-            limiter.take(ip(&format!("2001:db8::{host:x}")), now, &policy);
+            limiter.take(at(&format!("2001:db8::{host:x}")), now, &policy);
         }
-        assert_eq!(limiter.take(ip("2001:db8::ffff"), now, &policy).retry_after_s, Some(1));
-        assert_eq!(limiter.take(ip("2001:db8:0:1::1"), now, &policy).retry_after_s, None);
+        assert_eq!(limiter.take(at("2001:db8::ffff"), now, &policy).retry_after_s, Some(1));
+        assert_eq!(limiter.take(at("2001:db8:0:1::1"), now, &policy).retry_after_s, None);
+    }
+
+    #[test]
+    fn users_are_told_apart_by_issuer_and_subject() {
+        let ada = User::named("i", "ada");
+        assert_eq!(ada, User::named("i", "ada"));
+        for (issuer, subject) in [("i", "bob"), ("j", "ada"), ("ia", "da"), ("", "iada")] {
+            assert_ne!(ada, User::named(issuer, subject), "{issuer} {subject}");
+        }
     }
 
     #[test]
     fn a_million_addresses_neither_free_a_flooder_nor_limit_the_innocent() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
-        let flooder = ip("192.0.2.1");
+        let flooder = at("192.0.2.1");
         (0..20).for_each(|_| assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, None));
         let limited = (0..1_000_000_u32)
             .filter(|&i| {
-                limiter.take(IpAddr::from((0x0a00_0000 + i).to_be_bytes()), now, &policy).retry_after_s.is_some()
+                let client = Client::Address((0x0a00_0000 + i).to_be_bytes().into());
+                limiter.take(client, now, &policy).retry_after_s.is_some()
             })
             .count();
         // A tag has 16 bits and a set four clients, so one in 16,000 meets another's time, and few of those are in debt.

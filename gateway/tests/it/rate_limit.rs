@@ -1,6 +1,8 @@
 //! How often one client may come.
 
 use proto_contracts::{ErrorCode, headers};
+use serde_json::json;
+use service_kit::testing::issuer::{Issuer, claims, now, unsigned};
 
 use crate::client::Request;
 use crate::testbed::{INFO, Setup, TestGateway};
@@ -8,6 +10,9 @@ use crate::upstream::Upstream;
 
 /// Five requests at once, and then one a second.
 const STRICT: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 5\nexempt = []";
+
+/// Ten thousand at once and one a second: what grows back within a test is little beside what the test takes.
+const GENEROUS: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 10000\nexempt = []";
 
 fn limited(upstream: &Upstream, section: &str) -> TestGateway {
     Setup::new().stateless([upstream]).section(section).start()
@@ -62,6 +67,95 @@ fn a_client_cannot_escape_by_telling_other_addresses() {
     let forged = |i| from(&format!("198.51.100.{i}, 192.0.2.9"));
     let statuses: Vec<_> = (0..50).map(|i| gateway.send(&forged(i)).status).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+/// A gateway that believes this issuer.
+fn believing(issuer: &Issuer, upstream: &Upstream, section: &str) -> TestGateway {
+    Setup::new().stateless([upstream]).section(section).jwt_public_key(issuer.pem()).start()
+}
+
+fn with(token: &str, address: &str) -> Request {
+    from(address).header("authorization", &format!("Bearer {token}"))
+}
+
+/// How many more requests this one's sender is told it may send.
+fn left(gateway: &TestGateway, request: &Request) -> u32 {
+    let reply = gateway.send(request);
+    let told = reply.header(headers::RATE_LIMIT).expect("a limited client");
+    let left = told.split(';').find_map(|field| field.strip_prefix("r="));
+    left.and_then(|left| left.parse().ok()).expect("a number")
+}
+
+#[test]
+fn two_users_behind_one_address_have_a_rate_each() {
+    let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
+    let gateway = believing(&issuer, &upstream, GENEROUS);
+    let (ada, bob) = (issuer.token("ada"), issuer.token("bob"));
+    (0..50).for_each(|_| assert_eq!(gateway.send(&with(&ada, "192.0.2.1")).status, 200));
+    assert!(left(&gateway, &with(&ada, "192.0.2.1")) < 9_999, "it has come before");
+    assert_eq!(left(&gateway, &with(&bob, "192.0.2.1")), 9_999, "another user");
+    assert_eq!(left(&gateway, &from("192.0.2.1")), 9_999, "who has no token is the address");
+}
+
+#[test]
+fn a_user_has_one_rate_wherever_it_comes_from_and_with_whatever_token() {
+    let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
+    let gateway = believing(&issuer, &upstream, STRICT);
+    let mut later = claims("ada");
+    later["exp"] = json!(now() + 7200);
+    let tokens = [issuer.token("ada"), issuer.sign(&json!({"alg": "EdDSA"}), &later)];
+    let statuses: Vec<_> =
+        (0..100).map(|i| gateway.send(&with(&tokens[i % 2], &format!("198.51.100.{i}"))).status).collect();
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
+#[test]
+fn a_token_that_is_not_good_earns_no_rate_of_its_own() {
+    let (issuer, forger, upstream) = (Issuer::new(), Issuer::new(), Upstream::start("stateless-1"));
+    let gateway = believing(&issuer, &upstream, GENEROUS);
+    let header = json!({"alg": "EdDSA", "typ": "JWT"});
+    let claim = |name: &str, value: serde_json::Value| {
+        let mut claims = claims("ada");
+        claims[name] = value;
+        issuer.sign(&header, &claims)
+    };
+    let good = issuer.token("ada");
+    let (signed, _) = good.rsplit_once('.').expect("three parts");
+    let bad = [
+        forger.token("ada"),
+        claim("exp", json!(now() - 3_600)),
+        claim("nbf", json!(now() + 3_600)),
+        claim("iss", json!("another")),
+        claim("aud", json!("another")),
+        claim("sub", json!("")),
+        format!("{}.", unsigned(&json!({"alg": "none"}), &claims("ada"))),
+        format!("{signed}.AAAA"),
+        format!("{good} {good}"),
+        "x".repeat(5_000),
+        "hunter2".to_owned(),
+    ];
+    for (i, token) in bad.iter().enumerate() {
+        let address = format!("192.0.2.{i}");
+        (0..50).for_each(|_| assert_eq!(gateway.send(&from(&address)).status, 200));
+        assert!(left(&gateway, &with(token, &address)) < 9_999, "the address's rate, for {token}");
+    }
+    (0..50).for_each(|_| assert_eq!(gateway.send(&from("192.0.2.99")).status, 200));
+    let twice = with(&good, "192.0.2.99").header("authorization", &format!("Bearer {good}"));
+    assert!(left(&gateway, &twice) < 9_999, "of two, none counts");
+    assert_eq!(left(&gateway, &with(&good, "192.0.2.99")), 9_999, "and the good one was never counted");
+}
+
+#[test]
+fn without_a_key_only_addresses_count_and_an_exempt_one_is_exempt_with_any_token() {
+    let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
+    let gateway = limited(&upstream, GENEROUS);
+    (0..50).for_each(|_| assert_eq!(gateway.send(&from("192.0.2.1")).status, 200));
+    assert!(left(&gateway, &with(&issuer.token("ada"), "192.0.2.1")) < 9_999);
+    let gateway = believing(&issuer, &upstream, "[rate_limit]\nrequests_per_second = 1\nburst = 1");
+    for _ in 0..20 {
+        let reply = gateway.send(&with(&issuer.token("ada"), "127.0.0.1"));
+        assert_eq!((reply.status, reply.header(headers::RATE_LIMIT)), (200, None));
+    }
 }
 
 #[test]

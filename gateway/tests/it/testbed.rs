@@ -52,6 +52,7 @@ pub(crate) struct Setup {
     fails: u32,
     passes: u32,
     token: Option<&'static str>,
+    jwt_public_key: Option<String>,
 }
 
 impl Setup {
@@ -72,6 +73,7 @@ impl Setup {
             fails: 3,
             passes: 2,
             token: Some(TOKEN),
+            jwt_public_key: None,
         }
     }
 
@@ -163,6 +165,12 @@ impl Setup {
         self
     }
 
+    /// Whose tokens tell users from each other: a key as a PEM document.
+    pub(crate) fn jwt_public_key(mut self, pem: String) -> Self {
+        self.jwt_public_key = Some(pem);
+        self
+    }
+
     fn toml(&self) -> String {
         let list = |addrs: &[SocketAddr]| format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
         format!(
@@ -198,9 +206,10 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
-        let (token, state_file) = (self.token, self.state_file.clone());
+        let (token, key, state_file) = (self.token, self.jwt_public_key.clone(), self.state_file.clone());
         let source = Source::new(file, move |name: &str| match name {
             "CONTROL_TOKEN" => token.map(str::to_owned),
+            "JWT_PUBLIC_KEY" => key.clone(),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),
             _ => None,

@@ -1,4 +1,6 @@
-//! A small HTTP/1.1 client for tests: it sends exactly the bytes it is given, hostile ones too.
+//! For tests: a small HTTP/1.1 client that sends exactly the bytes it is given, hostile ones too, and an issuer of tokens.
+
+pub mod issuer;
 
 use std::collections::BTreeMap;
 use std::io;

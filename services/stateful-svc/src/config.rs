@@ -6,9 +6,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::redis::{Acks, RedisTarget};
+use service_kit::tokens::TokenSettings;
 
 use crate::domain::lifetime::Lifetime;
-use crate::tokens::{PublicKey, TokenSettings};
 
 /// A week, in seconds: no session needs longer.
 const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
@@ -110,7 +110,7 @@ impl Config {
             },
             live: LiveConfig::from_env(env)?,
             secret: secret(env)?,
-            tokens: token_settings(env)?,
+            tokens: TokenSettings::from_env(env)?,
         })
     }
 }
@@ -139,31 +139,6 @@ fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
             Err(ConfigError { variable, fault, example })
         }
     }
-}
-
-fn token_settings(env: &Env) -> Result<Option<TokenSettings>, ConfigError> {
-    let (pem_variable, pem_example) = ("JWT_PUBLIC_KEY", "$(openssl pkey -in private.pem -pubout)");
-    let (file_variable, file_example) = ("JWT_JWKS_FILE", "/etc/tandem/jwks.json");
-    // Neither is a secret, but who gives the wrong key by mistake may give a private one.
-    let pem = env.secret(pem_variable, "", pem_example, |pem| Ok::<_, std::convert::Infallible>(pem.clone()))?;
-    let file: String = env.parse(file_variable, "", file_example)?;
-    let in_pem = |fault: String| ConfigError { variable: pem_variable, fault, example: pem_example };
-    let in_file = |fault: String| ConfigError { variable: file_variable, fault, example: file_example };
-    let keys = match (pem.expose_secret(), file.as_str()) {
-        ("", "") => return Ok(None),
-        (pem, "") => vec![PublicKey::from_pem(pem).map_err(|error| in_pem(error.to_string()))?],
-        ("", file) => {
-            let text = std::fs::read_to_string(file);
-            let text = text.map_err(|error| in_file(format!("is '{file}', which cannot be read: {error}")))?;
-            PublicKey::from_jwks(&text).map_err(|error| in_file(format!("is '{file}', which {error}")))?
-        }
-        _ => return Err(in_file(format!("is set beside {pem_variable}; one of them is enough"))),
-    };
-    Ok(Some(TokenSettings {
-        keys,
-        issuer: env.parse("JWT_ISSUER", "tandem", "tandem")?,
-        audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
-    }))
 }
 
 #[derive(Clone, Copy, Debug)]

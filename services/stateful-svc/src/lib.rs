@@ -14,8 +14,10 @@ use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::redis::{Acks, Patience, PoolUnusable, probe};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
+use service_kit::tokens::TokenVerifier;
 
 use crate::config::{Config, StoreConfig};
+use crate::domain::caller::Caller;
 use crate::domain::clock::{BootClock, SystemClock};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::session_ids::SessionIds;
@@ -27,7 +29,6 @@ use crate::store::SessionStore;
 use crate::store::hybrid::HybridStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
-use crate::tokens::TokenVerifier;
 
 pub mod config;
 pub mod domain;
@@ -35,7 +36,6 @@ pub mod feed;
 pub mod metrics;
 pub mod routes;
 pub mod store;
-pub mod tokens;
 
 /// The service's name in health answers.
 const SERVICE: &str = "stateful-svc";
@@ -66,7 +66,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let metrics = Metrics::new()?;
     let (store, health) = session_store(store, acks, lifetime, health, metrics.registry())?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
-    let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings)));
+    let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings, Caller::subject)));
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
     let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: counted };

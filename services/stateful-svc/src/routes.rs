@@ -11,11 +11,12 @@ use serde::Serialize;
 use service_kit::answer;
 use service_kit::problem::ApiError;
 use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
+use service_kit::tokens::TokenVerifier;
 
+use crate::domain::caller::Caller;
 use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Act, SessionMetrics};
 use crate::store::{SessionStore, Source, Written};
-use crate::tokens::TokenVerifier;
 
 mod caller;
 mod entity_tags;
@@ -40,7 +41,7 @@ pub struct Sessions {
     /// Where new sessions get their ids.
     pub ids: SessionIds,
     /// Verifies bearer tokens; without it, none are accepted.
-    pub tokens: Option<Arc<TokenVerifier>>,
+    pub tokens: Option<Arc<TokenVerifier<Caller>>>,
     /// What live connections share.
     pub live: Live,
     /// What is counted.

@@ -86,7 +86,8 @@ async fn serve(
 /// What became of a flood.
 pub(crate) struct Flood {
     pub(crate) sent: usize,
-    pub(crate) good: usize,
+    /// Good answers that came while requests were still sent: those after it only drain what has piled up.
+    good: usize,
     pub(crate) shed: usize,
     pub(crate) failed: usize,
     lasted: Duration,
@@ -115,7 +116,7 @@ impl Flood {
                 requests.push(tokio::spawn(async move {
                     let began = Instant::now();
                     let answered = timeout(PATIENCE, ask(addr, &head, &idle)).await;
-                    (answered.ok().and_then(Result::ok), began.elapsed())
+                    (answered.ok().and_then(Result::ok), began, began.elapsed())
                 }));
             }
             let lasted = began.elapsed();
@@ -130,19 +131,22 @@ impl Flood {
             };
             for request in requests {
                 match request.await.expect("no panic") {
-                    (Some(200), latency) => flood.good_latencies.push(latency),
-                    (Some(503), latency) => flood.shed_latencies.push(latency),
+                    (Some(200), asked, latency) => {
+                        flood.good_latencies.push(latency);
+                        flood.good += usize::from(asked + latency <= began + lasted);
+                    }
+                    (Some(503), _, latency) => flood.shed_latencies.push(latency),
                     _ => flood.failed += 1,
                 }
             }
-            (flood.good, flood.shed) = (flood.good_latencies.len(), flood.shed_latencies.len());
+            flood.shed = flood.shed_latencies.len();
             flood.good_latencies.sort_unstable();
             flood.shed_latencies.sort_unstable();
             flood
         })
     }
 
-    /// Good answers a second, over the time in which requests were sent.
+    /// Good answers a second, in the time in which requests were sent.
     pub(crate) fn good_per_second(&self) -> f64 {
         self.good as f64 / self.lasted.as_secs_f64()
     }

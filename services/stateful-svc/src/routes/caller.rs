@@ -4,6 +4,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue,
 use proto_contracts::headers::{SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
 use proto_contracts::{ErrorCode, SessionId};
 use service_kit::problem::ApiError;
+use service_kit::tokens::bearer_token;
 
 use super::Sessions;
 use super::session_path::sentence;
@@ -42,12 +43,6 @@ pub(super) fn routing(headers: &HeaderMap) -> Routing {
         Some(affinity) if affinity == SESSION_AFFINITY_REQUIRED => Routing::Sticky,
         _ => Routing::RoundRobin,
     }
-}
-
-fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = credentials.split_at_checked(b"Bearer ".len())?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
 /// RFC 6750, section 3.

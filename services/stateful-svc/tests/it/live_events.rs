@@ -8,10 +8,10 @@ use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::json;
 
 use crate::app::{App, assert_problem, path, spawn_app, spawn_with};
-use crate::issuer::Issuer;
 use crate::live_client::{Events, Told};
 use crate::redis_server::RedisServer;
 use crate::redis_store::SECRET;
+use service_kit::testing::issuer::Issuer;
 
 /// Two instances over one Redis.
 pub(crate) fn instances(redis: &RedisServer, settings: &[(&str, &str)]) -> [App; 2] {

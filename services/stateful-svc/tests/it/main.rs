@@ -9,7 +9,6 @@ mod http_api;
 mod hybrid_faults;
 mod hybrid_store;
 mod idempotency;
-mod issuer;
 mod keyed_writes;
 mod lease_model;
 mod live_client;

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use service_kit::testing::Answer;
 
 use crate::app::{App, assert_problem, path, send_with, spawn_app, spawn_with};
-use crate::issuer::{Issuer, claims, now, unsigned};
 use crate::program::Program;
 use crate::redis_server::RedisServer;
 use crate::redis_store::SECRET;
+use service_kit::testing::issuer::{Issuer, claims, now, unsigned};
 
 const SESSIONS: &str = "/api/v1/stateful/sessions";
 const CONVERSATIONS: &str = "/api/v1/stateful/conversations";

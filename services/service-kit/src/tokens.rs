@@ -8,12 +8,12 @@ use moka::sync::Cache;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::caller::Caller;
-
 mod ed25519;
 mod keys;
+mod settings;
 
 pub use keys::{PublicKey, UnusableKey};
+pub use settings::TokenSettings;
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -24,35 +24,32 @@ const REMEMBERED: u64 = 10_000;
 /// For how long; a token that expires before is looked at again.
 const REMEMBERED_FOR: Duration = Duration::from_mins(15);
 
-/// Whose tokens are accepted.
-#[derive(Clone, Debug)]
-pub struct TokenSettings {
-    /// The issuer's keys.
-    pub keys: Vec<PublicKey>,
-    /// The claim `iss` of its tokens.
-    pub issuer: String,
-    /// What the claim `aud` must name.
-    pub audience: String,
+/// The token of `Authorization: Bearer <token>`, given the header's value. The scheme may be written in any case.
+pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = credentials.split_at_checked(b"Bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// Verifies tokens.
-pub struct TokenVerifier {
+/// Verifies tokens, and keeps of each subject what the program knows it by: an `S`.
+pub struct TokenVerifier<S> {
     keys: Vec<PublicKey>,
     validation: Validation,
+    name: fn(issuer: &str, subject: &str) -> S,
     // By the digest of the whole token, so that the memory holds none that could be sent.
-    verified: Cache<[u8; 32], Verified>,
+    verified: Cache<[u8; 32], Verified<S>>,
 }
 
 #[derive(Clone, Copy)]
-struct Verified {
-    caller: Caller,
+struct Verified<S> {
+    subject: S,
     /// In seconds since 1970.
     expires: u64,
 }
 
-impl TokenVerifier {
-    /// Accepts tokens by these settings.
-    pub fn new(settings: TokenSettings) -> Self {
+impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
+    /// Accepts tokens by these settings; `name` turns the claims `iss` and `sub` into what the subject is known by.
+    pub fn new(settings: TokenSettings, name: fn(issuer: &str, subject: &str) -> S) -> Self {
         ed25519::install();
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = LEEWAY_S;
@@ -61,14 +58,14 @@ impl TokenVerifier {
         validation.set_audience(&[settings.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
-        Self { keys: settings.keys, validation, verified }
+        Self { keys: settings.keys, validation, name, verified }
     }
 
     /// Whom the token names.
     ///
     /// # Errors
     /// The token is none of our issuer's for us, or this is not its time.
-    pub fn verify(&self, token: &[u8]) -> Result<Caller, InvalidToken> {
+    pub fn verify(&self, token: &[u8]) -> Result<S, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::Malformed);
         }
@@ -84,10 +81,10 @@ impl TokenVerifier {
         if verified.expires.saturating_add(LEEWAY_S) < get_current_timestamp() {
             return Err(InvalidToken::Expired);
         }
-        Ok(verified.caller)
+        Ok(verified.subject)
     }
 
-    fn verify_anew(&self, token: &[u8]) -> Result<Verified, InvalidToken> {
+    fn verify_anew(&self, token: &[u8]) -> Result<Verified<S>, InvalidToken> {
         let header = decode_header(token)?;
         // An extension that must be understood, and is not (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
@@ -96,11 +93,19 @@ impl TokenVerifier {
         let mut outcome = Err(InvalidToken::Untrusted);
         for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
             match decode::<Claims>(token, key.decoding_key(), &self.validation) {
-                Ok(token) => return token.claims.verified(),
+                Ok(token) => return self.verified(&token.claims),
                 Err(error) => outcome = Err(error.into()),
             }
         }
         outcome
+    }
+
+    fn verified(&self, claims: &Claims) -> Result<Verified<S>, InvalidToken> {
+        if claims.sub.is_empty() {
+            return Err(InvalidToken::Malformed);
+        }
+        // A cast from a float stops at the ends of the range.
+        Ok(Verified { subject: (self.name)(&claims.iss, &claims.sub), expires: claims.exp.round() as u64 })
     }
 }
 
@@ -120,16 +125,6 @@ struct Claims {
     sub: String,
     /// RFC 7519 allows fractions.
     exp: f64,
-}
-
-impl Claims {
-    fn verified(self) -> Result<Verified, InvalidToken> {
-        if self.sub.is_empty() {
-            return Err(InvalidToken::Malformed);
-        }
-        // A cast from a float stops at the ends of the range.
-        Ok(Verified { caller: Caller::subject(&self.iss, &self.sub), expires: self.exp.round() as u64 })
-    }
 }
 
 /// Why a token is not accepted.

@@ -1,4 +1,4 @@
-//! An issuer of tokens, with keys of its own.
+//! An issuer of tokens for tests, with keys of its own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -6,16 +6,23 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 
-pub(crate) struct Issuer(Ed25519KeyPair);
+/// Signs tokens with a key that it has made.
+#[derive(Debug)]
+pub struct Issuer(Ed25519KeyPair);
 
 impl Issuer {
-    pub(crate) fn new() -> Self {
+    /// One with a new key.
+    ///
+    /// # Panics
+    /// When the system has no random numbers.
+    #[expect(clippy::new_without_default, reason = "each one is another")]
+    pub fn new() -> Self {
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key pair");
         Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("a key pair"))
     }
 
     /// What the service is given as `JWT_PUBLIC_KEY`.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         // RFC 8410, section 4.
         let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
         let body = STANDARD.encode([&prefix[..], self.0.public_key().as_ref()].concat());
@@ -23,22 +30,23 @@ impl Issuer {
     }
 
     /// The key in a set of keys.
-    pub(crate) fn jwk(&self, id: &str) -> Value {
+    pub fn jwk(&self, id: &str) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": id, "x": x})
     }
 
-    pub(crate) fn public_key(&self) -> &[u8] {
+    /// The 32 bytes of the public key.
+    pub fn public_key(&self) -> &[u8] {
         self.0.public_key().as_ref()
     }
 
     /// A good token for this subject.
-    pub(crate) fn token(&self, subject: &str) -> String {
+    pub fn token(&self, subject: &str) -> String {
         self.sign(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims(subject))
     }
 
     /// Signs anything.
-    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
         let signature = URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
@@ -46,17 +54,17 @@ impl Issuer {
 }
 
 /// The first two parts of a token.
-pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
+pub fn unsigned(header: &Value, claims: &Value) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     format!("{}.{}", part(header), part(claims))
 }
 
 /// What a good token claims, for an hour.
-pub(crate) fn claims(subject: &str) -> Value {
+pub fn claims(subject: &str) -> Value {
     json!({"iss": "tandem", "aud": "tandem", "sub": subject, "exp": now() + 3600, "iat": now()})
 }
 
 /// Seconds since 1970.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }

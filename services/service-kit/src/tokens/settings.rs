@@ -1,0 +1,52 @@
+//! Whose tokens are accepted, as the environment tells it.
+
+use secrecy::ExposeSecret as _;
+
+use super::PublicKey;
+use crate::config::{ConfigError, Env};
+
+/// Whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// The issuer's keys.
+    pub keys: Vec<PublicKey>,
+    /// The claim `iss` of its tokens.
+    pub issuer: String,
+    /// What the claim `aud` must name.
+    pub audience: String,
+}
+
+impl TokenSettings {
+    /// Every variable that [`from_env`](Self::from_env) reads.
+    pub const VARIABLES: [&str; 4] = ["JWT_PUBLIC_KEY", "JWT_JWKS_FILE", "JWT_ISSUER", "JWT_AUDIENCE"];
+
+    /// Reads `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`, without which no tokens are accepted, and `JWT_ISSUER` and `JWT_AUDIENCE`,
+    /// which are `tandem` by default.
+    ///
+    /// # Errors
+    /// For the first variable whose value cannot be used. No key is quoted.
+    pub fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
+        let (pem_variable, pem_example) = ("JWT_PUBLIC_KEY", "$(openssl pkey -in private.pem -pubout)");
+        let (file_variable, file_example) = ("JWT_JWKS_FILE", "/etc/tandem/jwks.json");
+        // Neither is a secret, but who gives the wrong key by mistake may give a private one.
+        let pem = env.secret(pem_variable, "", pem_example, |pem| Ok::<_, std::convert::Infallible>(pem.clone()))?;
+        let file: String = env.parse(file_variable, "", file_example)?;
+        let in_pem = |fault: String| ConfigError { variable: pem_variable, fault, example: pem_example };
+        let in_file = |fault: String| ConfigError { variable: file_variable, fault, example: file_example };
+        let keys = match (pem.expose_secret(), file.as_str()) {
+            ("", "") => return Ok(None),
+            (pem, "") => vec![PublicKey::from_pem(pem).map_err(|error| in_pem(error.to_string()))?],
+            ("", file) => {
+                let text = std::fs::read_to_string(file);
+                let text = text.map_err(|error| in_file(format!("is '{file}', which cannot be read: {error}")))?;
+                PublicKey::from_jwks(&text).map_err(|error| in_file(format!("is '{file}', which {error}")))?
+            }
+            _ => return Err(in_file(format!("is set beside {pem_variable}; one of them is enough"))),
+        };
+        Ok(Some(Self {
+            keys,
+            issuer: env.parse("JWT_ISSUER", "tandem", "tandem")?,
+            audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
+        }))
+    }
+}
