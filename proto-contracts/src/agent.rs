@@ -139,7 +139,7 @@ pub enum Action {
     Pause,
     /// `SIGCONT`: it goes on.
     Resume,
-    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back.
+    /// Restarts an instance by a drain: its keys move away, and come home when it is well again.
     Roll,
     /// Has a new process of the gateway take the place of the one that runs, without a gap.
     Upgrade,

@@ -50,7 +50,7 @@ enum Command {
     Stop(Target),
     /// Starts a component that does not run.
     Start(Target),
-    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back.
+    /// Restarts an instance by a drain, without a failed request.
     Roll(Target),
     /// Has a new process of the gateway, of the program as it is built now, take the place of the one that runs.
     UpgradeGateway,

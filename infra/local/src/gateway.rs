@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use proto_contracts::control::{AddInstance, InstanceState, Pool, Pools, Reloaded, SetStrategy, Strategy};
+use proto_contracts::control::{
+    AddInstance, DrainInstance, InstanceState, Pool, Pools, Reloaded, SetStrategy, Strategy,
+};
 use proto_contracts::{PoolName, Problem};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -234,6 +236,15 @@ impl Control {
         let request = self.request(Method::DELETE, &format!("pools/{pool}/instances/{name}"));
         let answer = request.send().await.map_err(unreachable)?;
         if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
+    }
+
+    /// Drains an instance: its keys may stay for so many seconds.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn drain(&self, pool: PoolName, name: &str, deadline_s: u64) -> Result<(), StackError> {
+        let path = format!("pools/{pool}/instances/{name}/drain");
+        self.call(Method::POST, &path, Some(&DrainInstance { deadline_s })).await.map(drop)
     }
 
     /// Has the gateway read its configuration again.

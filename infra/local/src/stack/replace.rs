@@ -7,32 +7,27 @@ use super::Stack;
 use super::parts::Wanted;
 use crate::component::Component;
 use crate::error::{Attempt, LogTail, StackError};
-use crate::ports::loopback;
 use crate::process::Process;
 
 /// How long an upgrade may take: the successor's checks, and the grace period of the one that it follows.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Stack {
-    /// Takes an instance out of its pool, ends it in order, starts it again and puts it back. Its keys go elsewhere meanwhile.
+    /// Restarts an instance by a drain: its keys move away, it ends in order, and they come home when it is well again.
     ///
     /// # Errors
-    /// [`StackError::WrongState`] when it does not run, else why it could not be ended or started.
+    /// [`StackError::WrongState`] when it does not run, else why it could not be drained, ended or started.
     pub async fn roll(&self, name: &str) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
         let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("a pool for this component")) };
         self.running(component)?;
-        let by_gateway = self.runs(Component::Gateway);
-        if by_gateway {
-            // Nothing is sent to it any more, so nothing is on its way when its listener closes.
-            self.control.remove(pool, name).await?;
+        if self.runs(Component::Gateway) {
+            self.control.drain(pool, name, 0).await?;
         }
+        // It tells that it leaves, and serves on until every gateway knows.
         self.end(component).await;
         self.launch(component).await?;
-        if by_gateway {
-            self.control.add(pool, loopback(self.port_of(component))).await?;
-        }
         self.await_member(component).await
     }
 
