@@ -55,6 +55,8 @@ pub struct RolloutReport {
     pub operations: Operations,
     /// Requests that were sent, those of the streams' clients not counted.
     pub requests: u64,
+    /// How many of them there were in a second: fewer than were due where the system, or this machine, could not keep up.
+    pub requests_per_s: f64,
     /// What came of the streams.
     pub streams: Streams,
     /// Requests that failed, and streams with a gap.
@@ -82,6 +84,7 @@ impl RolloutReport {
             rate: args.rate.get(),
             operations,
             requests,
+            requests_per_s: requests as f64 / duration.as_secs_f64(),
             streams,
             failed: failures.len() as u64,
             failed_by_kind,
@@ -97,7 +100,8 @@ impl RolloutReport {
 impl fmt::Display for RolloutReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operations, streams, .. } = self;
-        writeln!(f, "{:.1} s at {} requests/s\n", self.duration_s, self.rate)?;
+        let Self { duration_s, rate, requests_per_s, .. } = self;
+        writeln!(f, "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n")?;
         for (name, count) in [
             ("rolling restarts, stateless", operations.stateless_rolls),
             ("rolling restarts, stateful", operations.stateful_rolls),
