@@ -37,6 +37,8 @@ struct Config {
     control: Listener,
     health: Health,
     outlier_ejection: OutlierEjection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retries: Option<Retries>,
     pools: BTreeMap<PoolName, Members>,
 }
 
@@ -61,8 +63,15 @@ struct Health {
 
 #[derive(Serialize)]
 struct OutlierEjection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consecutive_failures: Option<u32>,
     base_ejection_ms: u64,
     max_ejection_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Retries {
+    attempt_timeout_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -131,7 +140,12 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
         // A check may take as long as it is until the next.
         health: Health { interval_ms, timeout_ms: interval_ms },
         // In the same proportion to the health checks as by default.
-        outlier_ejection: OutlierEjection { base_ejection_ms: 6 * interval_ms, max_ejection_ms: 60 * interval_ms },
+        outlier_ejection: OutlierEjection {
+            consecutive_failures: settings.patient_gateway.then_some(0),
+            base_ejection_ms: 6 * interval_ms,
+            max_ejection_ms: 60 * interval_ms,
+        },
+        retries: settings.patient_gateway.then_some(Retries { attempt_timeout_ms: 0 }),
         pools: BTreeMap::from([
             members(PoolName::Stateless, Strategy::RoundRobin, None),
             members(PoolName::Stateful, Strategy::Sticky, bounded_load),

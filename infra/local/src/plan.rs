@@ -110,6 +110,7 @@ pub struct Plan {
     state: Option<PathBuf>,
     ports: Option<Ports>,
     health_interval: Duration,
+    patient_gateway: bool,
     env: Vec<(String, String, OsString)>,
     collector: Option<String>,
     stateful_binary: &'static str,
@@ -131,6 +132,7 @@ impl Plan {
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
             health_interval: Duration::from_secs(1),
+            patient_gateway: false,
             env: Vec::new(),
             collector: None,
             stateful_binary: "stateful-svc",
@@ -200,6 +202,13 @@ impl Plan {
         self
     }
 
+    /// A gateway that ejects no instance and waits for each as long as it takes: for those who want to see what the services
+    /// promise without it.
+    pub fn patient_gateway(mut self) -> Self {
+        self.patient_gateway = true;
+        self
+    }
+
     /// Sets a variable for all instances of a binary (`stateful-svc`, `stateless-svc`, `gateway`) or for one instance
     /// (`stateful-2`). A later call wins.
     pub fn env(mut self, whose: impl Into<String>, name: impl Into<String>, value: impl Into<OsString>) -> Self {
@@ -263,6 +272,7 @@ pub(crate) struct Settings {
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
+    pub(crate) patient_gateway: bool,
     /// The program of the stateful instances.
     pub(crate) stateful_binary: &'static str,
     pub(crate) secrets: Secrets,
@@ -313,6 +323,7 @@ impl Settings {
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,
+            patient_gateway: plan.patient_gateway,
             stateful_binary: plan.stateful_binary,
             builds,
             shim,

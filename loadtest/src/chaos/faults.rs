@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use local_stack::SecondGateway;
+use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 use rand::rngs::StdRng;
@@ -33,6 +34,7 @@ const UNNOTICED: Duration = Duration::from_millis(1800);
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
+const GATEWAY: &str = "gateway";
 
 /// A fault that was caused and undone.
 #[derive(Clone, Debug)]
@@ -101,7 +103,9 @@ impl FaultKind {
     fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {
             Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres => AWAY_MS,
-            Self::RestartRedis => 0..=0,
+            Self::RestartRedis | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway => {
+                0..=0
+            }
             Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill | Self::TwoGateways => ALTERED_MS,
         }
     }
@@ -113,6 +117,9 @@ enum Deed {
     Stop(String),
     Pause(String),
     Scale { from: u16, to: u16 },
+    Roll(String),
+    Reload,
+    Upgrade,
     RouteRoundRobin,
     GatherCrowd { slot: usize },
     StartGateway { unknown: String },
@@ -125,25 +132,36 @@ enum UnderWay {
     Scale(u16),
     RouteSticky,
     Crowd(Crowd),
-    Second { gateway: SecondGateway, unknown: String },
+    Second {
+        gateway: SecondGateway,
+        unknown: String,
+    },
+    /// It was over when it was done.
+    Nothing,
 }
 
 impl Deed {
     async fn choose(kind: FaultKind, system: &System, run: &Run, random: &mut StdRng) -> Result<Self> {
-        let instances = system.instances().await?;
-        let any = |random: &mut StdRng| instances.choose(random).cloned().context("there is no stateful instance");
+        let pool = if kind == FaultKind::RollStateless { PoolName::Stateless } else { PoolName::Stateful };
+        let instances = system.instances(pool).await?;
+        let any = |random: &mut StdRng| {
+            instances.choose(random).cloned().with_context(|| format!("there is no instance in {pool}"))
+        };
         Ok(match kind {
             FaultKind::KillStateful => Self::Kill(any(random)?),
             FaultKind::PauseStateful => Self::Pause(any(random)?),
             FaultKind::KillRedis => Self::Kill(REDIS.to_owned()),
             FaultKind::RestartRedis => Self::Stop(REDIS.to_owned()),
-            FaultKind::KillGateway => Self::Kill("gateway".to_owned()),
+            FaultKind::KillGateway => Self::Kill(GATEWAY.to_owned()),
             FaultKind::KillPostgres => Self::Kill("postgres".to_owned()),
             FaultKind::Scale => {
                 let from = u16::try_from(instances.len())?;
                 let fewer = from > 1 && random.random_range(0..2) == 0;
                 Self::Scale { from, to: if fewer { from - 1 } else { from + 1 } }
             }
+            FaultKind::RollStateless | FaultKind::RollStateful => Self::Roll(any(random)?),
+            FaultKind::Reload => Self::Reload,
+            FaultKind::UpgradeGateway => Self::Upgrade,
             FaultKind::ToggleStrategy => Self::RouteRoundRobin,
             FaultKind::Spill => Self::GatherCrowd { slot: random.random_range(0..run.slot_count()) },
             FaultKind::TwoGateways => Self::StartGateway { unknown: any(random)? },
@@ -167,6 +185,18 @@ impl Deed {
             Self::Scale { from, to } => {
                 system.scale(to).await?;
                 UnderWay::Scale(from)
+            }
+            Self::Roll(name) => {
+                system.act(&name, Action::Roll).await?;
+                UnderWay::Nothing
+            }
+            Self::Reload => {
+                system.reload().await?;
+                UnderWay::Nothing
+            }
+            Self::Upgrade => {
+                system.act(GATEWAY, Action::Upgrade).await?;
+                UnderWay::Nothing
             }
             Self::RouteRoundRobin => {
                 system.set_strategy(Strategy::RoundRobin).await?;
@@ -209,6 +239,7 @@ impl UnderWay {
                 // What is on its way through it breaks, as when a gateway dies.
                 gateway.kill().await;
             }
+            Self::Nothing => {}
         }
         Ok(Ledger::default())
     }
@@ -217,7 +248,8 @@ impl UnderWay {
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) => f.write_str(name),
+            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) | Self::Roll(name) => f.write_str(name),
+            Self::Reload | Self::Upgrade => f.write_str(GATEWAY),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
             Self::GatherCrowd { .. } => f.write_str("a crowd at one session"),

@@ -26,6 +26,14 @@ pub enum FaultKind {
     RestartRedis,
     /// The stateful pool gets an instance more or less, and is brought back.
     Scale,
+    /// An instance of the stateless service is restarted by a drain.
+    RollStateless,
+    /// One of the stateful service is.
+    RollStateful,
+    /// The gateway reads its configuration again.
+    Reload,
+    /// A new process of the gateway takes the place of the one that runs.
+    UpgradeGateway,
     /// The stateful pool is routed round robin for a while.
     ToggleStrategy,
     /// The gateway is killed and started again.
@@ -41,12 +49,16 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::KillStateful,
         Self::PauseStateful,
         Self::KillRedis,
         Self::RestartRedis,
         Self::Scale,
+        Self::RollStateless,
+        Self::RollStateful,
+        Self::Reload,
+        Self::UpgradeGateway,
         Self::ToggleStrategy,
         Self::KillGateway,
         Self::KillPostgres,
@@ -62,12 +74,21 @@ impl FaultKind {
             Self::KillRedis => "kill-redis",
             Self::RestartRedis => "restart-redis",
             Self::Scale => "scale",
+            Self::RollStateless => "roll-stateless",
+            Self::RollStateful => "roll-stateful",
+            Self::Reload => "reload",
+            Self::UpgradeGateway => "upgrade-gateway",
             Self::ToggleStrategy => "toggle-strategy",
             Self::KillGateway => "kill-gateway",
             Self::KillPostgres => "kill-postgres",
             Self::Spill => "spill",
             Self::TwoGateways => "two-gateways",
         }
+    }
+
+    /// Whether operators do it on purpose, so that no request may fail in it.
+    pub(crate) const fn is_operation(self) -> bool {
+        matches!(self, Self::Scale | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway)
     }
 
     /// Whether the sessions' Redis is away in it, so that reads may be answered as unverified.

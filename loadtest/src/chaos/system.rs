@@ -47,7 +47,8 @@ impl System {
                 let stack = stack.store(*store).stateful(*instances).health_interval(HEALTH_INTERVAL);
                 let stack = match broken {
                     None => stack,
-                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()),
+                    // Ejection and retries would keep clients from the instance that breaks its promise.
+                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()).patient_gateway(),
                 };
                 Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?)))
             }
@@ -80,10 +81,10 @@ impl System {
         }
     }
 
-    /// The names of the stateful instances.
-    pub(crate) async fn instances(&self) -> Result<Vec<String>> {
+    /// The names of a pool's instances.
+    pub(crate) async fn instances(&self, pool: PoolName) -> Result<Vec<String>> {
         let instances = self.components().await?.into_iter();
-        let instances = instances.filter(|component| component.pool == Some(PoolName::Stateful));
+        let instances = instances.filter(|component| component.pool == Some(pool));
         Ok(instances.map(|component| component.name).collect())
     }
 
@@ -122,10 +123,16 @@ impl System {
         set.with_context(|| format!("cannot switch to {strategy}"))
     }
 
+    /// Has the gateway read its configuration again.
+    pub(crate) async fn reload(&self) -> Result<()> {
+        self.control().reload().await.map(drop).context("cannot reload the gateway's configuration")
+    }
+
     /// Starts a second gateway, which does not know this instance.
     pub(crate) async fn second_gateway(&self, unknown: &str) -> Result<SecondGateway> {
         let Self::Own(stack) = self else { bail!("only a system of one's own can have a second gateway") };
-        let known: Vec<_> = self.instances().await?.into_iter().filter(|name| name != unknown).collect();
+        let known: Vec<_> =
+            self.instances(PoolName::Stateful).await?.into_iter().filter(|name| name != unknown).collect();
         stack.second_gateway(&known).await.context("a second gateway does not start")
     }
 

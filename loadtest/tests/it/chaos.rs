@@ -35,7 +35,7 @@ fn redis_keeps_every_promise() {
 #[test]
 fn hot_copies_keep_every_promise_through_all_faults() {
     let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,kill-gateway,kill-postgres,\
-               spill,two-gateways";
+               spill,two-gateways,roll-stateless,roll-stateful,reload,upgrade-gateway";
     let report = keeps_every_promise(&["--store", "hybrid", "--duration", "15s"], all);
     assert!(report["spilled"].as_u64() > Some(0));
 }
@@ -58,6 +58,7 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
         "resurrected",
         "phantoms",
         "unreadable",
+        "errors_in_operations",
     ] {
         assert_eq!(report[promise], 0, "{promise}");
     }
@@ -74,6 +75,10 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
 #[test]
 fn what_is_taken_out_of_the_hybrid_store_is_missed() {
     for (guarantee, asked, timeout, duration) in [
+        // An instance wakes up after SIGSTOP and serves what it held, though its lease has run out and the session was
+        // written to. Clients give up soon, so that some ask shortly before it wakes up. Few reads are there at that moment, so
+        // it happens several times.
+        ("no-lease-check", "pause-stateful,two-gateways", "1s", "16s"),
         // Who writes away from home does not wait until the copy at home is gone.
         ("no-handover", "toggle-strategy", "5s", "6s"),
         ("no-drop", "toggle-strategy", "5s", "6s"),
