@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -20,10 +20,17 @@ use crate::supervisor::{self, Options};
 
 /// Between two looks at the supervisor's progress.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a supervisor that was killed may hold its lock after it stopped answering: until its last thread is gone.
+const ENDING: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
-    if supervisor::find(state)?.is_some() {
-        return reconcile(state, wanted).await;
+    let begin = Instant::now();
+    while supervisor::find(state)?.is_some() {
+        match status_of(state).await {
+            Ok((agent, status)) => return reconcile(&agent, status, wanted).await,
+            Err(error) if begin.elapsed() > ENDING => return Err(error),
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
     }
     let options = Options {
         stateless: wanted.stateless.unwrap_or(2),
@@ -57,9 +64,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
 }
 
 /// A second `up` changes the numbers of instances that it names, and nothing else.
-async fn reconcile(state: &Path, wanted: Wanted) -> Result<()> {
-    let agent = AgentClient::of_running(state)?;
-    let status = agent.status().await?;
+async fn reconcile(agent: &AgentClient, status: StackStatus, wanted: Wanted) -> Result<()> {
     if status.phase != Phase::Ready {
         return show::status(&status);
     }
@@ -106,9 +111,15 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.spawn().context("cannot start the supervisor")
 }
 
+async fn status_of(state: &Path) -> Result<(AgentClient, StackStatus)> {
+    let agent = AgentClient::of_running(state)?;
+    let status = agent.status().await?;
+    Ok((agent, status))
+}
+
 async fn ready(state: &Path) -> Option<StackStatus> {
     // Until the supervisor listens there is nothing to ask; whether it has failed is asked elsewhere.
-    let status = AgentClient::of_running(state).ok()?.status().await.ok()?;
+    let (_, status) = status_of(state).await.ok()?;
     (status.phase == Phase::Ready).then_some(status)
 }
 

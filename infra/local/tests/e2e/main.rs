@@ -8,6 +8,7 @@ mod collector;
 mod data;
 mod edge;
 mod failover;
+mod hang;
 mod hostile;
 mod keys;
 mod kills;
