@@ -19,14 +19,14 @@ help: ## Print this
 	@echo
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
-	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector there'
+	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector there; LAB=1 opens the lab'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
 
 # The system on this machine
 up: packages build ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
-	    $(if $(OTLP),--otlp=$(OTLP))
+	    $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
 
 down: ## End everything; data and logs stay in .local
 	@$(call local-stack,down)

@@ -109,6 +109,9 @@ struct Wanted {
     /// An OpenTelemetry collector's URL, such as http://127.0.0.1:4318, which is sent traces by OTLP over HTTP.
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+    /// Let clients pick the strategy of a request by X-Routing-Strategy, for teaching.
+    #[arg(long)]
+    lab: bool,
 }
 
 impl Cli {

@@ -39,6 +39,7 @@ struct Config {
     outlier_ejection: OutlierEjection,
     #[serde(skip_serializing_if = "Option::is_none")]
     retries: Option<Retries>,
+    lab: Lab,
     pools: BTreeMap<PoolName, Members>,
 }
 
@@ -72,6 +73,11 @@ struct OutlierEjection {
 #[derive(Serialize)]
 struct Retries {
     attempt_timeout_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Lab {
+    enabled: bool,
 }
 
 #[derive(Serialize)]
@@ -146,6 +152,7 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
             max_ejection_ms: 60 * interval_ms,
         },
         retries: settings.patient_gateway.then_some(Retries { attempt_timeout_ms: 0 }),
+        lab: Lab { enabled: settings.lab },
         pools: BTreeMap::from([
             members(PoolName::Stateless, Strategy::RoundRobin, None),
             members(PoolName::Stateful, Strategy::Sticky, bounded_load),

@@ -111,6 +111,7 @@ pub struct Plan {
     ports: Option<Ports>,
     health_interval: Duration,
     patient_gateway: bool,
+    lab: bool,
     env: Vec<(String, String, OsString)>,
     collector: Option<String>,
     stateful_binary: &'static str,
@@ -133,6 +134,7 @@ impl Plan {
             ports: Some(Ports::fixed(0)),
             health_interval: Duration::from_secs(1),
             patient_gateway: false,
+            lab: false,
             env: Vec::new(),
             collector: None,
             stateful_binary: "stateful-svc",
@@ -209,6 +211,12 @@ impl Plan {
         self
     }
 
+    /// Lets clients pick the strategy of a request by `X-Routing-Strategy`.
+    pub fn open_lab(mut self) -> Self {
+        self.lab = true;
+        self
+    }
+
     /// Sets a variable for all instances of a binary (`stateful-svc`, `stateless-svc`, `gateway`) or for one instance
     /// (`stateful-2`). A later call wins.
     pub fn env(mut self, whose: impl Into<String>, name: impl Into<String>, value: impl Into<OsString>) -> Self {
@@ -273,6 +281,7 @@ pub(crate) struct Settings {
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
     pub(crate) patient_gateway: bool,
+    pub(crate) lab: bool,
     /// The program of the stateful instances.
     pub(crate) stateful_binary: &'static str,
     pub(crate) secrets: Secrets,
@@ -324,6 +333,7 @@ impl Settings {
             lifetime,
             health_interval: plan.health_interval,
             patient_gateway: plan.patient_gateway,
+            lab: plan.lab,
             stateful_binary: plan.stateful_binary,
             builds,
             shim,

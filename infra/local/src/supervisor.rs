@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Where traces are sent, if anywhere.
     #[arg(long)]
     pub(crate) otlp: Option<String>,
+    /// Whether clients may pick the strategy of a request.
+    #[arg(long)]
+    pub(crate) lab: bool,
 }
 
 /// How others find a running supervisor. The file may be stale; the lock beside it is the truth.
@@ -127,6 +130,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .redis(options.redis)
         .ports(ports.clone())
         .progress(Arc::new(note));
+    let plan = if options.lab { plan.open_lab() } else { plan };
     let plan = match options.otlp {
         Some(collector) => plan.traces_to(collector),
         None => plan,

@@ -39,6 +39,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
         redis: wanted.redis.unwrap_or_default(),
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp,
+        lab: wanted.lab,
     };
     let log = supervisor::log_file(state);
     let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
@@ -78,6 +79,9 @@ async fn reconcile(agent: &AgentClient, status: StackStatus, wanted: Wanted) -> 
     if wanted.otlp.is_some() {
         bail!("where traces are sent is settled at its start; `make down` first, then start it with OTLP=");
     }
+    if wanted.lab {
+        bail!("the lab is opened at its start; `make down` first, then start it with LAB=1");
+    }
     say("It is running already.")?;
     for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
         if let Some(count) = count {
@@ -106,6 +110,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
     command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
     command.arg(format!("--redis={}", options.redis.as_str()));
+    command.args(options.lab.then_some("--lab"));
     command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     command.spawn().context("cannot start the supervisor")

@@ -3,9 +3,12 @@
 use anyhow::{Result, ensure};
 use local_stack::{Stack, Store};
 use proto_contracts::control::Strategy;
+use proto_contracts::headers::ROUTING_STRATEGY;
 use proto_contracts::{ErrorCode, PoolName, Verdict};
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::answer::Answer;
 use crate::api::{Api, Created};
 use crate::small_stack;
 
@@ -96,6 +99,22 @@ async fn found_by_either_strategy(store: Store) -> Result<()> {
         let history = api.get(&format!("{}/history", session.path())).await?;
         let messages = history.json::<Value>()["messages"].as_array().map(Vec::len);
         assert_eq!(messages, Some(if place < SESSIONS { 3 } else { 1 }), "{history}");
+    }
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_an_open_lab_each_request_picks_its_strategy() -> Result<()> {
+    let stack = small_stack().open_lab().with_nginx().start().await?;
+    let api = Api::through_nginx(&stack)?;
+    let session = api.create().await?;
+    for _ in 0..INSTANCES {
+        for (asked, verdict) in [("sticky", Verdict::Home), ("round_robin", Verdict::Off)] {
+            let request = api.request(Method::GET, &session.path()).header(ROUTING_STRATEGY, asked);
+            let answer = Answer::to(request).await?;
+            ensure!(answer.status == 200 && answer.stamp().verdict == verdict, "{asked}: {answer}");
+        }
     }
     stack.shutdown().await;
     Ok(())
