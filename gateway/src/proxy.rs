@@ -339,10 +339,8 @@ impl Gateway {
         let limit = &self.guards.of(resolved.pool).limit;
         let pool = resolved.pool;
         match limit.answered(sent, Instant::now(), policy, range, || snapshot.in_flight()) {
-            Some(Change::Began(limit)) => {
-                tracing::warn!(%pool, limit, "overloaded: requests beyond the limit are shed")
-            }
-            Some(Change::Ended) => tracing::info!(%pool, "no longer overloaded"),
+            Some(Change::Began(limit)) => self.telemetry.overload_began(pool, limit),
+            Some(Change::Ended) => self.telemetry.overload_ended(pool),
             None => {}
         }
     }

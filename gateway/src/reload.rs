@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use jiff::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -59,6 +59,11 @@ impl Reloader {
     /// The health checks as they are configured, and each change of them.
     pub fn health(&self) -> watch::Receiver<HealthChecks> {
         self.health.subscribe()
+    }
+
+    /// What the data path goes by now.
+    pub fn traffic(&self) -> Guard<Arc<Traffic>> {
+        self.traffic.load()
     }
 
     /// Reads the configuration and applies it.

@@ -15,6 +15,8 @@ use pingora::Error;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::proxy::Session;
 use prometheus::{IntCounterVec, Opts};
+use proto_contracts::PoolName;
+use proto_contracts::control::Event;
 use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
@@ -94,6 +96,18 @@ impl Telemetry {
         self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
         self.refused.with_label_values(&[fault.label()]).inc();
         access_log::write(ctx, &outcome, Some(&fault.label()));
+    }
+
+    /// Notes that a pool may have no more than so many requests in flight for now.
+    pub fn overload_began(&self, pool: PoolName, limit: u64) {
+        tracing::warn!(%pool, limit, "overloaded: requests beyond the limit are shed");
+        self.events.publish(|| Event::OverloadChanged { pool, limit: Some(limit) });
+    }
+
+    /// Notes that it may have any number again.
+    pub fn overload_ended(&self, pool: PoolName) {
+        tracing::info!(%pool, "no longer overloaded");
+        self.events.publish(|| Event::OverloadChanged { pool, limit: None });
     }
 
     /// Notes a request that is over.

@@ -11,7 +11,6 @@ use service_kit::problem::ApiError;
 
 use crate::control::State;
 use crate::pool::{Member, Pool, Snapshot};
-use crate::routing::bound::LoadBound;
 use crate::routing::sticky::{self, Found, Place};
 
 /// The ranking of a key and, with `without`, `with` or `drain`, what that change would move.
@@ -22,12 +21,18 @@ pub(super) async fn explain(
 ) -> Result<HttpResponse, ApiError> {
     let pool = state.pool(&pool)?;
     let snapshot = pool.snapshot();
-    answer::no_store(StatusCode::OK, &explanation(pool, &snapshot, &query)?)
+    let max_in_flight = state.reloader.traffic().overload.max_in_flight;
+    answer::no_store(StatusCode::OK, &explanation(pool, &snapshot, &query, max_in_flight)?)
 }
 
-fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Explanation, ApiError> {
-    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), u64::MAX);
-    let limit = Limit::of(snapshot, pool.load_bound());
+fn explanation(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    query: &ExplainQuery,
+    max_in_flight: u64,
+) -> Result<Explanation, ApiError> {
+    let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), max_in_flight);
+    let limits = Limits { bound: pool.load_bound().map(|bound| bound.limit(snapshot)), max_in_flight };
     let ranking: Vec<_> = sticky::ranking(snapshot, query.key)
         .into_iter()
         .zip(1..)
@@ -36,7 +41,7 @@ fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result
             name: member.instance.name().clone(),
             score: format!("{score:016x}"),
             state: member.state,
-            passed_over: why_passed_over(member, limit),
+            passed_over: why_passed_over(member, limits),
         })
         .collect();
     Ok(Explanation {
@@ -51,18 +56,17 @@ fn explanation(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result
     })
 }
 
-/// How many requests a member may have in flight now, where its pool bounds them.
+/// How many requests a member may have in flight now.
 #[derive(Clone, Copy)]
-struct Limit(Option<u64>);
-
-impl Limit {
-    fn of(snapshot: &Snapshot, bound: Option<LoadBound>) -> Self {
-        Self(bound.map(|bound| bound.limit(snapshot)))
-    }
+struct Limits {
+    /// By the pool's load bound, where it has one.
+    bound: Option<u64>,
+    /// By `[overload]`.
+    max_in_flight: u64,
 }
 
 /// Why the sticky path would not choose this member, wherever it ranks.
-fn why_passed_over(member: &Member, Limit(limit): Limit) -> Option<String> {
+fn why_passed_over(member: &Member, limits: Limits) -> Option<String> {
     if !member.usable {
         return Some(match member.state {
             InstanceState::Unhealthy => "its health checks fail".to_owned(),
@@ -71,7 +75,10 @@ fn why_passed_over(member: &Member, Limit(limit): Limit) -> Option<String> {
         });
     }
     let in_flight = member.instance.in_flight();
-    let limit = limit.filter(|&limit| in_flight >= limit)?;
+    if in_flight >= limits.max_in_flight {
+        return Some(format!("it has {in_flight} requests in flight, and no instance may have more ([overload])"));
+    }
+    let limit = limits.bound.filter(|&limit| in_flight >= limit)?;
     Some(format!("it has {in_flight} requests in flight, and its load bound is {limit}"))
 }
 
@@ -79,6 +86,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
     let Some(found) = found else {
         return match snapshot.members() {
             [] => "The pool has no member.".to_owned(),
+            members if members.iter().any(|member| member.usable) => {
+                "Those that can be used have as many requests in flight as they may.".to_owned()
+            }
             _ => "No member of the pool can be used.".to_owned(),
         };
     };

@@ -66,6 +66,10 @@ fn line(event: &Event) -> String {
             )
         }
         Event::StrategyChanged { pool, strategy } => format!("{pool}  the strategy is {strategy}"),
+        Event::OverloadChanged { pool, limit: Some(limit) } => {
+            format!("{pool}  overloaded: requests beyond {limit} in flight are shed")
+        }
+        Event::OverloadChanged { pool, limit: None } => format!("{pool}  no longer overloaded"),
         Event::ConfigReloaded(reloaded) => match &reloaded.needs_restart[..] {
             [] => format!("the configuration was reloaded: {}", reloaded.fingerprint),
             settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),

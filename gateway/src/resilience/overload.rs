@@ -1,7 +1,8 @@
 //! Overload: a pool whose answers come late gets no more requests than it answers in good time; the rest are told at once.
 //!
 //! Without a limit every request of a flood waits in the instances' queues until its client has given up, and the pool works
-//! for nobody. The limit is halved when most answers take longer than the target and grows by a tenth when they do not.
+//! for nobody. The limit is halved when most answers take longer than the target and grows by a tenth when they do not, or doubles
+//! when less than half of it is used.
 //! It may be far above what the instances work on at once, since the target is far above what a request takes: it bounds their
 //! queues and never leaves them idle. Only requests that were sent since its last change
 //! speak for the next one, so it does not fall for what it has cured already.
@@ -103,7 +104,9 @@ impl AdaptiveLimit {
         } else if limit == OPEN {
             OPEN
         } else {
-            let grown = limit + (limit / 10).max(1);
+            // With few in flight it binds nobody, so there is nothing to feel one's way to.
+            let step = if in_flight() < limit / 2 { limit } else { (limit / 10).max(1) };
+            let grown = limit + step;
             if grown >= range().ceiling { OPEN } else { grown }
         };
         self.limit.store(next, Ordering::Relaxed);
@@ -147,6 +150,17 @@ mod tests {
         assert_eq!(limit.limit(), Some(64));
         run(&limit, end, 50, 10);
         assert_eq!(limit.limit(), None, "ten seconds later all is forgotten");
+    }
+
+    #[test]
+    fn a_limit_that_binds_nobody_is_soon_gone() {
+        let limit = AdaptiveLimit::default();
+        let end = run(&limit, Instant::now(), 600, 20);
+        assert_eq!(limit.limit(), Some(64));
+        let answers = (0..).map(|nth| end + Duration::from_millis(50 * nth));
+        let needed = answers.map(|sent| limit.answered(sent, sent + Duration::from_millis(5), POLICY, || RANGE, || 1));
+        let needed = needed.take_while(|change| *change != Some(Change::Ended)).count();
+        assert!(needed <= 100, "one client alone took {needed} answers");
     }
 
     #[test]

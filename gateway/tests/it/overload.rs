@@ -2,8 +2,11 @@
 
 mod flood;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use proto_contracts::control::Event;
 use proto_contracts::{AffinityKey, ErrorCode, Verdict};
 
 use crate::client::{Connection, Request};
@@ -50,7 +53,8 @@ fn no_instance_has_more_in_flight_than_it_may() {
 #[test]
 fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
-    let read = Request::get(&session_path(AffinityKey::random()));
+    let key = AffinityKey::random();
+    let read = Request::get(&session_path(key));
     let gateway = Setup::new().stateful(&upstreams).section(FOUR).start();
     let waiting = fill(&gateway, &upstreams, &read, 5);
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
@@ -60,6 +64,10 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     let gateway = Setup::new().stateful(&upstreams).stateful_setting("bounded_load = 0").section(FOUR).start();
     let waiting = fill(&gateway, &upstreams, &read, 4);
     assert_eq!(gateway.send(&read).code(), ErrorCode::Overloaded, "the session is in its home's memory alone");
+    let explained = gateway.explain(key);
+    let why = explained.ranking[0].passed_over.as_deref().expect("a reason");
+    assert!(why.contains("4 requests in flight"), "{why}");
+    assert!(explained.choice.is_none() && explained.reason.contains("as they may"), "{explained:?}");
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     drop(waiting);
 }
@@ -70,6 +78,7 @@ fn flood_tenfold(slots: usize, lasts: Duration, section: &str, least: f64) -> Fl
     let capacity = slots as f64 / flood::SERVICE_TIME.as_secs_f64();
     let upstream = Slots::start(slots);
     let gateway = Setup::new().stateless_at(upstream.addr()).section(section).start();
+    let mut events = gateway.listen("?types=overload_changed");
     let flood = Flood::send(gateway.addr, INFO, 10.0 * capacity, lasts);
     println!("capacity {capacity:.0}/s; {flood}; at most {} were at the instance", upstream.most_at_once());
     let after = std::time::Instant::now();
@@ -79,6 +88,24 @@ fn flood_tenfold(slots: usize, lasts: Duration, section: &str, least: f64) -> Fl
     });
     assert!(after.elapsed() < Duration::from_secs(15), "well again after {:?}", after.elapsed());
     assert_eq!(flood.failed, 0, "{flood}");
+    let mut told = |is_over| {
+        events.find("overload", |event| match event {
+            Event::OverloadChanged { limit, .. } => (limit.is_none() == is_over).then_some(()),
+            _ => None,
+        });
+    };
+    told(false);
+    // It is over by what answers tell, so some must come.
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                gateway.send(&Request::get(INFO));
+            }
+        });
+        told(true);
+        is_over.store(true, Ordering::Relaxed);
+    });
     assert!(flood.good_per_second() >= least * capacity, "{flood}, of {capacity:.0}/s");
     flood
 }

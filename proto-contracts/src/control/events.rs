@@ -78,6 +78,13 @@ pub enum Event {
         /// The strategy from now on.
         strategy: Strategy,
     },
+    /// A pool answers too late for all that it is asked, and sheds what is beyond its limit; or that is over.
+    OverloadChanged {
+        /// Which pool.
+        pool: PoolName,
+        /// How many requests it may have in flight when this begins; `null` when it is over.
+        limit: Option<u64>,
+    },
     /// The configuration was read anew.
     ConfigReloaded(Reloaded),
     /// It was read anew and is wrong, so nothing has changed.
@@ -195,6 +202,7 @@ impl Event {
         "instance_removed",
         "drain_progressed",
         "strategy_changed",
+        "overload_changed",
         "config_reloaded",
         "config_rejected",
         "missed",
@@ -217,6 +225,7 @@ impl Event {
             Self::InstanceRemoved { .. } => "instance_removed",
             Self::DrainProgressed { .. } => "drain_progressed",
             Self::StrategyChanged { .. } => "strategy_changed",
+            Self::OverloadChanged { .. } => "overload_changed",
             Self::ConfigReloaded(_) => "config_reloaded",
             Self::ConfigRejected { .. } => "config_rejected",
             Self::Missed { .. } => "missed",
@@ -232,7 +241,8 @@ impl Event {
             | Self::InstanceAdded { pool, .. }
             | Self::InstanceRemoved { pool, .. }
             | Self::DrainProgressed { pool, .. }
-            | Self::StrategyChanged { pool, .. } => Some(*pool),
+            | Self::StrategyChanged { pool, .. }
+            | Self::OverloadChanged { pool, .. } => Some(*pool),
             Self::Pools(_)
             | Self::ConfigReloaded(_)
             | Self::ConfigRejected { .. }
