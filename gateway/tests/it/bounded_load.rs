@@ -63,6 +63,39 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
     assert_eq!(home.last().header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
 }
 
+/// One after the other and none of them answered, so that what each instance has in flight is known after each.
+#[test]
+fn a_hot_key_brings_no_instance_above_its_bound() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let hot = AffinityKey::random();
+    let (mut waiting, mut fullest) = (Vec::new(), (0.0, 0, 0));
+    for sent in 1..=450 {
+        let key = if sent % 2 == 0 { hot } else { AffinityKey::random() };
+        let mut connection = gateway.connect();
+        connection.start(&Request::get(&session_path(key)));
+        waiting.push(connection);
+        let counts = || upstreams.iter().map(Upstream::count).collect::<Vec<_>>();
+        let counts = eventually("it has come", || Some(counts()).filter(|all| all.iter().sum::<usize>() == sent));
+        let most = counts.into_iter().max().unwrap_or_default();
+        let bound = FLOOR.max((1.25 * sent as f64 / 3.0).ceil() as usize);
+        assert!(most <= bound, "{most} in flight at one instance, which may have {bound}, after {sent} requests");
+        let share = most as f64 / bound as f64;
+        if share >= fullest.0 {
+            fullest = (share, most, bound);
+        }
+    }
+    eprintln!(
+        "half of all requests for one key: at most {} in flight at one instance, whose bound was {}",
+        fullest.1, fullest.2
+    );
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    let verdicts: Vec<_> = waiting.iter_mut().map(|connection| connection.reply_to("GET").verdict()).collect();
+    let spilled = verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count();
+    assert!(spilled > 0, "the bound was felt");
+}
+
 #[test]
 fn a_few_requests_never_spill() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
