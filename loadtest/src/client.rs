@@ -9,6 +9,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use proto_contracts::headers::AFFINITY;
+use proto_contracts::{RoutingStamp, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -23,6 +25,14 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Whether the gateway says that another instance than the key's home gave it, which had its fill of requests.
+    pub(crate) fn is_spilled(&self) -> bool {
+        let stamp = self.headers.get(AFFINITY).and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
+        stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
+    }
 }
 
 /// A request without an answer.

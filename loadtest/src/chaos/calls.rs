@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use http::{HeaderValue, Method, StatusCode};
-use proto_contracts::headers::{AFFINITY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
+use proto_contracts::headers::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
-use proto_contracts::{Endpoint, ErrorCode, RoutingStamp, SessionId, Verdict};
+use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
@@ -235,7 +235,7 @@ impl Caller {
         let timeout = self.run.timeout;
         let answer = tokio::time::timeout(timeout, self.client().send(request)).await;
         if let Ok(Ok(answer)) = &answer {
-            self.ledger.spilled += u64::from(is_spilled(answer));
+            self.ledger.spilled += u64::from(answer.is_spilled());
         }
         let (attempt, error) = match answer {
             Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
@@ -270,11 +270,6 @@ impl Caller {
     fn error(&mut self, begin: Moment, kind: ErrorKind) {
         self.ledger.errors.push((Interval { begin, end: self.run.now() }, kind));
     }
-}
-
-fn is_spilled(answer: &Answer) -> bool {
-    let stamp = answer.headers.get(AFFINITY).and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
-    stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
 }
 
 fn error_kind(status: StatusCode, code: Option<ErrorCode>) -> ErrorKind {
