@@ -13,7 +13,7 @@ use crate::ctl::Ctl;
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
 /// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
-/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
+/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER, GATEWAY_STATEFUL_DISCOVER, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
 /// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. JWT_PUBLIC_KEY or JWT_JWKS_FILE, with JWT_ISSUER and
 /// JWT_AUDIENCE, let the rate limit tell users from each other. CONTROL_TOKEN is the secret that changes over the
 /// control API must present. SIGTERM drains and stops; SIGHUP

@@ -6,6 +6,7 @@
 mod affinity;
 mod check;
 mod control;
+mod discovery;
 mod health;
 mod lab;
 mod limits;
@@ -32,11 +33,12 @@ use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
 pub use control::Control;
+pub use discovery::Discovery;
 pub use health::HealthChecks;
 pub use lab::Lab;
 pub use limits::Limits;
 pub use overload::Overload;
-pub use pools::{Pool, Protocol};
+pub use pools::{Pool, Protocol, ServiceName};
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use source::Source;
 pub use timeouts::{ClientTimeouts, Timeouts, UpstreamTimeouts};
@@ -58,6 +60,8 @@ pub struct Config {
     pub seed: Seed,
     /// The health checks.
     pub health: HealthChecks,
+    /// How the addresses behind the pools' DNS names are found.
+    pub discovery: Discovery,
     /// What instances want to see of a gateway that drains them; without one it drains alone.
     pub instance_token: Option<SecretString>,
     /// What the log shows, as a `tracing` filter.
@@ -103,6 +107,7 @@ struct File {
     timeouts: timeouts::Section,
     affinity: affinity::Section,
     health: health::Section,
+    discovery: discovery::Section,
     lab: lab::Section,
     outlier_ejection: outlier_ejection::Section,
     retries: retries::Section,
@@ -150,7 +155,7 @@ impl Config {
     }
 
     /// The settings that only a restart or an upgrade changes, with what tells whether they differ.
-    pub(crate) fn fixed(&self) -> [(&'static str, String); 12] {
+    pub(crate) fn fixed(&self) -> [(&'static str, String); 13] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
         [
@@ -162,6 +167,7 @@ impl Config {
             ("[server] threads", server.threads.to_string()),
             ("[server] state_file", format!("{:?}", server.state_file)),
             ("[server] upgrade_sock", format!("{:?}", server.upgrade_sock)),
+            ("[server] announce_s", format!("{:?}", server.announce)),
             ("[server] grace_period_s", format!("{:?}", server.grace_period)),
             ("[control]", format!("{} {:?} {}", control.listen, control.allowed_hosts, control.event_sample_per_s)),
             ("[affinity] seed", format!("{seed:?}")),
@@ -190,6 +196,7 @@ impl Config {
         let timeouts = file.timeouts.check(&mut check);
         let seed = file.affinity.check(&mut check);
         let health = file.health.check(&mut check);
+        let discovery = file.discovery.check(&mut check);
         let lab = file.lab.check();
         let outlier_ejection = file.outlier_ejection.check(&mut check);
         let retries = file.retries.check(&mut check);
@@ -218,6 +225,7 @@ impl Config {
             },
             seed,
             health,
+            discovery,
             instance_token,
             log_filter,
             tokens,
@@ -297,8 +305,10 @@ mod tests {
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
              route_body_bytes = { '/nowhere' = 1 }\n\
              [timeouts]\nbody_ms = 0\n\
-             [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5",
+             [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5\n\
+             [discovery]\ninterval_ms = 100\ntimeout_ms = 200\n[pools.stateless]\ndiscover = '127.0.0.1:8101'",
             &[
+                ("GATEWAY_STATEFUL_DISCOVER", "stateful-svc"),
                 ("GATEWAY_STATELESS_INSTANCES", "localhost"),
                 ("CONTROL_TOKEN", "short"),
                 ("GATEWAY_LISTEN", "x"),
@@ -316,6 +326,9 @@ mod tests {
             "[affinity] seed",
             "[pools.stateful] instances",
             "[pools.stateful] bounded_load",
+            "[discovery] timeout_ms",
+            "[pools.stateless] discover",
+            "GATEWAY_STATEFUL_DISCOVER",
             "GATEWAY_STATELESS_INSTANCES",
             "CONTROL_TOKEN",
             "GATEWAY_LISTEN",
@@ -336,6 +349,24 @@ mod tests {
             Some(0)
         );
         assert_eq!(bound("[pools.stateful]\nbounded_load = 0.0"), None);
+    }
+
+    #[test]
+    fn who_is_discovered_need_not_be_listed() {
+        let config = load("[pools.stateful]\ndiscover = 'stateful-svc.tandem.internal:8201'", &[]).expect("fine");
+        let pool = config.pool(PoolName::Stateful);
+        assert_eq!(
+            pool.discover.as_ref().map(ToString::to_string).as_deref(),
+            Some("stateful-svc.tandem.internal:8201")
+        );
+        assert!(pool.instances.is_empty());
+        let both = load(
+            "[pools.stateful]\ndiscover = 'elsewhere:1'\ninstances = ['127.0.0.1:1']",
+            &[("GATEWAY_STATEFUL_DISCOVER", "stateful-svc:8201")],
+        );
+        let both = both.expect("fine");
+        assert_eq!(both.pool(PoolName::Stateful).instances.len(), 1);
+        assert_eq!(both.pool(PoolName::Stateful).discover.as_ref().map(|name| name.port), Some(8201));
     }
 
     #[test]

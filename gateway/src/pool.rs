@@ -3,12 +3,14 @@
 //! The data path reads a [`Snapshot`] and takes no lock. Whoever changes the membership (health checks, the control
 //! API) goes through the [`Registry`] behind the pool's lock, which then publishes a new snapshot.
 
+mod discovered;
 mod drain;
 mod ejection;
 mod health;
 mod instance;
 pub mod prober;
 mod registry;
+mod slot;
 pub mod snapshot;
 pub mod state_file;
 
@@ -18,16 +20,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use proto_contracts::control::{Event, InstanceState, Strategy};
+use proto_contracts::control::{Discovery, Event, InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
+pub use discovered::Occasion;
 pub use health::Thresholds;
 pub use instance::{InFlight, Instance, Load};
-pub use registry::{AddError, Registry, RemoveError, Slot};
+pub use registry::{AddError, Registry, RemoveError};
+pub use slot::Slot;
 pub use snapshot::{Member, Snapshot};
 
-use crate::config::{self, Protocol};
+use crate::config::{self, Protocol, ServiceName};
 use crate::events::Events;
+use crate::pool::discovered::Found;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::StateFile;
 use crate::resilience::outlier::{Policy, Reason};
@@ -145,14 +150,53 @@ impl Pool {
     /// When the pool has no such instance.
     pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
         let slot = self.change(|registry| registry.remove(name))?;
-        tracing::info!(pool = %self.name, instance = name, addr = %slot.addr(), "instance removed");
+        self.tell_removed(&slot);
+        Ok(())
+    }
+
+    fn tell_removed(&self, slot: &Slot) {
+        let instance = label(slot.name(), slot.addr());
+        tracing::info!(pool = %self.name, instance, addr = %slot.addr(), "instance removed");
         self.events.publish(|| Event::InstanceRemoved {
             pool: self.name,
             instance: slot.name().cloned(),
             addr: slot.addr(),
             epoch: self.snapshot().epoch,
         });
-        Ok(())
+    }
+
+    /// The DNS name of its instances, if they are discovered by one.
+    pub fn service_name(&self) -> Option<ServiceName> {
+        self.lock().discovered.as_ref().map(|discovered| discovered.name().clone())
+    }
+
+    /// How its discovery goes, if its instances are discovered.
+    pub fn discovery(&self) -> Option<Discovery> {
+        self.lock().discovered.as_ref().map(|discovered| discovered.view(Instant::now()))
+    }
+
+    /// Takes the addresses that its DNS name has, and tells whether there are some that it did not know.
+    pub fn found(&self, addrs: Vec<SocketAddr>, occasion: Occasion) -> bool {
+        let Found { added, forgotten, turned } =
+            self.change(|registry| registry.take_found(addrs, occasion, Instant::now()));
+        if turned {
+            tracing::info!(pool = %self.name, "discovery works again");
+            self.events.publish(|| Event::DiscoveryChanged { pool: self.name, error: None });
+        }
+        for &addr in &added {
+            tracing::info!(pool = %self.name, %addr, "instance discovered");
+            self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
+        }
+        forgotten.iter().for_each(|slot| self.tell_removed(slot));
+        !added.is_empty()
+    }
+
+    /// Takes that its DNS name could not be looked up, and why. The last good answer stands.
+    pub fn not_found(&self, error: String) {
+        if self.lock().take_no_answer(error.clone()) {
+            tracing::warn!(pool = %self.name, error, "discovery fails: the instances that are known are kept");
+            self.events.publish(|| Event::DiscoveryChanged { pool: self.name, error: Some(error) });
+        }
     }
 
     /// Takes the result of a health check.
@@ -160,7 +204,12 @@ impl Pool {
         let mut registry = self.lock();
         let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
+        let forgotten = registry.forget_absent();
         self.instances_changed(&registry, &changed);
+        if !forgotten.is_empty() {
+            self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
+            forgotten.iter().for_each(|slot| self.tell_removed(slot));
+        }
         if registry.state() != before {
             self.save(&registry);
         }

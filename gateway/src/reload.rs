@@ -14,7 +14,7 @@ use prometheus::{Gauge, GaugeVec, Opts};
 use proto_contracts::control::{Event, Reloaded};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError, HealthChecks, Source, Traffic};
+use crate::config::{Config, ConfigError, Discovery, HealthChecks, ServiceName, Source, Traffic};
 use crate::events::Events;
 use crate::pool::Pools;
 
@@ -25,6 +25,7 @@ pub struct Reloader {
     traffic: Arc<ArcSwap<Traffic>>,
     pools: Arc<Pools>,
     health: watch::Sender<HealthChecks>,
+    discovery: watch::Sender<Discovery>,
     events: Events,
     /// Two reloads at once must not mix.
     last: Mutex<Last>,
@@ -32,7 +33,7 @@ pub struct Reloader {
 
 #[derive(Debug)]
 struct Last {
-    fixed: [(&'static str, String); 12],
+    fixed: [(&'static str, String); 13],
     fingerprint: String,
     succeeded: Timestamp,
     failed: Option<Timestamp>,
@@ -53,12 +54,18 @@ impl Reloader {
             succeeded: Timestamp::now(),
             failed: None,
         };
-        Self { source, traffic, pools, health: watch::Sender::new(config.health), events, last: Mutex::new(last) }
+        let (health, discovery) = (watch::Sender::new(config.health), watch::Sender::new(config.discovery));
+        Self { source, traffic, pools, health, discovery, events, last: Mutex::new(last) }
     }
 
     /// The health checks as they are configured, and each change of them.
     pub fn health(&self) -> watch::Receiver<HealthChecks> {
         self.health.subscribe()
+    }
+
+    /// How DNS is asked as it is configured, and each change of it.
+    pub fn discovery(&self) -> watch::Receiver<Discovery> {
+        self.discovery.subscribe()
     }
 
     /// What the data path goes by now.
@@ -83,18 +90,27 @@ impl Reloader {
         }
     }
 
+    fn service_names(&self) -> Vec<Option<ServiceName>> {
+        self.pools.iter().map(|pool| pool.service_name()).collect()
+    }
+
     fn apply(&self, config: Config, last: &mut Last) -> Reloaded {
         let differs = |((name, new), (_, old)): (&(&'static str, String), &(&'static str, String))| {
             (new != old).then(|| (*name).to_owned())
         };
         let fixed = config.fixed();
         let needs_restart: Vec<_> = fixed.iter().zip(&last.fixed).filter_map(differs).collect();
+        let names = self.service_names();
         for pool in self.pools.iter() {
             pool.reconfigure(config.pool(pool.name()), config.health.thresholds);
         }
         last.fingerprint = config.fingerprint();
         last.succeeded = Timestamp::now();
         self.health.send_if_modified(|health| std::mem::replace(health, config.health) != config.health);
+        let other_names = names != self.service_names();
+        self.discovery.send_if_modified(|discovery| {
+            std::mem::replace(discovery, config.discovery) != config.discovery || other_names
+        });
         self.traffic.store(Arc::new(config.traffic));
         let reloaded = Reloaded { fingerprint: last.fingerprint.clone(), needs_restart };
         let path = self.source.path().display();

@@ -7,6 +7,7 @@ pub mod upgrade;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -93,6 +94,7 @@ pub struct Gateway {
     server: Server,
     control: ControlPlane,
     telemetry: Arc<Telemetry>,
+    announce: Duration,
     grace_period: Duration,
     state_file: Arc<StateFile>,
     reloader: Arc<Reloader>,
@@ -185,7 +187,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         needed: predecessor.as_ref().map(|predecessor| predecessor.healthy().to_vec()),
         main: tell.clone(),
     };
-    let checks = HealthChecks { pools, config: reloader.health(), first };
+    let (health, discovery) = (reloader.health(), reloader.discovery());
+    let checks = HealthChecks { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first };
     let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
     // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home
@@ -196,6 +199,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         server,
         control,
         telemetry,
+        announce: config.server.announce,
         grace_period: config.server.grace_period,
         state_file,
         reloader,
@@ -235,11 +239,11 @@ impl Gateway {
     /// # Errors
     /// When it was to be a successor and could not take over.
     pub fn run(self, signal: impl ShutdownSignalWatch + Send + Sync + 'static) -> Result<(), UpgradeError> {
-        let Self { addr, mut server, control, telemetry, grace_period, tell, told, .. } = self;
+        let Self { addr, mut server, control, telemetry, announce, grace_period, tell, told, .. } = self;
         tracing::info!(%addr, control = %control.addr(), "listening");
         server.add_service(background_service("stop watch", StopWatch { main: tell.clone() }));
         server.add_service(background_service("reload by SIGHUP", ReloadWatch { reloader: self.reloader }));
-        let signal = Signals { given: signal, handed_over: self.handed_over };
+        let signal = Signals { given: signal, announce, main: tell.clone(), handed_over: self.handed_over };
         thread::spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(signal) });
             let _main_has_gone = tell.send(Milestone::Stopped);
@@ -264,6 +268,7 @@ impl Gateway {
 
         let mut control = Some(control.start());
         let mut linger = Duration::ZERO;
+        let mut announced = false;
         let mut stopped = false;
         while !stopped {
             match told.recv() {
@@ -276,9 +281,19 @@ impl Gateway {
                     linger = IDLE_LINGER;
                     let _ended_already = done.send(());
                 }
+                Ok(Milestone::Leaving) => {
+                    tracing::info!(
+                        seconds = announce.as_secs(),
+                        "announcing that this gateway leaves: readiness fails"
+                    );
+                    control.iter().for_each(control::Running::drain);
+                    announced = true;
+                }
                 Ok(Milestone::StopBegun) => {
                     tracing::info!("stopping");
-                    control.iter().for_each(control::Running::drain);
+                    if !announced {
+                        control.iter().for_each(control::Running::drain);
+                    }
                     wait_for_last_request(&told, &telemetry, linger, grace_period);
                     stopped = true;
                 }
@@ -323,6 +338,8 @@ enum Milestone {
     },
     /// A successor is ready.
     HandOver(HandOver),
+    /// It was told to stop, and serves on for a while.
+    Leaving,
     /// The listeners close.
     StopBegun,
     /// Pingora has ended.
@@ -338,6 +355,9 @@ impl From<HandOver> for Milestone {
 /// The signals that it was given, and the end of an upgrade.
 struct Signals<S> {
     given: S,
+    /// For how long SIGTERM is announced before it is obeyed; another signal ends that.
+    announce: Duration,
+    main: mpsc::Sender<Milestone>,
     handed_over: watch::Receiver<bool>,
 }
 
@@ -345,19 +365,29 @@ struct Signals<S> {
 impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
     async fn recv(&self) -> ShutdownSignal {
         let mut handed_over = self.handed_over.clone();
-        let upgraded = async {
+        let mut upgraded = pin!(async {
             if handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
                 std::future::pending::<()>().await;
             }
-        };
+        });
         tokio::select! {
             signal = self.given.recv() => match signal {
-                // Pingora's way to give the listeners up, to whoever may be there.
-                ShutdownSignal::GracefulUpgrade => ShutdownSignal::GracefulTerminate,
-                signal => signal,
+                // By a person at a terminal, who does not want to wait.
+                ShutdownSignal::FastShutdown => return signal,
+                // Pingora's way to give the listeners up, to whoever may be there, is none of ours.
+                ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
             },
-            () = upgraded => ShutdownSignal::GracefulTerminate,
+            () = &mut upgraded => return ShutdownSignal::GracefulTerminate,
         }
+        if !self.announce.is_zero() {
+            let _main_has_gone = self.main.send(Milestone::Leaving);
+            tokio::select! {
+                () = tokio::time::sleep(self.announce) => {}
+                signal = self.given.recv() => return signal,
+                () = upgraded => {}
+            }
+        }
+        ShutdownSignal::GracefulTerminate
     }
 }
 

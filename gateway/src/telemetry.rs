@@ -39,6 +39,7 @@ pub struct Telemetry {
     /// What the gateway alone measures.
     pub routing: RoutingMetrics,
     refused: IntCounterVec,
+    lookups: IntCounterVec,
     events: Events,
 }
 
@@ -80,7 +81,15 @@ impl Telemetry {
             &["fault"],
         )?;
         metrics.registry().register(Box::new(refused.clone()))?;
-        Ok(Self { metrics, routing, refused, events })
+        let lookups = IntCounterVec::new(
+            Opts::new(
+                "gateway_discovery_lookups_total",
+                "Look-ups of a pool's DNS name, by whether it had an address.",
+            ),
+            &["pool", "outcome"],
+        )?;
+        metrics.registry().register(Box::new(lookups.clone()))?;
+        Ok(Self { metrics, routing, refused, lookups, events })
     }
 
     /// Notes a request whose header was refused.
@@ -96,6 +105,12 @@ impl Telemetry {
         self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
         self.refused.with_label_values(&[fault.label()]).inc();
         access_log::write(ctx, &outcome, Some(&fault.label()));
+    }
+
+    /// Notes that a pool's DNS name was looked up.
+    pub fn looked_up(&self, pool: PoolName, found: bool) {
+        let outcome = if found { "found" } else { "failed" };
+        self.lookups.with_label_values(&[pool.as_str(), outcome]).inc();
     }
 
     /// Notes that a pool may have no more than so many requests in flight for now.

@@ -126,6 +126,24 @@ pub struct Pool {
     pub epoch: Epoch,
     /// Ordered by name; those without one come last.
     pub instances: Vec<Instance>,
+    /// How its instances are discovered, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
+}
+
+/// How the addresses behind a pool's DNS name are found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Discovery {
+    /// The name and the port.
+    pub name: String,
+    /// How many addresses the last good answer had.
+    pub addresses: usize,
+    /// Seconds since that answer; absent when there was none since the gateway's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_s_ago: Option<u64>,
+    /// Why the last look-up failed; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One instance of a pool.

@@ -1,8 +1,10 @@
 //! `[pools.stateless]` and `[pools.stateful]`: which instances serve, and how requests are routed to them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use proto_contracts::control::Strategy;
 use serde::Deserialize;
@@ -25,6 +27,42 @@ pub enum Protocol {
     H2c,
 }
 
+/// A DNS name whose every address is one of an instance, and the port on which they listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceName {
+    /// The name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// The text is no such name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a DNS name and a port, such as stateful-svc:8201")]
+pub struct InvalidServiceName;
+
+impl FromStr for ServiceName {
+    type Err = InvalidServiceName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidServiceName)?;
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or(InvalidServiceName)?;
+        let is_label = |label: &str| {
+            let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            (1..=63).contains(&label.len()) && label.bytes().all(fine)
+        };
+        let labels = host.strip_suffix('.').unwrap_or(host);
+        let is_name = host.len() <= 253 && labels.split('.').all(is_label) && host.parse::<IpAddr>().is_err();
+        if is_name { Ok(Self { host: host.to_owned(), port }) } else { Err(InvalidServiceName) }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 /// One pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -32,6 +70,8 @@ pub struct Pool {
     pub strategy: Strategy,
     /// Where instances listen.
     pub instances: Vec<SocketAddr>,
+    /// The name whose addresses are instances as well.
+    pub discover: Option<ServiceName>,
     /// How many requests the sticky path lets an instance have in flight; `None` for any number.
     pub load_bound: Option<LoadBound>,
     /// What is spoken with them.
@@ -50,6 +90,7 @@ pub(super) struct Section {
 struct PoolSection {
     strategy: Option<Strategy>,
     instances: Option<Vec<SocketAddr>>,
+    discover: Option<String>,
     bounded_load: f64,
     bounded_load_floor: u64,
     protocol: Protocol,
@@ -57,7 +98,14 @@ struct PoolSection {
 
 impl Default for PoolSection {
     fn default() -> Self {
-        Self { strategy: None, instances: None, bounded_load: 1.25, bounded_load_floor: 64, protocol: Protocol::Http1 }
+        Self {
+            strategy: None,
+            instances: None,
+            discover: None,
+            bounded_load: 1.25,
+            bounded_load_floor: 64,
+            protocol: Protocol::Http1,
+        }
     }
 }
 
@@ -65,6 +113,7 @@ impl Default for PoolSection {
 struct Defaults {
     section: &'static str,
     variable: &'static str,
+    discover_variable: &'static str,
     strategy: Strategy,
     port: u16,
 }
@@ -74,12 +123,14 @@ impl Section {
         let stateless = Defaults {
             section: "[pools.stateless]",
             variable: "GATEWAY_STATELESS_INSTANCES",
+            discover_variable: "GATEWAY_STATELESS_DISCOVER",
             strategy: Strategy::RoundRobin,
             port: 8101,
         };
         let stateful = Defaults {
             section: "[pools.stateful]",
             variable: "GATEWAY_STATEFUL_INSTANCES",
+            discover_variable: "GATEWAY_STATEFUL_DISCOVER",
             strategy: Strategy::Sticky,
             port: 8201,
         };
@@ -89,11 +140,12 @@ impl Section {
 
 impl PoolSection {
     fn check(self, check: &mut Check<'_>, defaults: &Defaults) -> Pool {
+        let discover = self.discover(check, defaults);
         let from_environment = check.addresses(defaults.variable);
         let instances_setting = format!("{} instances", defaults.section);
         let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
-        let instances =
-            from_environment.or(self.instances).unwrap_or_else(|| vec![([127, 0, 0, 1], defaults.port).into()]);
+        let unlisted = || if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] };
+        let instances = from_environment.or(self.instances).unwrap_or_else(unlisted);
         let distinct: BTreeSet<_> = instances.iter().collect();
         check.unless(distinct.len() == instances.len(), setting, "names an address twice");
         check.unless(
@@ -103,6 +155,24 @@ impl PoolSection {
         );
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
-        Pool { strategy: self.strategy.unwrap_or(defaults.strategy), instances, load_bound, protocol: self.protocol }
+        let strategy = self.strategy.unwrap_or(defaults.strategy);
+        Pool { strategy, instances, discover, load_bound, protocol: self.protocol }
+    }
+
+    /// The name by which instances are found, if they are.
+    fn discover(&self, check: &mut Check<'_>, defaults: &Defaults) -> Option<ServiceName> {
+        let from_environment = check.variable(defaults.discover_variable);
+        let in_file = format!("{} discover", defaults.section);
+        let setting = if from_environment.is_some() { defaults.discover_variable } else { &in_file };
+        let text = from_environment.or_else(|| self.discover.clone())?;
+        let name = text.parse();
+        check.unless(
+            name.is_ok(),
+            setting,
+            format_args!(
+                "is {text:?}; write a DNS name and a port, such as \"stateful-svc:8201\", and addresses under instances"
+            ),
+        );
+        name.ok()
     }
 }

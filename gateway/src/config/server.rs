@@ -20,6 +20,9 @@ pub struct Server {
     pub state_file: Option<PathBuf>,
     /// Where a successor finds this gateway, to take over its listeners; `None`: there is no upgrade without a gap.
     pub upgrade_sock: Option<PathBuf>,
+    /// How long readiness fails after SIGTERM before the listener closes, so that whoever balances over several gateways
+    /// has turned to the others by then.
+    pub announce: Duration,
     /// How long requests in flight, streams among them, may go on after SIGTERM or an upgrade.
     pub grace_period: Duration,
 }
@@ -53,6 +56,7 @@ pub(super) struct Section {
     expose_routing: bool,
     state_file: Option<PathBuf>,
     upgrade_sock: Option<PathBuf>,
+    announce_s: u64,
     grace_period_s: u64,
 }
 
@@ -68,6 +72,7 @@ impl Default for Section {
             expose_routing: true,
             state_file: None,
             upgrade_sock: None,
+            announce_s: 5,
             grace_period_s: 30,
         }
     }
@@ -83,6 +88,7 @@ impl Section {
             },
             state_file: check.variable("GATEWAY_STATE_FILE").map(PathBuf::from).or(self.state_file),
             upgrade_sock: check.variable("GATEWAY_UPGRADE_SOCK").map(PathBuf::from).or(self.upgrade_sock),
+            announce: Duration::from_secs(self.announce_s),
             grace_period: Duration::from_secs(self.grace_period_s),
         };
         let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };

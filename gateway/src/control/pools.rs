@@ -73,7 +73,8 @@ fn view(pool: &Pool) -> control::Pool {
         pool.slots(|slots| slots.iter().map(|slot| instance(slot, share(&snapshot, &homes, slot.name()))).collect());
     // `None` sorts before every name, and those that have told none come last.
     instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
-    control::Pool { name: pool.name(), strategy: snapshot.strategy, epoch: snapshot.epoch, instances }
+    let (strategy, epoch) = (snapshot.strategy, snapshot.epoch);
+    control::Pool { name: pool.name(), strategy, epoch, instances, discovery: pool.discovery() }
 }
 
 /// The share of keys whose home it is, in per cent.

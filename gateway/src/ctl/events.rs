@@ -70,6 +70,10 @@ fn line(event: &Event) -> String {
             format!("{pool}  overloaded: requests beyond {limit} in flight are shed")
         }
         Event::OverloadChanged { pool, limit: None } => format!("{pool}  no longer overloaded"),
+        Event::DiscoveryChanged { pool, error: Some(error) } => {
+            format!("{pool}  discovery fails, the instances that are known are kept: {error}")
+        }
+        Event::DiscoveryChanged { pool, error: None } => format!("{pool}  discovery works again"),
         Event::ConfigReloaded(reloaded) => match &reloaded.needs_restart[..] {
             [] => format!("the configuration was reloaded: {}", reloaded.fingerprint),
             settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),

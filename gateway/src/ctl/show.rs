@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use proto_contracts::PoolName;
-use proto_contracts::control::{Change, Explanation, Instance, Pool, Pools};
+use proto_contracts::control::{Change, Discovery, Explanation, Instance, Pool, Pools};
 
 /// The pools, a table each.
 pub(super) fn pools(pools: &Pools) -> String {
@@ -13,6 +13,13 @@ pub(super) fn pools(pools: &Pools) -> String {
 
 fn pool(pool: &Pool) -> String {
     let mut text = format!("{}  {}  epoch {}\n", pool.name, pool.strategy, pool.epoch);
+    if let Some(Discovery { name, addresses, found_s_ago, error }) = &pool.discovery {
+        let when = found_s_ago.map_or_else(|| "before the gateway's start".to_owned(), |ago| format!("{ago} s ago"));
+        let _infallible = writeln!(text, "  {name} had {addresses} addresses {when}");
+        if let Some(error) = error {
+            let _infallible = writeln!(text, "    and now: {error}");
+        }
+    }
     if pool.instances.is_empty() {
         return text + "  no instance\n";
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use proto_contracts::control;
 
-use crate::pool::registry::{Registry, Slot};
+use crate::pool::registry::Registry;
+use crate::pool::slot::Slot;
 
 /// The drain of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]

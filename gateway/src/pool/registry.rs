@@ -2,106 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 use crate::config;
-use crate::pool::drain::Drain;
-use crate::pool::ejection::Ejections;
+use crate::pool::discovered::Discovered;
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
 use crate::pool::prober::{ProbeError, Report};
+use crate::pool::slot::Slot;
 use crate::pool::snapshot::Snapshot;
 use crate::pool::state_file::{KnownName, PoolState};
 use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::rendezvous::Seed;
-
-/// One address that the pool knows.
-#[derive(Debug)]
-pub struct Slot {
-    addr: SocketAddr,
-    instance: Option<Arc<Instance>>,
-    refused: Option<InstanceName>,
-    health: Health,
-    last_error: Option<String>,
-    reports_sessions: bool,
-    ejections: Ejections,
-    pub(super) drain: Option<Drain>,
-    /// Its drain is over, and it is no member.
-    pub(super) drained: bool,
-}
-
-impl Slot {
-    /// An address that the gateway starts with: the first result of its checks decides, so that a start is quick.
-    fn new(addr: SocketAddr) -> Self {
-        Self {
-            addr,
-            instance: None,
-            refused: None,
-            health: Health::Unknown,
-            last_error: None,
-            reports_sessions: false,
-            ejections: Ejections::default(),
-            drain: None,
-            drained: false,
-        }
-    }
-
-    /// An address that is added later: it serves nothing before enough of its checks have passed in a row.
-    fn newcomer(addr: SocketAddr) -> Self {
-        Self { health: Health::DOWN, ..Self::new(addr) }
-    }
-
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// The instance, once it has told a name that no other has.
-    pub fn instance(&self) -> Option<&Arc<Instance>> {
-        self.instance.as_ref()
-    }
-
-    /// Its name, once it is a member.
-    pub fn name(&self) -> Option<&InstanceName> {
-        self.instance.as_deref().map(Instance::name)
-    }
-
-    /// Why it is ejected, or why its last health check failed.
-    pub fn last_error(&self) -> Option<&str> {
-        self.ejections.why().or(self.last_error.as_deref())
-    }
-
-    /// For how long it is ejected at least, while it is.
-    pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
-        self.ejections.left(now)
-    }
-
-    /// Its live sessions by its last report, when it reports any.
-    pub fn live_sessions(&self) -> Option<u64> {
-        self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
-    }
-
-    /// Whether it has told its name and its checks pass.
-    pub fn is_up(&self) -> bool {
-        self.instance.is_some() && self.health.is_up()
-    }
-
-    /// What the gateway thinks of it.
-    pub fn state(&self) -> InstanceState {
-        match (&self.instance, &self.refused) {
-            (Some(_), _) if self.drained => InstanceState::Drained,
-            (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
-            (Some(_), _) if self.health.is_up() && self.drain.is_some() => InstanceState::Draining,
-            (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
-            (Some(_), _) => InstanceState::Unhealthy,
-            (None, Some(_)) => InstanceState::DuplicateName,
-            (None, None) => InstanceState::Pending,
-        }
-    }
-}
 
 /// The address cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +41,7 @@ pub struct Registry {
     thresholds: Thresholds,
     configured_strategy: Strategy,
     configured: Vec<SocketAddr>,
+    pub(super) discovered: Option<Discovered>,
     slots: Vec<Slot>,
 }
 
@@ -141,15 +57,17 @@ enum Join {
 impl Registry {
     /// The configured instances, changed as the control API had changed them.
     pub fn new(config: &config::Pool, thresholds: Thresholds, state: PoolState) -> Self {
-        let kept = config.instances.iter().filter(|addr| !state.removed.contains(addr));
+        let discovered = config.discover.clone().map(|name| Discovered::known_before(name, state.discovered));
         let mut registry = Self {
             strategy: state.strategy.unwrap_or(config.strategy),
             thresholds,
             configured_strategy: config.strategy,
             configured: config.instances.clone(),
-            slots: kept.map(|&addr| Slot::new(addr)).collect(),
+            discovered,
+            slots: Vec::new(),
         };
-        for addr in state.added {
+        let given: Vec<_> = registry.given().filter(|addr| !state.removed.contains(addr)).collect();
+        for addr in given.into_iter().chain(state.added) {
             if registry.slot(addr).is_none() {
                 registry.slots.push(Slot::new(addr));
             }
@@ -171,7 +89,7 @@ impl Registry {
         &self.slots
     }
 
-    pub(super) fn slots_mut(&mut self) -> &mut [Slot] {
+    pub(super) fn slots_mut(&mut self) -> &mut Vec<Slot> {
         &mut self.slots
     }
 
@@ -186,9 +104,17 @@ impl Registry {
         Snapshot::new(self.strategy, seed, members)
     }
 
+    /// The addresses that the control API has no part in: configured or discovered.
+    pub(super) fn given(&self) -> impl Iterator<Item = SocketAddr> {
+        let discovered = self.discovered.iter().flat_map(Discovered::addrs);
+        self.configured.iter().chain(discovered).copied()
+    }
+
     /// What must survive a restart.
     pub fn state(&self) -> PoolState {
         let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
+        let given: Vec<_> = self.given().collect();
+        let is_added = |slot: &&Slot| !slot.absent && !given.contains(&slot.addr);
         // One that is drained is no member, so it must not be one after a restart; it tells its name, and its drain, itself.
         let known = |slot: &Slot| {
             let name = slot.name().filter(|_| !slot.drained)?;
@@ -196,8 +122,9 @@ impl Registry {
         };
         PoolState {
             strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
-            added: addrs.iter().filter(|addr| !self.configured.contains(addr)).copied().collect(),
-            removed: self.configured.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
+            added: self.slots.iter().filter(is_added).map(Slot::addr).collect(),
+            removed: given.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
+            discovered: self.discovered.iter().flat_map(Discovered::addrs).copied().collect(),
             names: self.slots.iter().filter_map(known).collect(),
         }
     }
@@ -205,19 +132,23 @@ impl Registry {
     /// Takes a configuration that was read anew, as a restart would: what the control API changed wins over it. Instances that
     /// stay keep their health and their names.
     pub fn reconfigure(&mut self, config: &config::Pool, thresholds: Thresholds) {
-        let PoolState { strategy, added, removed, .. } = self.state();
-        let kept = config.instances.iter().filter(|addr| !removed.contains(addr));
-        let wanted: Vec<_> = kept.chain(&added).copied().collect();
-        self.slots.retain(|slot| wanted.contains(&slot.addr));
+        let PoolState { strategy, added, removed, discovered, .. } = self.state();
+        self.strategy = strategy.unwrap_or(config.strategy);
+        self.configured_strategy = config.strategy;
+        self.configured.clone_from(&config.instances);
+        self.thresholds = thresholds;
+        if self.discovered.as_ref().map(Discovered::name) != config.discover.as_ref() {
+            // Until the new name is looked up, what the old one had serves on.
+            self.discovered = config.discover.clone().map(|name| Discovered::known_before(name, discovered));
+        }
+        let wanted: Vec<_> = self.given().filter(|addr| !removed.contains(addr)).chain(added).collect();
+        let is_discovered = self.discovered.is_some();
+        self.slots.retain(|slot| wanted.contains(&slot.addr) || (slot.absent && is_discovered));
         for addr in wanted {
             if self.slot(addr).is_none() {
                 self.slots.push(Slot::new(addr));
             }
         }
-        self.strategy = strategy.unwrap_or(config.strategy);
-        self.configured_strategy = config.strategy;
-        self.configured.clone_from(&config.instances);
-        self.thresholds = thresholds;
     }
 
     /// Switches the strategy.
@@ -398,202 +329,4 @@ fn log_change(pool: PoolName, slot: &Slot) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };
-
-    fn addr(port: u16) -> SocketAddr {
-        ([127, 0, 0, 1], port).into()
-    }
-
-    fn registry(ports: &[u16]) -> Registry {
-        restarted(ports, PoolState::default())
-    }
-
-    fn restarted(ports: &[u16], state: PoolState) -> Registry {
-        let instances = ports.iter().map(|&port| addr(port)).collect();
-        Registry::new(
-            &config::Pool {
-                strategy: Strategy::Sticky,
-                instances,
-                load_bound: None,
-                protocol: config::Protocol::Http1,
-            },
-            THRESHOLDS,
-            state,
-        )
-    }
-
-    fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
-        tell(registry, port, name, None)
-    }
-
-    /// A good answer, with the seconds until the instance's keys move away.
-    fn tell(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
-        let report = Report { name: name.parse().expect("a name"), live_sessions: Some(3), seconds_left };
-        !registry.record_probe(PoolName::Stateful, addr(port), Ok(report)).is_empty()
-    }
-
-    fn fail(registry: &mut Registry, port: u16) -> bool {
-        !registry.record_probe(PoolName::Stateful, addr(port), Err(ProbeError::TimedOut)).is_empty()
-    }
-
-    fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
-        registry.slots().iter().map(|slot| (slot.name().map(InstanceName::as_str), slot.state())).collect()
-    }
-
-    #[test]
-    fn an_address_is_a_member_once_it_has_told_its_name() {
-        let mut registry = registry(&[1]);
-        assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
-        assert!(!fail(&mut registry, 1), "still pending");
-        assert!(!pass(&mut registry, 1, "s1"), "one pass is not enough after a failure");
-        assert!(pass(&mut registry, 1, "s1"), "the second pass");
-        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy)]);
-        assert!(!pass(&mut registry, 1, "s1"), "nothing new");
-        assert_eq!(registry.slots()[0].live_sessions(), Some(3));
-    }
-
-    #[test]
-    fn a_second_instance_of_one_name_is_refused_while_the_first_is_well() {
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        pass(&mut registry, 2, "s1");
-        assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy), (None, InstanceState::DuplicateName)]);
-        pass(&mut registry, 2, "s2");
-        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy), "renamed, it is welcome");
-    }
-
-    #[test]
-    fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        pass(&mut registry, 2, "s2");
-        let epoch = registry.snapshot(Seed::from_text("test")).epoch;
-        for _ in 0..3 {
-            fail(&mut registry, 2);
-        }
-        registry.add(addr(3)).expect("a new address");
-        pass(&mut registry, 3, "s2");
-        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Unhealthy), "one pass is not enough");
-        pass(&mut registry, 3, "s2");
-        assert_eq!(states(&registry)[1], (None, InstanceState::Pending));
-        assert_eq!(states(&registry)[2], (Some("s2"), InstanceState::Healthy));
-        assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch, "the same names");
-    }
-
-    #[test]
-    fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        fail(&mut registry, 1);
-        pass(&mut registry, 2, "s1");
-        assert_eq!(states(&registry), [(None, InstanceState::Pending), (Some("s1"), InstanceState::Healthy)]);
-    }
-
-    #[test]
-    fn what_the_control_api_changed_survives_a_restart() {
-        let mut before = registry(&[1, 2]);
-        pass(&mut before, 1, "s1");
-        before.add(addr(3)).expect("a new address");
-        pass(&mut before, 3, "s3");
-        pass(&mut before, 3, "s3");
-        before.remove("127.0.0.1:2").expect("by address");
-        before.set_strategy(Strategy::RoundRobin);
-
-        let after = restarted(&[1, 2], before.state());
-        assert_eq!(after.state(), before.state());
-        assert_eq!(states(&after), [(Some("s1"), InstanceState::Unhealthy), (Some("s3"), InstanceState::Unhealthy)]);
-    }
-
-    #[test]
-    fn a_newcomer_is_no_member_before_enough_of_its_checks_have_passed() {
-        let mut registry = registry(&[1]);
-        pass(&mut registry, 1, "s1");
-        let epoch = registry.snapshot(Seed::from_text("test")).epoch;
-        registry.add(addr(2)).expect("a new address");
-        for step in ["+", "-", "+"] {
-            let changed = if step == "+" { pass(&mut registry, 2, "s2") } else { fail(&mut registry, 2) };
-            assert!(!changed, "{step}");
-            assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch);
-        }
-        assert!(pass(&mut registry, 2, "s2"), "the second in a row");
-        assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy));
-    }
-
-    #[test]
-    fn a_drain_ends_the_membership_and_a_return_begins_it_again() {
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        pass(&mut registry, 2, "s2");
-        let epoch = |registry: &Registry| registry.snapshot(Seed::from_text("test")).epoch;
-        let both = epoch(&registry);
-        assert!(tell(&mut registry, 2, "s2", Some(30)));
-        assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Draining, both));
-        assert!(tell(&mut registry, 2, "s2", Some(0)));
-        assert_eq!(states(&registry)[1].1, InstanceState::Drained);
-        assert_ne!(epoch(&registry), both);
-        assert_eq!(registry.state().names.len(), 1, "after a restart it is no member either");
-        for _ in 0..3 {
-            assert!(!fail(&mut registry, 2), "it may go now");
-        }
-        assert!(!pass(&mut registry, 2, "s2"), "back, and drained until two checks have passed");
-        assert!(pass(&mut registry, 2, "s2"));
-        assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Healthy, both));
-    }
-
-    #[test]
-    fn the_last_that_can_serve_serves_on() {
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        tell(&mut registry, 2, "s2", Some(0));
-        assert_eq!(states(&registry)[1].1, InstanceState::Drained);
-        tell(&mut registry, 1, "s1", Some(0));
-        let drains = |registry: &Registry| {
-            let now = Instant::now();
-            registry.slots().iter().filter(|slot| slot.drain(now).is_some_and(|drain| drain.serves_as_the_last)).count()
-        };
-        assert_eq!((states(&registry)[0].1, drains(&registry)), (InstanceState::Draining, 2), "both can, nobody else");
-        pass(&mut registry, 2, "s2");
-        assert_eq!(states(&registry)[0].1, InstanceState::Drained, "its stand-in is back");
-        assert_eq!(drains(&registry), 0);
-    }
-
-    #[test]
-    fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
-        let config = |strategy, ports: &[u16]| {
-            let instances = ports.iter().map(|&port| addr(port)).collect();
-            config::Pool { strategy, instances, load_bound: None, protocol: config::Protocol::Http1 }
-        };
-        let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
-        let mut registry = registry(&[1, 2]);
-        pass(&mut registry, 1, "s1");
-        registry.add(addr(3)).expect("a new address");
-        registry.remove("127.0.0.1:2").expect("by address");
-        registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
-        assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
-        assert_eq!(states(&registry)[0], (Some("s1"), InstanceState::Healthy), "nobody is met anew");
-        assert_eq!(registry.state().strategy, None, "it follows the file");
-
-        registry.set_strategy(Strategy::Sticky);
-        registry.reconfigure(&config(Strategy::RoundRobin, &[2, 4]), THRESHOLDS);
-        assert_eq!(addrs(&registry), [3, 4], "the file has no 1 any more");
-        assert_eq!(registry.state().strategy, Some(Strategy::Sticky), "it was switched");
-    }
-
-    #[test]
-    fn adding_twice_and_removing_the_unknown_are_errors() {
-        let mut registry = registry(&[1]);
-        assert_eq!(registry.add(addr(1)), Err(AddError::KnownAddress(addr(1))));
-        assert_eq!(registry.remove("nobody").err(), Some(RemoveError::Unknown));
-        assert_eq!(registry.remove("127.0.0.1:9").err(), Some(RemoveError::Unknown));
-    }
-
-    #[test]
-    fn a_result_for_an_address_that_was_removed_is_ignored() {
-        let mut registry = registry(&[1]);
-        registry.remove("127.0.0.1:1").expect("there");
-        assert!(!pass(&mut registry, 1, "s1"));
-    }
-}
+mod tests;

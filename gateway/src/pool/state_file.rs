@@ -19,10 +19,12 @@ use serde::{Deserialize, Serialize};
 pub struct PoolState {
     /// The strategy, where it was switched to another than the configured one.
     pub strategy: Option<Strategy>,
-    /// Addresses that are not in the configuration.
+    /// Addresses that are neither in the configuration nor discovered.
     pub added: Vec<SocketAddr>,
-    /// Configured addresses that were removed.
+    /// Addresses of either that were removed.
     pub removed: Vec<SocketAddr>,
+    /// What DNS named at last, so that a start while it does not answer finds everybody.
+    pub discovered: Vec<SocketAddr>,
     /// Who was met where.
     pub names: Vec<KnownName>,
 }

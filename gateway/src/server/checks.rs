@@ -1,4 +1,4 @@
-//! The health checks at work, and what must be healthy before the data plane begins.
+//! Discovery and health checks at work, and what must be healthy before the data plane begins.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -13,10 +13,11 @@ use proto_contracts::PoolName;
 use proto_contracts::control::InstanceState;
 use tokio::sync::{oneshot, watch};
 
-use crate::config;
 use crate::pool::prober::Prober;
-use crate::pool::{Pools, Slot};
+use crate::pool::{Occasion, Pools, Slot};
 use crate::server::Milestone;
+use crate::telemetry::Telemetry;
+use crate::{config, discovery};
 
 /// How long a successor checks instances until one is healthy in each pool where the running gateway has one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct HealthChecks {
     pub(super) pools: Arc<Pools>,
     pub(super) config: watch::Receiver<config::HealthChecks>,
+    pub(super) discovery: watch::Receiver<config::Discovery>,
+    pub(super) telemetry: Arc<Telemetry>,
     pub(super) first: FirstChecks,
 }
 
@@ -44,6 +47,8 @@ impl BackgroundService for HealthChecks {
         let mut config = self.config.clone();
         let current = *config.borrow_and_update();
         let prober = Prober::new(current.timeout);
+        let how = *self.discovery.borrow();
+        discovery::look_up_all(&self.pools, how, Occasion::Start, &self.telemetry, None).await;
         self.probe_all(&prober).await;
         if let Some(needed) = &self.first.needed {
             let unhealthy = self.await_healthy(&prober, needed).await;
@@ -80,7 +85,7 @@ impl HealthChecks {
         }
     }
 
-    /// Checks at every interval until the gateway stops.
+    /// Checks, and asks DNS, at every interval until the gateway stops.
     async fn watch(
         &self,
         mut prober: Prober,
@@ -88,11 +93,15 @@ impl HealthChecks {
         mut config: watch::Receiver<config::HealthChecks>,
         shutdown: &mut ShutdownWatch,
     ) {
+        let mut discovery = self.discovery.clone();
         loop {
+            let how = *discovery.borrow_and_update();
             let watch = join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), every)));
             tokio::select! {
                 _ = watch => {}
+                () = discovery::watch(Arc::clone(&self.pools), how, &self.telemetry, &prober) => {}
                 Ok(()) = config.changed() => {}
+                Ok(()) = discovery.changed() => {}
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
             }
             let current = *config.borrow_and_update();

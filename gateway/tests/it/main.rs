@@ -10,6 +10,8 @@ mod bounded_load;
 mod control;
 mod ctl;
 mod deadlines;
+mod discovery;
+mod dns;
 mod drain;
 mod events;
 mod explain;

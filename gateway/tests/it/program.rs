@@ -82,6 +82,7 @@ struct Process {
     child: Child,
     log: Lines<BufReader<ChildStdout>>,
     addr: SocketAddr,
+    control: SocketAddr,
     _folder: TempDir,
 }
 
@@ -97,18 +98,20 @@ impl Process {
         let file = folder.path().join("gateway.toml");
         let text = format!(
             "[server]\nlisten = '127.0.0.1:0'\n{server}\n[control]\nlisten = '127.0.0.1:0'\n\
-             [pools.stateful]\ninstances = ['{}']\n",
+             [pools.stateless]\ninstances = ['{0}']\n[pools.stateful]\ninstances = ['{0}']\n",
             upstream.addr()
         );
         std::fs::write(&file, text).expect("writes");
         let mut child = program(&file).stdout(Stdio::piped()).spawn().expect("runs");
         let log = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut process = Self { child, log, addr: ([0; 4], 0).into(), _folder: folder };
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let mut process = Self { child, log, addr: nowhere, control: nowhere, _folder: folder };
         let listening = process.next_line(|line| {
             look(line);
             line["message"] == "listening" && line["control"].is_string()
         });
-        process.addr = listening["addr"].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
+        let addr = |name: &str| listening[name].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
+        (process.addr, process.control) = (addr("addr"), addr("control"));
         process.next_line(|line| line["state"] == "healthy");
         process
     }
@@ -223,16 +226,41 @@ fn what_clients_do_wrong_is_no_fault_in_the_log() {
 fn both_signals_end_it() {
     let upstream = Upstream::start("stateful-1");
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut process = Process::start(&upstream, "");
+        let mut process = Process::start(&upstream, "announce_s = 0");
         process.signal(signal);
         assert_eq!(process.wait(), Some(0), "{signal}");
     }
 }
 
 #[test]
+fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice() {
+    let upstream = Upstream::start("stateful-1");
+    let mut process = Process::start(&upstream, "announce_s = 3");
+    let ready = |process: &Process| {
+        let mut control = Connection::open(process.control).expect("connects");
+        control.send(&Request::get("/readyz").header("host", &process.control.to_string())).status
+    };
+    eventually("it is ready", || (ready(&process) == 200).then_some(()));
+    let signalled = Instant::now();
+    process.signal(Signal::SIGTERM);
+    process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
+    assert_eq!(ready(&process), 503);
+    let mut newcomer = Connection::open(process.addr).expect("it listens");
+    assert_eq!(newcomer.send(&Request::get(SESSIONS)).status, 200, "new connections are served meanwhile");
+    assert_eq!(process.wait(), Some(0));
+    assert!(signalled.elapsed() >= Duration::from_secs(3), "{:?}", signalled.elapsed());
+    // Whoever cannot wait signals again.
+    let mut process = Process::start(&upstream, "announce_s = 60");
+    process.signal(Signal::SIGTERM);
+    process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
 fn the_grace_period_is_the_most_that_a_request_gets() {
     let upstream = Upstream::start("stateful-1");
-    let mut process = Process::start(&upstream, "grace_period_s = 1");
+    let mut process = Process::start(&upstream, "announce_s = 0\ngrace_period_s = 1");
     upstream.act(Act::Hang);
     let mut client = Connection::open(process.addr).expect("connects");
     client.start(&Request::post(SESSIONS));

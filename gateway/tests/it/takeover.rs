@@ -54,7 +54,7 @@ impl Place {
 
     fn configure(&self, instance: SocketAddr) {
         let text = format!(
-            "[server]\nlisten = '{}'\ngrace_period_s = 20\nupgrade_sock = '{}'\nstate_file = '{}'\n[control]\nlisten = '{}'\n\
+            "[server]\nlisten = '{}'\nannounce_s = 0\ngrace_period_s = 20\nupgrade_sock = '{}'\nstate_file = '{}'\n[control]\nlisten = '{}'\n\
              [health]\ninterval_ms = 100\ntimeout_ms = 100\n[pools.stateless]\ninstances = []\n\
              [pools.stateful]\ninstances = ['{instance}']\n",
             self.listen,

@@ -108,7 +108,8 @@ impl Upstream {
         Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    fn start_at(name: &str, wanted: SocketAddr) -> Self {
+    /// Starts an instance there; with port 0 on a free one.
+    pub(crate) fn start_at(name: &str, wanted: SocketAddr) -> Self {
         let script = Script {
             name: name.to_owned(),
             act: Act::ok(),

@@ -48,6 +48,7 @@ struct Server {
     listen: SocketAddr,
     state_file: String,
     upgrade_sock: String,
+    announce_s: u64,
     grace_period_s: u64,
 }
 
@@ -139,6 +140,8 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
             listen: seat.listen,
             state_file: dir.join(STATE_FILE).to_string_lossy().into_owned(),
             upgrade_sock: dir.join(UPGRADE_SOCK).to_string_lossy().into_owned(),
+            // Nobody balances over several.
+            announce_s: 0,
             // What an upgraded gateway needs to answer on idle connections, and a little more.
             grace_period_s: 7,
         },

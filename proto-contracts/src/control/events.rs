@@ -85,6 +85,13 @@ pub enum Event {
         /// How many requests it may have in flight when this begins; `null` when it is over.
         limit: Option<u64>,
     },
+    /// The DNS name of a pool cannot be looked up, so that the instances that are known are kept; or it can again.
+    DiscoveryChanged {
+        /// Which pool.
+        pool: PoolName,
+        /// Why; `null` when it can.
+        error: Option<String>,
+    },
     /// The configuration was read anew.
     ConfigReloaded(Reloaded),
     /// It was read anew and is wrong, so nothing has changed.
@@ -203,6 +210,7 @@ impl Event {
         "drain_progressed",
         "strategy_changed",
         "overload_changed",
+        "discovery_changed",
         "config_reloaded",
         "config_rejected",
         "missed",
@@ -226,6 +234,7 @@ impl Event {
             Self::DrainProgressed { .. } => "drain_progressed",
             Self::StrategyChanged { .. } => "strategy_changed",
             Self::OverloadChanged { .. } => "overload_changed",
+            Self::DiscoveryChanged { .. } => "discovery_changed",
             Self::ConfigReloaded(_) => "config_reloaded",
             Self::ConfigRejected { .. } => "config_rejected",
             Self::Missed { .. } => "missed",
@@ -242,7 +251,8 @@ impl Event {
             | Self::InstanceRemoved { pool, .. }
             | Self::DrainProgressed { pool, .. }
             | Self::StrategyChanged { pool, .. }
-            | Self::OverloadChanged { pool, .. } => Some(*pool),
+            | Self::OverloadChanged { pool, .. }
+            | Self::DiscoveryChanged { pool, .. } => Some(*pool),
             Self::Pools(_)
             | Self::ConfigReloaded(_)
             | Self::ConfigRejected { .. }

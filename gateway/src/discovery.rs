@@ -1,0 +1,131 @@
+//! Discovery by DNS: asks again and again which addresses a pool's name has.
+//!
+//! Nothing is cached, whatever the answer's time to live says: an answer is as old as the interval at most. The resolver is
+//! made anew for each look-up, so it follows `/etc/resolv.conf` without a restart.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::{Discovery, ServiceName};
+use crate::pool::prober::Prober;
+use crate::pool::{Occasion, Pools};
+use crate::telemetry::Telemetry;
+
+/// How often a question is sent within the time of a look-up.
+const TRIES: u32 = 2;
+
+/// Why a name could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// No answer in time.
+    #[error("{name}: no answer in {} ms", timeout.as_millis())]
+    TimedOut {
+        /// Which name.
+        name: ServiceName,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The answer has no address. That all instances are gone is possible; that the answer is wrong is likelier.
+    #[error("{0}: the name has no address")]
+    Empty(ServiceName),
+    /// The system's resolver is not configured, or it answered that it cannot tell.
+    #[error("{name}: {reason}")]
+    Failed {
+        /// Which name.
+        name: ServiceName,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Looks up every pool's name once, and tells the pools.
+pub async fn look_up_all(
+    pools: &Pools,
+    how: Discovery,
+    occasion: Occasion,
+    telemetry: &Telemetry,
+    prober: Option<&Prober>,
+) {
+    join_all(pools.iter().map(async |pool| {
+        let Some(name) = pool.service_name() else { return };
+        let found = look_up(&name, how).await;
+        telemetry.looked_up(pool.name(), found.is_ok());
+        match found {
+            Ok(addrs) => {
+                // A newcomer need not wait for the next round of checks.
+                if pool.found(addrs, occasion)
+                    && let Some(prober) = prober
+                {
+                    prober.probe_pool(pool).await;
+                }
+            }
+            Err(error) => pool.not_found(error.to_string()),
+        }
+    }))
+    .await;
+}
+
+/// Looks them up at every interval, for ever.
+pub async fn watch(pools: Arc<Pools>, how: Discovery, telemetry: &Telemetry, prober: &Prober) {
+    let mut ticks = interval(how.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        look_up_all(&pools, how, Occasion::Later, telemetry, Some(prober)).await;
+    }
+}
+
+/// Every address of a name, of either version of IP.
+///
+/// # Errors
+/// When there is none, or no good answer in time.
+async fn look_up(name: &ServiceName, how: Discovery) -> Result<Vec<SocketAddr>, LookupError> {
+    let failed = |reason: String| LookupError::Failed { name: name.clone(), reason };
+    let resolver = resolver(how).map_err(|error| failed(error.to_string()))?;
+    let too_late = || LookupError::TimedOut { name: name.clone(), timeout: how.timeout };
+    let addrs: Vec<_> = match timeout(how.timeout, resolver.lookup_ip(name.host.as_str())).await {
+        Ok(Ok(found)) => found.iter().map(|ip| SocketAddr::new(ip, name.port)).collect(),
+        Ok(Err(error)) if error.is_no_records_found() => Vec::new(),
+        Ok(Err(NetError::Timeout)) | Err(_) => return Err(too_late()),
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+    };
+    // An address that nobody can connect to is a fault of whoever wrote it, and no instance.
+    let usable: Vec<_> =
+        addrs.into_iter().filter(|addr| !addr.ip().is_unspecified() && !addr.ip().is_multicast()).collect();
+    if usable.is_empty() { Err(LookupError::Empty(name.clone())) } else { Ok(usable) }
+}
+
+fn resolver(how: Discovery) -> Result<TokioResolver, NetError> {
+    let mut builder = match how.resolver {
+        None => TokioResolver::builder_tokio()?,
+        Some(addr) => {
+            let on_port = |mut connection: ConnectionConfig| {
+                connection.port = addr.port();
+                connection
+            };
+            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(on_port).into();
+            let server = NameServerConfig::new(addr.ip(), true, connections);
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            *builder.options_mut() = ResolverOpts::default();
+            builder.options_mut().use_hosts_file = ResolveHosts::Never;
+            builder
+        }
+    };
+    let options = builder.options_mut();
+    options.cache_size = 0;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.timeout = how.timeout / TRIES;
+    options.attempts = TRIES as usize - 1;
+    builder.build()
+}

@@ -1,0 +1,280 @@
+//! What DNS told of a pool, and how the membership follows it.
+//!
+//! An address that DNS names is an instance. One that it names no more stays one for as long as its health checks pass: an
+//! answer may be cut short, or come from a resolver that is behind, and a session's home is worth more than such an answer.
+//! An instance that really goes fails its checks and is forgotten then. (Envoy does the same for hosts that are checked.)
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use proto_contracts::control;
+
+use crate::config::ServiceName;
+use crate::pool::registry::Registry;
+use crate::pool::slot::Slot;
+
+/// The last good answer, and how the last look-up went.
+#[derive(Debug)]
+pub(super) struct Discovered {
+    name: ServiceName,
+    addrs: Vec<SocketAddr>,
+    found_at: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Discovered {
+    /// What an earlier gateway found, until this one has looked.
+    pub(super) fn known_before(name: ServiceName, addrs: Vec<SocketAddr>) -> Self {
+        Self { name, addrs, found_at: None, error: None }
+    }
+
+    pub(super) fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    pub(super) fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// As the control API shows it.
+    pub(super) fn view(&self, now: Instant) -> control::Discovery {
+        control::Discovery {
+            name: self.name.to_string(),
+            addresses: self.addrs.len(),
+            found_s_ago: self.found_at.map(|at| now.saturating_duration_since(at).as_secs()),
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// When an address is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// While the gateway starts: the first check of an instance decides.
+    Start,
+    /// Later: a newcomer serves nothing before enough of its checks have passed.
+    Later,
+}
+
+/// What a look-up changed.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Addresses that the pool did not know.
+    pub(super) added: Vec<SocketAddr>,
+    /// Those that are forgotten.
+    pub(super) forgotten: Vec<Slot>,
+    /// Whether look-ups succeed now and failed before, or the other way round.
+    pub(super) turned: bool,
+}
+
+impl Registry {
+    /// Takes the addresses that a look-up found. Nothing happens when the pool is not discovered any more.
+    pub(super) fn take_found(&mut self, mut found: Vec<SocketAddr>, occasion: Occasion, now: Instant) -> Found {
+        let Some(discovered) = &mut self.discovered else { return Found::default() };
+        found.sort_unstable();
+        found.dedup();
+        let before = std::mem::replace(&mut discovered.addrs, found.clone());
+        discovered.found_at = Some(now);
+        let turned = discovered.error.take().is_some();
+        let mut added = Vec::new();
+        for addr in found {
+            match self.slot(addr) {
+                Some(slot) => slot.absent = false,
+                // An operator removed it, and DNS goes on naming it.
+                None if before.contains(&addr) => {}
+                None => {
+                    let newcomer = if occasion == Occasion::Start { Slot::new(addr) } else { Slot::newcomer(addr) };
+                    self.slots_mut().push(newcomer);
+                    added.push(addr);
+                }
+            }
+        }
+        let given: Vec<_> = self.given().collect();
+        for addr in before.into_iter().filter(|addr| !given.contains(addr)) {
+            if let Some(slot) = self.slot(addr) {
+                slot.absent = true;
+            }
+        }
+        Found { added, forgotten: self.forget_absent(), turned }
+    }
+
+    /// Takes that a look-up failed: what was found before stays. Tells whether the one before it did not fail.
+    pub(super) fn take_no_answer(&mut self, error: String) -> bool {
+        self.discovered.as_mut().is_some_and(|discovered| discovered.error.replace(error).is_none())
+    }
+
+    /// Forgets those that DNS names no more and whose checks fail.
+    pub(super) fn forget_absent(&mut self) -> Vec<Slot> {
+        self.slots_mut().extract_if(.., |slot| slot.absent && !slot.health.is_up()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto_contracts::PoolName;
+    use proto_contracts::control::{InstanceState, Strategy};
+
+    use super::*;
+    use crate::config;
+    use crate::pool::Thresholds;
+    use crate::pool::prober::{ProbeError, Report};
+    use crate::pool::state_file::PoolState;
+
+    const POOL: PoolName = PoolName::Stateful;
+
+    fn addr(host: u8) -> SocketAddr {
+        ([10, 0, 0, host], 8201).into()
+    }
+
+    fn config(name: Option<&str>) -> config::Pool {
+        config::Pool {
+            strategy: Strategy::Sticky,
+            instances: vec![addr(1)],
+            discover: name.map(|name| name.parse().expect("a name")),
+            load_bound: None,
+            protocol: config::Protocol::Http1,
+        }
+    }
+
+    fn thresholds() -> Thresholds {
+        Thresholds { fails: 2, passes: 2 }
+    }
+
+    fn registry(state: PoolState) -> Registry {
+        Registry::new(&config(Some("stateful-svc:8201")), thresholds(), state)
+    }
+
+    fn find(registry: &mut Registry, hosts: &[u8]) -> Found {
+        registry.take_found(hosts.iter().map(|&host| addr(host)).collect(), Occasion::Later, Instant::now())
+    }
+
+    /// Passes until it is a member.
+    fn join(registry: &mut Registry, host: u8, name: &str) {
+        for _ in 0..2 {
+            let report = Report { name: name.parse().expect("a name"), live_sessions: None, seconds_left: None };
+            registry.record_probe(POOL, addr(host), Ok(report));
+        }
+    }
+
+    fn fail(registry: &mut Registry, host: u8) -> Vec<Slot> {
+        registry.record_probe(POOL, addr(host), Err(ProbeError::TimedOut));
+        registry.forget_absent()
+    }
+
+    fn hosts(registry: &Registry) -> Vec<u8> {
+        let mut hosts: Vec<_> = registry
+            .slots()
+            .iter()
+            .map(|slot| match slot.addr() {
+                SocketAddr::V4(addr) => addr.ip().octets()[3],
+                SocketAddr::V6(_) => 0,
+            })
+            .collect();
+        hosts.sort_unstable();
+        hosts
+    }
+
+    #[test]
+    fn an_address_that_is_found_serves_nothing_before_its_checks_have_passed() {
+        let mut registry = registry(PoolState::default());
+        assert_eq!(find(&mut registry, &[3, 2, 3]).added, [addr(2), addr(3)]);
+        assert!(registry.slots().iter().all(|slot| slot.state() == InstanceState::Pending));
+        join(&mut registry, 2, "stateful-2");
+        assert_eq!(registry.names().len(), 1);
+        assert!(find(&mut registry, &[2, 3]).added.is_empty(), "known already");
+    }
+
+    #[test]
+    fn one_that_is_named_no_more_stays_while_its_checks_pass_and_is_forgotten_then() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2, 3]);
+        join(&mut registry, 2, "stateful-2");
+        let forgotten = find(&mut registry, &[3]).forgotten;
+        assert!(forgotten.is_empty(), "it still answers");
+        assert_eq!(registry.names().len(), 1);
+        assert!(fail(&mut registry, 2).is_empty(), "once is no proof");
+        assert_eq!(fail(&mut registry, 2).len(), 1);
+        assert_eq!(hosts(&registry), [1, 3]);
+        // One that was never well goes at once, and the configured one never.
+        assert_eq!(find(&mut registry, &[4]).forgotten.len(), 1);
+        assert_eq!(hosts(&registry), [1, 4]);
+    }
+
+    #[test]
+    fn one_that_is_named_again_is_as_before() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2]);
+        join(&mut registry, 2, "stateful-2");
+        find(&mut registry, &[3]);
+        find(&mut registry, &[2, 3]);
+        assert!(fail(&mut registry, 2).is_empty() && fail(&mut registry, 2).is_empty());
+        assert_eq!(hosts(&registry), [1, 2, 3], "unhealthy, and a member with its keys");
+    }
+
+    #[test]
+    fn an_instance_at_another_address_keeps_its_name() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2]);
+        join(&mut registry, 2, "stateful-2");
+        find(&mut registry, &[5]);
+        fail(&mut registry, 2);
+        join(&mut registry, 5, "stateful-2");
+        let holder = registry.slots().iter().find(|slot| slot.name().is_some()).map(Slot::addr);
+        assert_eq!(holder, Some(addr(5)));
+        fail(&mut registry, 2);
+        assert_eq!(hosts(&registry), [1, 5]);
+    }
+
+    #[test]
+    fn what_an_operator_removed_stays_out_while_it_is_named() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2, 3]);
+        registry.remove(&addr(2).to_string()).expect("it is there");
+        find(&mut registry, &[2, 3]);
+        assert_eq!(hosts(&registry), [1, 3]);
+        let state = registry.state();
+        assert_eq!((state.removed, state.added), (vec![addr(2)], vec![]));
+        find(&mut registry, &[3]);
+        find(&mut registry, &[2, 3]);
+        assert_eq!(hosts(&registry), [1, 2, 3], "it was gone and came anew");
+    }
+
+    #[test]
+    fn a_failing_resolver_changes_nothing_and_is_told_once() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2]);
+        assert!(registry.take_no_answer("SERVFAIL".to_owned()));
+        assert!(!registry.take_no_answer("SERVFAIL".to_owned()));
+        assert_eq!(hosts(&registry), [1, 2]);
+        let view = registry.discovered.as_ref().map(|discovered| discovered.view(Instant::now())).expect("a view");
+        assert_eq!((view.addresses, view.error.as_deref()), (1, Some("SERVFAIL")));
+        assert!(find(&mut registry, &[2]).turned);
+        assert!(!find(&mut registry, &[2]).turned);
+    }
+
+    #[test]
+    fn the_last_good_answer_survives_a_restart() {
+        let mut before = registry(PoolState::default());
+        find(&mut before, &[2, 3]);
+        join(&mut before, 2, "stateful-2");
+        let state = before.state();
+        assert_eq!((&state.added, &state.discovered), (&vec![], &vec![addr(2), addr(3)]));
+        let mut after = registry(state);
+        assert_eq!(hosts(&after), [1, 2, 3]);
+        assert_eq!(after.names().len(), 1, "with the names that were told");
+        assert_eq!(find(&mut after, &[3]).forgotten.len(), 1, "nobody has found it well since, so the answer decides");
+    }
+
+    #[test]
+    fn a_reload_may_end_discovery_or_begin_another() {
+        let mut registry = registry(PoolState::default());
+        find(&mut registry, &[2]);
+        registry.reconfigure(&config(Some("another:8201")), thresholds());
+        assert_eq!(hosts(&registry), [1, 2], "what is known serves until the other name is looked up");
+        find(&mut registry, &[3]);
+        assert_eq!(hosts(&registry), [1, 3]);
+        registry.reconfigure(&config(None), thresholds());
+        assert_eq!(hosts(&registry), [1]);
+        assert!(find(&mut registry, &[4]).added.is_empty(), "an answer that comes late is for nobody");
+    }
+}

@@ -1,0 +1,243 @@
+//! Who is a member under which name, and when.
+
+use proto_contracts::AffinityKey;
+
+use super::*;
+use crate::routing::sticky;
+
+const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };
+
+fn addr(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn registry(ports: &[u16]) -> Registry {
+    restarted(ports, PoolState::default())
+}
+
+fn restarted(ports: &[u16], state: PoolState) -> Registry {
+    let instances = ports.iter().map(|&port| addr(port)).collect();
+    Registry::new(
+        &config::Pool {
+            strategy: Strategy::Sticky,
+            instances,
+            discover: None,
+            load_bound: None,
+            protocol: config::Protocol::Http1,
+        },
+        THRESHOLDS,
+        state,
+    )
+}
+
+fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
+    tell(registry, port, name, None)
+}
+
+/// A good answer, with the seconds until the instance's keys move away.
+fn tell(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
+    let report = Report { name: name.parse().expect("a name"), live_sessions: Some(3), seconds_left };
+    !registry.record_probe(PoolName::Stateful, addr(port), Ok(report)).is_empty()
+}
+
+fn fail(registry: &mut Registry, port: u16) -> bool {
+    !registry.record_probe(PoolName::Stateful, addr(port), Err(ProbeError::TimedOut)).is_empty()
+}
+
+fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
+    registry.slots().iter().map(|slot| (slot.name().map(InstanceName::as_str), slot.state())).collect()
+}
+
+#[test]
+fn an_address_is_a_member_once_it_has_told_its_name() {
+    let mut registry = registry(&[1]);
+    assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
+    assert!(!fail(&mut registry, 1), "still pending");
+    assert!(!pass(&mut registry, 1, "s1"), "one pass is not enough after a failure");
+    assert!(pass(&mut registry, 1, "s1"), "the second pass");
+    assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy)]);
+    assert!(!pass(&mut registry, 1, "s1"), "nothing new");
+    assert_eq!(registry.slots()[0].live_sessions(), Some(3));
+}
+
+#[test]
+fn a_second_instance_of_one_name_is_refused_while_the_first_is_well() {
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    pass(&mut registry, 2, "s1");
+    assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy), (None, InstanceState::DuplicateName)]);
+    pass(&mut registry, 2, "s2");
+    assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy), "renamed, it is welcome");
+}
+
+#[test]
+fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    pass(&mut registry, 2, "s2");
+    let epoch = registry.snapshot(Seed::from_text("test")).epoch;
+    for _ in 0..3 {
+        fail(&mut registry, 2);
+    }
+    registry.add(addr(3)).expect("a new address");
+    pass(&mut registry, 3, "s2");
+    assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Unhealthy), "one pass is not enough");
+    pass(&mut registry, 3, "s2");
+    assert_eq!(states(&registry)[1], (None, InstanceState::Pending));
+    assert_eq!(states(&registry)[2], (Some("s2"), InstanceState::Healthy));
+    assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch, "the same names");
+}
+
+#[test]
+fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    fail(&mut registry, 1);
+    pass(&mut registry, 2, "s1");
+    assert_eq!(states(&registry), [(None, InstanceState::Pending), (Some("s1"), InstanceState::Healthy)]);
+}
+
+#[test]
+fn what_the_control_api_changed_survives_a_restart() {
+    let mut before = registry(&[1, 2]);
+    pass(&mut before, 1, "s1");
+    before.add(addr(3)).expect("a new address");
+    pass(&mut before, 3, "s3");
+    pass(&mut before, 3, "s3");
+    before.remove("127.0.0.1:2").expect("by address");
+    before.set_strategy(Strategy::RoundRobin);
+
+    let after = restarted(&[1, 2], before.state());
+    assert_eq!(after.state(), before.state());
+    assert_eq!(states(&after), [(Some("s1"), InstanceState::Unhealthy), (Some("s3"), InstanceState::Unhealthy)]);
+}
+
+#[test]
+fn a_newcomer_is_no_member_before_enough_of_its_checks_have_passed() {
+    let mut registry = registry(&[1]);
+    pass(&mut registry, 1, "s1");
+    let epoch = registry.snapshot(Seed::from_text("test")).epoch;
+    registry.add(addr(2)).expect("a new address");
+    for step in ["+", "-", "+"] {
+        let changed = if step == "+" { pass(&mut registry, 2, "s2") } else { fail(&mut registry, 2) };
+        assert!(!changed, "{step}");
+        assert_eq!(registry.snapshot(Seed::from_text("test")).epoch, epoch);
+    }
+    assert!(pass(&mut registry, 2, "s2"), "the second in a row");
+    assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Healthy));
+}
+
+#[test]
+fn a_drain_ends_the_membership_and_a_return_begins_it_again() {
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    pass(&mut registry, 2, "s2");
+    let epoch = |registry: &Registry| registry.snapshot(Seed::from_text("test")).epoch;
+    let both = epoch(&registry);
+    assert!(tell(&mut registry, 2, "s2", Some(30)));
+    assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Draining, both));
+    assert!(tell(&mut registry, 2, "s2", Some(0)));
+    assert_eq!(states(&registry)[1].1, InstanceState::Drained);
+    assert_ne!(epoch(&registry), both);
+    assert_eq!(registry.state().names.len(), 1, "after a restart it is no member either");
+    for _ in 0..3 {
+        assert!(!fail(&mut registry, 2), "it may go now");
+    }
+    assert!(!pass(&mut registry, 2, "s2"), "back, and drained until two checks have passed");
+    assert!(pass(&mut registry, 2, "s2"));
+    assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Healthy, both));
+}
+
+#[test]
+fn the_last_that_can_serve_serves_on() {
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    tell(&mut registry, 2, "s2", Some(0));
+    assert_eq!(states(&registry)[1].1, InstanceState::Drained);
+    tell(&mut registry, 1, "s1", Some(0));
+    let drains = |registry: &Registry| {
+        let now = Instant::now();
+        registry.slots().iter().filter(|slot| slot.drain(now).is_some_and(|drain| drain.serves_as_the_last)).count()
+    };
+    assert_eq!((states(&registry)[0].1, drains(&registry)), (InstanceState::Draining, 2), "both can, nobody else");
+    pass(&mut registry, 2, "s2");
+    assert_eq!(states(&registry)[0].1, InstanceState::Drained, "its stand-in is back");
+    assert_eq!(drains(&registry), 0);
+}
+
+#[test]
+fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
+    let config = |strategy, ports: &[u16]| {
+        let instances = ports.iter().map(|&port| addr(port)).collect();
+        config::Pool { strategy, instances, discover: None, load_bound: None, protocol: config::Protocol::Http1 }
+    };
+    let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
+    let mut registry = registry(&[1, 2]);
+    pass(&mut registry, 1, "s1");
+    registry.add(addr(3)).expect("a new address");
+    registry.remove("127.0.0.1:2").expect("by address");
+    registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
+    assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
+    assert_eq!(states(&registry)[0], (Some("s1"), InstanceState::Healthy), "nobody is met anew");
+    assert_eq!(registry.state().strategy, None, "it follows the file");
+
+    registry.set_strategy(Strategy::Sticky);
+    registry.reconfigure(&config(Strategy::RoundRobin, &[2, 4]), THRESHOLDS);
+    assert_eq!(addrs(&registry), [3, 4], "the file has no 1 any more");
+    assert_eq!(registry.state().strategy, Some(Strategy::Sticky), "it was switched");
+}
+
+#[test]
+fn adding_twice_and_removing_the_unknown_are_errors() {
+    let mut registry = registry(&[1]);
+    assert_eq!(registry.add(addr(1)), Err(AddError::KnownAddress(addr(1))));
+    assert_eq!(registry.remove("nobody").err(), Some(RemoveError::Unknown));
+    assert_eq!(registry.remove("127.0.0.1:9").err(), Some(RemoveError::Unknown));
+}
+
+#[test]
+fn a_result_for_an_address_that_was_removed_is_ignored() {
+    let mut registry = registry(&[1]);
+    registry.remove("127.0.0.1:1").expect("there");
+    assert!(!pass(&mut registry, 1, "s1"));
+}
+
+#[test]
+fn registries_that_met_the_instances_in_different_orders_agree_on_every_home() {
+    const KEYS: u32 = 100_000;
+    let names: Vec<_> = (1..=7).map(|number| format!("stateful-{number}")).collect();
+    let mut first = registry(&[1, 2, 3]);
+    let mut second = registry(&[70]);
+    for port in 4..=7 {
+        first.add(addr(port)).expect("new");
+    }
+    for port in (10..=60).step_by(10).rev() {
+        second.add(addr(port)).expect("new");
+    }
+    for _ in 0..2 {
+        for (place, name) in names.iter().enumerate() {
+            let place = place as u16 + 1;
+            pass(&mut first, place, name);
+        }
+        for (place, name) in names.iter().enumerate().rev() {
+            let place = place as u16 + 1;
+            pass(&mut second, place * 10, name);
+        }
+    }
+    let seed = Seed::from_text("tandem");
+    let [first, second] = [first, second].map(|registry| registry.snapshot(seed));
+    assert_eq!(first.epoch, second.epoch);
+    let home = |snapshot: &Snapshot, key| {
+        let (_, member) = sticky::ranking(snapshot, key).into_iter().next().expect("a home");
+        member.instance.name().clone()
+    };
+    let mut homes = std::collections::BTreeMap::new();
+    for place in 0..KEYS {
+        let key = AffinityKey::from_bits(place.wrapping_mul(0x85eb_ca6b));
+        let home_by_first = home(&first, key);
+        assert_eq!(home_by_first, home(&second, key));
+        *homes.entry(home_by_first).or_insert(0_u32) += 1;
+    }
+    assert_eq!(homes.len(), 7, "{homes:?}");
+    eprintln!("two registries of one epoch agree on the homes of {KEYS} keys: {homes:?}");
+}

@@ -1,0 +1,101 @@
+//! One address that a pool knows, and what is known of who is there.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proto_contracts::InstanceName;
+use proto_contracts::control::InstanceState;
+
+use crate::pool::drain::Drain;
+use crate::pool::ejection::Ejections;
+use crate::pool::health::Health;
+use crate::pool::instance::Instance;
+
+/// One address that the pool knows.
+#[derive(Debug)]
+pub struct Slot {
+    pub(super) addr: SocketAddr,
+    pub(super) instance: Option<Arc<Instance>>,
+    pub(super) refused: Option<InstanceName>,
+    pub(super) health: Health,
+    pub(super) last_error: Option<String>,
+    pub(super) reports_sessions: bool,
+    pub(super) ejections: Ejections,
+    pub(super) drain: Option<Drain>,
+    /// Its drain is over, and it is no member.
+    pub(super) drained: bool,
+    /// DNS named it once, and does so no more.
+    pub(super) absent: bool,
+}
+
+impl Slot {
+    /// An address that the gateway starts with: the first result of its checks decides, so that a start is quick.
+    pub(super) fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            instance: None,
+            refused: None,
+            health: Health::Unknown,
+            last_error: None,
+            reports_sessions: false,
+            ejections: Ejections::default(),
+            drain: None,
+            drained: false,
+            absent: false,
+        }
+    }
+
+    /// An address that is added later: it serves nothing before enough of its checks have passed in a row.
+    pub(super) fn newcomer(addr: SocketAddr) -> Self {
+        Self { health: Health::DOWN, ..Self::new(addr) }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The instance, once it has told a name that no other has.
+    pub fn instance(&self) -> Option<&Arc<Instance>> {
+        self.instance.as_ref()
+    }
+
+    /// Its name, once it is a member.
+    pub fn name(&self) -> Option<&InstanceName> {
+        self.instance.as_deref().map(Instance::name)
+    }
+
+    /// Why it is ejected, or why its last health check failed.
+    pub fn last_error(&self) -> Option<&str> {
+        self.ejections.why().or(self.last_error.as_deref())
+    }
+
+    /// For how long it is ejected at least, while it is.
+    pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
+        self.ejections.left(now)
+    }
+
+    /// Its live sessions by its last report, when it reports any.
+    pub fn live_sessions(&self) -> Option<u64> {
+        self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
+    }
+
+    /// Whether it has told its name and its checks pass.
+    pub fn is_up(&self) -> bool {
+        self.instance.is_some() && self.health.is_up()
+    }
+
+    /// What the gateway thinks of it.
+    pub fn state(&self) -> InstanceState {
+        match (&self.instance, &self.refused) {
+            (Some(_), _) if self.drained => InstanceState::Drained,
+            (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
+            (Some(_), _) if self.health.is_up() && self.drain.is_some() => InstanceState::Draining,
+            (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
+            (Some(_), _) => InstanceState::Unhealthy,
+            (None, Some(_)) => InstanceState::DuplicateName,
+            (None, None) => InstanceState::Pending,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A name server of one name, which answers as it is told.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Zone {
+    /// These addresses, in this order, for whatever name.
+    Addresses(Vec<IpAddr>),
+    /// The name exists and has none.
+    Empty,
+    /// There is no such name.
+    NoSuchName,
+    /// It cannot tell.
+    ServerFailure,
+    /// Bytes that are no answer.
+    Garbage,
+    /// Nothing at all.
+    Silence,
+}
+
+/// It serves until the test ends.
+pub(crate) struct NameServer {
+    addr: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    zone: Zone,
+    asked: usize,
+    over: bool,
+}
+
+impl NameServer {
+    pub(crate) fn start(zone: Zone) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let addr = socket.local_addr().expect("an address");
+        let shared = Arc::new(Mutex::new(Shared { zone, asked: 0, over: false }));
+        let served = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            let mut question = [0; 1_024];
+            while let Ok((length, client)) = socket.recv_from(&mut question) {
+                let mut shared = served.lock().expect("no panic");
+                if shared.over {
+                    return;
+                }
+                shared.asked += 1;
+                if let Some(answer) = answer(&question[..length], &shared.zone) {
+                    let _client_has_gone = socket.send_to(&answer, client);
+                }
+            }
+        });
+        Self { addr, shared, thread: Some(thread) }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// From now on it answers so.
+    pub(crate) fn tell(&self, zone: Zone) {
+        self.shared.lock().expect("no panic").zone = zone;
+    }
+
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.shared.lock().expect("no panic").asked
+    }
+}
+
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.shared.lock().expect("no panic").over = true;
+        // Wakes the thread, which then sees that it is over.
+        let _woken = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"over", self.addr));
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+/// The answer to a question, by RFC 1035.
+fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+    const HEADER: usize = 12;
+    // The name ends with an empty label; its type and class follow.
+    let name = question.get(HEADER..)?.iter().position(|byte| *byte == 0)? + 1;
+    let asked = question.get(HEADER..HEADER + name + 4)?;
+    let kind = u16::from_be_bytes([asked[name], asked[name + 1]]);
+    let (code, addresses): (u8, &[IpAddr]) = match zone {
+        Zone::Addresses(addresses) => (0, addresses),
+        Zone::Empty => (0, &[]),
+        Zone::ServerFailure => (2, &[]),
+        Zone::NoSuchName => (3, &[]),
+        Zone::Garbage => return Some(question.iter().map(|byte| !byte).collect()),
+        Zone::Silence => return None,
+    };
+    let records: Vec<Vec<u8>> = addresses
+        .iter()
+        .filter_map(|address| match (kind, address) {
+            (1, IpAddr::V4(address)) => Some(address.octets().to_vec()),
+            (28, IpAddr::V6(address)) => Some(address.octets().to_vec()),
+            _ => None,
+        })
+        .collect();
+    let mut answer = question[..2].to_vec();
+    // An answer, recursion asked for and at hand, and its code.
+    answer.extend([0x81, 0x80 | code]);
+    for count in [1, records.len() as u16, 0, 0] {
+        answer.extend(count.to_be_bytes());
+    }
+    answer.extend(asked);
+    for record in records {
+        // The name as in the question, the type, the class IN, and ten minutes to live.
+        answer.extend([0xc0, HEADER as u8]);
+        answer.extend(kind.to_be_bytes());
+        answer.extend([0, 1, 0, 0, 2, 88]);
+        answer.extend((record.len() as u16).to_be_bytes());
+        answer.extend(record);
+    }
+    Some(answer)
+}
