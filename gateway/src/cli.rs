@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use service_kit::cli::{Probe, ProbeArgs};
 use service_kit::config::EX_USAGE;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::ctl::Ctl;
 
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
-/// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_STATE_FILE,
-/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER, GATEWAY_STATEFUL_DISCOVER, INSTANCE_ID (this gateway's name), LOG_LEVEL. OpenTelemetry's
-/// OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where traces are sent. JWT_PUBLIC_KEY or JWT_JWKS_FILE, with JWT_ISSUER and
-/// JWT_AUDIENCE, let the rate limit tell users from each other. CONTROL_TOKEN is the secret that changes over the
-/// control API must present. SIGTERM drains and stops; SIGHUP
-/// reads the configuration again.
+/// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_METRICS_LISTEN, GATEWAY_STATE_FILE,
+/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER,
+/// GATEWAY_STATEFUL_DISCOVER, GATEWAY_TRUSTED_PROXIES, GATEWAY_RATE_LIMIT_EXEMPT, INSTANCE_ID (this gateway's name; with
+/// INSTANCE_ID_FROM=dns it is found by DNS), LOG_LEVEL. OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where
+/// traces are sent. JWT_PUBLIC_KEY or JWT_JWKS_FILE, with JWT_ISSUER and JWT_AUDIENCE, let the rate limit tell users from each
+/// other. CONTROL_TOKEN is the secret that changes over the control API must present; CONTROL_TOKEN_FILE names a file with it.
+/// SIGTERM drains and stops; SIGHUP reads the configuration again.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -31,6 +33,8 @@ pub struct Cli {
     /// none runs at `[server] upgrade_sock`, this one just starts.
     #[arg(long, conflicts_with = "check_config")]
     upgrade: bool,
+    #[command(flatten)]
+    probe: ProbeArgs,
     #[command(subcommand)]
     subcommand: Option<Sub>,
 }
@@ -49,6 +53,8 @@ pub enum Command {
     Upgrade,
     /// Operate a gateway that runs.
     Ctl(Ctl),
+    /// Ask a gateway that runs for its health.
+    Probe(Probe),
     /// Check the configuration alone.
     CheckConfig,
 }
@@ -56,11 +62,12 @@ pub enum Command {
 impl Cli {
     /// What to do.
     pub fn command(self) -> Command {
-        match self.subcommand {
-            Some(Sub::Ctl(ctl)) => Command::Ctl(ctl),
-            None if self.check_config => Command::CheckConfig,
-            None if self.upgrade => Command::Upgrade,
-            None => Command::Run,
+        match (self.subcommand, self.probe.probe()) {
+            (Some(Sub::Ctl(ctl)), _) => Command::Ctl(ctl),
+            (None, Some(probe)) => Command::Probe(probe),
+            (None, None) if self.check_config => Command::CheckConfig,
+            (None, None) if self.upgrade => Command::Upgrade,
+            (None, None) => Command::Run,
         }
     }
 }
@@ -69,6 +76,15 @@ impl Cli {
 pub fn config_is_fine(path: &Path) -> ExitCode {
     let _nobody_reads = writeln!(io::stdout(), "{} is fine", path.display());
     ExitCode::SUCCESS
+}
+
+/// Asks the gateway that runs with this configuration. Alive is who serves clients; only the control plane knows the pools.
+pub fn ask(probe: Probe, config: &Config) -> ExitCode {
+    let listen = match probe {
+        Probe::Health => config.server.listen,
+        Probe::Ready => config.control.listen,
+    };
+    probe.ask(listen, config.control.allowed_hosts.first().map_or("localhost", String::as_str))
 }
 
 /// Says what is wrong with the configuration.

@@ -169,7 +169,13 @@ impl Config {
             ("[server] upgrade_sock", format!("{:?}", server.upgrade_sock)),
             ("[server] announce_s", format!("{:?}", server.announce)),
             ("[server] grace_period_s", format!("{:?}", server.grace_period)),
-            ("[control]", format!("{} {:?} {}", control.listen, control.allowed_hosts, control.event_sample_per_s)),
+            (
+                "[control]",
+                format!(
+                    "{} {:?} {:?} {}",
+                    control.listen, control.metrics_listen, control.allowed_hosts, control.event_sample_per_s
+                ),
+            ),
             ("[affinity] seed", format!("{seed:?}")),
             ("[pools] protocol", format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol)),
         ]

@@ -21,7 +21,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+use actix_web::dev::ServiceRequest;
 use actix_web::{rt, web};
+use futures_util::FutureExt as _;
 use proto_contracts::control::{self, Event};
 use proto_contracts::{ErrorCode, PoolName};
 use service_kit::config::ServiceConfig;
@@ -80,6 +82,8 @@ pub struct Parts {
 /// A control plane that is bound and not yet running.
 pub struct ControlPlane {
     server: Server,
+    /// Health and metrics alone.
+    metrics: Option<Server>,
     health: Health,
     events: Events,
     closing: watch::Sender<bool>,
@@ -95,11 +99,16 @@ pub struct Running {
 }
 
 impl ControlPlane {
-    /// Will serve on this listener.
+    /// Will serve on this listener, and health and metrics alone on the other, where there is one.
     ///
     /// # Errors
-    /// When the listener cannot be used.
-    pub fn new(config: &Config, listener: TcpListener, parts: Parts) -> io::Result<Self> {
+    /// When a listener cannot be used.
+    pub fn new(
+        config: &Config,
+        listener: TcpListener,
+        metrics_listener: Option<TcpListener>,
+        parts: Parts,
+    ) -> io::Result<Self> {
         let Parts { pools, metrics, events, reloader, succession } = parts;
         let service = ServiceConfig {
             listen: config.control.listen,
@@ -117,6 +126,12 @@ impl ControlPlane {
                 health.dependency(name.as_str(), Need::Required, move || std::future::ready(pools::readiness(&pool)))
             });
         let health = health.build();
+        // Everything there is to read, so whoever reaches it may; a `Host` tells nothing in a network of containers.
+        let read_only = |listener| {
+            let everybody = Box::new(|_: &ServiceRequest| Ok(()));
+            Server::on_guarded(listener, &service, health.clone(), metrics.clone(), everybody, |_| {})
+        };
+        let read_only = metrics_listener.map(read_only).transpose()?;
         let closing = watch::Sender::new(false);
         let state = web::Data::new(State {
             pools,
@@ -138,7 +153,7 @@ impl ControlPlane {
                 endpoints().into_iter().for_each(|endpoint| endpoint.mount(app));
             },
         )?;
-        Ok(Self { server, health, events, closing })
+        Ok(Self { server, metrics: read_only, health, events, closing })
     }
 
     /// Where operators connect.
@@ -146,15 +161,29 @@ impl ControlPlane {
         self.server.addr()
     }
 
+    /// Where monitoring reads, if it does so apart.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Server::addr)
+    }
+
     /// Serves from now on.
     pub fn start(self) -> Running {
-        let Self { server, health, events, closing } = self;
-        let (stop, stopped) = oneshot::channel();
+        let Self { server, metrics, health, events, closing } = self;
+        let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
-            rt::System::new().block_on(server.run_until(async move {
-                // A sender that is gone means the same as one that has sent.
-                let _stopping = stopped.await;
-            }))
+            // A sender that is gone means the same as one that has sent.
+            let stopped = stopped.map(drop).shared();
+            rt::System::new().block_on(async move {
+                let control = server.run_until(stopped.clone());
+                let metrics = async move {
+                    match metrics {
+                        Some(metrics) => metrics.run_until(stopped).await,
+                        None => Ok(()),
+                    }
+                };
+                let (control, metrics) = tokio::join!(control, metrics);
+                control.and(metrics)
+            })
         });
         Running { health, events, closing, stop, thread }
     }

@@ -23,3 +23,6 @@ pub mod telemetry;
 
 pub use config::Config;
 pub use server::{Gateway, Start, build};
+
+/// What gateways are named by that have found their number by DNS.
+pub const KIND: &str = "gateway";

@@ -6,6 +6,7 @@ use clap::Parser;
 use gateway::cli::{self, Cli, Command};
 use gateway::config::Source;
 use gateway::{Config, Start, build};
+use service_kit::config::Env;
 use service_kit::telemetry;
 
 #[global_allocator]
@@ -14,21 +15,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let file = cli.config.clone();
-    let source = Source::new(&file, |name| std::env::var(name).ok());
-    let start = match cli.command() {
+    let command = match cli.command() {
         Command::Ctl(ctl) => return ctl.run(),
-        Command::CheckConfig => None,
-        Command::Run => Some(Start::Afresh),
-        Command::Upgrade => Some(Start::AsSuccessor),
+        command => command,
     };
-    match (source.load(), start) {
-        (Err(error), _) => cli::wrong_config(&error),
-        (Ok(_), None) => cli::config_is_fine(&file),
-        (Ok(config), Some(start)) => match run(config, source, start) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => cli::failed(&error),
-        },
-    }
+    let env = match Env::process(gateway::KIND) {
+        Ok(env) => env,
+        Err(error) => return error.exit(),
+    };
+    let source = Source::new(&file, move |name| env.variable(name));
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(error) => return cli::wrong_config(&error),
+    };
+    let ended = match command {
+        Command::Ctl(_) | Command::CheckConfig => return cli::config_is_fine(&file),
+        Command::Probe(probe) => return cli::ask(probe, &config),
+        Command::Run => run(config, source, Start::Afresh),
+        Command::Upgrade => run(config, source, Start::AsSuccessor),
+    };
+    ended.map_or_else(|error| cli::failed(&error), |()| ExitCode::SUCCESS)
 }
 
 fn run(config: Config, source: Source, start: Start) -> anyhow::Result<()> {

@@ -73,6 +73,15 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// The address of the metrics cannot be bound.
+    #[error("cannot listen on {addr} ([control] metrics_listen)")]
+    Metrics {
+        /// Which address.
+        addr: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no way to find the gateway to succeed.
     #[error("--upgrade needs [server] upgrade_sock, the same as the running gateway's")]
     NoUpgradeSocket,
@@ -84,7 +93,7 @@ pub enum BuildError {
     StateFile(#[from] StateFileError),
     /// A metric was registered twice.
     #[error("the metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
+    Registry(#[from] prometheus::Error),
 }
 
 /// A gateway that is bound and not yet running; connections wait in its listeners' queues.
@@ -132,7 +141,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         let state_file = Arc::clone(&state_file);
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
-    let telemetry = Arc::new(Telemetry::new(&pools, events.clone())?);
+    let telemetry = Arc::new(Telemetry::new(&config.name, &pools, events.clone())?);
     let traffic = Arc::new(ArcSwap::from_pointee(config.traffic.clone()));
     let reloader = Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
     let reloader = Arc::new(reloader);
@@ -145,7 +154,16 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let control_listener = control_listener.map_err(|source| BuildError::Control { addr: control, source })?;
     let no_control = |source| BuildError::Control { addr: control, source };
     let no_data = |source| BuildError::Listen { addr: wanted, source };
-    let copies = [listener.try_clone().map_err(no_data)?, control_listener.try_clone().map_err(no_control)?];
+    let mut copies = vec![listener.try_clone().map_err(no_data)?, control_listener.try_clone().map_err(no_control)?];
+    let metrics_listener = match config.control.metrics_listen {
+        None => None,
+        Some(addr) => {
+            let no_metrics = |source| BuildError::Metrics { addr, source };
+            let listener = upgrade::listener(predecessor.as_mut(), addr).map_err(no_metrics)?;
+            copies.push(listener.try_clone().map_err(no_metrics)?);
+            Some(listener)
+        }
+    };
 
     let succession = Arc::new(AtomicBool::new(false));
     let parts = control::Parts {
@@ -155,7 +173,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         reloader: Arc::clone(&reloader),
         succession: Arc::clone(&succession),
     };
-    let control = ControlPlane::new(&config, control_listener, parts).map_err(no_control)?;
+    let control = ControlPlane::new(&config, control_listener, metrics_listener, parts).map_err(no_control)?;
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
     let (tell, told) = mpsc::channel();
@@ -220,6 +238,11 @@ impl Gateway {
     /// Where operators connect.
     pub fn control_addr(&self) -> SocketAddr {
         self.control.addr()
+    }
+
+    /// Where monitoring reads metrics, if it does so apart from the control plane.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.control.metrics_addr()
     }
 
     /// Serves until SIGTERM (requests in flight finish first), SIGINT (at once) or the end of an upgrade (as SIGTERM).

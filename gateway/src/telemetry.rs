@@ -15,8 +15,8 @@ use pingora::Error;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::proxy::Session;
 use prometheus::{IntCounterVec, Opts};
-use proto_contracts::PoolName;
 use proto_contracts::control::Event;
+use proto_contracts::{InstanceName, PoolName};
 use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
@@ -65,12 +65,12 @@ impl Outcome<'_> {
 }
 
 impl Telemetry {
-    /// The metrics of a gateway with these pools, which tells its requests to these events.
+    /// The metrics of a gateway of this name with these pools, which tells its requests to these events.
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
-    pub fn new(pools: &Arc<Pools>, events: Events) -> Result<Self, prometheus::Error> {
-        let metrics = Metrics::new()?;
+    pub fn new(name: &InstanceName, pools: &Arc<Pools>, events: Events) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new("gateway", name)?;
         let routing = RoutingMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
         let refused = IntCounterVec::new(
@@ -88,6 +88,14 @@ impl Telemetry {
             ),
             &["pool", "outcome"],
         )?;
+        for pool in pools.iter().filter(|pool| pool.service_name().is_some()) {
+            for outcome in ["found", "failed"] {
+                lookups.with_label_values(&[pool.name().as_str(), outcome]);
+            }
+        }
+        for fault in Fault::ALL {
+            refused.with_label_values(&[fault.label()]);
+        }
         metrics.registry().register(Box::new(lookups.clone()))?;
         Ok(Self { metrics, routing, refused, lookups, events })
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use proto_contracts::InstanceName;
 use secrecy::SecretString;
 use service_kit::config::Env;
@@ -68,6 +69,22 @@ impl<'a> Check<'a> {
         let list = (self.environment)(variable)?;
         let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
         Some(texts.filter_map(|text| self.parse_address(variable, text)).collect())
+    }
+
+    /// A variable that holds networks, separated by commas, when it is set and not empty.
+    pub(super) fn networks(&mut self, variable: &'static str) -> Option<Vec<IpNet>> {
+        let list = self.variable(variable)?;
+        let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let read = texts.filter_map(|text| {
+            let network = text.parse().ok();
+            self.unless(
+                network.is_some(),
+                variable,
+                format_args!("has {text:?}, which is no network such as 10.0.0.0/8"),
+            );
+            network
+        });
+        Some(read.collect())
     }
 
     /// What the log shows.

@@ -20,6 +20,9 @@ pub struct Control {
     pub allowed_hosts: Vec<String>,
     /// How many requests of each pool are told a second to those who listen to events.
     pub event_sample_per_s: u32,
+    /// Where monitoring may read health and metrics, and nothing else; nowhere by default, since the control plane shows them
+    /// too. For networks that must not reach the control plane.
+    pub metrics_listen: Option<SocketAddr>,
     /// What a change must present; without one nothing can be changed.
     pub token: Option<SecretString>,
 }
@@ -28,6 +31,7 @@ pub struct Control {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Section {
     listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
     allowed_hosts: Vec<String>,
     event_sample_per_s: u32,
 }
@@ -36,6 +40,7 @@ impl Default for Section {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 8001).into(),
+            metrics_listen: None,
             allowed_hosts: ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into(),
             event_sample_per_s: 50,
         }
@@ -55,12 +60,24 @@ impl Section {
             "[control] allowed_hosts",
             "must name a host, or nobody can use the control plane",
         );
+        let metrics_listen = check.address("GATEWAY_METRICS_LISTEN").or(self.metrics_listen);
+        check.unless(
+            metrics_listen.is_none_or(|metrics| metrics.port() == 0 || (metrics != listen && metrics != server.listen)),
+            "[control] metrics_listen",
+            "must differ from [control] listen and from [server] listen",
+        );
         let token = check.token("CONTROL_TOKEN");
         check.unless(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
             format_args!("must be at most {MAX_SAMPLE_PER_S}; 0 tells of no request"),
         );
-        Control { listen, allowed_hosts: self.allowed_hosts, event_sample_per_s: self.event_sample_per_s, token }
+        Control {
+            listen,
+            metrics_listen,
+            allowed_hosts: self.allowed_hosts,
+            event_sample_per_s: self.event_sample_per_s,
+            token,
+        }
     }
 }

@@ -34,6 +34,7 @@ impl Section {
     /// The policy; none when it is off.
     pub(super) fn check(self, check: &mut Check<'_>) -> Option<Policy> {
         let Self { requests_per_second, burst, exempt } = self;
+        let exempt = check.networks("GATEWAY_RATE_LIMIT_EXEMPT").unwrap_or(exempt);
         check.unless(
             requests_per_second <= MAX_RATE,
             "[rate_limit] requests_per_second",

@@ -92,6 +92,7 @@ impl Section {
             grace_period: Duration::from_secs(self.grace_period_s),
         };
         let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };
-        (server, TrustedProxies(self.trusted_proxies), routing_headers)
+        let trusted_proxies = check.networks("GATEWAY_TRUSTED_PROXIES").unwrap_or(self.trusted_proxies);
+        (server, TrustedProxies(trusted_proxies), routing_headers)
     }
 }

@@ -88,6 +88,7 @@ mod tests {
     fn judge(token: Option<&str>, method: Method, headers: &[(&str, &str)]) -> Result<(), ErrorCode> {
         let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
+            metrics_listen: None,
             allowed_hosts: vec!["localhost".to_owned(), "[::1]".to_owned()],
             event_sample_per_s: 0,
             token: token.map(SecretString::from),
@@ -117,6 +118,7 @@ mod tests {
     fn nothing_is_changed_while_a_successor_starts() {
         let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
+            metrics_listen: None,
             allowed_hosts: vec!["localhost".to_owned()],
             event_sample_per_s: 0,
             token: Some(TOKEN.to_owned().into()),

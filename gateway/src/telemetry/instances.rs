@@ -51,7 +51,7 @@ impl InstanceMetrics {
     /// When a name is not one that Prometheus allows.
     pub(super) fn new(pools: Arc<Pools>) -> Result<Self, prometheus::Error> {
         let gauges = FIGURES.into_iter().map(|(name, help, read)| {
-            GaugeVec::new(Opts::new(name, help), &["pool", "instance"]).map(|gauge| (gauge, read))
+            GaugeVec::new(Opts::new(name, help), &["pool", "upstream"]).map(|gauge| (gauge, read))
         });
         Ok(Self { pools, gauges: gauges.collect::<Result<_, _>>()? })
     }

@@ -36,7 +36,7 @@ fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
     let old = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((old.verdict(), old.served_by()), (Verdict::Home, "stateful-2"));
     assert_eq!(gateway.stateful().epoch, epoch, "it is a member still");
-    assert!(gateway.metrics().contains(r#"gateway_upstream_draining{instance="stateful-2",pool="stateful"} 1"#));
+    assert!(gateway.metrics().contains(r#"gateway_upstream_draining{pool="stateful",upstream="stateful-2"} 1"#));
 
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
     let before = upstreams[1].count();

@@ -36,11 +36,11 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         "gateway_affinity_total{pool=\"stateful\",verdict=\"home\"} 1",
         "gateway_affinity_total{pool=\"stateful\",verdict=\"spilled\"} 0",
         "gateway_upstream_retries_total{pool=\"stateless\"} 0",
-        "gateway_upstream_healthy{instance=\"stateful-1\",pool=\"stateful\"} 1",
-        "gateway_upstream_in_flight{instance=\"stateful-1\",pool=\"stateful\"} 0",
-        "gateway_upstream_requests{instance=\"stateless-1\",pool=\"stateless\"} 2",
-        "gateway_upstream_connect_failures{instance=\"stateless-1\",pool=\"stateless\"} 0",
-        "gateway_upstream_live_sessions{instance=\"stateful-1\",pool=\"stateful\"} 4",
+        "gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1",
+        "gateway_upstream_in_flight{pool=\"stateful\",upstream=\"stateful-1\"} 0",
+        "gateway_upstream_requests{pool=\"stateless\",upstream=\"stateless-1\"} 2",
+        "gateway_upstream_connect_failures{pool=\"stateless\",upstream=\"stateless-1\"} 0",
+        "gateway_upstream_live_sessions{pool=\"stateful\",upstream=\"stateful-1\"} 4",
         "http_route=\"/api/v1/stateful/sessions/{session_id}/history\"",
         "gateway_refused_requests_total{fault=\"unknown_method\"} 1",
         "http_request_method=\"_OTHER\"",
@@ -54,7 +54,7 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     };
     assert!(count("gateway_affinity_total{pool=\"stateful\",verdict=\"failover\"}") >= 1.0);
-    assert!(count("gateway_upstream_connect_failures{instance=\"stateful-2\"") >= 1.0);
+    assert!(count("gateway_upstream_connect_failures{pool=\"stateful\",upstream=\"stateful-2\"}") >= 1.0);
     assert!(count("gateway_upstream_retries_total{pool=\"stateful\"}") >= 1.0);
     assert!(!text.contains(&id) && !text.contains(&id[9..]), "a session id is a secret");
 }
@@ -63,10 +63,10 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
 fn an_instance_that_has_left_leaves_no_label() {
     let stateful = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&stateful).start();
-    assert!(gateway.metrics().contains("instance=\"stateful-2\""));
+    assert!(gateway.metrics().contains("upstream=\"stateful-2\""));
     assert_eq!(gateway.remove("stateful-2").status, 204);
     let text = gateway.metrics();
-    assert!(!text.contains("instance=\"stateful-2\"") && text.contains("instance=\"stateful-1\""), "{text}");
+    assert!(!text.contains("upstream=\"stateful-2\"") && text.contains("upstream=\"stateful-1\""), "{text}");
 }
 
 #[test]
@@ -81,4 +81,21 @@ fn requests_in_flight_are_counted_while_they_last() {
     upstream.act(crate::upstream::Act::ok());
     clients.iter_mut().for_each(|client| assert_eq!(client.reply_to("GET").status, 200));
     eventually("none is left", || (gateway.stateful().instances[0].in_flight == 0).then_some(()));
+}
+
+#[test]
+fn who_may_read_the_metrics_alone_reaches_nothing_else() {
+    let stateful = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&stateful]).control("metrics_listen = '127.0.0.1:0'").start();
+    let mut monitoring = gateway.connect_metrics();
+    let scraped = monitoring.send(&Request::get("/metrics").header("host", "gateway:8003"));
+    assert_eq!(scraped.status, 200);
+    let text = String::from_utf8(scraped.body).expect("UTF-8");
+    assert!(text.contains("gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1"), "{text}");
+    assert_eq!(monitoring.send(&Request::get("/livez")).status, 200);
+    for path in ["/control/v1/pools", "/control/v1/events", "/control/v1/openapi.json", "/"] {
+        assert_eq!(monitoring.send(&Request::get(path)).status, 404, "{path}");
+    }
+    let drain = Request::post("/control/v1/pools/stateful/instances/stateful-1/drain");
+    assert_eq!(monitoring.send(&drain).status, 404);
 }

@@ -271,3 +271,35 @@ fn the_grace_period_is_the_most_that_a_request_gets() {
     let took = signalled.elapsed();
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "it took {took:?}");
 }
+
+#[test]
+fn a_gateway_is_asked_for_its_health_by_its_own_program() {
+    let (upstream, folder) = (Upstream::start("stateful-1"), tempfile::tempdir().expect("a folder"));
+    let process = Process::start(&upstream, "");
+    let file = folder.path().join("asking.toml");
+    let ask = |data: SocketAddr, control: SocketAddr, question: &str| {
+        let text = format!("[server]\nlisten = '{data}'\n[control]\nlisten = '{control}'\n");
+        std::fs::write(&file, text).expect("writes");
+        let output = program(&file).arg(question).output().expect("runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for question in ["--health", "--ready"] {
+        assert_eq!(ask(process.addr, process.control, question), (Some(0), String::new()), "{question}");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let (status, told) = ask(nobody, process.control, "--health");
+    assert!(status == Some(1) && told.contains(&nobody.to_string()), "{status:?} {told}");
+}
+
+#[test]
+fn a_token_may_stand_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, token) = (folder.path().join("gateway.toml"), folder.path().join("control_token"));
+    std::fs::write(&file, "").expect("writes");
+    std::fs::write(&token, "0123456789abcdef0123\n").expect("writes");
+    let at = token.to_str().expect("UTF-8");
+    assert_eq!(checked(&file, &[("CONTROL_TOKEN_FILE", at)]).0, Some(0));
+    std::fs::write(&token, "development-only-control-token").expect("writes");
+    let (status, _, told) = checked(&file, &[("CONTROL_TOKEN_FILE", at), ("TANDEM_MODE", "production")]);
+    assert!(status == Some(WRONG_CONFIG) && told.contains("CONTROL_TOKEN") && told.contains("production"), "{told}");
+}

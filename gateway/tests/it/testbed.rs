@@ -216,10 +216,10 @@ impl Setup {
         });
         let config = source.load().expect("a fine configuration");
         let built = gateway::build(config, source, Start::Afresh).expect("builds");
-        let (addr, control_addr) = (built.addr(), built.control_addr());
+        let (addr, control_addr, metrics_addr) = (built.addr(), built.control_addr(), built.metrics_addr());
         let (stop, signal) = oneshot::channel();
         let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))).expect("nobody is succeeded"));
-        TestGateway { addr, control_addr, stop: Some(stop), thread: Some(thread), folder }
+        TestGateway { addr, control_addr, metrics_addr, stop: Some(stop), thread: Some(thread), folder }
     }
 }
 
@@ -238,6 +238,7 @@ impl ShutdownSignalWatch for Signal {
 pub(crate) struct TestGateway {
     pub(crate) addr: SocketAddr,
     pub(crate) control_addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<ShutdownSignal>>,
     thread: Option<JoinHandle<()>>,
     folder: TempDir,
@@ -268,6 +269,11 @@ impl TestGateway {
     /// A connection to the control plane.
     pub(crate) fn connect_control(&self) -> Connection {
         Connection::open(self.control_addr).expect("connects")
+    }
+
+    /// A connection to where metrics are read apart from the control plane.
+    pub(crate) fn connect_metrics(&self) -> Connection {
+        Connection::open(self.metrics_addr.expect("it is configured")).expect("connects")
     }
 
     /// Sends one request to the control plane, under its own host's name.

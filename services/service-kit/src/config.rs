@@ -16,6 +16,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::TraceConfig;
 
+mod own_name;
+mod process;
+
+pub use process::{DEVELOPMENT_SECRET, SECRETS};
+
 /// Exit status of a program that was configured wrongly: `EX_USAGE` of `sysexits.h`.
 pub const EX_USAGE: u8 = 64;
 
@@ -43,14 +48,9 @@ impl ConfigError {
 /// Where settings come from: the process environment, or a map in tests.
 pub struct Env(Box<Source>);
 
-type Source = dyn Fn(&str) -> Option<OsString>;
+type Source = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Env {
-    /// The environment of this process.
-    pub fn process() -> Self {
-        Self(Box::new(|variable| std::env::var_os(variable)))
-    }
-
     /// These variables and no others.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let map: HashMap<String, OsString> = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();

@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod edge;

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool::Status;
 use deadpool::managed::{self, Object};
 use deadpool_redis::{BuildError, PoolError, Runtime};
 use redis::{AsyncConnectionConfig, RedisError};
@@ -74,6 +75,14 @@ impl RedisPool {
         match &*self.0 {
             Servers::One(_) => None,
             Servers::Cluster(cluster) => cluster.redirected(error).await,
+        }
+    }
+
+    /// How many connections there are, and who waits for one; of a cluster, to all of its masters together.
+    pub fn status(&self) -> Status {
+        match &*self.0 {
+            Servers::One(pool) => pool.status(),
+            Servers::Cluster(cluster) => cluster.status(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod metrics;
+mod pools;
 mod sink;
 pub mod traces;
 

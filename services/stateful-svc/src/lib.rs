@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use prometheus::Registry;
 use proto_contracts::headers::LIVE_SESSIONS;
 use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
@@ -37,8 +36,14 @@ pub mod metrics;
 pub mod routes;
 pub mod store;
 
-/// The service's name in health answers.
-const SERVICE: &str = "stateful-svc";
+/// The service's name, in health answers and on the command line.
+pub const SERVICE: &str = "stateful-svc";
+/// What instances are named by that have found their number by DNS.
+pub const KIND: &str = "stateful";
+/// What `--help` says.
+pub const ABOUT: &str = "Tandem's stateful service: sessions, and the conversations held in them.\n\n\
+    It is configured by the environment alone; docs/DEPLOYMENT.md lists every variable. SIGTERM announces that the \
+    instance leaves, lets requests finish and stops.";
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +68,8 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let secret = shared_secret(secret.as_ref(), &store);
     let (ids, tickets) = (SessionIds::new(secret.clone()), Tickets::new(secret));
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
-    let metrics = Metrics::new()?;
-    let (store, health) = session_store(store, acks, lifetime, health, metrics.registry())?;
+    let metrics = Metrics::new(SERVICE, &service.instance)?;
+    let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;
     let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings, Caller::subject)));
     let health = report_live_sessions(health, Arc::clone(&store));
@@ -79,7 +84,7 @@ fn session_store(
     acks: Option<Acks>,
     lifetime: Lifetime,
     health: HealthBuilder,
-    metrics: &Registry,
+    metrics: &Metrics,
 ) -> Result<(Arc<dyn SessionStore>, HealthBuilder), BuildError> {
     let (store, pool, collectors): (Arc<dyn SessionStore>, _, _) = match config {
         StoreConfig::Memory => {
@@ -99,7 +104,9 @@ fn session_store(
             (Arc::new(store), pool, collectors)
         }
     };
-    collectors.into_iter().try_for_each(|collector| metrics.register(collector))?;
+    collectors.into_iter().try_for_each(|collector| metrics.registry().register(collector))?;
+    let shown = pool.clone();
+    metrics.show_pool("redis-sessions", move || shown.status())?;
     Ok((store, health.dependency("session_store", Need::Required, move || probe(pool.clone()))))
 }
 

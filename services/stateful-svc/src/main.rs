@@ -3,15 +3,20 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use service_kit::cli;
 use service_kit::config::Env;
 use service_kit::telemetry;
 use stateful_svc::config::Config;
 
 pub(crate) fn main() -> ExitCode {
-    let config = match Config::from_env(&Env::process()) {
+    let probe = cli::probe_of_service(stateful_svc::SERVICE, env!("CARGO_PKG_VERSION"), stateful_svc::ABOUT);
+    let config = match Env::process(stateful_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,
         Err(error) => return error.exit(),
     };
+    if let Some(probe) = probe {
+        return probe.ask(config.service.listen, "localhost");
+    }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,
         Err(error) => return error.exit(),

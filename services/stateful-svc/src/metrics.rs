@@ -61,6 +61,15 @@ impl SessionMetrics {
         };
         let gauge =
             IntGauge::new("stateful_sessions_live", "Sessions that live in, or were lately served by, this instance.")?;
+        // A rate needs a first value: what never happened is 0, and not absent.
+        for source in [Source::Memory, Source::Unverified, Source::Redis] {
+            metrics.reads.with_label_values(&[source.label()]);
+        }
+        for act in [Act::Create, Act::Append, Act::Patch, Act::Delete] {
+            for outcome in ["ok", "replayed", ErrorCode::SessionStoreUnavailable.as_str()] {
+                metrics.writes.with_label_values(&[act.as_str(), outcome]);
+            }
+        }
         registry.register(Box::new(metrics.reads.clone()))?;
         registry.register(Box::new(metrics.writes.clone()))?;
         registry.register(Box::new(LiveSessionsGauge { gauge, store }))?;

@@ -22,8 +22,14 @@ use store::cache::DocumentCache;
 use store::migrations::{self, Schema};
 use store::products::Products;
 
-/// The service's name, in its health answers and in `info`.
+/// The service's name, in its health answers, in `info` and on the command line.
 pub const SERVICE: &str = "stateless-svc";
+/// What instances are named by that have found their number by DNS.
+pub const KIND: &str = "stateless";
+/// What `--help` says.
+pub const ABOUT: &str = "Tandem's stateless service: calls that any instance answers alike.\n\n\
+    It is configured by the environment alone; docs/DEPLOYMENT.md lists every variable. SIGTERM announces that the \
+    instance leaves, lets requests finish and stops.";
 
 /// The service could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +54,12 @@ pub enum BuildError {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let metrics = Metrics::new()?;
+    let metrics = Metrics::new(SERVICE, &config.service.instance)?;
     let postgres = config.database.pool(SERVICE)?;
     let redis = config.cache.pool(Patience::CACHE)?;
+    let (shown_postgres, shown_redis) = (postgres.clone(), redis.clone());
+    metrics.show_pool("postgres", move || shown_postgres.status())?;
+    metrics.show_pool("redis-cache", move || shown_redis.status())?;
     let schema = Schema::default();
 
     let (database, migrated, cache) = (postgres.clone(), schema.clone(), redis.clone());

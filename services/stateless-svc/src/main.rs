@@ -2,26 +2,31 @@
 
 use std::process::ExitCode;
 
+use service_kit::cli;
 use service_kit::config::Env;
 use service_kit::telemetry;
 use stateless_svc::Config;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let config = match Config::from_env(&Env::process()) {
+fn main() -> ExitCode {
+    let probe = cli::probe_of_service(stateless_svc::SERVICE, env!("CARGO_PKG_VERSION"), stateless_svc::ABOUT);
+    let config = match Env::process(stateless_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,
         Err(fault) => return fault.exit(),
     };
+    if let Some(probe) = probe {
+        return probe.ask(config.service.listen, "localhost");
+    }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,
         Err(error) => return error.exit(),
     };
-    match run(config).await {
+    match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_logged) => ExitCode::FAILURE,
     }
 }
 
+#[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let ended = async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
     ended.inspect_err(|error| tracing::error!("{error:#}"))

@@ -35,8 +35,8 @@ pub(in crate::server) struct HandOver {
 
 /// What a successor is given.
 pub(in crate::server) struct Assets {
-    /// The data plane's listener and the control plane's.
-    pub(in crate::server) listeners: [TcpListener; 2],
+    /// The listeners of the data plane, of the control plane, and of the metrics where there is one.
+    pub(in crate::server) listeners: Vec<TcpListener>,
     /// Their health is told.
     pub(in crate::server) pools: Arc<Pools>,
     /// Set while a successor is starting: what is changed then would be lost, so nothing is.
@@ -139,11 +139,11 @@ impl<M: From<HandOver> + Send + 'static> BackgroundService for Office<M> {
 
 impl<M: From<HandOver> + Send + 'static> Office<M> {
     async fn hand_over(&self, successor: UnixStream, assets: &Assets) -> io::Result<()> {
-        let [data, control] = &assets.listeners;
+        let listeners: Vec<_> = assets.listeners.iter().map(AsFd::as_fd).collect();
         // The kernel takes so little at once.
         let mut successor = {
             let stream = successor.into_std()?;
-            wire::send(&stream, &wire::Offer { healthy: healthy(&assets.pools) }, [data.as_fd(), control.as_fd()])?;
+            wire::send(&stream, &wire::Offer { healthy: healthy(&assets.pools) }, &listeners)?;
             UnixStream::from_std(stream)?
         };
         let word = timeout(PATIENCE, successor.read_u8()).await.map_err(|_| io::ErrorKind::TimedOut)??;

@@ -21,7 +21,7 @@ pub struct Predecessor {
     path: PathBuf,
     stream: UnixStream,
     healthy: Vec<PoolName>,
-    listeners: [Option<TcpListener>; 2],
+    listeners: Vec<TcpListener>,
 }
 
 impl Predecessor {
@@ -44,7 +44,7 @@ impl Predecessor {
             .and_then(|()| wire::receive(&stream));
         match offered {
             Ok((offer, listeners)) => {
-                Ok(Some(Self { path: path.to_owned(), stream, healthy: offer.healthy, listeners: listeners.map(Some) }))
+                Ok(Some(Self { path: path.to_owned(), stream, healthy: offer.healthy, listeners }))
             }
             Err(error) => Err(UpgradeError::Refused(error.to_string())),
         }
@@ -57,11 +57,9 @@ impl Predecessor {
 
     /// Its listener for this address, when it has that one.
     pub(in crate::server) fn listener(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
-        let is_it = |listener: &Option<TcpListener>| {
-            let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-            addr.is_some_and(|addr| addr == wanted)
-        };
-        self.listeners.iter_mut().find(|listener| is_it(listener)).and_then(Option::take)
+        let is_it = |listener: &TcpListener| listener.local_addr().is_ok_and(|addr| addr == wanted);
+        let place = self.listeners.iter().position(is_it)?;
+        Some(self.listeners.swap_remove(place))
     }
 
     /// Takes the office: from now on the other neither serves new connections, nor its control plane, nor writes the state.

@@ -19,8 +19,8 @@ pub(super) const YOURS: u8 = b'Y';
 
 /// Longest offer in bytes; two pools' names take 40.
 const MAX_OFFER: usize = 1_024;
-/// The listeners of an offer: data plane, control plane.
-const LISTENERS: usize = 2;
+/// The listeners of an offer: data plane, control plane, and that of the metrics where there is one.
+const MOST_LISTENERS: usize = 3;
 
 /// What comes with the listeners.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,31 +29,30 @@ pub(super) struct Offer {
     pub(super) healthy: Vec<PoolName>,
 }
 
-/// Sends the offer with both listeners.
-pub(super) fn send(to: impl AsFd, offer: &Offer, listeners: [BorrowedFd<'_>; LISTENERS]) -> io::Result<()> {
+/// Sends the offer with the listeners.
+pub(super) fn send(to: impl AsFd, offer: &Offer, listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(offer)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_LISTENERS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&listeners));
+    ancillary.push(SendAncillaryMessage::ScmRights(listeners));
     let sent = sendmsg(to, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL)?;
     if sent == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// Receives them.
-pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, [TcpListener; LISTENERS])> {
+pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, Vec<TcpListener>)> {
     let mut text = [0; MAX_OFFER];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LISTENERS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_LISTENERS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = recvmsg(from, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     let offer = serde_json::from_slice(text.get(..received.bytes).unwrap_or_default())?;
-    let mut listeners = Vec::with_capacity(LISTENERS);
+    let mut listeners = Vec::with_capacity(MOST_LISTENERS);
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             listeners.extend(fds.map(|fd: OwnedFd| TcpListener::from(fd)));
         }
     }
-    let listeners = <[TcpListener; LISTENERS]>::try_from(listeners).map_err(|_| io::ErrorKind::InvalidData)?;
-    Ok((offer, listeners))
+    if listeners.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { Ok((offer, listeners)) }
 }
 
 #[cfg(test)]
@@ -65,14 +64,17 @@ mod tests {
     #[test]
     fn listeners_arrive_in_their_order() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
-        let listeners = [(); LISTENERS].map(|()| TcpListener::bind("127.0.0.1:0").expect("binds"));
-        let [data, control] = &listeners;
-        send(&ours, &Offer { healthy: vec![PoolName::Stateful] }, [data.as_fd(), control.as_fd()]).expect("sent");
-        let (offer, received) = receive(&theirs).expect("received");
-        assert_eq!(offer.healthy, [PoolName::Stateful]);
-        let addrs =
-            |listeners: &[TcpListener; LISTENERS]| listeners.each_ref().map(|one| one.local_addr().expect("bound"));
-        assert_eq!(addrs(&received), addrs(&listeners));
+        for count in 1..=MOST_LISTENERS {
+            let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("binds")).collect();
+            let lent: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+            send(&ours, &Offer { healthy: vec![PoolName::Stateful] }, &lent).expect("sent");
+            let (offer, received) = receive(&theirs).expect("received");
+            assert_eq!(offer.healthy, [PoolName::Stateful]);
+            let addrs = |listeners: &[TcpListener]| -> Vec<_> {
+                listeners.iter().map(|one| one.local_addr().expect("bound")).collect()
+            };
+            assert_eq!(addrs(&received), addrs(&listeners));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use deadpool::Status;
 use deadpool::managed::Object;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
@@ -94,6 +95,18 @@ impl Cluster {
     pub(super) async fn server_of(&self, slot: u16) -> RedisResult<ConnectionInfo> {
         let address = self.address_of(slot).await?;
         Ok(self.server_at(address))
+    }
+
+    /// All pools' together.
+    pub(super) fn status(&self) -> Status {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = Status { max_size: 0, size: 0, available: 0, waiting: 0 };
+        nodes.values().map(NodePool::status).fold(none, |all, one| Status {
+            max_size: all.max_size + one.max_size,
+            size: all.size + one.size,
+            available: all.available + one.available,
+            waiting: all.waiting + one.waiting,
+        })
     }
 
     /// Where any master is, for a connection beside the pools.

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder as _, Histogram, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder};
+use proto_contracts::InstanceName;
 
 use super::traces;
 
@@ -42,12 +44,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry with the metrics that every service has.
+    /// A registry with the metrics that every process has: of its requests, of what it takes of the machine, and who it is.
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(service: &str, instance: &InstanceName) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        registry.register(Box::new(target_info(service, instance)?))?;
         if let Some(spans) = traces::counts() {
             registry.register(Box::new(spans))?;
         }
@@ -126,6 +130,17 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// OpenTelemetry's way to tell what a target is, whatever address it is scraped at.
+fn target_info(service: &str, instance: &InstanceName) -> Result<IntGauge, prometheus::Error> {
+    let opts = Opts::new("target_info", "1, with the name and version of the service, and of the instance.")
+        .const_label("service_name", service)
+        .const_label("service_instance_id", instance.as_str())
+        .const_label("service_version", env!("CARGO_PKG_VERSION"));
+    let info = IntGauge::with_opts(opts)?;
+    info.set(1);
+    Ok(info)
 }
 
 /// A request in flight.

@@ -38,24 +38,25 @@ fn spawn_app() -> App {
         .build();
     let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let shared = (Arc::clone(&reached), Arc::clone(&go_on));
-    let server = Server::bind(&config, health, Metrics::new().expect("metrics"), move |api| {
-        let (reached, go_on) = shared.clone();
-        api.route("/panic", web::get().to(panics));
-        api.route("/broken", web::get().to(breaks));
-        api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok().finish() }));
-        api.route(
-            "/slow",
-            web::get().to(move || {
-                let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));
-                async move {
-                    reached.notify_one();
-                    go_on.notified().await;
-                    HttpResponse::Ok().body("finished")
-                }
-            }),
-        );
-    })
-    .expect("binds");
+    let server =
+        Server::bind(&config, health, Metrics::new("test-svc", &config.instance).expect("metrics"), move |api| {
+            let (reached, go_on) = shared.clone();
+            api.route("/panic", web::get().to(panics));
+            api.route("/broken", web::get().to(breaks));
+            api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok().finish() }));
+            api.route(
+                "/slow",
+                web::get().to(move || {
+                    let (reached, go_on) = (Arc::clone(&reached), Arc::clone(&go_on));
+                    async move {
+                        reached.notify_one();
+                        go_on.notified().await;
+                        HttpResponse::Ok().body("finished")
+                    }
+                }),
+            );
+        })
+        .expect("binds");
     let addr = server.addr();
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(server.run_until(async move {

@@ -31,6 +31,7 @@ mod entry;
 mod fields;
 pub(super) mod handover;
 pub(super) mod leases;
+mod lost;
 mod outage;
 mod scripts;
 
@@ -38,6 +39,7 @@ use announcements::Announcements;
 use claim::{Claim, LeaseId, Stamp, Stamped};
 use fields::{caller_field, millis};
 use handover::Handovers;
+use lost::Lost;
 use outage::Outage;
 use scripts::{Answer, Reply, Scripts};
 
@@ -51,6 +53,7 @@ pub struct RedisStore {
     scripts: Scripts,
     lifetime: Lifetime,
     live: LiveSessions,
+    lost: Lost,
     outage: Outage,
     handovers: Handovers,
     announcements: Announcements,
@@ -71,6 +74,7 @@ impl RedisStore {
             scripts: Scripts::new(),
             lifetime,
             live: LiveSessions::new(lifetime.idle),
+            lost: Lost::new(lifetime),
             outage: Outage::default(),
             handovers: Handovers::new(),
             announcements: Announcements::new(target.clone()),
@@ -116,13 +120,31 @@ impl RedisStore {
         // A failover could forget that we have a copy.
         let held = held && is_acked;
         match &reply {
-            Reply::Nil => self.live.ended(access.session),
-            Reply::Refused | Reply::KeyReused | Reply::Done(_) | Reply::Replayed(_) => self.live.used(access.session),
+            Reply::Nil => {
+                self.live.ended(access.session);
+                self.look_for(access.session).await;
+            }
+            Reply::Refused | Reply::KeyReused | Reply::Done(_) | Reply::Replayed(_) => {
+                self.live.used(access.session);
+                self.lost.used(access.session);
+            }
         }
         if !drops.is_empty() {
             self.outage.watch(self.finish_drops(access.session, drops).await)?;
         }
         Ok(Stamp { now, held, is_owned }.on(reply))
+    }
+
+    /// A session that the caller does not have is another's, was deleted, has had its time, or was lost.
+    async fn look_for(&self, session: SessionDigest) {
+        if !self.lost.take_back(session) {
+            return;
+        }
+        let record = fields::record_key(session);
+        // Of another's session there is the record, of a deleted one the tombstone. No answer is no proof.
+        if let Ok(false) = self.command(&record, redis::cmd("EXISTS").arg(&record)).await {
+            self.lost.lost(session);
+        }
     }
 
     /// Calls a script at the master that owns its keys.

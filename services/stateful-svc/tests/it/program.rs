@@ -81,3 +81,32 @@ impl Drop for Program {
         let _already_waited_for = self.process.wait();
     }
 }
+
+/// What the program says when it is run with this argument and these settings, and ends by itself.
+fn asked(argument: &str, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stateful-svc"));
+    let output = command.env_clear().envs(settings.iter().copied()).arg(argument).output().expect("runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("text"))
+}
+
+#[test]
+fn an_instance_is_asked_for_its_health_by_its_own_program() {
+    let redis = [("SESSION_REDIS_URL", "redis://127.0.0.1:1")];
+    let program = Program::start(&redis);
+    let addr = program.addr.to_string();
+    let settings = [("LISTEN_ADDR", addr.as_str()), redis[0]];
+    assert_eq!(asked("--health", &settings), (Some(0), String::new()), "alive, whatever else is away");
+    let (status, told) = asked("--ready", &settings);
+    assert!(status == Some(1) && told.contains("503") && told.contains("session_store"), "{status:?} {told}");
+    program.stop();
+    assert_eq!(asked("--health", &settings).0, Some(1));
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let (status, told) = asked("--help", &[]);
+    assert!(status == Some(0) && told.contains("--health") && told.contains("docs/DEPLOYMENT.md"), "{told}");
+    assert!(asked("--version", &[]).1.starts_with("stateful-svc "));
+    assert_eq!(asked("--heatlh", &[]).0, Some(2), "what is no option is told");
+}

@@ -305,3 +305,26 @@ pub(crate) async fn wait_for_status(app: &App, target: &str, status: u16) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[actix_web::test]
+async fn a_session_that_redis_lost_is_counted_and_one_that_ended_is_not() {
+    let server = RedisServer::start().await;
+    let (here, there) = (app_on(&server), app_on(&server));
+    let (lost, deleted) = (here.create("Ada").await.session_id, here.create("Bob").await.session_id);
+    let counted = async || {
+        let metrics = here.get("/metrics").await;
+        let text = String::from_utf8(metrics.body.to_vec()).expect("UTF-8");
+        let line = text.lines().find_map(|line| line.strip_prefix("stateful_sessions_lost_total "));
+        line.expect("it is there from the start").to_owned()
+    };
+    assert_eq!(there.delete(&path(Endpoint::Session, &deleted)).await.status, 204);
+    assert_problem(&here.get(&path(Endpoint::Session, &deleted)).await, ErrorCode::SessionNotFound);
+    assert_eq!(counted().await, "0", "a tombstone tells that it was deleted");
+
+    let mut redis = server.connect().await.expect("a connection");
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("flushed");
+    for _ in 0..2 {
+        assert_problem(&here.get(&path(Endpoint::Session, &lost)).await, ErrorCode::SessionNotFound);
+    }
+    assert_eq!(counted().await, "1", "once for each session");
+}

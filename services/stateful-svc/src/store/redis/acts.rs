@@ -40,7 +40,10 @@ impl RedisStore {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
-            Reply::Done((created, expires)) => (created, expires, nonce, Source::Created, Done::Now),
+            Reply::Done((created, expires)) => {
+                self.lost.promise(access.session);
+                (created, expires, nonce, Source::Created, Done::Now)
+            }
             Reply::Replayed((created, expires, nonce)) => {
                 (created, expires, nonce.parse().map_err(damaged)?, Source::Redis, Done::Before)
             }
@@ -159,6 +162,7 @@ impl RedisStore {
         let call = self.call(&self.scripts.delete, access);
         let answer = self.run::<i64, ()>(access, call, claim).await?;
         self.live.ended(access.session);
+        self.lost.take_back(access.session);
         match answer.value {
             Reply::Done(_) => Ok(from_redis(())),
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => Err(DeleteError::NotFound),

@@ -56,12 +56,12 @@ impl Handovers {
         let delay = HistogramOpts::new("stateful_handover_seconds", "How long a session's hand-over took.")
             .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let drops = Opts::new("stateful_drops_total", "Copies that others were asked to drop, and what came of it.");
-        Self {
-            watched: DashMap::new(),
-            server: Mutex::new(None),
-            delay: Histogram::with_opts(delay).expect("the names are valid"),
-            drops: IntCounterVec::new(drops, &["event"]).expect("the names are valid"),
+        let drops = IntCounterVec::new(drops, &["event"]).expect("the names are valid");
+        for event in ["asked", "lease_ended", "confirmed"] {
+            drops.with_label_values(&[event]);
         }
+        let delay = Histogram::with_opts(delay).expect("the names are valid");
+        Self { watched: DashMap::new(), server: Mutex::new(None), delay, drops }
     }
 
     fn drops(&self, event: &str) -> IntCounter {
@@ -97,9 +97,10 @@ impl Handovers {
 }
 
 impl RedisStore {
-    /// The counters of hand-overs, to be registered.
+    /// The counters of hand-overs and of lost sessions, to be registered.
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![Box::new(self.handovers.delay.clone()), Box::new(self.handovers.drops.clone())]
+        let Handovers { delay, drops, .. } = &self.handovers;
+        vec![Box::new(delay.clone()), Box::new(drops.clone()), Box::new(self.lost.counter().clone())]
     }
 
     /// Has every copy of the session dropped that is not known to be gone.

@@ -1,0 +1,174 @@
+//! The environment of a process: its variables, secrets that stand in files, and a name that is found by DNS.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::own_name::{self, NameError};
+use super::{ConfigError, Env};
+
+/// The variables that hold secrets. Each may be given as a file instead, by the variable `…_FILE`, as the official images
+/// of databases do it: a file is not told by `docker inspect`, and is not passed on to children.
+pub const SECRETS: [&str; 6] =
+    ["CONTROL_TOKEN", "INSTANCE_TOKEN", "SESSION_REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "SESSION_ID_SECRET"];
+const FILES: [&str; SECRETS.len()] = [
+    "CONTROL_TOKEN_FILE",
+    "INSTANCE_TOKEN_FILE",
+    "SESSION_REDIS_URL_FILE",
+    "CACHE_REDIS_URL_FILE",
+    "DATABASE_URL_FILE",
+    "SESSION_ID_SECRET_FILE",
+];
+/// What is a part of each secret that the repository holds, for development.
+pub const DEVELOPMENT_SECRET: &str = "development-only";
+const MODE: &str = "TANDEM_MODE";
+const NAME: &str = "INSTANCE_ID";
+const NAME_FROM: &str = "INSTANCE_ID_FROM";
+
+type Variables = HashMap<OsString, OsString>;
+
+impl Env {
+    /// The environment of this process, with three things done to it:
+    /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]);
+    /// - with `TANDEM_MODE=production`, a secret out of the repository is refused;
+    /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is found by asking what this machine is called: `kind` and its number.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a secret is refused, or the name is not found.
+    pub fn process(kind: &str) -> Result<Self, ConfigError> {
+        let mut variables = with_secrets(std::env::vars_os().collect())?;
+        if let Some(name) = found_name(&variables, || own_name::by_dns(kind))? {
+            variables.insert(NAME.into(), name.into());
+        }
+        Ok(Self(Box::new(move |variable| variables.get(variable.as_ref() as &std::ffi::OsStr).cloned())))
+    }
+
+    /// A variable as text; `None` when it is unset, empty or not UTF-8.
+    pub fn variable(&self, variable: &str) -> Option<String> {
+        (self.0)(variable)?.into_string().ok().filter(|text| !text.is_empty())
+    }
+}
+
+fn text<'a>(variables: &'a Variables, variable: &str) -> Option<&'a OsString> {
+    variables.get(variable.as_ref() as &std::ffi::OsStr).filter(|value| !value.is_empty())
+}
+
+fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
+    let production = match text(&variables, MODE).map(|mode| mode.to_string_lossy()).as_deref() {
+        None | Some("development") => false,
+        Some("production") => true,
+        Some(other) => {
+            let fault = format!("is '{other}', neither development nor production");
+            return Err(ConfigError { variable: MODE, fault, example: "production" });
+        }
+    };
+    for (secret, file) in SECRETS.into_iter().zip(FILES) {
+        let fault = |variable, fault| ConfigError { variable, fault, example: "/run/secrets/the-secret" };
+        if let Some(path) = text(&variables, file) {
+            if text(&variables, secret).is_some() {
+                return Err(fault(file, format!("and {secret} are both set; which one counts?")));
+            }
+            let read = std::fs::read_to_string(Path::new(path));
+            let read = read.map_err(|error| fault(file, format!("names {}: {error}", path.to_string_lossy())))?;
+            // Editors and `openssl rand` end a file with a line break, which is no part of a secret.
+            let read = read.trim_end_matches(['\r', '\n']);
+            if read.is_empty() {
+                return Err(fault(file, format!("names {}, which is empty", path.to_string_lossy())));
+            }
+            variables.insert(secret.into(), read.into());
+        }
+        let known = |value: &OsString| value.to_string_lossy().contains(DEVELOPMENT_SECRET);
+        if production && text(&variables, secret).is_some_and(known) {
+            return Err(ConfigError {
+                variable: secret,
+                fault: "is a secret for development, which everybody knows, and TANDEM_MODE is production".to_owned(),
+                example: "$(openssl rand -hex 24)",
+            });
+        }
+    }
+    Ok(variables)
+}
+
+fn found_name(
+    variables: &Variables,
+    by_dns: impl FnOnce() -> Result<String, NameError>,
+) -> Result<Option<String>, ConfigError> {
+    let example = "dns";
+    let Some(from) = text(variables, NAME_FROM) else { return Ok(None) };
+    if text(variables, NAME).is_some() {
+        let fault = format!("and {NAME} are both set; which one counts?");
+        return Err(ConfigError { variable: NAME_FROM, fault, example });
+    }
+    if from != "dns" {
+        let fault = format!("is '{}', not dns", from.to_string_lossy());
+        return Err(ConfigError { variable: NAME_FROM, fault, example });
+    }
+    match by_dns() {
+        Ok(name) => Ok(Some(name)),
+        Err(error) => {
+            let fault = format!("is dns, and {error}; set {NAME} instead where no DNS knows this machine");
+            Err(ConfigError { variable: NAME_FROM, fault, example })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        file
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file_without_the_line_break() {
+        let file = file("0123456789abcdef\n");
+        let path = file.path().to_str().expect("UTF-8");
+        let read = with_secrets(variables(&[("CONTROL_TOKEN_FILE", path)])).expect("read");
+        assert_eq!(text(&read, "CONTROL_TOKEN").expect("set"), "0123456789abcdef");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_and_its_secret_is_not() {
+        let (empty, full) = (file("\n"), file("hunter2"));
+        let path = |file: &tempfile::NamedTempFile| file.path().to_str().expect("UTF-8").to_owned();
+        for (pairs, told) in [
+            (vec![("DATABASE_URL_FILE", "/does/not/exist".to_owned())], "/does/not/exist"),
+            (vec![("DATABASE_URL_FILE", path(&empty))], "empty"),
+            (vec![("DATABASE_URL_FILE", path(&full)), ("DATABASE_URL", "hunter2".to_owned())], "both set"),
+        ] {
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let error = with_secrets(variables(&pairs)).expect_err("refused");
+            assert_eq!(error.variable, "DATABASE_URL_FILE");
+            assert!(error.fault.contains(told) && !error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn production_refuses_a_secret_that_everybody_knows() {
+        let with = |mode| [("TANDEM_MODE", mode), ("INSTANCE_TOKEN", "development-only-instance-token")];
+        assert!(with_secrets(variables(&with("development"))).is_ok());
+        let error = with_secrets(variables(&with("production"))).expect_err("refused");
+        assert!(error.variable == "INSTANCE_TOKEN" && error.fault.contains("production"), "{error}");
+        assert_eq!(with_secrets(variables(&with("prod"))).expect_err("no mode").variable, "TANDEM_MODE");
+    }
+
+    #[test]
+    fn a_name_is_looked_for_when_it_is_wanted() {
+        let find = |pairs: &[(&str, &str)]| found_name(&variables(pairs), || Ok("stateful-2".to_owned()));
+        assert_eq!(find(&[]).expect("not wanted"), None);
+        assert_eq!(find(&[("INSTANCE_ID_FROM", "dns")]).expect("found").as_deref(), Some("stateful-2"));
+        assert!(find(&[("INSTANCE_ID_FROM", "dns"), ("INSTANCE_ID", "a")]).is_err());
+        assert!(find(&[("INSTANCE_ID_FROM", "hostname")]).is_err());
+        let lost = found_name(&variables(&[("INSTANCE_ID_FROM", "dns")]), || Err(NameError::Unknown(Vec::new())));
+        assert!(lost.expect_err("not found").to_string().contains("INSTANCE_ID"));
+    }
+}
