@@ -71,6 +71,8 @@ impl Probe {
             Self::Ready => "/readyz",
         };
         let url = format!("http://{}{path}", reachable(listen));
+        // The client asks for cryptography even where it does without; a process has one provider, this one or an earlier.
+        let _there_already = rustls::crypto::ring::default_provider().install_default();
         // A proxy that the environment names is none for this machine's own address.
         let client = Client::builder().timeout(PATIENCE).no_proxy().build();
         let answer = client.and_then(|client| client.get(&url).header(HOST, host).send());
