@@ -47,8 +47,8 @@ impl ProbeArgs {
 /// Reads the command line of a service, which is configured by its environment alone. Ends the program for `--help`,
 /// `--version`, and what it does not know.
 pub fn probe_of_service(name: &'static str, version: &'static str, about: &'static str) -> Option<Probe> {
-    let command = ProbeArgs::augment_args(Command::new(name).version(version).about(about));
-    let matches = command.get_matches();
+    // What is about the arguments' group would else stand in the place of what is about the service.
+    let matches = ProbeArgs::augment_args(Command::new(name).version(version)).about(about).get_matches();
     ProbeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).probe()
 }
 
