@@ -77,6 +77,22 @@ rollout: build ## Restart, scale, reload and upgrade under 500 requests/s, and s
 bench: packages-for-bench build ## Measure what the system costs, beside other proxies and what limits it: args='--parts proxies --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
 
+# The same system in containers
+compose-up: ## Build the images and start everything in containers: OVERLAYS='scale monitoring'
+	@infra/compose/compose.sh up -d --build
+	@infra/compose/compose.sh ps
+
+compose-down: ## End the containers; the volumes with the data stay
+	@infra/compose/compose.sh down
+
+compose-roll: ## Make the containers of a service anew, one after the other: s=stateful-svc
+	@$(call require,$(s),make compose-roll s=stateful-svc)
+	@infra/compose/compose.sh roll $(s)
+
+compose-test: ## Try the containers for real: health, API, load, scaling, replacing, down and up
+	@cargo build --workspace --bins
+	@infra/compose/test.sh
+
 # Development
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
@@ -121,4 +137,4 @@ $(TOOLS)/bin/cargo-deny:
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench

@@ -1,5 +1,6 @@
 //! The command line. What it says is checked when it becomes a [`Plan`](crate::plan::Plan).
 
+use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +52,14 @@ pub enum Command {
     /// stream may end with its instance or its gateway; resumed, it must go on without a gap. Needs the workspace's binaries.
     #[command(after_help = ROLLOUT_EXIT_STATUS)]
     Rollout(RolloutArgs),
+    /// Run a command under load, and see that no request fails.
+    ///
+    /// The system runs already, and the command does something to it: `loadtest during -- docker compose up -d
+    /// --force-recreate gateway`. Requests of all kinds are due at fixed times, and streams of events are followed, from before
+    /// the command starts until a while after it has ended. Nothing is repeated by the clients. A message that was
+    /// acknowledged and is missing is a failure, too.
+    #[command(after_help = DURING_EXIT_STATUS)]
+    During(DuringArgs),
     /// Measure what the system costs, side by side with what limits it.
     ///
     /// Starts systems of its own, one for each part. The loads of a part take turns; a figure is the median of the rounds, with
@@ -65,6 +74,9 @@ pub enum Command {
 
 const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or an \
                                    operation failed, 64 when the command line is wrong.";
+
+const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or the command \
+                                  failed, 64 when the command line is wrong.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
                                  measured, 64 when the command line is wrong. A ratio that misses its bound is reported, \
@@ -158,6 +170,11 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "DIR", default_value = ".local", requires = "target")]
     pub state: PathBuf,
 
+    /// PEM file of the authority that signed the target's certificate: then the target need not be one of `make up`, and
+    /// nothing is done to it (--faults none)
+    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "state")]
+    pub cacert: Option<PathBuf>,
+
     /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
     /// toggle-strategy, kill-gateway, kill-postgres, spill and two-gateways, with commas in between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
@@ -220,6 +237,46 @@ pub struct RolloutArgs {
     #[arg(long, value_name = "N", default_value = "10")]
     pub upgrades: u32,
 
+    /// What is asked of the system meanwhile
+    #[command(flatten)]
+    pub load: SteadyLoad,
+
+    /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest during`.
+#[derive(Clone, Debug, Args)]
+pub struct DuringArgs {
+    /// Where the system listens: a gateway, or Nginx by https
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub target: String,
+
+    /// PEM file of the authority that signed an https target's certificate
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+
+    /// What is asked of the system meanwhile
+    #[command(flatten)]
+    pub load: SteadyLoad,
+
+    /// How long the load goes on after the command, as what it did may take effect later
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub settle: Duration,
+
+    /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// The command and its arguments, after `--`
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Requests of all kinds at fixed times, none of them repeated.
+#[derive(Clone, Debug, Args)]
+pub struct SteadyLoad {
     /// Requests a second
     #[arg(long, value_name = "PER_SECOND", default_value = "500")]
     pub rate: NonZeroU32,
@@ -239,10 +296,6 @@ pub struct RolloutArgs {
     /// Fixes what the clients say
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
-
-    /// Write the report there as JSON, beside the text on standard output
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 /// Options of `loadtest bench`.

@@ -21,7 +21,7 @@ use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, RolloutArgs};
+use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, RolloutArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
@@ -69,6 +69,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Rollout(args) => run_rollout(&args).await,
+        Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
     };
@@ -117,6 +118,14 @@ async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
 
 async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
     let report = rollout::rollout(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.load.is_clean() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {
+    let failure =
+        |error: anyhow::Error| if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) };
+    let report = rollout::during(args).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }

@@ -1,21 +1,21 @@
-//! `loadtest rollout`: what operators do, under load, without a failed request.
+//! `loadtest rollout` and `loadtest during`: what operators do, under load, without a failed request.
 //!
 //! `load` sends requests at fixed times and repeats none; `streams` follow events and resume; meanwhile the operations are
 //! done one after the other, mixed. [`report`] tells how often each was done and what failed.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use local_stack::Stack;
 use proto_contracts::PoolName;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::process::Command;
 
-use crate::cli::RolloutArgs;
+use crate::cli::{DuringArgs, RolloutArgs};
 use crate::target::{Reach, Target};
-use load::{Failures, Worker};
-use report::{Operations, RolloutReport};
+use load::Load;
+use report::{DuringReport, Operations, RolloutReport};
 
 pub mod report;
 
@@ -28,6 +28,9 @@ const INSTANCES: u16 = 2;
 const SCALED: u16 = 4;
 /// Time between two health checks, so that an instance is a member soon after its start.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the load goes on before a command is run in it.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Does it all and reports. Each operation is told on standard error.
 ///
@@ -43,23 +46,30 @@ pub async fn rollout(args: &RolloutArgs) -> Result<RolloutReport> {
 
 async fn run(args: &RolloutArgs, stack: &Stack) -> Result<RolloutReport> {
     let target = Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?);
-    let begin = Instant::now();
-    let (stop, stopped) = watch::channel(false);
-    let failures = Arc::new(Failures::starting_at(begin));
-    let mut workers = JoinSet::new();
-    for number in 0..args.connections.get() {
-        let worker = Worker::new(args, number, Arc::clone(&target), Arc::clone(&failures));
-        workers.spawn(worker.work(begin, stopped.clone()));
-    }
-    let mut followers = JoinSet::new();
-    for _ in 0..args.streams {
-        followers.spawn(streams::follow(Arc::clone(&target), args.timeout, Arc::clone(&failures), stopped.clone()));
-    }
+    let load = Load::start(&args.load, &target);
     let operations = operate(args, stack).await;
-    stop.send_replace(true);
-    let requests: u64 = workers.join_all().await.into_iter().sum();
-    let streams = followers.join_all().await.into_iter().sum();
-    Ok(RolloutReport::new(args, begin.elapsed(), operations?, requests, streams, &failures))
+    let load = load.stop().await;
+    Ok(RolloutReport { operations: operations?, load })
+}
+
+/// Runs a command under load and reports.
+///
+/// # Errors
+/// When the target cannot be used, or the command cannot be started. Failed requests are in the report.
+pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
+    let target = Arc::new(Target::resolve(&args.target, args.cacert.as_deref(), Reach::ThisMachine).await?);
+    let [program, arguments @ ..] = &args.command[..] else { bail!("there is no command") };
+    let load = Load::start(&args.load, &target);
+    // So that what fails anyway is not taken for the command's doing.
+    tokio::time::sleep(WARM_UP).await;
+    let begin = Instant::now();
+    let ended = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).status().await;
+    let command_s = begin.elapsed().as_secs_f64();
+    tokio::time::sleep(args.settle).await;
+    let load = load.stop().await;
+    let ended = ended.with_context(|| format!("cannot run {}", program.to_string_lossy()))?;
+    let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+    Ok(DuringReport { command: words.join(" "), command_s, exit_status: ended.code(), load })
 }
 
 /// Does the operations in turn, so that each meets each.

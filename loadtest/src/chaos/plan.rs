@@ -201,6 +201,13 @@ pub enum Subject {
         /// Its state folder, which tells its agent.
         state: PathBuf,
     },
+    /// One of which nothing else is known, so that nothing can be done to it.
+    Elsewhere {
+        /// Where it takes requests.
+        target: String,
+        /// The authority that signed its certificate.
+        cacert: PathBuf,
+    },
 }
 
 impl Subject {
@@ -213,6 +220,7 @@ impl Subject {
             (Self::Running { .. }, FaultKind::TwoGateways) => {
                 Some("a second gateway is started beside a system of this run's own alone, not with --target")
             }
+            (Self::Elsewhere { .. }, _) => Some("with --cacert the system is nobody's to break; say --faults none"),
             _ => None,
         }
     }
@@ -258,9 +266,10 @@ impl ChaosPlan {
         if instances < 2 {
             return Err(InvalidChaos::TooFewInstances(instances));
         }
-        let subject = match &args.target {
-            None => Subject::Own { store: args.store, instances, keep: args.keep.clone(), broken: args.broken },
-            Some(target) => Subject::Running { target: target.clone(), state: args.state.clone() },
+        let subject = match (&args.target, &args.cacert) {
+            (None, _) => Subject::Own { store: args.store, instances, keep: args.keep.clone(), broken: args.broken },
+            (Some(target), None) => Subject::Running { target: target.clone(), state: args.state.clone() },
+            (Some(target), Some(cacert)) => Subject::Elsewhere { target: target.clone(), cacert: cacert.clone() },
         };
         let faults = match &args.faults {
             Faults::All => FaultKind::ALL.into_iter().filter(|kind| subject.lacks(*kind).is_none()).collect(),

@@ -24,12 +24,17 @@ const STEP: Duration = Duration::from_millis(20);
 /// How often the gateway looks after its instances, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The plan has no fault for such a system; this is for whoever changes that.
+const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its address alone";
+
 /// A system that runs.
 pub(crate) enum System {
     /// A stack that ends with this.
     Own(Box<Stack>),
     /// Somebody else's.
     Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
+    /// One that can only be used.
+    Elsewhere(Arc<Target>),
 }
 
 impl System {
@@ -62,6 +67,9 @@ impl System {
                 let target = Target::resolve(target, authority, Reach::ThisMachine).await?;
                 Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
             }
+            Subject::Elsewhere { target, cacert } => {
+                Ok(Self::Elsewhere(Arc::new(Target::resolve(target, Some(cacert), Reach::ThisMachine).await?)))
+            }
         }
     }
 
@@ -69,7 +77,7 @@ impl System {
     pub(crate) async fn target(&self) -> Result<Arc<Target>> {
         match self {
             Self::Own(stack) => Ok(Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?)),
-            Self::Running { target, .. } => Ok(Arc::clone(target)),
+            Self::Running { target, .. } | Self::Elsewhere(target) => Ok(Arc::clone(target)),
         }
     }
 
@@ -78,6 +86,7 @@ impl System {
         match self {
             Self::Own(stack) => stack.store().as_str(),
             Self::Running { store, .. } => store,
+            Self::Elsewhere(_) => "unknown",
         }
     }
 
@@ -104,6 +113,7 @@ impl System {
                 done.map_err(Into::into)
             }
             Self::Running { agent, .. } => agent.act(name, action).await.map(drop),
+            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         };
         done.with_context(|| format!("cannot {} {name}", action.as_str()))
     }
@@ -113,19 +123,20 @@ impl System {
         let scaled = match self {
             Self::Own(stack) => stack.scale(PoolName::Stateful, instances).await.map_err(Into::into),
             Self::Running { agent, .. } => agent.scale(PoolName::Stateful, instances).await.map(drop),
+            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         };
         scaled.with_context(|| format!("cannot scale to {instances} instances"))
     }
 
     /// Sets how the stateful pool is routed.
     pub(crate) async fn set_strategy(&self, strategy: Strategy) -> Result<()> {
-        let set = self.control().set_strategy(PoolName::Stateful, strategy).await;
+        let set = self.control()?.set_strategy(PoolName::Stateful, strategy).await;
         set.with_context(|| format!("cannot switch to {strategy}"))
     }
 
     /// Has the gateway read its configuration again.
     pub(crate) async fn reload(&self) -> Result<()> {
-        self.control().reload().await.map(drop).context("cannot reload the gateway's configuration")
+        self.control()?.reload().await.map(drop).context("cannot reload the gateway's configuration")
     }
 
     /// Starts a second gateway, which does not know this instance.
@@ -148,7 +159,7 @@ impl System {
             Some((component.pool?, component.name, SocketAddr::from((Ipv4Addr::LOCALHOST, component.port))))
         };
         let members: Vec<_> = components.into_iter().filter_map(member).collect();
-        self.control().await_healthy(&members).await?;
+        self.control()?.await_healthy(&members).await?;
         for (_, name, addr) in members {
             let target = Target::resolve(&format!("http://{addr}"), None, Reach::ThisMachine).await?;
             let mut client = Client::new(Arc::new(target));
@@ -165,14 +176,15 @@ impl System {
     pub(crate) async fn leave(self) {
         match self {
             Self::Own(stack) => stack.shutdown().await,
-            Self::Running { .. } => {}
+            Self::Running { .. } | Self::Elsewhere(_) => {}
         }
     }
 
-    fn control(&self) -> &Control {
+    fn control(&self) -> Result<&Control> {
         match self {
-            Self::Own(stack) => stack.control(),
-            Self::Running { control, .. } => control,
+            Self::Own(stack) => Ok(stack.control()),
+            Self::Running { control, .. } => Ok(control),
+            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         }
     }
 
@@ -180,6 +192,7 @@ impl System {
         match self {
             Self::Own(stack) => Ok(stack.status()),
             Self::Running { agent, .. } => Ok(agent.status().await?.components),
+            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         }
     }
 }

@@ -1,15 +1,18 @@
-//! Requests of all kinds at fixed times.
+//! Requests of all kinds at fixed times, and streams that are followed meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::cli::RolloutArgs;
+use crate::cli::SteadyLoad;
 use crate::client::Client;
 use crate::phase::perform;
 use crate::plan::{Affinity, SessionMix};
 use crate::recorder::ErrorKind;
+use crate::rollout::report::LoadReport;
+use crate::rollout::streams::{self, Streams};
 use crate::scenario::{Conversations, InfoCalls, Scenario};
 use crate::target::Target;
 
@@ -24,7 +27,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    pub(super) fn starting_at(begin: Instant) -> Self {
+    fn starting_at(begin: Instant) -> Self {
         Self { begin, all: Mutex::default() }
     }
 
@@ -36,13 +39,51 @@ impl Failures {
     }
 
     /// All of them, in the order of time.
-    pub(super) fn all(&self) -> Vec<(Duration, String)> {
+    fn all(&self) -> Vec<(Duration, String)> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
+/// Load that lasts until it is stopped.
+pub(crate) struct Load {
+    begin: Instant,
+    rate: u32,
+    stop: watch::Sender<bool>,
+    failures: Arc<Failures>,
+    workers: JoinSet<u64>,
+    followers: JoinSet<Streams>,
+}
+
+impl Load {
+    /// Begins it.
+    pub(crate) fn start(how: &SteadyLoad, target: &Arc<Target>) -> Self {
+        let begin = Instant::now();
+        let (stop, stopped) = watch::channel(false);
+        let failures = Arc::new(Failures::starting_at(begin));
+        let mut workers = JoinSet::new();
+        for number in 0..how.connections.get() {
+            let worker = Worker::new(how, number, Arc::clone(target), Arc::clone(&failures));
+            workers.spawn(worker.work(begin, stopped.clone()));
+        }
+        let mut followers = JoinSet::new();
+        for _ in 0..how.streams {
+            let (target, failures) = (Arc::clone(target), Arc::clone(&failures));
+            followers.spawn(streams::follow(target, how.timeout, failures, stopped.clone()));
+        }
+        Self { begin, rate: how.rate.get(), stop, failures, workers, followers }
+    }
+
+    /// Ends it and tells what came of it.
+    pub(crate) async fn stop(self) -> LoadReport {
+        self.stop.send_replace(true);
+        let requests = self.workers.join_all().await.into_iter().sum();
+        let streams = self.followers.join_all().await.into_iter().sum();
+        LoadReport::new(self.begin.elapsed(), self.rate, requests, streams, self.failures.all())
+    }
+}
+
 /// One connection's share of the load.
-pub(super) struct Worker {
+struct Worker {
     client: Client,
     number: u32,
     workers: u32,
@@ -53,7 +94,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(args: &RolloutArgs, number: u32, target: Arc<Target>, failures: Arc<Failures>) -> Self {
+    fn new(args: &SteadyLoad, number: u32, target: Arc<Target>, failures: Arc<Failures>) -> Self {
         Self {
             client: Client::new(target),
             number,
@@ -67,7 +108,7 @@ impl Worker {
 
     /// Sends requests at their times until it is stopped, and tells how many. Every other worker calls the stateless service,
     /// the others hold conversations, in which a lost message is a failure too.
-    pub(super) async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) -> u64 {
+    async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) -> u64 {
         let number = u64::from(self.number);
         if number.is_multiple_of(2) {
             self.play(InfoCalls::new(), begin, stopped).await

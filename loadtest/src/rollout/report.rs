@@ -7,8 +7,6 @@ use std::time::Duration;
 use proto_contracts::PoolName;
 use serde::Serialize;
 
-use crate::cli::RolloutArgs;
-use crate::rollout::load::Failures;
 pub use crate::rollout::streams::Streams;
 
 /// How often each operation was done.
@@ -44,15 +42,13 @@ impl Operations {
     }
 }
 
-/// What `loadtest rollout` found.
+/// What came of the load.
 #[derive(Debug, Serialize)]
-pub struct RolloutReport {
+pub struct LoadReport {
     /// How long it took, seconds.
     pub duration_s: f64,
     /// How many requests were due in a second.
     pub rate: u32,
-    /// How often each operation was done.
-    pub operations: Operations,
     /// Requests that were sent, those of the streams' clients not counted.
     pub requests: u64,
     /// How many of them there were in a second: fewer than were due where the system, or this machine, could not keep up.
@@ -61,32 +57,35 @@ pub struct RolloutReport {
     pub streams: Streams,
     /// Requests that failed, and streams with a gap.
     pub failed: u64,
+    /// From the first failure to the last, seconds.
+    pub failed_for_s: f64,
     /// The same by what failed and how.
     pub failed_by_kind: BTreeMap<String, u64>,
 }
 
-impl RolloutReport {
+impl LoadReport {
     pub(super) fn new(
-        args: &RolloutArgs,
         duration: Duration,
-        operations: Operations,
+        rate: u32,
         requests: u64,
         streams: Streams,
-        failures: &Failures,
+        failures: Vec<(Duration, String)>,
     ) -> Self {
-        let failures = failures.all();
+        let failed_for =
+            failures.first().zip(failures.last()).map(|((first, _), (last, _))| last.saturating_sub(*first));
+        let failed = failures.len() as u64;
         let mut failed_by_kind = BTreeMap::new();
-        for (_, what) in &failures {
-            *failed_by_kind.entry(what.clone()).or_default() += 1;
+        for (_, what) in failures {
+            *failed_by_kind.entry(what).or_default() += 1;
         }
         Self {
             duration_s: duration.as_secs_f64(),
-            rate: args.rate.get(),
-            operations,
+            rate,
             requests,
             requests_per_s: requests as f64 / duration.as_secs_f64(),
             streams,
-            failed: failures.len() as u64,
+            failed,
+            failed_for_s: failed_for.unwrap_or_default().as_secs_f64(),
             failed_by_kind,
         }
     }
@@ -95,13 +94,43 @@ impl RolloutReport {
     pub fn is_clean(&self) -> bool {
         self.failed == 0
     }
+
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { duration_s, rate, requests_per_s, .. } = self;
+        writeln!(f, "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n")
+    }
+
+    fn counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        row(f, "requests", self.requests)?;
+        row(f, "streams followed", self.streams.followed)?;
+        row(f, "messages heard in them", self.streams.heard)?;
+        row(f, "times resumed", self.streams.resumed)?;
+        row(f, "failed", self.failed)?;
+        if self.failed > 0 {
+            row(f, "from the first to the last", format_args!("{:.1} s", self.failed_for_s))?;
+        }
+        self.failed_by_kind.iter().try_for_each(|(kind, count)| writeln!(f, "failed {kind:<40}{count}"))
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<30}{value}")
+}
+
+/// What `loadtest rollout` found.
+#[derive(Debug, Serialize)]
+pub struct RolloutReport {
+    /// How often each operation was done.
+    pub operations: Operations,
+    /// What came of the load meanwhile.
+    #[serde(flatten)]
+    pub load: LoadReport,
 }
 
 impl fmt::Display for RolloutReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operations, streams, .. } = self;
-        let Self { duration_s, rate, requests_per_s, .. } = self;
-        writeln!(f, "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n")?;
+        let Self { operations, load } = self;
+        load.headline(f)?;
         for (name, count) in [
             ("rolling restarts, stateless", operations.stateless_rolls),
             ("rolling restarts, stateful", operations.stateful_rolls),
@@ -109,14 +138,40 @@ impl fmt::Display for RolloutReport {
             ("scaled 2 → 4 → 2, stateful", operations.stateful_scales),
             ("configuration reloads", operations.reloads),
             ("gateway upgrades", operations.upgrades),
-            ("requests", self.requests),
-            ("streams followed", streams.followed),
-            ("messages heard in them", streams.heard),
-            ("times resumed", streams.resumed),
-            ("failed", self.failed),
         ] {
-            writeln!(f, "{name:<30}{count}")?;
+            row(f, name, count)?;
         }
-        self.failed_by_kind.iter().try_for_each(|(kind, count)| writeln!(f, "failed {kind:<40}{count}"))
+        load.counts(f)
+    }
+}
+
+/// What `loadtest during` found.
+#[derive(Debug, Serialize)]
+pub struct DuringReport {
+    /// The command, as it was written.
+    pub command: String,
+    /// How long it took, seconds.
+    pub command_s: f64,
+    /// Its exit status; none when a signal ended it.
+    pub exit_status: Option<i32>,
+    /// What came of the load.
+    #[serde(flatten)]
+    pub load: LoadReport,
+}
+
+impl DuringReport {
+    /// Whether nothing failed, the command included.
+    pub fn is_clean(&self) -> bool {
+        self.exit_status == Some(0) && self.load.is_clean()
+    }
+}
+
+impl fmt::Display for DuringReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status =
+            self.exit_status.map_or_else(|| "ended by a signal".to_owned(), |status| format!("exit status {status}"));
+        writeln!(f, "{}\n{status} after {:.1} s\n", self.command, self.command_s)?;
+        self.load.headline(f)?;
+        self.load.counts(f)
     }
 }

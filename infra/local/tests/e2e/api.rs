@@ -20,6 +20,16 @@ impl Api {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().https.context("Nginx runs")? })
     }
 
+    /// Of a system that runs already: `TANDEM_TARGET`, by HTTPS, and `TANDEM_CACERT`, the authority of its certificate.
+    pub(crate) fn of_running_system() -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+        let file = variable("TANDEM_CACERT")?;
+        let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
+        let authority = reqwest::Certificate::from_pem(&pem)?;
+        let client = Client::builder().tls_certs_only([authority]).no_proxy().build()?;
+        Ok(Self { client, base: variable("TANDEM_TARGET")? })
+    }
+
     /// On the gateway's own port.
     pub(crate) fn on_gateway(stack: &Stack) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().gateway })

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::own_name::{self, NameError};
 use super::{ConfigError, Env};
 
@@ -19,6 +21,13 @@ const FILES: [&str; SECRETS.len()] = [
     "DATABASE_URL_FILE",
     "SESSION_ID_SECRET_FILE",
 ];
+/// A URL may leave its password out and hold this in its place; the file that `…_PASSWORD_FILE` names has it.
+const PASSWORD: &str = "{password}";
+const PASSWORD_FILES: [(&str, &str); 3] = [
+    ("SESSION_REDIS_URL", "SESSION_REDIS_URL_PASSWORD_FILE"),
+    ("CACHE_REDIS_URL", "CACHE_REDIS_URL_PASSWORD_FILE"),
+    ("DATABASE_URL", "DATABASE_URL_PASSWORD_FILE"),
+];
 /// What is a part of each secret that the repository holds, for development.
 pub const DEVELOPMENT_SECRET: &str = "development-only";
 const MODE: &str = "TANDEM_MODE";
@@ -29,7 +38,8 @@ type Variables = HashMap<OsString, OsString>;
 
 impl Env {
     /// The environment of this process, with three things done to it:
-    /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]);
+    /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]), and a URL's `{password}` from that of
+    ///   `…_PASSWORD_FILE`;
     /// - with `TANDEM_MODE=production`, a secret out of the repository is refused;
     /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is found by asking what this machine is called: `kind` and its number.
     ///
@@ -63,20 +73,24 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
         }
     };
     for (secret, file) in SECRETS.into_iter().zip(FILES) {
-        let fault = |variable, fault| ConfigError { variable, fault, example: "/run/secrets/the-secret" };
-        if let Some(path) = text(&variables, file) {
-            if text(&variables, secret).is_some() {
-                return Err(fault(file, format!("and {secret} are both set; which one counts?")));
-            }
-            let read = std::fs::read_to_string(Path::new(path));
-            let read = read.map_err(|error| fault(file, format!("names {}: {error}", path.to_string_lossy())))?;
-            // Editors and `openssl rand` end a file with a line break, which is no part of a secret.
-            let read = read.trim_end_matches(['\r', '\n']);
-            if read.is_empty() {
-                return Err(fault(file, format!("names {}, which is empty", path.to_string_lossy())));
-            }
-            variables.insert(secret.into(), read.into());
+        let Some(path) = text(&variables, file) else { continue };
+        if text(&variables, secret).is_some() {
+            return Err(wrong_file(file, format!("and {secret} are both set; which one counts?")));
         }
+        let read = read_secret(file, path)?;
+        variables.insert(secret.into(), read.into());
+    }
+    for (url, file) in PASSWORD_FILES {
+        let Some(path) = text(&variables, file) else { continue };
+        let read = read_secret(file, path)?;
+        let template = text(&variables, url).map(|url| url.to_string_lossy().into_owned()).unwrap_or_default();
+        if !template.contains(PASSWORD) {
+            return Err(wrong_file(file, format!("is set, and {url} has no {PASSWORD} to be replaced")));
+        }
+        let password = utf8_percent_encode(&read, NON_ALPHANUMERIC).to_string();
+        variables.insert(url.into(), template.replace(PASSWORD, &password).into());
+    }
+    for secret in SECRETS {
         let known = |value: &OsString| value.to_string_lossy().contains(DEVELOPMENT_SECRET);
         if production && text(&variables, secret).is_some_and(known) {
             return Err(ConfigError {
@@ -87,6 +101,21 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
         }
     }
     Ok(variables)
+}
+
+fn wrong_file(variable: &'static str, fault: String) -> ConfigError {
+    ConfigError { variable, fault, example: "/run/secrets/the-secret" }
+}
+
+fn read_secret(variable: &'static str, path: &OsString) -> Result<String, ConfigError> {
+    let named = path.to_string_lossy();
+    let read = std::fs::read_to_string(Path::new(path));
+    let read = read.map_err(|error| wrong_file(variable, format!("names {named}: {error}")))?;
+    // Editors and `openssl rand` end a file with a line break, which is no part of a secret.
+    match read.trim_end_matches(['\r', '\n']) {
+        "" => Err(wrong_file(variable, format!("names {named}, which is empty"))),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 fn found_name(
@@ -150,6 +179,17 @@ mod tests {
             assert_eq!(error.variable, "DATABASE_URL_FILE");
             assert!(error.fault.contains(told) && !error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_takes_its_place_in_a_url() {
+        let file = file("p@ss/word\n");
+        let path = file.path().to_str().expect("UTF-8");
+        let with = |url| variables(&[("DATABASE_URL", url), ("DATABASE_URL_PASSWORD_FILE", path)]);
+        let read = with_secrets(with("postgresql://tandem:{password}@postgres/tandem")).expect("read");
+        assert_eq!(text(&read, "DATABASE_URL").expect("set"), "postgresql://tandem:p%40ss%2Fword@postgres/tandem");
+        let error = with_secrets(with("postgresql://tandem@postgres/tandem")).expect_err("nowhere to put it");
+        assert!(error.to_string().contains("{password}") && !error.to_string().contains("p@ss"), "{error}");
     }
 
     #[test]

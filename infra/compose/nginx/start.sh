@@ -1,0 +1,76 @@
+#!/bin/sh
+# Starts Nginx in its container: fills in the configuration, which is the one that runs outside of containers too, and takes
+# the certificate from the secrets. In development it makes one where there is none.
+set -eu
+
+state=/run/tandem
+conf=/etc/tandem/nginx
+secrets=/run/secrets
+fail() {
+    echo "nginx: $*" >&2
+    exit 64
+}
+
+mode=${TANDEM_MODE:-development}
+case $mode in
+    development | production) ;;
+    *) fail "TANDEM_MODE is '$mode', neither development nor production; for example: TANDEM_MODE=production" ;;
+esac
+
+mkdir -p "$state/tls"
+if [ -s "$secrets/tls_certificate" ] && [ -s "$secrets/tls_key" ]; then
+    certificate=$secrets/tls_certificate
+    key=$secrets/tls_key
+elif [ "$mode" = production ]; then
+    fail "there is no certificate: put tls_certificate and tls_key (PEM) into infra/compose/secrets/production"
+else
+    certificate=$state/tls/certificate.pem
+    key=$state/tls/key.pem
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -keyout "$key" -out "$certificate" \
+        -subj "/CN=Tandem in development" -addext "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" 2>/dev/null
+fi
+
+password=$(cat "$secrets/metrics_password")
+case $mode$password in
+    production*development-only*) fail "metrics_password is a secret for development, which everybody knows" ;;
+esac
+printf 'metrics:{PLAIN}%s\n' "$password" >"$state/htpasswd"
+
+unlimited=
+for network in $(echo "${LIMIT_EXEMPT:-}" | tr ',' ' '); do
+    unlimited="$unlimited$network 0; "
+done
+
+# Each program's log is its standard output.
+ln -sf /dev/stdout "$state/access.log"
+ln -sf /dev/stderr "$state/error.log"
+
+# The official image has no brotli module, so none is loaded.
+sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
+    -e "s|@@HTTPS_PORT@@|8443|g" \
+    -e "s|@@HTTP_PORT@@|8080|g" \
+    -e "s|@@PUBLIC_PORT@@|${PUBLIC_HTTPS_PORT:-8443}|g" \
+    -e "s|@@STATUS_LISTEN@@|0.0.0.0:8081|g" \
+    -e "s|@@IF_FIXED@@|#|g" \
+    -e "s|@@IF_DNS@@||g" \
+    -e "s|@@GATEWAY_UPSTREAM@@||g" \
+    -e "s|@@METRICS_UPSTREAM@@||g" \
+    -e "s|@@RESOLVER@@|${RESOLVER:-127.0.0.11}|g" \
+    -e "s|@@GATEWAY@@|gateway:8000|g" \
+    -e "s|@@GATEWAY_METRICS@@|gateway:8003|g" \
+    -e "s|@@UNLIMITED@@|$unlimited|g" \
+    -e "s|@@CACHE_SIZE@@|64m|g" \
+    -e "s|@@CONF_DIR@@|$conf|g" \
+    -e "s|@@STATE_DIR@@|$state|g" \
+    -e "s|@@CERT@@|$certificate|g" \
+    -e "s|@@KEY@@|$key|g" \
+    -e "s|@@HTPASSWD@@|$state/htpasswd|g" \
+    -e "s|@@USER_DIRECTIVE@@||g" \
+    -e "s|@@BROTLI_MODULES@@||g" \
+    -e "s|@@BROTLI_INCLUDE@@||g" \
+    "$conf/nginx.conf.template" >"$state/nginx.conf"
+if grep -n '@@' "$state/nginx.conf" >&2; then
+    fail "nginx.conf.template has a name that nobody fills in"
+fi
+
+exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf"
