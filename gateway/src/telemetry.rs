@@ -88,9 +88,10 @@ impl Telemetry {
             ),
             &["pool", "outcome"],
         )?;
-        for pool in pools.iter().filter(|pool| pool.service_name().is_some()) {
+        // A rate needs a first value: what never happened is 0, and not absent.
+        for pool in PoolName::ALL {
             for outcome in ["found", "failed"] {
-                lookups.with_label_values(&[pool.name().as_str(), outcome]);
+                lookups.with_label_values(&[pool.as_str(), outcome]);
             }
         }
         for fault in Fault::ALL {

@@ -15,6 +15,8 @@ for file in secrets/development/*; do
             # Compose must find a file; Nginx says what is wrong with an empty one.
             [ -e "$target" ] || : >"$target"
             ;;
+        # What the exporter of Redis takes: the servers and their password.
+        redis_exporter_passwords) ;;
         *)
             if [ ! -s "$target" ]; then
                 od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$target"
@@ -22,9 +24,12 @@ for file in secrets/development/*; do
             fi
             ;;
     esac
-    # Containers read them as users of their own. The folder lets nobody else in.
-    chmod 644 "$target"
 done
+password=$(cat secrets/production/redis_password)
+sed "s/development-only-redis-password/$password/g" secrets/development/redis_exporter_passwords \
+    >secrets/production/redis_exporter_passwords
+# Containers read them as users of their own. The folder lets nobody else in.
+chmod 644 secrets/production/*
 chmod 700 secrets/production
 echo "$made secrets made in infra/compose/secrets/production."
 for name in tls_certificate tls_key; do

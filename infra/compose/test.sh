@@ -66,7 +66,7 @@ answers() {
         "$url/api/v1/stateful/sessions"
 }
 # A container that is made anew makes a certificate anew.
-trust() { compose exec -T nginx cat /run/tandem/tls/certificate.pem >"$ca" 2>/dev/null; }
+trust() { compose exec -T nginx cat /run/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
 # The names that the gateway's metrics give to healthy instances of a pool.
 members() { # pool
     curl --silent --fail --cacert "$ca" --user "metrics:$(<infra/compose/secrets/development/metrics_password)" "$url/metrics" |
@@ -90,7 +90,7 @@ during() { # command …
     "$loadtest" during --target "$url" --cacert "$ca" --rate 200 --connections 32 --streams 4 --timeout 20s --settle 8s -- "$@"
 }
 api_table() {
-    TANDEM_TARGET=$url TANDEM_CACERT=$ca cargo test --quiet -p local-stack --test e2e -- --ignored --exact \
+    TANDEM_TARGET=$url TANDEM_CACERT=$ca cargo test --quiet --workspace --test e2e -- --ignored --exact \
         api_table::every_row_is_the_same_at_a_running_system
 }
 # A client knows what it has said, so an answer that lacks it is a wrong one.

@@ -85,6 +85,9 @@ pub struct Urls {
     pub control: String,
     /// The agent itself.
     pub agent: String,
+    /// Prometheus; absent when the stack runs without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<String>,
 }
 
 /// One component.

@@ -26,8 +26,20 @@ elif [ "$mode" = production ]; then
 else
     certificate=$state/tls/certificate.pem
     key=$state/tls/key.pem
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -keyout "$key" -out "$certificate" \
-        -subj "/CN=Tandem in development" -addext "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" 2>/dev/null
+    # An authority of its own, authority.pem, and a certificate by it: what an authority signs for itself, not every client
+    # takes for a server's.
+    (
+        cd "$state/tls"
+        new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+        # shellcheck disable=SC2086 # several words
+        openssl req -x509 $new_key -days 30 -keyout authority.key -out authority.pem -subj "/CN=Tandem development authority"
+        # shellcheck disable=SC2086
+        openssl req -new $new_key -keyout key.pem -out request.pem -subj "/CN=localhost"
+        echo "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" >extensions
+        openssl x509 -req -in request.pem -CA authority.pem -CAkey authority.key -CAcreateserial -days 30 \
+            -extfile extensions -out certificate.pem
+        rm authority.key
+    ) 2>"$state/openssl.log" || fail "no certificate could be made: $(cat "$state/openssl.log")"
 fi
 
 password=$(cat "$secrets/metrics_password")

@@ -19,6 +19,9 @@ use crate::target::Target;
 /// Messages and reads of each session: as many writes as reads, the create among them.
 const MIX: SessionMix = SessionMix { messages: 4, reads: 4, affinity: Affinity::Path };
 
+/// Failures that are told as they happen.
+const SHOWN: usize = 20;
+
 /// What failed, with the time since the begin of the run.
 pub(super) struct Failures {
     begin: Instant,
@@ -34,8 +37,13 @@ impl Failures {
     /// Notes one.
     pub(super) fn add(&self, what: String) {
         let at = self.begin.elapsed();
-        eprintln!("{:>7.1} s  failed: {what}", at.as_secs_f64());
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push((at, what));
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.len() {
+            0..SHOWN => eprintln!("{:>7.1} s  failed: {what}", at.as_secs_f64()),
+            SHOWN => eprintln!("{:>7.1} s  more failed; the report counts them", at.as_secs_f64()),
+            _ => {}
+        }
+        all.push((at, what));
     }
 
     /// All of them, in the order of time.

@@ -26,6 +26,8 @@ impl Api {
         let file = variable("TANDEM_CACERT")?;
         let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let authority = reqwest::Certificate::from_pem(&pem)?;
+        // A process has one, which a stack installs when it starts; this one has no stack.
+        let _there_already = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().tls_certs_only([authority]).no_proxy().build()?;
         Ok(Self { client, base: variable("TANDEM_TARGET")? })
     }

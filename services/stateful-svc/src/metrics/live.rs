@@ -80,6 +80,9 @@ impl LiveMetrics {
             closed: IntCounterVec::new(closed, &["kind", "reason"])?,
             events: IntCounterVec::new(events, &["kind", "event"])?,
         };
+        for kind in [LiveKind::Events, LiveKind::Socket] {
+            metrics.open.with_label_values(&[kind.as_str()]);
+        }
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.closed.clone()))?;
         registry.register(Box::new(metrics.events.clone()))?;
