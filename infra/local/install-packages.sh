@@ -29,6 +29,7 @@ need_file() { # pattern package
 need_program nginx nginx
 need_program redis-server redis-server
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
+need_program prometheus prometheus
 # To build: a C compiler and make for ring, mimalloc and zlib, and CMake for a compression library of Pingora's.
 need_program cc build-essential
 need_program make build-essential
@@ -102,7 +103,7 @@ rm -f "$log"
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}"; do
         case $package in
-            nginx | redis-server | postgresql | haproxy | caddy)
+            nginx | redis-server | postgresql | prometheus | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
                 ;;
         esac

@@ -24,6 +24,8 @@ pub(crate) enum Component {
     Gateway,
     /// The edge.
     Nginx,
+    /// Prometheus, which watches.
+    Prometheus,
 }
 
 impl Component {
@@ -46,7 +48,8 @@ impl Component {
             | Self::RedisNode(_)
             | Self::Sentinel(_)
             | Self::RedisCache
-            | Self::Nginx => None,
+            | Self::Nginx
+            | Self::Prometheus => None,
         }
     }
 }
@@ -62,6 +65,7 @@ impl fmt::Display for Component {
             Self::Instance(pool, number) => write!(f, "{pool}-{number}"),
             Self::Gateway => f.write_str("gateway"),
             Self::Nginx => f.write_str("nginx"),
+            Self::Prometheus => f.write_str("prometheus"),
         }
     }
 }
@@ -74,7 +78,8 @@ impl FromStr for Component {
     type Err = UnknownComponent;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let singles = [Self::Postgres, Self::RedisSessions, Self::RedisCache, Self::Gateway, Self::Nginx];
+        let singles =
+            [Self::Postgres, Self::RedisSessions, Self::RedisCache, Self::Gateway, Self::Nginx, Self::Prometheus];
         if let Some(component) = singles.into_iter().find(|component| component.to_string() == name) {
             return Ok(component);
         }
@@ -106,6 +111,7 @@ mod tests {
             Component::Instance(PoolName::Stateful, 12),
             Component::Gateway,
             Component::Nginx,
+            Component::Prometheus,
         ] {
             assert_eq!(component.to_string().parse(), Ok(component));
         }

@@ -30,6 +30,7 @@ mod ports;
 mod postgres;
 mod process;
 mod programs;
+mod prometheus;
 mod ready;
 mod redis;
 mod secrets;

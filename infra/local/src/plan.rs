@@ -85,6 +85,8 @@ pub enum Extent {
     Gateway,
     /// Nginx in front of it.
     Edge,
+    /// Prometheus beside it.
+    Monitoring,
 }
 
 /// What becomes of a stack's state.
@@ -117,6 +119,7 @@ pub struct Plan {
     stateful_binary: &'static str,
     builds: Option<Builds>,
     nginx_conf: PathBuf,
+    prometheus_conf: PathBuf,
     progress: Progress,
 }
 
@@ -129,7 +132,7 @@ impl Plan {
             stateful: 3,
             store: Store::default(),
             redis: Topology::default(),
-            extent: Extent::Edge,
+            extent: Extent::Monitoring,
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
             health_interval: Duration::from_secs(1),
@@ -140,6 +143,7 @@ impl Plan {
             stateful_binary: "stateful-svc",
             builds: None,
             nginx_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx"),
+            prometheus_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../monitoring/prometheus"),
             progress: Arc::new(|_| {}),
         }
     }
@@ -190,6 +194,11 @@ impl Plan {
     /// With Nginx in front of the gateway.
     pub fn with_nginx(self) -> Self {
         self.extent(Extent::Edge)
+    }
+
+    /// With Nginx and Prometheus.
+    pub fn with_prometheus(self) -> Self {
+        self.extent(Extent::Monitoring)
     }
 
     /// Other ports.
@@ -288,6 +297,7 @@ pub(crate) struct Settings {
     pub(crate) builds: Builds,
     pub(crate) shim: PathBuf,
     pub(crate) nginx_conf: PathBuf,
+    pub(crate) prometheus_conf: PathBuf,
     pub(crate) progress: Progress,
     collector: Option<String>,
     env: Vec<(String, String, OsString)>,
@@ -338,6 +348,7 @@ impl Settings {
             builds,
             shim,
             nginx_conf: plan.nginx_conf,
+            prometheus_conf: plan.prometheus_conf,
             progress: plan.progress,
             collector: plan.collector,
             env: plan.env,

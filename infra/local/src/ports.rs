@@ -35,6 +35,8 @@ pub struct Ports {
     pub second_control: u16,
     /// The stack's agent.
     pub agent: u16,
+    /// Prometheus.
+    pub prometheus: u16,
     /// The Redis that holds the sessions.
     pub redis_sessions: u16,
     /// The Redis that holds the cache.
@@ -79,6 +81,7 @@ impl Ports {
             second_gateway: at(8003),
             second_control: at(8004),
             agent: at(8002),
+            prometheus: at(8090),
             redis_sessions: at(8379),
             redis_cache: at(8380),
             postgres: at(8432),
@@ -136,6 +139,7 @@ impl Ports {
             nginx_status: first + 8,
             second_gateway: first + 9,
             second_control: first + 10,
+            prometheus: first + 11,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,

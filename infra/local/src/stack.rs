@@ -26,13 +26,13 @@ pub use second_gateway::SecondGateway;
 pub(crate) use view::urls;
 
 /// What is started together. Each level needs those before it.
-const LEVELS: [Extent; 4] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge];
+const LEVELS: [Extent; 5] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge, Extent::Monitoring];
 
 /// A system that runs as processes on this machine. All of them end with it: when it is shut down, when it is dropped,
 /// and when this process ends in whatever way.
 ///
 /// Components are called by their names: `postgres`, `redis-sessions` (or `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …,
-/// `gateway`, `nginx`.
+/// `gateway`, `nginx`, `prometheus`.
 pub struct Stack {
     settings: Arc<Settings>,
     control: Control,
@@ -49,7 +49,7 @@ impl Stack {
         Plan::for_tests()
     }
 
-    /// A plan for a stack whose state stays in this folder, on the design's ports, with Nginx in front.
+    /// A plan for a stack whose state stays in this folder, on the design's ports, with Nginx in front and Prometheus beside.
     pub fn kept_in(state: impl Into<PathBuf>) -> Plan {
         Plan::kept(state)
     }
@@ -76,6 +76,9 @@ impl Stack {
         if settings.extent >= Extent::Edge {
             plan(Component::Nginx, settings.ports.https);
         }
+        if settings.extent >= Extent::Monitoring {
+            plan(Component::Prometheus, settings.ports.prometheus);
+        }
         let control = Control::new(&settings)?;
         let stack = Self {
             settings: Arc::new(settings),
@@ -100,6 +103,7 @@ impl Stack {
             try_join_all(watchers.into_iter().map(|component| stack.launch(component))).await?;
         }
         redis::await_watch(&stack.settings).await?;
+        stack.tell_prometheus()?;
         Ok(stack)
     }
 
@@ -127,6 +131,7 @@ impl Stack {
         self.require_ended(component)?;
         ports::require_free(port, name)?;
         self.update(component, |part| part.port = port);
+        self.tell_prometheus()?;
         self.launch(component).await?;
         if self.runs(Component::Gateway) {
             // Its old address bears the name there until it is removed.
@@ -214,5 +219,6 @@ fn level_of(component: Component) -> Extent {
         Component::Instance(..) => Extent::Services,
         Component::Gateway => Extent::Gateway,
         Component::Nginx => Extent::Edge,
+        Component::Prometheus => Extent::Monitoring,
     }
 }

@@ -140,7 +140,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         outline: StackStatus {
             phase: Phase::Starting,
             store: options.store.as_str().to_owned(),
-            urls: urls(&ports, Extent::Edge),
+            urls: urls(&ports, Extent::Monitoring),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),
             components: Vec::new(),

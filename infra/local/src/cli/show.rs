@@ -49,6 +49,9 @@ pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     say(format_args!("  {https:<26}the API, through Nginx; its authority is {ca}"))?;
     say(format_args!("  {:<26}the gateway itself", urls.gateway))?;
     say(format_args!("  {:<26}its control plane; the token is in {token}", urls.control))?;
+    if let Some(prometheus) = &urls.prometheus {
+        say(format_args!("  {prometheus:<26}Prometheus: what is measured, and which alerts fire"))?;
+    }
     say("\nTry:\n")?;
     say(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
     say(format_args!("  curl -i --cacert {ca} {https}/api/v1/stateful/sessions {JSON} -d '{{}}'\n"))?;

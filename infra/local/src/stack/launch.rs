@@ -16,7 +16,7 @@ use crate::plan::Topology;
 use crate::ports::{self, loopback};
 use crate::process::{Launch, Process, lock};
 use crate::ready::{self, Probe};
-use crate::{gateway, nginx, postgres, redis, services};
+use crate::{gateway, nginx, postgres, prometheus, redis, services};
 
 /// How long a component may take to end in order before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -49,6 +49,12 @@ impl Stack {
         let port = self.port_of(component);
         self.tell(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
         Ok(())
+    }
+
+    /// Has Prometheus, if there is one, scrape the members of now.
+    pub(super) fn tell_prometheus(&self) -> Result<(), StackError> {
+        let members: Vec<_> = self.members().into_iter().map(|(component, _, port)| (component, port)).collect();
+        prometheus::write_targets(&self.settings, &members)
     }
 
     /// Has the gateway's pools hold the members of now, and waits until it finds those that run healthy.
@@ -145,6 +151,7 @@ impl Stack {
             Component::Instance(pool, number) => services::launch(&settings, pool, number, port),
             Component::Gateway => gateway::launch(&settings, &members),
             Component::Nginx => nginx::launch(&settings),
+            Component::Prometheus => prometheus::launch(&settings),
         });
         prepared.await.map_err(io::Error::other).attempt(|| format!("prepare {component}"))?
     }
@@ -166,6 +173,10 @@ impl Stack {
             }
             Component::Gateway => {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
+            }
+            Component::Prometheus => {
+                let url = format!("http://{}/-/ready", loopback(port));
+                Ok(Probe::Http { client: http::internal()?, url, instance: None })
             }
             Component::Nginx => {
                 let ca = nginx::tls_dir(&self.settings).join("ca.pem");

@@ -32,12 +32,13 @@ impl Stack {
             let new: Vec<u16> = missing.take(usize::from(instances - count)).collect();
             // Too many is no reason to start some.
             new.iter().try_for_each(|&number| self.settings.ports.instance(pool, number).map(drop))?;
-            try_join_all(new.into_iter().map(|number| self.add(pool, number))).await.map(drop)
+            try_join_all(new.into_iter().map(|number| self.add(pool, number))).await?;
         } else {
             let surplus = numbers.into_iter().skip(usize::from(instances));
             let gone = join_all(surplus.map(|number| self.remove(Component::Instance(pool, number), pool))).await;
-            gone.into_iter().collect()
+            gone.into_iter().collect::<Result<(), _>>()?;
         }
+        self.tell_prometheus()
     }
 
     async fn add(&self, pool: PoolName, number: u16) -> Result<(), StackError> {

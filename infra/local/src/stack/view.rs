@@ -149,5 +149,6 @@ pub(crate) fn urls(ports: &Ports, extent: Extent) -> Urls {
         gateway: http(ports.gateway),
         control: http(ports.control),
         agent: http(ports.agent),
+        prometheus: (extent >= Extent::Monitoring).then(|| http(ports.prometheus)),
     }
 }

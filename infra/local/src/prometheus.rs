@@ -1,0 +1,78 @@
+//! Prometheus, with the rules of `infra/monitoring` and the stack's own processes as targets.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::component::Component;
+use crate::error::{Attempt, StackError};
+use crate::plan::Settings;
+use crate::ports::loopback;
+use crate::process::Launch;
+use crate::programs;
+
+/// How long samples are kept.
+const RETENTION: &str = "15d";
+
+/// How Prometheus is started; writes its configuration. Its targets are told by [`write_targets`].
+pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
+    let program = programs::find("prometheus", "prometheus")?;
+    let dir = settings.state.join("prometheus");
+    let rules = dir.join("rules");
+    let cannot = || format!("write the configuration of Prometheus into {}", dir.display());
+    let _none_yet = fs::remove_dir_all(&rules);
+    for folder in [&rules, &dir.join("targets"), &dir.join("data")] {
+        fs::create_dir_all(folder).attempt(cannot)?;
+    }
+    let from = &settings.prometheus_conf;
+    fs::copy(from.join("local.yml"), dir.join("prometheus.yml")).attempt(cannot)?;
+    for file in fs::read_dir(from.join("rules")).attempt(cannot)? {
+        let file = file.attempt(cannot)?;
+        fs::copy(file.path(), rules.join(file.file_name())).attempt(cannot)?;
+    }
+    Ok(Launch {
+        program,
+        args: vec![
+            format!("--config.file={}", dir.join("prometheus.yml").display()).into(),
+            format!("--storage.tsdb.path={}", dir.join("data").display()).into(),
+            format!("--storage.tsdb.retention.time={RETENTION}").into(),
+            format!("--web.listen-address={}", loopback(settings.ports.prometheus)).into(),
+        ],
+        env: Vec::new(),
+        run_as: None,
+        death_signal: Signal::SIGKILL,
+        stop_signal: Signal::SIGTERM,
+        log: settings.log(Component::Prometheus),
+    })
+}
+
+/// Tells Prometheus whom to scrape, which reads it again by itself: these instances, the gateway, and itself. Each is known by
+/// the component's name.
+pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)]) -> Result<(), StackError> {
+    let targets = settings.state.join("prometheus/targets");
+    if !targets.is_dir() {
+        return Ok(());
+    }
+    let ports = &settings.ports;
+    let own = [(Component::Gateway, ports.control), (Component::Prometheus, ports.prometheus)];
+    let groups: Vec<_> = own
+        .iter()
+        .chain(instances)
+        .map(|&(component, port)| {
+            let name = component.to_string();
+            let job = component.binary().unwrap_or("prometheus");
+            json!({"targets": [loopback(port).to_string()], "labels": {"job": job, "instance": name}})
+        })
+        .collect();
+    write_whole(&targets.join("stack.json"), &json!(groups).to_string())
+}
+
+/// Prometheus may read at any time, and must not meet half of a file.
+fn write_whole(file: &Path, text: &str) -> Result<(), StackError> {
+    let cannot = || format!("write {}", file.display());
+    let beside = file.with_extension("new");
+    fs::write(&beside, text).attempt(cannot)?;
+    fs::rename(&beside, file).attempt(cannot)
+}
