@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Asks a running Prometheus whether the rules and the dashboards have anything to show.
+
+    check-expressions.py [URL of Prometheus, http://127.0.0.1:8090 by default]
+
+A query of a dashboard and a recording rule must return something. An alert that does not fire returns nothing, so each series
+that it looks at must be there. What comes from an exporter that this Prometheus does not scrape is named and let pass.
+"""
+
+import json
+import re
+import sys
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+DASHBOARDS = Path(__file__).resolve().parent / "grafana" / "dashboards"
+# Whose metrics begin with what.
+EXPORTERS = {
+    "node_": "node",
+    "tandem_": "node",
+    "redis_": "redis",
+    "pg_": "postgres",
+    "nginx_": "nginx",
+    "alertmanager_": "alertmanager",
+}
+# What may stand before a parenthesis or between series, and is none.
+WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right", "inf", "nan"}
+GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
+# A name, and the labels that are asked for; no function, since one is followed by a parenthesis.
+SELECTOR = re.compile(r"(?<![\w:\"])([a-zA-Z_:][\w:]*)\s*(\{[^}]*\})?(?!\s*\(|\w)")
+
+
+class Prometheus:
+    """Its HTTP API."""
+
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+
+    def ask(self, path, **parameters):
+        """The data of an answer."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def has(self, expr):
+        """Whether an expression returns anything now."""
+        return bool(self.ask("query", query=expr)["result"])
+
+
+def selectors(expr):
+    """The series that an expression looks at."""
+    without_grouping = GROUPING.sub(" ", expr)
+    for name, labels in SELECTOR.findall(re.sub(r"\[[^\]]*\]", " ", without_grouping)):
+        if name not in WORDS and not re.fullmatch(r"\d\w*", name):
+            yield name + labels
+
+
+def of_dashboards():
+    """Each query, with where it stands."""
+    for file in sorted(DASHBOARDS.glob("*.json")):
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                expr = target["expr"].replace("$__rate_interval", "1m").replace("$__interval", "30s")
+                yield f"{file.name}: {panel['title']}", re.sub(r"\$\w+", ".*", expr)
+
+
+def main():
+    prometheus = Prometheus(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8090")
+    scraped = {target["labels"]["job"] for target in prometheus.ask("targets")["activeTargets"]}
+    rules = [(group["name"], rule) for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    if not rules:
+        sys.exit("this Prometheus has no rules")
+    broken = [f"{group}: {rule['name']}: {rule['lastError']}" for group, rule in rules if rule["health"] == "err"]
+    # A metric that a rule records comes from where its own come from.
+    recorded = {rule["name"]: rule["query"] for _, rule in rules if rule["type"] == "recording"}
+
+    def absent_exporter(expr, depth=3):
+        for selector in selectors(expr):
+            name = re.split(r"\{", selector)[0]
+            if name in recorded and depth:
+                found = absent_exporter(recorded[name], depth - 1)
+                if found:
+                    return found
+            job = next((job for prefix, job in EXPORTERS.items() if name.startswith(prefix)), None)
+            if job and job not in scraped:
+                return job
+        return None
+
+    asked = [(f"rule {rule['name']}", rule["query"], [rule["query"]]) for _, rule in rules if rule["type"] == "recording"]
+    asked += [(f"alert {rule['name']}", rule["query"], list(selectors(rule["query"]))) for _, rule in rules if rule["type"] == "alerting"]
+    asked += [(where, expr, [expr]) for where, expr in of_dashboards()]
+    silent, passed = [], {}
+    for where, whole, parts in asked:
+        for part in parts:
+            if prometheus.has(part):
+                continue
+            job = absent_exporter(part) or (absent_exporter(whole) if part == whole else None)
+            if job:
+                passed.setdefault(job, set()).add(where)
+            else:
+                silent.append(f"{where}\n    {part}")
+    for job, names in sorted(passed.items()):
+        print(f"no exporter '{job}' here, so nothing for {len(names)}: {', '.join(sorted(names))}")
+    print(f"{len(asked)} expressions of rules, alerts and dashboards; {len(silent)} return nothing, {len(broken)} fail")
+    for line in silent + broken:
+        print(line, file=sys.stderr)
+    sys.exit(1 if silent or broken else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""Tandem's dashboards. Change them here, then run `make dashboards`, which writes dashboards/*.json.
+
+    dashboards.py            writes the files that Grafana reads
+    dashboards.py --check    fails when they are not what this makes, or when a panel is wrong in itself
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import BigValueGraphMode, LegendDisplayMode, LegendPlacement, TooltipDisplayMode
+from grafana_foundation_sdk.models.dashboard import DataSourceRef
+
+HERE = Path(__file__).resolve().parent
+SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
+# A row has 24 columns.
+COLUMNS, HEIGHT = 24, 8
+# Streams last for as long as they like, so they are no part of a latency.
+NO_STREAMS = 'http_route!~".+/(events|live)"'
+
+
+def queries(panel, given):
+    """Adds queries: a text, or pairs of a legend and a text."""
+    pairs = [("", given)] if isinstance(given, str) else given
+    for number, (legend, expr) in enumerate(pairs):
+        query = prometheus.Dataquery().expr(expr).legend_format(legend or "__auto").ref_id(chr(ord("A") + number))
+        panel = panel.with_target(query.datasource(SOURCE))
+    return panel
+
+
+def graph(title, unit, given, about="", span=8):
+    """Lines over time."""
+    panel = timeseries.Panel().title(title).description(about).unit(unit).span(span).height(HEIGHT)
+    legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
+    panel = panel.legend(legend.placement(LegendPlacement.BOTTOM))
+    panel = panel.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    return queries(panel.datasource(SOURCE).fill_opacity(8).line_width(1), given)
+
+
+def number(title, unit, expr, about="", span=4):
+    """The value of now."""
+    panel = stat.Panel().title(title).description(about).unit(unit).span(span).height(4)
+    panel = panel.graph_mode(BigValueGraphMode.AREA)
+    panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    return queries(panel.datasource(SOURCE), expr)
+
+
+def board(uid, title, about, rows):
+    """A dashboard of rows, each a title and its panels."""
+    built = dashboard.Dashboard(title).uid(uid).description(about).tags(["tandem"]).refresh("10s")
+    built = built.time("now-30m", "now").readonly()
+    for name, panels in rows:
+        built = built.with_row(dashboard.Row(name))
+        for panel in panels:
+            built = built.with_panel(panel)
+    return built.build()
+
+
+def by_pool(series):
+    """A query whose routes are turned into the label `pool`."""
+    return f'label_replace({series}, "pool", "$2", "http_route", "/api/(v1/)?(stateless|stateful)/.*")'
+
+
+def quantile(share, metric, by, selector):
+    """A quantile of a histogram."""
+    return f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{{{selector}}}[$__rate_interval])))"
+
+
+def system():
+    disks = 'fstype!~"tmpfs|overlay|squashfs"'
+    return board("tandem-system", "Tandem: system health", "The host and the processes on it.", [
+        ("Host", [
+            graph("CPU", "percentunit", [("{{mode}}", 'sum by (mode) (rate(node_cpu_seconds_total{mode!="idle"}[$__rate_interval])) / on () group_left () count(count by (cpu) (node_cpu_seconds_total))')],
+                  "Share of all cores, by what they do."),
+            graph("Memory", "bytes", [("available", "node_memory_MemAvailable_bytes"), ("total", "node_memory_MemTotal_bytes")]),
+            graph("Disk, free", "percentunit", [("{{mountpoint}}", f"node_filesystem_avail_bytes{{{disks}}} / node_filesystem_size_bytes")],
+                  "Redis and PostgreSQL stop when it is full."),
+            graph("Network", "Bps", [("{{device}} in", 'rate(node_network_receive_bytes_total{device!="lo"}[$__rate_interval])'),
+                                     ("{{device}} out", '-rate(node_network_transmit_bytes_total{device!="lo"}[$__rate_interval])')]),
+            graph("Disk, time busy", "percentunit", [("{{device}}", "rate(node_disk_io_time_seconds_total[$__rate_interval])")]),
+            graph("Load", "short", [("1 min", "node_load1"), ("15 min", "node_load15")]),
+        ]),
+        ("Processes", [
+            graph("CPU", "short", [("{{job}} {{instance}}", "rate(process_cpu_seconds_total[$__rate_interval])")], "Cores in use."),
+            graph("Memory", "bytes", [("{{job}} {{instance}}", "process_resident_memory_bytes")], "Resident set."),
+            graph("File descriptors", "percentunit", [("{{job}} {{instance}}", "process_open_fds / process_max_fds")], "Without a free one, no connection is accepted."),
+            graph("Uptime", "s", [("{{job}} {{instance}}", "time() - process_start_time_seconds")], "Falls to 0 with a restart.", span=12),
+            graph("Targets that are scraped", "short", [("{{job}}", "sum by (job) (up)")], span=12),
+        ]),
+    ])
+
+
+def application():
+    count = "http_server_request_duration_seconds_count"
+    api = 'job="gateway",http_route=~"/api/.+"'
+    return board("tandem-application", "Tandem: application", "Requests as clients see them, at the gateway, and within the services.", [
+        ("Now", [
+            number("Requests/s", "reqps", "gateway:http_server_requests:rate5m"),
+            number("Errors", "percentunit", "gateway:http_server_errors:ratio_rate5m", "5xx; the objective is 0.1 % of a month."),
+            number("p99, stateless", "s", 'pool:http_server_request_duration_seconds:p99_5m{pool="stateless"}', "The objective is 200 ms."),
+            number("p99, stateful", "s", 'pool:http_server_request_duration_seconds:p99_5m{pool="stateful"}', "The objective is 500 ms."),
+            number("In flight", "short", 'sum(http_server_active_requests{job="gateway"})'),
+            number("Budget burnt in an hour", "short", "gateway:http_server_errors:ratio_rate1h / 0.001", "Times the rate that the month's error budget lasts for; alerts at 14.4."),
+        ]),
+        ("At the gateway", [
+            graph("Requests", "reqps", [("{{pool}}", f"sum by (pool) ({by_pool(f'rate({count}{{{api}}}[$__rate_interval])')})")]),
+            graph("Answers by status", "reqps", [("{{http_response_status_code}}", f"sum by (http_response_status_code) (rate({count}{{{api}}}[$__rate_interval]))")]),
+            graph("Duration by route, p99", "s", [("{{http_route}}", quantile(0.99, "http_server_request_duration_seconds", "http_route", f"{api},{NO_STREAMS}"))]),
+            graph("Duration", "s", [(f"p{int(share * 100)}", quantile(share, "http_server_request_duration_seconds", "job", f"{api},{NO_STREAMS}")) for share in (0.5, 0.9, 0.99)]),
+            graph("Refused headers", "reqps", [("{{fault}}", "sum by (fault) (rate(gateway_refused_requests_total[$__rate_interval])) > 0 or on () vector(0)")],
+                  "Requests whose header was wrong, by what was."),
+            graph("Shed", "reqps", [("{{pool}} {{reason}}", "sum by (pool, reason) (rate(gateway_requests_shed_total[$__rate_interval]))")],
+                  "Refused unsent: a client that came too often, or an instance or pool that is full."),
+        ]),
+        ("Within the services", [
+            graph("Requests by instance", "reqps", [("{{job}} {{instance}}", f'sum by (job, instance) (rate({count}{{job=~"stateless-svc|stateful-svc"}}[$__rate_interval]))')]),
+            graph("p99 by service", "s", [("{{job}}", quantile(0.99, "http_server_request_duration_seconds", "job", f'job=~"stateless-svc|stateful-svc",{NO_STREAMS}'))]),
+            graph("Waiting for a connection", "short", [("{{job}} {{db_client_connection_pool_name}}", "sum by (job, db_client_connection_pool_name) (db_client_connection_pending_requests)")]),
+        ]),
+    ])
+
+
+def database():
+    statements = "pg_stat_statements_seconds_total"
+    return board("tandem-database", "Tandem: database", "PostgreSQL, and the services' connections to it.", [
+        ("Connections", [
+            graph("By state", "short", [("{{state}}", "sum by (state) (pg_stat_activity_count)")]),
+            graph("Of max_connections", "percentunit", [("{{instance}}", "instance:pg_connections:ratio")], "Alerts at 80 %."),
+            graph("Of the services' pools", "short", [("{{instance}} {{db_client_connection_state}}", 'db_client_connection_count{db_client_connection_pool_name="postgres"}'),
+                                                      ("{{instance}} waiting", 'db_client_connection_pending_requests{db_client_connection_pool_name="postgres"}')]),
+        ]),
+        ("Queries", [
+            graph("Transactions", "ops", [("committed", "sum(rate(pg_stat_database_xact_commit[$__rate_interval]))"), ("rolled back", "sum(rate(pg_stat_database_xact_rollback[$__rate_interval]))")]),
+            graph("Time by query", "s", [("{{queryid}}", f"topk(10, sum by (queryid) (rate({statements}[$__rate_interval])))")],
+                  "Seconds a second, the ten that take most: pg_stat_statements names the query of an id."),
+            graph("Mean duration by query", "s", [("{{queryid}}", f"topk(10, sum by (queryid) (rate({statements}[$__rate_interval])) / (sum by (queryid) (rate(pg_stat_statements_calls_total[$__rate_interval])) > 0))")]),
+            graph("Rows", "ops", [("fetched", "sum(rate(pg_stat_database_tup_fetched[$__rate_interval]))"), ("written", "sum(rate(pg_stat_database_tup_inserted[$__rate_interval]) + rate(pg_stat_database_tup_updated[$__rate_interval]))")]),
+            graph("Found in the buffers", "percentunit", [("{{datname}}", 'sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval])) / (sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval]) + rate(pg_stat_database_blks_read{datname="tandem"}[$__rate_interval])) > 0)')]),
+            graph("Deadlocks", "short", [("{{datname}}", 'increase(pg_stat_database_deadlocks{datname="tandem"}[5m])')]),
+        ]),
+        ("Size and replication", [
+            graph("Size", "bytes", [("{{datname}}", 'pg_database_size_bytes{datname="tandem"}')], span=12),
+            graph("Behind the primary", "s", [("{{instance}}", "pg_replication_lag_seconds or pg_replication_lag")], span=12),
+        ]),
+    ])
+
+
+def redis():
+    return board("tandem-redis", "Tandem: Redis", "The Redis of the sessions, which must keep everything, and that of the cache, which may forget.", [
+        ("Memory and keys", [
+            graph("Memory", "bytes", [("{{instance}}", "redis_memory_used_bytes"), ("{{instance}}, at most", "redis_memory_max_bytes")]),
+            graph("Keys", "short", [("{{instance}}", "sum by (instance) (redis_db_keys)")]),
+            graph("Evicted", "ops", [("{{instance}}", "rate(redis_evicted_keys_total[$__rate_interval])")], "That of the sessions must never."),
+        ]),
+        ("Work", [
+            graph("Hit rate", "percentunit", [("{{instance}}", "instance:redis_keyspace_hits:ratio_rate5m")], "Of look-ups of keys."),
+            graph("Commands", "ops", [("{{instance}}", "rate(redis_commands_processed_total[$__rate_interval])")]),
+            graph("Time by command", "s", [("{{instance}} {{cmd}}", "topk(10, sum by (instance, cmd) (rate(redis_commands_duration_seconds_total[$__rate_interval])))")], "Seconds a second."),
+            graph("Clients", "short", [("{{instance}}", "redis_connected_clients")]),
+            graph("Look-ups in the cache, by the services", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_requests_total[$__rate_interval]))")]),
+            graph("Connections of the services' pools", "short", [("{{db_client_connection_pool_name}} {{db_client_connection_state}}", 'sum by (db_client_connection_pool_name, db_client_connection_state) (db_client_connection_count{db_client_connection_pool_name=~"redis-.+"})')]),
+        ]),
+        ("Persistence and replication", [
+            graph("Append-only file", "bytes", [("{{instance}}", 'redis_aof_current_size_bytes{instance=~"redis-sessions.*"}')]),
+            graph("Last write of it", "short", [("{{instance}}", 'redis_aof_last_write_status{instance=~"redis-sessions.*"}')], "1: it succeeded."),
+            graph("Replicas", "short", [("{{instance}}", "redis_connected_slaves")]),
+        ]),
+    ])
+
+
+def business():
+    count = 'http_server_request_duration_seconds_count{job="gateway"'
+    return board("tandem-business", "Tandem: sessions, users and API usage", "Who uses the system, and for what.", [
+        ("Now", [
+            number("Active sessions", "short", "service:stateful_sessions_live:sum", "Used within the idle time.", span=6),
+            number("New sessions/min", "short", '60 * sum(rate(stateful_session_writes_total{act="create",outcome="ok"}[5m]))', span=6),
+            number("Messages/min", "short", '60 * sum(rate(stateful_session_writes_total{act="append",outcome="ok"}[5m]))', span=6),
+            number("Live connections", "short", "sum(stateful_live_connections)", "Streams of events and WebSockets.", span=6),
+        ]),
+        ("Sessions", [
+            graph("Active by instance", "short", [("{{instance}}", "stateful_sessions_live")]),
+            graph("Begun and ended", "ops", [("begun", 'sum(rate(stateful_session_writes_total{act="create",outcome="ok"}[$__rate_interval]))'), ("ended", 'sum(rate(stateful_session_writes_total{act="delete",outcome="ok"}[$__rate_interval]))')]),
+            graph("Lost", "short", [("{{instance}}", "stateful_sessions_lost_total")], "Must stay 0."),
+        ]),
+        ("API usage", [
+            graph("By endpoint", "reqps", [("{{http_request_method}} {{http_route}}", f'topk(12, sum by (http_request_method, http_route) (rate({count},http_route=~"/api/.+"}}[$__rate_interval])))')], span=12),
+            graph("By version", "reqps", [("{{version}}", f'sum by (version) (label_replace(label_replace(rate({count},http_route=~"/api/.+"}}[$__rate_interval]), "version", "Phase 1", "http_route", "/api/.*"), "version", "v1", "http_route", "/api/v1/.*"))')], "Who still calls Phase 1's paths.", span=6),
+            graph("Clients that came too often", "reqps", [("{{pool}}", 'sum by (pool) (rate(gateway_requests_shed_total{reason="client_rate"}[$__rate_interval]))')], span=6),
+        ]),
+    ])
+
+
+def routing():
+    return board("tandem-routing", "Tandem: routing", "Where requests go and why: the two code paths side by side.", [
+        ("Verdicts", [
+            graph("Stateful requests by verdict", "reqps", [("{{verdict}}", 'pool:gateway_affinity:rate5m{pool="stateful"}')],
+                  "home: the key's first choice. new: a key minted now. failover, spilled: another, for the first was down or full. off: round robin."),
+            graph("Away from home", "percentunit", [("{{pool}}", 'pool:gateway_affinity_missed:ratio_rate5m{pool="stateful"}')], "Failed over or spilled; alerts at 5 %."),
+            graph("Reads from memory", "percentunit", [("share", "service:stateful_session_reads_from_memory:ratio_rate5m")], "What sticky routing is for."),
+        ]),
+        ("Instances", [
+            graph("Requests by instance", "reqps", [("{{upstream}}", "sum by (upstream) (rate(gateway_upstream_requests[$__rate_interval]))")]),
+            graph("Sessions at home, by instance", "short", [("{{upstream}}", "max by (upstream) (gateway_upstream_live_sessions)")]),
+            graph("In flight by instance", "short", [("{{upstream}}", "upstream:gateway_upstream_in_flight:sum")]),
+            graph("Healthy instances", "short", [("{{pool}}", "max by (pool) (sum by (pool, instance) (gateway_upstream_healthy))")], "Steps are changes of the membership."),
+            graph("Draining", "short", [("{{upstream}}", "max by (upstream) (gateway_upstream_draining)")]),
+            graph("Ejections", "short", [("{{pool}} {{reason}}", "sum by (pool, reason) (increase(gateway_upstream_ejections_total[5m]))")], "Instances left out for failing requests."),
+        ]),
+        ("Keys that move", [
+            graph("Hand-overs", "ops", [("hand-overs", "sum(rate(stateful_handover_seconds_count[$__rate_interval]))")], "Sessions that changed their holder."),
+            graph("Hand-over, p99", "s", [("p99", "service:stateful_handover_seconds:p99_5m")]),
+            graph("Copies dropped", "ops", [("{{event}}", "sum by (event) (rate(stateful_drops_total[$__rate_interval]))")]),
+        ]),
+        ("Failures hidden from clients", [
+            graph("Retries", "reqps", [("{{pool}}", "sum by (pool) (rate(gateway_upstream_retries_total[$__rate_interval]))"), ("{{pool}}, refused", "sum by (pool) (rate(gateway_upstream_retries_refused_total[$__rate_interval]))")]),
+            graph("Instances' answers, p99", "s", [("{{pool}}", quantile(0.99, "gateway_upstream_request_duration_seconds", "pool", ""))]),
+            graph("Configurations in force", "short", [("configurations", "count(count by (fingerprint) (gateway_config_info))")], "More than one: the gateways disagree."),
+        ]),
+    ])
+
+
+def faults(name, model):
+    """What is wrong with a dashboard in itself."""
+    ids, taken = set(), set()
+    for panel in model["panels"]:
+        where = f"{name}: '{panel['title']}'"
+        if panel.get("id") in ids:
+            yield f"{where} has the id of another panel"
+        ids.add(panel.get("id"))
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        if cells & taken or place["x"] + place["w"] > COLUMNS:
+            yield f"{where} lies over another panel or beyond the edge"
+        taken |= cells
+        if panel["type"] == "row":
+            continue
+        if not panel.get("targets") or not all(target.get("expr") for target in panel["targets"]):
+            yield f"{where} asks for nothing"
+        if any(target["datasource"]["uid"] != SOURCE.uid for target in panel["targets"]):
+            yield f"{where} asks a source that nobody provides"
+
+
+def main():
+    check = sys.argv[1:] == ["--check"]
+    if sys.argv[1:] and not check:
+        sys.exit(__doc__)
+    wrong = []
+    made = {}
+    for make in (system, application, database, redis, business, routing):
+        built = make()
+        # Grafana numbers panels itself, and then anew with each change.
+        for number_of_panel, panel in enumerate(built.panels, start=1):
+            panel.id_val = number_of_panel
+        text = JSONEncoder(sort_keys=True, indent=2).encode(built) + "\n"
+        made[HERE / "dashboards" / f"{make.__name__}.json"] = text
+        wrong += faults(make.__name__, json.loads(text))
+    for file, text in made.items():
+        if not check:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            wrong.append(f"{file.name} is not what dashboards.py makes: run `make dashboards`")
+    wrong += [f"{file.name} is made by nobody" for file in (HERE / "dashboards").glob("*.json") if file not in made]
+    sys.exit("\n".join(wrong) if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
