@@ -3,7 +3,9 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::NoTls;
 
@@ -52,11 +54,7 @@ impl PostgresTarget {
     /// Never in practice: a time-out needs a runtime, and it has one.
     pub fn pool(&self, application_name: &str) -> Result<Pool, deadpool_postgres::BuildError> {
         let mut config = self.0.clone();
-        config
-            .application_name(application_name)
-            .connect_timeout(CONNECT)
-            .tcp_user_timeout(TCP_USER_TIMEOUT)
-            .options(format!("-c statement_timeout={STATEMENT_TIMEOUT_MS}"));
+        config.application_name(application_name).connect_timeout(CONNECT).tcp_user_timeout(TCP_USER_TIMEOUT);
         // `Fast` only looks whether the connection is closed: no round trip for each checkout.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         Pool::builder(Manager::from_config(config, NoTls, manager))
@@ -65,7 +63,17 @@ impl PostgresTarget {
             .create_timeout(Some(CONNECT))
             .recycle_timeout(Some(CONNECT))
             .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(|client, _| Box::pin(limit_statements(client))))
             .build()
+    }
+}
+
+/// Not an option of the log-in, which PgBouncer refuses.
+async fn limit_statements(client: &mut ClientWrapper) -> Result<(), HookError> {
+    let set = format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}");
+    match tokio::time::timeout(CONNECT, client.batch_execute(&set)).await {
+        Ok(done) => done.map_err(HookError::Backend),
+        Err(_) => Err(HookError::message("a new connection does not answer")),
     }
 }
 
@@ -80,7 +88,7 @@ pub async fn probe(pool: Pool) -> Result<(), Fault> {
 
 fn fault(error: &PoolError) -> Fault {
     match error {
-        PoolError::Timeout(_) => "no connection in time".into(),
+        PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)) => "no connection in time".into(),
         PoolError::Backend(error) if error.as_db_error().is_some() => "refuses the log-in".into(),
         _ => "cannot be connected to".into(),
     }
