@@ -28,7 +28,7 @@ fi
 [[ -e .env ]] || cp .env.example .env
 files=(-f compose.yaml)
 for overlay in ${OVERLAYS:-}; do
-    [[ -e compose.$overlay.yaml ]] || fail "there is no overlay '$overlay'; there are: $(ls compose.*.yaml | sed 's/compose\.\(.*\)\.yaml/\1/' | tr '\n' ' ')"
+    [[ -e compose.$overlay.yaml ]] || fail "there is no overlay '$overlay'; there are: $(printf '%s ' compose.*.yaml | sed 's/compose\.\([a-z]*\)\.yaml/\1/g')"
     files+=(-f "compose.$overlay.yaml")
 done
 if [[ ${1:-} == roll ]]; then

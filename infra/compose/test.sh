@@ -6,67 +6,10 @@
 #   infra/compose/test.sh [folder of the programs]
 set -euo pipefail
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-programs=${1:-target/debug}
-loadtest=$programs/loadtest
-work=$(mktemp -d)
+# shellcheck source=infra/compose/testing.sh
+source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
+export OVERLAYS='' BACKUP_DIR=$work/backups TEXTFILE_DIR=$work
 
-# The environment wins over .env, whatever that says.
-export COMPOSE_PROJECT_NAME=tandem-test TANDEM_MODE=development OVERLAYS=
-export HTTPS_PORT=${HTTPS_PORT:-18443} HTTP_PORT=${HTTP_PORT:-18080} CONTROL_PORTS=${CONTROL_PORTS:-18001-18004}
-# A load test must measure the system and not the limit.
-export LIMIT_EXEMPT=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16
-export LOG_LEVEL=info,access=off
-url=https://localhost:$HTTPS_PORT
-ca=$work/ca.pem
-failed=0
-
-compose() { infra/compose/compose.sh "$@"; }
-say() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
-check() { # what, command …
-    local what=$1
-    shift
-    say "$what"
-    if "$@"; then echo "ok: $what"; else
-        echo "FAILED: $what" >&2
-        failed=$((failed + 1))
-    fi
-}
-finish() {
-    local status=$?
-    if ((status || failed)); then
-        compose ps >&2 || true
-        compose logs --tail=40 >&2 || true
-    fi
-    compose down --volumes --timeout 5 >/dev/null 2>&1 || true
-    rm -rf "$work"
-}
-trap finish EXIT
-
-# All containers, that of Nginx last, and both pools as the gateway sees them through its readiness.
-all_healthy() { # seconds
-    local deadline=$((SECONDS + $1)) id states
-    while :; do
-        states=$(for id in $(compose ps -q); do docker inspect -f '{{.State.Health.Status}}' "$id"; done | sort -u)
-        if [[ $states == healthy ]] && answers; then return 0; fi
-        if ((SECONDS > deadline)); then
-            echo "after $1 s: $(echo "$states" | tr '\n' ' ')" >&2
-            return 1
-        fi
-        sleep 1
-    done
-}
-answers() {
-    local path
-    trust
-    for path in /api/v1/stateless/products?limit=1 /health; do
-        curl --silent --fail --cacert "$ca" --output /dev/null "$url$path" || return 1
-    done
-    curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
-        "$url/api/v1/stateful/sessions"
-}
-# A container that is made anew makes a certificate anew.
-trust() { compose exec -T nginx cat /run/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
 # The names that the gateway's metrics give to healthy instances of a pool.
 members() { # pool
     curl --silent --fail --cacert "$ca" --user "metrics:$(<infra/compose/secrets/development/metrics_password)" "$url/metrics" |
@@ -131,25 +74,46 @@ production_refuses() {
     told=$(TANDEM_MODE=development compose run --rm --no-deps -T -e TANDEM_MODE=production stateful-svc 2>&1) && return 1
     echo "$told" | grep 'everybody knows'
 }
-survives_down_and_up() {
+# A session with a message in it, whose id is told.
+new_session() { # message
     local id
     id=$(curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{"client_data":{"name":"Ada"}}' \
         "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/')
     curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' \
-        --data '{"message":"kept"}' "$url/api/v1/stateful/sessions/$id/messages"
-    compose exec -T postgres psql --quiet --username=tandem tandem -c 'CREATE TABLE kept (x int); INSERT INTO kept VALUES (7)'
-    compose down
-    compose up -d
-    all_healthy 120
-    curl --silent --fail --cacert "$ca" "$url/api/v1/stateful/sessions/$id/history" | grep -q '"message":"kept"'
-    compose exec -T postgres psql --quiet --tuples-only --username=tandem tandem -c 'SELECT x FROM kept' | grep -q 7
+        --data "{\"message\":\"$1\"}" "$url/api/v1/stateful/sessions/$id/messages"
+    echo "$id"
+}
+remembers() { # session, message
+    curl --silent --fail --cacert "$ca" "$url/api/v1/stateful/sessions/$1/history" | grep -q "\"message\":\"$2\""
+}
+psql() { # statement
+    compose exec -T postgres psql --quiet --tuples-only --no-align --username=tandem tandem --command="$1" </dev/null
+}
+survives_down_and_up() {
+    local id
+    id=$(new_session kept) && psql 'CREATE TABLE kept (x int); INSERT INTO kept VALUES (7)' || return 1
+    compose down && compose up -d && all_healthy 120 || return 1
+    remembers "$id" kept && [[ $(psql 'SELECT x FROM kept') == 7 ]]
+}
+# Also what was changed since, and what a release has added to the database since.
+backup_is_restored() {
+    local kept later
+    kept=$(new_session before) && psql 'CREATE TABLE restored (x int); INSERT INTO restored VALUES (1)' || return 1
+    infra/compose/backup.sh create && grep -q sessions "$TEXTFILE_DIR/backup.prom" || return 1
+    later=$(new_session after) && psql 'UPDATE restored SET x = 2; CREATE TABLE newer (x int)' || return 1
+    curl --silent --fail --cacert "$ca" --request DELETE "$url/api/v1/stateful/sessions/$kept" || return 1
+    # What is no backup, or a damaged one, changes nothing.
+    mkdir "$work/damaged" && cp "$BACKUP_DIR"/*/* "$work/damaged" && echo x >>"$work/damaged/sessions.rdb" || return 1
+    if infra/compose/backup.sh restore "$work" --yes || infra/compose/backup.sh restore "$work/damaged" --yes; then return 1; fi
+    [[ $(psql 'SELECT x FROM restored') == 2 ]] && remembers "$later" after || return 1
+    infra/compose/backup.sh restore "$BACKUP_DIR"/* --yes && all_healthy 60 || return 1
+    remembers "$kept" before && ! remembers "$later" after || return 1
+    [[ $(psql "SELECT x, to_regclass('newer') IS NULL FROM restored") == '1|t' ]] || return 1
+    # And it is on the disk, and every container can be started a second time.
+    compose restart && all_healthy 120 && remembers "$kept" before
 }
 
-say 'building the images'
-compose build ${COMPOSE_BUILD_ARGS:-} >"$work/build.log" 2>&1 || {
-    tail -n 30 "$work/build.log" >&2
-    exit 1
-}
+build
 check 'images are small' sizes
 say 'starting'
 compose up -d
@@ -176,10 +140,5 @@ for service in redis-sessions postgres nginx; do
     check "whole again after $service" all_healthy 60
 done
 check 'down and up keep all data' survives_down_and_up
-
-echo
-if ((failed)); then
-    echo "$failed checks failed" >&2
-    exit 1
-fi
-echo "All checks passed after $SECONDS s."
+check 'a backup is restored' backup_is_restored
+done_testing

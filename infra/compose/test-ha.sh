@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Tries compose.ha.yaml for real: `make compose-test-ha`. While clients keep a ledger of what they were told, it kills the master
+# of Redis, a gateway, and the primary of PostgreSQL, whose standby it promotes by the steps of docs/RUNBOOK.md. Each time the
+# service must be back within 10 s, and in the end everything that was acknowledged must be there.
+#
+#   infra/compose/test-ha.sh [folder of the programs]
+set -euo pipefail
+
+# shellcheck source=infra/compose/testing.sh
+source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
+export OVERLAYS=ha PG_PRIMARY=postgres
+limit_s=10
+
+redis() { # address, command …
+    compose exec -T -e REDISCLI_AUTH="$(<infra/compose/secrets/development/redis_password)" sentinel-1 redis-cli --raw -h "$@"
+}
+# The service that is the master, as a Sentinel tells.
+declare -A name_at=([11]=redis-sessions [12]=redis-replica-1 [13]=redis-replica-2)
+master_address() { compose exec -T sentinel-1 redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem | head -n 1; }
+master() {
+    local address
+    address=$(master_address)
+    echo "${name_at[${address##*.}]}"
+}
+replicas() { redis "$(master_address)" info replication | tr -d '\r' | sed -n 's/^connected_slaves://p'; }
+replicas_are() { # number
+    local deadline=$((SECONDS + 30))
+    until [[ $(replicas) == "$1" ]]; do
+        if ((SECONDS > deadline)); then
+            echo "$(replicas) replicas follow $(master), not $1" >&2
+            return 1
+        fi
+        sleep 0.5
+    done
+}
+psql() { # server, statement
+    compose exec -T -e PGPASSWORD="$(<infra/compose/secrets/development/postgres_password)" "$1" \
+        psql --quiet --tuples-only --no-align --host="$1" --username=tandem tandem --command="$2"
+}
+standby_streams() { # its primary
+    local deadline=$((SECONDS + 60))
+    until [[ $(psql "$1" 'SELECT state FROM pg_stat_replication') == streaming ]]; do
+        if ((SECONDS > deadline)); then
+            echo "no standby follows $1" >&2
+            return 1
+        fi
+        sleep 0.5
+    done
+}
+
+# What each part is asked for, with no cache in between.
+session_is_written() {
+    curl --silent --fail --max-time 3 --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
+        "$url/api/v1/stateful/sessions"
+}
+number=0
+products_are_read() {
+    # Another page each time.
+    number=$((number % 90 + 1))
+    curl --silent --fail --max-time 3 --cacert "$ca" --output /dev/null --header 'Cache-Control: no-cache' \
+        "$url/api/v1/stateless/products?limit=$number"
+}
+# Five times in a row, so that it is no luck.
+back() { # since (ms), what is asked for
+    local since=$1 asked=$2 good=0 took
+    while ((good < 5)); do
+        if "$asked"; then good=$((good + 1)); else good=0; fi
+        took=$(($(date +%s%3N) - since))
+        if ((took > limit_s * 1000)); then
+            echo "not back after $limit_s s" >&2
+            return 1
+        fi
+        sleep 0.1
+    done
+    echo "back after $took ms, five good answers included"
+}
+container() { compose ps -q "$1" | head -n 1; }
+
+master_is_killed() {
+    local old since
+    old=$(master)
+    since=$(date +%s%3N)
+    docker kill "$(container "$old")" >/dev/null
+    # It takes its time to be noticed; until then some answers may be good that need no master.
+    until [[ $(master) != "$old" ]]; do
+        if (($(date +%s%3N) - since > limit_s * 1000)); then
+            echo "no replica was promoted within $limit_s s" >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+    echo "$(master) follows $old after $(($(date +%s%3N) - since)) ms"
+    back "$since" session_is_written
+}
+old_master_comes_back() { # its name
+    docker start "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+        --filter "label=com.docker.compose.service=$1")" >/dev/null
+    replicas_are 2
+}
+gateway_is_killed() {
+    local since
+    since=$(date +%s%3N)
+    docker kill "$(container gateway)" >/dev/null
+    back "$since" session_is_written && back "$since" products_are_read
+}
+primary_is_followed() {
+    local since
+    psql postgres 'CREATE TABLE kept (x int); INSERT INTO kept VALUES (7)' && docker kill "$(container postgres)" >/dev/null || return 1
+    # The clock of the steps that somebody takes.
+    since=$(date +%s%3N)
+    # The steps of docs/RUNBOOK.md.
+    compose exec -T postgres-replica pg_ctl promote || return 1
+    export PG_PRIMARY=postgres-replica
+    compose up -d --no-deps pgbouncer && back "$since" products_are_read || return 1
+    [[ $(psql postgres-replica 'INSERT INTO kept VALUES (8); SELECT sum(x) FROM kept') == 15 ]]
+}
+former_primary_refuses() {
+    local told
+    told=$(compose run --rm --no-deps -T postgres 2>&1) && return 1
+    echo "$told" | grep 'holds the data of a former primary'
+}
+former_primary_follows() {
+    compose rm --stop --force postgres && docker volume rm "${COMPOSE_PROJECT_NAME}_postgres" >/dev/null &&
+        compose up -d --no-deps postgres && standby_streams postgres-replica
+}
+
+build
+say 'starting'
+compose up -d
+check 'healthy' all_healthy 150
+((failed == 0)) || exit 1
+check 'two replicas follow the master' replicas_are 2
+check 'the standby follows the primary' standby_streams postgres
+
+say 'clients that keep a ledger'
+"$loadtest" chaos --target "$url" --cacert "$ca" --faults none --duration "${CHAOS:-100s}" --clients 16 >"$work/chaos.log" 2>&1 &
+ledger=$!
+sleep 5
+first=$(master)
+check "the master of Redis ($first) is killed" master_is_killed
+check "$first comes back as a replica" old_master_comes_back "$first"
+check 'a gateway is killed' gateway_is_killed
+compose up -d --no-deps --no-recreate gateway >/dev/null 2>&1
+check 'the primary of PostgreSQL is killed, and its standby promoted' primary_is_followed
+check 'the former primary does not serve beside it' former_primary_refuses
+check 'the former primary becomes the standby' former_primary_follows
+status=0
+wait "$ledger" || status=$?
+cat "$work/chaos.log"
+check 'nothing that was acknowledged is lost' test "$status" -eq 0
+check 'whole again' all_healthy 90
+# The Sentinels must know the master of before.
+last=$(master)
+compose down
+compose up -d
+check 'down and up: healthy' all_healthy 150
+check "down and up: $last is the master still" test "$(master)" = "$last"
+check 'down and up: two replicas' replicas_are 2
+done_testing

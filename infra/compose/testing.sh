@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# What the tests of the containers have in common: a project of their own on ports of its own, that goes in the end with its
+# volumes. Read by test.sh and test-ha.sh, with the folder of the programs as $1.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+programs=${1:-target/debug}
+# shellcheck disable=SC2034 # those who read this file call it
+loadtest=$programs/loadtest
+work=$(mktemp -d)
+
+# The environment wins over .env, whatever that says.
+export COMPOSE_PROJECT_NAME=tandem-test TANDEM_MODE=development
+export HTTPS_PORT=${HTTPS_PORT:-18443} HTTP_PORT=${HTTP_PORT:-18080} CONTROL_PORTS=${CONTROL_PORTS:-18001-18004}
+# A load test must measure the system and not the limit.
+export LIMIT_EXEMPT=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16
+export LOG_LEVEL=info,access=off
+url=https://localhost:$HTTPS_PORT
+ca=$work/ca.pem
+failed=0
+
+compose() { infra/compose/compose.sh "$@"; }
+say() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+check() { # what, command …
+    local what=$1
+    shift
+    say "$what"
+    if "$@"; then echo "ok: $what"; else
+        echo "FAILED: $what" >&2
+        failed=$((failed + 1))
+    fi
+}
+finish() {
+    local status=$? id
+    if ((status || failed)); then
+        compose ps >&2 || true
+        # Not `compose logs`: the old Compose prints nothing where there is no terminal.
+        for id in $(compose ps -q); do
+            docker inspect -f '{{.Name}}' "$id"
+            docker logs --tail 20 "$id"
+        done >&2 2>&1 || true
+    fi
+    compose down --volumes --timeout 5 >/dev/null 2>&1 || true
+    rm -rf "$work"
+}
+trap finish EXIT
+
+# All containers, that of Nginx last, and both pools as the gateway sees them through its readiness.
+all_healthy() { # seconds
+    local deadline=$((SECONDS + $1)) id states
+    while :; do
+        states=$(for id in $(compose ps -q); do docker inspect -f '{{.State.Health.Status}}' "$id"; done | sort -u)
+        if [[ $states == healthy ]] && answers; then return 0; fi
+        if ((SECONDS > deadline)); then
+            echo "after $1 s: $(echo "$states" | tr '\n' ' ')" >&2
+            return 1
+        fi
+        sleep 1
+    done
+}
+answers() {
+    local path
+    trust
+    for path in /api/v1/stateless/products?limit=1 /health; do
+        curl --silent --fail --cacert "$ca" --output /dev/null "$url$path" || return 1
+    done
+    curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
+        "$url/api/v1/stateful/sessions"
+}
+# A container that is made anew makes a certificate anew.
+trust() { compose exec -T nginx cat /run/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
+build() {
+    say 'building the images'
+    # shellcheck disable=SC2086 # several options
+    compose build ${COMPOSE_BUILD_ARGS:-} >"$work/build.log" 2>&1 || {
+        tail -n 30 "$work/build.log" >&2
+        exit 1
+    }
+}
+done_testing() {
+    echo
+    if ((failed)); then
+        echo "$failed checks failed" >&2
+        exit 1
+    fi
+    echo "All checks passed after $SECONDS s."
+}
