@@ -12,6 +12,7 @@ LOCAL_STACK := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/local-stac
 # Tools that only `ci` needs, installed here and nowhere else.
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
+PYTHON := $(TOOLS)/python/bin
 
 help: ## Print this
 	@echo 'Tandem: one gateway, two ways to route.'
@@ -93,6 +94,10 @@ compose-test: ## Try the containers for real: health, API, load, scaling, replac
 	@cargo build --workspace --bins
 	@infra/compose/test.sh
 
+compose-test-ha: ## Kill what may die in the containers of the ha overlay: Redis, a gateway, PostgreSQL
+	@cargo build --workspace --bins
+	@infra/compose/test-ha.sh
+
 # Development
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
@@ -108,15 +113,22 @@ test: packages ## Run all tests, against real servers
 fmt: ## Format the code
 	@cargo fmt --all
 
-ci: ## Exactly what CI runs: format, lints, documentation, tests, dependencies
+ci: ## Exactly what CI runs: format, lints, documentation, files of infra, tests, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	@$(MAKE) lint-infra
 	@$(MAKE) test
 	@$(MAKE) deny
 
 deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
+
+lint-infra: $(PYTHON)/.installed ## Check everything in infra/ with the tool that it is made for
+	@infra/lint.sh $(PYTHON)
+
+dashboards: $(PYTHON)/.installed ## Write the dashboards of Grafana that infra/monitoring/grafana/dashboards.py makes
+	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
 
 clean: down ## End everything and remove its data, its logs and all that was built
 	@if [ -f .local/shared ]; then rm -rf -- "$$(<.local/shared)"; fi; rm -rf .local
@@ -133,8 +145,14 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
+$(PYTHON)/.installed: infra/requirements.txt
+	@infra/local/install-packages.sh --for-lint
+	@python3 -m venv $(TOOLS)/python
+	@$(PYTHON)/pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
+	@touch $@
+
 # Runs the command line of the stack, which is there once something was started.
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench

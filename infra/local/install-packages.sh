@@ -4,16 +4,18 @@
 #
 #   install-packages.sh                install what is missing
 #   install-packages.sh --for-bench    the other proxies that `make bench` compares the gateway with, too
+#   install-packages.sh --for-lint     what `make lint-infra` checks files with, too
 #   install-packages.sh --check        only say what is missing; exit status 1 when anything is
 set -euo pipefail
 
-check=0 for_bench=0
+check=0 for_bench=0 for_lint=0
 for option; do
     case $option in
         --check) check=1 ;;
         --for-bench) for_bench=1 ;;
+        --for-lint) for_lint=1 ;;
         *)
-            echo "error: '$option' is no option: --check, --for-bench" >&2
+            echo "error: '$option' is no option: --check, --for-bench, --for-lint" >&2
             exit 64
             ;;
     esac
@@ -40,6 +42,12 @@ need_program jq jq
 if ((for_bench)); then
     need_program haproxy haproxy
     need_program caddy caddy
+fi
+if ((for_lint)); then
+    need_program shellcheck shellcheck
+    need_program amtool prometheus-alertmanager
+    # A venv has pip by it, which python3 alone does not.
+    need_file '/usr/lib/python3*/ensurepip' python3-venv
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
 
@@ -103,7 +111,7 @@ rm -f "$log"
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}"; do
         case $package in
-            nginx | redis-server | postgresql | prometheus | haproxy | caddy)
+            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
                 ;;
         esac

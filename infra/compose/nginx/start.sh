@@ -1,11 +1,11 @@
 #!/bin/sh
 # Starts Nginx in its container: fills in the configuration, which is the one that runs outside of containers too, and takes
-# the certificate from the secrets. In development it makes one where there is none.
+# the certificate from the secrets. In development it makes one where there is none. Options go to Nginx: -t only tests.
 set -eu
 
-state=/run/tandem
-conf=/etc/tandem/nginx
-secrets=/run/secrets
+state=${STATE_DIR:-/run/tandem}
+conf=${CONF_DIR:-/etc/tandem/nginx}
+secrets=${SECRETS_DIR:-/run/secrets}
 fail() {
     echo "nginx: $*" >&2
     exit 64
@@ -85,4 +85,4 @@ if grep -n '@@' "$state/nginx.conf" >&2; then
     fail "nginx.conf.template has a name that nobody fills in"
 fi
 
-exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf"
+exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" "$@"

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Checks every file of infra/ with the tool that is made for it: `make lint-infra`. The tools come from the package registries,
+# at the versions of infra/requirements.txt, and from Debian (install-packages.sh --for-lint).
+#
+#   infra/lint.sh FOLDER        the folder has the programs of infra/requirements.txt
+# shellcheck disable=SC2317,SC2329 # functions are called by name
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bin=$(realpath "${1:?say where the tools are: make lint-infra}")
+PATH=$bin:$PATH:/usr/sbin
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+check() { # what, command …
+    local what=$1
+    shift
+    if "$@" >"$work/said" 2>&1; then
+        echo "ok       $what"
+    else
+        echo "FAILED   $what"
+        sed 's/^/    /' "$work/said"
+        failed=$((failed + 1))
+    fi
+}
+
+# The configuration as containers have it, which find gateways by DNS, and as the local stack has it, with a fixed upstream.
+render_for_containers() { cp -r infra/nginx/. "$1"; }
+render_for_this_machine() {
+    cp -r infra/nginx/. "$1"
+    sed -i -e 's|@@IF_DNS@@|#|; s|@@IF_FIXED@@||; s|@@GATEWAY_UPSTREAM@@|server 127.0.0.1:8000;|' \
+        -e 's|@@METRICS_UPSTREAM@@|server 127.0.0.1:8001;|; s|@@GATEWAY@@|gateway|; s|@@GATEWAY_METRICS@@|gateway_metrics|' \
+        "$1/nginx.conf.template"
+}
+nginx_accepts() { # folder with conf and state
+    CONF_DIR=$1/conf STATE_DIR=$1/state SECRETS_DIR=infra/compose/secrets/development sh infra/compose/nginx/start.sh -t
+}
+for rendering in for_containers for_this_machine; do
+    mkdir -p "$work/$rendering/conf" "$work/$rendering/state"
+    "render_$rendering" "$work/$rendering/conf"
+    check "nginx -t, ${rendering//_/ }" nginx_accepts "$work/$rendering"
+    # It knows no possessive quantifiers (`*+`), which keep a hostile path from costing time.
+    sed -i 's/\([*+]\)+/\1/g' "$work/$rendering"/conf/*.conf
+    # try_files stands there for one small page that is not asked for often.
+    check "gixy, ${rendering//_/ }" gixy --skips try_files_is_evil_too "$work/$rendering/state/nginx.conf"
+done
+
+mapfile -t scripts < <(git ls-files -- '*.sh' .ci/run)
+check "shellcheck: ${#scripts[@]} scripts" shellcheck --external-sources "${scripts[@]}"
+mapfile -t yaml < <(git ls-files -- '*.yml' '*.yaml')
+check "yamllint: ${#yaml[@]} files" yamllint --strict --config-file=infra/yamllint.yaml "${yaml[@]}"
+check 'hadolint: the Dockerfile' hadolint --config=infra/compose/hadolint.yaml infra/compose/Dockerfile
+
+# Of Compose's files, the schema; and Compose itself where there is one.
+check "Compose's schema" check-jsonschema --builtin-schema vendor.compose-spec infra/compose/compose*.yaml
+if docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+elif command -v docker-compose >/dev/null; then
+    compose=(docker-compose)
+else
+    compose=()
+    echo 'skipped  Compose: there is none here'
+fi
+if ((${#compose[@]})); then
+    for overlays in '' dev scale ha monitoring 'ha monitoring' 'scale monitoring'; do
+        files=(-f infra/compose/compose.yaml)
+        for overlay in $overlays; do files+=(-f "infra/compose/compose.$overlay.yaml"); done
+        check "compose config: base${overlays:+ and $overlays}" "${compose[@]}" --project-directory infra/compose "${files[@]}" config --quiet
+    done
+fi
+
+check 'Prometheus: rules, their tests, the runbook' python infra/monitoring/check-rules.py
+if command -v amtool >/dev/null; then
+    check 'Alertmanager: amtool check-config' amtool check-config infra/monitoring/alertmanager/alertmanager.yml
+else
+    echo 'skipped  Alertmanager: there is no amtool here'
+fi
+check 'Grafana: dashboards are what dashboards.py makes' python infra/monitoring/grafana/dashboards.py --check
+exit $((failed > 0))
