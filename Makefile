@@ -98,6 +98,14 @@ compose-test-ha: ## Kill what may die in the containers of the ha overlay: Redis
 	@cargo build --workspace --bins
 	@infra/compose/test-ha.sh
 
+compose-test-monitoring: ## Try the monitoring overlay: what is scraped, what is shown, and three alerts from fault to fix
+	@cargo build --workspace --bins
+	@infra/compose/test-monitoring.sh
+
+deployment-test: ## Do what docs/DEPLOYMENT.md says, to the letter, in a fresh clone
+	@cargo build --workspace --bins
+	@infra/compose/test-deployment.sh
+
 # Development
 build: ## Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
@@ -123,6 +131,10 @@ ci: ## Exactly what CI runs: format, lints, documentation, files of infra, tests
 
 deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
+
+monitoring-test: packages ## See that every rule and dashboard has something to show, with a local stack under load
+	@cargo build --workspace --bins
+	@infra/monitoring/test.sh
 
 lint-infra: $(PYTHON)/.installed ## Check everything in infra/ with the tool that it is made for
 	@infra/lint.sh $(PYTHON)
@@ -155,4 +167,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Tries compose.monitoring.yaml for real: `make compose-test-monitoring`. Everything is scraped, every expression of the rules and
+# dashboards returns something, nothing fires while all is well; then three things are broken, each alert fires, and what its
+# page in docs/RUNBOOK.md says ends it.
+#
+#   infra/compose/test-monitoring.sh [folder of the programs]
+set -euo pipefail
+
+# shellcheck source=infra/compose/testing.sh
+source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
+# shellcheck source=infra/monitoring/asking.sh
+source infra/monitoring/asking.sh
+export OVERLAYS=monitoring BACKUP_DIR=$work/backups TEXTFILE_DIR=$work/textfile
+export PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19093} GRAFANA_PORT=${GRAFANA_PORT:-13000}
+prometheus=http://127.0.0.1:$PROMETHEUS_PORT
+mkdir "$TEXTFILE_DIR"
+# Its user in the container is not ours.
+chmod 755 "$work" "$TEXTFILE_DIR"
+
+containers() { # service
+    compose ps -q "$1"
+}
+all_scraped() {
+    local job
+    for job in gateway stateless-svc stateful-svc redis; do targets_are "$job" 2 60 || return 1; done
+    for job in prometheus alertmanager node postgres nginx; do targets_are "$job" 1 60 || return 1; done
+}
+scaling_is_followed() {
+    compose up -d --no-recreate --scale stateful-svc=3 && targets_are stateful-svc 3 60
+}
+# What cron writes.
+textfiles_are_written() {
+    infra/compose/backup.sh create && infra/server/certificate-expiry.sh "$ca"
+}
+a_minute_of_load() {
+    "$loadtest" during --target "$url" --cacert "$ca" --rate 200 --connections 32 --streams 4 -- sleep 60
+}
+grafana_has_all_dashboards() {
+    local found
+    found=$(curl --silent --fail --user "admin:$(<infra/compose/secrets/development/grafana_password)" \
+        "http://127.0.0.1:$GRAFANA_PORT/api/search?type=dash-db" | grep -o '"uid"' | wc -l)
+    [[ $found == $(find infra/monitoring/grafana/dashboards -name '*.json' | wc -l) ]]
+}
+alertmanager_was_told() { # alert
+    local since=$SECONDS
+    until curl --silent --fail "http://127.0.0.1:$ALERTMANAGER_PORT/api/v2/alerts" | grep -q "\"alertname\":\"$1\""; do
+        ((SECONDS - since < 30)) || return 1
+        sleep 1
+    done
+}
+# Requests that keep coming while something is broken; what of them fails does not matter here.
+traffic() {
+    "$loadtest" during --target "$url" --cacert "$ca" --rate 50 --connections 16 --timeout 5s -- sleep 900 >"$work/traffic.log" 2>&1 &
+    traffic=$!
+}
+
+# An instance hangs, and its keys go elsewhere. The pages: 'One that hangs: kill it, then start it', 'Bring the instance back'.
+instance_hangs() {
+    hung=$(containers stateful-svc | head -n 1)
+    docker kill --signal=STOP "$hung" >/dev/null && fires InstanceDown 90 && alertmanager_was_told InstanceDown && fires AffinityBroken 180
+}
+instance_is_brought_back() {
+    docker kill "$hung" >/dev/null && compose up -d --no-recreate --scale stateful-svc=3 &&
+        ends InstanceDown 60 && ends AffinityBroken 420
+}
+# The page: `make start i=redis-sessions`, in containers `up -d`.
+redis_goes() {
+    session=$(curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{}' \
+        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/')
+    docker kill "$(containers redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_was_told RedisDown
+}
+redis_is_started() {
+    compose up -d --no-recreate --scale stateful-svc=3 && ends RedisDown 60 &&
+        curl --silent --fail --cacert "$ca" --output /dev/null "$url/api/v1/stateful/sessions/$session"
+}
+
+if ! docker image inspect grafana/grafana:11.6.3 >/dev/null 2>&1 && ! docker pull --quiet grafana/grafana:11.6.3 >/dev/null 2>&1; then
+    echo 'There is no image of Grafana here, so it is left out.'
+    export GRAFANA_REPLICAS=0
+fi
+build
+say 'starting'
+compose up -d
+check 'healthy' all_healthy 150
+((failed == 0)) || exit 1
+check 'everything is scraped' all_scraped
+check 'Prometheus follows the scaling' scaling_is_followed
+check 'backup and certificate are told of' textfiles_are_written
+check 'a minute of load' a_minute_of_load
+check 'every expression returns something' infra/monitoring/check-expressions.py "$prometheus"
+check 'no alert fires' nothing_fires
+[[ ${GRAFANA_REPLICAS:-1} == 0 ]] || check 'Grafana has all dashboards' grafana_has_all_dashboards
+traffic
+check 'an instance hangs: InstanceDown and AffinityBroken' instance_hangs
+check 'killed and started: both are quiet again' instance_is_brought_back
+check 'Redis goes: RedisDown' redis_goes
+check 'started: quiet again, and the session is there' redis_is_started
+kill "$traffic"
+wait "$traffic" 2>/dev/null || true
+done_testing
