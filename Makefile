@@ -9,9 +9,10 @@ MAKEFLAGS += --no-print-directory
 # The binaries that `up` runs: `make up PROFILE=dist` builds the fastest ones.
 PROFILE ?= release
 LOCAL_STACK := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/local-stack
-# Tools that only `ci` needs, installed here and nowhere else.
+# Tools that only some targets need, installed here and nowhere else.
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
+CARGO_LLVM_COV := 0.9.1
 PYTHON := $(TOOLS)/python/bin
 
 help: ## Print this
@@ -118,6 +119,10 @@ test: packages ## Run all tests, against real servers
 	@$(MAKE) broken PROFILE=dev
 	@cargo test --workspace
 
+coverage: packages $(TOOLS)/bin/cargo-llvm-cov ## Measure how many of the lines the tests run: more than 85 %, or it fails
+	@infra/local/install-packages.sh --for-coverage
+	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
+
 fmt: ## Format the code
 	@cargo fmt --all
 
@@ -157,6 +162,10 @@ $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
+$(TOOLS)/bin/cargo-llvm-cov:
+	@cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build
+
 $(PYTHON)/.installed: infra/requirements.txt
 	@infra/local/install-packages.sh --for-lint
 	@python3 -m venv $(TOOLS)/python
@@ -167,4 +176,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench

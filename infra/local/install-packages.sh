@@ -5,17 +5,19 @@
 #   install-packages.sh                install what is missing
 #   install-packages.sh --for-bench    the other proxies that `make bench` compares the gateway with, too
 #   install-packages.sh --for-lint     what `make lint-infra` checks files with, too
+#   install-packages.sh --for-coverage what `make coverage` reads counters with, too, unless rustup has it (llvm-tools)
 #   install-packages.sh --check        only say what is missing; exit status 1 when anything is
 set -euo pipefail
 
-check=0 for_bench=0 for_lint=0
+check=0 for_bench=0 for_lint=0 for_coverage=0
 for option; do
     case $option in
         --check) check=1 ;;
         --for-bench) for_bench=1 ;;
         --for-lint) for_lint=1 ;;
+        --for-coverage) for_coverage=1 ;;
         *)
-            echo "error: '$option' is no option: --check, --for-bench, --for-lint" >&2
+            echo "error: '$option' is no option: --check, --for-bench, --for-lint, --for-coverage" >&2
             exit 64
             ;;
     esac
@@ -48,6 +50,10 @@ if ((for_lint)); then
     need_program amtool prometheus-alertmanager
     # A venv has pip by it, which python3 alone does not.
     need_file '/usr/lib/python3*/ensurepip' python3-venv
+fi
+if ((for_coverage)) && [[ ! -x $(rustc --print target-libdir)/../bin/llvm-cov ]]; then
+    llvm=$(rustc --version --verbose | sed -n 's/^LLVM version: \([0-9]*\)\..*/\1/p')
+    need_file "/usr/lib/llvm-$llvm/bin/llvm-cov" "llvm-$llvm"
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
 

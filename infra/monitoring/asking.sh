@@ -36,12 +36,11 @@ ends() { # alert, within seconds
     echo "$1 is quiet after $((SECONDS - since)) s"
 }
 nothing_fires() {
-    local firing
-    firing=$(query 'ALERTS{alertstate="firing"}' | grep -o '"alertname":"[^"]*"' | sort -u)
-    [[ -z $firing ]] || {
-        echo "these fire: $(echo "$firing" | sed 's/.*:"\(.*\)"/\1/' | tr '\n' ' ')" >&2
-        return 1
-    }
+    local answer
+    answer=$(query 'ALERTS{alertstate="firing"}') || return 1
+    if grep -q '"result":\[\]' <<<"$answer"; then return 0; fi
+    echo "these fire: $(grep -o '"alertname":"[^"]*"' <<<"$answer" | sort -u | sed 's/.*:"\(.*\)"/\1/' | tr '\n' ' ')" >&2
+    return 1
 }
 # How many targets of a job there are, all of them up.
 targets_are() { # job, number, within seconds

@@ -22,7 +22,7 @@ trap finish EXIT
 
 stack up --stateful=2 --port-offset="$offset" >/dev/null
 targets_are stateful-svc 2 60
-stack scale stateful=3 stateless=3
+stack scale stateful=3 stateless=3 >/dev/null
 targets_are stateful-svc 3 60
 targets_are stateless-svc 3 60
 echo 'Prometheus follows the scaling.'

@@ -3,6 +3,7 @@
 mod agent;
 mod command_line;
 mod data;
+mod monitoring;
 mod whole;
 
 /// A client that knows no authority at all.

@@ -1,0 +1,68 @@
+//! The Prometheus that `up` starts: whom it watches, and that it has the rules.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use reqwest::Client;
+use serde_json::Value;
+
+use crate::command_line::Installation;
+use crate::distrustful_client;
+
+/// How long Prometheus may take to hear of a change and to scrape, both every few seconds.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Prometheus {
+    client: Client,
+    port: u16,
+}
+
+impl Prometheus {
+    async fn data(&self, path: &str) -> Result<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
+        let mut answer: Value = self.client.get(url).send().await?.error_for_status()?.json().await?;
+        Ok(answer["data"].take())
+    }
+
+    /// Those that answered when they were last scraped, by the names that they have as components.
+    async fn up(&self) -> Result<BTreeSet<String>> {
+        let data = self.data("query?query=up%3D%3D1").await?;
+        let series = data["result"].as_array().cloned().unwrap_or_default();
+        Ok(series.iter().filter_map(|one| Some(one["metric"]["instance"].as_str()?.to_owned())).collect())
+    }
+
+    async fn sees(&self, expected: &str) -> Result<()> {
+        let expected: BTreeSet<String> = expected.split(' ').map(str::to_owned).collect();
+        let begin = Instant::now();
+        loop {
+            let up = self.up().await?;
+            if up == expected {
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < PATIENCE, "it sees {up:?}, not {expected:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn prometheus_follows_the_stack_and_has_the_rules() -> Result<()> {
+    let installation = Installation::new()?;
+    let told = installation.up()?;
+    let prometheus = Prometheus { client: distrustful_client()?, port: 8090 + installation.offset };
+    assert!(told.contains(&format!("http://127.0.0.1:{}", prometheus.port)), "{told}");
+    prometheus.sees("gateway prometheus stateless-1 stateful-1 stateful-2").await?;
+    installation.succeed(&["scale", "stateful=3", "stateless=2"])?;
+    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-2 stateful-3").await?;
+    installation.succeed(&["kill", "stateful-2"])?;
+    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-3").await?;
+    installation.succeed(&["scale", "stateful=1"])?;
+    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1").await?;
+
+    let rules = prometheus.data("rules").await?;
+    let alerts = rules["groups"].as_array().into_iter().flatten().flat_map(|group| group["rules"].as_array()).flatten();
+    let names: BTreeSet<_> = alerts.filter_map(|rule| rule["name"].as_str()).collect();
+    assert!(names.contains("InstanceDown") && names.contains("SessionLost"), "{names:?}");
+    Ok(())
+}
