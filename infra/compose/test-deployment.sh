@@ -50,7 +50,7 @@ echo "docs/DEPLOYMENT.md lists all $documented variables."
 
 if ! docker image inspect grafana/grafana:11.6.3 >/dev/null 2>&1 && ! docker pull --quiet grafana/grafana:11.6.3 >/dev/null 2>&1; then
     echo 'There is no image of Grafana here, so it is left out.'
-    export GRAFANA_REPLICAS=0
+    export COMPOSE_PROFILES=none
 fi
 git clone --quiet . "$clone"
 # shellcheck disable=SC2016 # they are Markdown's

@@ -4,13 +4,20 @@
 # page in docs/RUNBOOK.md says ends it.
 #
 #   infra/compose/test-monitoring.sh [folder of the programs]
+#   OVERLAYS='ha monitoring' infra/compose/test-monitoring.sh     with replicas, which have alerts and panels of their own
 set -euo pipefail
 
 # shellcheck source=infra/compose/testing.sh
 source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
 # shellcheck source=infra/monitoring/asking.sh
 source infra/monitoring/asking.sh
-export OVERLAYS=monitoring BACKUP_DIR=$work/backups TEXTFILE_DIR=$work/textfile
+export OVERLAYS=${OVERLAYS:-monitoring}
+redis_servers=2
+if [[ $OVERLAYS == *ha* ]]; then
+    export REDIS_TARGETS=redis-targets-ha.yml PG_PRIMARY=postgres
+    redis_servers=4
+fi
+export BACKUP_DIR=$work/backups TEXTFILE_DIR=$work/textfile
 export PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19093} GRAFANA_PORT=${GRAFANA_PORT:-13000}
 prometheus=http://127.0.0.1:$PROMETHEUS_PORT
 mkdir "$TEXTFILE_DIR"
@@ -22,7 +29,8 @@ containers() { # service
 }
 all_scraped() {
     local job
-    for job in gateway stateless-svc stateful-svc redis; do targets_are "$job" 2 60 || return 1; done
+    for job in gateway stateless-svc stateful-svc; do targets_are "$job" 2 60 || return 1; done
+    targets_are redis "$redis_servers" 60 || return 1
     for job in prometheus alertmanager node postgres nginx; do targets_are "$job" 1 60 || return 1; done
 }
 scaling_is_followed() {
@@ -76,7 +84,7 @@ redis_is_started() {
 
 if ! docker image inspect grafana/grafana:11.6.3 >/dev/null 2>&1 && ! docker pull --quiet grafana/grafana:11.6.3 >/dev/null 2>&1; then
     echo 'There is no image of Grafana here, so it is left out.'
-    export GRAFANA_REPLICAS=0
+    export COMPOSE_PROFILES=none
 fi
 build
 say 'starting'
@@ -89,7 +97,7 @@ check 'backup and certificate are told of' textfiles_are_written
 check 'a minute of load' a_minute_of_load
 check 'every expression returns something' infra/monitoring/check-expressions.py "$prometheus"
 check 'no alert fires' nothing_fires
-[[ ${GRAFANA_REPLICAS:-1} == 0 ]] || check 'Grafana has all dashboards' grafana_has_all_dashboards
+[[ ${COMPOSE_PROFILES:-} == none ]] || check 'Grafana has all dashboards' grafana_has_all_dashboards
 traffic
 check 'an instance hangs: InstanceDown and AffinityBroken' instance_hangs
 check 'killed and started: both are quiet again' instance_is_brought_back

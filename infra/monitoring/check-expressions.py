@@ -4,7 +4,8 @@
     check-expressions.py [URL of Prometheus, http://127.0.0.1:8090 by default]
 
 A query of a dashboard and a recording rule must return something. An alert that does not fire returns nothing, so each series
-that it looks at must be there. What comes from an exporter that this Prometheus does not scrape is named and let pass.
+that it looks at must be there. What comes from an exporter that this Prometheus does not scrape, or is about replicas where there
+are none, is named and let pass.
 """
 
 import json
@@ -24,6 +25,8 @@ EXPORTERS = {
     "nginx_": "nginx",
     "alertmanager_": "alertmanager",
 }
+# There only where something is replicated: the overlay ha.
+OF_REPLICAS = ("pg_stat_replication_", "redis_connected_slave_lag_seconds", "redis_master_link_up")
 # What may stand before a parenthesis or between series, and is none.
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right", "inf", "nan"}
 GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
@@ -74,16 +77,20 @@ def main():
     # A metric that a rule records comes from where its own come from.
     recorded = {rule["name"]: rule["query"] for _, rule in rules if rule["type"] == "recording"}
 
-    def absent_exporter(expr, depth=3):
+    replicated = prometheus.has("redis_connected_slaves > 0")
+
+    def absent(expr, depth=3):
         for selector in selectors(expr):
             name = re.split(r"\{", selector)[0]
             if name in recorded and depth:
-                found = absent_exporter(recorded[name], depth - 1)
+                found = absent(recorded[name], depth - 1)
                 if found:
                     return found
             job = next((job for prefix, job in EXPORTERS.items() if name.startswith(prefix)), None)
             if job and job not in scraped:
-                return job
+                return f"no exporter '{job}'"
+            if name.startswith(OF_REPLICAS) and not replicated:
+                return "no replica"
         return None
 
     asked = [(f"rule {rule['name']}", rule["query"], [rule["query"]]) for _, rule in rules if rule["type"] == "recording"]
@@ -94,13 +101,13 @@ def main():
         for part in parts:
             if prometheus.has(part):
                 continue
-            job = absent_exporter(part) or (absent_exporter(whole) if part == whole else None)
-            if job:
-                passed.setdefault(job, set()).add(where)
+            why = absent(part) or (absent(whole) if part == whole else None)
+            if why:
+                passed.setdefault(why, set()).add(where)
             else:
                 silent.append(f"{where}\n    {part}")
-    for job, names in sorted(passed.items()):
-        print(f"no exporter '{job}' here, so nothing for {len(names)}: {', '.join(sorted(names))}")
+    for why, names in sorted(passed.items()):
+        print(f"{why} here, so nothing for {len(names)}: {', '.join(sorted(names))}")
     print(f"{len(asked)} expressions of rules, alerts and dashboards; {len(silent)} return nothing, {len(broken)} fail")
     for line in silent + broken:
         print(line, file=sys.stderr)

@@ -143,7 +143,7 @@ def database():
         ]),
         ("Size and replication", [
             graph("Size", "bytes", [("{{datname}}", 'pg_database_size_bytes{datname="tandem"}')], span=12),
-            graph("Behind the primary", "s", [("{{instance}}", "pg_replication_lag_seconds or pg_replication_lag")], span=12),
+            graph("Behind the primary", "bytes", [("{{application_name}}", "pg_stat_replication_pg_wal_lsn_diff")], span=12),
         ]),
     ])
 
