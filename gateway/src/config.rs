@@ -181,9 +181,14 @@ impl Config {
         ]
     }
 
-    /// Tells configurations apart: 16 hex digits. Secrets are no part of it.
+    /// Tells configurations apart: 16 hex digits. Secrets are no part of it, nor is what each of several gateways has for itself:
+    /// name, addresses, files, log and traces.
     pub(crate) fn fingerprint(&self) -> String {
-        format!("{:016x}", xxh3_64(format!("{self:?}").as_bytes()))
+        let Self { traffic, seed, health, discovery, tokens, stateless, stateful, server, control, .. } = self;
+        let waits = (server.announce, server.grace_period);
+        let shown = (control.event_sample_per_s, &control.allowed_hosts);
+        let shared = format!("{:?}", (traffic, seed, health, discovery, tokens, stateless, stateful, waits, shown));
+        format!("{:016x}", xxh3_64(shared.as_bytes()))
     }
 
     /// The configuration of one pool.
@@ -288,6 +293,20 @@ mod tests {
         .expect("fine");
         assert_eq!(config.server.listen.port(), 3);
         assert_eq!(config.pool(PoolName::Stateful).instances.len(), 2);
+    }
+
+    #[test]
+    fn gateways_that_agree_have_the_same_fingerprint_whatever_they_are_called() {
+        let fingerprint = |text, environment: &[(&str, &str)]| load(text, environment).expect("fine").fingerprint();
+        let one =
+            fingerprint("", &[("INSTANCE_ID", "gateway-1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
+        let other = [("INSTANCE_ID", "gateway-2"), ("GATEWAY_LISTEN", "127.0.0.1:3"), ("LOG_LEVEL", "debug")];
+        assert_eq!(fingerprint("", &other), one);
+        for text in
+            ["[affinity]\nseed = 'x'", "[pools.stateful]\nstrategy = 'round_robin'", "[limits]\nmax_body_bytes = 1"]
+        {
+            assert_ne!(fingerprint(text, &other), one, "{text}");
+        }
     }
 
     #[test]

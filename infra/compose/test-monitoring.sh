@@ -24,6 +24,9 @@ mkdir "$TEXTFILE_DIR"
 # Its user in the container is not ours.
 chmod 755 "$work" "$TEXTFILE_DIR"
 
+# The readers end with the test, however it ends.
+traffic=
+trap 'finish; [[ -z $traffic ]] || kill "$traffic" 2>/dev/null || true' EXIT
 containers() { # service
     compose ps -q "$1"
 }
@@ -56,10 +59,22 @@ alertmanager_was_told() { # alert
         sleep 1
     done
 }
-# Requests that keep coming while something is broken; what of them fails does not matter here.
+# Sessions that exist are read over and over, some 30 a second: what of it fails meanwhile does not matter here.
 traffic() {
-    "$loadtest" during --target "$url" --cacert "$ca" --rate 50 --connections 16 --timeout 5s -- sleep 900 >"$work/traffic.log" 2>&1 &
+    local sessions=() id
+    for _ in {1..30}; do
+        id=$(new_session)
+        sessions+=("$url/api/v1/stateful/sessions/$id")
+    done
+    while :; do
+        curl --silent --cacert "$ca" --max-time 10 "${sessions[@]}" >/dev/null || true
+        sleep 1
+    done &
     traffic=$!
+}
+new_session() {
+    curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{}' \
+        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/'
 }
 
 # An instance hangs, and its keys go elsewhere. The pages: 'One that hangs: kill it, then start it', 'Bring the instance back'.
@@ -73,8 +88,7 @@ instance_is_brought_back() {
 }
 # The page: `make start i=redis-sessions`, in containers `up -d`.
 redis_goes() {
-    session=$(curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{}' \
-        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/')
+    session=$(new_session)
     docker kill "$(containers redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_was_told RedisDown
 }
 redis_is_started() {
@@ -103,6 +117,4 @@ check 'an instance hangs: InstanceDown and AffinityBroken' instance_hangs
 check 'killed and started: both are quiet again' instance_is_brought_back
 check 'Redis goes: RedisDown' redis_goes
 check 'started: quiet again, and the session is there' redis_is_started
-kill "$traffic"
-wait "$traffic" 2>/dev/null || true
 done_testing
