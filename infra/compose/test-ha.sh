@@ -150,7 +150,8 @@ check 'two replicas follow the master' replicas_are 2
 check 'the standby follows the primary' standby_streams postgres
 
 say 'clients that keep a ledger'
-"$loadtest" chaos --target "$url" --cacert "$ca" --faults none --duration "${CHAOS:-100s}" --clients 16 >"$work/chaos.log" 2>&1 &
+"$loadtest" chaos --target "$url" --cacert "$ca" --faults none --redis-may-go --duration "${CHAOS:-100s}" \
+    --clients 16 >"$work/chaos.log" 2>&1 &
 ledger=$!
 sleep 5
 first=$(master)

@@ -17,7 +17,7 @@ use calls::{Caller, Repeats};
 use checker::Facts;
 use clients::{ChaosClient, Run};
 use faults::Fault;
-use ledger::Interval;
+use ledger::{Interval, Moment};
 use plan::{ChaosPlan, Idempotency};
 use report::{ChaosReport, Results};
 use system::System;
@@ -75,8 +75,9 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     }
     let settled = run.now();
     ledger.extend(read_back::read_back(&run, created).await);
-    let redis_faults: Vec<Interval> =
-        faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time).collect();
+    let whole_run = plan.redis_may_go.then(|| Interval { begin: Moment::ZERO, end: run.now() });
+    let caused = faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time);
+    let redis_faults: Vec<Interval> = caused.chain(whole_run).collect();
     let findings = checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });
     Ok(ChaosReport::new(
         plan,

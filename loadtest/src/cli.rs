@@ -180,6 +180,11 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
+    /// Somebody else takes Redis from the system meanwhile, at times that are not known here: reads that it calls unverified
+    /// are counted, and not held against it
+    #[arg(long, requires = "cacert")]
+    pub redis_may_go: bool,
+
     /// How long the clients are at work: 90s, 2m, or a number of seconds; longer if a fault has not happened by then
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub duration: Duration,

@@ -233,6 +233,8 @@ pub struct ChaosPlan {
     pub subject: Subject,
     /// Which faults are caused.
     pub faults: Vec<FaultKind>,
+    /// Whether somebody else takes Redis away meanwhile, nobody knows when.
+    pub redis_may_go: bool,
     /// How many clients there are.
     pub clients: u16,
     /// How long the clients are at work, at least: each fault happens once.
@@ -282,6 +284,7 @@ impl ChaosPlan {
         Ok(Self {
             subject,
             faults,
+            redis_may_go: args.redis_may_go,
             clients: NonZeroU16::get(args.clients),
             duration: args.duration,
             timeout: args.timeout,
