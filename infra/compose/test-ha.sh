@@ -16,7 +16,15 @@ redis() { # address, command …
 }
 # The service that is the master, as a Sentinel tells.
 declare -A name_at=([11]=redis-sessions [12]=redis-replica-1 [13]=redis-replica-2)
-master_address() { compose exec -T sentinel-1 redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem | head -n 1; }
+# By Docker alone: Compose takes a second for what a stopwatch runs for.
+container() { # service
+    docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+        --filter "label=com.docker.compose.service=$1" | head -n 1
+}
+told_by() { # Sentinel
+    docker exec "$(container "$1")" redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem | head -n 1
+}
+master_address() { told_by sentinel-1; }
 master() {
     local address
     address=$(master_address)
@@ -74,7 +82,6 @@ back() { # since (ms), what is asked for
     done
     echo "back after $took ms, five good answers included"
 }
-container() { compose ps -q "$1" | head -n 1; }
 
 master_is_killed() {
     local old since
@@ -93,8 +100,7 @@ master_is_killed() {
     back "$since" session_is_written
 }
 old_master_comes_back() { # its name
-    docker start "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
-        --filter "label=com.docker.compose.service=$1")" >/dev/null
+    docker start "$(container "$1")" >/dev/null
     replicas_are 2
 }
 gateway_is_killed() {
@@ -135,9 +141,7 @@ survives_down_and_up() {
 }
 sentinels_agree() {
     local named
-    named=$(for number in 1 2 3; do
-        compose exec -T "sentinel-$number" redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem </dev/null | head -n 1
-    done | sort -u)
+    named=$(for number in 1 2 3; do told_by "sentinel-$number"; done | sort -u)
     [[ $(wc -l <<<"$named") == 1 && -n ${name_at[${named##*.}]:-} ]]
 }
 
