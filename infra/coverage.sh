@@ -20,6 +20,8 @@ env=$("$cargo_llvm_cov" llvm-cov show-env --sh)
 eval "$env"
 # A process that is killed, as many are here, must have written its counters before: they are mapped into its file (%c).
 export RUSTFLAGS="-C llvm-args=-runtime-counter-relocation" LLVM_PROFILE_FILE=$CARGO_TARGET_DIR/tandem-%p-%m%c.profraw
+# Programs that a test starts with an environment of its own do not know that name, and write where they are.
+trap 'find . -name "default_*.profraw" -not -path "./target/*" -delete' EXIT
 "$cargo_llvm_cov" llvm-cov clean --workspace
 cargo build --workspace --bins --locked
 cargo build --workspace --locked --features stateful-svc/broken --bin stateful-svc-broken
