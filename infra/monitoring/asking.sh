@@ -8,32 +8,32 @@ query() { # expression
 returns_nothing() { # expression
     query "$1" | grep -q '"result":\[\]'
 }
-# Firing means it has told, or would tell, Alertmanager; an alert that still waits for its `for` is pending.
-firing() { # alert
+# Neither is true where Prometheus does not answer.
+returns_something() { # expression
     local answer
-    answer=$(query "ALERTS{alertname=\"$1\",alertstate=\"firing\"}") && ! grep -q '"result":\[\]' <<<"$answer"
+    answer=$(query "$1") && ! grep -q '"result":\[\]' <<<"$answer"
 }
-fires() { # alert, within seconds
-    local since=$SECONDS
-    until firing "$1"; do
-        if ((SECONDS - since > $2)); then
-            echo "$1 does not fire within $2 s" >&2
+# Tries once a second, and says at last what did not come true.
+within() { # seconds, what is wrong otherwise, command …
+    local limit=$1 wrong=$2 since=$SECONDS
+    shift 2
+    until "$@"; do
+        if ((SECONDS - since > limit)); then
+            echo "after $limit s $wrong" >&2
             return 1
         fi
         sleep 1
     done
-    echo "$1 fires after $((SECONDS - since)) s"
+    took=$((SECONDS - since))
+}
+# Firing means it has told, or would tell, Alertmanager; an alert that still waits for its `for` is pending.
+fires() { # alert, within seconds
+    within "$2" "$1 does not fire" returns_something "ALERTS{alertname=\"$1\",alertstate=\"firing\"}" &&
+        echo "$1 fires after $took s"
 }
 ends() { # alert, within seconds
-    local since=$SECONDS
-    while firing "$1"; do
-        if ((SECONDS - since > $2)); then
-            echo "$1 fires still, after $2 s" >&2
-            return 1
-        fi
-        sleep 1
-    done
-    echo "$1 is quiet after $((SECONDS - since)) s"
+    within "$2" "$1 fires still" returns_nothing "ALERTS{alertname=\"$1\",alertstate=\"firing\"}" &&
+        echo "$1 is quiet after $took s"
 }
 nothing_fires() {
     local answer
@@ -44,12 +44,9 @@ nothing_fires() {
 }
 # How many targets of a job there are, all of them up.
 targets_are() { # job, number, within seconds
-    local since=$SECONDS
-    while returns_nothing "count(up{job=\"$1\"}) == $2 and sum(up{job=\"$1\"}) == $2"; do
-        if ((SECONDS - since > $3)); then
-            echo "after $3 s, not $2 targets of $1 are up: $(query "up{job=\"$1\"}")" >&2
-            return 1
-        fi
-        sleep 1
-    done
+    within "$3" "there are not $2 targets of $1 that are up" \
+        returns_something "count(up{job=\"$1\"}) == $2 and sum(up{job=\"$1\"}) == $2" || {
+        query "up{job=\"$1\"}" >&2
+        return 1
+    }
 }
