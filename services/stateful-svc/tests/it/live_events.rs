@@ -124,7 +124,8 @@ async fn an_open_stream_keeps_its_session_alive() {
 
 #[actix_web::test]
 async fn what_cannot_be_opened_is_told_as_a_problem() {
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1")]);
+    // That a client has gone may show when it is next written to.
+    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1"), ("LIVE_HEARTBEAT_S", "1")]);
     let id = app.create("Ada").await.session_id;
     let events = path(Endpoint::Events, &id);
     for bad in ["-1", "x", "99999999999", "1.5", ""] {
