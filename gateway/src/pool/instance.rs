@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
@@ -27,6 +28,8 @@ pub struct Instance {
     connect_failures: AtomicU64,
     /// Requests in a row that it failed.
     failures: AtomicU32,
+    /// When it last let a request wait for too long. Locked then, and to decide about an ejection: seldom.
+    timed_out: Mutex<Option<Instant>>,
     /// Live sessions by the instance's last report.
     reported_sessions: AtomicU64,
     /// Keys minted onto it since then.
@@ -53,6 +56,7 @@ impl Instance {
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            timed_out: Mutex::default(),
             reported_sessions: AtomicU64::new(0),
             minted_since: AtomicU64::new(0),
         }
@@ -118,6 +122,17 @@ impl Instance {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that it let a request wait for too long.
+    pub fn note_timeout(&self, now: Instant) {
+        *self.timed_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether it has done so within this time.
+    pub fn has_timed_out_within(&self, time: Duration, now: Instant) -> bool {
+        let timed_out = *self.timed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        timed_out.is_some_and(|at| now.saturating_duration_since(at) <= time)
     }
 
     /// Live sessions by its last report.

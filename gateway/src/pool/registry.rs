@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName};
@@ -17,6 +17,9 @@ use crate::pool::snapshot::Snapshot;
 use crate::pool::state_file::{KnownName, PoolState};
 use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::rendezvous::Seed;
+
+/// Instances that have both let requests wait within this time may have done so for the same reason.
+const OF_LATE: Duration = Duration::from_secs(5);
 
 /// The address cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -236,7 +239,8 @@ impl Registry {
         self.settle(now);
     }
 
-    /// Leaves out an instance that failed requests, unless too few would be left, and tells at which address it is.
+    /// Leaves out an instance that failed requests, unless too few would be left, and tells at which address it is. What all of
+    /// them suffer is held against none: they may wait for a database that is away.
     ///
     /// What the health checks test as well, that it takes connections, they decide: it is unhealthy at once, and is back as
     /// soon as they pass. Of the rest they know nothing, so it is left out for a time.
@@ -254,13 +258,25 @@ impl Registry {
         // A `u32` of per cent times a count of instances is far from the end of a `usize`.
         let too_few_left = out >= members || out * 100 > policy.max_percent as usize * members;
         let is_it = |slot: &&mut Slot| slot.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, instance));
+        let are_others_slow = || {
+            let healthy = self.slots.iter().filter(|slot| slot.state() == InstanceState::Healthy);
+            let mut others =
+                healthy.filter_map(|slot| slot.instance.as_ref()).filter(|other| !Arc::ptr_eq(other, instance));
+            others.all(|other| other.has_timed_out_within(OF_LATE, now))
+        };
+        let is_shared = reason == Reason::Timeouts && are_others_slow();
         let slot = self.slots.iter_mut().find(is_it)?;
         if slot.state() != InstanceState::Healthy {
             return None;
         }
         let why = reason.describe(policy.consecutive_failures);
-        if too_few_left {
-            tracing::warn!(%pool, instance = %instance.name(), why, "not ejected: too few instances would be left");
+        let spared = match (too_few_left, is_shared) {
+            (true, _) => Some("too few instances would be left"),
+            (_, true) => Some("all others let requests wait as well, so it is something that they share"),
+            _ => None,
+        };
+        if let Some(spared) = spared {
+            tracing::warn!(%pool, instance = %instance.name(), why, "not ejected: {spared}");
             return None;
         }
         match reason {

@@ -108,6 +108,9 @@ impl Reporter {
     /// Notes that the instance failed a request. Without a policy nothing is counted.
     pub fn failed(&self, pool: PoolName, instance: &Arc<Instance>, reason: Reason, policy: Option<Policy>) {
         let Some(policy) = policy else { return };
+        if reason == Reason::Timeouts {
+            instance.note_timeout(Instant::now());
+        }
         // At each multiple, so that an instance that was spared is looked at again.
         if instance.count_failure().is_multiple_of(policy.consecutive_failures) {
             let suspect = Suspect { pool, instance: Arc::clone(instance), reason, policy };

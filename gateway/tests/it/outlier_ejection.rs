@@ -106,6 +106,29 @@ fn what_all_instances_depend_on_ejects_none() {
 }
 
 #[test]
+fn a_pool_that_waits_as_a_whole_ejects_none() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);
+    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300\nmin_per_second = 1000").start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let clients: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = gateway.connect();
+            client.start(&Request::get(INFO));
+            client
+        })
+        .collect();
+    // Each is left by all that it could go on from: every instance has let far more than five requests wait.
+    eventually("all are sent to each", || (upstreams.iter().map(Upstream::count).sum::<usize>() == 90).then_some(()));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    for mut client in clients {
+        assert_eq!(client.reply_to("GET").status, 200);
+    }
+    assert_eq!(ejections(&gateway, PoolName::Stateless, "timeouts"), 0);
+    let states = gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
+    assert!(states.eq([InstanceState::Healthy; 3]));
+}
+
+#[test]
 fn at_most_half_of_a_pool_is_ejected() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4"]);
     let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
