@@ -13,6 +13,7 @@ pub mod config;
 pub mod drain;
 pub mod edge;
 pub mod health;
+pub mod outage;
 pub mod postgres;
 pub mod problem;
 pub mod redis;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Status;
+pub use deadpool::managed::TimeoutType;
 use deadpool::managed::{self, Object};
 use deadpool_redis::{BuildError, PoolError, Runtime};
 use redis::{AsyncConnectionConfig, RedisError};

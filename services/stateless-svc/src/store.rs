@@ -1,5 +1,8 @@
 //! Where the catalogue is kept: PostgreSQL has the truth, Redis a copy of what was asked lately.
 
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::error::SqlState;
+
 pub mod cache;
 mod flights;
 pub mod migrations;
@@ -10,7 +13,7 @@ pub mod products;
 pub enum StoreError {
     /// No connection was to be had.
     #[error("no connection to PostgreSQL")]
-    NoConnection(#[from] deadpool_postgres::PoolError),
+    NoConnection(#[from] PoolError),
     /// The connection broke, or the server is not ready to answer.
     #[error("PostgreSQL cannot answer now")]
     Unavailable(#[source] tokio_postgres::Error),
@@ -26,4 +29,15 @@ pub enum StoreError {
     /// What was read cannot be written as JSON.
     #[error("the answer cannot be written as JSON")]
     Document(#[source] serde_json::Error),
+}
+
+impl StoreError {
+    /// Whether it is worth to ask again in a moment: PostgreSQL cannot be reached, ends, or has only just begun.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::NoConnection(error) => !matches!(error, PoolError::Timeout(TimeoutType::Wait)),
+            Self::Unavailable(error) => error.code() != Some(&SqlState::QUERY_CANCELED),
+            Self::Timeout | Self::Query(_) | Self::Row(_) | Self::Document(_) => false,
+        }
+    }
 }

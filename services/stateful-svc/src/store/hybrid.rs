@@ -22,8 +22,8 @@ use proto_contracts::SessionDigest;
 use service_kit::redis::{Acks, Patience, PoolUnusable, RedisPool, RedisTarget};
 use tokio::sync::watch;
 
-use super::redis::RedisStore;
 use super::redis::claim::{Claim, LeaseId, Stamp, Stamped};
+use super::redis::{RedisStore, WhenAway};
 use super::{
     Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing, Served, SessionStore, Source,
     StoreFault, Written,
@@ -220,20 +220,32 @@ impl<C: SteadyClock> Shared<C> {
     async fn read_from_redis(&self, access: Access) -> Result<Served<Session>, ReadError> {
         // A process that stood still finds that the time for an answer is over, and says nothing of Redis by it. So what
         // is in memory is told only when Redis is asked again and does not answer either.
-        match self.try_to_read(access).await {
-            Err((error, fill)) if is_away(&error) => self.try_to_read(access).await.or_else(|(error, again)| {
-                let last = again.or(fill).filter(|_| is_away(&error));
-                self.unverified(access, last).ok_or(error)
-            }),
+        match self.try_to_read(access, self.when_away(access)).await {
+            Err((error, fill)) if is_away(&error) => {
+                self.try_to_read(access, WhenAway::Fail).await.or_else(|(error, again)| {
+                    let last = again.or(fill).filter(|_| is_away(&error));
+                    self.unverified(access, last).ok_or(error)
+                })
+            }
             outcome => outcome.map_err(|(error, _)| error),
         }
     }
 
+    /// Redis is waited for where there is nothing to tell without it.
+    fn when_away(&self, access: Access) -> WhenAway {
+        let has_copy = || self.lease.load().as_ref().is_some_and(|lease| lease.hot.has(access.session));
+        if access.routing == Routing::Sticky && has_copy() { WhenAway::Fail } else { WhenAway::Wait }
+    }
+
     /// A failure leaves the slot that it had made its own, for what was there before.
-    async fn try_to_read(&self, access: Access) -> Result<Served<Session>, (ReadError, Option<Fill>)> {
+    async fn try_to_read(
+        &self,
+        access: Access,
+        when_away: WhenAway,
+    ) -> Result<Served<Session>, (ReadError, Option<Fill>)> {
         let fill = if access.routing == Routing::Sticky { self.begin(access) } else { None };
         let claim = fill.as_ref().map_or(Claim::Look, |fill| Claim::Take(fill.lease.mark(fill.ticket)));
-        match self.redis.read_as(claim, access).await {
+        match self.redis.read_as(claim, access, when_away).await {
             Ok(Stamped { value, stamp }) => {
                 if let Some(fill) = fill {
                     fill.keep(access, value.value.clone(), stamp);

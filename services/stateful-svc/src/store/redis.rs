@@ -6,10 +6,14 @@
 //! The hybrid store stands on this one. Instances with either store can share a Redis: who writes to a session waits until
 //! no copy of it is left in anybody's memory (`handover`), which costs nothing where nobody keeps any.
 
+use std::error::Error as _;
+
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
-use service_kit::redis::{Acks, NoConnection, Pooled, RedisPool, RedisTarget};
+use redis::{Cmd, FromRedisValue, RedisError, Script, ScriptInvocation};
+use service_kit::outage::{Outage, Patience};
+use service_kit::redis::{Acks, Pooled, RedisPool, RedisTarget};
+use service_kit::telemetry::chain;
 
 use super::{
     Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore, StoreFault, Written,
@@ -28,19 +32,19 @@ mod acts;
 mod announcements;
 pub(super) mod claim;
 mod entry;
+mod failure;
 mod fields;
 pub(super) mod handover;
 pub(super) mod leases;
 mod lost;
-mod outage;
 mod scripts;
 
 use announcements::Announcements;
 use claim::{Claim, LeaseId, Stamp, Stamped};
+use failure::Failure;
 use fields::{caller_field, millis};
 use handover::Handovers;
 use lost::Lost;
-use outage::Outage;
 use scripts::{Answer, Reply, Scripts};
 
 /// How often a command may be sent on to another server of a cluster, which said that it had not done it.
@@ -60,6 +64,24 @@ pub struct RedisStore {
     drop_here: Box<DropHere>,
 }
 
+/// What an act does when Redis is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenAway {
+    /// It waits for the first seconds of the outage.
+    Wait,
+    /// It fails at once, for its caller has something else to say.
+    Fail,
+}
+
+impl WhenAway {
+    fn patience(self) -> Patience {
+        match self {
+            Self::Wait => Patience::begin(),
+            Self::Fail => Patience::none(),
+        }
+    }
+}
+
 /// Drops a copy that this process holds under a lease. Tells the newest ticket whose copy is gone; `None` when the lease is
 /// not one of this process.
 pub(super) type DropHere = dyn Fn(LeaseId, SessionDigest) -> Option<u64> + Send + Sync;
@@ -75,7 +97,7 @@ impl RedisStore {
             lifetime,
             live: LiveSessions::new(lifetime.idle),
             lost: Lost::new(lifetime),
-            outage: Outage::default(),
+            outage: Outage::of("session store"),
             handovers: Handovers::new(),
             announcements: Announcements::new(target.clone()),
             drop_here: Box::new(|_, _| None),
@@ -106,16 +128,20 @@ impl RedisStore {
         access: Access,
         mut call: ScriptInvocation<'_>,
         claim: Claim,
+        when_away: WhenAway,
     ) -> Result<Stamped<Reply<T, R>>, StoreFault> {
         let (word, lease, ticket) = claim.fields();
         call.arg(word).arg(lease).arg(ticket);
         // Who only looks changes nothing but the expiry.
         let acks = self.acks.filter(|_| claim != Claim::Look);
-        let sent = self.send(&fields::record_key(access.session), &call, acks).await;
-        let Acknowledged { answer, is_acked } = self.outage.watch(sent)?;
+        let key = fields::record_key(access.session);
+        let Acknowledged { answer, is_acked } =
+            self.send_patiently(&key, &mut call, acks, when_away.patience()).await?;
         let Answer { now, held, is_owned, drops, reply } = answer;
+        let reply = reply.ok_or_else(|| StoreFault::NoAnswer("others have changed the session since".into()))?;
         if !is_acked && claim.writes() {
-            return Err(StoreFault::Unfinished("too few replicas have acknowledged the write".into()));
+            let fault = StoreFault::Unfinished("too few replicas have acknowledged the write".into());
+            return Err(self.noted(fault));
         }
         // A failover could forget that we have a copy.
         let held = held && is_acked;
@@ -130,7 +156,7 @@ impl RedisStore {
             }
         }
         if !drops.is_empty() {
-            self.outage.watch(self.finish_drops(access.session, drops).await)?;
+            self.finish_drops(access.session, drops).await.map_err(|fault| self.noted(fault))?;
         }
         Ok(Stamp { now, held, is_owned }.on(reply))
     }
@@ -147,14 +173,66 @@ impl RedisStore {
         }
     }
 
+    /// Calls a script of an act, and again when Redis was away for a moment.
+    ///
+    /// It is called again only when it was not done, or when scripts find out whether it was: after the connection of an
+    /// earlier attempt broke, they are told so. One that may still be done at any time is not.
+    async fn send_patiently<T: FromRedisValue>(
+        &self,
+        key: &str,
+        call: &mut ScriptInvocation<'_>,
+        acks: Option<Acks>,
+        patience: Patience,
+    ) -> Result<Acknowledged<T>, StoreFault> {
+        let mut unknown = None;
+        loop {
+            self.outage.pass(patience, || self.answers(key)).await;
+            let failure = match self.send(key, call, acks).await {
+                Ok(answer) => {
+                    self.outage.answered();
+                    return Ok(answer);
+                }
+                Err(failure) => failure,
+            };
+            let may_repeat = matches!(failure, Failure::Away(_) | Failure::Broken(_));
+            let is_unknown = matches!(failure, Failure::Broken(_));
+            let fault = self.noted(failure.into());
+            if !may_repeat || !self.outage.is_worth_another_attempt(patience).await {
+                return Err(unknown.unwrap_or(fault));
+            }
+            if is_unknown && unknown.is_none() {
+                call.arg("again");
+                unknown = Some(fault);
+            }
+        }
+    }
+
+    /// Notes that the store did not do what it should, and hands the fault on.
+    fn noted(&self, fault: StoreFault) -> StoreFault {
+        let cause = || fault.source().map(chain).unwrap_or_default();
+        match &fault {
+            StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) => self.outage.began(cause),
+            // Redis is there. Told as often as it happens, which is seldom.
+            StoreFault::Unfinished(_) => tracing::warn!(cause = cause(), "{fault}"),
+            // Not an outage, but a fault to be looked into: it is logged with its request.
+            StoreFault::Damaged(_) => {}
+        }
+        fault
+    }
+
+    /// Whether the server that owns a key does its work.
+    async fn answers(&self, key: &str) -> bool {
+        self.command::<()>(key, &redis::cmd("PING")).await.is_ok()
+    }
+
     /// Calls a script at the master that owns its keys.
     async fn send<T: FromRedisValue>(
         &self,
         key: &str,
         call: &ScriptInvocation<'_>,
         acks: Option<Acks>,
-    ) -> Result<Acknowledged<T>, StoreFault> {
-        let mut connection = self.owner_of(key).await?;
+    ) -> Result<Acknowledged<T>, Failure> {
+        let mut connection = self.pool.owner_of(key).await?;
         for _ in 0..MOST_HOPS {
             if let Some(acks) = acks {
                 connection.await_acks(acks);
@@ -168,8 +246,8 @@ impl RedisStore {
     }
 
     /// The same for a single command.
-    async fn command<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, StoreFault> {
-        let mut connection = self.owner_of(key).await?;
+    async fn command<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, Failure> {
+        let mut connection = self.pool.owner_of(key).await?;
         for _ in 0..MOST_HOPS {
             match command.query_async(&mut *connection).await {
                 Ok(answer) => return Ok(answer),
@@ -180,15 +258,11 @@ impl RedisStore {
     }
 
     /// A connection to where the key is by the words of this error, if that is what it says.
-    async fn go_on(&self, error: RedisError) -> Result<Pooled, StoreFault> {
+    async fn go_on(&self, error: RedisError) -> Result<Pooled, Failure> {
         match self.pool.redirected(&error).await {
-            Some(connection) => connection.map_err(unavailable),
-            None => Err(fault(error)),
+            Some(connection) => Ok(connection?),
+            None => Err(error.into()),
         }
-    }
-
-    async fn owner_of(&self, key: &str) -> Result<Pooled, StoreFault> {
-        self.pool.owner_of(key).await.map_err(unavailable)
     }
 }
 
@@ -204,7 +278,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError> {
-        Ok(self.read_as(Claim::Look, access).await?.value)
+        Ok(self.read_as(Claim::Look, access, WhenAway::Wait).await?.value)
     }
 
     async fn append(
@@ -249,22 +323,6 @@ struct Acknowledged<T> {
     is_acked: bool,
 }
 
-fn unavailable(error: NoConnection) -> StoreFault {
-    StoreFault::Unavailable(error.into())
-}
-
-fn always_elsewhere() -> StoreFault {
-    StoreFault::Unavailable("each server of the cluster says that another one has the session".into())
-}
-
-/// What an error means for an act that had a connection.
-fn fault(error: RedisError) -> StoreFault {
-    match error.kind() {
-        // The key holds something else, or the script returned it.
-        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreFault::Damaged(error.into()),
-        _ if error.code() == Some("WRONGTYPE") => StoreFault::Damaged(error.into()),
-        ErrorKind::Io => StoreFault::NoAnswer(error.into()),
-        // Redis answered that it would not: it is loading, read only, out of memory, cannot write to its disk …
-        _ => StoreFault::Unavailable(error.into()),
-    }
+fn always_elsewhere() -> Failure {
+    Failure::Away("each server of the cluster says that another one has the session".into())
 }

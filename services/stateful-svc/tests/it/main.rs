@@ -3,6 +3,7 @@
 mod app;
 mod behaviour;
 mod conditions;
+mod cut_answers;
 mod guarded_writes;
 mod hostile;
 mod http_api;

@@ -1,6 +1,7 @@
 //! A Redis of a test's own.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,12 @@ impl RedisServer {
         server
     }
 
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("redis+unix://{}", self.folder.path().join("socket").display())
+        format!("redis+unix://{}", self.socket().display())
     }
 
     /// A connection beside the store's, to look behind its back.
@@ -37,6 +42,12 @@ impl RedisServer {
     /// `kill -9`.
     pub(crate) fn crash(&mut self) {
         self.process.kill().expect("it was running");
+        self.process.wait().expect("it has ended");
+    }
+
+    /// Ends it in good order, as somebody does who starts it anew.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
         self.process.wait().expect("it has ended");
     }
 

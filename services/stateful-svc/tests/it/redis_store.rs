@@ -1,5 +1,7 @@
 //! What only the Redis store promises: its keys, Redis's own clock, and how it meets a Redis that is away.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -10,6 +12,8 @@ use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{AppendError, PatchError, ReadError, SessionStore, StoreFault};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::app::{App, assert_problem, path, spawn_with};
 use crate::http_api::contains_secret;
@@ -127,27 +131,76 @@ async fn commands_from_clients(redis: &mut redis::aio::MultiplexedConnection) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_crash_of_redis_and_service_resumes_at_once() {
+async fn a_redis_that_is_started_anew_is_waited_for_and_every_write_is_done_once() {
+    let mut server = RedisServer::start().await;
+    let store = Arc::new(redis_store(&server, LIFETIME));
+    let id = any_session();
+    store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for client in 0..20_u64 {
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        let own = any_session();
+        clients.spawn(async move {
+            store.create(own, data("{}"), None).await.expect("created");
+            let mut said = 0;
+            while !stop.load(Ordering::Relaxed) {
+                said += 1;
+                store.append(own, message("hi"), None).await.expect("taken");
+                store.patch(own, &patch("{}"), &Expected::Any, None).await.expect("patched");
+                assert_eq!(store.read(own).await.expect("there").value.message_count, said);
+                // Of one that many write to, an answer is known by its key alone.
+                let hi = message(&client.to_string());
+                let keyed = Keyed::append(key(client << 32 | said), &hi.text);
+                store.append(id, hi, Some(keyed)).await.expect("taken");
+            }
+            said
+        });
+    }
+    for round in 0..6 {
+        sleep(Duration::from_millis(300)).await;
+        if round % 2 == 0 {
+            server.stop()
+        } else {
+            server.crash()
+        }
+        sleep(Duration::from_millis(700)).await;
+        server.restart().await;
+    }
+    sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    let said = clients.join_all().await.into_iter().sum::<u64>();
+    assert!(said > 100, "{said}");
+    assert_eq!(store.read(id).await.expect("there").value.message_count, said, "each of them once");
+}
+
+#[tokio::test]
+async fn a_redis_that_stays_away_is_waited_for_once_and_service_resumes_at_once() {
     let mut server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
-    store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
-    for round in 0..5 {
-        // Many at once, so that many connections are open when Redis dies.
-        join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(|taken| {
-            taken.expect("taken");
-        });
-        server.crash();
-        // The first may still be sent by a connection that does not know yet.
-        let refused = store.append(id, message("lost"), None).await;
-        let away = matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))));
-        assert!(away, "{refused:?}");
-        server.restart().await;
-        let reads = join_all((0..40).map(|_| store.read(id))).await;
-        for read in reads {
-            let session = read.expect("no request meets a connection of the Redis that died").value;
-            assert_eq!(session.message_count, 20 * (round + 1));
-        }
+    store.create(id, data("{}"), None).await.expect("created");
+    // Many at once, so that many connections are open when Redis dies.
+    join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(|taken| {
+        taken.expect("taken");
+    });
+    server.crash();
+    let is_away = |refused: Result<_, AppendError>| {
+        matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))))
+    };
+    let start = Instant::now();
+    assert!(join_all((0..20).map(|_| store.append(id, message("lost"), None))).await.into_iter().all(is_away));
+    assert!(start.elapsed() >= Duration::from_secs(8), "{:?}", start.elapsed());
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(is_away(store.append(id, message("lost"), None).await));
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+
+    server.restart().await;
+    for read in join_all((0..40).map(|_| store.read(id))).await {
+        let session = read.expect("no request meets a connection of the Redis that died").value;
+        assert_eq!(session.message_count, 20);
     }
 }
 

@@ -1,7 +1,11 @@
 //! The catalogue in PostgreSQL.
 
+use std::sync::Arc;
+
 use deadpool_postgres::{Object, Pool};
+use service_kit::outage::{Outage, Patience};
 use service_kit::postgres::QUERY_TIMEOUT;
+use service_kit::telemetry::chain;
 use service_kit::telemetry::traces::spans::Call;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -17,12 +21,13 @@ const ONE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE
 #[derive(Clone)]
 pub struct Products {
     pool: Pool,
+    outage: Arc<Outage>,
 }
 
 impl Products {
     /// Reads through this pool.
     pub fn new(pool: Pool) -> Self {
-        Self { pool }
+        Self { pool, outage: Arc::new(Outage::of("database")) }
     }
 
     /// One page, by keyset: as fast at the end of the catalogue as at its beginning.
@@ -44,7 +49,33 @@ impl Products {
         self.query(ONE, &[&id.as_str()]).await?.first().map(product).transpose()
     }
 
+    /// Asks, and again when PostgreSQL was away for a moment: nothing here changes anything.
     async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        let patience = Patience::begin();
+        loop {
+            self.outage.pass(patience, || self.answers()).await;
+            let error = match self.ask(sql, parameters).await {
+                Ok(rows) => {
+                    self.outage.answered();
+                    return Ok(rows);
+                }
+                Err(error) => error,
+            };
+            if !error.may_pass() {
+                return Err(error);
+            }
+            self.outage.began(|| chain(&error));
+            if !self.outage.is_worth_another_attempt(patience).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        service_kit::postgres::probe(self.pool.clone()).await.is_ok()
+    }
+
+    async fn ask(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
         let call = Call::to_postgres("SELECT products", sql);
         let answer = tokio::time::timeout(QUERY_TIMEOUT, async {

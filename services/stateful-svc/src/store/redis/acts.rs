@@ -8,7 +8,7 @@ use super::fields::{
     session, time,
 };
 use super::scripts::Reply;
-use super::{RedisStore, entry};
+use super::{RedisStore, WhenAway, entry};
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::conversation::{ClientName, Earlier, Quote, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
@@ -35,7 +35,7 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.create, access);
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
-        let answer = self.run::<Created, CreatedBefore>(access, call, claim).await?;
+        let answer = self.run::<Created, CreatedBefore>(access, call, claim, WhenAway::Wait).await?;
         let (created, expires, nonce, source, done) = match answer.value {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused => return Err(CreateError::Deleted),
@@ -66,8 +66,9 @@ impl RedisStore {
         &self,
         claim: Claim,
         access: Access,
+        when_away: WhenAway,
     ) -> Result<Stamped<Served<Session>>, ReadError> {
-        let found = self.fetch(claim, access, None).await?;
+        let found = self.fetch(claim, access, None, when_away).await?;
         match found.value {
             Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
             Reply::Nil | Reply::Refused | Reply::KeyReused => Err(ReadError::NotFound),
@@ -87,7 +88,7 @@ impl RedisStore {
         call.arg(MAX_MESSAGES).arg(id.to_string()).arg(text.as_str()).arg(Quote::of(text.as_str()).as_str());
         call.arg(nonce.to_string());
         add_key(&mut call, keyed);
-        let answer = self.run::<Said, SaidBefore>(access, call, claim).await?;
+        let answer = self.run::<Said, SaidBefore>(access, call, claim, WhenAway::Wait).await?;
         let appended = match answer.value {
             Reply::Nil => return Err(AppendError::NotFound),
             Reply::Refused => return Err(AppendError::Full),
@@ -98,11 +99,11 @@ impl RedisStore {
                 let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
                 written(Appended { message: utterance.answered(number, earlier), version }, Done::Now)
             }
-            Reply::Replayed((number, version, first, entries)) => {
+            Reply::Replayed((number, version, first, entries, is_own)) => {
                 let after = number.saturating_sub(1);
                 let mut messages = replay(Some(first), entries, after)?;
                 let message = messages.pop().ok_or_else(|| damaged(entry::DamagedEntry))?;
-                written(Appended { message, version }, Done::Before)
+                written(Appended { message, version }, if is_own { Done::Now } else { Done::Before })
             }
         };
         Ok(answer.stamp.on(appended))
@@ -118,7 +119,7 @@ impl RedisStore {
     ) -> Result<Stamped<Written<Session>>, PatchError> {
         // The merge is done here and not in the script: Lua's JSON would damage large numbers and empty arrays.
         for _ in 0..PATCH_ROUNDS {
-            let found = self.fetch(Claim::Look, access, keyed).await?;
+            let found = self.fetch(Claim::Look, access, keyed, WhenAway::Wait).await?;
             let (before, revision) = match found.value {
                 Reply::Nil | Reply::Refused => return Err(PatchError::NotFound),
                 Reply::KeyReused => return Err(PatchError::KeyReused),
@@ -138,7 +139,7 @@ impl RedisStore {
             call.arg(revision).arg(client_data.as_str()).arg(name_field(&client_data)).arg(tag).arg(nonce.to_string());
             add_key(&mut call, keyed);
             call.arg(MAX_KEPT_PATCHES);
-            let answer = self.run::<Patched, ()>(access, call, claim).await?;
+            let answer = self.run::<Patched, ()>(access, call, claim, WhenAway::Wait).await?;
             let (created, active, message_count, version, expires) = match answer.value {
                 Reply::Nil => return Err(PatchError::NotFound),
                 Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => continue,
@@ -160,7 +161,7 @@ impl RedisStore {
 
     pub(in crate::store) async fn delete_as(&self, claim: Claim, access: Access) -> Result<Served<()>, DeleteError> {
         let call = self.call(&self.scripts.delete, access);
-        let answer = self.run::<i64, ()>(access, call, claim).await?;
+        let answer = self.run::<i64, ()>(access, call, claim, WhenAway::Wait).await?;
         self.live.ended(access.session);
         self.lost.take_back(access.session);
         match answer.value {
@@ -177,7 +178,8 @@ impl RedisStore {
     ) -> Result<Served<HistoryPage>, ReadError> {
         let mut call = self.call(&self.scripts.history, access);
         call.arg(after.number()).arg(size.messages());
-        let answer = self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look).await?;
+        let answer =
+            self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, WhenAway::Wait).await?;
         let (message_count, first, entries) = match answer.value {
             Reply::Done(page) => page,
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => return Err(ReadError::NotFound),
@@ -193,10 +195,11 @@ impl RedisStore {
         claim: Claim,
         access: Access,
         keyed: Option<Keyed>,
+        when_away: WhenAway,
     ) -> Result<Stamped<Reply<(Session, u64), Session>>, StoreFault> {
         let mut call = self.call(&self.scripts.read, access);
         add_key(&mut call, keyed);
-        let answer = self.run::<Record, PatchedBefore>(access, call, claim).await?;
+        let answer = self.run::<Record, PatchedBefore>(access, call, claim, when_away).await?;
         let found = match answer.value {
             Reply::Nil => Reply::Nil,
             Reply::Refused => Reply::Refused,

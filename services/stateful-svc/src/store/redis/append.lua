@@ -2,13 +2,35 @@
 -- ARGV[9] and ARGV[10] the request's key and fingerprint or ''.
 -- Returns {now, number, version, name, first, previous}, the last two nil for the first message; nil when there is no
 -- such session, REFUSED when it is full, KEY_REUSED. When the message was taken before, returns {'replayed', number,
--- version, first, entries}: the entries are the message before it, if there is one, and the message.
-local fields = find('count', 'version', 'name', 'first', 'last')
+-- version, first, entries, own}: the entries are the message before it, if there is one, and the message; own is 1 when an
+-- earlier attempt of this very act took it.
+local fields = find('count', 'version', 'name', 'first', 'last', 'nonce')
 if not fields then
   return nil
 end
-local created, count, version, name, first, last = unpack(fields)
+local created, count, version, name, first, last, nonce = unpack(fields)
+
+-- Whether the message is among those of the last two minutes, which is longer than anybody repeats an act.
+local function is_there(id)
+  for number = count, 1, -1 do
+    local at, of = string.match(redis.call('LINDEX', messages, number - 1), '^1:(%d+):([^:]*):')
+    if of == id then
+      return true
+    elseif tonumber(at) < now - 120000 then
+      return false
+    end
+  end
+  return false
+end
+
 local answer = kept(ARGV[9], ARGV[10])
+if not answer and nonce == ARGV[8] then
+  answer = count .. ':' .. version
+elseif not answer and again and is_there(ARGV[5]) then
+  -- Which version it made is not known any more.
+  touch(created)
+  return UNSURE
+end
 if answer == KEY_REUSED or (not answer and tonumber(count) >= tonumber(ARGV[4])) then
   touch(created)
   return answer or REFUSED
@@ -16,7 +38,8 @@ end
 if answer then
   touch(created)
   local number, version = string.match(answer, '^(%d+):(%d+)$')
-  return {'replayed', number, version, first, redis.call('LRANGE', messages, math.max(number - 2, 0), number - 1)}
+  local entries = redis.call('LRANGE', messages, math.max(number - 2, 0), number - 1)
+  return {'replayed', number, version, first, entries, nonce == ARGV[8] and 1 or 0}
 end
 local number = count + 1
 -- The form is described in entry.rs. A bare number would be written with 14 digits at most.

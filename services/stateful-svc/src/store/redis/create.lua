@@ -3,11 +3,15 @@
 -- Returns {created, expires}, or {'replayed', created, expires, nonce} when the request was done before; REFUSED when the
 -- session was deleted, KEY_REUSED, and nil when there is such a session of another request.
 if redis.call('EXISTS', record) == 1 then
-  local fields = find()
+  local fields = find('nonce')
   if not fields then
     return redis.call('HEXISTS', record, 'deleted') == 1 and REFUSED or nil
   end
-  touch(fields[1])
+  local ends = touch(fields[1])
+  if fields[2] == ARGV[6] then
+    -- An earlier attempt of this very act was done.
+    return {fields[1], ends}
+  end
   local answer = kept(ARGV[7], ARGV[8])
   if type(answer) ~= 'string' then
     return answer

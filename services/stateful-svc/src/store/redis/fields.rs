@@ -21,8 +21,8 @@ pub(super) type PatchedBefore = (i64, i64, u64, u64, i64, String, String);
 pub(super) type Patched = (i64, i64, u64, u64, i64);
 /// `now, number, version, name, first, previous`, as `append.lua` returns them.
 pub(super) type Said = (i64, u64, u64, String, Option<String>, Option<String>);
-/// `number, version, first, entries`, as `append.lua` returns them of a message that was taken before.
-pub(super) type SaidBefore = (u64, u64, String, Vec<String>);
+/// `number, version, first, entries, own`, as `append.lua` returns them of a message that was taken before.
+pub(super) type SaidBefore = (u64, u64, String, Vec<String>, bool);
 /// `created, expires`, as `create.lua` returns them.
 pub(super) type Created = (i64, i64);
 /// `created, expires, nonce`, as `create.lua` returns them of a session that was created before.

@@ -17,10 +17,13 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts};
 use proto_contracts::SessionDigest;
+use service_kit::outage::Patience;
 
+use super::RedisStore;
 use super::claim::{LeaseId, Mark};
+use super::failure::Failure;
+use super::fields;
 use super::leases::Server;
-use super::{RedisStore, fault, unavailable};
 use crate::store::StoreFault;
 use crate::store::broken::{Guarantee, is_broken};
 
@@ -113,7 +116,26 @@ impl RedisStore {
             return Ok(());
         }
         let start = Instant::now();
-        let mut left = self.drop_own(session, drops).await.map_err(after_the_act)?;
+        let patience = Patience::begin();
+        // Nothing of it does harm when it is done again, so a Redis that was away for a moment is waited for.
+        while let Err(fault) = self.have_dropped(session, drops.clone()).await {
+            if matches!(fault, StoreFault::Unfinished(_)) {
+                return Err(fault);
+            }
+            let fault = self.noted(fault);
+            if !self.outage.is_worth_another_attempt(patience).await {
+                return Err(after_the_act(fault));
+            }
+            let record_key = fields::record_key(session);
+            self.outage.pass(patience, || self.answers(&record_key)).await;
+        }
+        self.handovers.delay.observe(start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    async fn have_dropped(&self, session: SessionDigest, drops: Vec<Mark>) -> Result<(), StoreFault> {
+        let start = Instant::now();
+        let mut left = self.drop_own(session, drops).await?;
         let mut pause = Duration::from_millis(1);
         let mut asked = None::<Instant>;
         while !left.is_empty() {
@@ -122,15 +144,14 @@ impl RedisStore {
             }
             if asked.is_none_or(|at| at.elapsed() >= ASK_AGAIN) {
                 for mark in &left {
-                    self.ask(session, *mark).await.map_err(after_the_act)?;
+                    self.ask(session, *mark).await?;
                 }
                 asked = Some(Instant::now());
             }
             tokio::time::sleep(pause).await;
             pause = LOOK_AGAIN.min(pause * 2);
-            left = self.drops_left(session).await.map_err(after_the_act)?;
+            left = self.drops_left(session).await?;
         }
-        self.handovers.delay.observe(start.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -163,7 +184,8 @@ impl RedisStore {
 
     /// Whether this is the server that leases were watched on, and not one that may lack what another had.
     async fn is_same_server(&self) -> Result<bool, StoreFault> {
-        let server = Server::of(&mut *self.pool.get().await.map_err(unavailable)?).await.map_err(fault)?;
+        let mut connection = self.pool.get().await.map_err(Failure::from)?;
+        let server = Server::of(&mut *connection).await.map_err(Failure::from)?;
         Ok(!self.handovers.met(server) && self.handovers.is_known())
     }
 

@@ -7,10 +7,11 @@ use proto_contracts::SessionDigest;
 use redis::aio::ConnectionLike;
 use redis::{ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind};
 
+use super::RedisStore;
 use super::claim::{Claim, LeaseId, Mark};
+use super::failure::Failure;
 use super::fields::{self, millis};
 use super::scripts::{Answer, Reply};
-use super::{RedisStore, fault};
 use crate::store::StoreFault;
 
 /// A lease that nobody ends or renews goes away after this time. It only tidies up: an instance that stood still for longer,
@@ -121,7 +122,7 @@ impl RedisStore {
 
     /// Ends a lease of one's own, which one has stopped to trust.
     pub(in crate::store) async fn give_back(&self, lease: LeaseId) -> Result<(), StoreFault> {
-        self.command(&lease.key(), redis::cmd("DEL").arg(lease.key())).await
+        Ok(self.command(&lease.key(), redis::cmd("DEL").arg(lease.key())).await?)
     }
 
     /// Takes a lease that nobody has had.
@@ -173,20 +174,21 @@ impl RedisStore {
     /// The same for sessions of one slot, or of one server.
     async fn touch_part(&self, sessions: &[SessionDigest]) -> Result<Vec<Touched>, StoreFault> {
         let Some(first) = sessions.first() else { return Ok(Vec::new()) };
-        let mut connection = self.owner_of(&fields::record_key(*first)).await?;
+        let mut connection = self.pool.owner_of(&fields::record_key(*first)).await.map_err(Failure::from)?;
         let pipe = self.touches(sessions);
         let mut answers = pipe.query_async::<Vec<Answer<Reply<(i64,)>>>>(&mut *connection).await;
         if answers.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            self.scripts.touch.prepare_invoke().load_async(&mut *connection).await.map_err(fault)?;
+            self.scripts.touch.prepare_invoke().load_async(&mut *connection).await.map_err(Failure::from)?;
             answers = pipe.query_async(&mut *connection).await;
         }
-        let touched = sessions.iter().zip(answers.map_err(fault)?).filter_map(|(session, answer)| match answer.reply {
-            Reply::Done((ends,)) => {
-                self.live.used(*session);
-                Some(Touched { session: *session, ends, now: answer.now })
-            }
-            _ => None,
-        });
+        let touched =
+            sessions.iter().zip(answers.map_err(Failure::from)?).filter_map(|(session, answer)| match answer.reply {
+                Some(Reply::Done((ends,))) => {
+                    self.live.used(*session);
+                    Some(Touched { session: *session, ends, now: answer.now })
+                }
+                _ => None,
+            });
         Ok(touched.collect())
     }
 

@@ -1,18 +1,22 @@
 -- ARGV[4] the revision of the data that the patch was merged into, ARGV[5] the data after the patch, ARGV[6] the name in
 -- it or '', ARGV[7] the tag that the session must still have or '', ARGV[8] the write's nonce, ARGV[9] and ARGV[10] the
 -- request's key and fingerprint or '', ARGV[11] how many patches' answers are kept.
--- Returns {created, now, count, version, expires}; nil when there is no such session. Returns REFUSED when the data has
+-- Returns {created, active, count, version, expires}; nil when there is no such session. Returns REFUSED when the data has
 -- another revision by now, the session another tag, or the key was used: who reads again learns which. The revision
 -- counts changes of the data alone, so messages don't disturb a patch without a tag.
-local fields = find('count', 'version', 'revision', 'nonce')
+local fields = find('count', 'version', 'revision', 'nonce', 'active')
 if not fields then
   return nil
 end
-local created, count, version, revision, nonce = unpack(fields)
+local created, count, version, revision, nonce, active = unpack(fields)
 local ends = touch(created)
 local key, fingerprint, tag = ARGV[9], ARGV[10], version .. '-' .. nonce
+if nonce == ARGV[8] then
+  -- An earlier attempt of this very act was done.
+  return {created, active, count, version, ends}
+end
 if revision ~= ARGV[4] or (ARGV[7] ~= '' and ARGV[7] ~= tag) or kept(key, fingerprint) then
-  return REFUSED
+  return again and key == '' and UNSURE or REFUSED
 end
 redis.call('HSET', record, 'active', now, 'version', version + 1, 'revision', revision + 1, 'nonce', ARGV[8],
   'data', ARGV[5], 'name', ARGV[6])

@@ -73,8 +73,8 @@ pub(super) struct Answer<T> {
     pub(super) is_owned: bool,
     /// Copies that are not known to be gone.
     pub(super) drops: Vec<Mark>,
-    /// What the act itself returned.
-    pub(super) reply: T,
+    /// What the act itself returned; `None` for `UNSURE`: whether an earlier attempt of it was done cannot be told any more.
+    pub(super) reply: Option<T>,
 }
 
 impl<T: FromRedisValue> FromRedisValue for Answer<T> {
@@ -87,7 +87,10 @@ impl<T: FromRedisValue> FromRedisValue for Answer<T> {
             held: i64::from_redis_value(next())? == 1,
             is_owned: !String::from_redis_value(next())?.is_empty(),
             drops: Mark::list(&String::from_redis_value(next())?)?,
-            reply: T::from_redis_value(next())?,
+            reply: match next() {
+                Value::Int(-2) => None,
+                reply => Some(T::from_redis_value(reply)?),
+            },
         })
     }
 }

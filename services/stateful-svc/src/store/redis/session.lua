@@ -5,8 +5,12 @@
 -- claim.lua, with which all scripts end.
 local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
 
--- What a script returns beside nil (the caller has no such session) and a table (it was done, or done before).
-local REFUSED, KEY_REUSED = 0, -1
+-- What a script returns beside nil (the caller has no such session) and a table (it was done, or done before). UNSURE: an
+-- earlier attempt of this very act may have been done, and what has come since hides whether it was.
+local REFUSED, KEY_REUSED, UNSURE = 0, -1, -2
+
+-- The connection of an earlier attempt broke before it was answered.
+local again = ARGV[#ARGV] == 'again' and table.remove(ARGV) ~= nil
 
 -- Redis's clock decides, as it also expires the keys.
 local time = redis.call('TIME')

@@ -1,0 +1,208 @@
+//! A way to Redis on which an answer can be lost together with its connection, and what the stores make of it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use secrecy::SecretString;
+use service_kit::redis::{Patience, RedisTarget};
+use stateful_svc::domain::keyed::Keyed;
+use stateful_svc::domain::session_tag::Expected;
+use stateful_svc::store::redis::RedisStore;
+use stateful_svc::store::{AppendError, Done, PatchError, SessionStore, StoreFault};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+
+use crate::redis_server::RedisServer;
+use crate::subject::{LIFETIME, any_session, data, key, message, patch, redis_store};
+
+/// A socket before a Redis, that passes everything on until it is told to cut.
+struct Way {
+    folder: TempDir,
+    cut: Cut,
+}
+
+type Cut = Arc<Mutex<Option<Order>>>;
+
+/// What is to be done to an answer.
+struct Order {
+    /// How many come before it.
+    before: usize,
+    /// Who is told that it came.
+    done: oneshot::Sender<()>,
+    /// What is waited for before the connection breaks.
+    may_go_on: oneshot::Receiver<()>,
+}
+
+impl Way {
+    fn to(server: &RedisServer) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(folder.path().join("socket")).expect("a socket");
+        let cut = Cut::default();
+        let (shared, socket) = (Arc::clone(&cut), server.socket());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass_on(client, socket.clone(), Arc::clone(&shared)));
+            }
+        });
+        Self { folder, cut }
+    }
+
+    fn store(&self) -> RedisStore {
+        let url = format!("redis+unix://{}", self.folder.path().join("socket").display());
+        let target = RedisTarget::parse(&SecretString::from(url)).expect("a Redis URL");
+        RedisStore::new(&target, target.pool(Patience::STORE).expect("a pool"), LIFETIME)
+    }
+
+    /// Has an answer lost, after so many others: of what has been done by the time that the first channel tells, and the
+    /// connection breaks when the second one is told.
+    fn cut_after(&self, before: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let (done, is_done) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel();
+        *self.cut.lock().expect("not poisoned") = Some(Order { before, done, may_go_on });
+        (is_done, go_on)
+    }
+
+    fn cut_at_once_after(&self, before: usize) {
+        self.cut_after(before).1.send(()).expect("somebody waits");
+    }
+
+    fn was_cut(&self) -> bool {
+        self.cut.lock().expect("not poisoned").is_none()
+    }
+}
+
+async fn pass_on(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
+    let server = UnixStream::connect(socket).await.expect("Redis is there");
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let there = tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
+    let mut answer = [0; 64 * 1024];
+    while let Ok(length @ 1..) = from_server.read(&mut answer).await {
+        if let Some(Order { done, may_go_on, .. }) = its_turn(&cut) {
+            // The test may not care.
+            let _told = done.send(());
+            may_go_on.await.expect("the test tells");
+            break;
+        }
+        if to_client.write_all(&answer[..length]).await.is_err() {
+            break;
+        }
+    }
+    there.abort();
+}
+
+fn its_turn(cut: &Cut) -> Option<Order> {
+    let mut cut = cut.lock().expect("not poisoned");
+    let order = cut.as_mut()?;
+    match order.before.checked_sub(1) {
+        Some(before) => {
+            order.before = before;
+            None
+        }
+        None => cut.take(),
+    }
+}
+
+#[tokio::test]
+async fn an_act_whose_answer_is_lost_is_done_once_and_answered() {
+    let server = RedisServer::start().await;
+    let way = Way::to(&server);
+    let (store, beside) = (way.store(), redis_store(&server, LIFETIME));
+    let (given, change) = (data(r#"{"name":"Ada"}"#), patch(r#"{"a":1}"#));
+    for keyed in [false, true] {
+        let id = any_session();
+        // Redis knows the scripts, and there is a connection.
+        let warm = any_session();
+        store.create(warm, data("{}"), None).await.expect("created");
+        store.append(warm, message("hi"), None).await.expect("taken");
+        store.patch(warm, &change, &Expected::Any, None).await.expect("patched");
+        store.delete(warm).await.expect("deleted");
+
+        way.cut_at_once_after(0);
+        let key_of_create = keyed.then(|| Keyed::create(key(1), &given));
+        let created = store.create(id, given.clone(), key_of_create).await.expect("created");
+        assert!(way.was_cut() && created.done == Done::Now && created.value.version == 1);
+        let found = beside.read(id).await.expect("there").value;
+        assert_eq!((found.nonce, found.created_at), (created.value.nonce, created.value.created_at));
+
+        for number in 1..=3 {
+            way.cut_at_once_after(0);
+            let hi = message("hi");
+            let key_of_append = keyed.then(|| Keyed::append(key(10 + number), &hi.text));
+            let taken = store.append(id, hi.clone(), key_of_append).await.expect("taken");
+            assert!(way.was_cut() && taken.done == Done::Now, "{taken:?}");
+            assert_eq!((taken.value.message.number, taken.value.version), (number, 1 + number));
+            let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
+            assert_eq!((page.message_count, page.messages.last()), (number, Some(&taken.value.message)));
+        }
+
+        way.cut_at_once_after(0);
+        assert_eq!(store.read(id).await.expect("there").value.version, 4);
+        assert!(way.was_cut());
+
+        // Before the patch's comes the answer to the question what there is.
+        way.cut_at_once_after(1);
+        let key_of_patch = keyed.then(|| Keyed::patch(key(20), &change));
+        let patched = store.patch(id, &change, &Expected::Any, key_of_patch).await.expect("patched");
+        assert!(way.was_cut() && patched.done == Done::Now);
+        let found = beside.read(id).await.expect("there").value;
+        assert_eq!(
+            (found.version, found.nonce, &found.client_data),
+            (5, patched.value.nonce, &patched.value.client_data)
+        );
+
+        way.cut_at_once_after(0);
+        store.delete(id).await.expect("deleted");
+        assert!(way.was_cut() && beside.read(id).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_that_others_have_written_over_stays_unknown_and_is_not_done_twice() {
+    let server = RedisServer::start().await;
+    let way = Way::to(&server);
+    let (store, beside) = (way.store(), redis_store(&server, LIFETIME));
+    let id = any_session();
+    store.create(id, data("{}"), None).await.expect("created");
+    store.append(id, message("first"), None).await.expect("taken");
+    store.patch(id, &patch("{}"), &Expected::Any, None).await.expect("patched");
+
+    let (is_done, go_on) = way.cut_after(0);
+    let others = async {
+        is_done.await.expect("it was sent");
+        beside.append(id, message("of somebody else"), None).await.expect("taken");
+        go_on.send(()).expect("somebody waits");
+    };
+    let (taken, ()) = tokio::join!(store.append(id, message("mine"), None), others);
+    assert!(matches!(taken, Err(AppendError::Store(StoreFault::NoAnswer(_)))), "{taken:?}");
+    let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
+    let texts: Vec<_> = page.messages.iter().map(|message| message.text.as_str()).collect();
+    assert_eq!(texts, ["first", "mine", "of somebody else"]);
+
+    // What has a key is known by it, whatever has come since.
+    let (is_done, go_on) = way.cut_after(0);
+    let others = async {
+        is_done.await.expect("it was sent");
+        beside.append(id, message("once more"), None).await.expect("taken");
+        go_on.send(()).expect("somebody waits");
+    };
+    let mine = message("mine, under a key");
+    let keyed = Some(Keyed::append(key(1), &mine.text));
+    let (taken, ()) = tokio::join!(store.append(id, mine, keyed), others);
+    assert_eq!(taken.expect("taken").value.message.number, 4);
+
+    // Before the patch's comes the answer to the question what there is.
+    let (is_done, go_on) = way.cut_after(1);
+    let others = async {
+        is_done.await.expect("it was sent");
+        beside.patch(id, &patch(r#"{"a":2}"#), &Expected::Any, None).await.expect("patched");
+        go_on.send(()).expect("somebody waits");
+    };
+    let mine = patch(r#"{"a":1}"#);
+    let (patched, ()) = tokio::join!(store.patch(id, &mine, &Expected::Any, None), others);
+    assert!(matches!(patched, Err(PatchError::Store(StoreFault::NoAnswer(_)))), "{patched:?}");
+    let found = beside.read(id).await.expect("there").value;
+    assert_eq!(found.client_data.as_str(), r#"{"a":2}"#, "the later one is not written over");
+}
