@@ -12,12 +12,13 @@ mod stateful;
 mod stateless;
 
 pub(crate) use stateful::Conversations;
-pub(crate) use stateless::InfoCalls;
+pub(crate) use stateless::{InfoCalls, UncachedPages};
 
 /// What a request does. The report has a row for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Operation {
     Info,
+    Products,
     Create,
     Message,
     Read,
@@ -27,6 +28,7 @@ impl Operation {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
+            Self::Products => "products",
             Self::Create => "create",
             Self::Message => "message",
             Self::Read => "read",

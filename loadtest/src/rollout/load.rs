@@ -13,7 +13,7 @@ use crate::plan::{Affinity, SessionMix};
 use crate::recorder::ErrorKind;
 use crate::rollout::report::LoadReport;
 use crate::rollout::streams::{self, Streams};
-use crate::scenario::{Conversations, InfoCalls, Scenario};
+use crate::scenario::{Conversations, InfoCalls, Scenario, UncachedPages};
 use crate::target::Target;
 
 /// Messages and reads of each session: as many writes as reads, the create among them.
@@ -115,14 +115,16 @@ impl Worker {
     }
 
     /// Sends requests at their times until it is stopped, and tells how many. Every other worker calls the stateless service,
-    /// the others hold conversations, in which a lost message is a failure too.
+    /// with and without its database; the others hold conversations, in which a lost message is a failure too.
     async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) -> u64 {
         let number = u64::from(self.number);
-        if number.is_multiple_of(2) {
-            self.play(InfoCalls::new(), begin, stopped).await
-        } else {
-            let conversations = Conversations::new(MIX, self.seed, number);
-            self.play(conversations, begin, stopped).await
+        match number % 4 {
+            0 => self.play(InfoCalls::new(), begin, stopped).await,
+            2 => self.play(UncachedPages::new(), begin, stopped).await,
+            _ => {
+                let conversations = Conversations::new(MIX, self.seed, number);
+                self.play(conversations, begin, stopped).await
+            }
         }
     }
 
