@@ -48,10 +48,8 @@ done
 [[ -z ${undocumented:-} ]] || exit 1
 echo "docs/DEPLOYMENT.md lists all $documented variables."
 
-if ! docker image inspect grafana/grafana:11.6.3 >/dev/null 2>&1 && ! docker pull --quiet grafana/grafana:11.6.3 >/dev/null 2>&1; then
-    echo 'There is no image of Grafana here, so it is left out.'
-    export COMPOSE_PROFILES=none
-fi
+# shellcheck source=infra/compose/without-grafana.sh
+source infra/compose/without-grafana.sh
 git clone --quiet . "$clone"
 # shellcheck disable=SC2016 # they are Markdown's
 sed -n '/^```sh$/,/^```$/p' "$clone/docs/DEPLOYMENT.md" | sed 's/^```.*/\n/' >"$work/commands"

@@ -16,11 +16,6 @@ redis() { # address, command …
 }
 # The service that is the master, as a Sentinel tells.
 declare -A name_at=([11]=redis-sessions [12]=redis-replica-1 [13]=redis-replica-2)
-# By Docker alone: Compose takes a second for what a stopwatch runs for.
-container() { # service
-    docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
-        --filter "label=com.docker.compose.service=$1" | head -n 1
-}
 told_by() { # Sentinel
     docker exec "$(container "$1")" redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem | head -n 1
 }
@@ -134,9 +129,7 @@ former_primary_follows() {
 # may be gone while a replica and they are not yet.
 survives_down_and_up() {
     local session
-    session=$(curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{}' \
-        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/')
-    compose down && compose up -d && all_healthy 150 &&
+    session=$(new_session) && compose down && compose up -d && all_healthy 150 &&
         curl --silent --fail --cacert "$ca" --output /dev/null "$url/api/v1/stateful/sessions/$session"
 }
 sentinels_agree() {

@@ -27,9 +27,6 @@ chmod 755 "$work" "$TEXTFILE_DIR"
 # The readers end with the test, however it ends.
 traffic=
 trap 'finish; [[ -z $traffic ]] || kill "$traffic" 2>/dev/null || true' EXIT
-containers() { # service
-    compose ps -q "$1"
-}
 all_scraped() {
     local job
     for job in gateway stateless-svc stateful-svc; do targets_are "$job" 2 60 || return 1; done
@@ -72,14 +69,10 @@ traffic() {
     done &
     traffic=$!
 }
-new_session() {
-    curl --silent --fail --cacert "$ca" --header 'Content-Type: application/json' --data '{}' \
-        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/'
-}
 
 # An instance hangs, and its keys go elsewhere. The pages: 'One that hangs: kill it, then start it', 'Bring the instance back'.
 instance_hangs() {
-    hung=$(containers stateful-svc | head -n 1)
+    hung=$(container stateful-svc)
     docker kill --signal=STOP "$hung" >/dev/null && fires InstanceDown 90 && alertmanager_was_told InstanceDown && fires AffinityBroken 180
 }
 instance_is_brought_back() {
@@ -89,17 +82,15 @@ instance_is_brought_back() {
 # The page: `make start i=redis-sessions`, in containers `up -d`.
 redis_goes() {
     session=$(new_session)
-    docker kill "$(containers redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_was_told RedisDown
+    docker kill "$(container redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_was_told RedisDown
 }
 redis_is_started() {
     compose up -d --no-recreate --scale stateful-svc=3 && ends RedisDown 60 &&
         curl --silent --fail --cacert "$ca" --output /dev/null "$url/api/v1/stateful/sessions/$session"
 }
 
-if ! docker image inspect grafana/grafana:11.6.3 >/dev/null 2>&1 && ! docker pull --quiet grafana/grafana:11.6.3 >/dev/null 2>&1; then
-    echo 'There is no image of Grafana here, so it is left out.'
-    export COMPOSE_PROFILES=none
-fi
+# shellcheck source=infra/compose/without-grafana.sh
+source infra/compose/without-grafana.sh
 build
 say 'starting'
 compose up -d

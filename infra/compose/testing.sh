@@ -67,8 +67,17 @@ answers() {
     curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
         "$url/api/v1/stateful/sessions"
 }
-# A container that is made anew makes a certificate anew.
-trust() { compose exec -T nginx cat /run/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
+trust() { compose exec -T nginx cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
+# The first container of a service. By Docker alone: Compose takes a second for what a stopwatch may run for.
+container() { # service
+    docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+        --filter "label=com.docker.compose.service=$1" | head -n 1
+}
+# A session, whose id is told.
+new_session() {
+    curl --silent --fail --max-time 20 --cacert "$ca" --header 'Content-Type: application/json' --data '{"client_data":{"name":"Ada"}}' \
+        "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/'
+}
 build() {
     say 'building the images'
     # shellcheck disable=SC2086 # several options

@@ -17,29 +17,34 @@ case $mode in
     *) fail "TANDEM_MODE is '$mode', neither development nor production; for example: TANDEM_MODE=production" ;;
 esac
 
-mkdir -p "$state/tls"
+# An authority of its own, authority.pem, and a certificate by it: what an authority signs for itself, not every client takes
+# for a server's. They stay for the containers that come after this one, so that who trusts them need not begin anew.
+make_certificate() {
+    new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    # shellcheck disable=SC2086 # several words
+    openssl req -x509 $new_key -days 30 -keyout "$tls/authority.key" -out "$tls/authority.pem" \
+        -subj "/CN=Tandem development authority" &&
+        openssl req -new $new_key -keyout "$key" -out "$tls/request.pem" -subj "/CN=localhost" &&
+        echo "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" >"$tls/extensions" &&
+        openssl x509 -req -in "$tls/request.pem" -CA "$tls/authority.pem" -CAkey "$tls/authority.key" -CAcreateserial -days 30 \
+            -extfile "$tls/extensions" -out "$certificate" &&
+        rm "$tls/authority.key" "$tls/request.pem" "$tls/extensions"
+}
+
 if [ -s "$secrets/tls_certificate" ] && [ -s "$secrets/tls_key" ]; then
     certificate=$secrets/tls_certificate
     key=$secrets/tls_key
 elif [ "$mode" = production ]; then
     fail "there is no certificate: put tls_certificate and tls_key (PEM) into infra/compose/secrets/production"
 else
-    certificate=$state/tls/certificate.pem
-    key=$state/tls/key.pem
-    # An authority of its own, authority.pem, and a certificate by it: what an authority signs for itself, not every client
-    # takes for a server's.
-    (
-        cd "$state/tls"
-        new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-        # shellcheck disable=SC2086 # several words
-        openssl req -x509 $new_key -days 30 -keyout authority.key -out authority.pem -subj "/CN=Tandem development authority"
-        # shellcheck disable=SC2086
-        openssl req -new $new_key -keyout key.pem -out request.pem -subj "/CN=localhost"
-        echo "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" >extensions
-        openssl x509 -req -in request.pem -CA authority.pem -CAkey authority.key -CAcreateserial -days 30 \
-            -extfile extensions -out certificate.pem
-        rm authority.key
-    ) 2>"$state/openssl.log" || fail "no certificate could be made: $(cat "$state/openssl.log")"
+    tls=${TLS_DIR:-$state/tls}
+    mkdir -p "$tls"
+    certificate=$tls/certificate.pem
+    key=$tls/key.pem
+    week_s=604800
+    if ! openssl x509 -in "$certificate" -noout -checkend $week_s >/dev/null 2>&1; then
+        told=$(make_certificate 2>&1) || fail "no certificate could be made: $told"
+    fi
 fi
 
 password=$(cat "$secrets/metrics_password")
