@@ -97,7 +97,7 @@ struct Wanted {
     /// Instances of the stateful service [default: 3].
     #[arg(long)]
     stateful: Option<u16>,
-    /// Where the stateful service keeps its sessions [default: redis].
+    /// Where the stateful service keeps its sessions [default: hybrid].
     #[arg(long, value_enum)]
     store: Option<Store>,
     /// How many Redis servers hold the sessions [default: single].

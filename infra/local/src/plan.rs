@@ -173,7 +173,7 @@ impl Plan {
         self
     }
 
-    /// Where the stateful service keeps its sessions. Default: Redis.
+    /// Where the stateful service keeps its sessions. Default: hybrid.
     pub fn store(mut self, store: Store) -> Self {
         self.store = store;
         self

@@ -39,6 +39,8 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let data = data.to_string_lossy();
     let mut args = vec!["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"];
     args.extend(["-c", "unix_socket_directories=", "-c", "logging_collector=off", "-c", "shared_buffers=64MB"]);
+    // In its data folder, and not in /dev/shm, where the part of one that is killed would stay for good.
+    args.extend(["-c", "dynamic_shared_memory_type=mmap"]);
     if settings.lifetime == Lifetime::Test {
         // Its data need not survive the machine's end. The end of its processes, it does.
         args.extend(["-c", "fsync=off", "-c", "full_page_writes=off"]);
