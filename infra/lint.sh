@@ -28,7 +28,7 @@ check() { # what, command …
 render_for_containers() { cp -r infra/nginx/. "$1"; }
 render_for_this_machine() {
     cp -r infra/nginx/. "$1"
-    sed -i -e 's|@@IF_DNS@@|#|; s|@@IF_FIXED@@||; s|@@GATEWAY_UPSTREAM@@|server 127.0.0.1:8000;|' \
+    sed -i -e 's|@@IF_DIRECT@@||; s|@@IF_PROXIED@@|#|; s|@@IF_DNS@@|#|; s|@@IF_FIXED@@||; s|@@GATEWAY_UPSTREAM@@|server 127.0.0.1:8000;|' \
         -e 's|@@METRICS_UPSTREAM@@|server 127.0.0.1:8001;|; s|@@GATEWAY@@|gateway|; s|@@GATEWAY_METRICS@@|gateway_metrics|' \
         "$1/nginx.conf.template"
 }
@@ -44,6 +44,10 @@ for rendering in for_containers for_this_machine; do
     # try_files stands there for one small page that is not asked for often.
     check "gixy, ${rendering//_/ }" gixy --skips try_files_is_evil_too "$work/$rendering/state/nginx.conf"
 done
+
+# The names in it are those of containers.
+haproxy_accepts() { haproxy -c -f infra/compose/haproxy/haproxy.cfg; }
+check 'haproxy -c' haproxy_accepts
 
 mapfile -t scripts < <(git ls-files -- '*.sh' .ci/run)
 check "shellcheck: ${#scripts[@]} scripts" shellcheck --external-sources "${scripts[@]}"

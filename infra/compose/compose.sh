@@ -31,11 +31,23 @@ for overlay in ${OVERLAYS:-}; do
     [[ -e compose.$overlay.yaml ]] || fail "there is no overlay '$overlay'; there are: $(printf '%s ' compose.*.yaml | sed 's/compose\.\([a-z]*\)\.yaml/\1/g')"
     files+=(-f "compose.$overlay.yaml")
 done
+# Who comes next may be needed by those who were made anew.
+await_health() { # service
+    local id deadline=$((SECONDS + 90))
+    for id in $("${compose[@]}" "${files[@]}" ps -q "$1"); do
+        until [[ $(docker inspect -f '{{with .State.Health}}{{.Status}}{{else}}healthy{{end}}' "$id") == healthy ]]; do
+            ((SECONDS < deadline)) || fail "$1 is made anew and not healthy: docker logs $id"
+            sleep 0.5
+        done
+    done
+}
+
 if [[ ${1:-} == roll ]]; then
     shift
     (($#)) || fail "say which services, such as: roll stateful-svc"
     for service; do
         COMPOSE_PARALLEL_LIMIT=$one_at_a_time "${compose[@]}" "${files[@]}" up -d --no-deps --force-recreate "$service"
+        await_health "$service"
     done
     exit
 fi

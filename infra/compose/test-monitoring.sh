@@ -31,7 +31,8 @@ all_scraped() {
     local job
     for job in gateway stateless-svc stateful-svc; do targets_are "$job" 2 60 || return 1; done
     targets_are redis "$redis_servers" 60 || return 1
-    for job in prometheus alertmanager node postgres nginx; do targets_are "$job" 1 60 || return 1; done
+    targets_are nginx 2 60 || return 1
+    for job in prometheus alertmanager node postgres haproxy; do targets_are "$job" 1 60 || return 1; done
 }
 scaling_is_followed() {
     compose up -d --no-recreate --scale stateful-svc=3 && targets_are stateful-svc 3 60

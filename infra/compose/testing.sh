@@ -67,7 +67,7 @@ answers() {
     curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
         "$url/api/v1/stateful/sessions"
 }
-trust() { compose exec -T nginx cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
+trust() { compose exec -T nginx-1 cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
 # The first container of a service. By Docker alone: Compose takes a second for what a stopwatch may run for.
 container() { # service
     docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \

@@ -46,6 +46,7 @@ if ((for_bench)); then
     need_program caddy caddy
 fi
 if ((for_lint)); then
+    need_program haproxy haproxy
     need_program shellcheck shellcheck
     need_program amtool prometheus-alertmanager
     # A venv has pip by it, which python3 alone does not.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Starts Nginx in its container: fills in the configuration, which is the one that runs outside of containers too, and takes
-# the certificate from the secrets. In development it makes one where there is none. Options go to Nginx: -t only tests.
+# the certificate from the secrets. In development it makes one where there is none. Options go to Nginx: -t only tests. It stays,
+# as the first process, to announce a stop.
 set -eu
 
 state=${STATE_DIR:-/run/tandem}
@@ -25,7 +26,7 @@ make_certificate() {
     openssl req -x509 $new_key -days 30 -keyout "$tls/authority.key" -out "$tls/authority.pem" \
         -subj "/CN=Tandem development authority" &&
         openssl req -new $new_key -keyout "$key" -out "$tls/request.pem" -subj "/CN=localhost" &&
-        echo "subjectAltName=DNS:localhost,DNS:nginx,IP:127.0.0.1" >"$tls/extensions" &&
+        echo "subjectAltName=DNS:localhost,IP:127.0.0.1" >"$tls/extensions" &&
         openssl x509 -req -in "$tls/request.pem" -CA "$tls/authority.pem" -CAkey "$tls/authority.key" -CAcreateserial -days 30 \
             -extfile "$tls/extensions" -out "$certificate" &&
         rm "$tls/authority.key" "$tls/request.pem" "$tls/extensions"
@@ -42,9 +43,13 @@ else
     certificate=$tls/certificate.pem
     key=$tls/key.pem
     week_s=604800
+    # Several containers share it.
+    exec 9>"$tls/lock"
+    flock 9
     if ! openssl x509 -in "$certificate" -noout -checkend $week_s >/dev/null 2>&1; then
         told=$(make_certificate 2>&1) || fail "no certificate could be made: $told"
     fi
+    exec 9>&-
 fi
 
 password=$(cat "$secrets/metrics_password")
@@ -68,6 +73,8 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@HTTP_PORT@@|8080|g" \
     -e "s|@@PUBLIC_PORT@@|${PUBLIC_HTTPS_PORT:-8443}|g" \
     -e "s|@@STATUS_LISTEN@@|0.0.0.0:8081|g" \
+    -e "s|@@IF_DIRECT@@|#|g" \
+    -e "s|@@IF_PROXIED@@||g" \
     -e "s|@@IF_FIXED@@|#|g" \
     -e "s|@@IF_DNS@@||g" \
     -e "s|@@GATEWAY_UPSTREAM@@||g" \
@@ -90,4 +97,25 @@ if grep -n '@@' "$state/nginx.conf" >&2; then
     fail "nginx.conf.template has a name that nobody fills in"
 fi
 
-exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" "$@"
+if [ "$#" -gt 0 ]; then
+    exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" "$@"
+fi
+
+# At a stop, HAProxy must know before the listeners close: it asks every half second, and believes the second answer.
+announce_s=3
+rm -f "$state/draining"
+nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" &
+nginx=$!
+# shellcheck disable=SC2317 # the trap calls it
+stop() {
+    touch "$state/draining"
+    sleep "$announce_s"
+    kill -QUIT "$nginx"
+}
+trap stop QUIT TERM
+# A signal that is trapped ends the wait, too.
+while kill -0 "$nginx" 2>/dev/null; do
+    status=0
+    wait "$nginx" || status=$?
+done
+exit "$status"

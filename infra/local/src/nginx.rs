@@ -47,6 +47,8 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("HTTP_PORT", ports.http.to_string()),
         ("PUBLIC_PORT", ports.https.to_string()),
         ("STATUS_LISTEN", format!("127.0.0.1:{}", ports.nginx_status)),
+        ("IF_DIRECT", String::new()),
+        ("IF_PROXIED", "#".to_owned()),
         ("IF_FIXED", String::new()),
         ("IF_DNS", "#".to_owned()),
         ("GATEWAY_UPSTREAM", format!("server 127.0.0.1:{};", ports.gateway)),
