@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// For how long an outage is waited for, from its beginning: longer than a start takes, or a failover.
-pub const BRIDGED: Duration = Duration::from_secs(8);
+const BRIDGED: Duration = Duration::from_secs(8);
 /// Pause between two looks at whether it is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// One that comes and goes is told of this often at most.
@@ -63,7 +63,9 @@ impl Outage {
 
     /// Waits until it is back, unless it is not away, or has been for too long, or patience ends before.
     pub async fn pass<F: Future<Output = bool>>(&self, patience: Patience, is_back: impl Fn() -> F) {
-        let Some(until) = self.waited_for(patience) else { return };
+        if !self.is_away() {
+            return;
+        }
         let wait = async {
             let _turn = self.asking.lock().await;
             while self.is_away() && !is_back().await {
@@ -72,25 +74,21 @@ impl Outage {
             self.answered();
         };
         // It may have been gone for good by then, which the next attempt tells.
-        let _elapsed = timeout_at(until, wait).await;
+        let _elapsed = timeout_at(self.waited_for_until(patience), wait).await;
     }
 
-    /// Whether it is worth to try again, after a pause, since the outage has only begun.
+    /// Whether it is worth to try again, after a pause: the outage has only begun, or is over by now.
     pub async fn is_worth_another_attempt(&self, patience: Patience) -> bool {
-        let is_worth = self.waited_for(patience).is_some();
+        let is_worth = self.waited_for_until(patience) > Instant::now();
         if is_worth {
             sleep(LOOK_AGAIN).await;
         }
         is_worth
     }
 
-    /// Until when to wait; `None`: not at all.
-    fn waited_for(&self, patience: Patience) -> Option<Instant> {
-        if !self.is_away() {
-            return None;
-        }
-        let began = self.times().began?;
-        Some(patience.until.min(began + BRIDGED)).filter(|until| *until > Instant::now())
+    fn waited_for_until(&self, patience: Patience) -> Instant {
+        let began = self.times().began.filter(|_| self.is_away());
+        began.map_or(patience.until, |began| patience.until.min(began + BRIDGED))
     }
 
     /// It has answered.
@@ -195,6 +193,10 @@ mod tests {
         assert_eq!(waited(Patience::begin()).await, BRIDGED - Duration::from_secs(2));
         assert_eq!(waited(Patience::begin()).await, Duration::ZERO);
         assert!(!outage.is_worth_another_attempt(Patience::begin()).await);
+        // One that is over by the word of somebody else keeps nobody from trying again.
+        outage.answered();
+        assert!(outage.is_worth_another_attempt(Patience::begin()).await);
+        assert!(!outage.is_worth_another_attempt(Patience::none()).await);
         // Another one is waited for again.
         outage.answered();
         outage.began(no_cause);
