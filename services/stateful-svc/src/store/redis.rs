@@ -156,7 +156,7 @@ impl RedisStore {
             }
         }
         if !drops.is_empty() {
-            self.finish_drops(access.session, drops).await.map_err(|fault| self.noted(fault))?;
+            self.finish_drops(access.session, drops).await?;
         }
         Ok(Stamp { now, held, is_owned }.on(reply))
     }

@@ -10,26 +10,21 @@ if not fields then
 end
 local created, count, version, name, first, last, nonce = unpack(fields)
 
--- Whether the message is among those of the last two minutes, which is longer than anybody repeats an act.
-local function is_there(id)
-  for number = count, 1, -1 do
-    local at, of = string.match(redis.call('LINDEX', messages, number - 1), '^1:(%d+):([^:]*):')
-    if of == id then
-      return true
-    elseif tonumber(at) < now - 120000 then
-      return false
-    end
-  end
-  return false
-end
-
 local answer = kept(ARGV[9], ARGV[10])
 if not answer and nonce == ARGV[8] then
   answer = count .. ':' .. version
-elseif not answer and again and is_there(ARGV[5]) then
-  -- Which version it made is not known any more.
-  touch(created)
-  return UNSURE
+elseif not answer and again then
+  -- It may be among the messages of the last two minutes, which is longer than anybody repeats an act; but which version it
+  -- made is not known any more.
+  for number = count, 1, -1 do
+    local at, id = string.match(redis.call('LINDEX', messages, number - 1), '^1:(%d+):([^:]*):')
+    if id == ARGV[5] then
+      touch(created)
+      return UNSURE
+    elseif tonumber(at) < now - 120000 then
+      break
+    end
+  end
 end
 if answer == KEY_REUSED or (not answer and tonumber(count) >= tonumber(ARGV[4])) then
   touch(created)

@@ -119,10 +119,10 @@ impl RedisStore {
         let patience = Patience::begin();
         // Nothing of it does harm when it is done again, so a Redis that was away for a moment is waited for.
         while let Err(fault) = self.have_dropped(session, drops.clone()).await {
-            if matches!(fault, StoreFault::Unfinished(_)) {
+            let fault = self.noted(fault);
+            if matches!(fault, StoreFault::Unfinished(_) | StoreFault::Damaged(_)) {
                 return Err(fault);
             }
-            let fault = self.noted(fault);
             if !self.outage.is_worth_another_attempt(patience).await {
                 return Err(after_the_act(fault));
             }
