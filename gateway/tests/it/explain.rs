@@ -79,13 +79,7 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     let ranking = gateway.ranking(key);
     let place = |name: &str| NAMES.iter().position(|known| *known == name).expect("one of them");
     upstreams[place(&ranking[0])].act(Act::Hang);
-    let busy: Vec<_> = (0..2)
-        .map(|_| {
-            let mut client = gateway.connect();
-            client.start(&Request::get(SESSIONS).key(key));
-            client
-        })
-        .collect();
+    let busy = gateway.start_many(2, &Request::get(SESSIONS).key(key));
     eventually("both have arrived", || (upstreams[place(&ranking[0])].count() == 2).then_some(()));
     let spilled = gateway.explain(key);
     assert_eq!(spilled.choice.as_ref().map(|name| name.as_str()), Some(ranking[1].as_str()));

@@ -110,13 +110,7 @@ fn a_pool_that_waits_as_a_whole_ejects_none() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);
     let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300\nmin_per_second = 1000").start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
-    let clients: Vec<_> = (0..30)
-        .map(|_| {
-            let mut client = gateway.connect();
-            client.start(&Request::get(INFO));
-            client
-        })
-        .collect();
+    let clients = gateway.start_many(30, &Request::get(INFO));
     // Each is left by all that it could go on from: every instance has let far more than five requests wait.
     eventually("all are sent to each", || (upstreams.iter().map(Upstream::count).sum::<usize>() == 90).then_some(()));
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));

@@ -60,13 +60,7 @@ fn an_instance_that_hangs_is_left_and_then_ejected() {
     upstreams[0].act(Act::Hang);
     let began = Instant::now();
     // It answers its health checks all the same, so only requests can tell.
-    let clients: Vec<_> = (0..20)
-        .map(|_| {
-            let mut client = gateway.connect();
-            client.start(&Request::get(INFO));
-            client
-        })
-        .collect();
+    let clients = gateway.start_many(20, &Request::get(INFO));
     for mut client in clients {
         let reply = client.reply_to("GET");
         assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));

@@ -255,6 +255,13 @@ impl TestGateway {
         Connection::open(self.addr).expect("connects")
     }
 
+    /// Clients that have sent a request, each over a connection of its own, and not read the answer.
+    pub(crate) fn start_many(&self, clients: usize, request: &Request) -> Vec<Connection> {
+        let mut connections: Vec<_> = (0..clients).map(|_| self.connect()).collect();
+        connections.iter_mut().for_each(|connection| connection.start(request));
+        connections
+    }
+
     /// A client with a cookie jar.
     pub(crate) fn browser(&self) -> Browser {
         Browser::open(self.addr)
