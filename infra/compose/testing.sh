@@ -64,8 +64,7 @@ answers() {
     for path in /api/v1/stateless/products?limit=1 /health; do
         curl --silent --fail --cacert "$ca" --output /dev/null "$url$path" || return 1
     done
-    curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
-        "$url/api/v1/stateful/sessions"
+    new_session >/dev/null
 }
 trust() { compose exec -T nginx-1 cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
 # The first container of a service. By Docker alone: Compose takes a second for what a stopwatch may run for.
