@@ -28,8 +28,10 @@ start_sentinel() {
             sed "s/@@MASTER@@/$MASTER/" "/etc/tandem/redis/$file"
         } >"$config"
     fi
-    # Anew with each start, so that the password may change.
-    sed -i '/^sentinel auth-pass /d' "$config"
+    # Anew with each start, so that the password and the settings may change.
+    settings='^sentinel (auth-pass|down-after-milliseconds|failover-timeout|parallel-syncs) '
+    sed -Ei "/$settings/d" "$config"
+    grep -E "$settings" "/etc/tandem/redis/$file" >>"$config"
     echo "sentinel auth-pass tandem $password" >>"$config"
     exec redis-server "$config" --sentinel
 }
