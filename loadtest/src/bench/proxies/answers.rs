@@ -18,8 +18,10 @@ use crate::request;
 const KEYS: usize = 1_000;
 /// Fewer characters do not tell requests apart.
 const MIN_REQUEST_ID: usize = 16;
-/// Below this share of an even part, an origin gets too little.
+/// Below this share of an even part, and what chance may take from it, an origin gets too little.
 const LEAST_SHARE: f64 = 0.8;
+/// What chance may take, in standard deviations of as many fair coins: a quick comparison on a busy machine sees few keys.
+const CHANCE: f64 = 4.0;
 
 /// The request of that number: every second one is for each pool, and the stateful ones go through all of the keys.
 pub(super) fn request(number: usize) -> ScenarioRequest {
@@ -81,8 +83,9 @@ impl Answers {
         let mut keys: HashMap<&str, u64> = HashMap::new();
         known.homes.values().for_each(|home| *keys.entry(home).or_default() += 1);
         for counts in [keys.values().collect::<Vec<_>>(), known.turns.values().collect()] {
-            let even = counts.iter().copied().sum::<u64>() as f64 / 2.0;
-            let fair = counts.len() == 2 && counts.iter().all(|&&count| count as f64 >= even * LEAST_SHARE);
+            let all = counts.iter().copied().sum::<u64>() as f64;
+            let least = all / 2.0 * LEAST_SHARE - CHANCE * all.sqrt() / 2.0;
+            let fair = counts.len() == 2 && counts.iter().all(|&&count| count as f64 >= least);
             ensure!(fair, "its origins got {counts:?}");
         }
         Ok(())
@@ -158,6 +161,25 @@ mod tests {
         assert!(!answers.judge(&answer("stateful-1", info, "", ID)), "another pool");
         assert!(!answers.judge(&answer("stateless-1", info, "", "00112233445566778899aabbccddeef0")), "another id");
         assert!(answers.check_spread().is_err());
+    }
+
+    #[test]
+    fn an_origin_may_have_few_keys_by_chance_but_not_few_of_many() {
+        let path = Endpoint::Sessions.templates().canonical;
+        let spread = |keys: [u64; 2]| {
+            let answers = Answers::default();
+            for instance in ["stateless-1", "stateless-2"] {
+                answers.judge(&answer(instance, Endpoint::Info.templates().canonical, "", ID));
+            }
+            for (instance, count) in ["stateful-1", "stateful-2"].into_iter().zip(keys) {
+                (0..count)
+                    .for_each(|key| assert!(answers.judge(&answer(instance, path, &format!("{instance}{key}"), ID))));
+            }
+            answers.check_spread()
+        };
+        spread([49, 97]).expect("a third of 146 happens");
+        assert!(spread([300, 700]).is_err());
+        assert!(spread([0, 146]).is_err());
     }
 
     #[test]
