@@ -23,7 +23,7 @@ use crate::target::{Reach, Target};
 
 /// How long the system is left alone before each fault.
 const CALM_MS: RangeInclusive<u64> = 300..=1200;
-/// How long something is away. A lease of the hybrid store is about 1 s, a health interval too: some faults are shorter.
+/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about 1 s, a health interval too: some faults are shorter.
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
 /// How long an instance stands still, or the pool is routed the other way.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
@@ -102,11 +102,13 @@ pub(crate) async fn drive(
 impl FaultKind {
     fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {
-            Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres => AWAY_MS,
+            Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres | Self::TwoGateways => {
+                AWAY_MS
+            }
             Self::RestartRedis | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway => {
                 0..=0
             }
-            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill | Self::TwoGateways => ALTERED_MS,
+            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill => ALTERED_MS,
         }
     }
 }

@@ -5,16 +5,16 @@
 use std::time::Duration;
 
 /// How late an instance hears what others ask of it, where that is to show.
-pub(super) const LATE: Duration = Duration::from_millis(200);
+pub(super) const LATE: Duration = Duration::from_millis(400);
 
 /// What can be taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guarantee {
     /// Who writes waits until no older copy is left: `no-handover`.
     Handover,
-    /// A copy is served only while the lease is trusted, and given up with it: `no-lease-check`. What others ask is heard a
-    /// little late then, as it may be on any network: else a process that was stopped drops what it holds so soon after it
-    /// wakes up that the lease is hardly ever missed.
+    /// A copy is served only while the lease is trusted, and given up with it, or when nothing is heard: `no-lease-check`.
+    /// What others ask is heard a little late then, as it may be on any network: else a process that was stopped drops what
+    /// it holds so soon after it wakes up that the lease is hardly ever missed.
     LeaseCheck,
     /// Who is asked to drop a copy does so: `no-drop`.
     Drop,
