@@ -23,7 +23,8 @@ use crate::target::{Reach, Target};
 
 /// How long the system is left alone before each fault.
 const CALM_MS: RangeInclusive<u64> = 300..=1200;
-/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about 1 s, a health interval too: some faults are shorter.
+/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about 1 s, a health interval
+/// too: some faults are shorter.
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
 /// How long an instance stands still, or the pool is routed the other way.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;

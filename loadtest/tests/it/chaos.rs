@@ -76,8 +76,8 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
 fn what_is_taken_out_of_the_hybrid_store_is_missed() {
     for (guarantee, asked, timeout, duration) in [
         // An instance wakes up after SIGSTOP and serves what it held, though its lease has run out and the session was
-        // written to through the other gateway. On a busy machine one read of such a moment shows it, so there are some nine,
-        // and many clients, who give up soon enough that some ask shortly before it wakes up.
+        // written to through the other gateway. On a busy machine one or two reads of such a moment show it, so there are
+        // some eight, and many clients, who give up soon enough that some ask shortly before it wakes up.
         ("no-lease-check", "two-gateways", "700ms --clients 96", "40s"),
         // Who writes away from home does not wait until the copy at home is gone.
         ("no-handover", "toggle-strategy", "5s", "6s"),

@@ -165,15 +165,17 @@ mod tests {
 
     #[test]
     fn an_origin_may_have_few_keys_by_chance_but_not_few_of_many() {
-        let path = Endpoint::Sessions.templates().canonical;
+        let (info, sessions) = (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
         let spread = |keys: [u64; 2]| {
             let answers = Answers::default();
             for instance in ["stateless-1", "stateless-2"] {
-                answers.judge(&answer(instance, Endpoint::Info.templates().canonical, "", ID));
+                assert!(answers.judge(&answer(instance, info, "", ID)), "{}", answers.complaint());
             }
             for (instance, count) in ["stateful-1", "stateful-2"].into_iter().zip(keys) {
-                (0..count)
-                    .for_each(|key| assert!(answers.judge(&answer(instance, path, &format!("{instance}{key}"), ID))));
+                for key in 0..count {
+                    let right = answers.judge(&answer(instance, sessions, &format!("{instance}-{key}"), ID));
+                    assert!(right, "{}", answers.complaint());
+                }
             }
             answers.check_spread()
         };
