@@ -88,7 +88,7 @@ error_codes! {
     /// Another process is about to take the gateway's place.
     UpgradeInProgress = "upgrade_in_progress", "The gateway is being upgraded";
     /// The session was changed since the client read the version that it names.
-    PreconditionFailed = "precondition_failed", "The session was changed meanwhile";
+    PreconditionFailed = "precondition_failed", "A precondition failed";
     /// The body is larger than any request may be.
     BodyTooLarge = "body_too_large", "The body is too large";
     /// The message is larger than a message may be.

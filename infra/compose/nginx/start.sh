@@ -52,6 +52,26 @@ else
     exec 9>&-
 fi
 
+# Who is redirected from plain HTTP: the names in the certificate, for clients accept no others, those of SERVER_NAME, and
+# the names in Compose's own network.
+certified=$(openssl x509 -in "$certificate" -noout -ext subjectAltName 2>/dev/null |
+    tr ',' '\n' | sed -n 's/^ *\(DNS\|IP Address\)://p')
+server_names="haproxy nginx-1 nginx-2"
+set -f # a `*` of a name is no pattern
+for name in $certified; do
+    # No IPv6 from there: it is written as no client writes it.
+    case $name in *[!A-Za-z0-9.*-]*) ;; *) server_names="$server_names $name" ;; esac
+done
+for name in $(echo "${SERVER_NAME:-}" | tr ',' ' '); do
+    case $name in
+        *[!A-Za-z0-9.*:[\]-]*) fail "SERVER_NAME has '$name', which is no host; for example: SERVER_NAME=api.example.com,*.example.org" ;;
+    esac
+    server_names="$server_names $name"
+done
+set +f
+# Nginx warns about a name that comes twice, and about those of this machine, which it has.
+server_names=$(echo "$server_names" | tr ' ' '\n' | sort -u | grep -vx -e localhost -e 127.0.0.1 -e '\[::1\]' | tr '\n' ' ')
+
 password=$(cat "$secrets/metrics_password")
 case $mode$password in
     production*development-only*) fail "metrics_password is a secret for development, which everybody knows" ;;
@@ -72,6 +92,7 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@HTTPS_PORT@@|8443|g" \
     -e "s|@@HTTP_PORT@@|8080|g" \
     -e "s|@@PUBLIC_PORT@@|${PUBLIC_HTTPS_PORT:-8443}|g" \
+    -e "s|@@SERVER_NAMES@@|$server_names|g" \
     -e "s|@@STATUS_LISTEN@@|0.0.0.0:8081|g" \
     -e "s|@@IF_DIRECT@@|#|g" \
     -e "s|@@IF_PROXIED@@||g" \

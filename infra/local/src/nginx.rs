@@ -46,6 +46,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("HTTPS_PORT", ports.https.to_string()),
         ("HTTP_PORT", ports.http.to_string()),
         ("PUBLIC_PORT", ports.https.to_string()),
+        ("SERVER_NAMES", String::new()),
         ("STATUS_LISTEN", format!("127.0.0.1:{}", ports.nginx_status)),
         ("IF_DIRECT", String::new()),
         ("IF_PROXIED", "#".to_owned()),

@@ -24,23 +24,13 @@ struct Parts {
     detail: Cow<'static, str>,
     cause: Option<Box<dyn Error + Send + Sync>>,
     header: Option<(HeaderName, HeaderValue)>,
-    caching: Caching,
-}
-
-/// What a problem says about its own storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Caching {
-    /// `Cache-Control: no-store`.
-    NoStore,
-    /// Nothing: a cache in front may apply a rule of its own.
-    Unstated,
 }
 
 impl ApiError {
     /// A failure with this code. `detail` says what went wrong this time and how to mend it, without internal text.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = shortened(detail.into());
-        Self(Box::new(Parts { code, detail, cause: None, header: None, caching: Caching::NoStore }))
+        Self(Box::new(Parts { code, detail, cause: None, header: None }))
     }
 
     /// A fault of ours, of which the client learns nothing but the request's id.
@@ -57,12 +47,6 @@ impl ApiError {
     /// Adds a header to the answer.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.header = Some((name, value));
-        self
-    }
-
-    /// Leaves out `Cache-Control`, so that a cache in front may keep the answer for the time it gives such answers.
-    pub fn cacheable(mut self) -> Self {
-        self.0.caching = Caching::Unstated;
         self
     }
 
@@ -83,12 +67,11 @@ impl ApiError {
 
     /// The answer, with the document for the request of this id.
     pub fn to_response(&self, request_id: Option<RequestId>) -> HttpResponse {
-        let Parts { code, header, caching, .. } = &*self.0;
+        let Parts { code, header, .. } = &*self.0;
         let mut answer = HttpResponse::build(status_of(*code));
         answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
-        if *caching == Caching::NoStore {
-            answer.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
-        }
+        // It holds the request's id, which no copy for another request may.
+        answer.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
         if let Some(seconds) = code.retry_after_s() {
             answer.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
@@ -164,9 +147,6 @@ mod tests {
         assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
         assert_eq!(header(header::CACHE_CONTROL), Some(&b"no-store"[..]));
         assert_eq!(header(header::RETRY_AFTER), Some(&b"1"[..]));
-
-        let answer = ApiError::new(ErrorCode::ProductNotFound, "No such product.").cacheable().to_response(None);
-        assert!(!answer.headers().contains_key(header::CACHE_CONTROL));
     }
 
     #[test]

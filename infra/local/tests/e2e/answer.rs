@@ -63,8 +63,7 @@ impl Answer {
         assert_eq!(problem.title, code.title(), "{self}");
         assert!(!problem.detail.is_empty(), "{self}");
         assert_eq!(Some(self.request_id()), problem.request_id, "{self}");
-        let uncached = self.header(CACHE_CONTROL.as_str()) == Some("no-store");
-        assert!(uncached || code == ErrorCode::ProductNotFound, "{self}");
+        assert_eq!(self.header(CACHE_CONTROL.as_str()), Some("no-store"), "{self}");
         assert_eq!(self.header(RETRY_AFTER.as_str()).is_some(), code.retry_after_s().is_some(), "{self}");
         problem
     }

@@ -109,6 +109,13 @@ async fn products_are_cached_and_nothing_that_changes(api: &Api) -> Result<()> {
     assert_ne!(first.request_id(), second.request_id(), "the id is the request's, not the copy's");
     assert_eq!(first.body, second.body);
 
+    // An error names its request, so that no copy of one may be given to another: `problem` compares the ids.
+    for _ in 0..2 {
+        let unknown = api.get(&format!("{PRODUCTS}/p998")).await?;
+        unknown.problem(ErrorCode::ProductNotFound);
+        assert_eq!(unknown.header(headers::CACHE_STATUS), Some("MISS"), "{unknown}");
+    }
+
     for path in [INFO, "/api/v1/stateless/random?max=9223372036854775807"] {
         let (first, second) = (api.get(path).await?, api.get(path).await?);
         for answer in [&first, &second] {

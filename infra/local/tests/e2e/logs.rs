@@ -16,7 +16,9 @@ pub(crate) fn all(stack: &Stack) -> Result<Vec<(String, String)>> {
         .map(|file| {
             let path: PathBuf = file?.path();
             let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
-            Ok((name, String::from_utf8_lossy(&fs::read(&path)?).into_owned()))
+            // A log that is no UTF-8 cannot be read by whoever collects it.
+            let text = String::from_utf8(fs::read(&path)?).with_context(|| name.clone())?;
+            Ok((name, text))
         })
         .collect()
 }

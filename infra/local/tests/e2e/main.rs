@@ -7,6 +7,7 @@ mod api_table;
 mod collector;
 mod data;
 mod edge;
+mod edge_cache;
 mod failover;
 mod hang;
 mod hostile;

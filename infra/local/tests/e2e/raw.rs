@@ -23,6 +23,8 @@ pub(crate) enum Door {
     Nginx,
     /// Nginx's TLS port, without TLS.
     NginxInClear,
+    /// Nginx's plain port, which redirects.
+    NginxToRedirect,
 }
 
 /// Sends the bytes on a connection of their own and reads until the other side closes it. The request must be one
@@ -34,6 +36,7 @@ pub(crate) async fn exchange(stack: &Stack, door: Door, bytes: &[u8]) -> Result<
             Door::Gateway | Door::NginxInClear => {
                 talk(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
             }
+            Door::NginxToRedirect => talk(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes).await,
             Door::Nginx => talk(tls(stack).await?, bytes).await,
         }
     };

@@ -43,7 +43,7 @@ pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<Ht
     let load = || async move { products.find(&wanted).await?.map(|found| json(&to_wire(found))).transpose() };
     match app.documents.get_or_load(key, load).await.map_err(failed)? {
         Some(document) => Ok(conditional(request.headers(), document)),
-        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("No product has the id {id}.")).cacheable()),
+        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("No product has the id {id}."))),
     }
 }
 
