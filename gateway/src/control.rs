@@ -12,6 +12,7 @@ mod instances;
 mod openapi;
 mod pools;
 mod reload;
+mod saved;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -222,25 +223,26 @@ fn endpoints() -> [Endpoint; 10] {
             "/control/v1/pools/{pool}/strategy",
             [Operation::put("set_strategy", "Switches the strategy, from the next request on.", pools::set_strategy)
                 .body::<control::SetStrategy>()
-                .answers::<control::SetStrategy>(200, "The strategy from now on.")
-                .refuses(&[ErrorCode::PoolNotFound])],
+                .answers::<control::StrategySet>(200, "The strategy from now on.")
+                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances",
             [Operation::post("add_instance", "Adds an instance, which tells its name itself.", instances::add)
                 .body::<control::AddInstance>()
-                .answers::<control::Instance>(201, "The instance as it was met.")
+                .answers::<control::InstanceAdded>(201, "The instance as it was met.")
                 .refuses(&[
                     ErrorCode::PoolNotFound,
                     ErrorCode::InstanceNotFound,
                     ErrorCode::InstanceExists,
                     ErrorCode::InvalidInstance,
+                    ErrorCode::StateNotSaved,
                 ])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}",
             [Operation::delete("remove_instance", "Removes an instance; requests in flight go on.", instances::remove)
-                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound])],
+                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::StateNotSaved])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}/drain",

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use proto_contracts::control::{AddInstance, Explanation, Instance, Pool, Pools, SetStrategy, Strategy};
+use proto_contracts::control::{
+    AddInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy, Strategy, StrategySet,
+};
 use proto_contracts::{AffinityKey, InstanceName, PoolName};
 use serde::Serialize;
 use serde_json::Value;
@@ -159,13 +161,13 @@ impl Ctl {
             Command::Top { once, interval } => top::run(&client, json, once, Duration::from_secs(interval)).await,
             Command::Strategy { pool, strategy } => {
                 let path = format!("pools/{pool}/strategy");
-                let set: SetStrategy = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
-                say(json, &set, || format!("{pool} is {} from now on.\n", set.strategy))
+                let set: StrategySet = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
+                say(json, &set, || format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts)))
             }
             Command::Add { pool, addr } => {
                 let path = format!("pools/{pool}/instances");
-                let added: Instance = client.change(Method::POST, &path, Some(&AddInstance { addr })).await?;
-                say(json, &added, || show::added(pool, &added))
+                let added: InstanceAdded = client.change(Method::POST, &path, Some(&AddInstance { addr })).await?;
+                say(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
             }
             Command::Remove(target) => {
                 let path = target.find(&client).await?;
@@ -224,6 +226,14 @@ impl Target {
         pool.instances.iter().find(|instance| {
             instance.name.as_ref().is_some_and(|name| name.as_str() == self.name) || Some(instance.addr) == addr
         })
+    }
+}
+
+/// What an operator must know of a change that does not last.
+fn note(lasts: Lasts) -> &'static str {
+    match lasts {
+        Lasts::Saved => "",
+        Lasts::UntilRestart => "It lasts until the gateway restarts or is upgraded: [server] state_file is not set.\n",
     }
 }
 

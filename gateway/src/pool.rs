@@ -14,13 +14,14 @@ mod slot;
 pub mod snapshot;
 pub mod state_file;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use proto_contracts::control::{Discovery, Event, InstanceState, Strategy};
+use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 
 pub use discovered::Occasion;
@@ -34,7 +35,7 @@ use crate::config::{self, Protocol, ServiceName};
 use crate::events::Events;
 use crate::pool::discovered::Found;
 use crate::pool::prober::{ProbeError, Report};
-use crate::pool::state_file::StateFile;
+use crate::pool::state_file::{ChangeError, StateFile};
 use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::bound::{LoadBound, SharedBound};
 use crate::routing::rendezvous::Seed;
@@ -127,18 +128,25 @@ impl Pool {
     }
 
     /// Switches the strategy, from the next request on.
-    pub fn set_strategy(&self, strategy: Strategy) {
-        self.change(|registry| registry.set_strategy(strategy));
+    ///
+    /// # Errors
+    /// When that cannot be saved. Then nothing has changed.
+    pub fn set_strategy(&self, strategy: Strategy) -> Result<(), ChangeError<Infallible>> {
+        self.change_durably(|registry| {
+            registry.set_strategy(strategy);
+            Ok(())
+        })?;
         tracing::info!(pool = %self.name, %strategy, "strategy switched");
         self.events.publish(|| Event::StrategyChanged { pool: self.name, strategy });
+        Ok(())
     }
 
     /// Adds an address. It becomes a member when enough health checks in a row have passed and told its name.
     ///
     /// # Errors
-    /// When the pool has that address already.
-    pub fn add(&self, addr: SocketAddr) -> Result<(), AddError> {
-        self.change(|registry| registry.add(addr))?;
+    /// When the pool has that address already, or the change cannot be saved. Then nothing has changed.
+    pub fn add(&self, addr: SocketAddr) -> Result<(), ChangeError<AddError>> {
+        self.change_durably(|registry| registry.add(addr))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
         self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
         Ok(())
@@ -147,11 +155,23 @@ impl Pool {
     /// Removes the instance of that name, or at that address. Requests in flight at it go on.
     ///
     /// # Errors
-    /// When the pool has no such instance.
-    pub fn remove(&self, name: &str) -> Result<(), RemoveError> {
-        let slot = self.change(|registry| registry.remove(name))?;
+    /// When the pool has no such instance, or the change cannot be saved. Then nothing has changed.
+    pub fn remove(&self, name: &str) -> Result<(), ChangeError<RemoveError>> {
+        let slot = self.change_durably(|registry| registry.remove(name))?;
         self.tell_removed(&slot);
         Ok(())
+    }
+
+    /// Takes an address back that was just added. It is gone at once, and saved as soon as the disk takes it.
+    pub fn take_back(&self, addr: SocketAddr) {
+        if let Ok(slot) = self.change(|registry| registry.remove(&addr.to_string())) {
+            self.tell_removed(&slot);
+        }
+    }
+
+    /// For how long the changes of operators last.
+    pub fn changes_last(&self) -> Lasts {
+        self.state_file.lasts()
     }
 
     fn tell_removed(&self, slot: &Slot) {
@@ -202,7 +222,6 @@ impl Pool {
     /// Takes the result of a health check.
     pub fn record_probe(&self, addr: SocketAddr, result: Result<Report, ProbeError>) {
         let mut registry = self.lock();
-        let before = registry.state();
         let changed = registry.record_probe(self.name, addr, result);
         let forgotten = registry.forget_absent();
         self.instances_changed(&registry, &changed);
@@ -210,9 +229,7 @@ impl Pool {
             self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
             forgotten.iter().for_each(|slot| self.tell_removed(slot));
         }
-        if registry.state() != before {
-            self.save(&registry);
-        }
+        self.save(&registry);
         self.drain_progressed(&registry, addr, &changed);
     }
 
@@ -281,6 +298,17 @@ impl Pool {
         }
     }
 
+    /// Makes a change that must last: it is written before it is published. It is tried on a copy first,
+    /// to know what to write, so it must have no effect but on the registry. Waits for the disk.
+    fn change_durably<T, E>(&self, change: impl Fn(&mut Registry) -> Result<T, E>) -> Result<T, ChangeError<E>> {
+        let mut file = self.state_file.begin().map_err(ChangeError::NotSaved)?;
+        let mut copy = self.lock().clone();
+        change(&mut copy).map_err(ChangeError::Refused)?;
+        file.write(self.name, copy.state()).map_err(ChangeError::NotSaved)?;
+        // Health checks may have changed the registry meanwhile, so the copy cannot take its place.
+        self.change(change).map_err(ChangeError::Refused)
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
         let mut registry = self.lock();
         let outcome = change(&mut registry);
@@ -290,7 +318,7 @@ impl Pool {
     }
 
     fn save(&self, registry: &Registry) {
-        self.state_file.save(self.name, registry.state());
+        self.state_file.note(self.name, registry.state());
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

@@ -42,7 +42,7 @@ use crate::resilience::retry_budget::MAX_ATTEMPTS;
 use crate::server::checks::{FirstChecks, HealthChecks};
 use crate::server::listener::BoundService;
 use crate::server::upgrade::{Assets, HandOver, Office, Predecessor, UpgradeError};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{StateFileMetrics, Telemetry};
 
 /// Idle connections kept to all instances together.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
@@ -135,8 +135,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         (Start::Afresh, _) => None,
     };
     // After the predecessor was found: from then on it lets nothing be changed.
-    let state_file = Arc::new(StateFile::open(config.server.state_file.clone())?);
     let events = Events::new(config.control.event_sample_per_s);
+    let state_file = Arc::new(StateFile::open(config.server.state_file.clone(), events.clone())?);
     let pools = Arc::new(Pools::new(|name| {
         let state_file = Arc::clone(&state_file);
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
@@ -146,6 +146,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let reloader = Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
     let reloader = Arc::new(reloader);
     telemetry.metrics.registry().register(Box::new(ReloadMetrics::new(Arc::clone(&reloader))?))?;
+    telemetry.metrics.registry().register(Box::new(StateFileMetrics::new(Arc::clone(&state_file))?))?;
 
     let (wanted, control) = (config.server.listen, config.control.listen);
     let listener = upgrade::listener(predecessor.as_mut(), wanted);
@@ -179,7 +180,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let (tell, told) = mpsc::channel();
     let (hand_over, handed_over) = watch::channel(false);
     if let Some(path) = &config.server.upgrade_sock {
-        let assets = Assets { listeners: copies, pools: Arc::clone(&pools), succession };
+        let state_file = Arc::clone(&state_file);
+        let assets = Assets { listeners: copies, pools: Arc::clone(&pools), succession, state_file };
         let office = Office::open(path, assets, tell.clone(), hand_over)?;
         server.add_service(background_service("upgrade", office));
     }
@@ -326,6 +328,7 @@ impl Gateway {
             }
         }
         control.into_iter().for_each(control::Running::stop);
+        self.state_file.close();
         tracing::info!(cut_off = telemetry.metrics.active(), "stopped");
         Ok(())
     }

@@ -6,6 +6,7 @@ mod json_line;
 mod routed;
 mod routing;
 pub mod spans;
+mod state_file;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
 pub use routing::{RoutingMetrics, Shed};
+pub use state_file::StateFileMetrics;
 
 use crate::connection::hygiene::Fault;
 use crate::events::Events;

@@ -216,7 +216,46 @@ impl DrainInstance {
     }
 }
 
-/// `PUT /control/v1/pools/{pool}/strategy`, and its answer.
+/// For how long a change over the control API lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lasts {
+    /// It was written to the state file before this response: it survives restarts and upgrades.
+    Saved,
+    /// Until the gateway restarts or is upgraded: it has no state file (`[server] state_file`).
+    UntilRestart,
+}
+
+impl Lasts {
+    /// As it stands in the header of a response without a body.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Saved => "saved",
+            Self::UntilRestart => "until_restart",
+        }
+    }
+}
+
+/// Response to `PUT /control/v1/pools/{pool}/strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StrategySet {
+    /// The strategy from now on.
+    pub strategy: Strategy,
+    /// For how long it lasts.
+    pub lasts: Lasts,
+}
+
+/// Response to `POST /control/v1/pools/{pool}/instances`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceAdded {
+    /// The instance as its first check found it.
+    #[serde(flatten)]
+    pub instance: Instance,
+    /// For how long it stays added.
+    pub lasts: Lasts,
+}
+
+/// `PUT /control/v1/pools/{pool}/strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetStrategy {

@@ -145,6 +145,8 @@ error_codes! {
     DatabaseUnavailable = "database_unavailable", "The database is unavailable";
     /// An instance did not answer in time.
     UpstreamTimeout = "upstream_timeout", "The instance took too long to answer";
+    /// The change cannot be written where it would survive a restart, so nothing was changed.
+    StateNotSaved = "state_not_saved", "The change cannot be saved";
 }
 
 impl ErrorCode {
@@ -199,6 +201,7 @@ impl ErrorCode {
             | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,
+            Self::StateNotSaved => 507,
         }
     }
 

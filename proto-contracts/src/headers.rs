@@ -21,6 +21,8 @@ pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
 pub const RATE_LIMIT: &str = "ratelimit";
 /// How often a client may come: `"client";q=<requests>;w=<in so many seconds>`, of the same draft.
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+/// For how long a change lasts that has no body in its response: see [`Lasts`](crate::control::Lasts).
+pub const CHANGE_LASTS: &str = "x-change-lasts";
 /// `memory`, `redis` or `created`: where the stateful service took the session from.
 pub const SESSION_SOURCE: &str = "x-session-source";
 /// The request's id, a UUID.

@@ -1,15 +1,17 @@
 //! `POST /control/v1/pools/{pool}/instances` and `DELETE …/instances/{name}`.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::ErrorCode;
-use proto_contracts::control::{AddInstance, InstanceState};
+use proto_contracts::control::{AddInstance, InstanceAdded, InstanceState};
+use proto_contracts::{ErrorCode, headers};
 use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use crate::control::{State, pools};
+use crate::control::{State, pools, saved};
 
 /// Adds an instance. It is asked for its name at once, so that the answer tells whether it is a member already.
 pub(super) async fn add(
@@ -23,8 +25,9 @@ pub(super) async fn add(
         let detail = format!("{addr} is no address that can be connected to.");
         return Err(ApiError::new(ErrorCode::InvalidInstance, detail));
     }
-    pool.add(addr)
-        .map_err(|error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}.")))?;
+    let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
+    let adding = Arc::clone(pool);
+    saved::change(move || adding.add(addr), exists).await?;
     // The whole pool first: that tells whether an instance that had the name is still there. Then the newcomer is heard
     // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
@@ -35,11 +38,13 @@ pub(super) async fn add(
     });
     match added {
         Some(instance) if instance.state == InstanceState::DuplicateName => {
-            let _was_there_a_moment_ago = pool.remove(&addr.to_string());
+            pool.take_back(addr);
             let detail = format!("The instance at {addr} tells a name that another healthy instance of the pool has.");
             Err(ApiError::new(ErrorCode::InstanceExists, detail))
         }
-        Some(instance) => answer::no_store(StatusCode::CREATED, &instance),
+        Some(instance) => {
+            answer::no_store(StatusCode::CREATED, &InstanceAdded { instance, lasts: pool.changes_last() })
+        }
         None => Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again."))),
     }
 }
@@ -50,9 +55,14 @@ pub(super) async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (pool, name) = path.into_inner();
-    state
-        .pool(&pool)?
-        .remove(&name)
-        .map_err(|error| ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}.")))?;
-    Ok(HttpResponse::NoContent().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish())
+    let pool = Arc::clone(state.pool(&pool)?);
+    let lasts = pool.changes_last();
+    let removed = name.clone();
+    let unknown = |error| ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}."));
+    saved::change(move || pool.remove(&removed), unknown).await?;
+    let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(HttpResponse::NoContent()
+        .insert_header(no_store)
+        .insert_header((headers::CHANGE_LASTS, lasts.as_str()))
+        .finish())
 }

@@ -1,17 +1,18 @@
 //! `GET /control/v1/pools` and `PUT /control/v1/pools/{pool}/strategy`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{self, InstanceState, SetStrategy};
+use proto_contracts::control::{self, InstanceState, SetStrategy, StrategySet};
 use proto_contracts::{InstanceName, PoolName};
 use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 
-use crate::control::State;
+use crate::control::{State, saved};
 use crate::pool::{Instance, Pool, Pools, Slot, Snapshot};
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
@@ -34,8 +35,10 @@ pub(super) async fn set_strategy(
     pool: web::Path<String>,
     Json(wanted): Json<SetStrategy>,
 ) -> Result<HttpResponse, ApiError> {
-    state.pool(&pool)?.set_strategy(wanted.strategy);
-    answer::no_store(StatusCode::OK, &wanted)
+    let pool = Arc::clone(state.pool(&pool)?);
+    let (strategy, lasts) = (wanted.strategy, pool.changes_last());
+    saved::change(move || pool.set_strategy(strategy), |never| match never {}).await?;
+    answer::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
 }
 
 /// A pool is ready while any of its instances can be used.

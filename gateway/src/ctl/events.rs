@@ -79,6 +79,10 @@ fn line(event: &Event) -> String {
             settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),
         },
         Event::ConfigRejected { detail } => format!("the configuration is wrong, nothing has changed: {detail}"),
+        Event::StateFileChanged { error: Some(error) } => {
+            format!("the state file cannot be written, changes are refused: {error}")
+        }
+        Event::StateFileChanged { error: None } => "the state file can be written again".to_owned(),
         Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }

@@ -14,7 +14,7 @@ use crate::pool::registry::Registry;
 use crate::pool::slot::Slot;
 
 /// The last good answer, and how the last look-up went.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Discovered {
     name: ServiceName,
     addrs: Vec<SocketAddr>,

@@ -38,7 +38,7 @@ pub enum RemoveError {
 }
 
 /// The membership of one pool, as it is changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     strategy: Strategy,
     thresholds: Thresholds,

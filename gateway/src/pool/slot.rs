@@ -13,7 +13,7 @@ use crate::pool::health::Health;
 use crate::pool::instance::Instance;
 
 /// One address that the pool knows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slot {
     pub(super) addr: SocketAddr,
     pub(super) instance: Option<Arc<Instance>>,

@@ -1,17 +1,28 @@
-//! What the control API changed, kept over a restart: strategies, added and removed instances, and the names that
-//! addresses have told.
+//! What must survive a restart: strategies, added and removed instances, and the names known by address.
+//!
+//! Two kinds of state are written. A *change* of an operator is written before it is acknowledged, and
+//! refused when that fails. What the gateway *learns* (names, discovered addresses) is written behind it
+//! by a thread of its own, and tried again until it succeeds. No other thread waits for the disk.
+//!
+//! Lock order: the file, then a pool's registry, then the states.
+
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
 
-use proto_contracts::control::Strategy;
+use jiff::Timestamp;
+use proto_contracts::control::{Lasts, Strategy};
 use proto_contracts::{InstanceName, PoolName};
 use serde::{Deserialize, Serialize};
+
+use crate::events::Events;
+use crate::pool::state_file::writer::{Writer, write};
 
 /// What survives a restart, of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,91 +72,169 @@ pub enum StateFileError {
     },
 }
 
+/// A change cannot be made to last.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The disk refuses.
+    #[error("the state file {path} cannot be written: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A new process has read the file, or is about to: it would not know of the change.
+    #[error("the gateway is being upgraded")]
+    Frozen,
+}
+
+/// A change of a pool that did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// The pool refuses it.
+    #[error(transparent)]
+    Refused(E),
+    /// It would not survive a restart.
+    #[error(transparent)]
+    NotSaved(SaveError),
+}
+
+/// How the last write went.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why the last write failed; `None` when it succeeded.
+    pub error: Option<String>,
+    /// How many failed since the start.
+    pub failures: u64,
+    /// When one succeeded last.
+    pub last_success: Timestamp,
+}
+
+type States = BTreeMap<PoolName, PoolState>;
+
 /// The states of all pools in one JSON file, replaced whole at each change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StateFile {
-    path: Option<PathBuf>,
-    /// Both pools write the one file.
-    states: Mutex<BTreeMap<PoolName, PoolState>>,
-    /// Set when another process writes it.
-    handed_over: AtomicBool,
+    writer: Arc<Writer>,
+    /// Wakes the thread that writes what was learned. It ends when this is dropped.
+    wake: Option<mpsc::Sender<()>>,
 }
 
 impl StateFile {
-    /// Opens the file; without a path nothing survives. That it can be written is found out now, not at a change.
+    /// Opens the file; without a path nothing survives. A file that cannot be written is an error now,
+    /// not at the first change.
     ///
     /// # Errors
     /// When the file cannot be read or written, or is damaged.
-    pub fn open(path: Option<PathBuf>) -> Result<Self, StateFileError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let states = match fs::read(&path) {
+    pub fn open(path: Option<PathBuf>, events: Events) -> Result<Self, StateFileError> {
+        let Some(path) = path else {
+            return Ok(Self { writer: Arc::new(Writer::new(None, States::new(), events)), wake: None });
+        };
+        let io = |source| StateFileError::Io { path: path.clone(), source };
+        let states: States = match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|source| StateFileError::Damaged { path: path.clone(), source })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(StateFileError::Io { path, source }),
+            Err(source) => return Err(io(source)),
         };
-        write(&path, &states).map_err(|source| StateFileError::Io { path: path.clone(), source })?;
-        Ok(Self { path: Some(path), states: Mutex::new(states), ..Self::default() })
+        write(&path, &states).map_err(io)?;
+        let (wake, woken) = mpsc::channel();
+        let writer = Arc::new(Writer::new(Some(path.clone()), states, events));
+        let thread = Arc::clone(&writer);
+        thread::Builder::new().name("state file".to_owned()).spawn(move || thread.run(&woken)).map_err(io)?;
+        Ok(Self { writer, wake: Some(wake) })
     }
 
     /// The state of one pool.
     pub fn load(&self, pool: PoolName) -> PoolState {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(&pool).cloned().unwrap_or_default()
+        self.writer.states().get(&pool).cloned().unwrap_or_default()
     }
 
-    /// Writes the state of one pool. The change itself stands even when the disk refuses; then the log says so.
-    pub fn save(&self, pool: PoolName, state: PoolState) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        states.insert(pool, state);
-        if let Some(path) = &self.path
-            && !self.handed_over.load(Ordering::Acquire)
-            && let Err(error) = write(path, &states)
-        {
-            tracing::error!(path = %path.display(), %error, "the change will not survive a restart");
+    /// For how long a change lasts.
+    pub fn lasts(&self) -> Lasts {
+        if self.wake.is_some() { Lasts::Saved } else { Lasts::UntilRestart }
+    }
+
+    /// How writing goes; `None` without a file.
+    pub fn health(&self) -> Option<Health> {
+        self.wake.as_ref().map(|_| self.writer.health().clone())
+    }
+
+    /// Takes what a pool has learned. It is written soon, and again until that succeeds.
+    pub fn note(&self, pool: PoolName, state: PoolState) {
+        let mut states = self.writer.states();
+        if states.get(&pool) != Some(&state) {
+            states.insert(pool, state);
+            drop(states);
+            self.wake();
+        }
+    }
+
+    /// Begins a change of an operator. Whoever begins another waits until this one is dropped.
+    ///
+    /// # Errors
+    /// While the gateway is being upgraded, and after that.
+    pub fn begin(&self) -> Result<Change<'_>, SaveError> {
+        let file = self.writer.file();
+        if file.frozen || file.closed { Err(SaveError::Frozen) } else { Ok(Change { state_file: self, file }) }
+    }
+
+    /// Refuses changes from now on, and waits for one that is being written: a new process reads the file.
+    pub fn freeze(&self) {
+        self.writer.file().frozen = true;
+    }
+
+    /// Takes changes again: the new process has failed.
+    pub fn thaw(&self) {
+        self.writer.file().frozen = false;
+    }
+
+    /// Leaves the file to another process: nothing is written to it after this returns.
+    pub fn hand_over(&self) {
+        self.writer.file().closed = true;
+    }
+
+    /// Writes what is still to be written, once, and nothing after it: the gateway stops.
+    pub fn close(&self) {
+        self.writer.write_behind();
+        self.hand_over();
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            let _thread_failed_to_start = wake.send(());
         }
     }
 }
 
-impl StateFile {
-    /// Leaves the file to another process: nothing is written to it after this returns.
-    pub fn hand_over(&self) {
-        let _no_write_goes_on = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        self.handed_over.store(true, Ordering::Release);
+/// The file while a change is written: nobody else writes it.
+#[derive(Debug)]
+#[must_use = "it keeps others from writing"]
+pub struct Change<'a> {
+    state_file: &'a StateFile,
+    file: MutexGuard<'a, writer::File>,
+}
+
+impl Change<'_> {
+    /// Writes the state that this pool will have. When it returns, a restart finds it.
+    ///
+    /// # Errors
+    /// When the disk refuses. Then the state before is restored as soon as it takes anything.
+    pub fn write(&mut self, pool: PoolName, state: PoolState) -> Result<(), SaveError> {
+        let mut states = self.state_file.writer.states().clone();
+        states.insert(pool, state);
+        let written = self.state_file.writer.write(&mut self.file, states);
+        if written.is_err() {
+            self.state_file.wake();
+        }
+        written
     }
 }
 
-/// Writes beside the file and renames, so that a crash leaves the old one or the new one.
-fn write(path: &PathBuf, states: &BTreeMap<PoolName, PoolState>) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    serde_json::to_writer_pretty(&mut file, states)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each is changed by one assignment, so a panic leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_is_there_after_a_restart() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("state.json");
-        let state = PoolState { strategy: Some(Strategy::RoundRobin), ..PoolState::default() };
-        StateFile::open(Some(path.clone())).expect("opens").save(PoolName::Stateful, state.clone());
-        let reopened = StateFile::open(Some(path)).expect("opens");
-        assert_eq!(reopened.load(PoolName::Stateful), state);
-        assert_eq!(reopened.load(PoolName::Stateless), PoolState::default());
-    }
-
-    #[test]
-    fn a_damaged_or_unwritable_file_is_found_at_start_up() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("state.json");
-        fs::write(&path, "{").expect("writes");
-        assert!(matches!(StateFile::open(Some(path)), Err(StateFileError::Damaged { .. })));
-        let nowhere = folder.path().join("missing/state.json");
-        assert!(matches!(StateFile::open(Some(nowhere)), Err(StateFileError::Io { .. })));
-    }
-}
+mod tests;

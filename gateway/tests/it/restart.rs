@@ -1,7 +1,10 @@
 //! What the gateway still knows after a restart.
 
-use proto_contracts::control::{InstanceState, Strategy};
-use proto_contracts::{AffinityKey, PoolName, Verdict};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use proto_contracts::control::{Event, InstanceAdded, InstanceState, Lasts, Strategy, StrategySet};
+use proto_contracts::{AffinityKey, ErrorCode, PoolName, Verdict, headers};
 
 use crate::client::Request;
 use crate::eventually;
@@ -42,6 +45,68 @@ fn what_the_control_api_changed_is_still_so() {
     gateway.wait_for("stateful-4", InstanceState::Healthy);
     let home = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((home.verdict(), home.served_by()), (Verdict::Home, "stateful-4"));
+}
+
+/// Fills the disk of the state file: the kernel's own ENOSPC, as the gateway writes beside the file.
+fn fill_disk(state_file: &Path) -> PathBuf {
+    let beside = state_file.with_extension(format!("{}.new", std::process::id()));
+    // The gateway may just be writing there what it has learned.
+    eventually("it is not being written", || symlink("/dev/full", &beside).ok());
+    beside
+}
+
+#[test]
+fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.json");
+    let configured = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let other = Upstream::start("stateful-3");
+    let setup = Setup::new().stateful(&configured).state_file(path.clone());
+    let gateway = setup.start();
+    let mut events = gateway.listen("?types=state_file_changed,strategy_changed,instance_added,instance_removed");
+    let before = gateway.stateful();
+    assert_eq!(gateway.metric("gateway_state_file_writable"), Some(1.0));
+
+    let full = fill_disk(&path);
+    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy").json(r#"{"strategy":"round_robin"}"#);
+    for refused in [gateway.change(strategy.clone()), gateway.add(other.addr()), gateway.remove("stateful-2")] {
+        assert_eq!((refused.status, refused.code()), (507, ErrorCode::StateNotSaved));
+        let detail = refused.problem().detail.into_owned();
+        for part in ["Nothing was changed", "No space left on device", "state.json", "Free space"] {
+            assert!(detail.contains(part), "'{part}' in {detail}");
+        }
+    }
+    let after = gateway.stateful();
+    assert_eq!((after.strategy, after.epoch, after.instances.len()), (before.strategy, before.epoch, 2));
+    assert_eq!(gateway.metric("gateway_state_file_writable"), Some(0.0));
+    assert!(gateway.metric("gateway_state_file_write_failures_total").is_some_and(|failures| failures >= 3.0));
+    // What is saved already is no change, and needs no disk.
+    gateway.set_strategy(PoolName::Stateful, before.strategy);
+    assert!(matches!(events.next(), Some(Event::StateFileChanged { error: Some(_) })));
+
+    std::fs::remove_file(full).expect("there is room again");
+    eventually("the file is written again by itself", || {
+        (gateway.metric("gateway_state_file_writable") == Some(1.0)).then_some(())
+    });
+    let saved = gateway.change(strategy);
+    assert_eq!((saved.status, saved.json::<StrategySet>().lasts), (200, Lasts::Saved));
+    assert_eq!(gateway.remove("stateful-2").header(headers::CHANGE_LASTS), Some("saved"));
+    drop(gateway);
+    let gateway = setup.start_unready();
+    let restarted = gateway.stateful();
+    assert_eq!((restarted.strategy, restarted.instances.len()), (Strategy::RoundRobin, 1));
+}
+
+#[test]
+fn without_a_state_file_a_change_says_that_it_lasts_until_a_restart() {
+    let configured = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let other = Upstream::start("stateful-3");
+    let gateway = Setup::new().stateful(&configured).start();
+    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy").json(r#"{"strategy":"round_robin"}"#);
+    assert_eq!(gateway.change(strategy).json::<StrategySet>().lasts, Lasts::UntilRestart);
+    assert_eq!(gateway.add(other.addr()).json::<InstanceAdded>().lasts, Lasts::UntilRestart);
+    assert_eq!(gateway.remove("stateful-2").header(headers::CHANGE_LASTS), Some("until_restart"));
+    assert_eq!(gateway.metric("gateway_state_file_writable"), None);
 }
 
 #[test]

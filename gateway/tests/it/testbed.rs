@@ -335,7 +335,7 @@ impl TestGateway {
         let body = format!("{{\"strategy\":\"{strategy}\"}}");
         let reply = self.change(Request::new("PUT", &format!("/control/v1/pools/{pool}/strategy")).json(&body));
         assert_eq!(reply.status, 200, "{reply:?}");
-        assert_eq!(reply.json::<control::SetStrategy>().strategy, strategy);
+        assert_eq!(reply.json::<control::StrategySet>().strategy, strategy);
     }
 
     /// Adds an instance to the stateful pool.
@@ -382,6 +382,14 @@ impl TestGateway {
     #[track_caller]
     pub(crate) fn metrics(&self) -> String {
         String::from_utf8(self.ask(Request::get("/metrics")).body).expect("text")
+    }
+
+    /// A metric that has no labels; `None` where there is none of that name.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        Some(value.parse().expect("a number"))
     }
 
     /// Asks it to stop, as SIGTERM does; it goes on until it has obeyed.

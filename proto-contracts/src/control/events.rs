@@ -99,6 +99,11 @@ pub enum Event {
         /// What is wrong.
         detail: String,
     },
+    /// The state file cannot be written, so changes that must last are refused; or it can again.
+    StateFileChanged {
+        /// Why; `null` when it can.
+        error: Option<String>,
+    },
     /// The listener was too slow, so events were passed over. What it knows of the pools may be out of date: it should come
     /// back, or ask for them.
     Missed {
@@ -213,6 +218,7 @@ impl Event {
         "discovery_changed",
         "config_reloaded",
         "config_rejected",
+        "state_file_changed",
         "missed",
         "gateway_stopping",
     ];
@@ -237,6 +243,7 @@ impl Event {
             Self::DiscoveryChanged { .. } => "discovery_changed",
             Self::ConfigReloaded(_) => "config_reloaded",
             Self::ConfigRejected { .. } => "config_rejected",
+            Self::StateFileChanged { .. } => "state_file_changed",
             Self::Missed { .. } => "missed",
             Self::GatewayStopping {} => "gateway_stopping",
         }
@@ -256,6 +263,7 @@ impl Event {
             Self::Pools(_)
             | Self::ConfigReloaded(_)
             | Self::ConfigRejected { .. }
+            | Self::StateFileChanged { .. }
             | Self::Missed { .. }
             | Self::GatewayStopping {} => None,
         }

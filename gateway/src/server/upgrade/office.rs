@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::pool::Pools;
+use crate::pool::state_file::StateFile;
 use crate::server::upgrade::{UpgradeError, wire};
 
 /// How long a successor may take to check its instances: six intervals of the default health checks.
@@ -41,6 +42,8 @@ pub(in crate::server) struct Assets {
     pub(in crate::server) pools: Arc<Pools>,
     /// Set while a successor is starting: what is changed then would be lost, so nothing is.
     pub(in crate::server) succession: Arc<AtomicBool>,
+    /// A successor reads it: no change may be half written then.
+    pub(in crate::server) state_file: Arc<StateFile>,
 }
 
 /// Waits for a successor on the socket.
@@ -118,6 +121,11 @@ impl<M: From<HandOver> + Send + 'static> BackgroundService for Office<M> {
             let Ok((successor, _)) = accepted else { continue };
             tracing::info!(path = %seat.path.display(), "a successor is starting");
             seat.assets.succession.store(true, Ordering::Release);
+            let state_file = Arc::clone(&seat.assets.state_file);
+            let frozen = tokio::task::spawn_blocking(move || state_file.freeze()).await;
+            if let Err(error) = frozen {
+                tracing::error!(%error, "the state file cannot be kept still for a successor");
+            }
             let outcome = tokio::select! {
                 outcome = self.hand_over(successor, &seat.assets) => outcome,
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
@@ -130,6 +138,7 @@ impl<M: From<HandOver> + Send + 'static> BackgroundService for Office<M> {
                 }
                 Err(error) => {
                     seat.assets.succession.store(false, Ordering::Release);
+                    seat.assets.state_file.thaw();
                     tracing::warn!(%error, "the successor has ended before it was ready; this gateway goes on");
                 }
             }

@@ -1,0 +1,41 @@
+//! Changes that must last: made off the control plane's thread, since the disk is waited for, and
+//! refused when they cannot be written.
+
+use actix_web::web;
+use proto_contracts::ErrorCode;
+use service_kit::problem::ApiError;
+
+use crate::pool::state_file::{ChangeError, SaveError};
+
+/// Makes a change; `refused` says what it means that the pool refuses it.
+pub(super) async fn change<T, E>(
+    change: impl FnOnce() -> Result<T, ChangeError<E>> + Send + 'static,
+    refused: impl FnOnce(E) -> ApiError,
+) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let panicked = |_| ApiError::new(ErrorCode::Internal, "The change failed; the log says why.");
+    match web::block(change).await.map_err(panicked)? {
+        Ok(done) => Ok(done),
+        Err(ChangeError::Refused(error)) => Err(refused(error)),
+        Err(ChangeError::NotSaved(error)) => Err(not_saved(&error)),
+    }
+}
+
+fn not_saved(error: &SaveError) -> ApiError {
+    match error {
+        SaveError::Io { path, .. } => {
+            let folder = path.parent().unwrap_or(path).display();
+            let detail = format!(
+                "Nothing was changed, since it would not survive a restart: {error}. Free space in {folder} \
+                 or make it writable, then repeat the request."
+            );
+            ApiError::new(ErrorCode::StateNotSaved, detail)
+        }
+        SaveError::Frozen => {
+            ApiError::new(ErrorCode::UpgradeInProgress, "A successor is starting; repeat this in a moment.")
+        }
+    }
+}
