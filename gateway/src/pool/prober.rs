@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pingora::connectors::http::v1::Connector;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{InstanceName, headers};
 use secrecy::SecretString;
@@ -90,17 +90,18 @@ impl Prober {
         }
     }
 
-    /// One `GET /health` on a connection of its own, which is never kept, so that the accept path is checked as well.
+    /// Whether an instance has all that it depends on, by its `/readyz`. `None` when it says nothing of that.
+    pub async fn readiness(&self, addr: SocketAddr) -> Option<bool> {
+        let response = timeout(self.timeout, self.get(addr, b"/readyz")).await.ok()?.ok()?;
+        match response.status {
+            http::StatusCode::OK => Some(true),
+            http::StatusCode::SERVICE_UNAVAILABLE => Some(false),
+            _ => None,
+        }
+    }
+
     async fn ask(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
-        let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
-        let peer = HttpPeer::new(addr, false, String::new());
-        let (mut session, _) = self.connector.get_http_session(&peer).await.map_err(broken)?;
-        let mut request = RequestHeader::build("GET", b"/health", Some(3)).map_err(broken)?;
-        request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
-        request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;
-        request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;
-        session.write_request_header(Box::new(request)).await.map_err(broken)?;
-        let answer = session.read_resp_header_parts().await.map_err(broken)?;
+        let answer = self.get(addr, b"/health").await?;
         if answer.status != http::StatusCode::OK {
             return Err(ProbeError::Status(answer.status.as_u16()));
         }
@@ -108,5 +109,18 @@ impl Prober {
         let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
         Ok(Report { name, live_sessions: number(headers::LIVE_SESSIONS), seconds_left: number(headers::DRAINING) })
+    }
+
+    /// One GET on a connection of its own, which is never kept, so that the accept path is checked as well.
+    async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
+        let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
+        let peer = HttpPeer::new(addr, false, String::new());
+        let (mut session, _) = self.connector.get_http_session(&peer).await.map_err(broken)?;
+        let mut request = RequestHeader::build("GET", path, Some(3)).map_err(broken)?;
+        request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
+        request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;
+        request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;
+        session.write_request_header(Box::new(request)).await.map_err(broken)?;
+        session.read_resp_header_parts().await.map_err(broken)
     }
 }

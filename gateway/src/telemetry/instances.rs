@@ -6,7 +6,7 @@ use std::time::Instant;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
-use proto_contracts::control::InstanceState;
+use proto_contracts::control::{InstanceState, Strategy};
 
 use crate::pool::{Pools, Slot, label};
 
@@ -38,10 +38,12 @@ const FIGURES: [(&str, &str, Read); 7] = [
     }),
 ];
 
-/// Every figure of every instance.
+/// Every figure of every instance, and those of the pools, which are there even when a pool is empty.
 pub(super) struct InstanceMetrics {
     pools: Arc<Pools>,
     gauges: Vec<(GaugeVec, Read)>,
+    healthy: GaugeVec,
+    strategy: GaugeVec,
 }
 
 impl InstanceMetrics {
@@ -53,13 +55,19 @@ impl InstanceMetrics {
         let gauges = FIGURES.into_iter().map(|(name, help, read)| {
             GaugeVec::new(Opts::new(name, help), &["pool", "upstream"]).map(|gauge| (gauge, read))
         });
-        Ok(Self { pools, gauges: gauges.collect::<Result<_, _>>()? })
+        let gauges = gauges.collect::<Result<_, _>>()?;
+        let healthy = Opts::new("gateway_pool_healthy_instances", "Instances of the pool that serve.");
+        let strategy = Opts::new("gateway_pool_strategy", "1 for the strategy by which the pool is routed, else 0.");
+        let healthy = GaugeVec::new(healthy, &["pool"])?;
+        let strategy = GaugeVec::new(strategy, &["pool", "strategy"])?;
+        Ok(Self { pools, gauges, healthy, strategy })
     }
 }
 
 impl Collector for InstanceMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()).collect()
+        let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.desc());
+        instances.chain(self.healthy.desc()).chain(self.strategy.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -68,6 +76,15 @@ impl Collector for InstanceMetrics {
             gauge.reset();
         }
         for pool in self.pools.iter() {
+            let name = pool.name().as_str();
+            let serves = |slot: &&Slot| matches!(slot.state(), InstanceState::Healthy | InstanceState::Draining);
+            let healthy = pool.slots(|slots| slots.iter().filter(serves).count());
+            self.healthy.with_label_values(&[name]).set(healthy as f64);
+            let current = pool.snapshot().strategy;
+            for strategy in Strategy::ALL {
+                let is_current = f64::from(u8::from(strategy == current));
+                self.strategy.with_label_values(&[name, strategy.as_str()]).set(is_current);
+            }
             pool.slots(|slots| {
                 for slot in slots {
                     let instance = label(slot.name(), slot.addr());
@@ -79,6 +96,7 @@ impl Collector for InstanceMetrics {
                 }
             });
         }
-        self.gauges.iter().flat_map(|(gauge, _)| gauge.collect()).collect()
+        let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.collect());
+        instances.chain(self.healthy.collect()).chain(self.strategy.collect()).collect()
     }
 }

@@ -36,6 +36,9 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         "gateway_affinity_total{pool=\"stateful\",verdict=\"home\"} 1",
         "gateway_affinity_total{pool=\"stateful\",verdict=\"spilled\"} 0",
         "gateway_upstream_retries_total{pool=\"stateless\"} 0",
+        "gateway_pool_healthy_instances{pool=\"stateless\"} 1",
+        "gateway_pool_strategy{pool=\"stateful\",strategy=\"sticky\"} 1",
+        "gateway_pool_strategy{pool=\"stateful\",strategy=\"round_robin\"} 0",
         "gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1",
         "gateway_upstream_in_flight{pool=\"stateful\",upstream=\"stateful-1\"} 0",
         "gateway_upstream_requests{pool=\"stateless\",upstream=\"stateless-1\"} 2",
@@ -98,4 +101,14 @@ fn who_may_read_the_metrics_alone_reaches_nothing_else() {
     }
     let drain = Request::post("/control/v1/pools/stateful/instances/stateful-1/drain");
     assert_eq!(monitoring.send(&drain).status, 404);
+}
+
+#[test]
+fn an_empty_pool_has_its_figures_too() {
+    let gateway = Setup::new().start_unready();
+    let text = gateway.metrics();
+    for pool in ["stateless", "stateful"] {
+        let zero = format!("gateway_pool_healthy_instances{{pool=\"{pool}\"}} 0");
+        assert!(text.lines().any(|line| line == zero), "{zero} in:\n{text}");
+    }
 }

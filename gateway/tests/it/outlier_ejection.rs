@@ -105,6 +105,37 @@ fn what_all_instances_depend_on_ejects_none() {
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
 }
 
+/// A dependency is away: all instances say so, and the requests of one happen to be those that wait for it. The others
+/// answer from memory, or have no request at all.
+#[test]
+fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
+    let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
+    let retries = "attempt_timeout_ms = 300\nmin_per_second = 1000";
+    let gateway = Setup::new().stateful(&upstreams).section(section).retries(retries).start();
+    let read = Request::get(&session_path(gateway.key_at("stateful-1")));
+    upstreams[0].act(Act::Hang);
+    upstreams.iter().for_each(|upstream| upstream.ready(false));
+    let clients = gateway.start_many(12, &read);
+    for mut client in clients {
+        let reply = client.reply_to("GET");
+        assert_eq!((reply.status, reply.verdict()), (200, Verdict::Failover), "it moves on");
+    }
+    let looked = |upstream: &Upstream| upstream.readiness_checks() >= 2;
+    eventually("the others were looked at", || upstreams[1..].iter().all(looked).then_some(()));
+    assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
+    assert_eq!(ejections(&gateway, PoolName::Stateful, "timeouts"), 0);
+
+    // The dependency is back, and this one alone still lets requests wait.
+    upstreams.iter().for_each(|upstream| upstream.ready(true));
+    for mut client in gateway.start_many(12, &read) {
+        client.reply_to("GET");
+    }
+    gateway.wait_for("stateful-1", InstanceState::Ejected);
+    assert_eq!(ejections(&gateway, PoolName::Stateful, "timeouts"), 1);
+    upstreams[0].act(Act::ok());
+}
+
 #[test]
 fn a_pool_that_waits_as_a_whole_ejects_none() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);

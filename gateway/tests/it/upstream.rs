@@ -79,6 +79,9 @@ struct Script {
     act: Act,
     health: Health,
     live_sessions: Option<u64>,
+    /// Whether it has all that it depends on.
+    ready: bool,
+    readiness_checks: u64,
     /// Whether it can be told that it is drained.
     knows_drain: bool,
     drained_at: Option<Instant>,
@@ -115,6 +118,8 @@ impl Upstream {
             act: Act::ok(),
             health: Health::Well,
             live_sessions: None,
+            ready: true,
+            readiness_checks: 0,
             knows_drain: true,
             drained_at: None,
             seen: Vec::new(),
@@ -168,6 +173,11 @@ impl Upstream {
         self.script().live_sessions = Some(count);
     }
 
+    /// From now on it has all that it depends on, or lacks some of it.
+    pub(crate) fn ready(&self, ready: bool) {
+        self.script().ready = ready;
+    }
+
     /// From now on it is of an older version, which cannot be told that it is drained.
     pub(crate) fn forget_drain(&self) {
         self.script().knows_drain = false;
@@ -181,6 +191,11 @@ impl Upstream {
     /// Health checks answered since it started, came back, or was last told how to answer them.
     pub(crate) fn health_checks(&self) -> u64 {
         self.script().health_checks
+    }
+
+    /// How often it was asked whether it has all that it depends on.
+    pub(crate) fn readiness_checks(&self) -> u64 {
+        self.script().readiness_checks
     }
 
     /// How many requests it was sent, health checks apart.
@@ -266,6 +281,15 @@ impl Shared {
             let seen = read_request(&mut reader)?;
             if seen.target == "/health" {
                 writer.write_all(&self.health_answer())?;
+                continue;
+            }
+            if seen.target == "/readyz" {
+                let (status, name) = {
+                    let mut script = self.lock();
+                    script.readiness_checks += 1;
+                    (if script.ready { 200 } else { 503 }, script.name.clone())
+                };
+                writer.write_all(&answer(status, &name, "", "", "GET"))?;
                 continue;
             }
             if seen.target == DRAIN_PATH {
