@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod drain;
 pub mod edge;
+pub mod entity_tags;
 pub mod health;
 pub mod outage;
 pub mod postgres;

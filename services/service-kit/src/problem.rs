@@ -23,14 +23,14 @@ struct Parts {
     code: ErrorCode,
     detail: Cow<'static, str>,
     cause: Option<Box<dyn Error + Send + Sync>>,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ApiError {
     /// A failure with this code. `detail` says what went wrong this time and how to mend it, without internal text.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = shortened(detail.into());
-        Self(Box::new(Parts { code, detail, cause: None, header: None }))
+        Self(Box::new(Parts { code, detail, cause: None, headers: Vec::new() }))
     }
 
     /// A fault of ours, of which the client learns nothing but the request's id.
@@ -44,9 +44,9 @@ impl ApiError {
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.0.header = Some((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -67,7 +67,7 @@ impl ApiError {
 
     /// The answer, with the document for the request of this id.
     pub fn to_response(&self, request_id: Option<RequestId>) -> HttpResponse {
-        let Parts { code, header, .. } = &*self.0;
+        let Parts { code, headers, .. } = &*self.0;
         let mut answer = HttpResponse::build(status_of(*code));
         answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
         // It holds the request's id, which no copy for another request may.
@@ -75,7 +75,11 @@ impl ApiError {
         if let Some(seconds) = code.retry_after_s() {
             answer.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
-        if let Some(pair) = header {
+        if code.status() == 401 {
+            // RFC 9110, section 15.5.2, wants a challenge on each. One that says more replaces it below.
+            answer.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        for pair in headers {
             answer.insert_header(pair.clone());
         }
         answer.body(serde_json::to_vec(&self.document(request_id)).unwrap_or_default())
@@ -147,6 +151,22 @@ mod tests {
         assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
         assert_eq!(header(header::CACHE_CONTROL), Some(&b"no-store"[..]));
         assert_eq!(header(header::RETRY_AFTER), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn every_401_carries_a_challenge() {
+        let challenge = |error: &ApiError| {
+            let answer = error.to_response(None);
+            let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).map(|value| value.as_bytes().to_vec());
+            challenges.collect::<Vec<_>>()
+        };
+        for &code in ErrorCode::ALL {
+            let expected: &[&[u8]] = if code.status() == 401 { &[b"Bearer"] } else { &[] };
+            assert_eq!(challenge(&ApiError::new(code, "")), expected, "{code}");
+        }
+        let own = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        let error = ApiError::new(ErrorCode::InvalidToken, "").with_header(header::WWW_AUTHENTICATE, own.clone());
+        assert_eq!(challenge(&error), [own.as_bytes()]);
     }
 
     #[test]

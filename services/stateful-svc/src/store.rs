@@ -47,13 +47,25 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The session as it is now.
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError>;
 
-    /// Adds a message after all others. The id of a message that was taken before is the one that it had then.
+    /// Adds a message after all others, to a session that is in an expected state. The id of a message that was taken before
+    /// is the one that it had then.
+    async fn append_if(
+        &self,
+        access: Access,
+        message: NewMessage,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Appended>, AppendError>;
+
+    /// The same, whatever state the session is in.
     async fn append(
         &self,
         access: Access,
         message: NewMessage,
         keyed: Option<Keyed>,
-    ) -> Result<Written<Appended>, AppendError>;
+    ) -> Result<Written<Appended>, AppendError> {
+        self.append_if(access, message, &Expected::Any, keyed).await
+    }
 
     /// Changes the client data of a session that is in an expected state.
     async fn patch(
@@ -64,9 +76,15 @@ pub trait SessionStore: Send + Sync + 'static {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, PatchError>;
 
-    /// Ends the session and forgets what was said. A tombstone stays for as long as a session may live at most, so that no
-    /// late write brings the session back; until it goes, deleting again succeeds.
-    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError>;
+    /// Ends a session that is in an expected state, and forgets what was said. A tombstone stays for as long as a session may
+    /// live at most, so that no late write brings the session back. Until it goes, deleting again succeeds whatever was
+    /// expected: what the request asks for is so already (RFC 9110, section 13.1.1).
+    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError>;
+
+    /// The same, whatever state the session is in.
+    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
+        self.delete_if(access, &Expected::Any).await
+    }
 
     /// The messages after a place.
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
@@ -201,6 +219,9 @@ pub enum AppendError {
     /// The session holds the most messages that it may.
     #[error("the session is full")]
     Full,
+    /// The session is not in an expected state.
+    #[error("the session was changed meanwhile")]
+    Overtaken,
     /// The key belongs to another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -238,6 +259,9 @@ pub enum DeleteError {
     /// It never was, it expired, or it was deleted so long ago that its tombstone is gone.
     #[error("there is no such session")]
     NotFound,
+    /// The session is not in an expected state.
+    #[error("the session was changed meanwhile")]
+    Overtaken,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use proto_contracts::MessageId;
 use proto_contracts::stateful::MAX_MESSAGE_BYTES;
 
+use super::session_tag::{SessionTag, WriteNonce};
+
 /// What a client says: 1 to [`MAX_MESSAGE_BYTES`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageText(String);
@@ -77,6 +79,15 @@ pub struct Appended {
     pub message: Message,
     /// The session's version after the write.
     pub version: u64,
+    /// The write's own; `None` in the reply that an instance of an earlier version kept.
+    pub nonce: Option<WriteNonce>,
+}
+
+impl Appended {
+    /// Names the session's state after the write.
+    pub fn tag(&self) -> Option<SessionTag> {
+        Some(SessionTag { version: self.version, nonce: self.nonce? })
+    }
 }
 
 /// A run of a session's messages, oldest first.

@@ -60,21 +60,24 @@ impl FromStr for SessionTag {
     }
 }
 
-/// The states in which a client wants its patch to be made.
+/// The states in which a client wants its write to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// Whatever it is.
     Any,
     /// One of these, of which there may be none.
     OneOf(Vec<SessionTag>),
+    /// None of these.
+    NoneOf(Vec<SessionTag>),
 }
 
 impl Expected {
-    /// Whether the patch may be made in the state of this tag.
+    /// Whether the write may be done in the state of this tag.
     pub fn allows(&self, tag: SessionTag) -> bool {
         match self {
             Self::Any => true,
             Self::OneOf(tags) => tags.contains(&tag),
+            Self::NoneOf(tags) => !tags.contains(&tag),
         }
     }
 }
@@ -96,11 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_is_made_in_the_expected_state_alone() {
+    fn a_write_is_done_in_an_expected_state_alone() {
         let tag = |version| SessionTag { version, nonce: WriteNonce(1) };
         assert!(Expected::Any.allows(tag(1)));
         assert!(Expected::OneOf(vec![tag(1), tag(2)]).allows(tag(2)));
         assert!(!Expected::OneOf(vec![tag(1)]).allows(SessionTag { version: 1, nonce: WriteNonce(2) }));
         assert!(!Expected::OneOf(Vec::new()).allows(tag(1)));
+        assert!(Expected::NoneOf(vec![tag(1)]).allows(tag(2)) && !Expected::NoneOf(vec![tag(1)]).allows(tag(1)));
     }
 }

@@ -1,117 +1,82 @@
-//! The state of a session as HTTP names it: `ETag`, `If-Match` and `If-None-Match` (RFC 9110, sections 8.8.3 and 13.1).
+//! The state of a session as HTTP names it: `ETag`, and what `If-Match` and `If-None-Match` make of it.
 //!
 //! A tag names the write that the state comes from. `expires_at` moves on with each use and is not part of that state.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use proto_contracts::ErrorCode;
+use service_kit::entity_tags::EntityTags;
 use service_kit::problem::ApiError;
 
 use crate::domain::session_tag::{Expected, SessionTag};
 
-/// Names the session's state on an answer that shows it.
+/// Names the session's state on a response that shows it.
 pub(super) fn tell_tag(answer: &mut HttpResponse, tag: SessionTag) -> Result<(), ApiError> {
     let value = HeaderValue::from_str(&format!("\"{tag}\"")).map_err(ApiError::internal)?;
     answer.headers_mut().insert(ETAG, value);
     Ok(())
 }
 
-/// In which states the client wants its write to be made: in any, unless it says so.
+/// In which states the client wants an unsafe request to be done, by both headers together; in any, unless it says so.
+pub(super) fn condition(headers: &HeaderMap) -> Result<Expected, ApiError> {
+    let expected = if_match(headers)?;
+    Ok(match (expected, read(headers, &IF_NONE_MATCH)?) {
+        (expected, None) => expected,
+        // Whatever the state is, there is one.
+        (_, Some(Tags::Any)) => Expected::OneOf(Vec::new()),
+        (Expected::OneOf(tags), Some(Tags::List(excluded))) => {
+            Expected::OneOf(tags.into_iter().filter(|tag| !excluded.contains(tag)).collect())
+        }
+        (Expected::Any | Expected::NoneOf(_), Some(Tags::List(excluded))) => Expected::NoneOf(excluded),
+    })
+}
+
+/// The same for what creates a session: there is no state yet, so `If-Match` never holds and `If-None-Match` always does.
+pub(super) fn condition_of_create(headers: &HeaderMap) -> Result<(), ApiError> {
+    read(headers, &IF_NONE_MATCH)?;
+    match read(headers, &IF_MATCH)? {
+        None => Ok(()),
+        Some(_) => Err(failed("A session that is yet to be created has no ETag; leave out If-Match.")),
+    }
+}
+
+/// What `If-Match` alone says.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
-    Ok(match entity_tags(headers, &IF_MATCH)? {
+    Ok(match read(headers, &IF_MATCH)? {
         None | Some(Tags::Any) => Expected::Any,
         Some(Tags::List(tags)) => Expected::OneOf(tags),
     })
 }
 
-/// Which states the client holds already: none, unless it says so.
+/// Which states the reader holds already: none, unless it says so.
 pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
-    Ok(match entity_tags(headers, &IF_NONE_MATCH)? {
+    Ok(match read(headers, &IF_NONE_MATCH)? {
         None => Expected::OneOf(Vec::new()),
         Some(Tags::Any) => Expected::Any,
         Some(Tags::List(tags)) => Expected::OneOf(tags),
     })
 }
 
-/// What a header with entity tags says.
-#[derive(Debug, PartialEq)]
+/// The session is in no state that the condition allows.
+pub(super) fn overtaken() -> ApiError {
+    failed("The session's ETag is not one that If-Match or If-None-Match allows; nothing was changed. Read it again.")
+}
+
+fn failed(detail: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::PreconditionFailed, detail)
+}
+
+/// What a header with entity tags says of sessions.
 enum Tags {
-    /// `*`
     Any,
     /// Those of the listed tags that a session can have.
     List(Vec<SessionTag>),
 }
 
-/// The tags of a header, which may be spread over several lines.
-fn entity_tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, ApiError> {
-    let lines: Vec<&[u8]> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let tags = parse(&lines.join(&b','));
-    let expected = format!("{name} must be * or a list of entity tags in quotes, such as \"3-0123456789abcdef\".");
-    tags.map(Some).ok_or_else(|| ApiError::new(ErrorCode::InvalidEntityTag, expected))
-}
-
-fn parse(mut text: &[u8]) -> Option<Tags> {
-    if text.trim_ascii() == b"*" {
-        return Some(Tags::Any);
-    }
-    let (mut tags, mut tags_seen) = (Vec::new(), 0_u32);
-    loop {
-        // Empty elements of a list are passed over.
-        text = text.trim_ascii_start();
-        while let Some(rest) = text.strip_prefix(b",") {
-            text = rest.trim_ascii_start();
-        }
-        if text.is_empty() {
-            return (tags_seen > 0).then_some(Tags::List(tags));
-        }
-        // "Weak" makes no difference here, although the RFC never lets it match in If-Match: proxies that compress an answer
-        // on its way (Nginx among them) make its tag weak, and the tag still names the one write.
-        let opaque = text.strip_prefix(b"W/").unwrap_or(text).strip_prefix(b"\"")?;
-        let end = opaque.iter().position(|&byte| byte == b'"')?;
-        let (tag, rest) = (&opaque[..end], &opaque[end + 1..]);
-        if tag.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
-            return None;
-        }
-        tags_seen += 1;
-        tags.extend(str::from_utf8(tag).ok().and_then(|tag| tag.parse::<SessionTag>().ok()));
-        text = rest.trim_ascii_start();
-        if !text.is_empty() && !text.starts_with(b",") {
-            return None;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_tags_are_read() {
-        let tag = |text: &str| text.parse::<SessionTag>().expect("a tag");
-        let (a, b) = (tag("1-0123456789abcdef"), tag("22-fedcba9876543210"));
-        for (text, tags) in [
-            ("\"1-0123456789abcdef\"", vec![a]),
-            (" W/\"1-0123456789abcdef\" ", vec![a]),
-            ("\"1-0123456789abcdef\",W/\"22-fedcba9876543210\"", vec![a, b]),
-            (",, \"a,b\" , \"1-0123456789abcdef\",", vec![a]),
-            ("\"\"", vec![]),
-            ("\"é\", \"01-0123456789abcdef\"", vec![]),
-        ] {
-            assert_eq!(parse(text.as_bytes()), Some(Tags::List(tags)), "{text}");
-        }
-        assert_eq!(parse(b" * "), Some(Tags::Any));
-    }
-
-    #[test]
-    fn what_is_no_list_of_tags_is_refused() {
-        for bad in ["", " ", ",", "x", "1-0123456789abcdef", "\"", "\"a", "a\"", "w/\"a\"", "W/a", "W/*", "\"a\" \"b\""]
-            .into_iter()
-            .chain(["\"a\"b", "*, \"a\"", "\"a\", *", "**", "\"a b\"", "\"a\tb\"", "W/ \"a\"", "\"a\";\"b\""])
-        {
-            assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
-        }
-    }
+fn read(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, ApiError> {
+    let of_session = |tag: Vec<u8>| str::from_utf8(&tag).ok()?.parse().ok();
+    Ok(EntityTags::from_headers(headers, name)?.map(|tags| match tags {
+        EntityTags::Any => Tags::Any,
+        EntityTags::List(tags) => Tags::List(tags.into_iter().filter_map(of_session).collect()),
+    }))
 }

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Sessions;
 use super::caller::routing;
+use super::entity_tags::{condition, overtaken};
 use super::session_path::{SessionPath, sentence};
 use crate::config::LiveConfig;
 use crate::domain::caller::Caller;
@@ -86,7 +87,10 @@ pub(super) async fn issue_ticket(
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
-    sessions.store.read(access).await?;
+    let expected = condition(request.headers())?;
+    if !expected.allows(sessions.store.read(access).await?.value.tag()) {
+        return Err(overtaken());
+    }
     let (ticket, expires_at) = sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
     answer::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
 }

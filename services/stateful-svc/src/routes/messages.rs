@@ -8,11 +8,13 @@ use proto_contracts::{IdempotencyKey, MessageId, SessionId};
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::entity_tags::{condition, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session_path::{SessionPath, parse_id};
 use super::{Sessions, answer_to_write};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, MessageText, NewMessage};
+use crate::domain::session_tag::Expected;
 use crate::metrics::Act;
 use crate::store::{Access, Written};
 
@@ -42,8 +44,13 @@ async fn post(
     message: String,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(headers, &id)?;
-    let appended = append(sessions, access, message, idempotency_key(headers)?).await?;
-    answer_to_write(&appended, StatusCode::CREATED, &posted(id, &appended.value))
+    let (key, expected) = (idempotency_key(headers)?, condition(headers)?);
+    let appended = append(sessions, access, message, &expected, key).await?;
+    let mut answer = answer_to_write(&appended, StatusCode::CREATED, &posted(id, &appended.value))?;
+    if let Some(tag) = appended.value.tag() {
+        tell_tag(&mut answer, tag)?;
+    }
+    Ok(answer)
 }
 
 /// Posts a message, whichever way it came, and counts that.
@@ -51,17 +58,18 @@ pub(super) async fn append(
     sessions: &Sessions,
     access: Access,
     message: String,
+    expected: &Expected,
     key: Option<IdempotencyKey>,
 ) -> Result<Written<Appended>, ApiError> {
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
     let keyed = key.map(|key| Keyed::append(key, &message.text));
-    let appended = sessions.store.append(access, message, keyed).await;
+    let appended = sessions.store.append_if(access, message, expected, keyed).await;
     sessions.wrote(Act::Append, appended)
 }
 
 /// A posted message as its author sees it.
 pub(super) fn posted(session_id: SessionId, appended: &Appended) -> MessagePosted {
-    let Appended { message, version } = appended;
+    let Appended { message, version, .. } = appended;
     MessagePosted {
         session_id,
         message_id: message.id,

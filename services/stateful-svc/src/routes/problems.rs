@@ -3,6 +3,7 @@
 use proto_contracts::ErrorCode;
 use service_kit::problem::ApiError;
 
+use super::entity_tags::overtaken;
 use super::session_path::sentence;
 use crate::domain::client_data::InvalidClientData;
 use crate::domain::message::InvalidMessage;
@@ -67,6 +68,7 @@ impl From<AppendError> for ApiError {
                 let detail = "The session holds the most messages that it may; go on in a new one.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
+            AppendError::Overtaken => overtaken(),
             AppendError::KeyReused => key_reused(),
             AppendError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
@@ -82,10 +84,7 @@ impl From<PatchError> for ApiError {
                 let detail = "Others kept changing the client data; nothing was changed. Repeat the request.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
-            PatchError::Overtaken => {
-                let detail = "The session has another ETag by now than those of If-Match; read it again.";
-                Self::new(ErrorCode::PreconditionFailed, detail)
-            }
+            PatchError::Overtaken => overtaken(),
             PatchError::KeyReused => key_reused(),
             PatchError::Store(fault) => write_failed(fault, LOOK_FIRST),
         }
@@ -96,6 +95,7 @@ impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::NotFound => not_found(),
+            DeleteError::Overtaken => overtaken(),
             DeleteError::Store(fault) => write_failed(fault, "Repeat the request: a delete can be repeated."),
         }
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use super::entity_tags::{if_match, if_none_match, tell_tag};
+use super::entity_tags::{condition, if_match, if_none_match, overtaken, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session_path::SessionPath;
 use super::{Sessions, answer_from, answer_to_write, tell_source};
@@ -26,12 +26,15 @@ pub(super) async fn read(
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
-    let held = if_none_match(request.headers())?;
+    let (expected, held) = (if_match(request.headers())?, if_none_match(request.headers())?);
     let found = match sessions.store.at_hand(access) {
         Some(found) => found,
         None => sessions.store.read(access).await?,
     };
     sessions.metrics.read(found.source);
+    if !expected.allows(found.value.tag()) {
+        return Err(overtaken());
+    }
     if held.allows(found.value.tag()) {
         let mut answer = without_body(StatusCode::NOT_MODIFIED, found.source);
         tell_tag(&mut answer, found.value.tag())?;
@@ -52,7 +55,7 @@ pub(super) async fn patch(
     let access = sessions.access(request.headers(), &id)?;
     let patch = MergePatch::parse(&given.client_data)?;
     let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
-    let expected = if_match(request.headers())?;
+    let expected = condition(request.headers())?;
     let patched = sessions.store.patch(access, &patch, &expected, keyed).await;
     let patched = sessions.wrote(Act::Patch, patched)?;
     let mut answer = answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
@@ -67,7 +70,8 @@ pub(super) async fn delete(
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
-    let deleted = sessions.store.delete(access).await.map_err(ApiError::from);
+    let expected = condition(request.headers())?;
+    let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
     sessions.metrics.wrote(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }

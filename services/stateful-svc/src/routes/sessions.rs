@@ -12,7 +12,7 @@ use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
 use super::caller::routing;
-use super::entity_tags::tell_tag;
+use super::entity_tags::{condition_of_create, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session::body;
 use super::{Sessions, answer_to_write};
@@ -34,6 +34,7 @@ pub(super) async fn create(
         GivenData::None => ClientData::default(),
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
+    condition_of_create(request.headers())?;
     let (affinity, key) = (affinity_key(request.headers()), idempotency_key(request.headers())?);
     let keyed = key.map(|key| Keyed::create(key, &client_data));
     let id = sessions.ids.assign(affinity, caller, key);

@@ -302,15 +302,16 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         }
     }
 
-    async fn append(
+    async fn append_if(
         &self,
         access: Access,
         message: NewMessage,
+        expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Written<Appended>, AppendError> {
         let (fill, claim) = self.shared.begin_write(access);
         let nonce = WriteNonce::random();
-        let appended = self.shared.redis.append_as(claim, access, message, nonce, keyed).await;
+        let appended = self.shared.redis.append_as(claim, access, message, nonce, expected, keyed).await;
         let last = fill.as_ref().and_then(|fill| fill.last.clone());
         kept(access, fill, appended, |appended| self.shared.after_message(last?.session(), appended, nonce))
     }
@@ -327,9 +328,9 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         kept(access, fill, patched, |session| Some(session.clone()))
     }
 
-    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
+    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
         let (fill, claim) = self.shared.begin_write(access);
-        let deleted = self.shared.redis.delete_as(claim, access).await;
+        let deleted = self.shared.redis.delete_as(claim, access, expected).await;
         fill.into_iter().for_each(Fill::give_up);
         deleted
     }

@@ -24,7 +24,7 @@ use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
-use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::domain::session_tag::{Expected, SessionTag, WriteNonce};
 use crate::store::changes::{Changes, Watchers};
 
 /// How often expired sessions are looked for that nobody asks for any more.
@@ -132,17 +132,20 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         self.with(access, |record, _| from_memory(record.session())).ok_or(ReadError::NotFound)
     }
 
-    async fn append(
+    async fn append_if(
         &self,
         access: Access,
         message: NewMessage,
+        expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Written<Appended>, AppendError> {
         let append = |record: &mut Record, now| match record.kept(keyed) {
-            Some(Ok(Kept::Appended { number, version })) => {
-                Ok(written(Appended { message: record.message(*number), version: *version }, Done::Before))
+            Some(Ok(Kept::Appended { number, version, nonce })) => {
+                let message = record.message(*number);
+                Ok(written(Appended { message, version: *version, nonce: Some(*nonce) }, Done::Before))
             }
             Some(_) => Err(AppendError::KeyReused),
+            None if !expected.allows(record.tag()) => Err(AppendError::Overtaken),
             None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
             None => Ok(written(record.append(message, now, keyed), Done::Now)),
         };
@@ -160,7 +163,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         let patch = |record: &mut Record, now| match record.kept(keyed) {
             Some(Ok(Kept::Patched(session))) => Ok(written(session.clone(), Done::Before)),
             Some(_) => Err(PatchError::KeyReused),
-            None if !expected.allows(record.session().tag()) => Err(PatchError::Overtaken),
+            None if !expected.allows(record.tag()) => Err(PatchError::Overtaken),
             None => {
                 record.client_data = record.client_data.merged(patch)?;
                 Ok(written(record.patched(now, keyed), Done::Now))
@@ -170,14 +173,19 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         self.tell_of(access.session, patched)
     }
 
-    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
+    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
         let Access { session, caller, .. } = access;
         let now = self.clock.now();
         match self.sessions.entry(session) {
-            Entry::Occupied(there) if there.get().expires_at > now => {
-                let owner = there.get().owner;
+            Entry::Occupied(mut there) if there.get().expires_at > now => {
+                let record = there.get_mut();
+                let owner = record.owner;
                 if !caller.may_use(owner) {
                     return Err(DeleteError::NotFound);
+                }
+                if !expected.allows(record.tag()) {
+                    record.expires_at = self.lifetime.expires_at(record.created_at, now);
+                    return Err(DeleteError::Overtaken);
                 }
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
                 self.tombstones.insert(session, Tombstone { owner, expires_at });
@@ -236,7 +244,7 @@ struct Record {
 
 enum Kept {
     Created(Session),
-    Appended { number: u64, version: u64 },
+    Appended { number: u64, version: u64, nonce: WriteNonce },
     Patched(Session),
 }
 
@@ -276,6 +284,10 @@ impl Record {
         }
     }
 
+    fn tag(&self) -> SessionTag {
+        SessionTag { version: self.version, nonce: self.nonce }
+    }
+
     fn message_count(&self) -> u64 {
         self.utterances.len() as u64
     }
@@ -311,9 +323,9 @@ impl Record {
         let name = self.client_data.name();
         self.utterances.push(Utterance { id: message.id, text: message.text, name, created_at: now });
         self.written(now);
-        let (number, version) = (self.message_count(), self.version);
-        self.keep(keyed, Kept::Appended { number, version });
-        Appended { message: self.message(number), version }
+        let (number, version, nonce) = (self.message_count(), self.version, self.nonce);
+        self.keep(keyed, Kept::Appended { number, version, nonce });
+        Appended { message: self.message(number), version, nonce: Some(nonce) }
     }
 
     /// The session after its data was changed.

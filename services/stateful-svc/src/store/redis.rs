@@ -150,7 +150,7 @@ impl RedisStore {
                 self.live.ended(access.session);
                 self.look_for(access.session).await;
             }
-            Reply::Refused | Reply::KeyReused | Reply::Done(_) | Reply::Replayed(_) => {
+            Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Done(_) | Reply::Replayed(_) => {
                 self.live.used(access.session);
                 self.lost.used(access.session);
             }
@@ -281,13 +281,14 @@ impl SessionStore for RedisStore {
         Ok(self.read_as(Claim::Look, access, WhenAway::Wait).await?.value)
     }
 
-    async fn append(
+    async fn append_if(
         &self,
         access: Access,
         message: NewMessage,
+        expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Written<Appended>, AppendError> {
-        Ok(self.append_as(Claim::Write(None), access, message, WriteNonce::random(), keyed).await?.value)
+        Ok(self.append_as(Claim::Write(None), access, message, WriteNonce::random(), expected, keyed).await?.value)
     }
 
     async fn patch(
@@ -300,8 +301,8 @@ impl SessionStore for RedisStore {
         Ok(self.patch_as(Claim::Write(None), access, patch, expected, keyed).await?.value)
     }
 
-    async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
-        self.delete_as(Claim::Write(None), access).await
+    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
+        self.delete_as(Claim::Write(None), access, expected).await
     }
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {

@@ -123,6 +123,86 @@ async fn who_holds_the_state_is_not_sent_it_again() {
 }
 
 #[actix_web::test]
+async fn every_unsafe_method_heeds_both_conditions() {
+    let redis = RedisServer::start().await;
+    for app in [spawn_app(), app_on(&redis)] {
+        let id = app.create("Ada").await.session_id;
+        let session = path(Endpoint::Session, &id);
+        let conversation = json!({"session_id": id.expose(), "message": "hi"}).to_string();
+        let writes = [
+            ("POST", path(Endpoint::Messages, &id), r#"{"message":"hi"}"#),
+            ("POST", "/api/v1/stateful/conversations".to_owned(), conversation.as_str()),
+            ("POST", "/api/stateful/conversation".to_owned(), conversation.as_str()),
+            ("POST", path(Endpoint::Tickets, &id), "{}"),
+            ("PATCH", session.clone(), r#"{"client_data":{"a":1}}"#),
+            ("DELETE", session.clone(), ""),
+        ];
+        let tag = app.get(&session).await.header("etag").to_owned();
+        let stale = "\"1-0123456789abcdef\"";
+        for (method, target, body) in &writes {
+            for wrong in [("If-Match", stale), ("If-None-Match", &tag), ("If-None-Match", "*")] {
+                let refused = app.send(method, target, &[wrong], body).await;
+                assert_problem(&refused, ErrorCode::PreconditionFailed);
+            }
+            let both = [("If-Match", "*"), ("If-None-Match", &tag)];
+            assert_problem(&app.send(method, target, &both, body).await, ErrorCode::PreconditionFailed);
+            for name in ["If-Match", "If-None-Match"] {
+                let malformed = app.send(method, target, &[(name, "1")], body).await;
+                assert_problem(&malformed, ErrorCode::InvalidEntityTag);
+            }
+        }
+        assert_eq!(app.get(&session).await.header("etag"), tag, "nothing was changed");
+        assert_problem(&app.send("GET", &session, &[("If-Match", stale)], "").await, ErrorCode::PreconditionFailed);
+
+        // Each response names the state that it made, so that the next request can be for that state.
+        let mut tag = tag;
+        for (method, target, body) in &writes {
+            let done = app.send(method, target, &[("If-Match", &tag), ("If-None-Match", stale)], body).await;
+            assert!((200..300).contains(&done.status), "{method} {target}: {done:?}");
+            let changes = *method != "DELETE" && !target.ends_with("/tickets");
+            assert_eq!(is_strong_tag(done.header("etag")), changes, "{method} {target}: {done:?}");
+            if changes {
+                assert_ne!(done.header("etag"), tag);
+                done.header("etag").clone_into(&mut tag);
+            }
+        }
+        // A repeated DELETE asks for what is so already.
+        assert_eq!(app.send("DELETE", &session, &[("If-Match", stale)], "").await.status, 204);
+    }
+}
+
+#[actix_web::test]
+async fn a_replayed_message_has_the_tag_of_the_first_response() {
+    let redis = RedisServer::start().await;
+    for app in [spawn_app(), app_on(&redis)] {
+        let created = app.post(SESSIONS, &json!({})).await;
+        let id = created.json::<Session>().expect("a session").session_id;
+        let tag = created.header("etag");
+        let headers = [("If-Match", tag), ("Idempotency-Key", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b02")];
+        let messages = path(Endpoint::Messages, &id);
+        let first = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
+        app.say(&id, "another").await;
+        let again = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
+        assert_eq!((again.status, &again.body, again.header("etag")), (201, &first.body, first.header("etag")));
+        assert_eq!(again.header("idempotency-replayed"), "true");
+        assert!(is_strong_tag(again.header("etag")));
+    }
+}
+
+#[actix_web::test]
+async fn what_creates_a_session_has_no_state_to_match() {
+    let app = spawn_app();
+    for tag in ["*", "\"1-0123456789abcdef\""] {
+        let refused = app.send("POST", SESSIONS, &[("If-Match", tag)], "{}").await;
+        assert_problem(&refused, ErrorCode::PreconditionFailed);
+        assert_eq!(app.send("POST", SESSIONS, &[("If-None-Match", tag)], "{}").await.status, 201);
+    }
+    for name in ["If-Match", "If-None-Match"] {
+        assert_problem(&app.send("POST", SESSIONS, &[(name, "1")], "{}").await, ErrorCode::InvalidEntityTag);
+    }
+}
+
+#[actix_web::test]
 async fn malformed_tags_are_refused() {
     let app = spawn_app();
     let session = path(Endpoint::Session, &app.create("Ada").await.session_id);

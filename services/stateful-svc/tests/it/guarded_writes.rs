@@ -1,18 +1,20 @@
-//! What every store does with patches that are only for an expected state. Each test runs once for each store.
+//! What every store does with writes that are only for an expected state. Each test runs once for each store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stateful_svc::domain::cursor::{Cursor, PageSize};
+use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::session_tag::{Expected, SessionTag, WriteNonce};
-use stateful_svc::store::PatchError;
+use stateful_svc::store::{AppendError, DeleteError, Done, PatchError};
 
 use crate::behaviour::{at_once, each_store};
-use crate::subject::{LIFETIME, Subject, any_session, data, message, patch};
+use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
 
 each_store! {
     each_write_makes_a_new_tag_and_no_read_does(LIFETIME);
     a_patch_for_another_state_changes_nothing(LIFETIME);
+    a_message_or_a_delete_for_another_state_changes_nothing(LIFETIME);
     of_patches_for_one_state_one_is_made(LIFETIME);
     nothing_comes_between_the_expected_state_and_the_patch(LIFETIME);
 }
@@ -58,6 +60,33 @@ async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
     assert!(matches!(refused, Err(PatchError::Overtaken)), "a message is a write, too: {refused:?}");
     let read = store.read(id).await.expect("there").value.tag();
     store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one of them is enough");
+}
+
+async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subject) {
+    let (store, id) = (&subject.store, any_session());
+    let created = store.create(id, data("{}"), None).await.expect("created").value.tag();
+    let (first, only_after_create) = (message("first"), Expected::OneOf(vec![created]));
+    let said = Some(Keyed::append(key(1), &first.text));
+    let appended = store.append_if(id, first.clone(), &only_after_create, said).await.expect("taken").value;
+    let now = store.read(id).await.expect("there").value;
+    assert_eq!(appended.tag(), Some(now.tag()), "the response to a message names the state that it made");
+
+    for wrong in [only_after_create.clone(), Expected::OneOf(vec![]), Expected::NoneOf(vec![created, now.tag()])] {
+        let refused = store.append_if(id, message("second"), &wrong, None).await;
+        assert!(matches!(refused, Err(AppendError::Overtaken)), "{refused:?}");
+        let refused = store.append_if(id, message("second"), &wrong, Some(Keyed::append(key(2), &first.text))).await;
+        assert!(matches!(refused, Err(AppendError::Overtaken)), "{refused:?}");
+        let refused = store.delete_if(id, &wrong).await;
+        assert!(matches!(refused, Err(DeleteError::Overtaken)), "{refused:?}");
+    }
+    assert_eq!(store.read(id).await.expect("there").value.tag(), now.tag(), "nothing was changed");
+    // A repetition is known as one before its condition is looked at.
+    let again = store.append_if(id, first, &only_after_create, said).await.expect("taken before");
+    assert_eq!((again.done, &again.value), (Done::Before, &appended));
+
+    store.delete_if(id, &Expected::OneOf(vec![created, now.tag()])).await.expect("one of them is enough");
+    store.delete_if(id, &only_after_create).await.expect("it is deleted already");
+    assert!(matches!(store.append_if(id, message("x"), &Expected::Any, None).await, Err(AppendError::NotFound)));
 }
 
 async fn of_patches_for_one_state_one_is_made(subject: Subject) {

@@ -43,19 +43,31 @@ struct Way {
 enum Act {
     Create(Value, Option<u64>),
     Read,
-    Append(String, Option<u64>),
+    Append(String, Wanted, Option<u64>),
     Patch(Value, Wanted, Option<u64>),
-    Delete,
+    Delete(Wanted),
     History(u64, u32),
     Wait(u64),
 }
 
-/// For which state a patch is meant.
+/// For which state a write is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Any,
-    /// The one that the last answer with a session showed.
+    /// The one that the last answer with a tag showed.
     LastSeen,
+    /// Any but that one.
+    Another,
+}
+
+impl Wanted {
+    fn allows(self, is_last_seen: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::LastSeen => is_last_seen,
+            Self::Another => !is_last_seen,
+        }
+    }
 }
 
 /// What a client can see of an answer, but for ids and times.
@@ -125,7 +137,7 @@ impl Model {
                 return Seen::Nothing;
             }
             Act::Create(data, key) if !self.sessions.contains_key(&id) => return self.create(who, id, data, *key),
-            Act::Delete => return self.delete(who, id),
+            Act::Delete(wanted) => return self.delete(who, id, *wanted),
             _ => {}
         }
         let is_create = matches!(act, Act::Create(..));
@@ -143,7 +155,7 @@ impl Model {
             None if is_create => return Seen::Refused(Refusal::Exists),
             None => {
                 let expected = self.last_seen.get(&id).is_some_and(|seen| *seen == session.tag);
-                if matches!(act, Act::Patch(_, Wanted::LastSeen, _)) && !expected {
+                if !wanted_of(act).allows(expected) {
                     return Seen::Refused(Refusal::Overtaken);
                 }
                 let seen = session.act(act);
@@ -151,7 +163,7 @@ impl Model {
                 (seen, session.tag)
             }
         };
-        if matches!(act, Act::Create(..) | Act::Read | Act::Patch(..)) {
+        if matches!(act, Act::Create(..) | Act::Read | Act::Append(..) | Act::Patch(..)) {
             self.last_seen.insert(id, tag);
         }
         seen
@@ -173,7 +185,15 @@ impl Model {
         seen
     }
 
-    fn delete(&mut self, who: Who, id: usize) -> Seen {
+    fn delete(&mut self, who: Who, id: usize, wanted: Wanted) -> Seen {
+        let last_seen = self.last_seen.get(&id);
+        if let Some(session) = self.sessions.get_mut(&id)
+            && may_use(who, session.owner)
+            && !wanted.allows(last_seen == Some(&session.tag))
+        {
+            session.used = self.now;
+            return Seen::Refused(Refusal::Overtaken);
+        }
         let owner = self.sessions.get(&id).map(|s| s.owner).or(self.deleted.get(&id).map(|(owner, _)| *owner));
         match owner {
             Some(owner) if may_use(who, owner) => {
@@ -189,8 +209,15 @@ impl Model {
 
 fn key_of(act: &Act) -> Option<u64> {
     match act {
-        Act::Create(_, key) | Act::Append(_, key) | Act::Patch(_, _, key) => *key,
+        Act::Create(_, key) | Act::Append(_, _, key) | Act::Patch(_, _, key) => *key,
         _ => None,
+    }
+}
+
+fn wanted_of(act: &Act) -> Wanted {
+    match act {
+        Act::Append(_, wanted, _) | Act::Patch(_, wanted, _) | Act::Delete(wanted) => *wanted,
+        _ => Wanted::Any,
     }
 }
 
@@ -198,7 +225,7 @@ fn key_of(act: &Act) -> Option<u64> {
 fn request(act: &Act) -> String {
     match act {
         Act::Create(data, _) => format!("create {data}"),
-        Act::Append(text, _) => format!("append {text}"),
+        Act::Append(text, ..) => format!("append {text}"),
         Act::Patch(patch, ..) => format!("patch {patch}"),
         _ => String::new(),
     }
@@ -218,7 +245,7 @@ impl ModelSession {
 
     fn act(&mut self, act: &Act) -> Seen {
         match act {
-            Act::Append(text, _) => self.append(text),
+            Act::Append(text, ..) => self.append(text),
             Act::Patch(patch, ..) => self.patch(patch),
             Act::History(after, size) => {
                 Seen::Messages(self.said.iter().skip(*after as usize).take(*size as usize).cloned().collect())
@@ -288,10 +315,7 @@ impl Client<'_> {
             Act::Patch(change, wanted, given_key) => {
                 let change = patch(&change.to_string());
                 let keyed = given_key.map(|number| Keyed::patch(key(number), &change));
-                let expected = match wanted {
-                    Wanted::Any => Expected::Any,
-                    Wanted::LastSeen => Expected::OneOf(self.last_seen.get(&id).copied().into_iter().collect()),
-                };
+                let expected = self.expected(id, *wanted);
                 match store.patch(access, &change, &expected, keyed).await {
                     Ok(patched) => again(patched.done, self.see(id, patched.value)),
                     Err(PatchError::NotFound) => Seen::Refused(Refusal::NotFound),
@@ -300,16 +324,18 @@ impl Client<'_> {
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            Act::Append(text, given_key) => {
+            Act::Append(text, wanted, given_key) => {
                 let new = message(text);
                 let keyed = given_key.map(|number| Keyed::append(key(number), &new.text));
-                match store.append(access, new, keyed).await {
+                match store.append_if(access, new, &self.expected(id, *wanted), keyed).await {
                     Ok(appended) => {
+                        self.last_seen.insert(id, appended.value.tag().expect("kept by this version"));
                         let (message, version) = (appended.value.message, appended.value.version);
                         let seen = Seen::Appended { number: message.number, reply: message.reply, version };
                         again(appended.done, seen)
                     }
                     Err(AppendError::NotFound) => Seen::Refused(Refusal::NotFound),
+                    Err(AppendError::Overtaken) => Seen::Refused(Refusal::Overtaken),
                     Err(AppendError::KeyReused) => Seen::Refused(Refusal::KeyReused),
                     Err(error) => panic!("{error:?}"),
                 }
@@ -322,15 +348,25 @@ impl Client<'_> {
                     Err(ReadError::Store(fault)) => panic!("{fault:?}"),
                 }
             }
-            Act::Delete => match store.delete(access).await {
+            Act::Delete(wanted) => match store.delete_if(access, &self.expected(id, *wanted)).await {
                 Ok(_) => Seen::Nothing,
                 Err(DeleteError::NotFound) => Seen::Refused(Refusal::NotFound),
+                Err(DeleteError::Overtaken) => Seen::Refused(Refusal::Overtaken),
                 Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
             },
             Act::Wait(seconds) => {
                 self.subject.advance(Duration::from_secs(*seconds)).await;
                 Seen::Nothing
             }
+        }
+    }
+
+    fn expected(&self, id: usize, wanted: Wanted) -> Expected {
+        let last_seen = || self.last_seen.get(&id).copied().into_iter().collect();
+        match wanted {
+            Wanted::Any => Expected::Any,
+            Wanted::LastSeen => Expected::OneOf(last_seen()),
+            Wanted::Another => Expected::NoneOf(last_seen()),
         }
     }
 
@@ -372,13 +408,13 @@ fn acts() -> impl Strategy<Value = Vec<(Way, Who, usize, Act)>> {
     let few_objects = move || prop_oneof![Just(json!({})), Just(json!({"name": "Ada"})), object()];
     let text = || prop_oneof!["[ab]", "[ -~é:\n]{1,100}"];
     let key = || prop::option::of(0..4_u64);
-    let wanted = || prop_oneof![Just(Wanted::Any), Just(Wanted::LastSeen)];
+    let wanted = || prop_oneof![4 => Just(Wanted::Any), 4 => Just(Wanted::LastSeen), 1 => Just(Wanted::Another)];
     let act = prop_oneof![
         3 => (few_objects(), key()).prop_map(|(data, key)| Act::Create(data, key)),
         6 => Just(Act::Read),
-        4 => (text(), key()).prop_map(|(text, key)| Act::Append(text, key)),
+        4 => (text(), wanted(), key()).prop_map(|(text, wanted, key)| Act::Append(text, wanted, key)),
         4 => (few_objects(), wanted(), key()).prop_map(|(patch, wanted, key)| Act::Patch(patch, wanted, key)),
-        1 => Just(Act::Delete),
+        1 => wanted().prop_map(Act::Delete),
         2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Act::History(after, size)),
         1 => (1..3_u64).prop_map(|hundreds| Act::Wait(hundreds * 100)),
     ];

@@ -1,12 +1,13 @@
 //! `GET /products` and `/products/{product_id}`: the catalogue, through the cache and with entity tags.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use proto_contracts::ErrorCode;
 use proto_contracts::products as wire;
 use service_kit::body::Query;
+use service_kit::entity_tags::EntityTags;
 use service_kit::problem::ApiError;
 use service_kit::routes::parameter;
 use xxhash_rust::xxh3::xxh3_128;
@@ -32,7 +33,7 @@ pub(super) async fn list(
     let products = app.products.clone();
     let load = || async move { Ok(Some(json(&page_to_wire(products.page(&page).await?))?)) };
     let document = app.documents.get_or_load(key, load).await.map_err(failed)?;
-    Ok(conditional(request.headers(), document.unwrap_or_default()))
+    conditional(request.headers(), document.unwrap_or_default())
 }
 
 pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
@@ -42,29 +43,27 @@ pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<Ht
     let (products, wanted) = (app.products.clone(), id.clone());
     let load = || async move { products.find(&wanted).await?.map(|found| json(&to_wire(found))).transpose() };
     match app.documents.get_or_load(key, load).await.map_err(failed)? {
-        Some(document) => Ok(conditional(request.headers(), document)),
+        Some(document) => conditional(request.headers(), document),
         None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("No product has the id {id}."))),
     }
 }
 
-/// 304 when the client has this very document, else the document.
-fn conditional(headers: &HeaderMap, document: Bytes) -> HttpResponse {
-    let tag = format!("\"{:032x}\"", xxh3_128(&document));
-    let known = headers.get_all(IF_NONE_MATCH).any(|value| matches(value.as_bytes(), tag.as_bytes()));
-    let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
-    answer.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, tag));
-    if known {
-        return answer.finish();
+/// 304 when the client has this very document, 412 when it wants another one, else the document.
+fn conditional(headers: &HeaderMap, document: Bytes) -> Result<HttpResponse, ApiError> {
+    let tag = format!("{:032x}", xxh3_128(&document));
+    let names_it =
+        |name| Ok::<_, ApiError>(EntityTags::from_headers(headers, name)?.map(|tags| tags.include(tag.as_bytes())));
+    if names_it(&IF_MATCH)? == Some(false) {
+        let detail = "The document's ETag is none of those of If-Match; read it without.";
+        return Err(ApiError::new(ErrorCode::PreconditionFailed, detail));
     }
-    answer.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document)
-}
-
-/// The weak comparison of RFC 9110, section 13.1.2: a proxy that compresses marks our tags as weak.
-fn matches(if_none_match: &[u8], tag: &[u8]) -> bool {
-    if_none_match
-        .split(|&byte| byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .any(|candidate| candidate == b"*" || candidate.strip_prefix(b"W/").unwrap_or(candidate) == tag)
+    let known = names_it(&IF_NONE_MATCH)?.unwrap_or(false);
+    let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    answer.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, format!("\"{tag}\"")));
+    if known {
+        return Ok(answer.finish());
+    }
+    Ok(answer.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document))
 }
 
 fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
@@ -102,20 +101,32 @@ mod tests {
     #[test]
     fn a_known_document_is_not_sent_again() {
         let document = Bytes::from_static(b"{}");
-        let sent = conditional(&HeaderMap::new(), document.clone());
+        let sent = conditional(&HeaderMap::new(), document.clone()).expect("the document");
         let tag = sent.headers().get(ETAG).expect("a tag").clone();
         assert_eq!(sent.status(), StatusCode::OK);
 
         let weak = format!("\"other\", W/{}", tag.to_str().expect("text"));
-        for (known, status) in
-            [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200), (b"", 200)]
-        {
+        for (known, status) in [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200)] {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, HeaderValue::from_bytes(known).expect("a value"));
-            let answer = conditional(&headers, document.clone());
+            let answer = conditional(&headers, document.clone()).expect("no error");
             assert_eq!(answer.status().as_u16(), status, "{}", String::from_utf8_lossy(known));
             assert_eq!(answer.headers().get(ETAG), Some(&tag));
             assert_eq!(answer.headers().get(CACHE_CONTROL), Some(&CACHING));
+        }
+    }
+
+    #[test]
+    fn conditions_that_do_not_hold_or_cannot_be_read_are_refused() {
+        for (name, value, code) in [
+            (IF_MATCH, "\"other\"", ErrorCode::PreconditionFailed),
+            (IF_MATCH, "other", ErrorCode::InvalidEntityTag),
+            (IF_NONE_MATCH, "other", ErrorCode::InvalidEntityTag),
+            (IF_NONE_MATCH, "", ErrorCode::InvalidEntityTag),
+        ] {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            let error = conditional(&headers, Bytes::from_static(b"{}")).expect_err(value);
+            assert_eq!(error.code(), code, "{value}");
         }
     }
 

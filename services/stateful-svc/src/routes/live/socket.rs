@@ -16,6 +16,7 @@ use service_kit::telemetry::chain;
 use tokio::time::{Instant, timeout};
 
 use super::{Open, Sessions};
+use crate::domain::session_tag::Expected;
 use crate::feed::Event;
 use crate::metrics::{Closed, LiveConnection, LiveKind};
 use crate::routes::history::body as message_body;
@@ -168,7 +169,7 @@ impl Socket {
         };
         // The session may have another home by now; a write by this way must not claim it back.
         let access = Access { routing: Routing::RoundRobin, ..self.open.access };
-        let appended = messages::append(&self.sessions, access, given.message, key).await?;
+        let appended = messages::append(&self.sessions, access, given.message, &Expected::Any, key).await?;
         Ok(messages::posted(self.open.id.clone(), &appended.value))
     }
 

@@ -4,8 +4,8 @@ use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::claim::{Claim, Stamped};
 use super::fields::{
-    Created, CreatedBefore, Patched, PatchedBefore, Record, Said, SaidBefore, add_key, damaged, name_field, replay,
-    session, time,
+    Created, CreatedBefore, Patched, PatchedBefore, Record, Said, SaidBefore, add_key, condition_field, damaged,
+    name_field, replay, session, time,
 };
 use super::scripts::Reply;
 use super::{RedisStore, WhenAway, entry};
@@ -38,7 +38,7 @@ impl RedisStore {
         let answer = self.run::<Created, CreatedBefore>(access, call, claim, WhenAway::Wait).await?;
         let (created, expires, nonce, source, done) = match answer.value {
             Reply::Nil => return Err(CreateError::Exists),
-            Reply::Refused => return Err(CreateError::Deleted),
+            Reply::Refused | Reply::Overtaken => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
                 self.lost.promise(access.session);
@@ -71,7 +71,7 @@ impl RedisStore {
         let found = self.fetch(claim, access, None, when_away).await?;
         match found.value {
             Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
-            Reply::Nil | Reply::Refused | Reply::KeyReused => Err(ReadError::NotFound),
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken => Err(ReadError::NotFound),
         }
     }
 
@@ -81,6 +81,7 @@ impl RedisStore {
         access: Access,
         message: NewMessage,
         nonce: WriteNonce,
+        expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Stamped<Written<Appended>>, AppendError> {
         let NewMessage { id, text } = message;
@@ -88,22 +89,26 @@ impl RedisStore {
         call.arg(MAX_MESSAGES).arg(id.to_string()).arg(text.as_str()).arg(Quote::of(text.as_str()).as_str());
         call.arg(nonce.to_string());
         add_key(&mut call, keyed);
+        call.arg(condition_field(expected));
         let answer = self.run::<Said, SaidBefore>(access, call, claim, WhenAway::Wait).await?;
         let appended = match answer.value {
             Reply::Nil => return Err(AppendError::NotFound),
             Reply::Refused => return Err(AppendError::Full),
             Reply::KeyReused => return Err(AppendError::KeyReused),
+            Reply::Overtaken => return Err(AppendError::Overtaken),
             Reply::Done((now, number, version, name, first, previous)) => {
                 let utterance = Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
                 let earlier = first.zip(previous).map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
                 let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
-                written(Appended { message: utterance.answered(number, earlier), version }, Done::Now)
+                let message = utterance.answered(number, earlier);
+                written(Appended { message, version, nonce: Some(nonce) }, Done::Now)
             }
-            Reply::Replayed((number, version, first, entries, is_own)) => {
+            Reply::Replayed((number, version, nonce, first, entries, is_own)) => {
+                let nonce = if nonce.is_empty() { None } else { Some(nonce.parse().map_err(damaged)?) };
                 let after = number.saturating_sub(1);
                 let mut messages = replay(Some(first), entries, after)?;
                 let message = messages.pop().ok_or_else(|| damaged(entry::DamagedEntry))?;
-                written(Appended { message, version }, if is_own { Done::Now } else { Done::Before })
+                written(Appended { message, version, nonce }, if is_own { Done::Now } else { Done::Before })
             }
         };
         Ok(answer.stamp.on(appended))
@@ -121,7 +126,7 @@ impl RedisStore {
         for _ in 0..PATCH_ROUNDS {
             let found = self.fetch(Claim::Look, access, keyed, WhenAway::Wait).await?;
             let (before, revision) = match found.value {
-                Reply::Nil | Reply::Refused => return Err(PatchError::NotFound),
+                Reply::Nil | Reply::Refused | Reply::Overtaken => return Err(PatchError::NotFound),
                 Reply::KeyReused => return Err(PatchError::KeyReused),
                 Reply::Replayed(session) => return Ok(found.stamp.on(written(session, Done::Before))),
                 Reply::Done(found) => found,
@@ -131,7 +136,7 @@ impl RedisStore {
             }
             let tag = match expected {
                 Expected::Any => String::new(),
-                Expected::OneOf(_) => before.tag().to_string(),
+                Expected::OneOf(_) | Expected::NoneOf(_) => before.tag().to_string(),
             };
             let client_data = before.client_data.merged(patch)?;
             let nonce = WriteNonce::random();
@@ -142,7 +147,7 @@ impl RedisStore {
             let answer = self.run::<Patched, ()>(access, call, claim, WhenAway::Wait).await?;
             let (created, active, message_count, version, expires) = match answer.value {
                 Reply::Nil => return Err(PatchError::NotFound),
-                Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => continue,
+                Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => continue,
                 Reply::Done(patched) => patched,
             };
             let patched = Session {
@@ -159,14 +164,25 @@ impl RedisStore {
         Err(PatchError::Contended)
     }
 
-    pub(in crate::store) async fn delete_as(&self, claim: Claim, access: Access) -> Result<Served<()>, DeleteError> {
-        let call = self.call(&self.scripts.delete, access);
+    pub(in crate::store) async fn delete_as(
+        &self,
+        claim: Claim,
+        access: Access,
+        expected: &Expected,
+    ) -> Result<Served<()>, DeleteError> {
+        let mut call = self.call(&self.scripts.delete, access);
+        call.arg(condition_field(expected));
         let answer = self.run::<i64, ()>(access, call, claim, WhenAway::Wait).await?;
+        if answer.value == Reply::Overtaken {
+            return Err(DeleteError::Overtaken);
+        }
         self.live.ended(access.session);
         self.lost.take_back(access.session);
         match answer.value {
             Reply::Done(_) => Ok(from_redis(())),
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => Err(DeleteError::NotFound),
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
+                Err(DeleteError::NotFound)
+            }
         }
     }
 
@@ -182,7 +198,9 @@ impl RedisStore {
             self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, WhenAway::Wait).await?;
         let (message_count, first, entries) = match answer.value {
             Reply::Done(page) => page,
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Replayed(()) => return Err(ReadError::NotFound),
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
+                return Err(ReadError::NotFound);
+            }
         };
         let messages = replay(first, entries, after.number())?;
         Ok(from_redis(HistoryPage { messages, message_count }))
@@ -204,6 +222,7 @@ impl RedisStore {
             Reply::Nil => Reply::Nil,
             Reply::Refused => Reply::Refused,
             Reply::KeyReused => Reply::KeyReused,
+            Reply::Overtaken => Reply::Overtaken,
             Reply::Done((created, active, message_count, version, revision, nonce, data, expires)) => {
                 let fields = (created, active, message_count, version, expires, nonce, data);
                 Reply::Done((session(fields)?, revision))

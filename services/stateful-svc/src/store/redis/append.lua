@@ -1,9 +1,10 @@
 -- ARGV[4] the most messages, ARGV[5] the message's id, ARGV[6] its text, ARGV[7] its quote, ARGV[8] the write's nonce,
--- ARGV[9] and ARGV[10] the request's key and fingerprint or ''.
+-- ARGV[9] and ARGV[10] the request's key and fingerprint or '', ARGV[11] the condition on the session's tag.
 -- Returns {now, number, version, name, first, previous}, the last two nil for the first message; nil when there is no
--- such session, REFUSED when it is full, KEY_REUSED. When the message was taken before, returns {'replayed', number,
--- version, first, entries, own}: the entries are the message before it, if there is one, and the message; own is 1 when an
--- earlier attempt of this very act took it.
+-- such session, REFUSED when it is full, KEY_REUSED, OVERTAKEN. When the message was taken before, returns {'replayed',
+-- number, version, nonce, first, entries, own}: the nonce is '' when an earlier version of this script kept the reply, the
+-- entries are the message before it, if there is one, and the message; own is 1 when an earlier attempt of this very act
+-- took it.
 local fields = find('count', 'version', 'name', 'first', 'last', 'nonce')
 if not fields then
   return nil
@@ -12,7 +13,7 @@ local created, count, version, name, first, last, nonce = unpack(fields)
 
 local answer = kept(ARGV[9], ARGV[10])
 if not answer and nonce == ARGV[8] then
-  answer = count .. ':' .. version
+  answer = count .. ':' .. version .. ':' .. nonce
 elseif not answer and again then
   -- It may be among the messages of the last two minutes, which is longer than anybody repeats an act; but which version it
   -- made is not known any more.
@@ -26,15 +27,20 @@ elseif not answer and again then
     end
   end
 end
-if answer == KEY_REUSED or (not answer and tonumber(count) >= tonumber(ARGV[4])) then
+if not answer and not allows(ARGV[11], version, nonce) then
+  answer = OVERTAKEN
+elseif not answer and tonumber(count) >= tonumber(ARGV[4]) then
+  answer = REFUSED
+end
+if type(answer) == 'number' then
   touch(created)
-  return answer or REFUSED
+  return answer
 end
 if answer then
   touch(created)
-  local number, version = string.match(answer, '^(%d+):(%d+)$')
+  local number, version, made_by = string.match(answer, '^(%d+):(%d+):?(%x*)$')
   local entries = redis.call('LRANGE', messages, math.max(number - 2, 0), number - 1)
-  return {'replayed', number, version, first, entries, nonce == ARGV[8] and 1 or 0}
+  return {'replayed', number, version, made_by, first, entries, nonce == ARGV[8] and 1 or 0}
 end
 local number = count + 1
 -- The form is described in entry.rs. A bare number would be written with 14 digits at most.
@@ -43,7 +49,7 @@ set('active', now, 'count', number, 'version', version + 1, 'nonce', ARGV[8], 'l
 if not first then
   set('first', ARGV[7])
 end
-keep(ARGV[9], ARGV[10], number, version + 1)
+keep(ARGV[9], ARGV[10], number, version + 1, ARGV[8])
 touch(created)
 announce()
 return {now, number, version + 1, name, first, last}

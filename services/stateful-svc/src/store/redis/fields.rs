@@ -1,5 +1,7 @@
 //! What scripts take and return, in the terms of the domain.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use proto_contracts::SessionDigest;
 use redis::ScriptInvocation;
@@ -11,6 +13,7 @@ use crate::domain::conversation::{self, Quote};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::Message;
 use crate::domain::session::Session;
+use crate::domain::session_tag::Expected;
 use crate::store::StoreFault;
 
 /// `created, active, count, version, revision, nonce, data, expires`, as `read.lua` returns them.
@@ -21,8 +24,8 @@ pub(super) type PatchedBefore = (i64, i64, u64, u64, i64, String, String);
 pub(super) type Patched = (i64, i64, u64, u64, i64);
 /// `now, number, version, name, first, previous`, as `append.lua` returns them.
 pub(super) type Said = (i64, u64, u64, String, Option<String>, Option<String>);
-/// `number, version, first, entries, own`, as `append.lua` returns them of a message that was taken before.
-pub(super) type SaidBefore = (u64, u64, String, Vec<String>, bool);
+/// `number, version, nonce, first, entries, own`, as `append.lua` returns them of a message that was taken before.
+pub(super) type SaidBefore = (u64, u64, String, String, Vec<String>, bool);
 /// `created, expires`, as `create.lua` returns them.
 pub(super) type Created = (i64, i64);
 /// `created, expires, nonce`, as `create.lua` returns them of a session that was created before.
@@ -72,6 +75,20 @@ pub(super) fn add_key(call: &mut ScriptInvocation<'_>, keyed: Option<Keyed>) {
         Some(Keyed { key, fingerprint }) => call.arg(key.to_string()).arg(fingerprint.to_string()),
         None => call.arg("").arg(""),
     };
+}
+
+/// A condition on the session's tag, as `allows` in `session.lua` reads it.
+pub(super) fn condition_field(expected: &Expected) -> String {
+    let (sign, tags) = match expected {
+        Expected::Any => return String::new(),
+        Expected::OneOf(tags) => ('=', tags),
+        Expected::NoneOf(tags) => ('!', tags),
+    };
+    let mut field = format!("{sign} ");
+    for tag in tags {
+        let _infallible = write!(field, "{tag} ");
+    }
+    field
 }
 
 pub(super) fn caller_field(caller: Caller) -> String {

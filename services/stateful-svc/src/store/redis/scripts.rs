@@ -104,6 +104,8 @@ pub(super) enum Reply<T, R = ()> {
     Refused,
     /// `KEY_REUSED`: the key belongs to another request.
     KeyReused,
+    /// `OVERTAKEN`: the session's tag is not one that the condition allows.
+    Overtaken,
     /// The act was done.
     Done(T),
     /// The act was done before; this is what was kept of it.
@@ -116,6 +118,7 @@ impl<T: FromRedisValue, R: FromRedisValue> FromRedisValue for Reply<T, R> {
             Value::Nil => Ok(Self::Nil),
             Value::Int(0) => Ok(Self::Refused),
             Value::Int(-1) => Ok(Self::KeyReused),
+            Value::Int(-3) => Ok(Self::Overtaken),
             Value::Array(mut items) if items.first().is_some_and(is_replay_mark) => {
                 items.remove(0);
                 R::from_redis_value(Value::Array(items)).map(Self::Replayed)

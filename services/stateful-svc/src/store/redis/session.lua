@@ -7,7 +7,8 @@ local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
 
 -- What a script returns beside nil (the caller has no such session) and a table (it was done, or done before). UNSURE: an
 -- earlier attempt of this very act may have been done, and what has come since hides whether it was.
-local REFUSED, KEY_REUSED, UNSURE = 0, -1, -2
+-- OVERTAKEN: the session's tag is not one that the request's condition allows.
+local REFUSED, KEY_REUSED, UNSURE, OVERTAKEN = 0, -1, -2, -3
 
 -- The connection of an earlier attempt broke before it was answered.
 local again = ARGV[#ARGV] == 'again' and table.remove(ARGV) ~= nil
@@ -23,6 +24,16 @@ end
 -- A session that nobody owns is anybody's who knows its id.
 local function may_use(owner)
   return not owner or owner == '' or owner == caller
+end
+
+-- Whether the session's tag is one that the condition allows. A condition is '' (there is none), or '=' or '!' and a list
+-- of tags with a space before and after each: the tag must be among them, or must not.
+local function allows(condition, version, nonce)
+  if condition == '' then
+    return true
+  end
+  local is_listed = string.find(condition, ' ' .. version .. '-' .. nonce .. ' ', 1, true) ~= nil
+  return is_listed == (string.sub(condition, 1, 1) == '=')
 end
 
 -- What the record says of copies in instances' memories, for claim.lua; of a tombstone too.
