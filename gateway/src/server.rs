@@ -329,7 +329,10 @@ impl Gateway {
         }
         control.into_iter().for_each(control::Running::stop);
         self.state_file.close();
-        tracing::info!(cut_off = telemetry.metrics.active(), "stopped");
+        match telemetry.metrics.active() {
+            0 => tracing::info!(cut_off = 0, "stopped"),
+            cut_off => tracing::warn!(cut_off, "stopped; requests were cut off at the end of the grace period"),
+        }
         Ok(())
     }
 }

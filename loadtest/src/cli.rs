@@ -72,8 +72,8 @@ pub enum Command {
     Origins(OriginsArgs),
 }
 
-const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or an \
-                                   operation failed, 64 when the command line is wrong.";
+const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no stream had a gap and every stopped \
+                                   stateful instance gave its lease back, 1 when not or when an operation failed, 64 when the command line is wrong.";
 
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or the command \
                                   failed, 64 when the command line is wrong.";
@@ -241,6 +241,10 @@ pub struct RolloutArgs {
     /// How often the gateway is upgraded
     #[arg(long, value_name = "N", default_value = "10")]
     pub upgrades: u32,
+
+    /// How long nothing is done first, so that there is a p99 to compare with
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub quiet: Duration,
 
     /// What is asked of the system meanwhile
     #[command(flatten)]

@@ -119,7 +119,7 @@ async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
 async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
     let report = rollout::rollout(args).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
-    Ok(if report.load.is_clean() { Verdict::Clean } else { Verdict::Errors })
+    Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {

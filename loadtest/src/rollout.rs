@@ -3,6 +3,7 @@
 //! `load` sends requests at fixed times and repeats none; `streams` follow events and resume; meanwhile the operations are
 //! done one after the other, mixed. [`report`] tells how often each was done and what failed.
 
+use std::ops::RangeInclusive;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +16,14 @@ use tokio::process::Command;
 use crate::cli::{DuringArgs, RolloutArgs};
 use crate::target::{Reach, Target};
 use load::Load;
+use latency::Stage;
+use leases::{Leases, LogMark};
 use report::{DuringReport, Operations, RolloutReport};
 
 pub mod report;
 
+mod latency;
+mod leases;
 mod load;
 mod streams;
 
@@ -47,9 +52,15 @@ pub async fn rollout(args: &RolloutArgs) -> Result<RolloutReport> {
 async fn run(args: &RolloutArgs, stack: &Stack) -> Result<RolloutReport> {
     let target = Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?);
     let load = Load::start(&args.load, &target);
-    let operations = operate(args, stack).await;
+    tokio::time::sleep(WARM_UP).await;
+    load.latencies().begin(Stage::Quiet);
+    tokio::time::sleep(args.quiet).await;
+    load.latencies().begin(Stage::Other);
+    let operated = operate(args, stack, &load).await;
+    let p99s = load.latencies().p99s();
     let load = load.stop().await;
-    Ok(RolloutReport { operations: operations?, load })
+    let (operations, leases) = operated?;
+    Ok(RolloutReport { operations, leases, p99s, load })
 }
 
 /// Runs a command under load and reports.
@@ -73,8 +84,8 @@ pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
 }
 
 /// Does the operations in turn, so that each meets each.
-async fn operate(args: &RolloutArgs, stack: &Stack) -> Result<Operations> {
-    let mut done = Operations::default();
+async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Operations, Leases)> {
+    let (mut done, mut leases) = (Operations::default(), Leases::default());
     let rounds = [args.rolls, args.scales, args.reloads, args.upgrades].into_iter().max().unwrap_or_default();
     for round in 0..rounds {
         let begin = Instant::now();
@@ -84,16 +95,21 @@ async fn operate(args: &RolloutArgs, stack: &Stack) -> Result<Operations> {
         }
         for pool in PoolName::ALL {
             if round < args.rolls {
+                load.latencies().begin(Stage::Rolling(pool));
                 for number in 1..=INSTANCES {
                     let name = format!("{pool}-{number}");
+                    let marks = lease_marks(stack, pool, number..=number)?;
                     stack.roll(&name).await.with_context(|| format!("cannot restart {name}"))?;
+                    note_leases(&mut leases, &marks)?;
                 }
+                load.latencies().begin(Stage::Other);
                 *done.rolls_of(pool) += 1;
             }
             if round < args.scales {
-                for instances in [SCALED, INSTANCES] {
-                    stack.scale(pool, instances).await.with_context(|| format!("cannot scale {pool}"))?;
-                }
+                stack.scale(pool, SCALED).await.with_context(|| format!("cannot scale {pool}"))?;
+                let marks = lease_marks(stack, pool, INSTANCES + 1..=SCALED)?;
+                stack.scale(pool, INSTANCES).await.with_context(|| format!("cannot scale {pool}"))?;
+                note_leases(&mut leases, &marks)?;
                 *done.scales_of(pool) += 1;
             }
         }
@@ -103,5 +119,18 @@ async fn operate(args: &RolloutArgs, stack: &Stack) -> Result<Operations> {
         }
         eprintln!("round {} of {rounds} took {:.1} s", round + 1, begin.elapsed().as_secs_f64());
     }
-    Ok(done)
+    Ok((done, leases))
+}
+
+/// Where the logs of these instances end now; none of a pool that has no leases.
+fn lease_marks(stack: &Stack, pool: PoolName, numbers: RangeInclusive<u16>) -> Result<Vec<LogMark>> {
+    let of_pool = numbers.filter(|_| pool == PoolName::Stateful);
+    of_pool.map(|number| LogMark::at_end_of(stack.log_path(&format!("{pool}-{number}"))?)).collect()
+}
+
+fn note_leases(leases: &mut Leases, stopped: &[LogMark]) -> Result<()> {
+    for mark in stopped {
+        leases.add(mark.gave_back_since()?);
+    }
+    Ok(())
 }

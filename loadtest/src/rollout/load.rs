@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::phase::perform;
 use crate::plan::{Affinity, SessionMix};
 use crate::recorder::ErrorKind;
+use crate::rollout::latency::Latencies;
 use crate::rollout::report::LoadReport;
 use crate::rollout::streams::{self, Streams};
 use crate::scenario::{Conversations, InfoCalls, Scenario, UncachedPages};
@@ -58,6 +59,7 @@ pub(crate) struct Load {
     rate: u32,
     stop: watch::Sender<bool>,
     failures: Arc<Failures>,
+    latencies: Arc<Latencies>,
     workers: JoinSet<u64>,
     followers: JoinSet<Streams>,
 }
@@ -68,9 +70,10 @@ impl Load {
         let begin = Instant::now();
         let (stop, stopped) = watch::channel(false);
         let failures = Arc::new(Failures::starting_at(begin));
+        let latencies = Arc::new(Latencies::new());
         let mut workers = JoinSet::new();
         for number in 0..how.connections.get() {
-            let worker = Worker::new(how, number, Arc::clone(target), Arc::clone(&failures));
+            let worker = Worker::new(how, number, Arc::clone(target), Arc::clone(&failures), Arc::clone(&latencies));
             workers.spawn(worker.work(begin, stopped.clone()));
         }
         let mut followers = JoinSet::new();
@@ -78,7 +81,12 @@ impl Load {
             let (target, failures) = (Arc::clone(target), Arc::clone(&failures));
             followers.spawn(streams::follow(target, how.timeout, failures, stopped.clone()));
         }
-        Self { begin, rate: how.rate.get(), stop, failures, workers, followers }
+        Self { begin, rate: how.rate.get(), stop, failures, latencies, workers, followers }
+    }
+
+    /// How long its requests take.
+    pub(super) fn latencies(&self) -> &Latencies {
+        &self.latencies
     }
 
     /// Ends it and tells what came of it.
@@ -99,10 +107,17 @@ struct Worker {
     timeout: Duration,
     seed: u64,
     failures: Arc<Failures>,
+    latencies: Arc<Latencies>,
 }
 
 impl Worker {
-    fn new(args: &SteadyLoad, number: u32, target: Arc<Target>, failures: Arc<Failures>) -> Self {
+    fn new(
+        args: &SteadyLoad,
+        number: u32,
+        target: Arc<Target>,
+        failures: Arc<Failures>,
+        latencies: Arc<Latencies>,
+    ) -> Self {
         Self {
             client: Client::new(target),
             number,
@@ -111,6 +126,7 @@ impl Worker {
             timeout: args.timeout,
             seed: args.seed,
             failures,
+            latencies,
         }
     }
 
@@ -135,10 +151,12 @@ impl Worker {
         let mut count = 0;
         while !*stopped.borrow() {
             tokio::time::sleep_until(due.into()).await;
+            let (was_due, stage) = (due, self.latencies.stage());
             due += pause;
             let deadline = Instant::now() + self.timeout;
             let (operation, outcome) = perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
             count += 1;
+            self.latencies.record(stage, was_due.elapsed());
             if let Err(kind) = outcome {
                 self.failures.add(format!("{} {kind}", operation.as_str()));
             }

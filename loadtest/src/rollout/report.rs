@@ -7,6 +7,8 @@ use std::time::Duration;
 use proto_contracts::PoolName;
 use serde::Serialize;
 
+pub use crate::rollout::latency::P99s;
+pub use crate::rollout::leases::Leases;
 pub use crate::rollout::streams::Streams;
 
 /// How often each operation was done.
@@ -122,14 +124,26 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt:
 pub struct RolloutReport {
     /// How often each operation was done.
     pub operations: Operations,
+    /// Whether stateful instances that were stopped gave their leases back.
+    pub leases: Leases,
+    /// How long requests took, with and without a restart.
+    pub p99s: P99s,
     /// What came of the load meanwhile.
     #[serde(flatten)]
     pub load: LoadReport,
 }
 
+impl RolloutReport {
+    /// Whether nothing failed and every lease was given back. A latency is reported, and is no failure: the machine may
+    /// have been busy.
+    pub fn is_clean(&self) -> bool {
+        self.load.is_clean() && self.leases.are_all_given_back()
+    }
+}
+
 impl fmt::Display for RolloutReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operations, load } = self;
+        let Self { operations, leases, p99s, load } = self;
         load.headline(f)?;
         for (name, count) in [
             ("rolling restarts, stateless", operations.stateless_rolls),
@@ -141,6 +155,15 @@ impl fmt::Display for RolloutReport {
         ] {
             row(f, name, count)?;
         }
+        row(f, "leases given back", format_args!("{} of {}", leases.given_back, leases.stops))?;
+        for (name, p99) in [
+            ("p99 while nothing is done", p99s.quiet_ms),
+            ("p99 while stateless roll", p99s.rolling_stateless_ms),
+            ("p99 while stateful roll", p99s.rolling_stateful_ms),
+        ] {
+            p99.map_or(Ok(()), |p99| row(f, name, format_args!("{p99:.1} ms")))?;
+        }
+        p99s.ratio().map_or(Ok(()), |ratio| row(f, "the longest over the quiet", format_args!("{ratio:.2}")))?;
         load.counts(f)
     }
 }

@@ -87,6 +87,15 @@ impl RedisPool {
         }
     }
 
+    /// From now on, commands use connections that are made after this, in the runtime of whoever sends them. A connection
+    /// ends with the runtime that it was made in, so this is for what is done after the HTTP workers have ended.
+    pub fn outdate_connections(&self) {
+        match &*self.0 {
+            Servers::One(pool) => pool.manager().outdate(),
+            Servers::Cluster(cluster) => cluster.outdate_connections(),
+        }
+    }
+
     /// Splits keys so that one pipeline can name all of a part: by their slots on a cluster, else not at all.
     pub fn by_slot<T: Copy>(&self, items: &[T], key: impl Fn(T) -> String) -> Vec<Vec<T>> {
         match &*self.0 {

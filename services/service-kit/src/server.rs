@@ -1,5 +1,6 @@
 //! The HTTP server of a service: it binds its own listener, tells the bound address and stops in good order.
 
+use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::edge::{Admit, Edge};
 use crate::health::{self, Health};
 use crate::problem::ApiError;
 use crate::routes::{self, get};
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// How long an idle connection is kept. Longer than the 50 s for which the gateway keeps one: whoever sends must be the
 /// one who closes, or a request meets a closed connection.
@@ -24,6 +25,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to be torn down.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long what is given back at the end may take.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 2048;
 
@@ -41,8 +44,9 @@ pub struct Server {
     server: actix_web::dev::Server,
     health: Health,
     addr: SocketAddr,
+    metrics: Metrics,
     announce: Duration,
-    last: BoxFuture<'static, ()>,
+    give_back: BoxFuture<'static, Result<(), Box<dyn Error + Send + Sync>>>,
 }
 
 impl Server {
@@ -89,7 +93,7 @@ impl Server {
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
-        let shared = health.clone();
+        let (shared, counted) = (health.clone(), metrics.clone());
         let token = config.instance_token.clone();
         let app = move || {
             let (health, metrics) = (shared.clone(), metrics.clone());
@@ -121,12 +125,17 @@ impl Server {
             None => http.bind(config.listen)?,
         };
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
-        Ok(Self { server: http.run(), health, addr, announce: config.announce, last: Box::pin(async {}) })
+        let give_back = Box::pin(async { Ok(()) });
+        Ok(Self { server: http.run(), health, addr, metrics: counted, announce: config.announce, give_back })
     }
 
-    /// What is to be done after the last request, when the server was stopped: what others wait for is given back then.
-    pub fn finally(self, last: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { last: Box::pin(last), ..self }
+    /// What is given back after the last request, because others wait for it. It may take three seconds. The HTTP workers
+    /// and their runtimes have ended then, and with them every connection that was made in one.
+    pub fn giving_back<E: Error + Send + Sync + 'static>(
+        self,
+        give_back: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Self {
+        Self { give_back: Box::pin(async { Ok(give_back.await?) }), ..self }
     }
 
     /// The bound address: with port 0, this tells which port it became.
@@ -134,7 +143,12 @@ impl Server {
         self.addr
     }
 
-    /// Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    /// Serves until SIGTERM or SIGINT, then stops in four steps, each after the one before:
+    ///
+    /// 1. *announce*: readiness fails and health responses say that it leaves, while it serves on;
+    /// 2. *drain*: the listener closes and requests in flight finish;
+    /// 3. *give back*: see [`giving_back`](Self::giving_back);
+    /// 4. *close*: this returns, and with the process end its connections and its log.
     ///
     /// After a SIGTERM the instance serves on for its announce window, in which gateways learn from its health answers that
     /// it leaves; so none of their requests meets a closed listener. Another signal ends the window, and SIGINT, which
@@ -166,22 +180,32 @@ impl Server {
     }
 
     /// Serves until `stop` is done. Then readiness fails, the listener closes, idle connections close, requests in
-    /// flight finish within the shutdown time-out, and what still runs is cut off.
+    /// flight finish within the shutdown timeout, what still runs is cut off, and what others wait for is given back.
     ///
     /// # Errors
     /// When the server ends by itself.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { mut server, health, addr, last, .. } = self;
+        let Self { mut server, health, addr, metrics, give_back, .. } = self;
         tracing::info!(%addr, instance = %health.instance(), "listening");
-        tokio::select! {
-            ended = &mut server => return ended,
-            () = stop => {}
+        let result = tokio::select! {
+            // Others wait for what it holds, however it ends.
+            ended = &mut server => ended,
+            () = stop => {
+                tracing::info!("stopping");
+                health.drain();
+                let stopped = server.handle().stop(true);
+                tokio::join!(server, stopped).0
+            }
+        };
+        match metrics.active() {
+            0 => {}
+            requests => tracing::warn!(requests, "requests in flight were cut off at the shutdown timeout"),
         }
-        tracing::info!("stopping");
-        health.drain();
-        let stopped = server.handle().stop(true);
-        let (result, ()) = tokio::join!(server, stopped);
-        last.await;
+        match tokio::time::timeout(GIVE_BACK_TIMEOUT, give_back).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(cause = telemetry::chain(&*error), "not everything was given back"),
+            Err(_) => tracing::warn!(cause = "it took too long", "not everything was given back"),
+        }
         tracing::info!("stopped");
         result
     }

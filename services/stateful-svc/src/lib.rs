@@ -76,7 +76,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let live = Live::new(live, tickets, health.draining());
     let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: counted };
     let server = Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
-    Ok(server.finally(async move { store.close().await }))
+    Ok(server.giving_back(async move { store.close().await }))
 }
 
 fn session_store(

@@ -92,8 +92,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Waits for changes of a session, whichever instance makes them: of all that are made after this has returned.
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault>;
 
-    /// Gives back what other instances would wait for. Nothing may be asked of the store any more.
-    async fn close(&self) {}
+    /// Gives back what other instances would wait for. Nothing may be asked of the store any more, and nothing on its
+    /// connections is used that was made before.
+    async fn close(&self) -> Result<(), CloseError> {
+        Ok(())
+    }
 
     /// About how many live sessions this instance serves.
     fn live_sessions(&self) -> u64;
@@ -265,6 +268,17 @@ pub enum DeleteError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
+}
+
+/// What was not given back when the instance stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Other instances wait until it has run out.
+    #[error("the lease was not given back; others wait until it has run out")]
+    Lease(#[source] StoreFault),
+    /// Sessions that were just read from memory end as if those reads had not been.
+    #[error("Redis does not know of the last reads from memory")]
+    Uses(#[source] StoreFault),
 }
 
 /// The store cannot do its work.

@@ -23,8 +23,8 @@ pub(super) async fn run(state: &Path) -> Result<()> {
         Ok(agent) => agent.shutdown().await.map(drop),
         Err(error) => Err(error),
     };
-    if asked.is_err() {
-        // The same, for a supervisor whose agent does not answer.
+    if let Err(error) = asked {
+        say(format_args!("The agent does not respond ({error:#}); the supervisor (pid {pid}) is sent SIGTERM."))?;
         kill(pid, Signal::SIGTERM)?;
     }
     if !ended(state, IN_ORDER).await? {

@@ -109,6 +109,12 @@ impl Cluster {
         })
     }
 
+    /// See [`Manager::outdate`].
+    pub(super) fn outdate_connections(&self) {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.values().for_each(|pool| pool.manager().outdate());
+    }
+
     /// Where any master is, for a connection beside the pools.
     pub(super) async fn any_server(&self) -> RedisResult<ConnectionInfo> {
         let owners = self.owners().await?;
@@ -133,7 +139,7 @@ impl Cluster {
             return Ok(pool.clone());
         }
         let client = Client::open(self.server_at(address.clone()))?;
-        let manager = Manager { source: Source::Node(client, self.doubts.clone()), options: options(self.patience) };
+        let manager = Manager::new(Source::Node(client, self.doubts.clone()), options(self.patience));
         let unusable = |_| RedisError::from((ErrorKind::Client, "the pool cannot be built"));
         let pool = node_pool(manager, self.patience).map_err(unusable)?;
         nodes.insert(address.clone(), pool.clone());

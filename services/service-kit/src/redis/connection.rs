@@ -21,8 +21,10 @@ const TRUSTED_FOR: Duration = Duration::from_secs(5);
 
 /// Makes connections and decides whether a used one is fit to be used again.
 pub struct Manager {
-    pub(super) source: Source,
-    pub(super) options: AsyncConnectionConfig,
+    source: Source,
+    options: AsyncConnectionConfig,
+    /// Raised by [`outdate`](Self::outdate); a connection of an earlier generation is not used again.
+    generation: AtomicU64,
 }
 
 /// Where a pool's connections lead to.
@@ -55,18 +57,28 @@ impl Doubts {
 }
 
 impl Manager {
+    pub(super) fn new(source: Source, options: AsyncConnectionConfig) -> Self {
+        Self { source, options, generation: AtomicU64::new(0) }
+    }
+
+    /// No connection that there is now is used again, once it is back in its pool.
+    pub(super) fn outdate(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
     async fn connect(&self, client: &Client, doubts: Option<(Doubts, u64)>) -> RedisResult<Connection> {
         let closed = Arc::new(AtomicBool::new(false));
-        // The client tells that the other side has closed by the way of RESP3's push messages, and by no other.
+        // The client reports by RESP3's push messages, and by no other way, that the other side has closed.
         let options = self.options.clone().set_push_sender({
-            let closed = Arc::clone(&closed);
+            let driver = Driver(Arc::clone(&closed));
             move |push: PushInfo| {
-                closed.fetch_or(push.kind == PushKind::Disconnection, Ordering::Relaxed);
+                driver.note(&push);
                 Ok::<_, std::convert::Infallible>(())
             }
         });
+        let generation = self.generation.load(Ordering::Acquire);
         let inner = client.get_multiplexed_async_connection_with_config(&options).await?;
-        Ok(Connection { inner, closed, state: State::Idle, doubts, is_asking: false, acks: None })
+        Ok(Connection { inner, closed, generation, state: State::Idle, doubts, is_asking: false, acks: None })
     }
 }
 
@@ -100,8 +112,11 @@ impl managed::Manager for Manager {
         if let Source::Node(_, doubts) = &self.source {
             connection.doubts = Some((doubts.clone(), doubts.count()));
         }
-        if connection.closed.load(Ordering::Relaxed) {
-            return Err(RecycleError::message("the other side has closed it"));
+        if connection.closed.load(Ordering::Acquire) {
+            return Err(RecycleError::message("it is closed"));
+        }
+        if connection.generation != self.generation.load(Ordering::Acquire) {
+            return Err(RecycleError::message("the runtime that it was made in ends"));
         }
         if connection.state != State::Idle {
             return Err(RecycleError::message("the last command on it failed or was given up"));
@@ -122,10 +137,27 @@ impl managed::Manager for Manager {
     }
 }
 
+/// The task that reads and writes a connection owns this, by way of the receiver of push messages. The task ends with
+/// the runtime that the connection was made in, which is one of an HTTP worker's, and the client reports nothing then.
+struct Driver(Arc<AtomicBool>);
+
+impl Driver {
+    fn note(&self, push: &PushInfo) {
+        self.0.fetch_or(push.kind == PushKind::Disconnection, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// One connection, with its last command's fate.
 pub struct Connection {
     inner: MultiplexedConnection,
     closed: Arc<AtomicBool>,
+    generation: u64,
     state: State,
     /// Who is told that the server may not be the right one any more, and what there was to doubt when it was connected to.
     doubts: Option<(Doubts, u64)>,

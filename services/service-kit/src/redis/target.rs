@@ -87,7 +87,7 @@ impl RedisTarget {
                 return Ok(RedisPool(Arc::new(Servers::Cluster(cluster))));
             }
         };
-        let pool = node_pool(Manager { source, options: options(patience) }, patience)?;
+        let pool = node_pool(Manager::new(source, options(patience)), patience)?;
         Ok(RedisPool(Arc::new(Servers::One(pool))))
     }
 

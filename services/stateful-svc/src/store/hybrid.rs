@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use super::redis::claim::{Claim, LeaseId, Stamp, Stamped};
 use super::redis::{RedisStore, WhenAway};
 use super::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing, Served, SessionStore, Source,
+    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Routing, Served, SessionStore, Source,
     StoreFault, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
@@ -123,8 +123,11 @@ impl<C: SteadyClock> HybridStore<C> {
     }
 
     /// Tells Redis at once of all sessions that were read from memory.
-    pub async fn tell_uses(&self) {
-        touches::tell_now(&self.shared).await;
+    ///
+    /// # Errors
+    /// When Redis could not be told.
+    pub async fn tell_uses(&self) -> Result<(), StoreFault> {
+        touches::tell_now(&self.shared).await
     }
 }
 
@@ -343,10 +346,15 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         self.shared.redis.watch(session).await
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Result<(), CloseError> {
         self.stop.send_replace(());
-        touches::tell_now(&self.shared).await;
-        keeper::abandon(&self.shared).await;
+        // The keeper has let go of the lease then, and nobody takes another.
+        self.stop.closed().await;
+        self.shared.redis.outdate_connections();
+        // Others wait for the lease. Each is tried, whatever came of the other.
+        let given_back = keeper::give_back(&self.shared).await.map_err(CloseError::Lease);
+        let told = touches::tell_now(&self.shared).await.map_err(CloseError::Uses);
+        given_back.and(told)
     }
 
     fn live_sessions(&self) -> u64 {

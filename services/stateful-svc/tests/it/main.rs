@@ -22,5 +22,6 @@ mod ownership;
 mod program;
 mod redis_server;
 mod redis_store;
+mod shutdown;
 mod subject;
 mod tombstones;

@@ -80,7 +80,7 @@ impl Subject {
             Time::Hybrid(server, clock, hybrids) => {
                 // In all that time they would have told Redis, and gone on renewing their leases.
                 for hybrid in hybrids {
-                    hybrid.tell_uses().await;
+                    hybrid.tell_uses().await.expect("told");
                 }
                 clock.advance(by);
                 age_sessions(server, by).await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use service_kit::redis::{Patience, RedisTarget};
+use service_kit::telemetry::chain;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -18,6 +19,7 @@ use super::copy::nanos;
 use super::hot_set::HotSet;
 use super::lease::Lease;
 use crate::domain::clock::SteadyClock;
+use crate::store::StoreFault;
 use crate::store::broken::{Guarantee, LATE, is_broken};
 use crate::store::redis::claim::LeaseId;
 use crate::store::redis::handover::TRUST;
@@ -25,6 +27,8 @@ use crate::store::redis::leases::{Server, Told};
 
 /// How often a lease is renewed: two renewals may be lost.
 const RENEW_EVERY: Duration = TRUST.checked_div(3).expect("three is not zero");
+/// The log line of a lease that was given back; `loadtest rollout` counts it.
+const GAVE_BACK: &str = "the lease was given back";
 /// Pause before a connection is made anew.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 const PATIENCE: Patience = Patience { connect: TRUST, wait: TRUST, response: TRUST };
@@ -37,7 +41,7 @@ pub(super) async fn keep<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTa
         let ended = tokio::select! {
             ended = connect_and_serve(&shared, &target) => ended,
             told = stopped.changed() => {
-                // Who tells us to stop gives the lease back and waits for that; when the store is just gone, we do.
+                // Who tells us to stop waits for our end and gives the lease back; when the store is just gone, we do.
                 if told.is_err() {
                     abandon(&shared).await;
                 }
@@ -73,12 +77,23 @@ async fn connect_and_serve<C: SteadyClock>(shared: &Arc<Shared<C>>, target: &Red
     }
 }
 
-/// Stops to trust the lease, then tells everybody.
-pub(super) async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
-    let Some(lease) = shared.lease.swap(None) else { return };
+/// Stops to trust the lease, then ends it in Redis, so that nobody waits until it has stood still for long enough.
+///
+/// # Errors
+/// When Redis could not be reached; then they wait.
+pub(super) async fn give_back<C: SteadyClock>(shared: &Shared<C>) -> Result<(), StoreFault> {
+    let Some(lease) = shared.lease.swap(None) else { return Ok(()) };
     lease.revoke();
-    // If this fails, they find out by themselves.
-    let _told = shared.redis.give_back(lease.id).await;
+    shared.redis.give_back(lease.id).await?;
+    tracing::info!(lease = %lease.id, "{GAVE_BACK}");
+    Ok(())
+}
+
+/// The same for a lease that cannot be kept.
+async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
+    if let Err(error) = give_back(shared).await {
+        tracing::warn!(cause = chain(&error), "the lease was not given back; others wait until it has run out");
+    }
 }
 
 struct Renewing<'a, C> {
@@ -195,8 +210,12 @@ fn obey<C: SteadyClock>(shared: &Arc<Shared<C>>, channel: &[u8], told: Told, hea
             let Some(lease) = lease else { return };
             let Some(ticket) = shared.drop_copy(lease.id, session) else { return };
             let shared = Arc::clone(shared);
-            // If this fails, it is asked for again.
-            tokio::spawn(async move { shared.redis.confirm(session, lease.id, ticket).await });
+            tokio::spawn(async move {
+                if let Err(error) = shared.redis.confirm(session, lease.id, ticket).await {
+                    // It is asked for again.
+                    tracing::debug!(cause = chain(&error), "the end of a copy could not be confirmed");
+                }
+            });
         }
     }
 }

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use proto_contracts::SessionDigest;
+use service_kit::telemetry::chain;
 
 use super::Shared;
 use crate::domain::clock::SteadyClock;
 use crate::domain::lifetime::Lifetime;
+use crate::store::StoreFault;
 
 /// How many sessions one message to Redis names.
 const BATCH: usize = 128;
@@ -43,12 +45,18 @@ pub(super) async fn tell<C: SteadyClock>(store: Weak<Shared<C>>, window: Duratio
     loop {
         tokio::time::sleep(window).await;
         let Some(shared) = store.upgrade() else { return };
-        tell_now(&shared).await;
+        if let Err(error) = tell_now(&shared).await {
+            // They are kept for the next window. What a request meets of an outage is logged as one.
+            tracing::debug!(cause = chain(&error), "Redis does not know of all reads from memory yet");
+        }
     }
 }
 
 /// Tells Redis of all that were read since it was last told.
-pub(super) async fn tell_now<C: SteadyClock>(shared: &Arc<Shared<C>>) {
+///
+/// # Errors
+/// When Redis could not be told; those that it does not know of are kept.
+pub(super) async fn tell_now<C: SteadyClock>(shared: &Arc<Shared<C>>) -> Result<(), StoreFault> {
     let noted = shared.touches.take();
     for (number, batch) in noted.chunks(BATCH).enumerate() {
         let lease = shared.lease.load_full();
@@ -57,13 +65,13 @@ pub(super) async fn tell_now<C: SteadyClock>(shared: &Arc<Shared<C>>) {
         batch.iter().filter_map(|session| copy(*session)).for_each(|copy| copy.forget_use());
         let sent = shared.clock.now();
         // Until it is told, nothing is served for longer than Redis has promised.
-        let Ok(touched) = shared.redis.touch(batch).await else {
-            return shared.touches.put_back(&noted[number * BATCH..]);
-        };
+        let touched = shared.redis.touch(batch).await;
+        let touched = touched.inspect_err(|_| shared.touches.put_back(&noted[number * BATCH..]))?;
         for touched in touched {
             if let Some(copy) = copy(touched.session) {
                 copy.lives_until(touched.ends, touched.now, sent);
             }
         }
     }
+    Ok(())
 }

@@ -125,6 +125,11 @@ impl RedisStore {
         Ok(self.command(&lease.key(), redis::cmd("DEL").arg(lease.key())).await?)
     }
 
+    /// See [`RedisPool::outdate_connections`](service_kit::redis::RedisPool::outdate_connections).
+    pub(in crate::store) fn outdate_connections(&self) {
+        self.pool.outdate_connections();
+    }
+
     /// Takes a lease that nobody has had.
     pub(in crate::store) async fn take_lease(
         &self,
