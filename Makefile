@@ -19,7 +19,7 @@ help: ## Print this
 	@echo 'Tandem: one gateway, two ways to route.'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single PORT_OFFSET=0'
+	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single GATEWAYS=1 PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
 	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector there; LAB=1 opens the lab'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
@@ -28,7 +28,7 @@ help: ## Print this
 up: packages build ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
-	    $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
+	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
 
 down: ## End everything; data and logs stay in .local
 	@$(call local-stack,down)
@@ -52,10 +52,10 @@ start: ## Start a component again: i=stateful-2
 	@$(call require,$(i),make start i=stateful-2)
 	@$(call local-stack,start $(i))
 
-ctl: ## Operate the gateway: args='pools', args=top, args='explain stateful --key 0badcafe --with stateful-4'
-	@$(call local-stack,ctl $(or $(args),pools))
+ctl: ## Operate the gateways: args='pools', args=top, args='explain stateful --key 0badcafe --with stateful-4'; i=gateway-2 for one
+	@$(call local-stack,ctl $(if $(i),--only=$(i)) $(or $(args),pools))
 
-roll: ## Restart an instance without a failed request: i=stateful-2
+roll: ## Restart an instance, or upgrade a gateway, without a failed request: i=stateful-2
 	@$(call require,$(i),make roll i=stateful-2)
 	@$(call local-stack,roll $(i))
 

@@ -14,6 +14,7 @@ pub mod retry;
 mod timing;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -60,6 +61,9 @@ pub struct Gateway {
     pub guards: Guards,
     /// When each client may come again.
     pub clients: RateLimiter,
+    /// Whether the gateway is about to stop. Each response says `Connection: close` then, so that whoever sends its requests
+    /// here opens connections elsewhere, before the listener closes.
+    pub leaving: Arc<AtomicBool>,
     /// Tells users from each other; without it, a client is an address.
     pub tokens: Option<TokenVerifier<User>>,
 }
@@ -84,6 +88,9 @@ impl ProxyHttp for Gateway {
         };
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body));
+        if self.leaving.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
         let request = session.req_header();
         ctx.request_id = client::request_id(request);
         let Some(resolved) = routes::resolve(request.uri.path()) else {

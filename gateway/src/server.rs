@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,6 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
 use pingora::services::background::{BackgroundService, background_service};
-use pingora::services::listening::Service;
 
 use proto_contracts::PoolName;
 use service_kit::tokens::TokenVerifier;
@@ -110,6 +109,7 @@ pub struct Gateway {
     upgrade_sock: Option<PathBuf>,
     predecessor: Option<Predecessor>,
     handed_over: watch::Receiver<bool>,
+    leaving: Arc<AtomicBool>,
     tell: mpsc::Sender<Milestone>,
     told: mpsc::Receiver<Milestone>,
 }
@@ -188,6 +188,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     if config.traffic.lab == Lab::Open {
         tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
     }
+    let leaving = Arc::new(AtomicBool::new(false));
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
     let data_plane = proxy::Gateway {
         traffic: Arc::clone(&traffic),
@@ -196,11 +197,12 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         outliers,
         guards: Guards::default(),
         clients: RateLimiter::default(),
+        leaving: Arc::clone(&leaving),
         tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
     let connections = Connections::new(proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
-    let service = BoundService::new(Service::new("data plane".to_owned(), connections), listener).map_err(no_data)?;
+    let service = BoundService::new("data plane", connections, listener, handed_over.clone()).map_err(no_data)?;
     let addr = service.addr();
     let serving = server.add_service(service);
     let first = FirstChecks {
@@ -226,6 +228,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         upgrade_sock: config.server.upgrade_sock,
         predecessor,
         handed_over,
+        leaving,
         tell,
         told,
     })
@@ -268,7 +271,13 @@ impl Gateway {
         tracing::info!(%addr, control = %control.addr(), "listening");
         server.add_service(background_service("stop watch", StopWatch { main: tell.clone() }));
         server.add_service(background_service("reload by SIGHUP", ReloadWatch { reloader: self.reloader }));
-        let signal = Signals { given: signal, announce, main: tell.clone(), handed_over: self.handed_over };
+        let signal = Signals {
+            given: signal,
+            announce,
+            main: tell.clone(),
+            handed_over: self.handed_over,
+            leaving: self.leaving,
+        };
         thread::spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(signal) });
             let _main_has_gone = tell.send(Milestone::Stopped);
@@ -388,6 +397,8 @@ struct Signals<S> {
     announce: Duration,
     main: mpsc::Sender<Milestone>,
     handed_over: watch::Receiver<bool>,
+    /// Set while it is announced.
+    leaving: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -409,6 +420,7 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
             () = &mut upgraded => return ShutdownSignal::GracefulTerminate,
         }
         if !self.announce.is_zero() {
+            self.leaving.store(true, Ordering::Relaxed);
             let _main_has_gone = self.main.send(Milestone::Leaving);
             tokio::select! {
                 () = tokio::time::sleep(self.announce) => {}

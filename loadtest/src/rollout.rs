@@ -15,9 +15,9 @@ use tokio::process::Command;
 
 use crate::cli::{DuringArgs, RolloutArgs};
 use crate::target::{Reach, Target};
-use load::Load;
 use latency::Stage;
 use leases::{Leases, LogMark};
+use load::Load;
 use report::{DuringReport, Operations, RolloutReport};
 
 pub mod report;

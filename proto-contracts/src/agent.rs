@@ -83,11 +83,25 @@ pub struct Urls {
     pub gateway: String,
     /// The gateway's control plane.
     pub control: String,
+    /// The second gateway, where the stack has two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<GatewayUrls>,
     /// The agent itself.
     pub agent: String,
     /// Prometheus; absent when the stack runs without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<String>,
+}
+
+/// Where a gateway can be called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayUrls {
+    /// The component's name.
+    pub name: String,
+    /// Its data plane.
+    pub gateway: String,
+    /// Its control plane.
+    pub control: String,
 }
 
 /// One component.

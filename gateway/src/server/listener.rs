@@ -2,14 +2,19 @@
 //! start-up, and port 0 tells what it became. Pingora itself binds late, and panics when it cannot.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
+use tokio::sync::watch;
+
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait to be accepted.
@@ -27,17 +32,26 @@ pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
 
 /// A service and the listener that it will take over.
 pub(super) struct BoundService<A> {
-    service: Service<A>,
+    service: Service<Shared<A>>,
+    app: Arc<A>,
     listener: Option<TcpListener>,
     addr: SocketAddr,
+    handed_over: watch::Receiver<bool>,
 }
 
-impl<A> BoundService<A> {
-    /// Has the service use this listener.
-    pub(super) fn new(mut service: Service<A>, listener: TcpListener) -> io::Result<Self> {
-        let addr = listener.local_addr()?;
+impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
+    /// Has a service of that name use this listener. `handed_over` tells whether another process accepts what comes after
+    /// this one has stopped to.
+    pub(super) fn new(
+        name: &str,
+        app: A,
+        listener: TcpListener,
+        handed_over: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let (addr, app) = (listener.local_addr()?, Arc::new(app));
+        let mut service = Service::new(name.to_owned(), Shared(Arc::clone(&app)));
         service.add_tcp(&addr.to_string());
-        Ok(Self { service, listener: Some(listener), addr })
+        Ok(Self { service, app, listener: Some(listener), addr, handed_over })
     }
 
     /// The bound address.
@@ -49,11 +63,18 @@ impl<A> BoundService<A> {
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> PingoraService for BoundService<A> {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        let mut last = None;
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
+            // Keeps the socket open after Pingora has closed its own.
+            last =
+                listener.try_clone().inspect_err(|error| tracing::error!(%error, "the listener cannot be kept")).ok();
             // Pingora looks its listeners up by address before it binds them, as it does after an upgrade.
             fds.lock().add(self.addr.to_string(), listener.into_raw_fd());
         }
-        PingoraService::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
+        PingoraService::start_service(&mut self.service, fds, shutdown.clone(), listeners_per_fd).await;
+        if let Some(listener) = last.filter(|_| !*self.handed_over.borrow()) {
+            serve_queued(&self.app, &listener, &shutdown);
+        }
     }
 
     fn name(&self) -> &str {
@@ -67,4 +88,50 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for BoundService<A> {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         PingoraService::listen_addresses(&self.service)
     }
+}
+
+/// An application that the listener's owner has a handle of, too.
+struct Shared<A>(Arc<A>);
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: pingora::protocols::Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<pingora::protocols::Stream> {
+        self.0.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.0.cleanup().await;
+    }
+}
+
+/// Serves the connections that wait to be accepted. When the listener closes, the kernel resets them; and a client that
+/// has sent a request on one cannot know that nobody read it.
+fn serve_queued<A: ServerApp + Send + Sync + 'static>(app: &Arc<A>, listener: &TcpListener, shutdown: &ShutdownWatch) {
+    for _ in 0..BACKLOG {
+        let accepted = listener.accept().and_then(|(stream, peer)| connection(stream, peer));
+        match accepted {
+            Ok(stream) => {
+                let (app, shutdown) = (Arc::clone(app), shutdown.clone());
+                tokio::spawn(async move { app.process_new(Box::new(stream), &shutdown).await });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => return tracing::warn!(%error, "connections that waited to be accepted are reset"),
+        }
+    }
+}
+
+/// A connection as Pingora's own accept loop makes one.
+fn connection(stream: TcpStream, peer: SocketAddr) -> io::Result<Stream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    let mut stream = Stream::from(tokio::net::TcpStream::from_std(stream)?);
+    // The cell is new, so nobody has set it.
+    let _first = digest.peer_addr.set(Some(peer.into()));
+    stream.set_socket_digest(digest);
+    Ok(stream)
 }

@@ -241,12 +241,18 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
         control.send(&Request::get("/readyz").header("host", &process.control.to_string())).status
     };
     eventually("it is ready", || (ready(&process) == 200).then_some(()));
+    let mut kept = Connection::open(process.addr).expect("connects");
+    assert_ne!(kept.send(&Request::post(SESSIONS)).header("connection"), Some("close"), "it is kept");
     let signalled = Instant::now();
     process.signal(Signal::SIGTERM);
     process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
     assert_eq!(ready(&process), 503);
     let mut newcomer = Connection::open(process.addr).expect("it listens");
-    assert_eq!(newcomer.send(&Request::get(SESSIONS)).status, 200, "new connections are served meanwhile");
+    for connection in [&mut kept, &mut newcomer] {
+        let reply = connection.send(&Request::post(SESSIONS));
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "served, and sent elsewhere");
+        assert!(connection.is_closed_by_peer());
+    }
     assert_eq!(process.wait(), Some(0));
     assert!(signalled.elapsed() >= Duration::from_secs(3), "{:?}", signalled.elapsed());
     // Whoever cannot wait signals again.
@@ -254,6 +260,24 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
     process.signal(Signal::SIGTERM);
     process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
     process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+fn a_request_that_waits_to_be_accepted_is_served_by_a_gateway_that_stops() {
+    let upstream = Upstream::start("stateful-1");
+    let mut process = Process::start(&upstream, "announce_s = 0");
+    // The kernel takes connections and requests while the process cannot, more than it accepts before it hears the signal.
+    process.signal(Signal::SIGSTOP);
+    let mut clients: Vec<_> = (0..400).map(|_| Connection::open(process.addr).expect("connects")).collect();
+    clients.iter_mut().for_each(|client| client.start(&Request::post(SESSIONS)));
+    process.signal(Signal::SIGTERM);
+    process.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.reply_to("POST").status, 200);
+    }
+    // Its log is longer than a pipe.
+    process.next_line(|line| line["message"] == "stopped");
     assert_eq!(process.wait(), Some(0));
 }
 

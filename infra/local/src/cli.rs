@@ -10,11 +10,11 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 
 use crate::agent::client::AgentClient;
-use crate::builds::Builds;
-use crate::plan::{Store, Topology};
+use crate::plan::{Gateways, Store, Topology};
 use crate::process::ExecChild;
 use crate::supervisor::{self, Options};
 
+mod ctl;
 mod down;
 mod show;
 mod up;
@@ -52,7 +52,8 @@ enum Command {
     Start(Target),
     /// Restarts an instance by a drain, without a failed request.
     Roll(Target),
-    /// Has a new process of the gateway, of the program as it is built now, take the place of the one that runs.
+    /// Has a new process of the gateway, of the program as it is built now, take the place of the one that runs; of two
+    /// gateways, of one after the other.
     UpgradeGateway,
     /// Shows the log of a component, or of the supervisor.
     Logs {
@@ -65,9 +66,13 @@ enum Command {
         #[arg(short = 'n', long, default_value_t = 50)]
         lines: usize,
     },
-    /// Operates the gateway, such as `ctl pools` or `ctl top`; `ctl help` lists what it can.
+    /// Operates the gateway, such as `ctl pools` or `ctl top`; `ctl help` lists what it can. Of two gateways, each that runs
+    /// is operated; `top` and `events` show the first.
     #[command(disable_help_flag = true)]
     Ctl {
+        /// Only this gateway: gateway or gateway-2.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
         /// What `gateway ctl` is told.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -103,6 +108,9 @@ struct Wanted {
     /// How many Redis servers hold the sessions [default: single].
     #[arg(long, value_enum)]
     redis: Option<Topology>,
+    /// How many gateways stand behind Nginx [default: 1].
+    #[arg(long, value_enum)]
+    gateways: Option<Gateways>,
     /// Added to every port, when the usual ones are taken [default: 0].
     #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
     port_offset: Option<u16>,
@@ -151,9 +159,9 @@ impl Command {
             Self::Stop(target) => act(&state, &target.name, Action::Stop).await,
             Self::Start(target) => act(&state, &target.name, Action::Start).await,
             Self::Roll(target) => act(&state, &target.name, Action::Roll).await,
-            Self::UpgradeGateway => act(&state, "gateway", Action::Upgrade).await,
+            Self::UpgradeGateway => upgrade_gateways(&state).await,
             Self::Logs { name, follow, lines } => logs(&state, &name, follow, lines),
-            Self::Ctl { args } => ctl(&state, &args).await,
+            Self::Ctl { only, args } => ctl::run(&state, only.as_deref(), &args).await,
             Self::Supervise(options) => supervisor::run(state, options).await,
             Self::ExecChild(_) => Ok(()),
         }
@@ -165,13 +173,17 @@ async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
     show::components(status.components.iter().filter(|component| component.name == name))
 }
 
-/// Becomes `gateway ctl`, which is told where this stack's gateway is and where its token.
-async fn ctl(state: &Path, args: &[String]) -> Result<()> {
-    let status = AgentClient::of_running(state)?.status().await?;
-    let gateway = Builds::beside_current_exe()?.binary("gateway")?;
-    let mut program = Program::new(gateway);
-    program.args(["ctl", "--control", &status.urls.control, "--token-file", &status.control_token_file]).args(args);
-    Err(program.exec()).context("cannot run the gateway's program")
+/// One after the other: the first goes on serving if its successor fails, and the second is left as it is.
+async fn upgrade_gateways(state: &Path) -> Result<()> {
+    let agent = AgentClient::of_running(state)?;
+    let second = agent.status().await?.urls.second;
+    let names: Vec<String> = ["gateway".to_owned()].into_iter().chain(second.map(|second| second.name)).collect();
+    let mut status = None;
+    for name in &names {
+        status = Some(agent.act(name, Action::Upgrade).await?);
+    }
+    let components = status.iter().flat_map(|status| &status.components);
+    show::components(components.filter(|component| names.contains(&component.name)))
 }
 
 /// Becomes `tail`, which does all that one expects of a shown log.

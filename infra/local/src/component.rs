@@ -22,6 +22,8 @@ pub(crate) enum Component {
     Instance(PoolName, u16),
     /// The gateway.
     Gateway,
+    /// A second one beside it, where the plan has two.
+    SecondGateway,
     /// The edge.
     Nginx,
     /// Prometheus, which watches.
@@ -37,12 +39,17 @@ impl Component {
         }
     }
 
+    /// Whether it is one of the gateways.
+    pub(crate) fn is_gateway(self) -> bool {
+        matches!(self, Self::Gateway | Self::SecondGateway)
+    }
+
     /// The binary of the workspace that it runs, if it is one of ours.
     pub(crate) fn binary(self) -> Option<&'static str> {
         match self {
             Self::Instance(PoolName::Stateless, _) => Some("stateless-svc"),
             Self::Instance(PoolName::Stateful, _) => Some("stateful-svc"),
-            Self::Gateway => Some("gateway"),
+            Self::Gateway | Self::SecondGateway => Some("gateway"),
             Self::Postgres
             | Self::RedisSessions
             | Self::RedisNode(_)
@@ -64,6 +71,7 @@ impl fmt::Display for Component {
             Self::RedisCache => f.write_str("redis-cache"),
             Self::Instance(pool, number) => write!(f, "{pool}-{number}"),
             Self::Gateway => f.write_str("gateway"),
+            Self::SecondGateway => f.write_str("gateway-2"),
             Self::Nginx => f.write_str("nginx"),
             Self::Prometheus => f.write_str("prometheus"),
         }
@@ -78,8 +86,15 @@ impl FromStr for Component {
     type Err = UnknownComponent;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let singles =
-            [Self::Postgres, Self::RedisSessions, Self::RedisCache, Self::Gateway, Self::Nginx, Self::Prometheus];
+        let singles = [
+            Self::Postgres,
+            Self::RedisSessions,
+            Self::RedisCache,
+            Self::Gateway,
+            Self::SecondGateway,
+            Self::Nginx,
+            Self::Prometheus,
+        ];
         if let Some(component) = singles.into_iter().find(|component| component.to_string() == name) {
             return Ok(component);
         }
@@ -110,12 +125,24 @@ mod tests {
             Component::Instance(PoolName::Stateless, 1),
             Component::Instance(PoolName::Stateful, 12),
             Component::Gateway,
+            Component::SecondGateway,
             Component::Nginx,
             Component::Prometheus,
         ] {
             assert_eq!(component.to_string().parse(), Ok(component));
         }
-        for bad in ["", "stateful", "stateful-", "stateful-01", "stateful-+1", "redis", "x-1", "stateful-99999"] {
+        for bad in [
+            "",
+            "stateful",
+            "stateful-",
+            "stateful-01",
+            "stateful-+1",
+            "redis",
+            "gateway-1",
+            "gateway-3",
+            "x-1",
+            "stateful-99999",
+        ] {
             assert_eq!(bad.parse::<Component>(), Err(UnknownComponent), "{bad:?}");
         }
     }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::http;
-use crate::plan::{Settings, Store, log_file};
+use crate::plan::{Gateways, Settings, Store, log_file};
 use crate::ports::loopback;
 use crate::process::Launch;
 
@@ -27,6 +27,8 @@ const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the control API changed, in the gateway's folder.
 const STATE_FILE: &str = "state.json";
+/// How long one of two gateways tells that it leaves: its clients, Nginx's kept connections, turn to the other.
+const ANNOUNCE_S: u64 = 2;
 /// Where a successor finds it, in a folder of its own that the gateway makes.
 const UPGRADE_SOCK: &str = "private/upgrade.sock";
 
@@ -108,7 +110,7 @@ impl Seat {
         }
     }
 
-    /// One beside it.
+    /// One beside it, its own or a test's.
     pub(crate) fn second(settings: &Settings) -> Self {
         Self {
             dir: settings.state.join("gateway-2"),
@@ -119,9 +121,19 @@ impl Seat {
     }
 }
 
-/// How the stack's own gateway is started, with these instances as its members.
-pub(crate) fn launch(settings: &Settings, instances: &[(PoolName, u16)]) -> Result<Launch, StackError> {
-    launch_at(settings, &Seat::first(settings), instances)
+/// How one of the stack's own gateways is started, with these instances as its members.
+pub(crate) fn launch(
+    settings: &Settings,
+    component: Component,
+    instances: &[(PoolName, u16)],
+) -> Result<Launch, StackError> {
+    let seat = if component == Component::Gateway { Seat::first(settings) } else { Seat::second(settings) };
+    let mut launch = launch_at(settings, &seat, instances)?;
+    // What monitoring calls it. The first one has the program's default.
+    if component == Component::SecondGateway {
+        launch.env.push(("INSTANCE_ID".to_owned(), component.to_string().into()));
+    }
+    Ok(launch)
 }
 
 /// How a gateway is started there.
@@ -140,8 +152,8 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
             listen: seat.listen,
             state_file: dir.join(STATE_FILE).to_string_lossy().into_owned(),
             upgrade_sock: dir.join(UPGRADE_SOCK).to_string_lossy().into_owned(),
-            // Nobody balances over several.
-            announce_s: 0,
+            // With one, nobody balances over several.
+            announce_s: if settings.gateways == Gateways::Two { ANNOUNCE_S } else { 0 },
             // What an upgraded gateway needs to answer on idle connections, and a little more.
             grace_period_s: 7,
         },
@@ -184,13 +196,16 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
 
 /// Forgets what was changed over the control API: at the start of a stack its plan is the truth.
 pub(crate) fn forget_changes(settings: &Settings) -> Result<(), StackError> {
-    let file = Seat::first(settings).dir.join(STATE_FILE);
-    match fs::remove_file(&file) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(StackError::Io { what: format!("remove {}", file.display()), source })
+    for seat in [Seat::first(settings), Seat::second(settings)] {
+        let file = seat.dir.join(STATE_FILE);
+        match fs::remove_file(&file) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StackError::Io { what: format!("remove {}", file.display()), source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// The gateway's control API.
@@ -202,8 +217,11 @@ pub struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, StackError> {
-        let base = format!("http://{}", loopback(settings.ports.control));
+    /// The one of the stack's own gateway, or of the one beside it.
+    pub(crate) fn of(settings: &Settings, gateway: Component) -> Result<Self, StackError> {
+        let ports = &settings.ports;
+        let port = if gateway == Component::SecondGateway { ports.second_control } else { ports.control };
+        let base = format!("http://{}", loopback(port));
         Self::at(&base, settings.secrets.control_token.clone())
     }
 

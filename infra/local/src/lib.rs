@@ -44,6 +44,6 @@ pub use builds::Builds;
 pub use cli::Cli;
 pub use error::{LogTail, StackError};
 pub use gateway::Control;
-pub use plan::{Extent, Plan, Progress, Store, Topology};
+pub use plan::{Extent, Gateways, Plan, Progress, Store, Topology};
 pub use ports::{Owner, Ports};
 pub use stack::{SecondGateway, Stack};

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::{Settings, log_file};
+use crate::plan::{Gateways, Settings, log_file};
 use crate::process::{Launch, RunAs};
 use crate::tls::Tls;
 use crate::{programs, secrets};
@@ -52,7 +52,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("IF_PROXIED", "#".to_owned()),
         ("IF_FIXED", String::new()),
         ("IF_DNS", "#".to_owned()),
-        ("GATEWAY_UPSTREAM", format!("server 127.0.0.1:{};", ports.gateway)),
+        ("GATEWAY_UPSTREAM", upstream(settings)),
         ("METRICS_UPSTREAM", format!("server 127.0.0.1:{};", ports.control)),
         ("RESOLVER", "127.0.0.53".to_owned()),
         ("GATEWAY", "gateway".to_owned()),
@@ -84,6 +84,19 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         stop_signal: Signal::SIGQUIT,
         log: settings.log(Component::Nginx),
     })
+}
+
+/// The gateways for Nginx's `upstream`.
+fn upstream(settings: &Settings) -> String {
+    let ports = &settings.ports;
+    match settings.gateways {
+        Gateways::One => format!("server 127.0.0.1:{};", ports.gateway),
+        // A refused connection costs nothing, and the request goes to the other one. Were failures counted, a moment in
+        // which each gateway had one would leave nobody to send to.
+        Gateways::Two => {
+            [ports.gateway, ports.second_gateway].map(|port| format!("server 127.0.0.1:{port} max_fails=0;")).join(" ")
+        }
+    }
 }
 
 /// The folder of the stack's certificates.

@@ -74,6 +74,28 @@ impl Topology {
     }
 }
 
+/// How many gateways a stack has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Gateways {
+    /// One: an upgrade replaces it without a failed request, a stop does not.
+    #[default]
+    #[value(name = "1")]
+    One,
+    /// Two behind Nginx, of which one may be stopped.
+    #[value(name = "2")]
+    Two,
+}
+
+impl Gateways {
+    /// The number as the command line takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "1",
+            Self::Two => "2",
+        }
+    }
+}
+
 /// Which parts a stack has. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
@@ -108,6 +130,7 @@ pub struct Plan {
     stateful: u16,
     store: Store,
     redis: Topology,
+    gateways: Gateways,
     extent: Extent,
     state: Option<PathBuf>,
     ports: Option<Ports>,
@@ -132,6 +155,7 @@ impl Plan {
             stateful: 3,
             store: Store::default(),
             redis: Topology::default(),
+            gateways: Gateways::default(),
             extent: Extent::Monitoring,
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
@@ -182,6 +206,12 @@ impl Plan {
     /// How many servers hold the sessions.
     pub fn redis(mut self, topology: Topology) -> Self {
         self.redis = topology;
+        self
+    }
+
+    /// How many gateways.
+    pub fn gateways(mut self, gateways: Gateways) -> Self {
+        self.gateways = gateways;
         self
     }
 
@@ -286,6 +316,7 @@ pub(crate) struct Settings {
     pub(crate) ports: Ports,
     pub(crate) store: Store,
     pub(crate) redis: Topology,
+    pub(crate) gateways: Gateways,
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
@@ -339,6 +370,7 @@ impl Settings {
             ports,
             store: plan.store,
             redis: plan.redis,
+            gateways: plan.gateways,
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,

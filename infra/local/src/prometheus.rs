@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::Settings;
+use crate::plan::{Gateways, Settings};
 use crate::ports::loopback;
 use crate::process::Launch;
 use crate::programs;
@@ -48,7 +48,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     })
 }
 
-/// Tells Prometheus whom to scrape, which reads it again by itself: these instances, the gateway, and itself. Each is known by
+/// Tells Prometheus whom to scrape, which reads it again by itself: these instances, the gateways, and itself. Each is known by
 /// the component's name.
 pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)]) -> Result<(), StackError> {
     let targets = settings.state.join("prometheus/targets");
@@ -57,8 +57,10 @@ pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)])
     }
     let ports = &settings.ports;
     let own = [(Component::Gateway, ports.control), (Component::Prometheus, ports.prometheus)];
+    let second = (settings.gateways == Gateways::Two).then_some((Component::SecondGateway, ports.second_control));
     let groups: Vec<_> = own
         .iter()
+        .chain(&second)
         .chain(instances)
         .map(|&(component, port)| {
             let name = component.to_string();

@@ -10,7 +10,7 @@ use proto_contracts::PoolName;
 use crate::component::Component;
 use crate::error::StackError;
 use crate::gateway::{self, Control};
-use crate::plan::{Extent, Plan, Settings};
+use crate::plan::{Extent, Gateways, Plan, Settings};
 use crate::ports::{self, loopback};
 use crate::redis;
 use parts::{Part, Wanted};
@@ -32,10 +32,11 @@ const LEVELS: [Extent; 5] = [Extent::Data, Extent::Services, Extent::Gateway, Ex
 /// and when this process ends in whatever way.
 ///
 /// Components are called by their names: `postgres`, `redis-sessions` (or `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …,
-/// `gateway`, `nginx`, `prometheus`.
+/// `gateway` (and `gateway-2`), `nginx`, `prometheus`.
 pub struct Stack {
     settings: Arc<Settings>,
     control: Control,
+    second_control: Control,
     /// Never held across an await: it guards the table alone.
     parts: Mutex<BTreeMap<Component, Part>>,
     /// Held while components are started, stopped or scaled, so that two such changes don't mix.
@@ -72,6 +73,9 @@ impl Stack {
         if settings.extent >= Extent::Gateway {
             gateway::forget_changes(&settings)?;
             plan(Component::Gateway, settings.ports.gateway);
+            if settings.gateways == Gateways::Two {
+                plan(Component::SecondGateway, settings.ports.second_gateway);
+            }
         }
         if settings.extent >= Extent::Edge {
             plan(Component::Nginx, settings.ports.https);
@@ -79,10 +83,12 @@ impl Stack {
         if settings.extent >= Extent::Monitoring {
             plan(Component::Prometheus, settings.ports.prometheus);
         }
-        let control = Control::new(&settings)?;
+        let control = Control::of(&settings, Component::Gateway)?;
+        let second_control = Control::of(&settings, Component::SecondGateway)?;
         let stack = Self {
             settings: Arc::new(settings),
             control,
+            second_control,
             parts: Mutex::new(parts),
             changes: tokio::sync::Mutex::default(),
         };
@@ -133,10 +139,10 @@ impl Stack {
         self.update(component, |part| part.port = port);
         self.tell_prometheus()?;
         self.launch(component).await?;
-        if self.runs(Component::Gateway) {
+        for control in self.running_controls() {
             // Its old address bears the name there until it is removed.
-            self.control.remove(pool, name).await?;
-            self.control.add(pool, loopback(port)).await?;
+            control.remove(pool, name).await?;
+            control.add(pool, loopback(port)).await?;
         }
         self.await_member(component).await
     }
@@ -217,7 +223,7 @@ fn level_of(component: Component) -> Extent {
         | Component::Sentinel(_)
         | Component::RedisCache => Extent::Data,
         Component::Instance(..) => Extent::Services,
-        Component::Gateway => Extent::Gateway,
+        Component::Gateway | Component::SecondGateway => Extent::Gateway,
         Component::Nginx => Extent::Edge,
         Component::Prometheus => Extent::Monitoring,
     }

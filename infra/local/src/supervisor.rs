@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Supervised};
-use crate::plan::{self, Extent, Store, Topology};
+use crate::plan::{self, Extent, Gateways, Store, Topology};
 use crate::ports::{self, Ports, loopback};
 use crate::secrets;
 use crate::stack::{Stack, urls};
@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// How many servers hold the sessions.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) redis: Topology,
+    /// How many gateways stand behind Nginx.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) gateways: Gateways,
     /// Added to every port of the design.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
@@ -128,6 +131,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .stateful(options.stateful)
         .store(options.store)
         .redis(options.redis)
+        .gateways(options.gateways)
         .ports(ports.clone())
         .progress(Arc::new(note));
     let plan = if options.lab { plan.open_lab() } else { plan };
@@ -140,7 +144,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         outline: StackStatus {
             phase: Phase::Starting,
             store: options.store.as_str().to_owned(),
-            urls: urls(&ports, Extent::Monitoring),
+            urls: urls(&ports, Extent::Monitoring, options.gateways),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),
             components: Vec::new(),

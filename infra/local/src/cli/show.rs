@@ -49,6 +49,9 @@ pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     say(format_args!("  {https:<26}the API, through Nginx; its authority is {ca}"))?;
     say(format_args!("  {:<26}the gateway itself", urls.gateway))?;
     say(format_args!("  {:<26}its control plane; the token is in {token}", urls.control))?;
+    if let Some(second) = &urls.second {
+        say(format_args!("  {:<26}the second gateway; its control plane is {}", second.gateway, second.control))?;
+    }
     if let Some(prometheus) = &urls.prometheus {
         say(format_args!("  {prometheus:<26}Prometheus: what is measured, and which alerts fire"))?;
     }

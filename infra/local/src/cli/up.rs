@@ -15,7 +15,7 @@ use proto_contracts::agent::{Phase, StackStatus};
 use super::Wanted;
 use super::show::{self, say};
 use crate::agent::client::AgentClient;
-use crate::plan::{Store, Topology};
+use crate::plan::{Gateways, Store, Topology};
 use crate::supervisor::{self, Options};
 
 /// Between two looks at the supervisor's progress.
@@ -37,6 +37,7 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
         stateful: wanted.stateful.unwrap_or(3),
         store: wanted.store.unwrap_or_default(),
         redis: wanted.redis.unwrap_or_default(),
+        gateways: wanted.gateways.unwrap_or_default(),
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp,
         lab: wanted.lab,
@@ -76,6 +77,10 @@ async fn reconcile(agent: &AgentClient, status: StackStatus, wanted: Wanted) -> 
     if wanted.redis.is_some_and(|wanted| wanted != redis) {
         bail!("its sessions' Redis is '{}'; `make down` first, then start it with another", redis.as_str());
     }
+    let gateways = if status.urls.second.is_some() { Gateways::Two } else { Gateways::One };
+    if wanted.gateways.is_some_and(|wanted| wanted != gateways) {
+        bail!("it runs with GATEWAYS={}; `make down` first, then start it with another", gateways.as_str());
+    }
     if wanted.otlp.is_some() {
         bail!("where traces are sent is settled at its start; `make down` first, then start it with OTLP=");
     }
@@ -110,6 +115,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
     command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
     command.arg(format!("--redis={}", options.redis.as_str()));
+    command.arg(format!("--gateways={}", options.gateways.as_str()));
     command.args(options.lab.then_some("--lab"));
     command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);

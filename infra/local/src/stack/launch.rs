@@ -43,8 +43,8 @@ impl Stack {
                 part.wanted = Wanted::Running;
             }
         });
-        if component == Component::Gateway {
-            self.agree_with_gateway().await?;
+        if component.is_gateway() {
+            self.agree_with(component).await?;
         }
         let port = self.port_of(component);
         self.tell(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
@@ -57,25 +57,25 @@ impl Stack {
         prometheus::write_targets(&self.settings, &members)
     }
 
-    /// Has the gateway's pools hold the members of now, and waits until it finds those that run healthy.
-    pub(super) async fn agree_with_gateway(&self) -> Result<(), StackError> {
+    /// Has a gateway's pools hold the members of now, and waits until it finds those that run healthy.
+    pub(super) async fn agree_with(&self, gateway: Component) -> Result<(), StackError> {
+        let control = if gateway == Component::SecondGateway { &self.second_control } else { &self.control };
         let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
-        self.control.reconcile(&members).await?;
+        control.reconcile(&members).await?;
         let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
         let running: Vec<_> =
             running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
-        self.control.await_healthy(&running).await
+        control.await_healthy(&running).await
     }
 
-    /// Waits until the gateway, if it runs, finds this instance healthy.
+    /// Waits until each gateway that runs finds this instance healthy.
     pub(super) async fn await_member(&self, component: Component) -> Result<(), StackError> {
-        match component.pool() {
-            Some(pool) if self.runs(Component::Gateway) => {
-                let addr = loopback(self.port_of(component));
-                self.control.await_healthy(&[(pool, component.to_string(), addr)]).await
-            }
-            _ => Ok(()),
+        let Some(pool) = component.pool() else { return Ok(()) };
+        let addr = loopback(self.port_of(component));
+        for control in self.running_controls() {
+            control.await_healthy(&[(pool, component.to_string(), addr)]).await?;
         }
+        Ok(())
     }
 
     /// Ends a component in order, whatever state it is in.
@@ -123,6 +123,7 @@ impl Stack {
                 ports::require_free(ports.redis_bus(number), "the cluster's bus")
             }
             Component::Gateway => ports::require_free(ports.control, "the gateway's control plane"),
+            Component::SecondGateway => ports::require_free(ports.second_control, "the second gateway's control plane"),
             Component::Nginx => {
                 ports::require_free(ports.http, "nginx (HTTP)")?;
                 ports::require_free(ports.nginx_status, "nginx (counters)")
@@ -149,7 +150,7 @@ impl Stack {
             Component::Sentinel(number) => redis::sentinel(&settings, number),
             Component::RedisCache => redis::cache(&settings),
             Component::Instance(pool, number) => services::launch(&settings, pool, number, port),
-            Component::Gateway => gateway::launch(&settings, &members),
+            Component::Gateway | Component::SecondGateway => gateway::launch(&settings, component, &members),
             Component::Nginx => nginx::launch(&settings),
             Component::Prometheus => prometheus::launch(&settings),
         });
@@ -171,7 +172,7 @@ impl Stack {
             Component::Instance(..) => {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: Some(component) })
             }
-            Component::Gateway => {
+            Component::Gateway | Component::SecondGateway => {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
             }
             Component::Prometheus => {

@@ -8,6 +8,7 @@ use proto_contracts::agent::ComponentState;
 use super::Stack;
 use crate::component::Component;
 use crate::error::StackError;
+use crate::gateway::Control;
 use crate::process::{Process, lock};
 
 /// What the stack knows of one component.
@@ -70,6 +71,12 @@ impl Stack {
 
     pub(super) fn runs(&self, component: Component) -> bool {
         self.running(component).is_ok()
+    }
+
+    /// The control APIs of the gateways that run. A change is made at each; one that does not run agrees when it starts.
+    pub(super) fn running_controls(&self) -> Vec<&Control> {
+        let all = [(Component::Gateway, &self.control), (Component::SecondGateway, &self.second_control)];
+        all.into_iter().filter(|(gateway, _)| self.runs(*gateway)).map(|(_, control)| control).collect()
     }
 
     pub(super) fn require_ended(&self, component: Component) -> Result<(), StackError> {

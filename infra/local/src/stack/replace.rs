@@ -13,17 +13,22 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Stack {
-    /// Restarts an instance by a drain: its keys move away, it ends in order, and they come home when it is well again.
+    /// Restarts an instance by a drain: its keys move away, it ends in order, and they come home when it is well again. A
+    /// gateway is upgraded to the program as it is built now.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run, else why it could not be drained, ended or started.
     pub async fn roll(&self, name: &str) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
+        if component.is_gateway() {
+            return self.replace_gateway(component).await;
+        }
         let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("a pool for this component")) };
         self.running(component)?;
-        if self.runs(Component::Gateway) {
-            self.control.drain(pool, name, 0).await?;
+        // One gateway is enough: the instance tells the others.
+        if let Some(control) = self.running_controls().first() {
+            control.drain(pool, name, 0).await?;
         }
         // It tells that it leaves, and serves on until every gateway knows.
         self.end(component).await;
@@ -40,9 +45,13 @@ impl Stack {
     pub async fn upgrade(&self, name: &str) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
-        if component != Component::Gateway {
+        if !component.is_gateway() {
             return Err(StackError::NotPlanned("an upgrade of this component"));
         }
+        self.replace_gateway(component).await
+    }
+
+    async fn replace_gateway(&self, component: Component) -> Result<(), StackError> {
         let old = self.running(component)?;
         let mut launch = self.prepare(component).await?;
         launch.args.push("--upgrade".into());
@@ -61,7 +70,7 @@ impl Stack {
             part.process = Some(Arc::clone(&successor));
             part.wanted = Wanted::Running;
         });
-        self.agree_with_gateway().await?;
+        self.agree_with(component).await?;
         self.tell(&format!("{component} was upgraded: process {} follows {}", successor.pid(), old.pid()));
         Ok(())
     }

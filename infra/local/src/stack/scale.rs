@@ -48,11 +48,10 @@ impl Stack {
         let added = async {
             self.require_free_ports(component)?;
             self.launch(component).await?;
-            if self.runs(Component::Gateway) {
-                self.control.add(pool, loopback(port)).await?;
-                self.await_member(component).await?;
+            for control in self.running_controls() {
+                control.add(pool, loopback(port)).await?;
             }
-            Ok(())
+            self.await_member(component).await
         };
         let added = added.await;
         if added.is_err() {
@@ -64,8 +63,13 @@ impl Stack {
     }
 
     async fn remove(&self, component: Component, pool: PoolName) -> Result<(), StackError> {
-        if self.settings.extent >= Extent::Gateway {
-            self.control.remove(pool, &component.to_string()).await?;
+        let mut controls = self.running_controls();
+        if controls.is_empty() && self.settings.extent >= Extent::Gateway {
+            // Nothing is taken away behind a gateway's back: this one says that it cannot be reached.
+            controls.push(&self.control);
+        }
+        for control in controls {
+            control.remove(pool, &component.to_string()).await?;
         }
         self.end(component).await;
         lock(&self.parts).remove(&component);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use proto_contracts::agent::{ComponentState, ComponentStatus, Urls};
+use proto_contracts::agent::{ComponentState, ComponentStatus, GatewayUrls, Urls};
 use secrecy::SecretString;
 
 use super::Stack;
@@ -13,7 +13,7 @@ use crate::error::StackError;
 use crate::gateway::Control;
 use crate::http::{self, Trust};
 use crate::nginx;
-use crate::plan::{Extent, Store};
+use crate::plan::{Extent, Gateways, Store};
 use crate::ports::{Ports, loopback};
 use crate::process::{last_lines, lock};
 
@@ -83,7 +83,7 @@ impl Stack {
 
     /// Where everything can be called, without a slash at the end.
     pub fn urls(&self) -> Urls {
-        urls(&self.settings.ports, self.settings.extent)
+        urls(&self.settings.ports, self.settings.extent, self.settings.gateways)
     }
 
     /// The ports of the plan.
@@ -96,7 +96,7 @@ impl Stack {
         self.settings.store
     }
 
-    /// The gateway's control API, with the token for it.
+    /// The control API of the first gateway, with the token for it.
     pub fn control(&self) -> &Control {
         &self.control
     }
@@ -142,12 +142,17 @@ impl Stack {
 }
 
 /// Where a stack with these ports can be called.
-pub(crate) fn urls(ports: &Ports, extent: Extent) -> Urls {
+pub(crate) fn urls(ports: &Ports, extent: Extent, gateways: Gateways) -> Urls {
     let http = |port| format!("http://{}", loopback(port));
     Urls {
         https: (extent >= Extent::Edge).then(|| format!("https://{}", loopback(ports.https))),
         gateway: http(ports.gateway),
         control: http(ports.control),
+        second: (gateways == Gateways::Two).then(|| GatewayUrls {
+            name: Component::SecondGateway.to_string(),
+            gateway: http(ports.second_gateway),
+            control: http(ports.second_control),
+        }),
         agent: http(ports.agent),
         prometheus: (extent >= Extent::Monitoring).then(|| http(ports.prometheus)),
     }

@@ -4,6 +4,7 @@ mod agent;
 mod command_line;
 mod data;
 mod monitoring;
+mod two_gateways;
 mod whole;
 
 /// A client that knows no authority at all.

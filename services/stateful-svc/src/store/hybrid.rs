@@ -25,8 +25,8 @@ use tokio::sync::watch;
 use super::redis::claim::{Claim, LeaseId, Stamp, Stamped};
 use super::redis::{RedisStore, WhenAway};
 use super::{
-    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Routing, Served, SessionStore, Source,
-    StoreFault, Written,
+    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Routing, Served,
+    SessionStore, Source, StoreFault, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::SteadyClock;

@@ -1,0 +1,73 @@
+//! `ctl`: `gateway ctl` for each gateway of the stack.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use proto_contracts::agent::{ComponentState, StackStatus};
+
+use super::show::say;
+use crate::agent::client::AgentClient;
+use crate::builds::Builds;
+
+/// What goes on until it is interrupted, and is shown of one gateway.
+const ENDLESS: [&str; 2] = ["top", "events"];
+
+/// Runs `gateway ctl` for the gateway of that name, or for each that runs.
+pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Result<()> {
+    let status = AgentClient::of_running(state)?.status().await?;
+    let program = Builds::beside_current_exe()?.binary("gateway")?;
+    let mut gateways = gateways(&status);
+    match only {
+        Some(only) => {
+            let known = gateways.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+            gateways.retain(|(name, _)| *name == only);
+            if gateways.is_empty() {
+                bail!("there is no gateway '{only}'; there is {known}");
+            }
+        }
+        None => {
+            // One that was stopped agrees with the others when it starts.
+            let runs = |name: &str| {
+                let mut components = status.components.iter();
+                components.any(|component| component.name == name && component.state == ComponentState::Running)
+            };
+            let running: Vec<_> = gateways.iter().copied().filter(|(name, _)| runs(name)).collect();
+            // With none, the attempt to reach the first one says so.
+            gateways.truncate(1);
+            if !running.is_empty() {
+                gateways = running;
+            }
+            if args.first().is_some_and(|first| ENDLESS.contains(&first.as_str())) {
+                gateways.truncate(1);
+            }
+        }
+    }
+    let command = |control: &str| {
+        let mut command = Command::new(&program);
+        command.args(["ctl", "--control", control, "--token-file", &status.control_token_file]).args(args);
+        command
+    };
+    if let [(_, control)] = gateways[..] {
+        return Err(command(control).exec()).context("cannot run the gateway's program");
+    }
+    let mut failed = Vec::new();
+    for (name, control) in gateways {
+        say(format_args!("{name}:"))?;
+        if !command(control).status().context("cannot run the gateway's program")?.success() {
+            failed.push(name);
+        }
+    }
+    match failed[..] {
+        [] => Ok(()),
+        _ => bail!("it failed at {}", failed.join(" and ")),
+    }
+}
+
+/// The names of the gateways and where their control planes are.
+fn gateways(status: &StackStatus) -> Vec<(&str, &str)> {
+    let first = [("gateway", status.urls.control.as_str())];
+    let second = status.urls.second.iter().map(|second| (second.name.as_str(), second.control.as_str()));
+    first.into_iter().chain(second).collect()
+}

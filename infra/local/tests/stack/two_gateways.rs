@@ -1,0 +1,157 @@
+//! Two gateways behind Nginx: one may be stopped and started under load, and killed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use local_stack::{Control, Gateways, Stack};
+use proto_contracts::agent::ComponentState;
+use proto_contracts::control::InstanceState;
+use proto_contracts::stateful::Session;
+use proto_contracts::{Endpoint, PoolName};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const CLIENTS: usize = 8;
+/// Requests between two operations, so that each meets load.
+const BETWEEN: u64 = 150;
+
+/// Clients that hold conversations through Nginx, each request once, and note what failed.
+struct Load {
+    served: Arc<AtomicU64>,
+    stop: watch::Sender<bool>,
+    clients: JoinSet<Vec<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Requests {
+    /// Creates, messages without a key, and reads.
+    All,
+    /// Reads.
+    Idempotent,
+}
+
+impl Load {
+    async fn start(stack: &Stack, requests: Requests) -> Result<Self> {
+        let https = stack.urls().https.context("Nginx runs")?;
+        let served = Arc::new(AtomicU64::new(0));
+        let (stop, stopped) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            // Each with a connection of its own.
+            let client = stack.client()?.timeout(Duration::from_secs(30)).build()?;
+            let base = format!("{https}{}", Endpoint::Sessions.templates().canonical);
+            let session: Session = client.post(&base).json(&json!({})).send().await?.json().await?;
+            let session = format!("{base}/{}", session.session_id.expose());
+            let (served, stopped) = (Arc::clone(&served), stopped.clone());
+            clients.spawn(async move {
+                let mut failed = Vec::new();
+                while !*stopped.borrow() {
+                    let mut calls = vec![client.get(&session), client.get(format!("{session}/history"))];
+                    if requests == Requests::All {
+                        calls.push(client.post(format!("{session}/messages")).json(&json!({"message": "hi"})));
+                        calls.push(client.post(&base).json(&json!({})));
+                    }
+                    for call in calls {
+                        match call.send().await {
+                            Ok(response) if response.status().is_success() => {
+                                served.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Ok(response) => {
+                                let what = format!("{} {}", response.status(), response.url().path().len());
+                                failed.push(format!("{what}: {}", response.text().await.unwrap_or_default()));
+                            }
+                            Err(error) => failed.push(format!("{error:?}")),
+                        }
+                    }
+                }
+                failed
+            });
+        }
+        let load = Self { served, stop, clients };
+        load.go_on().await?;
+        Ok(load)
+    }
+
+    /// Waits until some more requests were served.
+    async fn go_on(&self) -> Result<()> {
+        let from = self.served.load(Ordering::Relaxed);
+        let enough = async {
+            while self.served.load(Ordering::Relaxed) < from + BETWEEN {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), enough).await.context("nothing is served any more")
+    }
+
+    async fn end(self) -> Vec<String> {
+        self.stop.send_replace(true);
+        self.clients.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+async fn start() -> Result<Stack> {
+    Ok(Stack::for_tests().stateless(1).stateful(2).with_nginx().gateways(Gateways::Two).start().await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_is_stopped_and_started_without_a_failed_request() -> Result<()> {
+    let stack = start().await?;
+    let load = Load::start(&stack, Requests::All).await?;
+    for gateway in ["gateway-2", "gateway"] {
+        stack.stop(gateway).await?;
+        assert_eq!(stack.state_of(gateway)?, ComponentState::Stopped);
+        load.go_on().await?;
+        stack.start_component(gateway).await?;
+        load.go_on().await?;
+        stack.roll(gateway).await?;
+        load.go_on().await?;
+    }
+    assert_eq!(load.end().await, Vec::<String>::new());
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_one_of_two_fails_no_request_that_may_be_repeated() -> Result<()> {
+    let stack = start().await?;
+    let load = Load::start(&stack, Requests::Idempotent).await?;
+    for gateway in ["gateway", "gateway-2"] {
+        stack.kill(gateway).await?;
+        load.go_on().await?;
+        stack.start_component(gateway).await?;
+        load.go_on().await?;
+    }
+    assert_eq!(load.end().await, Vec::<String>::new());
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn both_know_the_members_of_now() -> Result<()> {
+    let stack = start().await?;
+    let second = stack.urls().second.context("there are two")?;
+    let second = Control::at(&second.control, stack.control_token().clone())?;
+    let expect = async |count: usize| -> Result<()> {
+        for control in [stack.control(), &second] {
+            let pool = control.pool(PoolName::Stateful).await?;
+            let healthy = pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count();
+            ensure!((healthy, pool.instances.len()) == (count, count), "{pool:?}");
+        }
+        Ok(())
+    };
+    expect(2).await?;
+    stack.scale(PoolName::Stateful, 3).await?;
+    expect(3).await?;
+    // One that does not run agrees when it starts.
+    stack.stop("gateway-2").await?;
+    stack.scale(PoolName::Stateful, 1).await?;
+    stack.start_component("gateway-2").await?;
+    expect(1).await?;
+    let epochs = [stack.control().pool(PoolName::Stateful).await?.epoch, second.pool(PoolName::Stateful).await?.epoch];
+    assert_eq!(epochs[0], epochs[1], "each key has the same home at both");
+    stack.shutdown().await;
+    Ok(())
+}
