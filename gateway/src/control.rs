@@ -27,12 +27,13 @@ use actix_web::{rt, web};
 use futures_util::FutureExt as _;
 use proto_contracts::control::{self, Event};
 use proto_contracts::{ErrorCode, PoolName};
+use secrecy::SecretString;
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::problem::ApiError;
 use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
 use crate::control::api::{Endpoint, Operation};
@@ -51,7 +52,9 @@ struct State {
     events: Events,
     reloader: Arc<Reloader>,
     /// A place for each who listens to events.
-    listeners: Arc<Semaphore>,
+    listeners: events::Listeners,
+    /// What opens the places that are kept for its holders.
+    token: Option<SecretString>,
     /// Whether the control plane stops now, and all streams with it.
     closing: watch::Receiver<bool>,
     openapi: serde_json::Value,
@@ -139,7 +142,8 @@ impl ControlPlane {
             prober: Prober::new(config.health.timeout).with_token(config.instance_token.clone()),
             events: events.clone(),
             reloader,
-            listeners: Arc::new(Semaphore::new(events::MAX_LISTENERS)),
+            listeners: events::Listeners::default(),
+            token: config.control.token.clone(),
             closing: closing.subscribe(),
             openapi: openapi::describe(&endpoints()),
         });

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
 use proto_contracts::ErrorCode;
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
+use service_kit::tokens::bearer_token;
 use subtle::ConstantTimeEq;
 
 use crate::config::Control;
@@ -52,17 +53,24 @@ fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result
     let Some(token) = token else {
         return Err(unauthorized("Nothing can be changed: the gateway was started without a CONTROL_TOKEN."));
     };
-    let sent = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let sent = match sent.split_at_checked(7) {
-        Some((scheme, sent)) if scheme.eq_ignore_ascii_case(b"bearer ") => sent,
-        _ => return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'.")),
+    let Some(sent) = sent_token(request.headers()) else {
+        return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'."));
     };
-    // In constant time, so that the answer's delay does not tell how much of a guess was right.
-    if bool::from(sent.ct_eq(token.expose_secret().as_bytes())) {
-        Ok(())
-    } else {
-        Err(unauthorized("The token is not the gateway's CONTROL_TOKEN."))
-    }
+    if is_token(sent, token) { Ok(()) } else { Err(unauthorized("The token is not the gateway's CONTROL_TOKEN.")) }
+}
+
+/// Whether these headers hold the token, where it is not needed but earns something.
+pub(super) fn holds_token(headers: &HeaderMap, token: Option<&SecretString>) -> bool {
+    token.zip(sent_token(headers)).is_some_and(|(token, sent)| is_token(sent, token))
+}
+
+fn sent_token(headers: &HeaderMap) -> Option<&[u8]> {
+    bearer_token(headers.get(AUTHORIZATION)?.as_bytes())
+}
+
+/// In constant time, so that the response's delay does not tell how much of a guess was right.
+fn is_token(sent: &[u8], token: &SecretString) -> bool {
+    sent.ct_eq(token.expose_secret().as_bytes()).into()
 }
 
 /// What was changed while a successor starts would be lost with the change of office.
@@ -74,7 +82,7 @@ fn check_office(succession: &AtomicBool) -> Result<(), ApiError> {
 }
 
 fn unauthorized(detail: &'static str) -> ApiError {
-    ApiError::new(ErrorCode::Unauthorized, detail).with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    ApiError::new(ErrorCode::Unauthorized, detail)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use proto_contracts::control::Event;
 
 use crate::client::{Connection, Request, read_head, read_line};
-use crate::testbed::TestGateway;
+use crate::testbed::{TOKEN, TestGateway};
 
 /// A stream of the gateway's events, as it comes in.
 pub(crate) struct EventStream {
@@ -19,14 +19,26 @@ impl TestGateway {
     /// Listens to the events that this query asks for.
     #[track_caller]
     pub(crate) fn listen(&self, query: &str) -> EventStream {
-        EventStream::open(self.connect_control(), &format!("/control/v1/events{query}"), &self.control_addr.to_string())
+        self.listen_by(Request::get(&format!("/control/v1/events{query}")))
+    }
+
+    /// The same with the control token.
+    #[track_caller]
+    pub(crate) fn listen_with_token(&self, query: &str) -> EventStream {
+        let request = Request::get(&format!("/control/v1/events{query}"));
+        self.listen_by(request.header("authorization", &format!("Bearer {TOKEN}")))
+    }
+
+    #[track_caller]
+    fn listen_by(&self, request: Request) -> EventStream {
+        EventStream::open(self.connect_control(), &request.header("host", &self.control_addr.to_string()))
     }
 }
 
 impl EventStream {
     #[track_caller]
-    fn open(mut connection: Connection, target: &str, host: &str) -> Self {
-        connection.start(&Request::get(target).header("host", host));
+    fn open(mut connection: Connection, request: &Request) -> Self {
+        connection.start(request);
         let mut stream = connection.into_stream();
         let (status, headers) = read_head(&mut stream).expect("a head");
         assert_eq!(status, 200, "{headers:?}");

@@ -7,7 +7,7 @@ use proto_contracts::{AffinityKey, ErrorCode, PoolName, Verdict};
 
 use crate::client::Request;
 use crate::eventually;
-use crate::testbed::{INFO, SESSIONS, Setup, session_path};
+use crate::testbed::{INFO, SESSIONS, Setup, TOKEN, session_path};
 use crate::upstream::Upstream;
 
 fn routed(event: &Event) -> Option<Routed> {
@@ -145,21 +145,30 @@ fn a_listener_hears_of_what_it_asked_for_alone() {
 }
 
 #[test]
-fn there_are_places_for_64_listeners_and_a_place_that_is_left_is_free() {
+fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let mut streams: Vec<_> = (0..64).map(|_| gateway.listen("?types=strategy_changed")).collect();
-    let refused = || gateway.ask(Request::get("/control/v1/events"));
-    let reply = refused();
-    assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
-    assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains("64"));
+    let mut streams: Vec<_> = (0..48).map(|_| gateway.listen("?types=strategy_changed")).collect();
+    let with_token =
+        |value: &str| Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"));
+    let refused = |request: Request, told: &str| {
+        let reply = gateway.ask(request);
+        assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
+        assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains(told), "{reply:?}");
+    };
+    refused(Request::get("/control/v1/events"), "CONTROL_TOKEN");
+    refused(with_token("a-wrong-token-0123"), "CONTROL_TOKEN");
     assert_eq!(gateway.ask(Request::get("/control/v1/pools")).status, 200, "everything else goes on");
-    streams.pop();
+    streams.extend((0..16).map(|_| gateway.listen_with_token("?types=strategy_changed")));
+    refused(with_token(TOKEN), "64");
+    // Nothing is told, so the end of the connection itself must free the place.
+    streams.remove(0);
     eventually("there is room again", || {
-        // That it has gone shows when it is told something.
-        gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
-        (gateway.ask(Request::new("HEAD", "/control/v1/events")).status == 200).then_some(())
+        let reply = gateway.ask(Request::new("HEAD", "/control/v1/events"));
+        assert_eq!(reply.header("content-length").filter(|_| reply.status == 200), None, "no length is known");
+        (reply.status == 200).then_some(())
     });
+    gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
     for stream in &mut streams {
         assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"), "all hear of it");
     }

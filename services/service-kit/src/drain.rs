@@ -3,11 +3,13 @@
 //! The instance is the one place where the drain is known, so all gateways over it see the same, those that start later
 //! too. `PUT /internal/drain` begins it and `DELETE` ends it, with the token that gateways and instances share.
 
+use std::future::{Ready, ready};
 use std::time::{Duration, Instant};
 
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::control::DrainInstance;
 use proto_contracts::health::DRAIN_PATH;
@@ -18,6 +20,7 @@ use crate::body::Json;
 use crate::health::Health;
 use crate::problem::ApiError;
 use crate::routes::{self, delete, put};
+use crate::tokens::bearer_token;
 
 /// For how long a drain lasts at least, and streams after it: a gateway that checks every 5 s has heard of it by then, and
 /// sends no more.
@@ -107,12 +110,10 @@ pub(crate) fn mount(app: &mut web::ServiceConfig, token: SecretString) {
 }
 
 async fn begin(
-    request: HttpRequest,
+    _: TokenHolder,
     health: web::Data<Health>,
-    token: web::Data<Token>,
     Json(wanted): Json<DrainInstance>,
 ) -> Result<HttpResponse, ApiError> {
-    admit(&request, &token)?;
     if wanted.deadline_s > DrainInstance::MAX_DEADLINE_S {
         let detail = format!("'deadline_s' must be 0 to {}.", DrainInstance::MAX_DEADLINE_S);
         return Err(ApiError::new(ErrorCode::InvalidBody, detail));
@@ -122,12 +123,7 @@ async fn begin(
     Ok(done())
 }
 
-async fn end(
-    request: HttpRequest,
-    health: web::Data<Health>,
-    token: web::Data<Token>,
-) -> Result<HttpResponse, ApiError> {
-    admit(&request, &token)?;
+async fn end(_: TokenHolder, health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     health.end_drain();
     tracing::info!("no longer draining");
     Ok(done())
@@ -137,15 +133,24 @@ fn done() -> HttpResponse {
     HttpResponse::build(StatusCode::NO_CONTENT).insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
-fn admit(request: &HttpRequest, token: &Token) -> Result<(), ApiError> {
-    let sent = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    let sent = sent.strip_prefix(b"Bearer ").unwrap_or_default();
-    // In constant time, so that the answer's delay does not tell how much of a guess was right.
-    if bool::from(sent.ct_eq(token.0.expose_secret().as_bytes())) {
-        return Ok(());
+/// Whoever sent the request holds the token. The first argument of each handler: the framework extracts arguments in their
+/// order, so a stranger is refused before anything of a body is read.
+struct TokenHolder;
+
+impl FromRequest for TokenHolder {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let sent = request.headers().get(AUTHORIZATION).and_then(|sent| bearer_token(sent.as_bytes()));
+        let token = request.app_data::<web::Data<Token>>();
+        // In constant time, so that the response's delay does not tell how much of a guess was right.
+        let is_token = |sent: &[u8], token: &Token| bool::from(sent.ct_eq(token.0.expose_secret().as_bytes()));
+        ready(match (sent, token) {
+            (Some(sent), Some(token)) if is_token(sent, token) => Ok(Self),
+            _ => Err(ApiError::new(ErrorCode::Unauthorized, "The token is not this instance's INSTANCE_TOKEN.")),
+        })
     }
-    let refusal = ApiError::new(ErrorCode::Unauthorized, "The token is not this instance's INSTANCE_TOKEN.");
-    Err(refusal.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
     }
 
     fn verify_anew(&self, token: &[u8]) -> Result<Verified<S>, InvalidToken> {
+        let renamed = ed25519::Renamed::of(token);
+        let token = renamed.as_ref().map_or(token, |renamed| &renamed.token);
         let header = decode_header(token)?;
         // An extension that must be understood, and is not (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
@@ -92,7 +94,11 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         }
         let mut outcome = Err(InvalidToken::Untrusted);
         for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
-            match decode::<Claims>(token, key.decoding_key(), &self.validation) {
+            let decoded = match &renamed {
+                None => decode::<Claims>(token, key.decoding_key(), &self.validation),
+                Some(renamed) => renamed.key(key).and_then(|key| decode::<Claims>(token, &key, &self.validation)),
+            };
+            match decoded {
                 Ok(token) => return self.verified(&token.claims),
                 Err(error) => outcome = Err(error.into()),
             }
@@ -134,7 +140,7 @@ pub enum InvalidToken {
     #[error("the token is not a JWT with the claims exp, iss, aud and sub")]
     Malformed,
     /// None of the issuer's keys made its signature.
-    #[error("the token is not signed with EdDSA by a key that is trusted here")]
+    #[error("the token is not signed with EdDSA (Ed25519) by a key that is trusted here")]
     Untrusted,
     /// It is of another issuer, or for somebody else.
     #[error("the token is of another issuer or for another audience")]

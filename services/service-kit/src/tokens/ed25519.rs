@@ -1,11 +1,17 @@
 //! Ed25519 by *ring*, which the workspace uses for TLS already: the providers that `jsonwebtoken` brings need a C compiler
 //! or a second family of crates.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{Error as SignatureError, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use ring::signature::{ED25519, UnparsedPublicKey};
+use serde_json::{Map, Value};
+
+use super::PublicKey;
+use super::keys::KEY_BYTES;
 
 /// Makes `jsonwebtoken` verify by this file, and sign nothing.
 pub(super) fn install() {
@@ -26,20 +32,54 @@ fn unsupported() -> Error {
     ErrorKind::InvalidAlgorithm.into()
 }
 
-struct EdDsa(UnparsedPublicKey<Vec<u8>>);
+struct EdDsa {
+    key: UnparsedPublicKey<Vec<u8>>,
+    /// What was signed, when that is not what `jsonwebtoken` takes for it: see [`Renamed`].
+    signed: Option<Vec<u8>>,
+}
 
 impl EdDsa {
     fn new(key: &DecodingKey) -> Result<Self, Error> {
-        match key.family() {
-            AlgorithmFamily::Ed => Ok(Self(UnparsedPublicKey::new(&ED25519, key.try_get_as_bytes()?.to_vec()))),
-            _ => Err(unsupported()),
-        }
+        let AlgorithmFamily::Ed = key.family() else { return Err(unsupported()) };
+        let (key, signed) = key.try_get_as_bytes()?.split_at_checked(KEY_BYTES).ok_or_else(unsupported)?;
+        let signed = if signed.is_empty() { None } else { Some(signed.to_vec()) };
+        Ok(Self { key: UnparsedPublicKey::new(&ED25519, key.to_vec()), signed })
     }
 }
 
 impl Verifier<Vec<u8>> for EdDsa {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), SignatureError> {
-        self.0.verify(message, signature).map_err(|_| SignatureError::new())
+        let signed = self.signed.as_deref().unwrap_or(message);
+        self.key.verify(signed, signature).map_err(|_| SignatureError::new())
+    }
+}
+
+/// A token whose header calls the algorithm `Ed25519`, as RFC 9864 wants it. `jsonwebtoken` knows the older `EdDSA` alone, so
+/// it is given the token with that name, and the verifier the bytes that were signed.
+pub(super) struct Renamed {
+    pub(super) token: Vec<u8>,
+    /// The token's first two parts as they came.
+    signed: Vec<u8>,
+}
+
+impl Renamed {
+    /// `None` when the token's header names another algorithm, or is no header.
+    pub(super) fn of(token: &[u8]) -> Option<Self> {
+        let end = token.iter().rposition(|&byte| byte == b'.')?;
+        let signed = &token[..end];
+        let dot = signed.iter().position(|&byte| byte == b'.')?;
+        let header = URL_SAFE_NO_PAD.decode(&signed[..dot]).ok()?;
+        let mut header: Map<String, Value> = serde_json::from_slice(&header).ok()?;
+        let algorithm = header.get_mut("alg").filter(|algorithm| *algorithm == "Ed25519")?;
+        *algorithm = Value::from("EdDSA");
+        let header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?);
+        Some(Self { token: [header.as_bytes(), &token[dot..]].concat(), signed: signed.to_vec() })
+    }
+
+    /// The key, with which the verifier is given what was signed: it is told of nothing but a key.
+    pub(super) fn key(&self, key: &PublicKey) -> Result<DecodingKey, Error> {
+        let key = key.decoding_key().try_get_as_bytes()?;
+        Ok(DecodingKey::from_ed_der(&[key, &self.signed].concat()))
     }
 }
 

@@ -145,6 +145,7 @@ fn bad_tokens(issuer: &Issuer, good: &str) -> Vec<(&'static str, String)> {
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(issuer.public_key()).expect("a key");
     mac.update(confused.as_bytes());
     let confused = format!("{confused}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+    let renamed = format!("{}.{}", unsigned(&json!({"alg": "Ed25519", "typ": "JWT"}), &claims("ada")), parts[2]);
     let none = unsigned(&json!({"alg": "none"}), &claims("ada"));
     let short_signature = format!("{}.{}.{}", parts[0], parts[1], &parts[2][..40]);
     parts[2].insert(0, 'A');
@@ -170,6 +171,24 @@ fn bad_tokens(issuer: &Issuer, good: &str) -> Vec<(&'static str, String)> {
         ("with a shorter signature", short_signature),
         ("without a signature", format!("{}.", unsigned(&header, &claims("ada")))),
         ("of no algorithm", format!("{none}.")),
+        ("of no algorithm, under the newer name", format!("{}.", unsigned(&json!({"alg": "Ed25519"}), &claims("ada")))),
+        ("of another key, under the newer name", Issuer::new().sign(&json!({"alg": "Ed25519"}), &claims("ada"))),
+        ("renamed after it was signed", renamed),
+        ("of another curve", issuer.sign(&json!({"alg": "Ed448"}), &claims("ada"))),
+        ("of another spelling", issuer.sign(&json!({"alg": "ed25519"}), &claims("ada"))),
+        ("of two algorithms", issuer.sign_text(r#"{"alg":"HS256","alg":"none"}"#, &claims("ada"))),
+        (
+            "with an extension, under the newer name",
+            issuer.sign(&json!({"alg": "Ed25519", "crit": ["b64"], "b64": false}), &claims("ada")),
+        ),
+        (
+            "expired, under the newer name",
+            issuer.sign(&json!({"alg": "Ed25519"}), &{
+                let mut claims = claims("ada");
+                claims["exp"] = json!(now() - 60);
+                claims
+            }),
+        ),
         ("of no algorithm, signed", issuer.sign(&json!({"alg": "none"}), &claims("ada"))),
         ("of a confused algorithm", confused),
         ("with an extension", issuer.sign(&json!({"alg": "EdDSA", "crit": ["b64"], "b64": false}), &claims("ada"))),
@@ -183,6 +202,30 @@ fn bad_tokens(issuer: &Issuer, good: &str) -> Vec<(&'static str, String)> {
         ("dots", "..".to_owned()),
         ("padding", format!("{good}=")),
     ]
+}
+
+#[actix_web::test]
+async fn both_names_of_the_algorithm_are_good() {
+    let (issuer, folder) = (Issuer::new(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("jwks.json");
+    let mut jwk = issuer.jwk("k");
+    jwk["alg"] = json!("Ed25519");
+    // RFC 9864 has such keys, too; they are passed over.
+    let other = json!({"kty": "OKP", "crv": "X25519", "kid": "x", "x": jwk["x"], "alg": "ECDH-ES"});
+    std::fs::write(&file, json!({"keys": [other, jwk]}).to_string()).expect("written");
+    let by_file = spawn_with(&[("SESSION_STORE", "memory"), ("JWT_JWKS_FILE", file.to_str().expect("text"))]);
+    for app in [app_of(&issuer), by_file] {
+        let created = with(&app, Some(&issuer.token("ada")), "POST", SESSIONS, "{}").await;
+        for header in [
+            json!({"alg": "Ed25519"}),
+            json!({"alg": "Ed25519", "typ": "JWT", "kid": "k"}),
+            json!({"typ": "JWT", "extra": {"a": [1]}, "alg": "Ed25519"}),
+        ] {
+            let token = issuer.sign(&header, &claims("ada"));
+            let read = with(&app, Some(&token), "GET", created.header("location"), "").await;
+            assert_eq!(read.status, 200, "{header}: {read:?}");
+        }
+    }
 }
 
 #[actix_web::test]
