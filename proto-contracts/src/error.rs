@@ -63,6 +63,8 @@ error_codes! {
     InvalidToken = "invalid_token", "The bearer token is not valid";
     /// The ticket is not one of this session's, or its time is over.
     InvalidTicket = "invalid_ticket", "The ticket is not valid";
+    /// A page of another origin, which is not a configured one, wants to open a WebSocket.
+    OriginNotAllowed = "origin_not_allowed", "This origin may not connect";
     /// No resource has that path.
     NotFound = "not_found", "There is nothing at this path";
     /// There is no such session: it never was, it expired, or it was deleted.
@@ -164,6 +166,7 @@ impl ErrorCode {
             | Self::InvalidLastEventId
             | Self::InvalidStrategy => 400,
             Self::Unauthorized | Self::InvalidToken | Self::InvalidTicket => 401,
+            Self::OriginNotAllowed => 403,
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound

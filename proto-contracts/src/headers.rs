@@ -23,6 +23,9 @@ pub const RATE_LIMIT: &str = "ratelimit";
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// For how long a change lasts that has no body in its response: see [`Lasts`](crate::control::Lasts).
 pub const CHANGE_LASTS: &str = "x-change-lasts";
+/// By what rate a gateway limits the client whose WebSocket it forwards, so that the instance counts its messages by the same:
+/// `<address>;q=<messages at once>;w=<seconds in which as many may come again>`. Absent for a client that is not limited.
+pub const CLIENT_RATE: &str = "x-client-rate";
 /// `memory`, `redis` or `created`: where the stateful service took the session from.
 pub const SESSION_SOURCE: &str = "x-session-source";
 /// The request's id, a UUID.

@@ -55,7 +55,7 @@ pub struct LiveQuery {
 pub struct Ticket {
     /// To be sent as the query parameter `ticket`.
     pub ticket: String,
-    /// Until when it opens a connection; an open one stays.
+    /// Until when it opens a connection for the first time. An open one stays, and may be reopened for a while after its end.
     pub expires_at: Timestamp,
 }
 
@@ -70,6 +70,9 @@ pub struct ServerFrame<T> {
     /// The `ref` of the frame that this one answers.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// When the frame was refused because too many came: in how many seconds the next may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
     /// As the event's name says.
     pub data: T,
 }
@@ -100,6 +103,10 @@ pub mod close {
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// A frame was not text.
     pub const UNSUPPORTED: u16 = 1003;
+    /// A frame of text was not UTF-8.
+    pub const NOT_UTF8: u16 = 1007;
+    /// The client went on sending more frames than its rate allows.
+    pub const RATE_LIMITED: u16 = 1008;
     /// A frame was larger than [`MAX_FRAME_BYTES`](super::MAX_FRAME_BYTES).
     pub const TOO_BIG: u16 = 1009;
     /// The client read too slowly: come back later with the last id.

@@ -1,6 +1,7 @@
 //! What instances see of clients, and clients of instances.
 
 use std::mem;
+use std::net::IpAddr;
 
 use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Version};
@@ -8,7 +9,7 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::control::Strategy;
-use proto_contracts::{Verdict, headers};
+use proto_contracts::{Endpoint, Verdict, headers};
 
 use crate::config::RoutingHeaders;
 use crate::proxy::affinity::{has_affinity, without_affinity};
@@ -21,6 +22,7 @@ const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);
 const X_AFFINITY: HeaderName = HeaderName::from_static(headers::AFFINITY);
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(headers::AFFINITY_KEY);
+const X_CLIENT_RATE: HeaderName = HeaderName::from_static(headers::CLIENT_RATE);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static(headers::FORWARDED_HOST);
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
@@ -39,6 +41,7 @@ fn is_internal(name: &HeaderName) -> bool {
             "forwarded"
                 | headers::AFFINITY
                 | headers::AFFINITY_KEY
+                | headers::CLIENT_RATE
                 | headers::SESSION_AFFINITY
                 | headers::SERVED_BY
                 | headers::INSTANCE_ID
@@ -96,6 +99,12 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     if let Some(client) = ctx.key {
         request.insert_header(X_AFFINITY_KEY, &client.key.to_ascii()[..])?;
     }
+    // The gateway cannot see the messages of a WebSocket, so the instance counts them, by the same rate.
+    if let Some((_, policy)) = &ctx.quota
+        && ctx.resolved.is_some_and(|resolved| resolved.endpoint == Endpoint::Live)
+    {
+        request.insert_header(X_CLIENT_RATE, client_rate(ctx.client.ip, policy))?;
+    }
     spans::pass_on(request, ctx.trace.as_deref())?;
     drop_affinity_cookie(request)
 }
@@ -139,6 +148,12 @@ fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {
         directive.eq_ignore_ascii_case("no-store") || directive.eq_ignore_ascii_case("private")
     };
     cache_control.to_str().is_ok_and(|directives| directives.split(',').any(forbids))
+}
+
+/// The client's address and the numbers of its policy, as `CLIENT_RATE` has them.
+fn client_rate(ip: IpAddr, policy: &HeaderValue) -> String {
+    let numbers = policy.to_str().ok().and_then(|policy| policy.split_once(';')).map_or("", |(_, numbers)| numbers);
+    format!("{ip};{numbers}")
 }
 
 fn forwarded_for(ctx: &RequestContext) -> HeaderValue {

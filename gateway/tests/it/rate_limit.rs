@@ -1,11 +1,11 @@
 //! How often one client may come.
 
-use proto_contracts::{ErrorCode, headers};
+use proto_contracts::{AffinityKey, ErrorCode, headers};
 use serde_json::json;
 use service_kit::testing::issuer::{Issuer, claims, now, unsigned};
 
 use crate::client::Request;
-use crate::testbed::{INFO, Setup, TestGateway};
+use crate::testbed::{INFO, SESSIONS, Setup, TestGateway, session_path};
 use crate::upstream::Upstream;
 
 /// Five requests at once, and then one a second.
@@ -103,7 +103,7 @@ fn a_user_has_one_rate_wherever_it_comes_from_and_with_whatever_token() {
     let gateway = believing(&issuer, &upstream, STRICT);
     let mut later = claims("ada");
     later["exp"] = json!(now() + 7200);
-    let tokens = [issuer.token("ada"), issuer.sign(&json!({"alg": "EdDSA"}), &later)];
+    let tokens = [issuer.token("ada"), issuer.sign(&json!({"alg": "Ed25519"}), &later)];
     let statuses: Vec<_> =
         (0..100).map(|i| gateway.send(&with(&tokens[i % 2], &format!("198.51.100.{i}"))).status).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
@@ -178,4 +178,20 @@ fn it_can_be_turned_off_and_health_is_never_limited() {
     let gateway = limited(&upstream, STRICT);
     let mut client = gateway.connect();
     (0..20).for_each(|_| assert_eq!(client.send(&Request::get("/health")).status, 200));
+}
+
+#[test]
+fn an_instance_learns_by_which_rate_to_count_the_messages_of_a_websocket() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).section(STRICT).start();
+    let live = format!("{}/live", session_path(AffinityKey::random()));
+    let open = |gateway: &TestGateway, target: &str| {
+        let request = Request::get(target).header(headers::FORWARDED_FOR, "192.0.2.1");
+        gateway.send(&request.header(headers::CLIENT_RATE, "192.0.2.2;q=9;w=9"));
+        upstream.last().header(headers::CLIENT_RATE).map(str::to_owned)
+    };
+    assert_eq!(open(&gateway, &live).as_deref(), Some("192.0.2.1;q=5;w=5"));
+    assert_eq!(open(&gateway, SESSIONS), None, "only there are messages");
+    let unlimited = Setup::new().stateful([&upstream]).section("[rate_limit]\nrequests_per_second = 0").start();
+    assert_eq!(open(&unlimited, &live), None, "who is not limited may send anything");
 }

@@ -96,19 +96,50 @@ where
             let shared = &*edge.0;
             let in_flight = shared.metrics.enter();
             let arrival = Arrival::of(&request);
+            let span = arrival.trace.span();
+            let unanswered = LeftByClient { shared, arrival: Some(arrival) };
             // The handler's state dies with the panic; what workers share is built to be used after one.
             let serve = async {
                 (shared.admit)(&request)?;
                 service.call(request).await
             };
-            let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
+            let outcome = AssertUnwindSafe(serve.instrument(span)).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
                 Err(ApiError::internal("a handler panicked; its own line tells where").into())
             });
             drop(in_flight);
-            shared.finish(arrival, outcome)
+            match unanswered.answered() {
+                Some(arrival) => shared.finish(arrival, outcome),
+                None => outcome,
+            }
         })
     }
+}
+
+/// A request that is being served. When its client leaves, the framework drops the handler, and nothing of what comes after
+/// it runs; so the request is recorded here.
+struct LeftByClient<'a> {
+    shared: &'a Shared,
+    arrival: Option<Arrival>,
+}
+
+impl LeftByClient<'_> {
+    fn answered(mut self) -> Option<Arrival> {
+        self.arrival.take()
+    }
+}
+
+impl Drop for LeftByClient<'_> {
+    fn drop(&mut self) {
+        if let Some(arrival) = &self.arrival {
+            self.shared.record(arrival, client_closed_request(), None);
+        }
+    }
+}
+
+/// Nginx's status for a request whose client left before the response. Nobody receives it; it stands in log and metrics.
+fn client_closed_request() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// What is kept of a request while it is being served.

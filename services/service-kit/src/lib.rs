@@ -10,6 +10,7 @@ pub mod answer;
 pub mod body;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod drain;
 pub mod edge;
 pub mod entity_tags;

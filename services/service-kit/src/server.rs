@@ -11,6 +11,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use futures_util::future::BoxFuture;
 
 use crate::config::ServiceConfig;
+use crate::connection;
 use crate::drain;
 use crate::edge::{Admit, Edge};
 use crate::health::{self, Health};
@@ -116,6 +117,11 @@ impl Server {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEADER_TIMEOUT)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            // By default the framework goes on for a client that has closed its side, and finds out at the second write that
+            // nobody reads: with streams, heartbeats later. Gateways never close half of a connection, so an end of input
+            // means that the client has left: the request is cancelled and a stream's place is free at once.
+            .h1_allow_half_closed(false)
+            .on_connect(connection::note)
             .tcp_nodelay(true)
             .shutdown_timeout(config.shutdown_timeout.as_secs())
             // We listen to the signals ourselves: readiness has to fail before connections are refused.

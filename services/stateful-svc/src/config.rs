@@ -9,6 +9,7 @@ use service_kit::redis::{Acks, RedisTarget};
 use service_kit::tokens::TokenSettings;
 
 use crate::domain::lifetime::Lifetime;
+use crate::domain::origins::AllowedOrigins;
 
 /// A week, in seconds: no session needs longer.
 const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
@@ -49,7 +50,7 @@ pub struct Config {
 }
 
 /// Limits of live connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveConfig {
     /// `LIVE_MAX_CONNECTIONS`: the most that this instance has at a time; 5,000 by default.
     pub max_connections: usize,
@@ -58,6 +59,11 @@ pub struct LiveConfig {
     pub heartbeat: Duration,
     /// `LIVE_SEND_TIMEOUT_S`: how long a client may take to make room for an event; 10 s by default.
     pub send_timeout: Duration,
+    /// `LIVE_TICKET_S`: for how long a ticket opens a connection for the first time, and again after that one has ended; 60 s
+    /// by default.
+    pub ticket_validity: Duration,
+    /// `LIVE_ALLOWED_ORIGINS`: whose pages may open a WebSocket beside our own; none by default.
+    pub allowed_origins: AllowedOrigins,
 }
 
 impl LiveConfig {
@@ -66,6 +72,8 @@ impl LiveConfig {
             max_connections: env.parse_within("LIVE_MAX_CONNECTIONS", "5000", 1..=MAX_LIVE_CONNECTIONS, "5000")?,
             heartbeat: env.seconds("LIVE_HEARTBEAT_S", "15", 1..=300)?,
             send_timeout: env.seconds("LIVE_SEND_TIMEOUT_S", "10", 1..=300)?,
+            ticket_validity: env.seconds("LIVE_TICKET_S", "60", 1..=3600)?,
+            allowed_origins: env.parse("LIVE_ALLOWED_ORIGINS", "", "https://app.example,https://www.example:8443")?,
         })
     }
 }
@@ -194,6 +202,9 @@ mod tests {
             ("LIVE_MAX_CONNECTIONS", "0", "not within 1 to"),
             ("LIVE_HEARTBEAT_S", "0", "not within 1 to"),
             ("LIVE_SEND_TIMEOUT_S", "1h", "invalid digit"),
+            ("LIVE_TICKET_S", "0", "not within 1 to"),
+            ("LIVE_ALLOWED_ORIGINS", "app.example", "is no origin"),
+            ("LIVE_ALLOWED_ORIGINS", "https://app.example/", "is no origin"),
             ("REDIS_ACK_REPLICAS", "17", "not within 0 to"),
             ("SESSION_IDLE_S", "0", "not within 1 to"),
             ("SESSION_IDLE_S", "30m", "invalid digit"),

@@ -10,6 +10,8 @@ pub mod keyed;
 pub mod lifetime;
 pub mod live_sessions;
 pub mod message;
+pub mod message_rate;
+pub mod origins;
 pub mod session;
 pub mod session_ids;
 pub mod session_tag;

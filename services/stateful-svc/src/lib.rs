@@ -66,7 +66,7 @@ pub enum BuildError {
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let Config { service, store, acks, lifetime, live, secret, tokens } = config;
     let secret = shared_secret(secret.as_ref(), &store);
-    let (ids, tickets) = (SessionIds::new(secret.clone()), Tickets::new(secret));
+    let (ids, tickets) = (SessionIds::new(secret.clone()), Tickets::new(secret, live.ticket_validity));
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new(SERVICE, &service.instance)?;
     let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;

@@ -1,6 +1,7 @@
 //! Where sessions are kept. One trait; what every store must do alike is written down in `tests/it/behaviour.rs`.
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
@@ -12,6 +13,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::Expected;
+use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
 
 mod broken;
@@ -88,6 +90,12 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The messages after a place.
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
+
+    /// Notes for a while that a ticket keeps a connection open.
+    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault>;
+
+    /// Whether that was noted, by whichever instance, and the while is not over.
+    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault>;
 
     /// Waits for changes of a session, whichever instance makes them: of all that are made after this has returned.
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault>;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpResponse, web};
 use proto_contracts::{ErrorCode, Problem};
@@ -12,6 +12,8 @@ use service_kit::problem::ApiError;
 use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
 use service_kit::testing::{Answer, raw, send, send_json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
@@ -181,6 +183,12 @@ async fn a_drain_is_told_in_every_health_answer_until_it_is_called_off() {
     assert_eq!(told().await, None);
     problem(&tell("PUT", "a-wrong-token-0123", "{}").await, ErrorCode::Unauthorized);
     problem(&tell("DELETE", "", "").await, ErrorCode::Unauthorized);
+    // Who asks is looked at first: of a stranger's body nothing is said, and nothing is read.
+    for body in ["{", r#"{"deadline":1}"#, r#"{"deadline_s":3601}"#, "\0"] {
+        problem(&tell("PUT", "a-wrong-token-0123", body).await, ErrorCode::Unauthorized);
+    }
+    let unsent = b"PUT /internal/drain HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n";
+    problem(&raw(app.addr, unsent).await.expect("a response before the body"), ErrorCode::Unauthorized);
     problem(&tell("PUT", TOKEN, r#"{"deadline_s":3601}"#).await, ErrorCode::InvalidBody);
     problem(&tell("PUT", TOKEN, r#"{"deadline":1}"#).await, ErrorCode::InvalidBody);
     assert_eq!(told().await, None, "none of these drained it");
@@ -194,4 +202,22 @@ async fn a_drain_is_told_in_every_health_answer_until_it_is_called_off() {
     assert_eq!(ready["status"], "draining");
     assert_eq!(tell("DELETE", TOKEN, "").await.status, 204);
     assert_eq!(told().await, None);
+}
+
+#[tokio::test]
+async fn a_request_whose_client_leaves_is_cancelled_and_recorded() {
+    let app = spawn_app();
+    let mut client = TcpStream::connect(app.addr).await.expect("a connection");
+    client.write_all(b"GET /slow HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("sent");
+    app.reached.notified().await;
+    drop(client);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let metrics = send(app.addr, "GET", "/metrics").await.expect("a response").body;
+        if String::from_utf8_lossy(&metrics).contains("http_response_status_code=\"499\"") {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody noticed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

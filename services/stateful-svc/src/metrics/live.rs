@@ -21,7 +21,8 @@ pub enum LiveKind {
 }
 
 impl LiveKind {
-    const fn as_str(self) -> &'static str {
+    /// The kind as it stands in metric labels.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Socket => "socket",
@@ -44,6 +45,10 @@ pub enum Closed {
     Silent,
     /// The client sent a frame that was not text.
     NotText,
+    /// The client sent a frame of text that was not UTF-8.
+    NotUtf8,
+    /// The client went on sending more frames than its rate allows.
+    RateLimited,
     /// The client sent a frame that was too large.
     TooBig,
     /// What the client sent was no WebSocket frame.
@@ -60,9 +65,18 @@ impl Closed {
             Self::TooSlow => "too_slow",
             Self::Silent => "silent",
             Self::NotText => "not_text",
+            Self::NotUtf8 => "not_utf8",
+            Self::RateLimited => "rate_limited",
             Self::TooBig => "too_big",
             Self::Malformed => "malformed",
         }
+    }
+}
+
+impl Closed {
+    /// Whether what the client sends can still be told apart into frames.
+    pub const fn leaves_frames_readable(self) -> bool {
+        !matches!(self, Self::TooBig | Self::NotUtf8 | Self::Malformed | Self::TooSlow | Self::Silent)
     }
 }
 

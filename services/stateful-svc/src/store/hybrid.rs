@@ -36,6 +36,7 @@ use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::domain::tickets::TicketUse;
 use crate::store::broken::{Guarantee, is_broken};
 use crate::store::changes::Changes;
 
@@ -340,6 +341,14 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.shared.redis.look_at_history(access, after, size).await
+    }
+
+    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault> {
+        self.shared.redis.note_ticket(ticket, lasts).await
+    }
+
+    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
+        self.shared.redis.is_ticket_noted(ticket).await
     }
 
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {

@@ -25,6 +25,7 @@ use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, SessionTag, WriteNonce};
+use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
 
 /// How often expired sessions are looked for that nobody asks for any more.
@@ -36,6 +37,8 @@ pub struct MemoryStore<C> {
     sessions: DashMap<SessionDigest, Record>,
     // Written while the session's shard above is locked, so that a create sees either the session or its tombstone.
     tombstones: DashMap<SessionDigest, Tombstone>,
+    /// Until when a ticket counts as in use.
+    tickets: DashMap<TicketUse, Timestamp>,
     watchers: Arc<Watchers>,
     lifetime: Lifetime,
     clock: C,
@@ -44,8 +47,8 @@ pub struct MemoryStore<C> {
 impl<C: Clock> MemoryStore<C> {
     /// An empty store.
     pub fn new(lifetime: Lifetime, clock: C) -> Self {
-        let (sessions, tombstones) = (DashMap::new(), DashMap::new());
-        Self { sessions, tombstones, watchers: Watchers::new(|_| {}), lifetime, clock }
+        let (sessions, tombstones, tickets) = (DashMap::new(), DashMap::new(), DashMap::new());
+        Self { sessions, tombstones, tickets, watchers: Watchers::new(|_| {}), lifetime, clock }
     }
 
     /// Forgets the sessions and tombstones that have expired.
@@ -53,6 +56,7 @@ impl<C: Clock> MemoryStore<C> {
         let now = self.clock.now();
         self.sessions.retain(|_, record| record.expires_at > now);
         self.tombstones.retain(|_, tombstone| tombstone.expires_at > now);
+        self.tickets.retain(|_, ends| *ends > now);
     }
 
     /// Sweeps for as long as anybody uses the store. The future holds no share in it.
@@ -202,6 +206,17 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.with(access, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
+    }
+
+    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault> {
+        let ends = self.clock.now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+        self.tickets.insert(ticket, ends);
+        Ok(())
+    }
+
+    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
+        let now = self.clock.now();
+        Ok(self.tickets.get(&ticket).is_some_and(|ends| *ends > now))
     }
 
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {

@@ -7,6 +7,7 @@
 //! no copy of it is left in anybody's memory (`handover`), which costs nothing where nobody keeps any.
 
 use std::error::Error as _;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
@@ -26,6 +27,7 @@ use crate::domain::live_sessions::LiveSessions;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
 
 mod acts;
@@ -307,6 +309,17 @@ impl SessionStore for RedisStore {
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
         self.look_at_history(access, after, size).await
+    }
+
+    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault> {
+        let key = fields::ticket_key(ticket);
+        let noted = redis::cmd("SET").arg(&key).arg(1).arg("PX").arg(millis(lasts)).to_owned();
+        Ok(self.command(&key, &noted).await?)
+    }
+
+    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
+        let key = fields::ticket_key(ticket);
+        Ok(self.command(&key, redis::cmd("EXISTS").arg(&key)).await?)
     }
 
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {

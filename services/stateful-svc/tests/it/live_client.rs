@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -55,6 +57,11 @@ impl Events {
         events
     }
 
+    /// Leaves, without reading on.
+    pub(crate) fn leave(self, reset: bool) {
+        leave(self.0.into_inner(), reset);
+    }
+
     /// The next event; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         loop {
@@ -93,6 +100,23 @@ impl Socket {
         Self(connect_async(url).await.expect("a WebSocket").0)
     }
 
+    /// Opens one with these headers.
+    pub(crate) async fn open_with(addr: SocketAddr, id: &SessionId, query: &str, headers: &[(&str, &str)]) -> Self {
+        let mut request =
+            format!("ws://{addr}{}?{query}", path(Endpoint::Live, id)).into_client_request().expect("a URL");
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        Self(connect_async(request).await.expect("a WebSocket").0)
+    }
+
+    /// Leaves without a Close frame.
+    pub(crate) fn leave(self, reset: bool) {
+        let MaybeTlsStream::Plain(stream) = self.0.into_inner() else { panic!("no TLS here") };
+        leave(stream, reset);
+    }
+
     pub(crate) async fn send(&mut self, frame: &ClientFrame) {
         self.send_raw(Message::text(serde_json::to_string(frame).expect("JSON"))).await;
     }
@@ -107,7 +131,7 @@ impl Socket {
             match timeout(PATIENCE, self.0.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => {
                     let frame: ServerFrame<Value> = serde_json::from_str(&text).expect("a frame");
-                    let ServerFrame { event, id, reference, data } = frame;
+                    let ServerFrame { event, id, reference, data, .. } = frame;
                     return Ok((Told { id, event, data }, reference));
                 }
                 Some(Ok(Message::Close(reason))) => return Err(reason),
@@ -128,6 +152,22 @@ impl Socket {
         }
     }
 
+    /// Closes with this code, and reads until the server has closed too: the code of its Close frame, and how long it took.
+    /// `None` when the connection ended without one, which browsers call unclean.
+    pub(crate) async fn close(&mut self, code: Option<u16>) -> (Option<Option<u16>>, Duration) {
+        let frame = code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
+        let started = std::time::Instant::now();
+        self.0.send(Message::Close(frame)).await.expect("sent");
+        let mut answered = None;
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(reason))) => answered = Some(reason.map(|reason| reason.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return (answered, started.elapsed()),
+            }
+        }
+    }
+
     /// The code that the connection is closed with.
     pub(crate) async fn closed(&mut self) -> Option<u16> {
         loop {
@@ -136,6 +176,14 @@ impl Socket {
             }
         }
     }
+}
+
+/// Closes a connection by a FIN, or by a reset.
+fn leave(stream: TcpStream, reset: bool) {
+    if reset {
+        stream.set_zero_linger().expect("a socket");
+    }
+    drop(stream);
 }
 
 /// A message to post.

@@ -124,8 +124,7 @@ async fn an_open_stream_keeps_its_session_alive() {
 
 #[actix_web::test]
 async fn what_cannot_be_opened_is_told_as_a_problem() {
-    // That a client has gone may show when it is next written to.
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1"), ("LIVE_HEARTBEAT_S", "1")]);
+    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1"), ("LIVE_HEARTBEAT_S", "300")]);
     let id = app.create("Ada").await.session_id;
     let events = path(Endpoint::Events, &id);
     for bad in ["-1", "x", "99999999999", "1.5", ""] {
@@ -140,7 +139,8 @@ async fn what_cannot_be_opened_is_told_as_a_problem() {
     assert_problem(&app.get(&never).await, ErrorCode::SessionNotFound);
     assert_problem(&app.get("/api/v1/stateful/sessions/x/events").await, ErrorCode::InvalidSessionId);
     assert_problem(&app.post(&events, &json!({})).await, ErrorCode::MethodNotAllowed);
-    assert_eq!(app.send("HEAD", &events, &[], "").await.status, 200);
+    let head = app.send("HEAD", &events, &[], "").await;
+    assert_eq!((head.status, head.headers.get("content-length")), (200, None), "a stream has no length: {head:?}");
 
     let open = Events::open(app.addr, &id, "", &[]).await;
     let full = app.get(&events).await;
@@ -181,11 +181,62 @@ async fn a_ticket_stands_for_the_token_of_its_owner() {
     let other = there.create("Bob").await.session_id;
     let elsewhere = format!("{}?ticket={ticket}", path(Endpoint::Events, &other));
     for target in [elsewhere, format!("{events}?ticket=x"), format!("{events}?ticket=")] {
-        assert_problem(&there.get(&target).await, ErrorCode::InvalidTicket);
+        let refused = there.get(&target).await;
+        assert_problem(&refused, ErrorCode::InvalidTicket);
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
     }
     // It opens streams and nothing else.
     assert_problem(
         &there.get(&format!("{}?ticket={ticket}", path(Endpoint::Session, &id))).await,
         ErrorCode::SessionNotFound,
     );
+}
+
+#[actix_web::test]
+async fn a_ticket_reopens_what_it_opened_for_as_long_as_its_holder_comes_back_soon() {
+    let redis = RedisServer::start().await;
+    for store in ["memory", "redis", "hybrid"] {
+        let url = redis.url();
+        let settings = [
+            ("SESSION_STORE", store),
+            ("SESSION_REDIS_URL", url.as_str()),
+            ("SESSION_ID_SECRET", SECRET),
+            ("LIVE_TICKET_S", "3"),
+        ];
+        let (here, there) = (spawn_with(&settings), spawn_with(&settings));
+        // Where sessions are in one instance's memory, no other knows of them.
+        let elsewhere = if store == "memory" { &here } else { &there };
+        let id = here.create("Ada").await.session_id;
+        let tickets = path(Endpoint::Tickets, &id);
+        let issue = async || here.post(&tickets, &json!({})).await.json::<Ticket>().expect("a ticket").ticket;
+        let (used, unused) = (issue().await, issue().await);
+        let target = |ticket: &str| format!("{}?ticket={ticket}", path(Endpoint::Events, &id));
+        let head = async |app: &App, ticket: &str| app.send("HEAD", &target(ticket), &[], "").await.status;
+        let query = format!("ticket={used}");
+        let mut stream = Events::open(here.addr, &id, &query, &[]).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(head(&here, &unused).await, 401, "{store}: a ticket that opened nothing has had its time");
+        // The stream is cut and reopened three times, here and there, long after the ticket's first time.
+        for round in 1..=3_u64 {
+            stream.leave(round % 2 == 0);
+            let app = if round % 2 == 0 { &here } else { elsewhere };
+            let last = [("Last-Event-ID", (round - 1).to_string())];
+            let last: Vec<_> = last.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            stream = Events::open(app.addr, &id, &query, &last).await;
+            say(&here, &id, round..=round).await;
+            assert_messages(&messages(&mut stream, 1).await, round..=round);
+        }
+        let live = format!("{}?ticket={used}", path(Endpoint::Live, &id));
+        let upgrade = [
+            ("Connection", "upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        assert_problem(&here.send("GET", &live, &upgrade, "").await, ErrorCode::InvalidTicket);
+        // Who does not come back soon needs a new one: after 3 s, and two pauses of 1.5 s between notes. A look would be a use.
+        stream.leave(false);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(head(&here, &used).await, 401, "{store}: nobody used it for a while");
+    }
 }

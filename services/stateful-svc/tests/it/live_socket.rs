@@ -121,12 +121,96 @@ async fn who_does_not_open_a_websocket_is_told_how() {
     let live = path(Endpoint::Live, &app.create("Ada").await.session_id);
     let plain = app.get(&live).await;
     assert_problem(&plain, ErrorCode::UpgradeRequired);
-    assert_eq!(plain.header("upgrade"), "websocket");
+    assert_eq!((plain.header("upgrade"), plain.header("sec-websocket-version")), ("websocket", "13"));
+    assert!(plain.header("connection").contains("upgrade"), "{plain:?}");
     let upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")];
     for version in [None, Some(("Sec-WebSocket-Version", "8"))] {
         let headers: Vec<_> = upgrade.into_iter().chain(version).collect();
         assert_problem(&app.send("GET", &live, &headers, "").await, ErrorCode::UpgradeRequired);
     }
+}
+
+#[actix_web::test]
+async fn the_clients_close_frame_is_echoed_and_the_server_closes_at_once() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    for (sent, echoed) in [(Some(1000), Some(1000)), (Some(1001), Some(1001)), (Some(4321), Some(4321)), (None, None)] {
+        let mut socket = Socket::open(app.addr, &id, "").await;
+        assert_eq!(socket.next_of(EventName::Session).await.id, None);
+        let (answered, took) = socket.close(sent).await;
+        assert_eq!(answered, Some(echoed), "{sent:?} after {took:?}");
+        // The framework lingers for 2 s when nothing closes the connection before.
+        assert!(took < Duration::from_millis(1_500), "{sent:?} after {took:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_place_is_free_as_soon_as_its_client_has_left() {
+    // No heartbeat finds a client that has left within this test.
+    let settings = [("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "2"), ("LIVE_HEARTBEAT_S", "300")];
+    let app = spawn_with(&settings);
+    let id = app.create("Ada").await.session_id;
+    let events = path(Endpoint::Events, &id);
+    for round in 0..60 {
+        let reset = round % 2 == 0;
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while app.send("HEAD", &events, &[], "").await.status != 200 {
+            assert!(std::time::Instant::now() < deadline, "round {round}: the place is not given back");
+        }
+        // Each takes a place and leaves it, by a FIN or by a reset.
+        if round % 4 < 2 {
+            let stream = Events::open(app.addr, &id, "", &[]).await;
+            stream.leave(reset);
+        } else {
+            let socket = Socket::open(app.addr, &id, "").await;
+            socket.leave(reset);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_page_of_another_origin_is_refused() {
+    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_ALLOWED_ORIGINS", "https://app.example")]);
+    let id = app.create("Ada").await.session_id;
+    let live = path(Endpoint::Live, &id);
+    for origin in ["https://evil.example", "null", "http://app.example", "http://127.0.0.1.evil.example", ""] {
+        let refused = app.send("GET", &live, &[("Upgrade", "websocket"), ("Origin", origin)], "").await;
+        assert_problem(&refused, ErrorCode::OriginNotAllowed);
+    }
+    let own = format!("http://{}", app.addr);
+    for origin in ["https://app.example", own.as_str()] {
+        let mut socket = Socket::open_with(app.addr, &id, "", &[("origin", origin)]).await;
+        socket.next_of(EventName::Session).await;
+    }
+}
+
+#[actix_web::test]
+async fn messages_count_against_the_rate_of_their_client() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    // As the gateway tells it: 5 at once, and 5 more in an hour.
+    let rate = [("x-client-rate", "192.0.2.1;q=5;w=3600")];
+    let mut socket = Socket::open_with(app.addr, &id, "", &rate).await;
+    for number in 1..=10_u64 {
+        socket.send(&saying(&format!("m{number}"))).await;
+        if number <= 5 {
+            assert_eq!(socket.next_of(EventName::Posted).await.data::<MessagePosted>().number, number);
+        } else {
+            let problem: Problem = socket.next_of(EventName::Error).await.data();
+            assert_eq!(problem.code, ErrorCode::RateLimited);
+        }
+    }
+    // Whoever goes on is cut, and a new connection is no new allowance.
+    socket.send(&saying("m11")).await;
+    assert_eq!(socket.closed().await, Some(close::RATE_LIMITED));
+    let mut again = Socket::open_with(app.addr, &id, "", &rate).await;
+    again.send_raw(Message::Ping("x".into())).await;
+    let problem: Problem = again.next_of(EventName::Error).await.data();
+    assert_eq!(problem.code, ErrorCode::RateLimited, "a ping is work, too");
+    let mut other = Socket::open_with(app.addr, &id, "", &[("x-client-rate", "192.0.2.2;q=5;w=3600")]).await;
+    other.send(&saying("m6")).await;
+    let posted: MessagePosted = other.next_of(EventName::Posted).await.data();
+    assert_eq!(posted.number, 6, "nothing of what was refused was posted, and another client is not concerned");
 }
 
 #[actix_web::test]

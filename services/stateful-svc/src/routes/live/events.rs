@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use actix_web::body;
 use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::web::Bytes;
@@ -36,14 +37,15 @@ pub(in crate::routes) async fn stream(
     Query(query): Query<LiveQuery>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let open = sessions.open(&request, id, query).await?;
+    let open = sessions.open(&request, id, query, LiveKind::Events).await?;
     let mut answer = HttpResponse::Ok();
     answer.content_type("text/event-stream");
     answer.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
     // Nginx, wherever one stands, passes each event on as it comes.
     answer.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
     if request.method() == Method::HEAD {
-        return Ok(answer.finish());
+        // Of a stream, no length is known.
+        return Ok(answer.body(body::None::new()));
     }
     let (sender, receiver) = mpsc::channel(QUEUE);
     let connection = sessions.metrics.live.open(LiveKind::Events);

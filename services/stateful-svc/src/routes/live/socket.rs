@@ -1,21 +1,26 @@
 //! `GET /sessions/{session_id}/live`: a WebSocket, over which a client hears of messages and posts its own.
 
+use std::io;
 use std::time::Duration;
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use actix_web::body::MessageBody as _;
+use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE};
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError};
-use proto_contracts::headers::REQUEST_ID;
+use proto_contracts::headers::{CLIENT_RATE, REQUEST_ID};
 use proto_contracts::live::{ClientFrame, EventName, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame, close};
 use proto_contracts::stateful::MessagePosted;
 use proto_contracts::{ErrorCode, IdempotencyKey, RequestId};
 use serde::Serialize;
 use service_kit::body::{Query, Strictness, from_json};
+use service_kit::connection::ClosesAfter;
 use service_kit::problem::ApiError;
 use service_kit::telemetry::chain;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::{Open, Sessions};
+use crate::domain::message_rate::{Allowance, ClientRate, TooMany};
 use crate::domain::session_tag::Expected;
 use crate::feed::Event;
 use crate::metrics::{Closed, LiveConnection, LiveKind};
@@ -25,7 +30,10 @@ use crate::routes::session::body as session_body;
 use crate::routes::session_path::SessionPath;
 use crate::store::{Access, Routing};
 
+const X_CLIENT_RATE: HeaderName = HeaderName::from_static(CLIENT_RATE);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
+/// How long a client may take to send its Close frame in response to ours.
+const PEER_CLOSES_WITHIN: Duration = Duration::from_secs(1);
 /// A client that has been silent for so many heartbeats, and has not even answered pings, is gone.
 const SILENT_HEARTBEATS: u32 = 3;
 
@@ -37,29 +45,43 @@ pub(in crate::routes) async fn open(
     payload: web::Payload,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    if !request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+    let headers = request.headers();
+    if !headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Err(upgrade_required("Connect by a WebSocket client, or read the session's events from …/events."));
     }
-    let open = sessions.open(&request, id, query).await?;
+    let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+    if !sessions.live.allowed_origins.allow(value(ORIGIN), value(HOST)) {
+        let detail = "Pages of this origin may not connect; LIVE_ALLOWED_ORIGINS of the service names those that may.";
+        return Err(ApiError::new(ErrorCode::OriginNotAllowed, detail));
+    }
+    let rate = headers.get(X_CLIENT_RATE).and_then(|rate| ClientRate::parse(rate.as_bytes()));
+    let open = sessions.open(&request, id, query, LiveKind::Socket).await?;
     let handshake = actix_ws::handle(&request, payload);
     let (answer, sender, frames) = handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
+    let (close, may_close) = oneshot::channel();
+    let answer = answer.map_body(|_, body| ClosesAfter::new(&request, body, may_close).boxed());
     let frames = frames.max_frame_size(MAX_FRAME_BYTES).aggregate_continuations();
     let socket = Socket {
         request_id: request_id(request.headers()),
         patience: sessions.live.send_timeout,
         silence: sessions.live.heartbeat * SILENT_HEARTBEATS,
         heard: Instant::now(),
+        allowance: sessions.live.rates.of(open.access.caller, rate),
+        peer_code: None,
         connection: sessions.metrics.live.open(LiveKind::Socket),
         sessions: sessions.get_ref().clone(),
         open,
         sender,
     };
-    rt::spawn(socket.serve(frames.max_continuation_size(MAX_FRAME_BYTES)));
+    rt::spawn(socket.serve(frames.max_continuation_size(MAX_FRAME_BYTES), close));
     Ok(answer)
 }
 
 fn upgrade_required(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
-    ApiError::new(ErrorCode::UpgradeRequired, detail).with_header(UPGRADE, HeaderValue::from_static("websocket"))
+    // The framework adds `Connection: upgrade`.
+    ApiError::new(ErrorCode::UpgradeRequired, detail)
+        .with_header(UPGRADE, HeaderValue::from_static("websocket"))
+        .with_header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<RequestId> {
@@ -78,13 +100,17 @@ struct Socket {
     /// How long it may be silent.
     silence: Duration,
     heard: Instant,
+    /// What its frames are counted against.
+    allowance: Allowance,
+    /// The code of its Close frame, when that is why the conversation is over; `Some(None)` for one without.
+    peer_code: Option<Option<CloseCode>>,
 }
 
 /// The conversation goes on, or is over for this reason.
 type Step = Result<(), Closed>;
 
 impl Socket {
-    async fn serve(mut self, mut frames: AggregatedMessageStream) {
+    async fn serve(mut self, mut frames: AggregatedMessageStream, close: oneshot::Sender<()>) {
         let reason = loop {
             let step = tokio::select! {
                 event = self.open.feed.next() => self.tell(event).await,
@@ -94,10 +120,22 @@ impl Socket {
                 break reason;
             }
         };
-        if let Some(code) = close_code(reason) {
-            let reason = CloseReason { code: CloseCode::from(code), description: Some(reason.as_str().to_owned()) };
+        let own = close_code(reason).map(|code| {
+            Some(CloseReason { code: CloseCode::from(code), description: Some(reason.as_str().to_owned()) })
+        });
+        let farewell = own.or(self.peer_code.map(echo));
+        if let Some(farewell) = farewell {
             // A client that reads again within this time learns why it was cut. The others find the connection closed.
-            let _gone = timeout(self.patience, self.sender.close(Some(reason))).await;
+            let sent = timeout(self.patience, self.sender.close(farewell)).await;
+            let is_waited_for = self.peer_code.is_none() && reason.leaves_frames_readable();
+            if matches!(sent, Ok(Ok(()))) && is_waited_for {
+                let _silent = timeout(PEER_CLOSES_WITHIN, until_closed(&mut frames)).await;
+            }
+            if reason != Closed::TooSlow {
+                // Both have said their last word, and it is for the server to close (RFC 6455, section 7.1.1). A client that
+                // reads slowly is still to be sent what waits for it; the framework closes after that.
+                let _gone = close.send(());
+            }
         }
         self.connection.close(reason);
     }
@@ -122,14 +160,40 @@ impl Socket {
     async fn take(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Step {
         self.heard = Instant::now();
         match frame {
-            Some(Ok(AggregatedMessage::Text(text))) => self.post(text.as_bytes()).await,
+            Some(Ok(AggregatedMessage::Text(text))) => match self.allowance.take(std::time::Instant::now()) {
+                Ok(()) => self.post(text.as_bytes()).await,
+                Err(too_many) => self.refuse(too_many).await,
+            },
             Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
-            Some(Ok(AggregatedMessage::Ping(bytes))) => self.in_time(async |sender| sender.pong(&bytes).await).await,
+            // A ping causes a frame, too.
+            Some(Ok(AggregatedMessage::Ping(bytes))) => match self.allowance.take(std::time::Instant::now()) {
+                Ok(()) => self.in_time(async |sender| sender.pong(&bytes).await).await,
+                Err(too_many) => self.refuse(too_many).await,
+            },
             Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
-            Some(Ok(AggregatedMessage::Close(_))) | None => Err(Closed::ByClient),
+            Some(Ok(AggregatedMessage::Close(reason))) => {
+                self.peer_code = Some(reason.map(|reason| reason.code));
+                Err(Closed::ByClient)
+            }
+            None => Err(Closed::ByClient),
             Some(Err(ProtocolError::Overflow)) => Err(Closed::TooBig),
+            Some(Err(ProtocolError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => Err(Closed::NotUtf8),
+            // The connection ended without a Close frame.
+            Some(Err(ProtocolError::Io(_))) => Err(Closed::ByClient),
             Some(Err(_)) => Err(Closed::Malformed),
         }
+    }
+
+    /// Tells when the next frame may come, unless the client has been told often enough.
+    async fn refuse(&mut self, too_many: TooMany) -> Step {
+        if too_many.goes_on {
+            return Err(Closed::RateLimited);
+        }
+        let TooMany { retry_after_s, .. } = too_many;
+        let detail = format!("Frames count as requests do; the next one may come in {retry_after_s} s.");
+        let problem = ApiError::new(ErrorCode::RateLimited, detail).document(self.request_id);
+        let frame = ServerFrame { retry_after_s: Some(retry_after_s), ..frame(EventName::Error, None, problem) };
+        self.send(EventName::Error, frame).await
     }
 
     /// Posts the message of a frame and tells what became of it.
@@ -193,16 +257,36 @@ impl Socket {
 }
 
 fn frame<T>(event: EventName, id: Option<u64>, data: T) -> ServerFrame<T> {
-    ServerFrame { event, id, reference: None, data }
+    ServerFrame { event, id, reference: None, retry_after_s: None, data }
 }
 
-/// The code to close with; none where nobody is there to read it.
+/// The Close frame that answers the client's: with its code (RFC 6455, section 5.5.1), unless that is one that nobody may send.
+fn echo(code: Option<CloseCode>) -> Option<CloseReason> {
+    let code = code.map(u16::from).map(|code| match code {
+        1000..=1003 | 1007..=1014 | 3000..=4999 => code,
+        _ => close::PROTOCOL_ERROR,
+    });
+    code.map(|code| CloseReason { code: CloseCode::from(code), description: None })
+}
+
+/// Passes over what the client had sent before it learned that the connection is closed.
+async fn until_closed(frames: &mut AggregatedMessageStream) {
+    while let Some(Ok(frame)) = frames.recv().await {
+        if matches!(frame, AggregatedMessage::Close(_)) {
+            return;
+        }
+    }
+}
+
+/// The code to close with; none where nobody is there to read it, or where the client's is to be echoed.
 const fn close_code(reason: Closed) -> Option<u16> {
     match reason {
         Closed::Ended => Some(close::SESSION_ENDED),
         Closed::GoingAway => Some(close::GOING_AWAY),
         Closed::TooSlow => Some(close::TOO_SLOW),
         Closed::NotText => Some(close::UNSUPPORTED),
+        Closed::NotUtf8 => Some(close::NOT_UTF8),
+        Closed::RateLimited => Some(close::RATE_LIMITED),
         Closed::TooBig => Some(close::TOO_BIG),
         Closed::Malformed => Some(close::PROTOCOL_ERROR),
         Closed::ByClient | Closed::Silent => None,

@@ -14,6 +14,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::message::Message;
 use crate::domain::session::Session;
 use crate::domain::session_tag::Expected;
+use crate::domain::tickets::TicketUse;
 use crate::store::StoreFault;
 
 /// `created, active, count, version, revision, nonce, data, expires`, as `read.lua` returns them.
@@ -57,6 +58,12 @@ pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) ->
 /// The key of the session's record, and the name of the channel on which its changes are told.
 pub(super) fn record_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:meta")
+}
+
+/// The key under which it is noted that a ticket is in use.
+pub(super) fn ticket_key(ticket: TicketUse) -> String {
+    let TicketUse { session, id } = ticket;
+    format!("session:{{{session}}}:ticket:{id}")
 }
 
 /// The session whose record has this key.
