@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::api::{Api, Created};
@@ -42,6 +43,18 @@ impl Socket {
     async fn say(&mut self, message: &str) -> Result<()> {
         let frame = ClientFrame { message: message.to_owned(), ..ClientFrame::default() };
         Ok(self.stream.send(Message::text(serde_json::to_string(&frame)?)).await?)
+    }
+
+    /// The code of the Close frame, and how long it took until the connection had ended.
+    async fn end(&mut self) -> Result<(Option<u16>, Duration)> {
+        let (started, mut code) = (std::time::Instant::now(), None);
+        loop {
+            match timeout(PATIENCE, self.stream.next()).await.context("the connection stays open")? {
+                Some(Ok(Message::Close(reason))) => code = reason.map(|reason| reason.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ok((code, started.elapsed())),
+            }
+        }
     }
 
     /// The next messages, as number and text.
@@ -176,6 +189,75 @@ async fn a_client_whose_instance_is_stopped_comes_back_without_a_gap() -> Result
         last += 2;
         stack.start_component(&left).await?;
     }
+    stack.shutdown().await;
+    Ok(())
+}
+
+/// How many live connections the instance counts.
+async fn live_connections(stack: &Stack, instance: &str) -> Result<u64> {
+    let text = reqwest::get(format!("http://{}/metrics", stack.addr_of(instance)?)).await?.text().await?;
+    let open = text.lines().filter(|line| line.starts_with("stateful_live_connections{"));
+    open.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()? as u64)).sum()
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_ends_in_good_order_through_every_hop() -> Result<()> {
+    let stack = small_stack().with_nginx().start().await?;
+    let api = Api::through_nginx(&stack)?;
+    let session = api.create().await?;
+
+    // The client closes: its code comes back, and then the server closes the connection.
+    let mut socket = Socket::open(&stack, &session).await?;
+    socket.stream.close(Some(CloseFrame { code: 4321.into(), reason: "".into() })).await?;
+    let (code, took) = socket.end().await?;
+    assert_eq!(code, Some(4321), "after {took:?}");
+    ensure!(took < Duration::from_millis(1_900), "the framework's own lingering ends after 2 s: {took:?}");
+
+    // The client leaves without a word: the place is free long before a heartbeat, of 15 s, finds that out.
+    let events = Events::open(&api, &session, 0).await?;
+    let socket = Socket::open(&stack, &session).await?;
+    let instance = events.served_by.clone();
+    assert_eq!(live_connections(&stack, &instance).await?, 2);
+    drop((events, socket));
+    let freed = async {
+        while live_connections(&stack, &instance).await? > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    timeout(Duration::from_secs(8), freed).await.context("the places are not given back")??;
+
+    // The server closes.
+    let mut socket = Socket::open(&stack, &session).await?;
+    let deleted = api.request(Method::DELETE, &session.path()).send().await?;
+    assert_eq!(deleted.status(), 204);
+    assert_eq!(socket.end().await?.0, Some(4404));
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upgrade_is_offered_by_the_version_that_knows_it() -> Result<()> {
+    let stack = small_stack().with_nginx().start().await?;
+    let api = Api::through_nginx(&stack)?;
+    let session = api.create().await?;
+    let target = format!("{}/live", session.path());
+
+    let answer = api.request(Method::GET, &target).send().await?;
+    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 426));
+    let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
+    assert_eq!((header("upgrade"), header("connection")), (None, None));
+    assert_eq!(header("sec-websocket-version").as_deref(), Some("13"));
+
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let answer = raw::exchange(&stack, raw::Door::Nginx, request.as_bytes()).await?;
+    assert_eq!(answer.status, 426, "{answer}");
+    let all = |name: &str| {
+        let values = answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        values.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!((all("upgrade").as_str(), all("sec-websocket-version").as_str()), ("websocket", "13"));
+    ensure!(all("connection").contains("upgrade"), "{}", all("connection"));
     stack.shutdown().await;
     Ok(())
 }
