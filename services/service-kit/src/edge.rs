@@ -6,15 +6,17 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LINK};
-use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError};
+use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError, rt};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use proto_contracts::headers::{
@@ -86,60 +88,53 @@ where
 {
     type Response = ServiceResponse;
     type Error = Error;
-    type Future = LocalBoxFuture<'static, Result<ServiceResponse, Error>>;
+    type Future = Serving;
 
     forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.shared));
-        Box::pin(async move {
+        Serving(Some(Box::pin(async move {
             let shared = &*edge.0;
             let in_flight = shared.metrics.enter();
             let arrival = Arrival::of(&request);
-            let span = arrival.trace.span();
-            let unanswered = LeftByClient { shared, arrival: Some(arrival) };
             // The handler's state dies with the panic; what workers share is built to be used after one.
             let serve = async {
                 (shared.admit)(&request)?;
                 service.call(request).await
             };
-            let outcome = AssertUnwindSafe(serve.instrument(span)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
                 Err(ApiError::internal("a handler panicked; its own line tells where").into())
             });
             drop(in_flight);
-            match unanswered.answered() {
-                Some(arrival) => shared.finish(arrival, outcome),
-                None => outcome,
-            }
-        })
+            shared.finish(arrival, outcome)
+        })))
     }
 }
 
-/// A request that is being served. When its client leaves, the framework drops the handler, and nothing of what comes after
-/// it runs; so the request is recorded here.
-struct LeftByClient<'a> {
-    shared: &'a Shared,
-    arrival: Option<Arrival>,
-}
+/// A request that is being served. When its client leaves, the framework drops this, and what was begun goes on by itself. A
+/// handler that is given up half-way costs its connection to a database, so that a client who aborts many requests would
+/// slow down all others.
+pub struct Serving(Option<LocalBoxFuture<'static, Result<ServiceResponse, Error>>>);
 
-impl LeftByClient<'_> {
-    fn answered(mut self) -> Option<Arrival> {
-        self.arrival.take()
+impl Future for Serving {
+    type Output = Result<ServiceResponse, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(request) = &mut self.0 else { return Poll::Pending };
+        let outcome = ready!(request.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(outcome)
     }
 }
 
-impl Drop for LeftByClient<'_> {
+impl Drop for Serving {
     fn drop(&mut self) {
-        if let Some(arrival) = &self.arrival {
-            self.shared.record(arrival, client_closed_request(), None);
+        if let Some(request) = self.0.take() {
+            drop(rt::spawn(request));
         }
     }
-}
-
-/// Nginx's status for a request whose client left before the response. Nobody receives it; it stands in log and metrics.
-fn client_closed_request() -> StatusCode {
-    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// What is kept of a request while it is being served.

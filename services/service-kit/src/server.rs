@@ -119,7 +119,7 @@ impl Server {
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             // By default the framework goes on for a client that has closed its side, and finds out at the second write that
             // nobody reads: with streams, heartbeats later. Gateways never close half of a connection, so an end of input
-            // means that the client has left: the request is cancelled and a stream's place is free at once.
+            // means that the client has left. A stream's place is free at once; a handler that was begun goes on (`edge`).
             .h1_allow_half_closed(false)
             .on_connect(connection::note)
             .tcp_nodelay(true)
