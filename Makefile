@@ -75,6 +75,9 @@ chaos: build ## Break a system under load and check its promises: args='--durati
 rollout: build ## Restart, scale, reload and upgrade under 500 requests/s, and see that none fails: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 
+faults: build ## Kill, hang, slow down and fill each part, and see what clients see: args='--only redis-sessions-hung'
+	@$(dir $(LOCAL_STACK))loadtest faults $(args)
+
 # With the binaries that `up` runs, so that the figures are about the system that people see.
 bench: packages-for-bench build ## Measure what the system costs, beside other proxies and what limits it: args='--parts proxies --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
@@ -176,4 +179,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench

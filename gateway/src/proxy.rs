@@ -169,7 +169,7 @@ impl ProxyHttp for Gateway {
         if let Some(timeout) = traffic.retries.attempt_timeout
             && another_is_left
             && !resolved.endpoint.is_stream()
-            && retry::may_leave(session.req_header())
+            && retry::may_leave(session)
             && !guard.retries.is_used_up(ctx.started)
         {
             peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));

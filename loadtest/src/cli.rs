@@ -11,6 +11,7 @@ use local_stack::Store;
 
 use crate::bench::plan::{Contender, Part};
 use crate::chaos::plan::{Faults, Guarantee, Idempotency};
+use crate::faults::table;
 use crate::plan::{Affinity, Kind, Order};
 use crate::target::Reach;
 
@@ -60,6 +61,12 @@ pub enum Command {
     /// acknowledged and is missing is a failure, too.
     #[command(after_help = DURING_EXIT_STATUS)]
     During(DuringArgs),
+    /// Kill, hang, slow down and fill each part, and see that clients see what the runbook's table says.
+    ///
+    /// Starts systems of its own, behind Nginx. Statuses, codes and whether there is a response are compared; how long it
+    /// takes is printed. Needs the workspace's binaries.
+    #[command(after_help = FAULTS_EXIT_STATUS)]
+    Faults(FaultsArgs),
     /// Measure what the system costs, side by side with what limits it.
     ///
     /// Starts systems of its own, one for each part. The loads of a part take turns; a figure is the median of the rounds, with
@@ -77,6 +84,9 @@ const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no str
 
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or the command \
                                   failed, 64 when the command line is wrong.";
+
+const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 when not or when a fault could not be \
+                                  caused, 64 when the command line is wrong.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
                                  measured, 64 when the command line is wrong. A ratio that misses its bound is reported, \
@@ -253,6 +263,30 @@ pub struct RolloutArgs {
     /// Write the report there as JSON, beside the text on standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest faults`.
+#[derive(Clone, Debug, Args)]
+pub struct FaultsArgs {
+    /// Only these, such as redis-sessions-hung,stateful-1-killed
+    #[arg(long, value_name = "CASES", value_delimiter = ',', value_parser = known_case)]
+    pub only: Vec<String>,
+
+    /// Print the table as it stands in the runbook, and do nothing
+    #[arg(long)]
+    pub table: bool,
+
+    /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+fn known_case(name: &str) -> Result<String, String> {
+    let known = table::names();
+    if known.iter().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("there is no such case; there are {}", known.join(", ")))
 }
 
 /// Options of `loadtest during`.

@@ -21,7 +21,7 @@ use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, RolloutArgs};
+use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
@@ -29,6 +29,7 @@ use crate::target::InvalidTarget;
 pub mod bench;
 pub mod chaos;
 pub mod cli;
+pub mod faults;
 pub mod plan;
 pub mod report;
 pub mod rollout;
@@ -68,6 +69,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let ended = match cli.command {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
+        Command::Faults(args) => run_faults(&args).await,
         Command::Rollout(args) => run_rollout(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
@@ -120,6 +122,18 @@ async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
     let report = rollout::rollout(args).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_faults(args: &FaultsArgs) -> Result<Verdict, Failure> {
+    if args.table {
+        write!(std::io::stdout().lock(), "{}", faults::table::markdown())
+            .context("cannot write to standard output")
+            .map_err(Failure::Run)?;
+        return Ok(Verdict::Clean);
+    }
+    let report = faults::faults(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {

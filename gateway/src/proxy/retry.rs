@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Method;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -93,11 +92,11 @@ fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
-/// Whether the request may leave an instance that does not answer after a short time: it is safe to repeat and has no body
-/// that could still be on its way.
-pub fn may_leave(request: &RequestHeader) -> bool {
-    let bodiless = !request.headers.contains_key(CONTENT_LENGTH) && !request.headers.contains_key(TRANSFER_ENCODING);
-    bodiless && is_safe_to_repeat(request)
+/// Whether the request may leave an instance that does not respond after a short time: it is safe to repeat, and all of
+/// its body is here and can be sent again. The instance that it leaves may act on it later; a write that is safe to repeat
+/// has an idempotency key then, and is done once.
+pub fn may_leave(session: &mut Session) -> bool {
+    session.is_body_done() && !session.as_ref().retry_buffer_truncated() && is_safe_to_repeat(session.req_header())
 }
 
 /// Whether doing the request twice does what doing it once does. A deleted session stays deleted, and a write with an

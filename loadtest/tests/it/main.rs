@@ -7,6 +7,7 @@ mod command_line;
 mod coordinated_omission;
 mod counts;
 mod dummy;
+mod faults;
 mod rollout;
 mod tls;
 

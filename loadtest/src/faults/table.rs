@@ -1,0 +1,508 @@
+//! What a client sees of each fault: the table of the runbook, which `loadtest faults` holds the system to.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use local_stack::Gateways;
+use proto_contracts::ErrorCode;
+
+/// A part that a system depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The home of the sessions that are asked for, of two instances.
+    StatefulInstance,
+    /// One of two.
+    StatelessInstance,
+    /// The only gateway.
+    OnlyGateway,
+    /// A gateway of two behind Nginx.
+    OneOfTwoGateways,
+    /// The only Nginx.
+    Nginx,
+    /// The Redis that holds the sessions, without replicas.
+    RedisSessions,
+    /// The Redis that holds the cache.
+    RedisCache,
+    /// The only PostgreSQL.
+    Postgres,
+}
+
+impl Part {
+    /// What the local stack calls it.
+    pub(super) const fn component(self) -> &'static str {
+        match self {
+            Self::StatefulInstance => "stateful-1",
+            Self::StatelessInstance => "stateless-1",
+            Self::OnlyGateway => "gateway",
+            Self::OneOfTwoGateways => "gateway-2",
+            Self::Nginx => "nginx",
+            Self::RedisSessions => "redis-sessions",
+            Self::RedisCache => "redis-cache",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// What the table calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::StatefulInstance => "stateful instance",
+            Self::StatelessInstance => "stateless instance",
+            Self::OnlyGateway => "the only gateway",
+            Self::OneOfTwoGateways => "one of two gateways",
+            Self::Nginx => "Nginx",
+            Self::RedisSessions => "Redis, sessions",
+            Self::RedisCache => "Redis, cache",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// What is done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL, and it is not started again.
+    Killed,
+    /// SIGSTOP: it takes connections and does nothing.
+    Hung,
+    /// It stands still for nine tenths of the time, 450 ms each.
+    Slow,
+    /// It has no memory left for more data.
+    Full,
+}
+
+impl Fault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Hung => "hung",
+            Self::Slow => "slow",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A GET that needs no database.
+    Stateless,
+    /// A GET of products that no cache has.
+    Products,
+    /// A GET of a session.
+    Read,
+    /// A POST of a message with an `Idempotency-Key`.
+    Keyed,
+    /// The same without.
+    Unkeyed,
+}
+
+impl Request {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Stateless, Self::Products, Self::Read, Self::Keyed, Self::Unkeyed];
+
+    /// What the table calls it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stateless => "stateless GET",
+            Self::Products => "GET of products",
+            Self::Read => "GET of a session",
+            Self::Keyed => "write with a key",
+            Self::Unkeyed => "write without a key",
+        }
+    }
+}
+
+/// What comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A success.
+    Served,
+    /// A problem document of this code.
+    Problem(ErrorCode),
+    /// Another status, without one.
+    Status(u16),
+    /// The connection is refused, or not completed.
+    NoConnection,
+    /// The connection ends without a response.
+    Broken,
+    /// Nothing within the 20 s that the test's client waits.
+    NoResponse,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Served => f.write_str("served"),
+            Self::Problem(code) => write!(f, "{} `{code}`", code.status()),
+            Self::Status(status) => write!(f, "{status}"),
+            Self::NoConnection => f.write_str("no connection"),
+            Self::Broken => f.write_str("the connection breaks"),
+            Self::NoResponse => f.write_str("no response"),
+        }
+    }
+}
+
+/// What may come back, and within which time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sees {
+    /// Any of these, and nothing else.
+    pub outcomes: &'static [Outcome],
+    /// In words. It is measured and not judged.
+    pub after: &'static str,
+}
+
+impl fmt::Display for Sees {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outcomes: Vec<String> = self.outcomes.iter().map(Outcome::to_string).collect();
+        write!(f, "{}, {}", outcomes.join(" or "), self.after)
+    }
+}
+
+/// What some kinds of requests meet in a case.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which.
+    pub requests: &'static [Request],
+    /// When the fault has just begun.
+    pub at_first: Sees,
+    /// Once the system knows of it.
+    pub then: Sees,
+    /// Whether the client may repeat what failed.
+    pub repeat: &'static str,
+}
+
+/// A fault of a part.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// To what it is done.
+    pub part: Part,
+    /// What is done.
+    pub fault: Fault,
+    /// After which time the system knows of it.
+    pub known_after: Duration,
+    /// What comes of it.
+    pub rows: &'static [Row],
+}
+
+impl Case {
+    /// Such as `redis-sessions-hung`; of the two gateways, `gateway-2-killed`.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}", self.part.component(), self.fault.name())
+    }
+
+    pub(super) fn needs(&self) -> Gateways {
+        if self.part == Part::OneOfTwoGateways { Gateways::Two } else { Gateways::One }
+    }
+
+    pub(super) fn sees(&self, request: Request) -> Option<&Row> {
+        self.rows.iter().find(|row| row.requests.contains(&request))
+    }
+}
+
+const SHORTLY: Duration = Duration::from_secs(4);
+/// Longer than an outage of a database is waited for.
+const LONG: Duration = Duration::from_secs(9);
+
+const NOTHING: &str = "nothing failed";
+const YES: &str = "yes";
+const SLOWLY: &str = "slowly: about 0.5 s for each step";
+const WITH_ITS_KEY: &str = "yes, with the same key";
+const UNKNOWN: &str = "whether it was done is unknown";
+
+const STATELESS: &[Request] = &[Request::Stateless, Request::Products];
+const WRITES: &[Request] = &[Request::Keyed, Request::Unkeyed];
+const STATEFUL: &[Request] = &[Request::Read, Request::Keyed, Request::Unkeyed];
+
+const fn served(after: &'static str) -> Sees {
+    Sees { outcomes: &[Outcome::Served], after }
+}
+
+const fn all(requests: &'static [Request], after: &'static str) -> Row {
+    Row { requests, at_first: served(after), then: served("as usual"), repeat: NOTHING }
+}
+
+const fn slow(requests: &'static [Request], how: &'static str) -> Row {
+    Row { requests, at_first: served(how), then: served(how), repeat: NOTHING }
+}
+
+/// What a session's home has in its memory, it serves for a while.
+const fn from_memory(after: &'static str) -> Row {
+    let sees = Sees { outcomes: SERVED_OR_AWAY, after };
+    Row { requests: &[Request::Read], at_first: sees, then: sees, repeat: YES }
+}
+
+const UPSTREAM_FAILED: &[Outcome] = &[Outcome::Problem(ErrorCode::UpstreamFailed)];
+const UPSTREAM_TIMEOUT: &[Outcome] = &[Outcome::Problem(ErrorCode::UpstreamTimeout)];
+const SESSIONS_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::SessionStoreUnavailable)];
+const SERVED_OR_AWAY: &[Outcome] = &[Outcome::Served, Outcome::Problem(ErrorCode::SessionStoreUnavailable)];
+const DATABASE_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::DatabaseUnavailable)];
+
+/// Every case, in the order of the table.
+pub const CASES: &[Case] = &[
+    Case {
+        part: Part::StatefulInstance,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[all(STATEFUL, "within 1.5 s")],
+    },
+    Case {
+        part: Part::StatefulInstance,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[
+            all(&[Request::Read, Request::Keyed], "within 4 s"),
+            Row {
+                requests: &[Request::Unkeyed],
+                at_first: Sees { outcomes: UPSTREAM_TIMEOUT, after: "after 15 s" },
+                then: served("as usual"),
+                repeat: UNKNOWN,
+            },
+        ],
+    },
+    Case { part: Part::StatefulInstance, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATEFUL, SLOWLY)] },
+    Case {
+        part: Part::StatelessInstance,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[all(STATELESS, "at once")],
+    },
+    Case {
+        part: Part::StatelessInstance,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[all(STATELESS, "within 2.5 s")],
+    },
+    Case { part: Part::StatelessInstance, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATELESS, SLOWLY)] },
+    Case {
+        part: Part::OnlyGateway,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[
+            Row {
+                requests: &[Request::Stateless, Request::Products, Request::Read],
+                at_first: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
+                then: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
+                repeat: YES,
+            },
+            Row {
+                requests: WRITES,
+                at_first: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
+                then: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
+                repeat: "with the same key; without one, whether it was done is unknown",
+            },
+        ],
+    },
+    Case {
+        part: Part::OnlyGateway,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[Row {
+            requests: &Request::ALL,
+            at_first: Sees { outcomes: &[Outcome::NoResponse], after: "504 `upstream_timeout` after 60 s" },
+            then: Sees { outcomes: &[Outcome::NoResponse], after: "504 `upstream_timeout` after 60 s" },
+            repeat: "a GET, and a write with the same key",
+        }],
+    },
+    Case { part: Part::OnlyGateway, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(&Request::ALL, SLOWLY)] },
+    Case {
+        part: Part::Nginx,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[Row {
+            requests: &Request::ALL,
+            at_first: Sees { outcomes: &[Outcome::NoConnection], after: "at once" },
+            then: Sees { outcomes: &[Outcome::NoConnection], after: "at once" },
+            repeat: "yes, nothing was sent",
+        }],
+    },
+    Case {
+        part: Part::Nginx,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[Row {
+            requests: &Request::ALL,
+            at_first: Sees { outcomes: &[Outcome::NoResponse], after: "for as long as it hangs" },
+            then: Sees { outcomes: &[Outcome::NoResponse], after: "for as long as it hangs" },
+            repeat: "a GET, and a write with the same key",
+        }],
+    },
+    Case { part: Part::Nginx, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(&Request::ALL, SLOWLY)] },
+    Case {
+        part: Part::RedisSessions,
+        fault: Fault::Killed,
+        known_after: LONG,
+        rows: &[
+            from_memory("at once"),
+            Row {
+                requests: WRITES,
+                at_first: Sees { outcomes: SESSIONS_AWAY, after: "after 8 s" },
+                then: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
+                repeat: WITH_ITS_KEY,
+            },
+        ],
+    },
+    Case {
+        part: Part::RedisSessions,
+        fault: Fault::Hung,
+        known_after: LONG,
+        rows: &[
+            from_memory("within 4 s"),
+            Row {
+                requests: WRITES,
+                at_first: Sees {
+                    outcomes: SESSIONS_AWAY,
+                    after: "after 1 s when it was sent, and may still be done; within 9 s when not",
+                },
+                then: Sees { outcomes: SESSIONS_AWAY, after: "within 9 s" },
+                repeat: WITH_ITS_KEY,
+            },
+        ],
+    },
+    Case { part: Part::RedisSessions, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATEFUL, SLOWLY)] },
+    Case {
+        part: Part::RedisSessions,
+        fault: Fault::Full,
+        known_after: SHORTLY,
+        rows: &[
+            from_memory("at once"),
+            Row {
+                requests: WRITES,
+                at_first: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
+                then: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
+                repeat: "yes, nothing was done",
+            },
+        ],
+    },
+    Case {
+        part: Part::RedisCache,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[slow(&[Request::Products], "at once, from PostgreSQL")],
+    },
+    Case {
+        part: Part::RedisCache,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
+    },
+    Case {
+        part: Part::RedisCache,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
+    },
+    Case {
+        part: Part::RedisCache,
+        fault: Fault::Full,
+        known_after: SHORTLY,
+        rows: &[all(&[Request::Products], "at once: it evicts")],
+    },
+    Case {
+        part: Part::Postgres,
+        fault: Fault::Killed,
+        known_after: LONG,
+        rows: &[Row {
+            requests: &[Request::Products],
+            at_first: Sees { outcomes: DATABASE_AWAY, after: "after 8 s" },
+            then: Sees { outcomes: DATABASE_AWAY, after: "at once" },
+            repeat: YES,
+        }],
+    },
+    Case {
+        part: Part::Postgres,
+        fault: Fault::Hung,
+        known_after: LONG,
+        rows: &[Row {
+            requests: &[Request::Products],
+            at_first: Sees { outcomes: DATABASE_AWAY, after: "within 12 s" },
+            then: Sees { outcomes: DATABASE_AWAY, after: "within 2 s" },
+            repeat: YES,
+        }],
+    },
+    Case {
+        part: Part::Postgres,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(&[Request::Products], SLOWLY)],
+    },
+    Case {
+        part: Part::OneOfTwoGateways,
+        fault: Fault::Killed,
+        known_after: SHORTLY,
+        rows: &[all(&Request::ALL, "at once; 502 `upstream_failed` for a POST or PATCH that it had in flight")],
+    },
+    Case {
+        part: Part::OneOfTwoGateways,
+        fault: Fault::Hung,
+        known_after: SHORTLY,
+        rows: &[Row {
+            requests: &Request::ALL,
+            at_first: Sees {
+                outcomes: &[Outcome::Served, Outcome::NoResponse],
+                after: "every other request; 504 `upstream_timeout` after 60 s for a write, the other gateway for a GET",
+            },
+            then: Sees { outcomes: &[Outcome::Served, Outcome::NoResponse], after: "as at first: kill it" },
+            repeat: "a GET, and a write with the same key",
+        }],
+    },
+    Case {
+        part: Part::OneOfTwoGateways,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(&Request::ALL, "slowly, every other request")],
+    },
+];
+
+/// The names of all cases.
+pub fn names() -> Vec<String> {
+    CASES.iter().map(Case::name).collect()
+}
+
+/// The table in Markdown, as it stands in the runbook.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| what | fault | request | a client sees at first | and then | may be repeated |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for case in CASES {
+        for row in case.rows {
+            let requests: Vec<_> = row.requests.iter().map(|request| request.name()).collect();
+            let requests =
+                if row.requests.len() == Request::ALL.len() { "any".to_owned() } else { requests.join(", ") };
+            let Row { at_first, then, repeat, .. } = row;
+            let (part, fault) = (case.part.name(), case.fault.name());
+            let _infallible = writeln!(text, "| {part} | {fault} | {requests} | {at_first} | {then} | {repeat} |");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands before and after it in the runbook.
+    const MARKERS: [&str; 2] = ["<!-- faults: begin -->\n", "<!-- faults: end -->"];
+
+    #[test]
+    fn the_runbook_has_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/RUNBOOK.md");
+        let runbook = std::fs::read_to_string(path).expect("the runbook");
+        let (_, rest) = runbook.split_once(MARKERS[0]).expect("the first marker");
+        let (table, _) = rest.split_once(MARKERS[1]).expect("the second marker");
+        assert_eq!(table, markdown(), "put what `loadtest faults --table` prints between the markers");
+    }
+
+    #[test]
+    fn each_case_is_there_once_and_each_request_has_one_row() {
+        let mut names: Vec<_> = CASES.iter().map(Case::name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), CASES.len());
+        for case in CASES {
+            for request in Request::ALL {
+                assert!(case.rows.iter().filter(|row| row.requests.contains(&request)).count() <= 1, "{}", case.name());
+            }
+        }
+    }
+}
