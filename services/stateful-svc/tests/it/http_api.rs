@@ -211,3 +211,18 @@ pub(crate) async fn metrics(app: &App) -> String {
 pub(crate) fn contains_secret(text: &str, id: &SessionId) -> bool {
     text.contains(&id.expose()[9..25]) || text.contains(&id.expose()[25..])
 }
+
+#[actix_web::test]
+async fn head_says_of_a_length_what_get_would() {
+    let app = spawn_app();
+    let id = app.create("Ada").await.session_id;
+    for target in [path(Endpoint::Session, &id), path(Endpoint::History, &id), "/health".to_owned()] {
+        let (get, head) = (app.get(&target).await, app.send("HEAD", &target, &[], "").await);
+        assert_eq!((head.status, head.body.len()), (200, 0), "{target}: {head:?}");
+        assert_eq!(head.header("content-length"), get.body.len().to_string(), "{target}");
+    }
+    // A stream has no length, least of all 0.
+    let head = app.send("HEAD", &path(Endpoint::Events, &id), &[], "").await;
+    assert_eq!((head.status, head.header("content-length")), (200, ""), "{head:?}");
+    assert_eq!(head.header("content-type"), "text/event-stream");
+}
