@@ -5,7 +5,8 @@
 //! never reaches Pingora; what is fine is handed over as bytes that were read already.
 //!
 //! **Invariant:** Pingora parses only headers that [`hygiene`] has let pass, so its own parser refuses nothing and has
-//! nothing to guess.
+//! nothing to guess. Their target is a canonical path ([`proto_contracts::path`]): what the gateway routes by is what it
+//! forwards.
 
 mod header;
 pub mod hygiene;

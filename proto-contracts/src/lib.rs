@@ -8,12 +8,14 @@
 
 pub mod affinity;
 pub mod agent;
+pub mod authority;
 pub mod control;
 pub mod error;
 pub mod headers;
 pub mod health;
 pub mod ids;
 pub mod live;
+pub mod path;
 pub mod products;
 pub mod routes;
 pub mod session_id;
@@ -24,6 +26,7 @@ pub mod trace_context;
 mod hex;
 
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
+pub use authority::Authority;
 pub use error::{ErrorCode, Problem};
 pub use ids::{IdempotencyKey, InstanceName, MessageId, RequestId};
 pub use routes::{Endpoint, PoolName, Resolved};

@@ -1,5 +1,6 @@
 //! Every path of the API, once: the services mount these templates and the gateway resolves paths against them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::affinity::AffinityKey;
+use crate::path;
 use crate::session_id::SessionId;
 
 /// One of the gateway's two pools.
@@ -160,14 +162,17 @@ impl Resolved {
         if self.phase1 { templates.phase1.unwrap_or(templates.canonical) } else { templates.canonical }
     }
 
-    /// What a path that resolved to this holds in the place of the template's `{…}`; empty when the template has none.
-    pub fn parameter<'a>(&self, path: &'a str) -> &'a str {
+    /// What a canonical path that resolved to this holds in the place of the template's `{…}`, decoded; empty when the
+    /// template has none.
+    pub fn parameter<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let mut segments = self.template().split('/').zip(path.split('/'));
-        segments.find(|(template, _)| template.starts_with('{')).map_or("", |(_, segment)| segment)
+        segments
+            .find(|(template, _)| template.starts_with('{'))
+            .map_or("".into(), |(_, segment)| path::decoded(segment))
     }
 }
 
-/// Resolves the path of a request; `None` when neither pool serves it. Allocates nothing.
+/// Resolves the [canonical](path::canonical) path of a request; `None` when neither pool serves it. Allocates nothing.
 pub fn resolve(path: &str) -> Option<Resolved> {
     let rest = path.strip_prefix("/api/")?;
     let (phase1, rest) = rest.strip_prefix("v1/").map_or((true, rest), |rest| (false, rest));

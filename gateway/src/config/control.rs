@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use proto_contracts::Authority;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -60,6 +61,13 @@ impl Section {
             "[control] allowed_hosts",
             "must name a host, or nobody can use the control plane",
         );
+        for host in &self.allowed_hosts {
+            check.unless(
+                Authority::parse(host.as_bytes()).is_some_and(|parsed| parsed.has_host(host.as_bytes())),
+                "[control] allowed_hosts",
+                format_args!("has {host:?}; write a name or an address without a port, such as \"[::1]\""),
+            );
+        }
         let metrics_listen = check.address("GATEWAY_METRICS_LISTEN").or(self.metrics_listen);
         check.unless(
             metrics_listen.is_none_or(|metrics| metrics.port() == 0 || (metrics != listen && metrics != server.listen)),

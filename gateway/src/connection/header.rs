@@ -86,7 +86,7 @@ pub(super) async fn read(
             empty_line_skipped = true;
         }
         match scanner.scan(&bytes) {
-            Ok(Progress::Complete(_)) => return Ok(bytes),
+            Ok(Progress::Complete(_)) => return Ok(with_canonical_target(bytes, &scanner)),
             Ok(Progress::Incomplete) => {}
             Err(fault) => return Err(refuse(fault, bytes, since)),
         }
@@ -98,6 +98,13 @@ pub(super) async fn read(
             bytes.reserve(bytes.len());
         }
     }
+}
+
+/// The header with the one form of its target. Most have it already and are not copied.
+fn with_canonical_target(bytes: BytesMut, scanner: &Scanner) -> BytesMut {
+    let Some((sent, target)) = scanner.rewritten_target() else { return bytes };
+    let parts = [&bytes[..sent.start], target.as_bytes(), &bytes[sent.end..]];
+    BytesMut::from(&parts.concat()[..])
 }
 
 fn refuse(fault: Fault, bytes: BytesMut, since: Instant) -> Ending {

@@ -14,7 +14,8 @@ mod tests;
 mod token;
 
 pub use fault::Fault;
-pub use request_line::is_host;
+
+use std::ops::Range;
 
 use field::Fields;
 use request_line::RequestLine;
@@ -92,6 +93,15 @@ impl Scanner {
             return Err(Fault::HeaderTooLarge);
         }
         Ok(Progress::Incomplete)
+    }
+
+    /// What is to stand in the place of the target as it was sent, and where that is; `None` when the target is a canonical
+    /// path already. Called when the header is complete.
+    ///
+    /// Whoever parses the header after that reads the path that a service reads, and no host but the one in `Host`.
+    pub fn rewritten_target(&self) -> Option<(Range<usize>, &str)> {
+        let (sent, target) = self.request.as_ref()?.rewritten.as_ref()?;
+        Some((sent.clone(), target))
     }
 
     fn finish(&self, request: &RequestLine, header: &[u8]) -> Result<Progress, Fault> {

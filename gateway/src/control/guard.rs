@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap};
-use proto_contracts::ErrorCode;
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
+use proto_contracts::{Authority, ErrorCode};
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
@@ -31,22 +31,16 @@ pub(super) fn admit(config: &Control, succession: Arc<AtomicBool>) -> Box<Admit>
 }
 
 fn check_host(request: &ServiceRequest, allowed: &[String]) -> Result<(), ApiError> {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if allowed.iter().any(|name| name.eq_ignore_ascii_case(without_port(host))) {
+    let is_allowed = |host: Authority<'_>| allowed.iter().any(|name| host.has_host(name.as_bytes()));
+    let in_target = request.uri().authority().map(|authority| authority.as_str());
+    let fields = request.headers().get_all(HOST).map(HeaderValue::as_bytes);
+    if Authority::requested(in_target, fields).is_some_and(is_allowed) {
         return Ok(());
     }
     Err(ApiError::new(
         ErrorCode::MisdirectedRequest,
-        "The control plane does not answer to this Host; its names are in [control] allowed_hosts.",
+        "The control plane does not serve this host; its names are in [control] allowed_hosts.",
     ))
-}
-
-/// The host without its port: `[::1]:8001` is `[::1]`.
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
-    }
 }
 
 fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result<(), ApiError> {
@@ -120,6 +114,22 @@ mod tests {
             );
         }
         assert_eq!(judge(Some(TOKEN), Method::GET, &[]), Err(ErrorCode::MisdirectedRequest));
+    }
+
+    #[test]
+    fn the_host_in_the_target_counts_before_the_field() {
+        let judge = |target: &str, hosts: &[&str]| {
+            let request = TestRequest::with_uri(target);
+            let request = hosts.iter().fold(request, |request, host| request.append_header(("host", *host)));
+            check_host(&request.to_srv_request(), &["localhost".to_owned()]).is_ok()
+        };
+        assert!(judge("http://localhost:8001/x", &["localhost:8001"]));
+        assert!(judge("http://LOCALHOST/x", &["evil.example"]), "RFC 9112, section 3.2.2: the field is ignored");
+        assert!(!judge("http://evil.example/x", &["localhost"]));
+        assert!(!judge("http://localhost@evil.example/x", &["localhost"]));
+        assert!(judge("/x", &["localhost:"]), "an empty port is none");
+        assert!(!judge("/x", &["localhost", "localhost"]), "which of two is meant is not clear");
+        assert!(!judge("/x", &["localhost:http"]));
     }
 
     #[test]

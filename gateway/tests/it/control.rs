@@ -96,7 +96,9 @@ fn what_does_not_exist_or_is_malformed_is_named() {
         (post("{\"addr\":\"0.0.0.0:80\"}"), ErrorCode::InvalidInstance, "0.0.0.0:80"),
         (gateway.remove("nobody"), ErrorCode::InstanceNotFound, "nobody"),
         (gateway.remove("127.0.0.1:1"), ErrorCode::InstanceNotFound, "127.0.0.1:1"),
-        (gateway.remove("%00%ff"), ErrorCode::InstanceNotFound, ""),
+        (gateway.remove("nobod%79"), ErrorCode::InstanceNotFound, "nobody"),
+        (gateway.remove("%00"), ErrorCode::BadRequest, "control character"),
+        (gateway.remove("stateful-1%2fdrain"), ErrorCode::BadRequest, "slash"),
     ] {
         assert_eq!(reply.code(), code, "{reply:?}");
         assert!(reply.problem().detail.contains(told), "{told} in {}", reply.problem().detail);

@@ -29,6 +29,7 @@ mod moves;
 mod openapi;
 mod outlier_ejection;
 mod overload;
+mod paths;
 mod program;
 mod rate_limit;
 mod raw_table;

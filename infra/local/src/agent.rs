@@ -70,6 +70,7 @@ pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::
             .service(web::resource("/shutdown").route(web::post().to(shutdown)).default_service(web::to(wrong_method)));
         App::new()
             .app_data(web::Data::from(Arc::clone(&supervised)))
+            .wrap(from_fn(guard::require_canonical_path))
             .wrap(from_fn(guard::require_loopback_host))
             .service(
                 web::scope("/agent/v1")

@@ -1,8 +1,9 @@
 //! What every request passes on its way in and every answer on its way out.
 //!
-//! The edge names the request, catches its panic, turns its failure into a problem document, stamps the answer with the
-//! instance's name, marks deprecated paths, measures, and writes the access line.
+//! The edge gives the path its canonical form, names the request, catches its panic, turns its failure into a problem
+//! document, stamps the answer with the instance's name, marks deprecated paths, measures, and writes the access line.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
@@ -14,14 +15,15 @@ use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LINK};
+use actix_web::http::{StatusCode, Uri};
 use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError, rt};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use proto_contracts::headers::{
     DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID, TRACEPARENT, TRACESTATE,
 };
+use proto_contracts::path::{self, PathFault};
 use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, TraceContext, routes};
 use tracing::Instrument as _;
 
@@ -92,15 +94,17 @@ where
 
     forward_ready!(service);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let (service, edge) = (Rc::clone(&self.service), Rc::clone(&self.shared));
         Serving(Some(Box::pin(async move {
             let shared = &*edge.0;
             let in_flight = shared.metrics.enter();
-            let arrival = Arrival::of(&request);
+            let path = make_canonical(&mut request);
+            let arrival = Arrival::of(&request, path.is_ok());
             // The handler's state dies with the panic; what workers share is built to be used after one.
             let serve = async {
                 (shared.admit)(&request)?;
+                path?;
                 service.call(request).await
             };
             let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
@@ -137,6 +141,23 @@ impl Drop for Serving {
     }
 }
 
+/// Gives the request's path its canonical form, so that all behind the edge read it as the gateway did.
+fn make_canonical(request: &mut ServiceRequest) -> Result<(), ApiError> {
+    let refuse = |fault: PathFault| ApiError::new(fault.code(), fault.to_string());
+    let Cow::Owned(canonical) = path::canonical(request.uri().path()).map_err(refuse)? else { return Ok(()) };
+    let mut parts = request.uri().clone().into_parts();
+    let target = match request.uri().query() {
+        Some(query) => format!("{canonical}?{query}"),
+        None => canonical,
+    };
+    // A canonical path has only signs that every path may have.
+    parts.path_and_query = Some(target.try_into().map_err(ApiError::internal)?);
+    let uri = Uri::from_parts(parts).map_err(ApiError::internal)?;
+    request.match_info_mut().get_mut().update(&uri);
+    request.head_mut().uri = uri;
+    Ok(())
+}
+
 /// What is kept of a request while it is being served.
 struct Arrival {
     at: Instant,
@@ -158,11 +179,12 @@ enum Kind {
 }
 
 impl Arrival {
-    fn of(request: &ServiceRequest) -> Self {
+    /// Notes what came. A path that is not canonical stands for nothing.
+    fn of(request: &ServiceRequest, is_canonical: bool) -> Self {
         let (request_id, request_id_header) = request_id(request.headers());
-        let path = request.match_info().as_str();
+        let path = request.uri().path();
         let probe = ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
-        let resolved = if probe.is_some() { None } else { routes::resolve(path) };
+        let resolved = if probe.is_none() && is_canonical { routes::resolve(path) } else { None };
         // For `routes::mount`, which goes by it.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         let method = method_label(request.method().as_str());

@@ -1,5 +1,7 @@
 //! Mounting the API's endpoints from the one table in `proto_contracts`.
 
+use std::borrow::Cow;
+
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web};
@@ -115,10 +117,10 @@ pub fn is_phase1(request: &HttpRequest) -> bool {
     request.extensions().get::<Resolved>().is_some_and(|resolved| resolved.phase1)
 }
 
-/// What the path of an endpoint holds in the place of its template's `{…}`; empty when the template has none.
-pub fn parameter(request: &HttpRequest) -> &str {
+/// What the path of an endpoint holds in the place of its template's `{…}`, decoded; empty when the template has none.
+pub fn parameter(request: &HttpRequest) -> Cow<'_, str> {
     let resolved = request.extensions().get::<Resolved>().copied();
-    resolved.map_or("", |resolved| resolved.parameter(request.match_info().as_str()))
+    resolved.map_or("".into(), |resolved| resolved.parameter(request.path()))
 }
 
 /// Answers what no route matched.

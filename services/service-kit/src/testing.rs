@@ -1,6 +1,8 @@
-//! For tests: a small HTTP/1.1 client that sends exactly the bytes it is given, hostile ones too, and an issuer of tokens.
+//! For tests: a small HTTP/1.1 client that sends exactly the bytes it is given, hostile ones too, an issuer of tokens, and
+//! paths with many spellings.
 
 pub mod issuer;
+pub mod paths;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -51,6 +51,11 @@ pub struct Sessions {
 /// Mounts every endpoint of the service.
 pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
     app.app_data(web::Data::new(sessions));
+    mount_endpoints(app);
+}
+
+/// Mounts them without what they work on, for a test of who is reached by which path.
+pub fn mount_endpoints(app: &mut web::ServiceConfig) {
     mount_endpoint(app, Endpoint::Sessions, || [post(sessions::create)]);
     mount_endpoint(app, Endpoint::Session, || [get(session::read), patch(session::patch), delete(session::delete)]);
     mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use proto_contracts::ErrorCode;
+use proto_contracts::path::PathFault;
 
 use crate::connection::hygiene::HeaderLimits;
 
@@ -50,6 +51,16 @@ faults! {
     BadTarget = "bad_target", BadRequest;
     /// A `%` without two hex digits behind it, or `%00`.
     BadEscape = "bad_escape", BadRequest;
+    /// The path has a segment `.` or `..`.
+    DotSegment = "dot_segment", BadRequest;
+    /// The path has an escaped slash or backslash.
+    EscapedSlash = "escaped_slash", BadRequest;
+    /// The path has an escaped control character.
+    EscapedControl = "escaped_control", BadRequest;
+    /// The escapes of the path are no UTF-8.
+    PathNotUtf8 = "path_not_utf8", BadRequest;
+    /// The path is longer than any may be.
+    PathTooLong = "path_too_long", UriTooLong;
     /// What stands for the version is none.
     BadVersion = "bad_version", BadRequest;
     /// Another version than 1.1 and 1.0.
@@ -121,6 +132,11 @@ impl Fault {
                 "The target must be a path, or a URL of this host; escape the signs that it may not have."
             }
             Self::BadEscape => "A % in the target must be followed by two hex digits that are not 00.",
+            Self::DotSegment => return PathFault::DotSegment.to_string().into(),
+            Self::EscapedSlash => return PathFault::EscapedSlash.to_string().into(),
+            Self::EscapedControl => return PathFault::EscapedControl.to_string().into(),
+            Self::PathNotUtf8 => return PathFault::NotUtf8.to_string().into(),
+            Self::PathTooLong => return PathFault::TooLong.to_string().into(),
             Self::BadVersion => "The request line must end with HTTP/1.1.",
             Self::UnsupportedVersion => "Use HTTP/1.1.",
             Self::FoldedLine => "A field may not go on in the next line.",
@@ -144,5 +160,19 @@ impl Fault {
             Self::CutShort => "The connection ended within the header.",
         };
         text.into()
+    }
+}
+
+impl From<PathFault> for Fault {
+    fn from(fault: PathFault) -> Self {
+        match fault {
+            PathFault::IllegalByte => Self::BadTarget,
+            PathFault::BadEscape => Self::BadEscape,
+            PathFault::EscapedSlash => Self::EscapedSlash,
+            PathFault::EscapedControl => Self::EscapedControl,
+            PathFault::DotSegment => Self::DotSegment,
+            PathFault::NotUtf8 => Self::PathNotUtf8,
+            PathFault::TooLong => Self::PathTooLong,
+        }
     }
 }

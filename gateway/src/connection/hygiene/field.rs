@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use proto_contracts::Authority;
+
 use crate::connection::hygiene::request_line::{RequestLine, Version};
-use crate::connection::hygiene::{Fault, is_host, token};
+use crate::connection::hygiene::{Fault, token};
 
 /// The most digits of a length: 19 of them fit into 64 bits, whichever they are.
 const MAX_LENGTH_DIGITS: usize = 19;
@@ -54,11 +56,17 @@ impl Fields {
 
     /// Makes sure that they fit each other and the request line.
     pub(super) fn fit(&self, request: &RequestLine, header: &[u8]) -> Result<(), Fault> {
-        match (&self.host, &request.authority) {
+        match (&self.host, &request.absolute) {
             (None, Some(_)) => return Err(Fault::NoHost),
             (None, None) if request.version == Version::Http11 => return Err(Fault::NoHost),
-            (Some(host), Some(authority)) if header[host.clone()] != header[authority.clone()] => {
-                return Err(Fault::HostDiffers);
+            (Some(host), Some(absolute)) => {
+                let named = |at: &Range<usize>| Authority::parse(&header[at.clone()]);
+                let same = named(host)
+                    .zip(named(&absolute.authority))
+                    .is_some_and(|(host, target)| host.is_same_as(&target, absolute.default_port));
+                if !same {
+                    return Err(Fault::HostDiffers);
+                }
             }
             _ => {}
         }
@@ -89,7 +97,7 @@ impl Fields {
         let value = &line[value_start..];
         let leading = value.len() - value.trim_ascii_start().len();
         let host = trim(value);
-        if !is_host(host) {
+        if Authority::parse(host).is_none() {
             return Err(Fault::BadHost);
         }
         let host_start = start + value_start + leading;

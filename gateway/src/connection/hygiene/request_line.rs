@@ -1,6 +1,9 @@
 //! The request line: method, target and version.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use proto_contracts::{Authority, path};
 
 use crate::connection::hygiene::{Fault, token};
 
@@ -13,8 +16,20 @@ const AROUND_TARGET: usize = 32;
 #[derive(Debug)]
 pub(super) struct RequestLine {
     pub(super) version: Version,
-    /// Where the header names the host in its target, when it does: the target is in absolute form then.
-    pub(super) authority: Option<Range<usize>>,
+    /// Set when the target is in absolute form.
+    pub(super) absolute: Option<Absolute>,
+    /// What stands for the target from now on, and where the header has the one that was sent; `None` when that one is a
+    /// canonical path already.
+    pub(super) rewritten: Option<(Range<usize>, String)>,
+}
+
+/// What a target in absolute form says of the host.
+#[derive(Debug)]
+pub(super) struct Absolute {
+    /// Where the header names host and port.
+    pub(super) authority: Range<usize>,
+    /// The port where none is named.
+    pub(super) default_port: u16,
 }
 
 /// The versions that the gateway speaks with clients.
@@ -55,16 +70,27 @@ impl RequestLine {
         if !METHODS.contains(&method) {
             return Err(Fault::UnknownMethod);
         }
-        let authority = match target {
-            [b'/', ..] => None,
-            b"*" if method == b"OPTIONS" => None,
+        let target_start = start + method_end + 1;
+        let (absolute, path_start) = match target {
+            [b'/', ..] => (None, 0),
+            b"*" if method == b"OPTIONS" => (None, 0),
             _ => {
-                let target_start = start + method_end + 1;
-                let authority = absolute_authority(target).ok_or(Fault::BadTarget)?;
-                Some(target_start + authority.start..target_start + authority.end)
+                let Absolute { authority, default_port } = absolute(target).ok_or(Fault::BadTarget)?;
+                let path_start = authority.end;
+                let authority = target_start + authority.start..target_start + authority.end;
+                (Some(Absolute { authority, default_port }), path_start)
             }
         };
-        Ok(Self { version, authority })
+        let path = std::str::from_utf8(&target[path_start..]).map_err(|_| Fault::IllegalByteInTarget)?;
+        let (path, query) = path.split_at(memchr::memchr(b'?', path.as_bytes()).unwrap_or(path.len()));
+        let rewritten = match (path::canonical(path)?, &absolute) {
+            (Cow::Borrowed(_), None) => None,
+            (canonical, _) => {
+                let root = if canonical.is_empty() { "/" } else { "" };
+                Some((target_start..target_start + target.len(), format!("{root}{canonical}{query}")))
+            }
+        };
+        Ok(Self { version, absolute, rewritten })
     }
 }
 
@@ -92,36 +118,12 @@ fn is_well_escaped(target: &[u8]) -> bool {
 }
 
 /// Where the host stands in a target such as `http://host:port/path`.
-fn absolute_authority(target: &[u8]) -> Option<Range<usize>> {
-    let start = [&b"http://"[..], b"https://"]
-        .iter()
-        .find(|scheme| target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme)))?
-        .len();
+fn absolute(target: &[u8]) -> Option<Absolute> {
+    let (scheme, default_port) = [(&b"http://"[..], 80), (b"https://", 443)]
+        .into_iter()
+        .find(|(scheme, _)| target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme)))?;
+    let start = scheme.len();
     let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(target.len(), |at| start + at);
-    is_host(&target[start..end]).then_some(start..end)
-}
-
-/// Whether this names a host, and a port where it likes to: a name, an IPv4 address or an IPv6 address in brackets.
-pub fn is_host(text: &[u8]) -> bool {
-    let (host_is_fine, port) = match text.strip_prefix(b"[") {
-        Some(rest) => {
-            let Some(end) = memchr::memchr(b']', rest) else { return false };
-            let is_ipv6 = std::str::from_utf8(&rest[..end]).is_ok_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
-            (is_ipv6, &rest[end + 1..])
-        }
-        None => {
-            let end = memchr::memchr(b':', text).unwrap_or(text.len());
-            (end > 0 && token::is_name(&text[..end]), &text[end..])
-        }
-    };
-    let port_is_fine = match port {
-        [] => true,
-        [b':', digits @ ..] => {
-            // No sign, which the parser would take.
-            digits.first().is_some_and(u8::is_ascii_digit)
-                && std::str::from_utf8(digits).is_ok_and(|digits| digits.parse::<u16>().is_ok())
-        }
-        _ => false,
-    };
-    host_is_fine && port_is_fine
+    Authority::parse(&target[start..end])?;
+    Some(Absolute { authority: start..end, default_port })
 }

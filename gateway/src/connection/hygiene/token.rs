@@ -7,8 +7,6 @@ const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
 /// The bytes of a target. RFC 3986 allows fewer, but browsers send those; what it forbids and some servers rewrite
 /// (a backslash to a slash, what follows a `#` to nothing) is not among them.
 const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[]^_{|}~");
-/// The bytes of a host's name or IPv4 address.
-const NAME: [bool; 256] = table(b"-._~");
 
 /// Letters, digits and these.
 const fn table(others: &[u8]) -> [bool; 256] {
@@ -34,11 +32,6 @@ pub(super) fn token_len(bytes: &[u8]) -> usize {
 /// The first byte that no target may have.
 pub(super) fn not_in_target(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|&byte| !TARGET[usize::from(byte)])
-}
-
-/// Whether all bytes can belong to a host's name.
-pub(super) fn is_name(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| NAME[usize::from(byte)])
 }
 
 /// Makes sure that a header of so many lines has no control byte but those at the ends of its lines, and tabs.

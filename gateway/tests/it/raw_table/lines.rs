@@ -57,11 +57,18 @@ fn targets() -> Vec<Case> {
         "http:///a",
         "http://a@b/",
         "http://a:b@a/",
-        "http://a:/",
         "http://a:99999/",
         "http://b/",
-        "http://a:80/",
-        "http://A/",
+        "http://a:81/",
+        "/..",
+        "/api/v1/stateless/../../x",
+        "/a/%2e%2E",
+        "/a%2fb",
+        "/a%5Cb",
+        "/a%0ab",
+        "/%ff",
+        "/%C0%AF",
+        "http://a/../",
         "https://b/",
         "ftp://a/",
         "ws://a/",
@@ -80,7 +87,9 @@ fn targets() -> Vec<Case> {
     let neutralised = [
         case("a target that names its host", absolute, Neutralised),
         case("a long target", longest, Neutralised),
-        case("dots in the target", "GET /api/v1/stateless/../../x HTTP/1.1\r\nhost: a\r\n\r\n", Neutralised),
+        case("the default port", "GET http://A:80/api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n", Neutralised),
+        case("an empty port", "GET http://a:/api/v1/stateless/info HTTP/1.1\r\nhost: a:\r\n\r\n", Neutralised),
+        case("escaped letters", "GET /api/v1/state%6Cess/%69nfo HTTP/1.1\r\nhost: a\r\n\r\n", Neutralised),
     ];
     illegal.into_iter().chain(long).chain(neutralised).collect()
 }

@@ -5,7 +5,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
-use proto_contracts::ErrorCode;
+use proto_contracts::{Authority, ErrorCode, path};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
@@ -20,16 +20,28 @@ pub(super) async fn require_loopback_host(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
-        _ => host,
-    };
-    if HOSTS.contains(&name) {
+    if names_loopback(&request) {
         next.call(request).await
     } else {
-        Err(Refusal::new(ErrorCode::MisdirectedRequest, "the agent answers to loopback names alone").into())
+        Err(Refusal::new(ErrorCode::MisdirectedRequest, "the agent serves loopback names alone").into())
     }
+}
+
+fn names_loopback(request: &ServiceRequest) -> bool {
+    let in_target = request.uri().authority().map(|authority| authority.as_str());
+    let fields = request.headers().get_all(header::HOST).map(|host| host.as_bytes());
+    Authority::requested(in_target, fields).is_some_and(|host| HOSTS.iter().any(|name| host.has_host(name.as_bytes())))
+}
+
+/// Lets pass what has one reading: an escaped slash or a dot segment could name another component than it shows.
+pub(super) async fn require_canonical_path(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if let Err(fault) = path::canonical(request.uri().path()) {
+        return Err(Refusal::new(fault.code(), fault.to_string()).into());
+    }
+    next.call(request).await
 }
 
 /// Lets pass what bears the token.
@@ -47,5 +59,27 @@ pub(super) async fn require_token(
     } else {
         let detail = "send the token of the state folder's agent.token as `Authorization: Bearer`";
         Err(Refusal::new(ErrorCode::Unauthorized, detail).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn loopback_is_named_as_uris_name_hosts() {
+        let named = |target: &str, host: &'static str| {
+            names_loopback(&TestRequest::with_uri(target).insert_header(("host", host)).to_srv_request())
+        };
+        for host in ["localhost", "LocalHost:8002", "localhost:", "127.0.0.1:8002", "[::1]", "[0:0:0:0:0:0:0:1]:8002"] {
+            assert!(named("/agent/v1/status", host), "{host}");
+        }
+        for host in ["tandem.example", "localhost.example", "localhost@tandem.example", "::1", ""] {
+            assert!(!named("/agent/v1/status", host), "{host}");
+        }
+        assert!(!named("http://tandem.example/agent/v1/status", "localhost"), "the target's host counts");
+        assert!(named("http://localhost/agent/v1/status", "tandem.example"));
     }
 }

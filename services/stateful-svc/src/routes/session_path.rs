@@ -17,7 +17,7 @@ impl FromRequest for SessionPath {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse_id(parameter(request)).map(Self))
+        ready(parse_id(&parameter(request)).map(Self))
     }
 }
 

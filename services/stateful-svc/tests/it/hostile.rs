@@ -109,10 +109,14 @@ async fn bad_sizes(addr: SocketAddr, session: &str, messages: &str) {
 }
 
 async fn bad_targets(addr: SocketAddr, id: &SessionId) {
-    use ErrorCode::{InvalidCursor, InvalidQuery, InvalidSessionId, MethodNotAllowed, NotFound, SessionNotFound};
+    use ErrorCode::{
+        BadRequest, InvalidCursor, InvalidQuery, InvalidSessionId, MethodNotAllowed, NotFound, SessionNotFound,
+        UriTooLong,
+    };
     let own = id.expose();
     let upper = format!("{SESSIONS}/{}", own.to_uppercase());
-    let long = format!("{SESSIONS}/{}", "0".repeat(10_000));
+    let long = format!("{SESSIONS}/{}", "0".repeat(1_000));
+    let too_long = format!("{SESSIONS}/{}", "0".repeat(10_000));
     let unknown = format!("{SESSIONS}/0badcafe-{WELL_FORMED}");
     let history = |query: &str| format!("{SESSIONS}/{own}/history?{query}");
     for (method, target, code) in [
@@ -120,9 +124,13 @@ async fn bad_targets(addr: SocketAddr, id: &SessionId) {
         ("GET", format!("{SESSIONS}/{own}0"), InvalidSessionId),
         ("GET", upper, InvalidSessionId),
         ("GET", long, InvalidSessionId),
-        ("GET", format!("{SESSIONS}/%00"), InvalidSessionId),
-        ("GET", format!("{SESSIONS}/%ff%fe"), InvalidSessionId),
-        ("GET", format!("{SESSIONS}/..%2f..%2fetc"), InvalidSessionId),
+        ("GET", too_long, UriTooLong),
+        ("GET", format!("{SESSIONS}/%00"), BadRequest),
+        ("GET", format!("{SESSIONS}/%ff%fe"), BadRequest),
+        ("GET", format!("{SESSIONS}/..%2f..%2fetc"), BadRequest),
+        ("GET", format!("{SESSIONS}/{own}/../{own}"), BadRequest),
+        ("GET", format!("{SESSIONS}/%F0%9F%A6%80"), InvalidSessionId),
+        ("DELETE", format!("{SESSIONS}/{own}/%65vents"), MethodNotAllowed),
         ("DELETE", format!("{SESSIONS}/not-an-id"), InvalidSessionId),
         ("GET", format!("{SESSIONS}/x/history"), InvalidSessionId),
         ("GET", "/api/stateful/session/x".to_owned(), InvalidSessionId),

@@ -19,6 +19,7 @@ mod memory_store;
 mod model;
 mod owners;
 mod ownership;
+mod paths;
 mod program;
 mod redis_server;
 mod redis_store;

@@ -12,6 +12,7 @@ use service_kit::testing::{Answer, raw, send, send_json};
 use stateless_svc::Config;
 
 mod hostile;
+mod paths;
 
 /// Starts the service on a free port; it ends with the test's runtime.
 fn spawn_app() -> SocketAddr {

@@ -1,0 +1,108 @@
+//! The host and port of a URI or of a `Host` field, compared as URIs are (RFC 3986, section 6.2).
+
+use std::net::Ipv6Addr;
+
+/// A host, and a port where one is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Authority<'a> {
+    host: &'a [u8],
+    port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    /// Reads a name, an IPv4 address or an IPv6 address in brackets. A colon with nothing behind it names no port.
+    ///
+    /// `None` for anything else, user information among it.
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
+        let host_len = match text {
+            [b'[', rest @ ..] => rest.iter().position(|&byte| byte == b']')? + 2,
+            _ => text.iter().position(|&byte| byte == b':').unwrap_or(text.len()),
+        };
+        let (host, port) = text.split_at(host_len);
+        let is_host = match host {
+            [b'[', ..] => ipv6(host).is_some(),
+            _ => !host.is_empty() && host.iter().all(|&byte| is_of_name(byte)),
+        };
+        let port = match port {
+            [] | [b':'] => None,
+            // Digits alone, for the parser would take a sign.
+            [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+                Some(std::str::from_utf8(digits).ok()?.parse().ok()?)
+            }
+            _ => return None,
+        };
+        is_host.then_some(Self { host, port })
+    }
+
+    /// What a request is for: the host in a target that is a whole URL, else the one in the `Host` field (RFC 9112,
+    /// section 3.2.2). `None` when there is none, when there are two fields, or when it is no host.
+    pub fn requested(target: Option<&'a str>, mut fields: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        match (target, fields.next(), fields.next()) {
+            (Some(target), _, _) => Self::parse(target.as_bytes()),
+            (None, Some(field), None) => Self::parse(field),
+            _ => None,
+        }
+    }
+
+    /// The port that is named.
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Whether both name the same host and port; where none is named it is the scheme's default.
+    pub fn is_same_as(&self, other: &Authority<'_>, default_port: u16) -> bool {
+        self.has_host(other.host) && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
+    }
+
+    /// Whether this is the host, on whatever port. An IPv6 address stands in brackets.
+    pub fn has_host(&self, host: &[u8]) -> bool {
+        self.host.eq_ignore_ascii_case(host) || ipv6(self.host).is_some_and(|own| ipv6(host) == Some(own))
+    }
+}
+
+fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
+    let address = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(address).ok()?.parse().ok()
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Authority<'_>> {
+        Authority::parse(text.as_bytes())
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_a_port_or_without() {
+        for text in ["a", "a:", "a.b-c_d~", "localhost:8443", "127.0.0.1:1", "[::1]", "[::1]:", "[::1]:65535", "a:080"]
+        {
+            assert!(parse(text).is_some(), "{text}");
+        }
+        for text in [
+            "", ":", ":1", "a:b", "a:+1", "a:65536", "a:1:2", "[::1", "::1", "[a]", "[::1]x", "a/b", "u@a", "a%20", "ä",
+        ] {
+            assert!(parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_are_the_same_as_uris_are() {
+        let same = |one: &str, other: &str, default_port| {
+            parse(one).expect("a host").is_same_as(&parse(other).expect("a host"), default_port)
+        };
+        for (one, other) in
+            [("a", "A"), ("a:80", "a"), ("a:", "a"), ("a:0080", "a:80"), ("[::1]", "[0:0:0:0:0:0:0:1]:80")]
+        {
+            assert!(same(one, other, 80) && same(other, one, 80), "{one} {other}");
+        }
+        assert!(same("a", "a:443", 443));
+        for (one, other) in [("a", "b"), ("a:443", "a"), ("a:81", "a:80"), ("[::1]", "[::2]"), ("a", "a.")] {
+            assert!(!same(one, other, 80), "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The one reading of a request's path, by which the gateway routes and the services serve.
+//!
+//! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints: a gateway that resolves the raw
+//! path before a service that resolves the decoded one would apply the wrong limits, timeouts and affinity key.
+//! [`canonical`] writes each path in one way or refuses it; whatever forwards a request forwards that form.
+
+use std::borrow::Cow;
+
+use crate::error::ErrorCode;
+
+/// The longest path, in bytes as the client sent it. It is also the gateway's default for a whole target.
+pub const MAX_BYTES: usize = 8 * 1024;
+
+/// Why a path is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum PathFault {
+    /// A byte that may stand in no path, such as a backslash, a space, a control byte or one beyond ASCII.
+    #[error("The path has a byte that no path may have; escape it as %XX.")]
+    IllegalByte,
+    /// A `%` that two hex digits do not follow.
+    #[error("A % in the path must be followed by two hex digits.")]
+    BadEscape,
+    /// An escaped slash or backslash: some servers decode it before they split the path, others after that.
+    #[error("The path has an escaped slash or backslash (%2F, %5C); no path here has one within a segment.")]
+    EscapedSlash,
+    /// An escaped control character, NUL among them.
+    #[error("The path has an escaped control character; no path here has one.")]
+    EscapedControl,
+    /// A segment `.` or `..`, written out or escaped.
+    #[error("The path has a segment '.' or '..', which may be escaped; send the path that it stands for.")]
+    DotSegment,
+    /// Escapes that are no UTF-8 when they are decoded.
+    #[error("The escapes in the path must be UTF-8 when they are decoded.")]
+    NotUtf8,
+    /// More than [`MAX_BYTES`].
+    #[error("A path may have {MAX_BYTES} bytes.")]
+    TooLong,
+}
+
+impl PathFault {
+    /// The code that the client gets.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::TooLong => ErrorCode::UriTooLong,
+            Self::IllegalByte
+            | Self::BadEscape
+            | Self::EscapedSlash
+            | Self::EscapedControl
+            | Self::DotSegment
+            | Self::NotUtf8 => ErrorCode::BadRequest,
+        }
+    }
+}
+
+/// The canonical form of a path, borrowed when the path has it already.
+///
+/// Escaped unreserved characters are decoded, other escapes get upper-case digits, and what RFC 3986 allows in no path
+/// but browsers send (`[ ] ^ { | }`) is escaped. Empty segments stay: they match no template.
+///
+/// # Errors
+/// When the path has no one reading, or one that no path here has.
+pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathFault> {
+    if path.len() > MAX_BYTES {
+        return Err(PathFault::TooLong);
+    }
+    if is_plain(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let normalised = normalised(path.as_bytes())?;
+    if normalised.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(PathFault::DotSegment);
+    }
+    if decoded_bytes(normalised.as_bytes(), |text| text.chars().any(char::is_control)).ok_or(PathFault::NotUtf8)? {
+        return Err(PathFault::EscapedControl);
+    }
+    Ok(if normalised == path { Cow::Borrowed(path) } else { Cow::Owned(normalised) })
+}
+
+/// What a segment of a canonical path stands for: its escapes are decoded, once.
+pub fn decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    // A canonical path holds UTF-8 alone; what is none is no segment of one.
+    decoded_bytes(segment.as_bytes(), str::to_owned).map_or(Cow::Borrowed(segment), Cow::Owned)
+}
+
+/// Whether nothing in the path could have another form: no escape, no dot, no sign that is rare in paths.
+///
+/// Without a branch in the loop, so that it runs over many bytes at once: each request passes here.
+fn is_plain(path: &[u8]) -> bool {
+    let plain = path.iter().fold(1_u8, |plain, &byte| {
+        let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
+        let digit_or_slash = u8::from(byte.wrapping_sub(b'/') < 11);
+        let sign = u8::from(byte == b'-') | u8::from(byte == b'_');
+        plain & (letter | digit_or_slash | sign)
+    });
+    plain == 1
+}
+
+/// The path with each escape in its one form.
+fn normalised(path: &[u8]) -> Result<String, PathFault> {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        match byte {
+            b'%' => {
+                let [high, low, tail @ ..] = tail else { return Err(PathFault::BadEscape) };
+                rest = tail;
+                match digit(*high).zip(digit(*low)).map(|(high, low)| high << 4 | low) {
+                    None => return Err(PathFault::BadEscape),
+                    Some(b'/' | b'\\') => return Err(PathFault::EscapedSlash),
+                    Some(byte) if byte.is_ascii_control() => return Err(PathFault::EscapedControl),
+                    Some(byte) if is_unreserved(byte) => out.push(char::from(byte)),
+                    Some(byte) => push_escaped(&mut out, byte),
+                }
+            }
+            b'[' | b']' | b'^' | b'{' | b'|' | b'}' => push_escaped(&mut out, *byte),
+            b'/' | b':' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+                out.push(char::from(*byte));
+            }
+            byte if is_unreserved(*byte) => out.push(char::from(*byte)),
+            _ => return Err(PathFault::IllegalByte),
+        }
+    }
+    Ok(out)
+}
+
+/// Decodes the escapes of a normalised path and hands the text on; `None` when it is no UTF-8.
+fn decoded_bytes<T>(path: &[u8], then: impl FnOnce(&str) -> T) -> Option<T> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, tail @ ..] = rest {
+        let escape = match (byte, tail) {
+            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
+            _ => None,
+        };
+        match escape {
+            Some((high, low)) => {
+                bytes.push(high << 4 | low);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).ok().map(then)
+}
+
+/// RFC 3986, section 2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn push_escaped(out: &mut String, byte: u8) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    out.extend(['%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_path_have_one_form() {
+        for (path, expected) in [
+            ("/%61pi/v1/stateless/inf%6F", "/api/v1/stateless/info"),
+            ("/a/%7e%2D%5f%2ehidden", "/a/~-_.hidden"),
+            ("/a%3fb%c3%a4", "/a%3Fb%C3%A4"),
+            ("/a%2Bb+c", "/a%2Bb+c"),
+            ("/%2565", "/%2565"),
+            ("/%25%36%35", "/%2565"),
+            ("/[{^|}]", "/%5B%7B%5E%7C%7D%5D"),
+        ] {
+            assert_eq!(canonical(path).as_deref(), Ok(expected), "{path}");
+            assert_eq!(canonical(expected).as_deref(), Ok(expected), "it is canonical itself");
+        }
+    }
+
+    #[test]
+    fn a_canonical_path_is_borrowed() {
+        for path in ["/", "*", "", "/api/v1/stateful/sessions/0badcafe-0011", "//a//", "/openapi.json", "/a;b=c/%2525"]
+        {
+            assert!(matches!(canonical(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_one_reading_is_refused() {
+        let long = format!("/{}", "a".repeat(MAX_BYTES));
+        for (path, fault) in [
+            ("/a/../b", PathFault::DotSegment),
+            ("/a/.", PathFault::DotSegment),
+            ("/./a", PathFault::DotSegment),
+            ("/a/%2e%2E/b", PathFault::DotSegment),
+            ("/a/.%2e", PathFault::DotSegment),
+            ("/a%2Fb", PathFault::EscapedSlash),
+            ("/a%5cb", PathFault::EscapedSlash),
+            ("/a\\b", PathFault::IllegalByte),
+            ("/a b", PathFault::IllegalByte),
+            ("/\"a\"", PathFault::IllegalByte),
+            ("/ä", PathFault::IllegalByte),
+            ("/a?b", PathFault::IllegalByte),
+            ("/a\n", PathFault::IllegalByte),
+            ("/%00", PathFault::EscapedControl),
+            ("/a%0A", PathFault::EscapedControl),
+            ("/a%7F", PathFault::EscapedControl),
+            ("/a%C2%85", PathFault::EscapedControl),
+            ("/%", PathFault::BadEscape),
+            ("/%4", PathFault::BadEscape),
+            ("/%zz", PathFault::BadEscape),
+            ("/%+1", PathFault::BadEscape),
+            ("/%FF", PathFault::NotUtf8),
+            ("/%C0%AF", PathFault::NotUtf8),
+            ("/%C3", PathFault::NotUtf8),
+            ("/%ED%A0%80", PathFault::NotUtf8),
+            (&long, PathFault::TooLong),
+        ] {
+            assert_eq!(canonical(path), Err(fault), "{path}");
+        }
+        assert!(canonical("/...").is_ok() && canonical("/..a").is_ok() && canonical("/.well-known").is_ok());
+    }
+
+    #[test]
+    fn every_byte_is_plain_or_read_carefully() {
+        for byte in 0..=127_u8 {
+            let path = format!("/{}", char::from(byte));
+            if is_plain(path.as_bytes()) {
+                assert_eq!(normalised(path.as_bytes()).as_deref(), Ok(path.as_str()), "{byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_is_decoded_once() {
+        assert_eq!(decoded("p001"), "p001");
+        assert_eq!(decoded("a%2Bb+c%C3%A4"), "a+b+cä");
+        assert_eq!(decoded("%2565"), "%65");
+        assert_eq!(decoded("100%"), "100%");
+    }
+}

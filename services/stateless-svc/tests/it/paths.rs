@@ -1,0 +1,16 @@
+//! The gateway and this service read every path alike.
+
+use actix_web::rt;
+use proto_contracts::PoolName;
+use service_kit::testing::paths::{Paths, assert_read_alike};
+use stateless_svc::routes;
+
+#[test]
+fn every_path_is_read_as_the_gateway_reads_it() {
+    let paths = Paths::seeded(0x57a7_e1e5).take(100_000);
+    let outcomes = rt::System::new().block_on(assert_read_alike(PoolName::Stateless, routes::mount, paths));
+    eprintln!("{outcomes:?}");
+    for outcome in ["the same endpoint", "no endpoint of this service", "refused by both"] {
+        assert!(outcomes.get(outcome).is_some_and(|count| *count > 5_000), "{outcome} is rare: {outcomes:?}");
+    }
+}
