@@ -83,7 +83,8 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
         let (timeouts, lab) = {
             let traffic = self.traffic.load();
-            ctx.client = client::identify(&traffic.trusted_proxies, session.client_addr(), session.req_header());
+            ctx.client =
+                client::identify(&traffic.trusted_proxies, session.client_addr(), &session.req_header().headers);
             (traffic.timeouts.client, traffic.lab)
         };
         session.set_write_timeout(Some(timeouts.write));
@@ -312,7 +313,7 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Option<ErrorCode> {
         let traffic = self.traffic.load();
-        if let Some(policy) = traffic.rate_limit.as_ref().filter(|policy| policy.limits(ctx.client.ip)) {
+        if let Some(policy) = traffic.rate_limit.as_ref().filter(|policy| ctx.client.is_limited_by(policy)) {
             let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
             // A token that is not good earns its sender no rate of its own.
             let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);

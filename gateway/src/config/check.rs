@@ -13,6 +13,16 @@ use service_kit::tokens::TokenSettings;
 /// The shortest token: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_LEN: usize = 16;
 
+/// A network of IPv4 that is written as one of mapped IPv6 addresses, as IPv4: addresses are compared in that form.
+pub(super) fn canonical(network: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = network
+        && let (Some(v4), Some(length)) = (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
+    {
+        return IpNet::new_assert(v4.into(), length);
+    }
+    network
+}
+
 /// What is wrong, a line each.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<String>);
@@ -76,7 +86,7 @@ impl<'a> Check<'a> {
         let list = self.variable(variable)?;
         let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
         let read = texts.filter_map(|text| {
-            let network = text.parse().ok();
+            let network: Option<IpNet> = text.parse().ok();
             self.unless(
                 network.is_some(),
                 variable,

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::check::Check;
+use crate::config::check::{Check, canonical};
 use crate::resilience::rate_limit::Policy;
 
 /// An interval shorter than a microsecond cannot be told.
@@ -41,6 +41,7 @@ impl Section {
             format_args!("must be 0 (off) to {MAX_RATE}"),
         );
         check.unless((1..=MAX_RATE).contains(&burst), "[rate_limit] burst", format_args!("must be 1 to {MAX_RATE}"));
+        let exempt = exempt.into_iter().map(canonical).collect();
         (requests_per_second > 0).then(|| Policy::new(requests_per_second, burst, exempt))
     }
 }

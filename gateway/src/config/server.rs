@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::check::Check;
+use crate::config::check::{Check, canonical};
 
 /// Where and how the data plane runs.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ impl Section {
         };
         let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };
         let trusted_proxies = check.networks("GATEWAY_TRUSTED_PROXIES").unwrap_or(self.trusted_proxies);
-        (server, TrustedProxies(trusted_proxies), routing_headers)
+        let trusted_proxies = TrustedProxies(trusted_proxies.into_iter().map(canonical).collect());
+        (server, trusted_proxies, routing_headers)
     }
 }

@@ -1,26 +1,42 @@
 //! Who the client is, as far as the gateway can believe it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::iter;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{RequestId, headers};
 use service_kit::tokens::{TokenVerifier, bearer_token};
 
 use crate::config::TrustedProxies;
-use crate::resilience::rate_limit::User;
+use crate::resilience::rate_limit::{self, User};
 
-/// The client, seen through a proxy that the gateway trusts or directly.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
+
+/// The client, seen through proxies that the gateway trusts or directly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Its address.
+    /// The address that stands for it in logs and limits.
     pub ip: IpAddr,
+    /// Whose address that is.
+    pub address_of: AddressOf,
     /// How it came.
     pub scheme: Scheme,
     /// `X-Forwarded-For` as the instance gets it.
     pub forwarded_for: ForwardedFor,
+}
+
+/// Whose address stands for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressOf {
+    /// The client's own.
+    Client,
+    /// A trusted proxy's, since what that one says of its client cannot be read. No exemption that the proxy's address
+    /// has holds for such a client, for a client can make itself unreadable.
+    Proxy,
 }
 
 /// How the client came.
@@ -42,42 +58,74 @@ impl Scheme {
     }
 }
 
-/// The addresses by which the request came.
+/// The addresses by which the request came, as far as they are believed: what a client sent to the first proxy that is
+/// trusted is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardedFor {
     /// The peer is the client itself.
     Peer,
-    /// What a trusted proxy told, to which its own address is appended.
-    Chain(HeaderValue, IpAddr),
+    /// The whole of what the peer said, which is one address, and the peer.
+    AsSent(HeaderValue, IpAddr),
+    /// These, the farthest first.
+    Hops(Vec<IpAddr>),
 }
 
 impl Client {
     /// A client of whom nothing is known.
     pub const fn unknown() -> Self {
-        Self { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer }
+        Self::direct(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    const fn direct(ip: IpAddr) -> Self {
+        Self { ip, address_of: AddressOf::Client, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer }
+    }
+
+    /// Whether this policy limits the client.
+    pub fn is_limited_by(&self, policy: &rate_limit::Policy) -> bool {
+        self.address_of == AddressOf::Proxy || policy.limits(self.ip)
     }
 }
 
-/// Works out the client from the peer and, where the peer is trusted, from what it tells.
-pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, request: &RequestHeader) -> Client {
+/// Works out the client from the peer and, where the peer is trusted, from what it says.
+///
+/// `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: each entry that is itself a trusted proxy
+/// is passed over, and the first that is not is the client. What stands before that one anybody can write.
+pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &HeaderMap) -> Client {
     let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
         return Client::unknown();
     };
-    let direct = Client { ip: peer, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer };
+    let direct = Client::direct(peer);
     if !trusted.contains(peer) {
         return direct;
     }
-    let https = request.headers.get(headers::FORWARDED_PROTO).is_some_and(|proto| proto == Scheme::Https.as_str());
-    let scheme = if https { Scheme::Https } else { Scheme::Http };
-    match all_lines(request, headers::FORWARDED_FOR) {
-        None => Client { scheme, ..direct },
-        Some(chain) => Client {
-            // The last entry is the one that the trusted peer itself appended; those before it anybody can write.
-            ip: last_address(&chain).unwrap_or(peer),
-            scheme,
-            forwarded_for: ForwardedFor::Chain(chain, peer),
-        },
+    let mut entries = from_the_right(headers, X_FORWARDED_FOR);
+    let Some(nearest) = entries.next() else {
+        return Client { scheme: scheme(headers, 0), ..direct };
+    };
+    if let Some(ip) = plain_address(nearest).filter(|ip| !trusted.contains(*ip))
+        && let Some(whole) = headers.get(X_FORWARDED_FOR).filter(|value| value.as_bytes() == nearest)
+    {
+        let forwarded_for = ForwardedFor::AsSent(whole.clone(), peer);
+        return Client { ip, address_of: AddressOf::Client, scheme: scheme(headers, 0), forwarded_for };
     }
+    let mut hops = vec![peer];
+    let mut address_of = AddressOf::Client;
+    for entry in iter::once(nearest).chain(entries) {
+        let Some(ip) = address(entry) else {
+            address_of = AddressOf::Proxy;
+            break;
+        };
+        hops.push(ip);
+        if !trusted.contains(ip) {
+            break;
+        }
+    }
+    // Each entry of the other header was written with the one in the same place of this.
+    let read = hops.len() - 1;
+    let last = if address_of == AddressOf::Proxy { read } else { read - 1 };
+    let ip = hops[read];
+    hops.reverse();
+    Client { ip, address_of, scheme: scheme(headers, last), forwarded_for: ForwardedFor::Hops(hops) }
 }
 
 /// The user whose token the request carries, if it is good. Whether it opens anything is for the instance to say.
@@ -100,21 +148,55 @@ pub(super) fn request_id(request: &RequestHeader) -> RequestId {
         .unwrap_or_else(RequestId::generate)
 }
 
-/// The lines of a header as one. Some proxies add a line of their own instead of an entry, so the first may be forged.
-fn all_lines(request: &RequestHeader, name: &str) -> Option<HeaderValue> {
-    let lines = request.headers.get_all(name);
-    let mut iter = lines.iter();
-    let first = iter.next()?;
-    if iter.next().is_none() {
-        return Some(first.clone());
-    }
-    let joined = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
-    HeaderValue::from_bytes(&joined).ok()
+/// The entries of a list from its last to its first, over all lines of the header; some proxies add a line of their own
+/// instead of an entry. Empty entries count for nothing (RFC 9110, section 5.6.1).
+fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
+    entries.filter(|entry| !entry.is_empty())
 }
 
-fn last_address(chain: &HeaderValue) -> Option<IpAddr> {
-    let last = chain.to_str().ok()?.rsplit(',').next()?;
-    last.trim().parse().ok()
+/// How the client came to the proxy that wrote the entry so far from the right, or, where the list is shorter, to the one
+/// that wrote the first.
+fn scheme(headers: &HeaderMap, from_right: usize) -> Scheme {
+    let entry = from_the_right(headers, X_FORWARDED_PROTO).take(from_right + 1).last();
+    let https = entry.is_some_and(|entry| unquoted(entry).eq_ignore_ascii_case(Scheme::Https.as_str().as_bytes()));
+    if https { Scheme::Https } else { Scheme::Http }
+}
+
+/// An address that is written as we would write it.
+fn plain_address(entry: &[u8]) -> Option<IpAddr> {
+    let ip: IpAddr = std::str::from_utf8(entry).ok()?.parse().ok()?;
+    (ip == ip.to_canonical()).then_some(ip)
+}
+
+/// The address in an entry: alone, with a port, with a zone, in brackets or in quotes.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(unquoted(entry)).ok()?;
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|digit| digit.is_ascii_digit());
+    let host = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+                return None;
+            }
+            host
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) if !port.contains(':') => is_port(port).then_some(host)?,
+            _ => text,
+        },
+    };
+    let ip: IpAddr = match host.split_once('%') {
+        Some((host, zone)) if !zone.is_empty() => host.parse::<Ipv6Addr>().ok()?.into(),
+        _ => host.parse().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
+fn unquoted(entry: &[u8]) -> &[u8] {
+    let inner = entry.strip_prefix(b"\"").and_then(|entry| entry.strip_suffix(b"\""));
+    inner.map_or(entry, <[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
@@ -122,45 +204,130 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn identify_from(peer: &str, sent: &[(&'static str, &str)]) -> Client {
+    fn identify_from(peer: &str, sent: &[(&'static str, &[u8])]) -> Client {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, "[server]\ntrusted_proxies = ['10.0.0.0/8']").expect("written");
+        let trusted = "[server]\ntrusted_proxies = ['10.0.0.0/8', '::ffff:172.16.0.0/108', 'fd00::/8']";
+        std::fs::write(&file, trusted).expect("written");
         let config = Config::load(&file, |_| None).expect("fine");
-        let mut request = RequestHeader::build("GET", b"/", None).expect("a request");
-        for (name, value) in sent {
-            request.append_header(*name, *value).expect("a header");
-        }
+        let headers = sent
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value")));
+        let headers = headers.fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        });
         let peer = SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
-        identify(&config.traffic.trusted_proxies, Some(&peer), &request)
+        identify(&config.traffic.trusted_proxies, Some(&peer), &headers)
+    }
+
+    /// The client of a request that came from a trusted proxy with this chain.
+    fn through(chain: &[u8]) -> (String, AddressOf) {
+        let client = identify_from("10.1.2.3", &[("x-forwarded-for", chain)]);
+        (client.ip.to_string(), client.address_of)
     }
 
     #[test]
-    fn a_stranger_is_believed_nothing() {
-        let client = identify_from("192.0.2.1", &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")]);
-        assert_eq!(client.ip.to_string(), "192.0.2.1");
-        assert_eq!((client.scheme, client.forwarded_for), (Scheme::Http, ForwardedFor::Peer));
+    fn a_stranger_is_not_believed() {
+        let forged: [(&str, &[u8]); 2] = [("x-forwarded-for", b"203.0.113.9"), ("x-forwarded-proto", b"https")];
+        let client = identify_from("192.0.2.1", &forged);
+        assert_eq!(client, Client::direct("192.0.2.1".parse().expect("an address")));
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_what_it_saw_itself() {
-        let client =
-            identify_from("10.1.2.3", &[("x-forwarded-for", "1.1.1.1, 203.0.113.9"), ("x-forwarded-proto", "https")]);
+    fn every_form_of_an_address_is_read() {
+        for (entry, ip) in [
+            ("203.0.113.9", "203.0.113.9"),
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("\"203.0.113.9:4711\"", "203.0.113.9"),
+            ("2001:db8::9", "2001:db8::9"),
+            ("[2001:db8::9]", "2001:db8::9"),
+            ("[2001:db8::9]:4711", "2001:db8::9"),
+            ("\"[2001:DB8::9]:4711\"", "2001:db8::9"),
+            ("fe80::9%eth0", "fe80::9"),
+            ("[fe80::9%25eth0]:1", "fe80::9"),
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("203.0.113.9,", "203.0.113.9"),
+            ("203.0.113.9 , ,, ", "203.0.113.9"),
+            ("1.1.1.1, 203.0.113.9", "203.0.113.9"),
+            ("\t203.0.113.9", "203.0.113.9"),
+        ] {
+            assert_eq!(through(entry.as_bytes()), (ip.to_owned(), AddressOf::Client), "{entry}");
+        }
+    }
+
+    #[test]
+    fn trusted_hops_are_passed_over_and_a_forged_left_part_counts_for_nothing() {
+        for (chain, ip) in [
+            ("203.0.113.9, 10.0.0.1", "203.0.113.9"),
+            ("203.0.113.9, 10.0.0.1, 172.16.0.1, [fd00::1]:80", "203.0.113.9"),
+            ("203.0.113.9, ::ffff:10.0.0.1", "203.0.113.9"),
+            ("10.0.0.9, 203.0.113.9, 10.0.0.1", "203.0.113.9"),
+            ("127.0.0.1, 203.0.113.9", "203.0.113.9"),
+            // A client within the trusted networks.
+            ("10.0.0.9, 10.0.0.1", "10.0.0.9"),
+        ] {
+            assert_eq!(through(chain.as_bytes()), (ip.to_owned(), AddressOf::Client), "{chain}");
+        }
+        assert_eq!(through(b"\xff, 203.0.113.9"), ("203.0.113.9".to_owned(), AddressOf::Client));
+        assert_eq!(through(b"unknown, 203.0.113.9, 10.0.0.1").0, "203.0.113.9");
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_the_walk_and_is_exempt_from_nothing() {
+        let everybody = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a network"));
+        let policy = rate_limit::Policy::new(1, 1, everybody.into());
+        for (chain, ip) in [
+            (&b"unknown"[..], "10.1.2.3"),
+            (b"203.0.113.9, _hidden", "10.1.2.3"),
+            (b"203.0.113.9, \xff", "10.1.2.3"),
+            (b"203.0.113.9, 203.0.113.9:x", "10.1.2.3"),
+            (b"203.0.113.9, [::1", "10.1.2.3"),
+            (b"203.0.113.9, 010.0.0.1", "10.1.2.3"),
+            (b"203.0.113.9 203.0.113.9", "10.1.2.3"),
+            (b"203.0.113.9, unknown, 10.0.0.1", "10.0.0.1"),
+        ] {
+            let client = identify_from("10.1.2.3", &[("x-forwarded-for", chain)]);
+            let chain = String::from_utf8_lossy(chain);
+            assert_eq!((client.ip.to_string().as_str(), client.address_of), (ip, AddressOf::Proxy), "{chain}");
+            assert!(client.is_limited_by(&policy), "{chain}");
+        }
+        for chain in [&b""[..], b" , "] {
+            assert_eq!(through(chain), ("10.1.2.3".to_owned(), AddressOf::Client), "nothing was said");
+        }
+        assert!(!identify_from("10.1.2.3", &[]).is_limited_by(&policy));
+    }
+
+    #[test]
+    fn of_several_lines_the_last_is_the_nearest_proxys() {
+        let lines: [(&str, &[u8]); 2] = [("x-forwarded-for", b"1.1.1.1"), ("x-forwarded-for", b"203.0.113.9")];
+        let client = identify_from("10.1.2.3", &lines);
         assert_eq!(client.ip.to_string(), "203.0.113.9");
-        assert_eq!(client.scheme, Scheme::Https);
+        let hops = ["203.0.113.9", "10.1.2.3"].map(|ip| ip.parse().expect("an address"));
+        assert_eq!(client.forwarded_for, ForwardedFor::Hops(hops.into()));
     }
 
     #[test]
-    fn of_several_lines_the_last_is_the_trusted_proxys() {
-        let client = identify_from("10.1.2.3", &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")]);
-        assert_eq!(client.ip.to_string(), "203.0.113.9");
-        let chain = HeaderValue::from_static("1.1.1.1, 203.0.113.9");
-        assert_eq!(client.forwarded_for, ForwardedFor::Chain(chain, "10.1.2.3".parse().expect("an address")));
-    }
-
-    #[test]
-    fn rubbish_from_a_trusted_proxy_leaves_the_peer() {
-        let client = identify_from("10.1.2.3", &[("x-forwarded-for", "unknown")]);
-        assert_eq!(client.ip.to_string(), "10.1.2.3");
+    fn the_scheme_is_the_one_that_the_believed_hop_saw() {
+        for (chain, proto, scheme) in [
+            ("203.0.113.9", "https", Scheme::Https),
+            ("203.0.113.9", "HTTPS", Scheme::Https),
+            ("203.0.113.9", "\"https\"", Scheme::Https),
+            ("203.0.113.9", "http", Scheme::Http),
+            ("203.0.113.9", "httpss", Scheme::Http),
+            ("203.0.113.9", "", Scheme::Http),
+            // The client wrote the first of these.
+            ("1.1.1.1, 203.0.113.9", "https, http", Scheme::Http),
+            ("1.1.1.1, 203.0.113.9", "http, https", Scheme::Https),
+            // Two trusted proxies, the farther of which ended TLS.
+            ("203.0.113.9, 10.0.0.1", "https, http", Scheme::Https),
+            ("1.1.1.1, 203.0.113.9, 10.0.0.1", "https, http, http", Scheme::Http),
+            ("203.0.113.9, 10.0.0.1", "https", Scheme::Https),
+            ("unknown, 10.0.0.1", "https, http", Scheme::Https),
+        ] {
+            let sent = [("x-forwarded-for", chain.as_bytes()), ("x-forwarded-proto", proto.as_bytes())];
+            assert_eq!(identify_from("10.1.2.3", &sent).scheme, scheme, "{chain} {proto}");
+        }
+        assert_eq!(identify_from("10.1.2.3", &[("x-forwarded-proto", b"Https")]).scheme, Scheme::Https);
     }
 }

@@ -159,7 +159,8 @@ fn client_rate(ip: IpAddr, policy: &HeaderValue) -> String {
 fn forwarded_for(ctx: &RequestContext) -> HeaderValue {
     let text = match &ctx.client.forwarded_for {
         ForwardedFor::Peer => ctx.client.ip.to_string(),
-        ForwardedFor::Chain(chain, peer) => format!("{}, {peer}", String::from_utf8_lossy(chain.as_bytes())),
+        ForwardedFor::AsSent(client, peer) => format!("{}, {peer}", client.to_str().unwrap_or("unknown")),
+        ForwardedFor::Hops(hops) => hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }

@@ -87,7 +87,16 @@ fn instances_learn_the_client_from_a_trusted_proxy() {
     assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"));
     // Some proxies append a line of their own instead of an entry.
     gateway.send(&proxied().header("x-forwarded-for", "forged").header("x-forwarded-for", "203.0.113.9"));
-    assert_eq!(upstream.last().header("x-forwarded-for"), Some("forged, 203.0.113.9, 127.0.0.1"));
+    assert_eq!(upstream.last().header("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"), "what is not believed goes");
+    for (sent, seen) in [
+        ("\u{ff}, 203.0.113.9", "203.0.113.9, 127.0.0.1"),
+        ("1.1.1.1, \"[2001:DB8::9]:80\", 127.0.0.2,", "2001:db8::9, 127.0.0.2, 127.0.0.1"),
+        ("203.0.113.9, unknown", "127.0.0.1"),
+    ] {
+        gateway.send(&proxied().header("x-forwarded-for", sent));
+        assert_eq!(upstream.last().header("x-forwarded-for"), Some(seen), "{sent}");
+        assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"), "{sent}");
+    }
     gateway.send(&proxied());
     assert_eq!(upstream.last().header("x-forwarded-for"), Some("127.0.0.1"));
 }

@@ -56,6 +56,22 @@ fn one_network_of_version_six_is_one_client() {
 }
 
 #[test]
+fn a_client_that_a_proxy_does_not_name_is_not_exempt_as_the_proxy_is() {
+    let upstream = Upstream::start("stateless-1");
+    // The proxy is at loopback, which is trusted and exempt by default.
+    let gateway = limited(&upstream, "[rate_limit]\nrequests_per_second = 1\nburst = 5");
+    let mut client = gateway.connect();
+    assert!((0..50).all(|_| client.send(&Request::get(INFO)).status == 200), "the proxy itself is exempt");
+    for hidden in ["unknown", "\u{ff}", "203.0.113.9, 203.0.113.9:port"] {
+        let refused = (0..100).map(|_| client.send(&from(hidden))).find(|reply| reply.status != 200);
+        assert_eq!(refused.expect("limited").status, 429, "{hidden:?}");
+    }
+    // One bad byte before the address that the proxy wrote hides nobody.
+    let statuses: Vec<_> = (0..100).map(|_| client.send(&from("\u{ff}, 203.0.113.9")).status).collect();
+    assert!(statuses[..5].iter().all(|status| *status == 200) && statuses.contains(&429), "{statuses:?}");
+}
+
+#[test]
 fn a_client_cannot_escape_by_telling_other_addresses() {
     let upstream = Upstream::start("stateless-1");
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []").section(STRICT);
