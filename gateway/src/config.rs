@@ -395,6 +395,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_cannot_be_looked_up_is_refused() {
+        let long = "a".repeat(64);
+        for name in
+            ["-a.test", "a..test", ".test", "a b", "*.test", "a.test\\", "ä.test", "127.0.0.1", "127.0.0.1.", &long]
+        {
+            let message = problems(&format!("[pools.stateful]\ndiscover = \"{}:1\"", name.escape_default()), &[]);
+            assert!(message.contains("discover"), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_no_request_could_name_is_refused() {
+        for host in ["", "localhost:8001", "localhost:", "::1", "http://localhost", "a b"] {
+            let message = problems(&format!("[control]\nallowed_hosts = ['{host}']"), &[]);
+            assert!(message.contains("allowed_hosts"), "{host}: {message}");
+        }
+        assert!(load("[control]\nallowed_hosts = ['[::1]', 'dash.example', '10.0.0.1']", &[]).is_ok());
+    }
+
+    #[test]
     fn one_address_cannot_be_both_planes() {
         let message = problems("[server]\nlisten='127.0.0.1:1'\n[control]\nlisten='127.0.0.1:1'", &[]);
         assert!(message.contains("[control] listen"), "{message}");

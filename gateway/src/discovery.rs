@@ -4,16 +4,18 @@
 //! made anew for each look-up, so it follows `/etc/resolv.conf` without a restart.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{self, Either, join_all};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::Name;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::{Discovery, ServiceName};
@@ -23,6 +25,8 @@ use crate::telemetry::Telemetry;
 
 /// How often a question is sent within the time of a look-up.
 const TRIES: u32 = 2;
+/// How long the other version of IP is awaited once one is answered. What comes later is found by the next look-up.
+const SECOND_ANSWER: Duration = Duration::from_millis(500);
 
 /// Why a name could not be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -87,25 +91,61 @@ pub async fn watch(pools: Arc<Pools>, how: Discovery, telemetry: &Telemetry, pro
 
 /// Every address of a name, of either version of IP.
 ///
+/// Each version is a question of its own. A server that answers one of them and never the other is common, and its answer
+/// is used: after an answer with addresses the other is awaited for [`SECOND_ANSWER`] alone.
+///
 /// # Errors
 /// When there is none, or no good answer in time.
 async fn look_up(name: &ServiceName, how: Discovery) -> Result<Vec<SocketAddr>, LookupError> {
+    let v4 = pin!(look_up_version(name, how, LookupIpStrategy::Ipv4Only));
+    let v6 = pin!(look_up_version(name, how, LookupIpStrategy::Ipv6Only));
+    let late = |_| Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });
+    let (first, second) = match future::select(v4, v6).await {
+        Either::Left((first @ Ok(_), v6)) => (first, timeout(SECOND_ANSWER, v6).await.unwrap_or_else(late)),
+        Either::Right((first @ Ok(_), v4)) => (first, timeout(SECOND_ANSWER, v4).await.unwrap_or_else(late)),
+        Either::Left((first @ Err(_), v6)) => (first, v6.await),
+        Either::Right((first @ Err(_), v4)) => (first, v4.await),
+    };
+    match (first, second) {
+        // Of names by different search domains, the one that was answered first is the one.
+        (Ok(first), Ok(second)) if first.name != second.name => Ok(first.addrs),
+        (Ok(first), Ok(second)) => Ok([first.addrs, second.addrs].concat()),
+        (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found.addrs),
+        // That one version has no address tells nothing of the other.
+        (Err(LookupError::Empty(_)), Err(error)) | (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// What was found under a name.
+struct Found {
+    /// The name in full, as a search domain may have completed it.
+    name: Name,
+    addrs: Vec<SocketAddr>,
+}
+
+async fn look_up_version(name: &ServiceName, how: Discovery, version: LookupIpStrategy) -> Result<Found, LookupError> {
     let failed = |reason: String| LookupError::Failed { name: name.clone(), reason };
-    let resolver = resolver(how).map_err(|error| failed(error.to_string()))?;
-    let too_late = || LookupError::TimedOut { name: name.clone(), timeout: how.timeout };
-    let addrs: Vec<_> = match timeout(how.timeout, resolver.lookup_ip(name.host.as_str())).await {
-        Ok(Ok(found)) => found.iter().map(|ip| SocketAddr::new(ip, name.port)).collect(),
-        Ok(Err(error)) if error.is_no_records_found() => Vec::new(),
-        Ok(Err(NetError::Timeout)) | Err(_) => return Err(too_late()),
+    let resolver = resolver(how, version).map_err(|error| failed(error.to_string()))?;
+    // By its bytes: as a host name of the Internet, one with an underscore would be refused.
+    let host = Name::from_ascii(&name.host).map_err(|error| failed(error.to_string()))?;
+    let found = match timeout(how.timeout, resolver.lookup_ip(host)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) if error.is_no_records_found() => return Err(LookupError::Empty(name.clone())),
+        Ok(Err(NetError::Timeout)) | Err(_) => {
+            return Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });
+        }
         Ok(Err(error)) => return Err(failed(error.to_string())),
     };
     // An address that nobody can connect to is a fault of whoever wrote it, and no instance.
-    let usable: Vec<_> =
-        addrs.into_iter().filter(|addr| !addr.ip().is_unspecified() && !addr.ip().is_multicast()).collect();
-    if usable.is_empty() { Err(LookupError::Empty(name.clone())) } else { Ok(usable) }
+    let usable = found.iter().filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+    let addrs: Vec<_> = usable.map(|ip| SocketAddr::new(ip, name.port)).collect();
+    if addrs.is_empty() {
+        return Err(LookupError::Empty(name.clone()));
+    }
+    Ok(Found { name: found.query().name().clone(), addrs })
 }
 
-fn resolver(how: Discovery) -> Result<TokioResolver, NetError> {
+fn resolver(how: Discovery, version: LookupIpStrategy) -> Result<TokioResolver, NetError> {
     let mut builder = match how.resolver {
         None => TokioResolver::builder_tokio()?,
         Some(addr) => {
@@ -124,7 +164,7 @@ fn resolver(how: Discovery) -> Result<TokioResolver, NetError> {
     };
     let options = builder.options_mut();
     options.cache_size = 0;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    options.ip_strategy = version;
     options.timeout = how.timeout / TRIES;
     options.attempts = TRIES as usize - 1;
     builder.build()

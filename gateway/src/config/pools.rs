@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use hickory_resolver::proto::rr::Name;
 use proto_contracts::control::Strategy;
 use serde::Deserialize;
 
@@ -52,7 +53,9 @@ impl FromStr for ServiceName {
             (1..=63).contains(&label.len()) && label.bytes().all(fine)
         };
         let labels = host.strip_suffix('.').unwrap_or(host);
-        let is_name = host.len() <= 253 && labels.split('.').all(is_label) && host.parse::<IpAddr>().is_err();
+        let is_name = labels.len() <= 253 && labels.split('.').all(is_label) && labels.parse::<IpAddr>().is_err();
+        // What the resolver's library reads otherwise could never be looked up.
+        let is_name = is_name && Name::from_ascii(host).is_ok();
         if is_name { Ok(Self { host: host.to_owned(), port }) } else { Err(InvalidServiceName) }
     }
 }

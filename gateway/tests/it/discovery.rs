@@ -65,6 +65,46 @@ fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
 }
 
 #[test]
+fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
+    let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "::1")]);
+    for (kind, instance) in [(1, &all[0]), (28, &all[1])] {
+        let server = NameServer::start(Zone::Only(kind, vec![instance.addr().ip()]));
+        let gateway = discovering(&server, instance.addr().port()).start_unready();
+        eventually("the instance is found", || (gateway.stateful().instances.len() == 1).then_some(()));
+        let discovery = gateway.stateful().discovery.expect("it is discovered");
+        assert_eq!((discovery.addresses, discovery.error), (1, None), "records of type {kind}");
+        // The other is still a failure where nothing at all is found.
+        server.tell(Zone::Only(kind, Vec::new()));
+        eventually("the failure is shown", || {
+            gateway.stateful().discovery?.error.filter(|error| error.contains("no answer"))
+        });
+    }
+}
+
+#[test]
+fn every_name_that_the_configuration_takes_can_be_looked_up() {
+    let upstream = &instances(&[("stateful-1", "127.0.0.1")])[0];
+    let port = upstream.addr().port();
+    let label = "a".repeat(63);
+    let longest = [&label[..], &label, &label, &label[..61]].join(".");
+    for name in [
+        "stateful_svc.test",
+        "_http._tcp.Stateful.test",
+        "tandem_stateful-svc_1.",
+        "1.stateful",
+        "xn--a-ecp",
+        "a_",
+        &longest,
+    ] {
+        let server = NameServer::start(at(&[upstream]));
+        let section = format!("[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'", server.addr());
+        let discover = format!("discover = '{name}:{port}'");
+        let gateway = Setup::new().section(&section).stateful_setting(&discover).start_unready();
+        eventually(&format!("{name} is found"), || (gateway.stateful().instances.len() == 1).then_some(()));
+    }
+}
+
+#[test]
 fn a_resolver_that_fails_takes_nobody_away() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let good = at(&[&all[0], &all[1]]);

@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 pub(crate) enum Zone {
     /// These addresses, in this order, for whatever name.
     Addresses(Vec<IpAddr>),
+    /// Questions for records of this type get these addresses, and others are not answered.
+    Only(u16, Vec<IpAddr>),
     /// The name exists and has none.
     Empty,
     /// There is no such name.
@@ -91,6 +93,8 @@ fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([asked[name], asked[name + 1]]);
     let (code, addresses): (u8, &[IpAddr]) = match zone {
         Zone::Addresses(addresses) => (0, addresses),
+        Zone::Only(answered, addresses) if *answered == kind => (0, addresses),
+        Zone::Only(..) => return None,
         Zone::Empty => (0, &[]),
         Zone::ServerFailure => (2, &[]),
         Zone::NoSuchName => (3, &[]),

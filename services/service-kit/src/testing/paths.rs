@@ -161,7 +161,7 @@ pub async fn assert_read_alike(
 ) -> Outcomes {
     let instance: InstanceName = "test-1".parse().expect("a name");
     let metrics = Metrics::new("test-svc", &instance).expect("metrics");
-    let seen: Rc<RefCell<Option<(Option<Resolved>, String)>>> = Rc::default();
+    let seen = Rc::new(RefCell::new(None::<(Option<Resolved>, String)>));
     let noted = Rc::clone(&seen);
     let note = move |request: ServiceRequest, next: Next<BoxBody>| {
         let noted = Rc::clone(&noted);
