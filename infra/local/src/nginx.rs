@@ -1,12 +1,14 @@
 //! Nginx, with the configuration of `infra/nginx` filled in for this stack.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use nix::unistd::getuid;
 use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
@@ -20,6 +22,33 @@ const METRICS_USER: &str = "metrics";
 /// Where Debian keeps modules: by package, and by the official packages of Nginx.
 const MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"];
 const BROTLI: &str = "ngx_http_brotli_filter_module.so";
+
+/// How much of the memory its cache may take. Docker gives a container's `/dev/shm` 64 MB.
+const CACHE_SIZE: &str = "32m";
+/// Where Linux has a file system in memory that every user may write to.
+const MEMORY: &str = "/dev/shm";
+
+/// Makes the folder of the cache: in memory, if that can be. Nginx cuts each response that it cannot write into its cache,
+/// and memory is not full when the disk is.
+fn cache_folder(settings: &Settings) -> PathBuf {
+    let folder = memory_folder(settings);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
+    // A name that can be guessed, where others may have made it.
+    let is_ours = || fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw());
+    if made.is_ok() && is_ours() { folder } else { settings.shared.join("nginx") }
+}
+
+/// Gives the memory of the cache back.
+pub(crate) fn forget_cache(settings: &Settings) {
+    // There is none where Nginx was never started.
+    let _ = fs::remove_dir_all(memory_folder(settings));
+}
+
+fn memory_folder(settings: &Settings) -> PathBuf {
+    let mark = Sha256::digest(settings.state.as_os_str().as_encoded_bytes());
+    let mark: String = mark.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Path::new(MEMORY).join(format!("tandem-{mark}-nginx"))
+}
 
 /// How Nginx is started; writes its configuration and a new certificate.
 pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
@@ -58,7 +87,8 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("GATEWAY", "gateway".to_owned()),
         ("GATEWAY_METRICS", "gateway_metrics".to_owned()),
         ("UNLIMITED", "127.0.0.1 0; ::1 0;".to_owned()),
-        ("CACHE_SIZE", "1g".to_owned()),
+        ("CACHE_SIZE", CACHE_SIZE.to_owned()),
+        ("CACHE_DIR", cache_folder(settings).join("cache").display().to_string()),
         ("CONF_DIR", conf.display().to_string()),
         ("STATE_DIR", dir.display().to_string()),
         ("CERT", tls.chain.display().to_string()),

@@ -17,10 +17,12 @@ use sha2::{Digest, Sha256};
 use crate::builds::Builds;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
+use crate::nginx;
 use crate::ports::Ports;
 use crate::postgres;
 use crate::redis;
 use crate::secrets::Secrets;
+use crate::small_disk::SmallDisk;
 use crate::stack::Stack;
 
 /// The stateful service with guarantees that can be taken out.
@@ -137,6 +139,7 @@ pub struct Plan {
     health_interval: Duration,
     patient_gateway: bool,
     lab: bool,
+    small_disk: Option<u32>,
     env: Vec<(String, String, OsString)>,
     collector: Option<String>,
     stateful_binary: &'static str,
@@ -162,6 +165,7 @@ impl Plan {
             health_interval: Duration::from_secs(1),
             patient_gateway: false,
             lab: false,
+            small_disk: None,
             env: Vec::new(),
             collector: None,
             stateful_binary: "stateful-svc",
@@ -288,6 +292,12 @@ impl Plan {
         self
     }
 
+    /// Gives the sessions' Redis a disk of its own of so many MiB, which [can be filled](Stack::fill_disk). Takes root.
+    pub fn small_disk(mut self, mib: u32) -> Self {
+        self.small_disk = Some(mib);
+        self
+    }
+
     /// Whom to tell about each step.
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
@@ -313,6 +323,8 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// A folder within the state, or in its stead, that other users can reach: for servers that don't run as root.
     pub(crate) shared: PathBuf,
+    /// The disk of the sessions' Redis, where it has one of its own.
+    pub(crate) small_disk: Option<SmallDisk>,
     pub(crate) ports: Ports,
     pub(crate) store: Store,
     pub(crate) redis: Topology,
@@ -364,6 +376,7 @@ impl Settings {
         open_to_pass(&state).attempt(cannot)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("logs")).attempt(cannot)?;
         let mut settings = Self {
+            small_disk: None,
             shared: shared_folder(&state)?,
             secrets: Secrets::load(&state)?,
             state,
@@ -385,6 +398,10 @@ impl Settings {
             collector: plan.collector,
             env: plan.env,
         };
+        if let Some(mib) = plan.small_disk {
+            let dir = settings.state.join(Component::RedisSessions.to_string());
+            settings.small_disk = Some(SmallDisk::mount(&dir, mib)?);
+        }
         if lifetime == Lifetime::Test {
             settings.secrets.database_password = postgres::template_password(&settings)?;
         }
@@ -425,6 +442,9 @@ impl Settings {
 impl Drop for Settings {
     /// The folders of a test go with it, unless it failed: then they say why.
     fn drop(&mut self) {
+        // First, since a folder on which something is mounted cannot be removed.
+        drop(self.small_disk.take());
+        nginx::forget_cache(self);
         if self.lifetime == Lifetime::Kept || std::thread::panicking() {
             return;
         }

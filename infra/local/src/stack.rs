@@ -10,11 +10,14 @@ use proto_contracts::PoolName;
 use crate::component::Component;
 use crate::error::StackError;
 use crate::gateway::{self, Control};
+use crate::nginx;
 use crate::plan::{Extent, Gateways, Plan, Settings};
 use crate::ports::{self, loopback};
 use crate::redis;
+use crate::small_disk::SmallDisk;
 use parts::{Part, Wanted};
 
+mod keeper;
 mod launch;
 mod parts;
 mod replace;
@@ -183,6 +186,26 @@ impl Stack {
         Ok(())
     }
 
+    /// Fills the disk of the sessions' Redis, and no other.
+    ///
+    /// # Errors
+    /// [`StackError::NotPlanned`] unless the plan gave it a [small one](Plan::small_disk).
+    pub fn fill_disk(&self) -> Result<(), StackError> {
+        self.small_disk()?.fill()
+    }
+
+    /// Makes room on it again. A server that has ended meanwhile is started by whoever keeps the stack up.
+    ///
+    /// # Errors
+    /// See [`Stack::fill_disk`].
+    pub fn free_disk(&self) -> Result<(), StackError> {
+        self.small_disk()?.free()
+    }
+
+    fn small_disk(&self) -> Result<&SmallDisk, StackError> {
+        self.settings.small_disk.as_ref().ok_or(StackError::NotPlanned("a disk that can be filled"))
+    }
+
     /// Lets a paused component go on.
     ///
     /// # Errors
@@ -206,6 +229,7 @@ impl Stack {
             let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
             join_all(of_level.map(|component| self.end(component))).await;
         }
+        nginx::forget_cache(&self.settings);
     }
 }
 

@@ -164,7 +164,10 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             let stack = supervised.stack.get_or_init(|| stack);
             supervised.phase.send_replace(Phase::Ready);
             note("ready");
-            supervised.shutdown.cancelled().await;
+            tokio::select! {
+                () = supervised.shutdown.cancelled() => {}
+                never = stack.keep_up() => match never {},
+            }
             supervised.phase.send_replace(Phase::Stopping);
             note("ending");
             stack.end_all().await;

@@ -9,6 +9,7 @@ mod data;
 mod edge;
 mod edge_cache;
 mod failover;
+mod full_disk;
 mod hang;
 mod hostile;
 mod keys;

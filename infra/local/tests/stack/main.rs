@@ -3,6 +3,7 @@
 mod agent;
 mod command_line;
 mod data;
+mod full_disk;
 mod monitoring;
 mod two_gateways;
 mod whole;
