@@ -32,7 +32,7 @@ pub(super) struct Writer {
 /// What is known of the file.
 #[derive(Debug)]
 pub(super) struct File {
-    /// What it holds; `None` while that is uncertain, after a failed write.
+    /// What it holds; `None` while that is uncertain, after a write that failed with its last step.
     written: Option<States>,
     /// Whether changes are refused.
     pub(super) frozen: bool,
@@ -66,10 +66,19 @@ impl Writer {
         if file.written.as_ref() == Some(&states) {
             return Ok(());
         }
-        let outcome = write(path, &states);
-        file.written = outcome.is_ok().then_some(states);
+        self.write_to(path, file, states)
+    }
+
+    fn write_to(&self, path: &Path, file: &mut File, states: States) -> Result<(), SaveError> {
+        let outcome = prepare(path, &states).and_then(|beside| {
+            file.written = None;
+            replace(path, &beside)
+        });
+        if outcome.is_ok() {
+            file.written = Some(states);
+        }
         self.take_outcome(path, outcome.as_ref().err());
-        outcome.map_err(|source| SaveError::Io { path: path.clone(), source })
+        outcome.map_err(|source| SaveError::Io { path: path.to_owned(), source })
     }
 
     /// Brings the file to what the pools are now. Tells whether it is there.
@@ -77,7 +86,11 @@ impl Writer {
         // First the file, then the states: a change that is being written is among them afterwards.
         let mut file = self.file();
         let states = self.states().clone();
-        self.write(&mut file, states).is_ok()
+        match self.path.as_ref().filter(|_| !file.closed && self.health().error.is_some()) {
+            // Even when nothing is pending, so that it shows whether changes can be saved again.
+            Some(path) => self.write_to(path, &mut file, states).is_ok(),
+            None => self.write(&mut file, states).is_ok(),
+        }
     }
 
     /// Writes whenever it is woken, and again after a failure, until nobody can wake it.
@@ -124,6 +137,11 @@ impl Writer {
 
 /// Replaces the file. A crash leaves the old one or the new one, and after the return the new one.
 pub(super) fn write(path: &Path, states: &States) -> io::Result<()> {
+    replace(path, &prepare(path, states)?)
+}
+
+/// Writes the states beside the file, and gives where.
+fn prepare(path: &Path, states: &States) -> io::Result<PathBuf> {
     let mut json = serde_json::to_vec_pretty(states)?;
     json.push(b'\n');
     // The processes of an upgrade both write for a moment.
@@ -131,6 +149,11 @@ pub(super) fn write(path: &Path, states: &States) -> io::Result<()> {
     let mut file = fs::File::create(&beside)?;
     file.write_all(&json)?;
     file.sync_all()?;
+    Ok(beside)
+}
+
+/// Puts what was written beside the file in its place.
+fn replace(path: &Path, beside: &Path) -> io::Result<()> {
     fs::rename(beside, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
