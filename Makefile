@@ -144,6 +144,10 @@ monitoring-test: packages ## See that every rule and dashboard has something to 
 	@cargo build --workspace --bins
 	@infra/monitoring/test.sh
 
+alerts-test: packages ## Break a local stack in turn, and see that each alert fires for its cause and for no other
+	@cargo build --workspace --bins
+	@infra/monitoring/try-alerts.py
+
 lint-infra: $(PYTHON)/.installed ## Check everything in infra/ with the tool that it is made for
 	@infra/lint.sh $(PYTHON)
 
@@ -179,4 +183,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench

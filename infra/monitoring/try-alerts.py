@@ -1,0 +1,434 @@
+#!/usr/bin/env python3
+"""Tries the alerts on a running system: `make alerts-test`. Starts a local stack of its own, under a light load, and breaks it.
+
+    try-alerts.py [folder of the programs, target/debug by default] [names of scenarios]
+
+Each scenario is one cause. It names the alerts that must fire, and those that must not although they seem near: each alert
+that can be tried here has a true cause and two false ones. The rest is named with the reason. So that this takes minutes, the
+rules wait for seconds and look back over seconds; the promtool tests hold the true times. Exits with 1 when anything is wrong.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OFFSET = int(os.environ.get("PORT_OFFSET", "9500"))
+# How far the rules look back here, and how often they are evaluated.
+WINDOW_S, INTERVAL_S = 20, 2
+# Bounds; nearly all of it takes seconds.
+FIRES_WITHIN_S, QUIET_WITHIN_S = 90, 120
+
+# Alerts that no local stack can cause, and why.
+UNTRIED = {
+    "CertificateExpires": "its series comes from certificate-expiry.sh by the node exporter",
+    "CertificateExpiresSoon": "its series comes from certificate-expiry.sh by the node exporter",
+    "BackupTooOld": "its series comes from backup.sh by the node exporter",
+    "DiskFull": "it takes the node exporter, and the machine's own disk",
+    "DiskFillsUp": "it takes the node exporter, and an hour",
+    "MemoryLow": "it takes the machine's memory",
+    "RedisMemoryHigh": "it takes a limit that local stacks do not set",
+    "RedisEvictsSessions": "it takes a Redis that is configured wrongly",
+    "RedisPersistenceBroken": "it takes a Redis that goes on without its file; on a full disk it ends",
+    "RedisReplicaLags": "it takes replicas: make compose-test-ha",
+    "PostgresReplicaLags": "it takes replicas: make compose-test-ha",
+    "PostgresConnectionsHigh": "it takes more connections than the services open",
+    "GatewaysDisagree": "it takes two gateways for a quarter of an hour",
+    "RequestsShed": "it takes more load than a machine shares with its tests; gateway/tests/it/overload.rs causes it",
+    "RetriesRefused": "it takes more load than a machine shares with its tests; gateway/tests/it/retries.rs causes it",
+    "LatencyHighStateless": "p99 of a machine shared with tests proves nothing",
+    "LatencyHighStateful": "p99 of a machine shared with tests proves nothing",
+    "HandoverSlow": "its p99 takes more hand-overs than this load makes",
+    "ConnectionPoolExhausted": "it takes more requests at once than this load makes",
+    "NginxDown": "it takes the exporter of Nginx",
+    "RedisDown": "it takes the exporter of Redis",
+    "PostgresDown": "it takes the exporter of PostgreSQL",
+}
+
+
+class Stack:
+    """A local stack, its gateway and its Prometheus."""
+
+    def __init__(self, programs):
+        self.programs = programs
+        self.state = Path(tempfile.mkdtemp(prefix="tandem-alerts-"))
+        self.data, self.control_port, self.prometheus = 8000 + OFFSET, 8001 + OFFSET, f"http://127.0.0.1:{8090 + OFFSET}"
+
+    def run(self, *arguments):
+        command = [self.programs / "local-stack", "--state", self.state, *arguments]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=180)
+        if done.returncode:
+            raise RuntimeError(f"{arguments}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def pid(self, component):
+        for line in self.run("status").splitlines():
+            if line.split()[:1] == [component]:
+                return int(line.split()[2])
+        raise RuntimeError(f"there is no {component}")
+
+    def control(self, method, path, body=None):
+        """A change over the control API; gives the status."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=20)
+        token = (self.state / "control.token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request(method, f"/control/v1/{path}", json.dumps(body) if body is not None else None, headers)
+        return connection.getresponse().status
+
+    def strategy(self, strategy):
+        assert self.control("PUT", "pools/stateful/strategy", {"strategy": strategy}) == 200
+
+    @contextlib.contextmanager
+    def configured(self, change):
+        """The gateway's configuration with a change, read again; and as it was."""
+        file = self.state / "gateway" / "gateway.toml"
+        before = file.read_text()
+        try:
+            file.write_text(change(before))
+            self.control("POST", "reload")
+            yield
+        finally:
+            file.write_text(before)
+            assert self.control("POST", "reload") == 200
+
+    def hasten(self):
+        """Has the rules wait and look back for seconds."""
+        folder = self.state / "prometheus"
+        for file in (folder / "rules").glob("*.yml"):
+            text = re.sub(r"(?m)^(\s+for:) .*$", rf"\1 {INTERVAL_S}s", file.read_text())
+            file.write_text(re.sub(r"\[\d+[smhd]\]", f"[{WINDOW_S}s]", text))
+        main = folder / "prometheus.yml"
+        main.write_text(re.sub(r"_interval: 5s", f"_interval: {INTERVAL_S}s", main.read_text()))
+        os.kill(self.pid("prometheus"), signal.SIGHUP)
+
+    def ask(self, path, **parameters):
+        url = f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def alerts(self, since_s=None, states="firing"):
+        """The alerts that fire, or did within so many seconds."""
+        series = f'ALERTS{{alertstate=~"{states}"}}'
+        query = f"last_over_time({series}[{int(since_s)}s])" if since_s else series
+        return {sample["metric"]["alertname"] for sample in self.ask("query", query=query)["result"]}
+
+    def end(self):
+        with contextlib.suppress(Exception):
+            self.run("down")
+        shared = self.state / "shared"
+        if shared.exists():
+            shutil.rmtree(shared.read_text().strip(), ignore_errors=True)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+class Load(threading.Thread):
+    """Some ten requests a second of each kind, whatever becomes of them."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.sessions, self.over = port, [], threading.Event()
+
+    def send(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=3)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    def run(self):
+        number = 0
+        while not self.over.wait(0.05):
+            number += 1
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                self.send("GET", "/api/v1/stateless/info")
+                if len(self.sessions) < 40:
+                    status, body = self.send("POST", "/api/v1/stateful/sessions", "{}")
+                    if status == 201:
+                        self.sessions.append(json.loads(body)["session_id"])
+                elif self.sessions:
+                    path = f"/api/v1/stateful/sessions/{self.sessions[number % len(self.sessions)]}"
+                    status, _ = self.send("GET", path)
+                    if status == 404:
+                        self.sessions.clear()
+                    if number % 3 == 0 and self.sessions:
+                        self.send("POST", f"{path}/messages", '{"message":"m"}')
+
+
+@contextlib.contextmanager
+def component(stack, name):
+    """One component is killed, and started again."""
+    stack.run("kill", name)
+    try:
+        yield
+    finally:
+        stack.run("start", name)
+
+
+@contextlib.contextmanager
+def whole_pool(stack):
+    with component(stack, "stateless-1"), component(stack, "stateless-2"):
+        yield
+
+
+@contextlib.contextmanager
+def round_robin(stack):
+    stack.strategy("round_robin")
+    try:
+        yield
+    finally:
+        stack.strategy("sticky")
+
+
+@contextlib.contextmanager
+def sessions_are_flushed(stack):
+    """Nothing undoes it."""
+    subprocess.run(["redis-cli", "-p", str(8379 + OFFSET), "FLUSHALL"], check=True, capture_output=True)
+    yield
+
+
+@contextlib.contextmanager
+def state_file_on_a_full_disk(stack):
+    """The kernel's own ENOSPC for what the gateway writes beside its state file."""
+    beside = (stack.state / "gateway" / "state.json").with_suffix(f".{stack.pid('gateway')}.new")
+    beside.symlink_to("/dev/full")
+    try:
+        assert stack.control("PUT", "pools/stateful/strategy", {"strategy": "round_robin"}) == 507
+        yield
+    finally:
+        beside.unlink()
+
+
+@contextlib.contextmanager
+def few_descriptors(stack):
+    pid = stack.pid("stateless-1")
+    used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={used + 2}:"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["prlimit", f"--pid={pid}", "--nofile=4096:"], check=True)
+
+
+class Failing(threading.Thread):
+    """A copy of a stateless instance whose health is good and whose responses are all 500."""
+
+    NAME = "stateless-9"
+
+    def __init__(self, original):
+        super().__init__(daemon=True)
+        import http.server
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                connection = http.client.HTTPConnection("127.0.0.1", original, timeout=3)
+                connection.request("GET", "/health")
+                model = connection.getresponse()
+                body, is_health = model.read(), self.path in ("/health", "/readyz")
+                self.send_response(200 if is_health else 500)
+                for name, value in model.getheaders():
+                    if name.lower() not in ("content-length", "date", "connection", "transfer-encoding"):
+                        self.send_header(name, Failing.NAME if name.lower() == "x-instance-id" else value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+
+    def run(self):
+        self.server.serve_forever()
+
+
+@contextlib.contextmanager
+def one_answers_500(stack):
+    failing = Failing(8101 + OFFSET)
+    failing.start()
+    status = stack.control("POST", "pools/stateless/instances", {"addr": f"127.0.0.1:{failing.port}"})
+    assert status == 201, status
+    try:
+        yield
+    finally:
+        assert stack.control("DELETE", f"pools/stateless/instances/{Failing.NAME}") == 204
+        failing.server.shutdown()
+
+
+def nothing(_stack):
+    return contextlib.nullcontext()
+
+
+def discovery_of_nobody(stack):
+    section = "[pools.stateful]"
+    return stack.configured(lambda text: text.replace(section, f'{section}\ndiscover = "nobody.invalid:1"'))
+
+
+def broken_configuration(stack):
+    return stack.configured(lambda text: text + "\n[nonsense]\nx = 1\n")
+
+
+def right_configuration(stack):
+    return stack.configured(lambda text: text)
+
+
+BURNS = "AvailabilityBurnsFast AvailabilityBurnsSlowly AvailabilityBurnsAway ErrorsHigh"
+# Cause: what is done, the alerts that it must fire, and those that it must not.
+SCENARIOS = {
+    "all is well": (nothing, "", "all"),
+    "an instance of the stateful pool is killed": (
+        lambda stack: component(stack, "stateful-1"),
+        "InstanceDown AffinityBroken TargetDown",
+        f"InstanceEjected PoolDown GatewayDown AffinityOff SessionLost SessionStoreUnavailable ReadsUnverified {BURNS}",
+    ),
+    "a whole pool is killed": (
+        whole_pool,
+        f"PoolDown InstanceDown {BURNS}",
+        "InstanceEjected GatewayDown AffinityBroken AffinityOff SessionStoreUnavailable LeaseNotHeld",
+    ),
+    "one of the pool answers 500": (
+        one_answers_500,
+        "InstanceEjected",
+        "InstanceDown PoolDown TargetDown AffinityBroken",
+    ),
+    "the strategy is switched": (
+        round_robin,
+        "AffinityOff",
+        f"AffinityBroken PoolDown SessionLost ReadsUnverified StateFileNotWritten ConfigReloadFailed {BURNS}",
+    ),
+    "the sessions' Redis is killed": (
+        lambda stack: component(stack, "redis-sessions"),
+        f"SessionStoreUnavailable ReadsUnverified LeaseNotHeld {BURNS}",
+        "PoolDown InstanceEjected InstanceDown SessionLost TargetDown AffinityBroken AffinityOff",
+    ),
+    "the cache's Redis is killed": (
+        lambda stack: component(stack, "redis-cache"),
+        "",
+        f"PoolDown InstanceEjected SessionStoreUnavailable ReadsUnverified LeaseNotHeld SessionLost {BURNS}",
+    ),
+    "the sessions are flushed": (
+        sessions_are_flushed,
+        "SessionLost",
+        "SessionStoreUnavailable PoolDown InstanceEjected AffinityBroken",
+    ),
+    "the gateway is killed": (
+        lambda stack: component(stack, "gateway"),
+        "GatewayDown",
+        "PoolDown InstanceDown TargetDown LeaseNotHeld DiscoveryFailing",
+    ),
+    "the state file cannot be written": (
+        state_file_on_a_full_disk,
+        "StateFileNotWritten",
+        f"ConfigReloadFailed AffinityOff GatewayDown FileDescriptorsLow DiscoveryFailing {BURNS}",
+    ),
+    "a wrong configuration is read": (
+        broken_configuration,
+        "ConfigReloadFailed",
+        "StateFileNotWritten DiscoveryFailing GatewayDown FileDescriptorsLow",
+    ),
+    "a right configuration is read": (right_configuration, "", "ConfigReloadFailed StateFileNotWritten"),
+    "a name is not resolved": (
+        discovery_of_nobody,
+        "DiscoveryFailing",
+        "PoolDown InstanceDown ConfigReloadFailed TargetDown",
+    ),
+    "a process has few descriptors left": (
+        few_descriptors,
+        "FileDescriptorsLow",
+        "InstanceEjected PoolDown StateFileNotWritten",
+    ),
+}
+
+
+def within(limit_s, condition):
+    """Whether it comes true in time."""
+    since = time.monotonic()
+    while not condition():
+        if time.monotonic() - since > limit_s:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def try_scenario(stack, name, known):
+    """Causes it, and gives what is wrong."""
+    cause, fires, quiet = SCENARIOS[name]
+    fires, quiet = set(fires.split()), known - set(UNTRIED) if quiet == "all" else set(quiet.split())
+    faults, since = [], time.monotonic()
+    seen = set()
+
+    def all_fire():
+        seen.update(stack.alerts())
+        return fires <= seen
+
+    with cause(stack):
+        if not within(FIRES_WITHIN_S, all_fire):
+            faults.append(f"{name}: {', '.join(sorted(fires - seen))} did not fire")
+        # What is slow to fire gets the time that the others took, and a window more.
+        time.sleep(WINDOW_S)
+        seen.update(stack.alerts(since_s=time.monotonic() - since))
+    wrong = seen & quiet
+    if wrong:
+        faults.append(f"{name}: {', '.join(sorted(wrong))} fired")
+    if not within(QUIET_WITHIN_S, lambda: not stack.alerts(states="firing|pending") - set(UNTRIED)):
+        faults.append(f"{name}: {', '.join(sorted(stack.alerts(states='firing|pending')))} is not quiet afterwards")
+    print(f"{'wrong' if faults else 'right':<7}{time.monotonic() - since:>5.0f} s  {name}: {', '.join(sorted(seen)) or 'quiet'}", flush=True)
+    return faults
+
+
+def coverage(known):
+    """Each alert is tried for a true and two false causes, or is named as untried."""
+    faults = []
+    for alert in sorted(known):
+        true = sum(alert in fires.split() for _, fires, _ in SCENARIOS.values())
+        false = sum(quiet == "all" or alert in quiet.split() for _, _, quiet in SCENARIOS.values())
+        if alert in UNTRIED:
+            if true:
+                faults.append(f"{alert} is tried, and named as untried")
+        elif true < 1 or false < 2:
+            faults.append(f"{alert} has {true} true and {false} false causes here")
+    return faults + [f"there is no alert {name}" for name in sorted(set(UNTRIED) - known)]
+
+
+def main():
+    arguments = sys.argv[1:]
+    programs = Path(arguments[0] if arguments else ROOT / "target/debug").resolve()
+    wanted = arguments[1:] or list(SCENARIOS)
+    rules = "".join(file.read_text() for file in (ROOT / "infra/monitoring/prometheus/rules").glob("*.yml"))
+    known = set(re.findall(r"- alert: (\w+)", rules))
+    faults = coverage(known)
+    stack = Stack(programs)
+    try:
+        stack.run("up", "--stateless=2", "--stateful=2", f"--port-offset={OFFSET}")
+        stack.hasten()
+        load = Load(stack.data)
+        load.start()
+        time.sleep(2 * WINDOW_S)
+        for name in wanted:
+            faults += try_scenario(stack, name, known)
+        load.over.set()
+    finally:
+        stack.end()
+    for alert, why in sorted(UNTRIED.items()):
+        print(f"not tried here: {alert}: {why}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
