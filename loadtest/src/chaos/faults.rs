@@ -33,6 +33,8 @@ const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
 const UNNOTICED: Duration = Duration::from_millis(1800);
 /// How long the two gateways go on to disagree after it.
 const AFTERMATH: Duration = Duration::from_millis(200);
+/// How long something hangs: from less than an attempt's timeout to more than three health checks and Redis's own timeouts.
+const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
 const GATEWAY: &str = "gateway";
@@ -109,6 +111,8 @@ impl FaultKind {
             Self::RestartRedis | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway => {
                 0..=0
             }
+            Self::HangStateful | Self::HangRedis => HUNG_MS,
+            Self::FullDisk => AWAY_MS,
             Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill => ALTERED_MS,
         }
     }
@@ -126,6 +130,7 @@ enum Deed {
     RouteRoundRobin,
     GatherCrowd { slot: usize },
     StartGateway { unknown: String },
+    FillDisk,
 }
 
 /// What it takes to undo a fault.
@@ -139,6 +144,7 @@ enum UnderWay {
         gateway: SecondGateway,
         unknown: String,
     },
+    Disk,
     /// It was over when it was done.
     Nothing,
 }
@@ -152,7 +158,9 @@ impl Deed {
         };
         Ok(match kind {
             FaultKind::KillStateful => Self::Kill(any(random)?),
-            FaultKind::PauseStateful => Self::Pause(any(random)?),
+            FaultKind::PauseStateful | FaultKind::HangStateful => Self::Pause(any(random)?),
+            FaultKind::HangRedis => Self::Pause(REDIS.to_owned()),
+            FaultKind::FullDisk => Self::FillDisk,
             FaultKind::KillRedis => Self::Kill(REDIS.to_owned()),
             FaultKind::RestartRedis => Self::Stop(REDIS.to_owned()),
             FaultKind::KillGateway => Self::Kill(GATEWAY.to_owned()),
@@ -205,6 +213,10 @@ impl Deed {
                 system.set_strategy(Strategy::RoundRobin).await?;
                 UnderWay::RouteSticky
             }
+            Self::FillDisk => {
+                system.fill_disk()?;
+                UnderWay::Disk
+            }
             Self::GatherCrowd { slot } => UnderWay::Crowd(Crowd::gather(run, seed, slot)),
             Self::StartGateway { unknown } => {
                 let second = system.second_gateway(&unknown).await?;
@@ -242,6 +254,7 @@ impl UnderWay {
                 // What is on its way through it breaks, as when a gateway dies.
                 gateway.kill().await;
             }
+            Self::Disk => system.free_disk(REDIS).await?,
             Self::Nothing => {}
         }
         Ok(Ledger::default())
@@ -255,6 +268,7 @@ impl fmt::Display for Deed {
             Self::Reload | Self::Upgrade => f.write_str(GATEWAY),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
+            Self::FillDisk => write!(f, "that of {REDIS}"),
             Self::GatherCrowd { .. } => f.write_str("a crowd at one session"),
             Self::StartGateway { unknown } => write!(f, "one does not know {unknown}"),
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use local_stack::Store;
+use local_stack::{SmallDisk, Store};
 use serde::Serialize;
 
 use crate::cli::ChaosArgs;
@@ -45,11 +45,17 @@ pub enum FaultKind {
     /// A second gateway takes half of the requests, and does not know one of the instances, which in the end stands still
     /// for longer than its lease lasts.
     TwoGateways,
+    /// An instance of the stateful service stands still for so long that its checks fail.
+    HangStateful,
+    /// The sessions' Redis stands still.
+    HangRedis,
+    /// The disk of the sessions' Redis is full; it ends itself, and is started again when there is room.
+    FullDisk,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::KillStateful,
         Self::PauseStateful,
         Self::KillRedis,
@@ -64,6 +70,9 @@ impl FaultKind {
         Self::KillPostgres,
         Self::Spill,
         Self::TwoGateways,
+        Self::HangStateful,
+        Self::HangRedis,
+        Self::FullDisk,
     ];
 
     /// The name as `--faults` takes it and as it stands in the report.
@@ -83,6 +92,9 @@ impl FaultKind {
             Self::KillPostgres => "kill-postgres",
             Self::Spill => "spill",
             Self::TwoGateways => "two-gateways",
+            Self::HangStateful => "hang-stateful",
+            Self::HangRedis => "hang-redis",
+            Self::FullDisk => "full-disk",
         }
     }
 
@@ -93,7 +105,17 @@ impl FaultKind {
 
     /// Whether the sessions' Redis is away in it, so that reads may be answered as unverified.
     pub(crate) const fn takes_redis(self) -> bool {
-        matches!(self, Self::KillRedis | Self::RestartRedis)
+        matches!(self, Self::KillRedis | Self::RestartRedis | Self::HangRedis | Self::FullDisk)
+    }
+
+    /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
+    pub(crate) const fn may_fail_as(self) -> Option<&'static [&'static str]> {
+        match self {
+            // A write whose outcome is unknown is repeated under its key; a read comes from memory. An instance that wakes up
+            // finds that Redis did not answer it in time, for those that still wait.
+            Self::HangRedis | Self::FullDisk | Self::HangStateful => Some(&["session_store_unavailable"]),
+            _ => None,
+        }
     }
 }
 
@@ -212,10 +234,16 @@ pub enum Subject {
 
 impl Subject {
     /// Why the system cannot have a fault, if it cannot.
-    const fn lacks(&self, kind: FaultKind) -> Option<&'static str> {
+    fn lacks(&self, kind: FaultKind) -> Option<&'static str> {
         match (self, kind) {
             (Self::Own { store: Store::Memory, .. }, FaultKind::Spill) => {
                 Some("with --store memory, where nobody but its home knows a session, the gateway does not spill")
+            }
+            (Self::Own { .. }, FaultKind::FullDisk) if !SmallDisk::may_mount() => {
+                Some("a disk that is filled is a file system of its own, and mounting one takes root")
+            }
+            (Self::Running { .. }, FaultKind::FullDisk) => {
+                Some("the disk of a running system is not filled; without --target the run has one of its own")
             }
             (Self::Running { .. }, FaultKind::TwoGateways) => {
                 Some("a second gateway is started beside a system of this run's own alone, not with --target")

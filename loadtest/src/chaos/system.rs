@@ -12,7 +12,7 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
 
-use crate::chaos::plan::{ChaosPlan, Subject};
+use crate::chaos::plan::{ChaosPlan, FaultKind, Subject};
 use crate::client::Client;
 use crate::request;
 use crate::target::{Reach, Target};
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 /// How often the gateway looks after its instances, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to fill.
+const DISK_MIB: u32 = 512;
 
 /// The plan has no fault for such a system; this is for whoever changes that.
 const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its address alone";
@@ -50,6 +53,8 @@ impl System {
                     }
                 };
                 let stack = stack.store(*store).stateful(*instances).health_interval(HEALTH_INTERVAL);
+                let full_disk = plan.faults.contains(&FaultKind::FullDisk);
+                let stack = if full_disk { stack.small_disk(DISK_MIB) } else { stack };
                 let stack = match broken {
                     None => stack,
                     // Ejection and retries would keep clients from the instance that breaks its promise.
@@ -134,6 +139,28 @@ impl System {
         set.with_context(|| format!("cannot switch to {strategy}"))
     }
 
+    /// Fills the disk of the sessions' Redis.
+    pub(crate) fn fill_disk(&self) -> Result<()> {
+        self.own("a disk to fill")?.fill_disk().context("cannot fill the disk")
+    }
+
+    /// Makes room on it, and starts Redis, which has ended itself if it was written to.
+    pub(crate) async fn free_disk(&self, redis: &str) -> Result<()> {
+        let stack = self.own("a disk to fill")?;
+        stack.free_disk().context("cannot make room on the disk")?;
+        // One that is about to end with its last write is not there any more a moment later.
+        tokio::time::sleep(STEP).await;
+        if stack.state_of(redis)? != ComponentState::Running {
+            stack.start_component(redis).await.with_context(|| format!("cannot start {redis}"))?;
+        }
+        Ok(())
+    }
+
+    fn own(&self, what: &str) -> Result<&Stack> {
+        let Self::Own(stack) = self else { bail!("only a system of one's own can have {what}") };
+        Ok(stack)
+    }
+
     /// Has the gateway read its configuration again.
     pub(crate) async fn reload(&self) -> Result<()> {
         self.control()?.reload().await.map(drop).context("cannot reload the gateway's configuration")
@@ -141,7 +168,7 @@ impl System {
 
     /// Starts a second gateway, which does not know this instance.
     pub(crate) async fn second_gateway(&self, unknown: &str) -> Result<SecondGateway> {
-        let Self::Own(stack) = self else { bail!("only a system of one's own can have a second gateway") };
+        let stack = self.own("a second gateway")?;
         let known: Vec<_> =
             self.instances(PoolName::Stateful).await?.into_iter().filter(|name| name != unknown).collect();
         stack.second_gateway(&known).await.context("a second gateway does not start")
