@@ -14,9 +14,12 @@ use crate::pool::{Pools, Slot, label};
 type Read = fn(&Slot) -> Option<f64>;
 
 /// Name, help and source of each figure.
-const FIGURES: [(&str, &str, Read); 7] = [
+const FIGURES: [(&str, &str, Read); 8] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
         Some(f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
+    }),
+    ("gateway_upstream_ejected", "1 while the instance is left out for failing requests, else 0.", |slot| {
+        Some(f64::from(u8::from(slot.state() == InstanceState::Ejected)))
     }),
     ("gateway_upstream_draining", "1 while the instance is drained, or was and is no member, else 0.", |slot| {
         Some(f64::from(u8::from(slot.drain(Instant::now()).is_some())))

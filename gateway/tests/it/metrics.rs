@@ -40,6 +40,7 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         "gateway_pool_strategy{pool=\"stateful\",strategy=\"sticky\"} 1",
         "gateway_pool_strategy{pool=\"stateful\",strategy=\"round_robin\"} 0",
         "gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1",
+        "gateway_upstream_ejected{pool=\"stateful\",upstream=\"stateful-1\"} 0",
         "gateway_upstream_in_flight{pool=\"stateful\",upstream=\"stateful-1\"} 0",
         "gateway_upstream_requests{pool=\"stateless\",upstream=\"stateless-1\"} 2",
         "gateway_upstream_connect_failures{pool=\"stateless\",upstream=\"stateless-1\"} 0",
