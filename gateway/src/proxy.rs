@@ -113,7 +113,7 @@ impl ProxyHttp for Gateway {
             return self.answer(session, ctx, Answer::Problem(code)).await;
         }
         if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
-            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot, pool.seed()));
+            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
         }
         forward::forget_request_spelling(session.req_header_mut());
         Ok(false)

@@ -33,6 +33,11 @@ impl SessionId {
         Self { key, secret }
     }
 
+    /// The secret half, for who derives something from it or keeps it sealed.
+    pub const fn secret(&self) -> &[u8; 16] {
+        &self.secret
+    }
+
     /// Where the session lives.
     pub const fn affinity_key(&self) -> AffinityKey {
         self.key

@@ -9,13 +9,13 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::control::Strategy;
-use proto_contracts::{Endpoint, Verdict, headers};
+use proto_contracts::{AffinityKey, Endpoint, Verdict, headers};
 
 use crate::config::RoutingHeaders;
 use crate::proxy::affinity::{has_affinity, without_affinity};
 use crate::proxy::client::{ForwardedFor, Scheme};
 use crate::proxy::context::RequestContext;
-use crate::routing::KeyOrigin;
+use crate::routing::{ClientKey, KeyOrigin};
 use crate::telemetry::spans;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
@@ -132,7 +132,7 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
     }
     if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", client.key);
+        let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_key(response, client));
         response.append_header(SET_COOKIE, cookie)?;
         // A shared cache that stored this answer would give one client's key to all.
         if !response.headers.get_all(CACHE_CONTROL).iter().any(keeps_shared_caches_off) {
@@ -140,6 +140,13 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, rou
         }
     }
     Ok(())
+}
+
+/// The key for a client that sent none: that of the session which the response is about. A repeated create, and a message
+/// whose session id is in the body, may have been routed by another one.
+fn cookie_key(response: &ResponseHeader, client: ClientKey) -> AffinityKey {
+    let told = response.headers.get(X_AFFINITY_KEY);
+    told.and_then(|value| AffinityKey::parse_bytes(value.as_bytes())).unwrap_or(client.key)
 }
 
 fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {

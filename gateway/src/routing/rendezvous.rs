@@ -5,7 +5,6 @@
 //! scheme can: only keys of the instance that went, or only keys that the newcomer wins.
 //! Source: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 
-use proto_contracts::ids::IdempotencyKey;
 use proto_contracts::{AffinityKey, InstanceName};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -22,11 +21,6 @@ impl Seed {
     /// The part of the score that belongs to the name, computed once per membership.
     pub fn name_hash(self, name: &InstanceName) -> NameHash {
         NameHash(xxh3_64_with_seed(name.as_str().as_bytes(), self.0))
-    }
-
-    /// The affinity key of a client that sent none, made from its request's idempotency key.
-    pub fn key_of(self, idempotency_key: IdempotencyKey) -> AffinityKey {
-        AffinityKey::from_bits((xxh3_64_with_seed(idempotency_key.as_bytes(), self.0) >> 32) as u32)
     }
 
     /// A fingerprint of a list of names.

@@ -41,8 +41,8 @@ pub struct Config {
     pub lifetime: Lifetime,
     /// How many live connections there may be, and how patient the service is with them.
     pub live: LiveConfig,
-    /// `SESSION_ID_SECRET`: what the ids of sessions are derived under that are created with an idempotency key, and what
-    /// tickets are sealed with; at least 32 bytes, the same for all instances. Without one, each process draws its own.
+    /// `SESSION_ID_SECRET`: what tickets are sealed with, and what the ids are derived under that creates with an
+    /// idempotency key propose; at least 32 bytes, the same for all instances. Without one, each process draws its own.
     pub secret: Option<SecretString>,
     /// `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`: the keys that bearer tokens are signed by, without which none are accepted;
     /// `JWT_ISSUER` and `JWT_AUDIENCE`: what they must say, `tandem` by default.

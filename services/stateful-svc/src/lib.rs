@@ -118,8 +118,7 @@ fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSe
         (None, StoreConfig::Memory) => SharedSecret::of_this_process(),
         (None, StoreConfig::Redis { .. } | StoreConfig::Hybrid { .. }) => {
             tracing::warn!(
-                "SESSION_ID_SECRET is not set: a create that is repeated through another instance makes another session, \
-                 and tickets are good at the instance that issued them alone"
+                "SESSION_ID_SECRET is not set: a ticket opens a connection only at the instance that issued it"
             );
             SharedSecret::of_this_process()
         }

@@ -9,9 +9,11 @@ use proto_contracts::SessionDigest;
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, InvalidClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
@@ -32,6 +34,10 @@ pub mod redis;
 /// Who repeats it gets the first answer; see [`keyed`](crate::domain::keyed) for how long.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
+    /// Reserves the id of a session that is created under a key, in one atomic step, and returns the one that is
+    /// reserved under this name: this one, or that of an earlier request. The session need not exist yet.
+    async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault>;
+
     /// Starts a session at version 1, which then belongs to the caller.
     async fn create(
         &self,
@@ -169,7 +175,7 @@ pub enum Source {
     Unverified,
     /// Redis.
     Redis,
-    /// Nowhere: it was made with this request.
+    /// Nowhere: it was made with this request, or with the one that this repeats.
     Created,
 }
 

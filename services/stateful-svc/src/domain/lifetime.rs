@@ -14,6 +14,12 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
+    /// For how long the id of a keyed create stays reserved: until the session that is created under it is gone, and
+    /// then its tombstone. The rest is for the time between the reservation and the create.
+    pub fn reservation(self) -> Duration {
+        2 * self.absolute + Duration::from_secs(60)
+    }
+
     /// When a session ends that is used now, and not again.
     pub fn expires_at(self, created_at: Timestamp, now: Timestamp) -> Timestamp {
         let idle = now.checked_add(self.idle).unwrap_or(Timestamp::MAX);

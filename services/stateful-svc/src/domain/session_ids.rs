@@ -1,16 +1,21 @@
-//! How sessions get their ids.
+//! How sessions that are created under an idempotency key get their ids.
+
+use std::fmt;
+use std::str::FromStr;
 
 use hmac::Mac as _;
+use proto_contracts::session_id::InvalidSessionId;
 use proto_contracts::{AffinityKey, IdempotencyKey, SessionId};
 
 use super::caller::Caller;
+use super::digest::ShortDigest;
 use super::shared_secret::SharedSecret;
 
-/// Gives ids to new sessions.
+/// Proposes ids for sessions that are created under an idempotency key.
 ///
-/// An id is drawn at random unless the create has an idempotency key. Then it follows from the key and the caller, under a
-/// secret that all instances share, so that a repetition finds the session through any instance, and nobody who knows a key
-/// alone can tell the id.
+/// The first proposal for a caller and a key is reserved in the store ([`IdReservation`]); a repetition's own is not used.
+/// Versions before this one reserved nothing and derived the id as is done here. So while both run, a repetition
+/// with the same affinity key finds the session, whichever of them created it.
 #[derive(Clone, Debug)]
 pub struct SessionIds(SharedSecret);
 
@@ -20,16 +25,8 @@ impl SessionIds {
         Self(secret)
     }
 
-    /// The id of a new session. `affinity` is the key that the create was routed by; without one, any will do.
-    pub fn assign(
-        &self,
-        affinity: Option<AffinityKey>,
-        caller: Caller,
-        idempotency: Option<IdempotencyKey>,
-    ) -> SessionId {
-        let Some(key) = idempotency else {
-            return SessionId::generate(affinity.unwrap_or_else(AffinityKey::random));
-        };
+    /// The id to reserve, which begins with the affinity key that the create was routed by; without one, any will do.
+    pub fn propose(&self, affinity: Option<AffinityKey>, caller: Caller, key: IdempotencyKey) -> SessionId {
         let mut mac = self.0.mac("session id");
         match caller {
             Caller::Anonymous => mac.update(&[0]),
@@ -46,37 +43,118 @@ impl SessionIds {
     }
 }
 
+/// The place in a store where the id of the session is reserved that a caller creates under a key.
+///
+/// A session id opens its session, so stores hold it sealed: the secret half is XORed with a digest of the caller and
+/// the key, which is nowhere kept. Any instance opens it for a request with that key, under whatever secret it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdReservation {
+    name: ShortDigest,
+    pad: ShortDigest,
+}
+
+impl IdReservation {
+    /// The reservation of this caller under this key.
+    pub fn new(caller: Caller, key: IdempotencyKey) -> Self {
+        let subject = match &caller {
+            Caller::Anonymous => &[][..],
+            Caller::Subject(subject) => &subject.as_bytes()[..],
+        };
+        let digest = |purpose| ShortDigest::of(purpose, &[subject, key.as_bytes()]);
+        Self { name: digest("reserved session id: name"), pad: digest("reserved session id: pad") }
+    }
+
+    /// Its name in stores.
+    pub const fn name(&self) -> ShortDigest {
+        self.name
+    }
+
+    /// The id as stores hold it.
+    pub fn seal(&self, id: &SessionId) -> SealedId {
+        SealedId(self.masked(id))
+    }
+
+    /// The id that was sealed.
+    pub fn open(&self, sealed: &SealedId) -> SessionId {
+        self.masked(&sealed.0)
+    }
+
+    fn masked(&self, id: &SessionId) -> SessionId {
+        let (secret, pad) = (id.secret(), self.pad.as_bytes());
+        SessionId::from_parts(id.affinity_key(), std::array::from_fn(|i| secret[i] ^ pad[i]))
+    }
+}
+
+/// A session id that only its reservation can read. It looks like an id and opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedId(SessionId);
+
+impl fmt::Display for SealedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.expose())
+    }
+}
+
+impl FromStr for SealedId {
+    type Err = InvalidSessionId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSessionId> {
+        text.parse().map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
 
     use super::*;
 
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey::parse_bytes(text.as_bytes()).expect("a UUID")
+    }
+
+    const KEYS: [&str; 2] = ["00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeefe"];
+
     #[test]
-    fn a_keyed_id_follows_from_secret_caller_and_key() {
+    fn a_proposal_follows_from_secret_caller_and_key() {
         let under = |secret: &str| SessionIds::new(SharedSecret::new(&SecretString::from(secret)));
-        let key = |text: &str| IdempotencyKey::parse_bytes(text.as_bytes());
-        let (a, b) = (key("00112233445566778899aabbccddeeff"), key("00112233445566778899aabbccddeefe"));
+        let [a, b] = KEYS.map(key);
         let affinity = AffinityKey::from_bits(0x0bad_cafe);
         let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
 
-        let id = under("s").assign(Some(affinity), ada, a);
-        assert_eq!(id, under("s").assign(Some(affinity), ada, a));
+        let id = under("s").propose(Some(affinity), ada, a);
+        assert_eq!(id, under("s").propose(Some(affinity), ada, a));
         assert_eq!(id.affinity_key(), affinity);
         let others = [
-            under("t").assign(Some(affinity), ada, a),
-            under("s").assign(Some(affinity), bob, a),
-            under("s").assign(Some(affinity), Caller::Anonymous, a),
-            under("s").assign(Some(affinity), ada, b),
-            under("s").assign(Some(affinity), ada, None),
-            SessionIds::new(SharedSecret::of_this_process()).assign(Some(affinity), ada, a),
+            under("t").propose(Some(affinity), ada, a),
+            under("s").propose(Some(affinity), bob, a),
+            under("s").propose(Some(affinity), Caller::Anonymous, a),
+            under("s").propose(Some(affinity), ada, b),
+            SessionIds::new(SharedSecret::of_this_process()).propose(Some(affinity), ada, a),
         ];
-        assert!(others.iter().all(|other| other.expose()[9..] != id.expose()[9..]), "{others:?}");
+        assert!(others.iter().all(|other| other.secret() != id.secret()), "{others:?}");
 
-        let unrouted = under("s").assign(None, ada, a);
-        assert_eq!(unrouted, under("s").assign(None, ada, a), "the affinity key follows from it, too");
-        assert_eq!(unrouted.expose()[9..], id.expose()[9..]);
-        assert_ne!(unrouted.affinity_key(), under("s").assign(None, ada, b).affinity_key());
-        assert_ne!(under("s").assign(None, ada, None), under("s").assign(None, ada, None), "drawn at random");
+        let unrouted = under("s").propose(None, ada, a);
+        assert_eq!(unrouted, under("s").propose(None, ada, a), "the affinity key follows from it, too");
+        assert_eq!(unrouted.secret(), id.secret());
+        assert_ne!(unrouted.affinity_key(), under("s").propose(None, ada, b).affinity_key());
+    }
+
+    #[test]
+    fn only_caller_and_key_open_a_sealed_id() {
+        let [a, b] = KEYS.map(key);
+        let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
+        let id = SessionId::generate(AffinityKey::from_bits(0x0bad_cafe));
+        let mine = IdReservation::new(ada, a);
+        let sealed = mine.seal(&id);
+        assert_eq!(mine.open(&sealed), id);
+        assert_eq!(sealed.to_string().parse(), Ok(sealed.clone()));
+        assert!(sealed.to_string().starts_with("0badcafe-") && sealed.to_string() != id.expose());
+        for other in [IdReservation::new(ada, b), IdReservation::new(bob, a), IdReservation::new(Caller::Anonymous, a)]
+        {
+            assert_ne!(other.name(), mine.name());
+            assert_ne!(other.open(&sealed), id);
+        }
+        assert_ne!(mine.name(), mine.pad, "who reads the name cannot open what it names");
     }
 }

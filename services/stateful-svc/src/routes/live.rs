@@ -110,7 +110,7 @@ impl Sessions {
         kind: LiveKind,
     ) -> Result<Open, ApiError> {
         let (caller, ticket) = self.live_caller(request.headers(), &id, query.ticket.as_deref(), kind).await?;
-        let access = Access { session: id.digest(), caller, routing: routing(request.headers()) };
+        let access = Access { session: id.digest(), caller, routing: routing(request.headers(), &id) };
         let after = last_event_id(request.headers(), query.last_event_id)?;
         let place = Arc::clone(&self.live.places).try_acquire_owned().map_err(|_full| {
             ApiError::new(ErrorCode::TooManyStreams, "This instance has no room for another one; try again soon.")

@@ -8,6 +8,7 @@ use proto_contracts::{IdempotencyKey, MessageId, SessionId};
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
+use super::caller::tell_affinity_key;
 use super::entity_tags::{condition, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session_path::{SessionPath, parse_id};
@@ -25,31 +26,33 @@ pub(super) async fn post_to_path(
     Json(given): Json<PostMessage>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    post(&sessions, request.headers(), id, given.message).await
+    post(&sessions, request.headers(), &id, given.message).await
 }
 
-/// Posts a message to the session in the body.
+/// Posts a message to the session in the body. The gateway may have routed it by another key than the session's; the
+/// response says which one leads to its home.
 pub(super) async fn post_to_body(
     request: HttpRequest,
     Json(given): Json<PostConversation<String>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    post(&sessions, request.headers(), parse_id(&given.session_id)?, given.message).await
+    post(&sessions, request.headers(), &parse_id(&given.session_id)?, given.message).await
 }
 
 async fn post(
     sessions: &Sessions,
     headers: &HeaderMap,
-    id: SessionId,
+    id: &SessionId,
     message: String,
 ) -> Result<HttpResponse, ApiError> {
-    let access = sessions.access(headers, &id)?;
+    let access = sessions.access(headers, id)?;
     let (key, expected) = (idempotency_key(headers)?, condition(headers)?);
     let appended = append(sessions, access, message, &expected, key).await?;
-    let mut answer = answer_to_write(&appended, StatusCode::CREATED, &posted(id, &appended.value))?;
+    let mut answer = answer_to_write(&appended, StatusCode::CREATED, &posted(id.clone(), &appended.value))?;
     if let Some(tag) = appended.value.tag() {
         tell_tag(&mut answer, tag)?;
     }
+    tell_affinity_key(&mut answer, id)?;
     Ok(answer)
 }
 

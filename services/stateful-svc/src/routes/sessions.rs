@@ -1,29 +1,30 @@
 //! `POST /sessions`.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use actix_web::http::header::{HeaderMap, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use proto_contracts::headers::AFFINITY_KEY;
 use proto_contracts::stateful::CreateSession;
-use proto_contracts::{AffinityKey, Endpoint, SessionId};
+use proto_contracts::{AffinityKey, Endpoint, IdempotencyKey, SessionId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use super::caller::routing;
+use super::caller::{affinity_key, routing, tell_affinity_key};
 use super::entity_tags::{condition_of_create, tell_tag};
 use super::idempotency::idempotency_key;
 use super::session::body;
 use super::{Sessions, answer_to_write};
+use crate::domain::caller::Caller;
 use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
+use crate::domain::session::Session;
+use crate::domain::session_ids::IdReservation;
 use crate::metrics::Act;
-use crate::store::Access;
+use crate::store::{Access, CreateError, StoreFault, Written};
 
-const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(AFFINITY_KEY);
-
-/// Starts a session, whose id begins with its creator's affinity key.
+/// Starts a session, whose id begins with its creator's affinity key. Under an idempotency key there is one session,
+/// whatever affinity keys its repetitions come with.
 pub(super) async fn create(
     request: HttpRequest,
     Json(given): Json<CreateSession<GivenData>>,
@@ -35,19 +36,47 @@ pub(super) async fn create(
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
     condition_of_create(request.headers())?;
-    let (affinity, key) = (affinity_key(request.headers()), idempotency_key(request.headers())?);
-    let keyed = key.map(|key| Keyed::create(key, &client_data));
-    let id = sessions.ids.assign(affinity, caller, key);
-    let access = Access { session: id.digest(), caller, routing: routing(request.headers()) };
-    let created = sessions.store.create(access, client_data, keyed).await;
+    let key = idempotency_key(request.headers())?;
+    let created = start(&sessions, request.headers(), caller, client_data, key).await;
     let created = sessions.wrote(Act::Create, created)?;
 
-    let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(&id, &created.value))?;
-    tell_tag(&mut answer, created.value.tag())?;
-    let headers = answer.headers_mut();
-    headers.insert(LOCATION, header(&location(&id))?);
-    headers.insert(X_AFFINITY_KEY, header(&id.affinity_key().to_string())?);
+    let (id, session) = &created.value;
+    let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(id, session))?;
+    tell_tag(&mut answer, session.tag())?;
+    tell_affinity_key(&mut answer, id)?;
+    answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&location(id)).map_err(ApiError::internal)?);
     Ok(answer)
+}
+
+async fn start(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    caller: Caller,
+    client_data: ClientData,
+    key: Option<IdempotencyKey>,
+) -> Result<Written<(SessionId, Session)>, CreateError> {
+    let affinity = affinity_key(headers);
+    let id = match key {
+        Some(key) => reserved_id(sessions, affinity, caller, key).await?,
+        None => SessionId::generate(affinity.unwrap_or_else(AffinityKey::random)),
+    };
+    let keyed = key.map(|key| Keyed::create(key, &client_data));
+    let access = Access { session: id.digest(), caller, routing: routing(headers, &id) };
+    let Written { value, source, done } = sessions.store.create(access, client_data, keyed).await?;
+    Ok(Written { value: (id, value), source, done })
+}
+
+/// The id of the one session that this caller creates under this key.
+async fn reserved_id(
+    sessions: &Sessions,
+    affinity: Option<AffinityKey>,
+    caller: Caller,
+    key: IdempotencyKey,
+) -> Result<SessionId, StoreFault> {
+    let reservation = IdReservation::new(caller, key);
+    let proposed = reservation.seal(&sessions.ids.propose(affinity, caller, key));
+    let reserved = sessions.store.reserve_id(reservation.name(), proposed).await?;
+    Ok(reservation.open(&reserved))
 }
 
 /// The `client_data` of the body, which may be left out but not be null.
@@ -64,16 +93,7 @@ impl<'de> Deserialize<'de> for GivenData {
     }
 }
 
-/// The key that the gateway routed by. Without a gateway in front there is none.
-fn affinity_key(headers: &HeaderMap) -> Option<AffinityKey> {
-    headers.get(X_AFFINITY_KEY).and_then(|value| AffinityKey::parse_bytes(value.as_bytes()))
-}
-
 /// The session's canonical path, also when it was created by the deprecated one.
 fn location(id: &SessionId) -> String {
     Endpoint::Session.templates().canonical.replace("{session_id}", &id.expose())
-}
-
-fn header(text: &str) -> Result<HeaderValue, ApiError> {
-    HeaderValue::from_str(text).map_err(ApiError::internal)
 }

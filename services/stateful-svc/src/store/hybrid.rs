@@ -31,10 +31,12 @@ use super::{
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::SteadyClock;
 use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::broken::{Guarantee, is_broken};
@@ -284,6 +286,10 @@ impl<C: SteadyClock> Shared<C> {
 
 #[async_trait]
 impl<C: SteadyClock> SessionStore for HybridStore<C> {
+    async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault> {
+        self.shared.redis.reserve(name, id).await
+    }
+
     async fn create(
         &self,
         access: Access,

@@ -24,6 +24,7 @@ use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, SessionTag, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
@@ -39,6 +40,7 @@ pub struct MemoryStore<C> {
     tombstones: DashMap<SessionDigest, Tombstone>,
     /// Until when a ticket counts as in use.
     tickets: DashMap<TicketUse, Timestamp>,
+    reservations: DashMap<ShortDigest, Reservation>,
     watchers: Arc<Watchers>,
     lifetime: Lifetime,
     clock: C,
@@ -47,16 +49,24 @@ pub struct MemoryStore<C> {
 impl<C: Clock> MemoryStore<C> {
     /// An empty store.
     pub fn new(lifetime: Lifetime, clock: C) -> Self {
-        let (sessions, tombstones, tickets) = (DashMap::new(), DashMap::new(), DashMap::new());
-        Self { sessions, tombstones, tickets, watchers: Watchers::new(|_| {}), lifetime, clock }
+        Self {
+            sessions: DashMap::new(),
+            tombstones: DashMap::new(),
+            tickets: DashMap::new(),
+            reservations: DashMap::new(),
+            watchers: Watchers::new(|_| {}),
+            lifetime,
+            clock,
+        }
     }
 
-    /// Forgets the sessions and tombstones that have expired.
+    /// Forgets the sessions, tombstones and reserved ids that have expired.
     pub fn sweep(&self) {
         let now = self.clock.now();
         self.sessions.retain(|_, record| record.expires_at > now);
         self.tombstones.retain(|_, tombstone| tombstone.expires_at > now);
         self.tickets.retain(|_, ends| *ends > now);
+        self.reservations.retain(|_, reservation| reservation.expires_at > now);
     }
 
     /// Sweeps for as long as anybody uses the store. The future holds no share in it.
@@ -104,6 +114,17 @@ impl<C: Clock> MemoryStore<C> {
 
 #[async_trait]
 impl<C: Clock> SessionStore for MemoryStore<C> {
+    async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault> {
+        let now = self.clock.now();
+        let expires_at = now.checked_add(self.lifetime.reservation()).unwrap_or(Timestamp::MAX);
+        let mut reserved = self.reservations.entry(name).or_insert_with(|| Reservation { id: id.clone(), expires_at });
+        if reserved.expires_at <= now {
+            reserved.id = id;
+        }
+        reserved.expires_at = expires_at;
+        Ok(reserved.id.clone())
+    }
+
     async fn create(
         &self,
         access: Access,
@@ -242,6 +263,12 @@ struct Tombstone {
     expires_at: Timestamp,
 }
 
+/// The id under which a keyed create starts its session.
+struct Reservation {
+    id: SealedId,
+    expires_at: Timestamp,
+}
+
 struct Record {
     owner: Caller,
     client_data: ClientData,
@@ -316,7 +343,9 @@ impl Record {
 
     fn created_before(&self, keyed: Option<Keyed>) -> Result<Written<Session>, CreateError> {
         match self.kept(keyed) {
-            Some(Ok(Kept::Created(session))) => Ok(written(session.clone(), Done::Before)),
+            Some(Ok(Kept::Created(session))) => {
+                Ok(Written { value: session.clone(), source: Source::Created, done: Done::Before })
+            }
             Some(_) => Err(CreateError::KeyReused),
             None => Err(CreateError::Exists),
         }

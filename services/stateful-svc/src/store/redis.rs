@@ -21,11 +21,13 @@ use super::{
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
+use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::live_sessions::LiveSessions;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
+use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
@@ -39,6 +41,7 @@ mod fields;
 pub(super) mod handover;
 pub(super) mod leases;
 mod lost;
+mod reservations;
 mod scripts;
 
 use announcements::Announcements;
@@ -270,6 +273,10 @@ impl RedisStore {
 
 #[async_trait]
 impl SessionStore for RedisStore {
+    async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault> {
+        self.reserve(name, id).await
+    }
+
     async fn create(
         &self,
         access: Access,

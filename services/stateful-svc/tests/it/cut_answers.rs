@@ -1,109 +1,12 @@
-//! A way to Redis on which an answer can be lost together with its connection, and what the stores make of it.
+//! What the stores make of a reply of Redis that is lost together with its connection.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-
-use secrecy::SecretString;
-use service_kit::redis::{Patience, RedisTarget};
 use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::session_tag::Expected;
-use stateful_svc::store::redis::RedisStore;
 use stateful_svc::store::{AppendError, Done, PatchError, SessionStore, StoreFault};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::oneshot;
 
 use crate::redis_server::RedisServer;
+use crate::redis_way::Way;
 use crate::subject::{LIFETIME, any_session, data, key, message, patch, redis_store};
-
-/// A socket before a Redis, that passes everything on until it is told to cut.
-struct Way {
-    folder: TempDir,
-    cut: Cut,
-}
-
-type Cut = Arc<Mutex<Option<Order>>>;
-
-/// What is to be done to an answer.
-struct Order {
-    /// How many come before it.
-    before: usize,
-    /// Who is told that it came.
-    done: oneshot::Sender<()>,
-    /// What is waited for before the connection breaks.
-    may_go_on: oneshot::Receiver<()>,
-}
-
-impl Way {
-    fn to(server: &RedisServer) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let listener = UnixListener::bind(folder.path().join("socket")).expect("a socket");
-        let cut = Cut::default();
-        let (shared, socket) = (Arc::clone(&cut), server.socket());
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, socket.clone(), Arc::clone(&shared)));
-            }
-        });
-        Self { folder, cut }
-    }
-
-    fn store(&self) -> RedisStore {
-        let url = format!("redis+unix://{}", self.folder.path().join("socket").display());
-        let target = RedisTarget::parse(&SecretString::from(url)).expect("a Redis URL");
-        RedisStore::new(&target, target.pool(Patience::STORE).expect("a pool"), LIFETIME)
-    }
-
-    /// Has an answer lost, after so many others: of what has been done by the time that the first channel tells, and the
-    /// connection breaks when the second one is told.
-    fn cut_after(&self, before: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
-        let (done, is_done) = oneshot::channel();
-        let (go_on, may_go_on) = oneshot::channel();
-        *self.cut.lock().expect("not poisoned") = Some(Order { before, done, may_go_on });
-        (is_done, go_on)
-    }
-
-    fn cut_at_once_after(&self, before: usize) {
-        self.cut_after(before).1.send(()).expect("somebody waits");
-    }
-
-    fn was_cut(&self) -> bool {
-        self.cut.lock().expect("not poisoned").is_none()
-    }
-}
-
-async fn pass_on(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
-    let server = UnixStream::connect(socket).await.expect("Redis is there");
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let there = tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
-    let mut answer = [0; 64 * 1024];
-    while let Ok(length @ 1..) = from_server.read(&mut answer).await {
-        if let Some(Order { done, may_go_on, .. }) = its_turn(&cut) {
-            // The test may not care.
-            let _told = done.send(());
-            may_go_on.await.expect("the test tells");
-            break;
-        }
-        if to_client.write_all(&answer[..length]).await.is_err() {
-            break;
-        }
-    }
-    there.abort();
-}
-
-fn its_turn(cut: &Cut) -> Option<Order> {
-    let mut cut = cut.lock().expect("not poisoned");
-    let order = cut.as_mut()?;
-    match order.before.checked_sub(1) {
-        Some(before) => {
-            order.before = before;
-            None
-        }
-        None => cut.take(),
-    }
-}
 
 #[tokio::test]
 async fn an_act_whose_answer_is_lost_is_done_once_and_answered() {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
-use proto_contracts::{Endpoint, ErrorCode, SessionId};
+use proto_contracts::{Endpoint, ErrorCode};
 use service_kit::testing::Answer;
 
 use crate::app::{App, assert_problem, path, send_with, spawn_app, spawn_with};
@@ -196,31 +196,74 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
     assert_replay(&said, &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await);
 }
 
-#[actix_web::test]
-async fn the_affinity_key_decides_with_the_idempotency_key() {
-    let app = spawn_app();
-    let create = async |affinity: &str| -> SessionId {
-        let headers = [("Idempotency-Key", KEYS[0]), ("X-Affinity-Key", affinity)];
-        let answer = app.send("POST", SESSIONS, &headers, "{}").await;
-        answer.json::<Session>().expect("a session").session_id
-    };
-    let (one, two) = (create("0badcafe").await, create("0badcaff").await);
-    assert_eq!(one.affinity_key().to_string(), "0badcafe");
-    assert_eq!(two.affinity_key().to_string(), "0badcaff");
-    assert_eq!(create("0badcafe").await, one);
+/// A keyed create that the gateway has routed by this affinity key.
+async fn create_by(app: &App, affinity: &str, key: &str, body: &str) -> Answer {
+    let headers = [("Idempotency-Key", key), ("X-Affinity-Key", affinity), ("X-Session-Affinity", "required")];
+    app.send("POST", SESSIONS, &headers, body).await
 }
 
 #[actix_web::test]
-async fn without_a_shared_secret_each_instance_has_ids_of_its_own() {
+async fn one_key_makes_one_session_whatever_affinity_key_it_comes_with() {
+    let server = RedisServer::start().await;
+    let url = server.url();
+    for store in ["memory", "redis", "hybrid"] {
+        // Without a shared secret: none is needed to find the session.
+        let settings = [("SESSION_STORE", store), ("SESSION_REDIS_URL", &url)];
+        let here = spawn_with(&settings);
+        // What is kept in memory, no other instance knows.
+        let there = if store == "memory" { None } else { Some(spawn_with(&settings)) };
+        let there = there.as_ref().unwrap_or(&here);
+        let [one, two] = [KEYS[0], KEYS[1]].map(|key| key.replace("6f1d", &format!("{:04x}", store.len())));
+        let created = create_by(&here, "0badcafe", &one, "{}").await;
+        let id = created.json::<Session>().expect("a session").session_id;
+        assert_eq!(id.affinity_key().to_string(), "0badcafe");
+        for (app, affinity) in [(&here, "0badcaff"), (there, "0badcafe"), (there, "12345678"), (&here, "0badcafe")] {
+            assert_replay(&created, &create_by(app, affinity, &one, "{}").await);
+        }
+        assert_replay(&created, &keyed(there, &one, "POST", SESSIONS, "{}").await);
+
+        let other = create_by(there, "0badcaff", &one, r#"{"client_data":{"a":1}}"#).await;
+        assert_problem(&other, ErrorCode::IdempotencyKeyReused);
+        assert_ne!(create_by(there, "0badcafe", &two, "{}").await.body, created.body);
+        assert_eq!(here.delete(&path(Endpoint::Session, &id)).await.status, 204);
+        for (app, affinity) in [(&here, "0badcafe"), (there, "0badcaff")] {
+            assert_problem(&create_by(app, affinity, &one, "{}").await, ErrorCode::SessionNotFound);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn creates_that_race_with_an_affinity_key_each_make_one_session() {
+    let server = RedisServer::start().await;
+    let apps = [app_on(&server), app_on(&server)];
+    for round in 0..20 {
+        let key = format!("6f1d5a0e-4a53-4a9c-8a54-0d5c1c3b{round:04x}");
+        let create = async |i: usize| create_by(&apps[i % 2], &format!("0badca{i:02x}"), &key, "{}").await;
+        let answers = join_all((0..12).map(create)).await;
+        let first: Vec<_> = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_empty()).collect();
+        assert_eq!(first.len(), 1, "{answers:?}");
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.body), (201, &first[0].body));
+            assert_eq!(answer.header("x-affinity-key"), first[0].header("x-affinity-key"));
+        }
+    }
+}
+
+/// Of the memory store, each instance knows its own sessions alone.
+#[actix_web::test]
+async fn another_instance_with_the_memory_store_makes_a_session_of_its_own() {
+    let (here, there) = (spawn_app(), spawn_app());
+    let created = create_by(&here, "0badcafe", KEYS[0], "{}").await;
+    let elsewhere = create_by(&there, "0badcafe", KEYS[0], "{}").await;
+    assert_eq!((elsewhere.status, elsewhere.header("idempotency-replayed")), (201, ""));
+    assert_replay(&created, &create_by(&here, "0badcaff", KEYS[0], "{}").await);
+}
+
+#[actix_web::test]
+async fn without_a_shared_secret_the_log_says_what_that_costs() {
     let server = RedisServer::start().await;
     let url = server.url();
     let settings = [("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &url)];
-    let (here, there) = (spawn_with(&settings), spawn_with(&settings));
-    let first = keyed(&here, KEYS[0], "POST", SESSIONS, "{}").await;
-    assert_replay(&first, &keyed(&here, KEYS[0], "POST", SESSIONS, "{}").await);
-    let elsewhere = keyed(&there, KEYS[0], "POST", SESSIONS, "{}").await;
-    assert_eq!((elsewhere.status, elsewhere.header("idempotency-replayed")), (201, ""));
-
     for (secret, warnings) in [("", 1), (SECRET, 0)] {
         let log = Program::start(&[settings[0], settings[1], ("SESSION_ID_SECRET", secret)]).stop();
         let told = log.iter().filter(|line| line["level"] == "WARN" && line.to_string().contains("SESSION_ID_SECRET"));
@@ -257,6 +300,10 @@ async fn a_key_is_told_to_nobody() {
     let fields: Vec<String> = redis::cmd("HGETALL").arg(&record).query_async(&mut redis).await.expect("fields");
     assert_eq!(fields.iter().filter(|field| field.starts_with("key:")).count(), 2, "{fields:?}");
     assert!(!told(&fields.join(" ")), "{fields:?}");
+    let reserved: Vec<String> = redis::cmd("KEYS").arg("reserved:*").query_async(&mut redis).await.expect("keys");
+    assert_eq!(reserved.len(), 1);
+    let sealed: String = redis::cmd("GET").arg(&reserved[0]).query_async(&mut redis).await.expect("a value");
+    assert!(!told(&reserved[0]) && !told(&sealed), "{reserved:?} {sealed}");
     for line in program.stop() {
         assert!(!told(&line.to_string()), "{line}");
     }

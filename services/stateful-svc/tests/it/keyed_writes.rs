@@ -1,13 +1,17 @@
 //! What every store does with requests that may be repeated. Each test runs once for each store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGES};
+use proto_contracts::{AffinityKey, SessionId};
+use stateful_svc::domain::caller::Caller;
 use stateful_svc::domain::client_data::{ClientData, MergePatch};
 use stateful_svc::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use stateful_svc::domain::message::NewMessage;
+use stateful_svc::domain::session_ids::IdReservation;
 use stateful_svc::domain::session_tag::Expected;
-use stateful_svc::store::{AppendError, CreateError, Done, PatchError, Source};
+use stateful_svc::store::{Access, AppendError, CreateError, Done, PatchError, Source};
 
 use crate::behaviour::{all_messages, at_once, each_store, say};
 use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
@@ -23,6 +27,8 @@ each_store! {
     a_repeated_create_does_not_bring_a_session_back(LIFETIME);
     keys_are_forgotten_with_their_session(LIFETIME);
     one_key_serves_in_two_sessions(LIFETIME);
+    the_first_reserved_id_stays(LIFETIME);
+    a_reservation_outlives_what_was_created_under_it(LIFETIME);
 }
 
 fn created(number: u64, data: &ClientData) -> Option<Keyed> {
@@ -257,4 +263,50 @@ async fn one_key_serves_in_two_sessions(subject: Subject) {
         store.create(id, data("{}"), None).await.expect("created");
         assert_eq!(store.append(id, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
     }
+}
+
+async fn the_first_reserved_id_stays(subject: Subject) {
+    let reservation = IdReservation::new(Caller::Anonymous, key(0));
+    let reserve = || {
+        let (store, id) = (Arc::clone(&subject.store), SessionId::generate(AffinityKey::random()));
+        async move { store.reserve_id(reservation.name(), reservation.seal(&id)).await.expect("reserved") }
+    };
+    let ids = at_once((0..8).map(|_| reserve())).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(reserve().await, ids[0]);
+
+    let other = IdReservation::new(Caller::Anonymous, key(1));
+    let id = SessionId::generate(AffinityKey::random());
+    let reserved = subject.store.reserve_id(other.name(), other.seal(&id)).await.expect("reserved");
+    assert_eq!(other.open(&reserved), id);
+}
+
+/// A repetition at any time finds the session, or its tombstone.
+async fn a_reservation_outlives_what_was_created_under_it(subject: Subject) {
+    let store = &subject.store;
+    let reservation = IdReservation::new(Caller::Anonymous, key(0));
+    let reserve = async || {
+        let mine = reservation.seal(&SessionId::generate(AffinityKey::random()));
+        reservation.open(&store.reserve_id(reservation.name(), mine).await.expect("reserved"))
+    };
+    let first = reserve().await;
+    // The create did not happen; a repetition does it much later.
+    let almost = LIFETIME.absolute - Duration::from_secs(600);
+    subject.advance(almost).await;
+    assert_eq!(reserve().await, first);
+    let session = Access { session: first.digest(), ..any_session() };
+    let given = data("{}");
+    store.create(session, given.clone(), created(0, &given)).await.expect("created");
+    for _ in 0..100 {
+        subject.advance(almost / 100).await;
+        store.read(session).await.expect("in use");
+    }
+    store.delete(session).await.expect("deleted");
+    subject.advance(almost).await;
+    let late = store.create(session, given.clone(), created(0, &given)).await;
+    assert!(matches!(late, Err(CreateError::Deleted)), "{late:?}");
+    assert_eq!(reserve().await, first, "found as long as the tombstone");
+    // It is kept from the last repetition on, and not for ever.
+    subject.advance(LIFETIME.reservation()).await;
+    assert_ne!(reserve().await, first);
 }

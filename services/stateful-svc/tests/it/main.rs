@@ -1,9 +1,11 @@
 //! The service and its stores against real parts: a real Redis, real sockets, the real program.
 
+mod affinity;
 mod app;
 mod behaviour;
 mod conditions;
 mod cut_answers;
+mod first_responses;
 mod guarded_writes;
 mod hostile;
 mod http_api;
@@ -23,6 +25,7 @@ mod paths;
 mod program;
 mod redis_server;
 mod redis_store;
+mod redis_way;
 mod shutdown;
 mod subject;
 mod tombstones;

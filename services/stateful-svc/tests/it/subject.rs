@@ -113,7 +113,7 @@ pub(crate) fn redis_store(server: &RedisServer, lifetime: Lifetime) -> RedisStor
 
 async fn age_sessions(server: &RedisServer, by: Duration) {
     let script = redis::Script::new(
-        "for _, key in ipairs(redis.call('KEYS', 'session:*')) do
+        "for _, key in ipairs(redis.call('KEYS', '[sr]es*')) do
             if redis.call('TYPE', key).ok == 'hash' then
                 for _, field in ipairs({'created', 'active', 'deleted'}) do
                     if redis.call('HEXISTS', key, field) == 1 then

@@ -47,7 +47,7 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
         }
     }
     let mut redis = server.connect().await.expect("a connection");
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    let keys: Vec<String> = redis::cmd("KEYS").arg("session:*").query_async(&mut redis).await.expect("keys");
     assert_eq!(keys.len(), 1, "{keys:?}");
     let left: Vec<String> = redis::cmd("HGETALL").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
     assert!(left.len() == 4 && !contains_secret(&left.join(" "), &id), "{left:?}");

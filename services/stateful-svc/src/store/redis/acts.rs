@@ -36,16 +36,16 @@ impl RedisStore {
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
         let answer = self.run::<Created, CreatedBefore>(access, call, claim, WhenAway::Wait).await?;
-        let (created, expires, nonce, source, done) = match answer.value {
+        let (created, expires, nonce, done) = match answer.value {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused | Reply::Overtaken => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
                 self.lost.promise(access.session);
-                (created, expires, nonce, Source::Created, Done::Now)
+                (created, expires, nonce, Done::Now)
             }
             Reply::Replayed((created, expires, nonce)) => {
-                (created, expires, nonce.parse().map_err(damaged)?, Source::Redis, Done::Before)
+                (created, expires, nonce.parse().map_err(damaged)?, Done::Before)
             }
         };
         let (created_at, expires_at) = (time(created)?, time(expires)?);
@@ -59,7 +59,7 @@ impl RedisStore {
             version: 1,
             nonce,
         };
-        Ok(answer.stamp.on(Written { value, source, done }))
+        Ok(answer.stamp.on(Written { value, source: Source::Created, done }))
     }
 
     pub(in crate::store) async fn read_as(

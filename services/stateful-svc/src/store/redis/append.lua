@@ -42,6 +42,7 @@ if answer then
   local entries = redis.call('LRANGE', messages, math.max(number - 2, 0), number - 1)
   return {'replayed', number, version, made_by, first, entries, nonce == ARGV[8] and 1 or 0}
 end
+wrote = true
 local number = count + 1
 -- The form is described in entry.rs. A bare number would be written with 14 digits at most.
 redis.call('RPUSH', messages, string.format('1:%.0f:%s:%d:', now, ARGV[5], #name) .. name .. ARGV[6])

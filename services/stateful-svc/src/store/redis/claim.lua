@@ -7,9 +7,9 @@
 -- Returns {now, held, owner, drops, outcome}: held is 1 when the sender may keep a copy of what it reads here.
 local outcome = act()
 local claim, lease, ticket = unpack(ARGV, #ARGV - 2)
-local takes, writes = lease ~= '' and string.sub(claim, 1, 4) == 'take', string.sub(claim, -5) == 'write'
+local takes = lease ~= '' and string.sub(claim, 1, 4) == 'take'
 local held = 0
-if found and (takes or writes) then
+if found and claim ~= 'look' then
   local was_holder, was_drops = holder, drops
   local left = {}
   for of, newest in string.gmatch(drops, '(%x+):(%d+)') do
@@ -24,7 +24,7 @@ if found and (takes or writes) then
   local mine = lease .. ':' .. ARGV[#ARGV]
   if of == lease and tonumber(newest) <= ticket then
     holder = mine
-  elseif of and (writes or (takes and of ~= lease)) then
+  elseif of and (wrote or (takes and of ~= lease)) then
     -- A stranger's copy; or the sender's own, when a later act of its own came first.
     left[of] = math.max(left[of] or 0, tonumber(newest))
     holder = takes and of ~= lease and mine or ''

@@ -7,10 +7,10 @@ if redis.call('EXISTS', record) == 1 then
   if not fields then
     return redis.call('HEXISTS', record, 'deleted') == 1 and REFUSED or nil
   end
-  local ends = touch(fields[1])
+  touch(fields[1])
   if fields[2] == ARGV[6] then
-    -- An earlier attempt of this very act was done.
-    return {fields[1], ends}
+    -- An earlier attempt of this very act was done: its outcome is returned, as it was kept for repetitions.
+    return {fields[1], expiry_from(fields[1], fields[1])}
   end
   local answer = kept(ARGV[7], ARGV[8])
   if type(answer) ~= 'string' then
@@ -20,7 +20,7 @@ if redis.call('EXISTS', record) == 1 then
 end
 redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
   'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])
-found, owner = true, caller
+found, owner, wrote = true, caller, true
 local ends = touch(now)
 keep(ARGV[7], ARGV[8], string.format('%.0f', ends), ARGV[6])
 return {now, ends}

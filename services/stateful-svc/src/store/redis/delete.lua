@@ -9,6 +9,7 @@ if not allows(ARGV[4], fields[2], fields[3]) then
   touch(fields[1])
   return OVERTAKEN
 end
+wrote = true
 -- UNLINK frees a long history in the background. What stays is a tombstone: no write can bring the session back.
 redis.call('UNLINK', record, messages)
 redis.call('HSET', record, 'deleted', now, 'owner', owner)

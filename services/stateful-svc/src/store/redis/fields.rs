@@ -10,6 +10,7 @@ use super::entry;
 use crate::domain::caller::Caller;
 use crate::domain::client_data::ClientData;
 use crate::domain::conversation::{self, Quote};
+use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::message::Message;
 use crate::domain::session::Session;
@@ -74,6 +75,11 @@ pub(super) fn session_of_record(key: &[u8]) -> Option<SessionDigest> {
 /// The key of the list of its messages. The braces make a Cluster keep both on one node.
 pub(super) fn messages_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:messages")
+}
+
+/// The key of a reserved session id.
+pub(super) fn reservation_key(name: ShortDigest) -> String {
+    format!("reserved:{{{name}}}")
 }
 
 /// The last arguments of a script that knows repetitions: key and fingerprint, empty when there is no key.

@@ -12,12 +12,13 @@ local created, count, version, revision, nonce, active = unpack(fields)
 local ends = touch(created)
 local key, fingerprint, tag = ARGV[9], ARGV[10], version .. '-' .. nonce
 if nonce == ARGV[8] then
-  -- An earlier attempt of this very act was done.
-  return {created, active, count, version, ends}
+  -- An earlier attempt of this very act was done: its outcome is returned, as it was kept for repetitions.
+  return {created, active, count, version, expiry_from(active, created)}
 end
 if revision ~= ARGV[4] or (ARGV[7] ~= '' and ARGV[7] ~= tag) or kept(key, fingerprint) then
   return again and key == '' and UNSURE or REFUSED
 end
+wrote = true
 redis.call('HSET', record, 'active', now, 'version', version + 1, 'revision', revision + 1, 'nonce', ARGV[8],
   'data', ARGV[5], 'name', ARGV[6])
 if key ~= '' then

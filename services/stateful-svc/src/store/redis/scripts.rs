@@ -15,6 +15,7 @@ pub(super) struct Scripts {
     pub(super) history: Script,
     pub(super) touch: Script,
     /// This one and those below know nothing of a session's content.
+    pub(super) reserve_id: Script,
     pub(super) confirm: Script,
     pub(super) take_lease: Script,
     pub(super) renew_lease: Script,
@@ -47,6 +48,7 @@ impl Scripts {
             delete: script!("delete"),
             history: script!("history"),
             touch: script!("touch"),
+            reserve_id: named("reserve_id", Script::new(include_str!("reserve_id.lua"))),
             confirm: named("confirm", Script::new(include_str!("confirm.lua"))),
             take_lease: named("lease_take", Script::new(include_str!("lease_take.lua"))),
             renew_lease: named("lease_renew", Script::new(include_str!("lease_renew.lua"))),

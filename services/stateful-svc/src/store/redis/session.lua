@@ -17,8 +17,13 @@ local again = ARGV[#ARGV] == 'again' and table.remove(ARGV) ~= nil
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- When a session ends that is last used at this time.
+local function expiry_from(used, created)
+  return math.min(used + ARGV[1], created + ARGV[2])
+end
+
 local function expiry(created)
-  return math.min(now + ARGV[1], created + ARGV[2])
+  return expiry_from(now, created)
 end
 
 -- A session that nobody owns is anybody's who knows its id.
@@ -35,6 +40,10 @@ local function allows(condition, version, nonce)
   local is_listed = string.find(condition, ' ' .. version .. '-' .. nonce .. ' ', 1, true) ~= nil
   return is_listed == (string.sub(condition, 1, 1) == '=')
 end
+
+-- Whether the act has changed the session, so that copies from before are stale; for claim.lua. A repetition and what is
+-- refused change nothing.
+local wrote = false
 
 -- What the record says of copies in instances' memories, for claim.lua; of a tombstone too.
 local found, owner, holder, drops = false, '', '', ''

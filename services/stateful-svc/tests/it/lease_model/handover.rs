@@ -13,7 +13,7 @@ use stateright::{Model, Property};
 
 use super::{breaks, holds};
 use fault::{Budget, NONE, Rule};
-use instance::Kind::{RoundRobinRead, RoundRobinWrite, StickyRead, StickyWrite};
+use instance::Kind::{RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRead, StickyRepeat, StickyWrite};
 use instance::{Client, Instance, Kind, Stage};
 use redis::{Act, Redis};
 
@@ -358,6 +358,14 @@ fn two_instances_one_of_which_stands_still() {
 #[test]
 fn two_instances_one_of_which_is_deaf() {
     holds(handover(TWO, Budget { deafens: 1, ..NONE }));
+}
+
+/// A repetition takes no copy away, and tells nothing older than what is known.
+#[test]
+fn two_instances_and_writes_that_are_repeated() {
+    let kinds = &[StickyRead, StickyWrite, RoundRobinWrite, StickyRepeat, RoundRobinRepeat];
+    holds(Handover { kinds, ..handover(TWO, Budget { give_ups: 1, ..NONE }) });
+    holds(Handover { kinds, ..handover(TWO, Budget { lapses: 1, ..NONE }) });
 }
 
 #[test]

@@ -10,6 +10,9 @@ pub(super) enum Kind {
     StickyWrite,
     RoundRobinRead,
     RoundRobinWrite,
+    /// A write that was done before, under its key, or that is refused: it changes nothing and leaves no copy.
+    StickyRepeat,
+    RoundRobinRepeat,
 }
 
 impl Kind {
@@ -18,7 +21,11 @@ impl Kind {
     }
 
     pub(super) fn takes(self) -> bool {
-        matches!(self, Self::StickyWrite | Self::StickyRead)
+        matches!(self, Self::StickyWrite | Self::StickyRead | Self::StickyRepeat)
+    }
+
+    fn fills(self) -> bool {
+        !matches!(self, Self::StickyRepeat | Self::RoundRobinRepeat)
     }
 }
 
@@ -137,7 +144,7 @@ impl Instance {
     /// Puts a copy in, if the act is still the one that may.
     fn keep(&mut self, act: &Act, version: u8, may_keep: bool) {
         let Some(mark) = act.mark else { return };
-        if may_keep && self.slot == Slot::Filling(mark.ticket) {
+        if may_keep && act.kind.fills() && self.slot == Slot::Filling(mark.ticket) {
             self.slot = Slot::Hot(version);
         }
     }

@@ -62,7 +62,8 @@ impl Redis {
                 self.displace();
                 self.holder = Some(mine);
             }
-            _ => self.displace(),
+            _ if act.kind.writes() => self.displace(),
+            _ => {}
         }
         (self.version, self.holder == Some(mine))
     }
