@@ -60,13 +60,15 @@ pub(crate) struct Launch {
 /// How and when a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
-    status: ExitStatus,
+    /// `None`: the kernel did not give it.
+    status: Option<ExitStatus>,
     pub(crate) at: Timestamp,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.status.code(), self.status.signal()) {
+        let Some(status) = self.status else { return f.write_str("ended, and its exit status cannot be read") };
+        match (status.code(), status.signal()) {
             (Some(code), _) => write!(f, "exit status {code}"),
             (None, Some(number)) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "ended by {signal}"),
@@ -217,7 +219,7 @@ fn watch_child(mut child: Child, pid: Pid, reaped: &Mutex<bool>, report: &watch:
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
     let mut reaped = lock(reaped);
     *reaped = true;
-    let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0));
+    let status = child.wait().ok();
     report.send_replace(Some(Exit { status, at: Timestamp::now() }));
 }
 
