@@ -154,7 +154,14 @@ impl ProxyHttp for Gateway {
         }
         let max_in_flight = traffic.overload.max_in_flight;
         let strategy = ctx.asked_strategy.unwrap_or(snapshot.strategy);
-        let choice = match routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight) {
+        let hurried = std::mem::take(&mut ctx.hurried);
+        let mut chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
+        if chosen.is_err() && hurried {
+            // It left an instance that was slow, and the other one has gone meanwhile. This time it waits.
+            ctx.tried.clear();
+            chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
+        }
+        let choice = match chosen {
             Ok(choice) => choice,
             Err(_) if ctx.exchange_broken => return Err(ctx.refuse(ErrorCode::UpstreamFailed)),
             Err(Nowhere::NoneLeft) => return Err(ctx.refuse(ErrorCode::NoInstanceAvailable)),
@@ -174,6 +181,7 @@ impl ProxyHttp for Gateway {
             && !guard.retries.is_used_up(ctx.started)
         {
             peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
+            ctx.hurried = true;
         }
         let matters = traffic.overload.shedding.is_some_and(|policy| {
             let in_flight = in_flight.instance().in_flight();

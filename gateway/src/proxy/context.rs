@@ -40,6 +40,8 @@ pub struct RequestContext {
     pub second_chance_given: bool,
     /// Whether an exchange with an instance broke after it had begun, so that the instance may have acted on it.
     pub exchange_broken: bool,
+    /// Whether the last attempt had less time than an instance may take, since another one was left to go to.
+    pub hurried: bool,
     /// Its part of a trace, when there is one.
     pub trace: Option<Box<RequestTrace>>,
     /// How often it was sent again.
@@ -83,6 +85,7 @@ impl RequestContext {
             connection_reused: false,
             second_chance_given: false,
             exchange_broken: false,
+            hurried: false,
             trace: None,
             retries: 0,
             quota: None,

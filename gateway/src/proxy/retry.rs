@@ -44,6 +44,7 @@ pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, all
     if let Some(attempt) = &ctx.attempt {
         attempt.in_flight.instance().count_connect_failure();
     }
+    ctx.hurried = false;
     let again = allowance.take(ctx);
     error.set_retry(again);
     if again {
@@ -67,6 +68,7 @@ pub fn after_broken_exchange(
     let again = possible && allowance.take(ctx);
     error.set_retry(again);
     ctx.exchange_broken |= theirs;
+    ctx.hurried &= is_timeout(&error);
     if again {
         let next = if deserves_second_chance(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
         move_on(ctx, allowance.metrics, next);

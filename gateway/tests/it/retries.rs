@@ -7,7 +7,7 @@ use proto_contracts::{ErrorCode, PoolName};
 
 use crate::client::Request;
 use crate::testbed::{INFO, Setup, TestGateway};
-use crate::upstream::{Act, Upstream};
+use crate::upstream::{Act, Health, Upstream};
 
 /// A counter of the stateless pool.
 fn counter(gateway: &TestGateway, name: &str) -> u64 {
@@ -90,4 +90,24 @@ fn a_write_does_not_leave_an_instance_that_is_slow() {
     std::thread::sleep(Duration::from_millis(300));
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     assert_eq!((client.reply_to("POST").status, sent()), (200, 1));
+}
+
+#[test]
+fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway =
+        Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 2000\nmin_per_second = 1000").start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let mut client = gateway.connect();
+    client.start(&Request::get(INFO));
+    let at = |upstream: &Upstream| upstream.count();
+    crate::eventually("it is sent", || (upstreams.iter().map(at).sum::<usize>() == 1).then_some(()));
+    let (slow, other) =
+        if at(&upstreams[0]) == 1 { (&upstreams[0], &upstreams[1]) } else { (&upstreams[1], &upstreams[0]) };
+    other.health(Health::Failing(500));
+    crate::eventually("the other is out", || (gateway.healthy(PoolName::Stateless) == 1).then_some(()));
+    crate::eventually("it is sent again", || (at(slow) == 2).then_some(()));
+    slow.act(Act::ok());
+    assert_eq!(client.reply_to("GET").status, 200);
+    other.act(Act::ok());
 }
