@@ -5,6 +5,7 @@
 
 mod affinity;
 mod check;
+mod clients;
 mod control;
 mod discovery;
 mod health;
@@ -32,6 +33,7 @@ use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 use crate::routing::rendezvous::Seed;
 
 pub use check::Problems;
+pub use clients::ClientLimits;
 pub use control::Control;
 pub use discovery::Discovery;
 pub use health::HealthChecks;
@@ -39,9 +41,10 @@ pub use lab::Lab;
 pub use limits::Limits;
 pub use overload::Overload;
 pub use pools::{Pool, Protocol, ServiceName};
+pub use rate_limit::Exempt;
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use source::Source;
-pub use timeouts::{ClientTimeouts, Timeouts, UpstreamTimeouts};
+pub use timeouts::{BodyPace, ClientTimeouts, Timeouts, UpstreamTimeouts};
 
 use check::Check;
 
@@ -70,6 +73,8 @@ pub struct Config {
     pub tokens: Option<TokenSettings>,
     /// Where traces are sent, if anywhere.
     pub traces: Option<TraceConfig>,
+    /// How many connections all clients may have together; `None` for as many as the limit of descriptors allows.
+    pub max_connections: Option<usize>,
     stateless: Pool,
     stateful: Pool,
 }
@@ -95,6 +100,10 @@ pub struct Traffic {
     pub overload: Overload,
     /// How often one client may come; `None` for any number of times.
     pub rate_limit: Option<rate::Policy>,
+    /// Whom no limit of a client concerns.
+    pub exempt: Exempt,
+    /// How much one client may hold at once.
+    pub clients: ClientLimits,
 }
 
 /// The configuration file as it is written.
@@ -113,6 +122,7 @@ struct File {
     retries: retries::Section,
     overload: overload::Section,
     rate_limit: rate_limit::Section,
+    clients: clients::Section,
     pools: pools::Section,
 }
 
@@ -155,7 +165,7 @@ impl Config {
     }
 
     /// The settings that only a restart or an upgrade changes, with what tells whether they differ.
-    pub(crate) fn fixed(&self) -> [(&'static str, String); 13] {
+    pub(crate) fn fixed(&self) -> [(&'static str, String); 14] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
         [
@@ -176,6 +186,7 @@ impl Config {
                     control.listen, control.metrics_listen, control.allowed_hosts, control.event_sample_per_s
                 ),
             ),
+            ("[clients] max_connections", format!("{:?}", self.max_connections)),
             ("[affinity] seed", format!("{seed:?}")),
             ("[pools] protocol", format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol)),
         ]
@@ -212,7 +223,8 @@ impl Config {
         let outlier_ejection = file.outlier_ejection.check(&mut check);
         let retries = file.retries.check(&mut check);
         let overload = file.overload.check(&mut check);
-        let rate_limit = file.rate_limit.check(&mut check);
+        let (rate_limit, exempt) = file.rate_limit.check(&mut check);
+        let (clients, max_connections) = file.clients.check(&mut check);
         let (stateless, stateful) = file.pools.check(&mut check);
         let instance_token = check.token("INSTANCE_TOKEN");
         let log_filter = check.log_filter();
@@ -233,7 +245,10 @@ impl Config {
                 retries,
                 overload,
                 rate_limit,
+                exempt,
+                clients,
             },
+            max_connections,
             seed,
             health,
             discovery,
@@ -329,7 +344,7 @@ mod tests {
         let message = problems(
             "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
              route_body_bytes = { '/nowhere' = 1 }\n\
-             [timeouts]\nbody_ms = 0\n\
+             [timeouts]\nbody_ms = 0\nbody_grace_ms = 0\n[clients]\nmax_streams = 1000001\n\
              [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5\n\
              [discovery]\ninterval_ms = 100\ntimeout_ms = 200\n[pools.stateless]\ndiscover = '127.0.0.1:8101'",
             &[
@@ -348,6 +363,8 @@ mod tests {
             "[limits.route_body_bytes] \"/nowhere\" is no route",
             "[limits] max_header_fields",
             "[timeouts] body_ms",
+            "[timeouts] body_grace_ms",
+            "[clients] max_streams",
             "[affinity] seed",
             "[pools.stateful] instances",
             "[pools.stateful] bounded_load",

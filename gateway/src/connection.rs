@@ -8,6 +8,7 @@
 //! nothing to guess. Their target is a canonical path ([`proto_contracts::path`]): what the gateway routes by is what it
 //! forwards.
 
+mod bounds;
 mod header;
 pub mod hygiene;
 mod refusal;
@@ -22,19 +23,22 @@ use futures_util::FutureExt;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 
 use crate::config::Traffic;
+use crate::connection::bounds::{Bounds, Place};
 use crate::connection::header::{Ending, Turn};
 use crate::connection::timer::Timer;
 use crate::proxy;
 use crate::server::IDLE_LINGER;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{RefusedConnection, Telemetry};
 
 /// Serves the connections of one listener.
 pub struct Connections {
+    bounds: Arc<Bounds>,
     proxy: Arc<HttpProxy<proxy::Gateway>>,
     traffic: Arc<ArcSwap<Traffic>>,
     telemetry: Arc<Telemetry>,
@@ -42,35 +46,49 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves them by this proxy. `handed_over` tells whether a successor serves new connections.
+    /// Serves at most `most` of them by this proxy. `handed_over` tells whether a successor serves new connections.
     pub fn new(
+        most: usize,
         proxy: HttpProxy<proxy::Gateway>,
         traffic: Arc<ArcSwap<Traffic>>,
         telemetry: Arc<Telemetry>,
         handed_over: watch::Receiver<bool>,
     ) -> Self {
-        Self { proxy: Arc::new(proxy), traffic, telemetry, handed_over }
+        let bounds = Arc::new(Bounds::new(most, Arc::clone(&telemetry)));
+        Self { bounds, proxy: Arc::new(proxy), traffic, telemetry, handed_over }
     }
 }
 
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        // The place is the connection's until it is closed.
+        let (_place, strange) = match self.admit(&stream) {
+            Ok(admitted) => admitted,
+            Err(why) => {
+                Box::pin(refusal::turn_away(stream, why)).await;
+                return None;
+            }
+        };
         let mut stopping = pin!(stopping(shutdown.clone(), &self.handed_over).fuse());
         let mut timer = Timer::new();
         let mut turn = Turn::First;
         let mut kept: Option<HttpPersistentSettings> = None;
         loop {
-            let (limits, timeouts) = {
+            let (limits, mut timeouts) = {
                 let traffic = self.traffic.load();
                 (traffic.limits.header, traffic.timeouts.client)
             };
+            if strange {
+                timeouts.idle = self.bounds.idle(timeouts.idle);
+            }
             let next = header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
             let bytes = match next.await {
                 Ok(bytes) => bytes,
                 Err(Ending::Silent) => return None,
                 Err(Ending::Refused(refused)) => {
-                    refusal::answer(stream, &refused, limits, &self.telemetry).await;
+                    // In a box, so that the many that are never refused do not carry it.
+                    Box::pin(refusal::answer(stream, &refused, limits, &self.telemetry)).await;
                     return None;
                 }
             };
@@ -86,6 +104,18 @@ impl ServerApp for Connections {
 
     async fn cleanup(&self) {
         self.proxy.http_cleanup().await;
+    }
+}
+
+impl Connections {
+    /// Takes a place for the connection, and tells whether its peer is a stranger, who is no trusted proxy.
+    fn admit(&self, stream: &Stream) -> Result<(Place, bool), RefusedConnection> {
+        let digest = stream.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()).and_then(SocketAddr::as_inet);
+        let traffic = self.traffic.load();
+        let stranger = peer.map(|addr| addr.ip().to_canonical()).filter(|ip| !traffic.trusted_proxies.contains(*ip));
+        let place = self.bounds.take(stranger.map(|ip| (ip, traffic.clients.connections)))?;
+        Ok((place, stranger.is_some()))
     }
 }
 

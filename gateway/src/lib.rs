@@ -11,6 +11,7 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod ctl;
+pub mod descriptors;
 pub mod discovery;
 pub mod events;
 pub mod pool;

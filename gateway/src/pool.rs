@@ -26,7 +26,7 @@ use proto_contracts::{InstanceName, PoolName};
 
 pub use discovered::Occasion;
 pub use health::Thresholds;
-pub use instance::{InFlight, Instance, Load};
+pub use instance::{InFlight, Instance, Load, Witness};
 pub use registry::{AddError, Registry, RemoveError};
 pub use slot::Slot;
 pub use snapshot::{Member, Snapshot};

@@ -5,6 +5,7 @@
 //! other) and `logging`. A connection that fails leads back to `upstream_peer`, which passes over what was tried.
 
 mod affinity;
+mod body;
 mod client;
 mod context;
 mod forward;
@@ -15,7 +16,7 @@ mod timing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -32,9 +33,12 @@ use service_kit::tokens::TokenVerifier;
 pub use context::{Attempt, RequestContext};
 
 use crate::config::{RoutingHeaders, Traffic};
+use crate::descriptors;
+use crate::pool::Witness;
 use crate::pool::{InFlight, Load, Pools, Snapshot};
 use crate::proxy::local::{Answer, Manner};
 use crate::proxy::timing::Timing;
+use crate::resilience::holdings::Holdings;
 use crate::resilience::outlier::{self, Reason, Standing};
 use crate::resilience::overload::{Change, Range};
 use crate::resilience::rate_limit::{self, RateLimiter, User};
@@ -64,6 +68,10 @@ pub struct Gateway {
     /// Whether the gateway is about to stop. Each response says `Connection: close` then, so that whoever sends its requests
     /// here opens connections elsewhere, before the listener closes.
     pub leaving: Arc<AtomicBool>,
+    /// The requests that each client has in flight, streams not counted.
+    pub requests: Arc<Holdings>,
+    /// The streams that each client has open.
+    pub streams: Arc<Holdings>,
     /// Tells users from each other; without it, a client is an address.
     pub tokens: Option<TokenVerifier<User>>,
 }
@@ -88,7 +96,7 @@ impl ProxyHttp for Gateway {
             (traffic.timeouts.client, traffic.lab)
         };
         session.set_write_timeout(Some(timeouts.write));
-        session.set_read_timeout(Some(timeouts.body));
+        session.set_read_timeout(Some(timeouts.body.grace));
         if self.leaving.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
@@ -100,7 +108,8 @@ impl ProxyHttp for Gateway {
         };
         ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
-        if local::is_too_large(request, self.traffic.load().limits.body.of(Some(&resolved))) {
+        let max_body_bytes = self.traffic.load().limits.body.of(Some(&resolved));
+        if local::is_too_large(request, max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
         match lab::asked_strategy(lab, request) {
@@ -116,6 +125,12 @@ impl ProxyHttp for Gateway {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
         }
         forward::forget_request_spelling(session.req_header_mut());
+        if !resolved.endpoint.is_stream() {
+            session.set_min_send_rate(timeouts.min_write_rate);
+        }
+        if !session.is_body_empty() {
+            body::read_ahead(session, ctx, timeouts.body, max_body_bytes).await?;
+        }
         Ok(false)
     }
 
@@ -123,19 +138,27 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end_of_body: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         // What an upgraded connection carries, a WebSocket's messages, is no body and has no limit here.
         if session.was_upgraded() {
             return Ok(());
         }
+        if end_of_body {
+            ctx.request_sent();
+        }
+        if let Some(ahead) = ctx.read_ahead.take() {
+            body::prepend(ahead, body);
+        }
+        if body.is_none() {
+            return Ok(());
+        }
         // A declared length was checked already; this one catches what came in chunks.
-        let Some(piece) = body else { return Ok(()) };
-        ctx.request_bytes += piece.len() as u64;
+        ctx.request_bytes = session.body_bytes_read() as u64;
         let traffic = self.traffic.load();
-        // The timeout of each read shrinks, so that all together take no longer than the first was given.
-        session.set_read_timeout(Some(traffic.timeouts.client.body.saturating_sub(ctx.started.elapsed())));
+        let left = traffic.timeouts.client.body.left(ctx.request_bytes, ctx.started.elapsed());
+        session.set_read_timeout(Some(left));
         if ctx.request_bytes > traffic.limits.body.of(ctx.resolved.as_ref()) {
             return Err(ctx.refuse(ErrorCode::BodyTooLarge));
         }
@@ -172,7 +195,12 @@ impl ProxyHttp for Gateway {
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
         let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
-        traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint);
+        ctx.sent = false;
+        let body_left = match session.is_body_done() {
+            true => Duration::ZERO,
+            false => traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed()),
+        };
+        traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
         let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
         if let Some(timeout) = traffic.retries.attempt_timeout
             && another_is_left
@@ -237,7 +265,9 @@ impl ProxyHttp for Gateway {
         }
         match outlier::standing(response) {
             Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
-            Standing::Bad => self.note_failure(ctx, Reason::Errors),
+            Standing::Bad if ctx.sent => self.note_failure(ctx, Reason::Errors),
+            // It did not wait for the request that it failed.
+            Standing::Bad => {}
             Standing::Unclear => {}
         }
         if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
@@ -250,6 +280,19 @@ impl ProxyHttp for Gateway {
         forward::to_client(response, ctx, traffic.routing_headers)
     }
 
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_body: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if let Some(attempt) = &mut ctx.attempt {
+            attempt.in_flight.received(body.as_ref().map_or(0, Bytes::len), end_of_body);
+        }
+        Ok(None)
+    }
+
     fn fail_to_connect(
         &self,
         _: &mut Session,
@@ -257,7 +300,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.note_failure(ctx, Reason::Connections);
+        if !descriptors::are_used_up(&error) {
+            self.note_failure(ctx, Reason::Connections);
+        }
         ctx.attempt_failed(&error);
         let allowance = self.allowance(ctx);
         retry::after_failed_connect(ctx, error, &allowance)
@@ -271,7 +316,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<Error> {
-        if let Some(reason) = retry::held_against_instance(ctx, &error) {
+        if let Some(reason) = retry::held_against_instance(session, ctx, &error) {
             self.note_failure(ctx, reason);
         }
         ctx.attempt_failed(&error);
@@ -321,20 +366,35 @@ impl Gateway {
         snapshot: &Snapshot,
     ) -> Option<ErrorCode> {
         let traffic = self.traffic.load();
-        if let Some(policy) = traffic.rate_limit.as_ref().filter(|policy| ctx.client.is_limited_by(policy)) {
+        if ctx.client.is_limited(&traffic.exempt) {
             let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
             // A token that is not good earns its sender no rate of its own.
             let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
-            let quota = self.clients.take(client, ctx.started, policy);
-            ctx.quota = Some((quota, policy.header.clone()));
-            if quota.retry_after_s.is_some() {
-                self.telemetry.routing.count_shed(pool, Shed::ClientRate);
-                return Some(ErrorCode::RateLimited);
+            ctx.limited = Some(client);
+            if let Some(policy) = &traffic.rate_limit {
+                let quota = self.clients.take(client, ctx.started, policy);
+                ctx.quota = Some((quota, policy.header.clone()));
+                if quota.retry_after_s.is_some() {
+                    self.telemetry.routing.count_shed(pool, Shed::ClientRate);
+                    return Some(ErrorCode::RateLimited);
+                }
+            }
+            let streams = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
+            let (table, most, code) = match streams {
+                true => (&self.streams, traffic.clients.streams, ErrorCode::TooManyClientStreams),
+                false => (&self.requests, traffic.clients.requests, ErrorCode::TooManyInFlight),
+            };
+            ctx.holding = table.take(client, most);
+            if ctx.holding.is_none() {
+                self.telemetry.routing.count_shed(pool, Shed::ClientHoldings);
+                return Some(code);
             }
         }
         traffic.overload.shedding?;
         let limit = self.guards.of(pool).limit.limit()?;
-        if snapshot.in_flight() < limit {
+        // While a pool is overloaded, nobody may have more than a quarter of it.
+        let share = ctx.holding.as_ref().map_or(0, |holding| u64::from(holding.held()) * 4);
+        if snapshot.in_flight().max(share) < limit {
             return None;
         }
         self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
@@ -343,7 +403,8 @@ impl Gateway {
 
     /// Lets the pool's limit follow how long its answers take.
     fn note_latency(&self, ctx: &mut RequestContext, traffic: &Traffic) {
-        let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take());
+        // What was refused before it was sent says nothing of how long a request takes.
+        let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
         let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
         let Some(policy) = traffic.overload.shedding else { return };
         let snapshot = self.pools.get(resolved.pool).snapshot();
@@ -372,17 +433,29 @@ impl Gateway {
     fn note_failure(&self, ctx: &RequestContext, reason: Reason) {
         if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
             let policy = self.traffic.load().outlier_ejection;
-            self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, policy);
+            let client = ctx.limited.map(Witness::of);
+            self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, client, policy);
         }
     }
 
     fn manner(&self, ctx: &RequestContext) -> Manner {
         let traffic = self.traffic.load();
-        Manner { routing: traffic.routing_headers, max_body_bytes: traffic.limits.body.of(ctx.resolved.as_ref()) }
+        let max_body_bytes = traffic.limits.body.of(ctx.resolved.as_ref());
+        Manner { routing: traffic.routing_headers, max_body_bytes, clients: traffic.clients }
     }
 }
 
 impl RequestContext {
+    /// Notes that the whole request is on its way to the instance: only from now on the time is the instance's.
+    fn request_sent(&mut self) {
+        self.sent = true;
+        if self.request_bytes > 0
+            && let Some(timed_from) = self.attempt.as_mut().and_then(|attempt| attempt.timed_from.as_mut())
+        {
+            *timed_from = Instant::now();
+        }
+    }
+
     /// Tells the trace that the attempt under way has failed.
     fn attempt_failed(&mut self, error: &Error) {
         if let Some(trace) = &mut self.trace {

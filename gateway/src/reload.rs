@@ -33,7 +33,7 @@ pub struct Reloader {
 
 #[derive(Debug)]
 struct Last {
-    fixed: [(&'static str, String); 13],
+    fixed: [(&'static str, String); 14],
     fingerprint: String,
     succeeded: Timestamp,
     failed: Option<Timestamp>,

@@ -2,8 +2,10 @@
 //!
 //! Each part is a policy of its own section of the configuration, and state that the data path reads and writes without a
 //! lock: [`outlier`] leaves out an instance that keeps failing requests, [`retry_budget`] bounds how much repetition adds to
-//! the load, [`overload`] sheds what a pool could not answer in good time, [`rate_limit`] what one client has too much of.
+//! the load, [`overload`] sheds what a pool could not answer in good time, [`rate_limit`] what one client sends too much of, and
+//! [`holdings`] bounds what one client holds at once.
 
+pub mod holdings;
 pub mod outlier;
 pub mod overload;
 pub mod rate_limit;

@@ -29,6 +29,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{Config, Lab, Source};
 use crate::connection::Connections;
 use crate::control::{self, ControlPlane};
+use crate::descriptors::{self, TooFewDescriptors};
 use crate::events::Events;
 use crate::pool::state_file::{StateFile, StateFileError};
 use crate::pool::{Pool, Pools};
@@ -81,6 +82,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// There are too few descriptors for the connections.
+    #[error("the limit of descriptors is too low")]
+    Descriptors(#[from] TooFewDescriptors),
     /// There is no way to find the gateway to succeed.
     #[error("--upgrade needs [server] upgrade_sock, the same as the running gateway's")]
     NoUpgradeSocket,
@@ -197,11 +201,14 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         outliers,
         guards: Guards::default(),
         clients: RateLimiter::default(),
+        requests: Arc::default(),
+        streams: Arc::default(),
         leaving: Arc::clone(&leaving),
         tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
-    let connections = Connections::new(proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
+    let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
+    let connections = Connections::new(most, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
     let service = BoundService::new("data plane", connections, listener, handed_over.clone()).map_err(no_data)?;
     let addr = service.addr();
     let serving = server.add_service(service);

@@ -1,6 +1,7 @@
 //! What the gateway tells of itself: one access-log line a request, and Prometheus metrics.
 
 mod access_log;
+mod connections;
 mod instances;
 mod json_line;
 mod routed;
@@ -21,6 +22,7 @@ use proto_contracts::{InstanceName, PoolName};
 use service_kit::telemetry::Metrics;
 use service_kit::telemetry::metrics::method_label;
 
+pub use connections::{ConnectionMetrics, RefusedConnection};
 pub use routing::{RoutingMetrics, Shed};
 pub use state_file::StateFileMetrics;
 
@@ -40,6 +42,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// What the gateway alone measures.
     pub routing: RoutingMetrics,
+    /// Clients' connections.
+    pub connections: ConnectionMetrics,
     refused: IntCounterVec,
     lookups: IntCounterVec,
     events: Events,
@@ -74,6 +78,7 @@ impl Telemetry {
     pub fn new(name: &InstanceName, pools: &Arc<Pools>, events: Events) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new("gateway", name)?;
         let routing = RoutingMetrics::new(metrics.registry())?;
+        let connections = ConnectionMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
         let refused = IntCounterVec::new(
             Opts::new(
@@ -100,7 +105,7 @@ impl Telemetry {
             refused.with_label_values(&[fault.label()]);
         }
         metrics.registry().register(Box::new(lookups.clone()))?;
-        Ok(Self { metrics, routing, refused, lookups, events })
+        Ok(Self { metrics, routing, connections, refused, lookups, events })
     }
 
     /// Notes a request whose header was refused.
@@ -134,6 +139,18 @@ impl Telemetry {
     pub fn overload_ended(&self, pool: PoolName) {
         tracing::info!(%pool, "no longer overloaded");
         self.events.publish(|| Event::OverloadChanged { pool, limit: None });
+    }
+
+    /// Notes that clients have as many connections as they may, so that further ones are refused.
+    pub fn connections_full(&self, most: usize) {
+        tracing::warn!(most, "clients have as many connections as they may: further ones are refused");
+        self.events.publish(|| Event::ConnectionsChanged { limit: Some(most as u64) });
+    }
+
+    /// Notes that there is room again.
+    pub fn connections_free(&self) {
+        tracing::info!("there is room for clients' connections again");
+        self.events.publish(|| Event::ConnectionsChanged { limit: None });
     }
 
     /// Notes a request that is over.

@@ -125,6 +125,10 @@ error_codes! {
     UpgradeRequired = "upgrade_required", "The request must open a WebSocket";
     /// The client sent too many requests.
     RateLimited = "rate_limited", "Too many requests";
+    /// The client has as many requests in flight as one client may.
+    TooManyInFlight = "too_many_in_flight", "Too many requests at once";
+    /// The client has as many live connections open as one client may.
+    TooManyClientStreams = "too_many_client_streams", "Too many live connections of one client";
     /// The header of the request is too large.
     HeaderTooLarge = "header_too_large", "The request header is too large";
 
@@ -139,6 +143,8 @@ error_codes! {
     NoInstanceAvailable = "no_instance_available", "No instance is available";
     /// The instances have as much to do as they can; nothing was sent to one.
     Overloaded = "overloaded", "The service is overloaded";
+    /// The gateway has as many connections as it may, of this address or of all.
+    TooManyConnections = "too_many_connections", "Too many connections";
     /// The instance has as many live connections as it may.
     TooManyStreams = "too_many_streams", "Too many live connections";
     /// The session store does not answer; a write's outcome is unknown.
@@ -193,12 +199,13 @@ impl ErrorCode {
             | Self::InvalidInstance
             | Self::InvalidConfig => 422,
             Self::UpgradeRequired => 426,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::TooManyInFlight | Self::TooManyClientStreams => 429,
             Self::HeaderTooLarge => 431,
             Self::Internal | Self::ComponentFailed => 500,
             Self::UpstreamFailed => 502,
             Self::NoInstanceAvailable
             | Self::Overloaded
+            | Self::TooManyConnections
             | Self::TooManyStreams
             | Self::SessionStoreUnavailable
             | Self::DatabaseUnavailable => 503,

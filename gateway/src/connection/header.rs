@@ -1,11 +1,15 @@
 //! Waits for a request's header.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
+use std::task::{Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::FusedFuture;
 use pingora::protocols::Stream;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config::ClientTimeouts;
@@ -16,6 +20,11 @@ use crate::connection::timer::Timer;
 const FIRST_READ: usize = 4 * 1024;
 /// With less room than this the buffer grows before the next read.
 const MIN_ROOM: usize = 1024;
+
+thread_local! {
+    /// Where a connection's first bytes are read to.
+    static SHARED: RefCell<[u8; FIRST_READ]> = const { RefCell::new([0; FIRST_READ]) };
+}
 
 /// Whether the connection has served a request before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +68,7 @@ pub(super) async fn read(
     limits: HeaderLimits,
     timeouts: ClientTimeouts,
 ) -> Result<BytesMut, Ending> {
-    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    let mut bytes = BytesMut::new();
     let mut scanner = Scanner::new(limits);
     let mut since = Instant::now();
     timer.set(since, if turn == Turn::First { timeouts.header } else { timeouts.idle });
@@ -68,7 +77,7 @@ pub(super) async fn read(
         let idle = bytes.is_empty();
         let read = tokio::select! {
             biased;
-            read = stream.read_buf(&mut bytes) => read,
+            read = read_more(stream, &mut bytes) => read,
             () = timer.passed() => match idle {
                 true => return Err(Ending::Silent),
                 false => return Err(refuse(Fault::TooSlow, bytes, since)),
@@ -105,6 +114,24 @@ fn with_canonical_target(bytes: BytesMut, scanner: &Scanner) -> BytesMut {
     let Some((sent, target)) = scanner.rewritten_target() else { return bytes };
     let parts = [&bytes[..sent.start], target.as_bytes(), &bytes[sent.end..]];
     BytesMut::from(&parts.concat()[..])
+}
+
+/// Reads what comes first by way of a buffer that all connections of a thread share, so that one that is silent has none
+/// of its own, and what follows into its own.
+async fn read_more(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
+    if bytes.capacity() > 0 {
+        return stream.read_buf(bytes).await;
+    }
+    poll_fn(|context| {
+        SHARED.with_borrow_mut(|shared| {
+            let mut space = ReadBuf::new(shared);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut space))?;
+            bytes.reserve(FIRST_READ);
+            bytes.extend_from_slice(space.filled());
+            Poll::Ready(Ok(space.filled().len()))
+        })
+    })
+    .await
 }
 
 fn refuse(fault: Fault, bytes: BytesMut, since: Instant) -> Ending {

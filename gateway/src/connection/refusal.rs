@@ -1,5 +1,6 @@
 //! What a client is told whose header is refused.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -8,19 +9,24 @@ use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::protocols::l4::socket::SocketAddr;
-use proto_contracts::{RequestId, headers};
-use tokio::io::AsyncReadExt;
+use proto_contracts::{ErrorCode, Problem, RequestId, headers};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::connection::header::Refused;
 use crate::connection::hygiene::{Fault, HeaderLimits};
 use crate::proxy::{RequestContext, local};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{RefusedConnection, Telemetry};
 
 /// How long a client may take to accept the answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long what the client goes on to send is thrown away. Without it the client's kernel would see a reset before
 /// the client has read why it was refused.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a client that is turned away may take to accept the response, and then to read it.
+const TURN_AWAY: Duration = Duration::from_millis(500);
+/// So many of them are given the time to read it.
+const MOST_READING: usize = 64;
 
 /// Answers and closes the connection, so that nothing behind the refused header is taken for a request.
 pub(super) async fn answer(stream: Stream, refused: &Refused, limits: HeaderLimits, telemetry: &Telemetry) {
@@ -43,6 +49,41 @@ pub(super) async fn answer(stream: Stream, refused: &Refused, limits: HeaderLimi
         let mut stream = session.into_inner();
         let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;
     }
+}
+
+/// Turns away a connection for which there is no place. It gets a response when its client takes it at once, and a moment
+/// to read it when few others do; nobody is waited for.
+pub(super) async fn turn_away(mut stream: Stream, why: RefusedConnection) {
+    static READING: AtomicUsize = AtomicUsize::new(0);
+    let written = tokio::time::timeout(TURN_AWAY, async {
+        stream.write_all(response_to(why).as_bytes()).await?;
+        stream.shutdown().await
+    });
+    if !matches!(written.await, Ok(Ok(()))) {
+        return;
+    }
+    // Each still has a descriptor.
+    if READING.fetch_add(1, Ordering::Relaxed) < MOST_READING {
+        let _gone = tokio::time::timeout(TURN_AWAY, discard(&mut stream)).await;
+    }
+    READING.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn response_to(why: RefusedConnection) -> String {
+    let code = ErrorCode::TooManyConnections;
+    let detail = match why {
+        RefusedConnection::OfAll => "Clients have as many connections as they may; try again shortly.",
+        RefusedConnection::OfAddress => "This address has as many connections as it may; close one first.",
+    };
+    let body = serde_json::to_string(&Problem::new(code, detail, None)).unwrap_or_default();
+    let after = code.retry_after_s().unwrap_or(1);
+    format!(
+        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         retry-after: {after}\r\nconnection: close\r\n\r\n{body}",
+        code.status(),
+        headers::PROBLEM_JSON,
+        body.len(),
+    )
 }
 
 async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused, limits: HeaderLimits) -> Result<()> {

@@ -70,6 +70,10 @@ fn line(event: &Event) -> String {
             format!("{pool}  overloaded: requests beyond {limit} in flight are shed")
         }
         Event::OverloadChanged { pool, limit: None } => format!("{pool}  no longer overloaded"),
+        Event::ConnectionsChanged { limit: Some(limit) } => {
+            format!("clients have {limit} connections, as many as they may: further ones are refused")
+        }
+        Event::ConnectionsChanged { limit: None } => "there is room for clients' connections again".to_owned(),
         Event::DiscoveryChanged { pool, error: Some(error) } => {
             format!("{pool}  discovery fails, the instances that are known are kept: {error}")
         }

@@ -50,7 +50,8 @@ impl Slot {
         }
         let is_up = self.is_up();
         let is_empty = self.instance().is_some_and(|instance| {
-            instance.in_flight() == 0 && instance.streams() == 0 && instance.reported_sessions() == 0
+            let busy = instance.in_flight() + instance.streams() + instance.transfers();
+            busy == 0 && instance.reported_sessions() == 0
         });
         match &mut self.drain {
             Some(drain) if drain.alone.is_some() && is_empty => drain.until = drain.until.min(now),

@@ -11,6 +11,7 @@ use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{Endpoint, InstanceName};
 
 use crate::config::Protocol;
+use crate::resilience::rate_limit::Client;
 
 /// Requests that share a connection of HTTP/2. HAProxy's default; more would wait for each other's bytes.
 const MAX_H2_STREAMS: usize = 100;
@@ -24,10 +25,13 @@ pub struct Instance {
     h2c_peer: HttpPeer,
     in_flight: AtomicU64,
     streams: AtomicU64,
+    transfers: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
     /// Requests in a row that it failed.
     failures: AtomicU32,
+    /// Whose request was the last of them; 0 for one whom no limit concerns.
+    last_witness: AtomicU64,
     /// When it last let a request wait for too long. Locked then, and to decide about an ejection: seldom.
     timed_out: Mutex<Option<Instant>>,
     /// Live sessions by the instance's last report.
@@ -53,9 +57,11 @@ impl Instance {
             h2c_peer,
             in_flight: AtomicU64::new(0),
             streams: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            last_witness: AtomicU64::new(0),
             timed_out: Mutex::default(),
             reported_sessions: AtomicU64::new(0),
             minted_since: AtomicU64::new(0),
@@ -96,6 +102,11 @@ impl Instance {
         self.streams.load(Ordering::Relaxed)
     }
 
+    /// Long responses of it that are still on their way to their clients.
+    pub fn transfers(&self) -> u64 {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
     /// Requests sent to it since it became a member at this address.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
@@ -111,9 +122,15 @@ impl Instance {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes a request that it failed, and tells how many that are in a row.
-    pub fn count_failure(&self) -> u32 {
-        self.failures.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    /// Notes a request that it failed, and tells how many that are in a row. Of the failures that one client saw one
+    /// after the other, only the first counts: its requests may be what is wrong. One whom no limit concerns is believed.
+    pub fn count_failure(&self, witness: Option<Witness>) -> Option<u32> {
+        let hash = witness.map_or(0, |Witness(hash)| hash);
+        let last = self.last_witness.swap(hash, Ordering::Relaxed);
+        if witness.is_some() && last == hash && self.failures.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        Some(self.failures.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
     }
 
     /// Notes that it works: what it failed before no longer counts.
@@ -163,6 +180,18 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// A client whose request an instance failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witness(u64);
+
+impl Witness {
+    /// This client.
+    pub fn of(client: Client) -> Self {
+        // Two clients of one hash count as one, which is once in 2^64.
+        Self(client.hash(0) | 1)
+    }
+}
+
 /// What a request is to its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -170,6 +199,10 @@ pub enum Load {
     Counts,
     /// A stream, which is mostly silent and lasts for as long as its client likes.
     Stream,
+    /// A long response, which lasts for as long as its client takes to read it.
+    Transfer,
+    /// Nothing any more: the response has come, and what is left is the gateway's.
+    Done,
 }
 
 impl Load {
@@ -184,13 +217,21 @@ impl Load {
 pub struct InFlight {
     instance: Arc<Instance>,
     load: Load,
+    /// Bytes of the response's body so far.
+    received: u64,
 }
+
+/// The instance has done its work when so much of a response has come. The rest, which its client may read slowly,
+/// counts as a transfer.
+const LONG_RESPONSE: u64 = 32 * 1024;
 
 impl InFlight {
     /// Begins a request at the instance.
     pub fn begin(instance: Arc<Instance>, load: Load) -> Self {
-        let begun = Self { instance, load };
-        begun.counter().fetch_add(1, Ordering::Relaxed);
+        let begun = Self { instance, load, received: 0 };
+        if let Some(counter) = begun.counter() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
         begun.instance.requests.fetch_add(1, Ordering::Relaxed);
         begun
     }
@@ -200,16 +241,44 @@ impl InFlight {
         &self.instance
     }
 
-    fn counter(&self) -> &AtomicU64 {
+    /// Notes that a piece of the response has come. A slow reader holds its place for no longer than the instance works.
+    pub fn received(&mut self, bytes: usize, end: bool) {
+        self.received += bytes as u64;
         match self.load {
-            Load::Counts => &self.instance.in_flight,
-            Load::Stream => &self.instance.streams,
+            Load::Counts | Load::Transfer if end => self.become_a(Load::Done),
+            Load::Counts if self.received >= LONG_RESPONSE => self.become_a(Load::Transfer),
+            _ => {}
+        }
+    }
+
+    fn become_a(&mut self, load: Load) {
+        let before = std::mem::replace(&mut self.load, load);
+        if let Some(counter) = self.counter() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(counter) = self.counter_of(before) {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self) -> Option<&AtomicU64> {
+        self.counter_of(self.load)
+    }
+
+    fn counter_of(&self, load: Load) -> Option<&AtomicU64> {
+        match load {
+            Load::Counts => Some(&self.instance.in_flight),
+            Load::Stream => Some(&self.instance.streams),
+            Load::Transfer => Some(&self.instance.transfers),
+            Load::Done => None,
         }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.counter().fetch_sub(1, Ordering::Relaxed);
+        if let Some(counter) = self.counter() {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -12,6 +12,7 @@ use proto_contracts::{InstanceName, headers};
 use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::descriptors;
 use crate::pool::{Pool, Slot};
 
 mod telling;
@@ -38,6 +39,9 @@ pub enum ProbeError {
     /// The connection could not be made, or broke.
     #[error("no connection: {0}")]
     Connection(String),
+    /// This process has no descriptor left, which says nothing of the instance.
+    #[error("the gateway has no descriptor left")]
+    NoDescriptor,
     /// It answered, and not with 200.
     #[error("answered {0} instead of 200")]
     Status(u16),
@@ -77,7 +81,11 @@ impl Prober {
     /// Checks every address of the pool once, all at the same time.
     pub async fn probe_pool(&self, pool: &Pool) {
         let addrs = pool.slots(|slots| slots.iter().map(Slot::addr).collect::<Vec<_>>());
-        join_all(addrs.into_iter().map(async |addr| pool.record_probe(addr, self.probe(addr).await))).await;
+        let probe = async |addr| match self.probe(addr).await {
+            Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "no health check was made"),
+            outcome => pool.record_probe(addr, outcome),
+        };
+        join_all(addrs.into_iter().map(probe)).await;
     }
 
     /// Checks the pool at every interval, for ever.
@@ -113,7 +121,10 @@ impl Prober {
 
     /// One GET on a connection of its own, which is never kept, so that the accept path is checked as well.
     async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
-        let broken = |error: Box<pingora::Error>| ProbeError::Connection(error.to_string());
+        let broken = |error: Box<pingora::Error>| match descriptors::are_used_up(&error) {
+            true => ProbeError::NoDescriptor,
+            false => ProbeError::Connection(error.to_string()),
+        };
         let peer = HttpPeer::new(addr, false, String::new());
         let (mut session, _) = self.connector.get_http_session(&peer).await.map_err(broken)?;
         let mut request = RequestHeader::build("GET", path, Some(3)).map_err(broken)?;

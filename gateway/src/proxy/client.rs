@@ -10,8 +10,8 @@ use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{RequestId, headers};
 use service_kit::tokens::{TokenVerifier, bearer_token};
 
-use crate::config::TrustedProxies;
-use crate::resilience::rate_limit::{self, User};
+use crate::config::{Exempt, TrustedProxies};
+use crate::resilience::rate_limit::User;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
@@ -80,9 +80,9 @@ impl Client {
         Self { ip, address_of: AddressOf::Client, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer }
     }
 
-    /// Whether this policy limits the client.
-    pub fn is_limited_by(&self, policy: &rate_limit::Policy) -> bool {
-        self.address_of == AddressOf::Proxy || policy.limits(self.ip)
+    /// Whether the limits of a client concern it.
+    pub fn is_limited(&self, exempt: &Exempt) -> bool {
+        self.address_of == AddressOf::Proxy || !exempt.contains(self.ip)
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_ends_the_walk_and_is_exempt_from_nothing() {
         let everybody = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a network"));
-        let policy = rate_limit::Policy::new(1, 1, everybody.into());
+        let exempt = Exempt::of(everybody.into());
         for (chain, ip) in [
             (&b"unknown"[..], "10.1.2.3"),
             (b"203.0.113.9, _hidden", "10.1.2.3"),
@@ -290,12 +290,12 @@ mod tests {
             let client = identify_from("10.1.2.3", &[("x-forwarded-for", chain)]);
             let chain = String::from_utf8_lossy(chain);
             assert_eq!((client.ip.to_string().as_str(), client.address_of), (ip, AddressOf::Proxy), "{chain}");
-            assert!(client.is_limited_by(&policy), "{chain}");
+            assert!(client.is_limited(&exempt), "{chain}");
         }
         for chain in [&b""[..], b" , "] {
             assert_eq!(through(chain), ("10.1.2.3".to_owned(), AddressOf::Client), "nothing was said");
         }
-        assert!(!identify_from("10.1.2.3", &[]).is_limited_by(&policy));
+        assert!(!identify_from("10.1.2.3", &[]).is_limited(&exempt));
     }
 
     #[test]

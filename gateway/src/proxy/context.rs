@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use proto_contracts::control::Strategy;
 use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
 
 use crate::pool::InFlight;
 use crate::proxy::client::Client;
-use crate::resilience::rate_limit::Quota;
+use crate::resilience::holdings::Holding;
+use crate::resilience::rate_limit::{self, Quota};
 use service_kit::telemetry::metrics;
 
 use crate::routing::{ClientKey, Tried};
@@ -34,6 +36,14 @@ pub struct RequestContext {
     pub tried: Tried,
     /// Body bytes received from the client.
     pub request_bytes: u64,
+    /// The beginning of its body, where that is not in Pingora's buffer.
+    pub read_ahead: Option<Bytes>,
+    /// Whether the whole of it was on its way to the instance, so that the rest is up to the instance.
+    pub sent: bool,
+    /// Its client, where that is limited; `None` for one that is exempt, and while it is not known.
+    pub limited: Option<rate_limit::Client>,
+    /// What its client holds by it, where the client is limited.
+    pub holding: Option<Holding>,
     /// Whether the last attempt ran over a connection that others had used before.
     pub connection_reused: bool,
     /// Whether an instance was tried again after a pooled connection to it broke.
@@ -82,6 +92,10 @@ impl RequestContext {
             attempt: None,
             tried: Vec::new(),
             request_bytes: 0,
+            read_ahead: None,
+            sent: false,
+            limited: None,
+            holding: None,
             connection_reused: false,
             second_chance_given: false,
             exchange_broken: false,

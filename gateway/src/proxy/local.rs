@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
-use crate::config::RoutingHeaders;
+use crate::config::{ClientLimits, RoutingHeaders};
 use crate::proxy::context::RequestContext;
 use crate::proxy::forward;
 
@@ -35,6 +35,8 @@ pub(super) struct Manner {
     pub(super) routing: RoutingHeaders,
     /// What a refused body is told.
     pub(super) max_body_bytes: u64,
+    /// What a client is told that holds too much.
+    pub(super) clients: ClientLimits,
 }
 
 /// The answer to a path that neither pool serves.
@@ -141,11 +143,19 @@ fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(Resp
 fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
     let text = match code {
         ErrorCode::BodyTooLarge => return format!("A body may have {} bytes.", manner.max_body_bytes).into(),
+        ErrorCode::TooManyInFlight => {
+            let most = manner.clients.requests;
+            return format!("A client may have {most} requests in flight; wait for a response before the next.").into();
+        }
+        ErrorCode::TooManyClientStreams => {
+            let most = manner.clients.streams;
+            return format!("A client may have {most} live connections open; close one before the next.").into();
+        }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
         ErrorCode::InvalidStrategy => "X-Routing-Strategy may be 'sticky' or 'round_robin'.",
-        ErrorCode::RequestTimeout => "Send the whole request in one go.",
+        ErrorCode::RequestTimeout => "The body came too slowly; send the whole request in one go, at a steady rate.",
         ErrorCode::NoInstanceAvailable => {
             "No instance of the service can be reached, and nothing was sent to one; try again shortly."
         }

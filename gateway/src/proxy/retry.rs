@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Method;
+use http::{Method, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -76,9 +76,21 @@ pub fn after_broken_exchange(
     error
 }
 
-/// How a broken exchange counts against the instance, if it does.
-pub fn held_against_instance(ctx: &RequestContext, error: &Error) -> Option<Reason> {
-    if *error.esource() != ErrorSource::Upstream || deserves_second_chance(ctx, error) {
+/// How a broken exchange counts against the instance, if it does: only when the whole request was sent, so that nothing
+/// is due but the response. A stream that breaks after it began counts for nothing: its client may have made it break.
+pub fn held_against_instance(session: &Session, ctx: &RequestContext, error: &Error) -> Option<Reason> {
+    if *error.esource() != ErrorSource::Upstream || deserves_second_chance(ctx, error) || !ctx.sent {
+        return None;
+    }
+    // An instance that refuses a body and closes breaks the writing of the rest of it.
+    let refused_body = ctx.request_bytes > 0 && matches!(error.etype(), ErrorType::WriteError);
+    let stream = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
+    if refused_body
+        || stream
+            && session.response_written().is_some_and(|response| {
+                !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+            })
+    {
         return None;
     }
     Some(if is_timeout(error) { Reason::Timeouts } else { Reason::Connections })

@@ -18,7 +18,7 @@ use proto_contracts::control::InstanceState;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::pool::prober::Prober;
-use crate::pool::{Instance, Pools, Slot};
+use crate::pool::{Instance, Pools, Slot, Witness};
 use crate::telemetry::Telemetry;
 
 /// How many suspicions may wait for a decision. One that finds no place is raised again after as many failures more.
@@ -112,14 +112,26 @@ struct Suspect {
 pub struct Reporter(mpsc::Sender<Suspect>);
 
 impl Reporter {
-    /// Notes that the instance failed a request. Without a policy nothing is counted.
-    pub fn failed(&self, pool: PoolName, instance: &Arc<Instance>, reason: Reason, policy: Option<Policy>) {
+    /// Notes that the instance failed a request of this client, `None` for one whom no limit concerns. Without a policy
+    /// nothing is counted.
+    ///
+    /// One client alone ejects no instance, whatever it sends: its requests may be what fails. Others' failures have to
+    /// come between, or the health checks have to find out.
+    pub fn failed(
+        &self,
+        pool: PoolName,
+        instance: &Arc<Instance>,
+        reason: Reason,
+        client: Option<Witness>,
+        policy: Option<Policy>,
+    ) {
         let Some(policy) = policy else { return };
         if reason == Reason::Timeouts {
             instance.note_timeout(Instant::now());
         }
         // At each multiple, so that an instance that was spared is looked at again.
-        if instance.count_failure().is_multiple_of(policy.consecutive_failures) {
+        let in_a_row = instance.count_failure(client);
+        if in_a_row.is_some_and(|in_a_row| in_a_row.is_multiple_of(policy.consecutive_failures)) {
             let suspect = Suspect { pool, instance: Arc::clone(instance), reason, policy };
             let _raised_again_when_full = self.0.try_send(suspect);
         }

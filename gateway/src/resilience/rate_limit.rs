@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use ipnet::IpNet;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// How many clients are known at once. With 8 bytes each the table has 1 MiB, however many addresses a flood comes from.
@@ -27,26 +26,19 @@ pub struct Policy {
     pub interval: Duration,
     /// How many requests may come at once after a pause.
     pub burst: u32,
-    /// Who is not limited.
-    pub exempt: Vec<IpNet>,
     /// What a client is told of this.
     pub header: HeaderValue,
 }
 
 impl Policy {
     /// So many requests a second, and so many at once.
-    pub fn new(requests_per_second: u32, burst: u32, exempt: Vec<IpNet>) -> Self {
+    pub fn new(requests_per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / requests_per_second.max(1);
         let window_s = (interval * burst).as_secs_f64().ceil() as u64;
         // Digits and constants alone, which a header may hold.
         let header = HeaderValue::try_from(format!(r#""client";q={burst};w={window_s}"#))
             .unwrap_or_else(|_| HeaderValue::from_static(""));
-        Self { interval, burst, exempt, header }
-    }
-
-    /// Whether a client at this address is limited.
-    pub fn limits(&self, ip: IpAddr) -> bool {
-        !self.exempt.iter().any(|net| net.contains(&ip))
+        Self { interval, burst, header }
     }
 }
 
@@ -68,6 +60,19 @@ pub enum Client {
     Address(IpAddr),
     /// The subject of a token that was verified, wherever it comes from.
     User(User),
+}
+
+impl Client {
+    /// Tells clients apart. The kinds differ in length, so that none can be taken for another.
+    pub fn hash(self, seed: u64) -> u64 {
+        match self {
+            Self::User(User(id)) => xxh3_64_with_seed(&id, seed),
+            Self::Address(ip) => match ip.to_canonical() {
+                IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), seed),
+                IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], seed),
+            },
+        }
+    }
 }
 
 /// The subject of a token, as a hash of its name. 128 bits are too many for two users to share one.
@@ -105,7 +110,7 @@ impl Default for RateLimiter {
 impl RateLimiter {
     /// Takes a request of this client.
     pub fn take(&self, client: Client, now: Instant, policy: &Policy) -> Quota {
-        let hash = self.hash(client);
+        let hash = client.hash(self.seed);
         let micros = |duration: Duration| duration.as_micros() as u64;
         // From the second burst on, so that 0 is long ago for every policy.
         let now = (micros(now.saturating_duration_since(self.began)) + micros(Duration::from_hours(24))) & TIME_MASK;
@@ -133,17 +138,6 @@ impl RateLimiter {
         }
     }
 
-    /// The kinds of clients differ in length, so that none can be taken for another.
-    fn hash(&self, client: Client) -> u64 {
-        match client {
-            Client::User(User(id)) => xxh3_64_with_seed(&id, self.seed),
-            Client::Address(ip) => match ip.to_canonical() {
-                IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), self.seed),
-                IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], self.seed),
-            },
-        }
-    }
-
     /// The client's cell, or the one that it may take.
     fn cell(&self, hash: u64) -> &AtomicU64 {
         let set = (hash as usize % (CELLS / WAYS)) * WAYS;
@@ -159,7 +153,7 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        Policy::new(10, 20, Vec::new())
+        Policy::new(10, 20)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -222,9 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_exempt_is_not_limited() {
-        let policy = Policy::new(10, 20, vec!["10.0.0.0/8".parse().expect("a net")]);
-        assert!(!policy.limits(ip("10.1.2.3")) && policy.limits(ip("192.0.2.1")));
-        assert_eq!(policy.header, r#""client";q=20;w=2"#);
+    fn the_policy_is_told_in_a_header() {
+        assert_eq!(policy().header, r#""client";q=20;w=2"#);
     }
 }

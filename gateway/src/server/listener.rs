@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::{ListenFds, ShutdownWatch};
@@ -50,7 +51,9 @@ impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
     ) -> io::Result<Self> {
         let (addr, app) = (listener.local_addr()?, Arc::new(app));
         let mut service = Service::new(name.to_owned(), Shared(Arc::clone(&app)));
-        service.add_tcp(&addr.to_string());
+        // Our own code reads headers, and bodies come in large pieces: a read buffer would cost each connection 64 KiB.
+        let buffers = L4BufferSettings::default().read(0);
+        service.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(buffers));
         Ok(Self { service, app, listener: Some(listener), addr, handed_over })
     }
 

@@ -14,7 +14,7 @@ use crate::pool::{Pools, Slot, label};
 type Read = fn(&Slot) -> Option<f64>;
 
 /// Name, help and source of each figure.
-const FIGURES: [(&str, &str, Read); 8] = [
+const FIGURES: [(&str, &str, Read); 9] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
         Some(f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
     }),
@@ -29,6 +29,9 @@ const FIGURES: [(&str, &str, Read); 8] = [
     }),
     ("gateway_upstream_in_flight", "Requests sent to the instance and not yet answered.", |slot| {
         slot.instance().map(|instance| instance.in_flight() as f64)
+    }),
+    ("gateway_upstream_transfers", "Long responses of the instance that are on their way to their clients.", |slot| {
+        slot.instance().map(|instance| instance.transfers() as f64)
     }),
     ("gateway_upstream_requests", "Requests sent to the instance since it joined.", |slot| {
         slot.instance().map(|instance| instance.requests() as f64)

@@ -18,11 +18,13 @@ pub enum Shed {
     InstanceLimit,
     /// Its client's rate.
     ClientRate,
+    /// What its client may hold at once.
+    ClientHoldings,
 }
 
 impl Shed {
     /// Every reason, in the order of their numbers.
-    const ALL: [Self; 3] = [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate];
+    const ALL: [Self; 4] = [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate, Self::ClientHoldings];
 
     /// The reason as it stands in metric labels.
     const fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Shed {
             Self::PoolLimit => "pool_limit",
             Self::InstanceLimit => "instance_limit",
             Self::ClientRate => "client_rate",
+            Self::ClientHoldings => "client_holdings",
         }
     }
 }

@@ -201,6 +201,12 @@ impl Connection {
         read_reply(&mut self.0, "GET").ok()
     }
 
+    /// Sends a request that may be refused, and reads the response that may not come.
+    pub(crate) fn try_send(&mut self, request: &Request) -> Option<Reply> {
+        self.write_all(&request.head());
+        self.try_reply()
+    }
+
     /// Exactly so many bytes of a connection that was upgraded.
     #[track_caller]
     pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {

@@ -121,3 +121,35 @@ fn an_instance_has_the_time_that_the_configuration_gives_it() {
     let reply = gateway.send(&Request::post("/api/v1/stateless/calculate"));
     assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
 }
+
+/// A time that Nginx's configuration sets, in seconds.
+fn nginx(file: &str, directive: &str) -> Duration {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/nginx").join(file);
+    let text = std::fs::read_to_string(path).expect("it is there");
+    let value = text.lines().find_map(|line| {
+        let line = line.trim().trim_start_matches("@@IF_FIXED@@").trim();
+        line.strip_prefix(directive)?.trim().strip_suffix("s;")?.parse().ok()
+    });
+    Duration::from_secs(value.unwrap_or_else(|| panic!("{directive} in {file}")))
+}
+
+/// The table in docs/ARCHITECTURE.md, "Deadlines".
+#[test]
+fn the_deadlines_of_nginx_gateway_and_services_fit_each_other() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
+    let timeouts = gateway::Config::load(&file, |_| None).expect("fine").traffic.timeouts;
+    let (client, upstream) = (timeouts.client, timeouts.upstream);
+    // What a client is slow with is refused by the outermost that sees it, so each further in waits longer.
+    assert!(nginx("limits.conf", "client_header_timeout") <= client.header);
+    assert!(client.body.grace <= client.body.longest);
+    assert!(
+        client.body.longest < service_kit::body::BODY_TIMEOUT,
+        "a slow body is the client's fault, not the service's"
+    );
+    // What an instance is slow with is answered by the innermost that knows, so each further out waits longer.
+    assert!(upstream.connect + upstream.response < nginx("proxy.conf", "proxy_read_timeout"));
+    assert!(upstream.write < nginx("proxy.conf", "proxy_send_timeout"));
+    // Whoever sends the next request closes an idle connection first.
+    assert!(nginx("nginx.conf.template", "keepalive_timeout") < client.idle);
+    assert!(upstream.idle < service_kit::server::KEEP_ALIVE);
+}

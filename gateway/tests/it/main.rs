@@ -26,6 +26,7 @@ mod membership;
 mod metrics;
 mod minting;
 mod moves;
+mod one_client;
 mod openapi;
 mod outlier_ejection;
 mod overload;

@@ -222,6 +222,53 @@ fn what_clients_do_wrong_is_no_fault_in_the_log() {
     assert!(faults.borrow().is_empty(), "{faults:?}");
 }
 
+/// What a connection may cost that sends nothing, in bytes of resident memory. The debug build that tests run takes
+/// 16 KB; the kernel's buffers are no part of it. With a read buffer of its own each took 81 KB.
+const MOST_OF_A_SILENT_ONE: usize = 32 * 1024;
+
+#[test]
+fn a_silent_connection_holds_no_buffer() {
+    const SILENT: usize = 2_000;
+    let upstream = Upstream::start("stateful-1");
+    let process = Process::start(&upstream, "");
+    let resident = || {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", process.child.id())).expect("it runs");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
+    };
+    let open = |most: usize| {
+        let figure = |line: &str| line.strip_prefix("gateway_client_connections ")?.parse::<usize>().ok();
+        eventually("all have a place", || {
+            let mut control = Connection::open(process.control).expect("connects");
+            let host = process.control.to_string();
+            let text = control.send(&Request::get("/metrics").header("host", &host)).body;
+            let open = String::from_utf8(text).ok()?.lines().find_map(figure)?;
+            (open >= most).then_some(())
+        });
+    };
+    // What the first connections make the process set up once.
+    let first: Vec<_> = (0..50).map(|_| Connection::open(process.addr).expect("connects")).collect();
+    open(first.len());
+    let before = resident();
+    let silent: Vec<_> = (0..SILENT).map(|_| std::net::TcpStream::connect(process.addr).expect("connects")).collect();
+    open(first.len() + SILENT);
+    let each = resident().saturating_sub(before) / silent.len();
+    eprintln!("a silent connection takes {each} bytes");
+    assert!(each <= MOST_OF_A_SILENT_ONE, "a silent connection takes {each} bytes");
+}
+
+#[test]
+fn more_connections_than_descriptors_are_not_promised() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(
+        file.path(),
+        "[clients]\nmax_connections = 2000000000\n[server]\nlisten = '127.0.0.1:0'\n[control]\nlisten = '127.0.0.1:0'",
+    )
+    .expect("writes");
+    let output = program(file.path()).output().expect("runs");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+    assert!(!output.status.success() && said.contains("max_connections") && said.contains("nofile"), "{said}");
+}
+
 #[test]
 fn both_signals_end_it() {
     let upstream = Upstream::start("stateful-1");

@@ -32,6 +32,12 @@ pub(crate) enum Act {
     Hang,
     /// Switches protocols, then sends back each byte.
     Echo,
+    /// Answers 200 with so many bytes.
+    Long(usize),
+    /// Answers 200 and goes on for as long as the other side does, without a further byte.
+    Stream,
+    /// Answers 413 as soon as the header has come, and closes with the body unread.
+    RefuseBody,
 }
 
 impl Act {
@@ -60,8 +66,8 @@ pub(crate) struct Seen {
     /// By name in lower case; each with all its values.
     pub(crate) headers: BTreeMap<String, Vec<String>>,
     pub(crate) body_bytes: usize,
-    /// The body, where its length was declared.
-    body: Vec<u8>,
+    /// The body.
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
@@ -87,6 +93,8 @@ struct Script {
     drained_at: Option<Instant>,
     seen: Vec<Seen>,
     health_checks: u64,
+    /// Streams that it serves.
+    streams: usize,
     listening: bool,
     connections: Vec<TcpStream>,
 }
@@ -124,6 +132,7 @@ impl Upstream {
             drained_at: None,
             seen: Vec::new(),
             health_checks: 0,
+            streams: 0,
             listening: false,
             connections: Vec::new(),
         };
@@ -196,6 +205,11 @@ impl Upstream {
     /// How often it was asked whether it has all that it depends on.
     pub(crate) fn readiness_checks(&self) -> u64 {
         self.script().readiness_checks
+    }
+
+    /// How many streams it serves.
+    pub(crate) fn streams(&self) -> usize {
+        self.script().streams
     }
 
     /// How many requests it was sent, health checks apart.
@@ -278,6 +292,13 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
         loop {
+            if self.lock().act == Act::RefuseBody && !reader.fill_buf()?.starts_with(b"GET /health ") {
+                let seen = read_head(&mut reader)?;
+                self.lock().seen.push(seen);
+                let name = self.lock().name.clone();
+                writer.write_all(&answer(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                return writer.shutdown(Shutdown::Both);
+            }
             let seen = read_request(&mut reader)?;
             if seen.target == "/health" {
                 writer.write_all(&self.health_answer())?;
@@ -318,6 +339,16 @@ impl Shared {
                     io::copy(&mut reader, &mut writer)?;
                     return writer.shutdown(Shutdown::Both);
                 }
+                Act::Long(bytes) => writer.write_all(&answer(200, &name, "", &"x".repeat(bytes), &method))?,
+                Act::Stream => {
+                    let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
+                    write!(writer, "HTTP/1.1 200 OK\r\n{head}x-instance-id: {name}\r\n\r\n3\r\n: \n\r\n")?;
+                    self.lock().streams += 1;
+                    let ended = reader.read_exact(&mut [0]);
+                    self.lock().streams -= 1;
+                    return ended;
+                }
+                Act::RefuseBody => return writer.shutdown(Shutdown::Both),
                 Act::Hang => unreachable!("waited for above"),
             }
         }
@@ -378,7 +409,7 @@ fn answer(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec
         .into()
 }
 
-fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
+fn read_head(stream: &mut impl BufRead) -> io::Result<Seen> {
     let first = read_line(stream)?;
     let mut words = first.split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -388,14 +419,18 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim().to_owned());
     }
-    let (mut body_bytes, mut body) = (0, Vec::new());
+    Ok(Seen { method, target, headers, body_bytes: 0, body: Vec::new() })
+}
+
+fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
+    let Seen { method, target, headers, mut body_bytes, mut body } = read_head(stream)?;
     let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
     if let Some(length) = declared {
         body_bytes = read_body(stream, length, &mut body)?;
     } else if headers.contains_key("transfer-encoding") {
         loop {
             let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            body_bytes += read_body(stream, length, &mut io::sink())?;
+            body_bytes += read_body(stream, length, &mut body)?;
             read_line(stream)?;
             if length == 0 {
                 break;

@@ -85,6 +85,11 @@ pub enum Event {
         /// How many requests it may have in flight when this begins; `null` when it is over.
         limit: Option<u64>,
     },
+    /// Clients have as many connections as they may, so that further ones are refused; or that is over.
+    ConnectionsChanged {
+        /// How many that is when it begins; `null` when it is over.
+        limit: Option<u64>,
+    },
     /// The DNS name of a pool cannot be looked up, so that the instances that are known are kept; or it can again.
     DiscoveryChanged {
         /// Which pool.
@@ -215,6 +220,7 @@ impl Event {
         "drain_progressed",
         "strategy_changed",
         "overload_changed",
+        "connections_changed",
         "discovery_changed",
         "config_reloaded",
         "config_rejected",
@@ -240,6 +246,7 @@ impl Event {
             Self::DrainProgressed { .. } => "drain_progressed",
             Self::StrategyChanged { .. } => "strategy_changed",
             Self::OverloadChanged { .. } => "overload_changed",
+            Self::ConnectionsChanged { .. } => "connections_changed",
             Self::DiscoveryChanged { .. } => "discovery_changed",
             Self::ConfigReloaded(_) => "config_reloaded",
             Self::ConfigRejected { .. } => "config_rejected",
@@ -261,6 +268,7 @@ impl Event {
             | Self::OverloadChanged { pool, .. }
             | Self::DiscoveryChanged { pool, .. } => Some(*pool),
             Self::Pools(_)
+            | Self::ConnectionsChanged { .. }
             | Self::ConfigReloaded(_)
             | Self::ConfigRejected { .. }
             | Self::StateFileChanged { .. }

@@ -24,8 +24,9 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How much of a body that is too large is read and thrown away before the refusal, in bytes. A server that answers
 /// and closes with unread data makes the proxy in front of it see a reset instead of the answer.
 const MAX_DISCARDED_BYTES: usize = 2 * 1024 * 1024;
-/// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), which is the one that refuses a slow
+/// client; a test of the gateway compares both.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How much a reader lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use crate::telemetry::{self, Metrics};
 
 /// How long an idle connection is kept. Longer than the 50 s for which the gateway keeps one: whoever sends must be the
 /// one who closes, or a request meets a closed connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to send a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to be torn down.

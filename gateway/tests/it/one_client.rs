@@ -1,0 +1,120 @@
+//! What one client chooses to send counts against no instance, and takes nothing from other clients.
+
+mod bodies;
+mod holdings;
+
+use proto_contracts::PoolName;
+use proto_contracts::control::InstanceState;
+
+use crate::client::Request;
+use crate::eventually;
+use crate::testbed::{INFO, Setup, TestGateway};
+use crate::upstream::{Act, Upstream};
+
+/// Clients are limited wherever they are, but by no rate; the loopback proxy tells their addresses.
+pub(crate) const LIMITED: &str = "[rate_limit]\nrequests_per_second = 0\nexempt = []";
+/// A resource that takes a body.
+pub(crate) const CALCULATE: &str = "/api/v1/stateless/calculate";
+
+/// The request as it comes from this client.
+pub(crate) fn from(client: &str, request: Request) -> Request {
+    request.header("x-forwarded-for", client)
+}
+
+/// A figure of the metrics.
+#[track_caller]
+pub(crate) fn figure(gateway: &TestGateway, series: &str) -> u64 {
+    let metrics = gateway.metrics();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("{series} in\n{metrics}")).parse().expect("a number")
+}
+
+fn ejections(gateway: &TestGateway) -> u64 {
+    let of = |reason| format!("gateway_upstream_ejections_total{{pool=\"stateless\",reason=\"{reason}\"}}");
+    ["errors", "timeouts", "connections"].into_iter().map(|reason| figure(gateway, &of(reason))).sum()
+}
+
+#[track_caller]
+fn assert_nobody_is_ejected(gateway: &TestGateway) {
+    assert_eq!(ejections(gateway), 0);
+    let states = gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
+    assert!(states.into_iter().all(|state| state == InstanceState::Healthy));
+}
+
+#[test]
+fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).section(LIMITED).start();
+    for act in [Act::Answer(500, Vec::new(), ""), Act::Close] {
+        upstreams.iter().for_each(|upstream| upstream.act(act.clone()));
+        for _ in 0..50 {
+            assert!(gateway.send(&from("192.0.2.1", Request::post(INFO))).status >= 500);
+        }
+        assert_nobody_is_ejected(&gateway);
+    }
+    upstreams[1].act(Act::ok());
+    upstreams[0].act(Act::Answer(500, Vec::new(), ""));
+    for nth in 0..40 {
+        let client = if nth / 2 % 2 == 0 { "192.0.2.1" } else { "192.0.2.2" };
+        gateway.send(&from(client, Request::get(INFO)));
+    }
+    eventually("the one that fails others too is out", || (ejections(&gateway) == 1).then_some(()));
+}
+
+#[test]
+fn aborted_requests_eject_nobody_and_leave_nothing_behind() {
+    let upstream = Upstream::start("stateless-1");
+    let other = Upstream::start("stateless-2");
+    let gateway = Setup::new().stateless([&upstream, &other]).start();
+    [&upstream, &other].into_iter().for_each(|upstream| upstream.act(Act::Hang));
+    for _ in 0..3 {
+        let sent = upstream.count() + other.count();
+        let clients = gateway.start_many(20, &Request::get(INFO));
+        eventually("all are sent", || (upstream.count() + other.count() == sent + 20).then_some(()));
+        drop(clients);
+        eventually("no place is held", || {
+            let places = ["stateless-1", "stateless-2"].map(|name| {
+                figure(&gateway, &format!("gateway_upstream_in_flight{{pool=\"stateless\",upstream=\"{name}\"}}"))
+            });
+            (places == [0, 0]).then_some(())
+        });
+    }
+    assert_nobody_is_ejected(&gateway);
+    [&upstream, &other].into_iter().for_each(|upstream| upstream.act(Act::ok()));
+    assert_eq!(gateway.send(&Request::get(INFO)).status, 200);
+}
+
+#[test]
+fn an_instance_that_refuses_bodies_and_closes_is_not_ejected() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::RefuseBody));
+    for bytes in [50_000, 500_000] {
+        for _ in 0..20 {
+            let mut client = gateway.connect();
+            client.write(&Request::new("POST", CALCULATE).header("content-length", &bytes.to_string()).head());
+            client.write_all(&vec![b'x'; bytes]);
+            // Its refusal may be lost with the connection that it resets, but that is no fault of the instance's.
+            client.try_reply();
+        }
+    }
+    assert_nobody_is_ejected(&gateway);
+}
+
+#[test]
+fn refused_upgrades_eject_nobody() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).section(LIMITED).start();
+    let live = format!("{}/live", crate::testbed::session_path(proto_contracts::AffinityKey::random()));
+    for status in [400, 426, 503] {
+        let headers = if status == 503 { vec![("retry-after", "1")] } else { Vec::new() };
+        upstreams.iter().for_each(|upstream| upstream.act(Act::Answer(status, headers.clone(), "no")));
+        for _ in 0..20 {
+            let upgrade = Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
+            assert_eq!(gateway.send(&from("192.0.2.1", upgrade)).status, status);
+        }
+    }
+    for name in ["stateful-1", "stateful-2"] {
+        assert_eq!(gateway.state_of(name), Some(InstanceState::Healthy));
+    }
+}
