@@ -31,7 +31,7 @@ const MEMORY: &str = "/dev/shm";
 /// Makes the folder of the cache: in memory, if that can be. Nginx cuts each response that it cannot write into its cache,
 /// and memory is not full when the disk is.
 fn cache_folder(settings: &Settings) -> PathBuf {
-    let folder = memory_folder(settings);
+    let folder = memory_folder(&settings.state);
     let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
     // A name that can be guessed, where others may have made it.
     let is_ours = || fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw());
@@ -39,13 +39,14 @@ fn cache_folder(settings: &Settings) -> PathBuf {
 }
 
 /// Gives the memory of the cache back.
-pub(crate) fn forget_cache(settings: &Settings) {
+pub(crate) fn forget_cache(state: &Path) {
     // There is none where Nginx was never started.
-    let _ = fs::remove_dir_all(memory_folder(settings));
+    let _ = fs::remove_dir_all(memory_folder(state));
 }
 
-fn memory_folder(settings: &Settings) -> PathBuf {
-    let mark = Sha256::digest(settings.state.as_os_str().as_encoded_bytes());
+/// By the whole path of the state folder.
+fn memory_folder(state: &Path) -> PathBuf {
+    let mark = Sha256::digest(state.as_os_str().as_encoded_bytes());
     let mark: String = mark.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     Path::new(MEMORY).join(format!("tandem-{mark}-nginx"))
 }

@@ -444,7 +444,7 @@ impl Drop for Settings {
     fn drop(&mut self) {
         // First, since a folder on which something is mounted cannot be removed.
         drop(self.small_disk.take());
-        nginx::forget_cache(self);
+        nginx::forget_cache(&self.state);
         if self.lifetime == Lifetime::Kept || std::thread::panicking() {
             return;
         }

@@ -229,7 +229,7 @@ impl Stack {
             let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
             join_all(of_level.map(|component| self.end(component))).await;
         }
-        nginx::forget_cache(&self.settings);
+        nginx::forget_cache(&self.settings.state);
     }
 }
 

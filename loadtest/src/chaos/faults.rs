@@ -33,8 +33,10 @@ const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
 const UNNOTICED: Duration = Duration::from_millis(1800);
 /// How long the two gateways go on to disagree after it.
 const AFTERMATH: Duration = Duration::from_millis(200);
-/// How long something hangs: from less than an attempt's timeout to more than three health checks and Redis's own timeouts.
+/// How long Redis hangs: from about its timeout to several of them.
 const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
+/// How long an instance hangs: longer than a request waits there before it moves on, up to more than three health checks.
+const HUNG_INSTANCE_MS: RangeInclusive<u64> = 3_000..=7_000;
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
 const GATEWAY: &str = "gateway";
@@ -111,7 +113,8 @@ impl FaultKind {
             Self::RestartRedis | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway => {
                 0..=0
             }
-            Self::HangStateful | Self::HangRedis => HUNG_MS,
+            Self::HangStateful => HUNG_INSTANCE_MS,
+            Self::HangRedis => HUNG_MS,
             Self::FullDisk => AWAY_MS,
             Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill => ALTERED_MS,
         }

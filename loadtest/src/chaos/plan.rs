@@ -111,9 +111,12 @@ impl FaultKind {
     /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
     pub(crate) const fn may_fail_as(self) -> Option<&'static [&'static str]> {
         match self {
-            // A write whose outcome is unknown is repeated under its key; a read comes from memory. An instance that wakes up
-            // finds that Redis did not answer it in time, for those that still wait.
-            Self::HangRedis | Self::FullDisk | Self::HangStateful => Some(&["session_store_unavailable"]),
+            // A write whose outcome is unknown is repeated under its key; a read comes from memory.
+            Self::HangRedis | Self::FullDisk => Some(&["session_store_unavailable"]),
+            // Reads and writes with a key, which all of the run's are, move on to the next instance, as many of them at once as
+            // the retry budget allows. The others wait: until their client gives up, the gateway does, or the instance wakes
+            // up and finds that Redis did not answer it in time.
+            Self::HangStateful => Some(&["session_store_unavailable", "timeout", "upstream_timeout"]),
             _ => None,
         }
     }

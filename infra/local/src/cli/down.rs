@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use super::show::say;
 use crate::agent::client::AgentClient;
+use crate::nginx;
 use crate::supervisor::{self, Whereabouts};
 
 /// How long everything may take to end in order.
@@ -17,7 +18,11 @@ const IN_ORDER: Duration = Duration::from_secs(90);
 const KILLED: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(state: &Path) -> Result<()> {
-    let Some(Whereabouts { pid, agent }) = supervisor::find(state)? else { return say("Nothing runs.") };
+    let running = supervisor::find(state)?;
+    let Some(Whereabouts { pid, agent }) = running else {
+        forget_cache(state);
+        return say("Nothing runs.");
+    };
     let pid = Pid::from_raw(pid);
     let asked = match AgentClient::new(state, agent) {
         Ok(agent) => agent.shutdown().await.map(drop),
@@ -34,7 +39,15 @@ pub(super) async fn run(state: &Path) -> Result<()> {
             bail!("the supervisor (pid {pid}) cannot be ended");
         }
     }
+    forget_cache(state);
     say("Everything has ended.")
+}
+
+/// What a supervisor that was killed has left in memory.
+fn forget_cache(state: &Path) {
+    if let Ok(state) = state.canonicalize() {
+        nginx::forget_cache(&state);
+    }
 }
 
 /// Waits until no supervisor has the state folder.
