@@ -111,3 +111,21 @@ fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
     assert_eq!(client.reply_to("GET").status, 200);
     other.act(Act::ok());
 }
+#[test]
+fn a_write_with_a_key_leaves_an_instance_that_hangs_with_its_body() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300\nmin_per_second = 1000").start();
+    upstreams[0].act(Act::Hang);
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(40_000));
+    let began = Instant::now();
+    for number in 0..4 {
+        let key = format!("0190b0e4-7d1c-7a52-9c41-00000000000{number}");
+        let reply = gateway.send(&Request::new("POST", INFO).header("idempotency-key", &key).json(&body));
+        assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));
+        assert_eq!(upstreams[1].last().body_bytes, body.len(), "the whole body is sent again");
+    }
+    assert!(upstreams[1].count() == 4 && upstreams[0].count() > 0, "some were at the other one first");
+    // The timeout of a response is 15 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
+    upstreams[0].act(Act::ok());
+}

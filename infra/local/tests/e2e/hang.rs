@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proto_contracts::Endpoint;
+use proto_contracts::headers::IDEMPOTENCY_KEY;
+use proto_contracts::{Endpoint, MessageId, PoolName};
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::answer::Answer;
 use crate::api::Api;
 use crate::small_stack;
 
@@ -84,4 +88,49 @@ fn p99(timed: &[Timed], from: Duration, to: Duration) -> Duration {
     let mut took: Vec<_> = timed.iter().filter(|one| (from..to).contains(&one.sent)).map(|one| one.took).collect();
     took.sort_unstable();
     took[took.len() * 99 / 100]
+}
+
+/// Writes to sessions whose home stands still, with a key each. They leave it after the attempt timeout; when it wakes up it
+/// may find them in its sockets and do them then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_with_a_key_leaves_a_home_that_hangs_and_is_done_once() -> Result<()> {
+    let stack = small_stack().stateful(2).start().await?;
+    let api = Arc::new(Api::on_gateway(&stack)?);
+    let mut sessions = Vec::new();
+    while sessions.len() < 6 {
+        let created = api.create().await?;
+        if created.answer.served_by() == "stateful-1" {
+            sessions.push(created.path());
+        }
+    }
+    stack.pause("stateful-1")?;
+    let mut writes = JoinSet::new();
+    for session in sessions.clone() {
+        let api = Arc::clone(&api);
+        writes.spawn(async move {
+            let path = format!("{session}/messages");
+            let key = MessageId::generate().to_string();
+            let send = async || {
+                let request = api.request(Method::POST, &path).header(IDEMPOTENCY_KEY, &key);
+                Answer::to(request.json(&json!({"message": "while its home hangs"}))).await
+            };
+            let first = send().await?;
+            ensure!(first.status == 201, "{first}");
+            ensure!(first.served_by() == "stateful-2", "{first}");
+            let again = send().await?;
+            ensure!((again.status, &again.body) == (201, &first.body), "{again} instead of {first}");
+            Ok(session)
+        });
+    }
+    let written: Vec<Result<String>> = writes.join_all().await;
+    stack.resume("stateful-1")?;
+    let awake = vec![(PoolName::Stateful, "stateful-1".to_owned(), stack.addr_of("stateful-1")?)];
+    stack.control().await_healthy(&awake).await?;
+    for session in written {
+        let history = api.get(&format!("{}/history", session?)).await?;
+        let page: Value = history.json();
+        ensure!(page["messages"].as_array().map(Vec::len) == Some(1), "{history}");
+    }
+    stack.shutdown().await;
+    Ok(())
 }
