@@ -36,9 +36,9 @@ down: ## End everything; data and logs stay in .local
 status: ## Show each component: state, pid, port, log
 	@$(call local-stack,status)
 
-scale: ## Set the number of instances: stateful=4, stateless=2
+scale: ## Set the number of instances: stateful=4, stateless=2 (to none only with force=1)
 	@$(call require,$(stateless)$(stateful),make scale stateful=4)
-	@$(call local-stack,scale $(if $(stateless),stateless=$(stateless)) $(if $(stateful),stateful=$(stateful)))
+	@$(call local-stack,scale $(if $(stateless),stateless=$(stateless)) $(if $(stateful),stateful=$(stateful)) $(if $(force),--force))
 
 kill: ## Kill a component at once: i=stateful-2
 	@$(call require,$(i),make kill i=stateful-2)

@@ -63,6 +63,15 @@ pub struct StackStatus {
     pub phase: Phase,
     /// Where the stateful service keeps its sessions.
     pub store: String,
+    /// How many Redis servers hold the sessions: `single`, `sentinel` or `cluster`.
+    pub redis: String,
+    /// What is added to each port of the design.
+    pub port_offset: u16,
+    /// Where traces are sent, if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub otlp: Option<String>,
+    /// Whether clients may pick the strategy of a request.
+    pub lab: bool,
     /// Where everything can be called.
     pub urls: Urls,
     /// The authority that signed Nginx's certificate, for `curl --cacert`.
@@ -140,6 +149,9 @@ pub struct Scale {
     pub pool: PoolName,
     /// How many instances from now on.
     pub instances: u16,
+    /// Also when none is left, and every request of the pool fails.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What `POST /agent/v1/instances/{name}/{action}` does.

@@ -91,8 +91,14 @@ fn cure(code: &Option<ErrorCode>) -> &'static str {
         Some(ErrorCode::Unauthorized) => {
             " Set CONTROL_TOKEN to the gateway's, or name a file with --token-file (.local/control.token in the local stack)."
         }
-        Some(ErrorCode::MisdirectedRequest) => " Use one of these names in --control.",
-        Some(ErrorCode::NotFound) => " This gateway is of a version that does not have it.",
+        Some(ErrorCode::MisdirectedRequest) => {
+            " Use one of these names in --control, with the gateway's [control] listen, 127.0.0.1:8001 by default."
+        }
+        // What serves clients, the gateway's data plane or Nginx, has no control API.
+        Some(ErrorCode::NotFound) | None => {
+            " Is that the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), and not where it serves \
+             clients? --control or GATEWAY_CONTROL names another. A gateway of an older version may lack this command, too."
+        }
         _ => "",
     }
 }

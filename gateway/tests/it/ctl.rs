@@ -102,6 +102,9 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     assert!(missing.contains("/nowhere/token"), "{missing}");
 
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    // Where clients are served there is no control API, and a 404 alone would be a riddle.
+    let clients = fault(&command(&format!("http://{}", gateway.addr), &["pools"]).output().expect("runs"));
+    assert!(clients.contains("control plane") && clients.contains("127.0.0.1:8001"), "{clients}");
     let alone = fault(&command(&format!("http://{nobody}"), &["pools"]).output().expect("runs"));
     assert!(alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"), "{alone}");
     for wrong in ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"] {

@@ -89,7 +89,13 @@ async fn status(supervised: web::Data<Supervised>) -> HttpResponse {
 }
 
 async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<HttpResponse, Refusal> {
-    let Scale { pool, instances } = problem::parse(&body)?;
+    let Scale { pool, instances, force } = problem::parse(&body)?;
+    if instances == 0 && !force {
+        let detail = format!(
+            "with {pool}=0 every request of that pool fails: `make scale {pool}=0 force=1` (--force) does it all the same"
+        );
+        return Err(Refusal::new(ErrorCode::WrongState, detail));
+    }
     detached(&supervised, move |supervised| async move {
         supervised.stack()?.scale(pool, instances).await.map_err(Refusal::from)
     })

@@ -7,7 +7,7 @@ use std::process::Command as Program;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use proto_contracts::PoolName;
-use proto_contracts::agent::Action;
+use proto_contracts::agent::{Action, Scale};
 
 use crate::agent::client::AgentClient;
 use crate::plan::{Gateways, Store, Topology};
@@ -43,6 +43,9 @@ enum Command {
         /// `stateless=N` or `stateful=N`, one or both.
         #[arg(required = true, value_parser = parse_scale)]
         pools: Vec<(PoolName, u16)>,
+        /// Also to no instance at all, without which every request of the pool fails.
+        #[arg(long)]
+        force: bool,
     },
     /// Kills a component (SIGKILL).
     Kill(Target),
@@ -148,10 +151,10 @@ impl Command {
                 Some(found) => show::status(&AgentClient::new(&state, found.agent)?.status().await?),
                 None => say("Nothing runs. `make up` starts it."),
             },
-            Self::Scale { pools } => {
+            Self::Scale { pools, force } => {
                 let agent = AgentClient::of_running(&state)?;
                 for (pool, instances) in pools {
-                    agent.scale(pool, instances).await?;
+                    agent.scale_as(Scale { pool, instances, force }).await?;
                 }
                 show::status(&agent.status().await?)
             }

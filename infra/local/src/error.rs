@@ -99,6 +99,16 @@ pub enum StackError {
     /// What was asked for needs a part that the plan leaves out.
     #[error("this stack runs without {0}")]
     NotPlanned(&'static str),
+    /// Nothing of this kind can be done to the component.
+    #[error("{component} cannot be {done}: {cure}")]
+    NotForThis {
+        /// Which one.
+        component: String,
+        /// What was to be done, as a participle.
+        done: &'static str,
+        /// What to do instead.
+        cure: String,
+    },
     /// The name under which a variable was to be set fits no component.
     #[error(
         "no component takes variables under the name '{0}': name a binary (stateless-svc, stateful-svc, gateway) or an instance"

@@ -22,6 +22,8 @@ use crate::plan::{Gateways, Settings, Store, log_file};
 use crate::ports::loopback;
 use crate::process::Launch;
 
+mod file;
+
 /// How long the gateway may take to find an instance healthy: its checks pass twice, and it may be busy.
 const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -173,11 +175,11 @@ pub(crate) fn launch_at(settings: &Settings, seat: &Seat, instances: &[(PoolName
             members(PoolName::Stateful, Strategy::Sticky, bounded_load),
         ]),
     };
-    let file = dir.join("gateway.toml");
     let text = toml::to_string(&config)
         .map_err(std::io::Error::other)
         .attempt(|| "write the gateway's configuration".to_owned())?;
-    fs::write(&file, text).attempt(|| format!("write {}", file.display()))?;
+    let (file, notes) = file::write(dir, &text)?;
+    notes.iter().for_each(|note| (settings.progress)(note));
     let mut env = vec![
         ("CONTROL_TOKEN".to_owned(), settings.secrets.control_token.expose_secret().into()),
         ("INSTANCE_TOKEN".to_owned(), settings.secrets.instance_token.expose_secret().into()),

@@ -22,12 +22,10 @@ mod shim;
 mod spawner;
 mod tree;
 
-pub(crate) use log::last_lines;
+pub(crate) use log::{keep_small, last_lines};
 pub(crate) use shim::ExecChild;
 pub(crate) use tree::all as all_processes;
 
-/// How often a running child's log is looked at for its size.
-const LOG_CHECK: Duration = Duration::from_secs(10);
 /// How long what is left of a killed tree may take to disappear.
 const TREE_END: Duration = Duration::from_secs(5);
 /// What a child inherits of our environment. Nothing else: a `DATABASE_URL` in somebody's shell is not ours.
@@ -116,17 +114,8 @@ impl Process {
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let reaped = Arc::new(Mutex::new(false));
         let (report, exit) = watch::channel(None);
-        let (flag, path) = (Arc::clone(&reaped), launch.log.clone());
+        let flag = Arc::clone(&reaped);
         thread::Builder::new().name(format!("wait-{pid}")).spawn(move || watch_child(child, pid, &flag, &report))?;
-        let ended = exit.clone();
-        tokio::spawn(async move {
-            while ended.borrow().is_none() {
-                tokio::time::sleep(LOG_CHECK).await;
-                let path = path.clone();
-                // A log that cannot be cut just grows on.
-                let _ = tokio::task::spawn_blocking(move || log::rotate_in_place(&path)).await;
-            }
-        });
         Ok(Self { pid, stop_signal: launch.stop_signal, started: Instant::now(), reaped, exit })
     }
 

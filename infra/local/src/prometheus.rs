@@ -15,6 +15,8 @@ use crate::programs;
 
 /// How long samples are kept.
 const RETENTION: &str = "15d";
+/// How much of the disk they may take.
+const RETENTION_SIZE: &str = "1GB";
 
 /// How Prometheus is started; writes its configuration. Its targets are told by [`write_targets`].
 pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
@@ -38,6 +40,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
             format!("--config.file={}", dir.join("prometheus.yml").display()).into(),
             format!("--storage.tsdb.path={}", dir.join("data").display()).into(),
             format!("--storage.tsdb.retention.time={RETENTION}").into(),
+            format!("--storage.tsdb.retention.size={RETENTION_SIZE}").into(),
             format!("--web.listen-address={}", loopback(settings.ports.prometheus)).into(),
         ],
         env: Vec::new(),

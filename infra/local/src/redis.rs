@@ -13,6 +13,7 @@ use crate::process::Launch;
 use crate::programs;
 
 mod cluster;
+mod layout;
 mod sentinel;
 mod talk;
 
@@ -27,16 +28,20 @@ const KEEPING: [&str; 6] = ["--appendonly", "yes", "--appendfsync", "always", "-
 /// The servers that hold the sessions, and those that watch over them, with their ports.
 pub(crate) fn servers(settings: &Settings) -> Vec<(Component, u16)> {
     let ports = &settings.ports;
-    let nodes = |count| (1..=count).map(|number| (Component::RedisNode(number), ports.redis_node(number)));
-    match settings.redis {
-        Topology::Single => vec![(Component::RedisSessions, ports.redis_sessions)],
-        Topology::Sentinel => {
-            let sentinels =
-                (1..=sentinel::SENTINELS).map(|number| (Component::Sentinel(number), ports.sentinel(number)));
-            nodes(sentinel::NODES).chain(sentinels).collect()
-        }
-        Topology::Cluster => nodes(cluster::NODES).collect(),
+    let port = |component| match component {
+        Component::RedisNode(number) => ports.redis_node(number),
+        Component::Sentinel(number) => ports.sentinel(number),
+        _ => ports.redis_sessions,
+    };
+    layout::components(settings.redis).into_iter().map(|component| (component, port(component))).collect()
+}
+
+/// Makes the folders fit for a start, before any server runs.
+pub(crate) fn prepare(settings: &Settings) -> Result<(), StackError> {
+    for note in layout::prepare(&settings.state, settings.redis)? {
+        (settings.progress)(&note);
     }
+    Ok(())
 }
 
 /// What the services call them by.
@@ -71,7 +76,10 @@ pub(crate) async fn join(settings: &Settings) -> Result<(), StackError> {
     match settings.redis {
         Topology::Single => Ok(()),
         Topology::Sentinel => sentinel::await_replicas(settings).await,
-        Topology::Cluster => cluster::join(settings).await,
+        Topology::Cluster => {
+            cluster::join(settings).await?;
+            layout::note_joined(&settings.state)
+        }
     }
 }
 
@@ -122,7 +130,7 @@ fn launch(settings: &Settings, component: Component, port: u16, memory: &[&str])
 
 /// The folder of a server. Whoever reads its files reads the sessions.
 fn folder(settings: &Settings, component: Component) -> Result<PathBuf, StackError> {
-    let dir = settings.state.join(component.to_string());
+    let dir = layout::folder(&settings.state, settings.redis, component);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(|| format!("make {}", dir.display()))?;
     Ok(dir)
 }

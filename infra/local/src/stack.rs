@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use proto_contracts::PoolName;
+use tokio::task::JoinHandle;
 
 use crate::component::Component;
 use crate::error::StackError;
@@ -13,6 +15,7 @@ use crate::gateway::{self, Control};
 use crate::nginx;
 use crate::plan::{Extent, Gateways, Plan, Settings};
 use crate::ports::{self, loopback};
+use crate::process::keep_small;
 use crate::redis;
 use crate::small_disk::SmallDisk;
 use parts::{Part, Wanted};
@@ -27,6 +30,9 @@ mod view;
 
 pub use second_gateway::SecondGateway;
 pub(crate) use view::urls;
+
+/// How long the edge stops taking requests before the instances behind it are ended.
+const EDGE_LEAD: Duration = Duration::from_millis(500);
 
 /// What is started together. Each level needs those before it.
 const LEVELS: [Extent; 5] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge, Extent::Monitoring];
@@ -44,6 +50,8 @@ pub struct Stack {
     parts: Mutex<BTreeMap<Component, Part>>,
     /// Held while components are started, stopped or scaled, so that two such changes don't mix.
     changes: tokio::sync::Mutex<()>,
+    /// Keeps the logs small; ended with the stack.
+    small_logs: JoinHandle<()>,
 }
 
 impl Stack {
@@ -88,7 +96,9 @@ impl Stack {
         }
         let control = Control::of(&settings, Component::Gateway)?;
         let second_control = Control::of(&settings, Component::SecondGateway)?;
+        let small_logs = tokio::spawn(keep_small(settings.state.join("logs")));
         let stack = Self {
+            small_logs,
             settings: Arc::new(settings),
             control,
             second_control,
@@ -100,6 +110,7 @@ impl Stack {
             stack.settings.builds.binary(binary)?;
         }
         stack.await_free_ports().await?;
+        redis::prepare(&stack.settings)?;
         for level in LEVELS {
             let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
             // Sentinels learn of the replicas from the master when they start, and then not for ten seconds.
@@ -136,7 +147,14 @@ impl Stack {
     pub async fn start_on(&self, name: &str, port: u16) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
-        let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("other ports for this component")) };
+        let Some(pool) = component.pool() else {
+            let cure = "only an instance of a pool is; PORT_OFFSET shifts the ports of all".to_owned();
+            return Err(StackError::NotForThis {
+                component: component.to_string(),
+                done: "moved to another port",
+                cure,
+            });
+        };
         self.require_ended(component)?;
         ports::require_free(port, name)?;
         self.update(component, |part| part.port = port);
@@ -217,7 +235,8 @@ impl Stack {
         Ok(())
     }
 
-    /// Ends everything in order, the edge first.
+    /// Ends everything in order. The edge takes no new requests from then on; streams end with their instances, which say
+    /// that they go away, and so the gateway and the edge go on until those have ended.
     pub async fn shutdown(self) {
         self.end_all().await;
     }
@@ -225,16 +244,27 @@ impl Stack {
     /// The same for one who shares the stack: afterwards nothing of it runs.
     pub(crate) async fn end_all(&self) {
         let _change = self.changes.lock().await;
-        for level in LEVELS.into_iter().rev() {
-            let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
-            join_all(of_level.map(|component| self.end(component))).await;
-        }
+        self.end_level(Extent::Monitoring).await;
+        let lead = if self.runs(Component::Nginx) { EDGE_LEAD } else { Duration::ZERO };
+        let behind_the_edge = async {
+            tokio::time::sleep(lead).await;
+            self.end_level(Extent::Services).await;
+        };
+        tokio::join!(self.end_level(Extent::Edge), behind_the_edge);
+        self.end_level(Extent::Gateway).await;
+        self.end_level(Extent::Data).await;
         nginx::forget_cache(&self.settings.state);
+    }
+
+    async fn end_level(&self, level: Extent) {
+        let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
+        join_all(of_level.map(|component| self.end(component))).await;
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        self.small_logs.abort();
         self.kill_all();
     }
 }

@@ -135,7 +135,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .ports(ports.clone())
         .progress(Arc::new(note));
     let plan = if options.lab { plan.open_lab() } else { plan };
-    let plan = match options.otlp {
+    let plan = match &options.otlp {
         Some(collector) => plan.traces_to(collector),
         None => plan,
     };
@@ -144,6 +144,10 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         outline: StackStatus {
             phase: Phase::Starting,
             store: options.store.as_str().to_owned(),
+            redis: options.redis.as_str().to_owned(),
+            port_offset: options.port_offset,
+            otlp: options.otlp.clone(),
+            lab: options.lab,
             urls: urls(&ports, Extent::Monitoring, options.gateways),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),

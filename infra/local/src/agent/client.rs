@@ -47,12 +47,20 @@ impl AgentClient {
         self.send(self.request(Method::GET, "status")).await
     }
 
-    /// Gives a pool that many instances; returns the stack's state after it.
+    /// Gives a pool that many instances; returns the stack's state after it. No instances at all are refused.
     ///
     /// # Errors
     /// See [`AgentClient::status`].
     pub async fn scale(&self, pool: PoolName, instances: u16) -> Result<StackStatus> {
-        self.send(self.request(Method::POST, "scale").timeout(TIMEOUT).json(&Scale { pool, instances })).await
+        self.scale_as(Scale { pool, instances, force: false }).await
+    }
+
+    /// The same with all that can be said of it.
+    ///
+    /// # Errors
+    /// See [`AgentClient::status`].
+    pub async fn scale_as(&self, scale: Scale) -> Result<StackStatus> {
+        self.send(self.request(Method::POST, "scale").timeout(TIMEOUT).json(&scale)).await
     }
 
     /// Does something to a component; returns the stack's state after it.

@@ -29,7 +29,9 @@ impl From<StackError> for Refusal {
         let code = match &error {
             StackError::NoSuchComponent { .. } => ErrorCode::InstanceNotFound,
             StackError::WrongState { .. } => ErrorCode::WrongState,
-            StackError::TooManyInstances { .. } | StackError::NotPlanned(_) => ErrorCode::InvalidBody,
+            StackError::TooManyInstances { .. } | StackError::NotPlanned(_) | StackError::NotForThis { .. } => {
+                ErrorCode::InvalidBody
+            }
             _ => ErrorCode::ComponentFailed,
         };
         // Whoever may change the stack may know why it failed, down to the cause.

@@ -46,7 +46,12 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
     }
     let command = |control: &str| {
         let mut command = Command::new(&program);
-        command.args(["ctl", "--control", control, "--token-file", &status.control_token_file]).args(args);
+        // What the operator names himself wins.
+        command.arg("ctl").env("GATEWAY_CONTROL", control);
+        if !args.iter().any(|arg| arg.starts_with("--token-file")) {
+            command.args(["--token-file", &status.control_token_file]);
+        }
+        command.args(args);
         command
     };
     if let [(_, control)] = gateways[..] {

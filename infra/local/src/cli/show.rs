@@ -26,11 +26,8 @@ pub(super) fn status(status: &StackStatus) -> Result<()> {
 
 /// The table of these components, and what became of those that died.
 pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatus> + Clone) -> Result<()> {
-    say(format_args!("{:<16}{:<10}{:>8}  {:<7}{:<12}{}", "COMPONENT", "STATE", "PID", "PORT", "UPTIME", "LOG"))?;
-    for part in components.clone() {
-        let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let uptime = part.uptime_s.map_or_else(|| "-".to_owned(), duration);
-        say(format_args!("{:<16}{:<10}{pid:>8}  {:<7}{uptime:<12}{}", part.name, part.state, part.port, part.log))?;
+    for line in table(components.clone()) {
+        say(line)?;
     }
     for part in components.filter(|part| !part.last_lines.is_empty()) {
         say(format_args!("\n{} died: {}", part.name, part.exit.as_deref().unwrap_or("it ended")))?;
@@ -39,6 +36,24 @@ pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatu
         }
     }
     Ok(())
+}
+
+/// One line for each, and a head; every column is as wide as its longest entry.
+fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<String> {
+    let head = ["COMPONENT", "STATE", "PID", "PORT", "UPTIME", "LOG"].map(str::to_owned);
+    let rows = components.map(|part| {
+        let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let uptime = part.uptime_s.map_or_else(|| "-".to_owned(), duration);
+        [part.name.clone(), part.state.to_string(), pid, part.port.to_string(), uptime, part.log.clone()]
+    });
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 6]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        cells.collect::<String>() + &row[5]
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Where everything is, and what to try first.
@@ -77,7 +92,42 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proto_contracts::agent::ComponentState;
+
     use super::*;
+
+    #[test]
+    fn every_column_begins_in_one_place_however_long_the_names_are() {
+        let part = |name: &str, state, uptime_s| ComponentStatus {
+            name: name.to_owned(),
+            pool: None,
+            state,
+            pid: Some(4_194_304),
+            port: 18_391,
+            uptime_s: Some(uptime_s),
+            exit: None,
+            log: format!("/logs/{name}.log"),
+            last_lines: Vec::new(),
+        };
+        let parts = [
+            part("redis-sessions-1", ComponentState::Running, 5),
+            part("postgres", ComponentState::Starting, 359_999_999),
+            part("a-component-with-a-name-that-nobody-expected", ComponentState::Died, 65),
+        ];
+        let lines = table(parts.iter());
+        let starts = |line: &str| -> Vec<usize> {
+            let at = line.char_indices().filter(|&(index, c)| {
+                // Two spaces part the columns; one stands within an uptime.
+                c != ' ' && (index == 0 || line[..index].ends_with("  "))
+            });
+            at.map(|(index, _)| index).collect()
+        };
+        let columns = starts(&lines[0]);
+        assert_eq!(columns.len(), 6, "{lines:#?}");
+        for line in &lines {
+            assert_eq!(starts(line), columns, "{lines:#?}");
+        }
+    }
 
     #[test]
     fn durations_read_well() {

@@ -1,6 +1,6 @@
 //! `up`: starts a supervisor, shows its progress, returns when everything is healthy.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -15,23 +15,50 @@ use proto_contracts::agent::{Phase, StackStatus};
 use super::Wanted;
 use super::show::{self, say};
 use crate::agent::client::AgentClient;
-use crate::plan::{Gateways, Store, Topology};
+use crate::plan::Gateways;
 use crate::supervisor::{self, Options};
 
 /// Between two looks at the supervisor's progress.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a supervisor that was killed may hold its lock after it stopped answering: until its last thread is gone.
-const ENDING: Duration = Duration::from_secs(2);
+/// How long a supervisor may hold its lock and not respond: before it listens, or until its last thread is gone.
+const BEGINNING_OR_ENDING: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
+    loop {
+        if let Some((agent, status)) = running(state).await? {
+            return reconcile(state, &agent, status, wanted).await;
+        }
+        if let Started::Ready(status) = start_and_show(state, &wanted).await? {
+            return show::welcome(&status);
+        }
+    }
+}
+
+/// What became of a start.
+enum Started {
+    Ready(Box<StackStatus>),
+    /// Another `up` was faster.
+    ByAnother,
+}
+
+/// The supervisor that runs, once it can be asked; `None` when none does.
+async fn running(state: &Path) -> Result<Option<(AgentClient, StackStatus)>> {
     let begin = Instant::now();
-    while supervisor::find(state)?.is_some() {
-        match status_of(state).await {
-            Ok((agent, status)) => return reconcile(&agent, status, wanted).await,
-            Err(error) if begin.elapsed() > ENDING => return Err(error),
+    loop {
+        let asked = match supervisor::find(state) {
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => status_of(state).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(found) => return Ok(Some(found)),
+            Err(error) if begin.elapsed() > BEGINNING_OR_ENDING => return Err(error),
             Err(_) => tokio::time::sleep(LOOK).await,
         }
     }
+}
+
+async fn start_and_show(state: &Path, wanted: &Wanted) -> Result<Started> {
     let options = Options {
         stateless: wanted.stateless.unwrap_or(2),
         stateful: wanted.stateful.unwrap_or(3),
@@ -39,55 +66,49 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
         redis: wanted.redis.unwrap_or_default(),
         gateways: wanted.gateways.unwrap_or_default(),
         port_offset: wanted.port_offset.unwrap_or(0),
-        otlp: wanted.otlp,
+        otlp: wanted.otlp.clone(),
         lab: wanted.lab,
     };
     let log = supervisor::log_file(state);
     let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
     let output = output.with_context(|| format!("cannot open {}", log.display()))?;
-    let begin = fs::metadata(&log)?.len();
+    let mut progress = Lines::from_end_of(&log)?;
     let mut supervisor = start(state, &options, output)?;
-
-    let mut progress = Lines { file: File::open(&log)?, rest: String::new() };
-    progress.file.seek(SeekFrom::Start(begin))?;
-    let status = loop {
+    let own = supervisor.id().cast_signed();
+    loop {
         progress.show()?;
-        if let Some(status) = ready(state).await {
-            break status;
-        }
         if let Some(exit) = supervisor.try_wait()? {
             progress.show()?;
-            bail!("it did not start ({exit}); its log is {}", log.display());
+            if supervisor::find(state).is_ok_and(|found| found.is_none()) {
+                bail!("it did not start ({exit}); its log is {}", log.display());
+            }
+            return Ok(Started::ByAnother);
+        }
+        let is_own = supervisor::find(state).ok().flatten().is_some_and(|found| found.pid == own);
+        if let Ok((_, status)) = status_of(state).await
+            && is_own
+            && status.phase == Phase::Ready
+        {
+            progress.show()?;
+            return Ok(Started::Ready(Box::new(status)));
         }
         tokio::time::sleep(LOOK).await;
-    };
-    progress.show()?;
-    show::welcome(&status)
+    }
 }
 
-/// A second `up` changes the numbers of instances that it names, and nothing else.
-async fn reconcile(agent: &AgentClient, status: StackStatus, wanted: Wanted) -> Result<()> {
-    if status.phase != Phase::Ready {
-        return show::status(&status);
+/// A second `up` changes the numbers of instances that it names, and nothing else. It waits for a start that goes on.
+async fn reconcile(state: &Path, agent: &AgentClient, status: StackStatus, wanted: Wanted) -> Result<()> {
+    if let Some((name, running, wanted)) = difference(&status, &wanted) {
+        bail!("it runs with {name}={running}, not {wanted}: `make down` first, then `make up {name}={wanted}`");
     }
-    if wanted.store.is_some_and(|store: Store| store.as_str() != status.store) {
-        bail!("it runs with the store '{}'; `make down` first, then start it with another", status.store);
+    match status.phase {
+        Phase::Ready => say("It is running already.")?,
+        Phase::Starting => {
+            say("It is being started already; this waits for it.")?;
+            await_ready(state, agent).await?;
+        }
+        Phase::Stopping => bail!("it is being ended: `make down` waits for that, then `make up` starts it again"),
     }
-    let redis = running_topology(&status);
-    if wanted.redis.is_some_and(|wanted| wanted != redis) {
-        bail!("its sessions' Redis is '{}'; `make down` first, then start it with another", redis.as_str());
-    }
-    let gateways = if status.urls.second.is_some() { Gateways::Two } else { Gateways::One };
-    if wanted.gateways.is_some_and(|wanted| wanted != gateways) {
-        bail!("it runs with GATEWAYS={}; `make down` first, then start it with another", gateways.as_str());
-    }
-    if wanted.otlp.is_some() {
-        bail!("where traces are sent is settled at its start; `make down` first, then start it with OTLP=");
-    }
-    if wanted.lab {
-        bail!("the lab is opened at its start; `make down` first, then start it with LAB=1");
-    }
-    say("It is running already.")?;
     for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
         if let Some(count) = count {
             agent.scale(pool, count).await?;
@@ -98,14 +119,39 @@ async fn reconcile(agent: &AgentClient, status: StackStatus, wanted: Wanted) -> 
     show::welcome(&status)
 }
 
-/// How many servers hold the sessions of a running system, by the names of its components.
-fn running_topology(status: &StackStatus) -> Topology {
-    let has = |name: &str| status.components.iter().any(|component| component.name == name);
-    match (has("sentinel-1"), has("redis-sessions-1")) {
-        (true, _) => Topology::Sentinel,
-        (false, true) => Topology::Cluster,
-        (false, false) => Topology::Single,
+async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {
+    let log = supervisor::log_file(state);
+    let mut progress = Lines::from_end_of(&log)?;
+    loop {
+        progress.show()?;
+        match agent.status().await {
+            Ok(status) if status.phase == Phase::Ready => return progress.show(),
+            Ok(status) if status.phase == Phase::Stopping => bail!("it was ended while it started"),
+            // Its own failure ends it, and so may a busy machine silence it for a moment.
+            Err(_) if supervisor::find(state)?.is_none() => {
+                progress.show()?;
+                bail!("it did not start; its log is {}", log.display());
+            }
+            _ => tokio::time::sleep(LOOK).await,
+        }
     }
+}
+
+/// The first setting in which a running system differs from what is wanted, as `make up` names it, and both its values.
+/// What is not named is wanted as it is.
+fn difference(status: &StackStatus, wanted: &Wanted) -> Option<(&'static str, String, String)> {
+    let gateways = if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
+    let running_lab = u8::from(status.lab).to_string();
+    let settings = [
+        ("STORE", status.store.clone(), wanted.store.map(|store| store.as_str().to_owned())),
+        ("REDIS", status.redis.clone(), wanted.redis.map(|redis| redis.as_str().to_owned())),
+        ("GATEWAYS", gateways.to_owned(), wanted.gateways.map(|gateways| gateways.as_str().to_owned())),
+        ("PORT_OFFSET", status.port_offset.to_string(), wanted.port_offset.map(|offset| offset.to_string())),
+        ("OTLP", status.otlp.clone().unwrap_or_default(), wanted.otlp.clone()),
+        ("LAB", running_lab, wanted.lab.then(|| "1".to_owned())),
+    ];
+    let mut named = settings.into_iter().filter_map(|(name, running, wanted)| Some((name, running, wanted?)));
+    named.find(|(_, running, wanted)| running != wanted)
 }
 
 /// Starts the supervisor so that nothing of ours holds it, nor it anything of ours.
@@ -128,12 +174,6 @@ async fn status_of(state: &Path) -> Result<(AgentClient, StackStatus)> {
     Ok((agent, status))
 }
 
-async fn ready(state: &Path) -> Option<StackStatus> {
-    // Until the supervisor listens there is nothing to ask; whether it has failed is asked elsewhere.
-    let (_, status) = status_of(state).await.ok()?;
-    (status.phase == Phase::Ready).then_some(status)
-}
-
 /// What is added to the supervisor's log.
 struct Lines {
     file: File,
@@ -142,6 +182,13 @@ struct Lines {
 }
 
 impl Lines {
+    /// Of that file, from now on.
+    fn from_end_of(log: &Path) -> Result<Self> {
+        let mut file = File::open(log).with_context(|| format!("cannot read {}", log.display()))?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self { file, rest: String::new() })
+    }
+
     fn show(&mut self) -> Result<()> {
         self.file.read_to_string(&mut self.rest)?;
         while let Some((line, rest)) = self.rest.split_once('\n') {
@@ -156,5 +203,54 @@ impl Lines {
             self.rest = rest.to_owned();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proto_contracts::agent::Urls;
+
+    use super::*;
+    use crate::cli::{Cli, Command as Given};
+
+    fn wanted(options: &[&str]) -> Wanted {
+        let given = Cli::parse_from(["local-stack", "up"].iter().chain(options));
+        let Given::Up(wanted) = given.command else { panic!("not up") };
+        wanted
+    }
+
+    #[test]
+    fn every_option_that_differs_from_what_runs_is_named_with_both_values() {
+        let url = String::new;
+        let status = StackStatus {
+            phase: Phase::Ready,
+            store: "hybrid".to_owned(),
+            redis: "single".to_owned(),
+            port_offset: 0,
+            otlp: None,
+            lab: false,
+            urls: Urls { https: None, gateway: url(), control: url(), agent: url(), second: None, prometheus: None },
+            ca_file: String::new(),
+            control_token_file: String::new(),
+            components: Vec::new(),
+        };
+        for (option, name, running, value) in [
+            ("--store=memory", "STORE", "hybrid", "memory"),
+            ("--redis=cluster", "REDIS", "single", "cluster"),
+            ("--gateways=2", "GATEWAYS", "1", "2"),
+            ("--port-offset=3000", "PORT_OFFSET", "0", "3000"),
+            ("--otlp=http://127.0.0.1:4318", "OTLP", "", "http://127.0.0.1:4318"),
+            ("--lab", "LAB", "0", "1"),
+        ] {
+            let expected = Some((name, running.to_owned(), value.to_owned()));
+            assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);
+        }
+        // What is the same, or not named, is no difference.
+        let same = ["--store=hybrid", "--redis=single", "--port-offset=0", "--gateways=1", "--stateless=1"];
+        assert_eq!(difference(&status, &wanted(&same)), None);
+        let special = StackStatus { lab: true, otlp: Some("http://127.0.0.1:4318".to_owned()), ..status };
+        assert_eq!(difference(&special, &wanted(&[])), None);
+        assert_eq!(difference(&special, &wanted(&["--lab", "--otlp=http://127.0.0.1:4318"])), None);
     }
 }

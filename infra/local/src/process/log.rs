@@ -3,10 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A log that has grown beyond this is moved aside, bytes.
 const ROTATE_AT: u64 = 64 << 20;
+/// How often the logs are looked at for their size.
+const CHECK: Duration = Duration::from_secs(10);
 /// How much of a log's end is read for its last lines, bytes.
 const TAIL: u64 = 64 << 10;
 
@@ -18,10 +21,27 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Moves what a running child's log holds to `<name>.log.1` when it has grown large, so that hours of load don't fill
-/// the disk. The child keeps its descriptor, which appends: it goes on at the start of the emptied file. Lines written
-/// between the copy and the cut are lost.
-pub(super) fn rotate_in_place(path: &Path) -> io::Result<()> {
+/// Keeps the logs of a folder small until it is dropped, whoever writes them: so a second log of a program counts, too.
+pub(crate) async fn keep_small(dir: PathBuf) {
+    loop {
+        tokio::time::sleep(CHECK).await;
+        let dir = dir.clone();
+        // A log that cannot be cut just grows on.
+        let _ = tokio::task::spawn_blocking(move || rotate_all(&dir)).await;
+    }
+}
+
+fn rotate_all(dir: &Path) {
+    let logs = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    for log in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
+        let _ = rotate_in_place(&log);
+    }
+}
+
+/// Moves what a log holds to `<name>.log.1` when it has grown large, so that hours of load don't fill the disk. The
+/// program keeps its descriptor, which appends: it goes on at the start of the emptied file. Lines written between the
+/// copy and the cut are lost. Nginx could open a new one instead, but its workers may not enter the folder.
+fn rotate_in_place(path: &Path) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|log| log.len() > ROTATE_AT) {
         fs::copy(path, path.with_extension("log.1"))?;
         OpenOptions::new().write(true).open(path)?.set_len(0)?;
@@ -51,7 +71,26 @@ fn read_tail(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn every_log_of_the_folder_is_cut_once_it_is_large() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let (large, small, other) =
+            (dir.path().join("access.log"), dir.path().join("small.log"), dir.path().join("data.aof"));
+        for (path, length) in [(&large, ROTATE_AT + 1), (&small, ROTATE_AT), (&other, ROTATE_AT + 1)] {
+            File::create(path).and_then(|file| file.set_len(length)).expect("made");
+        }
+        let mut writer = OpenOptions::new().append(true).open(&large).expect("opened");
+        rotate_all(dir.path());
+        writer.write_all(b"goes on\n").expect("written");
+        assert_eq!(fs::read_to_string(&large).expect("read"), "goes on\n");
+        assert_eq!(fs::metadata(dir.path().join("access.log.1")).expect("kept").len(), ROTATE_AT + 1);
+        assert_eq!(fs::metadata(&small).expect("left").len(), ROTATE_AT);
+        assert_eq!(fs::metadata(&other).expect("left").len(), ROTATE_AT + 1);
+    }
 
     #[test]
     fn the_last_lines_are_whole_and_in_order() {

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use super::{folder, talk};
+use super::{folder, layout, talk};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::Settings;
+use crate::plan::{Settings, Topology};
 use crate::process::Launch;
 use crate::programs;
 
@@ -36,7 +36,8 @@ pub(crate) fn launch(settings: &Settings, number: u16) -> Result<Launch, StackEr
     let component = Component::Sentinel(number);
     let dir = folder(settings, component)?;
     let (path, port) = (dir.join("sentinel.conf"), settings.ports.sentinel(number));
-    if Known::read(&path).is_none_or(|known| known.port != port) {
+    // Written anew where it has moved.
+    if Known::read(&path).is_none_or(|known| known.port != port || Path::new(&known.dir) != dir) {
         let master = master_port(settings);
         let text = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\n\
@@ -79,7 +80,8 @@ pub(super) async fn await_watch(settings: &Settings) -> Result<(), StackError> {
 /// The master by what the Sentinels know, which outlives them; before they have ever been there, the first server.
 fn master_port(settings: &Settings) -> u16 {
     let known = (1..=SENTINELS).filter_map(|number| {
-        let path = settings.state.join(Component::Sentinel(number).to_string()).join("sentinel.conf");
+        let dir = layout::folder(&settings.state, Topology::Sentinel, Component::Sentinel(number));
+        let path = dir.join("sentinel.conf");
         let known = Known::read(&path)?;
         // All ports may have been moved by the same number since.
         let master = (known.master + settings.ports.sentinel(number)).checked_sub(known.port)?;
@@ -91,6 +93,7 @@ fn master_port(settings: &Settings) -> u16 {
 /// What a Sentinel has written down.
 struct Known {
     port: u16,
+    dir: String,
     master: u16,
     /// Counts the masters.
     epoch: u64,
@@ -102,6 +105,8 @@ impl Known {
         let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)?.split(' ').next());
         Some(Self {
             port: after("port ")?.parse().ok()?,
+            // It quotes what it writes again itself.
+            dir: text.lines().find_map(|line| line.strip_prefix("dir "))?.trim_matches('"').to_owned(),
             master: after(&format!("sentinel monitor {MASTER} 127.0.0.1 "))?.parse().ok()?,
             epoch: after(&format!("sentinel config-epoch {MASTER} ")).and_then(|epoch| epoch.parse().ok()).unwrap_or(0),
         })

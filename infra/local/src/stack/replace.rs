@@ -24,7 +24,10 @@ impl Stack {
         if component.is_gateway() {
             return self.replace_gateway(component).await;
         }
-        let Some(pool) = component.pool() else { return Err(StackError::NotPlanned("a pool for this component")) };
+        let Some(pool) = component.pool() else {
+            let cure = format!("`make stop i={component}` and `make start i={component}` restart it");
+            return Err(StackError::NotForThis { component: component.to_string(), done: "rolled", cure });
+        };
         self.running(component)?;
         // One gateway is enough: the instance tells the others.
         if let Some(control) = self.running_controls().first() {
@@ -46,7 +49,9 @@ impl Stack {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
         if !component.is_gateway() {
-            return Err(StackError::NotPlanned("an upgrade of this component"));
+            let cure =
+                format!("only a gateway hands over to a new process; `make roll i={component}` restarts an instance");
+            return Err(StackError::NotForThis { component: component.to_string(), done: "upgraded", cure });
         }
         self.replace_gateway(component).await
     }

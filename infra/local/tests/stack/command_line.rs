@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -54,6 +55,17 @@ impl Installation {
         let text = String::from_utf8(output.stdout)?;
         ensure!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
         Ok(text)
+    }
+
+    /// Runs a command that must fail and say all of this.
+    fn refuse(&self, args: &[&str], said: &[&str]) -> Result<()> {
+        let output = self.run(args)?;
+        let text = String::from_utf8(output.stderr)?;
+        ensure!(!output.status.success(), "{args:?} is not refused: {text}");
+        for part in said {
+            ensure!(text.contains(part), "{args:?} does not say '{part}': {text}");
+        }
+        Ok(())
     }
 
     pub(crate) fn up(&self) -> Result<String> {
@@ -143,7 +155,22 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     let again = installation.succeed(&["up", "--stateful=3"])?;
     assert!(again.contains("running already") && again.contains("stateful-3"), "{again}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert!(!installation.run(&["up", "--store=memory"])?.status.success(), "the store of a running stack stays");
+    // What cannot be changed is refused, with what runs and the cure.
+    for (option, named) in [
+        ("--store=memory", "STORE=hybrid, not memory"),
+        ("--port-offset=0", "PORT_OFFSET="),
+        ("--redis=cluster", "REDIS=single, not cluster"),
+        ("--lab", "LAB=0, not 1"),
+    ] {
+        installation.refuse(&["up", option], &[named, "make down"])?;
+    }
+    installation.refuse(&["scale", "stateful=0"], &["every request", "force=1"])?;
+    installation.refuse(&["up", "--stateless=0"], &["every request", "force=1"])?;
+    installation.refuse(&["up", "--gateways=2"], &["GATEWAYS=1, not 2"])?;
+    installation
+        .refuse(&["roll", "redis-sessions"], &["redis-sessions cannot be rolled", "make start i=redis-sessions"])?;
+    let data_plane = format!("http://127.0.0.1:{}", 8000 + installation.offset);
+    installation.refuse(&["ctl", "--control", &data_plane, "pools"], &["control plane", "--control"])?;
 
     installation.succeed(&["kill", "stateful-2"])?;
     let status = installation.succeed(&["status"])?;
@@ -171,6 +198,70 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     assert_eq!(processes(installation.state()), Vec::<i32>::new());
     assert!(installation.succeed(&["down"])?.contains("Nothing runs"));
     Ok(())
+}
+
+#[tokio::test]
+async fn two_ups_at_once_both_end_with_a_running_system() -> Result<()> {
+    let installation = Arc::new(Installation::new()?);
+    let ups = (0..2).map(|_| {
+        let installation = Arc::clone(&installation);
+        tokio::task::spawn_blocking(move || installation.up())
+    });
+    let mut joined = 0;
+    for up in ups.collect::<Vec<_>>() {
+        let text = up.await??;
+        assert!(text.contains("Tandem is running"), "{text}");
+        // Who came second waited, and shows the whole table.
+        joined += usize::from(text.contains("already") && text.contains("nginx "));
+    }
+    assert_eq!(joined, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edit_survives_an_upgrade_and_a_stream_is_told_of_the_end() -> Result<()> {
+    let installation = Installation::new()?;
+    installation.up()?;
+    let file = installation.state().join("gateway/gateway.toml");
+    let written = fs::read_to_string(&file)?;
+    let edited = written.replace("[health]", "# Ours.\n[limits]\nmax_target_bytes = 4096\n\n[health]");
+    ensure!(edited != written, "{written}");
+    fs::write(&file, &edited)?;
+    installation.succeed(&["upgrade-gateway"])?;
+    assert_eq!(fs::read_to_string(&file)?, edited, "the upgrade keeps it");
+    let reloaded = installation.succeed(&["ctl", "reload", "--json"])?;
+    let reloaded: serde_json::Value = serde_json::from_str(&reloaded)?;
+    assert_eq!(reloaded["needs_restart"], serde_json::json!([]), "the new process has read it");
+
+    let client = trusting_client(&installation)?;
+    let base = format!("https://localhost:{}/api/v1/stateful/sessions", 8443 + installation.offset);
+    let created = client.post(&base).json(&serde_json::json!({})).send().await?.error_for_status()?;
+    let session: serde_json::Value = created.json().await?;
+    let events = format!("{base}/{}/events", session["session_id"].as_str().context("an id")?);
+    let mut stream = client.get(events).send().await?.error_for_status()?;
+    let read_to_end = tokio::spawn(async move {
+        let mut text = Vec::new();
+        while let Some(chunk) = stream.chunk().await? {
+            text.extend_from_slice(&chunk);
+        }
+        anyhow::Ok(String::from_utf8(text)?)
+    });
+    let down = Arc::new(installation);
+    let ended = Arc::clone(&down);
+    tokio::task::spawn_blocking(move || ended.succeed(&["down"])).await??;
+    let text = read_to_end.await?.context("the stream is cut")?;
+    assert!(text.contains("going_away"), "{text}");
+    let log = fs::read_to_string(down.state().join("logs/supervisor.log"))?;
+    assert!(!log.contains("was killed"), "nobody had to be waited for: {log}");
+    Ok(())
+}
+
+/// One that knows the authority of the installation.
+fn trusting_client(installation: &Installation) -> Result<reqwest::Client> {
+    let authority = reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
+    // A process has one, which whoever comes first installs.
+    let _there_already = rustls::crypto::ring::default_provider().install_default();
+    Ok(reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build()?)
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use local_stack::{Extent, Stack, StackError};
+use anyhow::{Context, Result, ensure};
+use local_stack::{Extent, Ports, Stack, StackError, Topology};
 use proto_contracts::agent::ComponentState;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +33,47 @@ async fn sessions_survive_a_crash_of_redis_and_the_cache_does_not() -> Result<()
     assert!(settings.contains("always") && settings.contains("noeviction"), "{settings}");
     assert!(redis(&stack, "redis-cache", "CONFIG GET maxmemory-policy").await?.contains("allkeys-lru"));
     stack.shutdown().await;
+    Ok(())
+}
+
+/// Asks each server of the sessions until one gives what is awaited; the others refer to it.
+async fn one_of(stack: &Stack, commands: &str, awaited: &str) -> Result<()> {
+    let mut seen = Vec::new();
+    for component in stack.status() {
+        if component.name.starts_with("redis-sessions") {
+            let answer = redis(stack, &component.name, commands).await?;
+            if answer.starts_with(awaited) {
+                return Ok(());
+            }
+            seen.push(answer);
+        }
+    }
+    anyhow::bail!("none gives {awaited:?} to {commands}: {seen:?}")
+}
+
+#[tokio::test]
+async fn each_topology_finds_its_own_sessions_again() -> Result<()> {
+    use Topology::{Cluster, Sentinel, Single};
+    let state = tempfile::tempdir()?;
+    let mut known = Vec::new();
+    // Each after each of the others, on whatever ports are free then.
+    for topology in [Single, Sentinel, Cluster, Single, Cluster, Sentinel, Single] {
+        let plan = Stack::kept_in(state.path()).extent(Extent::Data).redis(topology).ports(Ports::reserve()?);
+        let stack = plan.start().await.with_context(|| format!("{topology:?} after {known:?}"))?;
+        if known.contains(&topology) {
+            let expected = format!("${}\r\n{}", topology.as_str().len(), topology.as_str());
+            let found = one_of(&stack, "GET whose", &expected).await;
+            found.with_context(|| format!("{topology:?} after {known:?}"))?;
+        } else {
+            // Keys of many slots: what a cluster once stumbled over.
+            for number in 0..20 {
+                one_of(&stack, &format!("SET key{number} 1"), "+OK").await?;
+            }
+            one_of(&stack, &format!("SET whose {}", topology.as_str()), "+OK").await?;
+        }
+        known.push(topology);
+        stack.shutdown().await;
+    }
     Ok(())
 }
 

@@ -114,6 +114,30 @@ async fn a_service_that_cannot_start_is_named_with_its_last_words() -> Result<()
 }
 
 #[tokio::test]
+async fn the_access_log_is_cut_while_nginx_goes_on_writing_it() -> Result<()> {
+    let stack = Stack::for_tests().stateful(1).with_nginx().start().await?;
+    let log = stack.log_path("nginx")?.with_file_name("nginx-access.log");
+    // As after hours of load; the file has a hole and takes no room.
+    let grown = (64 << 20) + 1;
+    std::fs::OpenOptions::new().write(true).open(&log)?.set_len(grown)?;
+    let begin = std::time::Instant::now();
+    while std::fs::metadata(&log)?.len() >= grown {
+        anyhow::ensure!(begin.elapsed() < std::time::Duration::from_secs(60), "it is not cut");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(log.with_extension("log.1").is_file());
+    let client = stack.client()?.build()?;
+    let url = format!("{}/api/v1/stateless/info", stack.urls().https.context("Nginx runs")?);
+    let id = client.get(url).send().await?.headers()[headers::REQUEST_ID].to_str()?.to_owned();
+    while !std::fs::read_to_string(&log)?.contains(&id) {
+        anyhow::ensure!(begin.elapsed() < std::time::Duration::from_secs(90), "Nginx writes elsewhere");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn killing_nginx_leaves_no_worker_behind() -> Result<()> {
     let stack = Stack::for_tests().stateful(1).with_nginx().start().await?;
     let https = stack.addr_of("nginx")?;
