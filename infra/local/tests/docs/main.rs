@@ -1,0 +1,76 @@
+//! Whatever the runbook and the deployment guide name must exist: commands are tried, names are looked up where the code
+//! defines them. A wrong one is told with its line.
+
+mod commands;
+mod names;
+mod reader;
+mod repository;
+
+use anyhow::Result;
+
+use repository::Repository;
+
+/// What operators follow.
+const DOCUMENTS: [&str; 2] = ["docs/RUNBOOK.md", "docs/DEPLOYMENT.md"];
+
+/// Every fault of a document, each with its line.
+fn faults(repository: &Repository, path: &str, text: &str) -> Vec<String> {
+    let pieces = reader::pieces(text);
+    let found = pieces.iter().flat_map(|piece| {
+        let faults = commands::faults(repository, piece).into_iter().chain(names::faults(repository, piece));
+        faults.map(|fault| (piece.line, fault))
+    });
+    let mut found: Vec<_> = found.chain(names::broken_links(repository, path, text)).collect();
+    found.sort();
+    found.dedup();
+    found.into_iter().map(|(line, fault)| format!("{path}:{line}: {fault}")).collect()
+}
+
+#[test]
+fn every_command_and_every_name_of_the_documents_exists() -> Result<()> {
+    let repository = Repository::read()?;
+    let mut found = Vec::new();
+    for path in DOCUMENTS {
+        found.extend(faults(&repository, path, &repository.text(path)?));
+    }
+    assert!(found.is_empty(), "{} faults:\n{}", found.len(), found.join("\n"));
+    Ok(())
+}
+
+/// The test above finds what it must: each kind of fault, at its line.
+#[test]
+fn a_wrong_name_is_found_with_its_line() -> Result<()> {
+    let repository = Repository::read()?;
+    let wrong = [
+        ("503 `no_healthy_upstream`", "no_healthy_upstream"),
+        ("422 `session_store_unavailable`", "is 503, not 422"),
+        ("`make rol i=stateful-2`", "no target 'rol'"),
+        ("`make roll instance=stateful-2`", "no variable 'instance'"),
+        ("`make ctl args='remove stateful stateful-2'`", "remove stateful stateful-2"),
+        ("`gateway ctl drain stateful-2 --gently`", "--gently"),
+        ("`gateway --check-configuration`", "--check-configuration"),
+        ("`infra/compose/compose.sh roll nginx-3`", "no service 'nginx-3'"),
+        ("`infra/compose/restore.sh`", "infra/compose/restore.sh"),
+        ("`GATEWAY_STATELESS_DISCOVERY`", "GATEWAY_STATELESS_DISCOVERY"),
+        ("`[server] announce_ms`", "[server] announce_ms"),
+        ("`[servers] announce_s`", "[servers]"),
+        ("`gateway_configuration_info{fingerprint}`", "gateway_configuration_info"),
+        ("the event `drain_advanced`", "drain_advanced"),
+        ("`http://127.0.0.1:8001/control/v1/relaod`", "relaod"),
+        ("`http://127.0.0.1:7999/targets`", "port 7999"),
+        ("`.local/gateway.conf`", ".local/gateway.conf"),
+        ("[there](RUNBOOK.md#instance-down)", "#instance-down"),
+        ("[there](RUNBOOKS.md)", "RUNBOOKS.md"),
+    ];
+    for (text, named) in wrong {
+        let document = format!("# A page\n\nSome words.\nThen {text} stands here.\n");
+        let found = faults(&repository, "docs/PAGE.md", &document);
+        let here = found.iter().all(|fault| fault.starts_with("docs/PAGE.md:4: "));
+        assert!(here && found.iter().any(|fault| fault.contains(named)), "{text}: {found:?}");
+    }
+    // In a block of commands, too.
+    let block = "# A page\n\n```sh\nmake status\nmake stats\n```\n";
+    let found = faults(&repository, "docs/PAGE.md", block);
+    assert!(matches!(&*found, [one] if one.starts_with("docs/PAGE.md:5: ") && one.contains("'stats'")), "{found:?}");
+    Ok(())
+}
