@@ -246,7 +246,13 @@ fn endpoints() -> [Endpoint; 10] {
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}",
             [Operation::delete("remove_instance", "Removes an instance; requests in flight go on.", instances::remove)
-                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::StateNotSaved])],
+                .query::<control::RemoveQuery>()
+                .refuses(&[
+                    ErrorCode::PoolNotFound,
+                    ErrorCode::InstanceNotFound,
+                    ErrorCode::LastInstance,
+                    ErrorCode::StateNotSaved,
+                ])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}/drain",
@@ -257,13 +263,23 @@ fn endpoints() -> [Endpoint; 10] {
             )
             .body::<control::DrainInstance>()
             .answers::<control::Instance>(200, "The instance, and how its drain goes.")
-            .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound])],
+            .refuses(&[
+                ErrorCode::PoolNotFound,
+                ErrorCode::InstanceNotFound,
+                ErrorCode::LastInstance,
+                ErrorCode::StateNotSaved,
+            ])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}/undrain",
             [Operation::post("undrain_instance", "Ends a drain: the instance gets its keys back.", drain::undrain)
                 .answers::<control::Instance>(200, "The instance as it is now.")
-                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed])],
+                .refuses(&[
+                    ErrorCode::PoolNotFound,
+                    ErrorCode::InstanceNotFound,
+                    ErrorCode::UpstreamFailed,
+                    ErrorCode::StateNotSaved,
+                ])],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/explain",

@@ -18,7 +18,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy, Strategy, StrategySet,
+    AddInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy, Strategy,
+    StrategySet,
 };
 use proto_contracts::{AffinityKey, InstanceName, PoolName};
 use serde::Serialize;
@@ -76,17 +77,26 @@ enum Command {
         addr: SocketAddr,
     },
     /// Remove an instance at once; its keys move. `drain` does it gently.
-    Remove(Target),
+    Remove {
+        #[command(flatten)]
+        target: Target,
+        /// Remove it even when no other instance of its pool serves.
+        #[arg(long)]
+        force: bool,
+    },
     /// Drain an instance: no new keys, old ones stay until the deadline, then it leaves.
     Drain {
         #[command(flatten)]
         target: Target,
-        /// Seconds that its sessions may stay.
-        #[arg(long, value_name = "S", default_value_t = 30)]
-        deadline: u64,
+        /// Seconds that its sessions may stay; without it 30, and a drain that has begun keeps its deadline.
+        #[arg(long, value_name = "S")]
+        deadline: Option<u64>,
         /// Show the progress, and end when it has left; fail when it does not.
         #[arg(long)]
         wait: bool,
+        /// Drain it even when no other instance of its pool serves.
+        #[arg(long)]
+        force: bool,
     },
     /// Take a drain back.
     Undrain(Target),
@@ -169,14 +179,15 @@ impl Ctl {
                 let added: InstanceAdded = client.change(Method::POST, &path, Some(&AddInstance { addr })).await?;
                 say(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
             }
-            Command::Remove(target) => {
-                let path = target.find(&client).await?;
+            Command::Remove { target, force } => {
+                let path = target.find(&client).await? + if force { "?force=true" } else { "" };
                 client.command(Method::DELETE, &path, None::<&Value>).await?;
                 say(json, &serde_json::json!({"removed": target.name}), || format!("{} is removed.\n", target.name))
             }
-            Command::Drain { target, deadline, wait } => {
+            Command::Drain { target, deadline, wait, force } => {
                 let path = target.find(&client).await?;
-                drain::run(&client, json, &path, &target, Duration::from_secs(deadline), wait).await
+                let wanted = DrainInstance { deadline_s: deadline, force };
+                drain::run(&client, json, &path, &target, wanted, wait).await
             }
             Command::Undrain(target) => {
                 let path = target.find(&client).await?;

@@ -25,20 +25,31 @@ use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy}
 use proto_contracts::{InstanceName, PoolName};
 
 pub use discovered::Occasion;
+pub use drain::Untold;
 pub use health::Thresholds;
 pub use instance::{InFlight, Instance, Load, Witness};
-pub use registry::{AddError, Registry, RemoveError};
+pub use registry::{AddError, LastInstance, Registry, RemoveError};
 pub use slot::Slot;
 pub use snapshot::{Member, Snapshot};
 
 use crate::config::{self, Protocol, ServiceName};
 use crate::events::Events;
 use crate::pool::discovered::Found;
+use crate::pool::drain::Decision;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::{ChangeError, StateFile};
 use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::bound::{LoadBound, SharedBound};
 use crate::routing::rendezvous::Seed;
+
+/// An end of a drain that the instance is to be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Undrain {
+    /// What to tell it.
+    pub untold: Untold,
+    before: Option<Option<Decision>>,
+    was_announced: bool,
+}
 
 /// One of the gateway's pools.
 #[derive(Debug)]
@@ -155,16 +166,17 @@ impl Pool {
     /// Removes the instance of that name, or at that address. Requests in flight at it go on.
     ///
     /// # Errors
-    /// When the pool has no such instance, or the change cannot be saved. Then nothing has changed.
-    pub fn remove(&self, name: &str) -> Result<(), ChangeError<RemoveError>> {
-        let slot = self.change_durably(|registry| registry.remove(name))?;
+    /// When the pool has no such instance, no other serves and `force` is not set, or the change cannot be saved. Then
+    /// nothing has changed.
+    pub fn remove(&self, name: &str, force: bool) -> Result<(), ChangeError<RemoveError>> {
+        let slot = self.change_durably(|registry| registry.remove(self.name, name, force))?;
         self.tell_removed(&slot);
         Ok(())
     }
 
     /// Takes an address back that was just added. It is gone at once, and saved as soon as the disk takes it.
     pub fn take_back(&self, addr: SocketAddr) {
-        if let Ok(slot) = self.change(|registry| registry.remove(&addr.to_string())) {
+        if let Ok(slot) = self.change(|registry| registry.remove(self.name, &addr.to_string(), true)) {
             self.tell_removed(&slot);
         }
     }
@@ -233,21 +245,76 @@ impl Pool {
         self.drain_progressed(&registry, addr, &changed);
     }
 
-    /// Drains an instance that cannot be told, so that other gateways don't hear of it. `why` is shown to operators.
-    pub fn drain_alone(&self, addr: SocketAddr, deadline: Duration, why: String) {
-        let mut registry = self.lock();
-        let changed = registry.changed_by(self.name, |registry| registry.drain_alone(addr, deadline, why));
-        self.instances_changed(&registry, &changed);
-        self.drain_progressed(&registry, addr, &changed);
+    /// Where the instance of that name, or at that address, is a member or was one until it was drained.
+    pub fn addr_of(&self, label: &str) -> Option<SocketAddr> {
+        self.lock().addr_of(label)
     }
 
-    /// Ends a drain of which the instance does not know, and tells whether there was one.
-    pub fn end_lone_drain(&self, addr: SocketAddr) -> bool {
+    /// Decides that an instance is drained. Returns what the instance is to be told, unless it announces that already.
+    ///
+    /// # Errors
+    /// When no other instance would serve and `force` is not set, or the decision cannot be saved. Then nothing has changed.
+    pub fn drain(
+        &self,
+        addr: SocketAddr,
+        deadline: Option<Duration>,
+        force: bool,
+    ) -> Result<Option<Untold>, ChangeError<LastInstance>> {
+        self.decide(addr, |registry| registry.decide_drain(self.name, addr, deadline, force))?;
+        Ok(self.lock().untold_at(addr, Instant::now()))
+    }
+
+    /// Decides that an instance serves. Returns what the instance is to be told, unless there was no drain to end.
+    ///
+    /// # Errors
+    /// When the decision cannot be saved. Then nothing has changed.
+    pub fn undrain(&self, addr: SocketAddr) -> Result<Option<Undrain>, ChangeError<Infallible>> {
+        let was_announced = self.slots(|slots| {
+            let slot = slots.iter().find(|slot| slot.addr() == addr)?;
+            Some(slot.drain(Instant::now())?.announced && slot.announced.is_some())
+        });
+        let before = self.decide(addr, |registry| Ok(registry.decide_undrain(addr)))?;
+        let untold = self.lock().untold_at(addr, Instant::now());
+        let undrain = |untold| Undrain { untold, before, was_announced: was_announced == Some(true) };
+        Ok(untold.map(undrain))
+    }
+
+    /// Goes on with a drain whose end the instance refuses; returns whether it does. One that is down, or that this
+    /// gateway drained alone, is told when it can be.
+    pub fn resume_drain(&self, refused: &Undrain) -> bool {
+        if refused.was_announced
+            && let Some(before) = refused.before
+        {
+            self.change(|registry| registry.restore_decision(refused.untold.addr, before));
+        }
+        refused.was_announced
+    }
+
+    /// Which instances are yet to be told what was decided about their drain.
+    pub fn untold(&self) -> Vec<Untold> {
+        self.lock().untold(Instant::now())
+    }
+
+    /// Takes why an instance could not be told, to show operators.
+    pub fn not_told(&self, addr: SocketAddr, why: String) {
+        if self.lock().not_told(addr, why.clone()) {
+            tracing::warn!(pool = %self.name, %addr, error = why, "this gateway alone drains the instance");
+        }
+    }
+
+    /// Makes a decision about a drain, which lasts as [`Self::change_durably`] has it.
+    fn decide<T, E>(
+        &self,
+        addr: SocketAddr,
+        decide: impl Fn(&mut Registry) -> Result<T, E>,
+    ) -> Result<T, ChangeError<E>> {
+        let _file = self.write_ahead(&decide)?;
         let mut registry = self.lock();
-        let mut ended = false;
-        let changed = registry.changed_by(self.name, |registry| ended = registry.end_lone_drain(addr));
+        let (changed, outcome) = registry.changed_with(self.name, decide);
         self.instances_changed(&registry, &changed);
-        ended
+        self.save(&registry);
+        self.drain_progressed(&registry, addr, &changed);
+        outcome.map_err(ChangeError::Refused)
     }
 
     /// Tells how a drain goes, until it is over.
@@ -301,12 +368,21 @@ impl Pool {
     /// Makes a change that must last: it is written before it is published. It is tried on a copy first,
     /// to know what to write, so it must have no effect but on the registry. Waits for the disk.
     fn change_durably<T, E>(&self, change: impl Fn(&mut Registry) -> Result<T, E>) -> Result<T, ChangeError<E>> {
+        let _file = self.write_ahead(&change)?;
+        // Health checks may have changed the registry meanwhile, so the copy cannot take its place.
+        self.change(change).map_err(ChangeError::Refused)
+    }
+
+    /// Writes what a change would lead to. No other can begin before what is returned is dropped.
+    fn write_ahead<T, E>(
+        &self,
+        change: &impl Fn(&mut Registry) -> Result<T, E>,
+    ) -> Result<state_file::Change<'_>, ChangeError<E>> {
         let mut file = self.state_file.begin().map_err(ChangeError::NotSaved)?;
         let mut copy = self.lock().clone();
         change(&mut copy).map_err(ChangeError::Refused)?;
         file.write(self.name, copy.state()).map_err(ChangeError::NotSaved)?;
-        // Health checks may have changed the registry meanwhile, so the copy cannot take its place.
-        self.change(change).map_err(ChangeError::Refused)
+        Ok(file)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {

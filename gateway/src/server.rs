@@ -217,7 +217,14 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         main: tell.clone(),
     };
     let (health, discovery) = (reloader.health(), reloader.discovery());
-    let checks = HealthChecks { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first };
+    let checks = HealthChecks {
+        pools,
+        config: health,
+        discovery,
+        telemetry: Arc::clone(&telemetry),
+        first,
+        instance_token: config.instance_token,
+    };
     let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
     // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home

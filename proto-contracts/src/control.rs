@@ -178,42 +178,47 @@ pub struct Instance {
     pub last_error: Option<String>,
 }
 
-/// The drain of an instance. What still is there, the instance itself tells: requests in flight, streams and live sessions.
+/// The drain of an instance. The instance reports what is left there: requests in flight, streams and live sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
     /// Seconds until its keys move away at the latest; 0 when they have.
     pub seconds_left: u64,
-    /// Whether the instance announces it, so that every gateway knows. If not, this gateway alone drains it, until it is
-    /// restarted.
+    /// Whether the instance announces it, so that every gateway knows. If not, this gateway alone drains it; it tries
+    /// again at each health check.
     pub announced: bool,
-    /// Whether it serves on although its drain is over, because no other instance can.
+    /// Whether no other instance serves, so that this one serves on past its deadline.
     pub serves_as_the_last: bool,
     /// What an operator should know of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway tells the instance at `/internal/drain`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway sends to the instance at `/internal/drain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainInstance {
-    /// How long its keys may stay, in seconds: 0 to 3,600.
-    #[serde(default = "DrainInstance::default_deadline_s")]
-    pub deadline_s: u64,
+    /// How long its keys may stay, in seconds: 0 to 3,600. Without it 30, and a drain that has begun keeps its deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_s: Option<u64>,
+    /// Drain it even when no other instance of its pool serves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl DrainInstance {
     /// An hour: who waits longer has forgotten it.
     pub const MAX_DEADLINE_S: u64 = 3_600;
+    /// The deadline of a drain that names none, in seconds.
+    pub const DEFAULT_DEADLINE_S: u64 = 30;
+}
 
-    /// As the gateway sends it to an instance.
-    pub fn to_json(self) -> String {
-        format!("{{\"deadline_s\":{}}}", self.deadline_s)
-    }
-
-    const fn default_deadline_s() -> u64 {
-        30
-    }
+/// Query of `DELETE /control/v1/pools/{pool}/instances/{name}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveQuery {
+    /// Remove it even when no other instance of its pool serves.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// For how long a change over the control API lasts.

@@ -85,6 +85,8 @@ error_codes! {
     SessionFull = "session_full", "The session holds too many messages";
     /// The pool has an instance of that name or address already.
     InstanceExists = "instance_exists", "There is such an instance already";
+    /// No other instance of the pool serves, so its requests would fail without this one.
+    LastInstance = "last_instance", "No other instance of the pool serves";
     /// What was asked for does not fit the component's state: it runs already, or it does not run.
     WrongState = "wrong_state", "The component's state does not allow this";
     /// Another process is about to take the gateway's place.
@@ -183,6 +185,7 @@ impl ErrorCode {
             Self::ConcurrentUpdate
             | Self::SessionFull
             | Self::InstanceExists
+            | Self::LastInstance
             | Self::WrongState
             | Self::UpgradeInProgress => 409,
             Self::PreconditionFailed => 412,

@@ -7,6 +7,10 @@ pub const LIVE_SESSIONS: &str = "x-live-sessions";
 /// In how many whole seconds the instance's keys move away, on the answer to `/health` of one that is drained or stops: with
 /// 0 they do so now. Absent when it serves as usual.
 pub const DRAINING: &str = "x-draining";
+/// An operator's last decision to drain the instance or to end its drain: see
+/// [`DrainDecision`](crate::health::DrainDecision). On its response to `/health`, and on a gateway's request that
+/// carries the decision to it.
+pub const DRAIN_DECISION: &str = "x-drain-decision";
 /// Which instance served the request, on the gateway's answer to the client.
 pub const SERVED_BY: &str = "x-served-by";
 /// Why it went there, on the gateway's answer: see [`RoutingStamp`](crate::RoutingStamp).

@@ -1,6 +1,7 @@
 //! `POST /control/v1/pools/{pool}/instances/{name}/drain` and `…/undrain`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -11,58 +12,58 @@ use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use crate::control::{State, pools};
-use crate::pool::Pool;
+use crate::control::{State, pools, saved};
+use crate::pool::{LastInstance, Pool};
 
-/// Drains an instance: it takes no new key, and its keys move away at the deadline or when nothing is left there. It announces
-/// that to all gateways; when it cannot be told, this gateway drains it alone, and the answer says so.
+/// Drains an instance: it takes no new key, and its keys move away at the deadline or when nothing is left there. It
+/// announces that to all gateways; until it can be told, this gateway drains it alone, and the response says so.
 pub(super) async fn drain(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
     Json(wanted): Json<DrainInstance>,
 ) -> Result<HttpResponse, ApiError> {
     let (pool, addr) = find(&state, &path)?;
-    if wanted.deadline_s > DrainInstance::MAX_DEADLINE_S {
+    if wanted.deadline_s.is_some_and(|deadline| deadline > DrainInstance::MAX_DEADLINE_S) {
         let detail = format!("'deadline_s' must be 0 to {}, in seconds.", DrainInstance::MAX_DEADLINE_S);
         return Err(ApiError::new(ErrorCode::InvalidBody, detail));
     }
-    let deadline = Duration::from_secs(wanted.deadline_s);
-    match state.prober.tell_drain(addr, Some(deadline)).await {
-        Ok(()) => {
-            pool.end_lone_drain(addr);
-            pool.record_probe(addr, state.prober.probe(addr).await);
-        }
-        Err(error) => {
-            tracing::warn!(pool = %pool.name(), %addr, %error, "this gateway alone drains the instance");
-            pool.drain_alone(addr, deadline, error.to_string());
-        }
+    let deadline = wanted.deadline_s.map(Duration::from_secs);
+    let draining = Arc::clone(pool);
+    let untold = saved::change(move || draining.drain(addr, deadline, wanted.force), |last| refusal(&last)).await?;
+    if let Some(untold) = untold {
+        let _shown_as_its_note = state.prober.tell_and_check(pool, untold).await;
     }
     shown(pool, addr)
 }
 
-/// Ends a drain: the instance gets its keys back.
+/// Ends a drain: the instance gets its keys back. Without effect where there is none.
 pub(super) async fn undrain(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (pool, addr) = find(&state, &path)?;
-    let was_ours = pool.end_lone_drain(addr);
-    match state.prober.tell_drain(addr, None).await {
-        Ok(()) => pool.record_probe(addr, state.prober.probe(addr).await),
-        Err(_) if was_ours => {}
-        Err(error) => return Err(ApiError::new(ErrorCode::UpstreamFailed, format!("Nothing was changed: {error}."))),
+    // Another gateway may have begun the drain a moment ago.
+    state.prober.check(pool, addr).await;
+    let undraining = Arc::clone(pool);
+    let undrain = saved::change(move || undraining.undrain(addr), |never| match never {}).await?;
+    if let Some(undrain) = undrain
+        && let Err(error) = state.prober.tell_and_check(pool, undrain.untold).await
+        && pool.resume_drain(&undrain)
+    {
+        return Err(ApiError::new(ErrorCode::UpstreamFailed, format!("Nothing was changed: {error}.")));
     }
     shown(pool, addr)
 }
 
-fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Pool, SocketAddr), ApiError> {
+/// What an operator reads who would take away the one instance that serves.
+pub(super) fn refusal(last: &LastInstance) -> ApiError {
+    ApiError::new(ErrorCode::LastInstance, format!("Nothing was changed: {last}."))
+}
+
+fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
     let (pool, name) = path;
     let pool = state.pool(pool)?;
-    let addr = pool.slots(|slots| {
-        let is_it = |known: &&crate::pool::Slot| known.name().is_some_and(|known| known.as_str() == name);
-        slots.iter().find(is_it).map(|slot| slot.addr())
-    });
-    let addr = addr.ok_or_else(|| {
+    let addr = pool.addr_of(name).ok_or_else(|| {
         ApiError::new(
             ErrorCode::InstanceNotFound,
             format!("The pool has no instance '{name}' to drain or to bring back."),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{AddInstance, InstanceAdded, InstanceState};
+use proto_contracts::control::{AddInstance, InstanceAdded, InstanceState, RemoveQuery};
 use proto_contracts::{ErrorCode, headers};
 use service_kit::answer;
-use service_kit::body::Json;
+use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
 
-use crate::control::{State, pools, saved};
+use crate::control::{State, drain, pools, saved};
+use crate::pool::RemoveError;
 
 /// Adds an instance. It is asked for its name at once, so that the answer tells whether it is a member already.
 pub(super) async fn add(
@@ -31,7 +32,7 @@ pub(super) async fn add(
     // The whole pool first: that tells whether an instance that had the name is still there. Then the newcomer is heard
     // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
-    pool.record_probe(addr, state.prober.probe(addr).await);
+    state.prober.check(pool, addr).await;
     let added = pool.slots(|slots| {
         let slot = slots.iter().find(|slot| slot.addr() == addr)?;
         Some(pools::instance(slot, 0.0))
@@ -49,17 +50,23 @@ pub(super) async fn add(
     }
 }
 
-/// Removes an instance by its name, or by its address when it has told none. Requests in flight at it go on.
+/// Removes an instance by its name, or by its address when it has none yet. Requests in flight at it go on.
 pub(super) async fn remove(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
+    Query(query): Query<RemoveQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let (pool, name) = path.into_inner();
     let pool = Arc::clone(state.pool(&pool)?);
     let lasts = pool.changes_last();
     let removed = name.clone();
-    let unknown = |error| ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}."));
-    saved::change(move || pool.remove(&removed), unknown).await?;
+    let refused = |error| match error {
+        RemoveError::Last(last) => drain::refusal(&last),
+        RemoveError::Unknown => {
+            ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}."))
+        }
+    };
+    saved::change(move || pool.remove(&removed, query.force), refused).await?;
     let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(HttpResponse::NoContent()
         .insert_header(no_store)

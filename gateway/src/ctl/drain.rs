@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use proto_contracts::control::{Instance, InstanceState, Pools};
-use serde_json::{Value, json};
+use proto_contracts::control::{DrainInstance, Instance, InstanceState, Pools};
+use serde_json::json;
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
@@ -22,17 +22,15 @@ pub(super) async fn run(
     json: bool,
     path: &str,
     target: &Target,
-    deadline: Duration,
+    wanted: DrainInstance,
     wait: bool,
 ) -> Result<(), CtlError> {
-    let body = json!({"deadline_s": deadline.as_secs()});
-    let answer = client.command(Method::POST, &format!("{path}/drain"), Some(&body)).await?;
+    let begun: Instance = client.change(Method::POST, &format!("{path}/drain"), Some(&wanted)).await?;
     if !wait {
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        let text = || format!("{} takes no new keys; it leaves within {} s.\n", target.name, deadline.as_secs());
-        return say(json, &answer, text);
+        return say(json, &begun, || outcome(&target.name, &begun));
     }
     let begin = Instant::now();
+    let deadline = Duration::from_secs(begun.drain.as_ref().map_or(0, |drain| drain.seconds_left));
     let mut progress = Progress::default();
     loop {
         let pools: Pools = client.get("pools").await?;
@@ -40,24 +38,26 @@ pub(super) async fn run(
         else {
             break;
         };
-        if instance.state.as_str() == "drained" {
+        if instance.state == InstanceState::Drained {
             break;
         }
-        if instance.state == InstanceState::Healthy && begin.elapsed() > LOOK * 4 {
+        let failed = |why: String| {
             progress.end();
-            return Err(CtlError::NotDrained(format!(
-                "{} is healthy again: somebody took the drain back",
+            Err(CtlError::NotDrained(why))
+        };
+        if instance.state == InstanceState::Healthy && begin.elapsed() > LOOK * 4 {
+            return failed(format!("{} is healthy again: somebody undrained it", target.name));
+        }
+        if instance.drain.as_ref().is_some_and(|drain| drain.serves_as_the_last) {
+            return failed(format!(
+                "{} does not leave: no other instance of its pool serves, so it does past its deadline. It leaves when \
+                 another one is added or undrained",
                 target.name
-            )));
+            ));
         }
         if begin.elapsed() > deadline + MARGIN {
-            progress.end();
             let left = left(instance);
-            return Err(CtlError::NotDrained(format!(
-                "{} has not left {} s after its deadline: {left}",
-                target.name,
-                MARGIN.as_secs()
-            )));
+            return failed(format!("{} has not left {} s after its deadline: {left}", target.name, MARGIN.as_secs()));
         }
         if !json {
             progress.show(&format!("{}: {}, {}", target.name, instance.state, left(instance)));
@@ -69,6 +69,21 @@ pub(super) async fn run(
     say(json, &json!({"drained": target.name, "seconds": took}), || {
         format!("{} has left after {took:.1} s.\n", target.name)
     })
+}
+
+/// How the instance is once it was asked to drain.
+fn outcome(name: &str, instance: &Instance) -> String {
+    let Some(drain) = &instance.drain else { return format!("{name} is {}.\n", instance.state) };
+    let mut text = match instance.state {
+        InstanceState::Drained => format!("{name} is drained, until it is undrained.\n"),
+        _ if drain.serves_as_the_last => format!("{name} is being drained.\n"),
+        _ => format!("{name} takes no new keys; it leaves within {} s.\n", drain.seconds_left),
+    };
+    if let Some(note) = &drain.note {
+        text += note;
+        text.push('\n');
+    }
+    text
 }
 
 fn left(instance: &Instance) -> String {

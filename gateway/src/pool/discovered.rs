@@ -151,7 +151,7 @@ mod tests {
     /// Passes until it is a member.
     fn join(registry: &mut Registry, host: u8, name: &str) {
         for _ in 0..2 {
-            let report = Report { name: name.parse().expect("a name"), live_sessions: None, seconds_left: None };
+            let report = Report::of(name);
             registry.record_probe(POOL, addr(host), Ok(report));
         }
     }
@@ -229,7 +229,7 @@ mod tests {
     fn what_an_operator_removed_stays_out_while_it_is_named() {
         let mut registry = registry(PoolState::default());
         find(&mut registry, &[2, 3]);
-        registry.remove(&addr(2).to_string()).expect("it is there");
+        registry.remove(POOL, &addr(2).to_string(), true).expect("it is there");
         find(&mut registry, &[2, 3]);
         assert_eq!(hosts(&registry), [1, 3]);
         let state = registry.state();

@@ -8,12 +8,13 @@ use futures_util::future::join_all;
 use pingora::connectors::http::v1::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
+use proto_contracts::health::DrainDecision;
 use proto_contracts::{InstanceName, headers};
 use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::descriptors;
-use crate::pool::{Pool, Slot};
+use crate::pool::{Pool, Slot, Untold};
 
 mod telling;
 
@@ -28,6 +29,16 @@ pub struct Report {
     pub live_sessions: Option<u64>,
     /// In how many seconds its keys move away, when it is drained or stops.
     pub seconds_left: Option<u64>,
+    /// An operator's last decision about that, where its version announces one and it does not stop.
+    pub decision: Option<DrainDecision>,
+}
+
+#[cfg(test)]
+impl Report {
+    /// What an instance of that name reports that serves as usual.
+    pub(super) fn of(name: &str) -> Self {
+        Self { name: name.parse().expect("a name"), live_sessions: None, seconds_left: None, decision: None }
+    }
 }
 
 /// Why a health check failed.
@@ -78,14 +89,33 @@ impl Prober {
         timeout(self.timeout, self.ask(addr)).await.unwrap_or(Err(ProbeError::TimedOut))
     }
 
-    /// Checks every address of the pool once, all at the same time.
+    /// Checks every address of the pool once, all at the same time, and tells each instance what was decided about its
+    /// drain while it could not be told.
     pub async fn probe_pool(&self, pool: &Pool) {
         let addrs = pool.slots(|slots| slots.iter().map(Slot::addr).collect::<Vec<_>>());
-        let probe = async |addr| match self.probe(addr).await {
+        join_all(addrs.into_iter().map(|addr| self.check(pool, addr))).await;
+        join_all(pool.untold().into_iter().map(|untold| self.tell_and_check(pool, untold))).await;
+    }
+
+    /// Checks one address, and has the pool take the result.
+    pub async fn check(&self, pool: &Pool, addr: SocketAddr) {
+        match self.probe(addr).await {
             Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "no health check was made"),
             outcome => pool.record_probe(addr, outcome),
-        };
-        join_all(addrs.into_iter().map(probe)).await;
+        }
+    }
+
+    /// Tells an instance what was decided about its drain, and takes what it announces then.
+    ///
+    /// # Errors
+    /// When it could not be told: then this gateway alone heeds the decision, and the instance's `drain.note` says why.
+    pub async fn tell_and_check(&self, pool: &Pool, untold: Untold) -> Result<(), TellError> {
+        let told = self.tell_drain(untold).await;
+        match &told {
+            Ok(()) => self.check(pool, untold.addr).await,
+            Err(error) => pool.not_told(untold.addr, error.to_string()),
+        }
+        told
     }
 
     /// Checks the pool at every interval, for ever.
@@ -116,7 +146,12 @@ impl Prober {
         let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
         let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
-        Ok(Report { name, live_sessions: number(headers::LIVE_SESSIONS), seconds_left: number(headers::DRAINING) })
+        Ok(Report {
+            name,
+            live_sessions: number(headers::LIVE_SESSIONS),
+            seconds_left: number(headers::DRAINING),
+            decision: text(headers::DRAIN_DECISION).and_then(|decision| decision.parse().ok()),
+        })
     }
 
     /// One GET on a connection of its own, which is never kept, so that the accept path is checked as well.

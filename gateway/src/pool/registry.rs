@@ -1,5 +1,6 @@
 //! Every address that a pool knows, and which of them are members under which name.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use proto_contracts::{InstanceName, PoolName};
 
 use crate::config;
 use crate::pool::discovered::Discovered;
+use crate::pool::drain::{self, Decision};
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
 use crate::pool::prober::{ProbeError, Report};
@@ -30,11 +32,27 @@ pub enum AddError {
 }
 
 /// The instance cannot be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
     /// There is none of that name or at that address.
     #[error("the pool has no instance of that name or at that address")]
     Unknown,
+    /// Without it nothing serves.
+    #[error(transparent)]
+    Last(#[from] LastInstance),
+}
+
+/// No other instance of the pool serves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{act} {instance} would leave the {pool} pool without an instance that serves, and every request to it would fail \
+     with 503 no_instance_available ({others}). Add an instance or undrain one first, or force it"
+)]
+pub struct LastInstance {
+    act: &'static str,
+    instance: String,
+    pool: PoolName,
+    others: String,
 }
 
 /// The membership of one pool, as it is changed.
@@ -46,6 +64,8 @@ pub struct Registry {
     configured: Vec<SocketAddr>,
     pub(super) discovered: Option<Discovered>,
     slots: Vec<Slot>,
+    /// What operators last decided about draining each instance.
+    pub(super) decisions: BTreeMap<InstanceName, Decision>,
 }
 
 /// Whether an address is a member at the end of a check that it passed.
@@ -68,6 +88,7 @@ impl Registry {
             configured: config.instances.clone(),
             discovered,
             slots: Vec::new(),
+            decisions: drain::decisions(state.drain_decisions),
         };
         let given: Vec<_> = registry.given().filter(|addr| !state.removed.contains(addr)).collect();
         for addr in given.into_iter().chain(state.added) {
@@ -84,6 +105,7 @@ impl Registry {
                 slot.instance = Some(Arc::new(Instance::new(name, addr)));
             }
         }
+        registry.resume_drains(Instant::now());
         registry
     }
 
@@ -118,9 +140,9 @@ impl Registry {
         let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
         let given: Vec<_> = self.given().collect();
         let is_added = |slot: &&Slot| !slot.absent && !given.contains(&slot.addr);
-        // One that is drained is no member, so it must not be one after a restart; it tells its name, and its drain, itself.
+        // One that stops is no member, so it must not be one after a restart. One that an operator drained is known to be.
         let known = |slot: &Slot| {
-            let name = slot.name().filter(|_| !slot.drained)?;
+            let name = slot.name().filter(|name| !slot.drained || self.is_decided(name))?;
             Some(KnownName { addr: slot.addr, name: name.clone() })
         };
         PoolState {
@@ -129,6 +151,7 @@ impl Registry {
             removed: given.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
             discovered: self.discovered.iter().flat_map(Discovered::addrs).copied().collect(),
             names: self.slots.iter().filter_map(known).collect(),
+            drain_decisions: self.known_decisions(),
         }
     }
 
@@ -171,18 +194,56 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes the instance of that name or at that address, and tells its address.
+    /// Removes the instance of that name or at that address, and what was decided about it.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn remove(&mut self, label: &str) -> Result<Slot, RemoveError> {
+    /// When there is none, or no other serves and `force` is not set.
+    pub fn remove(&mut self, pool: PoolName, label: &str, force: bool) -> Result<Slot, RemoveError> {
+        let place = self.place_of(label).ok_or(RemoveError::Unknown)?;
+        if !force {
+            self.refuse_last(pool, self.slots[place].addr, "removing")?;
+        }
+        let removed = self.slots.remove(place);
+        if let Some(name) = removed.name() {
+            self.decisions.remove(name);
+        }
+        self.settle(Instant::now());
+        Ok(removed)
+    }
+
+    /// The place of the instance of that name or at that address.
+    fn place_of(&self, label: &str) -> Option<usize> {
         let is_it = |slot: &Slot| slot.name().is_some_and(|name| name.as_str() == label);
         let by_name = self.slots.iter().position(is_it);
         let addr = label.parse::<SocketAddr>().ok();
-        let place = by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr));
-        let removed = self.slots.remove(place.ok_or(RemoveError::Unknown)?);
-        self.settle(Instant::now());
-        Ok(removed)
+        by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr))
+    }
+
+    /// Where the instance of that name, or at that address, is a member or was one until it was drained.
+    pub fn addr_of(&self, label: &str) -> Option<SocketAddr> {
+        self.place_of(label).map(|place| &self.slots[place]).filter(|slot| slot.name().is_some()).map(Slot::addr)
+    }
+
+    /// Refuses what would take away the one instance that serves.
+    ///
+    /// # Errors
+    /// When the instance at this address serves and no other does.
+    pub(super) fn refuse_last(&self, pool: PoolName, addr: SocketAddr, act: &'static str) -> Result<(), LastInstance> {
+        // A drain that goes on ends, so an instance in one is no replacement for another that is to be drained.
+        let serves = |slot: &Slot| {
+            slot.state() == InstanceState::Healthy || act == "removing" && slot.state() == InstanceState::Draining
+        };
+        let Some(target) = self.slots.iter().find(|slot| slot.addr == addr) else { return Ok(()) };
+        let others = || self.slots.iter().filter(|slot| slot.addr != addr);
+        if !matches!(target.state(), InstanceState::Healthy | InstanceState::Draining) || others().any(serves) {
+            return Ok(());
+        }
+        let described: Vec<_> = others()
+            .map(|slot| format!("{} is {}", crate::pool::label(slot.name(), slot.addr), slot.state()))
+            .collect();
+        let others = if described.is_empty() { "it has no other".to_owned() } else { described.join(", ") };
+        let instance = crate::pool::label(target.name(), addr);
+        Err(LastInstance { act, instance, pool, others })
     }
 
     /// Takes the result of a health check, and tells the addresses of those that are in another state than before or have
@@ -193,16 +254,20 @@ impl Registry {
         addr: SocketAddr,
         result: Result<Report, ProbeError>,
     ) -> Vec<SocketAddr> {
-        self.changed_by(pool, |registry| registry.take_probe(pool, addr, result))
+        self.changed_with(pool, |registry| registry.take_probe(pool, addr, result)).0
     }
 
-    /// Makes a change and tells the addresses of those that are in another state than before or have another name.
-    pub(super) fn changed_by(&mut self, pool: PoolName, change: impl FnOnce(&mut Self)) -> Vec<SocketAddr> {
+    /// Makes a change, and returns the addresses of those that are in another state than before or have another name.
+    pub(super) fn changed_with<T>(
+        &mut self,
+        pool: PoolName,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> (Vec<SocketAddr>, T) {
         let look = |slot: &Slot| (slot.addr, slot.state(), slot.name().cloned());
         let before: Vec<_> = self.slots.iter().map(look).collect();
-        change(self);
+        let outcome = change(self);
         let changed = self.slots.iter().filter(|slot| !before.contains(&look(slot)));
-        changed.map(|slot| (log_change(pool, slot), slot.addr).1).collect()
+        (changed.map(|slot| (log_change(pool, slot), slot.addr).1).collect(), outcome)
     }
 
     fn take_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) {
@@ -213,6 +278,7 @@ impl Registry {
             Err(error) => {
                 slot.health = slot.health.fail(thresholds);
                 slot.last_error = Some(error.to_string());
+                slot.announced = None;
             }
             Ok(report) => {
                 slot.health = slot.health.pass(thresholds);
@@ -225,15 +291,13 @@ impl Registry {
                 }
                 slot.reports_sessions = report.live_sessions.is_some();
                 let join = if slot.health.is_up() || slot.instance.is_some() { Join::Now } else { Join::Later };
-                self.claim(pool, addr, report.name, join);
+                self.claim(pool, addr, report.name.clone(), join);
                 if let (Some(sessions), Some(instance)) =
                     (report.live_sessions, self.slot(addr).and_then(|slot| slot.instance.as_ref()))
                 {
                     instance.report_sessions(sessions);
                 }
-                if let Some(slot) = self.slot(addr) {
-                    slot.take_announcement(report.seconds_left, now);
-                }
+                self.take_announcement(addr, &report, now);
             }
         }
         self.settle(now);

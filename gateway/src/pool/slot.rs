@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proto_contracts::InstanceName;
 use proto_contracts::control::InstanceState;
 
-use crate::pool::drain::Drain;
+use crate::pool::drain::{Announced, Drain};
 use crate::pool::ejection::Ejections;
 use crate::pool::health::Health;
 use crate::pool::instance::Instance;
@@ -23,6 +23,8 @@ pub struct Slot {
     pub(super) reports_sessions: bool,
     pub(super) ejections: Ejections,
     pub(super) drain: Option<Drain>,
+    /// What it announced of that in its last response, if its last check passed.
+    pub(super) announced: Option<Announced>,
     /// Its drain is over, and it is no member.
     pub(super) drained: bool,
     /// DNS named it once, and does so no more.
@@ -41,6 +43,7 @@ impl Slot {
             reports_sessions: false,
             ejections: Ejections::default(),
             drain: None,
+            announced: None,
             drained: false,
             absent: false,
         }

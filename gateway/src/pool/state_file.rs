@@ -38,6 +38,20 @@ pub struct PoolState {
     pub discovered: Vec<SocketAddr>,
     /// Who was met where.
     pub names: Vec<KnownName>,
+    /// What operators last decided about draining each instance.
+    pub drain_decisions: Vec<KnownDecision>,
+}
+
+/// An operator's last decision about draining an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownDecision {
+    /// Which instance.
+    pub name: InstanceName,
+    /// When it was decided, in milliseconds since 1970.
+    pub decided_ms: u64,
+    /// When its keys move away, in milliseconds since 1970; absent when it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// Who was met at an address.

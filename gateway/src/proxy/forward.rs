@@ -47,6 +47,7 @@ fn is_internal(name: &HeaderName) -> bool {
                 | headers::INSTANCE_ID
                 | headers::LIVE_SESSIONS
                 | headers::DRAINING
+                | headers::DRAIN_DECISION
                 | headers::REAL_IP
                 | headers::ROUTING_STRATEGY
         )

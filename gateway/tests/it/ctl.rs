@@ -118,6 +118,26 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
 }
 
 #[test]
+fn a_drain_says_at_once_why_it_will_not_end() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    let run = |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
+    let told = ctl(&gateway, &["drain", "stateful-2", "--deadline", "0", "--wait"]);
+    assert!(told.contains("has left"), "{told}");
+    let told = ctl(&gateway, &["drain", "stateful-2", "--deadline", "3000"]);
+    assert_eq!(told, "stateful-2 is drained, until it is undrained.\n");
+    for refused in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
+        assert!(refused.contains("stateful-2 is drained") && refused.contains("force"), "{refused}");
+    }
+    let last = run(&["drain", "stateful-1", "--deadline", "3000", "--wait", "--force"]);
+    assert!(last.contains("no other instance of its pool serves"), "long before the deadline: {last}");
+    ctl(&gateway, &["undrain", "stateful-2"]);
+    ctl(&gateway, &["remove", "stateful-1"]);
+    ctl(&gateway, &["remove", "stateful-2", "--force"]);
+    assert!(gateway.stateful().instances.is_empty());
+}
+
+#[test]
 fn top_measures_requests_verdicts_and_durations() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();

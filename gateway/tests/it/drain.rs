@@ -101,19 +101,85 @@ fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
 }
 
 #[test]
-fn the_last_usable_instance_serves_on_and_the_answer_says_so() {
+fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_on() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
+    let refused = gateway.tell("stateful-1", "drain", LONG);
+    assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
+    let detail = refused.problem().detail;
+    assert!(detail.contains("every request to it would fail") && detail.contains("force"), "{detail}");
+    assert_eq!(instance(&gateway, "stateful-1").drain, None, "nothing was changed");
+
+    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
     let drain = told.drain.expect("its drain");
-    assert!(drain.serves_as_the_last && drain.seconds_left == 0, "{drain:?}");
-    assert!(drain.note.is_some_and(|note| note.contains("serves on")));
+    assert!(drain.serves_as_the_last && drain.seconds_left > 2_000, "before its deadline: {drain:?}");
+    assert!(drain.note.is_some_and(|note| note.contains("No other instance serves")));
+    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
+    assert!(told.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0));
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     let second = Upstream::start("stateful-2");
     assert_eq!(gateway.add(second.addr()).status, 201);
     gateway.wait_for("stateful-2", InstanceState::Healthy);
     gateway.wait_for("stateful-1", InstanceState::Drained);
     assert_eq!(gateway.send(&Request::post(SESSIONS)).served_by(), "stateful-2");
+}
+
+#[test]
+fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
+    let upstreams = Upstream::start_all(NAMES);
+    let one = Setup::new().stateful(&upstreams).start();
+    let other = Setup::new().stateful(&upstreams).start();
+    let now = r#"{"deadline_s":0,"force":true}"#;
+    for name in NAMES {
+        assert_eq!(one.tell(name, "drain", now).status, 200);
+    }
+    let late = Setup::new().stateful(&upstreams).start_unready();
+    for gateway in [&one, &other, &late] {
+        gateway.wait_for("stateful-1", InstanceState::Drained);
+        gateway.wait_for("stateful-2", InstanceState::Drained);
+        gateway.wait_for("stateful-3", InstanceState::Draining);
+        assert!(instance(gateway, "stateful-3").drain.is_some_and(|drain| drain.serves_as_the_last));
+        assert_eq!(gateway.send(&Request::post(SESSIONS)).served_by(), "stateful-3");
+    }
+    let epochs = [&one, &other, &late].map(|gateway| gateway.stateful().epoch);
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+    for _ in 0..3 {
+        for name in NAMES {
+            assert_eq!(other.tell(name, "drain", LONG).status, 200, "a repetition changes nothing");
+        }
+        assert_eq!(other.stateful().epoch, epochs[0]);
+    }
+}
+
+#[test]
+fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut upstreams = Upstream::start_all(NAMES);
+    let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
+    let gateway = setup.start();
+    let other = Setup::new().stateful(&upstreams).start();
+    assert_eq!(gateway.tell("stateful-2", "drain", r#"{"deadline_s":0}"#).status, 200);
+    gateway.wait_for("stateful-2", InstanceState::Drained);
+    let epoch = gateway.stateful().epoch;
+    assert_eq!(gateway.tell("stateful-2", "drain", LONG).json::<Instance>().state, InstanceState::Drained, "again");
+
+    upstreams[1].leave();
+    eventually("its absence is noticed", || instance(&gateway, "stateful-2").last_error);
+    drop(gateway);
+    upstreams[1].forget_all();
+    upstreams[1].come_back();
+    let gateway = setup.start_unready();
+    for gateway in [&gateway, &other] {
+        eventually("the restarted instance announces its drain", || {
+            instance(gateway, "stateful-2").drain.filter(|drain| drain.announced)
+        });
+        assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained));
+        assert_eq!(gateway.stateful().epoch, epoch);
+    }
+    assert_eq!(upstreams[1].count(), 0, "it was sent nothing meanwhile");
+    assert_eq!(other.tell("stateful-2", "undrain", "").json::<Instance>().state, InstanceState::Healthy);
+    gateway.wait_for("stateful-2", InstanceState::Healthy);
+    assert_ne!(gateway.stateful().epoch, epoch);
 }
 
 #[test]
@@ -134,8 +200,7 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     one.wait_for("stateful-2", InstanceState::Drained);
     let told: Instance = one.tell("stateful-2", "undrain", "").json();
     assert_eq!((told.state, told.drain), (InstanceState::Healthy, None));
-    let refused = one.tell("stateful-2", "undrain", "");
-    assert_eq!((refused.status, refused.code()), (502, ErrorCode::UpstreamFailed));
+    assert_eq!(one.tell("stateful-2", "undrain", "").status, 200, "there is nothing left to end");
 }
 
 #[test]

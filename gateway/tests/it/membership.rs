@@ -147,6 +147,21 @@ fn an_instance_may_be_added_before_it_runs() {
 }
 
 #[test]
+fn the_last_instance_is_removed_by_force_alone() {
+    let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
+    let gateway = Setup::new().stateful(&upstreams).start();
+    assert_eq!(gateway.remove("stateful-2").status, 204);
+    let refused = gateway.remove("stateful-1");
+    assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
+    let detail = refused.problem().detail;
+    assert!(detail.contains("stateful-1") && detail.contains("503") && detail.contains("force"), "{detail}");
+    assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "nothing was changed");
+    assert_eq!(gateway.remove("stateful-1?force=maybe").code(), ErrorCode::InvalidQuery);
+    assert_eq!(gateway.remove("stateful-1?force=true").status, 204);
+    assert_eq!(gateway.send(&Request::post(SESSIONS)).code(), ErrorCode::NoInstanceAvailable);
+}
+
+#[test]
 fn removing_lets_requests_in_flight_finish() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();

@@ -5,11 +5,11 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto_contracts::control::DrainInstance;
 use proto_contracts::headers;
-use proto_contracts::health::DRAIN_PATH;
+use proto_contracts::health::{DRAIN_PATH, DrainDecision};
 use socket2::{Domain, Socket, Type};
 
 use crate::client::read_line;
@@ -91,6 +91,8 @@ struct Script {
     /// Whether it can be told that it is drained.
     knows_drain: bool,
     drained_at: Option<Instant>,
+    /// When an operator decided so, or that it serves, in milliseconds since 1970.
+    decided_ms: u64,
     seen: Vec<Seen>,
     health_checks: u64,
     /// Streams that it serves.
@@ -130,6 +132,7 @@ impl Upstream {
             readiness_checks: 0,
             knows_drain: true,
             drained_at: None,
+            decided_ms: 0,
             seen: Vec::new(),
             health_checks: 0,
             streams: 0,
@@ -195,6 +198,12 @@ impl Upstream {
     /// From now on it tells that its keys move away now, as one does that was told to stop.
     pub(crate) fn announce_leaving(&self) {
         self.script().drained_at = Some(Instant::now());
+    }
+
+    /// Forgets what it was told, as a process that is restarted does.
+    pub(crate) fn forget_all(&self) {
+        let mut script = self.script();
+        (script.drained_at, script.decided_ms) = (None, 0);
     }
 
     /// Health checks answered since it started, came back, or was last told how to answer them.
@@ -370,6 +379,16 @@ impl Shared {
             let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
             sessions += &format!("{}: {left}\r\n", headers::DRAINING);
         }
+        // What was not decided is a stop, which announces no decision.
+        if script.knows_drain && (script.drained_at.is_none() || script.decided_ms > 0) {
+            let now = Instant::now();
+            let until_ms = script.drained_at.map(|at| {
+                let left = at.saturating_duration_since(now).as_millis() as u64;
+                unix_ms().saturating_sub(now.saturating_duration_since(at).as_millis() as u64) + left
+            });
+            let decision = DrainDecision { decided_ms: script.decided_ms, until_ms };
+            sessions += &format!("{}: {decision}\r\n", headers::DRAIN_DECISION);
+        }
         match script.health {
             Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
             Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
@@ -387,12 +406,26 @@ impl Shared {
             401
         } else {
             let wanted = serde_json::from_slice::<DrainInstance>(&seen.body);
-            let deadline = || Instant::now() + Duration::from_secs(wanted.expect("a deadline").deadline_s);
-            script.drained_at = (seen.method == "PUT").then(deadline);
+            let deadline = || {
+                let wanted = wanted.ok().and_then(|wanted| wanted.deadline_s).expect("a deadline");
+                Instant::now() + Duration::from_secs(wanted)
+            };
+            let decision = seen.header(headers::DRAIN_DECISION).and_then(|text| text.parse().ok());
+            script.decided_ms = decision.map_or(0, |decision: DrainDecision| decision.decided_ms);
+            let is_drained = script.drained_at.is_some_and(|at| at <= Instant::now());
+            if seen.method == "DELETE" {
+                script.drained_at = None;
+            } else if !is_drained {
+                script.drained_at = Some(deadline());
+            }
             204
         };
         answer(status, &script.name, "", "", &seen.method)
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
 fn bound(addr: SocketAddr) -> Socket {

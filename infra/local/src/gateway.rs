@@ -282,13 +282,23 @@ impl Control {
         if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
     }
 
+    /// Ends an instance's drain.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn undrain(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
+        self.call(Method::POST, &format!("pools/{pool}/instances/{name}/undrain"), None::<&()>).await.map(drop)
+    }
+
     /// Drains an instance: its keys may stay for so many seconds.
     ///
     /// # Errors
     /// See [`Control::pools`].
     pub async fn drain(&self, pool: PoolName, name: &str, deadline_s: u64) -> Result<(), StackError> {
         let path = format!("pools/{pool}/instances/{name}/drain");
-        self.call(Method::POST, &path, Some(&DrainInstance { deadline_s })).await.map(drop)
+        self.call(Method::POST, &path, Some(&DrainInstance { deadline_s: Some(deadline_s), force: false }))
+            .await
+            .map(drop)
     }
 
     /// Has the gateway read its configuration again.

@@ -13,12 +13,12 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
 use proto_contracts::InstanceName;
-use proto_contracts::headers::DRAINING;
+use proto_contracts::headers::{DRAIN_DECISION, DRAINING};
 use proto_contracts::health::{Dependency, HEALTHY, Readiness, Status};
 use tokio::sync::{Mutex, watch};
 
 use crate::answer;
-use crate::drain::Drain;
+use crate::drain::{Drain, Moment};
 use crate::problem::ApiError;
 use crate::routes::{self, get};
 use crate::telemetry::Metrics;
@@ -139,32 +139,33 @@ impl Health {
 
     /// From now on the instance is shutting down: readiness fails, and endless answers end.
     pub fn drain(&self) {
-        self.0.drain.send_replace(Drain::Stopping);
+        self.0.drain.send_modify(Drain::stop);
     }
 
     /// From now on the instance tells that it leaves, and readiness fails; it serves on.
     pub fn leave(&self) {
-        self.0.drain.send_replace(Drain::Leaving);
+        self.0.drain.send_modify(Drain::leave);
     }
 
-    /// From now on the instance tells that it is drained: its keys stay until the deadline, or until nothing is left.
-    pub(crate) fn begin_drain(&self, deadline: Duration) {
-        self.0.drain.send_if_modified(|drain| drain.begin(Instant::now(), deadline));
+    /// From now on the instance announces that it is drained: its keys stay until the deadline, or until nothing is
+    /// left. Returns whether the decision holds.
+    pub(crate) fn begin_drain(&self, deadline: Option<Duration>, decided_ms: Option<u64>) -> bool {
+        self.0.drain.send_if_modified(|drain| drain.begin(Moment::now(), deadline, decided_ms))
     }
 
-    /// The instance serves as usual again, unless it stops.
-    pub(crate) fn end_drain(&self) {
-        self.0.drain.send_if_modified(Drain::end);
+    /// The instance serves as usual again, unless it stops. Returns whether the decision holds.
+    pub(crate) fn end_drain(&self, decided_ms: Option<u64>) -> bool {
+        self.0.drain.send_if_modified(|drain| drain.end(Moment::now(), decided_ms))
     }
 
-    /// What gateways are told: in how many seconds the keys move away. `active` is how many requests there are.
-    fn announced(&self, active: u64) -> Option<u64> {
-        let now = Instant::now();
+    /// What gateways are told. `active` is how many requests there are.
+    fn announced(&self, active: u64) -> Drain {
+        let now = Moment::now();
         let is_empty = active == 0 && self.0.reports.iter().all(|(_, number)| number() == 0);
         if is_empty {
             self.0.drain.send_if_modified(|drain| drain.finish_empty(now));
         }
-        self.0.drain.borrow().seconds_left(now)
+        *self.0.drain.borrow()
     }
 
     /// For answers that would last for longer than the instance does.
@@ -228,8 +229,12 @@ async fn healthy(health: web::Data<Health>, metrics: web::Data<Metrics>) -> Http
         answer.insert_header((name.clone(), HeaderValue::from(number())));
     }
     // This request is one of those that are counted.
-    if let Some(left) = health.announced(metrics.active().saturating_sub(1)) {
+    let drain = health.announced(metrics.active().saturating_sub(1));
+    if let Some(left) = drain.seconds_left(Instant::now()) {
         answer.insert_header((DRAINING, left.to_string()));
+    }
+    if let Some(decision) = drain.decision() {
+        answer.insert_header((DRAIN_DECISION, decision.to_string()));
     }
     answer.body(HEALTHY)
 }

@@ -1,15 +1,13 @@
 //! Tells an instance that it is drained, so that it tells every gateway.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
-use proto_contracts::control::DrainInstance;
-use proto_contracts::health::DRAIN_PATH;
+use proto_contracts::headers;
+use proto_contracts::health::{DRAIN_PATH, DrainDecision};
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
+use crate::pool::Untold;
 use crate::pool::prober::Prober;
 
 /// The instance could not be told.
@@ -36,29 +34,32 @@ pub enum TellError {
 }
 
 impl Prober {
-    /// Tells the instance at that address that it is drained, its keys staying for so long at most; with `None`, that it is
-    /// no longer.
+    /// Tells an instance what was decided about its drain.
     ///
     /// # Errors
-    /// When it did not say that it has heard.
-    pub async fn tell_drain(&self, addr: SocketAddr, deadline: Option<Duration>) -> Result<(), TellError> {
-        timeout(self.timeout, self.tell(addr, deadline)).await.unwrap_or(Err(TellError::TimedOut))
+    /// When it did not confirm it.
+    pub(super) async fn tell_drain(&self, untold: Untold) -> Result<(), TellError> {
+        timeout(self.timeout, self.tell(untold)).await.unwrap_or(Err(TellError::TimedOut))
     }
 
-    async fn tell(&self, addr: SocketAddr, deadline: Option<Duration>) -> Result<(), TellError> {
+    async fn tell(&self, untold: Untold) -> Result<(), TellError> {
+        let Untold { addr, decided_ms, deadline_s } = untold;
         let broken = |error: Box<pingora::Error>| TellError::Connection(error.to_string());
         let token = self.instance_token.as_ref().ok_or(TellError::NoToken)?;
-        let (method, body) = match deadline {
-            Some(deadline) => ("PUT", DrainInstance { deadline_s: deadline.as_secs() }.to_json()),
+        let (method, body) = match deadline_s {
+            Some(deadline_s) => ("PUT", format!("{{\"deadline_s\":{deadline_s}}}")),
             None => ("DELETE", String::new()),
         };
+        // In a header, since an older version refuses a field that it does not know.
+        let decision = DrainDecision { decided_ms, until_ms: None };
         let (mut session, _) =
             self.connector.get_http_session(&HttpPeer::new(addr, false, String::new())).await.map_err(broken)?;
-        let mut request = RequestHeader::build(method, DRAIN_PATH.as_bytes(), Some(5)).map_err(broken)?;
+        let mut request = RequestHeader::build(method, DRAIN_PATH.as_bytes(), Some(6)).map_err(broken)?;
         request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
         request
             .insert_header(http::header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()))
             .map_err(broken)?;
+        request.insert_header(headers::DRAIN_DECISION, decision.to_string()).map_err(broken)?;
         request.insert_header(http::header::CONTENT_TYPE, "application/json").map_err(broken)?;
         request.insert_header(http::header::CONTENT_LENGTH, body.len()).map_err(broken)?;
         request.insert_header(http::header::CONNECTION, "close").map_err(broken)?;

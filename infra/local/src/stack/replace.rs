@@ -36,6 +36,10 @@ impl Stack {
         // It tells that it leaves, and serves on until every gateway knows.
         self.end(component).await;
         self.launch(component).await?;
+        if self.runs(Component::Gateway) {
+            // A drain outlasts a restart of the instance.
+            self.control.undrain(pool, name).await?;
+        }
         self.await_member(component).await
     }
 

@@ -198,6 +198,8 @@ async fn a_drain_is_told_in_every_health_answer_until_it_is_called_off() {
     assert!((600..=900).contains(&left), "{left}");
     assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":0}"#).await.status, 204);
     assert_eq!(told().await.as_deref(), Some("0"), "the deadline may be brought forward");
+    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
+    assert_eq!(told().await.as_deref(), Some("0"), "what is drained is not revived by a repetition");
     let ready: serde_json::Value = send(app.addr, "GET", "/readyz").await.expect("an answer").json().expect("JSON");
     assert_eq!(ready["status"], "draining");
     assert_eq!(tell("DELETE", TOKEN, "").await.status, 204);
