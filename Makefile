@@ -75,6 +75,9 @@ chaos: build ## Break a system under load and check its promises: args='--durati
 rollout: build ## Restart, scale, reload and upgrade under 500 requests/s, and see that none fails: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 
+abuse: build ## Be one hostile client beside 200 good requests/s, and see that nobody is hurt: args='--duration 60s'
+	@$(dir $(LOCAL_STACK))loadtest abuse --rate 200 $(args)
+
 faults: build ## Kill, hang, slow down and fill each part, and see what clients see: args='--only redis-sessions-hung'
 	@$(dir $(LOCAL_STACK))loadtest faults $(args)
 
@@ -183,4 +186,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench

@@ -53,6 +53,14 @@ pub enum Command {
     /// stream may end with its instance or its gateway; resumed, it must go on without a gap. Needs the workspace's binaries.
     #[command(after_help = ROLLOUT_EXIT_STATUS)]
     Rollout(RolloutArgs),
+    /// Be one hostile client beside many good ones, and see that nobody is hurt.
+    ///
+    /// Starts a system of its own. Good requests are due at fixed times, first undisturbed. Then one anonymous client
+    /// tries escaped paths, slow bodies, aborted requests, streams opened and closed, slow readers and refused upgrades over
+    /// many connections. No instance may be ejected for it, no good request may fail, and the good requests' p99 may
+    /// only be so much longer. Needs the workspace's binaries.
+    #[command(after_help = ABUSE_EXIT_STATUS)]
+    Abuse(AbuseArgs),
     /// Run a command under load, and see that no request fails.
     ///
     /// The system runs already, and the command does something to it: `loadtest during -- docker compose up -d
@@ -81,6 +89,9 @@ pub enum Command {
 
 const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no stream had a gap and every stopped \
                                    stateful instance gave its lease back, 1 when not or when an operation failed, 64 when the command line is wrong.";
+
+const ABUSE_EXIT_STATUS: &str = "Exit status: 0 when no instance was ejected, no good request failed and their p99 kept its bound, \
+                                 1 when not, 64 when the command line is wrong.";
 
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 when one did or the command \
                                   failed, 64 when the command line is wrong.";
@@ -258,6 +269,34 @@ pub struct RolloutArgs {
     pub quiet: Duration,
 
     /// What is asked of the system meanwhile
+    #[command(flatten)]
+    pub load: SteadyLoad,
+
+    /// Write the report there as JSON, beside the text on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of `loadtest abuse`.
+#[derive(Clone, Debug, Args)]
+pub struct AbuseArgs {
+    /// How long the hostile client is at work: 90s, 2m, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub duration: Duration,
+
+    /// How long the good requests are undisturbed first
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_time)]
+    pub quiet: Duration,
+
+    /// Connections of the hostile client
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub abusive_connections: NonZeroU32,
+
+    /// How many times as long the good requests' p99 may be; 0 for any
+    #[arg(long, value_name = "RATIO", default_value = "2")]
+    pub max_p99_ratio: f64,
+
+    /// The good requests
     #[command(flatten)]
     pub load: SteadyLoad,
 

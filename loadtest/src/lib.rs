@@ -4,7 +4,8 @@
 //! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
 //! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
 //! JSON of what was recorded. [`mod@bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
-//! checks promises instead of measuring speed. [`rollout`] does what operators do, and counts what fails.
+//! checks promises instead of measuring speed. [`rollout`] does what operators do, [`abuse`] what a hostile client does; both count what
+//! fails of the requests of others.
 //!
 //! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
 //! whatever became of it.
@@ -21,11 +22,12 @@ use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs};
+use crate::cli::{AbuseArgs, BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
 
+pub mod abuse;
 pub mod bench;
 pub mod chaos;
 pub mod cli;
@@ -71,6 +73,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Faults(args) => run_faults(&args).await,
         Command::Rollout(args) => run_rollout(&args).await,
+        Command::Abuse(args) => run_abuse(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
@@ -134,6 +137,12 @@ async fn run_faults(args: &FaultsArgs) -> Result<Verdict, Failure> {
     let report = faults::faults(args).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_abuse(args: &AbuseArgs) -> Result<Verdict, Failure> {
+    let report = abuse::abuse(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {

@@ -22,9 +22,9 @@ use report::{DuringReport, Operations, RolloutReport};
 
 pub mod report;
 
-mod latency;
+pub(crate) mod latency;
 mod leases;
-mod load;
+pub(crate) mod load;
 mod streams;
 
 /// Instances of each pool, unless it is scaled.

@@ -57,7 +57,7 @@ fn malformed_keys_are_replaced_and_said_so() {
 #[test]
 fn a_malformed_session_id_leaves_the_key_to_the_others() {
     let (_upstream, gateway) = one_instance();
-    for bad in ["x", "0000000a-short", "0000000A-00112233445566778899aabbccddeeff", "%30000000a", ".."] {
+    for bad in ["x", "0000000a-short", "0000000A-00112233445566778899aabbccddeeff", "%30000000a"] {
         let request = with_cookie(Request::get(&format!("{SESSIONS}/{bad}/history")), IN_COOKIE);
         assert_eq!(gateway.send(&request).key(), IN_COOKIE, "{bad}");
     }

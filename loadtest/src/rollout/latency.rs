@@ -17,12 +17,19 @@ pub(crate) enum Stage {
     Quiet,
     /// Instances of a pool are restarted in turn.
     Rolling(PoolName),
+    /// A hostile client is at work.
+    Abused,
     /// Something else, whose requests are not compared.
     Other,
 }
 
-const STAGES: [Stage; 4] =
-    [Stage::Quiet, Stage::Rolling(PoolName::Stateless), Stage::Rolling(PoolName::Stateful), Stage::Other];
+const STAGES: [Stage; 5] = [
+    Stage::Quiet,
+    Stage::Rolling(PoolName::Stateless),
+    Stage::Rolling(PoolName::Stateful),
+    Stage::Abused,
+    Stage::Other,
+];
 
 /// The latencies of each stage. A request belongs to the stage in which it was due.
 pub(crate) struct Latencies {
@@ -37,7 +44,7 @@ impl Latencies {
         Self { stage: AtomicUsize::new(none), of_stages: Mutex::new(STAGES.map(|_| empty_histogram())) }
     }
 
-    pub(super) fn begin(&self, stage: Stage) {
+    pub(crate) fn begin(&self, stage: Stage) {
         self.stage.store(stage.index(), Ordering::Relaxed);
     }
 
@@ -51,16 +58,17 @@ impl Latencies {
         self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()].saturating_record(micros);
     }
 
+    /// The 99th percentile of a stage, milliseconds; `None` when it had no request.
+    pub(crate) fn p99(&self, stage: Stage) -> Option<f64> {
+        let latencies = &self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()];
+        (!latencies.is_empty()).then(|| latencies.value_at_quantile(0.99) as f64 / 1000.0)
+    }
+
     pub(super) fn p99s(&self) -> P99s {
-        let of_stages = self.of_stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let p99 = |stage: Stage| {
-            let latencies = &of_stages[stage.index()];
-            (!latencies.is_empty()).then(|| latencies.value_at_quantile(0.99) as f64 / 1000.0)
-        };
         P99s {
-            quiet_ms: p99(Stage::Quiet),
-            rolling_stateless_ms: p99(Stage::Rolling(PoolName::Stateless)),
-            rolling_stateful_ms: p99(Stage::Rolling(PoolName::Stateful)),
+            quiet_ms: self.p99(Stage::Quiet),
+            rolling_stateless_ms: self.p99(Stage::Rolling(PoolName::Stateless)),
+            rolling_stateful_ms: self.p99(Stage::Rolling(PoolName::Stateful)),
         }
     }
 }

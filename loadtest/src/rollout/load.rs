@@ -85,7 +85,7 @@ impl Load {
     }
 
     /// How long its requests take.
-    pub(super) fn latencies(&self) -> &Latencies {
+    pub(crate) fn latencies(&self) -> &Latencies {
         &self.latencies
     }
 

@@ -1,6 +1,7 @@
 //! The load generator against a small server that is as slow and as faulty as a test wants it to be, and its chaos and
 //! its bench against real stacks.
 
+mod abuse;
 mod bench;
 mod chaos;
 mod command_line;
