@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
+use local_stack::Store;
 use tokio::task::JoinSet;
 
 use calls::{Caller, Repeats};
@@ -49,7 +50,8 @@ pub async fn chaos(plan: &ChaosPlan) -> Result<ChaosReport> {
 async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let timestamp = Timestamp::now();
     let target = system.target().await?;
-    let new_run = |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, plan.clients);
+    let strays = system.store() != Store::Memory.as_str();
+    let new_run = |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, strays, plan.clients);
     let repeats = match plan.idempotency {
         Idempotency::On => Repeats::UnderTheirKey,
         Idempotency::Off => Repeats::Never,

@@ -197,7 +197,7 @@ pub struct ChaosArgs {
     pub cacert: Option<PathBuf>,
 
     /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
-    /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, hang-stateful,
+    /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, cut-reply, hang-stateful,
     /// hang-redis and full-disk (takes root), with commas in between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,

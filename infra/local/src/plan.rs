@@ -18,9 +18,10 @@ use crate::builds::Builds;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::nginx;
-use crate::ports::Ports;
+use crate::ports::{Ports, loopback};
 use crate::postgres;
 use crate::redis;
+use crate::reply_cutter::ReplyCutter;
 use crate::secrets::Secrets;
 use crate::small_disk::SmallDisk;
 use crate::stack::Stack;
@@ -265,6 +266,18 @@ impl Plan {
     pub fn env(mut self, whose: impl Into<String>, name: impl Into<String>, value: impl Into<OsString>) -> Self {
         self.env.push((whose.into(), name.into(), value.into()));
         self
+    }
+
+    /// Puts a proxy between the stateful instances and the one Redis of their sessions, which can lose replies. Must be called
+    /// within a Tokio runtime, and after [`Plan::ports`].
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when there is no port for it.
+    pub fn cut_replies(mut self) -> Result<(Self, ReplyCutter), StackError> {
+        let ports = self.ports.take().map_or_else(Ports::reserve, Ok)?;
+        let cutter = ReplyCutter::before(loopback(ports.redis_sessions))
+            .attempt(|| "start a proxy in front of Redis".to_owned())?;
+        Ok((self.ports(ports).env("stateful-svc", "SESSION_REDIS_URL", cutter.url()), cutter))
     }
 
     /// Has the gateway and the services send their traces to the OpenTelemetry collector at this URL, by OTLP over HTTP.

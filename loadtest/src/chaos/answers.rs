@@ -1,7 +1,9 @@
 //! What an answer of the service shows of a session. An answer that cannot be read shows nothing.
 
+use http::HeaderName;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use proto_contracts::SessionId;
-use proto_contracts::headers::{IDEMPOTENCY_REPLAYED, SESSION_SOURCE};
+use proto_contracts::headers::{AFFINITY_KEY, IDEMPOTENCY_REPLAYED, SESSION_SOURCE};
 use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
 use serde_json::{Value, json};
 
@@ -12,6 +14,9 @@ use crate::client::Answer;
 const OWNER: &str = "owner";
 /// Stands for a message that is none of the run's.
 const STRANGE: Message = Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
+
+/// The headers of a write's response that its repetitions have, too.
+const LASTING: [HeaderName; 5] = [CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, HeaderName::from_static(AFFINITY_KEY)];
 
 /// The client data of a new session.
 pub(crate) fn birth_data(session: SessionNumber) -> ClientData {
@@ -87,7 +92,9 @@ pub(crate) fn deleted() -> Seen {
 
 /// The answer to a write that was repeated, beside that to its first try.
 pub(crate) fn repeated(answer: &Answer, first: &Answer) -> Seen {
-    let same = answer.status == first.status && answer.body == first.body;
+    let same = answer.status == first.status
+        && answer.body == first.body
+        && LASTING.iter().all(|name| answer.headers.get(name) == first.headers.get(name));
     let replayed = answer.headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
     let repetition = if same && replayed { Repetition::AsTheFirst } else { Repetition::Otherwise };
     Seen { view: View::Repeated(repetition), trust: Trust::Verified, origin: Origin::Own }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use http::{HeaderValue, Method, StatusCode};
-use proto_contracts::headers::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
+use proto_contracts::headers::{AFFINITY_KEY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, PostMessage};
-use proto_contracts::{Endpoint, ErrorCode, SessionId};
+use proto_contracts::{AffinityKey, Endpoint, ErrorCode, SessionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
@@ -180,6 +180,7 @@ impl Caller {
             while self.run.now().saturating_sub(begin) < REPEAT_FOR {
                 self.back_off().await;
                 let begin = self.run.now();
+                self.stray(&act, &mut request);
                 let attempt = self.attempt(request.clone()).await;
                 // An error on a repetition tells nothing of the first try: perhaps it was done and the session deleted since.
                 let answered = matches!(attempt, Attempt::Absent | Attempt::Refused);
@@ -193,7 +194,9 @@ impl Caller {
             }
         }
         let outcome = self.enter(session, begin, act, outcome);
-        if let Some(first) = first.filter(|_| self.random.random_range(0..REPEATED) == 0) {
+        let is_chosen = self.random.random_range(0..REPEATED) == 0 || self.run.repeats_each_write();
+        if let Some(first) = first.filter(|_| is_chosen) {
+            self.stray(&act, &mut request);
             self.repeat(session, act, request, &first).await;
         }
         outcome
@@ -205,6 +208,15 @@ impl Caller {
         let attempt = self.attempt(request).await;
         let outcome = self.outcome(begin, attempt, |answer| Some(answers::repeated(answer, first)));
         self.enter(session, begin, Act::Repeat(write.as_str()), outcome);
+    }
+
+    /// Has a repeated create come with another affinity key than the first, as a browser's does whose cookie arrived meanwhile.
+    fn stray(&mut self, act: &Act, request: &mut ScenarioRequest) {
+        if *act == Act::Create && self.run.strays {
+            let key = AffinityKey::from_bits(self.random.random()).to_string();
+            let key = HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""));
+            request.headers_mut().insert(AFFINITY_KEY, key);
+        }
     }
 
     fn enter(&mut self, session: SessionNumber, begin: Moment, act: Act, outcome: Outcome) -> Outcome {

@@ -30,7 +30,11 @@ pub(crate) struct Run {
     pub(crate) target: Arc<Target>,
     pub(crate) timeout: Duration,
     pub(crate) repeats: Repeats,
+    /// Whether a repeated create may come with another affinity key: not where only its home knows a session.
+    pub(crate) strays: bool,
     stopped: AtomicBool,
+    /// Each acknowledged write is sent again, and not only some.
+    repeats_each: AtomicBool,
     interrupted: watch::Sender<bool>,
     sessions: AtomicU32,
     clients: AtomicU32,
@@ -63,14 +67,22 @@ impl OpenSession {
 }
 
 impl Run {
-    pub(crate) fn new(target: Arc<Target>, timeout: Duration, repeats: Repeats, clients: u16) -> Arc<Self> {
+    pub(crate) fn new(
+        target: Arc<Target>,
+        timeout: Duration,
+        repeats: Repeats,
+        strays: bool,
+        clients: u16,
+    ) -> Arc<Self> {
         let slots = usize::from(clients) * OWN + usize::from(clients).div_ceil(SHARERS);
         Arc::new(Self {
             start: Instant::now(),
             target,
             timeout,
             repeats,
+            strays,
             stopped: AtomicBool::new(false),
+            repeats_each: AtomicBool::new(false),
             interrupted: watch::Sender::new(false),
             sessions: AtomicU32::new(0),
             clients: AtomicU32::new(clients.into()),
@@ -87,6 +99,15 @@ impl Run {
     /// Has every client end when it has done what it is about.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Has each acknowledged write sent again from now on, or some of them only.
+    pub(crate) fn repeat_each_write(&self, each: bool) {
+        self.repeats_each.store(each, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeats_each_write(&self) -> bool {
+        self.repeats_each.load(Ordering::Relaxed)
     }
 
     /// Has the run end early, and whoever [pauses](Self::pause) go on at once.

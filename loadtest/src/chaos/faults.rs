@@ -37,6 +37,8 @@ const AFTERMATH: Duration = Duration::from_millis(200);
 const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
 /// How long an instance hangs: longer than a request waits there before it moves on, up to more than three health checks.
 const HUNG_INSTANCE_MS: RangeInclusive<u64> = 3_000..=7_000;
+/// One in so many replies is lost while replies are cut.
+const CUT_ONE_IN: u64 = 2;
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
 const GATEWAY: &str = "gateway";
@@ -116,7 +118,7 @@ impl FaultKind {
             Self::HangStateful => HUNG_INSTANCE_MS,
             Self::HangRedis => HUNG_MS,
             Self::FullDisk => AWAY_MS,
-            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill => ALTERED_MS,
+            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill | Self::CutReply => ALTERED_MS,
         }
     }
 }
@@ -134,6 +136,7 @@ enum Deed {
     GatherCrowd { slot: usize },
     StartGateway { unknown: String },
     FillDisk,
+    CutReplies,
 }
 
 /// What it takes to undo a fault.
@@ -148,6 +151,8 @@ enum UnderWay {
         unknown: String,
     },
     Disk,
+    /// Replies are cut.
+    Cut,
     /// It was over when it was done.
     Nothing,
 }
@@ -179,6 +184,7 @@ impl Deed {
             FaultKind::ToggleStrategy => Self::RouteRoundRobin,
             FaultKind::Spill => Self::GatherCrowd { slot: random.random_range(0..run.slot_count()) },
             FaultKind::TwoGateways => Self::StartGateway { unknown: any(random)? },
+            FaultKind::CutReply => Self::CutReplies,
         })
     }
 
@@ -221,6 +227,11 @@ impl Deed {
                 UnderWay::Disk
             }
             Self::GatherCrowd { slot } => UnderWay::Crowd(Crowd::gather(run, seed, slot)),
+            Self::CutReplies => {
+                system.cut_replies(CUT_ONE_IN)?;
+                run.repeat_each_write(true);
+                UnderWay::Cut
+            }
             Self::StartGateway { unknown } => {
                 let second = system.second_gateway(&unknown).await?;
                 let target = Target::resolve(second.url(), None, Reach::ThisMachine).await?;
@@ -258,6 +269,10 @@ impl UnderWay {
                 gateway.kill().await;
             }
             Self::Disk => system.free_disk(REDIS).await?,
+            Self::Cut => {
+                run.repeat_each_write(false);
+                system.cut_replies(0)?;
+            }
             Self::Nothing => {}
         }
         Ok(Ledger::default())
@@ -273,6 +288,7 @@ impl fmt::Display for Deed {
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
             Self::FillDisk => write!(f, "that of {REDIS}"),
             Self::GatherCrowd { .. } => f.write_str("a crowd at one session"),
+            Self::CutReplies => write!(f, "one in {CUT_ONE_IN} replies of Redis"),
             Self::StartGateway { unknown } => write!(f, "one does not know {unknown}"),
         }
     }

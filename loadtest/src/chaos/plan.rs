@@ -51,11 +51,13 @@ pub enum FaultKind {
     HangRedis,
     /// The disk of the sessions' Redis is full; it ends itself, and is started again when there is room.
     FullDisk,
+    /// Connections of the stateful instances to Redis end after an act was executed and before its reply came.
+    CutReply,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::KillStateful,
         Self::PauseStateful,
         Self::KillRedis,
@@ -73,6 +75,7 @@ impl FaultKind {
         Self::HangStateful,
         Self::HangRedis,
         Self::FullDisk,
+        Self::CutReply,
     ];
 
     /// The name as `--faults` takes it and as it stands in the report.
@@ -95,6 +98,7 @@ impl FaultKind {
             Self::HangStateful => "hang-stateful",
             Self::HangRedis => "hang-redis",
             Self::FullDisk => "full-disk",
+            Self::CutReply => "cut-reply",
         }
     }
 
@@ -111,6 +115,8 @@ impl FaultKind {
     /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
     pub(crate) const fn may_fail_as(self) -> Option<&'static [&'static str]> {
         match self {
+            // The instance sends the act again and finds it done.
+            Self::CutReply => Some(&[]),
             // A write whose outcome is unknown is repeated under its key; a read comes from memory.
             Self::HangRedis | Self::FullDisk => Some(&["session_store_unavailable"]),
             // Reads and writes with a key, which all of the run's are, move on to the next instance, as many of them at once as
@@ -251,6 +257,12 @@ impl Subject {
             (Self::Running { .. }, FaultKind::TwoGateways) => {
                 Some("a second gateway is started beside a system of this run's own alone, not with --target")
             }
+            (Self::Own { store: Store::Memory, .. }, FaultKind::CutReply) => {
+                Some("with --store memory there is no Redis that replies")
+            }
+            (Self::Running { .. }, FaultKind::CutReply) => Some(
+                "what loses replies is put before the Redis of a system of this run's own alone, not with --target",
+            ),
             (Self::Elsewhere { .. }, _) => Some("with --cacert the system is nobody's to break; say --faults none"),
             _ => None,
         }

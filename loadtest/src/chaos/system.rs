@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
-use local_stack::{AgentClient, Control, Extent, Ports, SecondGateway, Stack};
+use local_stack::{AgentClient, Control, Extent, Ports, ReplyCutter, SecondGateway, Stack};
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
@@ -32,8 +32,8 @@ const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its 
 
 /// A system that runs.
 pub(crate) enum System {
-    /// A stack that ends with this.
-    Own(Box<Stack>),
+    /// A stack that ends with this, and what stands between its instances and Redis, if anything does.
+    Own(Box<Stack>, Option<ReplyCutter>),
     /// Somebody else's.
     Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
     /// One that can only be used.
@@ -60,7 +60,13 @@ impl System {
                     // Ejection and retries would keep clients from the instance that breaks its promise.
                     Some(guarantee) => stack.without_guarantee(guarantee.as_str()).patient_gateway(),
                 };
-                Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?)))
+                let (stack, cutter) = if plan.faults.contains(&FaultKind::CutReply) {
+                    let (stack, cutter) = stack.cut_replies()?;
+                    (stack, Some(cutter))
+                } else {
+                    (stack, None)
+                };
+                Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?), cutter))
             }
             Subject::Running { target, state } => {
                 let agent = AgentClient::of_running(&std::path::absolute(state)?)?;
@@ -81,7 +87,9 @@ impl System {
     /// Where it takes requests.
     pub(crate) async fn target(&self) -> Result<Arc<Target>> {
         match self {
-            Self::Own(stack) => Ok(Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?)),
+            Self::Own(stack, _) => {
+                Ok(Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?))
+            }
             Self::Running { target, .. } | Self::Elsewhere(target) => Ok(Arc::clone(target)),
         }
     }
@@ -89,7 +97,7 @@ impl System {
     /// Where it keeps its sessions.
     pub(crate) fn store(&self) -> &str {
         match self {
-            Self::Own(stack) => stack.store().as_str(),
+            Self::Own(stack, _) => stack.store().as_str(),
             Self::Running { store, .. } => store,
             Self::Elsewhere(_) => "unknown",
         }
@@ -105,7 +113,7 @@ impl System {
     /// Does something to a component.
     pub(crate) async fn act(&self, name: &str, action: Action) -> Result<()> {
         let done = match self {
-            Self::Own(stack) => {
+            Self::Own(stack, _) => {
                 let done = match action {
                     Action::Kill => stack.kill(name).await,
                     Action::Stop => stack.stop(name).await,
@@ -126,7 +134,7 @@ impl System {
     /// Sets the number of stateful instances.
     pub(crate) async fn scale(&self, instances: u16) -> Result<()> {
         let scaled = match self {
-            Self::Own(stack) => stack.scale(PoolName::Stateful, instances).await.map_err(Into::into),
+            Self::Own(stack, _) => stack.scale(PoolName::Stateful, instances).await.map_err(Into::into),
             Self::Running { agent, .. } => agent.scale(PoolName::Stateful, instances).await.map(drop),
             Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         };
@@ -157,13 +165,20 @@ impl System {
     }
 
     fn own(&self, what: &str) -> Result<&Stack> {
-        let Self::Own(stack) = self else { bail!("only a system of one's own can have {what}") };
+        let Self::Own(stack, _) = self else { bail!("only a system of one's own can have {what}") };
         Ok(stack)
     }
 
     /// Has the gateway read its configuration again.
     pub(crate) async fn reload(&self) -> Result<()> {
         self.control()?.reload().await.map(drop).context("cannot reload the gateway's configuration")
+    }
+
+    /// Loses one in so many replies of Redis to acts on sessions from now on; 0 for none.
+    pub(crate) fn cut_replies(&self, one_in: u64) -> Result<()> {
+        let Self::Own(_, Some(cutter)) = self else { bail!("nothing stands between this system and its Redis") };
+        cutter.cut_every(one_in);
+        Ok(())
     }
 
     /// Starts a second gateway, which does not know this instance.
@@ -202,14 +217,14 @@ impl System {
     /// Ends it, unless it is somebody else's.
     pub(crate) async fn leave(self) {
         match self {
-            Self::Own(stack) => stack.shutdown().await,
+            Self::Own(stack, _) => stack.shutdown().await,
             Self::Running { .. } | Self::Elsewhere(_) => {}
         }
     }
 
     fn control(&self) -> Result<&Control> {
         match self {
-            Self::Own(stack) => Ok(stack.control()),
+            Self::Own(stack, _) => Ok(stack.control()),
             Self::Running { control, .. } => Ok(control),
             Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         }
@@ -217,7 +232,7 @@ impl System {
 
     async fn components(&self) -> Result<Vec<ComponentStatus>> {
         match self {
-            Self::Own(stack) => Ok(stack.status()),
+            Self::Own(stack, _) => Ok(stack.status()),
             Self::Running { agent, .. } => Ok(agent.status().await?.components),
             Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         }

@@ -36,7 +36,8 @@ fn redis_keeps_every_promise() {
 #[test]
 fn hot_copies_keep_every_promise_through_all_faults() {
     let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,kill-gateway,kill-postgres,\
-               spill,two-gateways,roll-stateless,roll-stateful,reload,upgrade-gateway,hang-stateful,hang-redis";
+               spill,two-gateways,cut-reply,roll-stateless,roll-stateful,reload,upgrade-gateway,\
+               hang-stateful,hang-redis";
     let report = keeps_every_promise(&["--store", "hybrid", "--duration", "15s"], all);
     assert!(report["spilled"].as_u64() > Some(0));
 }
@@ -44,7 +45,7 @@ fn hot_copies_keep_every_promise_through_all_faults() {
 /// What an operator meets by mistake or bad luck, one after the other: only what the runbook's table names may fail.
 #[test]
 fn mistakes_cost_what_the_runbook_says_and_no_more() {
-    let all = "hang-stateful,hang-redis";
+    let all = "cut-reply,hang-stateful,hang-redis";
     // A disk that can be filled takes root, as which CI runs.
     let asked = if SmallDisk::may_mount() { format!("{all},full-disk") } else { all.to_owned() };
     let report = keeps_every_promise(&["--store", "hybrid", "--duration", "10s", "--faults", &asked], &asked);
@@ -130,6 +131,7 @@ fn bad_usage_exits_with_64_and_names_the_fault() {
     for (options, named) in [
         (&["--faults", "spill", "--store", "memory"][..], "--faults spill: with --store memory"),
         (&["--faults", "two-gateways", "--target", "http://127.0.0.1:1"], "--faults two-gateways: a second gateway"),
+        (&["--faults", "cut-reply", "--store", "memory"], "--faults cut-reply: with --store memory"),
         (&["--faults", "earthquake"], "there is no fault 'earthquake'"),
         (&["--instances", "1"], "--instances 1"),
         (&["--store", "disk"], "--store"),

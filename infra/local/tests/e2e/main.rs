@@ -8,6 +8,7 @@ mod collector;
 mod data;
 mod edge;
 mod edge_cache;
+mod exactly_once;
 mod failover;
 mod full_disk;
 mod hang;
