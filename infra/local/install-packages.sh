@@ -34,6 +34,11 @@ need_program nginx nginx
 need_program redis-server redis-server
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
 need_program prometheus prometheus
+# What Prometheus cannot scrape by itself. The stack runs without those that a release lacks.
+exporters=()
+for exporter in redis postgres nginx; do
+    command -v "prometheus-$exporter-exporter" >/dev/null || exporters+=("prometheus-$exporter-exporter")
+done
 # To build: a C compiler and make for ring, mimalloc and zlib, and CMake for a compression library of Pingora's.
 need_program cc build-essential
 need_program make build-essential
@@ -65,7 +70,7 @@ for module in filter static; do
         extras+=("libnginx-mod-http-brotli-$module")
 done
 
-if ((${#missing[@]} == 0)); then
+if ((${#missing[@]} == 0)) && ((${#exporters[@]} == 0 || check || EUID != 0)); then
     exit 0
 fi
 if ((check)); then
@@ -106,19 +111,24 @@ fail() {
     echo "error: the packages could not be installed; the whole log is $log" >&2
     exit 1
 }
-echo "Installing ${missing[*]} …"
-apt update || fail
-apt install --yes --no-install-recommends "${missing[@]}" || fail
-for extra in "${extras[@]}"; do
+if ((${#missing[@]} > 0)); then
+    echo "Installing ${missing[*]} …"
+    apt update || fail
+    apt install --yes --no-install-recommends "${missing[@]}" || fail
+else
+    # Only what the stack can do without: what apt knows of now must do.
+    extras=()
+fi
+for extra in "${extras[@]}" "${exporters[@]}"; do
     apt install --yes --no-install-recommends "$extra" || echo "Going on without $extra."
 done
 rm -f "$log"
 
 # Nor are they to start with the machine. Only those of packages that were missing a moment ago.
 if [[ -d /run/systemd/system ]]; then
-    for package in "${missing[@]}"; do
+    for package in "${missing[@]}" "${exporters[@]}"; do
         case $package in
-            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | haproxy | caddy)
+            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
                 ;;
         esac

@@ -25,6 +25,8 @@ EXPORTERS = {
     "nginx_": "nginx",
     "alertmanager_": "alertmanager",
 }
+# Only newer exporters show them than Debian 12 has.
+OF_NEWER = ("pg_stat_statements_",)
 # There only where something is replicated: the overlay ha.
 OF_REPLICAS = ("pg_stat_replication_", "redis_connected_slave_lag_seconds", "redis_master_link_up")
 # What may stand before a parenthesis or between series, and is none.
@@ -77,6 +79,7 @@ def main():
     # A metric that a rule records comes from where its own come from.
     recorded = {rule["name"]: rule["query"] for _, rule in rules if rule["type"] == "recording"}
 
+    statements = prometheus.has('{__name__=~"pg_stat_statements_.+"}')
     replicated = prometheus.has("redis_connected_slaves > 0")
 
     def absent(expr, depth=3):
@@ -89,6 +92,8 @@ def main():
             job = next((job for prefix, job in EXPORTERS.items() if name.startswith(prefix)), None)
             if job and job not in scraped:
                 return f"no exporter '{job}'"
+            if name.startswith(OF_NEWER) and not statements:
+                return "no exporter that is new enough"
             if name.startswith(OF_REPLICAS) and not replicated:
                 return "no replica"
         return None

@@ -53,9 +53,6 @@ UNTRIED = {
     "LatencyHighStateful": "p99 of a machine shared with tests proves nothing",
     "HandoverSlow": "its p99 takes more hand-overs than this load makes",
     "ConnectionPoolExhausted": "it takes more requests at once than this load makes",
-    "NginxDown": "it takes the exporter of Nginx",
-    "RedisDown": "it takes the exporter of Redis",
-    "PostgresDown": "it takes the exporter of PostgreSQL",
 }
 
 
@@ -312,13 +309,23 @@ SCENARIOS = {
     ),
     "the sessions' Redis is killed": (
         lambda stack: component(stack, "redis-sessions"),
-        f"SessionStoreUnavailable ReadsUnverified LeaseNotHeld {BURNS}",
-        "PoolDown InstanceEjected InstanceDown SessionLost TargetDown AffinityBroken AffinityOff",
+        f"RedisDown SessionStoreUnavailable ReadsUnverified LeaseNotHeld {BURNS}",
+        "PostgresDown NginxDown PoolDown InstanceEjected InstanceDown SessionLost TargetDown AffinityBroken AffinityOff",
     ),
     "the cache's Redis is killed": (
         lambda stack: component(stack, "redis-cache"),
-        "",
-        f"PoolDown InstanceEjected SessionStoreUnavailable ReadsUnverified LeaseNotHeld SessionLost {BURNS}",
+        "RedisDown",
+        f"PostgresDown NginxDown PoolDown InstanceEjected SessionStoreUnavailable ReadsUnverified LeaseNotHeld SessionLost {BURNS}",
+    ),
+    "PostgreSQL is killed": (
+        lambda stack: component(stack, "postgres"),
+        "PostgresDown",
+        "RedisDown NginxDown PoolDown InstanceEjected TargetDown SessionStoreUnavailable",
+    ),
+    "Nginx is killed": (
+        lambda stack: component(stack, "nginx"),
+        "NginxDown",
+        f"RedisDown PostgresDown PoolDown GatewayDown TargetDown {BURNS}",
     ),
     "the sessions are flushed": (
         sessions_are_flushed,

@@ -28,6 +28,20 @@ pub(crate) enum Component {
     Nginx,
     /// Prometheus, which watches.
     Prometheus,
+    /// Who shows Prometheus what a server of others counts.
+    Exporter(Exporter),
+}
+
+/// Of which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Exporter {
+    Redis,
+    Postgres,
+    Nginx,
+}
+
+impl Exporter {
+    pub(crate) const ALL: [Self; 3] = [Self::Redis, Self::Postgres, Self::Nginx];
 }
 
 impl Component {
@@ -56,7 +70,8 @@ impl Component {
             | Self::Sentinel(_)
             | Self::RedisCache
             | Self::Nginx
-            | Self::Prometheus => None,
+            | Self::Prometheus
+            | Self::Exporter(_) => None,
         }
     }
 }
@@ -74,6 +89,9 @@ impl fmt::Display for Component {
             Self::SecondGateway => f.write_str("gateway-2"),
             Self::Nginx => f.write_str("nginx"),
             Self::Prometheus => f.write_str("prometheus"),
+            Self::Exporter(Exporter::Redis) => f.write_str("redis-exporter"),
+            Self::Exporter(Exporter::Postgres) => f.write_str("postgres-exporter"),
+            Self::Exporter(Exporter::Nginx) => f.write_str("nginx-exporter"),
         }
     }
 }
@@ -95,7 +113,8 @@ impl FromStr for Component {
             Self::Nginx,
             Self::Prometheus,
         ];
-        if let Some(component) = singles.into_iter().find(|component| component.to_string() == name) {
+        let mut singles = singles.into_iter().chain(Exporter::ALL.map(Self::Exporter));
+        if let Some(component) = singles.find(|component| component.to_string() == name) {
             return Ok(component);
         }
         let (kind, number) = name.rsplit_once('-').ok_or(UnknownComponent)?;
@@ -128,6 +147,8 @@ mod tests {
             Component::SecondGateway,
             Component::Nginx,
             Component::Prometheus,
+            Component::Exporter(Exporter::Redis),
+            Component::Exporter(Exporter::Nginx),
         ] {
             assert_eq!(component.to_string().parse(), Ok(component));
         }

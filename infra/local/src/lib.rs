@@ -22,6 +22,7 @@ mod builds;
 mod cli;
 mod component;
 mod error;
+mod exporters;
 mod gateway;
 mod http;
 mod nginx;

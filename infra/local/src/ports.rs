@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use proto_contracts::PoolName;
 
+use crate::component::Exporter;
 use crate::error::{Attempt, StackError};
 
 mod owner;
@@ -37,6 +38,8 @@ pub struct Ports {
     pub agent: u16,
     /// Prometheus.
     pub prometheus: u16,
+    /// The exporters, for Prometheus.
+    exporters: RangeInclusive<u16>,
     /// The Redis that holds the sessions.
     pub redis_sessions: u16,
     /// The Redis that holds the cache.
@@ -62,7 +65,7 @@ const BLOCK: u16 = 80;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// What stands before the numbered parts in a block.
-const SINGLES: u16 = 12;
+const SINGLES: u16 = 15;
 /// Servers of one Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
@@ -82,6 +85,7 @@ impl Ports {
             second_control: at(8005),
             agent: at(8002),
             prometheus: at(8090),
+            exporters: at(8091)..=at(8093),
             redis_sessions: at(8379),
             redis_cache: at(8380),
             postgres: at(8432),
@@ -140,6 +144,7 @@ impl Ports {
             second_gateway: first + 9,
             second_control: first + 10,
             prometheus: first + 11,
+            exporters: first + 12..=first + 14,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,
@@ -149,6 +154,11 @@ impl Ports {
             next_spare: Arc::default(),
             _lease: Some(Arc::new(lease)),
         }
+    }
+
+    /// The port of an exporter.
+    pub(crate) fn exporter(&self, exporter: Exporter) -> u16 {
+        self.exporters.start() + exporter as u16
     }
 
     /// The port of a pool's instance, counted from 1.
@@ -261,6 +271,7 @@ mod tests {
         assert_eq!((ports.https, ports.gateway, ports.postgres), (8443, 8000, 8432));
         assert_eq!(ports.instance(PoolName::Stateful, 3).expect("a port"), 8203);
         assert_eq!((ports.redis_node(6), ports.redis_bus(1), ports.sentinel(3)), (8386, 8394, 8393));
+        assert_eq!(Exporter::ALL.map(|exporter| ports.exporter(exporter)), [8091, 8092, 8093]);
         assert!(ports.instance(PoolName::Stateful, 100).is_err() && ports.instance(PoolName::Stateful, 0).is_err());
         assert_eq!(Ports::fixed(10_000).instance(PoolName::Stateless, 1).expect("a port"), 18_101);
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
+use crate::exporters;
 use crate::plan::{Gateways, Settings};
 use crate::ports::loopback;
 use crate::process::Launch;
@@ -61,6 +62,15 @@ pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)])
     let ports = &settings.ports;
     let own = [(Component::Gateway, ports.control), (Component::Prometheus, ports.prometheus)];
     let second = (settings.gateways == Gateways::Two).then_some((Component::SecondGateway, ports.second_control));
+    // What begins with two underscores tells Prometheus how to ask, and is no label of what it gets.
+    let exported = exporters::targets(settings).into_iter().map(|target| {
+        let mut labels = json!({"job": target.job, "instance": target.instance.to_string()});
+        if let Some(server) = target.server {
+            labels["__metrics_path__"] = json!("/scrape");
+            labels["__param_target"] = json!(server);
+        }
+        json!({"targets": [loopback(target.port).to_string()], "labels": labels})
+    });
     let groups: Vec<_> = own
         .iter()
         .chain(&second)
@@ -70,6 +80,7 @@ pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)])
             let job = component.binary().unwrap_or("prometheus");
             json!({"targets": [loopback(port).to_string()], "labels": {"job": job, "instance": name}})
         })
+        .chain(exported)
         .collect();
     write_whole(&targets.join("stack.json"), &json!(groups).to_string())
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::component::Component;
 use crate::error::StackError;
+use crate::exporters;
 use crate::gateway::{self, Control};
 use crate::nginx;
 use crate::plan::{Extent, Gateways, Plan, Settings};
@@ -93,6 +94,9 @@ impl Stack {
         }
         if settings.extent >= Extent::Monitoring {
             plan(Component::Prometheus, settings.ports.prometheus);
+            for (component, port) in exporters::installed(&settings.ports) {
+                plan(component, port);
+            }
         }
         let control = Control::of(&settings, Component::Gateway)?;
         let second_control = Control::of(&settings, Component::SecondGateway)?;
@@ -279,6 +283,6 @@ fn level_of(component: Component) -> Extent {
         Component::Instance(..) => Extent::Services,
         Component::Gateway | Component::SecondGateway => Extent::Gateway,
         Component::Nginx => Extent::Edge,
-        Component::Prometheus => Extent::Monitoring,
+        Component::Prometheus | Component::Exporter(_) => Extent::Monitoring,
     }
 }

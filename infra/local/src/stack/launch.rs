@@ -16,7 +16,7 @@ use crate::plan::Topology;
 use crate::ports::{self, loopback};
 use crate::process::{Launch, Process, lock};
 use crate::ready::{self, Probe};
-use crate::{gateway, nginx, postgres, prometheus, redis, services};
+use crate::{exporters, gateway, nginx, postgres, prometheus, redis, services};
 
 /// How long a component may take to end in order before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -153,6 +153,7 @@ impl Stack {
             Component::Gateway | Component::SecondGateway => gateway::launch(&settings, component, &members),
             Component::Nginx => nginx::launch(&settings),
             Component::Prometheus => prometheus::launch(&settings),
+            Component::Exporter(exporter) => exporters::launch(&settings, exporter),
         });
         prepared.await.map_err(io::Error::other).attempt(|| format!("prepare {component}"))?
     }
@@ -174,6 +175,14 @@ impl Stack {
             }
             Component::Gateway | Component::SecondGateway => {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
+            }
+            Component::Exporter(_) => {
+                // Its own page: what it watches may be away.
+                Ok(Probe::Http {
+                    client: http::internal()?,
+                    url: format!("http://{}/", loopback(port)),
+                    instance: None,
+                })
             }
             Component::Prometheus => {
                 let url = format!("http://{}/-/ready", loopback(port));

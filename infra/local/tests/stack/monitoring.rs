@@ -1,6 +1,7 @@
 //! The Prometheus that `up` starts: whom it watches, and that it has the rules.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -9,6 +10,12 @@ use serde_json::Value;
 
 use crate::command_line::Installation;
 use crate::distrustful_client;
+
+/// The exporters that this machine has, by the names of their components.
+pub(crate) fn exporters() -> Vec<String> {
+    let installed = |of: &&str| Path::new(&format!("/usr/bin/prometheus-{of}-exporter")).is_file();
+    ["redis", "postgres", "nginx"].into_iter().filter(installed).map(|of| format!("{of}-exporter")).collect()
+}
 
 /// How long Prometheus may take to hear of a change and to scrape, both every few seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -33,7 +40,13 @@ impl Prometheus {
     }
 
     async fn sees(&self, expected: &str) -> Result<()> {
-        let expected: BTreeSet<String> = expected.split(' ').map(str::to_owned).collect();
+        let installed = exporters();
+        let of_exporters = installed.iter().flat_map(|exporter| match exporter.as_str() {
+            "redis-exporter" => vec!["redis-sessions", "redis-cache"],
+            "postgres-exporter" => vec!["postgres"],
+            _ => vec!["nginx"],
+        });
+        let expected: BTreeSet<String> = expected.split(' ').chain(of_exporters).map(str::to_owned).collect();
         let begin = Instant::now();
         loop {
             let up = self.up().await?;
@@ -60,6 +73,13 @@ async fn prometheus_follows_the_stack_and_has_the_rules() -> Result<()> {
     installation.succeed(&["scale", "stateful=1"])?;
     prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1").await?;
 
+    // What the exporters show is of the servers themselves.
+    for (exporter, metric, servers) in [("redis", "redis_up", 2), ("postgres", "pg_up", 1), ("nginx", "nginx_up", 1)] {
+        if exporters().contains(&format!("{exporter}-exporter")) {
+            let series = prometheus.data(&format!("query?query={metric}%3D%3D1")).await?;
+            assert_eq!(series["result"].as_array().map(Vec::len), Some(servers), "{metric}: {series}");
+        }
+    }
     let rules = prometheus.data("rules").await?;
     let alerts = rules["groups"].as_array().into_iter().flatten().flat_map(|group| group["rules"].as_array()).flatten();
     let names: BTreeSet<_> = alerts.filter_map(|rule| rule["name"].as_str()).collect();
