@@ -22,13 +22,14 @@ mod timeouts;
 
 use std::path::{Path, PathBuf};
 
-use proto_contracts::{InstanceName, PoolName};
+use proto_contracts::{DeploymentName, InstanceName, PoolName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
 use service_kit::tokens::TokenSettings;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::pool::prober::Identity;
 use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 use crate::routing::rendezvous::Seed;
 
@@ -67,6 +68,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// What instances want to see of a gateway that drains them; without one it drains alone.
     pub instance_token: Option<SecretString>,
+    /// Which deployment it belongs to; instances that name another are refused.
+    pub deployment: Option<DeploymentName>,
     /// What the log shows, as a `tracing` filter.
     pub log_filter: String,
     /// Whose tokens tell users from each other; `None` when no key is given, and only addresses do.
@@ -165,11 +168,12 @@ impl Config {
     }
 
     /// The settings that only a restart or an upgrade changes, with what tells whether they differ.
-    pub(crate) fn fixed(&self) -> [(&'static str, String); 14] {
+    pub(crate) fn fixed(&self) -> [(&'static str, String); 15] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
         [
             ("INSTANCE_ID", name.to_string()),
+            ("DEPLOYMENT", format!("{:?}", self.deployment)),
             ("LOG_LEVEL", log_filter.clone()),
             ("OTEL_EXPORTER_OTLP_ENDPOINT and its likes", format!("{traces:?}")),
             ("CONTROL_TOKEN", format!("{token:?}")),
@@ -202,6 +206,11 @@ impl Config {
         format!("{:016x}", xxh3_64(shared.as_bytes()))
     }
 
+    /// What this gateway is to instances.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { instance_token: self.instance_token.clone(), deployment: self.deployment.clone() }
+    }
+
     /// The configuration of one pool.
     pub fn pool(&self, name: PoolName) -> &Pool {
         match name {
@@ -227,6 +236,7 @@ impl Config {
         let (clients, max_connections) = file.clients.check(&mut check);
         let (stateless, stateful) = file.pools.check(&mut check);
         let instance_token = check.token("INSTANCE_TOKEN");
+        let deployment = check.deployment();
         let log_filter = check.log_filter();
         let tokens = check.tokens();
         let name = check.name();
@@ -253,6 +263,7 @@ impl Config {
             health,
             discovery,
             instance_token,
+            deployment,
             log_filter,
             tokens,
             traces,

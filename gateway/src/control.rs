@@ -123,6 +123,7 @@ impl ControlPlane {
             traces: None,
             announce: Duration::ZERO,
             instance_token: None,
+            deployment: config.deployment.clone(),
         };
         let health =
             PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {
@@ -139,7 +140,7 @@ impl ControlPlane {
         let closing = watch::Sender::new(false);
         let state = web::Data::new(State {
             pools,
-            prober: Prober::new(config.health.timeout).with_token(config.instance_token.clone()),
+            prober: Prober::configured(&config.health, &config.identity()),
             events: events.clone(),
             reloader,
             listeners: events::Listeners::default(),
@@ -234,12 +235,14 @@ fn endpoints() -> [Endpoint; 10] {
             "/control/v1/pools/{pool}/instances",
             [Operation::post("add_instance", "Adds an instance, which tells its name itself.", instances::add)
                 .body::<control::AddInstance>()
-                .answers::<control::InstanceAdded>(201, "The instance as it was met.")
+                .answers::<control::InstanceAdded>(201, "The instance as its first check found it.")
+                .also(200, "It is there already: the instance as it is.")
                 .refuses(&[
                     ErrorCode::PoolNotFound,
                     ErrorCode::InstanceNotFound,
                     ErrorCode::InstanceExists,
                     ErrorCode::InvalidInstance,
+                    ErrorCode::WrongInstance,
                     ErrorCode::StateNotSaved,
                 ])],
         ),

@@ -33,7 +33,7 @@ pub struct Reloader {
 
 #[derive(Debug)]
 struct Last {
-    fixed: [(&'static str, String); 14],
+    fixed: [(&'static str, String); 15],
     fingerprint: String,
     succeeded: Timestamp,
     failed: Option<Timestamp>,

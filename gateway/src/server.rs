@@ -145,6 +145,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         let state_file = Arc::clone(&state_file);
         Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
     }));
+    let identity = config.identity();
     let telemetry = Arc::new(Telemetry::new(&config.name, &pools, events.clone())?);
     let traffic = Arc::new(ArcSwap::from_pointee(config.traffic.clone()));
     let reloader = Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
@@ -217,14 +218,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         main: tell.clone(),
     };
     let (health, discovery) = (reloader.health(), reloader.discovery());
-    let checks = HealthChecks {
-        pools,
-        config: health,
-        discovery,
-        telemetry: Arc::clone(&telemetry),
-        first,
-        instance_token: config.instance_token,
-    };
+    let checks = HealthChecks { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first, identity };
     let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
     // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home

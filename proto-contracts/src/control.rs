@@ -76,6 +76,9 @@ pub enum InstanceState {
     Ejected,
     /// Another member tells the same name, so this one is refused.
     DuplicateName,
+    /// What listens there is no instance for this pool: of another service, protocol or deployment, or none at all. It gets
+    /// no request. A member of before stays one, so that its keys come back with it.
+    WrongInstance,
 }
 
 impl InstanceState {
@@ -89,6 +92,7 @@ impl InstanceState {
             Self::Unhealthy => "unhealthy",
             Self::Ejected => "ejected",
             Self::DuplicateName => "duplicate_name",
+            Self::WrongInstance => "wrong_instance",
         }
     }
 }
@@ -155,6 +159,9 @@ pub struct Instance {
     pub addr: SocketAddr,
     /// What the gateway thinks of it.
     pub state: InstanceState,
+    /// The version of its service; absent until it has named one, and for versions older than the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Requests sent to it and not yet answered, streams not counted.
     pub in_flight: u64,
     /// Streams of it that clients listen to.

@@ -121,6 +121,8 @@ error_codes! {
     ResultNotFinite = "result_not_finite", "The result is not a finite number";
     /// The instance's address is not one that can be reached.
     InvalidInstance = "invalid_instance", "The instance cannot be added";
+    /// What listens at the address is no instance for this pool.
+    WrongInstance = "wrong_instance", "The address is not one of an instance for this pool";
     /// The configuration that was read anew is wrong.
     InvalidConfig = "invalid_config", "The configuration is wrong";
     /// The resource is a WebSocket, and the request asks for none.
@@ -200,6 +202,7 @@ impl ErrorCode {
             | Self::DivisionByZero
             | Self::ResultNotFinite
             | Self::InvalidInstance
+            | Self::WrongInstance
             | Self::InvalidConfig => 422,
             Self::UpgradeRequired => 426,
             Self::RateLimited | Self::TooManyInFlight | Self::TooManyClientStreams => 429,

@@ -4,6 +4,15 @@
 pub const INSTANCE_ID: &str = "x-instance-id";
 /// How many live sessions the instance holds, on a stateful instance's answer to `/health`.
 pub const LIVE_SESSIONS: &str = "x-live-sessions";
+/// Which service the instance is, on its response to `/health`: `stateless-svc` or `stateful-svc`. Like the three
+/// headers below it is for gateways, and on no other response.
+pub const SERVICE: &str = "x-service";
+/// The version of that service.
+pub const SERVICE_VERSION: &str = "x-service-version";
+/// What is agreed between gateways and instances: [`PROTOCOL`](crate::health::PROTOCOL).
+pub const SERVICE_PROTOCOL: &str = "x-service-protocol";
+/// The [`DeploymentName`](crate::DeploymentName) that the instance belongs to, where it has one.
+pub const DEPLOYMENT: &str = "x-deployment";
 /// In how many whole seconds the instance's keys move away, on the answer to `/health` of one that is drained or stops: with
 /// 0 they do so now. Absent when it serves as usual.
 pub const DRAINING: &str = "x-draining";

@@ -12,6 +12,11 @@ use crate::ids::InstanceName;
 /// Body of a good `/health` answer.
 pub const HEALTHY: &str = "healthy";
 
+/// What gateways and instances agree on: the headers between them, the affinity key, what a path stands for. It changes
+/// when one of a new version would misunderstand one of an old version, and then no gateway uses an instance of another
+/// number. An instance that sends no number is older than the number itself.
+pub const PROTOCOL: u32 = 1;
+
 /// Where a gateway tells an instance that it is drained (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) and
 /// that it is no longer (`DELETE`). No client gets there: gateways route none of it.
 pub const DRAIN_PATH: &str = "/internal/drain";

@@ -64,6 +64,35 @@ impl<'de> Deserialize<'de> for InstanceName {
     }
 }
 
+/// The name of a deployment: gateways and instances that belong together. It has the form of an instance's name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeploymentName(InstanceName);
+
+impl fmt::Display for DeploymentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl fmt::Debug for DeploymentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not the name of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the name of a deployment is 1 to 63 letters, digits, '.', '_' or '-'")]
+pub struct InvalidDeploymentName;
+
+impl FromStr for DeploymentName {
+    type Err = InvalidDeploymentName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| InvalidDeploymentName)
+    }
+}
+
 /// Names one request in every log line and answer that it causes. The gateway makes a UUID v7 unless a trusted proxy
 /// in front of it, or the client, sent a UUID of its own. The default is the nil UUID, which names none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

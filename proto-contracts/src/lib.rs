@@ -28,7 +28,7 @@ mod hex;
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
 pub use authority::Authority;
 pub use error::{ErrorCode, Problem};
-pub use ids::{IdempotencyKey, InstanceName, MessageId, RequestId};
+pub use ids::{DeploymentName, IdempotencyKey, InstanceName, MessageId, RequestId};
 pub use routes::{Endpoint, PoolName, Resolved};
 pub use session_id::{SessionDigest, SessionId};
 pub use trace_context::TraceContext;

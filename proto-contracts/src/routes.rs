@@ -32,6 +32,14 @@ impl PoolName {
             Self::Stateful => "stateful",
         }
     }
+
+    /// The service whose instances it holds.
+    pub const fn service(self) -> &'static str {
+        match self {
+            Self::Stateless => "stateless-svc",
+            Self::Stateful => "stateful-svc",
+        }
+    }
 }
 
 impl fmt::Display for PoolName {

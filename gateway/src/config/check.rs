@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use proto_contracts::InstanceName;
+use proto_contracts::{DeploymentName, InstanceName};
 use secrecy::SecretString;
 use service_kit::config::Env;
 use service_kit::telemetry::TraceConfig;
@@ -112,6 +112,12 @@ impl<'a> Check<'a> {
     pub(super) fn name(&mut self) -> Option<InstanceName> {
         let text = (self.environment)("INSTANCE_ID").unwrap_or_else(|| "gateway-1".to_owned());
         text.parse().map_err(|error| self.problems.0.push(format!("INSTANCE_ID is {text:?}: {error}"))).ok()
+    }
+
+    /// The deployment that it belongs to, when it is set.
+    pub(super) fn deployment(&mut self) -> Option<DeploymentName> {
+        let text = self.variable("DEPLOYMENT")?;
+        text.parse().map_err(|error| self.problems.0.push(format!("DEPLOYMENT is {text:?}: {error}"))).ok()
     }
 
     /// Where traces are sent, by OpenTelemetry's own variables.

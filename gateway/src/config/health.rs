@@ -16,6 +16,8 @@ pub struct HealthChecks {
     pub timeout: Duration,
     /// How many results in a row change the opinion of an instance.
     pub thresholds: Thresholds,
+    /// Whether an instance that names no service and no protocol is refused: one of a version older than these headers.
+    pub require_identity: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -25,17 +27,18 @@ pub(super) struct Section {
     timeout_ms: u64,
     fails: u32,
     passes: u32,
+    require_identity: bool,
 }
 
 impl Default for Section {
     fn default() -> Self {
-        Self { interval_ms: 5_000, timeout_ms: 1_000, fails: 3, passes: 2 }
+        Self { interval_ms: 5_000, timeout_ms: 1_000, fails: 3, passes: 2, require_identity: false }
     }
 }
 
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> HealthChecks {
-        let Self { interval_ms, timeout_ms, fails, passes } = self;
+        let Self { interval_ms, timeout_ms, fails, passes, require_identity } = self;
         check.unless(interval_ms > 0, "[health] interval_ms", "must be at least 1");
         check.unless(
             (1..=interval_ms).contains(&timeout_ms),
@@ -48,6 +51,7 @@ impl Section {
             interval: Duration::from_millis(interval_ms),
             timeout: Duration::from_millis(timeout_ms),
             thresholds: Thresholds { fails, passes },
+            require_identity,
         }
     }
 }

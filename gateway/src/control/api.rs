@@ -27,6 +27,8 @@ pub(super) struct Operation {
     pub(super) body: Option<SchemaOf>,
     /// What it answers when all is well.
     pub(super) answer: Answer,
+    /// Another status of a good answer, with the same body, and what it means.
+    pub(super) also: Option<(u16, &'static str)>,
     /// With which codes it may refuse, beside those of every operation.
     pub(super) refusals: &'static [ErrorCode],
     route: MethodRoute,
@@ -92,7 +94,7 @@ impl Operation {
 
     fn new(method: &'static str, id: &'static str, summary: &'static str, route: MethodRoute) -> Self {
         let answer = Answer { status: 204, description: "Done.", content: None };
-        Self { method, id, summary, query: None, body: None, answer, refusals: &[], route }
+        Self { method, id, summary, query: None, body: None, answer, also: None, refusals: &[], route }
     }
 
     /// What its query may hold.
@@ -108,6 +110,11 @@ impl Operation {
     /// It answers with this as JSON.
     pub(super) fn answers<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
         self.answers_as::<T>("application/json", status, description)
+    }
+
+    /// It may answer so with another status.
+    pub(super) fn also(self, status: u16, description: &'static str) -> Self {
+        Self { also: Some((status, description)), ..self }
     }
 
     /// It answers with this in another form.

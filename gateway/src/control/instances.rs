@@ -1,5 +1,6 @@
 //! `POST /control/v1/pools/{pool}/instances` and `DELETE …/instances/{name}`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
@@ -12,9 +13,11 @@ use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
 
 use crate::control::{State, drain, pools, saved};
-use crate::pool::RemoveError;
+use crate::pool::prober::ProbeError;
+use crate::pool::{Pool, RemoveError, Slot};
 
-/// Adds an instance. It is asked for its name at once, so that the answer tells whether it is a member already.
+/// Adds an instance. It is checked at once, so that the response says whether it is a member already. One that does not
+/// respond yet is added all the same, as `pending` and with the reason; what is no instance for the pool is refused.
 pub(super) async fn add(
     state: web::Data<State>,
     pool: web::Path<String>,
@@ -26,6 +29,16 @@ pub(super) async fn add(
         let detail = format!("{addr} is no address that can be connected to.");
         return Err(ApiError::new(ErrorCode::InvalidInstance, detail));
     }
+    let is_there = |slots: &[Slot]| slots.iter().any(|slot| slot.addr() == addr);
+    if pool.slots(is_there) {
+        // Added again: nothing changes, and the response says how it is now.
+        state.prober.check(pool, addr).await;
+        return added(pool, addr, StatusCode::OK);
+    }
+    if let Err(ProbeError::Mismatch(mismatch)) = state.prober.probe(pool.name(), addr).await {
+        let detail = format!("Nothing was changed. Of {addr}: {mismatch}.");
+        return Err(ApiError::new(ErrorCode::WrongInstance, detail));
+    }
     let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
     let adding = Arc::clone(pool);
     saved::change(move || adding.add(addr), exists).await?;
@@ -33,21 +46,29 @@ pub(super) async fn add(
     // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
     state.prober.check(pool, addr).await;
-    let added = pool.slots(|slots| {
+    let duplicate = pool.slots(|slots| {
+        let slot = slots.iter().find(|slot| slot.addr() == addr)?;
+        let is_duplicate = slot.state() == InstanceState::DuplicateName;
+        is_duplicate.then(|| slot.last_error().unwrap_or_default().to_owned())
+    });
+    if let Some(why) = duplicate {
+        pool.take_back(addr);
+        return Err(ApiError::new(ErrorCode::InstanceExists, format!("Nothing was changed. Of {addr}: {why}.")));
+    }
+    added(pool, addr, StatusCode::CREATED)
+}
+
+/// The instance at this address, which is in the pool.
+fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
+    let instance = pool.slots(|slots| {
         let slot = slots.iter().find(|slot| slot.addr() == addr)?;
         Some(pools::instance(slot, 0.0))
     });
-    match added {
-        Some(instance) if instance.state == InstanceState::DuplicateName => {
-            pool.take_back(addr);
-            let detail = format!("The instance at {addr} tells a name that another healthy instance of the pool has.");
-            Err(ApiError::new(ErrorCode::InstanceExists, detail))
-        }
-        Some(instance) => {
-            answer::no_store(StatusCode::CREATED, &InstanceAdded { instance, lasts: pool.changes_last() })
-        }
-        None => Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again."))),
-    }
+    let Some(mut instance) = instance else {
+        return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again.")));
+    };
+    instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
+    answer::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
 }
 
 /// Removes an instance by its name, or by its address when it has none yet. Requests in flight at it go on.

@@ -143,6 +143,11 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Map<String, Value>
         let schema = body.map_or_else(|| json!({"type": "object"}), |body| schemas.written(body));
         answer["content"] = json!({media_type: {"schema": schema}});
     }
+    if let Some((status, description)) = operation.also {
+        let mut answer = answer.clone();
+        answer["description"] = description.into();
+        all.insert(status.to_string(), answer);
+    }
     all.insert(good.status.to_string(), answer);
 
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();

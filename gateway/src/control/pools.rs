@@ -57,6 +57,7 @@ pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance
         name: slot.name().cloned(),
         addr: slot.addr(),
         state: slot.state(),
+        version: slot.version().map(str::to_owned),
         in_flight: count(Instance::in_flight),
         streams: count(Instance::streams),
         requests: count(Instance::requests),

@@ -51,10 +51,10 @@ fn pool(pool: &Pool) -> String {
 /// What became of an instance that was added.
 pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
     match &instance.name {
-        Some(name) => format!("{name} at {} joins {pool}; it is {}.\n", instance.addr, instance.state),
+        Some(name) => format!("{name} at {} is in {pool}; it is {}.\n", instance.addr, instance.state),
         None => {
-            let error = instance.last_error.as_deref().unwrap_or("it has not been asked yet");
-            format!("{} joins {pool} once it tells its name: {error}.\n", instance.addr)
+            let error = instance.last_error.as_deref().unwrap_or("it has not been checked yet");
+            format!("{} joins {pool} once its checks pass; now {error}.\n", instance.addr)
         }
     }
 }

@@ -9,16 +9,21 @@ use pingora::connectors::http::v1::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::health::DrainDecision;
-use proto_contracts::{InstanceName, headers};
+use proto_contracts::{DeploymentName, InstanceName, PoolName, headers};
 use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::config::HealthChecks;
 use crate::descriptors;
 use crate::pool::{Pool, Slot, Untold};
 
+mod identity;
 mod telling;
 
+pub use identity::Mismatch;
 pub use telling::TellError;
+
+use identity::Claims;
 
 /// What a good health answer tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +36,16 @@ pub struct Report {
     pub seconds_left: Option<u64>,
     /// An operator's last decision about that, where its version announces one and it does not stop.
     pub decision: Option<DrainDecision>,
+    /// The version of its service, where that names one.
+    pub version: Option<String>,
 }
 
 #[cfg(test)]
 impl Report {
     /// What an instance of that name reports that serves as usual.
     pub(super) fn of(name: &str) -> Self {
-        Self { name: name.parse().expect("a name"), live_sessions: None, seconds_left: None, decision: None }
+        let name = name.parse().expect("a name");
+        Self { name, live_sessions: None, seconds_left: None, decision: None, version: None }
     }
 }
 
@@ -56,9 +64,18 @@ pub enum ProbeError {
     /// It answered, and not with 200.
     #[error("answered {0} instead of 200")]
     Status(u16),
-    /// It did not tell a valid name.
-    #[error("the answer's {} header is missing or no instance name", headers::INSTANCE_ID)]
-    Nameless,
+    /// What answered is no instance for this pool.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+}
+
+/// What a gateway is to instances.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// What they want to see of a gateway that drains them.
+    pub instance_token: Option<SecretString>,
+    /// The deployment that it belongs to.
+    pub deployment: Option<DeploymentName>,
 }
 
 /// Checks addresses, each within a time-out.
@@ -66,27 +83,28 @@ pub struct Prober {
     timeout: Duration,
     /// Made once: it reads the system's certificates, although no check needs one.
     connector: Connector,
-    /// What instances want to see of a gateway that drains them.
-    instance_token: Option<SecretString>,
+    identity: Identity,
+    require_identity: bool,
 }
 
 impl Prober {
-    /// A prober that waits so long for each answer.
+    /// One that waits so long for each response, and takes instances as they are.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, connector: Connector::new(None), instance_token: None }
+        Self { timeout, connector: Connector::new(None), identity: Identity::default(), require_identity: false }
     }
 
-    /// One that may drain instances.
-    pub fn with_token(self, instance_token: Option<SecretString>) -> Self {
-        Self { instance_token, ..self }
+    /// One that checks as configured, for a gateway that is this to instances.
+    pub fn configured(config: &HealthChecks, identity: &Identity) -> Self {
+        let HealthChecks { timeout, require_identity, .. } = *config;
+        Self { identity: identity.clone(), require_identity, ..Self::new(timeout) }
     }
 
-    /// Asks one address for its health.
+    /// Asks one address for its health, as an instance of this pool.
     ///
     /// # Errors
-    /// When it does not answer 200 with its name in time.
-    pub async fn probe(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
-        timeout(self.timeout, self.ask(addr)).await.unwrap_or(Err(ProbeError::TimedOut))
+    /// When it does not respond in time, or not as an instance of that pool does.
+    pub async fn probe(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
+        timeout(self.timeout, self.ask(pool, addr)).await.unwrap_or(Err(ProbeError::TimedOut))
     }
 
     /// Checks every address of the pool once, all at the same time, and tells each instance what was decided about its
@@ -99,7 +117,7 @@ impl Prober {
 
     /// Checks one address, and has the pool take the result.
     pub async fn check(&self, pool: &Pool, addr: SocketAddr) {
-        match self.probe(addr).await {
+        match self.probe(pool.name(), addr).await {
             Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "no health check was made"),
             outcome => pool.record_probe(addr, outcome),
         }
@@ -138,19 +156,24 @@ impl Prober {
         }
     }
 
-    async fn ask(&self, addr: SocketAddr) -> Result<Report, ProbeError> {
+    async fn ask(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
         let answer = self.get(addr, b"/health").await?;
-        if answer.status != http::StatusCode::OK {
-            return Err(ProbeError::Status(answer.status.as_u16()));
-        }
         let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
-        let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok()).ok_or(ProbeError::Nameless)?;
+        let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok());
+        let status = answer.status;
+        // An instance has its name on every response that its code writes; a 5xx may come from something on the way.
+        if name.is_none() && (status == http::StatusCode::OK || status.is_client_error()) {
+            return Err(Mismatch::NotAnInstance { status: status.as_u16() }.into());
+        }
+        let name = name.filter(|_| status == http::StatusCode::OK).ok_or(ProbeError::Status(status.as_u16()))?;
+        Claims::of(&answer).check(pool, self.identity.deployment.as_ref(), self.require_identity)?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
         Ok(Report {
             name,
             live_sessions: number(headers::LIVE_SESSIONS),
             seconds_left: number(headers::DRAINING),
             decision: text(headers::DRAIN_DECISION).and_then(|decision| decision.parse().ok()),
+            version: text(headers::SERVICE_VERSION).map(str::to_owned),
         })
     }
 
@@ -158,6 +181,7 @@ impl Prober {
     async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
         let broken = |error: Box<pingora::Error>| match descriptors::are_used_up(&error) {
             true => ProbeError::NoDescriptor,
+            false if *error.etype() == pingora::ErrorType::InvalidHTTPHeader => Mismatch::NotHttp.into(),
             false => ProbeError::Connection(error.to_string()),
         };
         let peer = HttpPeer::new(addr, false, String::new());

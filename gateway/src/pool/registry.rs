@@ -277,12 +277,24 @@ impl Registry {
         match result {
             Err(error) => {
                 slot.health = slot.health.fail(thresholds);
+                slot.mismatch = match &error {
+                    // Requests that go there fail, so no second check is waited for.
+                    ProbeError::Mismatch(mismatch) => {
+                        slot.health = Health::DOWN;
+                        Some(mismatch.label())
+                    }
+                    _ => None,
+                };
                 slot.last_error = Some(error.to_string());
                 slot.announced = None;
             }
             Ok(report) => {
                 slot.health = slot.health.pass(thresholds);
                 slot.last_error = None;
+                slot.mismatch = None;
+                if slot.version.as_deref() != report.version.as_deref() {
+                    slot.version = report.version.clone();
+                }
                 if slot.health.is_up()
                     && slot.ejections.end_if_over(now)
                     && let Some(instance) = &slot.instance
@@ -371,6 +383,11 @@ impl Registry {
                         %pool, instance = %name, %addr, %held_by,
                         "two instances tell the same name: the second is refused until the first is gone; give each its own INSTANCE_ID"
                     );
+                }
+                if let Some(slot) = self.slot(addr) {
+                    slot.last_error = Some(format!(
+                        "it calls itself {name}, as the healthy instance at {held_by} does: give each its own INSTANCE_ID"
+                    ));
                 }
                 true
             }

@@ -18,6 +18,10 @@ pub struct Slot {
     pub(super) addr: SocketAddr,
     pub(super) instance: Option<Arc<Instance>>,
     pub(super) refused: Option<InstanceName>,
+    /// Why what listens there is no instance for this pool, when it is none.
+    pub(super) mismatch: Option<&'static str>,
+    /// The version that it named last.
+    pub(super) version: Option<String>,
     pub(super) health: Health,
     pub(super) last_error: Option<String>,
     pub(super) reports_sessions: bool,
@@ -38,6 +42,8 @@ impl Slot {
             addr,
             instance: None,
             refused: None,
+            mismatch: None,
+            version: None,
             health: Health::Unknown,
             last_error: None,
             reports_sessions: false,
@@ -74,6 +80,22 @@ impl Slot {
         self.ejections.why().or(self.last_error.as_deref())
     }
 
+    /// The version of its service, where it names one.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Why it is refused, as a label: what listens there is no instance for this pool, has another's name, or does not
+    /// answer and never has.
+    pub fn refused_for(&self) -> Option<&'static str> {
+        match self.state() {
+            InstanceState::WrongInstance => self.mismatch,
+            InstanceState::DuplicateName => Some("duplicate_name"),
+            InstanceState::Pending if self.last_error.is_some() => Some("unreachable"),
+            _ => None,
+        }
+    }
+
     /// For how long it is ejected at least, while it is.
     pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
         self.ejections.left(now)
@@ -93,6 +115,7 @@ impl Slot {
     pub fn state(&self) -> InstanceState {
         match (&self.instance, &self.refused) {
             (Some(_), _) if self.drained => InstanceState::Drained,
+            _ if self.mismatch.is_some() => InstanceState::WrongInstance,
             (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
             (Some(_), _) if self.health.is_up() && self.drain.is_some() => InstanceState::Draining,
             (Some(_), _) if self.health.is_up() => InstanceState::Healthy,

@@ -11,10 +11,9 @@ use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use proto_contracts::PoolName;
 use proto_contracts::control::InstanceState;
-use secrecy::SecretString;
 use tokio::sync::{oneshot, watch};
 
-use crate::pool::prober::Prober;
+use crate::pool::prober::{Identity, Prober};
 use crate::pool::{Occasion, Pools, Slot};
 use crate::server::Milestone;
 use crate::telemetry::Telemetry;
@@ -32,8 +31,8 @@ pub(super) struct HealthChecks {
     pub(super) discovery: watch::Receiver<config::Discovery>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) first: FirstChecks,
-    /// What instances want to see of a gateway that tells them of a drain.
-    pub(super) instance_token: Option<SecretString>,
+    /// What this gateway is to instances.
+    pub(super) identity: Identity,
 }
 
 /// What happens after the first checks.
@@ -49,7 +48,7 @@ impl BackgroundService for HealthChecks {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let mut config = self.config.clone();
         let current = *config.borrow_and_update();
-        let prober = Prober::new(current.timeout).with_token(self.instance_token.clone());
+        let prober = Prober::configured(&current, &self.identity);
         let how = *self.discovery.borrow();
         discovery::look_up_all(&self.pools, how, Occasion::Start, &self.telemetry, None).await;
         self.probe_all(&prober).await;
@@ -108,7 +107,7 @@ impl HealthChecks {
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
             }
             let current = *config.borrow_and_update();
-            prober = Prober::new(current.timeout).with_token(self.instance_token.clone());
+            prober = Prober::configured(&current, &self.identity);
             every = current.interval;
         }
     }

@@ -50,7 +50,12 @@ pub(super) struct InstanceMetrics {
     gauges: Vec<(GaugeVec, Read)>,
     healthy: GaugeVec,
     strategy: GaugeVec,
+    refused: GaugeVec,
 }
+
+/// Why an address is refused: the labels of [`Slot::refused_for`], each of which is there at 0.
+const REFUSALS: [&str; 6] =
+    ["wrong_service", "wrong_protocol", "wrong_deployment", "not_an_instance", "duplicate_name", "unreachable"];
 
 impl InstanceMetrics {
     /// The figures of these pools' instances.
@@ -66,14 +71,16 @@ impl InstanceMetrics {
         let strategy = Opts::new("gateway_pool_strategy", "1 for the strategy by which the pool is routed, else 0.");
         let healthy = GaugeVec::new(healthy, &["pool"])?;
         let strategy = GaugeVec::new(strategy, &["pool", "strategy"])?;
-        Ok(Self { pools, gauges, healthy, strategy })
+        let refused = "Addresses of the pool that are refused: what listens there is no instance for it.";
+        let refused = GaugeVec::new(Opts::new("gateway_upstream_refused", refused), &["pool", "reason"])?;
+        Ok(Self { pools, gauges, healthy, strategy, refused })
     }
 }
 
 impl Collector for InstanceMetrics {
     fn desc(&self) -> Vec<&Desc> {
         let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.desc());
-        instances.chain(self.healthy.desc()).chain(self.strategy.desc()).collect()
+        instances.chain(self.healthy.desc()).chain(self.strategy.desc()).chain(self.refused.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -91,6 +98,11 @@ impl Collector for InstanceMetrics {
                 let is_current = f64::from(u8::from(strategy == current));
                 self.strategy.with_label_values(&[name, strategy.as_str()]).set(is_current);
             }
+            for reason in REFUSALS {
+                let is_refused = |slot: &&Slot| slot.refused_for() == Some(reason);
+                let count = pool.slots(|slots| slots.iter().filter(is_refused).count());
+                self.refused.with_label_values(&[name, reason]).set(count as f64);
+            }
             pool.slots(|slots| {
                 for slot in slots {
                     let instance = label(slot.name(), slot.addr());
@@ -103,6 +115,7 @@ impl Collector for InstanceMetrics {
             });
         }
         let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.collect());
-        instances.chain(self.healthy.collect()).chain(self.strategy.collect()).collect()
+        let pools = [&self.healthy, &self.strategy, &self.refused];
+        instances.chain(pools.into_iter().flat_map(Collector::collect)).collect()
     }
 }

@@ -83,8 +83,10 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     let unknown = run(&["remove", "stateful-9"]);
     assert!(unknown.contains("'stateful-9'") && unknown.contains("there are twin"), "{unknown}");
     assert!(run(&["remove", "twin"]).contains("--pool stateful"));
-    let taken = run(&["add", "stateful", &upstreams[1].addr().to_string()]);
-    assert!(taken.contains("has an instance at"), "{taken}");
+    let again = ctl(&gateway, &["add", "stateful", &upstreams[1].addr().to_string()]);
+    assert!(again.contains("twin") && again.contains("healthy"), "added again, it is as it was: {again}");
+    let other = upstreams[0].addr().to_string();
+    assert!(run(&["add", "stateful", &other]).contains("calls itself twin"), "two of one name");
     let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
     assert!(strange.contains("it has twin"), "{strange}");
     assert!(run(&["events", "--types", "nonsense"]).contains("strategy_changed"), "it says which there are");

@@ -101,7 +101,7 @@ fn who_tells_no_name_is_no_member() {
     let told = eventually("it was asked", || {
         gateway.stateful().instances.into_iter().find(|instance| instance.last_error.is_some())
     });
-    assert_eq!((told.state, told.name), (InstanceState::Pending, None));
+    assert_eq!((told.state, told.name), (InstanceState::WrongInstance, None));
     assert!(told.last_error.is_some_and(|error| error.contains("x-instance-id")));
     assert_eq!(gateway.send(&Request::get(SESSIONS)).status, 503);
     upstream.health(Health::Well);

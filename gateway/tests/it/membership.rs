@@ -2,13 +2,13 @@
 
 use std::thread;
 
-use proto_contracts::control::{Change, Explanation, Instance, InstanceState};
+use proto_contracts::control::{Change, Event, Explanation, Instance, InstanceState};
 use proto_contracts::{AffinityKey, ErrorCode, Verdict};
 
 use crate::client::Request;
 use crate::eventually;
 use crate::testbed::{SESSIONS, Setup, TestGateway, session_path};
-use crate::upstream::Upstream;
+use crate::upstream::{Health, Upstream};
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 const KEYS: u32 = 10_000;
@@ -127,10 +127,102 @@ fn a_newcomer_under_a_members_name_is_refused_loudly() {
     let impostor = Upstream::start("stateful-2");
     let reply = gateway.add(impostor.addr());
     assert_eq!((reply.status, reply.code()), (409, ErrorCode::InstanceExists));
-    assert!(reply.problem().detail.contains(&impostor.addr().to_string()), "{reply:?}");
+    let detail = reply.problem().detail;
+    let named = [impostor.addr().to_string(), upstreams[1].addr().to_string(), "stateful-2".to_owned()];
+    assert!(named.iter().all(|part| detail.contains(part)) && detail.contains("INSTANCE_ID"), "{detail}");
     assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
+    let epoch = gateway.stateful().epoch;
     let again = gateway.add(upstreams[0].addr());
-    assert_eq!((again.status, again.code()), (409, ErrorCode::InstanceExists), "an address is added once");
+    let shown: Instance = again.json();
+    assert_eq!((again.status, shown.state), (200, InstanceState::Healthy), "added again, it is as it was");
+    assert_eq!(shown.name, Some("stateful-1".parse().expect("a name")));
+    assert_eq!((gateway.stateful().instances.len(), gateway.stateful().epoch), (3, epoch));
+}
+
+#[test]
+fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().deployment("blue").stateful(&upstreams).start();
+    let stranger = Upstream::start("stranger");
+    let fine = [("x-service", "stateful-svc"), ("x-service-protocol", "1"), ("x-service-version", "1.2.3")];
+    let with = |name, value| {
+        let rest = fine.into_iter().filter(|(other, _)| *other != name);
+        Health::As(rest.chain([(name, value)]).collect())
+    };
+    for (health, told) in [
+        (with("x-service", "stateless-svc"), "Add it to the stateless pool"),
+        (with("x-service", "gateway"), "Check the address"),
+        (with("x-service-protocol", "2"), "protocol 2 (version 1.2.3)"),
+        (with("x-deployment", "green"), "deployment green, and this gateway to blue"),
+        (Health::Nameless, "x-instance-id"),
+    ] {
+        stranger.health(health.clone());
+        let reply = gateway.add(stranger.addr());
+        assert_eq!((reply.status, reply.code()), (422, ErrorCode::WrongInstance), "{health:?}");
+        let detail = reply.problem().detail;
+        assert!(detail.contains(told) && detail.contains(&stranger.addr().to_string()), "{detail}");
+        assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
+    }
+    let not_http = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = not_http.local_addr().expect("an address");
+    let speaker = std::thread::spawn(move || {
+        let (mut stream, _) = not_http.accept().expect("a check");
+        std::io::Write::write_all(&mut stream, b"-ERR unknown command\r\n\r\n").expect("sends");
+        let _until_it_closes = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+    });
+    let reply = gateway.add(addr);
+    assert_eq!((reply.status, reply.code()), (422, ErrorCode::WrongInstance));
+    assert!(reply.problem().detail.contains("does not speak HTTP"), "{reply:?}");
+    speaker.join().expect("no panic");
+    stranger.health(Health::As(fine.into_iter().chain([("x-deployment", "blue")]).collect()));
+    let added = gateway.add(stranger.addr());
+    assert_eq!((added.status, added.json::<Instance>().version.as_deref()), (201, Some("1.2.3")));
+}
+
+#[test]
+fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_its_keys() {
+    let upstreams = Upstream::start_all(NAMES);
+    // More failures than the test waits for would be needed to call it unhealthy.
+    let gateway = Setup::new().stateful(&upstreams).thresholds(1_000, 2).start();
+    let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
+    let mut events = gateway.listen("?types=instance_changed");
+    upstreams[1].health(Health::As(vec![("x-service", "stateless-svc"), ("x-service-protocol", "1")]));
+    gateway.wait_for("stateful-2", InstanceState::WrongInstance);
+    assert!(matches!(
+        events.next(),
+        Some(Event::InstanceChanged { state: InstanceState::WrongInstance, detail: Some(detail), .. })
+            if detail.contains("stateless-svc")
+    ));
+    let before = upstreams[1].count();
+    for _ in 0..20 {
+        assert_eq!(gateway.send(&Request::get(&session_path(key))).verdict(), Verdict::Failover);
+        assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
+    }
+    assert_eq!((upstreams[1].count(), gateway.stateful().epoch), (before, epoch));
+    let refused = |reason: &str| {
+        let line = format!(r#"gateway_upstream_refused{{pool="stateful",reason="{reason}"}} "#);
+        gateway.metrics().lines().find_map(|metric| metric.strip_prefix(&line).map(str::to_owned))
+    };
+    assert_eq!((refused("wrong_service").as_deref(), refused("duplicate_name").as_deref()), (Some("1"), Some("0")));
+    upstreams[1].health(Health::Well);
+    gateway.wait_for("stateful-2", InstanceState::Healthy);
+    assert_eq!(gateway.send(&Request::get(&session_path(key))).served_by(), "stateful-2");
+}
+
+#[test]
+fn an_instance_that_names_no_service_is_accepted_unless_that_is_required() {
+    let upstreams = Upstream::start_all(NAMES);
+    for upstream in &upstreams {
+        upstream.health(Health::As(vec![]));
+    }
+    let lenient = Setup::new().stateful(&upstreams).start();
+    assert_eq!(lenient.healthy(proto_contracts::PoolName::Stateful), 3, "an older version, while an upgrade goes on");
+    let strict = Setup::new().stateful(&upstreams).health("require_identity = true").start_unready();
+    let refused = eventually("it is refused", || {
+        let instances = strict.stateful().instances;
+        instances.into_iter().find(|instance| instance.state == InstanceState::WrongInstance)
+    });
+    assert!(refused.last_error.is_some_and(|error| error.contains("require_identity = false")));
 }
 
 #[test]

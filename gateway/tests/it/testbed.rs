@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     stateful_settings: String,
     retries: String,
     sections: String,
+    health: String,
+    deployment: Option<&'static str>,
     state_file: Option<PathBuf>,
     interval: Duration,
     fails: u32,
@@ -68,6 +70,8 @@ impl Setup {
             // A busy machine may take long to do what a test waits for.
             retries: "attempt_timeout_ms = 0".to_owned(),
             sections: String::new(),
+            health: String::new(),
+            deployment: None,
             state_file: None,
             interval: Duration::from_millis(100),
             fails: 3,
@@ -141,6 +145,19 @@ impl Setup {
         self
     }
 
+    /// One more line of `[health]`.
+    pub(crate) fn health(mut self, line: &str) -> Self {
+        self.health += line;
+        self.health.push('\n');
+        self
+    }
+
+    /// The deployment that it belongs to.
+    pub(crate) fn deployment(mut self, name: &'static str) -> Self {
+        self.deployment = Some(name);
+        self
+    }
+
     /// Where changes are kept.
     pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
         self.state_file = Some(path);
@@ -175,7 +192,7 @@ impl Setup {
         let list = |addrs: &[SocketAddr]| format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
         format!(
             "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nannounce_s = 0\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
-             [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n\
+             [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
              [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n[retries]\n{}\n{}",
             self.server,
             self.control,
@@ -183,6 +200,7 @@ impl Setup {
             self.interval.as_millis().min(1_000),
             self.fails,
             self.passes,
+            self.health,
             list(&self.stateless),
             self.stateful_strategy,
             list(&self.stateful),
@@ -206,10 +224,12 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
+        let deployment = self.deployment;
         let (token, key, state_file) = (self.token, self.jwt_public_key.clone(), self.state_file.clone());
         let source = Source::new(file, move |name: &str| match name {
             "CONTROL_TOKEN" => token.map(str::to_owned),
             "JWT_PUBLIC_KEY" => key.clone(),
+            "DEPLOYMENT" => deployment.map(str::to_owned),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),
             _ => None,

@@ -56,6 +56,8 @@ pub(crate) enum Health {
     Failing(u16),
     /// 200 without a name.
     Nameless,
+    /// 200 with its name, as something else: headers of its identity instead of its own.
+    As(Vec<(&'static str, &'static str)>),
 }
 
 /// A request as the instance got it.
@@ -392,6 +394,10 @@ impl Shared {
         match script.health {
             Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
             Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
+            Health::As(ref identity) => {
+                let extra: String = identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                answer(200, &script.name, &extra, "healthy", "GET")
+            }
             Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
         }
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use proto_contracts::InstanceName;
+use proto_contracts::{DeploymentName, InstanceName};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::level_filters::LevelFilter;
 
@@ -158,6 +158,8 @@ pub struct ServiceConfig {
     pub announce: Duration,
     /// `INSTANCE_TOKEN`: what a gateway must present to drain the instance; without it no gateway can.
     pub instance_token: Option<SecretString>,
+    /// `DEPLOYMENT`: what it belongs to; gateways of another deployment refuse it.
+    pub deployment: Option<DeploymentName>,
 }
 
 /// The shortest instance token: 16 characters of base64 are 96 bits.
@@ -190,6 +192,10 @@ impl ServiceConfig {
                 instance_token,
             )?,
             traces: TraceConfig::from_env(env, service, &instance)?,
+            deployment: match env.variable("DEPLOYMENT") {
+                Some(_) => Some(env.parse("DEPLOYMENT", "", "shop-production")?),
+                None => None,
+            },
             instance,
         })
     }

@@ -12,9 +12,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
-use proto_contracts::InstanceName;
-use proto_contracts::headers::{DRAIN_DECISION, DRAINING};
-use proto_contracts::health::{Dependency, HEALTHY, Readiness, Status};
+use proto_contracts::headers::{DEPLOYMENT, DRAIN_DECISION, DRAINING, SERVICE, SERVICE_PROTOCOL, SERVICE_VERSION};
+use proto_contracts::health::{Dependency, HEALTHY, PROTOCOL, Readiness, Status};
+use proto_contracts::{DeploymentName, InstanceName};
 use tokio::sync::{Mutex, watch};
 
 use crate::answer;
@@ -222,8 +222,18 @@ pub(crate) fn mount(app: &mut web::ServiceConfig, health: Health) {
     routes::mount_at(app, "/readyz", [get(readyz)]);
 }
 
-async fn healthy(health: web::Data<Health>, metrics: web::Data<Metrics>) -> HttpResponse {
+async fn healthy(
+    health: web::Data<Health>,
+    metrics: web::Data<Metrics>,
+    deployment: web::Data<Option<DeploymentName>>,
+) -> HttpResponse {
     let mut answer = HttpResponse::Ok();
+    answer.insert_header((SERVICE, health.0.service));
+    answer.insert_header((SERVICE_VERSION, env!("CARGO_PKG_VERSION")));
+    answer.insert_header((SERVICE_PROTOCOL, PROTOCOL.to_string()));
+    if let Some(deployment) = deployment.as_ref() {
+        answer.insert_header((DEPLOYMENT, deployment.to_string()));
+    }
     answer.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
     for (name, number) in &health.0.reports {
         answer.insert_header((name.clone(), HeaderValue::from(number())));

@@ -96,12 +96,14 @@ impl Server {
         let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
         let (shared, counted) = (health.clone(), metrics.clone());
         let token = config.instance_token.clone();
+        let deployment = web::Data::new(config.deployment.clone());
         let app = move || {
             let (health, metrics) = (shared.clone(), metrics.clone());
             App::new()
                 .configure(|app| {
                     health::mount(app, health);
                     app.app_data(web::Data::new(metrics));
+                    app.app_data(deployment.clone());
                     if let Some(token) = &token {
                         drain::mount(app, token.clone());
                     }

@@ -45,7 +45,7 @@ impl Prober {
     async fn tell(&self, untold: Untold) -> Result<(), TellError> {
         let Untold { addr, decided_ms, deadline_s } = untold;
         let broken = |error: Box<pingora::Error>| TellError::Connection(error.to_string());
-        let token = self.instance_token.as_ref().ok_or(TellError::NoToken)?;
+        let token = self.identity.instance_token.as_ref().ok_or(TellError::NoToken)?;
         let (method, body) = match deadline_s {
             Some(deadline_s) => ("PUT", format!("{{\"deadline_s\":{deadline_s}}}")),
             None => ("DELETE", String::new()),

@@ -32,7 +32,12 @@ struct App {
 }
 
 fn spawn_app() -> App {
-    let env = Env::from_pairs([("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "10"), ("INSTANCE_TOKEN", TOKEN)]);
+    let env = Env::from_pairs([
+        ("WORKERS", "1"),
+        ("SHUTDOWN_TIMEOUT_S", "10"),
+        ("INSTANCE_TOKEN", TOKEN),
+        ("DEPLOYMENT", "tests"),
+    ]);
     let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1").expect("a configuration");
     let health = HealthBuilder::new("test-svc", config.instance.clone())
         .dependency("database", Need::Required, || async { Err("refused".into()) })
@@ -133,6 +138,13 @@ async fn health_depends_on_nothing_and_readiness_tells_what_is_away() {
     let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
     assert_eq!((healthy.status, healthy.body.as_slice()), (200, &b"healthy"[..]));
     assert_eq!(healthy.header("x-live-sessions"), "7");
+    let identity = ["x-service", "x-service-version", "x-service-protocol", "x-deployment"];
+    let told = identity.map(|name| healthy.header(name));
+    assert_eq!(told, ["test-svc", env!("CARGO_PKG_VERSION"), "1", "tests"], "a gateway knows what it checks");
+    for path in ["/livez", "/readyz", "/metrics", "/nothing"] {
+        let other = send(app.addr, "GET", path).await.expect("an answer");
+        assert!(identity.iter().all(|name| !other.headers.contains_key(*name)), "{path} tells clients nothing");
+    }
     assert_eq!(send(app.addr, "HEAD", "/health").await.expect("an answer").body, b"");
     assert_eq!(send(app.addr, "GET", "/livez").await.expect("an answer").status, 200);
     let ready = send(app.addr, "GET", "/readyz").await.expect("an answer");
