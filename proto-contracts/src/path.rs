@@ -89,13 +89,14 @@ pub fn decoded(segment: &str) -> Cow<'_, str> {
 ///
 /// Without a branch in the loop, so that it runs over many bytes at once: each request passes here.
 fn is_plain(path: &[u8]) -> bool {
-    let plain = path.iter().fold(1_u8, |plain, &byte| {
+    let mut others = 0_u8;
+    for &byte in path {
         let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
         let digit_or_slash = u8::from(byte.wrapping_sub(b'/') < 11);
         let sign = u8::from(byte == b'-') | u8::from(byte == b'_');
-        plain & (letter | digit_or_slash | sign)
-    });
-    plain == 1
+        others |= 1 - (letter | digit_or_slash | sign);
+    }
+    others == 0
 }
 
 /// The path with each escape in its one form.

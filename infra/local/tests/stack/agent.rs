@@ -88,6 +88,7 @@ async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
         (Method::POST, "instances/nobody/kill", ErrorCode::InstanceNotFound),
         (Method::POST, "instances/gateway/explode", ErrorCode::NotFound),
         (Method::GET, "logs/nobody", ErrorCode::InstanceNotFound),
+        (Method::GET, "logs/gatewa%79%2f..", ErrorCode::BadRequest),
         (Method::GET, "logs/gateway?lines=many", ErrorCode::InvalidQuery),
         (Method::GET, "nothing", ErrorCode::NotFound),
         (Method::GET, "scale", ErrorCode::MethodNotAllowed),
