@@ -405,6 +405,31 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_of_the_list_may_have_a_weight() {
+        let config = load(
+            "[pools.stateful]\ninstances = ['127.0.0.1:1', { addr = '127.0.0.1:2', weight = 3 }]\nslow_start_s = 60",
+            &[],
+        );
+        let config = config.expect("fine");
+        let pool = config.pool(PoolName::Stateful);
+        assert_eq!(pool.instances.len(), 2);
+        let weights: Vec<_> = pool.weights.iter().map(|(addr, weight)| (addr.port(), weight.get())).collect();
+        assert_eq!((weights, pool.slow_start.as_secs()), (vec![(2, 3)], 60));
+        for (list, told) in [
+            ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drained"),
+            ("[{ addr = '127.0.0.1:2', wieght = 2 }]", "wieght"),
+            ("[{ weight = 2 }]", "addr"),
+            ("['nowhere']", "no address such as"),
+            ("[8201]", "or a table such as"),
+        ] {
+            let error = load(&format!("[pools.stateful]\ninstances = {list}"), &[]).expect_err("refused").to_string();
+            assert!(error.contains(told), "{told} in {error}");
+        }
+        let slow = load("[pools.stateless]\nslow_start_s = 3601", &[]).expect_err("refused").to_string();
+        assert!(slow.contains("[pools.stateless] slow_start_s"), "{slow}");
+    }
+
+    #[test]
     fn who_is_discovered_need_not_be_listed() {
         let config = load("[pools.stateful]\ndiscover = 'stateful-svc.tandem.internal:8201'", &[]).expect("fine");
         let pool = config.pool(PoolName::Stateful);

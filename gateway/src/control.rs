@@ -26,7 +26,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::{rt, web};
 use futures_util::FutureExt as _;
 use proto_contracts::control::{self, Event};
-use proto_contracts::{ErrorCode, PoolName};
+use proto_contracts::{ErrorCode, PoolName, Weight};
 use secrecy::SecretString;
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
@@ -124,6 +124,7 @@ impl ControlPlane {
             announce: Duration::ZERO,
             instance_token: None,
             deployment: config.deployment.clone(),
+            weight: Weight::ONE,
         };
         let health =
             PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {
@@ -248,14 +249,33 @@ fn endpoints() -> [Endpoint; 10] {
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}",
-            [Operation::delete("remove_instance", "Removes an instance; requests in flight go on.", instances::remove)
+            [
+                Operation::patch(
+                    "change_instance",
+                    "Changes an instance's weight, at all gateways.",
+                    instances::change,
+                )
+                .body::<control::ChangeInstance>()
+                .answers::<control::Instance>(200, "The instance from now on.")
+                .refuses(&[
+                    ErrorCode::PoolNotFound,
+                    ErrorCode::InstanceNotFound,
+                    ErrorCode::UpstreamFailed,
+                    ErrorCode::StateNotSaved,
+                ]),
+                Operation::delete(
+                    "remove_instance",
+                    "Removes an instance; requests in flight go on.",
+                    instances::remove,
+                )
                 .query::<control::RemoveQuery>()
                 .refuses(&[
                     ErrorCode::PoolNotFound,
                     ErrorCode::InstanceNotFound,
                     ErrorCode::LastInstance,
                     ErrorCode::StateNotSaved,
-                ])],
+                ]),
+            ],
         ),
         Endpoint::new(
             "/control/v1/pools/{pool}/instances/{name}/drain",

@@ -18,10 +18,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy, Strategy,
-    StrategySet,
+    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy,
+    Strategy, StrategySet, SupposedWeight,
 };
-use proto_contracts::{AffinityKey, InstanceName, PoolName};
+use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -75,6 +75,16 @@ enum Command {
         pool: PoolName,
         /// Where it listens, such as 127.0.0.1:8204.
         addr: SocketAddr,
+        /// How many shares it gets, 1 to 256; without it, those that the instance announces.
+        #[arg(long, value_name = "N")]
+        weight: Option<Weight>,
+    },
+    /// Change how many shares an instance gets, 1 to 256, at all gateways.
+    Weight {
+        #[command(flatten)]
+        target: Target,
+        /// How many shares it gets from now on.
+        weight: Weight,
     },
     /// Remove an instance at once; its keys move. `drain` does it gently.
     Remove {
@@ -116,6 +126,9 @@ enum Command {
         /// Suppose this member were drained.
         #[arg(long, value_name = "NAME")]
         drain: Option<InstanceName>,
+        /// Suppose this member had another weight, as in stateful-2:3.
+        #[arg(long, value_name = "NAME:N")]
+        weight: Option<SupposedWeight>,
     },
     /// Follow what happens: requests (a sample), health, membership, strategy.
     Events {
@@ -174,9 +187,18 @@ impl Ctl {
                 let set: StrategySet = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
                 say(json, &set, || format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts)))
             }
-            Command::Add { pool, addr } => {
+            Command::Weight { target, weight } => {
+                let path = target.find(&client).await?;
+                let changed: Instance = client.change(Method::PATCH, &path, Some(&ChangeInstance { weight })).await?;
+                say(json, &changed, || {
+                    let share = changed.key_share_percent;
+                    format!("{} has the weight {}: {share:.2} % of the keys.\n", target.name, changed.weight)
+                })
+            }
+            Command::Add { pool, addr, weight } => {
                 let path = format!("pools/{pool}/instances");
-                let added: InstanceAdded = client.change(Method::POST, &path, Some(&AddInstance { addr })).await?;
+                let added: InstanceAdded =
+                    client.change(Method::POST, &path, Some(&AddInstance { addr, weight })).await?;
                 say(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
             }
             Command::Remove { target, force } => {
@@ -196,9 +218,11 @@ impl Ctl {
                     format!("{} takes new keys again.\n", target.name)
                 })
             }
-            Command::Explain { pool, key, without, with, drain } => {
-                let supposed = [("without", without), ("with", with), ("drain", drain)];
-                let supposed = supposed.iter().filter_map(|(what, name)| Some(format!("&{what}={}", name.as_ref()?)));
+            Command::Explain { pool, key, without, with, drain, weight } => {
+                let weight = weight.as_ref().map(ToString::to_string);
+                let [without, with, drain] = [without, with, drain].map(|name| name.map(|name| name.to_string()));
+                let supposed = [("without", without), ("with", with), ("drain", drain), ("weight", weight)];
+                let supposed = supposed.iter().filter_map(|(what, text)| Some(format!("&{what}={}", text.as_ref()?)));
                 let path = format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
                 let explanation: Explanation = client.get(&path).await?;
                 say(json, &explanation, || show::explanation(&explanation))

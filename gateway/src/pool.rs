@@ -11,8 +11,10 @@ mod instance;
 pub mod prober;
 mod registry;
 mod slot;
+pub mod slow_start;
 pub mod snapshot;
 pub mod state_file;
+mod weights;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy};
-use proto_contracts::{InstanceName, PoolName};
+use proto_contracts::{InstanceName, PoolName, Weight, WeightDecision};
 
 pub use discovered::Occasion;
 pub use drain::Untold;
@@ -31,6 +33,7 @@ pub use instance::{InFlight, Instance, Load, Witness};
 pub use registry::{AddError, LastInstance, Registry, RemoveError};
 pub use slot::Slot;
 pub use snapshot::{Member, Snapshot};
+pub use weights::UntoldWeight;
 
 use crate::config::{self, Protocol, ServiceName};
 use crate::events::Events;
@@ -156,8 +159,8 @@ impl Pool {
     ///
     /// # Errors
     /// When the pool has that address already, or the change cannot be saved. Then nothing has changed.
-    pub fn add(&self, addr: SocketAddr) -> Result<(), ChangeError<AddError>> {
-        self.change_durably(|registry| registry.add(addr))?;
+    pub fn add(&self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), ChangeError<AddError>> {
+        self.change_durably(|registry| registry.add(addr, weight))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
         self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
         Ok(())
@@ -237,7 +240,7 @@ impl Pool {
         let changed = registry.record_probe(self.name, addr, result);
         let forgotten = registry.forget_absent();
         self.instances_changed(&registry, &changed);
-        if !forgotten.is_empty() {
+        if registry.starts_slowly(Instant::now()) || !forgotten.is_empty() {
             self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
             forgotten.iter().for_each(|slot| self.tell_removed(slot));
         }
@@ -288,6 +291,33 @@ impl Pool {
             self.change(|registry| registry.restore_decision(refused.untold.addr, before));
         }
         refused.was_announced
+    }
+
+    /// Decides the weight of an instance. Returns what it is to be told, unless it has that weight.
+    ///
+    /// # Errors
+    /// When the decision cannot be saved. Then nothing has changed.
+    pub fn set_weight(
+        &self,
+        addr: SocketAddr,
+        weight: Weight,
+    ) -> Result<Option<(Option<WeightDecision>, UntoldWeight)>, ChangeError<Infallible>> {
+        self.decide(addr, |registry| Ok(registry.decide_weight(addr, weight)))
+    }
+
+    /// Takes back a weight that the instance could not be told.
+    pub fn restore_weight(&self, addr: SocketAddr, before: Option<WeightDecision>) {
+        self.change(|registry| registry.restore_weight(addr, before));
+    }
+
+    /// Which instances are yet to be told their weights.
+    pub fn untold_weights(&self) -> Vec<UntoldWeight> {
+        self.lock().untold_weights()
+    }
+
+    /// Looks at every address that the pool knows, with its weight and how much of that it gets of what is new.
+    pub fn weighed<T>(&self, look: impl FnOnce(&Registry) -> T) -> T {
+        look(&self.lock())
     }
 
     /// Which instances are yet to be told what was decided about their drain.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::affinity::{AffinityKey, Epoch};
 use crate::ids::InstanceName;
 use crate::routes::PoolName;
+use crate::weight::Weight;
 
 pub use events::{Event, EventTypes, EventsQuery, Routed};
 
@@ -174,6 +175,12 @@ pub struct Instance {
     pub live_sessions: Option<u64>,
     /// Share of all keys whose home it is, in per cent, measured over a fixed sample.
     pub key_share_percent: f64,
+    /// How many shares it gets.
+    #[serde(default)]
+    pub weight: Weight,
+    /// How much of that it gets of what is new, in per cent, while it starts slowly; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start_percent: Option<u8>,
     /// Seconds that it stays ejected at least; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejected_for_s: Option<u64>,
@@ -281,6 +288,17 @@ pub struct SetStrategy {
 pub struct AddInstance {
     /// Where it listens. Its name it tells itself.
     pub addr: SocketAddr,
+    /// How many shares it gets: 1 to 256. Without it, those that the instance announces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
+}
+
+/// `PATCH /control/v1/pools/{pool}/instances/{name}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeInstance {
+    /// How many shares it gets from now on: 1 to 256.
+    pub weight: Weight,
 }
 
 /// Query of `GET /control/v1/pools/{pool}/explain`.
@@ -298,6 +316,53 @@ pub struct ExplainQuery {
     /// Suppose this member were drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<InstanceName>,
+    /// Suppose this member had another weight: `stateful-2:3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<SupposedWeight>,
+}
+
+/// A member and a weight, as `stateful-2:3`.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub struct SupposedWeight {
+    /// Which member.
+    pub name: InstanceName,
+    /// Which weight.
+    pub weight: Weight,
+}
+
+/// The text is no member and weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write a member and its weight, 1 to 256, as in stateful-2:3")]
+pub struct InvalidSupposedWeight;
+
+impl FromStr for SupposedWeight {
+    type Err = InvalidSupposedWeight;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, weight) = text.split_once(':').ok_or(InvalidSupposedWeight)?;
+        let name = name.parse().map_err(|_| InvalidSupposedWeight)?;
+        Ok(Self { name, weight: weight.parse().map_err(|_| InvalidSupposedWeight)? })
+    }
+}
+
+impl fmt::Display for SupposedWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.weight)
+    }
+}
+
+impl Serialize for SupposedWeight {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SupposedWeight {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Answer of `explain`.
@@ -323,14 +388,20 @@ pub struct Explanation {
 }
 
 /// One place of a ranking.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// From 1, the home.
     pub rank: usize,
     /// Which member.
     pub name: InstanceName,
-    /// The rendezvous hash of key and name, as 16 hex digits. The highest is the home.
+    /// The rendezvous hash of key and name, as 16 hex digits. Where all weights are equal, the highest is the home.
     pub score: String,
+    /// How many shares it gets.
+    #[serde(default)]
+    pub weight: Weight,
+    /// Weight ÷ −ln(score ÷ 2⁶⁴), where weights differ: the highest is the home. Absent where they don't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighted_score: Option<f64>,
     /// What the gateway thinks of it.
     pub state: InstanceState,
     /// Why the sticky path would pass it over now; absent when it would not.

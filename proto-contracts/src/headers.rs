@@ -20,6 +20,9 @@ pub const DRAINING: &str = "x-draining";
 /// [`DrainDecision`](crate::health::DrainDecision). On its response to `/health`, and on a gateway's request that
 /// carries the decision to it.
 pub const DRAIN_DECISION: &str = "x-drain-decision";
+/// The instance's [`WeightDecision`](crate::WeightDecision), on its response to `/health`, and on a gateway's request that
+/// changes its weight.
+pub const WEIGHT: &str = "x-weight";
 /// Which instance served the request, on the gateway's answer to the client.
 pub const SERVED_BY: &str = "x-served-by";
 /// Why it went there, on the gateway's answer: see [`RoutingStamp`](crate::RoutingStamp).

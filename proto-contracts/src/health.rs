@@ -21,6 +21,10 @@ pub const PROTOCOL: u32 = 1;
 /// that it is no longer (`DELETE`). No client gets there: gateways route none of it.
 pub const DRAIN_PATH: &str = "/internal/drain";
 
+/// Where a gateway tells an instance its weight (`PUT`, with a [`WeightDecision`](crate::WeightDecision) in the header
+/// `X-Weight`). No client gets there: gateways route none of it.
+pub const WEIGHT_PATH: &str = "/internal/weight";
+
 /// An operator's last decision on whether an instance is drained, as every response to `/health` carries it:
 /// `decided=<unix ms>`, and `; until=<unix ms>` while it is drained. 0 means that nobody has decided since the instance
 /// started.

@@ -22,6 +22,7 @@ pub mod session_id;
 pub mod stateful;
 pub mod stateless;
 pub mod trace_context;
+pub mod weight;
 
 mod hex;
 
@@ -32,3 +33,4 @@ pub use ids::{DeploymentName, IdempotencyKey, InstanceName, MessageId, RequestId
 pub use routes::{Endpoint, PoolName, Resolved};
 pub use session_id::{SessionDigest, SessionId};
 pub use trace_context::TraceContext;
+pub use weight::{InvalidWeight, Weight, WeightDecision};

@@ -1,20 +1,27 @@
 //! `[pools.stateless]` and `[pools.stateful]`: which instances serve, and how requests are routed to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use hickory_resolver::proto::rr::Name;
+use proto_contracts::Weight;
 use proto_contracts::control::Strategy;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::check::Check;
 use crate::routing::bound::LoadBound;
 
 /// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
 const LOAD_FACTORS: RangeInclusive<f64> = 1.0..=10.0;
+
+/// An hour: a share that grows for longer is a weight.
+const MAX_SLOW_START_S: u64 = 3_600;
 
 /// What is spoken with a pool's instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -73,6 +80,10 @@ pub struct Pool {
     pub strategy: Strategy,
     /// Where instances listen.
     pub instances: Vec<SocketAddr>,
+    /// How many shares those get that name a weight.
+    pub weights: BTreeMap<SocketAddr, Weight>,
+    /// Over which time the share of an instance that begins to serve grows, of what is new; zero for at once.
+    pub slow_start: Duration,
     /// The name whose addresses are instances as well.
     pub discover: Option<ServiceName>,
     /// How many requests the sticky path lets an instance have in flight; `None` for any number.
@@ -92,7 +103,8 @@ pub(super) struct Section {
 #[serde(default, deny_unknown_fields)]
 struct PoolSection {
     strategy: Option<Strategy>,
-    instances: Option<Vec<SocketAddr>>,
+    instances: Option<Vec<Listed>>,
+    slow_start_s: u64,
     discover: Option<String>,
     bounded_load: f64,
     bounded_load_floor: u64,
@@ -104,11 +116,50 @@ impl Default for PoolSection {
         Self {
             strategy: None,
             instances: None,
+            slow_start_s: 0,
             discover: None,
             bounded_load: 1.25,
             bounded_load_floor: 64,
             protocol: Protocol::Http1,
         }
+    }
+}
+
+/// An instance of the list: its address, or a table of address and weight.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    addr: SocketAddr,
+    weight: Option<Weight>,
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // By hand: what is wrong with an entry would else be "no variant matched".
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            addr: SocketAddr,
+            weight: Weight,
+        }
+        struct Entry;
+        impl<'de> Visitor<'de> for Entry {
+            type Value = Listed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address, or a table such as { addr = \"127.0.0.1:8202\", weight = 2 }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Listed, E> {
+                let wrong = |_| E::custom(format!("{text:?} is no address such as 127.0.0.1:8201"));
+                Ok(Listed { addr: text.parse().map_err(wrong)?, weight: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Listed, A::Error> {
+                let Table { addr, weight } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Listed { addr, weight: Some(weight) })
+            }
+        }
+        deserializer.deserialize_any(Entry)
     }
 }
 
@@ -148,7 +199,17 @@ impl PoolSection {
         let instances_setting = format!("{} instances", defaults.section);
         let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
         let unlisted = || if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] };
-        let instances = from_environment.or(self.instances).unwrap_or_else(unlisted);
+        let listed = if from_environment.is_none() { self.instances } else { None };
+        let weighed = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
+        let weights = weighed.collect();
+        let listed = listed.map(|listed| listed.into_iter().map(|listed| listed.addr).collect());
+        let instances: Vec<_> = from_environment.or(listed).unwrap_or_else(unlisted);
+        check.unless(
+            self.slow_start_s <= MAX_SLOW_START_S,
+            &format!("{} slow_start_s", defaults.section),
+            format_args!("must be 0 (off) to {MAX_SLOW_START_S}, in seconds"),
+        );
+        let slow_start = Duration::from_secs(self.slow_start_s);
         let distinct: BTreeSet<_> = instances.iter().collect();
         check.unless(distinct.len() == instances.len(), setting, "names an address twice");
         check.unless(
@@ -159,7 +220,7 @@ impl PoolSection {
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
         let strategy = self.strategy.unwrap_or(defaults.strategy);
-        Pool { strategy, instances, discover, load_bound, protocol: self.protocol }
+        Pool { strategy, instances, weights, slow_start, discover, load_bound, protocol: self.protocol }
     }
 
     /// The name by which instances are found, if they are.

@@ -84,6 +84,10 @@ impl Operation {
         put
     );
     method!(
+        /// It changes a part.
+        patch
+    );
+    method!(
         /// It adds, or does something.
         post
     );

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
-use proto_contracts::control::DrainInstance;
+use proto_contracts::control::{self, DrainInstance};
 use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
@@ -60,7 +60,7 @@ pub(super) fn refusal(last: &LastInstance) -> ApiError {
     ApiError::new(ErrorCode::LastInstance, format!("Nothing was changed: {last}."))
 }
 
-fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
+pub(super) fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
     let (pool, name) = path;
     let pool = state.pool(pool)?;
     let addr = pool.addr_of(name).ok_or_else(|| {
@@ -72,14 +72,23 @@ fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>,
     Ok((pool, addr))
 }
 
-fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiError> {
-    let instance = pool.slots(|slots| {
-        let slot = slots.iter().find(|slot| slot.addr() == addr)?;
-        Some(pools::instance(slot, 0.0))
+/// The instance at this address, as it is now.
+pub(super) fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiError> {
+    answer::no_store(StatusCode::OK, &instance(pool, addr)?)
+}
+
+/// The instance at this address.
+///
+/// # Errors
+/// When it was removed.
+pub(super) fn instance(pool: &Pool, addr: SocketAddr) -> Result<control::Instance, ApiError> {
+    let instance = pool.weighed(|registry| {
+        let slot = registry.slots().iter().find(|slot| slot.addr() == addr)?;
+        Some(pools::instance(registry, slot, 0.0))
     });
     let Some(mut instance) = instance else {
         return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again.")));
     };
     instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
-    answer::no_store(StatusCode::OK, &instance)
+    Ok(instance)
 }

@@ -11,6 +11,7 @@ use service_kit::problem::ApiError;
 
 use crate::control::State;
 use crate::pool::{Member, Pool, Snapshot};
+use crate::routing::bound;
 use crate::routing::sticky::{self, Found, Place};
 
 /// The ranking of a key and, with `without`, `with` or `drain`, what that change would move.
@@ -32,7 +33,7 @@ fn explanation(
     max_in_flight: u64,
 ) -> Result<Explanation, ApiError> {
     let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), max_in_flight);
-    let limits = Limits { bound: pool.load_bound().map(|bound| bound.limit(snapshot)), max_in_flight };
+    let limits = Limits { bound: pool.load_bound().map(|bound| bound.limits(snapshot)), max_in_flight };
     let ranking: Vec<_> = sticky::ranking(snapshot, query.key)
         .into_iter()
         .zip(1..)
@@ -40,6 +41,8 @@ fn explanation(
             rank,
             name: member.instance.name().clone(),
             score: format!("{score:016x}"),
+            weight: member.weight,
+            weighted_score: snapshot.is_weighted().then(|| member.weighted_score(query.key).value()),
             state: member.state,
             passed_over: why_passed_over(member, limits),
         })
@@ -60,7 +63,7 @@ fn explanation(
 #[derive(Clone, Copy)]
 struct Limits {
     /// By the pool's load bound, where it has one.
-    bound: Option<u64>,
+    bound: Option<bound::Limits>,
     /// By `[overload]`.
     max_in_flight: u64,
 }
@@ -78,7 +81,7 @@ fn why_passed_over(member: &Member, limits: Limits) -> Option<String> {
     if in_flight >= limits.max_in_flight {
         return Some(format!("it has {in_flight} requests in flight, and no instance may have more ([overload])"));
     }
-    let limit = limits.bound.filter(|&limit| in_flight >= limit)?;
+    let limit = limits.bound.map(|bound| bound.of(member)).filter(|&limit| in_flight >= limit)?;
     Some(format!("it has {in_flight} requests in flight, and its load bound is {limit}"))
 }
 
@@ -102,6 +105,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         .collect();
     let passed_over = passed_over.join("; ");
     let why = match found.place {
+        Place::Home if snapshot.is_weighted() => {
+            format!("{name} is the key's home: of all members its weighted score with the key is the highest")
+        }
         Place::Home => format!("{name} is the key's home: of all members its hash with the key is the highest"),
         Place::Spilled => format!("{name} is the highest in rank that has room ({passed_over})"),
         Place::Further => format!("{name} is the highest in rank that can be used ({passed_over})"),

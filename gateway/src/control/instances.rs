@@ -6,13 +6,13 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{AddInstance, InstanceAdded, InstanceState, RemoveQuery};
+use proto_contracts::control::{AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery};
 use proto_contracts::{ErrorCode, headers};
 use service_kit::answer;
 use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
 
-use crate::control::{State, drain, pools, saved};
+use crate::control::{State, drain, saved};
 use crate::pool::prober::ProbeError;
 use crate::pool::{Pool, RemoveError, Slot};
 
@@ -41,7 +41,7 @@ pub(super) async fn add(
     }
     let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
     let adding = Arc::clone(pool);
-    saved::change(move || adding.add(addr), exists).await?;
+    saved::change(move || adding.add(addr, wanted.weight), exists).await?;
     // The whole pool first: that tells whether an instance that had the name is still there. Then the newcomer is heard
     // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
@@ -58,16 +58,32 @@ pub(super) async fn add(
     added(pool, addr, StatusCode::CREATED)
 }
 
+/// Changes the weight of an instance. It announces that to all gateways; when it cannot be told, nothing is changed, since
+/// gateways with different weights would disagree on homes.
+pub(super) async fn change(
+    state: web::Data<State>,
+    path: web::Path<(String, String)>,
+    Json(wanted): Json<ChangeInstance>,
+) -> Result<HttpResponse, ApiError> {
+    let (pool, addr) = drain::find(&state, &path)?;
+    let weighing = Arc::clone(pool);
+    let decided = saved::change(move || weighing.set_weight(addr, wanted.weight), |never| match never {}).await?;
+    if let Some((before, untold)) = decided
+        && let Err(error) = state.prober.tell_weight_and_check(pool, untold).await
+    {
+        pool.restore_weight(addr, before);
+        let detail = format!(
+            "Nothing was changed: {error}. A weight of the gateways' configuration, or the instance's INSTANCE_WEIGHT, \
+             does without that."
+        );
+        return Err(ApiError::new(ErrorCode::UpstreamFailed, detail));
+    }
+    drain::shown(pool, addr)
+}
+
 /// The instance at this address, which is in the pool.
 fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
-    let instance = pool.slots(|slots| {
-        let slot = slots.iter().find(|slot| slot.addr() == addr)?;
-        Some(pools::instance(slot, 0.0))
-    });
-    let Some(mut instance) = instance else {
-        return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again.")));
-    };
-    instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
+    let instance = drain::instance(pool, addr)?;
     answer::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
 }
 

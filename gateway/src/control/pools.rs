@@ -13,7 +13,8 @@ use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 
 use crate::control::{State, saved};
-use crate::pool::{Instance, Pool, Pools, Slot, Snapshot};
+use crate::pool::slow_start::SlowStart;
+use crate::pool::{Instance, Pool, Pools, Registry, Slot, Snapshot};
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
 pub(super) const SAMPLE: u32 = 20_000;
@@ -51,7 +52,8 @@ pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
 }
 
 /// One slot as the control API shows it.
-pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance {
+pub(super) fn instance(registry: &Registry, slot: &Slot, key_share_percent: f64) -> control::Instance {
+    let slow_start = registry.slow_start_of(slot, Instant::now());
     let count = |read: fn(&Instance) -> u64| slot.instance().map_or(0, |instance| read(instance));
     control::Instance {
         name: slot.name().cloned(),
@@ -64,6 +66,8 @@ pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance
         connect_failures: count(Instance::connect_failures),
         live_sessions: slot.live_sessions(),
         key_share_percent,
+        weight: registry.weight_of(slot),
+        slow_start_percent: (slow_start != SlowStart::OVER).then(|| slow_start.percent()),
         drain: slot.drain(Instant::now()),
         ejected_for_s: slot.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
         last_error: slot.last_error().map(str::to_owned),
@@ -73,8 +77,10 @@ pub(super) fn instance(slot: &Slot, key_share_percent: f64) -> control::Instance
 fn view(pool: &Pool) -> control::Pool {
     let snapshot = pool.snapshot();
     let homes = snapshot.homes_of_sample(SAMPLE);
-    let mut instances: Vec<_> =
-        pool.slots(|slots| slots.iter().map(|slot| instance(slot, share(&snapshot, &homes, slot.name()))).collect());
+    let mut instances: Vec<_> = pool.weighed(|registry| {
+        let share = |slot: &Slot| share(&snapshot, &homes, slot.name());
+        registry.slots().iter().map(|slot| instance(registry, slot, share(slot))).collect()
+    });
     // `None` sorts before every name, and those that have told none come last.
     instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
     let (strategy, epoch) = (snapshot.strategy, snapshot.epoch);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use proto_contracts::PoolName;
 use proto_contracts::control::{Change, Discovery, Explanation, Instance, Pool, Pools};
+use proto_contracts::{PoolName, Weight};
 
 /// The pools, a table each.
 pub(super) fn pools(pools: &Pools) -> String {
@@ -41,6 +41,12 @@ fn pool(pool: &Pool) -> String {
             sessions,
             instance.key_share_percent,
         );
+        if instance.weight != Weight::ONE {
+            let _infallible = writeln!(text, "    weight {}", instance.weight);
+        }
+        if let Some(percent) = instance.slow_start_percent {
+            let _infallible = writeln!(text, "    starts slowly: {percent} % of its share of what is new");
+        }
         if let Some(error) = &instance.last_error {
             let _infallible = writeln!(text, "    {error}");
         }
@@ -73,6 +79,10 @@ pub(super) fn explanation(told: &Explanation) -> String {
             ranked.score,
             ranked.state.as_str()
         );
+        let line = match ranked.weighted_score {
+            Some(score) => format!("{}  weight {}, weighted {score:.3}", line.trim_end(), ranked.weight),
+            None => line,
+        };
         let _infallible = writeln!(text, "{}", line.trim_end());
     }
     let _infallible = writeln!(text, "\n{}", told.reason);

@@ -131,6 +131,8 @@ mod tests {
             strategy: Strategy::Sticky,
             instances: vec![addr(1)],
             discover: name.map(|name| name.parse().expect("a name")),
+            weights: std::collections::BTreeMap::new(),
+            slow_start: std::time::Duration::ZERO,
             load_bound: None,
             protocol: config::Protocol::Http1,
         }

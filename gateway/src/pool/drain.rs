@@ -12,6 +12,7 @@ use proto_contracts::control::{self, DrainInstance};
 use proto_contracts::health::DrainDecision;
 use proto_contracts::{InstanceName, PoolName};
 
+use crate::pool::health::Health;
 use crate::pool::prober::Report;
 use crate::pool::registry::{LastInstance, Registry};
 use crate::pool::slot::Slot;
@@ -52,7 +53,7 @@ impl Until {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
@@ -318,6 +319,9 @@ impl Registry {
             slot.drained = !is_last && slot.drain.as_ref().is_some_and(|drain| drain.is_over(now));
             if let Some(drain) = &mut slot.drain {
                 drain.last = is_last;
+            }
+            if slot.health != Health::Unknown {
+                slot.serving.update(slot.is_up() && !slot.drained, now);
             }
         }
     }

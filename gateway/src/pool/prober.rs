@@ -9,13 +9,13 @@ use pingora::connectors::http::v1::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::health::DrainDecision;
-use proto_contracts::{DeploymentName, InstanceName, PoolName, headers};
+use proto_contracts::{DeploymentName, InstanceName, PoolName, WeightDecision, headers};
 use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::HealthChecks;
 use crate::descriptors;
-use crate::pool::{Pool, Slot, Untold};
+use crate::pool::{Pool, Slot, Untold, UntoldWeight};
 
 mod identity;
 mod telling;
@@ -38,6 +38,8 @@ pub struct Report {
     pub decision: Option<DrainDecision>,
     /// The version of its service, where that names one.
     pub version: Option<String>,
+    /// Its weight, where its version announces one.
+    pub weight: Option<WeightDecision>,
 }
 
 #[cfg(test)]
@@ -45,7 +47,7 @@ impl Report {
     /// What an instance of that name reports that serves as usual.
     pub(super) fn of(name: &str) -> Self {
         let name = name.parse().expect("a name");
-        Self { name, live_sessions: None, seconds_left: None, decision: None, version: None }
+        Self { name, live_sessions: None, seconds_left: None, decision: None, version: None, weight: None }
     }
 }
 
@@ -113,6 +115,7 @@ impl Prober {
         let addrs = pool.slots(|slots| slots.iter().map(Slot::addr).collect::<Vec<_>>());
         join_all(addrs.into_iter().map(|addr| self.check(pool, addr))).await;
         join_all(pool.untold().into_iter().map(|untold| self.tell_and_check(pool, untold))).await;
+        join_all(pool.untold_weights().into_iter().map(|untold| self.tell_weight_and_check(pool, untold))).await;
     }
 
     /// Checks one address, and has the pool take the result.
@@ -134,6 +137,16 @@ impl Prober {
             Err(error) => pool.not_told(untold.addr, error.to_string()),
         }
         told
+    }
+
+    /// Tells an instance its weight, and takes what it announces then.
+    ///
+    /// # Errors
+    /// When it could not be told.
+    pub async fn tell_weight_and_check(&self, pool: &Pool, untold: UntoldWeight) -> Result<(), TellError> {
+        self.tell_weight(untold).await?;
+        self.check(pool, untold.addr).await;
+        Ok(())
     }
 
     /// Checks the pool at every interval, for ever.
@@ -174,6 +187,7 @@ impl Prober {
             seconds_left: number(headers::DRAINING),
             decision: text(headers::DRAIN_DECISION).and_then(|decision| decision.parse().ok()),
             version: text(headers::SERVICE_VERSION).map(str::to_owned),
+            weight: text(headers::WEIGHT).and_then(|weight| weight.parse().ok()),
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto_contracts::control::{InstanceState, Strategy};
-use proto_contracts::{InstanceName, PoolName};
+use proto_contracts::{InstanceName, PoolName, Weight};
 
 use crate::config;
 use crate::pool::discovered::Discovered;
@@ -15,8 +15,10 @@ use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::slot::Slot;
-use crate::pool::snapshot::Snapshot;
-use crate::pool::state_file::{KnownName, PoolState};
+use crate::pool::slow_start::SlowStart;
+use crate::pool::snapshot::{Entry, Snapshot};
+use crate::pool::state_file::{KnownName, KnownWeightDecision, PoolState};
+use crate::pool::weights::Weights;
 use crate::resilience::outlier::{Policy, Reason};
 use crate::routing::rendezvous::Seed;
 
@@ -66,6 +68,9 @@ pub struct Registry {
     slots: Vec<Slot>,
     /// What operators last decided about draining each instance.
     pub(super) decisions: BTreeMap<InstanceName, Decision>,
+    pub(super) weights: Weights,
+    /// Over which time a newcomer's share of what is new grows.
+    slow_start: Duration,
 }
 
 /// Whether an address is a member at the end of a check that it passed.
@@ -89,6 +94,12 @@ impl Registry {
             discovered,
             slots: Vec::new(),
             decisions: drain::decisions(state.drain_decisions),
+            weights: Weights {
+                configured: config.weights.clone(),
+                added: state.weights.into_iter().map(|known| (known.addr, known.weight)).collect(),
+                decided: state.weight_decisions.into_iter().map(KnownWeightDecision::into).collect(),
+            },
+            slow_start: config.slow_start,
         };
         let given: Vec<_> = registry.given().filter(|addr| !state.removed.contains(addr)).collect();
         for addr in given.into_iter().chain(state.added) {
@@ -125,8 +136,24 @@ impl Registry {
 
     /// The members as the data path sees them.
     pub fn snapshot(&self, seed: Seed) -> Snapshot {
-        let members = self.slots.iter().filter_map(|slot| Some((Arc::clone(slot.instance()?), slot.state())));
-        Snapshot::new(self.strategy, seed, members)
+        let now = Instant::now();
+        let entry = |slot: &Slot| {
+            let (instance, state) = (Arc::clone(slot.instance()?), slot.state());
+            Some(Entry { instance, state, weight: self.weight_of(slot), slow_start: self.slow_start_of(slot, now) })
+        };
+        Snapshot::new(self.strategy, seed, self.slots.iter().filter_map(entry))
+    }
+
+    /// How much of its share the instance of this slot gets of what is new.
+    pub fn slow_start_of(&self, slot: &Slot, now: Instant) -> SlowStart {
+        slot.serving.slow_start(self.slow_start, now)
+    }
+
+    /// Whether the share of any instance grows since the last look.
+    pub(super) fn starts_slowly(&mut self, now: Instant) -> bool {
+        let window = self.slow_start;
+        // Each is looked at: a look ends what is over.
+        self.slots.iter_mut().filter_map(|slot| slot.serving.grows(window, now).then_some(())).count() > 0
     }
 
     /// The addresses that the control API has no part in: configured or discovered.
@@ -145,6 +172,7 @@ impl Registry {
             let name = slot.name().filter(|name| !slot.drained || self.is_decided(name))?;
             Some(KnownName { addr: slot.addr, name: name.clone() })
         };
+        let (weights, weight_decisions) = self.known_weights();
         PoolState {
             strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
             added: self.slots.iter().filter(is_added).map(Slot::addr).collect(),
@@ -152,6 +180,8 @@ impl Registry {
             discovered: self.discovered.iter().flat_map(Discovered::addrs).copied().collect(),
             names: self.slots.iter().filter_map(known).collect(),
             drain_decisions: self.known_decisions(),
+            weights,
+            weight_decisions,
         }
     }
 
@@ -162,6 +192,8 @@ impl Registry {
         self.strategy = strategy.unwrap_or(config.strategy);
         self.configured_strategy = config.strategy;
         self.configured.clone_from(&config.instances);
+        self.weights.configured.clone_from(&config.weights);
+        self.slow_start = config.slow_start;
         self.thresholds = thresholds;
         if self.discovered.as_ref().map(Discovered::name) != config.discover.as_ref() {
             // Until the new name is looked up, what the old one had serves on.
@@ -186,11 +218,14 @@ impl Registry {
     ///
     /// # Errors
     /// When it is there already.
-    pub fn add(&mut self, addr: SocketAddr) -> Result<(), AddError> {
+    pub fn add(&mut self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), AddError> {
         if self.slot(addr).is_some() {
             return Err(AddError::KnownAddress(addr));
         }
         self.slots.push(Slot::newcomer(addr));
+        if let Some(weight) = weight {
+            self.weights.added.insert(addr, weight);
+        }
         Ok(())
     }
 
@@ -207,6 +242,7 @@ impl Registry {
         if let Some(name) = removed.name() {
             self.decisions.remove(name);
         }
+        self.forget_weight(&removed);
         self.settle(Instant::now());
         Ok(removed)
     }
@@ -263,10 +299,11 @@ impl Registry {
         pool: PoolName,
         change: impl FnOnce(&mut Self) -> T,
     ) -> (Vec<SocketAddr>, T) {
-        let look = |slot: &Slot| (slot.addr, slot.state(), slot.name().cloned());
-        let before: Vec<_> = self.slots.iter().map(look).collect();
+        let look =
+            |registry: &Self, slot: &Slot| (slot.addr, slot.state(), slot.name().cloned(), registry.weight_of(slot));
+        let before: Vec<_> = self.slots.iter().map(|slot| look(self, slot)).collect();
         let outcome = change(self);
-        let changed = self.slots.iter().filter(|slot| !before.contains(&look(slot)));
+        let changed = self.slots.iter().filter(|slot| !before.contains(&look(self, slot)));
         (changed.map(|slot| (log_change(pool, slot), slot.addr).1).collect(), outcome)
     }
 
@@ -287,6 +324,7 @@ impl Registry {
                 };
                 slot.last_error = Some(error.to_string());
                 slot.announced = None;
+                // Its weight is remembered: while it is down its keys' homes stay as they are.
             }
             Ok(report) => {
                 slot.health = slot.health.pass(thresholds);
@@ -309,6 +347,7 @@ impl Registry {
                 {
                     instance.report_sessions(sessions);
                 }
+                self.take_weight(addr, &report);
                 self.take_announcement(addr, &report, now);
             }
         }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto_contracts::InstanceName;
 use proto_contracts::control::InstanceState;
+use proto_contracts::{InstanceName, WeightDecision};
 
 use crate::pool::drain::{Announced, Drain};
 use crate::pool::ejection::Ejections;
 use crate::pool::health::Health;
 use crate::pool::instance::Instance;
+use crate::pool::slow_start::Serving;
 
 /// One address that the pool knows.
 #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ pub struct Slot {
     pub(super) announced: Option<Announced>,
     /// Its drain is over, and it is no member.
     pub(super) drained: bool,
+    /// The weight that it announced last, if its last check passed.
+    pub(super) announced_weight: Option<WeightDecision>,
+    pub(super) serving: Serving,
     /// DNS named it once, and does so no more.
     pub(super) absent: bool,
 }
@@ -51,13 +55,15 @@ impl Slot {
             drain: None,
             announced: None,
             drained: false,
+            announced_weight: None,
+            serving: Serving::default(),
             absent: false,
         }
     }
 
     /// An address that is added later: it serves nothing before enough of its checks have passed in a row.
     pub(super) fn newcomer(addr: SocketAddr) -> Self {
-        Self { health: Health::DOWN, ..Self::new(addr) }
+        Self { health: Health::DOWN, serving: Serving::NEWCOMER, ..Self::new(addr) }
     }
 
     /// Where it listens.

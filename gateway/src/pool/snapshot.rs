@@ -1,13 +1,37 @@
 //! The membership as the data path sees it: immutable, replaced whole.
 
+mod turns;
+
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use proto_contracts::control::{InstanceState, Strategy};
-use proto_contracts::{AffinityKey, Epoch};
+use proto_contracts::{AffinityKey, Epoch, Weight};
 
 use crate::pool::Instance;
-use crate::routing::rendezvous::{NameHash, Seed};
+use crate::pool::slow_start::SlowStart;
+use crate::routing::rendezvous::{NameHash, Seed, WeightedScore};
 use crate::routing::sticky;
+
+/// What the snapshot of a member is made from.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The instance.
+    pub instance: Arc<Instance>,
+    /// What its health checks say.
+    pub state: InstanceState,
+    /// How many shares it gets.
+    pub weight: Weight,
+    /// How much of that it gets of what is new.
+    pub slow_start: SlowStart,
+}
+
+impl From<(Arc<Instance>, InstanceState)> for Entry {
+    /// One of the default weight.
+    fn from((instance, state): (Arc<Instance>, InstanceState)) -> Self {
+        Self { instance, state, weight: Weight::ONE, slow_start: SlowStart::OVER }
+    }
+}
 
 /// One member of a pool.
 #[derive(Clone, Debug)]
@@ -22,6 +46,30 @@ pub struct Member {
     pub usable: bool,
     /// Whether new keys and round-robin requests may go to it: not while it is drained.
     pub takes_new: bool,
+    /// How many shares it gets.
+    pub weight: Weight,
+    /// How much of that it gets of what is new.
+    pub slow_start: SlowStart,
+}
+
+impl Member {
+    /// How strongly it claims the key, where weights differ.
+    #[inline]
+    pub fn weighted_score(&self, key: AffinityKey) -> WeightedScore {
+        WeightedScore::new(self.name_hash.score(key), self.weight)
+    }
+
+    /// Whether it has fewer sessions for its weight than another, or more.
+    pub fn sessions_compared_with(&self, other: &Self) -> Ordering {
+        let [mine, others] = [self, other].map(|member| member.instance.sessions());
+        let [weight, weight_of_other] = [self, other].map(|member| u64::from(member.weight.get()));
+        (mine.saturating_mul(weight_of_other)).cmp(&others.saturating_mul(weight))
+    }
+
+    fn as_entry(&self) -> Entry {
+        let Self { instance, state, weight, slow_start, .. } = self;
+        Entry { instance: Arc::clone(instance), state: *state, weight: *weight, slow_start: *slow_start }
+    }
 }
 
 /// A pool's strategy and members at one moment.
@@ -34,6 +82,9 @@ pub struct Snapshot {
     members: Vec<Member>,
     usable: Vec<usize>,
     in_rotation: Vec<usize>,
+    /// A round of turns, where those in rotation have different shares.
+    turns: Option<Vec<usize>>,
+    is_weighted: bool,
 }
 
 impl Snapshot {
@@ -42,15 +93,18 @@ impl Snapshot {
     /// When most of a pool fails its checks at once, the checks are the likelier fault: all members are used then, and
     /// a connection that fails leads on to the next. Ejections stand only while a healthy member is left. Who is drained is no
     /// member; who is being drained takes nothing new while any other can.
-    pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = (Arc<Instance>, InstanceState)>) -> Self {
+    pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = impl Into<Entry>>) -> Self {
         let mut members: Vec<_> = members
-            .filter(|&(_, state)| state != InstanceState::Drained)
-            .map(|(instance, state)| Member {
+            .map(Into::into)
+            .filter(|entry| entry.state != InstanceState::Drained)
+            .map(|Entry { instance, state, weight, slow_start }| Member {
                 name_hash: seed.name_hash(instance.name()),
                 usable: matches!(state, InstanceState::Healthy | InstanceState::Draining),
                 takes_new: false,
                 instance,
                 state,
+                weight,
+                slow_start,
             })
             .collect();
         members.sort_by(|a, b| a.instance.name().cmp(b.instance.name()));
@@ -65,10 +119,39 @@ impl Snapshot {
         if !members.iter().any(|member| member.takes_new) {
             members.iter_mut().for_each(|member| member.takes_new = member.usable);
         }
-        let epoch = Epoch::from_bits(seed.fingerprint(members.iter().map(|member| member.instance.name())));
+        // Equal weights, whatever they are, rank as none at all.
+        let is_weighted = members.iter().any(|member| member.weight != members[0].weight);
+        let named = members.iter().map(|member| (member.instance.name(), is_weighted.then_some(member.weight)));
+        let epoch = Epoch::from_bits(seed.fingerprint(named));
         let usable = (0..members.len()).filter(|&i| members[i].usable).collect();
-        let in_rotation = (0..members.len()).filter(|&i| members[i].takes_new).collect();
-        Self { strategy, epoch, members, usable, in_rotation }
+        let in_rotation: Vec<_> = (0..members.len()).filter(|&i| members[i].takes_new).collect();
+        let share = |i: usize| u64::from(members[i].weight.get()) * u64::from(members[i].slow_start.percent());
+        let shares: Vec<_> = in_rotation.iter().map(|&i| (i, share(i))).collect();
+        let differ = shares.iter().any(|&(_, share)| share != shares[0].1);
+        let turns = differ.then(|| turns::smooth(&shares));
+        Self { strategy, epoch, members, usable, in_rotation, turns, is_weighted }
+    }
+
+    /// The same with other members: each as `change` has it, and without those for which it has none.
+    pub fn changed(&self, seed: Seed, change: impl Fn(Entry) -> Option<Entry>, joining: Option<Entry>) -> Self {
+        let members = self.members.iter().map(Member::as_entry).filter_map(change).chain(joining);
+        Self::new(self.strategy, seed, members)
+    }
+
+    /// Whether weights differ, so that they decide about homes.
+    #[inline]
+    pub fn is_weighted(&self) -> bool {
+        self.is_weighted
+    }
+
+    /// The weights of all usable members together.
+    pub fn usable_shares(&self) -> u64 {
+        self.usable.iter().map(|&place| u64::from(self.members[place].weight.get())).sum()
+    }
+
+    /// A round of turns: places in [`Self::members`], each as often as its share says.
+    pub fn turns(&self) -> &[usize] {
+        self.turns.as_deref().unwrap_or(&self.in_rotation)
     }
 
     /// All members, ordered by name.
@@ -117,6 +200,17 @@ pub fn sample_keys(count: u32) -> impl Iterator<Item = AffinityKey> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    /// A sticky snapshot of members of these weights that all are well.
+    pub(crate) fn weighted(members: &[(&str, u16)]) -> Snapshot {
+        let entries = members.iter().zip(1..).map(|(&(name, shares), port)| {
+            let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            let instance = Arc::new(Instance::new(name.parse().expect("a name"), addr));
+            let weight = Weight::new(shares).expect("a weight");
+            Entry { weight, ..Entry::from((instance, InstanceState::Healthy)) }
+        });
+        Snapshot::new(Strategy::Sticky, Seed::from_text("test"), entries)
+    }
 
     /// A sticky snapshot of these names; one that ends in `!` is down, in `~` ejected, in `>` being drained, in
     /// `.` drained.
@@ -180,5 +274,27 @@ pub(crate) mod tests {
         assert_eq!(epoch(&["a", "b"]), epoch(&["b", "a!"]), "order and health do not count");
         assert_ne!(epoch(&["a", "b"]), epoch(&["a"]));
         assert_ne!(epoch(&["a", "b"]), epoch(&["ab"]));
+        let weighted = |a, b| weighted(&[("a", a), ("b", b)]).epoch;
+        assert_eq!(weighted(3, 3), epoch(&["a", "b"]), "equal weights are none");
+        assert!(weighted(1, 2) != epoch(&["a", "b"]) && weighted(1, 2) != weighted(2, 1));
+    }
+
+    #[test]
+    fn who_starts_slowly_has_a_tenth_of_the_turns() {
+        let members = weighted(&[("a", 1), ("b", 1)]);
+        let slow = members.changed(
+            Seed::from_text("test"),
+            |entry| {
+                let is_slow = entry.instance.name().as_str() == "b";
+                let window = std::time::Duration::from_secs(60);
+                let slow_start =
+                    if is_slow { SlowStart::after(std::time::Duration::ZERO, window) } else { SlowStart::OVER };
+                Some(Entry { slow_start, ..entry })
+            },
+            None,
+        );
+        let of = |place| slow.turns().iter().filter(|&&turn| turn == place).count();
+        assert_eq!((of(0), of(1)), (10, 1));
+        assert_eq!((slow.epoch, members.turns()), (members.epoch, &[0, 1][..]), "no home moves for it");
     }
 }

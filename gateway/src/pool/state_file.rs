@@ -18,7 +18,7 @@ use std::thread;
 
 use jiff::Timestamp;
 use proto_contracts::control::{Lasts, Strategy};
-use proto_contracts::{InstanceName, PoolName};
+use proto_contracts::{InstanceName, PoolName, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::events::Events;
@@ -40,6 +40,30 @@ pub struct PoolState {
     pub names: Vec<KnownName>,
     /// What operators last decided about draining each instance.
     pub drain_decisions: Vec<KnownDecision>,
+    /// Weights that were given when an address was added.
+    pub weights: Vec<KnownWeight>,
+    /// What operators last decided about the weight of each instance.
+    pub weight_decisions: Vec<KnownWeightDecision>,
+}
+
+/// The weight of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownWeight {
+    /// The address.
+    pub addr: SocketAddr,
+    /// How many shares it gets.
+    pub weight: Weight,
+}
+
+/// An operator's last decision about the weight of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownWeightDecision {
+    /// Which instance.
+    pub name: InstanceName,
+    /// How many shares it gets.
+    pub weight: Weight,
+    /// When it was decided, in milliseconds since 1970.
+    pub decided_ms: u64,
 }
 
 /// An operator's last decision about draining an instance.

@@ -48,6 +48,7 @@ fn is_internal(name: &HeaderName) -> bool {
                 | headers::LIVE_SESSIONS
                 | headers::DRAINING
                 | headers::DRAIN_DECISION
+                | headers::WEIGHT
                 | headers::REAL_IP
                 | headers::ROUTING_STRATEGY
         )

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::pool::Snapshot;
+use proto_contracts::Weight;
+
+use crate::pool::{Member, Snapshot};
 
 /// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,16 +48,35 @@ impl SharedBound {
 }
 
 impl LoadBound {
-    /// The most requests that an instance may have in flight, the one that is about to be sent included:
-    /// ⌈factor × (requests in flight + 1) ÷ usable instances⌉, and the floor at least.
-    pub fn limit(self, snapshot: &Snapshot) -> u64 {
-        self.limit_at(snapshot.in_flight(), snapshot.usable().len())
+    /// The most requests that each instance may have in flight now.
+    pub fn limits(self, snapshot: &Snapshot) -> Limits {
+        Limits::new(self, snapshot.in_flight(), snapshot.usable_shares())
+    }
+}
+
+/// How many requests each instance of a pool may have in flight, the one that is about to be sent included:
+/// ⌈factor × (requests in flight + 1) × its share of the usable instances' weights⌉, and the floor at least.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests for each unit of weight.
+    per_share: f64,
+    floor: u64,
+}
+
+impl Limits {
+    fn new(bound: LoadBound, in_flight: u64, shares: u64) -> Self {
+        let mean = (in_flight + 1) as f64 / shares.max(1) as f64;
+        Self { per_share: bound.factor * mean, floor: bound.floor }
     }
 
-    fn limit_at(self, in_flight: u64, instances: usize) -> u64 {
-        let mean = (in_flight + 1) as f64 / instances.max(1) as f64;
+    /// The limit of this member.
+    pub fn of(self, member: &Member) -> u64 {
+        self.at(member.weight)
+    }
+
+    fn at(self, weight: Weight) -> u64 {
         // A ratio of counts that fit many times over.
-        self.floor.max((self.factor * mean).ceil() as u64)
+        self.floor.max((self.per_share * f64::from(weight.get())).ceil() as u64)
     }
 }
 
@@ -63,13 +84,21 @@ impl LoadBound {
 mod tests {
     use super::*;
 
+    const BOUND: LoadBound = LoadBound { factor: 1.25, floor: 16 };
+
     #[test]
     fn the_bound_is_the_mean_with_a_margin_and_never_below_the_floor() {
-        let bound = LoadBound { factor: 1.25, floor: 16 };
-        assert_eq!(bound.limit_at(0, 3), 16);
-        assert_eq!(bound.limit_at(38, 3), 17, "1.25 × 39 ÷ 3, rounded up");
-        assert_eq!(bound.limit_at(299, 3), 125);
-        assert_eq!(bound.limit_at(299, 1), 375, "one instance alone is never over its bound");
-        assert_eq!(bound.limit_at(0, 0), 16);
+        let limit = |in_flight, instances| Limits::new(BOUND, in_flight, instances).at(Weight::ONE);
+        assert_eq!(limit(0, 3), 16);
+        assert_eq!(limit(38, 3), 17, "1.25 × 39 ÷ 3, rounded up");
+        assert_eq!(limit(299, 3), 125);
+        assert_eq!(limit(299, 1), 375, "one instance alone is never over its bound");
+        assert_eq!(limit(0, 0), 16);
+    }
+
+    #[test]
+    fn an_instance_may_have_what_its_weight_is_worth() {
+        let limits = Limits::new(BOUND, 399, 4);
+        assert_eq!([1, 2].map(|shares| limits.at(Weight::new(shares).expect("a weight"))), [125, 250]);
     }
 }

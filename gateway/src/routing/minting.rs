@@ -1,5 +1,7 @@
 //! Placement by minting: a newcomer's key is drawn so that it lands well. Old keys stay where they are.
 
+use std::cmp::Ordering;
+
 use proto_contracts::AffinityKey;
 
 use crate::pool::{Member, Snapshot};
@@ -10,7 +12,8 @@ use crate::routing::sticky;
 /// or fails over, which is right too.
 const MAX_DRAWS: usize = 256;
 
-/// Mints a key: of two candidates whose homes take newcomers, the one whose home holds fewer sessions.
+/// Mints a key: of two candidates whose homes take newcomers, the one whose home holds fewer sessions for its weight. One that
+/// starts slowly takes a part of them.
 ///
 /// Two choices instead of one keep the fullest home close to the mean (M. Mitzenmacher, "The power of two choices in
 /// randomized load balancing", 2001), and no gateway needs to know more than the instances themselves report.
@@ -22,12 +25,13 @@ fn mint_with(snapshot: &Snapshot, mut draw: impl FnMut() -> AffinityKey) -> Affi
     let mut first: Option<(AffinityKey, &Member)> = None;
     for _ in 0..MAX_DRAWS {
         let key = draw();
-        let Some(home) = sticky::home(snapshot, key).filter(|member| member.takes_new) else { continue };
+        let takes = |member: &&Member| member.takes_new && member.slow_start.accepts(key);
+        let Some(home) = sticky::home(snapshot, key).filter(takes) else { continue };
         let Some((first_key, first_home)) = first else {
             first = Some((key, home));
             continue;
         };
-        let second_is_emptier = home.instance.sessions() < first_home.instance.sessions();
+        let second_is_emptier = home.sessions_compared_with(first_home) == Ordering::Less;
         let (key, home) = if second_is_emptier { (key, home) } else { (first_key, first_home) };
         home.instance.count_minted();
         return key;
@@ -41,7 +45,16 @@ fn mint_with(snapshot: &Snapshot, mut draw: impl FnMut() -> AffinityKey) -> Affi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::snapshot::tests::snapshot;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proto_contracts::control::InstanceState;
+
+    use crate::pool::Instance;
+    use crate::pool::slow_start::SlowStart;
+    use crate::pool::snapshot::Entry;
+    use crate::pool::snapshot::tests::{snapshot, weighted};
+    use crate::routing::rendezvous::Seed;
 
     /// A fixed sequence of draws: the keys of a SplitMix64 generator.
     fn draws() -> impl FnMut() -> AffinityKey {
@@ -61,6 +74,42 @@ mod tests {
         }
         let counts: Vec<_> = snapshot.members().iter().map(|member| member.instance.sessions()).collect();
         assert!(counts.iter().all(|count| (325..=342).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn newcomers_are_spread_as_the_weights_say() {
+        let members = weighted(&[("s1", 1), ("s2", 2), ("s3", 1)]);
+        let mut draw = draws();
+        for _ in 0..4_000 {
+            mint_with(&members, &mut draw);
+        }
+        let counts: Vec<_> = members.members().iter().map(|member| member.instance.sessions()).collect();
+        let expected = [1_000_u64, 2_000, 1_000];
+        assert!(counts.iter().zip(expected).all(|(count, theory)| count.abs_diff(theory) < 40), "{counts:?}");
+    }
+
+    #[test]
+    fn one_that_starts_slowly_is_given_few_newcomers() {
+        let full = snapshot(&["s1", "s2"]);
+        full.members().iter().for_each(|member| member.instance.report_sessions(500));
+        let slow = full.changed(
+            Seed::from_text("test"),
+            Some,
+            Some(Entry {
+                slow_start: SlowStart::after(Duration::ZERO, Duration::from_secs(60)),
+                ..Entry::from((
+                    Arc::new(Instance::new("s3".parse().expect("a name"), ([127, 0, 0, 1], 3).into())),
+                    InstanceState::Healthy,
+                ))
+            }),
+        );
+        let mut draw = draws();
+        let keys: Vec<_> = (0..1_000).map(|_| mint_with(&slow, &mut draw)).collect();
+        let newcomer = slow.members()[2].instance.sessions();
+        // A tenth of its third of the draws, of which each of two counts since it is the emptiest: 2 × 1/21.
+        assert!((60..=140).contains(&newcomer), "{newcomer} of 1000");
+        let home = |key| sticky::home(&slow, key).expect("a home").instance.name().to_string();
+        assert_eq!(keys.into_iter().filter(|&key| home(key) == "s3").count() as u64, newcomer);
     }
 
     #[test]

@@ -5,7 +5,11 @@
 //! scheme can: only keys of the instance that went, or only keys that the newcomer wins.
 //! Source: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 
-use proto_contracts::{AffinityKey, InstanceName};
+mod weighted;
+
+pub use weighted::WeightedScore;
+
+use proto_contracts::{AffinityKey, InstanceName, Weight};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Makes the hashes of one installation; all its gateways share it.
@@ -23,9 +27,13 @@ impl Seed {
         NameHash(xxh3_64_with_seed(name.as_str().as_bytes(), self.0))
     }
 
-    /// A fingerprint of a list of names.
-    pub fn fingerprint<'a>(self, names: impl Iterator<Item = &'a InstanceName>) -> u32 {
-        let joined = names.map(InstanceName::as_str).collect::<Vec<_>>().join("\n");
+    /// A fingerprint of a list of names, with their weights where these differ.
+    pub fn fingerprint<'a>(self, members: impl Iterator<Item = (&'a InstanceName, Option<Weight>)>) -> u32 {
+        let written = |(name, weight): (&InstanceName, Option<Weight>)| {
+            // No name has a space.
+            weight.map_or_else(|| name.to_string(), |weight| format!("{name} {weight}"))
+        };
+        let joined = members.map(written).collect::<Vec<_>>().join("\n");
         (xxh3_64_with_seed(joined.as_bytes(), self.0) >> 32) as u32
     }
 }

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::pool::{Instance, Member, Snapshot};
 use crate::routing::is_tried;
 
-/// The next member in turn that was not tried before and has fewer than `max_in_flight` requests in flight. Who is being
-/// drained has no turn, and stands in when no other is left.
+/// The next member in turn that was not tried before and has fewer than `max_in_flight` requests in flight. A member has as
+/// many turns as its weight says. Who is being drained has none, and stands in when no other is left.
 pub fn choose<'a>(
     snapshot: &'a Snapshot,
     cursor: &AtomicUsize,
     tried: &[Arc<Instance>],
     max_in_flight: u64,
 ) -> Option<&'a Member> {
-    let places = snapshot.in_rotation();
+    let places = snapshot.turns();
     // One step of the shared cursor per request keeps the turns exact; a repeat walks on from its own place.
     let start = cursor.fetch_add(1, Ordering::Relaxed);
     (0..places.len())
@@ -26,7 +26,7 @@ pub fn choose<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::snapshot::tests::snapshot;
+    use crate::pool::snapshot::tests::{snapshot, weighted};
 
     #[test]
     fn takes_turns() {
@@ -62,6 +62,17 @@ mod tests {
         }
         let tried = [Arc::clone(&snapshot.members()[1].instance)];
         assert_eq!(choose(&snapshot, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(), "a");
+    }
+
+    #[test]
+    fn takes_as_many_turns_as_its_weight_says() {
+        let members = weighted(&[("a", 1), ("b", 2), ("c", 1)]);
+        let cursor = AtomicUsize::new(0);
+        let chosen = || choose(&members, &cursor, &[], u64::MAX).expect("one").instance.name().to_string();
+        let names: Vec<_> = (0..8).map(|_| chosen()).collect();
+        assert_eq!(names, ["b", "a", "c", "b", "b", "a", "c", "b"], "spread, not in a row");
+        let tried: Vec<_> = ["a", "b"].iter().zip(members.members()).map(|(_, m)| Arc::clone(&m.instance)).collect();
+        assert_eq!(choose(&members, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(), "c");
     }
 
     #[test]

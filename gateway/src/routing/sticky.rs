@@ -49,21 +49,35 @@ pub fn choose<'a>(
     if in_flight < bound.floor.min(max_in_flight) {
         return Some(first);
     }
-    let limit = bound.limit(snapshot).min(max_in_flight);
-    if in_flight < limit {
+    let limits = bound.limits(snapshot);
+    let has_room_for = |member: &Member| member.instance.in_flight() < limits.of(member).min(max_in_flight);
+    if has_room_for(first.member) {
         return Some(first);
     }
-    let fits = |member: &Member| !is_tried(member, tried) && member.instance.in_flight() < limit;
+    let fits = |member: &Member| !is_tried(member, tried) && has_room_for(member);
     let next = highest(snapshot, key, fits).map(|next| Found { place: Place::Spilled, ..next });
     next.or(has_room.then_some(first))
 }
 
 /// The highest usable member that fits.
 fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) -> bool) -> Option<Found<'a>> {
-    let mut home_score = 0;
-    let mut best: Option<(u64, &Member)> = None;
+    if snapshot.is_weighted() {
+        return highest_by(snapshot, fits, |member| member.weighted_score(key));
+    }
+    highest_by(snapshot, fits, |member| member.name_hash.score(key))
+}
+
+/// The same by these scores, of which the default is less than any other.
+#[inline]
+fn highest_by<'a, S: Ord + Copy + Default>(
+    snapshot: &'a Snapshot,
+    fits: impl Fn(&Member) -> bool,
+    score: impl Fn(&Member) -> S,
+) -> Option<Found<'a>> {
+    let mut home_score = S::default();
+    let mut best: Option<(S, &Member)> = None;
     for member in snapshot.members() {
-        let score = member.name_hash.score(key);
+        let score = score(member);
         home_score = home_score.max(score);
         let usable = member.usable && fits(member);
         if usable && best.is_none_or(|(best_score, _)| score > best_score) {
@@ -77,16 +91,25 @@ fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) 
 
 /// The key's home, healthy or not; `None` when the pool has no member.
 pub fn home(snapshot: &Snapshot, key: AffinityKey) -> Option<&Member> {
-    snapshot
-        .members()
-        .iter()
-        .reduce(|best, member| if member.name_hash.score(key) > best.name_hash.score(key) { member } else { best })
+    if snapshot.is_weighted() {
+        return home_by(snapshot, |member| member.weighted_score(key));
+    }
+    home_by(snapshot, |member| member.name_hash.score(key))
 }
 
-/// All members with their scores, the home first: the order of failover.
+#[inline]
+fn home_by<S: Ord>(snapshot: &Snapshot, score: impl Fn(&Member) -> S) -> Option<&Member> {
+    snapshot.members().iter().reduce(|best, member| if score(member) > score(best) { member } else { best })
+}
+
+/// All members with their hashes, the home first: the order of failover.
 pub fn ranking(snapshot: &Snapshot, key: AffinityKey) -> Vec<(u64, &Member)> {
     let mut ranking: Vec<_> = snapshot.members().iter().map(|member| (member.name_hash.score(key), member)).collect();
-    ranking.sort_by_key(|&(score, _)| Reverse(score));
+    if snapshot.is_weighted() {
+        ranking.sort_by_key(|&(_, member)| Reverse(member.weighted_score(key)));
+    } else {
+        ranking.sort_by_key(|&(score, _)| Reverse(score));
+    }
     ranking
 }
 
@@ -106,8 +129,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::pool::snapshot::tests::snapshot;
+    use crate::pool::snapshot::tests::{snapshot, weighted};
     use crate::pool::{InFlight, Load};
+    use crate::routing::rendezvous::Seed;
 
     const KEYS: u32 = 10_000;
 
@@ -126,6 +150,84 @@ mod tests {
         let moved: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a != b).collect();
         assert!((2_200..=2_800).contains(&moved.len()), "{} of {KEYS} moved", moved.len());
         assert!(moved.iter().all(|(_, to)| **to == "s4"), "only to the newcomer");
+    }
+
+    /// The share of 100,000 keys whose home each member is, in per cent, and the homes.
+    fn shares(members: &Snapshot) -> (Vec<f64>, Vec<usize>) {
+        const KEYS: u32 = 100_000;
+        let place =
+            |member: &Member| members.members().iter().position(|other| std::ptr::eq(other, member)).expect("a member");
+        let home_of = |bits: u32| home(members, AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9)));
+        let homes: Vec<_> = (0..KEYS).filter_map(home_of).map(place).collect();
+        let share = |place| 100.0 * homes.iter().filter(|home| **home == place).count() as f64 / f64::from(KEYS);
+        ((0..members.members().len()).map(share).collect(), homes)
+    }
+
+    #[test]
+    fn homes_are_shared_as_the_weights_say_within_a_point() {
+        for weights in [vec![1, 2, 1], vec![1, 1, 3, 5], vec![256, 1, 128], vec![3; 7], vec![1, 10, 100]] {
+            let names: Vec<_> = (1..=weights.len()).map(|number| format!("stateful-{number}")).collect();
+            let members: Vec<_> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
+            let total: u16 = weights.iter().sum();
+            let (measured, _) = shares(&weighted(&members));
+            for (share, weight) in measured.iter().zip(&weights) {
+                let theory = 100.0 * f64::from(*weight) / f64::from(total);
+                assert!((share - theory).abs() < 1.0, "{weights:?}: {share} %, by theory {theory} %");
+            }
+            eprintln!("weights {weights:?}: {measured:?} % of 100,000 keys");
+        }
+    }
+
+    #[test]
+    fn a_change_of_one_weight_moves_only_what_it_must() {
+        let of = |a, b, c| weighted(&[("stateful-1", a), ("stateful-2", b), ("stateful-3", c)]);
+        for (before, after, place) in [
+            ((1, 1, 1), (1, 2, 1), 1),
+            ((1, 2, 1), (1, 3, 1), 1),
+            ((1, 2, 1), (1, 1, 1), 1),
+            ((4, 2, 1), (4, 2, 8), 2),
+            ((100, 2, 1), (1, 2, 1), 0),
+        ] {
+            let [(before, then), (after, now)] = [before, after].map(|(a, b, c)| ([a, b, c], shares(&of(a, b, c)).1));
+            let theory = |weights: [u16; 3]| 100.0 * f64::from(weights[place]) / f64::from(weights.iter().sum::<u16>());
+            let must_move = (theory(after) - theory(before)).abs();
+            let moved: Vec<_> = then.iter().zip(&now).filter(|(then, now)| then != now).collect();
+            let grows = after[place] > before[place];
+            let is_needed = |&&(then, now): &&(&usize, &usize)| if grows { *now == place } else { *then == place };
+            assert_eq!(moved.iter().filter(is_needed).count(), moved.len(), "to it or from it, and between no others");
+            let measured = 100.0 * moved.len() as f64 / then.len() as f64;
+            assert!(
+                (measured - must_move).abs() < 1.0,
+                "{before:?} to {after:?}: {measured} %, by theory {must_move} %"
+            );
+            eprintln!("weights {before:?} to {after:?}: {measured:.2} % of the keys move, by theory {must_move:.2} %");
+        }
+    }
+
+    #[test]
+    fn equal_weights_rank_as_none_at_all() {
+        let names = ["s1", "s2", "s3", "s4", "s5"];
+        let plain = snapshot(&names);
+        let of = |shares| weighted(&names.map(|name| (name, shares)));
+        // One of them weighs more, so the others are ranked by the weighted score.
+        let mixed = weighted(&[("s1", 2), ("s2", 1), ("s3", 1), ("s4", 1), ("s5", 1)]);
+        let ranked = |snapshot: &Snapshot, key| {
+            let names = ranking(snapshot, key).into_iter().map(|(_, member)| member.instance.name().to_string());
+            names.collect::<Vec<_>>()
+        };
+        for bits in 0..5_000_u32 {
+            let key = AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9));
+            // The ranking of before there were weights.
+            let mut hashed: Vec<_> = names.iter().map(|name| name.to_string()).collect();
+            let hash = |name: &str| Seed::from_text("test").name_hash(&name.parse().expect("a name")).score(key);
+            hashed.sort_by_key(|name| Reverse(hash(name)));
+            assert_eq!(ranked(&plain, key), hashed);
+            assert_eq!(ranked(&of(1), key), hashed);
+            assert_eq!(ranked(&of(7), key), hashed);
+            let without = |names: Vec<String>| names.into_iter().filter(|name| name != "s1").collect::<Vec<_>>();
+            assert_eq!(without(ranked(&mixed, key)), without(hashed));
+        }
+        assert!(!of(7).is_weighted() && mixed.is_weighted());
     }
 
     #[test]
@@ -169,9 +271,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn failover_follows_the_ranking(bits: u32) {
+        fn failover_follows_the_ranking(bits: u32, shares in prop::array::uniform5(1_u16..=256)) {
             let key = AffinityKey::from_bits(bits);
-            let members = snapshot(&["s1", "s2", "s3", "s4", "s5"]);
+            let names = ["s1", "s2", "s3", "s4", "s5"];
+            let members = weighted(&std::array::from_fn::<_, 5, _>(|i| (names[i], shares[i])));
             let ranking = ranking(&members, key);
             let mut tried = Vec::new();
             for (rank, (_, expected)) in ranking.iter().enumerate() {

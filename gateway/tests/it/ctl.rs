@@ -134,6 +134,13 @@ fn a_drain_says_at_once_why_it_will_not_end() {
     let last = run(&["drain", "stateful-1", "--deadline", "3000", "--wait", "--force"]);
     assert!(last.contains("no other instance of its pool serves"), "long before the deadline: {last}");
     ctl(&gateway, &["undrain", "stateful-2"]);
+    let supposed = ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);
+    assert!(supposed.contains("stateful-1 → stateful-2") && supposed.contains("between no others"), "{supposed}");
+    let weighed = ctl(&gateway, &["weight", "stateful-2", "3"]);
+    assert!(weighed.contains("stateful-2 has the weight 3: 7"), "three quarters of the keys: {weighed}");
+    let explained = ctl(&gateway, &["explain", "stateful", "--key", "00000001"]);
+    assert!(explained.contains("weight 3, weighted "), "{explained}");
+    assert!(ctl(&gateway, &["pools"]).contains("    weight 3\n"));
     ctl(&gateway, &["remove", "stateful-1"]);
     ctl(&gateway, &["remove", "stateful-2", "--force"]);
     assert!(gateway.stateful().instances.is_empty());

@@ -5,6 +5,7 @@ mod event_stream;
 mod testbed;
 mod traces;
 mod upstream;
+mod weights;
 
 mod bounded_load;
 mod control;

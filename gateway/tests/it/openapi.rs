@@ -176,6 +176,10 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     check(pools, "get", &gateway.ask(Request::get(pools)));
     check(undrain, "post", &gateway.tell("stateful-1", "undrain", ""));
     let instance = "/control/v1/pools/{pool}/instances/{name}";
+    for body in ["{\"weight\":2}", "{\"weight\":0}", "{}"] {
+        check(instance, "patch", &gateway.change(Request::new("PATCH", &target(instance)).json(body)));
+    }
+    check(explain, "get", &gateway.ask(Request::get(&format!("{}?key=00000001", target(explain)))));
     check(instance, "delete", &gateway.remove("stateful-1"));
     check(instance, "delete", &gateway.remove("stateful-1"));
     let reload = "/control/v1/reload";

@@ -47,6 +47,7 @@ pub(crate) struct Setup {
     stateful_settings: String,
     retries: String,
     sections: String,
+    stateless_listed: Option<String>,
     health: String,
     deployment: Option<&'static str>,
     state_file: Option<PathBuf>,
@@ -70,6 +71,7 @@ impl Setup {
             // A busy machine may take long to do what a test waits for.
             retries: "attempt_timeout_ms = 0".to_owned(),
             sections: String::new(),
+            stateless_listed: None,
             health: String::new(),
             deployment: None,
             state_file: None,
@@ -145,6 +147,12 @@ impl Setup {
         self
     }
 
+    /// The stateless pool's list as the file has it.
+    pub(crate) fn stateless_listed(mut self, list: &str) -> Self {
+        self.stateless_listed = Some(list.to_owned());
+        self
+    }
+
     /// One more line of `[health]`.
     pub(crate) fn health(mut self, line: &str) -> Self {
         self.health += line;
@@ -201,7 +209,7 @@ impl Setup {
             self.fails,
             self.passes,
             self.health,
-            list(&self.stateless),
+            self.stateless_listed.clone().unwrap_or_else(|| list(&self.stateless)),
             self.stateful_strategy,
             list(&self.stateful),
             self.stateful_settings,

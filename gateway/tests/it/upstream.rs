@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto_contracts::control::DrainInstance;
-use proto_contracts::headers;
-use proto_contracts::health::{DRAIN_PATH, DrainDecision};
+use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
+use proto_contracts::{WeightDecision, headers};
 use socket2::{Domain, Socket, Type};
 
 use crate::client::read_line;
@@ -93,6 +93,8 @@ struct Script {
     /// Whether it can be told that it is drained.
     knows_drain: bool,
     drained_at: Option<Instant>,
+    /// Its weight and when an operator decided it, where it was told one.
+    weight: Option<WeightDecision>,
     /// When an operator decided so, or that it serves, in milliseconds since 1970.
     decided_ms: u64,
     seen: Vec<Seen>,
@@ -134,6 +136,7 @@ impl Upstream {
             readiness_checks: 0,
             knows_drain: true,
             drained_at: None,
+            weight: None,
             decided_ms: 0,
             seen: Vec::new(),
             health_checks: 0,
@@ -205,7 +208,12 @@ impl Upstream {
     /// Forgets what it was told, as a process that is restarted does.
     pub(crate) fn forget_all(&self) {
         let mut script = self.script();
-        (script.drained_at, script.decided_ms) = (None, 0);
+        (script.drained_at, script.decided_ms, script.weight) = (None, 0, None);
+    }
+
+    /// The weight that it was told.
+    pub(crate) fn weight(&self) -> Option<u16> {
+        self.script().weight.map(|decision| decision.weight.get())
     }
 
     /// Health checks answered since it started, came back, or was last told how to answer them.
@@ -328,6 +336,10 @@ impl Shared {
                 writer.write_all(&self.drain_answer(&seen))?;
                 continue;
             }
+            if seen.target == WEIGHT_PATH {
+                writer.write_all(&self.weight_answer(&seen))?;
+                continue;
+            }
             let (method, target) = (seen.method.clone(), seen.target.clone());
             self.lock().seen.push(seen);
             let Some((act, name)) = self.next_act() else { return Ok(()) };
@@ -391,6 +403,10 @@ impl Shared {
             let decision = DrainDecision { decided_ms: script.decided_ms, until_ms };
             sessions += &format!("{}: {decision}\r\n", headers::DRAIN_DECISION);
         }
+        if script.knows_drain {
+            let weight = script.weight.unwrap_or_default();
+            sessions += &format!("{}: {weight}\r\n", headers::WEIGHT);
+        }
         match script.health {
             Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
             Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
@@ -404,6 +420,19 @@ impl Shared {
 }
 
 impl Shared {
+    fn weight_answer(&self, seen: &Seen) -> Vec<u8> {
+        let mut script = self.lock();
+        let status = if !script.knows_drain {
+            404
+        } else if seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}")) {
+            401
+        } else {
+            script.weight = Some(seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"));
+            204
+        };
+        answer(status, &script.name, "", "", &seen.method)
+    }
+
     fn drain_answer(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
         let status = if !script.knows_drain {

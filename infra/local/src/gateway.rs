@@ -269,7 +269,9 @@ impl Control {
     /// # Errors
     /// See [`Control::pools`].
     pub async fn add(&self, pool: PoolName, addr: SocketAddr) -> Result<(), StackError> {
-        self.call(Method::POST, &format!("pools/{pool}/instances"), Some(&AddInstance { addr })).await.map(drop)
+        self.call(Method::POST, &format!("pools/{pool}/instances"), Some(&AddInstance { addr, weight: None }))
+            .await
+            .map(drop)
     }
 
     /// Removes an instance; one that is no member is gone already.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use proto_contracts::{DeploymentName, InstanceName};
+use proto_contracts::{DeploymentName, InstanceName, Weight};
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing::level_filters::LevelFilter;
 
@@ -160,6 +160,8 @@ pub struct ServiceConfig {
     pub instance_token: Option<SecretString>,
     /// `DEPLOYMENT`: what it belongs to; gateways of another deployment refuse it.
     pub deployment: Option<DeploymentName>,
+    /// `INSTANCE_WEIGHT`: how many shares of its pool it gets, unless a gateway's configuration or an operator says otherwise.
+    pub weight: Weight,
 }
 
 /// The shortest instance token: 16 characters of base64 are 96 bits.
@@ -196,6 +198,7 @@ impl ServiceConfig {
                 Some(_) => Some(env.parse("DEPLOYMENT", "", "shop-production")?),
                 None => None,
             },
+            weight: env.parse("INSTANCE_WEIGHT", "1", "2")?,
             instance,
         })
     }

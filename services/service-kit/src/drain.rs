@@ -12,9 +12,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use proto_contracts::ErrorCode;
+use proto_contracts::WeightDecision;
 use proto_contracts::control::DrainInstance;
-use proto_contracts::headers::DRAIN_DECISION;
-use proto_contracts::health::{DRAIN_PATH, DrainDecision};
+use proto_contracts::headers::{DRAIN_DECISION, WEIGHT};
+use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
@@ -181,6 +182,7 @@ struct Token(SecretString);
 pub(crate) fn mount(app: &mut web::ServiceConfig, token: SecretString) {
     app.app_data(web::Data::new(Token(token)));
     routes::mount_at(app, DRAIN_PATH, [put(begin), delete(end)]);
+    routes::mount_at(app, WEIGHT_PATH, [put(weigh)]);
 }
 
 async fn begin(
@@ -202,6 +204,19 @@ async fn begin(
 async fn end(_: TokenHolder, request: HttpRequest, health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     if health.end_drain(decided(&request)) {
         tracing::info!("not draining");
+    }
+    Ok(done())
+}
+
+async fn weigh(_: TokenHolder, request: HttpRequest, health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+    let decision: Option<WeightDecision> =
+        request.headers().get(WEIGHT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let decision = decision.ok_or_else(|| {
+        let detail = format!("The header {WEIGHT} must be '<1 to 256>; decided=<unix ms>'.");
+        ApiError::new(ErrorCode::BadRequest, detail)
+    })?;
+    if health.set_weight(decision) {
+        tracing::info!(weight = %decision.weight, "another weight");
     }
     Ok(done())
 }

@@ -12,9 +12,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, web};
 use futures_util::future::{BoxFuture, join_all};
-use proto_contracts::headers::{DEPLOYMENT, DRAIN_DECISION, DRAINING, SERVICE, SERVICE_PROTOCOL, SERVICE_VERSION};
+use proto_contracts::headers::{
+    DEPLOYMENT, DRAIN_DECISION, DRAINING, SERVICE, SERVICE_PROTOCOL, SERVICE_VERSION, WEIGHT,
+};
 use proto_contracts::health::{Dependency, HEALTHY, PROTOCOL, Readiness, Status};
-use proto_contracts::{DeploymentName, InstanceName};
+use proto_contracts::{DeploymentName, InstanceName, WeightDecision};
 use tokio::sync::{Mutex, watch};
 
 use crate::answer;
@@ -53,6 +55,7 @@ struct Inner {
     probes: Vec<(&'static str, Need, Probe)>,
     reports: Vec<Report>,
     drain: watch::Sender<Drain>,
+    weight: watch::Sender<WeightDecision>,
     // Held while probing, so that any number of callers cause one probe.
     last: Mutex<Option<Found>>,
 }
@@ -126,8 +129,8 @@ impl HealthBuilder {
     /// The finished health.
     pub fn build(self) -> Health {
         let Self { service, instance, probes, reports } = self;
-        let (drain, last) = (watch::Sender::default(), Mutex::default());
-        Health(Arc::new(Inner { service, instance, probes, reports, drain, last }))
+        let (drain, weight, last) = (watch::Sender::default(), watch::Sender::default(), Mutex::default());
+        Health(Arc::new(Inner { service, instance, probes, reports, drain, weight, last }))
     }
 }
 
@@ -156,6 +159,17 @@ impl Health {
     /// The instance serves as usual again, unless it stops. Returns whether the decision holds.
     pub(crate) fn end_drain(&self, decided_ms: Option<u64>) -> bool {
         self.0.drain.send_if_modified(|drain| drain.end(Moment::now(), decided_ms))
+    }
+
+    /// From now on the instance announces this weight, unless a later decision is known. Returns whether it does.
+    pub(crate) fn set_weight(&self, decision: WeightDecision) -> bool {
+        self.0.weight.send_if_modified(|weight| {
+            let holds = decision.decided_ms >= weight.decided_ms;
+            if holds {
+                *weight = decision;
+            }
+            holds
+        })
     }
 
     /// What gateways are told. `active` is how many requests there are.
@@ -231,6 +245,7 @@ async fn healthy(
     answer.insert_header((SERVICE, health.0.service));
     answer.insert_header((SERVICE_VERSION, env!("CARGO_PKG_VERSION")));
     answer.insert_header((SERVICE_PROTOCOL, PROTOCOL.to_string()));
+    answer.insert_header((WEIGHT, health.0.weight.borrow().to_string()));
     if let Some(deployment) = deployment.as_ref() {
         answer.insert_header((DEPLOYMENT, deployment.to_string()));
     }

@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use futures_util::future::BoxFuture;
+use proto_contracts::WeightDecision;
 
 use crate::config::ServiceConfig;
 use crate::connection;
@@ -94,6 +95,7 @@ impl Server {
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let edge = Edge::new(config.instance.clone(), metrics.clone(), admit);
+        health.set_weight(WeightDecision { weight: config.weight, decided_ms: 0 });
         let (shared, counted) = (health.clone(), metrics.clone());
         let token = config.instance_token.clone();
         let deployment = web::Data::new(config.deployment.clone());

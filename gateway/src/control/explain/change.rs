@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use proto_contracts::control::{Change, ExplainQuery, Flow, InstanceState, Move};
+use proto_contracts::control::{Change, ExplainQuery, Flow, InstanceState, Move, SupposedWeight};
 use proto_contracts::{AffinityKey, ErrorCode, InstanceName};
 use service_kit::problem::ApiError;
 
 use crate::control::pools::{SAMPLE, percent};
-use crate::pool::snapshot::sample_keys;
+use crate::pool::snapshot::{Entry, sample_keys};
 use crate::pool::{Instance, Pool, Snapshot};
 use crate::routing::sticky;
 
@@ -22,7 +22,8 @@ const EXAMPLES: usize = 5;
 /// # Errors
 /// When it supposes what cannot be: that a stranger leaves, or that a member joins.
 pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Option<Change>, ApiError> {
-    if query.without.is_none() && query.with.is_none() && query.drain.is_none() {
+    let ExplainQuery { without, with, drain, weight, .. } = query;
+    if without.is_none() && with.is_none() && drain.is_none() && weight.is_none() {
         return Ok(None);
     }
     let changed = supposed(pool, snapshot, query)?;
@@ -67,16 +68,21 @@ fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Sn
     if let Some(name) = query.with.as_ref().filter(|name| has(name)) {
         return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool has a member '{name}' already.")));
     }
-    let stay = snapshot
-        .members()
-        .iter()
-        .filter(|member| !leaving.contains(&Some(member.instance.name())))
-        .map(|member| (Arc::clone(&member.instance), member.state));
+    let weighed = query.weight.as_ref();
+    if let Some(SupposedWeight { name, .. }) = weighed.filter(|weighed| !has(&weighed.name)) {
+        let detail = format!("The pool has no member '{name}' to weigh; {}.", known(snapshot));
+        return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
+    }
+    let stays = |entry: Entry| {
+        let weight = weighed.filter(|weighed| weighed.name == *entry.instance.name()).map(|weighed| weighed.weight);
+        let entry = Entry { weight: weight.unwrap_or(entry.weight), ..entry };
+        (!leaving.contains(&Some(entry.instance.name()))).then_some(entry)
+    };
     // Only its name counts; the address is one that nobody has.
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let newcomer =
-        query.with.as_ref().map(|name| (Arc::new(Instance::new(name.clone(), nowhere)), InstanceState::Healthy));
-    Ok(Snapshot::new(snapshot.strategy, pool.seed(), stay.chain(newcomer)))
+    let newcomer = query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), nowhere)));
+    let newcomer = newcomer.map(|newcomer| Entry::from((newcomer, InstanceState::Healthy)));
+    Ok(snapshot.changed(pool.seed(), stays, newcomer))
 }
 
 fn known(snapshot: &Snapshot) -> String {
@@ -101,6 +107,11 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
     if let Some(name) = &query.with {
         sentences.push(format!(
             "{name} would take its share of every member's keys once enough of its health checks have passed."
+        ));
+    }
+    if let Some(SupposedWeight { name, weight }) = &query.weight {
+        sentences.push(format!(
+            "With the weight {weight}, keys would move to {name} or from it at once, and between no others."
         ));
     }
     sentences.join(" ")

@@ -30,6 +30,8 @@ fn restarted(ports: &[u16], state: PoolState) -> Registry {
             strategy: Strategy::Sticky,
             instances,
             discover: None,
+            weights: BTreeMap::new(),
+            slow_start: Duration::ZERO,
             load_bound: None,
             protocol: config::Protocol::Http1,
         },
@@ -87,7 +89,7 @@ fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
     for _ in 0..3 {
         fail(&mut registry, 2);
     }
-    registry.add(addr(3)).expect("a new address");
+    registry.add(addr(3), None).expect("a new address");
     pass(&mut registry, 3, "s2");
     assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Unhealthy), "one pass is not enough");
     pass(&mut registry, 3, "s2");
@@ -109,7 +111,7 @@ fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
 fn what_the_control_api_changed_survives_a_restart() {
     let mut before = registry(&[1, 2]);
     pass(&mut before, 1, "s1");
-    before.add(addr(3)).expect("a new address");
+    before.add(addr(3), None).expect("a new address");
     pass(&mut before, 3, "s3");
     pass(&mut before, 3, "s3");
     before.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
@@ -125,7 +127,7 @@ fn a_newcomer_is_no_member_before_enough_of_its_checks_have_passed() {
     let mut registry = registry(&[1]);
     pass(&mut registry, 1, "s1");
     let epoch = registry.snapshot(Seed::from_text("test")).epoch;
-    registry.add(addr(2)).expect("a new address");
+    registry.add(addr(2), None).expect("a new address");
     for step in ["+", "-", "+"] {
         let changed = if step == "+" { pass(&mut registry, 2, "s2") } else { fail(&mut registry, 2) };
         assert!(!changed, "{step}");
@@ -307,12 +309,20 @@ fn the_last_instance_that_serves_is_not_removed_unless_forced() {
 fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
     let config = |strategy, ports: &[u16]| {
         let instances = ports.iter().map(|&port| addr(port)).collect();
-        config::Pool { strategy, instances, discover: None, load_bound: None, protocol: config::Protocol::Http1 }
+        config::Pool {
+            strategy,
+            instances,
+            discover: None,
+            weights: BTreeMap::new(),
+            slow_start: Duration::ZERO,
+            load_bound: None,
+            protocol: config::Protocol::Http1,
+        }
     };
     let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
-    registry.add(addr(3)).expect("a new address");
+    registry.add(addr(3), None).expect("a new address");
     registry.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
     registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
     assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
@@ -328,7 +338,7 @@ fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
 #[test]
 fn adding_twice_and_removing_the_unknown_are_errors() {
     let mut registry = registry(&[1]);
-    assert_eq!(registry.add(addr(1)), Err(AddError::KnownAddress(addr(1))));
+    assert_eq!(registry.add(addr(1), None), Err(AddError::KnownAddress(addr(1))));
     assert_eq!(registry.remove(PoolName::Stateful, "nobody", true).err(), Some(RemoveError::Unknown));
     assert_eq!(registry.remove(PoolName::Stateful, "127.0.0.1:9", true).err(), Some(RemoveError::Unknown));
 }
@@ -347,10 +357,10 @@ fn registries_that_met_the_instances_in_different_orders_agree_on_every_home() {
     let mut first = registry(&[1, 2, 3]);
     let mut second = registry(&[70]);
     for port in 4..=7 {
-        first.add(addr(port)).expect("new");
+        first.add(addr(port), None).expect("new");
     }
     for port in (10..=60).step_by(10).rev() {
-        second.add(addr(port)).expect("new");
+        second.add(addr(port), None).expect("new");
     }
     for _ in 0..2 {
         for (place, name) in names.iter().enumerate() {

@@ -37,6 +37,7 @@ fn spawn_app() -> App {
         ("SHUTDOWN_TIMEOUT_S", "10"),
         ("INSTANCE_TOKEN", TOKEN),
         ("DEPLOYMENT", "tests"),
+        ("INSTANCE_WEIGHT", "3"),
     ]);
     let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1").expect("a configuration");
     let health = HealthBuilder::new("test-svc", config.instance.clone())
@@ -174,6 +175,30 @@ async fn stopping_finishes_what_is_in_flight_and_ends_idle_connections() {
     let ended = tokio::time::timeout(Duration::from_secs(5), app.running).await.expect("ends before its deadline");
     ended.expect("no panic").expect("in good order");
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_weight_is_announced_and_the_later_decision_holds() {
+    let app = spawn_app();
+    let tell = async |token: &str, weight: &str| {
+        let request = format!(
+            "PUT /internal/weight HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             x-weight: {weight}\r\ncontent-length: 0\r\n\r\n"
+        );
+        raw(app.addr, request.as_bytes()).await.expect("an answer")
+    };
+    let announced = async || {
+        let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
+        healthy.header("x-weight").to_owned()
+    };
+    assert_eq!(announced().await, "3; decided=0", "INSTANCE_WEIGHT");
+    problem(&tell("a-wrong-token-0123", "2; decided=9").await, ErrorCode::Unauthorized);
+    problem(&tell(TOKEN, "0; decided=9").await, ErrorCode::BadRequest);
+    assert_eq!(announced().await, "3; decided=0");
+    assert_eq!(tell(TOKEN, "2; decided=9").await.status, 204);
+    assert_eq!(announced().await, "2; decided=9");
+    assert_eq!(tell(TOKEN, "5; decided=8").await.status, 204);
+    assert_eq!(announced().await, "2; decided=9", "it was decided before");
 }
 
 #[tokio::test]

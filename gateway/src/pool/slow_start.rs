@@ -1,0 +1,112 @@
+//! Slow start: how much of what is new an instance gets that has just begun to serve.
+//!
+//! Turns of round robin and minted keys alone. The homes of keys follow from the weights and never from the time: sessions
+//! would move with each step, and gateways that saw the instance at different times would disagree.
+
+use std::time::{Duration, Instant};
+
+use proto_contracts::AffinityKey;
+
+/// What an instance gets at first, in per cent: Envoy's default.
+const FIRST_PERCENT: u64 = 10;
+
+/// How much of its share a member gets of what is new, in per cent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowStart(u8);
+
+impl SlowStart {
+    /// All of it.
+    pub const OVER: Self = Self(100);
+
+    /// So long after it began to serve, where the share grows evenly over `window`.
+    pub fn after(time: Duration, window: Duration) -> Self {
+        if time >= window {
+            return Self::OVER;
+        }
+        // Below the window, so the quotient is below 1.
+        let grown = (100 - FIRST_PERCENT) as f64 * time.as_secs_f64() / window.as_secs_f64();
+        Self((FIRST_PERCENT as f64 + grown) as u8)
+    }
+
+    /// In per cent, 10 to 100.
+    pub const fn percent(self) -> u8 {
+        self.0
+    }
+
+    /// Whether a key that was drawn, and has its home there, is one that the instance takes.
+    pub fn accepts(self, key: AffinityKey) -> bool {
+        // The product's high bits are spread evenly, and say nothing of the home.
+        self == Self::OVER || (key.bits().wrapping_mul(0x85eb_ca6b) >> 16) % 100 < u32::from(self.0)
+    }
+}
+
+/// Whether an address serves, and since when it starts slowly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Serving {
+    /// `None` until that is known: what serves at the gateway's first checks did so before the gateway ran.
+    serves: Option<bool>,
+    since: Option<Instant>,
+}
+
+impl Serving {
+    /// One that is known to have served nothing.
+    pub(super) const NEWCOMER: Self = Self { serves: Some(false), since: None };
+
+    /// Takes whether it serves now.
+    pub(super) fn update(&mut self, serves: bool, now: Instant) {
+        match (self.serves, serves) {
+            (Some(false), true) => self.since = Some(now),
+            (_, false) => self.since = None,
+            (_, true) => {}
+        }
+        self.serves = Some(serves);
+    }
+
+    pub(super) fn slow_start(&self, window: Duration, now: Instant) -> SlowStart {
+        let after = |since| SlowStart::after(now.saturating_duration_since(since), window);
+        self.since.map_or(SlowStart::OVER, after)
+    }
+
+    /// Whether its share is not what it was at the last look: it grows, or has just become whole.
+    pub(super) fn grows(&mut self, window: Duration, now: Instant) -> bool {
+        let grows = self.since.is_some();
+        if grows && self.slow_start(window, now) == SlowStart::OVER {
+            self.since = None;
+        }
+        grows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_share_grows_evenly_from_a_tenth() {
+        let percent = |seconds| SlowStart::after(Duration::from_secs(seconds), WINDOW).percent();
+        assert_eq!([0, 20, 40, 59, 60, 600].map(percent), [10, 40, 70, 98, 100, 100]);
+        assert_eq!(SlowStart::after(Duration::ZERO, Duration::ZERO), SlowStart::OVER, "off by default");
+        for percent in [10_u8, 55] {
+            let taken = (0..100_000).filter(|&i| SlowStart(percent).accepts(AffinityKey::from_bits(i * 7_919))).count();
+            assert!(taken.abs_diff(usize::from(percent) * 1_000) < 1_000, "{percent} %: {taken} of 100000");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_and_one_that_comes_back_start_slowly_and_those_of_the_start_do_not() {
+        let now = Instant::now();
+        let mut of_the_start = Serving::default();
+        of_the_start.update(true, now);
+        assert_eq!(of_the_start.slow_start(WINDOW, now), SlowStart::OVER);
+        of_the_start.update(false, now);
+        of_the_start.update(true, now);
+        assert_eq!(of_the_start.slow_start(WINDOW, now).percent(), 10, "it was down");
+        let mut newcomer = Serving::NEWCOMER;
+        newcomer.update(true, now);
+        newcomer.update(true, now + WINDOW / 2);
+        assert_eq!(newcomer.slow_start(WINDOW, now + WINDOW / 2).percent(), 55);
+        assert!(newcomer.grows(WINDOW, now + WINDOW) && !newcomer.grows(WINDOW, now + WINDOW));
+    }
+}
