@@ -274,12 +274,21 @@ impl Control {
             .map(drop)
     }
 
-    /// Removes an instance; one that is no member is gone already.
+    /// Removes an instance; one that is no member is gone already. The gateway refuses it when no other serves.
     ///
     /// # Errors
     /// See [`Control::pools`].
     pub async fn remove(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
-        let request = self.request(Method::DELETE, &format!("pools/{pool}/instances/{name}"));
+        self.delete(&format!("pools/{pool}/instances/{name}")).await
+    }
+
+    /// The same even when no other serves: for an address that another follows, or that is gone.
+    pub(crate) async fn remove_address(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
+        self.delete(&format!("pools/{pool}/instances/{name}?force=true")).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), StackError> {
+        let request = self.request(Method::DELETE, path);
         let answer = request.send().await.map_err(unreachable)?;
         if answer.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(answer).await.map(drop) }
     }
@@ -317,7 +326,7 @@ impl Control {
         for pool in &pools {
             let surplus = pool.instances.iter().filter(|instance| !wanted.contains(&(pool.name, instance.addr)));
             for name in surplus.filter_map(|instance| instance.name.as_ref()) {
-                self.remove(pool.name, name.as_str()).await?;
+                self.remove_address(pool.name, name.as_str()).await?;
             }
         }
         let present = |&&(name, addr): &&(PoolName, SocketAddr)| {
@@ -329,7 +338,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits until the gateway finds all these instances healthy, at these addresses.
+    /// Waits until the gateway finds all these instances healthy, at these addresses, or drained, as an operator left them.
     ///
     /// # Errors
     /// [`StackError::Control`] that names those that it does not, after 20 s.
@@ -340,9 +349,12 @@ impl Control {
             let healthy = |(pool, name, addr): &&(PoolName, String, SocketAddr)| {
                 let instances = pools.iter().filter(|p| p.name == *pool).flat_map(|pool| &pool.instances);
                 instances.into_iter().any(|instance| {
-                    instance.state == InstanceState::Healthy
-                        && instance.addr == *addr
-                        && instance.name.as_ref().is_some_and(|told| told.as_str() == name)
+                    let is_up = match instance.state {
+                        InstanceState::Healthy => true,
+                        InstanceState::Draining | InstanceState::Drained => instance.last_error.is_none(),
+                        _ => false,
+                    };
+                    is_up && instance.addr == *addr && instance.name.as_ref().is_some_and(|told| told.as_str() == name)
                 })
             };
             let missing: Vec<&str> =

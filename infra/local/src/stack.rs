@@ -166,7 +166,7 @@ impl Stack {
         self.launch(component).await?;
         for control in self.running_controls() {
             // Its old address bears the name there until it is removed.
-            control.remove(pool, name).await?;
+            control.remove_address(pool, name).await?;
             control.add(pool, loopback(port)).await?;
         }
         self.await_member(component).await

@@ -36,9 +36,9 @@ impl Stack {
         // It tells that it leaves, and serves on until every gateway knows.
         self.end(component).await;
         self.launch(component).await?;
-        if self.runs(Component::Gateway) {
-            // A drain outlasts a restart of the instance.
-            self.control.undrain(pool, name).await?;
+        // A drain outlasts a restart of the instance, so its end is a step of its own.
+        if let Some(control) = self.running_controls().first() {
+            control.undrain(pool, name).await?;
         }
         self.await_member(component).await
     }

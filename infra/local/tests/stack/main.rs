@@ -5,6 +5,7 @@ mod command_line;
 mod data;
 mod full_disk;
 mod monitoring;
+mod rolls;
 mod two_gateways;
 mod whole;
 
