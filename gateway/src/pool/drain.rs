@@ -13,8 +13,9 @@ use proto_contracts::health::DrainDecision;
 use proto_contracts::{InstanceName, PoolName};
 
 use crate::pool::health::Health;
+use crate::pool::last::LastInstance;
 use crate::pool::prober::Report;
-use crate::pool::registry::{LastInstance, Registry};
+use crate::pool::registry::Registry;
 use crate::pool::slot::Slot;
 use crate::pool::state_file::KnownDecision;
 

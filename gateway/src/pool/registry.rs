@@ -13,6 +13,7 @@ use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
 use crate::pool::health::{Health, Thresholds};
 use crate::pool::instance::Instance;
+use crate::pool::last::LastInstance;
 use crate::pool::prober::{ProbeError, Report};
 use crate::pool::slot::Slot;
 use crate::pool::slow_start::SlowStart;
@@ -42,19 +43,6 @@ pub enum RemoveError {
     /// Without it nothing serves.
     #[error(transparent)]
     Last(#[from] LastInstance),
-}
-
-/// No other instance of the pool serves.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{act} {instance} would leave the {pool} pool without an instance that serves, and every request to it would fail \
-     with 503 no_instance_available ({others}). Add an instance or undrain one first, or force it"
-)]
-pub struct LastInstance {
-    act: &'static str,
-    instance: String,
-    pool: PoolName,
-    others: String,
 }
 
 /// The membership of one pool, as it is changed.
@@ -258,28 +246,6 @@ impl Registry {
     /// Where the instance of that name, or at that address, is a member or was one until it was drained.
     pub fn addr_of(&self, label: &str) -> Option<SocketAddr> {
         self.place_of(label).map(|place| &self.slots[place]).filter(|slot| slot.name().is_some()).map(Slot::addr)
-    }
-
-    /// Refuses what would take away the one instance that serves.
-    ///
-    /// # Errors
-    /// When the instance at this address serves and no other does.
-    pub(super) fn refuse_last(&self, pool: PoolName, addr: SocketAddr, act: &'static str) -> Result<(), LastInstance> {
-        // A drain that goes on ends, so an instance in one is no replacement for another that is to be drained.
-        let serves = |slot: &Slot| {
-            slot.state() == InstanceState::Healthy || act == "removing" && slot.state() == InstanceState::Draining
-        };
-        let Some(target) = self.slots.iter().find(|slot| slot.addr == addr) else { return Ok(()) };
-        let others = || self.slots.iter().filter(|slot| slot.addr != addr);
-        if !matches!(target.state(), InstanceState::Healthy | InstanceState::Draining) || others().any(serves) {
-            return Ok(());
-        }
-        let described: Vec<_> = others()
-            .map(|slot| format!("{} is {}", crate::pool::label(slot.name(), slot.addr), slot.state()))
-            .collect();
-        let others = if described.is_empty() { "it has no other".to_owned() } else { described.join(", ") };
-        let instance = crate::pool::label(target.name(), addr);
-        Err(LastInstance { act, instance, pool, others })
     }
 
     /// Takes the result of a health check, and tells the addresses of those that are in another state than before or have
