@@ -27,6 +27,9 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to fill.
 const DISK_MIB: u32 = 512;
 
+/// Instances of the stateless service: the gateway refuses to drain the only one, and so to roll it.
+const STATELESS: u16 = 2;
+
 /// The plan has no fault for such a system; this is for whoever changes that.
 const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its address alone";
 
@@ -49,10 +52,11 @@ impl System {
                     None => Stack::for_tests(),
                     Some(dir) => {
                         let kept = Stack::kept_in(std::path::absolute(dir)?).extent(Extent::Gateway);
-                        kept.stateless(1).ports(Ports::reserve()?)
+                        kept.ports(Ports::reserve()?)
                     }
                 };
-                let stack = stack.store(*store).stateful(*instances).health_interval(HEALTH_INTERVAL);
+                let stack =
+                    stack.store(*store).stateful(*instances).stateless(STATELESS).health_interval(HEALTH_INTERVAL);
                 let full_disk = plan.faults.contains(&FaultKind::FullDisk);
                 let stack = if full_disk { stack.small_disk(DISK_MIB) } else { stack };
                 let stack = match broken {
