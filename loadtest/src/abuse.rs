@@ -1,6 +1,6 @@
 //! `loadtest abuse`: one anonymous client does all that it can, and no other client notices.
 //!
-//! [`Load`] sends good requests at fixed times, first undisturbed and then beside the abuser, whose `tricks` each stand for
+//! `Load` sends good requests at fixed times, first undisturbed and then beside the abuser, whose `tricks` each stand for
 //! a way to make an instance look bad or to take what others need. Nothing of that may eject an instance or fail a
 //! good request.
 
