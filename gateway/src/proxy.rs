@@ -266,9 +266,8 @@ impl ProxyHttp for Gateway {
         match outlier::standing(response) {
             Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
             Standing::Bad if ctx.sent => self.note_failure(ctx, Reason::Errors),
-            // It did not wait for the request that it failed.
-            Standing::Bad => {}
-            Standing::Unclear => {}
+            // A bad one did not wait for the request that it failed.
+            Standing::Bad | Standing::Unclear => {}
         }
         if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
             self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);

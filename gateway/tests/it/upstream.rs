@@ -419,13 +419,19 @@ impl Shared {
     }
 }
 
+/// Why an internal request is refused, if it is: by a version without it, or for want of the token.
+fn refusal(script: &Script, seen: &Seen) -> Option<u16> {
+    if !script.knows_drain {
+        return Some(404);
+    }
+    (seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}"))).then_some(401)
+}
+
 impl Shared {
     fn weight_answer(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
-        let status = if !script.knows_drain {
-            404
-        } else if seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}")) {
-            401
+        let status = if let Some(refusal) = refusal(&script, seen) {
+            refusal
         } else {
             script.weight = Some(seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"));
             204
@@ -435,10 +441,8 @@ impl Shared {
 
     fn drain_answer(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
-        let status = if !script.knows_drain {
-            404
-        } else if seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}")) {
-            401
+        let status = if let Some(refusal) = refusal(&script, seen) {
+            refusal
         } else {
             let wanted = serde_json::from_slice::<DrainInstance>(&seen.body);
             let deadline = || {

@@ -24,20 +24,19 @@ fn registry(ports: &[u16]) -> Registry {
 }
 
 fn restarted(ports: &[u16], state: PoolState) -> Registry {
-    let instances = ports.iter().map(|&port| addr(port)).collect();
-    Registry::new(
-        &config::Pool {
-            strategy: Strategy::Sticky,
-            instances,
-            discover: None,
-            weights: BTreeMap::new(),
-            slow_start: Duration::ZERO,
-            load_bound: None,
-            protocol: config::Protocol::Http1,
-        },
-        THRESHOLDS,
-        state,
-    )
+    Registry::new(&config(Strategy::Sticky, ports), THRESHOLDS, state)
+}
+
+fn config(strategy: Strategy, ports: &[u16]) -> config::Pool {
+    config::Pool {
+        strategy,
+        instances: ports.iter().map(|&port| addr(port)).collect(),
+        discover: None,
+        weights: BTreeMap::new(),
+        slow_start: Duration::ZERO,
+        load_bound: None,
+        protocol: config::Protocol::Http1,
+    }
 }
 
 fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
@@ -307,18 +306,6 @@ fn the_last_instance_that_serves_is_not_removed_unless_forced() {
 
 #[test]
 fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
-    let config = |strategy, ports: &[u16]| {
-        let instances = ports.iter().map(|&port| addr(port)).collect();
-        config::Pool {
-            strategy,
-            instances,
-            discover: None,
-            weights: BTreeMap::new(),
-            slow_start: Duration::ZERO,
-            load_bound: None,
-            protocol: config::Protocol::Http1,
-        }
-    };
     let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
