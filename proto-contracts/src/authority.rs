@@ -51,7 +51,12 @@ impl<'a> Authority<'a> {
 
     /// Whether both name the same host and port; where none is named it is the scheme's default.
     pub fn is_same_as(&self, other: &Authority<'_>, default_port: u16) -> bool {
-        self.has_host(other.host) && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
+        self.has_same_host(other) && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
+    }
+
+    /// Whether both name the same host, on whatever ports.
+    pub fn has_same_host(&self, other: &Authority<'_>) -> bool {
+        self.has_host(other.host)
     }
 
     /// Whether this is the host, on whatever port. An IPv6 address stands in brackets.

@@ -78,7 +78,7 @@ impl MessageRates {
 pub struct Allowance {
     rates: MessageRates,
     limit: Option<(Client, ClientRate)>,
-    /// How many more were refused than taken of late, on this socket.
+    /// How many more were refused than taken on this socket; never below 0.
     refused: u32,
 }
 

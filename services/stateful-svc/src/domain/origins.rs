@@ -2,16 +2,19 @@
 
 use std::str::FromStr;
 
+use proto_contracts::Authority;
+
 /// The origins that may connect beside our own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<Origin>);
 
-/// `scheme://host` or `scheme://host:port` (RFC 6454, section 6.1), in lower case.
+/// `scheme://host` or `scheme://host:port` (RFC 6454, section 6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
+    /// In lower case.
     scheme: String,
-    host: String,
-    port: Option<u16>,
+    /// Host and port, as they were written; an [`Authority`].
+    authority: String,
 }
 
 /// The text is not an origin.
@@ -37,48 +40,40 @@ impl AllowedOrigins {
         let Some(origin) = origin else { return true };
         // `null`, which a sandboxed page sends, is nobody's.
         let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
-        let host = host.and_then(|host| str::from_utf8(host).ok()).and_then(authority);
-        host.is_some_and(|(host, port)| host == origin.host && port.is_none_or(|port| Some(port) == origin.port()))
-            || self.0.iter().any(|allowed| allowed.same_as(&origin))
+        let is_own = host.and_then(Authority::parse).zip(origin.authority()).is_some_and(|(host, named)| {
+            named.has_same_host(&host)
+                && host.port().is_none_or(|port| port == named.port().unwrap_or(origin.default_port()))
+        });
+        is_own || self.0.iter().any(|allowed| allowed.same_as(&origin))
     }
 }
 
 impl Origin {
     fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
+        let (scheme, authority) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        let (host, port) = authority(rest)?;
-        is_scheme.then(|| Self { scheme: scheme.to_ascii_lowercase(), host, port })
+        Authority::parse(authority.as_bytes())?;
+        is_scheme.then(|| Self { scheme: scheme.to_ascii_lowercase(), authority: authority.to_owned() })
     }
 
-    fn port(&self) -> Option<u16> {
-        self.port.or(match self.scheme.as_str() {
-            "https" => Some(443),
-            "http" => Some(80),
-            _ => None,
-        })
+    fn authority(&self) -> Option<Authority<'_>> {
+        Authority::parse(self.authority.as_bytes())
+    }
+
+    /// The port where none is named; 0, which is none, for a scheme without one.
+    fn default_port(&self) -> u16 {
+        match self.scheme.as_str() {
+            "https" => 443,
+            "http" => 80,
+            _ => 0,
+        }
     }
 
     fn same_as(&self, other: &Self) -> bool {
-        (&self.scheme, &self.host, self.port()) == (&other.scheme, &other.host, other.port())
+        let both = self.authority().zip(other.authority());
+        self.scheme == other.scheme && both.is_some_and(|(own, other)| own.is_same_as(&other, self.default_port()))
     }
-}
-
-/// The host in lower case and the port of `host`, `host:port` or `[v6]:port`.
-fn authority(text: &str) -> Option<(String, Option<u16>)> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let is_v6 = host.starts_with('[') && host.ends_with(']');
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    // A port that was left out, colon or not, is the default one.
-    let port = match port {
-        None | Some("") => None,
-        Some(port) => Some(port.parse().ok()?),
-    };
-    (is_v6 || is_name).then(|| (host.to_ascii_lowercase(), port))
 }
 
 #[cfg(test)]
