@@ -76,8 +76,9 @@ impl AbuseReport {
         (quiet > 0.0).then(|| abused / quiet)
     }
 
+    /// A bound that is set needs a measurement.
     fn is_quick(&self) -> bool {
-        self.max_p99_ratio.is_none_or(|most| self.ratio().is_none_or(|ratio| ratio <= most))
+        self.max_p99_ratio.is_none_or(|most| self.ratio().is_some_and(|ratio| ratio <= most))
     }
 }
 
