@@ -143,6 +143,9 @@ ci: ## Exactly what CI runs: format, lints, documentation, files of infra, tests
 deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
 
+advisories: $(TOOLS)/bin/cargo-deny ## Check the dependencies for known vulnerabilities; fetches the database
+	@$(TOOLS)/bin/cargo-deny --workspace --locked check advisories
+
 monitoring-test: packages ## See that every rule and dashboard has something to show, with a local stack under load
 	@cargo build --workspace --bins
 	@infra/monitoring/test.sh
@@ -186,4 +189,4 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
 require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench

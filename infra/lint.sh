@@ -73,6 +73,9 @@ if ((${#compose[@]})); then
     done
 fi
 
+mapfile -t workflows < <(git ls-files -- .github/workflows)
+check "GitHub's schema: ${#workflows[@]} workflows" check-jsonschema --builtin-schema vendor.github-workflows "${workflows[@]}"
+
 check 'Prometheus: rules, their tests, the runbook' python infra/monitoring/check-rules.py
 if command -v amtool >/dev/null; then
     check 'Alertmanager: amtool check-config' amtool check-config infra/monitoring/alertmanager/alertmanager.yml
