@@ -420,8 +420,7 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
         });
         tokio::select! {
             signal = self.given.recv() => match signal {
-                // By a person at a terminal, who does not want to wait.
-                ShutdownSignal::FastShutdown => return signal,
+                ShutdownSignal::FastShutdown => return self.stop_at_once().await,
                 // Pingora's way to give the listeners up, to whoever may be there, is none of ours.
                 ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
             },
@@ -432,11 +431,25 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
             let _main_has_gone = self.main.send(Milestone::Leaving);
             tokio::select! {
                 () = tokio::time::sleep(self.announce) => {}
-                signal = self.given.recv() => return signal,
+                signal = self.given.recv() => match signal {
+                    ShutdownSignal::FastShutdown => return self.stop_at_once().await,
+                    signal => return signal,
+                },
                 () = upgraded => {}
             }
         }
         ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl<S> Signals<S> {
+    /// Ends the process without Pingora's own shutdown, for a person at a terminal who does not want to wait.
+    ///
+    /// In Pingora's fast shutdown, a listener whose runtime is going away fails to accept in an endless loop, and the
+    /// server waits for that loop's thread.
+    async fn stop_at_once(&self) -> ShutdownSignal {
+        let _main_has_gone = self.main.send(Milestone::Stopped);
+        std::future::pending().await
     }
 }
 
