@@ -109,8 +109,7 @@ compose-test-monitoring: ## Try the monitoring overlay: what is scraped, what is
 	@cargo build --workspace --bins
 	@infra/compose/test-monitoring.sh
 
-deployment-test: ## Do what docs/DEPLOYMENT.md says, to the letter, in a fresh clone
-	@cargo build --workspace --bins
+deployment-test: ## Run every command of docs/DEPLOYMENT.md in a fresh clone
 	@infra/compose/test-deployment.sh
 
 # Development

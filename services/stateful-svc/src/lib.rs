@@ -42,7 +42,7 @@ pub const SERVICE: &str = "stateful-svc";
 pub const KIND: &str = "stateful";
 /// What `--help` says.
 pub const ABOUT: &str = "Tandem's stateful service: sessions, and the conversations held in them.\n\n\
-    It is configured by the environment alone; docs/DEPLOYMENT.md lists every variable. SIGTERM announces that the \
+    It is configured by the environment alone; docs/SETTINGS.md lists every variable. SIGTERM announces that the \
     instance leaves, lets requests finish and stops.";
 
 /// Why the service cannot start.

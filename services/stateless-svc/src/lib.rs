@@ -28,7 +28,7 @@ pub const SERVICE: &str = "stateless-svc";
 pub const KIND: &str = "stateless";
 /// What `--help` says.
 pub const ABOUT: &str = "Tandem's stateless service: calls that any instance answers alike.\n\n\
-    It is configured by the environment alone; docs/DEPLOYMENT.md lists every variable. SIGTERM announces that the \
+    It is configured by the environment alone; docs/SETTINGS.md lists every variable. SIGTERM announces that the \
     instance leaves, lets requests finish and stops.";
 
 /// The service could not be set up.

@@ -33,7 +33,7 @@ pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
 }
 
 fn is_separator(word: &str) -> bool {
-    ["&&", "||", "|", ";", "until", "do", "then"].contains(&word) || word.ends_with(';')
+    ["&&", "||", "|", ";", "until", "do", "then"].contains(&word) || word.ends_with(';') || word.starts_with('#')
 }
 
 /// The arguments of one command.

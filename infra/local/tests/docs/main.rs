@@ -1,17 +1,18 @@
-//! Whatever the runbook and the deployment guide name must exist: commands are tried, names are looked up where the code
-//! defines them. A wrong one is told with its line.
+//! Whatever the documents name must exist: commands are run, names are looked up where the code defines them. A wrong
+//! name is reported with its line.
 
 mod commands;
 mod names;
 mod reader;
 mod repository;
+mod settings;
 
 use anyhow::Result;
 
 use repository::Repository;
 
-/// What operators follow.
-const DOCUMENTS: [&str; 2] = ["docs/RUNBOOK.md", "docs/DEPLOYMENT.md"];
+/// What users and operators follow.
+const DOCUMENTS: [&str; 5] = ["README.md", "docs/TOUR.md", "docs/SETTINGS.md", "docs/DEPLOYMENT.md", "docs/RUNBOOK.md"];
 
 /// Every fault of a document, each with its line.
 fn faults(repository: &Repository, path: &str, text: &str) -> Vec<String> {

@@ -112,8 +112,8 @@ fn file(repository: &Repository, part: &str) -> Option<String> {
     }
     if let Some(path) = part.strip_prefix(".local/") {
         let name = Path::new(path).file_name()?.to_str()?;
-        // A log is called after its component.
-        let made = name.ends_with(".log") || repository.stack.contains(&format!("\"{name}\""));
+        // A log has the name of its component; curl makes the cookie jar.
+        let made = name.ends_with(".log") || name == "jar" || repository.stack.contains(&format!("\"{name}\""));
         return (!made).then(|| format!("the local stack makes no .local/{path}"));
     }
     let top = part.split_once('/')?.0;

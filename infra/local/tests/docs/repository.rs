@@ -63,6 +63,15 @@ impl Repository {
         fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read {path}"))
     }
 
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Shows the text of each file below a folder to `read`; none where there is no such folder.
+    pub(crate) fn each_text(&self, folder: &str, read: &mut dyn FnMut(&str)) -> Result<()> {
+        each_text(&self.root.join(folder), read)
+    }
+
     pub(crate) fn has_file(&self, path: &str) -> bool {
         self.root.join(path).exists()
     }

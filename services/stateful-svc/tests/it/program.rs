@@ -106,7 +106,7 @@ fn an_instance_is_asked_for_its_health_by_its_own_program() {
 #[test]
 fn the_command_line_explains_itself() {
     let (status, told) = asked("--help", &[]);
-    assert!(status == Some(0) && told.contains("--health") && told.contains("docs/DEPLOYMENT.md"), "{told}");
+    assert!(status == Some(0) && told.contains("--health") && told.contains("docs/SETTINGS.md"), "{told}");
     assert!(asked("--version", &[]).1.starts_with("stateful-svc "));
     assert_eq!(asked("--heatlh", &[]).0, Some(2), "what is no option is told");
 }
