@@ -1,4 +1,4 @@
-# Everything that one does with Tandem. `make` alone prints the targets.
+# Every task of the project. `make` prints the common targets, `make help-all` every one.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,20 +9,24 @@ MAKEFLAGS += --no-print-directory
 # The binaries that `up` runs: `make up PROFILE=dist` builds the fastest ones.
 PROFILE ?= release
 LOCAL_STACK := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/local-stack
-# Tools that only some targets need, installed here and nowhere else.
+# Tools that only some targets need, installed in this folder only.
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 CARGO_LLVM_COV := 0.9.1
 PYTHON := $(TOOLS)/python/bin
 
-help: ## Print this
+# A target's help follows `##`; the rarer targets have `###`, and only help-all prints them.
+help: ## Print the common targets
 	@echo 'Tandem: one gateway, two ways to route.'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(call targets,##)
 	@echo
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single GATEWAYS=1 PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
-	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector there; LAB=1 opens the lab'
+	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
+
+help-all: ## Print every target
+	@$(call targets,###?)
 
 # The system on this machine
 up: packages build ## Install what is missing, build, start everything, wait until it is healthy
@@ -30,21 +34,21 @@ up: packages build ## Install what is missing, build, start everything, wait unt
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
 	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
 
-down: ## End everything; data and logs stay in .local
+down: ## Stop everything; data and logs stay in .local
 	@$(call local-stack,down)
 
 status: ## Show each component: state, pid, port, log
 	@$(call local-stack,status)
 
-scale: ## Set the number of instances: stateful=4, stateless=2 (to none only with force=1)
+scale: ## Set the number of instances: stateful=4, stateless=2 (0 only with force=1)
 	@$(call require,$(stateless)$(stateful),make scale stateful=4)
 	@$(call local-stack,scale $(if $(stateless),stateless=$(stateless)) $(if $(stateful),stateful=$(stateful)) $(if $(force),--force))
 
-kill: ## Kill a component at once: i=stateful-2
+kill: ## Kill a component with SIGKILL: i=stateful-2
 	@$(call require,$(i),make kill i=stateful-2)
 	@$(call local-stack,kill $(i))
 
-stop: ## End a component in order: i=stateful-2
+stop: ### Stop a component gracefully: i=stateful-2
 	@$(call require,$(i),make stop i=stateful-2)
 	@$(call local-stack,stop $(i))
 
@@ -52,37 +56,37 @@ start: ## Start a component again: i=stateful-2
 	@$(call require,$(i),make start i=stateful-2)
 	@$(call local-stack,start $(i))
 
-ctl: ## Operate the gateways: args='pools', args=top, args='explain stateful --key 0badcafe --with stateful-4'; i=gateway-2 for one
+ctl: ## Operate the gateways: args=pools, args=top, args='explain stateful --key 0badcafe'; i=gateway-2 for one
 	@$(call local-stack,ctl $(if $(i),--only=$(i)) $(or $(args),pools))
 
 roll: ## Restart an instance, or upgrade a gateway, without a failed request: i=stateful-2
 	@$(call require,$(i),make roll i=stateful-2)
 	@$(call local-stack,roll $(i))
 
-upgrade-gateway: build ## Have a newly built gateway take the place of the one that runs, without a gap
+upgrade-gateway: build ### Build the gateway and replace the running one without a gap
 	@$(call local-stack,upgrade-gateway)
 
 logs: ## Show a log: i=gateway (f=1 follows it)
 	@$(call require,$(i),make logs i=gateway)
 	@$(call local-stack,logs $(i) $(if $(f),--follow))
 
-load: build ## Measure stateless beside stateful calls: args='--duration 10s --connections 32'
+load: build ## Measure stateless beside stateful requests: args='--duration 10s --connections 32'
 	@target/$(PROFILE)/loadtest compare $(args)
 
-chaos: build ## Break a system under load and check its promises: args='--duration 120s --seed 1'
+chaos: build ## Inject faults under load and check the guarantees: args='--duration 120s --seed 1'
 	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
 
-rollout: build ## Restart, scale, reload and upgrade under 500 requests/s, and see that none fails: args='--upgrades 3'
+rollout: build ### Restart, scale, reload and upgrade under 500 requests/s, and count failures: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 
-abuse: build ## Be one hostile client beside 200 good requests/s, and see that nobody is hurt: args='--duration 60s'
+abuse: build ### Run one hostile client beside 200 good requests/s, and count those that suffer: args='--duration 60s'
 	@$(dir $(LOCAL_STACK))loadtest abuse --rate 200 $(args)
 
-faults: build ## Kill, hang, slow down and fill each part, and see what clients see: args='--only redis-sessions-hung'
+faults: build ### Kill, hang, slow down and fill each part, and report what clients see: args='--only redis-sessions-hung'
 	@$(dir $(LOCAL_STACK))loadtest faults $(args)
 
-# With the binaries that `up` runs, so that the figures are about the system that people see.
-bench: packages-for-bench build ## Measure what the system costs, beside other proxies and what limits it: args='--parts proxies --json bench.json'
+# Uses the binaries that `up` runs, so the figures are those of the system that people run.
+bench: packages-for-bench build ### Measure costs, beside other proxies and what limits the system: args='--parts proxies --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
 
 # The same system in containers
@@ -90,33 +94,33 @@ compose-up: ## Build the images and start everything in containers: OVERLAYS='sc
 	@infra/compose/compose.sh up -d --build
 	@infra/compose/compose.sh ps
 
-compose-down: ## End the containers; the volumes with the data stay
+compose-down: ## Stop the containers; the volumes with the data stay
 	@infra/compose/compose.sh down
 
-compose-roll: ## Make the containers of a service anew, one after the other: s=stateful-svc
+compose-roll: ### Replace the containers of a service one after the other: s=stateful-svc
 	@$(call require,$(s),make compose-roll s=stateful-svc)
 	@infra/compose/compose.sh roll $(s)
 
-compose-test: ## Try the containers for real: health, API, load, scaling, replacing, down and up
+compose-test: ### Test the containers: health, API, load, scaling, replacing, down and up
 	@cargo build --workspace --bins
 	@infra/compose/test.sh
 
-compose-test-ha: ## Kill what may die in the containers of the ha overlay: Redis, a gateway, PostgreSQL
+compose-test-ha: ### Test failovers in the containers of the ha overlay: Redis, a gateway, PostgreSQL
 	@cargo build --workspace --bins
 	@infra/compose/test-ha.sh
 
-compose-test-monitoring: ## Try the monitoring overlay: what is scraped, what is shown, and three alerts from fault to fix
+compose-test-monitoring: ### Test the monitoring overlay: scraping, dashboards, three alerts
 	@cargo build --workspace --bins
 	@infra/compose/test-monitoring.sh
 
-deployment-test: ## Run every command of docs/DEPLOYMENT.md in a fresh clone
+deployment-test: ### Run every command of docs/DEPLOYMENT.md in a fresh clone
 	@infra/compose/test-deployment.sh
 
 # Development
-build: ## Build the release binaries
+build: ### Build the release binaries
 	@cargo build --profile $(PROFILE) --workspace --bins
 
-broken: ## Build the stateful service that guarantees can be taken out of: make chaos args='--broken no-handover'
+broken: ### Build the stateful service with failpoints: make chaos args='--broken no-handover'
 	@cargo build --profile $(PROFILE) --workspace --features stateful-svc/broken --bin stateful-svc-broken
 
 test: packages ## Run all tests, against real servers
@@ -124,14 +128,14 @@ test: packages ## Run all tests, against real servers
 	@$(MAKE) broken PROFILE=dev
 	@cargo test --workspace
 
-coverage: packages $(TOOLS)/bin/cargo-llvm-cov ## Measure how many of the lines the tests run: more than 85 %, or it fails
+coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
 
-fmt: ## Format the code
+fmt: ### Format the code
 	@cargo fmt --all
 
-ci: ## Exactly what CI runs: format, lints, documentation, files of infra, tests, dependencies
+ci: ## Run exactly what CI runs: format, lints, documentation, infra files, tests, dependencies
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
@@ -139,37 +143,37 @@ ci: ## Exactly what CI runs: format, lints, documentation, files of infra, tests
 	@$(MAKE) test
 	@$(MAKE) deny
 
-deny: $(TOOLS)/bin/cargo-deny ## Check the dependencies: licences, sources, bans
+deny: $(TOOLS)/bin/cargo-deny ### Check the dependencies: licences, sources, bans
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check bans licenses sources
 
-advisories: $(TOOLS)/bin/cargo-deny ## Check the dependencies for known vulnerabilities; fetches the database
+advisories: $(TOOLS)/bin/cargo-deny ### Check the dependencies for known vulnerabilities; fetches the database
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check advisories
 
-monitoring-test: packages ## See that every rule and dashboard has something to show, with a local stack under load
+monitoring-test: packages ### Check that every rule and dashboard has data, with a local stack under load
 	@cargo build --workspace --bins
 	@infra/monitoring/test.sh
 
-alerts-test: packages ## Break a local stack in turn, and see that each alert fires for its cause and for no other
+alerts-test: packages ### Break a local stack step by step, and check that each alert fires for its cause alone
 	@cargo build --workspace --bins
 	@infra/monitoring/try-alerts.py
 
-lint-infra: $(PYTHON)/.installed ## Check everything in infra/ with the tool that it is made for
+lint-infra: $(PYTHON)/.installed ### Check every file of infra/ with the tool for its format
 	@infra/lint.sh $(PYTHON)
 
-dashboards: $(PYTHON)/.installed ## Write the dashboards of Grafana that infra/monitoring/grafana/dashboards.py makes
+dashboards: $(PYTHON)/.installed ### Generate the Grafana dashboards from infra/monitoring/grafana/dashboards.py
 	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
 
-clean: down ## End everything and remove its data, its logs and all that was built
+clean: down ### Stop everything; remove data, logs and builds
 	@if [ -f .local/shared ]; then rm -rf -- "$$(<.local/shared)"; fi; rm -rf .local
 	@cargo clean
 
-packages:
+packages: ### Install the packages that are missing
 	@infra/local/install-packages.sh
 
-packages-for-bench:
+packages-for-bench: ### Install the other proxies that `make bench` measures, too
 	@infra/local/install-packages.sh --for-bench
 
-# Unoptimized, for it builds in a third of the time and runs for a second.
+# Without optimization: it builds in a third of the time and runs for a second.
 $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
@@ -184,8 +188,10 @@ $(PYTHON)/.installed: infra/requirements.txt
 	@$(PYTHON)/pip install --quiet --disable-pip-version-check --requirement infra/requirements.txt
 	@touch $@
 
-# Runs the command line of the stack, which is there once something was started.
-local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing was ever started here: `make up`.'; fi
-require = if [ -z '$(1)' ]; then echo 'Say which, such as: $(2)' >&2; exit 2; fi
+# Runs local-stack, which `make up` builds.
+local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing has been started here yet: make up'; fi
+require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for example: $(2)' >&2; exit 2; fi
+# Prints the targets whose help follows this marker.
+targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench

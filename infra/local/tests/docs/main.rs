@@ -38,7 +38,21 @@ fn every_command_and_every_name_of_the_documents_exists() -> Result<()> {
     Ok(())
 }
 
-/// The test above finds what it must: each kind of fault, at its line.
+/// `make help` and `make help-all` print what follows the marker.
+#[test]
+fn every_target_of_the_makefile_has_help() -> Result<()> {
+    let repository = Repository::read()?;
+    let makefile = repository.text("Makefile")?;
+    let has_help = |target: &str| {
+        let rule = format!("{target}:");
+        makefile.lines().any(|line| line.starts_with(&rule) && line.contains("## "))
+    };
+    let without: Vec<_> = repository.targets.iter().filter(|target| !has_help(target)).collect();
+    assert!(without.is_empty(), "targets without help: {without:?}");
+    Ok(())
+}
+
+/// Each kind of fault is found, at its line.
 #[test]
 fn a_wrong_name_is_found_with_its_line() -> Result<()> {
     let repository = Repository::read()?;
