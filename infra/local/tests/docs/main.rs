@@ -12,7 +12,21 @@ use anyhow::Result;
 use repository::Repository;
 
 /// What users and operators follow.
-const DOCUMENTS: [&str; 5] = ["README.md", "docs/TOUR.md", "docs/SETTINGS.md", "docs/DEPLOYMENT.md", "docs/RUNBOOK.md"];
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/TOUR.md",
+    "docs/ARCHITECTURE.md",
+    "docs/API.md",
+    "docs/SETTINGS.md",
+    "docs/SESSIONS.md",
+    "docs/DEPLOYMENT.md",
+    "docs/RUNBOOK.md",
+];
+/// How many words a paragraph has at most.
+const MAX_WORDS: usize = 90;
+/// The pages that are read from start to end.
+const PROSE: [&str; 4] = ["README.md", "CONTRIBUTING.md", "docs/TOUR.md", "docs/ARCHITECTURE.md"];
 
 /// Every fault of a document, each with its line.
 fn faults(repository: &Repository, path: &str, text: &str) -> Vec<String> {
@@ -35,6 +49,31 @@ fn every_command_and_every_name_of_the_documents_exists() -> Result<()> {
         found.extend(faults(&repository, path, &repository.text(path)?));
     }
     assert!(found.is_empty(), "{} faults:\n{}", found.len(), found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_link_of_every_document_leads_somewhere() -> Result<()> {
+    let repository = Repository::read()?;
+    let mut found = Vec::new();
+    for path in repository.pages()? {
+        let text = repository.text(&path)?;
+        found.extend(names::broken_links(&repository, &path, &text).into_iter().map(|fault| (path.clone(), fault)));
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    Ok(())
+}
+
+#[test]
+fn paragraphs_are_short() -> Result<()> {
+    let repository = Repository::read()?;
+    let mut found = Vec::new();
+    for path in PROSE {
+        let paragraphs = reader::paragraphs(&repository.text(path)?);
+        let long = paragraphs.into_iter().filter(|(_, words)| *words > MAX_WORDS);
+        found.extend(long.map(|(line, words)| format!("{path}:{line}: {words} words")));
+    }
+    assert!(found.is_empty(), "longer than {MAX_WORDS} words:\n{}", found.join("\n"));
     Ok(())
 }
 

@@ -71,8 +71,8 @@ fn codes(piece: &Piece) -> Option<String> {
 
 /// Words that look like names of ours: with underscores, in capitals or not.
 fn plain_names(repository: &Repository, code: &str) -> Vec<String> {
-    // What is abbreviated was spelt out before it.
-    let parts = code.split_whitespace().filter(|part| !part.contains('…') && !part.contains('/'));
+    // An abbreviation and a pattern are not whole names.
+    let parts = code.split_whitespace().filter(|part| !part.contains(['…', '*', '/']));
     let all: BTreeSet<&str> = parts.flat_map(words).filter(|word| is_name(word)).collect();
     let unknown = all.into_iter().filter(|word| !is_known(repository, word));
     unknown.map(|word| format!("nothing here is called {word}")).collect()

@@ -41,6 +41,29 @@ pub(crate) fn pieces(text: &str) -> Vec<Piece> {
     found
 }
 
+/// The first line of each paragraph and list item, counted from 1, and how many words it has.
+pub(crate) fn paragraphs(text: &str) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let (mut in_block, mut in_paragraph) = (false, false);
+    for (index, line) in text.lines().enumerate() {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        let is_fence = first.starts_with("```");
+        in_block ^= is_fence;
+        if is_fence || in_block || first.is_empty() || first.starts_with(['|', '#']) {
+            in_paragraph = false;
+            continue;
+        }
+        let is_item = ["-", "*"].contains(&first) || first.trim_end_matches('.').parse::<u32>().is_ok();
+        let words = line.split_whitespace().count();
+        match found.last_mut().filter(|_| in_paragraph && !is_item) {
+            Some((_, all)) => *all += words,
+            None => found.push((index + 1, words)),
+        }
+        in_paragraph = true;
+    }
+    found
+}
+
 /// The words of code: letters, digits and underscores.
 pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())

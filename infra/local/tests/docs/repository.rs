@@ -63,6 +63,20 @@ impl Repository {
         fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read {path}"))
     }
 
+    /// The paths of all documents.
+    pub(crate) fn pages(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for folder in ["", "docs", "docs/adr"] {
+            for entry in fs::read_dir(self.root.join(folder))? {
+                let name = entry?.file_name().to_string_lossy().into_owned();
+                if name.ends_with(".md") {
+                    found.push(Path::new(folder).join(name).to_string_lossy().into_owned());
+                }
+            }
+        }
+        Ok(found)
+    }
+
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
