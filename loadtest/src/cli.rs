@@ -198,7 +198,7 @@ pub struct ChaosArgs {
 
     /// What is done to the system: all, none, or some of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
     /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, cut-reply, hang-stateful,
-    /// hang-redis and full-disk (takes root), with commas in between
+    /// hang-redis, full-disk (takes root), wrong-instance and drain-again, with commas in between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
@@ -255,6 +255,10 @@ pub struct RolloutArgs {
     /// How often each pool is scaled from two instances to four and back
     #[arg(long, value_name = "N", default_value = "10")]
     pub scales: u32,
+
+    /// How often a wrong instance is added, which must be refused, and a drained one drained again
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub mistakes: u32,
 
     /// How often the configuration is reloaded
     #[arg(long, value_name = "N", default_value = "10")]

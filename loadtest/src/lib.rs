@@ -40,6 +40,7 @@ pub mod target;
 mod client;
 mod closed_loop;
 mod compare;
+mod mistakes;
 mod open_loop;
 mod origin;
 mod phase;

@@ -14,6 +14,7 @@ use proto_contracts::PoolName;
 use tokio::process::Command;
 
 use crate::cli::{DuringArgs, RolloutArgs};
+use crate::mistakes;
 use crate::target::{Reach, Target};
 use latency::Stage;
 use leases::{Leases, LogMark};
@@ -83,10 +84,21 @@ pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
     Ok(DuringReport { command: words.join(" "), command_s, exit_status: ended.code(), load })
 }
 
+/// What an operator does by mistake; then the pool is as before.
+async fn make_mistakes(stack: &Stack) -> Result<()> {
+    const NAME: &str = "stateful-1";
+    let control = stack.control();
+    mistakes::add_wrong_instance(control, stack.addr_of("stateless-1")?).await?;
+    mistakes::drain_again(control, NAME).await?;
+    mistakes::undrain(control, NAME).await?;
+    Ok(control.await_healthy(&[(PoolName::Stateful, NAME.to_owned(), stack.addr_of(NAME)?)]).await?)
+}
+
 /// Does the operations in turn, so that each meets each.
 async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Operations, Leases)> {
     let (mut done, mut leases) = (Operations::default(), Leases::default());
-    let rounds = [args.rolls, args.scales, args.reloads, args.upgrades].into_iter().max().unwrap_or_default();
+    let rounds =
+        [args.rolls, args.scales, args.mistakes, args.reloads, args.upgrades].into_iter().max().unwrap_or_default();
     for round in 0..rounds {
         let begin = Instant::now();
         if round < args.upgrades {
@@ -112,6 +124,10 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
                 note_leases(&mut leases, &marks)?;
                 *done.scales_of(pool) += 1;
             }
+        }
+        if round < args.mistakes {
+            make_mistakes(stack).await?;
+            done.mistakes += 1;
         }
         if round < args.reloads {
             stack.control().reload().await.context("cannot reload")?;

@@ -118,7 +118,13 @@ impl FaultKind {
             Self::HangStateful => HUNG_INSTANCE_MS,
             Self::HangRedis => HUNG_MS,
             Self::FullDisk => AWAY_MS,
-            Self::PauseStateful | Self::Scale | Self::ToggleStrategy | Self::Spill | Self::CutReply => ALTERED_MS,
+            Self::PauseStateful
+            | Self::Scale
+            | Self::ToggleStrategy
+            | Self::Spill
+            | Self::CutReply
+            | Self::WrongInstance
+            | Self::DrainAgain => ALTERED_MS,
         }
     }
 }
@@ -137,6 +143,8 @@ enum Deed {
     StartGateway { unknown: String },
     FillDisk,
     CutReplies,
+    AddWrongInstance,
+    DrainAgain(String),
 }
 
 /// What it takes to undo a fault.
@@ -153,6 +161,7 @@ enum UnderWay {
     Disk,
     /// Replies are cut.
     Cut,
+    Drained(String),
     /// It was over when it was done.
     Nothing,
 }
@@ -169,6 +178,8 @@ impl Deed {
             FaultKind::PauseStateful | FaultKind::HangStateful => Self::Pause(any(random)?),
             FaultKind::HangRedis => Self::Pause(REDIS.to_owned()),
             FaultKind::FullDisk => Self::FillDisk,
+            FaultKind::WrongInstance => Self::AddWrongInstance,
+            FaultKind::DrainAgain => Self::DrainAgain(any(random)?),
             FaultKind::KillRedis => Self::Kill(REDIS.to_owned()),
             FaultKind::RestartRedis => Self::Stop(REDIS.to_owned()),
             FaultKind::KillGateway => Self::Kill(GATEWAY.to_owned()),
@@ -226,6 +237,14 @@ impl Deed {
                 system.fill_disk()?;
                 UnderWay::Disk
             }
+            Self::AddWrongInstance => {
+                system.add_wrong_instance().await?;
+                UnderWay::Nothing
+            }
+            Self::DrainAgain(name) => {
+                system.drain_again(&name).await?;
+                UnderWay::Drained(name)
+            }
             Self::GatherCrowd { slot } => UnderWay::Crowd(Crowd::gather(run, seed, slot)),
             Self::CutReplies => {
                 system.cut_replies(CUT_ONE_IN)?;
@@ -273,6 +292,7 @@ impl UnderWay {
                 run.repeat_each_write(false);
                 system.cut_replies(0)?;
             }
+            Self::Drained(name) => system.undrain(&name).await?,
             Self::Nothing => {}
         }
         Ok(Ledger::default())
@@ -282,7 +302,10 @@ impl UnderWay {
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) | Self::Roll(name) => f.write_str(name),
+            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) | Self::Roll(name) | Self::DrainAgain(name) => {
+                f.write_str(name)
+            }
+            Self::AddWrongInstance => f.write_str("a stateless instance for the stateful pool"),
             Self::Reload | Self::Upgrade => f.write_str(GATEWAY),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),

@@ -53,11 +53,15 @@ pub enum FaultKind {
     FullDisk,
     /// Connections of the stateful instances to Redis end after an act was executed and before its reply came.
     CutReply,
+    /// An instance of the stateless service is added to the stateful pool, which must refuse it.
+    WrongInstance,
+    /// An instance is drained, and once more when it is drained, which must not revive it.
+    DrainAgain,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::KillStateful,
         Self::PauseStateful,
         Self::KillRedis,
@@ -76,6 +80,8 @@ impl FaultKind {
         Self::HangRedis,
         Self::FullDisk,
         Self::CutReply,
+        Self::WrongInstance,
+        Self::DrainAgain,
     ];
 
     /// The name as `--faults` takes it and as it stands in the report.
@@ -99,12 +105,23 @@ impl FaultKind {
             Self::HangRedis => "hang-redis",
             Self::FullDisk => "full-disk",
             Self::CutReply => "cut-reply",
+            Self::WrongInstance => "wrong-instance",
+            Self::DrainAgain => "drain-again",
         }
     }
 
     /// Whether operators do it on purpose, so that no request may fail in it.
     pub(crate) const fn is_operation(self) -> bool {
-        matches!(self, Self::Scale | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway)
+        matches!(
+            self,
+            Self::Scale
+                | Self::RollStateless
+                | Self::RollStateful
+                | Self::Reload
+                | Self::UpgradeGateway
+                | Self::WrongInstance
+                | Self::DrainAgain
+        )
     }
 
     /// Whether the sessions' Redis is away in it, so that reads may be answered as unverified.

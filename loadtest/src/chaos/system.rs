@@ -14,6 +14,7 @@ use proto_contracts::control::Strategy;
 
 use crate::chaos::plan::{ChaosPlan, FaultKind, Subject};
 use crate::client::Client;
+use crate::mistakes;
 use crate::request;
 use crate::target::{Reach, Target};
 
@@ -149,6 +150,24 @@ impl System {
     pub(crate) async fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         let set = self.control()?.set_strategy(PoolName::Stateful, strategy).await;
         set.with_context(|| format!("cannot switch to {strategy}"))
+    }
+
+    /// Adds an instance of the stateless service to the stateful pool, which must refuse it.
+    pub(crate) async fn add_wrong_instance(&self) -> Result<()> {
+        let control = self.control()?;
+        let stateless = control.pool(PoolName::Stateless).await?;
+        let wrong = stateless.instances.first().context("there is no stateless instance")?.addr;
+        mistakes::add_wrong_instance(control, wrong).await
+    }
+
+    /// Drains an instance twice, which must not revive it.
+    pub(crate) async fn drain_again(&self, name: &str) -> Result<()> {
+        mistakes::drain_again(self.control()?, name).await
+    }
+
+    /// Ends its drain.
+    pub(crate) async fn undrain(&self, name: &str) -> Result<()> {
+        mistakes::undrain(self.control()?, name).await
     }
 
     /// Fills the disk of the sessions' Redis.

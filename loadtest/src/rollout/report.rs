@@ -22,6 +22,8 @@ pub struct Operations {
     pub stateless_scales: u64,
     /// The stateful pool from two to four and back.
     pub stateful_scales: u64,
+    /// Wrong instances added and drains repeated, both by mistake.
+    pub mistakes: u64,
     /// Reloads of the gateway's configuration.
     pub reloads: u64,
     /// Upgrades of the gateway.
@@ -150,6 +152,7 @@ impl fmt::Display for RolloutReport {
             ("rolling restarts, stateful", operations.stateful_rolls),
             ("scaled 2 → 4 → 2, stateless", operations.stateless_scales),
             ("scaled 2 → 4 → 2, stateful", operations.stateful_scales),
+            ("mistakes", operations.mistakes),
             ("configuration reloads", operations.reloads),
             ("gateway upgrades", operations.upgrades),
         ] {

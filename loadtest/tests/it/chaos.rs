@@ -37,7 +37,7 @@ fn redis_keeps_every_promise() {
 fn hot_copies_keep_every_promise_through_all_faults() {
     let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,kill-gateway,kill-postgres,\
                spill,two-gateways,cut-reply,roll-stateless,roll-stateful,reload,upgrade-gateway,\
-               hang-stateful,hang-redis";
+               hang-stateful,hang-redis,wrong-instance,drain-again";
     let report = keeps_every_promise(&["--store", "hybrid", "--duration", "15s"], all);
     assert!(report["spilled"].as_u64() > Some(0));
 }
@@ -45,7 +45,7 @@ fn hot_copies_keep_every_promise_through_all_faults() {
 /// What an operator meets by mistake or bad luck, one after the other: nothing is lost, and nothing fails outside of it.
 #[test]
 fn mistakes_lose_nothing_and_end_with_their_cause() {
-    let all = "cut-reply,hang-stateful,hang-redis";
+    let all = "cut-reply,hang-stateful,hang-redis,wrong-instance,drain-again";
     // A disk that can be filled takes root, as which CI runs.
     let asked = if SmallDisk::may_mount() { format!("{all},full-disk") } else { all.to_owned() };
     let report = keeps_every_promise(&["--store", "hybrid", "--duration", "10s", "--faults", &asked], &asked);

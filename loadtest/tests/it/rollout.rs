@@ -10,7 +10,7 @@ fn no_request_fails_while_everything_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     // The load is light, so that a busy machine shows what fails and not what is slow.
-    let options = "rollout --rolls 1 --scales 1 --reloads 1 --upgrades 2 --rate 100 --connections 16 --streams 2 --timeout 30s --quiet 1s";
+    let options = "rollout --rolls 1 --scales 1 --mistakes 1 --reloads 1 --upgrades 2 --rate 100 --connections 16 --streams 2 --timeout 30s --quiet 1s";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
     eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
@@ -25,9 +25,14 @@ fn no_request_fails_while_everything_is_replaced() {
         report["p99s"]["quiet_ms"].as_f64() > Some(0.0) && report["p99s"]["rolling_stateful_ms"].is_f64(),
         "{report}"
     );
-    for (operation, times) in
-        [("stateless_rolls", 1), ("stateful_rolls", 1), ("stateful_scales", 1), ("reloads", 1), ("upgrades", 2)]
-    {
+    for (operation, times) in [
+        ("stateless_rolls", 1),
+        ("stateful_rolls", 1),
+        ("stateful_scales", 1),
+        ("mistakes", 1),
+        ("reloads", 1),
+        ("upgrades", 2),
+    ] {
         assert_eq!(report["operations"][operation], times, "{operation}");
     }
 }
