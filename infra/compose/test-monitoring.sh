@@ -9,8 +9,8 @@ set -euo pipefail
 
 # shellcheck source=infra/compose/testing.sh
 source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
-# shellcheck source=infra/monitoring/asking.sh
-source infra/monitoring/asking.sh
+# shellcheck source=infra/monitoring/prometheus.sh
+source infra/monitoring/prometheus.sh
 export OVERLAYS=${OVERLAYS:-monitoring}
 redis_servers=2
 if [[ $OVERLAYS == *ha* ]]; then

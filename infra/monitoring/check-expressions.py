@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks a running Prometheus whether the rules and the dashboards have anything to show.
+"""Checks on a running Prometheus that the rules and the dashboards have data.
 
     check-expressions.py [URL of Prometheus, http://127.0.0.1:8090 by default]
 
-A query of a dashboard and a recording rule must return something. An alert that does not fire returns nothing, so each series
-that it looks at must be there. What comes from an exporter that this Prometheus does not scrape, or is about replicas where there
-are none, is named and let pass.
+Each query of a dashboard and each recording rule must return something. An alert that does not fire returns nothing, so each of
+its series must exist. Series of an exporter that this Prometheus does not scrape, and of replicas where there are none, are
+listed and skipped.
 """
 
 import json
@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 DASHBOARDS = Path(__file__).resolve().parent / "grafana" / "dashboards"
-# Whose metrics begin with what.
+# The exporter by the prefix of its metrics.
 EXPORTERS = {
     "node_": "node",
     "tandem_": "node",
@@ -25,14 +25,14 @@ EXPORTERS = {
     "nginx_": "nginx",
     "alertmanager_": "alertmanager",
 }
-# Only newer exporters show them than Debian 12 has.
+# Debian 12's exporters are too old for these.
 OF_NEWER = ("pg_stat_statements_",)
-# There only where something is replicated: the overlay ha.
+# These exist only with replication: the overlay ha.
 OF_REPLICAS = ("pg_stat_replication_", "redis_connected_slave_lag_seconds", "redis_master_link_up")
-# What may stand before a parenthesis or between series, and is none.
+# Keywords and operators that look like series.
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right", "inf", "nan"}
 GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
-# A name, and the labels that are asked for; no function, since one is followed by a parenthesis.
+# A name and its label matchers; no function, since a parenthesis follows one.
 SELECTOR = re.compile(r"(?<![\w:\"])([a-zA-Z_:][\w:]*)\s*(\{[^}]*\})?(?!\s*\(|\w)")
 
 
@@ -42,18 +42,18 @@ class Prometheus:
     def __init__(self, url):
         self.url = url.rstrip("/")
 
-    def ask(self, path, **parameters):
-        """The data of an answer."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
-            return json.load(answer)["data"]
+    def get(self, path, **parameters):
+        """The data of the response."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as response:
+            return json.load(response)["data"]
 
     def has(self, expr):
         """Whether an expression returns anything now."""
-        return bool(self.ask("query", query=expr)["result"])
+        return bool(self.get("query", query=expr)["result"])
 
 
 def selectors(expr):
-    """The series that an expression looks at."""
+    """The series of an expression."""
     without_grouping = GROUPING.sub(" ", expr)
     for name, labels in SELECTOR.findall(re.sub(r"\[[^\]]*\]", " ", without_grouping)):
         if name not in WORDS and not re.fullmatch(r"\d\w*", name):
@@ -61,7 +61,7 @@ def selectors(expr):
 
 
 def of_dashboards():
-    """Each query, with where it stands."""
+    """Each query, with its panel."""
     for file in sorted(DASHBOARDS.glob("*.json")):
         for panel in json.loads(file.read_text())["panels"]:
             for target in panel.get("targets", []):
@@ -71,12 +71,12 @@ def of_dashboards():
 
 def main():
     prometheus = Prometheus(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8090")
-    scraped = {target["labels"]["job"] for target in prometheus.ask("targets")["activeTargets"]}
-    rules = [(group["name"], rule) for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    scraped = {target["labels"]["job"] for target in prometheus.get("targets")["activeTargets"]}
+    rules = [(group["name"], rule) for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     if not rules:
         sys.exit("this Prometheus has no rules")
     broken = [f"{group}: {rule['name']}: {rule['lastError']}" for group, rule in rules if rule["health"] == "err"]
-    # A metric that a rule records comes from where its own come from.
+    # A recorded metric has the exporters of its expression.
     recorded = {rule["name"]: rule["query"] for _, rule in rules if rule["type"] == "recording"}
 
     statements = prometheus.has('{__name__=~"pg_stat_statements_.+"}')
@@ -93,27 +93,27 @@ def main():
             if job and job not in scraped:
                 return f"no exporter '{job}'"
             if name.startswith(OF_NEWER) and not statements:
-                return "no exporter that is new enough"
+                return "no exporter that is recent enough"
             if name.startswith(OF_REPLICAS) and not replicated:
                 return "no replica"
         return None
 
-    asked = [(f"rule {rule['name']}", rule["query"], [rule["query"]]) for _, rule in rules if rule["type"] == "recording"]
-    asked += [(f"alert {rule['name']}", rule["query"], list(selectors(rule["query"]))) for _, rule in rules if rule["type"] == "alerting"]
-    asked += [(where, expr, [expr]) for where, expr in of_dashboards()]
-    silent, passed = [], {}
-    for where, whole, parts in asked:
+    checked = [(f"rule {rule['name']}", rule["query"], [rule["query"]]) for _, rule in rules if rule["type"] == "recording"]
+    checked += [(f"alert {rule['name']}", rule["query"], list(selectors(rule["query"]))) for _, rule in rules if rule["type"] == "alerting"]
+    checked += [(where, expr, [expr]) for where, expr in of_dashboards()]
+    silent, skipped = [], {}
+    for where, whole, parts in checked:
         for part in parts:
             if prometheus.has(part):
                 continue
             why = absent(part) or (absent(whole) if part == whole else None)
             if why:
-                passed.setdefault(why, set()).add(where)
+                skipped.setdefault(why, set()).add(where)
             else:
                 silent.append(f"{where}\n    {part}")
-    for why, names in sorted(passed.items()):
-        print(f"{why} here, so nothing for {len(names)}: {', '.join(sorted(names))}")
-    print(f"{len(asked)} expressions of rules, alerts and dashboards; {len(silent)} return nothing, {len(broken)} fail")
+    for why, names in sorted(skipped.items()):
+        print(f"skipped, {why}: {len(names)}: {', '.join(sorted(names))}")
+    print(f"{len(checked)} expressions of rules, alerts and dashboards; {len(silent)} return nothing, {len(broken)} fail")
     for line in silent + broken:
         print(line, file=sys.stderr)
     sys.exit(1 if silent or broken else 0)

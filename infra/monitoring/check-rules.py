@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks the rules of Prometheus: their syntax and their tests with promtool, and that nothing is missing.
+"""Checks the Prometheus rules: syntax and tests with promtool, and completeness.
 
-Each alert needs a test in which it fires and one in which it stays quiet, a severity, and a page of the runbook. Takes no
-arguments; exits with 1 when anything is wrong.
+Each alert needs a test in which it fires, one in which it stays quiet, a severity, and a page in the runbook. Takes no
+arguments; exits with 1 on any fault.
 """
 
 import re
@@ -19,7 +19,7 @@ ALERT_IN_TEST = re.compile(r'alertname="(\w+)"')
 
 
 def promtool(*arguments):
-    """Runs promtool, whose words are shown when it fails."""
+    """Runs promtool; prints its output if it fails."""
     run = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
     if run.returncode:
         print(run.stdout + run.stderr, file=sys.stderr)
@@ -27,7 +27,7 @@ def promtool(*arguments):
 
 
 def expectations():
-    """Which alerts a test expects to fire, and which to be quiet."""
+    """The alerts that some test expects to fire, and those that some test expects to be quiet."""
     fires, quiet = set(), set()
     for file in sorted((PROMETHEUS / "tests").glob("*.yml")):
         for test in yaml.safe_load(file.read_text())["tests"]:
@@ -53,9 +53,9 @@ def main():
     for alert in alerts:
         name = alert["alert"]
         if name not in fires:
-            faults.append(f"{name}: no test has it fire")
+            faults.append(f"{name}: it fires in no test")
         if name not in quiet:
-            faults.append(f"{name}: no test has it stay quiet")
+            faults.append(f"{name}: it stays quiet in no test")
         if alert.get("labels", {}).get("severity") not in ("page", "ticket"):
             faults.append(f"{name}: its severity is neither page nor ticket")
         if alert.get("annotations", {}).get("runbook_url") != f"{RUNBOOK}#{name.lower()}":
@@ -63,15 +63,15 @@ def main():
         if name not in headings:
             faults.append(f"{name}: {RUNBOOK} has no page for it")
     known = {alert["alert"] for alert in alerts}
-    faults += [f"{name}: a test names this alert, and there is none" for name in sorted((fires | quiet) - known)]
+    faults += [f"{name}: a test names this alert, which does not exist" for name in sorted((fires | quiet) - known)]
     for fault in faults:
         print(fault, file=sys.stderr)
-    whole = promtool("check", "rules", *rules)
-    whole &= promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml", PROMETHEUS / "local.yml")
-    whole &= promtool("test", "rules", *tests)
-    if faults or not whole:
+    passed = promtool("check", "rules", *rules)
+    passed &= promtool("check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml", PROMETHEUS / "local.yml")
+    passed &= promtool("test", "rules", *tests)
+    if faults or not passed:
         sys.exit(1)
-    print(f"{len(alerts)} alerts: each fires in its test, is quiet in its neighbour, and has its page")
+    print(f"{len(alerts)} alerts: each fires in one test, is quiet in another, and has a page in the runbook")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Asks the Prometheus of a local stack whether everything has something to show: `make monitoring-test`. It starts a stack of its
-# own beside whatever runs, and takes it away in the end.
+# Checks on a local stack that every rule and dashboard has data: `make monitoring-test`. Starts a stack of its own beside
+# whatever runs, and removes it at the end.
 #
 #   infra/monitoring/test.sh [folder of the programs]
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-# shellcheck source=infra/monitoring/asking.sh
-source infra/monitoring/asking.sh
+# shellcheck source=infra/monitoring/prometheus.sh
+source infra/monitoring/prometheus.sh
 programs=${1:-target/debug}
 offset=${PORT_OFFSET:-7000}
 prometheus=http://127.0.0.1:$((8090 + offset))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Tries the alerts on a running system: `make alerts-test`. Starts a local stack of its own, under a light load, and breaks it.
+"""Tests the alerts on a running system: `make alerts-test`. Starts a local stack of its own, under a light load, and breaks it.
 
     try-alerts.py [folder of the programs, target/debug by default] [names of scenarios]
 
-Each scenario is one cause. It names the alerts that must fire, and those that must not although they seem near: each alert
-that can be tried here has a true cause and two false ones. The rest is named with the reason. So that this takes minutes, the
-rules wait for seconds and look back over seconds; the promtool tests hold the true times. Exits with 1 when anything is wrong.
+Each scenario is one cause. It lists the alerts that must fire, and similar ones that must not. Each alert has one true and two
+false causes here, or is listed as untested with the reason. To finish within minutes, the rules use windows of seconds; the
+promtool tests check the real ones. Exits with 1 on any fault.
 """
 
 import contextlib
@@ -27,32 +27,32 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFSET = int(os.environ.get("PORT_OFFSET", "9500"))
-# How far the rules look back here, and how often they are evaluated.
+# The rules' window here, and their evaluation interval.
 WINDOW_S, INTERVAL_S = 20, 2
-# Bounds; nearly all of it takes seconds.
+# Bounds; nearly all scenarios take seconds.
 FIRES_WITHIN_S, QUIET_WITHIN_S = 90, 120
 
 # Alerts that no local stack can cause, and why.
-UNTRIED = {
-    "CertificateExpires": "its series comes from certificate-expiry.sh by the node exporter",
-    "CertificateExpiresSoon": "its series comes from certificate-expiry.sh by the node exporter",
-    "BackupTooOld": "its series comes from backup.sh by the node exporter",
-    "DiskFull": "it takes the node exporter, and the machine's own disk",
-    "DiskFillsUp": "it takes the node exporter, and an hour",
-    "MemoryLow": "it takes the machine's memory",
-    "RedisMemoryHigh": "it takes a limit that local stacks do not set",
-    "RedisEvictsSessions": "it takes a Redis that is configured wrongly",
-    "RedisPersistenceBroken": "it takes a Redis that goes on without its file; on a full disk it ends",
-    "RedisReplicaLags": "it takes replicas: make compose-test-ha",
-    "PostgresReplicaLags": "it takes replicas: make compose-test-ha",
-    "PostgresConnectionsHigh": "it takes more connections than the services open",
-    "GatewaysDisagree": "it takes two gateways for a quarter of an hour",
-    "RequestsShed": "it takes more load than a machine shares with its tests; gateway/tests/it/overload.rs causes it",
-    "RetriesRefused": "it takes more load than a machine shares with its tests; gateway/tests/it/retries.rs causes it",
-    "LatencyHighStateless": "p99 of a machine shared with tests proves nothing",
-    "LatencyHighStateful": "p99 of a machine shared with tests proves nothing",
-    "HandoverSlow": "its p99 takes more hand-overs than this load makes",
-    "ConnectionPoolExhausted": "it takes more requests at once than this load makes",
+UNTESTED = {
+    "CertificateExpires": "its series comes from certificate-expiry.sh through the node exporter",
+    "CertificateExpiresSoon": "its series comes from certificate-expiry.sh through the node exporter",
+    "BackupTooOld": "its series comes from backup.sh through the node exporter",
+    "DiskFull": "it needs the node exporter, and the machine's own disk",
+    "DiskFillsUp": "it needs the node exporter, and an hour",
+    "MemoryLow": "it needs the machine's memory",
+    "RedisMemoryHigh": "it needs a limit that local stacks do not set",
+    "RedisEvictsSessions": "it needs a misconfigured Redis",
+    "RedisPersistenceBroken": "it needs a Redis that runs without its file; on a full disk it exits",
+    "RedisReplicaLags": "it needs replicas: make compose-test-ha",
+    "PostgresReplicaLags": "it needs replicas: make compose-test-ha",
+    "PostgresConnectionsHigh": "it needs more connections than the services open",
+    "GatewaysDisagree": "it needs two gateways for a quarter of an hour",
+    "RequestsShed": "it needs more load than fits beside the tests; gateway/tests/it/overload.rs causes it",
+    "RetriesRefused": "it needs more load than fits beside the tests; gateway/tests/it/retries.rs causes it",
+    "LatencyHighStateless": "a p99 beside the tests proves nothing",
+    "LatencyHighStateful": "a p99 beside the tests proves nothing",
+    "HandoverSlow": "its p99 needs more handovers than this load causes",
+    "ConnectionPoolExhausted": "it needs more concurrent requests than this load has",
 }
 
 
@@ -78,7 +78,7 @@ class Stack:
         raise RuntimeError(f"there is no {component}")
 
     def control(self, method, path, body=None):
-        """A change over the control API; gives the status."""
+        """Sends a change to the control API; returns the status."""
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=20)
         token = (self.state / "control.token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -90,7 +90,7 @@ class Stack:
 
     @contextlib.contextmanager
     def configured(self, change):
-        """The gateway's configuration with a change, read again; and as it was."""
+        """Reloads the gateway with a changed configuration, and restores it afterwards."""
         file = self.state / "gateway" / "gateway.toml"
         before = file.read_text()
         try:
@@ -101,8 +101,8 @@ class Stack:
             file.write_text(before)
             assert self.control("POST", "reload") == 200
 
-    def hasten(self):
-        """Has the rules wait and look back for seconds."""
+    def shorten_windows(self):
+        """Gives the rules windows of seconds."""
         folder = self.state / "prometheus"
         for file in (folder / "rules").glob("*.yml"):
             text = re.sub(r"(?m)^(\s+for:) .*$", rf"\1 {INTERVAL_S}s", file.read_text())
@@ -111,16 +111,16 @@ class Stack:
         main.write_text(re.sub(r"_interval: 5s", f"_interval: {INTERVAL_S}s", main.read_text()))
         os.kill(self.pid("prometheus"), signal.SIGHUP)
 
-    def ask(self, path, **parameters):
+    def query(self, path, **parameters):
         url = f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return json.load(response)["data"]
 
     def alerts(self, since_s=None, states="firing"):
-        """The alerts that fire, or did within so many seconds."""
+        """The alerts that fire, or fired within the last `since_s` seconds."""
         series = f'ALERTS{{alertstate=~"{states}"}}'
         query = f"last_over_time({series}[{int(since_s)}s])" if since_s else series
-        return {sample["metric"]["alertname"] for sample in self.ask("query", query=query)["result"]}
+        return {sample["metric"]["alertname"] for sample in self.query("query", query=query)["result"]}
 
     def end(self):
         with contextlib.suppress(Exception):
@@ -132,7 +132,7 @@ class Stack:
 
 
 class Load(threading.Thread):
-    """Some ten requests a second of each kind, whatever becomes of them."""
+    """Some ten requests per second of each kind; failures are ignored."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
@@ -141,8 +141,8 @@ class Load(threading.Thread):
     def send(self, method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=3)
         connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
 
     def run(self):
         number = 0
@@ -165,7 +165,7 @@ class Load(threading.Thread):
 
 @contextlib.contextmanager
 def component(stack, name):
-    """One component is killed, and started again."""
+    """Kills a component, and starts it again afterwards."""
     stack.run("kill", name)
     try:
         yield
@@ -190,14 +190,14 @@ def round_robin(stack):
 
 @contextlib.contextmanager
 def sessions_are_flushed(stack):
-    """Nothing undoes it."""
+    """It cannot be undone."""
     subprocess.run(["redis-cli", "-p", str(8379 + OFFSET), "FLUSHALL"], check=True, capture_output=True)
     yield
 
 
 @contextlib.contextmanager
 def state_file_on_a_full_disk(stack):
-    """The kernel's own ENOSPC for what the gateway writes beside its state file."""
+    """Makes the gateway's write fail with the kernel's own ENOSPC."""
     beside = (stack.state / "gateway" / "state.json").with_suffix(f".{stack.pid('gateway')}.new")
     beside.symlink_to("/dev/full")
     try:
@@ -219,7 +219,7 @@ def few_descriptors(stack):
 
 
 class Failing(threading.Thread):
-    """A copy of a stateless instance whose health is good and whose responses are all 500."""
+    """A stateless instance that is healthy and responds 500 to every request."""
 
     NAME = "stateless-9"
 
@@ -254,7 +254,7 @@ class Failing(threading.Thread):
 
 
 @contextlib.contextmanager
-def one_answers_500(stack):
+def one_responds_500(stack):
     failing = Failing(8101 + OFFSET)
     failing.start()
     status = stack.control("POST", "pools/stateless/instances", {"addr": f"127.0.0.1:{failing.port}"})
@@ -270,7 +270,7 @@ def nothing(_stack):
     return contextlib.nullcontext()
 
 
-def discovery_of_nobody(stack):
+def unresolvable_discovery(stack):
     section = "[pools.stateful]"
     return stack.configured(lambda text: text.replace(section, f'{section}\ndiscover = "nobody.invalid:1"'))
 
@@ -279,12 +279,12 @@ def broken_configuration(stack):
     return stack.configured(lambda text: text + "\n[nonsense]\nx = 1\n")
 
 
-def right_configuration(stack):
+def valid_configuration(stack):
     return stack.configured(lambda text: text)
 
 
 BURNS = "AvailabilityBurnsFast AvailabilityBurnsSlowly AvailabilityBurnsAway ErrorsHigh"
-# Cause: what is done, the alerts that it must fire, and those that it must not.
+# Cause: how to bring it about, the alerts that must fire, and those that must not.
 SCENARIOS = {
     "all is well": (nothing, "", "all"),
     "an instance of the stateful pool is killed": (
@@ -297,8 +297,8 @@ SCENARIOS = {
         f"PoolDown InstanceDown {BURNS}",
         "InstanceEjected GatewayDown AffinityBroken AffinityOff SessionStoreUnavailable LeaseNotHeld",
     ),
-    "one of the pool answers 500": (
-        one_answers_500,
+    "one instance responds 500": (
+        one_responds_500,
         "InstanceEjected",
         "InstanceDown PoolDown TargetDown AffinityBroken",
     ),
@@ -342,14 +342,14 @@ SCENARIOS = {
         "StateFileNotWritten",
         f"ConfigReloadFailed AffinityOff GatewayDown FileDescriptorsLow DiscoveryFailing {BURNS}",
     ),
-    "a wrong configuration is read": (
+    "an invalid configuration is loaded": (
         broken_configuration,
         "ConfigReloadFailed",
         "StateFileNotWritten DiscoveryFailing GatewayDown FileDescriptorsLow",
     ),
-    "a right configuration is read": (right_configuration, "", "ConfigReloadFailed StateFileNotWritten"),
-    "a name is not resolved": (
-        discovery_of_nobody,
+    "a valid configuration is loaded": (valid_configuration, "", "ConfigReloadFailed StateFileNotWritten"),
+    "a DNS name does not resolve": (
+        unresolvable_discovery,
         "DiscoveryFailing",
         "PoolDown InstanceDown ConfigReloadFailed TargetDown",
     ),
@@ -362,7 +362,7 @@ SCENARIOS = {
 
 
 def within(limit_s, condition):
-    """Whether it comes true in time."""
+    """Whether the condition holds within the limit."""
     since = time.monotonic()
     while not condition():
         if time.monotonic() - since > limit_s:
@@ -371,10 +371,10 @@ def within(limit_s, condition):
     return True
 
 
-def try_scenario(stack, name, known):
-    """Causes it, and gives what is wrong."""
+def run_scenario(stack, name, known):
+    """Runs a scenario; returns its faults."""
     cause, fires, quiet = SCENARIOS[name]
-    fires, quiet = set(fires.split()), known - set(UNTRIED) if quiet == "all" else set(quiet.split())
+    fires, quiet = set(fires.split()), known - set(UNTESTED) if quiet == "all" else set(quiet.split())
     faults, since = [], time.monotonic()
     seen = set()
 
@@ -385,30 +385,30 @@ def try_scenario(stack, name, known):
     with cause(stack):
         if not within(FIRES_WITHIN_S, all_fire):
             faults.append(f"{name}: {', '.join(sorted(fires - seen))} did not fire")
-        # What is slow to fire gets the time that the others took, and a window more.
+        # Slower alerts get one more window.
         time.sleep(WINDOW_S)
         seen.update(stack.alerts(since_s=time.monotonic() - since))
     wrong = seen & quiet
     if wrong:
         faults.append(f"{name}: {', '.join(sorted(wrong))} fired")
-    if not within(QUIET_WITHIN_S, lambda: not stack.alerts(states="firing|pending") - set(UNTRIED)):
-        faults.append(f"{name}: {', '.join(sorted(stack.alerts(states='firing|pending')))} is not quiet afterwards")
-    print(f"{'wrong' if faults else 'right':<7}{time.monotonic() - since:>5.0f} s  {name}: {', '.join(sorted(seen)) or 'quiet'}", flush=True)
+    if not within(QUIET_WITHIN_S, lambda: not stack.alerts(states="firing|pending") - set(UNTESTED)):
+        faults.append(f"{name}: {', '.join(sorted(stack.alerts(states='firing|pending')))} is still active afterwards")
+    print(f"{'FAILED' if faults else 'ok':<7}{time.monotonic() - since:>5.0f} s  {name}: {', '.join(sorted(seen)) or 'quiet'}", flush=True)
     return faults
 
 
 def coverage(known):
-    """Each alert is tried for a true and two false causes, or is named as untried."""
+    """Each alert has one true and two false causes, or is listed as untested."""
     faults = []
     for alert in sorted(known):
         true = sum(alert in fires.split() for _, fires, _ in SCENARIOS.values())
         false = sum(quiet == "all" or alert in quiet.split() for _, _, quiet in SCENARIOS.values())
-        if alert in UNTRIED:
+        if alert in UNTESTED:
             if true:
-                faults.append(f"{alert} is tried, and named as untried")
+                faults.append(f"{alert} is tested, and listed as untested")
         elif true < 1 or false < 2:
             faults.append(f"{alert} has {true} true and {false} false causes here")
-    return faults + [f"there is no alert {name}" for name in sorted(set(UNTRIED) - known)]
+    return faults + [f"there is no alert {name}" for name in sorted(set(UNTESTED) - known)]
 
 
 def main():
@@ -421,17 +421,17 @@ def main():
     stack = Stack(programs)
     try:
         stack.run("up", "--stateless=2", "--stateful=2", f"--port-offset={OFFSET}")
-        stack.hasten()
+        stack.shorten_windows()
         load = Load(stack.data)
         load.start()
         time.sleep(2 * WINDOW_S)
         for name in wanted:
-            faults += try_scenario(stack, name, known)
+            faults += run_scenario(stack, name, known)
         load.over.set()
     finally:
         stack.end()
-    for alert, why in sorted(UNTRIED.items()):
-        print(f"not tried here: {alert}: {why}")
+    for alert, why in sorted(UNTESTED.items()):
+        print(f"not tested here: {alert}: {why}")
     for fault in faults:
         print(fault, file=sys.stderr)
     sys.exit(1 if faults else 0)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Tandem's dashboards. Change them here, then run `make dashboards`, which writes dashboards/*.json.
+"""Tandem's dashboards. Change them here, then run `make dashboards`, which generates dashboards/*.json.
 
     dashboards.py            writes the files that Grafana reads
-    dashboards.py --check    fails when they are not what this makes, or when a panel is wrong in itself
+    dashboards.py --check    fails if they differ from what this generates, or if a panel is inconsistent
 """
 
 import json
@@ -16,14 +16,14 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 HERE = Path(__file__).resolve().parent
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
-# A row has 24 columns.
+# Grafana's grid.
 COLUMNS, HEIGHT = 24, 8
-# Streams last for as long as they like, so they are no part of a latency.
+# Excludes streams, whose duration is no latency.
 NO_STREAMS = 'http_route!~".+/(events|live)"'
 
 
 def queries(panel, given):
-    """Adds queries: a text, or pairs of a legend and a text."""
+    """Adds queries: one expression, or pairs of legend and expression."""
     pairs = [("", given)] if isinstance(given, str) else given
     for number, (legend, expr) in enumerate(pairs):
         query = prometheus.Dataquery().expr(expr).legend_format(legend or "__auto").ref_id(chr(ord("A") + number))
@@ -32,7 +32,7 @@ def queries(panel, given):
 
 
 def graph(title, unit, given, about="", span=8):
-    """Lines over time."""
+    """A time series."""
     panel = timeseries.Panel().title(title).description(about).unit(unit).span(span).height(HEIGHT)
     legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
     panel = panel.legend(legend.placement(LegendPlacement.BOTTOM))
@@ -41,7 +41,7 @@ def graph(title, unit, given, about="", span=8):
 
 
 def number(title, unit, expr, about="", span=4):
-    """The value of now."""
+    """The current value."""
     panel = stat.Panel().title(title).description(about).unit(unit).span(span).height(4)
     panel = panel.graph_mode(BigValueGraphMode.AREA)
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -49,7 +49,7 @@ def number(title, unit, expr, about="", span=4):
 
 
 def board(uid, title, about, rows):
-    """A dashboard of rows, each a title and its panels."""
+    """A dashboard of rows; each has a title and panels."""
     built = dashboard.Dashboard(title).uid(uid).description(about).tags(["tandem"]).refresh("10s")
     built = built.time("now-30m", "now").readonly()
     for name, panels in rows:
@@ -60,7 +60,7 @@ def board(uid, title, about, rows):
 
 
 def by_pool(series):
-    """A query whose routes are turned into the label `pool`."""
+    """Derives the label `pool` from the route."""
     return f'label_replace({series}, "pool", "$2", "http_route", "/api/(v1/)?(stateless|stateful)/.*")'
 
 
@@ -74,13 +74,13 @@ def system():
     return board("tandem-system", "Tandem: system health", "The host and the processes on it.", [
         ("Host", [
             graph("CPU", "percentunit", [("{{mode}}", 'sum by (mode) (rate(node_cpu_seconds_total{mode!="idle"}[$__rate_interval])) / on () group_left () count(count by (cpu) (node_cpu_seconds_total))')],
-                  "Share of all cores, by what they do."),
+                  "Share of all cores, by mode."),
             graph("Memory", "bytes", [("available", "node_memory_MemAvailable_bytes"), ("total", "node_memory_MemTotal_bytes")]),
             graph("Disk, free", "percentunit", [("{{mountpoint}}", f"node_filesystem_avail_bytes{{{disks}}} / node_filesystem_size_bytes")],
                   "Redis and PostgreSQL stop when it is full."),
             graph("Network", "Bps", [("{{device}} in", 'rate(node_network_receive_bytes_total{device!="lo"}[$__rate_interval])'),
                                      ("{{device}} out", '-rate(node_network_transmit_bytes_total{device!="lo"}[$__rate_interval])')]),
-            graph("Disk, time busy", "percentunit", [("{{device}}", "rate(node_disk_io_time_seconds_total[$__rate_interval])")]),
+            graph("Disk utilisation", "percentunit", [("{{device}}", "rate(node_disk_io_time_seconds_total[$__rate_interval])")]),
             graph("Load", "short", [("1 min", "node_load1"), ("15 min", "node_load15")]),
         ]),
         ("Processes", [
@@ -88,7 +88,7 @@ def system():
             graph("Memory", "bytes", [("{{job}} {{instance}}", "process_resident_memory_bytes")], "Resident set."),
             graph("File descriptors", "percentunit", [("{{job}} {{instance}}", "process_open_fds / process_max_fds")], "Without a free one, no connection is accepted."),
             graph("Uptime", "s", [("{{job}} {{instance}}", "time() - process_start_time_seconds")], "Falls to 0 with a restart.", span=12),
-            graph("Targets that are scraped", "short", [("{{job}}", "sum by (job) (up)")], span=12),
+            graph("Targets up", "short", [("{{job}}", "sum by (job) (up)")], span=12),
         ]),
     ])
 
@@ -96,26 +96,26 @@ def system():
 def application():
     count = "http_server_request_duration_seconds_count"
     api = 'job="gateway",http_route=~"/api/.+"'
-    return board("tandem-application", "Tandem: application", "Requests as clients see them, at the gateway, and within the services.", [
+    return board("tandem-application", "Tandem: application", "Requests at the gateway, as clients see them, and in the services.", [
         ("Now", [
             number("Requests/s", "reqps", "gateway:http_server_requests:rate5m"),
-            number("Errors", "percentunit", "gateway:http_server_errors:ratio_rate5m", "5xx; the objective is 0.1 % of a month."),
+            number("Errors", "percentunit", "gateway:http_server_errors:ratio_rate5m", "5xx; the objective is 0.1 % per month."),
             number("p99, stateless", "s", 'pool:http_server_request_duration_seconds:p99_5m{pool="stateless"}', "The objective is 200 ms."),
             number("p99, stateful", "s", 'pool:http_server_request_duration_seconds:p99_5m{pool="stateful"}', "The objective is 500 ms."),
             number("In flight", "short", 'sum(http_server_active_requests{job="gateway"})'),
-            number("Budget burnt in an hour", "short", "gateway:http_server_errors:ratio_rate1h / 0.001", "Times the rate that the month's error budget lasts for; alerts at 14.4."),
+            number("Burn rate, 1 h", "short", "gateway:http_server_errors:ratio_rate1h / 0.001", "1 spends the error budget in exactly a month; alerts at 14.4."),
         ]),
         ("At the gateway", [
             graph("Requests", "reqps", [("{{pool}}", f"sum by (pool) ({by_pool(f'rate({count}{{{api}}}[$__rate_interval])')})")]),
-            graph("Answers by status", "reqps", [("{{http_response_status_code}}", f"sum by (http_response_status_code) (rate({count}{{{api}}}[$__rate_interval]))")]),
+            graph("Responses by status", "reqps", [("{{http_response_status_code}}", f"sum by (http_response_status_code) (rate({count}{{{api}}}[$__rate_interval]))")]),
             graph("Duration by route, p99", "s", [("{{http_route}}", quantile(0.99, "http_server_request_duration_seconds", "http_route", f"{api},{NO_STREAMS}"))]),
             graph("Duration", "s", [(f"p{int(share * 100)}", quantile(share, "http_server_request_duration_seconds", "job", f"{api},{NO_STREAMS}")) for share in (0.5, 0.9, 0.99)]),
-            graph("Refused headers", "reqps", [("{{fault}}", "sum by (fault) (rate(gateway_refused_requests_total[$__rate_interval])) > 0 or on () vector(0)")],
-                  "Requests whose header was wrong, by what was."),
+            graph("Rejected headers", "reqps", [("{{fault}}", "sum by (fault) (rate(gateway_refused_requests_total[$__rate_interval])) > 0 or on () vector(0)")],
+                  "Requests rejected for their header, by fault."),
             graph("Shed", "reqps", [("{{pool}} {{reason}}", "sum by (pool, reason) (rate(gateway_requests_shed_total[$__rate_interval]))")],
-                  "Refused unsent: a client that came too often, or an instance or pool that is full."),
+                  "Rejected before they reached an instance: rate limits, full instances, overloaded pools."),
         ]),
-        ("Within the services", [
+        ("In the services", [
             graph("Requests by instance", "reqps", [("{{job}} {{instance}}", f'sum by (job, instance) (rate({count}{{job=~"stateless-svc|stateful-svc"}}[$__rate_interval]))')]),
             graph("p99 by service", "s", [("{{job}}", quantile(0.99, "http_server_request_duration_seconds", "job", f'job=~"stateless-svc|stateful-svc",{NO_STREAMS}'))]),
             graph("Waiting for a connection", "short", [("{{job}} {{db_client_connection_pool_name}}", "sum by (job, db_client_connection_pool_name) (db_client_connection_pending_requests)")]),
@@ -135,10 +135,10 @@ def database():
         ("Queries", [
             graph("Transactions", "ops", [("committed", "sum(rate(pg_stat_database_xact_commit[$__rate_interval]))"), ("rolled back", "sum(rate(pg_stat_database_xact_rollback[$__rate_interval]))")]),
             graph("Time by query", "s", [("{{queryid}}", f"topk(10, sum by (queryid) (rate({statements}[$__rate_interval])))")],
-                  "Seconds a second, the ten that take most: pg_stat_statements names the query of an id."),
+                  "Seconds per second, the top ten; pg_stat_statements has the query of an id."),
             graph("Mean duration by query", "s", [("{{queryid}}", f"topk(10, sum by (queryid) (rate({statements}[$__rate_interval])) / (sum by (queryid) (rate(pg_stat_statements_calls_total[$__rate_interval])) > 0))")]),
             graph("Rows", "ops", [("fetched", "sum(rate(pg_stat_database_tup_fetched[$__rate_interval]))"), ("written", "sum(rate(pg_stat_database_tup_inserted[$__rate_interval]) + rate(pg_stat_database_tup_updated[$__rate_interval]))")]),
-            graph("Found in the buffers", "percentunit", [("{{datname}}", 'sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval])) / (sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval]) + rate(pg_stat_database_blks_read{datname="tandem"}[$__rate_interval])) > 0)')]),
+            graph("Buffer hit ratio", "percentunit", [("{{datname}}", 'sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval])) / (sum by (datname) (rate(pg_stat_database_blks_hit{datname="tandem"}[$__rate_interval]) + rate(pg_stat_database_blks_read{datname="tandem"}[$__rate_interval])) > 0)')]),
             graph("Deadlocks", "short", [("{{datname}}", 'increase(pg_stat_database_deadlocks{datname="tandem"}[5m])')]),
         ]),
         ("Size and replication", [
@@ -149,23 +149,23 @@ def database():
 
 
 def redis():
-    return board("tandem-redis", "Tandem: Redis", "The Redis of the sessions, which must keep everything, and that of the cache, which may forget.", [
+    return board("tandem-redis", "Tandem: Redis", "The Redis of the sessions, which must persist everything, and that of the cache, which may evict.", [
         ("Memory and keys", [
-            graph("Memory", "bytes", [("{{instance}}", "redis_memory_used_bytes"), ("{{instance}}, at most", "redis_memory_max_bytes")]),
+            graph("Memory", "bytes", [("{{instance}}", "redis_memory_used_bytes"), ("{{instance}}, limit", "redis_memory_max_bytes")]),
             graph("Keys", "short", [("{{instance}}", "sum by (instance) (redis_db_keys)")]),
-            graph("Evicted", "ops", [("{{instance}}", "rate(redis_evicted_keys_total[$__rate_interval])")], "That of the sessions must never."),
+            graph("Evicted", "ops", [("{{instance}}", "rate(redis_evicted_keys_total[$__rate_interval])")], "Must stay 0 for the sessions."),
         ]),
-        ("Work", [
-            graph("Hit rate", "percentunit", [("{{instance}}", "instance:redis_keyspace_hits:ratio_rate5m")], "Of look-ups of keys."),
+        ("Commands", [
+            graph("Hit rate", "percentunit", [("{{instance}}", "instance:redis_keyspace_hits:ratio_rate5m")], "Of key lookups."),
             graph("Commands", "ops", [("{{instance}}", "rate(redis_commands_processed_total[$__rate_interval])")]),
-            graph("Time by command", "s", [("{{instance}} {{cmd}}", "topk(10, sum by (instance, cmd) (rate(redis_commands_duration_seconds_total[$__rate_interval])))")], "Seconds a second."),
+            graph("Time by command", "s", [("{{instance}} {{cmd}}", "topk(10, sum by (instance, cmd) (rate(redis_commands_duration_seconds_total[$__rate_interval])))")], "Seconds per second."),
             graph("Clients", "short", [("{{instance}}", "redis_connected_clients")]),
-            graph("Look-ups in the cache, by the services", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_requests_total[$__rate_interval]))")]),
+            graph("Cache lookups of the services", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_requests_total[$__rate_interval]))")]),
             graph("Connections of the services' pools", "short", [("{{db_client_connection_pool_name}} {{db_client_connection_state}}", 'sum by (db_client_connection_pool_name, db_client_connection_state) (db_client_connection_count{db_client_connection_pool_name=~"redis-.+"})')]),
         ]),
         ("Persistence and replication", [
             graph("Append-only file", "bytes", [("{{instance}}", 'redis_aof_current_size_bytes{instance=~"redis-sessions.*"}')]),
-            graph("Last write of it", "short", [("{{instance}}", 'redis_aof_last_write_status{instance=~"redis-sessions.*"}')], "1: it succeeded."),
+            graph("Last write of the file", "short", [("{{instance}}", 'redis_aof_last_write_status{instance=~"redis-sessions.*"}')], "1: succeeded."),
             graph("Replicas", "short", [("{{instance}}", "redis_connected_slaves")]),
         ]),
     ])
@@ -173,57 +173,57 @@ def redis():
 
 def business():
     count = 'http_server_request_duration_seconds_count{job="gateway"'
-    return board("tandem-business", "Tandem: sessions, users and API usage", "Who uses the system, and for what.", [
+    return board("tandem-business", "Tandem: sessions, users and API usage", "Usage of sessions and endpoints.", [
         ("Now", [
             number("Active sessions", "short", "service:stateful_sessions_live:sum", "Used within the idle time.", span=6),
             number("New sessions/min", "short", '60 * sum(rate(stateful_session_writes_total{act="create",outcome="ok"}[5m]))', span=6),
             number("Messages/min", "short", '60 * sum(rate(stateful_session_writes_total{act="append",outcome="ok"}[5m]))', span=6),
-            number("Live connections", "short", "sum(stateful_live_connections)", "Streams of events and WebSockets.", span=6),
+            number("Live connections", "short", "sum(stateful_live_connections)", "Event streams and WebSockets.", span=6),
         ]),
         ("Sessions", [
             graph("Active by instance", "short", [("{{instance}}", "stateful_sessions_live")]),
-            graph("Begun and ended", "ops", [("begun", 'sum(rate(stateful_session_writes_total{act="create",outcome="ok"}[$__rate_interval]))'), ("ended", 'sum(rate(stateful_session_writes_total{act="delete",outcome="ok"}[$__rate_interval]))')]),
+            graph("Created and deleted", "ops", [("created", 'sum(rate(stateful_session_writes_total{act="create",outcome="ok"}[$__rate_interval]))'), ("deleted", 'sum(rate(stateful_session_writes_total{act="delete",outcome="ok"}[$__rate_interval]))')]),
             graph("Lost", "short", [("{{instance}}", "stateful_sessions_lost_total")], "Must stay 0."),
         ]),
         ("API usage", [
             graph("By endpoint", "reqps", [("{{http_request_method}} {{http_route}}", f'topk(12, sum by (http_request_method, http_route) (rate({count},http_route=~"/api/.+"}}[$__rate_interval])))')], span=12),
-            graph("By version", "reqps", [("{{version}}", f'sum by (version) (label_replace(label_replace(rate({count},http_route=~"/api/.+"}}[$__rate_interval]), "version", "Phase 1", "http_route", "/api/.*"), "version", "v1", "http_route", "/api/v1/.*"))')], "Who still calls Phase 1's paths.", span=6),
-            graph("Clients that came too often", "reqps", [("{{pool}}", 'sum by (pool) (rate(gateway_requests_shed_total{reason="client_rate"}[$__rate_interval]))')], span=6),
+            graph("By version", "reqps", [("{{version}}", f'sum by (version) (label_replace(label_replace(rate({count},http_route=~"/api/.+"}}[$__rate_interval]), "version", "legacy", "http_route", "/api/.*"), "version", "v1", "http_route", "/api/v1/.*"))')], "Requests to the legacy paths.", span=6),
+            graph("Rate-limited requests", "reqps", [("{{pool}}", 'sum by (pool) (rate(gateway_requests_shed_total{reason="client_rate"}[$__rate_interval]))')], span=6),
         ]),
     ])
 
 
 def routing():
-    return board("tandem-routing", "Tandem: routing", "Where requests go and why: the two code paths side by side.", [
+    return board("tandem-routing", "Tandem: routing", "Where requests go and why, for both strategies.", [
         ("Verdicts", [
             graph("Stateful requests by verdict", "reqps", [("{{verdict}}", 'pool:gateway_affinity:rate5m{pool="stateful"}')],
-                  "home: the key's first choice. new: a key minted now. failover, spilled: another, for the first was down or full. off: round robin."),
+                  "home: the key's first choice. new: a newly minted key. failover, spilled: the first choice was down or over its load bound. off: round robin."),
             graph("Away from home", "percentunit", [("{{pool}}", 'pool:gateway_affinity_missed:ratio_rate5m{pool="stateful"}')], "Failed over or spilled; alerts at 5 %."),
-            graph("Reads from memory", "percentunit", [("share", "service:stateful_session_reads_from_memory:ratio_rate5m")], "What sticky routing is for."),
+            graph("Reads from memory", "percentunit", [("share", "service:stateful_session_reads_from_memory:ratio_rate5m")], "The benefit of sticky routing."),
         ]),
         ("Instances", [
             graph("Requests by instance", "reqps", [("{{upstream}}", "sum by (upstream) (rate(gateway_upstream_requests[$__rate_interval]))")]),
             graph("Sessions at home, by instance", "short", [("{{upstream}}", "max by (upstream) (gateway_upstream_live_sessions)")]),
             graph("In flight by instance", "short", [("{{upstream}}", "upstream:gateway_upstream_in_flight:sum")]),
-            graph("Healthy instances", "short", [("{{pool}}", "max by (pool) (sum by (pool, instance) (gateway_upstream_healthy))")], "Steps are changes of the membership."),
+            graph("Healthy instances", "short", [("{{pool}}", "max by (pool) (sum by (pool, instance) (gateway_upstream_healthy))")], "Steps are membership changes."),
             graph("Draining", "short", [("{{upstream}}", "max by (upstream) (gateway_upstream_draining)")]),
-            graph("Ejections", "short", [("{{pool}} {{reason}}", "sum by (pool, reason) (increase(gateway_upstream_ejections_total[5m]))")], "Instances left out for failing requests."),
+            graph("Ejections", "short", [("{{pool}} {{reason}}", "sum by (pool, reason) (increase(gateway_upstream_ejections_total[5m]))")], "Instances ejected for failed requests."),
         ]),
         ("Keys that move", [
-            graph("Hand-overs", "ops", [("hand-overs", "sum(rate(stateful_handover_seconds_count[$__rate_interval]))")], "Sessions that changed their holder."),
-            graph("Hand-over, p99", "s", [("p99", "service:stateful_handover_seconds:p99_5m")]),
+            graph("Handovers", "ops", [("handovers", "sum(rate(stateful_handover_seconds_count[$__rate_interval]))")], "Sessions whose holder changed."),
+            graph("Handover, p99", "s", [("p99", "service:stateful_handover_seconds:p99_5m")]),
             graph("Copies dropped", "ops", [("{{event}}", "sum by (event) (rate(stateful_drops_total[$__rate_interval]))")]),
         ]),
         ("Failures hidden from clients", [
             graph("Retries", "reqps", [("{{pool}}", "sum by (pool) (rate(gateway_upstream_retries_total[$__rate_interval]))"), ("{{pool}}, refused", "sum by (pool) (rate(gateway_upstream_retries_refused_total[$__rate_interval]))")]),
-            graph("Instances' answers, p99", "s", [("{{pool}}", quantile(0.99, "gateway_upstream_request_duration_seconds", "pool", ""))]),
-            graph("Configurations in force", "short", [("configurations", "count(count by (fingerprint) (gateway_config_info))")], "More than one: the gateways disagree."),
+            graph("Upstream response time, p99", "s", [("{{pool}}", quantile(0.99, "gateway_upstream_request_duration_seconds", "pool", ""))]),
+            graph("Configurations in use", "short", [("configurations", "count(count by (fingerprint) (gateway_config_info))")], "More than one: the gateways differ."),
         ]),
     ])
 
 
 def faults(name, model):
-    """What is wrong with a dashboard in itself."""
+    """Inconsistencies of a dashboard."""
     ids, taken = set(), set()
     for panel in model["panels"]:
         where = f"{name}: '{panel['title']}'"
@@ -233,14 +233,14 @@ def faults(name, model):
         place = panel["gridPos"]
         cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
         if cells & taken or place["x"] + place["w"] > COLUMNS:
-            yield f"{where} lies over another panel or beyond the edge"
+            yield f"{where} overlaps another panel or the edge"
         taken |= cells
         if panel["type"] == "row":
             continue
         if not panel.get("targets") or not all(target.get("expr") for target in panel["targets"]):
-            yield f"{where} asks for nothing"
+            yield f"{where} has no query"
         if any(target["datasource"]["uid"] != SOURCE.uid for target in panel["targets"]):
-            yield f"{where} asks a source that nobody provides"
+            yield f"{where} queries an unknown data source"
 
 
 def main():
@@ -251,7 +251,7 @@ def main():
     made = {}
     for make in (system, application, database, redis, business, routing):
         built = make()
-        # Grafana numbers panels itself, and then anew with each change.
+        # Without ids, Grafana would renumber panels with each change.
         for number_of_panel, panel in enumerate(built.panels, start=1):
             panel.id_val = number_of_panel
         text = JSONEncoder(sort_keys=True, indent=2).encode(built) + "\n"
@@ -261,8 +261,8 @@ def main():
         if not check:
             file.write_text(text)
         elif not file.exists() or file.read_text() != text:
-            wrong.append(f"{file.name} is not what dashboards.py makes: run `make dashboards`")
-    wrong += [f"{file.name} is made by nobody" for file in (HERE / "dashboards").glob("*.json") if file not in made]
+            wrong.append(f"{file.name} differs from what dashboards.py generates: run `make dashboards`")
+    wrong += [f"{file.name} is not generated by dashboards.py" for file in (HERE / "dashboards").glob("*.json") if file not in made]
     sys.exit("\n".join(wrong) if wrong else 0)
 
 
