@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks every file of infra/ with the tool that is made for it: `make lint-infra`. The tools come from the package registries,
-# at the versions of infra/requirements.txt, and from Debian (install-packages.sh --for-lint).
+# Checks every file of infra/ and the workflows with the tool for its format: `make lint-infra`. The tools come from PyPI, at the
+# versions of infra/requirements.txt, and from Debian (install-packages.sh --for-lint).
 #
-#   infra/lint.sh FOLDER        the folder has the programs of infra/requirements.txt
+#   infra/lint.sh FOLDER        the folder of the programs of infra/requirements.txt
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(realpath "${1:?say where the tools are: make lint-infra}")
+bin=$(realpath "${1:?the folder of the tools is missing; run make lint-infra}")
 PATH=$bin:$PATH:/usr/sbin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -15,16 +15,16 @@ failed=0
 check() { # what, command …
     local what=$1
     shift
-    if "$@" >"$work/said" 2>&1; then
+    if "$@" >"$work/output" 2>&1; then
         echo "ok       $what"
     else
         echo "FAILED   $what"
-        sed 's/^/    /' "$work/said"
+        sed 's/^/    /' "$work/output"
         failed=$((failed + 1))
     fi
 }
 
-# The configuration as containers have it, which find gateways by DNS, and as the local stack has it, with a fixed upstream.
+# The configuration for containers, with DNS, and for the local stack, with a fixed upstream.
 render_for_containers() { cp -r infra/nginx/. "$1"; }
 render_for_this_machine() {
     cp -r infra/nginx/. "$1"
@@ -39,13 +39,13 @@ for rendering in for_containers for_this_machine; do
     mkdir -p "$work/$rendering/conf" "$work/$rendering/state"
     "render_$rendering" "$work/$rendering/conf"
     check "nginx -t, ${rendering//_/ }" nginx_accepts "$work/$rendering"
-    # It knows no possessive quantifiers (`*+`), which keep a hostile path from costing time.
+    # gixy cannot parse possessive quantifiers (`*+`), which prevent backtracking on hostile paths.
     sed -i 's/\([*+]\)+/\1/g' "$work/$rendering"/conf/*.conf
-    # try_files stands there for one small page that is not asked for often.
+    # try_files serves one small, rarely requested page.
     check "gixy, ${rendering//_/ }" gixy --skips try_files_is_evil_too "$work/$rendering/state/nginx.conf"
 done
 
-# The names in it are those of containers.
+# Its host names resolve in containers only.
 haproxy_accepts() { haproxy -c -f infra/compose/haproxy/haproxy.cfg; }
 check 'haproxy -c' haproxy_accepts
 
@@ -55,7 +55,7 @@ mapfile -t yaml < <(git ls-files -- '*.yml' '*.yaml')
 check "yamllint: ${#yaml[@]} files" yamllint --strict --config-file=infra/yamllint.yaml "${yaml[@]}"
 check 'hadolint: the Dockerfile' hadolint --config=infra/compose/hadolint.yaml infra/compose/Dockerfile
 
-# Of Compose's files, the schema; and Compose itself where there is one.
+# The schema of the Compose files; and Compose itself where it is installed.
 check "Compose's schema" check-jsonschema --builtin-schema vendor.compose-spec infra/compose/compose*.yaml
 if docker compose version >/dev/null 2>&1; then
     compose=(docker compose)
@@ -63,7 +63,7 @@ elif command -v docker-compose >/dev/null; then
     compose=(docker-compose)
 else
     compose=()
-    echo 'skipped  Compose: there is none here'
+    echo 'skipped  Compose: not installed'
 fi
 if ((${#compose[@]})); then
     for overlays in '' dev scale ha monitoring 'ha monitoring' 'scale monitoring'; do
@@ -80,7 +80,7 @@ check 'Prometheus: rules, their tests, the runbook' python infra/monitoring/chec
 if command -v amtool >/dev/null; then
     check 'Alertmanager: amtool check-config' amtool check-config infra/monitoring/alertmanager/alertmanager.yml
 else
-    echo 'skipped  Alertmanager: there is no amtool here'
+    echo 'skipped  Alertmanager: amtool is not installed'
 fi
-check 'Grafana: dashboards are what dashboards.py makes' python infra/monitoring/grafana/dashboards.py --check
+check 'Grafana: dashboards are those of dashboards.py' python infra/monitoring/grafana/dashboards.py --check
 exit $((failed > 0))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the secrets of production, those that are missing: secrets/production/*. What is there stays, so that it can be run
-# again when a new release needs one more. To rotate a secret, delete its file first; docs/RUNBOOK.md says what follows.
+# Creates the missing production secrets: secrets/production/*. Existing ones stay, so it can run again when a new release needs
+# another secret. To rotate a secret, delete its file first and follow docs/RUNBOOK.md.
 set -eu
 
 cd "$(dirname "$0")"
@@ -12,10 +12,10 @@ for file in secrets/development/*; do
     target=secrets/production/$name
     case $name in
         tls_*)
-            # Compose must find a file; Nginx says what is wrong with an empty one.
+            # Compose needs a file; Nginx reports an empty one.
             [ -e "$target" ] || : >"$target"
             ;;
-        # What the exporter of Redis takes: the servers and their password.
+        # Derived below: the servers and their password, for the Redis exporter.
         redis_exporter_passwords) ;;
         *)
             if [ ! -s "$target" ]; then
@@ -28,10 +28,10 @@ done
 password=$(cat secrets/production/redis_password)
 sed "s/development-only-redis-password/$password/g" secrets/development/redis_exporter_passwords \
     >secrets/production/redis_exporter_passwords
-# Containers read them as users of their own. The folder lets nobody else in.
+# Containers read them as other users. The folder keeps all others out.
 chmod 644 secrets/production/*
 chmod 700 secrets/production
-echo "$made secrets made in infra/compose/secrets/production."
+echo "$made secrets created in infra/compose/secrets/production."
 for name in tls_certificate tls_key; do
     [ -s "secrets/production/$name" ] || echo "Put the ${name#tls_} of your domain (PEM) into infra/compose/secrets/production/$name."
 done

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tries compose.ha.yaml for real: `make compose-test-ha`. While clients keep a ledger of what they were told, it kills the master
-# of Redis, a gateway, and the primary of PostgreSQL, whose standby it promotes by the steps of docs/RUNBOOK.md. Each time the
-# service must be back within 10 s, and in the end everything that was acknowledged must be there.
+# Tests compose.ha.yaml: `make compose-test-ha`. While clients keep a ledger of acknowledged writes, it kills the Redis master, a
+# gateway, and the PostgreSQL primary, whose standby it promotes by the steps of docs/RUNBOOK.md. Each time the service must be
+# back within 10 s. At the end every acknowledged write must exist.
 #
 #   infra/compose/test-ha.sh [folder of the programs]
 set -euo pipefail
@@ -14,12 +14,12 @@ limit_s=10
 redis() { # address, command …
     compose exec -T -e REDISCLI_AUTH="$(<infra/compose/secrets/development/redis_password)" sentinel-1 redis-cli --raw -h "$@"
 }
-# The service that is the master, as a Sentinel tells.
+# The service that is the master, according to a Sentinel.
 declare -A name_at=([11]=redis-sessions [12]=redis-replica-1 [13]=redis-replica-2)
-told_by() { # Sentinel
+master_of() { # Sentinel
     docker exec "$(container "$1")" redis-cli --raw -p 26379 sentinel get-master-addr-by-name tandem | head -n 1
 }
-master_address() { told_by sentinel-1; }
+master_address() { master_of sentinel-1; }
 master() {
     local address
     address=$(master_address)
@@ -51,7 +51,7 @@ standby_streams() { # its primary
     done
 }
 
-# What each part is asked for, with no cache in between.
+# One request for each part, uncached.
 session_is_written() {
     curl --silent --fail --max-time 3 --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' --data '{}' \
         "$url/api/v1/stateful/sessions"
@@ -63,11 +63,11 @@ products_are_read() {
     curl --silent --fail --max-time 3 --cacert "$ca" --output /dev/null --header 'Cache-Control: no-cache' \
         "$url/api/v1/stateless/products?limit=$number"
 }
-# Five times in a row, so that it is no luck.
-back() { # since (ms), what is asked for
-    local since=$1 asked=$2 good=0 took
+# Five successes in a row exclude chance.
+back() { # since (ms), request
+    local since=$1 request=$2 good=0 took
     while ((good < 5)); do
-        if "$asked"; then good=$((good + 1)); else good=0; fi
+        if "$request"; then good=$((good + 1)); else good=0; fi
         took=$(($(date +%s%3N) - since))
         if ((took > limit_s * 1000)); then
             echo "not back after $limit_s s" >&2
@@ -75,7 +75,7 @@ back() { # since (ms), what is asked for
         fi
         sleep 0.1
     done
-    echo "back after $took ms, five good answers included"
+    echo "back after $took ms, five responses included"
 }
 
 master_is_killed() {
@@ -83,7 +83,7 @@ master_is_killed() {
     old=$(master)
     since=$(date +%s%3N)
     docker kill "$(container "$old")" >/dev/null
-    # It takes its time to be noticed; until then some answers may be good that need no master.
+    # Until the failure is detected, requests that need no master may succeed.
     until [[ $(master) != "$old" ]]; do
         if (($(date +%s%3N) - since > limit_s * 1000)); then
             echo "no replica was promoted within $limit_s s" >&2
@@ -107,7 +107,7 @@ gateway_is_killed() {
 primary_is_followed() {
     local since
     psql postgres 'CREATE TABLE kept (x int); INSERT INTO kept VALUES (7)' && docker kill "$(container postgres)" >/dev/null || return 1
-    # The clock of the steps that somebody takes.
+    # From the first step of the operator.
     since=$(date +%s%3N)
     # The steps of docs/RUNBOOK.md.
     compose exec -T postgres-replica pg_ctl promote || return 1
@@ -116,17 +116,16 @@ primary_is_followed() {
     [[ $(psql postgres-replica 'INSERT INTO kept VALUES (8); SELECT sum(x) FROM kept') == 15 ]]
 }
 former_primary_refuses() {
-    local told
-    told=$(compose run --rm --no-deps -T postgres 2>&1) && return 1
-    echo "$told" | grep 'holds the data of a former primary'
+    local output
+    output=$(compose run --rm --no-deps -T postgres 2>&1) && return 1
+    echo "$output" | grep 'holds the data of a former primary'
 }
 former_primary_follows() {
     compose rm --stop --force postgres && docker volume rm "${COMPOSE_PROJECT_NAME}_postgres" >/dev/null &&
         compose up -d --no-deps postgres && standby_streams postgres-replica
 }
 
-# Which server is the master afterwards is the Sentinels' business: the containers end one after the other, so the master
-# may be gone while a replica and they are not yet.
+# Any server may be the master afterwards: the containers stop one after the other, so a failover may happen meanwhile.
 survives_down_and_up() {
     local session
     session=$(new_session) && compose down && compose up -d && all_healthy 150 &&
@@ -134,7 +133,7 @@ survives_down_and_up() {
 }
 sentinels_agree() {
     local named
-    named=$(for number in 1 2 3; do told_by "sentinel-$number"; done | sort -u)
+    named=$(for number in 1 2 3; do master_of "sentinel-$number"; done | sort -u)
     [[ $(wc -l <<<"$named") == 1 && -n ${name_at[${named##*.}]:-} ]]
 }
 
@@ -162,9 +161,9 @@ check 'the former primary becomes the standby' former_primary_follows
 status=0
 wait "$ledger" || status=$?
 cat "$work/chaos.log"
-check 'nothing that was acknowledged is lost' test "$status" -eq 0
-check 'whole again' all_healthy 90
-check 'down and up: healthy, and a session of before is there' survives_down_and_up
+check 'no acknowledged write is lost' test "$status" -eq 0
+check 'healthy again' all_healthy 90
+check 'down and up: healthy, and an earlier session exists' survives_down_and_up
 check 'down and up: two replicas' replicas_are 2
 check 'down and up: the Sentinels agree' sentinels_agree
 done_testing

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Tries compose.monitoring.yaml for real: `make compose-test-monitoring`. Everything is scraped, every expression of the rules and
-# dashboards returns something, nothing fires while all is well; then three things are broken, each alert fires, and what its
-# page in docs/RUNBOOK.md says ends it.
+# Tests compose.monitoring.yaml: `make compose-test-monitoring`. Everything is scraped, every expression of the rules and dashboards
+# returns something, and no alert fires without a fault. Then three faults each fire their alert, and the steps of its page in
+# docs/RUNBOOK.md end it.
 #
 #   infra/compose/test-monitoring.sh [folder of the programs]
-#   OVERLAYS='ha monitoring' infra/compose/test-monitoring.sh     with replicas, which have alerts and panels of their own
+#   OVERLAYS='ha monitoring' infra/compose/test-monitoring.sh     also tests the alerts and panels of replicas
 set -euo pipefail
 
 # shellcheck source=infra/compose/testing.sh
@@ -21,10 +21,10 @@ export BACKUP_DIR=$work/backups TEXTFILE_DIR=$work/textfile
 export PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090} ALERTMANAGER_PORT=${ALERTMANAGER_PORT:-19093} GRAFANA_PORT=${GRAFANA_PORT:-13000}
 prometheus=http://127.0.0.1:$PROMETHEUS_PORT
 mkdir "$TEXTFILE_DIR"
-# Its user in the container is not ours.
+# The container runs as another user.
 chmod 755 "$work" "$TEXTFILE_DIR"
 
-# The readers end with the test, however it ends.
+# Ends the background traffic in every case.
 traffic=
 trap 'finish; [[ -z $traffic ]] || kill "$traffic" 2>/dev/null || true' EXIT
 all_scraped() {
@@ -37,7 +37,7 @@ all_scraped() {
 scaling_is_followed() {
     compose up -d --no-recreate --scale stateful-svc=3 && targets_are stateful-svc 3 60
 }
-# What cron writes.
+# As cron does.
 textfiles_are_written() {
     infra/compose/backup.sh create && infra/server/certificate-expiry.sh "$ca"
 }
@@ -50,14 +50,14 @@ grafana_has_all_dashboards() {
         "http://127.0.0.1:$GRAFANA_PORT/api/search?type=dash-db" | grep -o '"uid"' | wc -l)
     [[ $found == $(find infra/monitoring/grafana/dashboards -name '*.json' | wc -l) ]]
 }
-alertmanager_was_told() { # alert
+alertmanager_has() { # alert
     local since=$SECONDS
     until curl --silent --fail "http://127.0.0.1:$ALERTMANAGER_PORT/api/v2/alerts" | grep -q "\"alertname\":\"$1\""; do
         ((SECONDS - since < 30)) || return 1
         sleep 1
     done
 }
-# Sessions that exist are read over and over, some 30 a second: what of it fails meanwhile does not matter here.
+# Reads existing sessions, some 30 per second; failures don't matter here.
 traffic() {
     local sessions=() id
     for _ in {1..30}; do
@@ -71,19 +71,19 @@ traffic() {
     traffic=$!
 }
 
-# An instance hangs, and its keys go elsewhere. The pages: 'One that hangs: kill it, then start it', 'Bring the instance back'.
+# An instance hangs, and its keys fail over. The runbook: 'One that hangs: kill it, then start it', 'Bring the instance back'.
 instance_hangs() {
     hung=$(container stateful-svc)
-    docker kill --signal=STOP "$hung" >/dev/null && fires InstanceDown 90 && alertmanager_was_told InstanceDown && fires AffinityBroken 180
+    docker kill --signal=STOP "$hung" >/dev/null && fires InstanceDown 90 && alertmanager_has InstanceDown && fires AffinityBroken 180
 }
 instance_is_brought_back() {
     docker kill "$hung" >/dev/null && compose up -d --no-recreate --scale stateful-svc=3 &&
         ends InstanceDown 60 && ends AffinityBroken 420
 }
-# The page: `make start i=redis-sessions`, in containers `up -d`.
-redis_goes() {
+# The runbook: `make start i=redis-sessions`; in containers, `up -d`.
+redis_is_killed() {
     session=$(new_session)
-    docker kill "$(container redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_was_told RedisDown
+    docker kill "$(container redis-sessions)" >/dev/null && fires RedisDown 60 && alertmanager_has RedisDown
 }
 redis_is_started() {
     compose up -d --no-recreate --scale stateful-svc=3 && ends RedisDown 60 &&
@@ -99,7 +99,7 @@ check 'healthy' all_healthy 150
 ((failed == 0)) || exit 1
 check 'everything is scraped' all_scraped
 check 'Prometheus follows the scaling' scaling_is_followed
-check 'backup and certificate are told of' textfiles_are_written
+check 'backup and certificate have metrics' textfiles_are_written
 check 'a minute of load' a_minute_of_load
 check 'every expression returns something' infra/monitoring/check-expressions.py "$prometheus"
 check 'no alert fires' nothing_fires
@@ -107,6 +107,6 @@ check 'no alert fires' nothing_fires
 traffic
 check 'an instance hangs: InstanceDown and AffinityBroken' instance_hangs
 check 'killed and started: both are quiet again' instance_is_brought_back
-check 'Redis goes: RedisDown' redis_goes
-check 'started: quiet again, and the session is there' redis_is_started
+check 'Redis is killed: RedisDown' redis_is_killed
+check 'started: quiet again, and the session exists' redis_is_started
 done_testing

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tries the containers for real: `make compose-test`. It builds the images, starts the system under a project name and on
-# ports of its own, and takes it and its volumes away in the end. It needs a Docker engine, the base images (or a registry to
-# pull them from), and the programs that `cargo build --workspace --bins` makes.
+# Tests the containers: `make compose-test`. It builds the images, starts the system with a project name and ports of its own, and
+# removes it with its volumes at the end. It needs a Docker engine, the base images (or a registry to pull them from), and the
+# programs of `cargo build --workspace --bins`.
 #
 #   infra/compose/test.sh [folder of the programs]
 set -euo pipefail
@@ -10,7 +10,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/testing.sh" "$@"
 export OVERLAYS='' BACKUP_DIR=$work/backups TEXTFILE_DIR=$work
 
-# The names that the gateway's metrics give to healthy instances of a pool.
+# The healthy instances of a pool, from the gateway's metrics.
 members() { # pool
     curl --silent --fail --cacert "$ca" --user "metrics:$(<infra/compose/secrets/development/metrics_password)" "$url/metrics" |
         sed -n "s/^gateway_upstream_healthy{pool=\"$1\",upstream=\"\(.*\)\"} 1\$/\1/p" | sort | tr '\n' ' '
@@ -18,7 +18,7 @@ members() { # pool
 members_are() { # pool, names …
     local pool=$1 deadline=$((SECONDS + 30))
     shift
-    # Either of the gateways answers, so both must say so several times in a row.
+    # Either gateway may respond, so several responses in a row must agree.
     local agreed=0
     while ((agreed < 6)); do
         if [[ "$(members "$pool")" == "$* " ]]; then agreed=$((agreed + 1)); else agreed=0; fi
@@ -36,7 +36,7 @@ api_table() {
     TANDEM_TARGET=$url TANDEM_CACERT=$ca cargo test --quiet --workspace --test e2e -- --ignored --exact \
         api_table::every_row_is_the_same_at_a_running_system
 }
-# A client knows what it has said, so an answer that lacks it is a wrong one.
+# Clients check that a response has what they have written.
 nothing_lost() { # report
     ! grep -E '^failed .*(wrong_answer|session_not_found)' "$1"
 }
@@ -69,12 +69,12 @@ sizes() {
     return "$state"
 }
 production_refuses() {
-    # With the secrets of development in the place of production's.
-    local told
-    told=$(TANDEM_MODE=development compose run --rm --no-deps -T -e TANDEM_MODE=production stateful-svc 2>&1) && return 1
-    echo "$told" | grep 'everybody knows'
+    # With the development secrets in place of the production ones.
+    local output
+    output=$(TANDEM_MODE=development compose run --rm --no-deps -T -e TANDEM_MODE=production stateful-svc 2>&1) && return 1
+    echo "$output" | grep -E 'secret for development|development secret'
 }
-# A session with a message in it, whose id is told.
+# Creates a session with a message, and prints its id.
 new_conversation() { # message
     local id
     id=$(new_session) && curl --silent --fail --cacert "$ca" --output /dev/null --header 'Content-Type: application/json' \
@@ -93,21 +93,21 @@ survives_down_and_up() {
     compose down && compose up -d && all_healthy 120 || return 1
     remembers "$id" kept && [[ $(psql 'SELECT x FROM kept') == 7 ]]
 }
-# Also what was changed since, and what a release has added to the database since.
+# Also undoes later changes of rows and of the schema.
 backup_is_restored() {
     local kept later
     kept=$(new_conversation before) && psql 'CREATE TABLE restored (x int); INSERT INTO restored VALUES (1)' || return 1
     infra/compose/backup.sh create && grep -q sessions "$TEXTFILE_DIR/backup.prom" || return 1
     later=$(new_conversation after) && psql 'UPDATE restored SET x = 2; CREATE TABLE newer (x int)' || return 1
     curl --silent --fail --cacert "$ca" --request DELETE "$url/api/v1/stateful/sessions/$kept" || return 1
-    # What is no backup, or a damaged one, changes nothing.
+    # A folder without a backup, and a damaged backup, change nothing.
     mkdir "$work/damaged" && cp "$BACKUP_DIR"/*/* "$work/damaged" && echo x >>"$work/damaged/sessions.rdb" || return 1
     if infra/compose/backup.sh restore "$work" --yes || infra/compose/backup.sh restore "$work/damaged" --yes; then return 1; fi
     [[ $(psql 'SELECT x FROM restored') == 2 ]] && remembers "$later" after || return 1
     infra/compose/backup.sh restore "$BACKUP_DIR"/* --yes && all_healthy 60 || return 1
     remembers "$kept" before && ! remembers "$later" after || return 1
     [[ $(psql "SELECT x, to_regclass('newer') IS NULL FROM restored") == '1|t' ]] || return 1
-    # And it is on the disk, and every container can be started a second time.
+    # It is persistent, and every container starts a second time.
     compose restart && all_healthy 120 && remembers "$kept" before
 }
 
@@ -117,29 +117,29 @@ say 'starting'
 compose up -d
 check 'healthy within two minutes' all_healthy 120
 ((failed == 0)) || exit 1
-check 'no root, and a root file system that is read-only' hardened
-check 'production refuses a secret that everybody knows' production_refuses
+check 'no root user, and a read-only root file system' hardened
+check 'production rejects a development secret' production_refuses
 check 'instances have stable names' members_are stateful stateful-1 stateful-2
-check 'the API answers as its table says' api_table
+check 'the API responds as its table says' api_table
 check '30 s of chaos without a fault' "$loadtest" chaos --target "$url" --cacert "$ca" --faults none --duration 30s --clients 24
 check 'scale the stateful service to 4 under load' during infra/compose/compose.sh up -d --no-recreate --scale stateful-svc=4
 check 'four members' members_are stateful stateful-1 stateful-2 stateful-3 stateful-4
 check 'and back to 2' during infra/compose/compose.sh up -d --no-recreate --scale stateful-svc=2
 check 'two members' members_are stateful stateful-1 stateful-2
 for service in stateful-svc stateless-svc gateway redis-cache; do
-    check "$service is made anew under load" during infra/compose/compose.sh roll "$service"
+    check "$service is replaced under load" during infra/compose/compose.sh roll "$service"
 done
 check 'the same members' members_are stateful stateful-1 stateful-2
-check 'nginx-1 and nginx-2 are made anew under load' during infra/compose/compose.sh roll nginx-1 nginx-2
-# One of a kind: what needs them waits for them.
+check 'nginx-1 and nginx-2 are replaced under load' during infra/compose/compose.sh roll nginx-1 nginx-2
+# Single servers: requests that need them wait.
 for service in redis-sessions postgres; do
-    check "$service is made anew under load" during infra/compose/compose.sh roll "$service"
+    check "$service is replaced under load" during infra/compose/compose.sh roll "$service"
 done
-# Somebody must own the ports, and there is one of it: clients that connect in that moment are refused. Nothing is lost.
-say 'haproxy is made anew under load: requests may fail meanwhile'
+# HAProxy alone owns the ports, so connections are refused for a moment. Nothing is lost.
+say 'haproxy is replaced under load: requests may fail meanwhile'
 during infra/compose/compose.sh roll haproxy | tee "$work/report" || true
-check 'no session and no message is lost in it' nothing_lost "$work/report"
-check 'whole again' all_healthy 60
+check 'no session and no message is lost' nothing_lost "$work/report"
+check 'healthy again' all_healthy 60
 check 'down and up keep all data' survives_down_and_up
 check 'a backup is restored' backup_is_restored
 done_testing

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# What the tests of the containers have in common: a project of their own on ports of its own, that goes in the end with its
-# volumes. Read by test.sh and test-ha.sh, with the folder of the programs as $1.
+# Shared by the container tests: a Compose project on ports of its own, removed with its volumes at the end. Sourced by test.sh,
+# test-ha.sh and test-monitoring.sh, with the folder of the programs as $1.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 programs=${1:-target/debug}
-# shellcheck disable=SC2034 # those who read this file call it
+# shellcheck disable=SC2034 # used by the sourcing scripts
 loadtest=$programs/loadtest
 work=$(mktemp -d)
 
-# The environment wins over .env, whatever that says.
+# The environment overrides .env.
 export COMPOSE_PROJECT_NAME=tandem-test TANDEM_MODE=development
 export HTTPS_PORT=${HTTPS_PORT:-18443} HTTP_PORT=${HTTP_PORT:-18080} CONTROL_PORTS=${CONTROL_PORTS:-18001-18004}
-# A load test must measure the system and not the limit.
+# A load test must measure the system, not the limit.
 export LIMIT_EXEMPT=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16
 export LOG_LEVEL=info,access=off
 url=https://localhost:$HTTPS_PORT
@@ -44,13 +44,13 @@ finish() {
 }
 trap finish EXIT
 
-# All containers, as far as they tell, and both pools by what they answer.
+# All containers by their health checks, and both pools by a request.
 all_healthy() { # seconds
     local deadline=$((SECONDS + $1)) id states
     while :; do
         states=$(for id in $(compose ps -q); do docker inspect -f '{{with .State.Health}}{{.Status}}{{else}}{{$.State.Status}}{{end}}' "$id"; done | sort -u | tr '\n' ' ')
-        # Images of others may come without a health check: such a container runs, and that is all there is to know.
-        if [[ $states == 'healthy ' || $states == 'healthy running ' ]] && answers; then return 0; fi
+        # Third-party images may lack a health check; their containers only show that they run.
+        if [[ $states == 'healthy ' || $states == 'healthy running ' ]] && responds; then return 0; fi
         if ((SECONDS > deadline)); then
             echo "after $1 s: $states" >&2
             return 1
@@ -58,7 +58,7 @@ all_healthy() { # seconds
         sleep 1
     done
 }
-answers() {
+responds() {
     local path
     trust
     for path in /api/v1/stateless/products?limit=1 /health; do
@@ -67,12 +67,12 @@ answers() {
     new_session >/dev/null
 }
 trust() { compose exec -T nginx-1 cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
-# The first container of a service. By Docker alone: Compose takes a second for what a stopwatch may run for.
+# The first container of a service. Uses Docker directly, since Compose takes a second, which measurements would include.
 container() { # service
     docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
         --filter "label=com.docker.compose.service=$1" | head -n 1
 }
-# A session, whose id is told.
+# Creates a session, and prints its id.
 new_session() {
     curl --silent --fail --max-time 20 --cacert "$ca" --header 'Content-Type: application/json' --data '{"client_data":{"name":"Ada"}}' \
         "$url/api/v1/stateful/sessions" | sed 's/.*"session_id":"\([^"]*\)".*/\1/'

@@ -1,7 +1,6 @@
 #!/bin/sh
-# Starts Nginx in its container: fills in the configuration, which is the one that runs outside of containers too, and takes
-# the certificate from the secrets. In development it makes one where there is none. Options go to Nginx: -t only tests. It stays,
-# as the first process, to announce a stop.
+# Starts Nginx in its container: renders the shared configuration and uses the certificate of the secrets. In development it
+# creates a missing certificate. Options are passed to Nginx: -t only tests. The script stays as process 1 to announce a stop.
 set -eu
 
 state=${STATE_DIR:-/run/tandem}
@@ -18,8 +17,8 @@ case $mode in
     *) fail "TANDEM_MODE is '$mode', neither development nor production; for example: TANDEM_MODE=production" ;;
 esac
 
-# An authority of its own, authority.pem, and a certificate by it: what an authority signs for itself, not every client takes
-# for a server's. They stay for the containers that come after this one, so that who trusts them need not begin anew.
+# Creates an authority, authority.pem, and a certificate signed by it; not every client accepts a self-signed authority as a
+# server. Both stay for later containers, so that clients keep their trust.
 make_certificate() {
     new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     # shellcheck disable=SC2086 # several words
@@ -43,38 +42,38 @@ else
     certificate=$tls/certificate.pem
     key=$tls/key.pem
     week_s=604800
-    # Several containers share it.
+    # Several containers share the folder.
     exec 9>"$tls/lock"
     flock 9
     if ! openssl x509 -in "$certificate" -noout -checkend $week_s >/dev/null 2>&1; then
-        told=$(make_certificate 2>&1) || fail "no certificate could be made: $told"
+        output=$(make_certificate 2>&1) || fail "cannot create a certificate: $output"
     fi
     exec 9>&-
 fi
 
-# Who is redirected from plain HTTP: the names in the certificate, for clients accept no others, those of SERVER_NAME, and
-# the names in Compose's own network.
+# Hosts that are redirected from plain HTTP: those of the certificate (clients accept no others), of SERVER_NAME, and of
+# Compose's network.
 certified=$(openssl x509 -in "$certificate" -noout -ext subjectAltName 2>/dev/null |
     tr ',' '\n' | sed -n 's/^ *\(DNS\|IP Address\)://p')
 server_names="haproxy nginx-1 nginx-2"
 set -f # a `*` of a name is no pattern
 for name in $certified; do
-    # No IPv6 from there: it is written as no client writes it.
+    # No IPv6: openssl prints it in another form than clients.
     case $name in *[!A-Za-z0-9.*-]*) ;; *) server_names="$server_names $name" ;; esac
 done
 for name in $(echo "${SERVER_NAME:-}" | tr ',' ' '); do
     case $name in
-        *[!A-Za-z0-9.*:[\]-]*) fail "SERVER_NAME has '$name', which is no host; for example: SERVER_NAME=api.example.com,*.example.org" ;;
+        *[!A-Za-z0-9.*:[\]-]*) fail "SERVER_NAME has '$name', which is not a host; for example: SERVER_NAME=api.example.com,*.example.org" ;;
     esac
     server_names="$server_names $name"
 done
 set +f
-# Nginx warns about a name that comes twice, and about those of this machine, which it has.
+# Nginx warns about duplicates, and the template has this machine's names already.
 server_names=$(echo "$server_names" | tr ' ' '\n' | sort -u | grep -vx -e localhost -e 127.0.0.1 -e '\[::1\]' | tr '\n' ' ')
 
 password=$(cat "$secrets/metrics_password")
 case $mode$password in
-    production*development-only*) fail "metrics_password is a secret for development, which everybody knows" ;;
+    production*development-only*) fail "metrics_password is a development secret, which the repository publishes" ;;
 esac
 printf 'metrics:{PLAIN}%s\n' "$password" >"$state/htpasswd"
 
@@ -83,7 +82,7 @@ for network in $(echo "${LIMIT_EXEMPT:-}" | tr ',' ' '); do
     unlimited="$unlimited$network 0; "
 done
 
-# Each program's log is its standard output.
+# Logs go to standard output.
 ln -sf /dev/stdout "$state/access.log"
 ln -sf /dev/stderr "$state/error.log"
 
@@ -116,26 +115,27 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@BROTLI_INCLUDE@@||g" \
     "$conf/nginx.conf.template" >"$state/nginx.conf"
 if grep -n '@@' "$state/nginx.conf" >&2; then
-    fail "nginx.conf.template has a name that nobody fills in"
+    fail "nginx.conf.template has a placeholder without a value"
 fi
 
 if [ "$#" -gt 0 ]; then
     exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" "$@"
 fi
 
-# At a stop, HAProxy must know before the listeners close: it asks every half second, and believes the second answer.
+# Pre-stop delay: HAProxy must see the failing check before the listeners close. It checks every 0.5 s, and the second failure
+# counts.
 announce_s=3
 rm -f "$state/draining"
 nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" &
 nginx=$!
-# shellcheck disable=SC2317 # the trap calls it
+# shellcheck disable=SC2317 # called by the trap
 stop() {
     touch "$state/draining"
     sleep "$announce_s"
     kill -QUIT "$nginx"
 }
 trap stop QUIT TERM
-# A signal that is trapped ends the wait, too.
+# A trapped signal interrupts the wait, too.
 while kill -0 "$nginx" 2>/dev/null; do
     status=0
     wait "$nginx" || status=$?

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts PgBouncer before whichever server of PostgreSQL is the primary.
+# Starts PgBouncer for the PostgreSQL server that is the primary.
 set -eu
 
 password=$(cat /run/secrets/postgres_password)
@@ -16,11 +16,11 @@ listen_port = 6432
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = $config/users.txt
-; A session each: an instance holds a lock in one while it migrates the database, and prepares statements in its connections.
+; Session pooling: instances use a session lock for migrations, and prepared statements.
 pool_mode = session
 max_client_conn = 500
 default_pool_size = 40
-; A server that is gone is asked again soon, and nobody waits for long meanwhile.
+; Retry an unavailable server soon, and fail waiting clients early.
 server_connect_timeout = 2
 server_login_retry = 1
 query_wait_timeout = 5

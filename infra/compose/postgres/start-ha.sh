@@ -1,6 +1,6 @@
 #!/bin/bash
-# Starts one of two servers of PostgreSQL: the primary if PG_PRIMARY names it, its standby otherwise. Whoever promotes the
-# standby changes PG_PRIMARY; the former primary then refuses to start as one, so there are never two.
+# Starts one of two PostgreSQL servers: the primary if PG_PRIMARY names it, else its standby. After a promotion of the standby,
+# PG_PRIMARY must change; the former primary then refuses to start, so there are never two.
 #
 #   start-ha.sh NAME postgres -c …
 set -euo pipefail
@@ -12,13 +12,13 @@ passfile=/var/run/postgresql/.pgpass
 
 if [[ $name == "$primary" ]]; then
     if [[ -e $PGDATA/standby.signal ]]; then
-        echo "$name is to be the primary and was never promoted; it stays a standby until: pg_ctl promote" >&2
+        echo "PG_PRIMARY names $name, which was never promoted; it stays a standby until: pg_ctl promote" >&2
     fi
     exec docker-entrypoint.sh "$@"
 fi
 
 umask 077
-# Anew with each start, so that a password may change.
+# Written at each start, since the password may change.
 echo "*:*:*:replicator:$(<"$POSTGRES_PASSWORD_FILE")" >"$passfile"
 if [[ ! -s $PGDATA/PG_VERSION ]]; then
     for attempt in {1..60}; do
@@ -27,10 +27,10 @@ if [[ ! -s $PGDATA/PG_VERSION ]]; then
             break
         fi
         if ((attempt == 60)); then
-            echo "$name could not copy the database from $primary" >&2
+            echo "$name cannot copy the database from $primary" >&2
             exit 1
         fi
-        # What a copy that was broken off has left.
+        # Remains of an interrupted copy.
         find "$PGDATA" -mindepth 1 -delete
         sleep 1
     done

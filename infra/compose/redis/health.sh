@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether Redis answers. In the environment, for a command line is everybody's to read.
+# Whether Redis responds. The password is in the environment, since every user can read a command line.
 set -eu
 REDISCLI_AUTH=$(cat /run/secrets/redis_password)
 export REDISCLI_AUTH

@@ -1,2 +1,2 @@
--- What each kind of query costs, for the dashboards. Run once, when the database is made.
+-- Query statistics for the dashboards. Runs once, when the database is created.
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;

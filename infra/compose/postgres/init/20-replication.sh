@@ -1,5 +1,5 @@
 #!/bin/sh
-# Who may copy the database to a standby. Run once, when the database is made, whether there is a standby yet or not.
+# Creates the role for replication. Runs once, when the database is created, with or without a standby.
 psql --quiet --set ON_ERROR_STOP=1 --set password="$POSTGRES_PASSWORD" --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
 CREATE ROLE replicator WITH REPLICATION LOGIN PASSWORD :'password';
 SQL
