@@ -62,8 +62,8 @@ impl Events {
             return;
         }
         let since_begin = now.saturating_duration_since(self.0.begin);
-        if let Some(stands_for) = self.0.samplers[pool as usize].take(since_begin) {
-            self.publish(|| Event::Routed(event(stands_for)));
+        if let Some(sample_weight) = self.0.samplers[pool as usize].take(since_begin) {
+            self.publish(|| Event::Routed(event(sample_weight)));
         }
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let events = Events::default();
         let mut listener = events.listen();
         let request = |events: &Events| {
-            events.publish_request(PoolName::Stateless, Instant::now(), |stands_for| Routed {
+            events.publish_request(PoolName::Stateless, Instant::now(), |sample_weight| Routed {
                 pool: PoolName::Stateless,
                 instance: None,
                 verdict: None,
@@ -127,7 +127,7 @@ mod tests {
                 tried: Vec::new(),
                 code: None,
                 request_id: proto_contracts::RequestId::default(),
-                stands_for,
+                sample_weight,
             });
         };
         request(&events);
@@ -135,7 +135,7 @@ mod tests {
         let wanted = events.want_requests();
         request(&events);
         let told = listener.try_recv().expect("told");
-        assert!(matches!(told, Event::Routed(Routed { stands_for: 1, .. })), "{told:?}");
+        assert!(matches!(told, Event::Routed(Routed { sample_weight: 1, .. })), "{told:?}");
         drop(wanted);
         request(&events);
         assert!(listener.try_recv().is_err(), "nobody wants it any more");

@@ -112,8 +112,8 @@ impl ProxyHttp for Gateway {
         if local::is_too_large(request, max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
-        match lab::asked_strategy(lab, request) {
-            Ok(strategy) => ctx.asked_strategy = strategy,
+        match lab::requested_strategy(lab, request) {
+            Ok(strategy) => ctx.requested_strategy = strategy,
             Err(code) => return self.answer(session, ctx, Answer::Problem(code)).await,
         }
         let pool = self.pools.get(resolved.pool);
@@ -121,7 +121,7 @@ impl ProxyHttp for Gateway {
         if let Some(code) = self.excess(request, ctx, resolved.pool, &snapshot) {
             return self.answer(session, ctx, Answer::Problem(code)).await;
         }
-        if pool.tracks_keys(ctx.asked_strategy.unwrap_or(snapshot.strategy)) {
+        if pool.tracks_keys(ctx.requested_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
         }
         forward::forget_request_spelling(session.req_header_mut());
@@ -176,7 +176,7 @@ impl ProxyHttp for Gateway {
             guard.retries.count_request(ctx.started);
         }
         let max_in_flight = traffic.overload.max_in_flight;
-        let strategy = ctx.asked_strategy.unwrap_or(snapshot.strategy);
+        let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
         let hurried = std::mem::take(&mut ctx.hurried);
         let mut chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
         if chosen.is_err() && hurried {

@@ -167,8 +167,8 @@ impl Telemetry {
         self.routing.observe(ctx);
         if let Some(resolved) = ctx.resolved {
             let ended = ctx.started + outcome.duration;
-            self.events.publish_request(resolved.pool, ended, |stands_for| {
-                routed::event(ctx, &outcome, resolved.pool, stands_for)
+            self.events.publish_request(resolved.pool, ended, |sample_weight| {
+                routed::event(ctx, &outcome, resolved.pool, sample_weight)
             });
         }
         access_log::write(ctx, &outcome, error.map(|error| error as &dyn Display));

@@ -1,8 +1,7 @@
-//! A database that goes away: who asks whether it is back, who waits for that, and what the log is told.
+//! Bridges short database outages: one request probes, the others wait up to 8 s.
 //!
-//! It is gone for a moment when it is started anew, or until another server has taken over. Requests that come meanwhile wait,
-//! and nobody notices. So that one that stays away is told at once, they wait for the first seconds of an outage alone; and so
-//! that a crowd that waits does no harm, one of them asks for all.
+//! A restart or a failover takes seconds, and requests that arrive meanwhile wait instead of failing. In a longer
+//! outage they fail at once: only its first seconds are waited for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,96 +9,100 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// For how long an outage is waited for, from its beginning: longer than a start takes, or a failover.
+/// How long requests wait, from the start of an outage: longer than a restart or a failover takes.
 const BRIDGED: Duration = Duration::from_secs(8);
-/// Pause between two looks at whether it is back.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// One that comes and goes is told of this often at most.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Pause between two probes, and before a retry.
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
+/// A database that comes and goes is logged this often at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whether a database answered of late.
+/// Whether a database responds.
 #[derive(Debug)]
 pub struct Outage {
-    /// What the log calls it.
+    /// Its name in the log.
     what: &'static str,
     away: AtomicBool,
-    // Locked while it is away alone, so never on the common path.
+    // Locked during an outage only, so never on the common path.
     times: Mutex<Times>,
-    // Held by who asks whether it is back.
-    asking: tokio::sync::Mutex<()>,
+    // Held by the request that probes.
+    probe: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Times {
-    /// When the outage began; it may be over.
+    /// When the last outage began; it may be over.
     began: Option<Instant>,
-    /// When the log was last told that it is away.
-    told: Option<Instant>,
+    /// When an outage was last logged.
+    logged: Option<Instant>,
 }
 
-/// For how long one act may wait.
+/// Until when one operation may wait for a database and try again.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryDeadline {
     until: Instant,
 }
 
-impl Patience {
-    /// As long as an outage is waited for, from now.
-    pub fn begin() -> Self {
+impl RetryDeadline {
+    /// 8 s from now.
+    pub fn start() -> Self {
         Self { until: Instant::now() + BRIDGED }
     }
 
-    /// Of somebody who has something else to say.
+    /// Now: for an operation that has a fallback.
     pub fn none() -> Self {
         Self { until: Instant::now() }
     }
 }
 
 impl Outage {
-    /// Of a database that the log calls so.
+    /// Of a database with this name in the log.
     pub fn of(what: &'static str) -> Self {
-        Self { what, away: AtomicBool::default(), times: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        Self { what, away: AtomicBool::default(), times: Mutex::default(), probe: tokio::sync::Mutex::default() }
     }
 
-    /// Waits until it is back, unless it is not away, or has been for too long, or patience ends before.
-    pub async fn pass<F: Future<Output = bool>>(&self, patience: Patience, is_back: impl Fn() -> F) {
+    /// Waits for the end of an outage, until `deadline` or the outage's eighth second.
+    pub async fn wait_until_recovered<F: Future<Output = bool>>(
+        &self,
+        deadline: RetryDeadline,
+        is_back: impl Fn() -> F,
+    ) {
         if !self.is_away() {
             return;
         }
         let wait = async {
-            let _turn = self.asking.lock().await;
+            let _turn = self.probe.lock().await;
             while self.is_away() && !is_back().await {
-                sleep(LOOK_AGAIN).await;
+                sleep(PROBE_INTERVAL).await;
             }
-            self.answered();
+            self.responded();
         };
-        // It may have been gone for good by then, which the next attempt tells.
-        let _elapsed = timeout_at(self.waited_for_until(patience), wait).await;
+        // The next attempt shows whether it responds.
+        let _elapsed = timeout_at(self.waited_for_until(deadline), wait).await;
     }
 
-    /// Whether it is worth to try again, after a pause: the outage has only begun, or is over by now.
-    pub async fn is_worth_another_attempt(&self, patience: Patience) -> bool {
-        let is_worth = self.waited_for_until(patience) > Instant::now();
+    /// Pauses and returns true while a retry may succeed: the outage is young, or over.
+    pub async fn is_worth_another_attempt(&self, deadline: RetryDeadline) -> bool {
+        let is_worth = self.waited_for_until(deadline) > Instant::now();
         if is_worth {
-            sleep(LOOK_AGAIN).await;
+            sleep(PROBE_INTERVAL).await;
         }
         is_worth
     }
 
-    fn waited_for_until(&self, patience: Patience) -> Instant {
+    fn waited_for_until(&self, deadline: RetryDeadline) -> Instant {
         let began = self.times().began.filter(|_| self.is_away());
-        began.map_or(patience.until, |began| patience.until.min(began + BRIDGED))
+        began.map_or(deadline.until, |began| deadline.until.min(began + BRIDGED))
     }
 
-    /// It has answered.
-    pub fn answered(&self) {
+    /// Records a response.
+    pub fn responded(&self) {
         if self.is_away() && self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!("the {} answers again", self.what);
+            tracing::info!("the {} responds again", self.what);
         }
     }
 
-    /// It has not. The cause is asked for when the log is told of it.
-    pub fn began(&self, cause: impl FnOnce() -> String) {
+    /// Records a failure. `cause` is called only when the outage is logged.
+    pub fn failed(&self, cause: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut times = self.times();
         if self.is_away() {
@@ -107,13 +110,13 @@ impl Outage {
         }
         times.began = Some(now);
         self.away.store(true, Ordering::Relaxed);
-        if times.told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY) {
-            times.told = Some(now);
+        if times.logged.is_none_or(|logged| now.duration_since(logged) >= LOG_INTERVAL) {
+            times.logged = Some(now);
             drop(times);
             let (what, bridged) = (self.what, BRIDGED.as_secs());
             tracing::warn!(
                 cause = cause(),
-                "the {what} does not answer; requests that need it wait up to {bridged} s, then they get 503 until it does"
+                "the {what} does not respond; requests that need it wait up to {bridged} s, then they get 503 until it does"
             );
         }
     }
@@ -142,64 +145,64 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_log_is_told_once_in_a_while() {
+    async fn an_outage_is_logged_once_in_a_while() {
         let outage = outage();
-        let told = || outage.times().told;
-        outage.began(no_cause);
-        let first = told();
+        let logged = || outage.times().logged;
+        outage.failed(no_cause);
+        let first = logged();
         assert!(first.is_some());
         for _ in 0..3 {
-            outage.answered();
-            outage.began(no_cause);
-            assert_eq!(told(), first);
+            outage.responded();
+            outage.failed(no_cause);
+            assert_eq!(logged(), first);
         }
-        sleep(TELL_EVERY).await;
-        outage.began(no_cause);
-        assert_eq!(told(), first, "it is the same outage");
-        outage.answered();
-        outage.began(no_cause);
-        assert!(told() > first);
+        sleep(LOG_INTERVAL).await;
+        outage.failed(no_cause);
+        assert_eq!(logged(), first, "it is the same outage");
+        outage.responded();
+        outage.failed(no_cause);
+        assert!(logged() > first);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_asks_for_all_who_wait() {
+    async fn one_request_probes_for_all() {
         let outage = outage();
-        outage.began(no_cause);
+        outage.failed(no_cause);
         let start = Instant::now();
-        let asked = AtomicUsize::new(0);
+        let probes = AtomicUsize::new(0);
         let is_back = async || {
-            asked.fetch_add(1, Ordering::Relaxed);
+            probes.fetch_add(1, Ordering::Relaxed);
             start.elapsed() >= Duration::from_secs(2)
         };
-        let patience = Patience::begin();
-        let crowd = (0..100).map(|_| outage.pass(patience, is_back));
-        futures_util::future::join_all(crowd).await;
+        let deadline = RetryDeadline::start();
+        let waiting = (0..100).map(|_| outage.wait_until_recovered(deadline, is_back));
+        futures_util::future::join_all(waiting).await;
         assert!((Duration::from_secs(2)..Duration::from_millis(2100)).contains(&start.elapsed()));
-        assert!((30..=50).contains(&asked.into_inner()));
+        assert!((30..=50).contains(&probes.into_inner()));
         assert!(!outage.is_away());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_is_waited_for_in_its_first_seconds_alone() {
+    async fn requests_wait_only_in_the_first_seconds_of_an_outage() {
         let outage = outage();
-        outage.began(no_cause);
-        let waited = async |patience| {
+        outage.failed(no_cause);
+        let waited = async |deadline| {
             let start = Instant::now();
-            outage.pass(patience, async || false).await;
+            outage.wait_until_recovered(deadline, async || false).await;
             start.elapsed()
         };
-        assert_eq!(waited(Patience::none()).await, Duration::ZERO);
+        assert_eq!(waited(RetryDeadline::none()).await, Duration::ZERO);
         sleep(Duration::from_secs(2)).await;
-        assert_eq!(waited(Patience::begin()).await, BRIDGED - Duration::from_secs(2));
-        assert_eq!(waited(Patience::begin()).await, Duration::ZERO);
-        assert!(!outage.is_worth_another_attempt(Patience::begin()).await);
-        // One that is over by the word of somebody else keeps nobody from trying again.
-        outage.answered();
-        assert!(outage.is_worth_another_attempt(Patience::begin()).await);
-        assert!(!outage.is_worth_another_attempt(Patience::none()).await);
-        // Another one is waited for again.
-        outage.answered();
-        outage.began(no_cause);
-        assert!(outage.is_worth_another_attempt(Patience::begin()).await);
+        assert_eq!(waited(RetryDeadline::start()).await, BRIDGED - Duration::from_secs(2));
+        assert_eq!(waited(RetryDeadline::start()).await, Duration::ZERO);
+        assert!(!outage.is_worth_another_attempt(RetryDeadline::start()).await);
+        // A response to another request allows a retry.
+        outage.responded();
+        assert!(outage.is_worth_another_attempt(RetryDeadline::start()).await);
+        assert!(!outage.is_worth_another_attempt(RetryDeadline::none()).await);
+        // The next outage is bridged again.
+        outage.responded();
+        outage.failed(no_cause);
+        assert!(outage.is_worth_another_attempt(RetryDeadline::start()).await);
     }
 }

@@ -116,13 +116,13 @@ impl RedisPool {
 pub struct Acks {
     /// How many.
     pub replicas: u16,
-    /// For how long. It must be shorter than [`Patience::response`].
-    pub patience: Duration,
+    /// For how long. It must be shorter than [`RedisTimeouts::response`].
+    pub timeout: Duration,
 }
 
 /// How long to wait for Redis. Past it, the outcome of a write is unknown.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RedisTimeouts {
     /// For a new connection.
     pub connect: Duration,
     /// For a free connection of the pool.
@@ -131,7 +131,7 @@ pub struct Patience {
     pub response: Duration,
 }
 
-impl Patience {
+impl RedisTimeouts {
     /// For a store that calls depend on.
     pub const STORE: Self =
         Self { connect: Duration::from_millis(500), wait: Duration::from_secs(1), response: Duration::from_secs(1) };
@@ -154,20 +154,20 @@ pub enum PoolUnusable {
     Pool(#[from] BuildError),
 }
 
-fn node_pool(manager: Manager, patience: Patience) -> Result<NodePool, BuildError> {
+fn node_pool(manager: Manager, timeouts: RedisTimeouts) -> Result<NodePool, BuildError> {
     NodePool::builder(manager)
         .max_size(MAX_CONNECTIONS)
-        .wait_timeout(Some(patience.wait))
-        .create_timeout(Some(patience.connect))
-        .recycle_timeout(Some(patience.response))
+        .wait_timeout(Some(timeouts.wait))
+        .create_timeout(Some(timeouts.connect))
+        .recycle_timeout(Some(timeouts.response))
         .runtime(Runtime::Tokio1)
         .build()
 }
 
-fn options(patience: Patience) -> AsyncConnectionConfig {
+fn options(timeouts: RedisTimeouts) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(patience.connect))
-        .set_response_timeout(Some(patience.response))
+        .set_connection_timeout(Some(timeouts.connect))
+        .set_response_timeout(Some(timeouts.response))
 }
 
 /// A readiness probe.

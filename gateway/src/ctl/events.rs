@@ -96,7 +96,7 @@ fn request(routed: &Routed) -> String {
     let instance = routed.instance.as_ref().map_or("-", |name| name.as_str());
     let verdict = routed.verdict.map_or("-", |verdict| verdict.as_str());
     let key = routed.key.map_or_else(|| "-".to_owned(), |key| key.to_string());
-    let others = if routed.stands_for > 1 { format!("  (1 of {})", routed.stands_for) } else { String::new() };
+    let others = if routed.sample_weight > 1 { format!("  (1 of {})", routed.sample_weight) } else { String::new() };
     format!(
         "{instance:<14} {verdict:<8} {key:<8} {} {:>8.1} ms  {} {}{others}",
         routed.status, routed.duration_ms, routed.method, routed.route
@@ -112,7 +112,7 @@ mod tests {
         let json = serde_json::json!({
             "type": "routed", "pool": "stateful", "instance": "stateful-2", "verdict": "home", "key": "0badcafe",
             "method": "GET", "route": "/api/v1/stateful/sessions/{session_id}", "status": 200, "duration_ms": 1.25,
-            "request_id": "0190b0e4-7d1c-7a52-9c41-0123456789ab", "stands_for": 7,
+            "request_id": "0190b0e4-7d1c-7a52-9c41-0123456789ab", "sample_weight": 7,
         });
         let text = line(&serde_json::from_value(json).expect("an event"));
         for told in ["stateful-2", "home", "0badcafe", "200", "1.2 ms", "GET", "(1 of 7)"] {

@@ -27,7 +27,7 @@ pub struct RequestContext {
     /// What it wants; `None` for what the gateway answers itself.
     pub resolved: Option<Resolved>,
     /// The strategy that it asked for, in the lab.
-    pub asked_strategy: Option<Strategy>,
+    pub requested_strategy: Option<Strategy>,
     /// Its affinity key, where the pool tracks keys.
     pub key: Option<ClientKey>,
     /// Where it is, or was last.
@@ -87,7 +87,7 @@ impl RequestContext {
             request_id: RequestId::default(),
             client: Client::unknown(),
             resolved: None,
-            asked_strategy: None,
+            requested_strategy: None,
             key: None,
             attempt: None,
             tried: Vec::new(),

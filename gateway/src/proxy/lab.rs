@@ -10,7 +10,7 @@ use crate::config::Lab;
 ///
 /// # Errors
 /// When it names no strategy, or names one more than once: to fall back silently would falsify what is being measured.
-pub(super) fn asked_strategy(lab: Lab, request: &RequestHeader) -> Result<Option<Strategy>, ErrorCode> {
+pub(super) fn requested_strategy(lab: Lab, request: &RequestHeader) -> Result<Option<Strategy>, ErrorCode> {
     if lab == Lab::Closed {
         return Ok(None);
     }

@@ -29,8 +29,8 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
             line.plain("instance", attempt.in_flight.instance().name().as_str());
         }
         // The one that the request asked for, in the lab.
-        if let Some(strategy) = ctx.asked_strategy {
-            line.plain("asked_strategy", strategy.as_str());
+        if let Some(strategy) = ctx.requested_strategy {
+            line.plain("requested_strategy", strategy.as_str());
         }
         if let Some(stamp) = ctx.stamp() {
             line.plain("verdict", stamp.verdict.as_str());

@@ -7,7 +7,7 @@ use crate::proxy::RequestContext;
 use crate::telemetry::Outcome;
 
 /// The event of one request of the sample.
-pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, stands_for: u64) -> Routed {
+pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, sample_weight: u64) -> Routed {
     let stamp = ctx.stamp();
     Routed {
         pool,
@@ -23,6 +23,6 @@ pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName,
         tried: ctx.tried.iter().map(|instance| instance.name().clone()).collect(),
         code: ctx.problem,
         request_id: ctx.request_id,
-        stands_for,
+        sample_weight,
     }
 }

@@ -65,7 +65,7 @@ fn a_request_is_told_with_all_that_its_log_line_tells() {
     let get = || Request::get(&session_path(key)).header("x-request-id", id);
     let reply = gateway.send(&get());
     let told = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((told.pool, told.status, told.stands_for), (PoolName::Stateful, 200, 1));
+    assert_eq!((told.pool, told.status, told.sample_weight), (PoolName::Stateful, 200, 1));
     assert_eq!((told.verdict, told.key), (Some(Verdict::Home), Some(key)));
     assert_eq!((told.strategy, told.epoch), (Some(Strategy::Sticky), Some(reply.stamp().epoch)));
     assert_eq!(told.instance.as_ref().map(|name| name.as_str()), Some("stateful-2"));
@@ -93,7 +93,7 @@ fn many_requests_are_a_sample_that_adds_up() {
         let (mut events, mut sum) = (0, 0);
         while sum < REQUESTS {
             let told = stream.find("a request", routed);
-            (events, sum) = (events + 1, sum + told.stands_for);
+            (events, sum) = (events + 1, sum + told.sample_weight);
         }
         (events, sum)
     });

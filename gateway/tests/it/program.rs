@@ -173,7 +173,7 @@ fn an_open_lab_is_told_at_the_start_and_for_each_request() {
     let asking = Request::get(SESSIONS).header("x-routing-strategy", "round_robin");
     Connection::open(closed.addr).expect("connects").send(&asking);
     let line = closed.next_line(|line| line["target"] == "access");
-    assert_eq!((&line["verdict"], &line["asked_strategy"]), (&"new".into(), &Value::Null));
+    assert_eq!((&line["verdict"], &line["requested_strategy"]), (&"new".into(), &Value::Null));
 
     let warned = RefCell::new(false);
     let mut open = Process::start_with(&upstream, "[lab]\nenabled = true", |line| {
@@ -182,7 +182,7 @@ fn an_open_lab_is_told_at_the_start_and_for_each_request() {
     assert!(warned.into_inner(), "whoever opens the lab by mistake reads it in the log");
     Connection::open(open.addr).expect("connects").send(&asking);
     let line = open.next_line(|line| line["target"] == "access");
-    assert_eq!((&line["verdict"], &line["asked_strategy"]), (&"off".into(), &"round_robin".into()));
+    assert_eq!((&line["verdict"], &line["requested_strategy"]), (&"off".into(), &"round_robin".into()));
 }
 
 #[test]

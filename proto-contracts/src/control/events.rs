@@ -18,7 +18,7 @@ use crate::routes::PoolName;
 pub enum Event {
     /// The pools as they are: the first event of each stream.
     Pools(Pools),
-    /// A request that is over: one of a sample, which `stands_for` scales up again.
+    /// A request that is over: one of a sample, which `sample_weight` scales up again.
     Routed(Routed),
     /// An instance is in another state than before, or told another name.
     InstanceChanged {
@@ -157,7 +157,7 @@ pub struct Routed {
     pub request_id: RequestId,
     /// How many requests of the pool came to their end since the last one of the sample, this one included: the sum over a
     /// stream is the number of all requests.
-    pub stands_for: u64,
+    pub sample_weight: u64,
 }
 
 /// Query of `GET /control/v1/events`.

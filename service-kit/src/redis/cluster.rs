@@ -13,8 +13,8 @@ use deadpool::Status;
 use deadpool::managed::Object;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::connection::{Doubts, Manager, Source};
-use super::{NoConnection, NodePool, Patience, node_pool, options};
+use super::connection::{Manager, Source, TopologyInvalidations};
+use super::{NoConnection, NodePool, RedisTimeouts, node_pool, options};
 
 /// Who owns what is not asked for more often than this, however much there is to doubt.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -26,8 +26,8 @@ type Address = (String, u16);
 pub(super) struct Cluster {
     /// Where to ask first, and how to log in everywhere.
     seeds: Vec<ConnectionInfo>,
-    patience: Patience,
-    doubts: Doubts,
+    timeouts: RedisTimeouts,
+    invalidations: TopologyInvalidations,
     owners: ArcSwap<Owners>,
     // One asks for all; those that wait for it find what it has found.
     asking: tokio::sync::Mutex<()>,
@@ -39,18 +39,18 @@ pub(super) struct Cluster {
 struct Owners {
     ranges: Vec<(u16, u16, Address)>,
     /// How much there was to doubt when it was asked for.
-    doubts: u64,
+    invalidations: u64,
     /// `None`: it never was.
     asked: Option<Instant>,
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, patience: Patience) -> Self {
-        let owners = Owners { ranges: Vec::new(), doubts: 0, asked: None };
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, timeouts: RedisTimeouts) -> Self {
+        let owners = Owners { ranges: Vec::new(), invalidations: 0, asked: None };
         Self {
             seeds,
-            patience,
-            doubts: Doubts::default(),
+            timeouts,
+            invalidations: TopologyInvalidations::default(),
             owners: ArcSwap::from_pointee(owners),
             asking: tokio::sync::Mutex::default(),
             nodes: Mutex::default(),
@@ -118,8 +118,8 @@ impl Cluster {
     /// Where any master is, for a connection beside the pools.
     pub(super) async fn any_server(&self) -> RedisResult<ConnectionInfo> {
         let owners = self.owners().await?;
-        let doubts = usize::try_from(self.doubts.count()).unwrap_or_default();
-        let (.., address) = owners.ranges.get(doubts % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
+        let invalidations = usize::try_from(self.invalidations.count()).unwrap_or_default();
+        let (.., address) = owners.ranges.get(invalidations % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
         Ok(self.server_at(address.clone()))
     }
 
@@ -139,9 +139,9 @@ impl Cluster {
             return Ok(pool.clone());
         }
         let client = Client::open(self.server_at(address.clone()))?;
-        let manager = Manager::new(Source::Node(client, self.doubts.clone()), options(self.patience));
+        let manager = Manager::new(Source::Node(client, self.invalidations.clone()), options(self.timeouts));
         let unusable = |_| RedisError::from((ErrorKind::Client, "the pool cannot be built"));
-        let pool = node_pool(manager, self.patience).map_err(unusable)?;
+        let pool = node_pool(manager, self.timeouts).map_err(unusable)?;
         nodes.insert(address.clone(), pool.clone());
         Ok(pool)
     }
@@ -155,18 +155,18 @@ impl Cluster {
         if let Some(known) = self.known() {
             return Ok(known);
         }
-        let doubts = self.doubts.count();
+        let invalidations = self.invalidations.count();
         let known = self.owners.load_full();
         let masters = known.ranges.iter().map(|(.., address)| self.server_at(address.clone()));
         let mut servers: Vec<_> = masters.chain(self.seeds.iter().cloned()).collect();
         // One that is cut off from the others may not know it: the next time another one is asked first.
-        let first = usize::try_from(doubts).unwrap_or_default() % servers.len();
+        let first = usize::try_from(invalidations).unwrap_or_default() % servers.len();
         servers.rotate_left(first);
         let mut failed = no_owner();
         for server in servers {
             match self.ask(server).await {
                 Ok(ranges) => {
-                    let owners = Arc::new(Owners { ranges, doubts, asked: Some(Instant::now()) });
+                    let owners = Arc::new(Owners { ranges, invalidations, asked: Some(Instant::now()) });
                     self.owners.store(Arc::clone(&owners));
                     return Ok(owners);
                 }
@@ -179,14 +179,14 @@ impl Cluster {
     fn known(&self) -> Option<Arc<Owners>> {
         let known = self.owners.load();
         let is_fresh = known.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN);
-        let is_undoubted = known.asked.is_some() && known.doubts == self.doubts.count();
+        let is_undoubted = known.asked.is_some() && known.invalidations == self.invalidations.count();
         (is_fresh || is_undoubted).then(|| Arc::clone(&known))
     }
 
     async fn ask(&self, server: ConnectionInfo) -> RedisResult<Vec<(u16, u16, Address)>> {
         let asked = server.addr().clone();
         let client = Client::open(server)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&options(self.patience)).await?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&options(self.timeouts)).await?;
         let slots: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
         let ranges: Vec<_> = slots.into_iter().map(|range| range_of(range, &asked)).collect::<RedisResult<_>>()?;
         if ranges.is_empty() { Err(no_owner()) } else { Ok(ranges) }

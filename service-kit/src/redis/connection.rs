@@ -32,16 +32,16 @@ pub(super) enum Source {
     /// To one server.
     Server(Client),
     /// To one server of a cluster, of which the connections report whether it may have changed.
-    Node(Client, Doubts),
+    Node(Client, TopologyInvalidations),
     /// To whichever server is the master now.
     Master(Arc<Sentinel>),
 }
 
 /// Counts the reasons to doubt that a server is still the right one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Doubts(Arc<AtomicU64>);
+pub(super) struct TopologyInvalidations(Arc<AtomicU64>);
 
-impl Doubts {
+impl TopologyInvalidations {
     pub(super) fn count(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
@@ -66,7 +66,11 @@ impl Manager {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    async fn connect(&self, client: &Client, doubts: Option<(Doubts, u64)>) -> RedisResult<Connection> {
+    async fn connect(
+        &self,
+        client: &Client,
+        invalidations: Option<(TopologyInvalidations, u64)>,
+    ) -> RedisResult<Connection> {
         let closed = Arc::new(AtomicBool::new(false));
         // The client reports by RESP3's push messages, and by no other way, that the other side has closed.
         let options = self.options.clone().set_push_sender({
@@ -78,7 +82,7 @@ impl Manager {
         });
         let generation = self.generation.load(Ordering::Acquire);
         let inner = client.get_multiplexed_async_connection_with_config(&options).await?;
-        Ok(Connection { inner, closed, generation, state: State::Idle, doubts, is_asking: false, acks: None })
+        Ok(Connection { inner, closed, generation, state: State::Idle, invalidations, is_asking: false, acks: None })
     }
 }
 
@@ -89,19 +93,19 @@ impl managed::Manager for Manager {
     async fn create(&self) -> RedisResult<Connection> {
         match &self.source {
             Source::Server(client) => self.connect(client, None).await,
-            Source::Node(client, doubts) => {
-                let connected = self.connect(client, Some((doubts.clone(), doubts.count()))).await;
-                connected.inspect_err(|_| doubts.raise())
+            Source::Node(client, invalidations) => {
+                let connected = self.connect(client, Some((invalidations.clone(), invalidations.count()))).await;
+                connected.inspect_err(|_| invalidations.raise())
             }
             Source::Master(sentinel) => {
-                let since = sentinel.doubts.count();
+                let since = sentinel.invalidations.count();
                 let connected = async {
                     let client = sentinel.master().await?;
-                    let mut connection = self.connect(&client, Some((sentinel.doubts.clone(), since))).await?;
+                    let mut connection = self.connect(&client, Some((sentinel.invalidations.clone(), since))).await?;
                     super::sentinel::require_master(&mut connection.inner).await?;
                     Ok(connection)
                 };
-                connected.await.inspect_err(|_| sentinel.doubts.raise_since(since))
+                connected.await.inspect_err(|_| sentinel.invalidations.raise_since(since))
             }
         }
     }
@@ -109,8 +113,8 @@ impl managed::Manager for Manager {
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<RedisError> {
         connection.is_asking = false;
         connection.acks = None;
-        if let Source::Node(_, doubts) = &self.source {
-            connection.doubts = Some((doubts.clone(), doubts.count()));
+        if let Source::Node(_, invalidations) = &self.source {
+            connection.invalidations = Some((invalidations.clone(), invalidations.count()));
         }
         if connection.closed.load(Ordering::Acquire) {
             return Err(RecycleError::message("it is closed"));
@@ -160,7 +164,7 @@ pub struct Connection {
     generation: u64,
     state: State,
     /// Who is told that the server may not be the right one any more, and what there was to doubt when it was connected to.
-    doubts: Option<(Doubts, u64)>,
+    invalidations: Option<(TopologyInvalidations, u64)>,
     /// The other side is only about to own the key: it serves it to those who say that they know.
     is_asking: bool,
     acks: Option<Acked>,
@@ -188,7 +192,7 @@ impl Connection {
     /// the connection returns to its pool.
     pub fn await_acks(&mut self, acks: Acks) {
         let mut wait = redis::cmd("WAIT");
-        wait.arg(acks.replicas).arg(u64::try_from(acks.patience.as_millis()).unwrap_or(u64::MAX));
+        wait.arg(acks.replicas).arg(u64::try_from(acks.timeout.as_millis()).unwrap_or(u64::MAX));
         self.acks = Some(Acked { wait, wanted: acks.replicas.into(), got: 0 });
     }
 
@@ -202,7 +206,7 @@ impl Connection {
     }
 
     fn is_doubted(&self) -> bool {
-        self.doubts.as_ref().is_some_and(|(doubts, since)| doubts.count() != *since)
+        self.invalidations.as_ref().is_some_and(|(invalidations, since)| invalidations.count() != *since)
     }
 
     fn note<T>(&mut self, result: &RedisResult<T>) {
@@ -217,8 +221,8 @@ impl Connection {
         let is_broken = error.is_io_error() || error.is_unrecoverable_error() || is_other_server;
         self.state = if is_broken { State::Broken } else { State::Idle };
         let has_moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
-        if let Some((doubts, since)) = self.doubts.as_ref().filter(|_| is_broken || has_moved) {
-            doubts.raise_since(*since);
+        if let Some((invalidations, since)) = self.invalidations.as_ref().filter(|_| is_broken || has_moved) {
+            invalidations.raise_since(*since);
         }
     }
 

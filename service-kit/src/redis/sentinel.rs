@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::sync::mpsc;
 
-use super::connection::Doubts;
+use super::connection::TopologyInvalidations;
 
 /// What a Sentinel tells when the master is another one.
 const SWITCHED: &str = "+switch-master";
@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One master under the eyes of several Sentinels.
 pub(super) struct Sentinel {
-    pub(super) doubts: Doubts,
+    pub(super) invalidations: TopologyInvalidations,
     master_name: String,
     sentinels: Vec<Client>,
     /// How the master is logged in to; its address is another one each time.
@@ -42,8 +42,8 @@ impl Sentinel {
         server: ConnectionInfo,
         options: AsyncConnectionConfig,
     ) -> Arc<Self> {
-        let (doubts, known, listening) = (Doubts::default(), Mutex::default(), Once::new());
-        Arc::new(Self { doubts, master_name, sentinels, server, options, known, listening })
+        let (invalidations, known, listening) = (TopologyInvalidations::default(), Mutex::default(), Once::new());
+        Arc::new(Self { invalidations, master_name, sentinels, server, options, known, listening })
     }
 
     /// The server that the first Sentinel to answer calls the master.
@@ -53,13 +53,13 @@ impl Sentinel {
                 tokio::spawn(listen(Arc::downgrade(self), sentinel.clone()));
             }
         });
-        let doubts = self.doubts.count();
+        let invalidations = self.invalidations.count();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, client)) = known.filter(|(at, _)| *at == doubts) {
+        if let Some((_, client)) = known.filter(|(at, _)| *at == invalidations) {
             return Ok(client);
         }
         let client = self.ask_all().await?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((doubts, client.clone()));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((invalidations, client.clone()));
         Ok(client)
     }
 
@@ -93,7 +93,7 @@ pub(super) async fn require_master(connection: &mut impl ConnectionLike) -> Redi
     }
 }
 
-/// Raises doubts whenever this Sentinel announces another master, for as long as the pool is there.
+/// Raises invalidations whenever this Sentinel announces another master, for as long as the pool is there.
 async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
     while let Some(shared) = pool.upgrade() {
         let (sender, mut pushes) = mpsc::unbounded_channel::<PushInfo>();
@@ -106,7 +106,7 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
         let connected = connected.await;
         if connected.is_ok() {
             // What it announced before it was listened to has been missed.
-            shared.doubts.raise();
+            shared.invalidations.raise();
         }
         let name = shared.master_name.clone();
         drop(shared);
@@ -114,7 +114,7 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
             match tokio::time::timeout(RETRY_AFTER, pushes.recv()).await {
                 Ok(Some(push)) if announces(&push, &name) => {
                     let Some(shared) = pool.upgrade() else { return };
-                    shared.doubts.raise();
+                    shared.invalidations.raise();
                 }
                 Ok(Some(push)) if push.kind == PushKind::Disconnection => break,
                 Ok(Some(_)) => {}

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::cluster::Cluster;
 use super::connection::{Manager, Source};
 use super::sentinel::{Sentinel, require_master};
-use super::{Patience, PoolUnusable, RedisPool, Servers, node_pool, options, slot};
+use super::{PoolUnusable, RedisPool, RedisTimeouts, Servers, node_pool, options, slot};
 
 const SENTINEL: &str = "redis+sentinel://";
 const CLUSTER: &str = "redis+cluster://";
@@ -78,16 +78,16 @@ impl RedisTarget {
     ///
     /// # Errors
     /// When the URL asks for something that this build of the client lacks, such as TLS.
-    pub fn pool(&self, patience: Patience) -> Result<RedisPool, PoolUnusable> {
+    pub fn pool(&self, timeouts: RedisTimeouts) -> Result<RedisPool, PoolUnusable> {
         let source = match &self.0 {
             Kind::Server(server) => Source::Server(Client::open(server.clone())?),
-            Kind::Sentinel { .. } => Source::Master(self.sentinel(patience)?),
+            Kind::Sentinel { .. } => Source::Master(self.sentinel(timeouts)?),
             Kind::Cluster(seeds) => {
-                let cluster = Cluster::new(seeds.clone(), patience);
+                let cluster = Cluster::new(seeds.clone(), timeouts);
                 return Ok(RedisPool(Arc::new(Servers::Cluster(cluster))));
             }
         };
-        let pool = node_pool(Manager::new(source, options(patience)), patience)?;
+        let pool = node_pool(Manager::new(source, options(timeouts)), timeouts)?;
         Ok(RedisPool(Arc::new(Servers::One(pool))))
     }
 
@@ -98,14 +98,14 @@ impl RedisTarget {
     /// When Redis cannot be connected to, or the URL asks for something that this build of the client lacks.
     pub async fn channel(
         &self,
-        patience: Patience,
+        timeouts: RedisTimeouts,
     ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
         let client = match &self.0 {
             Kind::Server(server) => Client::open(server.clone())?,
-            Kind::Sentinel { .. } => self.sentinel(patience)?.ask_all().await?,
-            Kind::Cluster(seeds) => Client::open(Cluster::new(seeds.clone(), patience).any_server().await?)?,
+            Kind::Sentinel { .. } => self.sentinel(timeouts)?.ask_all().await?,
+            Kind::Cluster(seeds) => Client::open(Cluster::new(seeds.clone(), timeouts).any_server().await?)?,
         };
-        self.listen(client, patience).await
+        self.listen(client, timeouts).await
     }
 
     /// The same to the master that owns a key.
@@ -115,13 +115,13 @@ impl RedisTarget {
     pub async fn channel_of(
         &self,
         key: &str,
-        patience: Patience,
+        timeouts: RedisTimeouts,
     ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
         match &self.0 {
-            Kind::Server(_) | Kind::Sentinel { .. } => self.channel(patience).await,
+            Kind::Server(_) | Kind::Sentinel { .. } => self.channel(timeouts).await,
             Kind::Cluster(seeds) => {
-                let server = Cluster::new(seeds.clone(), patience).server_of(slot::of(key)).await?;
-                self.listen(Client::open(server)?, patience).await
+                let server = Cluster::new(seeds.clone(), timeouts).server_of(slot::of(key)).await?;
+                self.listen(Client::open(server)?, timeouts).await
             }
         }
     }
@@ -129,11 +129,11 @@ impl RedisTarget {
     async fn listen(
         &self,
         client: Client,
-        patience: Patience,
+        timeouts: RedisTimeouts,
     ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
         // Unbounded, as the client cannot wait. Who reads it must keep up, which is easy with short messages.
         let (sender, pushes) = mpsc::unbounded_channel();
-        let options = options(patience).set_push_sender(sender);
+        let options = options(timeouts).set_push_sender(sender);
         let mut connection = client.get_multiplexed_async_connection_with_config(&options).await?;
         if matches!(self.0, Kind::Sentinel { .. }) {
             require_master(&mut connection).await?;
@@ -141,12 +141,12 @@ impl RedisTarget {
         Ok((connection, pushes))
     }
 
-    fn sentinel(&self, patience: Patience) -> RedisResult<Arc<Sentinel>> {
+    fn sentinel(&self, timeouts: RedisTimeouts) -> RedisResult<Arc<Sentinel>> {
         let Kind::Sentinel { sentinels, server, master_name } = &self.0 else {
             return Err((redis::ErrorKind::InvalidClientConfig, "no Sentinels are named").into());
         };
         let sentinels = sentinels.iter().cloned().map(Client::open).collect::<RedisResult<_>>()?;
-        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), options(patience)))
+        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), options(timeouts)))
     }
 }
 

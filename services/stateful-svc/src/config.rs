@@ -22,7 +22,7 @@ const MAX_LIVE_CONNECTIONS: usize = 1_000_000;
 /// More replicas than anybody waits for.
 const MAX_ACK_REPLICAS: u64 = 16;
 /// Half of the time that an answer of Redis may take: the wait is part of it.
-const ACK_PATIENCE: Duration = Duration::from_millis(500);
+const ACK_TIMEOUT: Duration = Duration::from_millis(500);
 /// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -133,7 +133,7 @@ fn redis_target(env: &Env) -> Result<RedisTarget, ConfigError> {
 fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
     let replicas = env.parse_within("REDIS_ACK_REPLICAS", "0", 0..=MAX_ACK_REPLICAS, "1")?;
     let replicas = u16::try_from(replicas).unwrap_or_default();
-    Ok((replicas > 0).then_some(Acks { replicas, patience: ACK_PATIENCE }))
+    Ok((replicas > 0).then_some(Acks { replicas, timeout: ACK_TIMEOUT }))
 }
 
 fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {

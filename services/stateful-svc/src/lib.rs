@@ -10,7 +10,7 @@ use std::sync::Arc;
 use proto_contracts::headers::LIVE_SESSIONS;
 use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
-use service_kit::redis::{Acks, Patience, PoolUnusable, probe};
+use service_kit::redis::{Acks, PoolUnusable, RedisTimeouts, probe};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 use service_kit::tokens::TokenVerifier;
@@ -93,7 +93,7 @@ fn session_store(
             return Ok((store, health));
         }
         StoreConfig::Redis(target) => {
-            let pool = target.pool(Patience::STORE)?;
+            let pool = target.pool(RedisTimeouts::STORE)?;
             let store = RedisStore::new(&target, pool.clone(), lifetime).acknowledged(acks);
             let collectors = store.collectors();
             (Arc::new(store), pool, collectors)

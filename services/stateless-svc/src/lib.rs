@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 use service_kit::health::{HealthBuilder, Need};
-use service_kit::redis::Patience;
+use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 
@@ -56,7 +56,7 @@ pub enum BuildError {
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let metrics = Metrics::new(SERVICE, &config.service.instance)?;
     let postgres = config.database.pool(SERVICE)?;
-    let redis = config.cache.pool(Patience::CACHE)?;
+    let redis = config.cache.pool(RedisTimeouts::CACHE)?;
     let (shown_postgres, shown_redis) = (postgres.clone(), redis.clone());
     metrics.show_pool("postgres", move || shown_postgres.status())?;
     metrics.show_pool("redis-cache", move || shown_redis.status())?;

@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use prometheus::core::Collector;
 use proto_contracts::SessionDigest;
-use service_kit::redis::{Acks, Patience, PoolUnusable, RedisPool, RedisTarget};
+use service_kit::redis::{Acks, PoolUnusable, RedisPool, RedisTarget, RedisTimeouts};
 use tokio::sync::watch;
 
 use super::redis::claim::{Claim, LeaseId, Stamp, Stamped};
@@ -90,7 +90,7 @@ impl<C: SteadyClock> HybridStore<C> {
         acks: Option<Acks>,
         clock: C,
     ) -> Result<(Self, RedisPool), PoolUnusable> {
-        let pool = target.pool(Patience::STORE)?;
+        let pool = target.pool(RedisTimeouts::STORE)?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared<C>>| Shared {
             redis: RedisStore::new(target, pool.clone(), lifetime).acknowledged(acks).with_copies(Box::new({
                 let shared = Weak::clone(shared);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proto_contracts::SessionDigest;
 use redis::{Cmd, FromRedisValue, RedisError, Script, ScriptInvocation};
-use service_kit::outage::{Outage, Patience};
+use service_kit::outage::{Outage, RetryDeadline};
 use service_kit::redis::{Acks, Pooled, RedisPool, RedisTarget};
 use service_kit::telemetry::chain;
 
@@ -79,10 +79,10 @@ pub(super) enum WhenAway {
 }
 
 impl WhenAway {
-    fn patience(self) -> Patience {
+    fn deadline(self) -> RetryDeadline {
         match self {
-            Self::Wait => Patience::begin(),
-            Self::Fail => Patience::none(),
+            Self::Wait => RetryDeadline::start(),
+            Self::Fail => RetryDeadline::none(),
         }
     }
 }
@@ -141,7 +141,7 @@ impl RedisStore {
         let acks = self.acks.filter(|_| claim != Claim::Look);
         let key = fields::record_key(access.session);
         let Acknowledged { answer, is_acked } =
-            self.send_patiently(&key, &mut call, acks, when_away.patience()).await?;
+            self.send_patiently(&key, &mut call, acks, when_away.deadline()).await?;
         let Answer { now, held, is_owned, drops, reply } = answer;
         let reply = reply.ok_or_else(|| StoreFault::NoAnswer("others have changed the session since".into()))?;
         if !is_acked && claim.writes() {
@@ -187,14 +187,14 @@ impl RedisStore {
         key: &str,
         call: &mut ScriptInvocation<'_>,
         acks: Option<Acks>,
-        patience: Patience,
+        deadline: RetryDeadline,
     ) -> Result<Acknowledged<T>, StoreFault> {
         let mut unknown = None;
         loop {
-            self.outage.pass(patience, || self.answers(key)).await;
+            self.outage.wait_until_recovered(deadline, || self.answers(key)).await;
             let failure = match self.send(key, call, acks).await {
                 Ok(answer) => {
-                    self.outage.answered();
+                    self.outage.responded();
                     return Ok(answer);
                 }
                 Err(failure) => failure,
@@ -202,7 +202,7 @@ impl RedisStore {
             let may_repeat = matches!(failure, Failure::Away(_) | Failure::Broken(_));
             let is_unknown = matches!(failure, Failure::Broken(_));
             let fault = self.noted(failure.into());
-            if !may_repeat || !self.outage.is_worth_another_attempt(patience).await {
+            if !may_repeat || !self.outage.is_worth_another_attempt(deadline).await {
                 return Err(unknown.unwrap_or(fault));
             }
             if is_unknown && unknown.is_none() {
@@ -216,7 +216,7 @@ impl RedisStore {
     fn noted(&self, fault: StoreFault) -> StoreFault {
         let cause = || fault.source().map(chain).unwrap_or_default();
         match &fault {
-            StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) => self.outage.began(cause),
+            StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) => self.outage.failed(cause),
             // Redis is there. Told as often as it happens, which is seldom.
             StoreFault::Unfinished(_) => tracing::warn!(cause = cause(), "{fault}"),
             // Not an outage, but a fault to be looked into: it is logged with its request.

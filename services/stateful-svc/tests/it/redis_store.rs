@@ -334,7 +334,7 @@ async fn the_log_tells_of_an_outage_once() {
     assert_eq!((told("WARN").len(), told("ERROR").len()), (1, 0), "{log:#?}");
     let cause = told("WARN")[0]["cause"].as_str().unwrap_or_default();
     assert!(!cause.is_empty(), "it says why: {log:#?}");
-    let back = "the session store answers again";
+    let back = "the session store responds again";
     assert_eq!(log.iter().filter(|line| line["message"] == back).count(), 1, "{log:#?}");
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use secrecy::SecretString;
-use service_kit::redis::{Patience, RedisTarget};
+use service_kit::redis::{RedisTarget, RedisTimeouts};
 use stateful_svc::store::redis::RedisStore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,7 +54,7 @@ impl Way {
 
     pub(crate) fn store(&self) -> RedisStore {
         let target = RedisTarget::parse(&SecretString::from(self.url())).expect("a Redis URL");
-        RedisStore::new(&target, target.pool(Patience::STORE).expect("a pool"), LIFETIME)
+        RedisStore::new(&target, target.pool(RedisTimeouts::STORE).expect("a pool"), LIFETIME)
     }
 
     /// Loses a reply, after so many others. The first channel tells when its command was executed; the connection breaks

@@ -8,7 +8,7 @@ use proto_contracts::Endpoint;
 use proto_contracts::stateful::Session;
 use secrecy::SecretString;
 use serde_json::Value;
-use service_kit::redis::{Patience, RedisPool, RedisTarget};
+use service_kit::redis::{RedisPool, RedisTarget, RedisTimeouts};
 use service_kit::testing::{Answer, raw};
 use tokio::runtime;
 use tokio::sync::watch;
@@ -120,7 +120,7 @@ async fn client_id(pool: &RedisPool) -> redis::RedisResult<u64> {
 
 fn pool(server: &RedisServer) -> RedisPool {
     let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
-    target.pool(Patience::STORE).expect("a pool")
+    target.pool(RedisTimeouts::STORE).expect("a pool")
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use proto_contracts::{AffinityKey, IdempotencyKey, MessageId, SessionId};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
-use service_kit::redis::{Patience, RedisTarget};
+use service_kit::redis::{RedisTarget, RedisTimeouts};
 use stateful_svc::domain::caller::Caller;
 use stateful_svc::domain::client_data::{ClientData, MergePatch};
 use stateful_svc::domain::clock::{BootClock, Clock, SteadyClock};
@@ -108,7 +108,7 @@ pub(crate) async fn holds_lease<C: SteadyClock>(store: &HybridStore<C>) {
 
 pub(crate) fn redis_store(server: &RedisServer, lifetime: Lifetime) -> RedisStore {
     let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
-    RedisStore::new(&target, target.pool(Patience::STORE).expect("a pool"), lifetime)
+    RedisStore::new(&target, target.pool(RedisTimeouts::STORE).expect("a pool"), lifetime)
 }
 
 async fn age_sessions(server: &RedisServer, by: Duration) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::{Object, Pool};
-use service_kit::outage::{Outage, Patience};
+use service_kit::outage::{Outage, RetryDeadline};
 use service_kit::postgres::QUERY_TIMEOUT;
 use service_kit::telemetry::chain;
 use service_kit::telemetry::traces::spans::Call;
@@ -51,12 +51,12 @@ impl Products {
 
     /// Asks, and again when PostgreSQL was away for a moment: nothing here changes anything.
     async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
-        let patience = Patience::begin();
+        let deadline = RetryDeadline::start();
         loop {
-            self.outage.pass(patience, || self.answers()).await;
+            self.outage.wait_until_recovered(deadline, || self.answers()).await;
             let error = match self.ask(sql, parameters).await {
                 Ok(rows) => {
-                    self.outage.answered();
+                    self.outage.responded();
                     return Ok(rows);
                 }
                 Err(error) => error,
@@ -64,8 +64,8 @@ impl Products {
             if !error.may_pass() {
                 return Err(error);
             }
-            self.outage.began(|| chain(&error));
-            if !self.outage.is_worth_another_attempt(patience).await {
+            self.outage.failed(|| chain(&error));
+            if !self.outage.is_worth_another_attempt(deadline).await {
                 return Err(error);
             }
         }

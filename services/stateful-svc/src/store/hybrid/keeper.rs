@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
-use service_kit::redis::{Patience, RedisTarget};
+use service_kit::redis::{RedisTarget, RedisTimeouts};
 use service_kit::telemetry::chain;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -31,7 +31,7 @@ const RENEW_EVERY: Duration = TRUST.checked_div(3).expect("three is not zero");
 const GAVE_BACK: &str = "the lease was given back";
 /// Pause before a connection is made anew.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-const PATIENCE: Patience = Patience { connect: TRUST, wait: TRUST, response: TRUST };
+const PATIENCE: RedisTimeouts = RedisTimeouts { connect: TRUST, wait: TRUST, response: TRUST };
 
 /// Keeps a lease for as long as the store is there; then gives it back.
 pub(super) async fn keep<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTarget, stop: watch::Receiver<()>) {

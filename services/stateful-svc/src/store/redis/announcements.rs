@@ -11,7 +11,7 @@ use std::time::Duration;
 use proto_contracts::SessionDigest;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, Value};
-use service_kit::redis::{Patience, RedisTarget};
+use service_kit::redis::{RedisTarget, RedisTimeouts};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     async fn listen(&mut self) -> RedisResult<()> {
-        let (connection, mut pushes) = self.target.channel(Patience::STORE).await?;
+        let (connection, mut pushes) = self.target.channel(RedisTimeouts::STORE).await?;
         let mut channels = Channels { connection, heard: HashSet::new() };
         for session in self.watchers.watched() {
             channels.listen(session).await?;

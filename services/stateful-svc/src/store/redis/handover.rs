@@ -17,7 +17,7 @@ use dashmap::DashMap;
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts};
 use proto_contracts::SessionDigest;
-use service_kit::outage::Patience;
+use service_kit::outage::RetryDeadline;
 
 use super::RedisStore;
 use super::claim::{LeaseId, Mark};
@@ -116,18 +116,18 @@ impl RedisStore {
             return Ok(());
         }
         let start = Instant::now();
-        let patience = Patience::begin();
+        let deadline = RetryDeadline::start();
         // Nothing of it does harm when it is done again, so a Redis that was away for a moment is waited for.
         while let Err(fault) = self.have_dropped(session, drops.clone()).await {
             let fault = self.noted(fault);
             if matches!(fault, StoreFault::Unfinished(_) | StoreFault::Damaged(_)) {
                 return Err(fault);
             }
-            if !self.outage.is_worth_another_attempt(patience).await {
+            if !self.outage.is_worth_another_attempt(deadline).await {
                 return Err(after_the_act(fault));
             }
             let record_key = fields::record_key(session);
-            self.outage.pass(patience, || self.answers(&record_key)).await;
+            self.outage.wait_until_recovered(deadline, || self.answers(&record_key)).await;
         }
         self.handovers.delay.observe(start.elapsed().as_secs_f64());
         Ok(())

@@ -3,7 +3,7 @@
 //! Of a cluster, reservation and session may be on different nodes, so these are two steps. Who repeats a create that
 //! ended between them finds the reservation and goes on from there.
 
-use service_kit::outage::Patience;
+use service_kit::outage::RetryDeadline;
 
 use super::fields::{damaged, millis, reservation_key};
 use super::{Acknowledged, RedisStore};
@@ -17,7 +17,7 @@ impl RedisStore {
         let mut call = self.scripts.reserve_id.prepare_invoke();
         call.key(&key).arg(id.to_string()).arg(millis(self.lifetime.reservation()));
         let Acknowledged { answer, is_acked } =
-            self.send_patiently::<String>(&key, &mut call, self.acks, Patience::begin()).await?;
+            self.send_patiently::<String>(&key, &mut call, self.acks, RetryDeadline::start()).await?;
         if !is_acked {
             let fault = StoreFault::Unfinished("too few replicas have acknowledged the reserved id".into());
             return Err(self.noted(fault));
