@@ -1,21 +1,21 @@
 //! A client's connection: its requests, one after the other.
 //!
 //! Pingora serves each request; what comes before it is ours. `header` waits for the request's header, within a deadline
-//! that no trickle of bytes moves, while [`hygiene`] reads it as it comes. What is refused is answered by `refusal` and
+//! that no trickle of bytes moves, while [`crate::http_strict`] reads it as it comes. What is refused is answered by `refusal` and
 //! never reaches Pingora; what is fine is handed over as bytes that were read already.
 //!
-//! **Invariant:** Pingora parses only headers that [`hygiene`] has let pass, so its own parser refuses nothing and has
+//! **Invariant:** Pingora parses only headers that [`crate::http_strict`] has let pass, so its own parser refuses nothing and has
 //! nothing to guess. Their target is a canonical path ([`proto_contracts::path`]): what the gateway routes by is what it
 //! forwards.
 
 mod bounds;
 mod header;
-pub mod hygiene;
 mod refusal;
 mod timer;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -33,8 +33,11 @@ use crate::connection::bounds::{Bounds, Place};
 use crate::connection::header::{Ending, Turn};
 use crate::connection::timer::Timer;
 use crate::proxy;
-use crate::server::IDLE_LINGER;
 use crate::telemetry::{RefusedConnection, Telemetry};
+
+/// How long a gateway that has handed over still answers on idle connections: a client may just be sending, and one that is
+/// answered learns from `Connection: close` that the connection ends.
+pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 
 /// Serves the connections of one listener.
 pub struct Connections {
@@ -88,7 +91,7 @@ impl ServerApp for Connections {
                 Err(Ending::Silent) => return None,
                 Err(Ending::Refused(refused)) => {
                     // In a box, so that the many that are never refused do not carry it.
-                    Box::pin(refusal::answer(stream, &refused, limits, &self.telemetry)).await;
+                    Box::pin(refusal::answer(stream, &refused, self.traffic.load_full(), &self.telemetry)).await;
                     return None;
                 }
             };

@@ -5,14 +5,17 @@
 
 mod api;
 mod drain;
+mod endpoints;
 mod events;
 mod explain;
 mod guard;
 mod instances;
+mod listeners;
 mod openapi;
 mod pools;
 mod reload;
 mod saved;
+mod state;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -25,49 +28,24 @@ use std::time::Duration;
 use actix_web::dev::ServiceRequest;
 use actix_web::{rt, web};
 use futures_util::FutureExt as _;
-use proto_contracts::control::{self, Event};
-use proto_contracts::{ErrorCode, PoolName, Weight};
-use secrecy::SecretString;
+use proto_contracts::control::Event;
+use proto_contracts::{PoolName, Weight};
 use service_kit::config::ServiceConfig;
 use service_kit::health::{Health, HealthBuilder, Need};
-use service_kit::problem::ApiError;
 use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
-use crate::control::api::{Endpoint, Operation};
+use crate::control::listeners::Listeners;
+use crate::control::state::State;
 use crate::events::Events;
-use crate::pool::prober::Prober;
-use crate::pool::{Pool, Pools};
+use crate::health_check::Prober;
+use crate::pool::Pools;
 use crate::reload::Reloader;
 
 /// How long a request to the control plane may take to finish while the gateway stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What the handlers share.
-struct State {
-    pools: Arc<Pools>,
-    prober: Prober,
-    events: Events,
-    reloader: Arc<Reloader>,
-    /// A place for each who listens to events.
-    listeners: events::Listeners,
-    /// What opens the places that are kept for its holders.
-    token: Option<SecretString>,
-    /// Whether the control plane stops now, and all streams with it.
-    closing: watch::Receiver<bool>,
-    openapi: serde_json::Value,
-}
-
-impl State {
-    fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
-        let name: PoolName = name
-            .parse()
-            .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}.")))?;
-        Ok(self.pools.get(name))
-    }
-}
 
 /// What the control plane shows and changes.
 pub struct Parts {
@@ -144,10 +122,10 @@ impl ControlPlane {
             prober: Prober::configured(&config.health, &config.identity()),
             events: events.clone(),
             reloader,
-            listeners: events::Listeners::default(),
+            listeners: Listeners::default(),
             token: config.control.token.clone(),
             closing: closing.subscribe(),
-            openapi: openapi::describe(&endpoints()),
+            openapi: openapi::describe(&endpoints::all()),
         });
         let server = Server::on_guarded(
             listener,
@@ -157,7 +135,7 @@ impl ControlPlane {
             guard::admit(&config.control, succession),
             move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
-                endpoints().into_iter().for_each(|endpoint| endpoint.mount(app));
+                endpoints::all().into_iter().for_each(|endpoint| endpoint.mount(app));
             },
         )?;
         Ok(Self { server, metrics: read_only, health, events, closing })
@@ -215,118 +193,4 @@ impl Running {
             Err(_panic) => tracing::error!("the control plane panicked"),
         }
     }
-}
-
-/// Everything that the control plane serves beside its health and metrics: what is mounted is what is documented.
-fn endpoints() -> [Endpoint; 10] {
-    [
-        Endpoint::new(
-            "/control/v1/pools",
-            [Operation::get("pools", "Both pools with their instances.", pools::list)
-                .answers::<control::Pools>(200, "The pools as they are now.")],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/strategy",
-            [Operation::put("set_strategy", "Switches the strategy, from the next request on.", pools::set_strategy)
-                .body::<control::SetStrategy>()
-                .answers::<control::StrategySet>(200, "The strategy from now on.")
-                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/instances",
-            [Operation::post("add_instance", "Adds an instance, which tells its name itself.", instances::add)
-                .body::<control::AddInstance>()
-                .answers::<control::InstanceAdded>(201, "The instance as its first check found it.")
-                .also(200, "It is there already: the instance as it is.")
-                .refuses(&[
-                    ErrorCode::PoolNotFound,
-                    ErrorCode::InstanceNotFound,
-                    ErrorCode::InstanceExists,
-                    ErrorCode::InvalidInstance,
-                    ErrorCode::WrongInstance,
-                    ErrorCode::StateNotSaved,
-                ])],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/instances/{name}",
-            [
-                Operation::patch(
-                    "change_instance",
-                    "Changes an instance's weight, at all gateways.",
-                    instances::change,
-                )
-                .body::<control::ChangeInstance>()
-                .answers::<control::Instance>(200, "The instance from now on.")
-                .refuses(&[
-                    ErrorCode::PoolNotFound,
-                    ErrorCode::InstanceNotFound,
-                    ErrorCode::UpstreamFailed,
-                    ErrorCode::StateNotSaved,
-                ]),
-                Operation::delete(
-                    "remove_instance",
-                    "Removes an instance; requests in flight go on.",
-                    instances::remove,
-                )
-                .query::<control::RemoveQuery>()
-                .refuses(&[
-                    ErrorCode::PoolNotFound,
-                    ErrorCode::InstanceNotFound,
-                    ErrorCode::LastInstance,
-                    ErrorCode::StateNotSaved,
-                ]),
-            ],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/instances/{name}/drain",
-            [Operation::post(
-                "drain_instance",
-                "Drains an instance: no new keys, and a deadline for the old.",
-                drain::drain,
-            )
-            .body::<control::DrainInstance>()
-            .answers::<control::Instance>(200, "The instance, and how its drain goes.")
-            .refuses(&[
-                ErrorCode::PoolNotFound,
-                ErrorCode::InstanceNotFound,
-                ErrorCode::LastInstance,
-                ErrorCode::StateNotSaved,
-            ])],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/instances/{name}/undrain",
-            [Operation::post("undrain_instance", "Ends a drain: the instance gets its keys back.", drain::undrain)
-                .answers::<control::Instance>(200, "The instance as it is now.")
-                .refuses(&[
-                    ErrorCode::PoolNotFound,
-                    ErrorCode::InstanceNotFound,
-                    ErrorCode::UpstreamFailed,
-                    ErrorCode::StateNotSaved,
-                ])],
-        ),
-        Endpoint::new(
-            "/control/v1/pools/{pool}/explain",
-            [Operation::get("explain", "Where a key goes and why, and what a change would move.", explain::explain)
-                .query::<control::ExplainQuery>()
-                .answers::<control::Explanation>(200, "The key's ranking, and the choice with its reason.")
-                .refuses(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists])],
-        ),
-        Endpoint::new(
-            "/control/v1/reload",
-            [Operation::post("reload", "Reads the configuration again; a wrong one changes nothing.", reload::reload)
-                .answers::<control::Reloaded>(200, "The configuration in force from now on.")
-                .refuses(&[ErrorCode::InvalidConfig])],
-        ),
-        Endpoint::new(
-            "/control/v1/events",
-            [Operation::get("events", "Tells what happens, the pools as they are first.", events::stream)
-                .query::<control::EventsQuery>()
-                .answers_as::<Event>("text/event-stream", 200, "One of these as the data of each server-sent event.")
-                .refuses(&[ErrorCode::TooManyStreams])],
-        ),
-        Endpoint::new(
-            "/control/v1/openapi.json",
-            [Operation::get("openapi", "This document.", openapi::document).answers_any("OpenAPI 3.1.")],
-        ),
-    ]
 }

@@ -5,7 +5,9 @@ mod drain;
 mod error;
 mod events;
 mod metrics;
+mod output;
 mod show;
+mod target;
 mod terminal;
 mod top;
 
@@ -18,15 +20,16 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pool, Pools, SetStrategy,
+    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pools, SetStrategy,
     Strategy, StrategySet, SupposedWeight,
 };
 use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
-use serde::Serialize;
 use serde_json::Value;
 
 use client::Client;
 use error::CtlError;
+use output::say;
+use target::Target;
 
 /// Operate a running gateway over its control API.
 ///
@@ -143,16 +146,6 @@ enum Command {
     Reload,
 }
 
-/// An instance that is there.
-#[derive(Debug, Args)]
-struct Target {
-    /// Its name, or its address.
-    name: String,
-    /// Its pool, where both pools have one of that name.
-    #[arg(long)]
-    pool: Option<PoolName>,
-}
-
 impl Ctl {
     /// Does what the command line says.
     pub fn run(self) -> ExitCode {
@@ -237,48 +230,10 @@ impl Ctl {
     }
 }
 
-impl Target {
-    /// The path of the instance.
-    async fn find(&self, client: &Client) -> Result<String, CtlError> {
-        let pools: Pools = client.get("pools").await?;
-        let asked = pools.pools.iter().filter(|pool| self.is_in(pool));
-        let having: Vec<&Pool> = asked.filter(|pool| self.of(pool).is_some()).collect();
-        match having[..] {
-            [pool] => Ok(format!("pools/{}/instances/{}", pool.name, self.name)),
-            [] => Err(CtlError::UnknownInstance { name: self.name.clone(), known: show::labels(&pools) }),
-            _ => Err(CtlError::Ambiguous { name: self.name.clone() }),
-        }
-    }
-
-    /// Whether it may be in this pool.
-    fn is_in(&self, pool: &Pool) -> bool {
-        self.pool.is_none_or(|asked| asked == pool.name)
-    }
-
-    /// The instance in this pool.
-    fn of<'a>(&self, pool: &'a Pool) -> Option<&'a Instance> {
-        let addr = self.name.parse().ok();
-        pool.instances.iter().find(|instance| {
-            instance.name.as_ref().is_some_and(|name| name.as_str() == self.name) || Some(instance.addr) == addr
-        })
-    }
-}
-
 /// What an operator must know of a change that does not last.
 fn note(lasts: Lasts) -> &'static str {
     match lasts {
         Lasts::Saved => "",
         Lasts::UntilRestart => "It lasts until the gateway restarts or is upgraded: [server] state_file is not set.\n",
-    }
-}
-
-/// Prints the answer: as JSON, or as text.
-fn say(json: bool, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, answer).map_err(|error| CtlError::Output(error.into()))?;
-        writeln!(out).map_err(CtlError::Output)
-    } else {
-        out.write_all(text().as_bytes()).and_then(|()| out.flush()).map_err(CtlError::Output)
     }
 }

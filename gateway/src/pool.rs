@@ -8,10 +8,11 @@ mod discovered;
 mod drain;
 mod ejection;
 mod health;
+pub mod identity;
 mod instance;
 mod last;
-pub mod prober;
 mod registry;
+mod report;
 mod slot;
 pub mod slow_start;
 pub mod snapshot;
@@ -26,27 +27,26 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy};
-use proto_contracts::{InstanceName, PoolName, Weight};
+use proto_contracts::{PoolName, Weight};
 
 pub use decisions::Undrain;
 pub use discovered::Occasion;
 pub use drain::Untold;
-pub use health::Thresholds;
 pub use instance::{InFlight, Instance, Load, Witness};
 pub use last::LastInstance;
 pub use registry::{AddError, Registry, RemoveError};
-pub use slot::Slot;
+pub use report::{ProbeError, Report};
+pub use slot::{Slot, label};
 pub use snapshot::{Member, Snapshot};
 pub use weights::UntoldWeight;
 
-use crate::config::{self, Protocol, ServiceName};
+use crate::config::{self, Protocol, ServiceName, Thresholds};
 use crate::events::Events;
 use crate::pool::discovered::Found;
-use crate::pool::prober::{ProbeError, Report};
 use crate::pool::state_file::{ChangeError, StateFile};
+use crate::rendezvous::Seed;
+use crate::resilience::load_bound::{LoadBound, SharedBound};
 use crate::resilience::outlier::{Policy, Reason};
-use crate::routing::bound::{LoadBound, SharedBound};
-use crate::routing::rendezvous::Seed;
 
 /// One of the gateway's pools.
 #[derive(Debug)]
@@ -353,9 +353,4 @@ impl Pools {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         PoolName::ALL.into_iter().map(|name| self.get(name))
     }
-}
-
-/// The name under which an instance is asked for: its own, or its address while it has told none.
-pub fn label(name: Option<&InstanceName>, addr: SocketAddr) -> String {
-    name.map_or_else(|| addr.to_string(), ToString::to_string)
 }

@@ -4,10 +4,9 @@
 //! (where to: [`crate::routing`]), `upstream_request_filter` and `response_filter` (what each side may see of the
 //! other) and `logging`. A connection that fails leads back to `upstream_peer`, which passes over what was tried.
 
+mod admission;
 mod affinity;
 mod body;
-mod client;
-mod context;
 mod forward;
 mod lab;
 pub(crate) mod local;
@@ -26,25 +25,24 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, Result};
 use proto_contracts::{ErrorCode, PoolName, headers, routes};
 use service_kit::tokens::TokenVerifier;
 
-pub use context::{Attempt, RequestContext};
-
 use crate::config::{RoutingHeaders, Traffic};
 use crate::descriptors;
+use crate::health_check::ejector;
 use crate::pool::Witness;
-use crate::pool::{InFlight, Load, Pools, Snapshot};
-use crate::proxy::local::{Answer, Manner};
+use crate::pool::{InFlight, Load, Pools};
+use crate::proxy::local::Answer;
 use crate::proxy::timing::Timing;
+use crate::request::{Attempt, RequestContext, RequestTrace, client};
 use crate::resilience::holdings::Holdings;
 use crate::resilience::outlier::{self, Reason, Standing};
 use crate::resilience::overload::{Change, Range};
-use crate::resilience::rate_limit::{self, RateLimiter, User};
+use crate::resilience::rate_limit::{RateLimiter, User};
 use crate::resilience::{Guards, retry_budget};
 use crate::routing::{self, Nowhere};
-use crate::telemetry::spans::RequestTrace;
 use crate::telemetry::{Shed, Telemetry};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static(headers::SERVER_TIMING);
@@ -60,7 +58,7 @@ pub struct Gateway {
     /// Who hears of them.
     pub telemetry: Arc<Telemetry>,
     /// Who hears how instances fare.
-    pub outliers: outlier::Reporter,
+    pub outliers: ejector::Reporter,
     /// What protects each pool.
     pub guards: Guards,
     /// When each client may come again.
@@ -81,7 +79,7 @@ impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.telemetry.metrics.enter())
+        RequestContext::new(self.telemetry.metrics.enter(), self.traffic.load_full())
     }
 
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {
@@ -89,12 +87,9 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
-        let (timeouts, lab) = {
-            let traffic = self.traffic.load();
-            ctx.client =
-                client::identify(&traffic.trusted_proxies, session.client_addr(), &session.req_header().headers);
-            (traffic.timeouts.client, traffic.lab)
-        };
+        let (timeouts, lab) = (ctx.traffic.timeouts.client, ctx.traffic.lab);
+        let peer = session.client_addr();
+        ctx.client = client::identify(&ctx.traffic.trusted_proxies, peer, &session.req_header().headers);
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body.grace));
         if self.leaving.load(Ordering::Relaxed) {
@@ -108,7 +103,7 @@ impl ProxyHttp for Gateway {
         };
         ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
-        let max_body_bytes = self.traffic.load().limits.body.of(Some(&resolved));
+        let max_body_bytes = ctx.traffic.limits.body.of(Some(&resolved));
         if local::is_too_large(request, max_body_bytes) {
             return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
         }
@@ -156,10 +151,9 @@ impl ProxyHttp for Gateway {
         }
         // A declared length was checked already; this one catches what came in chunks.
         ctx.request_bytes = session.body_bytes_read() as u64;
-        let traffic = self.traffic.load();
-        let left = traffic.timeouts.client.body.left(ctx.request_bytes, ctx.started.elapsed());
+        let left = ctx.traffic.timeouts.client.body.left(ctx.request_bytes, ctx.started.elapsed());
         session.set_read_timeout(Some(left));
-        if ctx.request_bytes > traffic.limits.body.of(ctx.resolved.as_ref()) {
+        if ctx.request_bytes > ctx.traffic.limits.body.of(ctx.resolved.as_ref()) {
             return Err(ctx.refuse(ErrorCode::BodyTooLarge));
         }
         Ok(())
@@ -171,11 +165,11 @@ impl ProxyHttp for Gateway {
             tokio::time::sleep(wait).await;
         }
         let (pool, guard) = (self.pools.get(resolved.pool), self.guards.of(resolved.pool));
-        let (snapshot, traffic) = (pool.snapshot(), self.traffic.load());
+        let snapshot = pool.snapshot();
         if ctx.retries == 0 {
             guard.retries.count_request(ctx.started);
         }
-        let max_in_flight = traffic.overload.max_in_flight;
+        let max_in_flight = ctx.traffic.overload.max_in_flight;
         let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
         let hurried = std::mem::take(&mut ctx.hurried);
         let mut chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
@@ -198,11 +192,11 @@ impl ProxyHttp for Gateway {
         ctx.sent = false;
         let body_left = match session.is_body_done() {
             true => Duration::ZERO,
-            false => traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed()),
+            false => ctx.traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed()),
         };
-        traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
+        ctx.traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
         let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
-        if let Some(timeout) = traffic.retries.attempt_timeout
+        if let Some(timeout) = ctx.traffic.retries.attempt_timeout
             && another_is_left
             && !resolved.endpoint.is_stream()
             && retry::may_leave(session)
@@ -211,7 +205,7 @@ impl ProxyHttp for Gateway {
             peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
             ctx.hurried = true;
         }
-        let matters = traffic.overload.shedding.is_some_and(|policy| {
+        let matters = ctx.traffic.overload.shedding.is_some_and(|policy| {
             let in_flight = in_flight.instance().in_flight();
             !resolved.endpoint.is_stream() && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
         });
@@ -257,11 +251,10 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
-        let traffic = self.traffic.load();
-        self.note_latency(ctx, &traffic);
+        self.note_latency(ctx);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // From now on the client sends messages, not a body.
-            session.set_read_timeout(Some(traffic.timeouts.upstream.stream_idle));
+            session.set_read_timeout(Some(ctx.traffic.timeouts.upstream.stream_idle));
         }
         match outlier::standing(response) {
             Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
@@ -271,12 +264,12 @@ impl ProxyHttp for Gateway {
         }
         if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
             self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);
-            if traffic.routing_headers == RoutingHeaders::Exposed {
+            if ctx.traffic.routing_headers == RoutingHeaders::Exposed {
                 // After the instance's own, which may tell where its time went.
                 response.append_header(SERVER_TIMING, timing.to_header())?;
             }
         }
-        forward::to_client(response, ctx, traffic.routing_headers)
+        forward::to_client(response, ctx)
     }
 
     fn upstream_response_body_filter(
@@ -330,7 +323,7 @@ impl ProxyHttp for Gateway {
             // Pingora closes the connection after a failure, so the answer has to say so.
             session.set_keepalive(None);
             // A client that has gone hears nothing of it, and the access log tells so.
-            let _gone = local::write(session, ctx, self.manner(ctx), Answer::Problem(code)).await;
+            let _gone = local::write(session, ctx, Answer::Problem(code)).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
@@ -352,64 +345,20 @@ impl ProxyHttp for Gateway {
 impl Gateway {
     /// Answers without asking an instance; the value is what `request_filter` returns.
     async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
-        local::write(session, ctx, self.manner(ctx), answer).await?;
+        local::write(session, ctx, answer).await?;
         Ok(true)
     }
 
-    /// Why the request is too much, if it is: for its client, or for its pool.
-    fn excess(
-        &self,
-        request: &RequestHeader,
-        ctx: &mut RequestContext,
-        pool: PoolName,
-        snapshot: &Snapshot,
-    ) -> Option<ErrorCode> {
-        let traffic = self.traffic.load();
-        if ctx.client.is_limited(&traffic.exempt) {
-            let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
-            // A token that is not good earns its sender no rate of its own.
-            let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
-            ctx.limited = Some(client);
-            if let Some(policy) = &traffic.rate_limit {
-                let quota = self.clients.take(client, ctx.started, policy);
-                ctx.quota = Some((quota, policy.header.clone()));
-                if quota.retry_after_s.is_some() {
-                    self.telemetry.routing.count_shed(pool, Shed::ClientRate);
-                    return Some(ErrorCode::RateLimited);
-                }
-            }
-            let streams = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
-            let (table, most, code) = match streams {
-                true => (&self.streams, traffic.clients.streams, ErrorCode::TooManyClientStreams),
-                false => (&self.requests, traffic.clients.requests, ErrorCode::TooManyInFlight),
-            };
-            ctx.holding = table.take(client, most);
-            if ctx.holding.is_none() {
-                self.telemetry.routing.count_shed(pool, Shed::ClientHoldings);
-                return Some(code);
-            }
-        }
-        traffic.overload.shedding?;
-        let limit = self.guards.of(pool).limit.limit()?;
-        // While a pool is overloaded, nobody may have more than a quarter of it.
-        let share = ctx.holding.as_ref().map_or(0, |holding| u64::from(holding.held()) * 4);
-        if snapshot.in_flight().max(share) < limit {
-            return None;
-        }
-        self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
-        Some(ErrorCode::Overloaded)
-    }
-
     /// Lets the pool's limit follow how long its answers take.
-    fn note_latency(&self, ctx: &mut RequestContext, traffic: &Traffic) {
+    fn note_latency(&self, ctx: &mut RequestContext) {
         // What was refused before it was sent says nothing of how long a request takes.
         let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
         let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
-        let Some(policy) = traffic.overload.shedding else { return };
+        let Some(policy) = ctx.traffic.overload.shedding else { return };
         let snapshot = self.pools.get(resolved.pool).snapshot();
         let range = || {
             let usable = snapshot.usable().len().max(1) as u64;
-            let ceiling = traffic.overload.max_in_flight.saturating_mul(usable).min(MAX_LIMIT);
+            let ceiling = ctx.traffic.overload.max_in_flight.saturating_mul(usable).min(MAX_LIMIT);
             Range { floor: policy.min_in_flight.saturating_mul(usable), ceiling }
         };
         let limit = &self.guards.of(resolved.pool).limit;
@@ -424,47 +373,16 @@ impl Gateway {
     /// What the request's pool can still afford.
     fn allowance(&self, ctx: &RequestContext) -> retry::Allowance<'_> {
         let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
-        let policy = self.traffic.load().retries;
+        let policy = ctx.traffic.retries;
         retry::Allowance { budget: &self.guards.of(pool).retries, policy, metrics: &self.telemetry.routing }
     }
 
     /// Holds a failed request against the instance that it was sent to.
     fn note_failure(&self, ctx: &RequestContext, reason: Reason) {
         if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
-            let policy = self.traffic.load().outlier_ejection;
+            let policy = ctx.traffic.outlier_ejection;
             let client = ctx.limited.map(Witness::of);
             self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, client, policy);
         }
-    }
-
-    fn manner(&self, ctx: &RequestContext) -> Manner {
-        let traffic = self.traffic.load();
-        let max_body_bytes = traffic.limits.body.of(ctx.resolved.as_ref());
-        Manner { routing: traffic.routing_headers, max_body_bytes, clients: traffic.clients }
-    }
-}
-
-impl RequestContext {
-    /// Notes that the whole request is on its way to the instance: only from now on the time is the instance's.
-    fn request_sent(&mut self) {
-        self.sent = true;
-        if self.request_bytes > 0
-            && let Some(timed_from) = self.attempt.as_mut().and_then(|attempt| attempt.timed_from.as_mut())
-        {
-            *timed_from = Instant::now();
-        }
-    }
-
-    /// Tells the trace that the attempt under way has failed.
-    fn attempt_failed(&mut self, error: &Error) {
-        if let Some(trace) = &mut self.trace {
-            trace.attempt_failed(error);
-        }
-    }
-
-    /// Ends the request with this code.
-    fn refuse(&mut self, code: ErrorCode) -> Box<Error> {
-        self.problem = Some(code);
-        Error::explain(ErrorType::HTTPStatus(code.status()), code.as_str())
     }
 }

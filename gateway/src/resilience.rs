@@ -6,6 +6,7 @@
 //! [`holdings`] bounds what one client holds at once.
 
 pub mod holdings;
+pub mod load_bound;
 pub mod outlier;
 pub mod overload;
 pub mod rate_limit;

@@ -3,41 +3,21 @@
 //! [`round_robin`] and [`sticky`] share nothing but the pool's [`Snapshot`] that they read. Which of them decides is
 //! the pool's strategy at the moment of the request.
 
-pub mod bound;
+mod given;
 pub mod minting;
-pub mod rendezvous;
 pub mod round_robin;
+pub mod sample;
 pub mod sticky;
 
 use std::sync::Arc;
 
+use proto_contracts::Verdict;
 use proto_contracts::control::Strategy;
-use proto_contracts::{AffinityKey, Verdict};
+
+pub use given::{ClientKey, KeyOrigin, Tried};
 
 use crate::pool::{Instance, Member, Pool, Snapshot};
-
-/// The affinity key of a request, and how it came by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientKey {
-    /// The key.
-    pub key: AffinityKey,
-    /// How the request came by it.
-    pub origin: KeyOrigin,
-}
-
-/// How a request came by its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyOrigin {
-    /// The client sent it.
-    Client,
-    /// The client sent none, so it was minted.
-    Minted,
-    /// The client sent a malformed one, so it was minted.
-    Replaced,
-}
-
-/// The instances that a request has been sent to in vain.
-pub type Tried = Vec<Arc<Instance>>;
+use crate::routing::given::is_tried;
 
 /// Where a request goes, and why.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +65,4 @@ pub fn choose<'a>(
         let left = snapshot.usable().iter().any(|&place| !is_tried(snapshot.member(place), tried));
         if left { Nowhere::AllFull } else { Nowhere::NoneLeft }
     })
-}
-
-fn is_tried(member: &Member, tried: &[Arc<Instance>]) -> bool {
-    tried.iter().any(|instance| Arc::ptr_eq(instance, &member.instance))
 }

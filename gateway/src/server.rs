@@ -1,103 +1,53 @@
 //! Builds the gateway, tells where it listens, and runs it until it is stopped.
 
-mod checks;
+mod error;
 mod listener;
+mod milestone;
+mod signals;
 pub mod upgrade;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch, UnixShutdownSignalWatch};
-use pingora::services::background::{BackgroundService, background_service};
-
-use proto_contracts::PoolName;
+use pingora::server::{RunArgs, Server, ShutdownSignalWatch, UnixShutdownSignalWatch};
+use pingora::services::background::background_service;
 use service_kit::tokens::TokenVerifier;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+
+pub use error::BuildError;
 
 use crate::config::{Config, Lab, Source};
-use crate::connection::Connections;
+use crate::connection::{Connections, IDLE_LINGER};
 use crate::control::{self, ControlPlane};
-use crate::descriptors::{self, TooFewDescriptors};
+use crate::descriptors;
 use crate::events::Events;
-use crate::pool::state_file::{StateFile, StateFileError};
+use crate::health_check::checks::{Checked, FirstChecks, HealthChecks};
+use crate::health_check::ejector::Ejector;
+use crate::pool::state_file::StateFile;
 use crate::pool::{Pool, Pools};
 use crate::proxy;
 use crate::reload::{ReloadMetrics, Reloader};
 use crate::resilience::Guards;
-use crate::resilience::outlier::Ejector;
 use crate::resilience::rate_limit::{RateLimiter, User};
 use crate::resilience::retry_budget::MAX_ATTEMPTS;
-use crate::server::checks::{FirstChecks, HealthChecks};
 use crate::server::listener::BoundService;
+use crate::server::milestone::Milestone;
+use crate::server::signals::{ReloadWatch, Signals, StopWatch};
 use crate::server::upgrade::{Assets, HandOver, Office, Predecessor, UpgradeError};
 use crate::telemetry::{StateFileMetrics, Telemetry};
 
 /// Idle connections kept to all instances together.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
-/// How long a gateway that has handed over still answers on idle connections: a client may just be sending, and one that is
-/// answered learns from `Connection: close` that the connection ends.
-pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 /// How often the end of the requests in flight is looked for while stopping.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-
-/// The gateway cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The data plane's address cannot be bound.
-    #[error("cannot listen on {addr} ([server] listen)")]
-    Listen {
-        /// Which address.
-        addr: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The control plane's address cannot be bound.
-    #[error("cannot listen on {addr} ([control] listen)")]
-    Control {
-        /// Which address.
-        addr: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The address of the metrics cannot be bound.
-    #[error("cannot listen on {addr} ([control] metrics_listen)")]
-    Metrics {
-        /// Which address.
-        addr: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// There are too few descriptors for the connections.
-    #[error("the limit of descriptors is too low")]
-    Descriptors(#[from] TooFewDescriptors),
-    /// There is no way to find the gateway to succeed.
-    #[error("--upgrade needs [server] upgrade_sock, the same as the running gateway's")]
-    NoUpgradeSocket,
-    /// The upgrade cannot begin.
-    #[error("the upgrade failed ([server] upgrade_sock)")]
-    Upgrade(#[from] UpgradeError),
-    /// The state file cannot be used.
-    #[error("the control API's changes cannot be kept ([server] state_file)")]
-    StateFile(#[from] StateFileError),
-    /// A metric was registered twice.
-    #[error("the metrics cannot be registered")]
-    Registry(#[from] prometheus::Error),
-}
 
 /// A gateway that is bound and not yet running; connections wait in its listeners' queues.
 #[must_use = "it serves nothing until it is run"]
@@ -292,12 +242,12 @@ impl Gateway {
         });
         if let Some(predecessor) = self.predecessor {
             match told.recv() {
-                Ok(Milestone::Checked { go, unhealthy: None }) => {
+                Ok(Milestone::Checked(Checked { go, unhealthy: None })) => {
                     predecessor.take_office()?;
                     let _stopping_already = go.send(());
                     tracing::info!("took over");
                 }
-                Ok(Milestone::Checked { unhealthy: Some(pool), .. }) => {
+                Ok(Milestone::Checked(Checked { unhealthy: Some(pool), .. })) => {
                     return Err(UpgradeError::Unhealthy(pool.to_string()));
                 }
                 // Stopped before it was in office.
@@ -340,7 +290,7 @@ impl Gateway {
                     stopped = true;
                 }
                 // Nobody waits for it but a successor.
-                Ok(Milestone::Checked { .. }) => {}
+                Ok(Milestone::Checked(_)) => {}
                 Ok(Milestone::Stopped) | Err(_) => stopped = true,
             }
         }
@@ -373,86 +323,6 @@ fn wait_for_last_request(
     }
 }
 
-/// What the main thread is told.
-enum Milestone {
-    /// Every instance was asked once; the data plane begins with `go`.
-    Checked {
-        /// Lets the data plane begin.
-        go: oneshot::Sender<()>,
-        /// A pool that must have a healthy instance and has none.
-        unhealthy: Option<PoolName>,
-    },
-    /// A successor is ready.
-    HandOver(HandOver),
-    /// It was told to stop, and serves on for a while.
-    Leaving,
-    /// The listeners close.
-    StopBegun,
-    /// Pingora has ended.
-    Stopped,
-}
-
-impl From<HandOver> for Milestone {
-    fn from(hand_over: HandOver) -> Self {
-        Self::HandOver(hand_over)
-    }
-}
-
-/// The signals that it was given, and the end of an upgrade.
-struct Signals<S> {
-    given: S,
-    /// For how long SIGTERM is announced before it is obeyed; another signal ends that.
-    announce: Duration,
-    main: mpsc::Sender<Milestone>,
-    handed_over: watch::Receiver<bool>,
-    /// Set while it is announced.
-    leaving: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
-    async fn recv(&self) -> ShutdownSignal {
-        let mut handed_over = self.handed_over.clone();
-        let mut upgraded = pin!(async {
-            if handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        });
-        tokio::select! {
-            signal = self.given.recv() => match signal {
-                ShutdownSignal::FastShutdown => return self.stop_at_once().await,
-                // Pingora's way to give the listeners up, to whoever may be there, is none of ours.
-                ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
-            },
-            () = &mut upgraded => return ShutdownSignal::GracefulTerminate,
-        }
-        if !self.announce.is_zero() {
-            self.leaving.store(true, Ordering::Relaxed);
-            let _main_has_gone = self.main.send(Milestone::Leaving);
-            tokio::select! {
-                () = tokio::time::sleep(self.announce) => {}
-                signal = self.given.recv() => match signal {
-                    ShutdownSignal::FastShutdown => return self.stop_at_once().await,
-                    signal => return signal,
-                },
-                () = upgraded => {}
-            }
-        }
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-impl<S> Signals<S> {
-    /// Ends the process without Pingora's own shutdown, for a person at a terminal who does not want to wait.
-    ///
-    /// In Pingora's fast shutdown, a listener whose runtime is going away fails to accept in an endless loop, and the
-    /// server waits for that loop's thread.
-    async fn stop_at_once(&self) -> ShutdownSignal {
-        let _main_has_gone = self.main.send(Milestone::Stopped);
-        std::future::pending().await
-    }
-}
-
 fn server_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
@@ -464,43 +334,5 @@ fn server_conf(config: &Config) -> ServerConf {
         grace_period_seconds: Some(config.server.grace_period.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
-    }
-}
-
-/// Tells when Pingora begins to stop.
-struct StopWatch {
-    main: mpsc::Sender<Milestone>,
-}
-
-#[async_trait]
-impl BackgroundService for StopWatch {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        // It may have begun before this service did.
-        let _closed_means_stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
-        let _main_has_gone = self.main.send(Milestone::StopBegun);
-    }
-}
-
-/// Reads the configuration again at each SIGHUP.
-struct ReloadWatch {
-    reloader: Arc<Reloader>,
-}
-
-#[async_trait]
-impl BackgroundService for ReloadWatch {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => return tracing::error!(%error, "SIGHUP reloads nothing"),
-        };
-        loop {
-            tokio::select! {
-                Some(()) = hangups.recv() => {
-                    // Logged and counted there.
-                    let _outcome = self.reloader.reload();
-                }
-                _ = shutdown.wait_for(|stopping| *stopping) => return,
-            }
-        }
     }
 }

@@ -6,12 +6,11 @@ mod instances;
 mod json_line;
 mod routed;
 mod routing;
-pub mod spans;
+mod spans;
 mod state_file;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pingora::Error;
 use pingora::protocols::http::v1::server::HttpSession;
@@ -26,10 +25,10 @@ pub use connections::{ConnectionMetrics, RefusedConnection};
 pub use routing::{RoutingMetrics, Shed};
 pub use state_file::StateFileMetrics;
 
-use crate::connection::hygiene::Fault;
 use crate::events::Events;
+use crate::http_strict::Fault;
 use crate::pool::Pools;
-use crate::proxy::RequestContext;
+use crate::request::{Outcome, RequestContext};
 use crate::telemetry::instances::InstanceMetrics;
 
 /// The status that the log shows when the client went before it was answered, as Nginx writes it.
@@ -47,27 +46,6 @@ pub struct Telemetry {
     refused: IntCounterVec,
     lookups: IntCounterVec,
     events: Events,
-}
-
-/// How a request ended.
-struct Outcome<'a> {
-    /// A known method, or `_OTHER`.
-    method: &'static str,
-    /// The route's template, never the path, which may hold a session id.
-    route: &'static str,
-    /// The status that the client got.
-    status: &'a str,
-    /// From the header read to the last byte written.
-    duration: Duration,
-    /// Body bytes sent to the client.
-    response_bytes: usize,
-}
-
-impl Outcome<'_> {
-    /// The duration in milliseconds, to the microsecond.
-    fn duration_ms(&self) -> f64 {
-        self.duration.as_micros() as f64 / 1_000.0
-    }
 }
 
 impl Telemetry {
@@ -172,8 +150,6 @@ impl Telemetry {
             });
         }
         access_log::write(ctx, &outcome, error.map(|error| error as &dyn Display));
-        if let Some(trace) = ctx.trace.take() {
-            trace.end(ctx, &outcome);
-        }
+        spans::end(ctx, &outcome);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::config::check::Check;
-use crate::routing::rendezvous::Seed;
+use crate::rendezvous::Seed;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::check::Check;
-use crate::pool::Thresholds;
 
 /// The health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +17,15 @@ pub struct HealthChecks {
     pub thresholds: Thresholds,
     /// Whether an instance that names no service and no protocol is refused: one of a version older than these headers.
     pub require_identity: bool,
+}
+
+/// How many results in a row change the opinion of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Failures in a row until a healthy instance is unhealthy; at least 1.
+    pub fails: u32,
+    /// Successes in a row until an unhealthy instance is healthy again; at least 1.
+    pub passes: u32,
 }
 
 #[derive(Debug, Deserialize)]

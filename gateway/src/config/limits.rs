@@ -6,7 +6,7 @@ use proto_contracts::{Endpoint, Resolved};
 use serde::Deserialize;
 
 use crate::config::check::Check;
-use crate::connection::hygiene::HeaderLimits;
+use crate::http_strict::HeaderLimits;
 
 /// The most header fields that a client may send: the services' framework takes 96, and the gateway adds up to 8 of its own.
 const MOST_HEADER_FIELDS: usize = 96 - 8;

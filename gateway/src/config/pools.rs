@@ -15,7 +15,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::check::Check;
-use crate::routing::bound::LoadBound;
+use crate::resilience::load_bound::LoadBound;
 
 /// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
 const LOAD_FACTORS: RangeInclusive<f64> = 1.0..=10.0;

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config::ClientTimeouts;
-use crate::connection::hygiene::{Fault, HeaderLimits, Progress, Scanner};
 use crate::connection::timer::Timer;
+use crate::http_strict::{Fault, HeaderLimits, Progress, Scanner};
 
 /// What is read at first: most requests fit, their bodies too.
 const FIRST_READ: usize = 4 * 1024;

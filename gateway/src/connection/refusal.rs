@@ -1,5 +1,6 @@
 //! What a client is told whose header is refused.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{ErrorCode, Problem, RequestId, headers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::config::Traffic;
 use crate::connection::header::Refused;
-use crate::connection::hygiene::{Fault, HeaderLimits};
-use crate::proxy::{RequestContext, local};
+use crate::http_strict::Fault;
+use crate::proxy::local;
+use crate::request::RequestContext;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
 /// How long a client may take to accept the answer.
@@ -29,8 +32,8 @@ const TURN_AWAY: Duration = Duration::from_millis(500);
 const MOST_READING: usize = 64;
 
 /// Answers and closes the connection, so that nothing behind the refused header is taken for a request.
-pub(super) async fn answer(stream: Stream, refused: &Refused, limits: HeaderLimits, telemetry: &Telemetry) {
-    let mut ctx = RequestContext::new(telemetry.metrics.enter());
+pub(super) async fn answer(stream: Stream, refused: &Refused, traffic: Arc<Traffic>, telemetry: &Telemetry) {
+    let mut ctx = RequestContext::new(telemetry.metrics.enter(), traffic);
     ctx.started = refused.since.into_std();
     ctx.request_id = request_id(&refused.bytes);
     ctx.problem = Some(refused.fault.code());
@@ -39,7 +42,7 @@ pub(super) async fn answer(stream: Stream, refused: &Refused, limits: HeaderLimi
         // What a trusted proxy tells of the client stands in the header, which is not to be believed.
         ctx.client.ip = peer.ip().to_canonical();
     }
-    let written = tokio::time::timeout(WRITE_TIMEOUT, write(&mut session, &ctx, refused, limits)).await;
+    let written = tokio::time::timeout(WRITE_TIMEOUT, write(&mut session, &ctx, refused)).await;
     let heard = matches!(written, Ok(Ok(())));
     telemetry.request_refused(&session, &ctx, refused.fault, method(&refused.bytes));
     // What is thrown away below is no request in flight.
@@ -86,9 +89,9 @@ fn response_to(why: RefusedConnection) -> String {
     )
 }
 
-async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused, limits: HeaderLimits) -> Result<()> {
+async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused) -> Result<()> {
     let fault = refused.fault;
-    let (mut response, body) = local::problem(fault.code(), fault.detail(limits), ctx.request_id)?;
+    let (mut response, body) = local::problem(fault.code(), fault.detail(ctx.traffic.limits.header), ctx.request_id)?;
     response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     if fault == Fault::UnknownMethod {
         response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;

@@ -12,7 +12,8 @@ use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use crate::control::{State, pools, saved};
+use crate::control::state::State;
+use crate::control::{pools, saved};
 use crate::pool::{LastInstance, Pool};
 
 /// Drains an instance: it takes no new key, and its keys move away at the deadline or when nothing is left there. It

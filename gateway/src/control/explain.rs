@@ -9,9 +9,9 @@ use service_kit::answer;
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
 
-use crate::control::State;
+use crate::control::state::State;
 use crate::pool::{Member, Pool, Snapshot};
-use crate::routing::bound;
+use crate::resilience::load_bound;
 use crate::routing::sticky::{self, Found, Place};
 
 /// The ranking of a key and, with `without`, `with` or `drain`, what that change would move.
@@ -33,7 +33,10 @@ fn explanation(
     max_in_flight: u64,
 ) -> Result<Explanation, ApiError> {
     let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), max_in_flight);
-    let limits = Limits { bound: pool.load_bound().map(|bound| bound.limits(snapshot)), max_in_flight };
+    let limits = Limits {
+        bound: pool.load_bound().map(|bound| bound.limits(snapshot.in_flight(), snapshot.usable_shares())),
+        max_in_flight,
+    };
     let ranking: Vec<_> = sticky::ranking(snapshot, query.key)
         .into_iter()
         .zip(1..)
@@ -63,7 +66,7 @@ fn explanation(
 #[derive(Clone, Copy)]
 struct Limits {
     /// By the pool's load bound, where it has one.
-    bound: Option<bound::Limits>,
+    bound: Option<load_bound::Limits>,
     /// By `[overload]`.
     max_in_flight: u64,
 }
@@ -81,7 +84,7 @@ fn why_passed_over(member: &Member, limits: Limits) -> Option<String> {
     if in_flight >= limits.max_in_flight {
         return Some(format!("it has {in_flight} requests in flight, and no instance may have more ([overload])"));
     }
-    let limit = limits.bound.map(|bound| bound.of(member)).filter(|&limit| in_flight >= limit)?;
+    let limit = limits.bound.map(|bound| bound.of(member.weight)).filter(|&limit| in_flight >= limit)?;
     Some(format!("it has {in_flight} requests in flight, and its load bound is {limit}"))
 }
 

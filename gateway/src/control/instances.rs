@@ -12,8 +12,9 @@ use service_kit::answer;
 use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
 
-use crate::control::{State, drain, saved};
-use crate::pool::prober::ProbeError;
+use crate::control::state::State;
+use crate::control::{drain, saved};
+use crate::pool::ProbeError;
 use crate::pool::{Pool, RemoveError, Slot};
 
 /// Adds an instance. It is checked at once, so that the response says whether it is a member already. One that does not

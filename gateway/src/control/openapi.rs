@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use service_kit::answer;
 use service_kit::problem::ApiError;
 
-use crate::control::State;
 use crate::control::api::{Endpoint, Operation, SchemaOf};
+use crate::control::state::State;
 
 /// The document, as it was made at the start.
 pub(super) async fn document(state: web::Data<State>) -> Result<HttpResponse, ApiError> {

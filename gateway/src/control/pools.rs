@@ -12,9 +12,11 @@ use service_kit::body::Json;
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 
-use crate::control::{State, saved};
+use crate::control::saved;
+use crate::control::state::State;
 use crate::pool::slow_start::SlowStart;
 use crate::pool::{Instance, Pool, Pools, Registry, Slot, Snapshot};
+use crate::routing::sample;
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
 pub(super) const SAMPLE: u32 = 20_000;
@@ -76,7 +78,7 @@ pub(super) fn instance(registry: &Registry, slot: &Slot, key_share_percent: f64)
 
 fn view(pool: &Pool) -> control::Pool {
     let snapshot = pool.snapshot();
-    let homes = snapshot.homes_of_sample(SAMPLE);
+    let homes = sample::homes(&snapshot, SAMPLE);
     let mut instances: Vec<_> = pool.weighed(|registry| {
         let share = |slot: &Slot| share(&snapshot, &homes, slot.name());
         registry.slots().iter().map(|slot| instance(registry, slot, share(slot))).collect()
@@ -90,7 +92,7 @@ fn view(pool: &Pool) -> control::Pool {
 /// The share of keys whose home it is, in per cent.
 pub(super) fn key_share(pool: &Pool, name: Option<&InstanceName>) -> f64 {
     let snapshot = pool.snapshot();
-    share(&snapshot, &snapshot.homes_of_sample(SAMPLE), name)
+    share(&snapshot, &sample::homes(&snapshot, SAMPLE), name)
 }
 
 fn share(snapshot: &Snapshot, homes: &[u32], name: Option<&InstanceName>) -> f64 {

@@ -6,7 +6,7 @@ use proto_contracts::ErrorCode;
 use service_kit::answer;
 use service_kit::problem::ApiError;
 
-use crate::control::State;
+use crate::control::state::State;
 
 /// Reads the configuration again, as SIGHUP does.
 pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiError> {

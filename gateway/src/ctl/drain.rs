@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
-use crate::ctl::{Target, say};
+use crate::ctl::output::say;
+use crate::ctl::target::Target;
 
 /// Between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(250);

@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
 use crate::ctl::metrics::Counters;
+use crate::ctl::output::say;
+use crate::ctl::show;
 use crate::ctl::terminal::Screen;
-use crate::ctl::{say, show};
 
 /// Shows what happens in each interval, until somebody has seen enough; once, it ends after the first.
 pub(super) async fn run(client: &Client, json: bool, once: bool, interval: Duration) -> Result<(), CtlError> {

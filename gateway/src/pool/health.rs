@@ -1,13 +1,6 @@
 //! Hysteresis of health checks: one bad answer does not make an instance unhealthy, nor one good answer well.
 
-/// How many results in a row change the opinion of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Failures in a row until a healthy instance is unhealthy; at least 1.
-    pub fails: u32,
-    /// Successes in a row until an unhealthy instance is healthy again; at least 1.
-    pub passes: u32,
-}
+use crate::config::Thresholds;
 
 /// The opinion of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,11 @@
 //! Every address that a pool knows, and which of them are members under which name.
 
+mod discovery;
+mod drains;
+#[cfg(test)]
+mod tests;
+mod weights;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,20 +14,20 @@ use std::time::{Duration, Instant};
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{InstanceName, PoolName, Weight};
 
-use crate::config;
+use crate::config::{self, Thresholds};
 use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
-use crate::pool::health::{Health, Thresholds};
+use crate::pool::health::Health;
 use crate::pool::instance::Instance;
 use crate::pool::last::LastInstance;
-use crate::pool::prober::{ProbeError, Report};
-use crate::pool::slot::Slot;
+use crate::pool::report::{ProbeError, Report};
+use crate::pool::slot::{Slot, label};
 use crate::pool::slow_start::SlowStart;
 use crate::pool::snapshot::{Entry, Snapshot};
 use crate::pool::state_file::{KnownName, KnownWeightDecision, PoolState};
 use crate::pool::weights::Weights;
+use crate::rendezvous::Seed;
 use crate::resilience::outlier::{Policy, Reason};
-use crate::routing::rendezvous::Seed;
 
 /// Instances that have both let requests wait within this time may have done so for the same reason.
 const OF_LATE: Duration = Duration::from_secs(5);
@@ -224,7 +230,7 @@ impl Registry {
     pub fn remove(&mut self, pool: PoolName, label: &str, force: bool) -> Result<Slot, RemoveError> {
         let place = self.place_of(label).ok_or(RemoveError::Unknown)?;
         if !force {
-            self.refuse_last(pool, self.slots[place].addr, "removing")?;
+            LastInstance::refuse(&self.slots, pool, self.slots[place].addr, "removing")?;
         }
         let removed = self.slots.remove(place);
         if let Some(name) = removed.name() {
@@ -422,13 +428,10 @@ impl Registry {
 }
 
 fn log_change(pool: PoolName, slot: &Slot) {
-    let instance = crate::pool::label(slot.name(), slot.addr);
+    let instance = label(slot.name(), slot.addr);
     let (addr, state) = (slot.addr, slot.state());
     match slot.last_error() {
         None => tracing::info!(%pool, instance, %addr, %state, "instance changed"),
         Some(error) => tracing::warn!(%pool, instance, %addr, %state, error, "instance changed"),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto_contracts::control::InstanceState;
+use proto_contracts::control::{self, InstanceState};
 use proto_contracts::{InstanceName, WeightDecision};
 
 use crate::pool::drain::{Announced, Drain};
@@ -112,6 +112,11 @@ impl Slot {
         self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
     }
 
+    /// How its drain goes, while it is drained.
+    pub fn drain(&self, now: Instant) -> Option<control::Drain> {
+        self.drain.as_ref().map(|drain| drain.view(now))
+    }
+
     /// Whether it has told its name and its checks pass.
     pub fn is_up(&self) -> bool {
         self.instance.is_some() && self.health.is_up()
@@ -130,4 +135,9 @@ impl Slot {
             (None, None) => InstanceState::Pending,
         }
     }
+}
+
+/// The name under which an instance is asked for: its own, or its address while it has told none.
+pub fn label(name: Option<&InstanceName>, addr: SocketAddr) -> String {
+    name.map_or_else(|| addr.to_string(), ToString::to_string)
 }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{AffinityKey, Epoch, Weight};
 
-use crate::pool::Instance;
+use crate::pool::instance::Instance;
 use crate::pool::slow_start::SlowStart;
-use crate::routing::rendezvous::{NameHash, Seed, WeightedScore};
-use crate::routing::sticky;
+use crate::rendezvous::{NameHash, Seed, WeightedScore};
 
 /// What the snapshot of a member is made from.
 #[derive(Clone, Debug)]
@@ -178,23 +177,6 @@ impl Snapshot {
     pub fn in_flight(&self) -> u64 {
         self.usable.iter().map(|&place| self.members[place].instance.in_flight()).sum()
     }
-
-    /// How many of `sample` evenly spread keys have their home at each member, in the members' order.
-    pub fn homes_of_sample(&self, sample: u32) -> Vec<u32> {
-        let mut counts = vec![0; self.members.len()];
-        for key in sample_keys(sample) {
-            let home = sticky::home(self, key).map(|member| member.instance.name());
-            if let Some(place) = self.members.iter().position(|member| Some(member.instance.name()) == home) {
-                counts[place] += 1;
-            }
-        }
-        counts
-    }
-}
-
-/// `count` keys spread evenly over all that there are: the multiples of 2³² divided by the golden ratio.
-pub fn sample_keys(count: u32) -> impl Iterator<Item = AffinityKey> {
-    (0..count).map(|i| AffinityKey::from_bits(i.wrapping_mul(0x9e37_79b9)))
 }
 
 #[cfg(test)]

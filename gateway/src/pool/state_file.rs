@@ -6,86 +6,25 @@
 //!
 //! Lock order: the file, then a pool's registry, then the states.
 
+mod state;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, MutexGuard, mpsc};
 use std::thread;
 
-use jiff::Timestamp;
-use proto_contracts::control::{Lasts, Strategy};
-use proto_contracts::{InstanceName, PoolName, Weight};
-use serde::{Deserialize, Serialize};
+use proto_contracts::PoolName;
+use proto_contracts::control::Lasts;
+
+pub use state::{KnownDecision, KnownName, KnownWeight, KnownWeightDecision, PoolState};
+pub use writer::{Health, SaveError};
 
 use crate::events::Events;
+use crate::pool::state_file::state::States;
 use crate::pool::state_file::writer::{Writer, write};
-
-/// What survives a restart, of one pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PoolState {
-    /// The strategy, where it was switched to another than the configured one.
-    pub strategy: Option<Strategy>,
-    /// Addresses that are neither in the configuration nor discovered.
-    pub added: Vec<SocketAddr>,
-    /// Addresses of either that were removed.
-    pub removed: Vec<SocketAddr>,
-    /// What DNS named at last, so that a start while it does not answer finds everybody.
-    pub discovered: Vec<SocketAddr>,
-    /// Who was met where.
-    pub names: Vec<KnownName>,
-    /// What operators last decided about draining each instance.
-    pub drain_decisions: Vec<KnownDecision>,
-    /// Weights that were given when an address was added.
-    pub weights: Vec<KnownWeight>,
-    /// What operators last decided about the weight of each instance.
-    pub weight_decisions: Vec<KnownWeightDecision>,
-}
-
-/// The weight of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownWeight {
-    /// The address.
-    pub addr: SocketAddr,
-    /// How many shares it gets.
-    pub weight: Weight,
-}
-
-/// An operator's last decision about the weight of an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownWeightDecision {
-    /// Which instance.
-    pub name: InstanceName,
-    /// How many shares it gets.
-    pub weight: Weight,
-    /// When it was decided, in milliseconds since 1970.
-    pub decided_ms: u64,
-}
-
-/// An operator's last decision about draining an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownDecision {
-    /// Which instance.
-    pub name: InstanceName,
-    /// When it was decided, in milliseconds since 1970.
-    pub decided_ms: u64,
-    /// When its keys move away, in milliseconds since 1970; absent when it serves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until_ms: Option<u64>,
-}
-
-/// Who was met at an address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownName {
-    /// The address.
-    pub addr: SocketAddr,
-    /// Who was met there.
-    pub name: InstanceName,
-}
 
 /// The state file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,22 +49,6 @@ pub enum StateFileError {
     },
 }
 
-/// A change cannot be made to last.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// The disk refuses.
-    #[error("the state file {path} cannot be written: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A new process has read the file, or is about to: it would not know of the change.
-    #[error("the gateway is being upgraded")]
-    Frozen,
-}
-
 /// A change of a pool that did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
@@ -136,19 +59,6 @@ pub enum ChangeError<E> {
     #[error(transparent)]
     NotSaved(SaveError),
 }
-
-/// How the last write went.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    /// Why the last write failed; `None` when it succeeded.
-    pub error: Option<String>,
-    /// How many failed since the start.
-    pub failures: u64,
-    /// When one succeeded last.
-    pub last_success: Timestamp,
-}
-
-type States = BTreeMap<PoolName, PoolState>;
 
 /// The states of all pools in one JSON file, replaced whole at each change.
 #[derive(Debug)]
@@ -267,11 +177,6 @@ impl Change<'_> {
         }
         written
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each is changed by one assignment, so a panic leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use proto_contracts::ErrorCode;
 
 use crate::config::BodyPace;
-use crate::proxy::context::RequestContext;
+use crate::request::RequestContext;
 
 /// What Pingora's retry buffer holds at most, and the most that one read of a body returns.
 const AHEAD: u64 = 64 * 1024;

@@ -13,10 +13,9 @@ use proto_contracts::{AffinityKey, Endpoint, Verdict, headers};
 
 use crate::config::RoutingHeaders;
 use crate::proxy::affinity::{has_affinity, without_affinity};
-use crate::proxy::client::{ForwardedFor, Scheme};
-use crate::proxy::context::RequestContext;
+use crate::request::client::{ForwardedFor, Scheme};
+use crate::request::{RequestContext, trace};
 use crate::routing::{ClientKey, KeyOrigin};
-use crate::telemetry::spans;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static(headers::RATE_LIMIT_POLICY);
@@ -107,7 +106,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     {
         request.insert_header(X_CLIENT_RATE, client_rate(ctx.client.ip, policy))?;
     }
-    spans::pass_on(request, ctx.trace.as_deref())?;
+    trace::pass_on(request, ctx.trace.as_deref())?;
     drop_affinity_cookie(request)
 }
 
@@ -115,7 +114,8 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
 ///
 /// # Errors
 /// When Pingora refuses a header, which these do not give it a reason for.
-pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext, routing: RoutingHeaders) -> Result<()> {
+pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
+    let routing = ctx.traffic.routing_headers;
     forget_response_spelling(response);
     response.remove_header(&X_INSTANCE_ID);
     response.remove_header(&X_LIVE_SESSIONS);

@@ -11,9 +11,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
-use crate::config::{ClientLimits, RoutingHeaders};
-use crate::proxy::context::RequestContext;
 use crate::proxy::forward;
+use crate::request::RequestContext;
 
 /// For how long the rest of a refused body is read and thrown away. Without it the client's kernel would see a reset
 /// before the client has read why it was refused.
@@ -26,17 +25,6 @@ pub(super) enum Answer {
     Healthy,
     /// It refuses.
     Problem(ErrorCode),
-}
-
-/// How the gateway writes its own answers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
-    /// Whether they tell how the request was routed.
-    pub(super) routing: RoutingHeaders,
-    /// What a refused body is told.
-    pub(super) max_body_bytes: u64,
-    /// What a client is told that holds too much.
-    pub(super) clients: ClientLimits,
 }
 
 /// The answer to a path that neither pool serves.
@@ -79,13 +67,13 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
 ///
 /// # Errors
 /// When the client has gone.
-pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: Manner, answer: Answer) -> Result<()> {
+pub(super) async fn write(session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<()> {
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return Ok(());
     }
     let (mut response, body) = match answer {
         Answer::Healthy => document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?,
-        Answer::Problem(code) => problem(code, detail(code, manner), ctx.request_id)?,
+        Answer::Problem(code) => problem(code, detail(code, ctx), ctx.request_id)?,
     };
     if answer == Answer::Problem(ErrorCode::MethodNotAllowed) {
         response.insert_header(ALLOW, "GET, HEAD")?;
@@ -94,7 +82,7 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, manner: M
     if let Some(seconds) = ctx.quota.as_ref().and_then(|(quota, _)| quota.retry_after_s) {
         response.insert_header(RETRY_AFTER, seconds)?;
     }
-    forward::to_client(&mut response, ctx, manner.routing)?;
+    forward::to_client(&mut response, ctx)?;
 
     let body_left = !session.is_body_done();
     if body_left {
@@ -140,15 +128,17 @@ fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(Resp
     Ok((response, body))
 }
 
-fn detail(code: ErrorCode, manner: Manner) -> Cow<'static, str> {
+fn detail(code: ErrorCode, ctx: &RequestContext) -> Cow<'static, str> {
     let text = match code {
-        ErrorCode::BodyTooLarge => return format!("A body may have {} bytes.", manner.max_body_bytes).into(),
+        ErrorCode::BodyTooLarge => {
+            return format!("A body may have {} bytes.", ctx.traffic.limits.body.of(ctx.resolved.as_ref())).into();
+        }
         ErrorCode::TooManyInFlight => {
-            let most = manner.clients.requests;
+            let most = ctx.traffic.clients.requests;
             return format!("A client may have {most} requests in flight; wait for a response before the next.").into();
         }
         ErrorCode::TooManyClientStreams => {
-            let most = manner.clients.streams;
+            let most = ctx.traffic.clients.streams;
             return format!("A client may have {most} live connections open; close one before the next.").into();
         }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",

@@ -9,7 +9,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::proxy::affinity::idempotency_key;
-use crate::proxy::context::RequestContext;
+use crate::request::RequestContext;
 use crate::resilience::outlier::Reason;
 use crate::resilience::retry_budget::{Policy, RetryBudget};
 use crate::telemetry::RoutingMetrics;

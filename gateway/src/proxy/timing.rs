@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use crate::proxy::context::RequestContext;
+use crate::request::RequestContext;
 
 /// How long it took until the answer's header was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,7 +54,7 @@ mod tests {
     use crate::pool::slow_start::SlowStart;
     use crate::pool::snapshot::Entry;
     use crate::pool::snapshot::tests::{snapshot, weighted};
-    use crate::routing::rendezvous::Seed;
+    use crate::rendezvous::Seed;
 
     /// A fixed sequence of draws: the keys of a SplitMix64 generator.
     fn draws() -> impl FnMut() -> AffinityKey {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pool::{Instance, Member, Snapshot};
-use crate::routing::is_tried;
+use crate::routing::given::is_tried;
 
 /// The next member in turn that was not tried before and has fewer than `max_in_flight` requests in flight. A member has as
 /// many turns as its weight says. Who is being drained has none, and stands in when no other is left.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proto_contracts::{AffinityKey, Verdict};
 
 use crate::pool::{Instance, Member, Snapshot};
-use crate::routing::bound::LoadBound;
-use crate::routing::{KeyOrigin, is_tried};
+use crate::resilience::load_bound::LoadBound;
+use crate::routing::given::{KeyOrigin, is_tried};
 
 /// What the ranking of a key gave.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,8 @@ pub fn choose<'a>(
     if in_flight < bound.floor.min(max_in_flight) {
         return Some(first);
     }
-    let limits = bound.limits(snapshot);
-    let has_room_for = |member: &Member| member.instance.in_flight() < limits.of(member).min(max_in_flight);
+    let limits = bound.limits(snapshot.in_flight(), snapshot.usable_shares());
+    let has_room_for = |member: &Member| member.instance.in_flight() < limits.of(member.weight).min(max_in_flight);
     if has_room_for(first.member) {
         return Some(first);
     }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::pool::snapshot::tests::{snapshot, weighted};
     use crate::pool::{InFlight, Load};
-    use crate::routing::rendezvous::Seed;
+    use crate::rendezvous::Seed;
 
     const KEYS: u32 = 10_000;
 

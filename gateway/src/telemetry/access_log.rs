@@ -4,8 +4,7 @@ use std::fmt::Display;
 
 use service_kit::telemetry::access;
 
-use crate::proxy::RequestContext;
-use crate::telemetry::Outcome;
+use crate::request::{Outcome, RequestContext};
 use crate::telemetry::json_line::JsonLine;
 
 /// Writes the line of one request. No value but the error's can hold a character that JSON escapes.

@@ -3,8 +3,7 @@
 use proto_contracts::PoolName;
 use proto_contracts::control::Routed;
 
-use crate::proxy::RequestContext;
-use crate::telemetry::Outcome;
+use crate::request::{Outcome, RequestContext};
 
 /// The event of one request of the sample.
 pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, sample_weight: u64) -> Routed {

@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use proto_contracts::{PoolName, Verdict};
 use service_kit::telemetry::metrics::DURATION_BUCKETS;
 
-use crate::proxy::RequestContext;
+use crate::request::RequestContext;
 use crate::resilience::outlier::Reason;
 
 /// Which limit a request exceeded that was refused unsent.

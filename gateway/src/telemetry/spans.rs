@@ -1,171 +1,36 @@
-//! The spans of a request that is recorded: one for the request, and below it one for each attempt at an instance.
-//!
-//! They are made with OpenTelemetry's own interface: Pingora's phases are no one future that a `tracing` span could follow.
-//! Names and attributes are those of OpenTelemetry's semantic conventions; what is ours begins with `tandem.`. No span
-//! holds a path, which may hold a session's id.
+//! What a request's span says of it at its end.
 
-use std::time::{Instant, SystemTime};
+use opentelemetry::KeyValue;
+use proto_contracts::ErrorCode;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _};
-use opentelemetry::{Context, KeyValue, StringValue};
-use opentelemetry_sdk::trace::Span;
-use pingora::http::RequestHeader;
-use pingora::{Error, Result};
-use proto_contracts::{Resolved, TraceContext, headers};
-use service_kit::telemetry::metrics::method_label;
-use service_kit::telemetry::traces;
+use crate::request::{Outcome, RequestContext};
 
-use crate::pool::Instance;
-use crate::proxy::RequestContext;
-use crate::telemetry::Outcome;
-
-const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
-const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
-
-/// A request's part of a trace, while a collector is configured.
-pub struct RequestTrace {
-    span: Span,
-    /// Whether it goes on with a trace of the client's, whose `tracestate` belongs to it.
-    continues: bool,
-    method: &'static str,
-    attempt: Option<Span>,
-    attempts: i64,
-}
-
-impl RequestTrace {
-    /// Begins the span of a request that began then. `None` while no collector is configured, and for a request whose
-    /// sender does not record it when we do as the sender does: it is passed on as it came.
-    pub fn begin(request: &RequestHeader, resolved: &Resolved, began: Instant) -> Option<Box<Self>> {
-        let tracer = traces::tracer()?;
-        let parent = parent(&request.headers);
-        if traces::is_left_out(parent.as_ref()) {
-            return None;
-        }
-        let state = request.headers.get(TRACESTATE).map(HeaderValue::as_bytes);
-        let sender = parent.as_ref().map_or_else(Context::new, |parent| traces::remote(parent, state));
-        let method = method_label(request.method.as_str());
-        let span = tracer
-            .span_builder(format!("{method} {}", resolved.template()))
-            .with_kind(SpanKind::Server)
-            .with_start_time(SystemTime::now() - began.elapsed())
-            .start_with_context(tracer, &sender);
-        Some(Box::new(Self { span, continues: parent.is_some(), method, attempt: None, attempts: 0 }))
-    }
-
-    /// Begins the span of an attempt at an instance.
-    pub fn attempt_begins(&mut self, instance: &Instance) {
-        let Some(tracer) = traces::tracer().filter(|_| self.span.is_recording()) else { return };
-        let mut attributes = vec![
-            KeyValue::new("http.request.method", self.method),
-            KeyValue::new("server.address", instance.addr().ip().to_string()),
-            KeyValue::new("server.port", i64::from(instance.addr().port())),
-            KeyValue::new("tandem.instance", instance.name().as_str().to_owned()),
-        ];
-        if self.attempts > 0 {
-            attributes.push(KeyValue::new("http.request.resend_count", self.attempts));
-        }
-        self.attempts += 1;
-        let parent = Context::new().with_remote_span_context(self.span.span_context().clone());
-        let builder = tracer.span_builder(self.method).with_kind(SpanKind::Client).with_attributes(attributes);
-        self.attempt = Some(builder.start_with_context(tracer, &parent));
-    }
-
-    /// Ends the span of the attempt under way, which failed.
-    pub fn attempt_failed(&mut self, error: &Error) {
-        if let Some(mut attempt) = self.attempt.take() {
-            fail(&mut attempt, error.etype().as_str().to_owned());
-        }
-    }
-
-    /// Which trace the request belongs to, when it is recorded.
-    pub(super) fn trace_id(&self) -> Option<TraceId> {
-        self.span.is_recording().then(|| self.span.span_context().trace_id())
-    }
-
-    /// Ends the request's span, and that of its last attempt.
-    pub(super) fn end(mut self: Box<Self>, ctx: &RequestContext, outcome: &Outcome<'_>) {
-        if !self.span.is_recording() {
-            return;
-        }
-        let status = outcome.status.parse::<i64>().unwrap_or_default();
-        if let Some(mut attempt) = self.attempt.take() {
-            attempt.set_attribute(KeyValue::new("http.response.status_code", status));
-            if status >= 400 {
-                fail(&mut attempt, outcome.status.to_owned());
-            }
-        }
-        let span = &mut self.span;
-        span.set_attributes([
-            KeyValue::new("http.request.method", self.method),
-            KeyValue::new("http.route", outcome.route),
-            KeyValue::new("url.scheme", ctx.client.scheme.as_str()),
-            KeyValue::new("http.response.status_code", status),
-            KeyValue::new("tandem.request_id", ctx.request_id.to_string()),
-        ]);
-        if let Some(resolved) = ctx.resolved {
-            span.set_attribute(KeyValue::new("tandem.pool", resolved.pool.as_str()));
-        }
-        if let Some(attempt) = &ctx.attempt {
-            let instance = attempt.in_flight.instance().name().as_str();
-            span.set_attribute(KeyValue::new("tandem.instance", instance.to_owned()));
-        }
-        if let Some(stamp) = ctx.stamp() {
-            span.set_attribute(KeyValue::new("tandem.verdict", stamp.verdict.as_str()));
-            span.set_attribute(KeyValue::new("tandem.epoch", stamp.epoch.to_string()));
-            if let Some(key) = stamp.key {
-                span.set_attribute(KeyValue::new("tandem.key", key.to_string()));
-            }
-        }
-        if status >= 500 {
-            let code = ctx.problem.map_or_else(|| outcome.status.to_owned(), |code| code.as_str().to_owned());
-            fail(span, code);
-        }
-    }
-
-    /// What the instance is told of where it is in the trace.
-    fn sent_under(&self) -> TraceContext {
-        traces::sent_under(self.attempt.as_ref().unwrap_or(&self.span).span_context())
+/// Ends the request's span, where it has one.
+pub(super) fn end(ctx: &mut RequestContext, outcome: &Outcome<'_>) {
+    let Some(trace) = ctx.trace.take() else { return };
+    if trace.trace_id().is_some() {
+        trace.end(outcome, attributes(ctx), ctx.problem.map(ErrorCode::as_str));
     }
 }
 
-/// Tells the instance where the request is in a trace.
-///
-/// A client's valid `traceparent` is always passed on, with its `tracestate`; while a collector is configured, with the
-/// gateway's span in the place of the client's. An invalid one is never passed on, nor is its `tracestate` (W3C Trace
-/// Context, 4.3). The gateway begins a trace of its own only when there is a collector to tell of it: one that nobody has
-/// the beginning of would only keep the services from beginning one.
-///
-/// # Errors
-/// When Pingora refuses a header, which these do not give it a reason for.
-pub fn pass_on(request: &mut RequestHeader, trace: Option<&RequestTrace>) -> Result<()> {
-    let belongs = match trace {
-        Some(trace) => {
-            request.insert_header(TRACEPARENT, &trace.sent_under().to_ascii()[..])?;
-            trace.continues
+fn attributes(ctx: &RequestContext) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        KeyValue::new("url.scheme", ctx.client.scheme.as_str()),
+        KeyValue::new("tandem.request_id", ctx.request_id.to_string()),
+    ];
+    if let Some(resolved) = ctx.resolved {
+        attributes.push(KeyValue::new("tandem.pool", resolved.pool.as_str()));
+    }
+    if let Some(attempt) = &ctx.attempt {
+        let instance = attempt.in_flight.instance().name().as_str();
+        attributes.push(KeyValue::new("tandem.instance", instance.to_owned()));
+    }
+    if let Some(stamp) = ctx.stamp() {
+        attributes.push(KeyValue::new("tandem.verdict", stamp.verdict.as_str()));
+        attributes.push(KeyValue::new("tandem.epoch", stamp.epoch.to_string()));
+        if let Some(key) = stamp.key {
+            attributes.push(KeyValue::new("tandem.key", key.to_string()));
         }
-        None if !request.headers.contains_key(TRACEPARENT) => return Ok(()),
-        None => parent(&request.headers).is_some(),
-    };
-    if !belongs {
-        request.remove_header(&TRACESTATE);
     }
-    if !belongs && trace.is_none() {
-        request.remove_header(&TRACEPARENT);
-    }
-    Ok(())
-}
-
-/// Where in which trace the client sent it. Several answers are as good as none: nobody knows which is right.
-fn parent(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut told = headers.get_all(TRACEPARENT).iter();
-    match (told.next(), told.next()) {
-        (Some(parent), None) => TraceContext::parse(parent.as_bytes()),
-        _ => None,
-    }
-}
-
-fn fail(span: &mut Span, error: String) {
-    span.set_attribute(KeyValue::new("error.type", StringValue::from(error)));
-    span.set_status(Status::error(""));
+    attributes
 }

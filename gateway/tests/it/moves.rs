@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gateway::pool::{Instance, Snapshot};
-use gateway::routing::rendezvous::Seed;
+use gateway::rendezvous::Seed;
 use gateway::routing::sticky;
 use proto_contracts::control::{InstanceState, Strategy};
 use proto_contracts::{AffinityKey, InstanceName};

@@ -10,9 +10,9 @@ use proto_contracts::{AffinityKey, ErrorCode, InstanceName};
 use service_kit::problem::ApiError;
 
 use crate::control::pools::{SAMPLE, percent};
-use crate::pool::snapshot::{Entry, sample_keys};
+use crate::pool::snapshot::Entry;
 use crate::pool::{Instance, Pool, Snapshot};
-use crate::routing::sticky;
+use crate::routing::{sample, sticky};
 
 /// How many of the keys that would move are told.
 const EXAMPLES: usize = 5;
@@ -31,7 +31,7 @@ pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> 
         let (from, to) = (home_in(snapshot, key), home_in(&changed, key));
         (from != to).then(|| Move { key, from: from.cloned(), to: to.cloned() })
     };
-    let moves: Vec<_> = sample_keys(SAMPLE).filter_map(move_of).collect();
+    let moves: Vec<_> = sample::keys(SAMPLE).filter_map(move_of).collect();
     let count = |count: usize| percent(u32::try_from(count).unwrap_or(SAMPLE), SAMPLE);
     let mut flows = BTreeMap::new();
     for moved in &moves {

@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use proto_contracts::control::Strategy;
+
 use super::*;
 
 fn open(path: &Path) -> StateFile {

@@ -4,18 +4,45 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use proto_contracts::control::Event;
 
 use crate::events::Events;
-use crate::pool::state_file::{Health, SaveError, States, lock};
+use crate::pool::state_file::state::States;
 
 /// The time before the first retry; each further one waits twice as long, up to the limit.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
+
+/// A change cannot be made to last.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The disk refuses.
+    #[error("the state file {path} cannot be written: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A new process has read the file, or is about to: it would not know of the change.
+    #[error("the gateway is being upgraded")]
+    Frozen,
+}
+
+/// How the last write went.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Why the last write failed; `None` when it succeeded.
+    pub error: Option<String>,
+    /// How many failed since the start.
+    pub failures: u64,
+    /// When one succeeded last.
+    pub last_success: Timestamp,
+}
 
 /// The file, and what belongs in it.
 #[derive(Debug)]
@@ -133,6 +160,11 @@ impl Writer {
         drop(health);
         self.events.publish(|| Event::StateFileChanged { error });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each is changed by one assignment, so a panic leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Replaces the file. A crash leaves the old one or the new one, and after the return the new one.

@@ -23,7 +23,8 @@ use tokio::time::timeout;
 
 use crate::pool::Pools;
 use crate::pool::state_file::StateFile;
-use crate::server::upgrade::{UpgradeError, wire};
+use crate::server::upgrade::error::UpgradeError;
+use crate::server::upgrade::wire;
 
 /// How long a successor may take to check its instances: six intervals of the default health checks.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,8 @@ use std::time::Duration;
 use proto_contracts::PoolName;
 
 use crate::server::listener;
-use crate::server::upgrade::{UpgradeError, wire};
+use crate::server::upgrade::error::UpgradeError;
+use crate::server::upgrade::wire;
 
 /// How long the gateway in office may take for each answer. It closes its control plane before the last one, where requests
 /// have 2 s.

@@ -8,77 +8,14 @@ use futures_util::future::join_all;
 use pingora::connectors::http::v1::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
-use proto_contracts::health::DrainDecision;
-use proto_contracts::{DeploymentName, InstanceName, PoolName, WeightDecision, headers};
-use secrecy::SecretString;
+use proto_contracts::{PoolName, headers};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::config::HealthChecks;
+use crate::config::{HealthChecks, Identity};
 use crate::descriptors;
-use crate::pool::{Pool, Slot, Untold, UntoldWeight};
-
-mod identity;
-mod telling;
-
-pub use identity::Mismatch;
-pub use telling::TellError;
-
-use identity::Claims;
-
-/// What a good health answer tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Who it is.
-    pub name: InstanceName,
-    /// How many live sessions it holds, if it counts any.
-    pub live_sessions: Option<u64>,
-    /// In how many seconds its keys move away, when it is drained or stops.
-    pub seconds_left: Option<u64>,
-    /// An operator's last decision about that, where its version announces one and it does not stop.
-    pub decision: Option<DrainDecision>,
-    /// The version of its service, where that names one.
-    pub version: Option<String>,
-    /// Its weight, where its version announces one.
-    pub weight: Option<WeightDecision>,
-}
-
-#[cfg(test)]
-impl Report {
-    /// What an instance of that name reports that serves as usual.
-    pub(super) fn of(name: &str) -> Self {
-        let name = name.parse().expect("a name");
-        Self { name, live_sessions: None, seconds_left: None, decision: None, version: None, weight: None }
-    }
-}
-
-/// Why a health check failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ProbeError {
-    /// No answer in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The connection could not be made, or broke.
-    #[error("no connection: {0}")]
-    Connection(String),
-    /// This process has no descriptor left, which says nothing of the instance.
-    #[error("the gateway has no descriptor left")]
-    NoDescriptor,
-    /// It answered, and not with 200.
-    #[error("answered {0} instead of 200")]
-    Status(u16),
-    /// What answered is no instance for this pool.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-}
-
-/// What a gateway is to instances.
-#[derive(Clone, Debug, Default)]
-pub struct Identity {
-    /// What they want to see of a gateway that drains them.
-    pub instance_token: Option<SecretString>,
-    /// The deployment that it belongs to.
-    pub deployment: Option<DeploymentName>,
-}
+use crate::health_check::drain_client::{DrainClient, TellError};
+use crate::pool::identity::{Claims, Mismatch};
+use crate::pool::{Pool, ProbeError, Report, Slot, Untold, UntoldWeight};
 
 /// Checks addresses, each within a time-out.
 pub struct Prober {
@@ -131,7 +68,7 @@ impl Prober {
     /// # Errors
     /// When it could not be told: then this gateway alone heeds the decision, and the instance's `drain.note` says why.
     pub async fn tell_and_check(&self, pool: &Pool, untold: Untold) -> Result<(), TellError> {
-        let told = self.tell_drain(untold).await;
+        let told = self.drain_client().set_drain(untold).await;
         match &told {
             Ok(()) => self.check(pool, untold.addr).await,
             Err(error) => pool.not_told(untold.addr, error.to_string()),
@@ -144,9 +81,14 @@ impl Prober {
     /// # Errors
     /// When it could not be told.
     pub async fn tell_weight_and_check(&self, pool: &Pool, untold: UntoldWeight) -> Result<(), TellError> {
-        self.tell_weight(untold).await?;
+        self.drain_client().set_weight(untold).await?;
         self.check(pool, untold.addr).await;
         Ok(())
+    }
+
+    fn drain_client(&self) -> DrainClient<'_> {
+        let token = self.identity.instance_token.as_ref();
+        DrainClient { connector: &self.connector, timeout: self.timeout, token }
     }
 
     /// Checks the pool at every interval, for ever.

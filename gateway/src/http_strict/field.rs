@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use proto_contracts::Authority;
 
-use crate::connection::hygiene::request_line::{RequestLine, Version};
-use crate::connection::hygiene::{Fault, token};
+use crate::http_strict::fault::Fault;
+use crate::http_strict::request_line::{RequestLine, Version};
+use crate::http_strict::token;
 
 /// The most digits of a length: 19 of them fit into 64 bits, whichever they are.
 const MAX_LENGTH_DIGITS: usize = 19;

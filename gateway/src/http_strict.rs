@@ -8,28 +8,19 @@
 
 mod fault;
 mod field;
+mod limits;
 mod request_line;
 #[cfg(test)]
 mod tests;
 mod token;
 
 pub use fault::Fault;
+pub use limits::HeaderLimits;
 
 use std::ops::Range;
 
 use field::Fields;
 use request_line::RequestLine;
-
-/// How large a header may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderLimits {
-    /// The most fields.
-    pub fields: usize,
-    /// The most bytes, the request line and the empty line at the end included.
-    pub bytes: usize,
-    /// The most bytes of the target.
-    pub target_bytes: usize,
-}
 
 /// How far a header has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

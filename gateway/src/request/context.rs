@@ -1,23 +1,27 @@
 //! What the gateway knows of one request, from its first byte to its log line.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use pingora::{Error, ErrorType};
 use proto_contracts::control::Strategy;
 use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
-
-use crate::pool::InFlight;
-use crate::proxy::client::Client;
-use crate::resilience::holdings::Holding;
-use crate::resilience::rate_limit::{self, Quota};
 use service_kit::telemetry::metrics;
 
+use crate::config::Traffic;
+use crate::pool::InFlight;
+use crate::request::client::Client;
+use crate::request::trace::RequestTrace;
+use crate::resilience::holdings::Holding;
+use crate::resilience::rate_limit::{self, Quota};
 use crate::routing::{ClientKey, Tried};
-use crate::telemetry::spans::RequestTrace;
 
 /// One request.
 pub struct RequestContext {
+    /// The configuration, which is the same one until the request has ended.
+    pub traffic: Arc<Traffic>,
     /// When its header had been read.
     pub started: Instant,
     /// Its name in every log.
@@ -81,8 +85,9 @@ pub struct Attempt {
 
 impl RequestContext {
     /// A request of which nothing is known yet.
-    pub fn new(counted: metrics::InFlight) -> Self {
+    pub fn new(counted: metrics::InFlight, traffic: Arc<Traffic>) -> Self {
         Self {
+            traffic,
             started: Instant::now(),
             request_id: RequestId::default(),
             client: Client::unknown(),
@@ -112,5 +117,28 @@ impl RequestContext {
     pub fn stamp(&self) -> Option<RoutingStamp> {
         let attempt = self.attempt.as_ref()?;
         Some(RoutingStamp { verdict: attempt.verdict, key: self.key.map(|client| client.key), epoch: attempt.epoch })
+    }
+
+    /// Notes that the whole request is on its way to the instance: only from now on the time is the instance's.
+    pub fn request_sent(&mut self) {
+        self.sent = true;
+        if self.request_bytes > 0
+            && let Some(timed_from) = self.attempt.as_mut().and_then(|attempt| attempt.timed_from.as_mut())
+        {
+            *timed_from = Instant::now();
+        }
+    }
+
+    /// Tells the trace that the attempt under way has failed.
+    pub fn attempt_failed(&mut self, error: &Error) {
+        if let Some(trace) = &mut self.trace {
+            trace.attempt_failed(error);
+        }
+    }
+
+    /// Ends the request with this code.
+    pub fn refuse(&mut self, code: ErrorCode) -> Box<Error> {
+        self.problem = Some(code);
+        Error::explain(ErrorType::HTTPStatus(code.status()), code.as_str())
     }
 }

@@ -90,7 +90,7 @@ impl Client {
 ///
 /// `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: each entry that is itself a trusted proxy
 /// is passed over, and the first that is not is the client. What stands before that one anybody can write.
-pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &HeaderMap) -> Client {
+pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &HeaderMap) -> Client {
     let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
         return Client::unknown();
     };
@@ -129,7 +129,7 @@ pub(super) fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, head
 }
 
 /// The user whose token the request carries, if it is good. Whether it opens anything is for the instance to say.
-pub(super) fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Option<User> {
+pub fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Option<User> {
     let mut given = request.headers.get_all(AUTHORIZATION).iter();
     let credentials = given.next()?;
     // Of two, the instance takes neither.
@@ -140,7 +140,7 @@ pub(super) fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Opt
 }
 
 /// The id that the request carries when that is a UUID, else a fresh one.
-pub(super) fn request_id(request: &RequestHeader) -> RequestId {
+pub fn request_id(request: &RequestHeader) -> RequestId {
     request
         .headers
         .get(headers::REQUEST_ID)

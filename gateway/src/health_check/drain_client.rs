@@ -1,15 +1,16 @@
 //! Tells an instance what operators decided about it, so that it announces that to every gateway.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::headers;
 use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use crate::pool::prober::Prober;
 use crate::pool::{Untold, UntoldWeight};
 
 /// The instance could not be told.
@@ -35,12 +36,19 @@ pub enum TellError {
     Status(u16),
 }
 
-impl Prober {
+/// Sends operators' decisions to instances.
+pub(super) struct DrainClient<'a> {
+    pub(super) connector: &'a Connector,
+    pub(super) timeout: Duration,
+    pub(super) token: Option<&'a SecretString>,
+}
+
+impl DrainClient<'_> {
     /// Tells an instance what was decided about its drain.
     ///
     /// # Errors
     /// When it did not confirm it.
-    pub(super) async fn tell_drain(&self, untold: Untold) -> Result<(), TellError> {
+    pub(super) async fn set_drain(&self, untold: Untold) -> Result<(), TellError> {
         timeout(self.timeout, self.tell(untold)).await.unwrap_or(Err(TellError::TimedOut))
     }
 
@@ -48,7 +56,7 @@ impl Prober {
     ///
     /// # Errors
     /// When it did not confirm it.
-    pub(super) async fn tell_weight(&self, untold: UntoldWeight) -> Result<(), TellError> {
+    pub(super) async fn set_weight(&self, untold: UntoldWeight) -> Result<(), TellError> {
         let UntoldWeight { addr, decision } = untold;
         let header = (headers::WEIGHT, decision.to_string());
         let told = self.send(addr, ("PUT", WEIGHT_PATH), header, String::new());
@@ -74,7 +82,7 @@ impl Prober {
         body: String,
     ) -> Result<(), TellError> {
         let broken = |error: Box<pingora::Error>| TellError::Connection(error.to_string());
-        let token = self.identity.instance_token.as_ref().ok_or(TellError::NoToken)?;
+        let token = self.token.ok_or(TellError::NoToken)?;
         let (mut session, _) =
             self.connector.get_http_session(&HttpPeer::new(addr, false, String::new())).await.map_err(broken)?;
         let mut request = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broken)?;

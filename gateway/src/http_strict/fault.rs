@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use proto_contracts::ErrorCode;
 use proto_contracts::path::PathFault;
 
-use crate::connection::hygiene::HeaderLimits;
+use crate::http_strict::limits::HeaderLimits;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident = $label:literal, $code:ident;)*) => {

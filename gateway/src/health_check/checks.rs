@@ -13,11 +13,11 @@ use proto_contracts::PoolName;
 use proto_contracts::control::InstanceState;
 use tokio::sync::{oneshot, watch};
 
-use crate::pool::prober::{Identity, Prober};
+use crate::config::{self, Identity};
+use crate::health_check::discovery;
+use crate::health_check::prober::Prober;
 use crate::pool::{Occasion, Pools, Slot};
-use crate::server::Milestone;
 use crate::telemetry::Telemetry;
-use crate::{config, discovery};
 
 /// How long a successor checks instances until one is healthy in each pool where the running gateway has one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,26 +25,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Checks every instance of every pool, as the configuration says at the time.
-pub(super) struct HealthChecks {
-    pub(super) pools: Arc<Pools>,
-    pub(super) config: watch::Receiver<config::HealthChecks>,
-    pub(super) discovery: watch::Receiver<config::Discovery>,
-    pub(super) telemetry: Arc<Telemetry>,
-    pub(super) first: FirstChecks,
+pub struct HealthChecks<M> {
+    /// The pools.
+    pub pools: Arc<Pools>,
+    /// How instances are checked, and each change of that.
+    pub config: watch::Receiver<config::HealthChecks>,
+    /// How DNS is queried, and each change of that.
+    pub discovery: watch::Receiver<config::Discovery>,
+    /// Counts lookups.
+    pub telemetry: Arc<Telemetry>,
+    /// What waits for the first checks.
+    pub first: FirstChecks<M>,
     /// What this gateway is to instances.
-    pub(super) identity: Identity,
+    pub identity: Identity,
 }
 
 /// What happens after the first checks.
-pub(super) struct FirstChecks {
+pub struct FirstChecks<M> {
     /// The pools that must have a healthy instance before a successor takes over; `None` for who succeeds nobody.
-    pub(super) needed: Option<Vec<PoolName>>,
+    pub needed: Option<Vec<PoolName>>,
     /// Gives a successor leave to begin.
-    pub(super) main: mpsc::Sender<Milestone>,
+    pub main: mpsc::Sender<M>,
+}
+
+/// Every instance was asked once.
+pub struct Checked {
+    /// Lets the data plane begin.
+    pub go: oneshot::Sender<()>,
+    /// A pool that must have a healthy instance and has none.
+    pub unhealthy: Option<PoolName>,
 }
 
 #[async_trait]
-impl BackgroundService for HealthChecks {
+impl<M: From<Checked> + Send + 'static> BackgroundService for HealthChecks<M> {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let mut config = self.config.clone();
         let current = *config.borrow_and_update();
@@ -55,7 +68,7 @@ impl BackgroundService for HealthChecks {
         if let Some(needed) = &self.first.needed {
             let unhealthy = self.await_healthy(&prober, needed).await;
             let (go, begin) = oneshot::channel();
-            let _main_has_gone = self.first.main.send(Milestone::Checked { go, unhealthy });
+            let _main_has_gone = self.first.main.send(Checked { go, unhealthy }.into());
             if begin.await.is_err() {
                 // This process ends.
                 return;
@@ -66,7 +79,7 @@ impl BackgroundService for HealthChecks {
     }
 }
 
-impl HealthChecks {
+impl<M> HealthChecks<M> {
     async fn probe_all(&self, prober: &Prober) {
         join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
     }

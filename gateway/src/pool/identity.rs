@@ -77,7 +77,7 @@ impl Mismatch {
 
 /// What an instance says that it is.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Claims<'a> {
+pub struct Claims<'a> {
     service: Option<&'a str>,
     protocol: Option<&'a str>,
     version: Option<&'a str>,
@@ -86,7 +86,7 @@ pub(super) struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     /// What this response to `/health` says.
-    pub(super) fn of(response: &'a ResponseHeader) -> Self {
+    pub fn of(response: &'a ResponseHeader) -> Self {
         let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             service: text(headers::SERVICE),
@@ -100,12 +100,7 @@ impl<'a> Claims<'a> {
     ///
     /// # Errors
     /// When it does not fit.
-    pub(super) fn check(
-        self,
-        pool: PoolName,
-        deployment: Option<&DeploymentName>,
-        require: bool,
-    ) -> Result<(), Mismatch> {
+    pub fn check(self, pool: PoolName, deployment: Option<&DeploymentName>, require: bool) -> Result<(), Mismatch> {
         if require && (self.service.is_none() || self.protocol.is_none()) {
             return Err(Mismatch::Unidentified);
         }

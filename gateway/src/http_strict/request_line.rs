@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use proto_contracts::{Authority, path};
 
-use crate::connection::hygiene::{Fault, token};
+use crate::http_strict::fault::Fault;
+use crate::http_strict::token;
 
 /// The methods that the API knows; of all others an answer would say no more than that.
 const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];

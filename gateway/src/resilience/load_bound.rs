@@ -4,8 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto_contracts::Weight;
 
-use crate::pool::{Member, Snapshot};
-
 /// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadBound {
@@ -48,9 +46,10 @@ impl SharedBound {
 }
 
 impl LoadBound {
-    /// The most requests that each instance may have in flight now.
-    pub fn limits(self, snapshot: &Snapshot) -> Limits {
-        Limits::new(self, snapshot.in_flight(), snapshot.usable_shares())
+    /// The most requests that each instance may have in flight, while the usable ones of these weights have so many together.
+    pub fn limits(self, in_flight: u64, usable_shares: u64) -> Limits {
+        let mean = (in_flight + 1) as f64 / usable_shares.max(1) as f64;
+        Limits { per_share: self.factor * mean, floor: self.floor }
     }
 }
 
@@ -64,17 +63,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn new(bound: LoadBound, in_flight: u64, shares: u64) -> Self {
-        let mean = (in_flight + 1) as f64 / shares.max(1) as f64;
-        Self { per_share: bound.factor * mean, floor: bound.floor }
-    }
-
-    /// The limit of this member.
-    pub fn of(self, member: &Member) -> u64 {
-        self.at(member.weight)
-    }
-
-    fn at(self, weight: Weight) -> u64 {
+    /// The limit of a member of this weight.
+    pub fn of(self, weight: Weight) -> u64 {
         // A ratio of counts that fit many times over.
         self.floor.max((self.per_share * f64::from(weight.get())).ceil() as u64)
     }
@@ -88,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_bound_is_the_mean_with_a_margin_and_never_below_the_floor() {
-        let limit = |in_flight, instances| Limits::new(BOUND, in_flight, instances).at(Weight::ONE);
+        let limit = |in_flight, instances| BOUND.limits(in_flight, instances).of(Weight::ONE);
         assert_eq!(limit(0, 3), 16);
         assert_eq!(limit(38, 3), 17, "1.25 × 39 ÷ 3, rounded up");
         assert_eq!(limit(299, 3), 125);
@@ -98,7 +88,7 @@ mod tests {
 
     #[test]
     fn an_instance_may_have_what_its_weight_is_worth() {
-        let limits = Limits::new(BOUND, 399, 4);
-        assert_eq!([1, 2].map(|shares| limits.at(Weight::new(shares).expect("a weight"))), [125, 250]);
+        let limits = BOUND.limits(399, 4);
+        assert_eq!([1, 2].map(|shares| limits.of(Weight::new(shares).expect("a weight"))), [125, 250]);
     }
 }

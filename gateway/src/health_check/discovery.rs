@@ -19,7 +19,7 @@ use hickory_resolver::proto::rr::Name;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::{Discovery, ServiceName};
-use crate::pool::prober::Prober;
+use crate::health_check::prober::Prober;
 use crate::pool::{Occasion, Pools};
 use crate::telemetry::Telemetry;
 
@@ -30,7 +30,7 @@ const SECOND_ANSWER: Duration = Duration::from_millis(500);
 
 /// Why a name could not be looked up.
 #[derive(Debug, thiserror::Error)]
-pub enum LookupError {
+pub(super) enum LookupError {
     /// No answer in time.
     #[error("{name}: no answer in {} ms", timeout.as_millis())]
     TimedOut {
@@ -53,7 +53,7 @@ pub enum LookupError {
 }
 
 /// Looks up every pool's name once, and tells the pools.
-pub async fn look_up_all(
+pub(super) async fn look_up_all(
     pools: &Pools,
     how: Discovery,
     occasion: Occasion,
@@ -80,7 +80,7 @@ pub async fn look_up_all(
 }
 
 /// Looks them up at every interval, for ever.
-pub async fn watch(pools: Arc<Pools>, how: Discovery, telemetry: &Telemetry, prober: &Prober) {
+pub(super) async fn watch(pools: Arc<Pools>, how: Discovery, telemetry: &Telemetry, prober: &Prober) {
     let mut ticks = interval(how.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,6 +1,6 @@
 //! Which bytes may stand where (RFC 9110, section 5.6.2; RFC 9112, section 2.2).
 
-use crate::connection::hygiene::Fault;
+use crate::http_strict::fault::Fault;
 
 /// The bytes of a method and of a field's name.
 const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");

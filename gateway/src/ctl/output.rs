@@ -1,0 +1,18 @@
+//! What is printed.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::ctl::error::CtlError;
+
+/// Prints the answer: as JSON, or as text.
+pub(super) fn say(json: bool, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, answer).map_err(|error| CtlError::Output(error.into()))?;
+        writeln!(out).map_err(CtlError::Output)
+    } else {
+        out.write_all(text().as_bytes()).and_then(|()| out.flush()).map_err(CtlError::Output)
+    }
+}

@@ -1,0 +1,24 @@
+//! How the homes of keys are spread, measured over a sample of them.
+
+use proto_contracts::AffinityKey;
+
+use crate::pool::Snapshot;
+use crate::routing::sticky;
+
+/// How many of `sample` evenly spread keys have their home at each member, in the members' order.
+pub fn homes(snapshot: &Snapshot, sample: u32) -> Vec<u32> {
+    let members = snapshot.members();
+    let mut counts = vec![0; members.len()];
+    for key in keys(sample) {
+        let home = sticky::home(snapshot, key).map(|member| member.instance.name());
+        if let Some(place) = members.iter().position(|member| Some(member.instance.name()) == home) {
+            counts[place] += 1;
+        }
+    }
+    counts
+}
+
+/// `count` keys spread evenly over all that there are: the multiples of 2³² divided by the golden ratio.
+pub fn keys(count: u32) -> impl Iterator<Item = AffinityKey> {
+    (0..count).map(|i| AffinityKey::from_bits(i.wrapping_mul(0x9e37_79b9)))
+}

@@ -1,0 +1,224 @@
+//! How it serves a connection.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use proto_contracts::control::DrainInstance;
+use proto_contracts::headers;
+use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
+
+use crate::client::read_line;
+use crate::upstream::{Act, Health, INSTANCE_TOKEN, Script, Seen, Shared};
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("no panic")
+    }
+
+    pub(super) fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut writer = stream;
+        loop {
+            if self.lock().act == Act::RefuseBody && !reader.fill_buf()?.starts_with(b"GET /health ") {
+                let seen = read_head(&mut reader)?;
+                self.lock().seen.push(seen);
+                let name = self.lock().name.clone();
+                writer.write_all(&answer(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                return writer.shutdown(Shutdown::Both);
+            }
+            let seen = read_request(&mut reader)?;
+            if seen.target == "/health" {
+                writer.write_all(&self.health_answer())?;
+                continue;
+            }
+            if seen.target == "/readyz" {
+                let (status, name) = {
+                    let mut script = self.lock();
+                    script.readiness_checks += 1;
+                    (if script.ready { 200 } else { 503 }, script.name.clone())
+                };
+                writer.write_all(&answer(status, &name, "", "", "GET"))?;
+                continue;
+            }
+            if seen.target == DRAIN_PATH {
+                writer.write_all(&self.drain_answer(&seen))?;
+                continue;
+            }
+            if seen.target == WEIGHT_PATH {
+                writer.write_all(&self.weight_answer(&seen))?;
+                continue;
+            }
+            let (method, target) = (seen.method.clone(), seen.target.clone());
+            self.lock().seen.push(seen);
+            let Some((act, name)) = self.next_act() else { return Ok(()) };
+            match act {
+                Act::Answer(status, headers, body) => {
+                    let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                    writer.write_all(&answer(status, &name, &extra, body, &method))?;
+                }
+                Act::Interim(statuses) => {
+                    for status in statuses {
+                        write!(writer, "HTTP/1.1 {status} Wait\r\nlink: </style.css>; rel=preload\r\n\r\n")?;
+                    }
+                    writer.write_all(&answer(200, &name, "", "ok", &method))?;
+                }
+                Act::Mirror => writer.write_all(&answer(200, &name, "", &target, &method))?,
+                Act::Close => return writer.shutdown(Shutdown::Both),
+                Act::Echo => {
+                    let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
+                    write!(writer, "HTTP/1.1 101 Switching\r\n{head}x-instance-id: {name}\r\n\r\n")?;
+                    io::copy(&mut reader, &mut writer)?;
+                    return writer.shutdown(Shutdown::Both);
+                }
+                Act::Long(bytes) => writer.write_all(&answer(200, &name, "", &"x".repeat(bytes), &method))?,
+                Act::Stream => {
+                    let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
+                    write!(writer, "HTTP/1.1 200 OK\r\n{head}x-instance-id: {name}\r\n\r\n3\r\n: \n\r\n")?;
+                    self.lock().streams += 1;
+                    let ended = reader.read_exact(&mut [0]);
+                    self.lock().streams -= 1;
+                    return ended;
+                }
+                Act::RefuseBody => return writer.shutdown(Shutdown::Both),
+                Act::Hang => unreachable!("waited for above"),
+            }
+        }
+    }
+
+    /// What to do with a request, and under which name; `None` when the instance has left meanwhile.
+    fn next_act(&self) -> Option<(Act, String)> {
+        let waits = |script: &mut Script| script.act == Act::Hang && script.listening;
+        let script = self.told.wait_while(self.lock(), waits).expect("no panic");
+        script.listening.then(|| (script.act.clone(), script.name.clone()))
+    }
+
+    fn health_answer(&self) -> Vec<u8> {
+        let mut script = self.lock();
+        script.health_checks += 1;
+        let sessions = script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
+        let mut sessions = sessions.unwrap_or_default();
+        if let Some(at) = script.drained_at {
+            let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
+            sessions += &format!("{}: {left}\r\n", headers::DRAINING);
+        }
+        // What was not decided is a stop, which announces no decision.
+        if script.knows_drain && (script.drained_at.is_none() || script.decided_ms > 0) {
+            let now = Instant::now();
+            let until_ms = script.drained_at.map(|at| {
+                let left = at.saturating_duration_since(now).as_millis() as u64;
+                unix_ms().saturating_sub(now.saturating_duration_since(at).as_millis() as u64) + left
+            });
+            let decision = DrainDecision { decided_ms: script.decided_ms, until_ms };
+            sessions += &format!("{}: {decision}\r\n", headers::DRAIN_DECISION);
+        }
+        if script.knows_drain {
+            let weight = script.weight.unwrap_or_default();
+            sessions += &format!("{}: {weight}\r\n", headers::WEIGHT);
+        }
+        match script.health {
+            Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
+            Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
+            Health::As(ref identity) => {
+                let extra: String = identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                answer(200, &script.name, &extra, "healthy", "GET")
+            }
+            Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
+        }
+    }
+}
+
+/// Why an internal request is refused, if it is: by a version without it, or for want of the token.
+fn refusal(script: &Script, seen: &Seen) -> Option<u16> {
+    if !script.knows_drain {
+        return Some(404);
+    }
+    (seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}"))).then_some(401)
+}
+
+impl Shared {
+    fn weight_answer(&self, seen: &Seen) -> Vec<u8> {
+        let mut script = self.lock();
+        let status = if let Some(refusal) = refusal(&script, seen) {
+            refusal
+        } else {
+            script.weight = Some(seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"));
+            204
+        };
+        answer(status, &script.name, "", "", &seen.method)
+    }
+
+    fn drain_answer(&self, seen: &Seen) -> Vec<u8> {
+        let mut script = self.lock();
+        let status = if let Some(refusal) = refusal(&script, seen) {
+            refusal
+        } else {
+            let wanted = serde_json::from_slice::<DrainInstance>(&seen.body);
+            let deadline = || {
+                let wanted = wanted.ok().and_then(|wanted| wanted.deadline_s).expect("a deadline");
+                Instant::now() + Duration::from_secs(wanted)
+            };
+            let decision = seen.header(headers::DRAIN_DECISION).and_then(|text| text.parse().ok());
+            script.decided_ms = decision.map_or(0, |decision: DrainDecision| decision.decided_ms);
+            let is_drained = script.drained_at.is_some_and(|at| at <= Instant::now());
+            if seen.method == "DELETE" {
+                script.drained_at = None;
+            } else if !is_drained {
+                script.drained_at = Some(deadline());
+            }
+            204
+        };
+        answer(status, &script.name, "", "", &seen.method)
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
+}
+
+fn answer(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec<u8> {
+    let length = body.len();
+    let body = if method == "HEAD" { "" } else { body };
+    format!("HTTP/1.1 {status} Scripted\r\nx-instance-id: {name}\r\n{extra}content-length: {length}\r\n\r\n{body}")
+        .into()
+}
+
+fn read_head(stream: &mut impl BufRead) -> io::Result<Seen> {
+    let first = read_line(stream)?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    loop {
+        let line = read_line(stream)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.entry(name.to_ascii_lowercase()).or_default().push(value.trim().to_owned());
+    }
+    Ok(Seen { method, target, headers, body_bytes: 0, body: Vec::new() })
+}
+
+fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
+    let Seen { method, target, headers, mut body_bytes, mut body } = read_head(stream)?;
+    let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
+    if let Some(length) = declared {
+        body_bytes = read_body(stream, length, &mut body)?;
+    } else if headers.contains_key("transfer-encoding") {
+        loop {
+            let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            body_bytes += read_body(stream, length, &mut body)?;
+            read_line(stream)?;
+            if length == 0 {
+                break;
+            }
+        }
+    }
+    Ok(Seen { method, target, headers, body_bytes, body })
+}
+
+/// Reads exactly so many bytes; a request that ends before them is none.
+fn read_body(stream: &mut impl BufRead, length: u64, to: &mut impl Write) -> io::Result<usize> {
+    let read = io::copy(&mut stream.take(length), to)?;
+    if read == length { Ok(read as usize) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

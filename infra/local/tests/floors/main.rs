@@ -1,0 +1,54 @@
+//! Modules have floors: a module imports only from floors below its own, no files import each other, and files are
+//! short. The table of floors is in `docs/ARCHITECTURE.md`; a test per crate checks the sources against it.
+
+mod imports;
+mod rules;
+mod tokens;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use imports::Crate;
+use rules::Floors;
+
+/// The root of the repository.
+fn root() -> Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?)
+}
+
+/// The floors of the crate, from the table in the document.
+fn floors(name: &str) -> Result<Floors> {
+    let document = fs::read_to_string(root()?.join("docs/ARCHITECTURE.md"))?;
+    let floors = Floors::parse(&document, name);
+    floors.with_context(|| format!("docs/ARCHITECTURE.md, section Floors, has no rows for {name}"))
+}
+
+/// Fails with every fault of the crate in this folder.
+fn check(name: &str, folder: &str) -> Result<()> {
+    let folder = root()?.join(folder);
+    let sources = Crate::read(&folder.join("src"))?;
+    let mut faults = rules::faults(&sources, &floors(name)?);
+    for part in ["src", "tests"] {
+        faults.extend(rules::long_files(&folder.join(part))?);
+    }
+    assert!(faults.is_empty(), "{} faults in {name}:\n{}", faults.len(), faults.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn gateway_keeps_its_floors() -> Result<()> {
+    check("gateway", "gateway")
+}
+
+/// The real sources with one import more.
+#[test]
+fn one_import_upwards_in_the_gateway_is_found() -> Result<()> {
+    let mut sources = Crate::read(&root()?.join("gateway/src"))?;
+    sources.append("pool", "use crate::server::Start;");
+    let faults = rules::faults(&sources, &floors("gateway")?);
+    let upwards = "pool.rs imports server.rs, from floor 3 to floor 10";
+    assert!(faults.iter().any(|fault| fault == upwards), "{faults:#?}");
+    Ok(())
+}
