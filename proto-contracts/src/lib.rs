@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** no I/O and no framework. Everything here can be tested without a socket.
 
+#![warn(missing_docs)]
+
 pub mod affinity;
 pub mod agent;
 pub mod authority;

@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** nothing here knows what a service is for. No endpoint's name, no session, no product.
 
+#![warn(missing_docs)]
+
 pub mod answer;
 pub mod body;
 pub mod cli;

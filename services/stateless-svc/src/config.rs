@@ -1,10 +1,11 @@
-//! What the service can be told.
+//! The service's settings, read from the environment.
 
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
 
-use crate::SERVICE;
+/// The service's name, in health responses, in `info` and on the command line.
+pub const SERVICE: &str = "stateless-svc";
 
 /// The settings of one instance.
 #[derive(Clone, Debug)]
@@ -46,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_urls_are_refused_without_being_told() {
+    fn errors_about_urls_do_not_quote_them() {
         for variable in ["DATABASE_URL", "CACHE_REDIS_URL"] {
             let error = Config::from_env(&Env::from_pairs([(variable, "http://hunter2")])).expect_err("refused");
-            let told = error.to_string();
-            assert!(told.starts_with(variable) && told.contains("for example") && !told.contains("hunter2"), "{told}");
+            let text = error.to_string();
+            assert!(text.starts_with(variable) && text.contains("for example") && !text.contains("hunter2"), "{text}");
         }
         assert!(Config::from_env(&Env::from_pairs([])).is_ok());
     }

@@ -1,4 +1,4 @@
-//! What the service computes and what a product is. No HTTP, no database.
+//! Calculations, random numbers and products. No HTTP, no database.
 
 pub mod calculation;
 pub mod drawing;

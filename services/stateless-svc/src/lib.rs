@@ -1,7 +1,7 @@
-//! The stateless service: every instance answers every call alike, so that any of them may be asked.
+//! The stateless service. Any instance can serve any request.
 //!
-//! `routes/` speaks HTTP and knows the wire types, `domain/` computes, `store/` reads the catalogue from PostgreSQL
-//! through a cache in Redis.
+//! `routes/` holds the HTTP handlers and wire types, `domain/` the computations. `store/` reads the catalogue from
+//! PostgreSQL through a cache in Redis.
 
 pub mod config;
 pub mod domain;
@@ -16,39 +16,37 @@ use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 
-pub use config::Config;
+pub use config::{Config, SERVICE};
 use routes::App;
 use store::cache::DocumentCache;
 use store::migrations::{self, Schema};
 use store::products::Products;
 
-/// The service's name, in its health answers, in `info` and on the command line.
-pub const SERVICE: &str = "stateless-svc";
-/// What instances are named by that have found their number by DNS.
+/// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
 pub const KIND: &str = "stateless";
-/// What `--help` says.
-pub const ABOUT: &str = "Tandem's stateless service: calls that any instance answers alike.\n\n\
-    It is configured by the environment alone; docs/SETTINGS.md lists every variable. SIGTERM announces that the \
-    instance leaves, lets requests finish and stops.";
+/// The text of `--help`.
+pub const ABOUT: &str = "Tandem's stateless service: requests that any instance can serve.\n\n\
+    All settings are environment variables; docs/SETTINGS.md lists them. On SIGTERM the service announces its \
+    shutdown, drains open requests and exits.";
 
-/// The service could not be set up.
+/// The service could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A metric clashes with another.
-    #[error("the metrics cannot be registered")]
+    /// Two metrics have the same name.
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
-    /// The pool of PostgreSQL connections refuses its settings.
-    #[error("the PostgreSQL pool cannot be built")]
+    /// The settings of the PostgreSQL pool are invalid.
+    #[error("cannot build the PostgreSQL pool")]
     Postgres(#[from] deadpool_postgres::BuildError),
-    /// The pool of Redis connections refuses its settings.
-    #[error("the cache's pool cannot be built")]
+    /// The settings of the Redis pool are invalid.
+    #[error("cannot build the cache's pool")]
     Redis(#[from] service_kit::redis::PoolUnusable),
     /// The listener could not be opened.
-    #[error("the listener cannot be opened")]
+    #[error("cannot open the listener")]
     Bind(#[from] BindError),
 }
 
-/// Builds the service and binds its listener; its databases may be away. The schema is brought up to date in the
+/// Builds the service and binds its listener. The databases need not be reachable yet; migrations run in the
 /// background. Call it within a Tokio runtime.
 ///
 /// # Errors
@@ -77,7 +75,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         api.app_data(app.clone());
         routes::mount(api);
     })?;
-    // Only now: an instance that cannot listen must not touch the schema.
-    tokio::spawn(migrations::bring_up_to_date(postgres, schema));
+    // Only now: an instance that cannot listen must not migrate the schema.
+    tokio::spawn(migrations::run_until_current(postgres, schema));
     Ok(server)
 }

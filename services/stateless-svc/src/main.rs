@@ -1,4 +1,4 @@
-//! The stateless service: see the library for what it does.
+//! The `stateless-svc` program; see the library.
 
 use std::process::ExitCode;
 

@@ -1,31 +1,15 @@
-//! HTTP and the wire types; everything else is elsewhere.
+//! The HTTP handlers and wire types.
 
+mod app;
 mod calculate;
 mod info;
 mod products;
 mod random;
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use actix_web::web::ServiceConfig;
-use proto_contracts::{Endpoint, InstanceName};
+pub use app::App;
+use proto_contracts::Endpoint;
 use service_kit::routes::{get, mount as mount_endpoint, post};
-
-use crate::store::cache::DocumentCache;
-use crate::store::products::Products;
-
-/// What the handlers of all workers share.
-pub struct App {
-    /// Who answers.
-    pub instance: InstanceName,
-    /// Since when.
-    pub started: Instant,
-    /// The catalogue.
-    pub products: Products,
-    /// Answers that were given before.
-    pub documents: Arc<DocumentCache>,
-}
 
 /// Mounts every endpoint of the stateless pool.
 pub fn mount(api: &mut ServiceConfig) {

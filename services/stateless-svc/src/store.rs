@@ -1,4 +1,4 @@
-//! Where the catalogue is kept: PostgreSQL has the truth, Redis a copy of what was asked lately.
+//! The catalogue: PostgreSQL is the source of truth, Redis caches recently requested documents.
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
@@ -11,29 +11,29 @@ pub mod products;
 /// The catalogue could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No connection was to be had.
+    /// The pool returned no connection.
     #[error("no connection to PostgreSQL")]
     NoConnection(#[from] PoolError),
-    /// The connection broke, or the server is not ready to answer.
-    #[error("PostgreSQL cannot answer now")]
+    /// The connection broke, or the server is starting or shutting down.
+    #[error("PostgreSQL is unavailable")]
     Unavailable(#[source] tokio_postgres::Error),
-    /// No answer came in time.
-    #[error("PostgreSQL did not answer in time")]
+    /// No response within the query timeout.
+    #[error("the PostgreSQL query timed out")]
     Timeout,
-    /// The server refuses the query.
-    #[error("PostgreSQL refuses the query")]
+    /// The server rejected the query.
+    #[error("PostgreSQL rejected the query")]
     Query(#[source] tokio_postgres::Error),
-    /// A row holds what the domain does not allow.
-    #[error("a row cannot be read")]
+    /// A row holds a value that the domain types reject.
+    #[error("a row has an invalid value")]
     Row(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What was read cannot be written as JSON.
-    #[error("the answer cannot be written as JSON")]
+    /// The response cannot be serialized.
+    #[error("cannot serialize the document")]
     Document(#[source] serde_json::Error),
 }
 
 impl StoreError {
-    /// Whether it is worth to ask again in a moment: PostgreSQL cannot be reached, ends, or has only just begun.
-    fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed: PostgreSQL is unreachable, shutting down, or starting.
+    fn is_transient(&self) -> bool {
         match self {
             Self::NoConnection(error) => !matches!(error, PoolError::Timeout(TimeoutType::Wait)),
             Self::Unavailable(error) => error.code() != Some(&SqlState::QUERY_CANCELED),

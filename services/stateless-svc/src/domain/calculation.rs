@@ -1,4 +1,4 @@
-//! Arithmetic that says which operand it could not take.
+//! Arithmetic whose errors name the operand at fault.
 
 use proto_contracts::stateless::{MAX_OPERANDS, Operation};
 
@@ -6,33 +6,22 @@ use proto_contracts::stateless::{MAX_OPERANDS, Operation};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CalculationError {
     /// More than [`MAX_OPERANDS`].
-    #[error("{given} operands are too many: {MAX_OPERANDS} is the most")]
-    TooMany {
-        /// How many there were.
-        given: usize,
-    },
-    /// The operation is not defined for that many.
+    #[error("too many operands: {given}; the limit is {MAX_OPERANDS}")]
+    TooMany { given: usize },
+    /// The operation is not defined for this number of operands.
     #[error("{name} takes {needs}, not {given}", name = name(*operation))]
     WrongCount {
-        /// What was asked.
         operation: Operation,
-        /// How many it takes, in words.
+        /// The number that it takes, in words.
         needs: &'static str,
-        /// How many there were.
         given: usize,
     },
     /// A divisor is 0.
-    #[error("operand {operand} is 0, and nothing can be divided by it")]
-    DivisionByZero {
-        /// Which one.
-        operand: usize,
-    },
-    /// The result left the range of a 64-bit floating-point number, or is none.
-    #[error("with operand {operand} the result is no longer a finite number")]
-    NotFinite {
-        /// Which operand did it.
-        operand: usize,
-    },
+    #[error("operand {operand} is 0")]
+    DivisionByZero { operand: usize },
+    /// The result overflows a 64-bit floating-point number, or is not a number.
+    #[error("operand {operand} makes the result overflow or not a number")]
+    NotFinite { operand: usize },
 }
 
 /// Applies the operation to the operands, from the left to the right.
@@ -80,7 +69,7 @@ pub fn calculate(operation: Operation, operands: &[f64]) -> Result<f64, Calculat
     }
 }
 
-/// Folds and stops at the operand, counted from `number`, that leads out of the finite numbers.
+/// Folds until the result is not finite. The first operand has this number.
 fn fold(start: f64, operands: &[f64], number: usize, step: impl Fn(f64, f64) -> f64) -> Result<f64, CalculationError> {
     operands.iter().enumerate().try_fold(start, |result, (index, &operand)| {
         let result = step(result, operand);
@@ -88,7 +77,7 @@ fn fold(start: f64, operands: &[f64], number: usize, step: impl Fn(f64, f64) -> 
     })
 }
 
-/// The mean always lies between the smallest and the largest, so it is finite even where the sum is not.
+/// The mean lies between the smallest and the largest operand, so it is finite even where the sum is not.
 #[expect(clippy::cast_precision_loss, reason = "there are at most a thousand operands")]
 fn mean(operands: &[f64]) -> f64 {
     let count = operands.len() as f64;
@@ -136,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_operand() {
-        for (operation, operands, told) in [
+    fn an_error_names_the_operand() {
+        for (operation, operands, text) in [
             (Operation::Divide, &[1.0, 2.0, 0.0][..], "operand 3 is 0"),
             (Operation::Divide, &[0.0, -0.0], "operand 2 is 0"),
             (Operation::Power, &[0.0, -1.0], "operand 1 is 0"),
@@ -149,8 +138,8 @@ mod tests {
             (Operation::Subtract, &[], "subtract takes at least one operand, not 0"),
             (Operation::Mean, &[], "mean takes at least one"),
         ] {
-            let error = calculate(operation, operands).expect_err(told);
-            assert!(error.to_string().contains(told), "{operation:?} {operands:?}: {error}");
+            let error = calculate(operation, operands).expect_err(text);
+            assert!(error.to_string().contains(text), "{operation:?} {operands:?}: {error}");
         }
         let many = vec![1.0; MAX_OPERANDS + 1];
         assert_eq!(calculate(Operation::Add, &many), Err(CalculationError::TooMany { given: MAX_OPERANDS + 1 }));

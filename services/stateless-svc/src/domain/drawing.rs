@@ -1,29 +1,24 @@
-//! Drawing random numbers.
+//! Random numbers.
 
 use std::ops::RangeInclusive;
 
 use proto_contracts::stateless::MAX_RANDOM_COUNT;
 use rand::{Rng, RngExt as _};
 
-/// What to draw: checked, so that drawing cannot fail.
+/// A validated request for random numbers: drawing cannot fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drawing {
     range: RangeInclusive<i64>,
     count: u32,
 }
 
-/// What cannot be drawn. The messages name the parameter of the query.
+/// An invalid request. The messages name the query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DrawingError {
-    /// There is no number between them.
-    #[error("`min` is {min} and `max` is {max}: `min` must not be larger")]
-    EmptyRange {
-        /// The smallest.
-        min: i64,
-        /// The largest.
-        max: i64,
-    },
-    /// None, or more than [`MAX_RANDOM_COUNT`].
+    /// `min` is greater than `max`.
+    #[error("`min` is {min} and `max` is {max}: `min` must not be greater than `max`")]
+    EmptyRange { min: i64, max: i64 },
+    /// 0, or more than [`MAX_RANDOM_COUNT`].
     #[error("`count` is {0}: it must be 1 to {MAX_RANDOM_COUNT}")]
     Count(u32),
 }
@@ -58,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_drawn_is_named() {
+    fn invalid_ranges_and_counts_are_rejected() {
         assert_eq!(Drawing::new(2, 1, 1), Err(DrawingError::EmptyRange { min: 2, max: 1 }));
         for count in [0, MAX_RANDOM_COUNT + 1] {
             assert_eq!(Drawing::new(0, 1, count), Err(DrawingError::Count(count)));
@@ -66,12 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn every_value_has_the_same_chance() {
+    fn the_distribution_is_uniform() {
         let mut source = StdRng::seed_from_u64(1);
         let values = Drawing::new(1, 6, 1000).expect("a die").draw(&mut source);
         for face in 1..=6 {
             let share = values.iter().filter(|&&value| value == face).count();
-            assert!((120..=215).contains(&share), "{face} came {share} times in 1000");
+            assert!((120..=215).contains(&share), "{face} was drawn {share} times in 1000");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Products and how they are paged.
+//! Products and their pagination.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proto_contracts::products::{DEFAULT_PAGE, MAX_PAGE};
 use rust_decimal::Decimal;
 
-/// Names a product: 1 to 64 letters, digits, `_` or `-`.
+/// 1 to 64 letters, digits, `_` or `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProductId(String);
 
@@ -42,19 +42,17 @@ impl FromStr for ProductId {
 /// One product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
-    /// What names it.
     pub id: ProductId,
-    /// What it is called.
     pub name: String,
-    /// In the shop's currency, with two places.
+    /// In the shop's currency, with two decimal places.
     pub price: Decimal,
-    /// Pieces on the shelf.
+    /// Units in stock.
     pub stock: i32,
-    /// When it was added.
+    /// When the product was added.
     pub created_at: Timestamp,
 }
 
-/// Which page of the catalogue: so many products after that one, ordered by id.
+/// A page of the catalogue: up to `limit` products after one, ordered by id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PageRequest {
     limit: u32,
@@ -67,7 +65,7 @@ pub struct PageRequest {
 pub struct InvalidLimit(u32);
 
 impl PageRequest {
-    /// A page of `limit` products, [`DEFAULT_PAGE`] by default, that starts after a product or at the beginning.
+    /// A page of `limit` products ([`DEFAULT_PAGE`] by default), after a cursor or from the beginning.
     ///
     /// # Errors
     /// When the limit is 0 or more than [`MAX_PAGE`].
@@ -79,12 +77,12 @@ impl PageRequest {
         Ok(Self { limit, after: after.map(|cursor| cursor.0) })
     }
 
-    /// The most products on the page.
+    /// The maximum number of products on the page.
     pub fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// The id after which the page starts; empty, which comes before every id, for the first page.
+    /// The id after which the page starts. For the first page it is empty, which sorts before every id.
     pub fn after(&self) -> &str {
         self.after.as_ref().map_or("", ProductId::as_str)
     }
@@ -95,12 +93,12 @@ impl PageRequest {
 pub struct Page {
     /// Ordered by id.
     pub products: Vec<Product>,
-    /// Where the next page starts, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// The page out of what the store found when it looked for one product more than the page holds.
+    /// Builds the page from a query for one product more than the page holds.
     pub fn from_one_more(mut products: Vec<Product>, request: &PageRequest) -> Self {
         let limit = request.limit as usize;
         let more = products.len() > limit;
@@ -110,7 +108,7 @@ impl Page {
     }
 }
 
-/// A place between two products. Clients hand it back as they got it: its text is hexadecimal to look like nothing.
+/// A position between two products. Its text is hexadecimal, since it is opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(ProductId);
 
@@ -120,9 +118,9 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// The text is not a cursor of ours.
+/// The text is not a cursor of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("`cursor` must be the `next_cursor` of the page before")]
+#[error("`cursor` must be the `next_cursor` of the previous page")]
 pub struct InvalidCursor;
 
 impl FromStr for Cursor {
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_knows_whether_there_is_another() {
+    fn a_page_has_a_next_cursor_when_more_products_follow() {
         let request = PageRequest::new(Some(2), None).expect("a page");
         let full = Page::from_one_more(vec![product("p1"), product("p2"), product("p3")], &request);
         assert_eq!(full.products.len(), 2);
@@ -171,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_cursors_and_ids_are_refused() {
+    fn malformed_cursors_and_ids_are_rejected() {
         for bad in ["", "7", "zz", "7G", "20", "707030303g", "ff", "7030303100", "70\u{e4}"] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad:?}");
         }
@@ -182,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_reads_back(id in "[A-Za-z0-9_-]{1,64}") {
+        fn a_cursor_round_trips(id in "[A-Za-z0-9_-]{1,64}") {
             let cursor = Cursor(id.parse().expect("an id"));
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

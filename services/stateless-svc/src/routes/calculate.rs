@@ -12,11 +12,11 @@ use crate::domain::calculation::{self, CalculationError};
 
 pub(super) async fn calculate(Json(request): Json<CalculateRequest>) -> Result<HttpResponse, ApiError> {
     let CalculateRequest { operation, operands } = request;
-    let result = calculation::calculate(operation, &operands).map_err(refused)?;
+    let result = calculation::calculate(operation, &operands).map_err(invalid)?;
     answer::no_store(StatusCode::OK, &CalculateResponse { operation, operands, result })
 }
 
-fn refused(error: CalculationError) -> ApiError {
+fn invalid(error: CalculationError) -> ApiError {
     let code = match error {
         CalculationError::TooMany { .. } | CalculationError::WrongCount { .. } => ErrorCode::InvalidOperands,
         CalculationError::DivisionByZero { .. } => ErrorCode::DivisionByZero,

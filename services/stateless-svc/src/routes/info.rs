@@ -1,4 +1,4 @@
-//! `GET /info`: who answers.
+//! `GET /info`: the instance that serves the request.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -7,8 +7,8 @@ use proto_contracts::stateless::Info;
 use service_kit::answer;
 use service_kit::problem::ApiError;
 
-use super::App;
-use crate::SERVICE;
+use super::app::App;
+use crate::config::SERVICE;
 
 pub(super) async fn info(app: web::Data<App>) -> Result<HttpResponse, ApiError> {
     let info = Info {

@@ -12,12 +12,12 @@ use service_kit::problem::ApiError;
 use service_kit::routes::parameter;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::App;
+use super::app::App;
 use crate::domain::product::{Page, PageRequest, Product, ProductId};
 use crate::store::StoreError;
 use crate::store::cache::LoadError;
 
-/// Nginx may keep these answers for a minute; the cache in Redis keeps them about as long.
+/// Nginx may cache these responses for a minute; the TTL in Redis is about the same.
 const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
 pub(super) async fn list(
@@ -40,30 +40,30 @@ pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<Ht
     let id: ProductId = parameter(&request).parse().map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
 
     let key = format!("products:item:{id}");
-    let (products, wanted) = (app.products.clone(), id.clone());
-    let load = || async move { products.find(&wanted).await?.map(|found| json(&to_wire(found))).transpose() };
+    let (products, requested) = (app.products.clone(), id.clone());
+    let load = || async move { products.find(&requested).await?.map(|found| json(&to_wire(found))).transpose() };
     match app.documents.get_or_load(key, load).await.map_err(failed)? {
         Some(document) => conditional(request.headers(), document),
-        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("No product has the id {id}."))),
+        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("There is no product {id}."))),
     }
 }
 
-/// 304 when the client has this very document, 412 when it wants another one, else the document.
+/// 304 when `If-None-Match` lists this document, 412 when `If-Match` does not, else the document.
 fn conditional(headers: &HeaderMap, document: Bytes) -> Result<HttpResponse, ApiError> {
     let tag = format!("{:032x}", xxh3_128(&document));
-    let names_it =
+    let lists_tag =
         |name| Ok::<_, ApiError>(EntityTags::from_headers(headers, name)?.map(|tags| tags.include(tag.as_bytes())));
-    if names_it(&IF_MATCH)? == Some(false) {
-        let detail = "The document's ETag is none of those of If-Match; read it without.";
+    if lists_tag(&IF_MATCH)? == Some(false) {
+        let detail = "The document's ETag matches none in If-Match; repeat the request without If-Match.";
         return Err(ApiError::new(ErrorCode::PreconditionFailed, detail));
     }
-    let known = names_it(&IF_NONE_MATCH)?.unwrap_or(false);
-    let mut answer = HttpResponse::build(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
-    answer.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, format!("\"{tag}\"")));
-    if known {
-        return Ok(answer.finish());
+    let not_modified = lists_tag(&IF_NONE_MATCH)?.unwrap_or(false);
+    let mut response = HttpResponse::build(if not_modified { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    response.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, format!("\"{tag}\"")));
+    if not_modified {
+        return Ok(response.finish());
     }
-    Ok(answer.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document))
+    Ok(response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document))
 }
 
 fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
@@ -72,10 +72,11 @@ fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
 
 fn failed(error: LoadError) -> ApiError {
     match &*error {
-        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
-            ApiError::new(ErrorCode::DatabaseUnavailable, "The catalogue cannot be read at the moment.")
-                .caused_by(error)
-        }
+        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => ApiError::new(
+            ErrorCode::DatabaseUnavailable,
+            "The catalogue is temporarily unavailable; repeat the request shortly.",
+        )
+        .caused_by(error),
         StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => ApiError::internal(error),
     }
 }
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_document_is_not_sent_again() {
+    fn a_matching_if_none_match_yields_304() {
         let document = Bytes::from_static(b"{}");
         let sent = conditional(&HeaderMap::new(), document.clone()).expect("the document");
         let tag = sent.headers().get(ETAG).expect("a tag").clone();
@@ -109,15 +110,15 @@ mod tests {
         for (known, status) in [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200)] {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, HeaderValue::from_bytes(known).expect("a value"));
-            let answer = conditional(&headers, document.clone()).expect("no error");
-            assert_eq!(answer.status().as_u16(), status, "{}", String::from_utf8_lossy(known));
-            assert_eq!(answer.headers().get(ETAG), Some(&tag));
-            assert_eq!(answer.headers().get(CACHE_CONTROL), Some(&CACHING));
+            let response = conditional(&headers, document.clone()).expect("no error");
+            assert_eq!(response.status().as_u16(), status, "{}", String::from_utf8_lossy(known));
+            assert_eq!(response.headers().get(ETAG), Some(&tag));
+            assert_eq!(response.headers().get(CACHE_CONTROL), Some(&CACHING));
         }
     }
 
     #[test]
-    fn conditions_that_do_not_hold_or_cannot_be_read_are_refused() {
+    fn failed_and_malformed_conditions_are_rejected() {
         for (name, value, code) in [
             (IF_MATCH, "\"other\"", ErrorCode::PreconditionFailed),
             (IF_MATCH, "other", ErrorCode::InvalidEntityTag),
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_keep_two_places() {
+    fn prices_have_two_decimal_places() {
         let created_at = jiff::Timestamp::UNIX_EPOCH;
         let id = "p001".parse().expect("an id");
         let product = Product { id, name: "Bell".to_owned(), price: 15.into(), stock: 1, created_at };

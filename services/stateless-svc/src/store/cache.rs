@@ -1,4 +1,4 @@
-//! Cache-aside: finished JSON documents in Redis. A broken cache is skipped, counted, and never an error.
+//! Cache-aside: serialized JSON documents in Redis. A failing cache is bypassed and counted, never an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,32 +13,30 @@ use service_kit::telemetry::chain;
 use super::StoreError;
 use super::flights::Flights;
 
-/// For how long a document is kept, in seconds, and how much longer at random: documents that were cached together do
-/// not expire together.
+/// TTL in seconds, and the random part added to it, so that documents cached together do not expire together.
 const TTL_S: u64 = 60;
 const TTL_JITTER_S: u64 = 15;
-/// For how long a cache that failed is not asked again. Each request would wait for it otherwise.
+/// How long a failed cache is bypassed. Otherwise each request would wait for it.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What all keys begin with. The number changes with the documents' form, so that versions of the service can share a
-/// cache.
+/// Prefix of all keys. The version changes with the format of documents, so that releases can share a cache.
 const PREFIX: &str = "tandem:v1:";
 
-/// Why a document could not be loaded, shared by all who waited for it.
+/// Why a document could not be loaded, shared by all callers that waited for it.
 pub type LoadError = Arc<StoreError>;
 
 type Loaded = Result<Option<Bytes>, LoadError>;
 
-/// Documents that were loaded lately.
+/// Recently loaded documents.
 pub struct DocumentCache {
     redis: RedisPool,
     flights: Arc<Flights<Loaded>>,
     started: Instant,
-    /// Milliseconds after `started` until which the cache is not asked.
+    /// The cache is bypassed until this many milliseconds after `started`.
     paused_until: AtomicU64,
     counts: Counts,
 }
 
-/// `cache_requests_total` by outcome; each is looked up once.
+/// `cache_requests_total` by outcome, with the label values resolved once.
 struct Counts {
     hit: IntCounter,
     miss: IntCounter,
@@ -50,7 +48,7 @@ struct Counts {
 enum CacheError {
     #[error("no connection to the cache")]
     NoConnection(#[from] NoConnection),
-    #[error("the cache does not answer")]
+    #[error("the cache command failed")]
     Command(#[from] RedisError),
 }
 
@@ -58,9 +56,9 @@ impl DocumentCache {
     /// A cache over this pool, with its counters in the registry.
     ///
     /// # Errors
-    /// When the registry has such counters already.
+    /// When the metric is already registered.
     pub fn new(redis: RedisPool, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counts = IntCounterVec::new(Opts::new("cache_requests_total", "Look-ups in the cache."), &["outcome"])?;
+        let counts = IntCounterVec::new(Opts::new("cache_requests_total", "Cache lookups by outcome."), &["outcome"])?;
         registry.register(Box::new(counts.clone()))?;
         let count = |outcome| counts.with_label_values(&[outcome]);
         let counts =
@@ -68,11 +66,11 @@ impl DocumentCache {
         Ok(Self { redis, flights: Flights::new(), started: Instant::now(), paused_until: AtomicU64::new(0), counts })
     }
 
-    /// The document under `key`, from the cache or else from `load`; `None` when `load` finds nothing, which is not
-    /// cached. Callers that miss the same document at the same time cause one load.
+    /// The document under `key`, from the cache or else from `load`; `None`, which is not cached, when `load` finds
+    /// nothing. Concurrent misses of one key share one load.
     ///
     /// # Errors
-    /// Those of `load` alone.
+    /// Those of `load`; the cache's own are bypassed.
     pub async fn get_or_load<F>(self: &Arc<Self>, key: String, load: impl FnOnce() -> F) -> Loaded
     where
         F: Future<Output = Result<Option<Bytes>, StoreError>> + Send + 'static,
@@ -143,9 +141,9 @@ impl DocumentCache {
     fn pause(&self, error: &CacheError) {
         self.counts.error.inc();
         let until = self.now() + u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
-        // Of the requests that failed together, one tells.
+        // One log line, however many requests fail together.
         if self.paused_until.swap(until, Ordering::Relaxed) <= self.now() {
-            tracing::warn!(cause = chain(error), "the cache is skipped");
+            tracing::warn!(cause = chain(error), "cache failed; bypassing it");
         }
     }
 

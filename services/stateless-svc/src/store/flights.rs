@@ -1,4 +1,4 @@
-//! Single flight: of any number of callers that want the same at the same time, one fetches it for all.
+//! Single flight: concurrent callers for one key share one load.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,44 +8,44 @@ use futures_util::future::{BoxFuture, WeakShared};
 
 type Flight<T> = WeakShared<BoxFuture<'static, T>>;
 
-/// What is being fetched, by key.
+/// The loads in progress, by key.
 pub(super) struct Flights<T: Clone> {
-    // A lock because looking and starting must be one step; it is held for a look-up, never while fetching.
-    under_way: Mutex<Board<T>>,
+    // A lock because lookup and start must be one step. It is held for a lookup, never during a load.
+    in_progress: Mutex<InProgress<T>>,
 }
 
-struct Board<T: Clone> {
+struct InProgress<T: Clone> {
     flights: HashMap<String, (u64, Flight<T>)>,
     next_number: u64,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { under_way: Mutex::new(Board { flights: HashMap::new(), next_number: 0 }) })
+        Arc::new(Self { in_progress: Mutex::new(InProgress { flights: HashMap::new(), next_number: 0 }) })
     }
 
-    /// The result of the flight under way for `key`, or of a new one. A flight goes on as long as anyone waits for it,
-    /// whoever started it.
+    /// Joins the load in progress for `key`, or starts one. It runs until it ends or all callers have dropped their
+    /// futures, whoever started it.
     pub(super) async fn join<F>(self: &Arc<Self>, key: &str, start: impl FnOnce() -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,
     {
         let flight = {
-            let mut board = self.board();
-            match board.flights.get(key).and_then(|(_, flight)| flight.upgrade()) {
+            let mut in_progress = self.lock();
+            match in_progress.flights.get(key).and_then(|(_, flight)| flight.upgrade()) {
                 Some(flight) => flight,
                 None => {
-                    let number = board.next_number;
-                    board.next_number += 1;
-                    let landing = Landing { flights: Arc::clone(self), key: key.to_owned(), number };
-                    let fetch = start();
+                    let number = in_progress.next_number;
+                    in_progress.next_number += 1;
+                    let guard = RemoveOnDrop { flights: Arc::clone(self), key: key.to_owned(), number };
+                    let load = start();
                     let flight = async move {
-                        let _landing = landing;
-                        fetch.await
+                        let _guard = guard;
+                        load.await
                     };
                     let flight = flight.boxed().shared();
                     if let Some(weak) = flight.downgrade() {
-                        board.flights.insert(key.to_owned(), (number, weak));
+                        in_progress.flights.insert(key.to_owned(), (number, weak));
                     }
                     flight
                 }
@@ -54,24 +54,24 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         flight.await
     }
 
-    fn board(&self) -> MutexGuard<'_, Board<T>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InProgress<T>> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes a flight off the board when it has landed, or was given up by all who waited.
-struct Landing<T: Clone + Send + Sync + 'static> {
+/// Removes a flight when it has ended, or when all its callers have gone.
+struct RemoveOnDrop<T: Clone + Send + Sync + 'static> {
     flights: Arc<Flights<T>>,
     key: String,
     number: u64,
 }
 
-impl<T: Clone + Send + Sync + 'static> Drop for Landing<T> {
+impl<T: Clone + Send + Sync + 'static> Drop for RemoveOnDrop<T> {
     fn drop(&mut self) {
-        let mut board = self.flights.board();
-        // A later flight of the same key stays.
-        if board.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            board.flights.remove(&self.key);
+        let mut in_progress = self.flights.lock();
+        // A later flight for the same key stays.
+        if in_progress.flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            in_progress.flights.remove(&self.key);
         }
     }
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn callers_at_the_same_time_share_one_flight_and_later_ones_start_another() {
+    async fn concurrent_callers_share_one_flight_and_later_ones_start_another() {
         let flights = Flights::new();
         let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let join = || {
@@ -112,32 +112,32 @@ mod tests {
         assert_eq!(join_all(together).await, vec![0; 100]);
         go.notify_one();
         assert_eq!(join().await, 1);
-        assert!(flights.board().flights.is_empty());
+        assert!(flights.lock().flights.is_empty());
     }
 
     #[tokio::test]
-    async fn a_flight_survives_the_one_who_started_it() {
+    async fn a_flight_outlives_the_caller_that_started_it() {
         let flights = Flights::new();
         let go = Arc::new(Notify::new());
         let wait = Arc::clone(&go);
         let mut first = Box::pin(flights.join("key", || async move {
             wait.notified().await;
-            "landed"
+            "the first flight"
         }));
         assert!(futures_util::poll!(&mut first).is_pending());
         let mut second = Box::pin(flights.join("key", || async { "a second flight" }));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
         go.notify_one();
-        assert_eq!(second.await, "landed");
+        assert_eq!(second.await, "the first flight");
     }
 
     #[tokio::test]
-    async fn a_flight_that_all_gave_up_leaves_the_board() {
+    async fn a_flight_without_callers_is_removed() {
         let flights = Flights::<()>::new();
         let mut only = Box::pin(flights.join("key", std::future::pending));
         assert!(futures_util::poll!(&mut only).is_pending());
         drop(only);
-        assert!(flights.board().flights.is_empty());
+        assert!(flights.lock().flights.is_empty());
     }
 }

@@ -30,7 +30,7 @@ impl Products {
         Self { pool, outage: Arc::new(Outage::of("database")) }
     }
 
-    /// One page, by keyset: as fast at the end of the catalogue as at its beginning.
+    /// One page, by keyset pagination: as fast at the end of the catalogue as at its beginning.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -41,7 +41,7 @@ impl Products {
         Ok(Page::from_one_more(products, request))
     }
 
-    /// The product of this id, if there is one.
+    /// The product with this id, if there is one.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -49,19 +49,19 @@ impl Products {
         self.query(ONE, &[&id.as_str()]).await?.first().map(product).transpose()
     }
 
-    /// Asks, and again when PostgreSQL was away for a moment: nothing here changes anything.
+    /// Queries, and retries through a short outage: all queries are reads.
     async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let deadline = RetryDeadline::start();
         loop {
-            self.outage.wait_until_recovered(deadline, || self.answers()).await;
-            let error = match self.ask(sql, parameters).await {
+            self.outage.wait_until_recovered(deadline, || self.responds()).await;
+            let error = match self.try_query(sql, parameters).await {
                 Ok(rows) => {
                     self.outage.responded();
                     return Ok(rows);
                 }
                 Err(error) => error,
             };
-            if !error.may_pass() {
+            if !error.is_transient() {
                 return Err(error);
             }
             self.outage.failed(|| chain(&error));
@@ -71,25 +71,25 @@ impl Products {
         }
     }
 
-    async fn answers(&self) -> bool {
+    async fn responds(&self) -> bool {
         service_kit::postgres::probe(self.pool.clone()).await.is_ok()
     }
 
-    async fn ask(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    async fn try_query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
         let call = Call::to_postgres("SELECT products", sql);
-        let answer = tokio::time::timeout(QUERY_TIMEOUT, async {
+        let result = tokio::time::timeout(QUERY_TIMEOUT, async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
         });
-        match answer.await {
+        match result.await {
             Ok(rows) => rows.map_err(|error| {
                 call.failed(error.code().map_or("connection", SqlState::code));
-                classified(error)
+                classify(error)
             }),
             Err(_) => {
                 call.failed("timeout");
-                // Its answer may still come, and the next user would wait for it.
+                // Closes the connection: the late response would block its next user.
                 drop(Object::take(client));
                 Err(StoreError::Timeout)
             }
@@ -97,24 +97,24 @@ impl Products {
     }
 }
 
-/// Whether a failure passes by itself. A missing table does: migrations run in the background.
-fn classified(error: tokio_postgres::Error) -> StoreError {
+/// Tells transient failures from lasting ones. A missing table is transient: migrations run in the background.
+fn classify(error: tokio_postgres::Error) -> StoreError {
     let Some(code) = error.code() else { return StoreError::Unavailable(error) };
-    let passes = *code == SqlState::UNDEFINED_TABLE
+    let is_transient = *code == SqlState::UNDEFINED_TABLE
         || *code == SqlState::QUERY_CANCELED
-        // Connection failures, too few resources, operator intervention (shutting down, starting up).
+        // Connection exceptions, insufficient resources, operator intervention (shutting down, starting up).
         || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
-    if passes { StoreError::Unavailable(error) } else { StoreError::Query(error) }
+    if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
 }
 
 fn product(row: &Row) -> Result<Product, StoreError> {
-    let unreadable = |error: tokio_postgres::Error| StoreError::Row(error.into());
-    let id: &str = row.try_get("id").map_err(unreadable)?;
+    let invalid = |error: tokio_postgres::Error| StoreError::Row(error.into());
+    let id: &str = row.try_get("id").map_err(invalid)?;
     Ok(Product {
         id: id.parse().map_err(|error: crate::domain::product::InvalidProductId| StoreError::Row(error.into()))?,
-        name: row.try_get("name").map_err(unreadable)?,
-        price: row.try_get("price").map_err(unreadable)?,
-        stock: row.try_get("stock").map_err(unreadable)?,
-        created_at: row.try_get("created_at").map_err(unreadable)?,
+        name: row.try_get("name").map_err(invalid)?,
+        price: row.try_get("price").map_err(invalid)?,
+        stock: row.try_get("stock").map_err(invalid)?,
+        created_at: row.try_get("created_at").map_err(invalid)?,
     })
 }

@@ -1,4 +1,4 @@
-//! Bad input: a 4xx problem each, and the service goes on.
+//! Invalid input yields a 4xx problem and never stops the service.
 
 use proto_contracts::ErrorCode;
 use service_kit::testing::{Answer, raw, send, send_json};
@@ -13,7 +13,7 @@ async fn bodies() {
     let many = format!("{{\"operands\":[{}1]}}", "1,".repeat(1000));
     let deep = format!("{{\"operands\":{}", "[".repeat(100_000));
     let long_name = format!("{{\"{}\":1}}", "x".repeat(500_000));
-    for (body, code, told) in [
+    for (body, code, detail) in [
         ("{", ErrorCode::MalformedJson, "line 1 column 1"),
         ("{\"operands\":[1,}", ErrorCode::MalformedJson, "line 1"),
         ("\u{0}", ErrorCode::MalformedJson, "line 1"),
@@ -26,31 +26,31 @@ async fn bodies() {
         ("{\"operation\":\"divide\",\"operands\":[1,0]}", ErrorCode::DivisionByZero, "operand 2"),
         ("{\"operation\":\"multiply\",\"operands\":[1e300,1e300]}", ErrorCode::ResultNotFinite, "operand 2"),
         ("{\"operation\":\"power\",\"operands\":[1]}", ErrorCode::InvalidOperands, "exactly two"),
-        (&many, ErrorCode::InvalidOperands, "1001 operands"),
+        (&many, ErrorCode::InvalidOperands, "too many operands: 1001"),
         (&deep, ErrorCode::InvalidBody, "`operands[0]`"),
         (&long_name, ErrorCode::InvalidBody, "unknown field"),
     ] {
-        let answer = send_json(addr, "POST", CALCULATE, body).await.expect("an answer");
-        let problem = problem(&answer, code);
-        assert!(problem.detail.contains(told), "{problem:?}");
-        assert!(answer.body.len() < 2000, "the answer does not quote a megabyte");
+        let response = send_json(addr, "POST", CALCULATE, body).await.expect("a response");
+        let problem = problem(&response, code);
+        assert!(problem.detail.contains(detail), "{problem:?}");
+        assert!(response.body.len() < 2000, "the response does not quote a megabyte");
     }
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_answered_and_not_reset() {
+async fn a_body_over_the_limit_gets_a_response_and_no_reset() {
     let addr = spawn_app();
     let body = format!("{{\"x\":\"{}\"}}", "y".repeat(2_000_000));
     for path in [CALCULATE, "/api/stateless/calculate"] {
-        let answer = send_json(addr, "POST", path, &body).await.expect("an answer, not a reset");
-        assert!(problem(&answer, ErrorCode::BodyTooLarge).detail.contains("1048576"));
+        let response = send_json(addr, "POST", path, &body).await.expect("a response, not a reset");
+        assert!(problem(&response, ErrorCode::BodyTooLarge).detail.contains("1048576"));
     }
 }
 
 #[tokio::test]
 async fn queries() {
     let addr = spawn_app();
-    for (target, code, told) in [
+    for (target, code, detail) in [
         ("random?min=2&max=1", ErrorCode::InvalidQuery, "`min`"),
         ("random?count=0", ErrorCode::InvalidQuery, "`count`"),
         ("random?count=1001", ErrorCode::InvalidQuery, "`count`"),
@@ -73,14 +73,14 @@ async fn queries() {
         ("products/p001/reviews", ErrorCode::NotFound, ""),
         ("nothing", ErrorCode::NotFound, ""),
     ] {
-        let answer = send(addr, "GET", &format!("/api/v1/stateless/{target}")).await.expect("an answer");
-        let problem = problem(&answer, code);
-        assert!(problem.detail.contains(told), "{target}: {problem:?}");
+        let response = send(addr, "GET", &format!("/api/v1/stateless/{target}")).await.expect("a response");
+        let problem = problem(&response, code);
+        assert!(problem.detail.contains(detail), "{target}: {problem:?}");
     }
 }
 
 #[tokio::test]
-async fn broken_http_is_refused_and_the_service_goes_on() {
+async fn malformed_http_is_rejected_and_the_service_keeps_running() {
     let addr = spawn_app();
     let post = |headers: &str, body: &str| {
         format!("POST {CALCULATE} HTTP/1.1\r\nhost: t\r\nconnection: close\r\n{headers}\r\n{body}")
@@ -100,12 +100,12 @@ async fn broken_http_is_refused_and_the_service_goes_on() {
         (format!("GET / HTTP/1.1\r\nhost: t\r\n{}\r\n", "x: y\r\n".repeat(200)), 431),
         ("BREW /api/v1/stateless/info HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".to_owned(), 405),
     ] {
-        // A server may close while the rest of a request that it refused is still being sent.
-        let refused =
+        // A server may close while the rest of a rejected request is still being sent.
+        let may_reset =
             |error: &std::io::Error| matches!(status, 400 | 431) && error.kind() != std::io::ErrorKind::TimedOut;
         match raw(addr, request.as_bytes()).await {
-            Ok(answer) => assert_eq!(answer.status, status, "{:?}", &request[..request.len().min(200)]),
-            Err(error) => assert!(refused(&error), "{error}: {:?}", &request[..request.len().min(200)]),
+            Ok(response) => assert_eq!(response.status, status, "{:?}", &request[..request.len().min(200)]),
+            Err(error) => assert!(may_reset(&error), "{error}: {:?}", &request[..request.len().min(200)]),
         }
         let after: Answer = send(addr, "GET", "/livez").await.expect("still alive");
         assert_eq!(after.status, 200);

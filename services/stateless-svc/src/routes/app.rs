@@ -1,0 +1,21 @@
+//! The state that handlers share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use proto_contracts::InstanceName;
+
+use crate::store::cache::DocumentCache;
+use crate::store::products::Products;
+
+/// Shared by the handlers of all workers.
+pub struct App {
+    /// The name of this instance.
+    pub instance: InstanceName,
+    /// When the process started.
+    pub started: Instant,
+    /// The catalogue.
+    pub products: Products,
+    /// The cache in front of it.
+    pub documents: Arc<DocumentCache>,
+}
