@@ -1,12 +1,7 @@
 //! Configuration from the environment: read once, through an injected source, into validated types.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
-use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,127 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::TraceConfig;
 
-mod own_name;
-mod process;
-
-pub use process::{DEVELOPMENT_SECRET, SECRETS};
-
-/// Exit status of a program that was configured wrongly: `EX_USAGE` of `sysexits.h`.
-pub const EX_USAGE: u8 = 64;
-
-/// One variable has a value that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} {fault}; for example: {variable}={example}")]
-pub struct ConfigError {
-    /// The environment variable.
-    pub variable: &'static str,
-    /// What is wrong with its value. Never holds the value of a secret.
-    pub fault: String,
-    /// A value that would do.
-    pub example: &'static str,
-}
-
-impl ConfigError {
-    /// Tells the operator on standard error and gives `main` its exit status.
-    pub fn exit(&self) -> ExitCode {
-        use std::io::Write as _;
-        let _nobody_listens = writeln!(std::io::stderr(), "configuration error: {self}");
-        ExitCode::from(EX_USAGE)
-    }
-}
-
-/// Where settings come from: the process environment, or a map in tests.
-pub struct Env(Box<Source>);
-
-type Source = dyn Fn(&str) -> Option<OsString> + Send + Sync;
-
-impl Env {
-    /// These variables and no others.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let map: HashMap<String, OsString> = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
-        Self(Box::new(move |variable| map.get(variable).cloned()))
-    }
-
-    /// Reads a variable, or `default` when it is unset or empty.
-    ///
-    /// # Errors
-    /// When the text cannot be read as a `T`.
-    pub fn parse<T>(&self, variable: &'static str, default: &str, example: &'static str) -> Result<T, ConfigError>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        let text = self.text(variable, default, example)?;
-        text.parse().map_err(|error| ConfigError { variable, fault: format!("is '{text}': {error}"), example })
-    }
-
-    /// Reads a number or another ordered value that must lie in `range`.
-    ///
-    /// # Errors
-    /// When the text cannot be read as a `T`, or lies outside.
-    pub fn parse_within<T>(
-        &self,
-        variable: &'static str,
-        default: &str,
-        range: RangeInclusive<T>,
-        example: &'static str,
-    ) -> Result<T, ConfigError>
-    where
-        T: FromStr + PartialOrd + Display,
-        T::Err: Display,
-    {
-        let value = self.parse(variable, default, example)?;
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let fault = format!("is {value}, not within {} to {}", range.start(), range.end());
-        Err(ConfigError { variable, fault, example })
-    }
-
-    /// Reads a time in whole seconds.
-    ///
-    /// # Errors
-    /// When it is no number or lies outside of `range`.
-    pub fn seconds(
-        &self,
-        variable: &'static str,
-        default: &str,
-        range: RangeInclusive<u64>,
-    ) -> Result<Duration, ConfigError> {
-        self.parse_within(variable, default, range, "30").map(Duration::from_secs)
-    }
-
-    /// Reads a secret. `read` turns it into what it stands for; its error is told without the secret's text.
-    ///
-    /// # Errors
-    /// When `read` refuses the text.
-    pub fn secret<T, E>(
-        &self,
-        variable: &'static str,
-        default: &str,
-        example: &'static str,
-        read: impl FnOnce(&SecretString) -> Result<T, E>,
-    ) -> Result<T, ConfigError> {
-        let secret = SecretString::from(self.text(variable, default, example)?);
-        // The error is left out on purpose: parsers like to quote what they could not read.
-        read(&secret).map_err(|_| {
-            let fault = format!("cannot be used (its {} bytes are not shown)", secret.expose_secret().len());
-            ConfigError { variable, fault, example }
-        })
-    }
-
-    fn text(&self, variable: &'static str, default: &str, example: &'static str) -> Result<String, ConfigError> {
-        match (self.0)(variable) {
-            None => Ok(default.to_owned()),
-            Some(text) if text.is_empty() => Ok(default.to_owned()),
-            Some(text) => text.into_string().map_err(|_| ConfigError {
-                variable,
-                fault: "is not valid UTF-8".to_owned(),
-                example,
-            }),
-        }
-    }
-}
+pub use crate::env::{ConfigError, DEVELOPMENT_SECRET, EX_USAGE, Env, SECRETS};
 
 /// What every service can be told.
 #[derive(Clone, Debug)]
@@ -274,13 +149,5 @@ mod tests {
             let told = error.to_string();
             assert!(told.contains(value) && told.contains("for example"), "{told}");
         }
-    }
-
-    #[test]
-    fn a_secret_is_never_told() {
-        let env = Env::from_pairs([("DATABASE_URL", "hunter2")]);
-        let error = env.secret("DATABASE_URL", "", "postgresql://…", |text| Err::<(), _>(text.clone()));
-        let told = error.expect_err("refused").to_string();
-        assert!(told.starts_with("DATABASE_URL") && !told.contains("hunter2"), "{told}");
     }
 }

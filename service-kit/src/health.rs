@@ -1,7 +1,7 @@
 //! `/health`, `/livez` and `/readyz`.
 //!
-//! `/health` is what gateways ask: it depends on nothing, because a database that is away is no reason to take every
-//! instance out of the pool. `/readyz` is what people and orchestrators ask: it tells each dependency's state.
+//! `/health` is for gateways. It checks no dependency: a database outage must not remove every instance from the pool.
+//! `/readyz` is for people and orchestrators. It reports the state of each dependency.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,29 +19,32 @@ use proto_contracts::health::{Dependency, HEALTHY, PROTOCOL, Readiness, Status};
 use proto_contracts::{DeploymentName, InstanceName, WeightDecision};
 use tokio::sync::{Mutex, watch};
 
-use crate::answer;
-use crate::drain::{Drain, Moment};
 use crate::problem::ApiError;
+use crate::response;
 use crate::routes::{self, get};
 use crate::telemetry::Metrics;
 
-/// How long a probe may take before its dependency counts as down.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-/// For how long the result of the probes is told again without probing.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+mod drain;
 
-/// What is wrong with a dependency, in words that carry no secret.
+use drain::{Drain, Moment};
+
+/// After this time a probe's dependency counts as down.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the probes' results are cached.
+const PROBE_CACHE_TTL: Duration = Duration::from_secs(1);
+
+/// What is wrong with a dependency. Must not contain a secret.
 pub type Fault = Cow<'static, str>;
 
 type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), Fault>> + Send + Sync>;
 type Report = (HeaderName, Box<dyn Fn() -> u64 + Send + Sync>);
 
-/// Whether the service is of use without a dependency.
+/// Whether readiness depends on a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Some calls fail without it: readiness fails too.
+    /// Some requests fail without it, so readiness fails too.
     Required,
-    /// It makes calls faster; its state is told and readiness goes by the others.
+    /// Its state is reported and does not change readiness.
     Optional,
 }
 
@@ -56,23 +59,22 @@ struct Inner {
     reports: Vec<Report>,
     drain: watch::Sender<Drain>,
     weight: watch::Sender<WeightDecision>,
-    // Held while probing, so that any number of callers cause one probe.
-    last: Mutex<Option<Found>>,
+    // Held while probing, so that concurrent callers share one probe.
+    cached: Mutex<Option<ProbeResults>>,
 }
 
-/// What the last round of probes found.
-struct Found {
+struct ProbeResults {
     at: Instant,
     status: Status,
     dependencies: BTreeMap<String, Dependency>,
 }
 
-/// Tells when answers that could last for ever must end: the instance stops, or its drain is over.
+/// Signals when endless responses must end: the instance stops, or its drain is over.
 #[derive(Clone, Debug)]
 pub struct Draining(watch::Receiver<Drain>);
 
 impl Draining {
-    /// Waits until then; at once when it has begun.
+    /// Waits for the signal; returns at once after it.
     pub async fn begun(&mut self) {
         loop {
             let end = self.0.borrow_and_update().streams_end();
@@ -84,14 +86,14 @@ impl Draining {
             };
             tokio::select! {
                 () = over => return,
-                // An instance whose health is gone is gone itself.
+                // The sender is dropped only with the instance.
                 changed = self.0.changed() => if changed.is_err() { return },
             }
         }
     }
 }
 
-/// Collects an instance's probes.
+/// Builds a [`Health`].
 pub struct HealthBuilder {
     service: &'static str,
     instance: InstanceName,
@@ -100,12 +102,12 @@ pub struct HealthBuilder {
 }
 
 impl HealthBuilder {
-    /// For a service and this instance of it.
+    /// `service` is the name in `X-Service`.
     pub fn new(service: &'static str, instance: InstanceName) -> Self {
         Self { service, instance, probes: Vec::new(), reports: Vec::new() }
     }
 
-    /// Adds a dependency and how to find out whether it answers; the probe is cut off after a second.
+    /// Adds a dependency and its probe, which times out after a second.
     pub fn dependency<F>(
         mut self,
         name: &'static str,
@@ -119,61 +121,61 @@ impl HealthBuilder {
         self
     }
 
-    /// Adds a number that every answer to `/health` carries in a header: how many there are of something that lives in the
-    /// instance, so that a drain is over early when all are 0. It must cost nothing to find out.
+    /// Adds a count to every `/health` response, as a header: of things that live in the instance, such as sessions. A drain
+    /// ends early once all counts are 0. `number` must be cheap.
     pub fn report(mut self, header: &'static str, number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.reports.push((HeaderName::from_static(header), Box::new(number)));
         self
     }
 
-    /// The finished health.
+    /// The finished `Health`.
     pub fn build(self) -> Health {
         let Self { service, instance, probes, reports } = self;
-        let (drain, weight, last) = (watch::Sender::default(), watch::Sender::default(), Mutex::default());
-        Health(Arc::new(Inner { service, instance, probes, reports, drain, weight, last }))
+        let (drain, weight, cached) = (watch::Sender::default(), watch::Sender::default(), Mutex::default());
+        Health(Arc::new(Inner { service, instance, probes, reports, drain, weight, cached }))
     }
 }
 
 impl Health {
-    /// Which instance this is.
+    /// The name of this instance.
     pub fn instance(&self) -> &InstanceName {
         &self.0.instance
     }
 
-    /// From now on the instance is shutting down: readiness fails, and endless answers end.
+    /// Begins the shutdown: readiness fails, and endless responses end.
     pub fn drain(&self) {
         self.0.drain.send_modify(Drain::stop);
     }
 
-    /// From now on the instance tells that it leaves, and readiness fails; it serves on.
+    /// Begins the pre-stop delay: readiness fails and `/health` announces the stop, while the instance serves on.
     pub fn leave(&self) {
         self.0.drain.send_modify(Drain::leave);
     }
 
-    /// From now on the instance announces that it is drained: its keys stay until the deadline, or until nothing is
-    /// left. Returns whether the decision holds.
+    /// Begins a drain, announced by `/health`: the keys stay until the deadline, or until no work is left. Returns whether
+    /// the decision was accepted.
     pub(crate) fn begin_drain(&self, deadline: Option<Duration>, decided_ms: Option<u64>) -> bool {
         self.0.drain.send_if_modified(|drain| drain.begin(Moment::now(), deadline, decided_ms))
     }
 
-    /// The instance serves as usual again, unless it stops. Returns whether the decision holds.
+    /// Ends a drain, unless the instance is stopping. Returns whether the decision was accepted.
     pub(crate) fn end_drain(&self, decided_ms: Option<u64>) -> bool {
         self.0.drain.send_if_modified(|drain| drain.end(Moment::now(), decided_ms))
     }
 
-    /// From now on the instance announces this weight, unless a later decision is known. Returns whether it does.
+    /// Sets the weight that `/health` announces, unless a later decision is known. Returns whether it was accepted.
     pub(crate) fn set_weight(&self, decision: WeightDecision) -> bool {
         self.0.weight.send_if_modified(|weight| {
-            let holds = decision.decided_ms >= weight.decided_ms;
-            if holds {
+            let is_later = decision.decided_ms >= weight.decided_ms;
+            if is_later {
                 *weight = decision;
             }
-            holds
+            is_later
         })
     }
 
-    /// What gateways are told. `active` is how many requests there are.
-    fn announced(&self, active: u64) -> Drain {
+    /// The drain state to announce. `active` is the number of requests in flight.
+    fn current_drain(&self, active: u64) -> Drain {
         let now = Moment::now();
         let is_empty = active == 0 && self.0.reports.iter().all(|(_, number)| number() == 0);
         if is_empty {
@@ -182,30 +184,30 @@ impl Health {
         *self.0.drain.borrow()
     }
 
-    /// For answers that would last for longer than the instance does.
+    /// For endless responses.
     pub fn draining(&self) -> Draining {
         Draining(self.0.drain.subscribe())
     }
 
-    /// Probes all dependencies at once, or tells what a probe found less than a second ago.
+    /// Probes all dependencies concurrently, or returns results less than a second old.
     pub async fn readiness(&self) -> Readiness {
-        let mut last = self.0.last.lock().await;
-        let found = match last.take().filter(|found| found.at.elapsed() < FRESH_FOR) {
-            Some(found) => found,
+        let mut cached = self.0.cached.lock().await;
+        let results = match cached.take().filter(|results| results.at.elapsed() < PROBE_CACHE_TTL) {
+            Some(results) => results,
             None => self.probe_all().await,
         };
-        let found = last.insert(found);
-        let status = if self.is_draining() { Status::Draining } else { found.status };
-        self.answer(status, found.dependencies.clone())
+        let results = cached.insert(results);
+        let status = if self.is_draining() { Status::Draining } else { results.status };
+        self.report(status, results.dependencies.clone())
     }
 
-    async fn probe_all(&self) -> Found {
+    async fn probe_all(&self) -> ProbeResults {
         let found = join_all(self.0.probes.iter().map(|(name, need, probe)| async move {
             let result = tokio::time::timeout(PROBE_TIMEOUT, probe()).await;
             let fault = match result {
                 Ok(Ok(())) => None,
                 Ok(Err(fault)) => Some(fault.into_owned()),
-                Err(_) => Some(format!("no answer within {} s", PROBE_TIMEOUT.as_secs())),
+                Err(_) => Some(format!("no response within {} s", PROBE_TIMEOUT.as_secs())),
             };
             (*name, *need, fault)
         }))
@@ -216,19 +218,18 @@ impl Health {
             (name.to_owned(), Dependency { status, detail })
         });
         let status = if down { Status::Down } else { Status::Up };
-        Found { at: Instant::now(), status, dependencies: dependencies.collect() }
+        ProbeResults { at: Instant::now(), status, dependencies: dependencies.collect() }
     }
 
     fn is_draining(&self) -> bool {
         self.0.drain.borrow().is_over(Instant::now())
     }
 
-    fn answer(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
+    fn report(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
         Readiness { status, service: self.0.service.to_owned(), instance: self.0.instance.clone(), dependencies }
     }
 }
 
-/// Mounts the three paths; [`Server`](crate::server::Server) does so for every service.
 pub(crate) fn mount(app: &mut web::ServiceConfig, health: Health) {
     app.app_data(web::Data::new(health));
     routes::mount_at(app, "/health", [get(healthy)]);
@@ -241,39 +242,39 @@ async fn healthy(
     metrics: web::Data<Metrics>,
     deployment: web::Data<Option<DeploymentName>>,
 ) -> HttpResponse {
-    let mut answer = HttpResponse::Ok();
-    answer.insert_header((SERVICE, health.0.service));
-    answer.insert_header((SERVICE_VERSION, env!("CARGO_PKG_VERSION")));
-    answer.insert_header((SERVICE_PROTOCOL, PROTOCOL.to_string()));
-    answer.insert_header((WEIGHT, health.0.weight.borrow().to_string()));
+    let mut response = HttpResponse::Ok();
+    response.insert_header((SERVICE, health.0.service));
+    response.insert_header((SERVICE_VERSION, env!("CARGO_PKG_VERSION")));
+    response.insert_header((SERVICE_PROTOCOL, PROTOCOL.to_string()));
+    response.insert_header((WEIGHT, health.0.weight.borrow().to_string()));
     if let Some(deployment) = deployment.as_ref() {
-        answer.insert_header((DEPLOYMENT, deployment.to_string()));
+        response.insert_header((DEPLOYMENT, deployment.to_string()));
     }
-    answer.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    response.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
     for (name, number) in &health.0.reports {
-        answer.insert_header((name.clone(), HeaderValue::from(number())));
+        response.insert_header((name.clone(), HeaderValue::from(number())));
     }
-    // This request is one of those that are counted.
-    let drain = health.announced(metrics.active().saturating_sub(1));
+    // The metric counts this request, too.
+    let drain = health.current_drain(metrics.active().saturating_sub(1));
     if let Some(left) = drain.seconds_left(Instant::now()) {
-        answer.insert_header((DRAINING, left.to_string()));
+        response.insert_header((DRAINING, left.to_string()));
     }
     if let Some(decision) = drain.decision() {
-        answer.insert_header((DRAIN_DECISION, decision.to_string()));
+        response.insert_header((DRAIN_DECISION, decision.to_string()));
     }
-    answer.body(HEALTHY)
+    response.body(HEALTHY)
 }
 
-/// A process that answers is alive, whatever else is away.
+/// Checks no dependency: a process that responds is alive.
 async fn livez(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     let status = if health.is_draining() { Status::Draining } else { Status::Up };
-    answer::no_store(StatusCode::OK, &health.answer(status, BTreeMap::new()))
+    response::no_store(StatusCode::OK, &health.report(status, BTreeMap::new()))
 }
 
 async fn readyz(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     let readiness = health.readiness().await;
     let status = if readiness.status == Status::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answer::no_store(status, &readiness)
+    response::no_store(status, &readiness)
 }
 
 #[cfg(test)]
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_goes_by_what_is_required() {
+    async fn readiness_depends_on_required_dependencies_only() {
         let health = HealthBuilder::new("test-svc", name())
             .dependency("cache", Need::Optional, || async { Err("refused".into()) })
             .dependency("database", Need::Required, || async { Ok(()) })
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_hangs_is_down_and_asked_once_for_all_callers() {
+    async fn a_probe_that_hangs_is_down_and_runs_once_for_all_callers() {
         static PROBES: AtomicUsize = AtomicUsize::new(0);
         let health = HealthBuilder::new("test-svc", name())
             .dependency("database", Need::Required, || async {
@@ -310,8 +311,8 @@ mod tests {
                 std::future::pending().await
             })
             .build();
-        let answers = join_all((0..10).map(|_| health.readiness())).await;
-        assert!(answers.iter().all(|readiness| readiness.status == Status::Down));
+        let reports = join_all((0..10).map(|_| health.readiness())).await;
+        assert!(reports.iter().all(|readiness| readiness.status == Status::Down));
         assert_eq!(PROBES.load(Ordering::Relaxed), 1);
     }
 }

@@ -8,19 +8,20 @@
 
 #![warn(missing_docs)]
 
-pub mod answer;
 pub mod body;
 pub mod cli;
 pub mod config;
 pub mod connection;
-pub mod drain;
 pub mod edge;
 pub mod entity_tags;
+pub mod env;
 pub mod health;
+mod internal;
 pub mod outage;
 pub mod postgres;
 pub mod problem;
 pub mod redis;
+pub mod response;
 pub mod routes;
 pub mod server;
 pub mod telemetry;

@@ -13,9 +13,9 @@ use proto_contracts::WeightDecision;
 
 use crate::config::ServiceConfig;
 use crate::connection;
-use crate::drain;
 use crate::edge::{Admit, Edge};
 use crate::health::{self, Health};
+use crate::internal;
 use crate::problem::ApiError;
 use crate::routes::{self, get};
 use crate::telemetry::{self, Metrics};
@@ -107,7 +107,7 @@ impl Server {
                     app.app_data(web::Data::new(metrics));
                     app.app_data(deployment.clone());
                     if let Some(token) = &token {
-                        drain::mount(app, token.clone());
+                        internal::mount(app, token.clone());
                     }
                     routes::mount_at(app, "/metrics", [get(scrape)]);
                     api(app);

@@ -8,9 +8,9 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::control::{self, DrainInstance};
-use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::state::State;
 use crate::control::{pools, saved};
@@ -75,7 +75,7 @@ pub(super) fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a
 
 /// The instance at this address, as it is now.
 pub(super) fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiError> {
-    answer::no_store(StatusCode::OK, &instance(pool, addr)?)
+    response::no_store(StatusCode::OK, &instance(pool, addr)?)
 }
 
 /// The instance at this address.

@@ -5,9 +5,9 @@ mod change;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{ExplainQuery, Explanation, InstanceState, Ranked, Strategy};
-use service_kit::answer;
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::state::State;
 use crate::pool::{Member, Pool, Snapshot};
@@ -23,7 +23,7 @@ pub(super) async fn explain(
     let pool = state.pool(&pool)?;
     let snapshot = pool.snapshot();
     let max_in_flight = state.reloader.traffic().overload.max_in_flight;
-    answer::no_store(StatusCode::OK, &explanation(pool, &snapshot, &query, max_in_flight)?)
+    response::no_store(StatusCode::OK, &explanation(pool, &snapshot, &query, max_in_flight)?)
 }
 
 fn explanation(

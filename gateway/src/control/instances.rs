@@ -8,9 +8,9 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery};
 use proto_contracts::{ErrorCode, headers};
-use service_kit::answer;
 use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::state::State;
 use crate::control::{drain, saved};
@@ -85,7 +85,7 @@ pub(super) async fn change(
 /// The instance at this address, which is in the pool.
 fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
     let instance = drain::instance(pool, addr)?;
-    answer::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
+    response::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
 }
 
 /// Removes an instance by its name, or by its address when it has none yet. Requests in flight at it go on.

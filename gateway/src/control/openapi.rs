@@ -10,15 +10,15 @@ use proto_contracts::{ErrorCode, Problem};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use service_kit::answer;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::api::{Endpoint, Operation, SchemaOf};
 use crate::control::state::State;
 
 /// The document, as it was made at the start.
 pub(super) async fn document(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    answer::no_store(StatusCode::OK, &state.openapi)
+    response::no_store(StatusCode::OK, &state.openapi)
 }
 
 /// Makes the document of these endpoints.

@@ -7,10 +7,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{self, InstanceState, SetStrategy, StrategySet};
 use proto_contracts::{InstanceName, PoolName};
-use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::saved;
 use crate::control::state::State;
@@ -23,7 +23,7 @@ pub(super) const SAMPLE: u32 = 20_000;
 
 /// Both pools with their instances.
 pub(super) async fn list(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    answer::no_store(StatusCode::OK, &view_of(&state.pools, None))
+    response::no_store(StatusCode::OK, &view_of(&state.pools, None))
 }
 
 /// The pool of that name, or all.
@@ -41,7 +41,7 @@ pub(super) async fn set_strategy(
     let pool = Arc::clone(state.pool(&pool)?);
     let (strategy, lasts) = (wanted.strategy, pool.changes_last());
     saved::change(move || pool.set_strategy(strategy), |never| match never {}).await?;
-    answer::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
+    response::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
 }
 
 /// A pool is ready while any of its instances can be used.

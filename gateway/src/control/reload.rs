@@ -3,8 +3,8 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
-use service_kit::answer;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::control::state::State;
 
@@ -14,5 +14,5 @@ pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiE
         .reloader
         .reload()
         .map_err(|error| ApiError::new(ErrorCode::InvalidConfig, format!("Nothing has changed: {error}")))?;
-    answer::no_store(StatusCode::OK, &reloaded)
+    response::no_store(StatusCode::OK, &reloaded)
 }

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::changes::Reloaded;
+use super::pools::{InstanceState, Pools, Strategy};
 use crate::affinity::{AffinityKey, Epoch, Verdict};
-use crate::control::{InstanceState, Pools, Reloaded, Strategy};
 use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
 use crate::routes::PoolName;

@@ -1,8 +1,8 @@
-//! The masters of a cluster: which of them owns a key, and a pool of connections to each.
+//! The masters of a cluster: which slots each owns, and a pool of connections to each.
 //!
-//! The client's own cluster connection repeats a command whose connection was lost. A write that was sent and not answered
-//! may have been done, and would then be done twice; so here a command is sent anew only when a server has said that it did
-//! nothing: the key is another's (`MOVED`), or about to be (`ASK`).
+//! The client's own cluster connection retries a command whose connection was lost. A write without a response may have been
+//! executed, and a retry would execute it twice. So here a command is sent again only after `MOVED` or `ASK`: the server
+//! did not execute it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,46 +13,47 @@ use deadpool::Status;
 use deadpool::managed::Object;
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::connection::{Manager, Source, TopologyInvalidations};
-use super::{NoConnection, NodePool, RedisTimeouts, node_pool, options};
+use super::connection::{Manager, Source};
+use super::node_pool::{NoConnection, NodePool, RedisTimeouts, node_pool};
+use super::topology::TopologyInvalidations;
 
-/// Who owns what is not asked for more often than this, however much there is to doubt.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Minimum age of the slot map before it is read again, however many invalidations there were.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A server's host and port.
 type Address = (String, u16);
 
 /// The masters of a cluster.
 pub(super) struct Cluster {
-    /// Where to ask first, and how to log in everywhere.
+    /// The configured servers, and the credentials for all.
     seeds: Vec<ConnectionInfo>,
     timeouts: RedisTimeouts,
     invalidations: TopologyInvalidations,
-    owners: ArcSwap<Owners>,
-    // One asks for all; those that wait for it find what it has found.
-    asking: tokio::sync::Mutex<()>,
+    owners: ArcSwap<SlotMap>,
+    // One caller reads the slot map; the others wait and use its result.
+    refreshing: tokio::sync::Mutex<()>,
     // Locked to clone a pool, never across an await.
     nodes: Mutex<HashMap<Address, NodePool>>,
 }
 
 /// Which master owns which slots.
-struct Owners {
+struct SlotMap {
     ranges: Vec<(u16, u16, Address)>,
-    /// How much there was to doubt when it was asked for.
+    /// The invalidation count when it was read.
     invalidations: u64,
-    /// `None`: it never was.
-    asked: Option<Instant>,
+    /// `None`: never.
+    read_at: Option<Instant>,
 }
 
 impl Cluster {
     pub(super) fn new(seeds: Vec<ConnectionInfo>, timeouts: RedisTimeouts) -> Self {
-        let owners = Owners { ranges: Vec::new(), invalidations: 0, asked: None };
+        let owners = SlotMap { ranges: Vec::new(), invalidations: 0, read_at: None };
         Self {
             seeds,
             timeouts,
             invalidations: TopologyInvalidations::default(),
             owners: ArcSwap::from_pointee(owners),
-            asking: tokio::sync::Mutex::default(),
+            refreshing: tokio::sync::Mutex::default(),
             nodes: Mutex::default(),
         }
     }
@@ -76,7 +77,7 @@ impl Cluster {
         Err(failed)
     }
 
-    /// A connection to where an error says that the key is; `None` when it says no such thing.
+    /// A connection to the server that a `MOVED` or `ASK` error names; `None` for other errors.
     pub(super) async fn redirected(&self, error: &RedisError) -> Option<Result<Object<Manager>, NoConnection>> {
         let (address, _) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
@@ -84,20 +85,20 @@ impl Cluster {
         let connected = async {
             let mut connection = self.node(&address)?.get().await?;
             if error.kind() == ErrorKind::Server(ServerErrorKind::Ask) {
-                connection.ask();
+                connection.send_asking();
             }
             Ok(connection)
         };
         Some(connected.await)
     }
 
-    /// Where the owner of a slot is, for a connection beside the pools.
+    /// The address of a slot's owner, for a connection outside the pools.
     pub(super) async fn server_of(&self, slot: u16) -> RedisResult<ConnectionInfo> {
         let address = self.address_of(slot).await?;
         Ok(self.server_at(address))
     }
 
-    /// All pools' together.
+    /// The sum over all pools.
     pub(super) fn status(&self) -> Status {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let none = Status { max_size: 0, size: 0, available: 0, waiting: 0 };
@@ -115,11 +116,11 @@ impl Cluster {
         nodes.values().for_each(|pool| pool.manager().outdate());
     }
 
-    /// Where any master is, for a connection beside the pools.
+    /// The address of any master, for a connection outside the pools. After a failure it is another one.
     pub(super) async fn any_server(&self) -> RedisResult<ConnectionInfo> {
         let owners = self.owners().await?;
-        let invalidations = usize::try_from(self.invalidations.count()).unwrap_or_default();
-        let (.., address) = owners.ranges.get(invalidations % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
+        let turn = usize::try_from(self.invalidations.count()).unwrap_or_default();
+        let (.., address) = owners.ranges.get(turn % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
         Ok(self.server_at(address.clone()))
     }
 
@@ -139,19 +140,19 @@ impl Cluster {
             return Ok(pool.clone());
         }
         let client = Client::open(self.server_at(address.clone()))?;
-        let manager = Manager::new(Source::Node(client, self.invalidations.clone()), options(self.timeouts));
+        let manager = Manager::new(Source::Node(client, self.invalidations.clone()), self.timeouts.connection_config());
         let unusable = |_| RedisError::from((ErrorKind::Client, "the pool cannot be built"));
         let pool = node_pool(manager, self.timeouts).map_err(unusable)?;
         nodes.insert(address.clone(), pool.clone());
         Ok(pool)
     }
 
-    /// Who owns what, asked for anew when there is a reason to doubt what is known.
-    async fn owners(&self) -> RedisResult<Arc<Owners>> {
+    /// The slot map, read again after an invalidation.
+    async fn owners(&self) -> RedisResult<Arc<SlotMap>> {
         if let Some(known) = self.known() {
             return Ok(known);
         }
-        let _turn = self.asking.lock().await;
+        let _turn = self.refreshing.lock().await;
         if let Some(known) = self.known() {
             return Ok(known);
         }
@@ -159,14 +160,14 @@ impl Cluster {
         let known = self.owners.load_full();
         let masters = known.ranges.iter().map(|(.., address)| self.server_at(address.clone()));
         let mut servers: Vec<_> = masters.chain(self.seeds.iter().cloned()).collect();
-        // One that is cut off from the others may not know it: the next time another one is asked first.
+        // A partitioned server may still respond with an old map, so each refresh starts at another server.
         let first = usize::try_from(invalidations).unwrap_or_default() % servers.len();
         servers.rotate_left(first);
         let mut failed = no_owner();
         for server in servers {
-            match self.ask(server).await {
+            match self.read_slots(server).await {
                 Ok(ranges) => {
-                    let owners = Arc::new(Owners { ranges, invalidations, asked: Some(Instant::now()) });
+                    let owners = Arc::new(SlotMap { ranges, invalidations, read_at: Some(Instant::now()) });
                     self.owners.store(Arc::clone(&owners));
                     return Ok(owners);
                 }
@@ -176,32 +177,33 @@ impl Cluster {
         Err(failed)
     }
 
-    fn known(&self) -> Option<Arc<Owners>> {
+    fn known(&self) -> Option<Arc<SlotMap>> {
         let known = self.owners.load();
-        let is_fresh = known.asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN);
-        let is_undoubted = known.asked.is_some() && known.invalidations == self.invalidations.count();
-        (is_fresh || is_undoubted).then(|| Arc::clone(&known))
+        let is_fresh = known.read_at.is_some_and(|read_at| read_at.elapsed() < MIN_REFRESH_INTERVAL);
+        let is_valid = known.read_at.is_some() && known.invalidations == self.invalidations.count();
+        (is_fresh || is_valid).then(|| Arc::clone(&known))
     }
 
-    async fn ask(&self, server: ConnectionInfo) -> RedisResult<Vec<(u16, u16, Address)>> {
-        let asked = server.addr().clone();
+    async fn read_slots(&self, server: ConnectionInfo) -> RedisResult<Vec<(u16, u16, Address)>> {
+        let responder = server.addr().clone();
         let client = Client::open(server)?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&options(self.timeouts)).await?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&self.timeouts.connection_config()).await?;
         let slots: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-        let ranges: Vec<_> = slots.into_iter().map(|range| range_of(range, &asked)).collect::<RedisResult<_>>()?;
+        let ranges: Vec<_> = slots.into_iter().map(|range| range_of(range, &responder)).collect::<RedisResult<_>>()?;
         if ranges.is_empty() { Err(no_owner()) } else { Ok(ranges) }
     }
 }
 
-/// Reads `first, last, master, replicas…`; the master is `host, port, …`, and one without a host is the one that was asked.
-fn range_of(range: Vec<Value>, asked: &ConnectionAddr) -> RedisResult<(u16, u16, Address)> {
+/// Parses `first, last, master, replicas…`. The master is `host, port, …`; an empty host means the responding server.
+fn range_of(range: Vec<Value>, responder: &ConnectionAddr) -> RedisResult<(u16, u16, Address)> {
     let mut range = range.into_iter();
     let mut next = || range.next().unwrap_or(Value::Nil);
     let (first, last) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
     let mut master = redis::from_redis_value::<Vec<Value>>(next())?.into_iter();
     let mut next = || master.next().unwrap_or(Value::Nil);
     let (host, port): (Option<String>, u16) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
-    let host = match (host.filter(|host| !host.is_empty()), asked) {
+    let host = match (host.filter(|host| !host.is_empty()), responder) {
         (Some(host), _) => host,
         (None, ConnectionAddr::Tcp(host, _)) => host.clone(),
         (None, _) => return Err(no_owner()),

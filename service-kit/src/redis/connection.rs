@@ -1,4 +1,4 @@
-//! One connection, and the manager that makes connections and decides whether a used one is fit to be used again.
+//! One connection, and the manager that opens connections and decides whether a returned one is reused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,48 +12,29 @@ use redis::{
     ServerErrorKind, Value,
 };
 
-use super::Acks;
-use super::sentinel::Sentinel;
+use super::sentinel::{Sentinel, require_master};
+use super::topology::TopologyInvalidations;
 use crate::telemetry::traces::spans::Call;
 
-/// After this pause a connection is asked whether it still answers before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(5);
+/// A connection that was idle for this long is checked before it is used.
+const CHECK_AFTER_IDLE: Duration = Duration::from_secs(5);
 
-/// Makes connections and decides whether a used one is fit to be used again.
+/// Opens connections and decides whether a returned one is reused.
 pub struct Manager {
     source: Source,
     options: AsyncConnectionConfig,
-    /// Raised by [`outdate`](Self::outdate); a connection of an earlier generation is not used again.
+    /// Incremented by [`outdate`](Self::outdate); connections of earlier generations are not reused.
     generation: AtomicU64,
 }
 
-/// Where a pool's connections lead to.
+/// What a pool's connections connect to.
 pub(super) enum Source {
-    /// To one server.
+    /// One server.
     Server(Client),
-    /// To one server of a cluster, of which the connections report whether it may have changed.
+    /// One server of a cluster; its connections invalidate the slot map.
     Node(Client, TopologyInvalidations),
-    /// To whichever server is the master now.
+    /// The current master.
     Master(Arc<Sentinel>),
-}
-
-/// Counts the reasons to doubt that a server is still the right one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TopologyInvalidations(Arc<AtomicU64>);
-
-impl TopologyInvalidations {
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    pub(super) fn raise(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Raises them unless somebody has since they were counted: a hundred connections that fail at once are one reason.
-    pub(super) fn raise_since(&self, count: u64) {
-        let _others_did = self.0.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire);
-    }
 }
 
 impl Manager {
@@ -61,7 +42,7 @@ impl Manager {
         Self { source, options, generation: AtomicU64::new(0) }
     }
 
-    /// No connection that there is now is used again, once it is back in its pool.
+    /// Has no present connection reused once it is back in its pool.
     pub(super) fn outdate(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
@@ -72,7 +53,7 @@ impl Manager {
         invalidations: Option<(TopologyInvalidations, u64)>,
     ) -> RedisResult<Connection> {
         let closed = Arc::new(AtomicBool::new(false));
-        // The client reports by RESP3's push messages, and by no other way, that the other side has closed.
+        // The client reports that the server closed the connection only by RESP3 push messages.
         let options = self.options.clone().set_push_sender({
             let driver = Driver(Arc::clone(&closed));
             move |push: PushInfo| {
@@ -94,18 +75,19 @@ impl managed::Manager for Manager {
         match &self.source {
             Source::Server(client) => self.connect(client, None).await,
             Source::Node(client, invalidations) => {
-                let connected = self.connect(client, Some((invalidations.clone(), invalidations.count()))).await;
-                connected.inspect_err(|_| invalidations.raise())
+                let since = invalidations.count();
+                let connected = self.connect(client, Some((invalidations.clone(), since))).await;
+                connected.inspect_err(|_| invalidations.invalidate())
             }
             Source::Master(sentinel) => {
                 let since = sentinel.invalidations.count();
                 let connected = async {
                     let client = sentinel.master().await?;
                     let mut connection = self.connect(&client, Some((sentinel.invalidations.clone(), since))).await?;
-                    super::sentinel::require_master(&mut connection.inner).await?;
+                    require_master(&mut connection.inner).await?;
                     Ok(connection)
                 };
-                connected.await.inspect_err(|_| sentinel.invalidations.raise_since(since))
+                connected.await.inspect_err(|_| sentinel.invalidations.invalidate_since(since))
             }
         }
     }
@@ -120,19 +102,19 @@ impl managed::Manager for Manager {
             return Err(RecycleError::message("it is closed"));
         }
         if connection.generation != self.generation.load(Ordering::Acquire) {
-            return Err(RecycleError::message("the runtime that it was made in ends"));
+            return Err(RecycleError::message("its runtime is ending"));
         }
         if connection.state != State::Idle {
-            return Err(RecycleError::message("the last command on it failed or was given up"));
+            return Err(RecycleError::message("its last command failed or was cancelled"));
         }
         match &self.source {
-            Source::Master(_) if connection.is_doubted() => {
+            Source::Master(_) if connection.is_stale() => {
                 return Err(RecycleError::message("its server may not be the master any more"));
             }
-            Source::Master(_) if metrics.last_used() >= TRUSTED_FOR => {
-                super::sentinel::require_master(&mut connection.inner).await?;
+            Source::Master(_) if metrics.last_used() >= CHECK_AFTER_IDLE => {
+                require_master(&mut connection.inner).await?;
             }
-            Source::Server(_) | Source::Node(..) if metrics.last_used() >= TRUSTED_FOR => {
+            Source::Server(_) | Source::Node(..) if metrics.last_used() >= CHECK_AFTER_IDLE => {
                 redis::cmd("PING").exec_async(&mut connection.inner).await?;
             }
             _ => {}
@@ -141,8 +123,8 @@ impl managed::Manager for Manager {
     }
 }
 
-/// The task that reads and writes a connection owns this, by way of the receiver of push messages. The task ends with
-/// the runtime that the connection was made in, which is one of an HTTP worker's, and the client reports nothing then.
+/// Marks the connection closed when the task that drives it ends. The task owns this through the push receiver and ends with
+/// its runtime, that of an HTTP worker; the client reports nothing then.
 struct Driver(Arc<AtomicBool>);
 
 impl Driver {
@@ -157,59 +139,66 @@ impl Drop for Driver {
     }
 }
 
-/// One connection, with its last command's fate.
+/// One connection, and how its last command ended.
 pub struct Connection {
     inner: MultiplexedConnection,
     closed: Arc<AtomicBool>,
     generation: u64,
     state: State,
-    /// Who is told that the server may not be the right one any more, and what there was to doubt when it was connected to.
+    /// The invalidations of its topology, and their count when it was opened.
     invalidations: Option<(TopologyInvalidations, u64)>,
-    /// The other side is only about to own the key: it serves it to those who say that they know.
+    /// Send `ASKING` first: the server is importing the key's slot.
     is_asking: bool,
-    acks: Option<Acked>,
+    acks: Option<AckState>,
 }
 
-/// For whom a command waits, and what came of it.
-struct Acked {
+/// How many replicas must acknowledge a write, and how long to wait for them (`WAIT`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acks {
+    /// 0 waits for none.
+    pub replicas: u16,
+    /// Must be shorter than [`RedisTimeouts::response`](super::RedisTimeouts::response).
+    pub timeout: Duration,
+}
+
+struct AckState {
     wait: Cmd,
-    wanted: u64,
-    got: u64,
+    required: u64,
+    received: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The last command was answered, if only by an error of Redis' own.
+    /// The last command got a response, if only an error from Redis.
     Idle,
-    /// A command is under way; a connection that comes back so was given up by its caller.
+    /// A command is in flight. A connection returned in this state was dropped by a cancelled caller.
     Busy,
-    /// The connection or its protocol failed, an answer did not come in time, or the server is no master.
+    /// The connection or protocol failed, a response timed out, or the server is no master.
     Broken,
 }
 
 impl Connection {
-    /// Has each command wait until replicas have what this connection wrote, in the command's own round trip. It ends when
-    /// the connection returns to its pool.
+    /// Sends `WAIT` with each command, in the same round trip, until the connection returns to its pool.
     pub fn await_acks(&mut self, acks: Acks) {
         let mut wait = redis::cmd("WAIT");
         wait.arg(acks.replicas).arg(u64::try_from(acks.timeout.as_millis()).unwrap_or(u64::MAX));
-        self.acks = Some(Acked { wait, wanted: acks.replicas.into(), got: 0 });
+        self.acks = Some(AckState { wait, required: acks.replicas.into(), received: 0 });
     }
 
-    /// Whether as many replicas as were wanted have what the last command wrote; true when none were.
+    /// Whether enough replicas acknowledged the last command; true when none were required.
     pub fn is_acked(&self) -> bool {
-        self.acks.as_ref().is_none_or(|acks| acks.got >= acks.wanted)
+        self.acks.as_ref().is_none_or(|acks| acks.received >= acks.required)
     }
 
-    pub(super) fn ask(&mut self) {
+    pub(super) fn send_asking(&mut self) {
         self.is_asking = true;
     }
 
-    fn is_doubted(&self) -> bool {
+    fn is_stale(&self) -> bool {
         self.invalidations.as_ref().is_some_and(|(invalidations, since)| invalidations.count() != *since)
     }
 
-    fn note<T>(&mut self, result: &RedisResult<T>) {
+    fn record<T>(&mut self, result: &RedisResult<T>) {
         let error = match result {
             Ok(_) => return self.state = State::Idle,
             Err(error) => error,
@@ -222,11 +211,11 @@ impl Connection {
         self.state = if is_broken { State::Broken } else { State::Idle };
         let has_moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
         if let Some((invalidations, since)) = self.invalidations.as_ref().filter(|_| is_broken || has_moved) {
-            invalidations.raise_since(*since);
+            invalidations.invalidate_since(*since);
         }
     }
 
-    /// Sends a command between those that go with it, in one round trip.
+    /// Sends `ASKING`, the command and `WAIT`, as far as they are due, in one round trip.
     async fn send_framed(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let mut pipe = redis::pipe();
         if self.is_asking {
@@ -237,15 +226,15 @@ impl Connection {
             pipe.add_command(acks.wait.clone());
         }
         let count = pipe.len();
-        let mut answers = self.inner.send_packed_commands(&pipe, 0, count).await?.into_iter();
+        let mut responses = self.inner.send_packed_commands(&pipe, 0, count).await?.into_iter();
         if self.is_asking {
-            answers.next();
+            responses.next();
         }
-        let answer = answers.next().unwrap_or(Value::Nil);
-        if let (Some(acks), Some(Value::Int(got))) = (&mut self.acks, answers.next()) {
-            acks.got = u64::try_from(got).unwrap_or(0);
+        let response = responses.next().unwrap_or(Value::Nil);
+        if let (Some(acks), Some(Value::Int(received))) = (&mut self.acks, responses.next()) {
+            acks.received = u64::try_from(received).unwrap_or(0);
         }
-        answer.extract_error()
+        response.extract_error()
     }
 }
 
@@ -260,7 +249,7 @@ impl ConnectionLike for Connection {
                 self.inner.send_packed_command(cmd).await
             };
             call.redis_ended(&result);
-            self.note(&result);
+            self.record(&result);
             result
         })
     }
@@ -276,7 +265,7 @@ impl ConnectionLike for Connection {
             let call = Call::to_redis_at_once(pipeline.len());
             let result = self.inner.send_packed_commands(pipeline, offset, count).await;
             call.redis_ended(&result);
-            self.note(&result);
+            self.record(&result);
             result
         })
     }

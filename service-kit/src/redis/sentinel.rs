@@ -1,8 +1,8 @@
-//! The master as Sentinels name it.
+//! Discovery of the master by Sentinels.
 //!
-//! The client's own Sentinel support asks once and then stays where it was told. Here a connection that met a failure, or a
-//! Sentinel that announces another master, is a reason to doubt: every connection from before is left at once, and a new one
-//! asks who the master is and has the server itself confirm it.
+//! The client's own Sentinel support looks the master up once. Here a failed connection, or a Sentinel's announcement of
+//! another master, invalidates it: earlier connections are not reused. A new connection looks the master up and checks the
+//! server's `ROLE`.
 
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::Duration;
@@ -15,22 +15,22 @@ use redis::{
 };
 use tokio::sync::mpsc;
 
-use super::connection::TopologyInvalidations;
+use super::topology::TopologyInvalidations;
 
-/// What a Sentinel tells when the master is another one.
+/// The channel on which a Sentinel announces another master.
 const SWITCHED: &str = "+switch-master";
-/// Pause before a Sentinel that was lost is listened to again; also how long a listener may outlive its pool.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Pause before reconnecting to a Sentinel; also how long a listener may outlive its pool.
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
-/// One master under the eyes of several Sentinels.
+/// One master, monitored by several Sentinels.
 pub(super) struct Sentinel {
     pub(super) invalidations: TopologyInvalidations,
     master_name: String,
     sentinels: Vec<Client>,
-    /// How the master is logged in to; its address is another one each time.
+    /// The master's credentials; its address comes from the Sentinels.
     server: ConnectionInfo,
     options: AsyncConnectionConfig,
-    // Who the master was when there was this much to doubt. Locked for each new connection, never for a command.
+    // The master, and the invalidation count when it was looked up. Locked for each new connection, never for a command.
     known: Mutex<Option<(u64, Client)>>,
     listening: Once,
 }
@@ -46,7 +46,7 @@ impl Sentinel {
         Arc::new(Self { invalidations, master_name, sentinels, server, options, known, listening })
     }
 
-    /// The server that the first Sentinel to answer calls the master.
+    /// The master according to the first Sentinel that responds.
     pub(super) async fn master(self: &Arc<Self>) -> RedisResult<Client> {
         self.listening.call_once(|| {
             for sentinel in &self.sentinels {
@@ -58,22 +58,22 @@ impl Sentinel {
         if let Some((_, client)) = known.filter(|(at, _)| *at == invalidations) {
             return Ok(client);
         }
-        let client = self.ask_all().await?;
+        let client = self.look_up().await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((invalidations, client.clone()));
         Ok(client)
     }
 
-    /// The same, without a memory.
-    pub(super) async fn ask_all(&self) -> RedisResult<Client> {
-        let questions = self.sentinels.iter().map(|sentinel| self.ask(sentinel).boxed());
-        Ok(select_ok(questions).await?.0)
+    /// The same, without the cache.
+    pub(super) async fn look_up(&self) -> RedisResult<Client> {
+        let lookups = self.sentinels.iter().map(|sentinel| self.look_up_at(sentinel).boxed());
+        Ok(select_ok(lookups).await?.0)
     }
 
-    async fn ask(&self, sentinel: &Client) -> RedisResult<Client> {
+    async fn look_up_at(&self, sentinel: &Client) -> RedisResult<Client> {
         let mut connection = sentinel.get_multiplexed_async_connection_with_config(&self.options).await?;
-        let mut question = redis::cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
-        let (host, port) = question
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
+        let (host, port) = command
             .query_async::<Option<(String, u16)>>(&mut connection)
             .await?
             .ok_or_else(|| RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no such master")))?;
@@ -81,10 +81,10 @@ impl Sentinel {
     }
 }
 
-/// Has a server confirm that it is a master.
+/// Checks by `ROLE` that the server is a master.
 ///
 /// # Errors
-/// When it is none, or does not answer.
+/// When it is not, or does not respond.
 pub(super) async fn require_master(connection: &mut impl ConnectionLike) -> RedisResult<()> {
     let role: Vec<Value> = redis::cmd("ROLE").query_async(connection).await?;
     match role.first() {
@@ -93,7 +93,7 @@ pub(super) async fn require_master(connection: &mut impl ConnectionLike) -> Redi
     }
 }
 
-/// Raises invalidations whenever this Sentinel announces another master, for as long as the pool is there.
+/// Invalidates the master whenever this Sentinel announces another one, as long as the pool exists.
 async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
     while let Some(shared) = pool.upgrade() {
         let (sender, mut pushes) = mpsc::unbounded_channel::<PushInfo>();
@@ -105,16 +105,16 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
         };
         let connected = connected.await;
         if connected.is_ok() {
-            // What it announced before it was listened to has been missed.
-            shared.invalidations.raise();
+            // Announcements before the subscription were missed.
+            shared.invalidations.invalidate();
         }
         let name = shared.master_name.clone();
         drop(shared);
         while connected.is_ok() {
-            match tokio::time::timeout(RETRY_AFTER, pushes.recv()).await {
+            match tokio::time::timeout(RECONNECT_DELAY, pushes.recv()).await {
                 Ok(Some(push)) if announces(&push, &name) => {
                     let Some(shared) = pool.upgrade() else { return };
-                    shared.invalidations.raise();
+                    shared.invalidations.invalidate();
                 }
                 Ok(Some(push)) if push.kind == PushKind::Disconnection => break,
                 Ok(Some(_)) => {}
@@ -123,11 +123,11 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
                 Err(_) => {}
             }
         }
-        tokio::time::sleep(RETRY_AFTER).await;
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
-/// Whether this says that the master of this name is another one.
+/// Whether the message announces another master of this name.
 fn announces(push: &PushInfo, name: &str) -> bool {
     match push.data.as_slice() {
         [Value::BulkString(_), Value::BulkString(text)] if push.kind == PushKind::Message => {

@@ -1,16 +1,15 @@
-//! Which slot of a cluster a key belongs to, as the cluster specification has it.
+//! The cluster slot of a key, by the Redis cluster specification.
 
-/// How many slots a cluster has.
 const SLOTS: u16 = 16_384;
 
-/// The slot of a key: of what stands between its first braces, if anything does, else of all of it.
+/// The slot of a key, hashed over its hash tag (the text in its first braces) if it has one.
 pub(super) fn of(key: &str) -> u16 {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     let hashed = tag.filter(|tag| !tag.is_empty()).unwrap_or(key);
     crc16(hashed.as_bytes()) % SLOTS
 }
 
-/// CRC-16/XMODEM. A key is short, so a bit at a time is fast enough.
+/// CRC-16/XMODEM, bit by bit: keys are short.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {

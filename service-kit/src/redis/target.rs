@@ -1,4 +1,4 @@
-//! Where Redis is: one server, one master under the eyes of Sentinels, or a cluster.
+//! The address of Redis: one server, one master with Sentinels, or a cluster.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
 use super::connection::{Manager, Source};
+use super::node_pool::{RedisTimeouts, node_pool};
 use super::sentinel::{Sentinel, require_master};
-use super::{PoolUnusable, RedisPool, RedisTimeouts, Servers, node_pool, options, slot};
+use super::{PoolUnusable, RedisPool, Servers, slot};
 
 const SENTINEL: &str = "redis+sentinel://";
 const CLUSTER: &str = "redis+cluster://";
 
-/// Where Redis is, checked and ready to connect to.
+/// A parsed Redis URL.
 #[derive(Clone)]
 pub struct RedisTarget(Kind);
 
@@ -26,18 +27,18 @@ enum Kind {
     Cluster(Vec<ConnectionInfo>),
 }
 
-/// What is wrong with a URL of Redis; told without the URL, which may hold a password.
+/// Why a Redis URL is invalid. Never quotes the URL, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
-    /// It is none of the forms.
+    /// None of the known forms.
     #[error(
         "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, or its host or port is malformed"
     )]
     Malformed,
-    /// A list of servers has no or an empty member.
+    /// The list of servers is empty or has an empty member.
     #[error("names no host between two commas, or none at all")]
     NoHost,
-    /// Sentinels watch several masters, each under a name.
+    /// Sentinels monitor several masters, each under a name.
     #[error("does not name the master after the Sentinels, as in redis+sentinel://host:26379/name")]
     NoMasterName,
     /// A cluster has one database, and no path.
@@ -47,10 +48,10 @@ pub enum InvalidTarget {
 
 impl RedisTarget {
     /// Reads a URL: `redis://user:password@host:6379/0`, `redis+sentinel://user:password@host:26379,host:26379/master` or
-    /// `redis+cluster://user:password@host:6379,host:6379`. User and password are the servers'; Sentinels are asked without.
+    /// `redis+cluster://user:password@host:6379,host:6379`. The credentials are for the servers; Sentinels get none.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it has none of these forms.
     pub fn parse(url: &SecretString) -> Result<Self, InvalidTarget> {
         let url = url.expose_secret();
         if let Some(rest) = url.strip_prefix(SENTINEL) {
@@ -74,10 +75,10 @@ impl RedisTarget {
         Ok(Self(Kind::Server(with_resp3(server))))
     }
 
-    /// The pool. Nothing is connected until something is asked for, which must be within a Tokio runtime.
+    /// The pool. It connects on first use, which must be within a Tokio runtime.
     ///
     /// # Errors
-    /// When the URL asks for something that this build of the client lacks, such as TLS.
+    /// When the URL needs a feature that this build of the client lacks, such as TLS.
     pub fn pool(&self, timeouts: RedisTimeouts) -> Result<RedisPool, PoolUnusable> {
         let source = match &self.0 {
             Kind::Server(server) => Source::Server(Client::open(server.clone())?),
@@ -87,22 +88,22 @@ impl RedisTarget {
                 return Ok(RedisPool(Arc::new(Servers::Cluster(cluster))));
             }
         };
-        let pool = node_pool(Manager::new(source, options(timeouts)), timeouts)?;
+        let pool = node_pool(Manager::new(source, timeouts.connection_config()), timeouts)?;
         Ok(RedisPool(Arc::new(Servers::One(pool))))
     }
 
-    /// A connection beside the pool to any master, and what Redis sends over it unasked: messages of channels that it
-    /// subscribes to, and last that it was closed. What is published anywhere in a cluster reaches every master.
+    /// A connection outside the pool to any master, and its push messages: those of subscribed channels, and finally that it
+    /// was closed. A message published on any node of a cluster reaches every master.
     ///
     /// # Errors
-    /// When Redis cannot be connected to, or the URL asks for something that this build of the client lacks.
+    /// When Redis cannot be connected to, or the URL needs a feature that this build of the client lacks.
     pub async fn channel(
         &self,
         timeouts: RedisTimeouts,
     ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
         let client = match &self.0 {
             Kind::Server(server) => Client::open(server.clone())?,
-            Kind::Sentinel { .. } => self.sentinel(timeouts)?.ask_all().await?,
+            Kind::Sentinel { .. } => self.sentinel(timeouts)?.look_up().await?,
             Kind::Cluster(seeds) => Client::open(Cluster::new(seeds.clone(), timeouts).any_server().await?)?,
         };
         self.listen(client, timeouts).await
@@ -131,9 +132,9 @@ impl RedisTarget {
         client: Client,
         timeouts: RedisTimeouts,
     ) -> RedisResult<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>)> {
-        // Unbounded, as the client cannot wait. Who reads it must keep up, which is easy with short messages.
+        // Unbounded, since the client cannot wait. The reader must keep up; messages are short.
         let (sender, pushes) = mpsc::unbounded_channel();
-        let options = options(timeouts).set_push_sender(sender);
+        let options = timeouts.connection_config().set_push_sender(sender);
         let mut connection = client.get_multiplexed_async_connection_with_config(&options).await?;
         if matches!(self.0, Kind::Sentinel { .. }) {
             require_master(&mut connection).await?;
@@ -143,10 +144,10 @@ impl RedisTarget {
 
     fn sentinel(&self, timeouts: RedisTimeouts) -> RedisResult<Arc<Sentinel>> {
         let Kind::Sentinel { sentinels, server, master_name } = &self.0 else {
-            return Err((redis::ErrorKind::InvalidClientConfig, "no Sentinels are named").into());
+            return Err((redis::ErrorKind::InvalidClientConfig, "the URL names no Sentinels").into());
         };
         let sentinels = sentinels.iter().cloned().map(Client::open).collect::<RedisResult<_>>()?;
-        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), options(timeouts)))
+        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), timeouts.connection_config()))
     }
 }
 
@@ -163,7 +164,7 @@ fn all_servers(login: &str, hosts: &str) -> Result<Vec<ConnectionInfo>, InvalidT
     hosts.split(',').map(|host| server(host).map(with_resp3)).collect()
 }
 
-/// Messages of channels come over the connection that commands go over, which takes RESP3.
+/// RESP3, which delivers push messages on the connection that sends commands.
 fn with_resp3(server: ConnectionInfo) -> ConnectionInfo {
     let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     server.set_redis_settings(settings)

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 
 use super::PublicKey;
-use crate::config::{ConfigError, Env};
+use crate::env::{ConfigError, Env};
 
 /// Whose tokens are accepted.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use actix_web::{HttpResponse, web};
 use proto_contracts::Endpoint;
 use proto_contracts::headers::SESSION_SOURCE;
 use serde::Serialize;
-use service_kit::answer;
 use service_kit::problem::ApiError;
+use service_kit::response;
 use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
 use service_kit::tokens::TokenVerifier;
 
@@ -77,7 +77,7 @@ impl Sessions {
 
 /// An answer that tells where the state came from.
 fn answer_from(source: Source, status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
-    let mut answer = answer::no_store(status, body)?;
+    let mut answer = response::no_store(status, body)?;
     tell_source(&mut answer, source);
     Ok(answer)
 }

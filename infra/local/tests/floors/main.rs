@@ -52,3 +52,13 @@ fn one_import_upwards_in_the_gateway_is_found() -> Result<()> {
     assert!(faults.iter().any(|fault| fault == upwards), "{faults:#?}");
     Ok(())
 }
+
+#[test]
+fn service_kit_keeps_its_floors() -> Result<()> {
+    check("service-kit", "service-kit")
+}
+
+#[test]
+fn proto_contracts_keeps_its_floors() -> Result<()> {
+    check("proto-contracts", "proto-contracts")
+}

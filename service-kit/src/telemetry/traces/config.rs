@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::{Sampler, ShouldSample};
 use percent_encoding::percent_decode_str;
 use proto_contracts::InstanceName;
 
-use crate::config::{ConfigError, Env};
+use crate::env::{ConfigError, Env};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";

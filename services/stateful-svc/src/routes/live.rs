@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use proto_contracts::headers::LAST_EVENT_ID;
 use proto_contracts::live::{LiveQuery, Ticket};
 use proto_contracts::{ErrorCode, SessionId};
-use service_kit::answer;
 use service_kit::body::Json;
 use service_kit::health::Draining;
 use service_kit::problem::ApiError;
+use service_kit::response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -156,7 +156,7 @@ pub(super) async fn issue_ticket(
         return Err(overtaken());
     }
     let (ticket, expires_at) = sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
-    answer::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
+    response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
 }
 
 /// A body that says nothing.

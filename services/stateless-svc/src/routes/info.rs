@@ -4,8 +4,8 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use jiff::Timestamp;
 use proto_contracts::stateless::Info;
-use service_kit::answer;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use super::app::App;
 use crate::config::SERVICE;
@@ -18,5 +18,5 @@ pub(super) async fn info(app: web::Data<App>) -> Result<HttpResponse, ApiError> 
         timestamp: Timestamp::now(),
         uptime_s: app.started.elapsed().as_secs(),
     };
-    answer::no_store(StatusCode::OK, &info)
+    response::no_store(StatusCode::OK, &info)
 }

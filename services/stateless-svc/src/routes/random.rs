@@ -4,9 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use proto_contracts::ErrorCode;
 use proto_contracts::stateless::{RandomQuery, RandomResponse};
-use service_kit::answer;
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
+use service_kit::response;
 
 use crate::domain::drawing::Drawing;
 
@@ -14,5 +14,5 @@ pub(super) async fn random(Query(query): Query<RandomQuery>) -> Result<HttpRespo
     let RandomQuery { min, max, count } = query;
     let drawing =
         Drawing::new(min, max, count).map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
-    answer::no_store(StatusCode::OK, &RandomResponse { min, max, values: drawing.draw(&mut rand::rng()) })
+    response::no_store(StatusCode::OK, &RandomResponse { min, max, values: drawing.draw(&mut rand::rng()) })
 }

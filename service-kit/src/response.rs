@@ -1,4 +1,4 @@
-//! Good answers, with their caching stated.
+//! JSON responses with an explicit `Cache-Control`.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -7,22 +7,22 @@ use serde::Serialize;
 
 use crate::problem::ApiError;
 
-/// JSON that no cache may keep.
+/// With `Cache-Control: no-store`.
 ///
 /// # Errors
-/// When `body` cannot be written as JSON, which is a fault of ours.
+/// `internal` when `body` cannot be serialized.
 pub fn no_store(status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
     json(status, "no-store", body)
 }
 
-/// JSON with this `Cache-Control`.
+/// With this `Cache-Control`.
 ///
 /// # Errors
-/// When `body` cannot be written as JSON, which is a fault of ours.
+/// `internal` when `body` cannot be serialized.
 pub fn json(status: StatusCode, cache_control: &'static str, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
-    let mut answer = HttpResponse::build(status);
-    answer.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
-    answer.insert_header((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
-    Ok(answer.body(body))
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
+    Ok(response.body(body))
 }
