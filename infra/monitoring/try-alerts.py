@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -275,6 +276,41 @@ def unresolvable_discovery(stack):
     return stack.configured(lambda text: text.replace(section, f'{section}\ndiscover = "nobody.invalid:1"'))
 
 
+def address_of_the_other_pool(stack):
+    first = f'"127.0.0.1:{8201 + OFFSET}"'
+    return stack.configured(lambda text: text.replace(first, f'"127.0.0.1:{8101 + OFFSET}", {first}'))
+
+
+class Holding(threading.Thread):
+    """Holds as many connections as one address may have."""
+
+    def __init__(self, port, number):
+        super().__init__(daemon=True)
+        self.port, self.number, self.over = port, number, threading.Event()
+
+    def run(self):
+        while not self.over.is_set():
+            with contextlib.ExitStack() as held:
+                for _ in range(self.number):
+                    with contextlib.suppress(OSError):
+                        held.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=3))
+                self.over.wait(2)
+
+
+@contextlib.contextmanager
+def connections_are_held(stack):
+    """Nobody is a trusted proxy, and an address may have few connections."""
+    holding = Holding(stack.data, 4)
+    few = '[server]\ntrusted_proxies = ["192.0.2.1/32"]'
+    with stack.configured(lambda text: text.replace("[server]", few) + "\n[clients]\nmax_connections_per_address = 4\n"):
+        holding.start()
+        try:
+            yield
+        finally:
+            holding.over.set()
+            holding.join()
+
+
 def broken_configuration(stack):
     return stack.configured(lambda text: text + "\n[nonsense]\nx = 1\n")
 
@@ -290,17 +326,22 @@ SCENARIOS = {
     "an instance of the stateful pool is killed": (
         lambda stack: component(stack, "stateful-1"),
         "InstanceDown AffinityBroken TargetDown",
-        f"InstanceEjected PoolDown GatewayDown AffinityOff SessionLost SessionStoreUnavailable ReadsUnverified {BURNS}",
+        f"InstanceEjected InstanceRefused PoolDown GatewayDown AffinityOff SessionLost SessionStoreUnavailable ReadsUnverified {BURNS}",
+    ),
+    "an instance of the other service is in the pool": (
+        address_of_the_other_pool,
+        "InstanceRefused",
+        f"InstanceDown InstanceEjected PoolDown TargetDown AffinityBroken SessionLost ConfigReloadFailed {BURNS}",
     ),
     "a whole pool is killed": (
         whole_pool,
         f"PoolDown InstanceDown {BURNS}",
-        "InstanceEjected GatewayDown AffinityBroken AffinityOff SessionStoreUnavailable LeaseNotHeld",
+        "InstanceEjected InstanceRefused GatewayDown AffinityBroken AffinityOff SessionStoreUnavailable LeaseNotHeld",
     ),
     "one instance responds 500": (
         one_responds_500,
         "InstanceEjected",
-        "InstanceDown PoolDown TargetDown AffinityBroken",
+        "InstanceDown InstanceRefused PoolDown TargetDown AffinityBroken",
     ),
     "the strategy is switched": (
         round_robin,
@@ -335,7 +376,7 @@ SCENARIOS = {
     "the gateway is killed": (
         lambda stack: component(stack, "gateway"),
         "GatewayDown",
-        "PoolDown InstanceDown TargetDown LeaseNotHeld DiscoveryFailing",
+        "PoolDown InstanceDown TargetDown LeaseNotHeld DiscoveryFailing ConnectionsRefused",
     ),
     "the state file cannot be written": (
         state_file_on_a_full_disk,
@@ -356,7 +397,12 @@ SCENARIOS = {
     "a process has few descriptors left": (
         few_descriptors,
         "FileDescriptorsLow",
-        "InstanceEjected PoolDown StateFileNotWritten",
+        "InstanceEjected PoolDown StateFileNotWritten ConnectionsRefused",
+    ),
+    "one address holds all its connections": (
+        connections_are_held,
+        "ConnectionsRefused",
+        "FileDescriptorsLow PoolDown InstanceDown InstanceEjected GatewayDown ConfigReloadFailed StateFileNotWritten",
     ),
 }
 

@@ -16,7 +16,10 @@ type Read = fn(&Slot) -> Option<f64>;
 /// Name, help and source of each figure.
 const FIGURES: [(&str, &str, Read); 9] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
-        Some(f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
+        // An address that is refused and never was a member counts as refused, and not as an instance that is down.
+        let never_member = matches!(slot.state(), InstanceState::WrongInstance | InstanceState::DuplicateName)
+            && slot.instance().is_none();
+        (!never_member).then(|| f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
     }),
     ("gateway_upstream_ejected", "1 while the instance is left out for failing requests, else 0.", |slot| {
         Some(f64::from(u8::from(slot.state() == InstanceState::Ejected)))

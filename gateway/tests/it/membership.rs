@@ -204,6 +204,8 @@ fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_i
         gateway.metrics().lines().find_map(|metric| metric.strip_prefix(&line).map(str::to_owned))
     };
     assert_eq!((refused("wrong_service").as_deref(), refused("duplicate_name").as_deref()), (Some("1"), Some("0")));
+    let down = r#"gateway_upstream_healthy{pool="stateful",upstream="stateful-2"} 0"#;
+    assert!(gateway.metrics().contains(down), "a member that is gone is down as well");
     upstreams[1].health(Health::Well);
     gateway.wait_for("stateful-2", InstanceState::Healthy);
     assert_eq!(gateway.send(&Request::get(&session_path(key))).served_by(), "stateful-2");
@@ -223,6 +225,8 @@ fn an_instance_that_names_no_service_is_accepted_unless_that_is_required() {
         instances.into_iter().find(|instance| instance.state == InstanceState::WrongInstance)
     });
     assert!(refused.last_error.is_some_and(|error| error.contains("require_identity = false")));
+    let metrics = strict.metrics();
+    assert!(!metrics.contains(r#"gateway_upstream_healthy{pool="stateful""#), "refused, and not down: {metrics}");
 }
 
 #[test]
