@@ -131,7 +131,8 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Starts a component that does not run. An instance is healthy in the eyes of the gateway when this returns.
+    /// Starts a component that does not run. An instance that was removed from its pool is added again. The gateways find it
+    /// healthy when this returns.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it runs, else why it could not be started.
@@ -141,6 +142,7 @@ impl Stack {
         self.require_ended(component)?;
         self.require_free_ports(component)?;
         self.launch(component).await?;
+        self.add_if_removed(component).await?;
         self.await_member(component).await
     }
 

@@ -68,6 +68,19 @@ impl Stack {
         control.await_healthy(&running).await
     }
 
+    /// Adds an instance to its pool at each gateway that runs and does not have it.
+    pub(super) async fn add_if_removed(&self, component: Component) -> Result<(), StackError> {
+        let Some(pool) = component.pool() else { return Ok(()) };
+        let addr = loopback(self.port_of(component));
+        for control in self.running_controls() {
+            if control.pool(pool).await?.instances.iter().all(|instance| instance.addr != addr) {
+                control.add(pool, addr).await?;
+                self.tell(&format!("{component} was removed from the {pool} pool, and is added again"));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until each gateway that runs finds this instance healthy.
     pub(super) async fn await_member(&self, component: Component) -> Result<(), StackError> {
         let Some(pool) = component.pool() else { return Ok(()) };

@@ -35,7 +35,10 @@ impl Stack {
             try_join_all(new.into_iter().map(|number| self.add(pool, number))).await?;
         } else {
             let surplus = numbers.into_iter().skip(usize::from(instances));
-            let gone = join_all(surplus.map(|number| self.remove(Component::Instance(pool, number), pool))).await;
+            // Whoever wants none was warned; the gateway would keep the last one.
+            let force = instances == 0;
+            let gone =
+                join_all(surplus.map(|number| self.remove(Component::Instance(pool, number), pool, force))).await;
             gone.into_iter().collect::<Result<(), _>>()?;
         }
         self.tell_prometheus()
@@ -62,14 +65,17 @@ impl Stack {
         added
     }
 
-    async fn remove(&self, component: Component, pool: PoolName) -> Result<(), StackError> {
+    async fn remove(&self, component: Component, pool: PoolName, force: bool) -> Result<(), StackError> {
         let mut controls = self.running_controls();
         if controls.is_empty() && self.settings.extent >= Extent::Gateway {
             // Nothing is taken away behind a gateway's back: this one says that it cannot be reached.
             controls.push(&self.control);
         }
         for control in controls {
-            control.remove(pool, &component.to_string()).await?;
+            match force {
+                true => control.remove_address(pool, &component.to_string()).await?,
+                false => control.remove(pool, &component.to_string()).await?,
+            }
         }
         self.end(component).await;
         lock(&self.parts).remove(&component);

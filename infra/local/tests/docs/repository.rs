@@ -9,8 +9,16 @@ use anyhow::{Context, Result};
 use local_stack::Builds;
 
 /// Folders and files where names are defined. Not the tests, which know wrong ones.
-const SOURCES: [&str; 7] =
-    ["gateway/src", "gateway/config", "services", "proto-contracts/src", "infra", "loadtest/src", "Makefile"];
+const SOURCES: [&str; 8] = [
+    "gateway/src",
+    "gateway/config",
+    "services",
+    "service-kit/src",
+    "proto-contracts/src",
+    "infra",
+    "loadtest/src",
+    "Makefile",
+];
 
 pub(crate) struct Repository {
     root: PathBuf,
