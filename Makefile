@@ -153,6 +153,10 @@ monitoring-test: packages ### Check that every rule and dashboard has data, with
 	@cargo build --workspace --bins
 	@infra/monitoring/test.sh
 
+runbook-test: packages ### Run every command of docs/RUNBOOK.md under load, and check what each section promises: args='--sections Drain'
+	@cargo build --workspace --bins
+	@target/debug/loadtest runbook $(args)
+
 alerts-test: packages ### Break a local stack step by step, and check that each alert fires for its cause alone
 	@cargo build --workspace --bins
 	@infra/monitoring/try-alerts.py
@@ -194,4 +198,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench

@@ -34,7 +34,7 @@ mod crowd;
 mod faults;
 mod ledger;
 mod read_back;
-mod system;
+pub(crate) mod system;
 
 /// Runs the plan and reports on it. Each fault is told on standard error when it is over.
 ///

@@ -69,6 +69,13 @@ pub enum Command {
     /// acknowledged and is missing is a failure, too.
     #[command(after_help = DURING_EXIT_STATUS)]
     During(DuringArgs),
+    /// Run every command of the runbook under load, and count failed requests by section.
+    ///
+    /// Starts a system of its own, with two gateways behind Nginx. The commands of each section run in order, as they stand;
+    /// those that need containers or another system are listed with the reason. A section that promises that no request
+    /// fails is held to it. Needs the workspace's binaries.
+    #[command(after_help = RUNBOOK_EXIT_STATUS)]
+    Runbook(RunbookArgs),
     /// Kill, hang, slow down and fill each part, and see that clients see what the runbook's table says.
     ///
     /// Starts systems of its own, behind Nginx. Statuses, codes and whether there is a response are compared; how long it
@@ -98,6 +105,9 @@ const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no s
 
 const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 when not or when a fault could not be \
                                   caused, 64 when the command line is wrong.";
+
+const RUNBOOK_EXIT_STATUS: &str = "Exit status: 0 when every command succeeded and every promise held, 1 when not, 64 when the \
+                                   command line is wrong.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some did not or something could not be \
                                  measured, 64 when the command line is wrong. A ratio that misses its bound is reported, \
@@ -333,6 +343,34 @@ fn known_case(name: &str) -> Result<String, String> {
     Err(format!("there is no such case; there are {}", known.join(", ")))
 }
 
+/// Options of `loadtest runbook`.
+#[derive(Clone, Debug, Args)]
+pub struct RunbookArgs {
+    /// The runbook, in docs/ of the repository
+    #[arg(long, value_name = "FILE", default_value = "docs/RUNBOOK.md")]
+    pub file: PathBuf,
+
+    /// Only sections whose titles contain one of these, with commas in between
+    #[arg(long, value_name = "TITLES", value_delimiter = ',')]
+    pub sections: Vec<String>,
+
+    /// Requests a second
+    #[arg(long, value_name = "PER_SECOND", default_value = "100")]
+    pub rate: NonZeroU32,
+
+    /// Connections; each carries one request at a time
+    #[arg(long, short, value_name = "N", default_value = "16")]
+    pub connections: NonZeroU32,
+
+    /// How long a request may take; what takes longer has failed
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Write the report there as JSON, beside the table on standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
 /// Options of `loadtest during`.
 #[derive(Clone, Debug, Args)]
 pub struct DuringArgs {
@@ -383,6 +421,10 @@ pub struct SteadyLoad {
     /// Fixes what the clients say
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
+
+    /// Send an Idempotency-Key with each write, so that the gateway may retry it
+    #[arg(long)]
+    pub idempotency_keys: bool,
 }
 
 /// Options of `loadtest bench`.

@@ -22,7 +22,9 @@ use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{AbuseArgs, BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs};
+use crate::cli::{
+    AbuseArgs, BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs, RunbookArgs,
+};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::target::InvalidTarget;
@@ -35,6 +37,7 @@ pub mod faults;
 pub mod plan;
 pub mod report;
 pub mod rollout;
+pub mod runbook;
 pub mod target;
 
 mod client;
@@ -73,6 +76,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Faults(args) => run_faults(&args).await,
+        Command::Runbook(args) => run_runbook(&args).await,
         Command::Rollout(args) => run_rollout(&args).await,
         Command::Abuse(args) => run_abuse(&args).await,
         Command::During(args) => run_during(&args).await,
@@ -136,6 +140,12 @@ async fn run_faults(args: &FaultsArgs) -> Result<Verdict, Failure> {
         return Ok(Verdict::Clean);
     }
     let report = faults::faults(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_runbook(args: &RunbookArgs) -> Result<Verdict, Failure> {
+    let report = runbook::runbook(args).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
 }

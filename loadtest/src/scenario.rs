@@ -8,9 +8,11 @@ use proto_contracts::{ErrorCode, Problem};
 use crate::client::{Answer, ScenarioRequest};
 use crate::recorder::ErrorKind;
 
+mod keyed;
 mod stateful;
 mod stateless;
 
+pub(crate) use keyed::{Keyed, with_idempotency_key};
 pub(crate) use stateful::Conversations;
 pub(crate) use stateless::{InfoCalls, UncachedPages};
 

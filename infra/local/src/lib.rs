@@ -48,7 +48,7 @@ pub use cli::Cli;
 pub use error::{LogTail, StackError};
 pub use gateway::Control;
 pub use plan::{Extent, Gateways, Plan, Progress, Store, Topology};
-pub use ports::{Owner, Ports};
+pub use ports::{FreeOffset, Owner, Ports};
 pub use reply_cutter::ReplyCutter;
 pub use small_disk::SmallDisk;
 pub use stack::{SecondGateway, Stack};

@@ -13,8 +13,10 @@ use proto_contracts::PoolName;
 use crate::component::Exporter;
 use crate::error::{Attempt, StackError};
 
+mod offset;
 mod owner;
 
+pub use offset::FreeOffset;
 pub use owner::Owner;
 
 /// The ports of one stack, all on loopback.

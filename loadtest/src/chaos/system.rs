@@ -73,20 +73,23 @@ impl System {
                 };
                 Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?), cutter))
             }
-            Subject::Running { target, state } => {
-                let agent = AgentClient::of_running(&std::path::absolute(state)?)?;
-                let status = agent.status().await?;
-                let token = std::fs::read_to_string(&status.control_token_file);
-                let token = token.with_context(|| format!("cannot read {}", status.control_token_file))?;
-                let control = Control::at(&status.urls.control, token.trim().to_owned().into())?;
-                let authority = target.starts_with("https:").then(|| Path::new(&status.ca_file));
-                let target = Target::resolve(target, authority, Reach::ThisMachine).await?;
-                Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
-            }
+            Subject::Running { target, state } => Self::running(target, state).await,
             Subject::Elsewhere { target, cacert } => {
                 Ok(Self::Elsewhere(Arc::new(Target::resolve(target, Some(cacert), Reach::ThisMachine).await?)))
             }
         }
+    }
+
+    /// The system that runs on this state folder and listens at `target`.
+    pub(crate) async fn running(target: &str, state: &Path) -> Result<Self> {
+        let agent = AgentClient::of_running(&std::path::absolute(state)?)?;
+        let status = agent.status().await?;
+        let token = std::fs::read_to_string(&status.control_token_file);
+        let token = token.with_context(|| format!("cannot read {}", status.control_token_file))?;
+        let control = Control::at(&status.urls.control, token.trim().to_owned().into())?;
+        let authority = target.starts_with("https:").then(|| Path::new(&status.ca_file));
+        let target = Target::resolve(target, authority, Reach::ThisMachine).await?;
+        Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
     }
 
     /// Where it takes requests.

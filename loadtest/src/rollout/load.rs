@@ -1,5 +1,6 @@
 //! Requests of all kinds at fixed times, and streams that are followed meanwhile.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::recorder::ErrorKind;
 use crate::rollout::latency::Latencies;
 use crate::rollout::report::LoadReport;
 use crate::rollout::streams::{self, Streams};
-use crate::scenario::{Conversations, InfoCalls, Scenario, UncachedPages};
+use crate::scenario::{Conversations, InfoCalls, Keyed, Scenario, UncachedPages};
 use crate::target::Target;
 
 /// Messages and reads of each session: as many writes as reads, the create among them.
@@ -60,7 +61,8 @@ pub(crate) struct Load {
     stop: watch::Sender<bool>,
     failures: Arc<Failures>,
     latencies: Arc<Latencies>,
-    workers: JoinSet<u64>,
+    requests: Arc<AtomicU64>,
+    workers: JoinSet<()>,
     followers: JoinSet<Streams>,
 }
 
@@ -71,17 +73,29 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let failures = Arc::new(Failures::starting_at(begin));
         let latencies = Arc::new(Latencies::new());
+        let requests = Arc::<AtomicU64>::default();
         let mut workers = JoinSet::new();
         for number in 0..how.connections.get() {
-            let worker = Worker::new(how, number, Arc::clone(target), Arc::clone(&failures), Arc::clone(&latencies));
+            let worker = Worker {
+                client: Client::new(Arc::clone(target)),
+                number,
+                workers: how.connections.get(),
+                rate: how.rate.get(),
+                timeout: how.timeout,
+                seed: how.seed,
+                idempotency_keys: how.idempotency_keys,
+                requests: Arc::clone(&requests),
+                failures: Arc::clone(&failures),
+                latencies: Arc::clone(&latencies),
+            };
             workers.spawn(worker.work(begin, stopped.clone()));
         }
         let mut followers = JoinSet::new();
         for _ in 0..how.streams {
             let (target, failures) = (Arc::clone(target), Arc::clone(&failures));
-            followers.spawn(streams::follow(target, how.timeout, failures, stopped.clone()));
+            followers.spawn(streams::follow(target, how.timeout, how.idempotency_keys, failures, stopped.clone()));
         }
-        Self { begin, rate: how.rate.get(), stop, failures, latencies, workers, followers }
+        Self { begin, rate: how.rate.get(), stop, failures, latencies, requests, workers, followers }
     }
 
     /// How long its requests take.
@@ -89,10 +103,16 @@ impl Load {
         &self.latencies
     }
 
+    /// How many requests have ended so far, well or not.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Ends it and tells what came of it.
     pub(crate) async fn stop(self) -> LoadReport {
         self.stop.send_replace(true);
-        let requests = self.workers.join_all().await.into_iter().sum();
+        self.workers.join_all().await;
+        let requests = self.requests.load(Ordering::Relaxed);
         let streams = self.followers.join_all().await.into_iter().sum();
         LoadReport::new(self.begin.elapsed(), self.rate, requests, streams, self.failures.all())
     }
@@ -106,61 +126,45 @@ struct Worker {
     rate: u32,
     timeout: Duration,
     seed: u64,
+    idempotency_keys: bool,
+    requests: Arc<AtomicU64>,
     failures: Arc<Failures>,
     latencies: Arc<Latencies>,
 }
 
 impl Worker {
-    fn new(
-        args: &SteadyLoad,
-        number: u32,
-        target: Arc<Target>,
-        failures: Arc<Failures>,
-        latencies: Arc<Latencies>,
-    ) -> Self {
-        Self {
-            client: Client::new(target),
-            number,
-            workers: args.connections.get(),
-            rate: args.rate.get(),
-            timeout: args.timeout,
-            seed: args.seed,
-            failures,
-            latencies,
-        }
-    }
-
-    /// Sends requests at their times until it is stopped, and tells how many. Every other worker calls the stateless service,
+    /// Sends requests at their times until it is stopped. Every other worker calls the stateless service,
     /// with and without its database; the others hold conversations, in which a lost message is a failure too.
-    async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) -> u64 {
+    async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) {
         let number = u64::from(self.number);
         match number % 4 {
             0 => self.play(InfoCalls::new(), begin, stopped).await,
             2 => self.play(UncachedPages::new(), begin, stopped).await,
             _ => {
                 let conversations = Conversations::new(MIX, self.seed, number);
-                self.play(conversations, begin, stopped).await
+                match self.idempotency_keys {
+                    true => self.play(Keyed(conversations), begin, stopped).await,
+                    false => self.play(conversations, begin, stopped).await,
+                }
             }
         }
     }
 
-    async fn play(mut self, mut scenario: impl Scenario, begin: Instant, stopped: watch::Receiver<bool>) -> u64 {
+    async fn play(mut self, mut scenario: impl Scenario, begin: Instant, stopped: watch::Receiver<bool>) {
         let pause = Duration::from_secs(1) * self.workers / self.rate;
         // Spread over the pause, and due by the clock: one that waits for an answer makes up for it.
         let mut due = begin + pause * self.number / self.workers;
-        let mut count = 0;
         while !*stopped.borrow() {
             tokio::time::sleep_until(due.into()).await;
             let (was_due, stage) = (due, self.latencies.stage());
             due += pause;
             let deadline = Instant::now() + self.timeout;
             let (operation, outcome) = perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
-            count += 1;
+            self.requests.fetch_add(1, Ordering::Relaxed);
             self.latencies.record(stage, was_due.elapsed());
             if let Err(kind) = outcome {
                 self.failures.add(format!("{} {kind}", operation.as_str()));
             }
         }
-        count
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::client::{self, Client};
 use crate::request;
 use crate::rollout::load::Failures;
+use crate::scenario::with_idempotency_key;
 use crate::target::Target;
 
 /// Between two messages to a session whose stream is followed.
@@ -46,12 +47,14 @@ impl Sum for Streams {
 pub(super) async fn follow(
     target: Arc<Target>,
     patience: Duration,
+    idempotency_keys: bool,
     failures: Arc<Failures>,
     stopped: watch::Receiver<bool>,
 ) -> Streams {
     let mut streams = Streams { followed: 1, ..Streams::default() };
     let mut client = Client::new(Arc::clone(&target));
-    let create = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
+    let keyed = |request| if idempotency_keys { with_idempotency_key(request) } else { request };
+    let create = keyed(request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()));
     let session = match client.send(create).await {
         Ok(answer) => serde_json::from_slice::<Session>(&answer.body).ok(),
         Err(_) => None,
@@ -65,7 +68,8 @@ pub(super) async fn follow(
     let mut open: Option<Stream> = None;
     while !*stopped.borrow() {
         let message = PostMessage { message: format!("number {}", streams.heard + 1) };
-        let posted = timeout(patience, client.send(request::post(&path(Endpoint::Messages), &message))).await;
+        let post = keyed(request::post(&path(Endpoint::Messages), &message));
+        let posted = timeout(patience, client.send(post)).await;
         if !matches!(&posted, Ok(Ok(answer)) if answer.status == StatusCode::CREATED) {
             failures.add(format!("stream: a message, {}", told(posted)));
             return streams;

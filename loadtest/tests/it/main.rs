@@ -10,6 +10,7 @@ mod counts;
 mod dummy;
 mod faults;
 mod rollout;
+mod runbook;
 mod tls;
 
 use clap::Parser as _;

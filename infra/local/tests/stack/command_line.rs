@@ -1,14 +1,14 @@
 //! `local-stack` as people use it: `up`, `status`, `down`, and a supervisor that is killed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use local_stack::Builds;
+use anyhow::{Context, Result, ensure};
+use local_stack::{Builds, FreeOffset};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -21,24 +21,15 @@ pub(crate) struct Installation {
     local_stack: PathBuf,
     pub(crate) offset: u16,
     /// Keeps other tests, in this process or another, off these ports.
-    _lease: File,
+    _lease: FreeOffset,
 }
 
 impl Installation {
     pub(crate) fn new() -> Result<Self> {
         let local_stack = Builds::beside_current_exe()?.binary("local-stack")?;
         let dir = tempfile::Builder::new().prefix("tandem-cli-").tempdir()?;
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        // The design's ports span less than a step, and the highest offset ends below the blocks of other tests.
-        for offset in (1_000..=10_000).step_by(500) {
-            let lease = File::create(std::env::temp_dir().join(format!("tandem-offset-{offset}.lock")))?;
-            if lease.try_lock().is_ok()
-                && [8000, 8001, 8002, 8101, 8201, 8379, 8432, 8443].iter().all(|port| free(port + offset))
-            {
-                return Ok(Self { dir, local_stack, offset, _lease: lease });
-            }
-        }
-        bail!("no shifted ports are free")
+        let lease = FreeOffset::find()?;
+        Ok(Self { dir, local_stack, offset: lease.get(), _lease: lease })
     }
 
     pub(crate) fn state(&self) -> &Path {
@@ -166,6 +157,15 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     }
     installation.refuse(&["scale", "stateful=0"], &["every request", "force=1"])?;
     installation.refuse(&["up", "--stateless=0"], &["every request", "force=1"])?;
+    let none = installation.succeed(&["scale", "stateful=0", "--force"])?;
+    assert!(!none.contains("stateful-"), "{none}");
+    installation.succeed(&["scale", "stateful=3"])?;
+    // An instance that was removed is a member again once it is started.
+    installation.succeed(&["ctl", "remove", "stateful-2"])?;
+    installation.succeed(&["stop", "stateful-2"])?;
+    installation.succeed(&["start", "stateful-2"])?;
+    let pools = installation.succeed(&["ctl", "pools", "stateful"])?;
+    assert!(pools.contains("stateful-2"), "{pools}");
     installation.refuse(&["up", "--gateways=2"], &["GATEWAYS=1, not 2"])?;
     installation
         .refuse(&["roll", "redis-sessions"], &["redis-sessions cannot be rolled", "make start i=redis-sessions"])?;

@@ -1,0 +1,47 @@
+//! Commands that do not run on the local stack, and why.
+
+/// A command that contains the text, or begins with it where it ends in a space.
+const RULES: [(&str, &str); 19] = [
+    ("…", "it stands for several commands"),
+    ("infra/compose/", "it needs containers"),
+    ("docker ", "it needs containers"),
+    ("roll ", "it needs containers"),
+    ("up ", "it needs containers"),
+    ("kill -s SIGUSR2 haproxy", "it needs containers"),
+    ("export OVERLAYS=", "it needs containers"),
+    ("make compose-", "it needs containers"),
+    ("pg_last_xact_replay_timestamp", "it needs a standby of PostgreSQL"),
+    ("systemctl ", "it needs a server with systemd"),
+    ("infra/server/", "it needs a server with systemd"),
+    ("make rollout", "it starts a system of its own"),
+    ("make faults", "it starts a system of its own"),
+    ("make alerts-test", "it starts a system of its own"),
+    ("make runbook-test", "it starts a system of its own"),
+    ("make scale stateful=0", "it takes every instance away, which the page says"),
+    ("ACL SETUSER", "the local stack's Redis has no password"),
+    ("redis-check-aof", "it needs a damaged file"),
+    ("du -xh", "it reads every file of the machine"),
+];
+
+/// Why the command is not run here.
+pub(super) fn reason(command: &str) -> Option<&'static str> {
+    let matches = |text: &str| if text.ends_with(' ') { command.starts_with(text) } else { command.contains(text) };
+    RULES.iter().find(|(text, _)| matches(text)).map(|(_, reason)| *reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_here_has_no_reason() {
+        for here in ["make roll i=stateful-2", "make up GATEWAYS=2", "redis-cli -p 8379 info memory", "df -h"] {
+            assert_eq!(reason(here), None, "{here}");
+        }
+        for elsewhere in
+            ["roll gateway", "up -d", "docker ps", "OVERLAYS=ha infra/compose/compose.sh ps", "redis-cli …"]
+        {
+            assert!(reason(elsewhere).is_some(), "{elsewhere}");
+        }
+    }
+}
