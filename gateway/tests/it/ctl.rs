@@ -131,7 +131,7 @@ fn a_drain_says_at_once_why_it_will_not_end() {
     for refused in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
         assert!(refused.contains("stateful-2 is drained") && refused.contains("force"), "{refused}");
     }
-    let last = run(&["drain", "stateful-1", "--deadline", "3000", "--wait", "--force"]);
+    let last = run(&["drain", "stateful-1", "--deadline", "60", "--wait", "--force"]);
     assert!(last.contains("no other instance of its pool serves"), "long before the deadline: {last}");
     ctl(&gateway, &["undrain", "stateful-2"]);
     let supposed = ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);

@@ -166,9 +166,10 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
     upstreams[1].leave();
     eventually("its absence is noticed", || instance(&gateway, "stateful-2").last_error);
     drop(gateway);
+    let gateway = setup.start_unready();
+    assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained), "by the state file alone");
     upstreams[1].forget_all();
     upstreams[1].come_back();
-    let gateway = setup.start_unready();
     for gateway in [&gateway, &other] {
         eventually("the restarted instance announces its drain", || {
             instance(gateway, "stateful-2").drain.filter(|drain| drain.announced)

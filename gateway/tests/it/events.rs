@@ -152,6 +152,10 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
     let with_token =
         |value: &str| Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"));
     let refused = |request: Request, told: &str| {
+        // By the status line first: a stream that is opened instead never ends.
+        let mut client = gateway.connect_control();
+        client.start(&request.clone().header("host", &gateway.control_addr.to_string()));
+        assert!(client.read_exactly(12).ends_with(b"503"), "{request:?}");
         let reply = gateway.ask(request);
         assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
         assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains(told), "{reply:?}");

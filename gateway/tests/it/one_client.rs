@@ -101,6 +101,21 @@ fn an_instance_that_refuses_bodies_and_closes_is_not_ejected() {
     assert_nobody_is_ejected(&gateway);
 }
 
+/// The instance may give a body up that its client never finishes, before the gateway does.
+#[test]
+fn an_instance_that_closes_before_a_body_has_come_is_not_ejected() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let gateway = Setup::new().stateless(&upstreams).start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::CloseUnread));
+    for _ in 0..20 {
+        let mut client = gateway.connect();
+        client.write(&Request::new("POST", CALCULATE).header("content-length", "500000").head());
+        client.write_all(&[b'x'; 100_000]);
+        assert_eq!(client.reply_to("POST").status, 502);
+    }
+    assert_nobody_is_ejected(&gateway);
+}
+
 #[test]
 fn refused_upgrades_eject_nobody() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);

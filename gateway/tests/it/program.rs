@@ -1,5 +1,7 @@
 //! The program as an operator starts it: its checks, its exit status, its log.
 
+mod connections;
+
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpListener};
@@ -94,6 +96,16 @@ impl Process {
 
     /// The same, looking at the lines that it logs before it listens.
     fn start_with(upstream: &Upstream, server: &str, look: impl Fn(&Value)) -> Self {
+        Self::start_by(program, upstream, server, look)
+    }
+
+    /// The same, by another command.
+    fn start_by(
+        command: impl FnOnce(&Path) -> Command,
+        upstream: &Upstream,
+        server: &str,
+        look: impl Fn(&Value),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         let text = format!(
@@ -102,7 +114,7 @@ impl Process {
             upstream.addr()
         );
         std::fs::write(&file, text).expect("writes");
-        let mut child = program(&file).stdout(Stdio::piped()).spawn().expect("runs");
+        let mut child = command(&file).stdout(Stdio::piped()).spawn().expect("runs");
         let log = BufReader::new(child.stdout.take().expect("piped")).lines();
         let nowhere = SocketAddr::from(([0; 4], 0));
         let mut process = Self { child, log, addr: nowhere, control: nowhere, _folder: folder };
@@ -125,6 +137,17 @@ impl Process {
                 return value;
             }
         }
+    }
+
+    fn control(&self, path: &str) -> String {
+        let request = Request::get(path).header("host", &self.control.to_string());
+        let body = Connection::open(self.control).expect("connects").send(&request).body;
+        String::from_utf8(body).expect("text")
+    }
+
+    /// A figure of its metrics.
+    fn figure(&self, name: &str) -> Option<usize> {
+        self.control("/metrics").lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     fn signal(&self, signal: Signal) {
@@ -220,53 +243,6 @@ fn what_clients_do_wrong_is_no_fault_in_the_log() {
         line["request_id"] == last
     });
     assert!(faults.borrow().is_empty(), "{faults:?}");
-}
-
-/// What a connection may cost that sends nothing, in bytes of resident memory. The debug build that tests run takes
-/// 16 KB; the kernel's buffers are no part of it. With a read buffer of its own each took 81 KB.
-const MOST_OF_A_SILENT_ONE: usize = 32 * 1024;
-
-#[test]
-fn a_silent_connection_holds_no_buffer() {
-    const SILENT: usize = 2_000;
-    let upstream = Upstream::start("stateful-1");
-    let process = Process::start(&upstream, "");
-    let resident = || {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", process.child.id())).expect("it runs");
-        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
-    };
-    let open = |most: usize| {
-        let figure = |line: &str| line.strip_prefix("gateway_client_connections ")?.parse::<usize>().ok();
-        eventually("all have a place", || {
-            let mut control = Connection::open(process.control).expect("connects");
-            let host = process.control.to_string();
-            let text = control.send(&Request::get("/metrics").header("host", &host)).body;
-            let open = String::from_utf8(text).ok()?.lines().find_map(figure)?;
-            (open >= most).then_some(())
-        });
-    };
-    // What the first connections make the process set up once.
-    let first: Vec<_> = (0..50).map(|_| Connection::open(process.addr).expect("connects")).collect();
-    open(first.len());
-    let before = resident();
-    let silent: Vec<_> = (0..SILENT).map(|_| std::net::TcpStream::connect(process.addr).expect("connects")).collect();
-    open(first.len() + SILENT);
-    let each = resident().saturating_sub(before) / silent.len();
-    eprintln!("a silent connection takes {each} bytes");
-    assert!(each <= MOST_OF_A_SILENT_ONE, "a silent connection takes {each} bytes");
-}
-
-#[test]
-fn more_connections_than_descriptors_are_not_promised() {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(
-        file.path(),
-        "[clients]\nmax_connections = 2000000000\n[server]\nlisten = '127.0.0.1:0'\n[control]\nlisten = '127.0.0.1:0'",
-    )
-    .expect("writes");
-    let output = program(file.path()).output().expect("runs");
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
-    assert!(!output.status.success() && said.contains("max_connections") && said.contains("nofile"), "{said}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) enum Act {
     Stream,
     /// Answers 413 as soon as the header has come, and closes with the body unread.
     RefuseBody,
+    /// Closes without a response as soon as the header has come, with the body unread.
+    CloseUnread,
 }
 
 impl Act {

@@ -7,7 +7,7 @@ use proto_contracts::ErrorCode;
 use super::{CALCULATE, LIMITED, assert_nobody_is_ejected, figure};
 use crate::client::{Connection, Request};
 use crate::eventually;
-use crate::testbed::{INFO, Setup};
+use crate::testbed::{INFO, Setup, TestGateway};
 use crate::upstream::{Act, Upstream};
 
 fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
@@ -121,29 +121,49 @@ fn a_long_upload_is_neither_an_instances_delay_nor_a_sign_of_overload() {
     assert_eq!((gateway.send(&Request::get(INFO)).status, figure(&gateway, shed)), (200, 0));
 }
 
+/// More than the kernel holds for a client that does not read.
+const LONG: usize = 16_000_000;
+
+fn left(gateway: &TestGateway, figure_of: &str) -> u64 {
+    figure(gateway, &format!("gateway_upstream_{figure_of}{{pool=\"stateless\",upstream=\"stateless-1\"}}"))
+}
+
 #[test]
-fn slow_readers_hold_no_place_at_an_instance_and_are_cut() {
+fn slow_readers_hold_no_place_at_an_instance() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
         .stateless([&upstream])
         .section("[overload]\nmax_in_flight = 5\nmin_in_flight = 1")
-        .section("[timeouts]\nclient_write_min_bytes_per_s = 1000000")
+        .section("[timeouts]\nclient_write_min_bytes_per_s = 0")
         .start();
-    // More than the kernel holds for a client that does not read.
-    upstream.act(Act::Long(16_000_000));
-    let left = |figure_of| format!("gateway_upstream_{figure_of}{{pool=\"stateless\",upstream=\"stateless-1\"}}");
+    upstream.act(Act::Long(LONG));
     let mut slow = Vec::new();
     for _ in 0..20 {
         slow.extend(gateway.start_many(1, &Request::get(INFO)));
         eventually("it has begun, and leaves its place", || {
-            (upstream.count() == slow.len() && figure(&gateway, &left("in_flight")) == 0).then_some(())
+            (upstream.count() == slow.len() && left(&gateway, "in_flight") == 0).then_some(())
         });
     }
+    assert_eq!(left(&gateway, "transfers"), 20, "none was cut");
     upstream.act(Act::ok());
     for _ in 0..50 {
         assert_eq!(gateway.send(&Request::get(INFO)).status, 200);
     }
-    eventually("the gateway waits for none of them", || (figure(&gateway, &left("transfers")) == 0).then_some(()));
+    assert_nobody_is_ejected(&gateway);
+    drop(slow);
+}
+
+#[test]
+fn slow_readers_are_cut() {
+    let upstream = Upstream::start("stateless-1");
+    let rate = "[timeouts]\nclient_write_min_bytes_per_s = 1000000";
+    let gateway = Setup::new().stateless([&upstream]).section(rate).start();
+    upstream.act(Act::Long(LONG));
+    let slow = gateway.start_many(5, &Request::get(INFO));
+    eventually("all have begun, and the gateway waits for none of them", || {
+        let waits = left(&gateway, "in_flight") + left(&gateway, "transfers");
+        (upstream.count() == slow.len() && waits == 0).then_some(())
+    });
     assert_nobody_is_ejected(&gateway);
     drop(slow);
 }

@@ -161,3 +161,44 @@ fn an_address_has_so_many_connections_unless_it_is_a_trusted_proxys() {
     let mut held: Vec<_> = (0..10).map(|_| trusted.connect()).collect();
     held.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
 }
+
+/// A connection that has served a request may be idle for 75 s, but not while three quarters of all places are taken.
+#[test]
+fn idle_connections_make_room_while_places_are_scarce() {
+    let upstream = Upstream::start("stateless-1");
+    let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []");
+    let gateway = setup.section("[clients]\nmax_connections = 8").start();
+    let mut idle: Vec<_> = (0..7).map(|_| gateway.connect()).collect();
+    eventually("all have a place", || (figure(&gateway, "gateway_client_connections") == 7).then_some(()));
+    idle.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
+    assert!(idle.iter_mut().all(Connection::is_closed_by_peer), "each makes room by itself");
+}
+
+#[test]
+fn while_a_pool_is_overloaded_a_client_has_a_quarter_of_it_and_others_go_on() {
+    let upstream = Upstream::start("stateless-1");
+    let overload = "[overload]\nlatency_target_ms = 50\nmin_in_flight = 8\nmax_in_flight = 64";
+    let gateway = Setup::new().stateless([&upstream]).section(LIMITED).section(overload).start();
+    let mut events = gateway.listen("?types=overload_changed");
+    upstream.act(Act::Hang);
+    let start = |client: &str| {
+        let (mut connection, sent) = (gateway.connect(), upstream.count());
+        connection.start(&from(client, Request::get(INFO)));
+        eventually("it is sent", || (upstream.count() > sent).then_some(()));
+        connection
+    };
+    // Late responses to many clients: one each.
+    let mut late: Vec<_> = (1..=40).map(|nth| start(&format!("192.0.2.{nth}"))).collect();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    upstream.act(Act::ok());
+    late.iter_mut().for_each(|client| assert_eq!(client.reply_to("GET").status, 200));
+    let Some(Event::OverloadChanged { limit: Some(limit), .. }) = events.next() else { panic!("no overload") };
+
+    upstream.act(Act::Hang);
+    let most = limit.div_ceil(4) - 1;
+    let held: Vec<_> = (0..most).map(|_| start("198.51.100.1")).collect();
+    let refused = gateway.send(&from("198.51.100.1", Request::get(INFO)));
+    assert_eq!((refused.status, refused.code()), (503, ErrorCode::Overloaded), "{most} of {limit} are held");
+    let _other = start("198.51.100.2");
+    drop(held);
+}

@@ -23,11 +23,16 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
         loop {
-            if self.lock().act == Act::RefuseBody && !reader.fill_buf()?.starts_with(b"GET /health ") {
+            let (act, name) = {
+                let script = self.lock();
+                (script.act.clone(), script.name.clone())
+            };
+            if matches!(act, Act::RefuseBody | Act::CloseUnread) && !reader.fill_buf()?.starts_with(b"GET /health ") {
                 let seen = read_head(&mut reader)?;
                 self.lock().seen.push(seen);
-                let name = self.lock().name.clone();
-                writer.write_all(&answer(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                if act == Act::RefuseBody {
+                    writer.write_all(&answer(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                }
                 return writer.shutdown(Shutdown::Both);
             }
             let seen = read_request(&mut reader)?;
@@ -83,7 +88,7 @@ impl Shared {
                     self.lock().streams -= 1;
                     return ended;
                 }
-                Act::RefuseBody => return writer.shutdown(Shutdown::Both),
+                Act::RefuseBody | Act::CloseUnread => return writer.shutdown(Shutdown::Both),
                 Act::Hang => unreachable!("waited for above"),
             }
         }
