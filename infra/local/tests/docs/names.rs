@@ -117,7 +117,7 @@ fn file(repository: &Repository, part: &str) -> Option<String> {
         return (!made).then(|| format!("the local stack makes no .local/{path}"));
     }
     let top = part.split_once('/')?.0;
-    let ours = ["infra", "gateway", "services", "proto-contracts", "docs", "loadtest"].contains(&top);
+    let ours = ["infra", "gateway", "service-kit", "services", "proto-contracts", "docs", "loadtest"].contains(&top);
     let made_here = MADE_HERE.iter().any(|made| part.starts_with(made));
     (ours && !made_here && !repository.has_file(part)).then(|| format!("there is no {part}"))
 }
