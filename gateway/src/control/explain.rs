@@ -124,8 +124,8 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
     };
     match snapshot.strategy {
         Strategy::Sticky => format!("Sticky: {why}.{distrusted}"),
-        Strategy::RoundRobin => {
-            format!("The pool routes round robin and ignores the key. Sticky routing would say: {why}.{distrusted}")
+        other => {
+            format!("The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{distrusted}")
         }
     }
 }

@@ -91,10 +91,9 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
         None => {}
     }
     let affinity = match ctx.attempt.as_ref().map(|attempt| (attempt.strategy, attempt.verdict)) {
-        // Only this request goes there, so the instance must not take the session over from its home.
-        Some((_, Verdict::Spilled)) => headers::SESSION_AFFINITY_NONE,
-        Some((Strategy::Sticky, _)) => headers::SESSION_AFFINITY_REQUIRED,
-        Some((Strategy::RoundRobin, _)) | None => headers::SESSION_AFFINITY_NONE,
+        // A spilled request is an exception, so the instance must not take the session over from its home.
+        Some((Strategy::Sticky, verdict)) if verdict != Verdict::Spilled => headers::SESSION_AFFINITY_REQUIRED,
+        _ => headers::SESSION_AFFINITY_NONE,
     };
     request.insert_header(X_SESSION_AFFINITY, affinity)?;
     if let Some(client) = ctx.key {

@@ -124,7 +124,7 @@ fn explain_tells_the_whole_ranking_and_why() {
     gateway.change(switch(ROUND_ROBIN));
     let ignored = gateway.explain(key);
     assert_eq!(ignored.ranking, explained.ranking);
-    assert!(ignored.reason.contains("round robin"), "{}", ignored.reason);
+    assert!(ignored.reason.contains("round_robin"), "{}", ignored.reason);
 }
 
 #[test]
