@@ -178,11 +178,11 @@ impl ProxyHttp for Gateway {
             ctx.tried.clear();
             chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
         }
-        let choice = match chosen {
-            Ok(choice) => choice,
-            Err(_) if ctx.exchange_broken => return Err(ctx.refuse(ErrorCode::UpstreamFailed)),
-            Err(Nowhere::NoneLeft) => return Err(ctx.refuse(ErrorCode::NoInstanceAvailable)),
-            Err(Nowhere::AllFull) => {
+        let choice = match (chosen, ctx.exchange_failure) {
+            (Ok(choice), _) => choice,
+            (Err(_), Some(failure)) => return Err(ctx.refuse(failure.code())),
+            (Err(Nowhere::NoneLeft), None) => return Err(ctx.refuse(ErrorCode::NoInstanceAvailable)),
+            (Err(Nowhere::AllFull), None) => {
                 self.telemetry.routing.count_shed(resolved.pool, Shed::InstanceLimit);
                 return Err(ctx.refuse(ErrorCode::Overloaded));
             }
@@ -195,13 +195,15 @@ impl ProxyHttp for Gateway {
             false => ctx.traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed()),
         };
         ctx.traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
+        let began = Instant::now();
         let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
         if let Some(timeout) = ctx.traffic.retries.attempt_timeout
             && another_is_left
             && !resolved.endpoint.is_stream()
             && retry::may_leave(session)
-            && !guard.retries.is_used_up(ctx.started)
+            && let Some(reserved) = self.allowance(ctx).reserve(ctx, began)
         {
+            ctx.reserved_retry = Some(reserved);
             peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
             ctx.hurried = true;
         }
@@ -209,7 +211,6 @@ impl ProxyHttp for Gateway {
             let in_flight = in_flight.instance().in_flight();
             !resolved.endpoint.is_stream() && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
         });
-        let began = Instant::now();
         let timed_from = matters.then_some(began);
         if let Some(trace) = &mut ctx.trace {
             trace.attempt_begins(in_flight.instance());
@@ -251,6 +252,8 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        // Once a response has begun there is no retry.
+        ctx.reserved_retry = None;
         self.note_latency(ctx);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // From now on the client sends messages, not a body.

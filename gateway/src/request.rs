@@ -5,6 +5,6 @@ mod context;
 mod outcome;
 pub mod trace;
 
-pub use context::{Attempt, RequestContext};
+pub use context::{Attempt, ExchangeFailure, RequestContext};
 pub use outcome::Outcome;
 pub use trace::RequestTrace;

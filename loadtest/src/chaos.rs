@@ -33,6 +33,7 @@ mod clients;
 mod crowd;
 mod faults;
 mod ledger;
+mod promises;
 mod read_back;
 pub(crate) mod system;
 

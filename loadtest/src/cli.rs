@@ -237,8 +237,8 @@ pub struct ChaosArgs {
     #[arg(long, value_enum, default_value_t = Idempotency::Auto)]
     pub idempotency: Idempotency,
 
-    /// How long a request may take; then its outcome is unknown
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    /// How long a request may take; then its outcome is unknown. The default is longer than any deadline of the gateway
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     pub timeout: Duration,
 
     /// Take a guarantee out of the stateful service, and see whether its loss is found: needs the program that `make

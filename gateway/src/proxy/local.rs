@@ -12,7 +12,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
 use crate::proxy::forward;
-use crate::request::RequestContext;
+use crate::request::{ExchangeFailure, RequestContext};
 
 /// For how long the rest of a refused body is read and thrown away. Without it the client's kernel would see a reset
 /// before the client has read why it was refused.
@@ -47,13 +47,12 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
     if ctx.problem.is_some() {
         return ctx.problem;
     }
-    let timed_out =
-        matches!(error.etype(), ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+    let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
     match error.esource() {
-        // No connection was made, so nothing was sent and the client may repeat anything.
-        ErrorSource::Upstream if !ctx.exchange_broken => Some(ErrorCode::NoInstanceAvailable),
-        ErrorSource::Upstream if timed_out => Some(ErrorCode::UpstreamTimeout),
-        ErrorSource::Upstream => Some(ErrorCode::UpstreamFailed),
+        // Without a failed exchange nothing was sent, and the client may repeat anything.
+        ErrorSource::Upstream => {
+            Some(ctx.exchange_failure.map_or(ErrorCode::NoInstanceAvailable, ExchangeFailure::code))
+        }
         ErrorSource::Downstream if timed_out => Some(ErrorCode::RequestTimeout),
         ErrorSource::Downstream => match error.etype() {
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed => None,

@@ -9,9 +9,9 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::proxy::affinity::idempotency_key;
-use crate::request::RequestContext;
+use crate::request::{ExchangeFailure, RequestContext};
 use crate::resilience::outlier::Reason;
-use crate::resilience::retry_budget::{Policy, RetryBudget};
+use crate::resilience::retry_budget::{Policy, ReservedRetry, RetryBudget};
 use crate::telemetry::RoutingMetrics;
 
 /// How many retries a request's pool can afford.
@@ -25,9 +25,19 @@ pub struct Allowance<'a> {
 }
 
 impl Allowance<'_> {
+    /// Keeps a retry for the request, if one is left.
+    pub fn reserve(&self, ctx: &RequestContext, now: Instant) -> Option<ReservedRetry> {
+        let attempts_left = ctx.retries + 1 < self.policy.max_attempts;
+        attempts_left.then(|| self.budget.reserve(now, self.policy)).flatten()
+    }
+
     /// Whether the request may be sent once more.
-    fn take(&self, ctx: &RequestContext) -> bool {
+    fn take(&self, ctx: &mut RequestContext) -> bool {
         let Some(resolved) = ctx.resolved else { return false };
+        if let Some(reserved) = ctx.reserved_retry.take() {
+            self.budget.take_reserved(Instant::now(), reserved);
+            return true;
+        }
         if ctx.retries + 1 >= self.policy.max_attempts {
             return false;
         }
@@ -67,8 +77,11 @@ pub fn after_broken_exchange(
     let possible = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
     let again = possible && allowance.take(ctx);
     error.set_retry(again);
-    ctx.exchange_broken |= theirs;
-    ctx.hurried &= is_timeout(&error);
+    let timed_out = is_timeout(&error);
+    if theirs {
+        ctx.exchange_failure = Some(if timed_out { ExchangeFailure::TimedOut } else { ExchangeFailure::Broken });
+    }
+    ctx.hurried &= timed_out;
     if again {
         let next = if deserves_second_chance(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
         move_on(ctx, allowance.metrics, next);

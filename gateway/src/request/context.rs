@@ -16,6 +16,7 @@ use crate::request::client::Client;
 use crate::request::trace::RequestTrace;
 use crate::resilience::holdings::Holding;
 use crate::resilience::rate_limit::{self, Quota};
+use crate::resilience::retry_budget::ReservedRetry;
 use crate::routing::{ClientKey, Tried};
 
 /// One request.
@@ -52,10 +53,12 @@ pub struct RequestContext {
     pub connection_reused: bool,
     /// Whether an instance was tried again after a pooled connection to it broke.
     pub second_chance_given: bool,
-    /// Whether an exchange with an instance broke after it had begun, so that the instance may have acted on it.
-    pub exchange_broken: bool,
+    /// How the last exchange failed that had begun, so that the instance may have acted on the request.
+    pub exchange_failure: Option<ExchangeFailure>,
     /// Whether the last attempt had less time than an instance may take, since another one was left to go to.
     pub hurried: bool,
+    /// The retry that is kept for it while it is hurried.
+    pub reserved_retry: Option<ReservedRetry>,
     /// Its part of a trace, when there is one.
     pub trace: Option<Box<RequestTrace>>,
     /// How often it was sent again.
@@ -65,6 +68,25 @@ pub struct RequestContext {
     /// With which code the gateway ended it.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
+}
+
+/// How an exchange with an instance failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeFailure {
+    /// There was no response in time.
+    TimedOut,
+    /// The connection broke.
+    Broken,
+}
+
+impl ExchangeFailure {
+    /// The code for the client when no other instance can take the request.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::TimedOut => ErrorCode::UpstreamTimeout,
+            Self::Broken => ErrorCode::UpstreamFailed,
+        }
+    }
 }
 
 /// One try at one instance.
@@ -103,8 +125,9 @@ impl RequestContext {
             holding: None,
             connection_reused: false,
             second_chance_given: false,
-            exchange_broken: false,
+            exchange_failure: None,
             hurried: false,
+            reserved_retry: None,
             trace: None,
             retries: 0,
             quota: None,

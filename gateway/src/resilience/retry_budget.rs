@@ -1,6 +1,7 @@
 //! The retry budget: retries must not multiply the load of a pool that fails because it has too much.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::resilience::window::{self, Window};
@@ -31,8 +32,18 @@ pub struct RetryBudget {
     began: Instant,
     requests: Window,
     retries: Window,
-    /// The last second in which a retry was refused, plus one, so that 0 is never.
-    refused_in: AtomicU32,
+    /// Retries that are kept for requests in flight.
+    reserved: Arc<AtomicU64>,
+}
+
+/// A retry that is kept for a request until this is dropped.
+#[derive(Debug)]
+pub struct ReservedRetry(Arc<AtomicU64>);
+
+impl Drop for ReservedRetry {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for RetryBudget {
@@ -41,7 +52,7 @@ impl Default for RetryBudget {
             began: Instant::now(),
             requests: Window::default(),
             retries: Window::default(),
-            refused_in: AtomicU32::new(0),
+            reserved: Arc::default(),
         }
     }
 }
@@ -52,24 +63,35 @@ impl RetryBudget {
         self.requests.add(self.second(now));
     }
 
-    /// Takes a retry from the budget; `false` when it is used up.
+    /// Takes a retry from the budget; `false` when it is used up. Reserved retries do not count: most are never used.
     pub fn take(&self, now: Instant, policy: Policy) -> bool {
         let second = self.second(now);
-        let share = self.requests.count(second) * u64::from(policy.budget_percent) / 100;
-        let allowed = share.max(u64::from(policy.min_per_second) * u64::from(window::SECONDS));
-        let taken = self.retries.count(second) < allowed;
+        let taken = self.left(second, policy) > 0;
         if taken {
             self.retries.add(second);
-        } else {
-            self.refused_in.store(second + 1, Ordering::Relaxed);
         }
         taken
     }
 
-    /// Whether a retry was refused in this second or the last.
-    pub fn is_used_up(&self, now: Instant) -> bool {
-        let refused_in = self.refused_in.load(Ordering::Relaxed);
-        refused_in != 0 && self.second(now) <= refused_in
+    /// Keeps a retry for a request that is given less time than others because it can be retried.
+    ///
+    /// Without that, requests that time out together would find the budget used up and fail, sooner than if they had waited.
+    pub fn reserve(&self, now: Instant, policy: Policy) -> Option<ReservedRetry> {
+        let before = self.reserved.fetch_add(1, Ordering::Relaxed);
+        let reserved = ReservedRetry(Arc::clone(&self.reserved));
+        (before < self.left(self.second(now), policy)).then_some(reserved)
+    }
+
+    /// Uses a reserved retry, even if others have used up the budget since.
+    pub fn take_reserved(&self, now: Instant, reserved: ReservedRetry) {
+        drop(reserved);
+        self.retries.add(self.second(now));
+    }
+
+    fn left(&self, second: u32, policy: Policy) -> u64 {
+        let share = self.requests.count(second) * u64::from(policy.budget_percent) / 100;
+        let allowed = share.max(u64::from(policy.min_per_second) * u64::from(window::SECONDS));
+        allowed.saturating_sub(self.retries.count(second))
     }
 
     fn second(&self, now: Instant) -> u32 {
@@ -96,11 +118,9 @@ mod tests {
         let (budget, now) = (RetryBudget::default(), Instant::now());
         (0..1_000).for_each(|_| budget.count_request(now));
         assert_eq!((0..1_000).filter(|_| budget.take(now, POLICY)).count(), 200);
-        assert!(budget.is_used_up(now));
         let later = now + Duration::from_secs(3);
         assert!(!budget.take(later, POLICY), "it is a budget of ten seconds");
         let much_later = now + Duration::from_secs(11);
-        assert!(!budget.is_used_up(much_later));
         assert!(budget.take(much_later, POLICY));
     }
 
@@ -110,6 +130,19 @@ mod tests {
         assert_eq!((0..1_000).filter(|_| budget.take(now, POLICY)).count(), 30);
         let none = Policy { budget_percent: 0, min_per_second: 0, ..POLICY };
         assert!(!RetryBudget::default().take(now, none));
+    }
+
+    #[test]
+    fn a_reserved_retry_is_certain_and_comes_back_unused() {
+        let (budget, now) = (RetryBudget::default(), Instant::now());
+        let mut reserved: Vec<_> = (0..40).filter_map(|_| budget.reserve(now, POLICY)).collect();
+        assert_eq!(reserved.len(), 30, "no more than the budget has");
+        assert!((0..30).all(|_| budget.take(now, POLICY)), "what is reserved is not used yet");
+        assert!(!budget.take(now, POLICY) && budget.reserve(now, POLICY).is_none());
+        budget.take_reserved(now, reserved.swap_remove(0));
+        drop(reserved);
+        let later = now + Duration::from_secs(11);
+        assert_eq!((0..40).filter_map(|_| budget.reserve(later, POLICY)).count(), 40, "each was given back at once");
     }
 
     #[test]

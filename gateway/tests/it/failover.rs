@@ -134,6 +134,22 @@ fn a_safe_request_is_given_up_when_every_instance_breaks_it() {
 }
 
 #[test]
+fn a_safe_request_ends_with_a_timeout_when_no_instance_responds() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new()
+        .stateful(&upstreams)
+        .checked_once()
+        .retries("attempt_timeout_ms = 100\nmin_per_second = 1000")
+        .section("[timeouts]\nupstream_response_ms = 400\n")
+        .start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let reply = gateway.send(&Request::get(&session_path(AffinityKey::random())));
+    assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
+    let asked: usize = upstreams.iter().map(Upstream::count).sum();
+    assert_eq!(asked, 3, "each once");
+}
+
+#[test]
 fn with_every_instance_gone_nothing_was_sent_and_the_client_may_come_back() {
     let (mut upstreams, gateway) = three();
     upstreams.iter_mut().for_each(Upstream::leave);

@@ -129,3 +129,24 @@ fn a_write_with_a_key_leaves_an_instance_that_hangs_with_its_body() {
     assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
     upstreams[0].act(Act::ok());
 }
+
+/// Requests that wait together time out together. Those for which the budget has no retry wait on and are served.
+#[test]
+fn a_request_without_a_retry_has_the_time_of_the_last_attempt() {
+    let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
+    let budget = "attempt_timeout_ms = 300\nbudget_percent = 0\nmin_per_second = 1";
+    let gateway = Setup::new().stateless(&upstreams).checked_once().retries(budget).start();
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
+    let clients = gateway.start_many(40, &Request::get(INFO));
+    // Ten leave the instance that they were sent to; the others do not.
+    crate::eventually("ten are sent again", || {
+        (upstreams.iter().map(Upstream::count).sum::<usize>() == 50).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
+    for mut client in clients {
+        assert_eq!(client.reply_to("GET").status, 200);
+    }
+    assert_eq!(counter(&gateway, "gateway_upstream_retries_total"), 10);
+    assert_eq!(counter(&gateway, "gateway_upstream_retries_refused_total"), 0);
+}

@@ -128,21 +128,6 @@ impl FaultKind {
     pub(crate) const fn takes_redis(self) -> bool {
         matches!(self, Self::KillRedis | Self::RestartRedis | Self::HangRedis | Self::FullDisk)
     }
-
-    /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
-    pub(crate) const fn may_fail_as(self) -> Option<&'static [&'static str]> {
-        match self {
-            // The instance sends the act again and finds it done.
-            Self::CutReply => Some(&[]),
-            // A write whose outcome is unknown is repeated under its key; a read comes from memory.
-            Self::HangRedis | Self::FullDisk => Some(&["session_store_unavailable"]),
-            // Reads and writes with a key, which all of the run's are, move on to the next instance, as many of them at once as
-            // the retry budget allows. The others wait: until their client gives up, the gateway does, or the instance wakes
-            // up and finds that Redis did not answer it in time.
-            Self::HangStateful => Some(&["session_store_unavailable", "timeout", "upstream_timeout"]),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for FaultKind {
