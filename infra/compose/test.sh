@@ -38,7 +38,7 @@ api_table() {
 }
 # Clients check that a response has what they have written.
 nothing_lost() { # report
-    ! grep -E '^failed .*(wrong_answer|session_not_found)' "$1"
+    ! grep -E '^failed .*(wrong_response|session_not_found)' "$1"
 }
 hardened() {
     local id name state=0

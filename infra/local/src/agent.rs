@@ -1,61 +1,31 @@
-//! The agent: the stack's own small HTTP interface, for the command line, the tests and whoever shows buttons.
+//! The agent: the stack's HTTP API, for the command line, the tests and user interfaces.
 //!
-//! It listens on loopback alone. Everything that changes something, and the logs, ask for the token of the state
-//! folder; every request must name a loopback host, so that no web page can reach it by a name of its own.
+//! It listens on loopback alone. Changes and logs require the token of the state folder. Every
+//! request must name a loopback host, which prevents DNS rebinding.
 
 use std::net::TcpListener;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use proto_contracts::ErrorCode;
-use proto_contracts::agent::{Action, LogLines, Phase, Scale, StackStatus};
-use secrecy::SecretString;
+use proto_contracts::agent::{Action, LogLines, Scale};
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::process::last_lines;
-use crate::stack::Stack;
-use problem::Refusal;
+use problem::ApiError;
 
-pub(crate) mod client;
 mod guard;
 mod problem;
+mod supervised;
 
-/// Lines of a log when the request names no number, and at most.
+pub(crate) use supervised::Supervised;
+
+/// Default and maximum number of log lines in a response.
 const LINES: (usize, usize) = (100, 10_000);
 
-/// What the agent speaks for.
-pub(crate) struct Supervised {
-    /// Set when everything has been started.
-    pub(crate) stack: OnceLock<Stack>,
-    /// What is told before that.
-    pub(crate) outline: StackStatus,
-    pub(crate) phase: watch::Sender<Phase>,
-    pub(crate) token: SecretString,
-    /// Asks the supervisor to end everything.
-    pub(crate) shutdown: CancellationToken,
-}
-
-impl Supervised {
-    fn status(&self) -> StackStatus {
-        let components = self.stack.get().map(Stack::status).unwrap_or_default();
-        StackStatus { phase: *self.phase.borrow(), components, ..self.outline.clone() }
-    }
-
-    /// The stack, once it can be changed.
-    fn stack(&self) -> Result<&Stack, Refusal> {
-        match (self.stack.get(), *self.phase.borrow()) {
-            (Some(stack), Phase::Ready) => Ok(stack),
-            (_, Phase::Stopping) => Err(Refusal::new(ErrorCode::WrongState, "the stack is being ended")),
-            _ => Err(Refusal::new(ErrorCode::WrongState, "the stack is still starting")),
-        }
-    }
-}
-
-/// Serves the agent on this listener until its handle stops it.
+/// Serves the agent on this listener until its server handle stops it.
 pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         let changing = web::scope("")
@@ -79,34 +49,34 @@ pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::
                     )
                     .service(changing),
             )
-            .default_service(web::to(nothing_here))
+            .default_service(web::to(not_found))
     });
     Ok(server.workers(1).shutdown_timeout(5).disable_signals().listen(listener)?.run())
 }
 
 async fn status(supervised: web::Data<Supervised>) -> HttpResponse {
-    answer(&supervised.status())
+    json_response(&supervised.status())
 }
 
-async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<HttpResponse, Refusal> {
+async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<HttpResponse, ApiError> {
     let Scale { pool, instances, force } = problem::parse(&body)?;
     if instances == 0 && !force {
         let detail = format!(
-            "with {pool}=0 every request of that pool fails: `make scale {pool}=0 force=1` (--force) does it all the same"
+            "with {pool}=0 every request of that pool fails; to do it anyway: `make scale {pool}=0 force=1` (--force)"
         );
-        return Err(Refusal::new(ErrorCode::WrongState, detail));
+        return Err(ApiError::new(ErrorCode::WrongState, detail));
     }
     detached(&supervised, move |supervised| async move {
-        supervised.stack()?.scale(pool, instances).await.map_err(Refusal::from)
+        supervised.stack()?.scale(pool, instances).await.map_err(ApiError::from)
     })
     .await
 }
 
-async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)>) -> Result<HttpResponse, Refusal> {
+async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)>) -> Result<HttpResponse, ApiError> {
     let (name, action) = path.into_inner();
     let action = Action::ALL.into_iter().find(|known| known.as_str() == action);
     let known = "the actions are kill, stop, start, pause, resume, roll and upgrade";
-    let action = action.ok_or_else(|| Refusal::new(ErrorCode::NotFound, known))?;
+    let action = action.ok_or_else(|| ApiError::new(ErrorCode::NotFound, known))?;
     detached(&supervised, move |supervised| async move {
         let stack = supervised.stack()?;
         let done = match action {
@@ -118,7 +88,7 @@ async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)
             Action::Roll => stack.roll(&name).await,
             Action::Upgrade => stack.upgrade(&name).await,
         };
-        done.map_err(Refusal::from)
+        done.map_err(ApiError::from)
     })
     .await
 }
@@ -133,14 +103,14 @@ async fn logs(
     supervised: web::Data<Supervised>,
     name: web::Path<String>,
     request: HttpRequest,
-) -> Result<HttpResponse, Refusal> {
+) -> Result<HttpResponse, ApiError> {
     let query = web::Query::<LogQuery>::from_query(request.query_string())
-        .map_err(|error| Refusal::new(ErrorCode::InvalidQuery, error.to_string()))?;
+        .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
     let path = supervised.stack()?.log_path(&name)?;
     let count = query.lines.unwrap_or(LINES.0).min(LINES.1);
     let lines = web::block(move || (last_lines(&path, count), path)).await;
-    let (lines, path) = lines.map_err(|_| Refusal::new(ErrorCode::Internal, "the log could not be read"))?;
-    Ok(answer(&LogLines { path: path.display().to_string(), lines }))
+    let (lines, path) = lines.map_err(|_| ApiError::new(ErrorCode::Internal, "the log could not be read"))?;
+    Ok(json_response(&LogLines { path: path.display().to_string(), lines }))
 }
 
 async fn shutdown(supervised: web::Data<Supervised>) -> HttpResponse {
@@ -148,28 +118,28 @@ async fn shutdown(supervised: web::Data<Supervised>) -> HttpResponse {
     HttpResponse::Accepted().json(supervised.status())
 }
 
-async fn nothing_here() -> Refusal {
-    Refusal::new(ErrorCode::NotFound, "the agent's paths begin with /agent/v1")
+async fn not_found() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "the agent's paths begin with /agent/v1")
 }
 
-async fn wrong_method() -> Refusal {
-    Refusal::new(ErrorCode::MethodNotAllowed, "this path takes another method")
+async fn wrong_method() -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed, "this path does not support the method")
 }
 
-/// Makes a change that goes on when its caller hangs up: one that is half made would leave an instance that runs but
-/// is not registered. Answers with the stack's state after it.
+/// Runs a change to its end even if the client disconnects: a half-made one would leave an
+/// unregistered instance. Returns the stack's state after it.
 async fn detached<F>(
     supervised: &web::Data<Supervised>,
     change: impl FnOnce(Arc<Supervised>) -> F,
-) -> Result<HttpResponse, Refusal>
+) -> Result<HttpResponse, ApiError>
 where
-    F: Future<Output = Result<(), Refusal>> + 'static,
+    F: Future<Output = Result<(), ApiError>> + 'static,
 {
     let change = actix_web::rt::spawn(change(Arc::clone(supervised)));
-    change.await.map_err(|_| Refusal::new(ErrorCode::Internal, "the change was interrupted"))??;
-    Ok(answer(&supervised.status()))
+    change.await.map_err(|_| ApiError::new(ErrorCode::Internal, "the change was interrupted"))??;
+    Ok(json_response(&supervised.status()))
 }
 
-fn answer(body: &impl serde::Serialize) -> HttpResponse {
+fn json_response(body: &impl serde::Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(body)
 }

@@ -1,4 +1,4 @@
-//! Where the workspace's binaries are.
+//! The workspace's binaries.
 
 use std::env;
 use std::io;
@@ -13,11 +13,11 @@ pub struct Builds {
 }
 
 impl Builds {
-    /// The binaries of the profile that the current executable was built with, be it a program or a test.
+    /// The binaries of the current executable's build profile, whether it is a program or a test.
     pub fn beside_current_exe() -> io::Result<Self> {
         let exe = env::current_exe()?;
         let dir = exe.parent().unwrap_or(Path::new("/"));
-        // Tests and examples stand one level below the binaries.
+        // Tests and examples lie one level below the binaries.
         let nested = dir.file_name().is_some_and(|name| name == "deps" || name == "examples");
         let dir = if nested { dir.parent().unwrap_or(dir) } else { dir };
         Ok(Self { dir: dir.to_owned() })
@@ -33,7 +33,7 @@ impl Builds {
         &self.dir
     }
 
-    /// A folder of the target directory for what is costly to make and safe to lose.
+    /// A folder of the target directory for caches.
     pub(crate) fn cache_dir(&self) -> PathBuf {
         self.dir.parent().unwrap_or(&self.dir).join("local-stack")
     }
@@ -60,10 +60,10 @@ impl Builds {
         Err(StackError::NotBuilt { name, dir: self.dir.clone(), command })
     }
 
-    /// The `local-stack` binary, which every child is started through.
+    /// The `local-stack` binary, which starts every child.
     pub(crate) fn shim(&self) -> Result<PathBuf, StackError> {
         const NAME: &str = "local-stack";
-        // The running image rather than its path, which a new build may have replaced.
+        // Not its path: a new build may have replaced that file.
         let is_self = env::current_exe().is_ok_and(|exe| {
             exe.file_name()
                 .and_then(|name| name.to_str())
@@ -81,12 +81,12 @@ mod tests {
     fn a_missing_binary_names_the_command_that_builds_it() {
         let missing = |dir: &str| Builds::in_dir(dir).binary("gateway").expect_err("missing").to_string();
         assert!(
-            missing("/nowhere/debug").ends_with("`cargo build --workspace --bins`"),
+            missing("/missing/debug").ends_with("`cargo build --workspace --bins`"),
             "{}",
-            missing("/nowhere/debug")
+            missing("/missing/debug")
         );
-        assert!(missing("/nowhere/release").contains("cargo build --workspace --bins --release"));
-        assert!(missing("/nowhere/dist").contains("--profile dist"));
+        assert!(missing("/missing/release").contains("cargo build --workspace --bins --release"));
+        assert!(missing("/missing/dist").contains("--profile dist"));
     }
 
     #[test]

@@ -9,8 +9,7 @@ use clap::{Parser, Subcommand};
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, Scale};
 
-use crate::agent::client::AgentClient;
-use crate::plan::{Gateways, Store, Topology};
+use crate::agent_client::AgentClient;
 use crate::process::ExecChild;
 use crate::supervisor::{self, Options};
 
@@ -20,8 +19,10 @@ mod show;
 mod up;
 
 use show::say;
+use up::UpArgs;
 
-/// Runs the whole system on this machine as ordinary processes: PostgreSQL, two Redis, the services, the gateway, Nginx.
+/// Runs the whole system on this machine as ordinary processes: PostgreSQL, two Redis, the
+/// services, the gateway, Nginx.
 #[derive(Parser)]
 #[command(name = "local-stack", version)]
 pub struct Cli {
@@ -34,58 +35,59 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts everything and waits until it is healthy; with a running system, sets the numbers of instances.
-    Up(Wanted),
-    /// Shows each component.
+    /// Starts everything and waits until it is healthy; on a running system, sets the numbers of
+    /// instances.
+    Up(UpArgs),
+    /// Lists all components.
     Status,
     /// Sets a pool's number of instances, such as `stateful=4`.
     Scale {
         /// `stateless=N` or `stateful=N`, one or both.
         #[arg(required = true, value_parser = parse_scale)]
         pools: Vec<(PoolName, u16)>,
-        /// Also to no instance at all, without which every request of the pool fails.
+        /// Allow zero instances; then every request of the pool fails.
         #[arg(long)]
         force: bool,
     },
     /// Kills a component (SIGKILL).
     Kill(Target),
-    /// Ends a component in order.
+    /// Stops a component gracefully.
     Stop(Target),
-    /// Starts a component that does not run.
+    /// Starts a stopped component.
     Start(Target),
-    /// Restarts an instance by a drain, without a failed request.
+    /// Drains and restarts an instance without a failed request.
     Roll(Target),
-    /// Has a new process of the gateway, of the program as it is built now, take the place of the one that runs; of two
-    /// gateways, of one after the other.
+    /// Hot restart: replaces each gateway, one after the other, with a new process of the current
+    /// build.
     UpgradeGateway,
     /// Shows the log of a component, or of the supervisor.
     Logs {
-        /// Which one, such as stateful-2, gateway, supervisor.
+        /// A component's name, such as stateful-2, or supervisor.
         name: String,
-        /// Go on showing what is added.
+        /// Follow the log.
         #[arg(short, long)]
         follow: bool,
-        /// How many lines from its end.
+        /// Number of lines from its end.
         #[arg(short = 'n', long, default_value_t = 50)]
         lines: usize,
     },
-    /// Operates the gateway, such as `ctl pools` or `ctl top`; `ctl help` lists what it can. Of two gateways, each that runs
-    /// is operated; `top` and `events` show the first.
+    /// Runs `gateway ctl`, such as `ctl pools` or `ctl top`; `ctl help` lists its commands. With
+    /// two gateways it runs for each; `top` and `events` show the first.
     #[command(disable_help_flag = true)]
     Ctl {
         /// Only this gateway: gateway or gateway-2.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
-        /// What `gateway ctl` is told.
+        /// Arguments of `gateway ctl`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Ends everything.
+    /// Stops everything.
     Down,
-    /// Owns the stack, in the foreground; `up` starts this.
+    /// Runs the stack in the foreground; `up` starts this.
     #[command(hide = true)]
     Supervise(Options),
-    /// Becomes a program that ends with its launcher.
+    /// Executes a program that ends with its launcher.
     #[command(hide = true)]
     ExecChild(ExecChild),
 }
@@ -96,44 +98,15 @@ struct Target {
     name: String,
 }
 
-/// What `up` is asked for; what is left out stays as it is, or takes its default.
-#[derive(clap::Args)]
-struct Wanted {
-    /// Instances of the stateless service [default: 2].
-    #[arg(long)]
-    stateless: Option<u16>,
-    /// Instances of the stateful service [default: 3].
-    #[arg(long)]
-    stateful: Option<u16>,
-    /// Where the stateful service keeps its sessions [default: hybrid].
-    #[arg(long, value_enum)]
-    store: Option<Store>,
-    /// How many Redis servers hold the sessions [default: single].
-    #[arg(long, value_enum)]
-    redis: Option<Topology>,
-    /// How many gateways stand behind Nginx [default: 1].
-    #[arg(long, value_enum)]
-    gateways: Option<Gateways>,
-    /// Added to every port, when the usual ones are taken [default: 0].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
-    port_offset: Option<u16>,
-    /// An OpenTelemetry collector's URL, such as http://127.0.0.1:4318, which is sent traces by OTLP over HTTP.
-    #[arg(long, value_name = "URL")]
-    otlp: Option<String>,
-    /// Let clients pick the strategy of a request by X-Routing-Strategy, for teaching.
-    #[arg(long)]
-    lab: bool,
-}
-
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever kept it from being done.
+    /// The command's failure, with its causes.
     pub fn run(self) -> Result<()> {
-        let state = absolute(&self.state).context("the state folder cannot be named")?;
+        let state = absolute(&self.state).context("the state folder has no absolute path")?;
         let command = match self.command {
-            // Before any thread is started: this process is about to become another.
+            // Before any thread starts: this process replaces itself.
             Command::ExecChild(exec) => match exec.run()? {},
             command => command,
         };
@@ -145,11 +118,11 @@ impl Cli {
 impl Command {
     async fn run(self, state: PathBuf) -> Result<()> {
         match self {
-            Self::Up(wanted) => up::run(&state, wanted).await,
+            Self::Up(args) => up::run(&state, args).await,
             Self::Down => down::run(&state).await,
             Self::Status => match supervisor::find(&state)? {
                 Some(found) => show::status(&AgentClient::new(&state, found.agent)?.status().await?),
-                None => say("Nothing runs. `make up` starts it."),
+                None => say("Not running. `make up` starts the system."),
             },
             Self::Scale { pools, force } => {
                 let agent = AgentClient::of_running(&state)?;
@@ -176,7 +149,8 @@ async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
     show::components(status.components.iter().filter(|component| component.name == name))
 }
 
-/// One after the other: the first goes on serving if its successor fails, and the second is left as it is.
+/// Upgrades one after the other. If a new process fails, the old one keeps serving and later
+/// gateways stay untouched.
 async fn upgrade_gateways(state: &Path) -> Result<()> {
     let agent = AgentClient::of_running(state)?;
     let second = agent.status().await?.urls.second;
@@ -189,7 +163,7 @@ async fn upgrade_gateways(state: &Path) -> Result<()> {
     show::components(components.filter(|component| names.contains(&component.name)))
 }
 
-/// Becomes `tail`, which does all that one expects of a shown log.
+/// Replaces this process by `tail`.
 fn logs(state: &Path, name: &str, follow: bool, lines: usize) -> Result<()> {
     let dir = state.join("logs");
     let file = dir.join(format!("{name}.log"));
@@ -198,7 +172,7 @@ fn logs(state: &Path, name: &str, follow: bool, lines: usize) -> Result<()> {
         let known = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
         let mut known: Vec<String> = known.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
         known.sort();
-        bail!("there is no log of '{name}'; there are {}", known.join(", "));
+        bail!("no log of '{name}'; known: {}", known.join(", "));
     }
     let mut tail = Program::new("tail");
     tail.arg(format!("--lines={lines}"));
@@ -211,5 +185,5 @@ fn logs(state: &Path, name: &str, follow: bool, lines: usize) -> Result<()> {
 fn parse_scale(text: &str) -> Result<(PoolName, u16), String> {
     let (pool, count) = text.split_once('=').ok_or("write it as stateful=4")?;
     let pool = pool.parse::<PoolName>().map_err(|error| error.to_string())?;
-    Ok((pool, count.parse().map_err(|_| format!("'{count}' is no number of instances"))?))
+    Ok((pool, count.parse().map_err(|_| format!("'{count}' is not a number of instances"))?))
 }

@@ -1,38 +1,37 @@
-//! The parts of a stack and their names.
+//! The components of a stack and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use proto_contracts::PoolName;
 
-/// One part of a stack. Ordered as they are started: the data first, the edge last.
+/// One component of a stack, in start order: data first, edge last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Component {
     /// The database.
     Postgres,
     /// The Redis that holds the sessions.
     RedisSessions,
-    /// A Redis that holds the sessions together with others, counted from 1.
+    /// A server of the sessions' replicated or clustered Redis, numbered from 1.
     RedisNode(u16),
-    /// One that watches over them and names the master, counted from 1.
+    /// A Redis Sentinel, numbered from 1.
     Sentinel(u16),
     /// The Redis that holds the cache.
     RedisCache,
-    /// An instance of a service, counted from 1.
+    /// An instance of a service, numbered from 1.
     Instance(PoolName, u16),
     /// The gateway.
     Gateway,
-    /// A second one beside it, where the plan has two.
+    /// The second gateway, if the plan has two.
     SecondGateway,
-    /// The edge.
+    /// The edge proxy.
     Nginx,
-    /// Prometheus, which watches.
     Prometheus,
-    /// Who shows Prometheus what a server of others counts.
+    /// A Prometheus exporter for a third-party server.
     Exporter(Exporter),
 }
 
-/// Of which server.
+/// The server that an exporter reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Exporter {
     Redis,
@@ -58,7 +57,7 @@ impl Component {
         matches!(self, Self::Gateway | Self::SecondGateway)
     }
 
-    /// The binary of the workspace that it runs, if it is one of ours.
+    /// The workspace's binary that it runs; `None` for third-party programs.
     pub(crate) fn binary(self) -> Option<&'static str> {
         match self {
             Self::Instance(PoolName::Stateless, _) => Some("stateless-svc"),
@@ -96,7 +95,7 @@ impl fmt::Display for Component {
     }
 }
 
-/// The text names no component that any stack could have.
+/// The text is no component's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UnknownComponent;
 
@@ -124,7 +123,7 @@ impl FromStr for Component {
             "sentinel" => Self::Sentinel(number),
             pool => Self::Instance(pool.parse().map_err(|_| UnknownComponent)?, number),
         };
-        // One spelling for each: neither `stateful-01` nor `stateful-+1`.
+        // Canonical spelling only: neither `stateful-01` nor `stateful-+1`.
         if component.to_string() == name { Ok(component) } else { Err(UnknownComponent) }
     }
 }

@@ -1,11 +1,11 @@
-//! What can go wrong with a stack, in words that say what to do.
+//! Errors of a stack. Each message names cause and cure.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ports::Owner;
+use crate::port_owner::PortOwner;
 
 /// Why a stack, or a part of it, could not be started or changed.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum StackError {
     /// A binary of the workspace is missing.
     #[error("{name} is not built in {}; build it with `{command}`", dir.display())]
     NotBuilt {
-        /// Which one.
+        /// The binary.
         name: &'static str,
         /// Where it should be.
         dir: PathBuf,
@@ -23,33 +23,33 @@ pub enum StackError {
     /// A program of the distribution is missing.
     #[error("{program} is not installed; `infra/local/install-packages.sh` installs it (Debian package {package})")]
     NotInstalled {
-        /// Which one.
+        /// The program.
         program: &'static str,
         /// The package that holds it.
         package: &'static str,
     },
-    /// Somebody else listens on a port that the plan gives to a component.
+    /// Another process listens on a component's port.
     #[error(
-        "port {port}, meant for {component}, is in use by {owner}: end that, or shift all ports with PORT_OFFSET=10000 (--port-offset)"
+        "port {port} of {component} is in use by {owner}: end that process, or shift all ports with PORT_OFFSET=10000 (--port-offset)"
     )]
     PortInUse {
         /// Which port.
         port: u16,
-        /// For whom it is meant.
+        /// The component that needs it.
         component: String,
-        /// Who has it.
-        owner: Owner,
+        /// The process that listens on it.
+        owner: PortOwner,
     },
-    /// The plan has no port for that many instances.
-    #[error("there are ports for {most} {pool} instances at most")]
+    /// The port plan has too few ports for that many instances.
+    #[error("the port plan allows at most {most} {pool} instances")]
     TooManyInstances {
-        /// Of which pool.
+        /// The pool.
         pool: &'static str,
-        /// How many fit.
+        /// The maximum.
         most: u16,
     },
     /// No block of ports is free for a test.
-    #[error("no free block of ports is left between {first} and {last}")]
+    #[error("no free block of ports between {first} and {last}")]
     NoFreePorts {
         /// The lowest port that was tried.
         first: u16,
@@ -59,62 +59,62 @@ pub enum StackError {
     /// A component ended while it was starting.
     #[error("{component} ended while starting ({exit}){tail}")]
     Died {
-        /// Which one.
+        /// The component.
         component: String,
         /// How it ended.
         exit: String,
-        /// Its last words.
+        /// The end of its log.
         tail: Box<LogTail>,
     },
     /// A component runs but did not become ready.
-    #[error("{component} is not ready after {} s: waited for {awaited}, but {last}{tail}", waited.as_secs())]
+    #[error("{component} is not ready after {} s: expected {awaited}, but {last}{tail}", waited.as_secs())]
     NotReady {
-        /// Which one.
+        /// The component.
         component: String,
-        /// What was waited for.
+        /// The expected sign of readiness.
         awaited: String,
-        /// What was seen instead.
+        /// The last observation.
         last: String,
-        /// How long was waited.
+        /// Elapsed time.
         waited: Duration,
-        /// Its last words.
+        /// The end of its log.
         tail: Box<LogTail>,
     },
     /// There is no component of that name.
-    #[error("there is no component '{name}'; there are {}", known.join(", "))]
+    #[error("no component is named '{name}'; known: {}", known.join(", "))]
     NoSuchComponent {
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
-        /// The names that there are.
+        /// The existing names.
         known: Vec<String>,
     },
     /// The component is not in a state that allows this.
     #[error("{component} is {state}")]
     WrongState {
-        /// Which one.
+        /// The component.
         component: String,
         /// Its state.
         state: proto_contracts::agent::ComponentState,
     },
-    /// What was asked for needs a part that the plan leaves out.
+    /// The operation needs a part that this stack was started without.
     #[error("this stack runs without {0}")]
     NotPlanned(&'static str),
-    /// Nothing of this kind can be done to the component.
+    /// The component does not support this operation.
     #[error("{component} cannot be {done}: {cure}")]
-    NotForThis {
-        /// Which one.
+    Unsupported {
+        /// The component.
         component: String,
-        /// What was to be done, as a participle.
+        /// The operation, as a participle.
         done: &'static str,
         /// What to do instead.
         cure: String,
     },
-    /// The name under which a variable was to be set fits no component.
+    /// A variable was set for an unknown component.
     #[error(
-        "no component takes variables under the name '{0}': name a binary (stateless-svc, stateful-svc, gateway) or an instance"
+        "no component named '{0}' to set variables for: name a binary (stateless-svc, stateful-svc, gateway) or an instance"
     )]
     UnknownEnvScope(String),
-    /// The gateway's control API refused or failed.
+    /// The gateway's control API returned an error or was unreachable.
     #[error("the gateway's control API: {0}")]
     Control(String),
     /// A tool that prepares a component failed.
@@ -122,13 +122,13 @@ pub enum StackError {
     Tool {
         /// What was run.
         what: &'static str,
-        /// What it said.
+        /// Its error output.
         detail: String,
     },
     /// A certificate could not be made.
     #[error("cannot make the certificate")]
     Certificate(#[from] rcgen::Error),
-    /// The operating system refused something.
+    /// An operating system call failed.
     #[error("cannot {what}")]
     Io {
         /// What was tried.
@@ -138,7 +138,7 @@ pub enum StackError {
     },
 }
 
-/// Says what was tried when the operating system refuses it.
+/// Adds to an I/O error what was attempted.
 pub(crate) trait Attempt<T> {
     /// `what` completes "cannot …".
     fn attempt(self, what: impl FnOnce() -> String) -> Result<T, StackError>;
@@ -150,7 +150,7 @@ impl<T, E: Into<io::Error>> Attempt<T> for Result<T, E> {
     }
 }
 
-/// The end of a log and where the rest is.
+/// The end of a log, and the path of the whole.
 #[derive(Clone, Debug)]
 pub struct LogTail {
     /// The whole log.

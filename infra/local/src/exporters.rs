@@ -1,19 +1,18 @@
-//! The programs that show the metrics of Redis, PostgreSQL and Nginx to Prometheus. Where the distribution lacks one, the
-//! stack runs without it: only what it would show is missing then.
+//! The Prometheus exporters of Redis, PostgreSQL and Nginx. The stack runs without those that are
+//! not installed.
 
 use nix::sys::signal::Signal;
 use secrecy::ExposeSecret;
 
 use crate::component::{Component, Exporter};
 use crate::error::StackError;
-use crate::plan::Settings;
 use crate::ports::{Ports, loopback};
-use crate::postgres;
 use crate::process::Launch;
 use crate::programs;
 use crate::redis;
+use crate::settings::{DATABASE_ROLE, Settings};
 
-/// Those that are installed, with their ports.
+/// The installed exporters with their ports.
 pub(crate) fn installed(ports: &Ports) -> impl Iterator<Item = (Component, u16)> {
     let installed = Exporter::ALL.into_iter().filter(|exporter| {
         let (program, package) = program(*exporter);
@@ -22,18 +21,18 @@ pub(crate) fn installed(ports: &Ports) -> impl Iterator<Item = (Component, u16)>
     installed.map(|exporter| (Component::Exporter(exporter), ports.exporter(exporter)))
 }
 
-/// How one is started.
+/// How an exporter is started.
 pub(crate) fn launch(settings: &Settings, exporter: Exporter) -> Result<Launch, StackError> {
     let (program, package) = program(exporter);
     let ports = &settings.ports;
     let listen = format!("--web.listen-address={}", loopback(ports.exporter(exporter)));
     let (args, env) = match exporter {
-        // No server of its own: Prometheus names one with each request.
+        // No fixed server: each scrape names one.
         Exporter::Redis => (vec![listen, "--redis.addr=".to_owned()], Vec::new()),
         Exporter::Postgres => {
-            let uri = format!("127.0.0.1:{}/{}?sslmode=disable", ports.postgres, postgres::ROLE);
+            let uri = format!("127.0.0.1:{}/{}?sslmode=disable", ports.postgres, DATABASE_ROLE);
             let password = settings.secrets.database_password.expose_secret().to_owned();
-            let variables = [("URI", uri), ("USER", postgres::ROLE.to_owned()), ("PASS", password)];
+            let variables = [("URI", uri), ("USER", DATABASE_ROLE.to_owned()), ("PASS", password)];
             let variables = variables.map(|(name, value)| (format!("DATA_SOURCE_{name}"), value.into()));
             (vec![listen], variables.to_vec())
         }
@@ -53,18 +52,18 @@ pub(crate) fn launch(settings: &Settings, exporter: Exporter) -> Result<Launch, 
     })
 }
 
-/// A target of Prometheus.
+/// A scrape target of Prometheus.
 pub(crate) struct Target {
     /// The port of the exporter.
     pub(crate) port: u16,
     pub(crate) job: &'static str,
-    /// What the exporter looks at.
+    /// The component whose metrics it exports.
     pub(crate) instance: Component,
-    /// The server's URL, where one exporter looks at several.
+    /// The server's URL, where one exporter reads several.
     pub(crate) server: Option<String>,
 }
 
-/// What the installed exporters look at.
+/// The scrape targets of the installed exporters.
 pub(crate) fn targets(settings: &Settings) -> Vec<Target> {
     let ports = &settings.ports;
     let mut found = Vec::new();

@@ -10,25 +10,24 @@ use reqwest::{Certificate, Client, ClientBuilder};
 
 use crate::error::{Attempt, StackError};
 
-/// How long a call between the stack's own parts may take: it crosses loopback alone.
+/// Timeout of a request between the stack's own components on loopback.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whom a client trusts when it speaks TLS.
+/// What a client trusts over TLS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trust<'a> {
-    /// Nobody: it speaks plain HTTP.
-    Nobody,
-    /// The authority in this file.
+    /// Nothing: plain HTTP only.
+    Nothing,
+    /// The CA certificate in this file.
     Authority(&'a Path),
 }
 
 /// A client that uses no proxy and follows no redirect.
 pub(crate) fn client(trust: Trust<'_>) -> Result<ClientBuilder, StackError> {
-    // The client asks for the process's provider of cryptography, even to speak plain HTTP. A program that has chosen
-    // one keeps it: then this changes nothing.
+    // reqwest requires a process-wide crypto provider even for plain HTTP. An installed one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = match trust {
-        Trust::Nobody => Vec::new(),
+        Trust::Nothing => Vec::new(),
         Trust::Authority(file) => {
             let cert = fs::read(file).and_then(|pem| Certificate::from_pem(&pem).map_err(io::Error::other));
             vec![cert.attempt(|| format!("use the certificate in {}", file.display()))?]
@@ -39,6 +38,6 @@ pub(crate) fn client(trust: Trust<'_>) -> Result<ClientBuilder, StackError> {
 
 /// A client for the stack's own plain listeners.
 pub(crate) fn internal() -> Result<Client, StackError> {
-    let client = client(Trust::Nobody)?.timeout(TIMEOUT).build();
+    let client = client(Trust::Nothing)?.timeout(TIMEOUT).build();
     client.map_err(io::Error::other).attempt(|| "make an HTTP client".to_owned())
 }

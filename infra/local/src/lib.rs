@@ -1,7 +1,8 @@
-//! Runs the whole system as processes on one machine: two Redis, PostgreSQL, instances of both services, the gateway
-//! and Nginx.
+//! Runs the whole system as processes on one machine: two Redis, PostgreSQL, instances of both
+//! services, the gateway and Nginx.
 //!
-//! `make up`, the end-to-end tests and everything else that needs a running system use it. Its heart is [`Stack`]:
+//! `make up`, the end-to-end tests and everything else that needs a running system use it through
+//! [`Stack`]:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), local_stack::StackError> {
@@ -14,10 +15,11 @@
 //! # }
 //! ```
 //!
-//! Every child is started through the `local-stack` binary, which arranges that the child dies with its launcher
-//! before it becomes the program, so tests need the workspace's binaries to be built.
+//! Every child is started through the `local-stack` binary, which arranges that the child dies with
+//! its launcher before it becomes the program, so tests need the workspace's binaries to be built.
 
 mod agent;
+mod agent_client;
 mod builds;
 mod cli;
 mod component;
@@ -27,6 +29,8 @@ mod gateway;
 mod http;
 mod nginx;
 mod plan;
+mod port_offset;
+mod port_owner;
 mod ports;
 mod postgres;
 mod process;
@@ -37,18 +41,26 @@ mod redis;
 mod reply_cutter;
 mod secrets;
 mod services;
+mod settings;
+mod shared_memory;
 mod small_disk;
 mod stack;
 mod supervisor;
 mod tls;
+mod topology;
+mod urls;
 
-pub use agent::client::AgentClient;
+pub use agent_client::AgentClient;
 pub use builds::Builds;
 pub use cli::Cli;
 pub use error::{LogTail, StackError};
 pub use gateway::Control;
-pub use plan::{Extent, Gateways, Plan, Progress, Store, Topology};
-pub use ports::{FreeOffset, Owner, Ports};
+pub use plan::{Plan, Progress};
+pub use port_offset::FreeOffset;
+pub use port_owner::PortOwner;
+pub use ports::Ports;
 pub use reply_cutter::ReplyCutter;
 pub use small_disk::SmallDisk;
-pub use stack::{SecondGateway, Stack};
+pub use stack::Stack;
+pub use stack::second_gateway::SecondGateway;
+pub use topology::{Extent, Gateways, Store, Topology};

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line with its causes: who started a system asks what is wrong, not where in our code.
+            // One line with its causes, without a backtrace.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

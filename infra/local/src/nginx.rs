@@ -1,54 +1,34 @@
 //! Nginx, with the configuration of `infra/nginx` filled in for this stack.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use nix::unistd::getuid;
 use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::{Gateways, Settings, log_file};
-use crate::process::{Launch, RunAs};
-use crate::tls::Tls;
-use crate::{programs, secrets};
 
-/// Who may read `/metrics` through Nginx; the password is in the state folder's `metrics.password`.
+use crate::process::{Launch, RunAs};
+use crate::settings::{Settings, log_file};
+use crate::tls::Tls;
+use crate::topology::Gateways;
+use crate::{programs, secrets, shared_memory};
+
+/// User of `/metrics` through Nginx; the password is in the state folder's `metrics.password`.
 const METRICS_USER: &str = "metrics";
-/// Where Debian keeps modules: by package, and by the official packages of Nginx.
+/// Module folders of Debian's and of Nginx's own packages.
 const MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"];
 const BROTLI: &str = "ngx_http_brotli_filter_module.so";
 
-/// How much of the memory its cache may take. Docker gives a container's `/dev/shm` 64 MB.
+/// Size of the cache. A container's `/dev/shm` has 64 MB by default.
 const CACHE_SIZE: &str = "32m";
-/// Where Linux has a file system in memory that every user may write to.
-const MEMORY: &str = "/dev/shm";
-
-/// Makes the folder of the cache: in memory, if that can be. Nginx cuts each response that it cannot write into its cache,
-/// and memory is not full when the disk is.
-fn cache_folder(settings: &Settings) -> PathBuf {
-    let folder = memory_folder(&settings.state);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
-    // A name that can be guessed, where others may have made it.
-    let is_ours = || fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw());
-    if made.is_ok() && is_ours() { folder } else { settings.shared.join("nginx") }
-}
-
-/// Gives the memory of the cache back.
-pub(crate) fn forget_cache(state: &Path) {
-    // There is none where Nginx was never started.
-    let _ = fs::remove_dir_all(memory_folder(state));
-}
-
-/// By the whole path of the state folder.
-fn memory_folder(state: &Path) -> PathBuf {
-    let mark = Sha256::digest(state.as_os_str().as_encoded_bytes());
-    let mark: String = mark.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    Path::new(MEMORY).join(format!("tandem-{mark}-nginx"))
+/// The cache lies in memory where possible: Nginx truncates each response that it cannot write into
+/// its cache, and memory is not full when the disk is.
+fn cache_dir(settings: &Settings) -> PathBuf {
+    shared_memory::make_cache(&settings.state).unwrap_or_else(|| settings.shared.join("nginx"))
 }
 
 /// How Nginx is started; writes its configuration and a new certificate.
@@ -58,7 +38,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let dir = settings.shared.join("nginx");
     let cannot = || format!("make {}", dir.display());
     fs::DirBuilder::new().recursive(true).mode(0o711).create(&dir).attempt(cannot)?;
-    // A copy, since the workers may not be able to reach the repository.
+    // A copy: the workers may be unable to read the repository.
     let conf = dir.join("conf");
     let _ = fs::remove_dir_all(&conf);
     copy(&settings.nginx_conf, &conf)?;
@@ -89,7 +69,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("GATEWAY_METRICS", "gateway_metrics".to_owned()),
         ("UNLIMITED", "127.0.0.1 0; ::1 0;".to_owned()),
         ("CACHE_SIZE", CACHE_SIZE.to_owned()),
-        ("CACHE_DIR", cache_folder(settings).join("cache").display().to_string()),
+        ("CACHE_DIR", cache_dir(settings).join("cache").display().to_string()),
         ("CONF_DIR", conf.display().to_string()),
         ("STATE_DIR", dir.display().to_string()),
         ("CERT", tls.chain.display().to_string()),
@@ -110,7 +90,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         args: vec!["-e".into(), log.into(), "-p".into(), dir.into(), "-c".into(), file.into()],
         env: Vec::new(),
         run_as: None,
-        // A master ends its workers when it is told to end. SIGKILL would leave them serving.
+        // On SIGTERM the master ends its workers. SIGKILL would leave them serving.
         death_signal: Signal::SIGTERM,
         stop_signal: Signal::SIGQUIT,
         log: settings.log(Component::Nginx),
@@ -122,8 +102,8 @@ fn upstream(settings: &Settings) -> String {
     let ports = &settings.ports;
     match settings.gateways {
         Gateways::One => format!("server 127.0.0.1:{};", ports.gateway),
-        // A refused connection costs nothing, and the request goes to the other one. Were failures counted, a moment in
-        // which each gateway had one would leave nobody to send to.
+        // A refused connection is retried at the other gateway at once. With failure counting, one
+        // failure at each gateway would leave no upstream.
         Gateways::Two => {
             [ports.gateway, ports.second_gateway].map(|port| format!("server 127.0.0.1:{port} max_fails=0;")).join(" ")
         }
@@ -143,13 +123,13 @@ fn fill(template: &str, values: &[(&'static str, String)]) -> Result<String, Sta
         None => Ok(text),
         Some((_, rest)) => {
             let name = rest.split("@@").next().unwrap_or(rest);
-            let detail = format!("the template asks for {name}, which nobody fills in");
+            let detail = format!("the template uses {name}, which has no value");
             Err(StackError::Tool { what: "rendering nginx.conf.template", detail })
         }
     }
 }
 
-/// Workers of a master that is root run as this user, in its own group whatever that is called.
+/// The user of the workers when the master is root, with that user's primary group.
 fn user_directive() -> String {
     use nix::unistd::{Gid, Group, User};
     let named = |name| User::from_name(name).ok().flatten();
@@ -158,7 +138,7 @@ fn user_directive() -> String {
     format!("user {} {};", user.name, group.map_or_else(|| user.name.clone(), |group| group.name))
 }
 
-/// Nginx writes beside its configuration; its logs belong with the others.
+/// Nginx logs beside its configuration; these links lead to the folder of all logs.
 fn link_logs(settings: &Settings, dir: &Path) -> Result<(), StackError> {
     for (link, name) in [("error.log", Component::Nginx.to_string()), ("access.log", "nginx-access".to_owned())] {
         let link = dir.join(link);
@@ -168,7 +148,8 @@ fn link_logs(settings: &Settings, dir: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-/// The password stands there in clear, in a file that the workers alone can read: it is random and used nowhere else.
+/// The password is stored in plain text, in a file that only the workers can read. It is random and
+/// used for nothing else.
 fn write_htpasswd(settings: &Settings, dir: &Path, worker: Option<RunAs>) -> Result<PathBuf, StackError> {
     let password = secrets::load_or_make(&settings.state.join("metrics.password"))?;
     let file = dir.join("htpasswd");
@@ -195,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placeholder_that_nobody_fills_in_is_named() {
+    fn an_unknown_placeholder_is_reported() {
         let values = [("PORT", "8443".to_owned())];
         assert_eq!(fill("listen @@PORT@@;", &values).expect("filled"), "listen 8443;");
         let error = fill("listen @@PORT@@ @@OTHER@@;", &values).expect_err("unfilled").to_string();

@@ -1,4 +1,4 @@
-//! Which port is whose: the design's ports, or a block of free ones for a test.
+//! The stack's ports: the fixed default ports, or a block of free ones for a test.
 
 use std::env;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -12,27 +12,22 @@ use proto_contracts::PoolName;
 
 use crate::component::Exporter;
 use crate::error::{Attempt, StackError};
-
-mod offset;
-mod owner;
-
-pub use offset::FreeOffset;
-pub use owner::Owner;
+use crate::port_owner;
 
 /// The ports of one stack, all on loopback.
 #[derive(Clone, Debug)]
 pub struct Ports {
     /// Nginx, HTTPS.
     pub https: u16,
-    /// Nginx, HTTP: it redirects.
+    /// Nginx, HTTP: redirects to HTTPS.
     pub http: u16,
-    /// Nginx's own counters.
+    /// Nginx's `stub_status`.
     pub nginx_status: u16,
     /// The gateway's data plane.
     pub gateway: u16,
     /// The gateway's control plane.
     pub control: u16,
-    /// A second gateway's data plane, when one is started beside the first.
+    /// The second gateway's data plane.
     pub second_gateway: u16,
     /// Its control plane.
     pub second_control: u16,
@@ -48,7 +43,7 @@ pub struct Ports {
     pub redis_cache: u16,
     /// PostgreSQL.
     pub postgres: u16,
-    /// The servers of a Redis that is more than one, their cluster buses, and the Sentinels over them.
+    /// The servers of a replicated or clustered Redis, their cluster buses, and the Sentinels.
     redis_nodes: RangeInclusive<u16>,
     redis_buses: RangeInclusive<u16>,
     sentinels: RangeInclusive<u16>,
@@ -56,25 +51,25 @@ pub struct Ports {
     stateful: RangeInclusive<u16>,
     spare: RangeInclusive<u16>,
     next_spare: Arc<AtomicU16>,
-    /// Keeps the block ours while any copy lives.
+    /// Reserves the block while any copy lives.
     _lease: Option<Arc<File>>,
 }
 
-/// Ports that tests take their blocks from: below the range from which Linux draws the ports of outgoing connections.
+/// The ports of all blocks, below Linux's default range of ephemeral ports.
 const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
 /// Ports of one block.
 const BLOCK: u16 = 80;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
-/// What stands before the numbered parts in a block.
+/// Single ports at the start of a block.
 const SINGLES: u16 = 15;
-/// Servers of one Redis, at most.
+/// Servers of a replicated or clustered Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
 const SENTINELS: u16 = 3;
 
 impl Ports {
-    /// The ports of the design, each shifted by `offset`, which is 10,000 at most.
+    /// The default ports, each shifted by `offset`, which is at most 10,000.
     pub fn fixed(offset: u16) -> Self {
         let at = |port: u16| port.saturating_add(offset);
         Self {
@@ -102,11 +97,12 @@ impl Ports {
         }
     }
 
-    /// A block of ports that no other test holds, in this process or another, and on which nobody listens. It is ours
-    /// until the last copy is dropped.
+    /// A block of free ports that no other test holds, in this process or another. It stays
+    /// reserved until the last copy is dropped.
     ///
     /// # Errors
-    /// [`StackError::NoFreePorts`] when every block is taken, [`StackError::Io`] when the lock files cannot be made.
+    /// [`StackError::NoFreePorts`] when every block is in use, [`StackError::Io`] when the lock
+    /// files cannot be made.
     pub fn reserve() -> Result<Self, StackError> {
         let dir = env::temp_dir().join(format!("tandem-ports-{}", nix::unistd::getuid()));
         let cannot = || format!("make lock files in {}", dir.display());
@@ -163,7 +159,7 @@ impl Ports {
         self.exporters.start() + exporter as u16
     }
 
-    /// The port of a pool's instance, counted from 1.
+    /// The port of a pool's instance, numbered from 1.
     ///
     /// # Errors
     /// [`StackError::TooManyInstances`].
@@ -179,26 +175,26 @@ impl Ports {
         }
     }
 
-    /// The port of a server of a Redis that is more than one, counted from 1.
+    /// The port of a server of a replicated or clustered Redis, numbered from 1.
     pub(crate) fn redis_node(&self, number: u16) -> u16 {
         self.redis_nodes.start() + number - 1
     }
 
-    /// The port on which that server talks to the others of its cluster.
+    /// The cluster bus port of that server.
     pub(crate) fn redis_bus(&self, number: u16) -> u16 {
         self.redis_buses.start() + number - 1
     }
 
-    /// The port of a Sentinel, counted from 1.
+    /// The port of a Sentinel, numbered from 1.
     pub(crate) fn sentinel(&self, number: u16) -> u16 {
         self.sentinels.start() + number - 1
     }
 
-    /// A port of the plan that no component has, each once: to let an instance return on another port, or for a
-    /// test's own proxy.
+    /// An unused port of the plan, a different one each time: for an instance that moves to another
+    /// port, or a test's proxy.
     ///
     /// # Errors
-    /// [`StackError::NoFreePorts`] when all have been given out.
+    /// [`StackError::NoFreePorts`] when none is left.
     pub fn spare(&self) -> Result<u16, StackError> {
         let (&first, &last) = (self.spare.start(), self.spare.end());
         let port = first.saturating_add(self.next_spare.fetch_add(1, Ordering::Relaxed));
@@ -206,22 +202,22 @@ impl Ports {
     }
 }
 
-/// Where a port of the stack is: everything listens on loopback alone.
+/// The loopback address of a port.
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Whether the port can be bound now.
-fn is_free(port: u16) -> bool {
+pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind(loopback(port)).is_ok()
 }
 
-/// Refuses a port that somebody listens on, and says who.
+/// Fails with the owner's name when a process listens on the port.
 pub(crate) fn require_free(port: u16, component: &str) -> Result<(), StackError> {
     if is_free(port) {
         return Ok(());
     }
-    Err(StackError::PortInUse { port, component: component.to_owned(), owner: owner::of(port) })
+    Err(StackError::PortInUse { port, component: component.to_owned(), owner: port_owner::of(port) })
 }
 
 #[cfg(test)]
@@ -231,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacks_at_the_same_time_share_no_port() {
+    fn concurrent_stacks_share_no_port() {
         let stacks: Vec<Ports> = (0..4).map(|_| Ports::reserve().expect("a block")).collect();
         let mut seen = HashSet::new();
         for ports in &stacks {
@@ -247,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_block_is_free_again_and_a_busy_port_disqualifies_one() {
+    fn a_dropped_block_is_free_again_and_a_block_with_a_busy_port_is_skipped() {
         let ports = Ports::reserve().expect("a block");
         let listener = TcpListener::bind(loopback(ports.redis_cache)).expect("bound");
         let taken = ports.redis_cache;
@@ -259,16 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_port_is_refused_with_its_owner() {
+    fn a_busy_port_is_reported_with_its_owner() {
         let ports = Ports::reserve().expect("a block");
         let _listener = TcpListener::bind(loopback(ports.gateway)).expect("bound");
         let error = require_free(ports.gateway, "gateway").expect_err("busy").to_string();
         assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
-        assert!(error.contains(&format!("port {}, meant for gateway", ports.gateway)), "{error}");
+        assert!(error.contains(&format!("port {} of gateway", ports.gateway)), "{error}");
     }
 
     #[test]
-    fn the_fixed_plan_is_the_designs() {
+    fn the_default_ports_are_fixed() {
         let ports = Ports::fixed(0);
         assert_eq!((ports.https, ports.gateway, ports.postgres), (8443, 8000, 8432));
         assert_eq!(ports.instance(PoolName::Stateful, 3).expect("a port"), 8203);

@@ -1,8 +1,8 @@
-//! PostgreSQL, with a data folder of its own.
+//! PostgreSQL, with its own data folder.
 //!
-//! It refuses to run as root, so a launcher that is root runs it as another user, in a folder that this user can
-//! reach. It listens on loopback alone, without a Unix socket, and knows one role: the services', which is no
-//! superuser.
+//! It does not run as root, so a launcher that is root runs
+//! it as another user, in a folder that this user can reach. It listens on loopback alone, without
+//! a Unix socket, and has one role besides the superuser: the services'.
 
 use std::fs;
 use std::io::Write;
@@ -18,31 +18,29 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::{Lifetime, Settings};
 use crate::process::{Launch, RunAs};
+use crate::settings::{DATABASE_ROLE, Lifetime, Settings};
 use crate::{programs, secrets};
 
-/// How long a predecessor may take to end.
-const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(20);
-/// The services' role and their database.
-pub(crate) const ROLE: &str = "tandem";
+/// Limit for a previous server to exit.
+const OLD_SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How PostgreSQL is started; makes its data folder when there is none. Blocks for a second then.
+/// How PostgreSQL is started; makes a missing data folder, which blocks for a second.
 pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let programs = Programs::find()?;
     let data = settings.shared.join("postgres").join("data");
     if !data.join("PG_VERSION").exists() {
         make_data(settings, &programs, &data)?;
     }
-    await_predecessor(&data)?;
+    await_old_server(&data)?;
     let port = settings.ports.postgres.to_string();
     let data = data.to_string_lossy();
     let mut args = vec!["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"];
     args.extend(["-c", "unix_socket_directories=", "-c", "logging_collector=off", "-c", "shared_buffers=64MB"]);
-    // In its data folder, and not in /dev/shm, where the part of one that is killed would stay for good.
+    // In its data folder: in /dev/shm, segments of a killed server would never be removed.
     args.extend(["-c", "dynamic_shared_memory_type=mmap"]);
     if settings.lifetime == Lifetime::Test {
-        // Its data need not survive the machine's end. The end of its processes, it does.
+        // Its data survives a crash of its processes, but need not survive one of the machine.
         args.extend(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
     Ok(Launch {
@@ -50,21 +48,21 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         args: args.into_iter().map(Into::into).collect(),
         env: vec![("LC_ALL".to_owned(), "C".into())],
         run_as: programs.run_as,
-        // Immediate shutdown: after 5 s it kills those of its processes that don't end, be it that they are stopped.
-        // The next start recovers what was committed.
+        // Immediate shutdown: after 5 s it kills its remaining processes, even suspended ones. The
+        // next start recovers what was committed.
         death_signal: Signal::SIGQUIT,
-        // Fast shutdown: connections are cut, everything is written out.
+        // Fast shutdown: connections are closed, everything is flushed.
         stop_signal: Signal::SIGINT,
         log: settings.log(Component::Postgres),
     })
 }
 
-/// Waits until a server that still uses the data folder has ended. Its launcher was killed a moment ago, and it is told
-/// by the kernel to end; it closes its port before it is done with the data.
-fn await_predecessor(data: &Path) -> Result<(), StackError> {
+/// Waits until a previous server of the data folder has exited. The kernel signals it when its
+/// launcher is killed; it closes its port before it is done with the data.
+fn await_old_server(data: &Path) -> Result<(), StackError> {
     let begin = Instant::now();
     while let Some(pid) = server_of(data) {
-        if begin.elapsed() > PREDECESSOR_PATIENCE {
+        if begin.elapsed() > OLD_SERVER_TIMEOUT {
             let detail = format!("a server (pid {pid}) still uses {}", data.display());
             return Err(StackError::Tool { what: "starting PostgreSQL", detail });
         }
@@ -73,7 +71,8 @@ fn await_predecessor(data: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-/// The server that uses the data folder; its note of that outlives it when it is killed, so it is looked at.
+/// The server that uses the data folder. `postmaster.pid` outlives a killed server, so its command
+/// line is checked.
 fn server_of(data: &Path) -> Option<i32> {
     let note = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = note.lines().next()?.trim().parse().ok()?;
@@ -82,12 +81,12 @@ fn server_of(data: &Path) -> Option<i32> {
     command.split(|&byte| byte == 0).any(|argument| argument == data).then_some(pid)
 }
 
-/// Makes the data folder: anew for a stack that stays, as a copy of a prepared one for a test's, which is ten times
-/// as fast.
+/// Makes the data folder: from scratch for a kept stack, from a template for a test's, which is ten
+/// times as fast.
 fn make_data(settings: &Settings, programs: &Programs, data: &Path) -> Result<(), StackError> {
     let parent = data.parent().unwrap_or(data);
     make_folder(parent, programs.run_as)?;
-    // What an earlier, interrupted attempt left.
+    // Left by an interrupted attempt.
     let _ = fs::remove_dir_all(data);
     match settings.lifetime {
         Lifetime::Kept => {
@@ -100,10 +99,11 @@ fn make_data(settings: &Settings, programs: &Programs, data: &Path) -> Result<()
     }
 }
 
-/// The prepared data folder, which all tests of this build directory share and the first one makes.
+/// The template of the data folder, which all tests of this build directory share and the first one
+/// makes.
 fn template(settings: &Settings, programs: &Programs, scratch: &Path) -> Result<PathBuf, StackError> {
     let cache = settings.builds.cache_dir();
-    let cannot = || format!("prepare a data folder in {}", cache.display());
+    let cannot = || format!("prepare a data folder template in {}", cache.display());
     fs::create_dir_all(&cache).attempt(cannot)?;
     let template = cache.join(programs.template_name());
     let lock = fs::File::create(cache.join("postgres.lock")).attempt(cannot)?;
@@ -111,7 +111,7 @@ fn template(settings: &Settings, programs: &Programs, scratch: &Path) -> Result<
     if template.exists() {
         return Ok(template);
     }
-    // Made where the server's user can reach it, which the build directory need not be.
+    // Made in a folder that the server's user can reach; the build directory may not be one.
     let (fresh, half) = (scratch.join("fresh"), template.with_extension("half"));
     let _ = fs::remove_dir_all(&half);
     fs::DirBuilder::new().mode(0o700).create(&half).attempt(cannot)?;
@@ -123,7 +123,7 @@ fn template(settings: &Settings, programs: &Programs, scratch: &Path) -> Result<
     Ok(template)
 }
 
-/// The password that the prepared data folder was made with, which a test's stack must use; made here when need be.
+/// The password of the template, which a test's stack must use. Makes a missing template.
 pub(crate) fn template_password(settings: &Settings) -> Result<SecretString, StackError> {
     let programs = Programs::find()?;
     let scratch = settings.shared.join("postgres");
@@ -134,7 +134,7 @@ pub(crate) fn template_password(settings: &Settings) -> Result<SecretString, Sta
 
 /// Makes a cluster with the services' role and database in it.
 fn initialize(programs: &Programs, data: &Path, password: &SecretString) -> Result<(), StackError> {
-    // The superuser's password is thrown away: who owns the files needs none (`postgres --single`).
+    // The superuser's password is discarded: `postgres --single` needs none.
     let password_file = data.with_extension("password");
     let superuser = secrets::load_or_make(&password_file)?;
     if let Some(user) = programs.run_as {
@@ -143,7 +143,7 @@ fn initialize(programs: &Programs, data: &Path, password: &SecretString) -> Resu
     drop(superuser);
     let mut initdb = programs.command(&programs.initdb);
     initdb.arg("-D").arg(data).args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--no-locale"]);
-    // The folder is of no use before it is whole, and the system writes it out in its own time.
+    // No sync: an incomplete folder is discarded.
     initdb.args(["--no-sync", "--wal-segsize=4"]).arg("--pwfile").arg(&password_file);
     let made = run("initdb", initdb, "");
     let _ = fs::remove_file(&password_file);
@@ -153,13 +153,13 @@ fn initialize(programs: &Programs, data: &Path, password: &SecretString) -> Resu
     single.args(["--single", "-j", "-D"]).arg(data).arg("postgres");
     // Hex digits need no quoting.
     let password = password.expose_secret();
-    run("postgres --single", single, &format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{password}';\n\n"))?;
+    run("postgres --single", single, &format!("CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}';\n\n"))?;
     let mut single = programs.command(&programs.postgres);
     single.args(["--single", "-D"]).arg(data).arg("postgres");
-    run("postgres --single", single, &format!("CREATE DATABASE {ROLE} OWNER {ROLE};\n"))
+    run("postgres --single", single, &format!("CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE};\n"))
 }
 
-/// Copies a folder with its owners, as blocks shared with the original where the file system can.
+/// Copies a folder with its owners, as shared blocks where the file system supports it.
 fn copy(from: &Path, to: &Path) -> Result<(), StackError> {
     let mut cp = Command::new("cp");
     cp.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(from).arg(to);
@@ -191,7 +191,7 @@ fn make_folder(dir: &Path, owner: Option<RunAs>) -> Result<(), StackError> {
     Ok(())
 }
 
-/// The programs of the newest PostgreSQL that is installed.
+/// The programs of the newest installed PostgreSQL.
 struct Programs {
     initdb: PathBuf,
     postgres: PathBuf,
@@ -199,7 +199,7 @@ struct Programs {
 }
 
 impl Programs {
-    /// Debian keeps them off the path, one folder for each version.
+    /// Debian installs them outside the path, one folder per version.
     fn find() -> Result<Self, StackError> {
         let version = |dir: &Path| dir.file_name()?.to_str()?.parse::<u32>().ok();
         let newest = fs::read_dir("/usr/lib/postgresql")
@@ -225,7 +225,7 @@ impl Programs {
         command
     }
 
-    /// Differs by whatever would make one prepared folder unfit for another user of it.
+    /// Differs by everything that makes a template unusable for another stack.
     fn template_name(&self) -> String {
         let version: String =
             self.postgres.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();

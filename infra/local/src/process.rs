@@ -1,4 +1,4 @@
-//! One child process: started so that it cannot outlive its launcher, watched until it ends.
+//! One child process. It cannot outlive its launcher.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -22,50 +22,50 @@ mod shim;
 mod spawner;
 mod tree;
 
-pub(crate) use log::{keep_small, last_lines};
+pub(crate) use log::{last_lines, rotate_logs};
 pub(crate) use shim::ExecChild;
 pub(crate) use tree::all as all_processes;
 
-/// How long what is left of a killed tree may take to disappear.
+/// Limit for the processes of a killed tree to disappear.
 const TREE_END: Duration = Duration::from_secs(5);
-/// What a child inherits of our environment. Nothing else: a `DATABASE_URL` in somebody's shell is not ours.
+/// The variables that a child inherits. No others: a shell's `DATABASE_URL` must not leak in.
 const INHERITED: [&str; 6] = ["PATH", "HOME", "TZ", "TMPDIR", "LOG_LEVEL", "RUST_BACKTRACE"];
 
-/// A user to run a child as, when the launcher is root and the program refuses to be.
+/// The user of a child that must not run as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunAs {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// What to start.
+/// How to start a program.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(String, OsString)>,
-    /// `None`: as ourselves.
+    /// `None`: the launcher's user.
     pub(crate) run_as: Option<RunAs>,
-    /// What the kernel sends it when the launcher ends in any way. A program with children of its own needs one that
-    /// makes it end them.
+    /// The kernel sends it when the launcher ends in any way. On it, a program with children must
+    /// end them.
     pub(crate) death_signal: Signal,
-    /// What asks it to end in order.
+    /// Starts a graceful stop.
     pub(crate) stop_signal: Signal,
-    /// Where its output goes.
+    /// Receives standard output and standard error.
     pub(crate) log: PathBuf,
 }
 
 /// How and when a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {
-    /// `None`: the kernel did not give it.
+    /// `None`: unknown.
     status: Option<ExitStatus>,
     pub(crate) at: Timestamp,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(status) = self.status else { return f.write_str("ended, and its exit status cannot be read") };
+        let Some(status) = self.status else { return f.write_str("exit status unknown") };
         match (status.code(), status.signal()) {
             (Some(code), _) => write!(f, "exit status {code}"),
             (None, Some(number)) => match Signal::try_from(number) {
@@ -83,14 +83,14 @@ pub(crate) struct Process {
     pid: Pid,
     stop_signal: Signal,
     pub(crate) started: Instant,
-    /// Held while a signal is sent and while the child is reaped, so that no signal reaches a stranger who was given
-    /// the id afterwards.
+    /// Locked while a signal is sent and while the child is reaped, so that no signal reaches
+    /// another process that reuses the id.
     reaped: Arc<Mutex<bool>>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
 impl Process {
-    /// Starts the program by way of the shim, which is the `local-stack` binary.
+    /// Starts the program through the shim, the `local-stack` binary.
     pub(crate) async fn start(shim: &std::path::Path, launch: &Launch) -> io::Result<Self> {
         let output = log::open(&launch.log)?;
         let mut command = Command::new(shim);
@@ -106,8 +106,8 @@ impl Process {
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // Our session, so that the kernel continues a stopped child when we are gone, but its own group: Ctrl-C in our
-        // terminal is for us.
+        // Our session, so that the kernel resumes a suspended child when we exit. Its own group, so
+        // that Ctrl-C in the terminal reaches us alone.
         command.current_dir("/").process_group(0);
 
         let child = spawner::spawn(command).await?;
@@ -131,52 +131,52 @@ impl Process {
     /// Waits until it ends.
     pub(crate) async fn ended(&self) -> Option<Exit> {
         let mut exit = self.exit.clone();
-        // An error means that the watching thread is gone, which it is only after its report.
+        // The watching thread ends only after it has sent the exit.
         let _ = exit.wait_for(Option::is_some).await;
         *exit.borrow()
     }
 
-    /// Asks it to end and waits; after `patience` it is killed. `None`: it had to be.
-    pub(crate) async fn stop(&self, patience: Duration) -> Option<Exit> {
+    /// Stops it gracefully; after `timeout` it is killed, and the result is `None`.
+    pub(crate) async fn stop(&self, timeout: Duration) -> Option<Exit> {
         self.signal(self.stop_signal);
-        // A paused one would not hear it.
+        // A suspended process handles no signal.
         self.resume();
-        if let Ok(exit) = tokio::time::timeout(patience, self.ended()).await {
+        if let Ok(exit) = tokio::time::timeout(timeout, self.ended()).await {
             return exit;
         }
         self.kill().await;
         None
     }
 
-    /// Kills it and every process that it has started, and waits until none is left.
+    /// Kills it and all its descendants, and waits until none is left.
     pub(crate) async fn kill(&self) {
-        let family = self.kill_now();
+        let descendants = self.kill_now();
         self.ended().await;
-        wait_gone(&family, || tokio::time::sleep(Duration::from_millis(5))).await;
+        wait_gone(&descendants, || tokio::time::sleep(Duration::from_millis(5))).await;
     }
 
-    /// The same without waiting; returns the family that is to disappear.
+    /// Like [`Process::kill`] without waiting; returns the descendants.
     pub(crate) fn kill_now(&self) -> Vec<Pid> {
-        let family = tree::descendants(self.pid);
-        // Itself first: a master would start its workers anew.
+        let descendants = tree::descendants(self.pid);
+        // Itself first: a master process would restart its workers.
         self.signal(Signal::SIGKILL);
-        for &pid in &family {
+        for &pid in &descendants {
             let _ = kill(pid, Signal::SIGKILL);
         }
-        family
+        descendants
     }
 
-    /// Stops it and what it has started where they stand.
+    /// Suspends it and its descendants.
     pub(crate) fn pause(&self) {
-        self.signal_family(Signal::SIGSTOP);
+        self.signal_tree(Signal::SIGSTOP);
     }
 
-    /// Lets them go on.
+    /// Resumes them.
     pub(crate) fn resume(&self) {
-        self.signal_family(Signal::SIGCONT);
+        self.signal_tree(Signal::SIGCONT);
     }
 
-    fn signal_family(&self, signal: Signal) {
+    fn signal_tree(&self, signal: Signal) {
         self.signal(signal);
         for pid in tree::descendants(self.pid) {
             let _ = kill(pid, signal);
@@ -187,14 +187,14 @@ impl Process {
     fn signal(&self, signal: Signal) {
         let reaped = lock(&self.reaped);
         if !*reaped {
-            // It exists until it is reaped, and it is ours: nothing can fail but the existence of the signal.
+            // Cannot fail: the process exists until it is reaped.
             let _ = kill(self.pid, signal);
         }
     }
 }
 
 impl Drop for Process {
-    /// Nobody could end it any more.
+    /// Kills it: no other handle could.
     fn drop(&mut self) {
         if self.exit().is_none() {
             self.kill_now();
@@ -202,9 +202,9 @@ impl Drop for Process {
     }
 }
 
-/// Ends with the child, in a thread of its own: a wait that survives every runtime.
+/// Waits for the child on a thread, independent of any async runtime.
 fn watch_child(mut child: Child, pid: Pid, reaped: &Mutex<bool>, report: &watch::Sender<Option<Exit>>) {
-    // Waits without reaping, so that the id stays ours until the lock is held.
+    // Waits without reaping: the id is not reused before the lock is held.
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
     let mut reaped = lock(reaped);
     *reaped = true;
@@ -213,14 +213,14 @@ fn watch_child(mut child: Child, pid: Pid, reaped: &Mutex<bool>, report: &watch:
 }
 
 /// Waits, with a bound, until none of these processes is left.
-async fn wait_gone<F: Future>(family: &[Pid], mut pause: impl FnMut() -> F) {
+async fn wait_gone<F: Future>(descendants: &[Pid], mut pause: impl FnMut() -> F) {
     let begin = Instant::now();
-    while family.iter().any(|&pid| tree::is_alive(pid)) && begin.elapsed() < TREE_END {
+    while descendants.iter().any(|&pid| tree::is_alive(pid)) && begin.elapsed() < TREE_END {
         pause().await;
     }
 }
 
-/// A lock whose data cannot be left half-changed, so that a panic elsewhere does no harm.
+/// Locks a mutex whose data stays consistent when a holder panics.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

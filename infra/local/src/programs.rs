@@ -1,4 +1,4 @@
-//! Programs of the distribution, and the users that some of them run as.
+//! Installed programs, and the users that they run as.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use nix::unistd::{User, getuid};
 use crate::error::StackError;
 use crate::process::RunAs;
 
-/// Finds a program on the path, or where Debian keeps servers even when the path of a user lacks it.
+/// Finds a program on the path or in the `sbin` folders, which a user's path may lack.
 pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathBuf, StackError> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -20,8 +20,8 @@ pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathB
         .ok_or(StackError::NotInstalled { program, package })
 }
 
-/// The user that a program runs as which refuses to run as root: the first of the names that exists. `None`: we are
-/// not root, so everything runs as we do.
+/// The first existing user of these names, for a program that must not run as root. `None` when we
+/// are not root.
 pub(crate) fn unprivileged(names: &[&str]) -> Option<RunAs> {
     if !getuid().is_root() {
         return None;
@@ -32,7 +32,7 @@ pub(crate) fn unprivileged(names: &[&str]) -> Option<RunAs> {
         .map(|user| RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
 }
 
-/// Whether any user can pass through the folder and all above it.
+/// Whether any user can traverse the folder and all its parents.
 pub(crate) fn anyone_can_enter(dir: &Path) -> bool {
     const ENTER: u32 = 0o001;
     dir.ancestors().all(|dir| fs::metadata(dir).is_ok_and(|meta| meta.mode() & ENTER != 0))

@@ -1,4 +1,4 @@
-//! Prometheus, with the rules of `infra/monitoring` and the stack's own processes as targets.
+//! Prometheus, with the rules of `infra/monitoring` and the stack's processes as targets.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,18 @@ use serde_json::json;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::exporters;
-use crate::plan::{Gateways, Settings};
 use crate::ports::loopback;
 use crate::process::Launch;
 use crate::programs;
+use crate::settings::Settings;
+use crate::topology::Gateways;
 
-/// How long samples are kept.
+/// Retention of samples.
 const RETENTION: &str = "15d";
-/// How much of the disk they may take.
+/// Maximum disk usage.
 const RETENTION_SIZE: &str = "1GB";
 
-/// How Prometheus is started; writes its configuration. Its targets are told by [`write_targets`].
+/// How Prometheus is started; writes its configuration. [`write_targets`] writes its targets.
 pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let program = programs::find("prometheus", "prometheus")?;
     let dir = settings.state.join("prometheus");
@@ -52,8 +53,8 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     })
 }
 
-/// Tells Prometheus whom to scrape, which reads it again by itself: these instances, the gateways, and itself. Each is known by
-/// the component's name.
+/// Writes the scrape targets, a file that Prometheus watches: these instances, the gateways, the
+/// exporters and itself. The label `instance` is the component's name.
 pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)]) -> Result<(), StackError> {
     let targets = settings.state.join("prometheus/targets");
     if !targets.is_dir() {
@@ -62,7 +63,7 @@ pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)])
     let ports = &settings.ports;
     let own = [(Component::Gateway, ports.control), (Component::Prometheus, ports.prometheus)];
     let second = (settings.gateways == Gateways::Two).then_some((Component::SecondGateway, ports.second_control));
-    // What begins with two underscores tells Prometheus how to ask, and is no label of what it gets.
+    // Labels that begin with two underscores configure the scrape and are dropped after it.
     let exported = exporters::targets(settings).into_iter().map(|target| {
         let mut labels = json!({"job": target.job, "instance": target.instance.to_string()});
         if let Some(server) = target.server {
@@ -85,7 +86,7 @@ pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)])
     write_whole(&targets.join("stack.json"), &json!(groups).to_string())
 }
 
-/// Prometheus may read at any time, and must not meet half of a file.
+/// Replaces the file atomically, as Prometheus may read it at any time.
 fn write_whole(file: &Path, text: &str) -> Result<(), StackError> {
     let cannot = || format!("write {}", file.display());
     let beside = file.with_extension("new");

@@ -1,5 +1,5 @@
-//! A proxy between the stateful instances and their Redis that can lose replies: it ends a connection after an act on a session
-//! was executed and before its reply is passed on.
+//! A fault-injection proxy between the stateful instances and Redis. It drops replies: it closes
+//! the connection after Redis has executed a mutation and before the reply is forwarded.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -14,63 +14,64 @@ mod commands;
 
 use commands::{Commands, Seen};
 
-const PIECE: usize = 64 * 1024;
+const CHUNK: usize = 64 * 1024;
 
-/// A running proxy. It ends with this; its connections break then.
+/// A running proxy. Dropping it closes its connections.
 pub struct ReplyCutter {
     addr: SocketAddr,
-    orders: Arc<Orders>,
+    policy: Arc<CutPolicy>,
     listening: JoinHandle<()>,
 }
 
-/// What is to be lost. Its counters are independent of each other.
+/// Which replies are dropped. The counters are independent of each other.
 #[derive(Default)]
-struct Orders {
-    /// One in so many replies is lost; 0 for none.
+struct CutPolicy {
+    /// Every n-th reply to a mutation is dropped; 0 for none.
     every: AtomicU64,
-    acts: AtomicU64,
+    mutations: AtomicU64,
     cut: AtomicU64,
 }
 
 impl ReplyCutter {
-    /// Listens on a free port of this machine and passes everything on to that address, which need not answer yet. Must be
-    /// called within a Tokio runtime.
+    /// Listens on a free loopback port and forwards to that address, which need not be up yet. Call
+    /// it within a Tokio runtime.
     ///
     /// # Errors
-    /// When there is no port.
+    /// When no port can be bound.
     pub fn before(redis: SocketAddr) -> io::Result<Self> {
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let addr = listener.local_addr()?;
-        let orders = Arc::<Orders>::default();
-        let shared = Arc::clone(&orders);
+        let policy = Arc::<CutPolicy>::default();
+        let shared = Arc::clone(&policy);
         let listening = tokio::spawn(async move {
             // Connections end with the listener's task.
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 if let Ok((client, _)) = listener.accept().await {
-                    connections.spawn(pass_on(client, redis, Arc::clone(&shared)));
+                    connections.spawn(forward(client, redis, Arc::clone(&shared)));
                 }
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { addr, orders, listening })
+        Ok(Self { addr, policy, listening })
     }
 
-    /// Where it takes connections, as `SESSION_REDIS_URL` says it.
+    /// Its URL, for `SESSION_REDIS_URL`.
     pub fn url(&self) -> String {
         format!("redis://{}", self.addr)
     }
 
-    /// Loses one in so many replies to acts from now on; 0 for none. An attempt that follows a lost reply keeps its own.
-    pub fn cut_every(&self, acts: u64) {
-        self.orders.every.store(acts, Ordering::Relaxed);
+    /// Drops every n-th reply to a mutation from now on; 0 for none. A repeated attempt after a
+    /// dropped reply is not counted.
+    pub fn cut_every(&self, mutations: u64) {
+        self.policy.every.store(mutations, Ordering::Relaxed);
     }
 
-    /// How many replies were lost.
+    /// Number of dropped replies.
     pub fn cut(&self) -> u64 {
-        self.orders.cut.load(Ordering::Relaxed)
+        self.policy.cut.load(Ordering::Relaxed)
     }
 }
 
@@ -80,46 +81,46 @@ impl Drop for ReplyCutter {
     }
 }
 
-impl Orders {
-    /// Whether the reply to this act is lost.
-    fn is_lost(&self) -> bool {
+impl CutPolicy {
+    /// Whether the reply to this mutation is dropped.
+    fn is_dropped(&self) -> bool {
         let every = self.every.load(Ordering::Relaxed);
-        let is_lost = every > 0 && self.acts.fetch_add(1, Ordering::Relaxed).is_multiple_of(every);
-        self.cut.fetch_add(u64::from(is_lost), Ordering::Relaxed);
-        is_lost
+        let is_dropped = every > 0 && self.mutations.fetch_add(1, Ordering::Relaxed).is_multiple_of(every);
+        self.cut.fetch_add(u64::from(is_dropped), Ordering::Relaxed);
+        is_dropped
     }
 }
 
-/// Passes on what comes until either side ends, or a reply is lost. Whoever waits for more meets the end of the connection.
-async fn pass_on(client: TcpStream, redis: SocketAddr, orders: Arc<Orders>) {
+/// Forwards until either side closes, or a reply is dropped; then both connections are closed.
+async fn forward(client: TcpStream, redis: SocketAddr, policy: Arc<CutPolicy>) {
     let Ok(server) = TcpStream::connect(redis).await else { return };
-    let _faster = (client.set_nodelay(true), server.set_nodelay(true));
+    let _nodelay = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    // An act was sent and its reply has not come. A connection of the pool has one act at a time.
-    let awaited = AtomicBool::new(false);
-    let there = async {
-        let (mut piece, mut commands) = (vec![0; PIECE], Commands::default());
-        while let Ok(length @ 1..) = from_client.read(&mut piece).await {
-            if commands.read(&piece[..length]).contains(&Seen::Act) {
-                awaited.store(true, Ordering::SeqCst);
+    // A mutation was sent and its reply is pending. A pooled connection carries one at a time.
+    let is_pending = AtomicBool::new(false);
+    let upload = async {
+        let (mut chunk, mut commands) = (vec![0; CHUNK], Commands::default());
+        while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
+            if commands.read(&chunk[..length]).contains(&Seen::Mutation) {
+                is_pending.store(true, Ordering::SeqCst);
             }
-            if to_server.write_all(&piece[..length]).await.is_err() {
+            if to_server.write_all(&chunk[..length]).await.is_err() {
                 break;
             }
         }
     };
-    let back = async {
-        let mut piece = vec![0; PIECE];
-        while let Ok(length @ 1..) = from_server.read(&mut piece).await {
-            let is_reply = awaited.swap(false, Ordering::SeqCst);
-            if is_reply && orders.is_lost() || to_client.write_all(&piece[..length]).await.is_err() {
+    let download = async {
+        let mut chunk = vec![0; CHUNK];
+        while let Ok(length @ 1..) = from_server.read(&mut chunk).await {
+            let is_reply = is_pending.swap(false, Ordering::SeqCst);
+            if is_reply && policy.is_dropped() || to_client.write_all(&chunk[..length]).await.is_err() {
                 break;
             }
         }
     };
     tokio::select! {
-        () = there => {}
-        () = back => {}
+        () = upload => {}
+        () = download => {}
     }
 }

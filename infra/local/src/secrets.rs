@@ -1,4 +1,4 @@
-//! The secrets of one state folder: made once, readable by their owner alone, never logged.
+//! The secrets of one state folder: generated once, readable by their owner alone, never logged.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -9,21 +9,21 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::{Attempt, StackError};
 
-/// Everything secret about one stack.
+/// The secrets of one stack.
 #[derive(Debug)]
 pub(crate) struct Secrets {
-    /// What the gateway's control API asks for.
+    /// Token of the gateway's control API.
     pub(crate) control_token: SecretString,
-    /// What instances want to see of a gateway that drains them.
+    /// Token that instances require of a gateway that drains them.
     pub(crate) instance_token: SecretString,
-    /// The services' password at PostgreSQL.
+    /// The services' password for PostgreSQL.
     pub(crate) database_password: SecretString,
-    /// What the stateful instances derive session ids under.
+    /// Key from which the stateful instances derive session ids.
     pub(crate) session_id_secret: SecretString,
 }
 
 impl Secrets {
-    /// Reads the secrets of a state folder; those that it lacks are made.
+    /// Reads the secrets of a state folder; generates missing ones.
     pub(crate) fn load(state: &Path) -> Result<Self, StackError> {
         Ok(Self {
             control_token: load_or_make(&control_token_file(state))?,
@@ -34,12 +34,12 @@ impl Secrets {
     }
 }
 
-/// Where the control token of a state folder is.
+/// File of the gateway's control token.
 pub(crate) fn control_token_file(state: &Path) -> PathBuf {
     state.join("control.token")
 }
 
-/// Where the agent's token of a state folder is.
+/// File of the agent's token.
 pub(crate) fn agent_token_file(state: &Path) -> PathBuf {
     state.join("agent.token")
 }
@@ -49,7 +49,7 @@ pub(crate) fn load(path: &Path) -> io::Result<SecretString> {
     Ok(SecretString::from(fs::read_to_string(path)?.trim().to_owned()))
 }
 
-/// Reads the secret, or makes one of 256 random bits in hex digits.
+/// Reads the secret, or generates one of 256 random bits in hex digits.
 pub(crate) fn load_or_make(path: &Path) -> Result<SecretString, StackError> {
     match load(path) {
         Ok(secret) if !secret.expose_secret().is_empty() => return Ok(secret),
@@ -64,7 +64,7 @@ pub(crate) fn load_or_make(path: &Path) -> Result<SecretString, StackError> {
 
 /// Writes a file that only its owner can read, whatever the umask.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    // A new file each time: an older one may be open to others.
+    // A new file each time: an older one may have other permissions.
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_made_once_and_are_private() {
+    fn secrets_are_generated_once_and_are_private() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let first = Secrets::load(dir.path()).expect("made");
         let again = Secrets::load(dir.path()).expect("read");

@@ -8,18 +8,18 @@ use secrecy::ExposeSecret;
 
 use crate::component::Component;
 use crate::error::StackError;
-use crate::plan::Settings;
 use crate::ports::loopback;
 use crate::process::Launch;
 use crate::redis;
+use crate::settings::Settings;
 
-/// Threads of one instance. Many instances share the machine, each with its own.
+/// Worker threads of an instance; many instances share the machine.
 const WORKERS: &str = "2";
-/// How long an instance may take to finish its requests when it is stopped, seconds.
+/// Limit for a stopping instance to finish its requests, seconds.
 const SHUTDOWN_TIMEOUT_S: &str = "10";
-/// For how long a stopped instance serves on and tells that it leaves, seconds: two health checks of the stack's gateway, a
-/// second apart, and a little.
-const SHUTDOWN_ANNOUNCE_S: &str = "3";
+/// Pre-stop delay of an instance, seconds: two health checks of the stack's gateway, a second
+/// apart, and a margin.
+const PRE_STOP_DELAY_S: &str = "3";
 
 /// How an instance is started: its name is fixed, its port may change.
 pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16) -> Result<Launch, StackError> {
@@ -30,7 +30,7 @@ pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16
     set("INSTANCE_ID", &component.to_string());
     set("WORKERS", WORKERS);
     set("SHUTDOWN_TIMEOUT_S", SHUTDOWN_TIMEOUT_S);
-    set("SHUTDOWN_ANNOUNCE_S", SHUTDOWN_ANNOUNCE_S);
+    set("SHUTDOWN_ANNOUNCE_S", PRE_STOP_DELAY_S);
     set("INSTANCE_TOKEN", settings.secrets.instance_token.expose_secret());
     let binary = match pool {
         PoolName::Stateless => {
@@ -40,7 +40,7 @@ pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16
         }
         PoolName::Stateful => {
             set("SESSION_STORE", settings.store.as_str());
-            set("SESSION_REDIS_URL", &settings.redis_sessions_url());
+            set("SESSION_REDIS_URL", &redis::sessions_url(settings));
             set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
             settings.stateful_binary

@@ -1,4 +1,4 @@
-//! A small file system of its own, so that a disk can be full without filling that of the machine.
+//! A small separate file system, so that tests can fill a disk without filling the machine's.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::error::{Attempt, StackError};
 
-/// What fills it.
+/// The file that fills it.
 const FILLER: &str = "filler";
 static BLOCK: [u8; 64 * 1024] = [0x5a; 64 * 1024];
 
@@ -18,10 +18,10 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one of so many MiB on a folder, which is made when it is missing.
+    /// Mounts one of this size in MiB on a folder, which is made if missing.
     ///
     /// # Errors
-    /// [`StackError::Tool`] when this process may not mount: it takes root.
+    /// [`StackError::Tool`] when this process may not mount: that requires root.
     pub fn mount(dir: &Path, mib: u32) -> Result<Self, StackError> {
         fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
         let options = format!("size={mib}m,mode=711");
@@ -31,8 +31,8 @@ impl SmallDisk {
         if output.status.success() {
             return Ok(Self { dir: dir.to_owned() });
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        let detail = format!("{said} (a full disk is tried on a file system of its own, which takes root)");
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let detail = format!("{message} (a full disk is tested on a separate file system, which requires root)");
         Err(StackError::Tool { what: "mounting a small disk", detail })
     }
 
@@ -41,10 +41,10 @@ impl SmallDisk {
         nix::unistd::getuid().is_root()
     }
 
-    /// Fills it, but for what is smaller than a byte: every write fails with ENOSPC from now on.
+    /// Fills it to the last byte: every write fails with ENOSPC from now on.
     ///
     /// # Errors
-    /// [`StackError::Io`] when it fails otherwise than for want of space.
+    /// [`StackError::Io`] for any other failure than a full disk.
     pub fn fill(&self) -> Result<(), StackError> {
         let path = self.dir.join(FILLER);
         let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
@@ -63,18 +63,18 @@ impl SmallDisk {
         fill().attempt(|| format!("fill {}", self.dir.display()))
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     ///
     /// # Errors
     /// [`StackError::Io`] when it is not full.
     pub fn free(&self) -> Result<(), StackError> {
-        fs::remove_file(self.dir.join(FILLER)).attempt(|| format!("make room in {}", self.dir.display()))
+        fs::remove_file(self.dir.join(FILLER)).attempt(|| format!("free space in {}", self.dir.display()))
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: it goes when the last file in it is closed.
-        let _what_is_left_is_in_memory = Command::new("umount").arg("-l").arg(&self.dir).status();
+        // Lazily: unmounted when its last file is closed.
+        let _best_effort = Command::new("umount").arg("-l").arg(&self.dir).status();
     }
 }

@@ -1,6 +1,7 @@
 //! A running stack.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,66 +11,91 @@ use proto_contracts::PoolName;
 use tokio::task::JoinHandle;
 
 use crate::component::Component;
-use crate::error::StackError;
+use crate::error::{Attempt, StackError};
 use crate::exporters;
 use crate::gateway::{self, Control};
-use crate::nginx;
-use crate::plan::{Extent, Gateways, Plan, Settings};
+use crate::plan::Plan;
 use crate::ports::{self, loopback};
-use crate::process::keep_small;
+use crate::postgres;
+use crate::process::rotate_logs;
 use crate::redis;
+use crate::settings::{Lifetime, Settings};
+use crate::shared_memory;
 use crate::small_disk::SmallDisk;
-use parts::{Part, Wanted};
+use crate::topology::{Extent, Gateways};
+use part::{Part, Requested};
 
-mod keeper;
 mod launch;
+mod part;
 mod parts;
 mod replace;
+mod restarts;
 mod scale;
-mod second_gateway;
+pub(crate) mod second_gateway;
 mod view;
 
-pub use second_gateway::SecondGateway;
-pub(crate) use view::urls;
-
-/// How long the edge stops taking requests before the instances behind it are ended.
+/// How long before the instances the edge stops accepting requests.
 const EDGE_LEAD: Duration = Duration::from_millis(500);
 
-/// What is started together. Each level needs those before it.
+/// Start order. Each level depends on those before it.
 const LEVELS: [Extent; 5] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge, Extent::Monitoring];
 
-/// A system that runs as processes on this machine. All of them end with it: when it is shut down, when it is dropped,
-/// and when this process ends in whatever way.
+/// A system of processes on this machine. All of them end when it is shut down or dropped, and when
+/// this process ends, even by SIGKILL.
 ///
-/// Components are called by their names: `postgres`, `redis-sessions` (or `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …,
-/// `gateway` (and `gateway-2`), `nginx`, `prometheus`.
+/// Names of components: `postgres`, `redis-sessions` (or
+/// `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …, `gateway`
+/// (and `gateway-2`), `nginx`, `prometheus`.
 pub struct Stack {
     settings: Arc<Settings>,
     control: Control,
     second_control: Control,
-    /// Never held across an await: it guards the table alone.
+    /// Guards the table alone; never held across an await.
     parts: Mutex<BTreeMap<Component, Part>>,
-    /// Held while components are started, stopped or scaled, so that two such changes don't mix.
+    /// Serializes starts, stops and scaling.
     changes: tokio::sync::Mutex<()>,
-    /// Keeps the logs small; ended with the stack.
-    small_logs: JoinHandle<()>,
+    /// Rotates the logs; ends with the stack.
+    log_rotation: JoinHandle<()>,
+}
+
+impl Plan {
+    /// Starts everything and waits until it is healthy. On failure, everything is stopped again.
+    ///
+    /// # Errors
+    /// A [`StackError`] that names the component, the expected sign of readiness and the end of its
+    /// log.
+    pub async fn start(self) -> Result<Stack, StackError> {
+        let counts = BTreeMap::from([(PoolName::Stateless, self.stateless), (PoolName::Stateful, self.stateful)]);
+        let prepare = || {
+            let mut settings = Settings::resolve(self)?;
+            if settings.lifetime == Lifetime::Test {
+                settings.secrets.database_password = postgres::template_password(&settings)?;
+            }
+            Ok::<_, StackError>(settings)
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await.map_err(io::Error::other);
+        let settings = prepared.attempt(|| "prepare the stack".to_owned())??;
+        Stack::start(settings, &counts).await
+    }
 }
 
 impl Stack {
-    /// A plan for tests: one stateless and three stateful instances behind a gateway, on ports and in a folder of
-    /// their own, both of which go with the stack.
+    /// A plan for tests: one stateless and three stateful instances behind a gateway, on free ports
+    /// and in a temporary folder.
     pub fn for_tests() -> Plan {
         Plan::for_tests()
     }
 
-    /// A plan for a stack whose state stays in this folder, on the design's ports, with Nginx in front and Prometheus beside.
+    /// A plan for a stack with Nginx and Prometheus on the default ports, whose state stays in this
+    /// folder.
     pub fn kept_in(state: impl Into<PathBuf>) -> Plan {
         Plan::kept(state)
     }
 
     pub(crate) async fn start(settings: Settings, counts: &BTreeMap<PoolName, u16>) -> Result<Self, StackError> {
         let mut parts = BTreeMap::new();
-        let mut plan = |component, port| parts.insert(component, Part { port, process: None, wanted: Wanted::Stopped });
+        let mut plan =
+            |component, port| parts.insert(component, Part { port, process: None, requested: Requested::Stopped });
         plan(Component::Postgres, settings.ports.postgres);
         for (component, port) in redis::servers(&settings) {
             plan(component, port);
@@ -83,7 +109,7 @@ impl Stack {
             }
         }
         if settings.extent >= Extent::Gateway {
-            gateway::forget_changes(&settings)?;
+            gateway::discard_runtime_changes(&settings)?;
             plan(Component::Gateway, settings.ports.gateway);
             if settings.gateways == Gateways::Two {
                 plan(Component::SecondGateway, settings.ports.second_gateway);
@@ -100,16 +126,16 @@ impl Stack {
         }
         let control = Control::of(&settings, Component::Gateway)?;
         let second_control = Control::of(&settings, Component::SecondGateway)?;
-        let small_logs = tokio::spawn(keep_small(settings.state.join("logs")));
+        let log_rotation = tokio::spawn(rotate_logs(settings.state.join("logs")));
         let stack = Self {
-            small_logs,
+            log_rotation,
             settings: Arc::new(settings),
             control,
             second_control,
             parts: Mutex::new(parts),
             changes: tokio::sync::Mutex::default(),
         };
-        // What is missing is told at once, and not after half of the stack has been started.
+        // A missing binary fails at once, not after half of the stack has started.
         for binary in stack.components().into_iter().filter_map(Component::binary) {
             stack.settings.builds.binary(binary)?;
         }
@@ -117,22 +143,23 @@ impl Stack {
         redis::prepare(&stack.settings)?;
         for level in LEVELS {
             let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
-            // Sentinels learn of the replicas from the master when they start, and then not for ten seconds.
-            let (watchers, watched): (Vec<_>, Vec<_>) =
+            // Sentinels read the replicas from the master when they start, and then every ten
+            // seconds only.
+            let (sentinels, others): (Vec<_>, Vec<_>) =
                 of_level.partition(|component| matches!(component, Component::Sentinel(_)));
-            try_join_all(watched.into_iter().map(|component| stack.launch(component))).await?;
+            try_join_all(others.into_iter().map(|component| stack.launch(component))).await?;
             if level == Extent::Data {
                 redis::join(&stack.settings).await?;
             }
-            try_join_all(watchers.into_iter().map(|component| stack.launch(component))).await?;
+            try_join_all(sentinels.into_iter().map(|component| stack.launch(component))).await?;
         }
         redis::await_watch(&stack.settings).await?;
-        stack.tell_prometheus()?;
+        stack.update_scrape_targets()?;
         Ok(stack)
     }
 
-    /// Starts a component that does not run. An instance that was removed from its pool is added again. The gateways find it
-    /// healthy when this returns.
+    /// Starts a stopped component. An instance that was removed from its pool is added again.
+    /// Returns when the gateways' health checks of the instance pass.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it runs, else why it could not be started.
@@ -143,10 +170,10 @@ impl Stack {
         self.require_free_ports(component)?;
         self.launch(component).await?;
         self.add_if_removed(component).await?;
-        self.await_member(component).await
+        self.await_instance_healthy(component).await
     }
 
-    /// Starts an instance that does not run under its old name on another port.
+    /// Starts a stopped instance under its old name on another port.
     ///
     /// # Errors
     /// See [`Stack::start_component`].
@@ -154,8 +181,8 @@ impl Stack {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
         let Some(pool) = component.pool() else {
-            let cure = "only an instance of a pool is; PORT_OFFSET shifts the ports of all".to_owned();
-            return Err(StackError::NotForThis {
+            let cure = "only instances of a pool can; PORT_OFFSET shifts all ports".to_owned();
+            return Err(StackError::Unsupported {
                 component: component.to_string(),
                 done: "moved to another port",
                 cure,
@@ -164,30 +191,30 @@ impl Stack {
         self.require_ended(component)?;
         ports::require_free(port, name)?;
         self.update(component, |part| part.port = port);
-        self.tell_prometheus()?;
+        self.update_scrape_targets()?;
         self.launch(component).await?;
         for control in self.running_controls() {
-            // Its old address bears the name there until it is removed.
+            // The gateway keeps the name for the old address until that is removed.
             control.remove_address(pool, name).await?;
             control.add(pool, loopback(port)).await?;
         }
-        self.await_member(component).await
+        self.await_instance_healthy(component).await
     }
 
-    /// Kills a component (`SIGKILL`), with every process that it has started, and waits until it is gone.
+    /// Kills a component (`SIGKILL`) with all its descendants, and waits until they are gone.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run.
     pub async fn kill(&self, name: &str) -> Result<(), StackError> {
         let component = self.find(name)?;
         let process = self.running(component)?;
-        self.update(component, |part| part.wanted = Wanted::Killed);
+        self.update(component, |part| part.requested = Requested::Killed);
         process.kill().await;
-        self.tell(&format!("{name} killed"));
+        self.report(&format!("{name} killed"));
         Ok(())
     }
 
-    /// Ends a component in order and waits until it is gone. After 15 s it is killed.
+    /// Stops a component gracefully and waits until it is gone. After 15 s it is killed.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run.
@@ -199,18 +226,18 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops a component where it stands (`SIGSTOP`), with every process that it has started.
+    /// Suspends a component (`SIGSTOP`) with all its descendants.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run.
     pub fn pause(&self, name: &str) -> Result<(), StackError> {
         let component = self.find(name)?;
         self.running(component)?.pause();
-        self.update(component, |part| part.wanted = Wanted::Paused);
+        self.update(component, |part| part.requested = Requested::Paused);
         Ok(())
     }
 
-    /// Fills the disk of the sessions' Redis, and no other.
+    /// Fills the separate disk of the sessions' Redis.
     ///
     /// # Errors
     /// [`StackError::NotPlanned`] unless the plan gave it a [small one](Plan::small_disk).
@@ -218,7 +245,7 @@ impl Stack {
         self.small_disk()?.fill()
     }
 
-    /// Makes room on it again. A server that has ended meanwhile is started by whoever keeps the stack up.
+    /// Frees the disk again. Does not restart a server that ended meanwhile.
     ///
     /// # Errors
     /// See [`Stack::fill_disk`].
@@ -227,39 +254,39 @@ impl Stack {
     }
 
     fn small_disk(&self) -> Result<&SmallDisk, StackError> {
-        self.settings.small_disk.as_ref().ok_or(StackError::NotPlanned("a disk that can be filled"))
+        self.settings.small_disk.as_ref().ok_or(StackError::NotPlanned("a small disk"))
     }
 
-    /// Lets a paused component go on.
+    /// Resumes a paused component.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run.
     pub fn resume(&self, name: &str) -> Result<(), StackError> {
         let component = self.find(name)?;
         self.running(component)?.resume();
-        self.update(component, |part| part.wanted = Wanted::Running);
+        self.update(component, |part| part.requested = Requested::Running);
         Ok(())
     }
 
-    /// Ends everything in order. The edge takes no new requests from then on; streams end with their instances, which say
-    /// that they go away, and so the gateway and the edge go on until those have ended.
+    /// Stops everything gracefully. The edge accepts no new requests from then on. Instances end
+    /// their streams when they stop, so the gateway and the edge stop after them.
     pub async fn shutdown(self) {
         self.end_all().await;
     }
 
-    /// The same for one who shares the stack: afterwards nothing of it runs.
+    /// Like [`Stack::shutdown`], for a shared stack.
     pub(crate) async fn end_all(&self) {
         let _change = self.changes.lock().await;
         self.end_level(Extent::Monitoring).await;
         let lead = if self.runs(Component::Nginx) { EDGE_LEAD } else { Duration::ZERO };
-        let behind_the_edge = async {
+        let services = async {
             tokio::time::sleep(lead).await;
             self.end_level(Extent::Services).await;
         };
-        tokio::join!(self.end_level(Extent::Edge), behind_the_edge);
+        tokio::join!(self.end_level(Extent::Edge), services);
         self.end_level(Extent::Gateway).await;
         self.end_level(Extent::Data).await;
-        nginx::forget_cache(&self.settings.state);
+        shared_memory::remove_cache(&self.settings.state);
     }
 
     async fn end_level(&self, level: Extent) {
@@ -270,7 +297,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        self.small_logs.abort();
+        self.log_rotation.abort();
         self.kill_all();
     }
 }

@@ -1,4 +1,4 @@
-//! The supervisor: the long-lived process that owns a kept stack, and how others find it.
+//! The supervisor: the long-lived process that owns a kept stack.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -17,15 +17,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Supervised};
-use crate::plan::{self, Extent, Gateways, Store, Topology};
 use crate::ports::{self, Ports, loopback};
 use crate::secrets;
-use crate::stack::{Stack, urls};
+use crate::settings;
+use crate::stack::Stack;
+use crate::topology::{Extent, Gateways, Store, Topology};
+use crate::urls;
 
-/// How long the lock may be held by others before it is a supervisor that holds it.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for the lock: processes that look for a supervisor hold it for a moment.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a kept stack is to be.
+/// Options of a kept stack.
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Options {
     /// Instances of the stateless service.
@@ -34,43 +36,44 @@ pub(crate) struct Options {
     /// Instances of the stateful service.
     #[arg(long, default_value_t = 3)]
     pub(crate) stateful: u16,
-    /// Where the stateful service keeps its sessions.
+    /// Session store of the stateful service.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) store: Store,
-    /// How many servers hold the sessions.
+    /// Redis topology of the sessions.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) redis: Topology,
-    /// How many gateways stand behind Nginx.
+    /// Number of gateways behind Nginx.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) gateways: Gateways,
-    /// Added to every port of the design.
+    /// Added to every default port.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
-    /// Where traces are sent, if anywhere.
+    /// Trace collector.
     #[arg(long)]
     pub(crate) otlp: Option<String>,
-    /// Whether clients may pick the strategy of a request.
+    /// Whether clients may override a request's strategy.
     #[arg(long)]
     pub(crate) lab: bool,
 }
 
-/// How others find a running supervisor. The file may be stale; the lock beside it is the truth.
+/// Describes a running supervisor. The file may be stale; the lock file decides whether one runs.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Whereabouts {
+pub(crate) struct SupervisorInfo {
     pub(crate) pid: i32,
     pub(crate) agent: SocketAddr,
 }
 
-/// Finds the supervisor of a state folder; `None` when none runs.
-pub(crate) fn find(state: &Path) -> Result<Option<Whereabouts>> {
+/// The supervisor of a state folder; `None` when none runs.
+pub(crate) fn find(state: &Path) -> Result<Option<SupervisorInfo>> {
     if try_lock(state)?.is_some() {
         return Ok(None);
     }
-    let text = fs::read(whereabouts_file(state)).context("a supervisor is just starting or ending; try again")?;
-    Ok(Some(serde_json::from_slice(&text).context("a supervisor is just starting; try again")?))
+    let text = fs::read(info_file(state)).context("a supervisor is starting or stopping; try again")?;
+    Ok(Some(serde_json::from_slice(&text).context("a supervisor is starting; try again")?))
 }
 
-/// Takes the supervisor's lock, which ends with its holder in whatever way that ends; `None`: another has it.
+/// Acquires the supervisor's lock, which the kernel releases when the process ends; `None` when
+/// another process holds it.
 pub(crate) fn try_lock(state: &Path) -> Result<Option<File>> {
     make_state(state)?;
     let path = state.join("supervisor.lock");
@@ -83,21 +86,21 @@ pub(crate) fn try_lock(state: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Takes the lock for as long as this process lives. Those who look whether it is held hold it for a moment themselves.
+/// Acquires the lock for the life of this process. Processes that probe it hold it for a moment.
 async fn take_lock(state: &Path) -> Result<File> {
     let begin = Instant::now();
     loop {
         match try_lock(state)? {
             Some(lock) => return Ok(lock),
-            None if begin.elapsed() > LOCK_PATIENCE => bail!("another supervisor has {}", state.display()),
+            None if begin.elapsed() > LOCK_TIMEOUT => bail!("another supervisor uses {}", state.display()),
             None => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-/// The supervisor's log: its progress, and why it failed.
+/// The supervisor's log: progress and errors.
 pub(crate) fn log_file(state: &Path) -> PathBuf {
-    plan::log_file(state, "supervisor")
+    settings::log_file(state, "supervisor")
 }
 
 fn make_state(state: &Path) -> Result<()> {
@@ -106,25 +109,25 @@ fn make_state(state: &Path) -> Result<()> {
         .with_context(|| format!("cannot make {}", state.display()))
 }
 
-fn whereabouts_file(state: &Path) -> PathBuf {
+fn info_file(state: &Path) -> PathBuf {
     state.join("supervisor.json")
 }
 
-/// Owns a stack until it is told to end it. Its output is its log.
+/// Runs a stack until it is shut down. Standard output is the log.
 ///
 /// # Errors
 /// Why the stack, or its agent, could not be started.
 pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
-    // Its own session: neither Ctrl-C nor the end of the terminal that started it is its own end. The leader of a
-    // group cannot have one; then it was started by hand, in the foreground, and should hear both.
+    // A new session, so that Ctrl-C and a closed terminal don't stop it. That fails for a group
+    // leader, which was started by hand in the foreground and should be stopped by both.
     let _ = nix::unistd::setsid();
     let _lock = take_lock(&state).await?;
     let ports = Ports::fixed(options.port_offset);
     ports::require_free(ports.agent, "the agent")?;
     let agent = loopback(ports.agent);
     let listener = TcpListener::bind(agent).with_context(|| format!("cannot listen on {agent}"))?;
-    let whereabouts = Whereabouts { pid: nix::unistd::getpid().as_raw(), agent };
-    fs::write(whereabouts_file(&state), serde_json::to_vec(&whereabouts)?).context("cannot write supervisor.json")?;
+    let info = SupervisorInfo { pid: nix::unistd::getpid().as_raw(), agent };
+    fs::write(info_file(&state), serde_json::to_vec(&info)?).context("cannot write supervisor.json")?;
 
     let plan = Stack::kept_in(&state)
         .stateless(options.stateless)
@@ -148,7 +151,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             port_offset: options.port_offset,
             otlp: options.otlp.clone(),
             lab: options.lab,
-            urls: urls(&ports, Extent::Monitoring, options.gateways),
+            urls: urls::of(&ports, Extent::Monitoring, options.gateways),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),
             components: Vec::new(),
@@ -170,21 +173,21 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             note("ready");
             tokio::select! {
                 () = supervised.shutdown.cancelled() => {}
-                never = stack.keep_up() => match never {},
+                never = stack.restart_failed() => match never {},
             }
             supervised.phase.send_replace(Phase::Stopping);
-            note("ending");
+            note("stopping");
             stack.end_all().await;
         }
-        () = supervised.shutdown.cancelled() => note("ended before it was ready"),
+        () = supervised.shutdown.cancelled() => note("stopped before it was ready"),
     }
     handle.stop(true).await;
-    server.await.context("the agent has failed")??;
-    note("ended");
+    server.await.context("the agent failed")??;
+    note("stopped");
     Ok(())
 }
 
-/// The service manager's and the keyboard's ways to say what `down` says.
+/// SIGTERM and SIGINT stop the stack like `down`.
 fn cancel_on_signal(shutdown: &CancellationToken) -> io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, shutdown) = (signal(kind)?, shutdown.clone());
@@ -198,6 +201,6 @@ fn cancel_on_signal(shutdown: &CancellationToken) -> io::Result<()> {
 
 /// Writes one line into the supervisor's log, which is its standard output.
 fn note(line: &str) {
-    // A full disk must not end what runs.
+    // A full disk must not stop the stack.
     let _ = writeln!(io::stdout().lock(), "{:.0} {line}", Timestamp::now());
 }

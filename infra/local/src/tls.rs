@@ -1,7 +1,7 @@
-//! The stack's own little certificate authority, and the server certificate that Nginx shows.
+//! The stack's certificate authority, and Nginx's server certificate.
 //!
-//! The authority is made once per state folder, so that a client that trusts it keeps trusting it. The server's
-//! certificate is made anew at each start, so it never comes near its end.
+//! The authority is made once per state folder, so that clients keep trusting it. The server
+//! certificate is issued at each start, so it never expires while in use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use crate::error::{Attempt, StackError};
 use crate::secrets::write_private;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the authority is valid.
+/// Validity of the authority.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// How long a server certificate is valid: the longest that browsers accept.
+/// Validity of a server certificate: the longest that browsers accept.
 const LEAF_LIFE: Duration = Duration::from_secs(397 * 24 * 60 * 60);
 
-/// Where the certificates are.
+/// The certificate files.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     /// The authority's certificate, for `curl --cacert`.
@@ -34,7 +34,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Takes the authority from the folder, or makes it, and issues a new server certificate.
+    /// Loads or makes the authority, and issues a new server certificate.
     pub(crate) fn issue(dir: &Path) -> Result<Self, StackError> {
         fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
         let files = Self { ca: dir.join("ca.pem"), chain: dir.join("server.pem"), key: dir.join("server.key") };
@@ -70,16 +70,16 @@ fn authority(cert: &Path, key_file: &Path) -> Result<(String, Issuer<'static, Ke
     Ok((pem, Issuer::new(params, key)))
 }
 
-/// What the authority's certificate says. It follows from the key alone, so that it need not be parsed to be used
-/// again, and two machines' authorities bear different names.
+/// Parameters of the authority's certificate. They derive from the key alone, so the certificate
+/// need not be parsed, and each machine's authority has another name.
 fn authority_params(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    let mark: String = Sha256::digest(key.public_key_raw()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(key.public_key_raw()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("Tandem local authority {mark}"));
+    params.distinguished_name.push(DnType::CommonName, format!("Tandem local authority {hash}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // Whoever trusts it trusts it for this machine's own names and for nothing else.
+    // Name constraints: it can sign for loopback names only.
     params.name_constraints = Some(NameConstraints {
         permitted_subtrees: vec![
             GeneralSubtree::DnsName("localhost".to_owned()),
@@ -92,7 +92,7 @@ fn authority_params(key: &KeyPair) -> CertificateParams {
     params
 }
 
-/// Valid from yesterday, for clocks that are a little behind.
+/// Valid from yesterday, to allow for clock skew.
 fn set_life(params: &mut CertificateParams, life: Duration) {
     let now = SystemTime::now();
     params.not_before = (now - DAY).into();

@@ -63,7 +63,7 @@ impl System {
                 let stack = match broken {
                     None => stack,
                     // Ejection and retries would keep clients from the instance that breaks its promise.
-                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()).patient_gateway(),
+                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()).lenient_gateway(),
                 };
                 let (stack, cutter) = if plan.faults.contains(&FaultKind::CutReply) {
                     let (stack, cutter) = stack.cut_replies()?;

@@ -1,4 +1,4 @@
-//! Who may ask the agent what.
+//! Admission of requests to the agent.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -9,13 +9,13 @@ use proto_contracts::{Authority, ErrorCode, path};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
-use super::Supervised;
-use super::problem::Refusal;
+use super::problem::ApiError;
+use super::supervised::Supervised;
 
-/// The names of this machine's own loopback.
+/// Host names of the loopback interface.
 const HOSTS: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// Lets pass what names a loopback host: a page that had its own name resolve to 127.0.0.1 sends that name.
+/// Admits requests to a loopback host name only. After DNS rebinding a browser sends another name.
 pub(super) async fn require_loopback_host(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -23,7 +23,7 @@ pub(super) async fn require_loopback_host(
     if names_loopback(&request) {
         next.call(request).await
     } else {
-        Err(Refusal::new(ErrorCode::MisdirectedRequest, "the agent serves loopback names alone").into())
+        Err(ApiError::new(ErrorCode::MisdirectedRequest, "the agent accepts only loopback host names").into())
     }
 }
 
@@ -33,32 +33,32 @@ fn names_loopback(request: &ServiceRequest) -> bool {
     Authority::requested(in_target, fields).is_some_and(|host| HOSTS.iter().any(|name| host.has_host(name.as_bytes())))
 }
 
-/// Lets pass what has one reading: an escaped slash or a dot segment could name another component than it shows.
+/// Admits canonical paths only: an escaped slash or a dot segment could hide the component's name.
 pub(super) async fn require_canonical_path(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     if let Err(fault) = path::canonical(request.uri().path()) {
-        return Err(Refusal::new(fault.code(), fault.to_string()).into());
+        return Err(ApiError::new(fault.code(), fault.to_string()).into());
     }
     next.call(request).await
 }
 
-/// Lets pass what bears the token.
+/// Admits requests with the token.
 pub(super) async fn require_token(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let shown = request.headers().get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
-    let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
+    let token = request.headers().get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+    let token = token.strip_prefix(b"Bearer ").unwrap_or_default();
     let granted = request
         .app_data::<web::Data<Supervised>>()
-        .is_some_and(|supervised| shown.ct_eq(supervised.token.expose_secret().as_bytes()).into());
+        .is_some_and(|supervised| token.ct_eq(supervised.token.expose_secret().as_bytes()).into());
     if granted {
         next.call(request).await
     } else {
         let detail = "send the token of the state folder's agent.token as `Authorization: Bearer`";
-        Err(Refusal::new(ErrorCode::Unauthorized, detail).into())
+        Err(ApiError::new(ErrorCode::Unauthorized, detail).into())
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_named_as_uris_name_hosts() {
+    fn loopback_host_names_are_recognized() {
         let named = |target: &str, host: &'static str| {
             names_loopback(&TestRequest::with_uri(target).insert_header(("host", host)).to_srv_request())
         };

@@ -1,4 +1,4 @@
-//! The agent's refusals, as problem documents.
+//! The agent's errors, as problem documents.
 
 use std::error::Error;
 use std::fmt;
@@ -11,30 +11,30 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StackError;
 
-/// Why the agent did not do what it was asked.
+/// An error response.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     code: ErrorCode,
     detail: String,
 }
 
-impl Refusal {
+impl ApiError {
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 }
 
-impl From<StackError> for Refusal {
+impl From<StackError> for ApiError {
     fn from(error: StackError) -> Self {
         let code = match &error {
             StackError::NoSuchComponent { .. } => ErrorCode::InstanceNotFound,
             StackError::WrongState { .. } => ErrorCode::WrongState,
-            StackError::TooManyInstances { .. } | StackError::NotPlanned(_) | StackError::NotForThis { .. } => {
+            StackError::TooManyInstances { .. } | StackError::NotPlanned(_) | StackError::Unsupported { .. } => {
                 ErrorCode::InvalidBody
             }
             _ => ErrorCode::ComponentFailed,
         };
-        // Whoever may change the stack may know why it failed, down to the cause.
+        // The client is authorized to change the stack, so it gets the cause too.
         let detail = match error.source() {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
@@ -43,29 +43,29 @@ impl From<StackError> for Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
     }
 }
 
-impl ResponseError for Refusal {
+impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut answer = HttpResponse::build(self.status_code());
-        answer.insert_header(("Cache-Control", "no-store"));
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header(("Cache-Control", "no-store"));
         if self.code == ErrorCode::Unauthorized {
-            answer.insert_header(("WWW-Authenticate", "Bearer"));
+            response.insert_header(("WWW-Authenticate", "Bearer"));
         }
-        answer.content_type(PROBLEM_JSON);
-        answer.body(serde_json::to_string(&Problem::new(self.code, self.detail.clone(), None)).unwrap_or_default())
+        response.content_type(PROBLEM_JSON);
+        response.body(serde_json::to_string(&Problem::new(self.code, self.detail.clone(), None)).unwrap_or_default())
     }
 }
 
-impl actix_web::Responder for Refusal {
+impl actix_web::Responder for ApiError {
     type Body = actix_web::body::BoxBody;
 
     fn respond_to(self, _: &actix_web::HttpRequest) -> HttpResponse {
@@ -73,10 +73,10 @@ impl actix_web::Responder for Refusal {
     }
 }
 
-/// Reads a JSON body.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+/// Parses a JSON body.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
         let code = if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::MalformedJson };
-        Refusal::new(code, error.to_string())
+        ApiError::new(code, error.to_string())
     })
 }

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use proto_contracts::agent::{ComponentState, StackStatus};
 
 use super::show::say;
-use crate::agent::client::AgentClient;
+use crate::agent_client::AgentClient;
 use crate::builds::Builds;
 
-/// What goes on until it is interrupted, and is shown of one gateway.
+/// Commands that run until they are interrupted, so they are run for one gateway.
 const ENDLESS: [&str; 2] = ["top", "events"];
 
 /// Runs `gateway ctl` for the gateway of that name, or for each that runs.
@@ -24,17 +24,17 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
             let known = gateways.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
             gateways.retain(|(name, _)| *name == only);
             if gateways.is_empty() {
-                bail!("there is no gateway '{only}'; there is {known}");
+                bail!("no gateway is named '{only}'; known: {known}");
             }
         }
         None => {
-            // One that was stopped agrees with the others when it starts.
+            // A stopped one is synchronized when it starts.
             let runs = |name: &str| {
                 let mut components = status.components.iter();
                 components.any(|component| component.name == name && component.state == ComponentState::Running)
             };
             let running: Vec<_> = gateways.iter().copied().filter(|(name, _)| runs(name)).collect();
-            // With none, the attempt to reach the first one says so.
+            // If none runs, the connection error of the first one is reported.
             gateways.truncate(1);
             if !running.is_empty() {
                 gateways = running;
@@ -46,7 +46,7 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
     }
     let command = |control: &str| {
         let mut command = Command::new(&program);
-        // What the operator names himself wins.
+        // Explicit arguments take precedence.
         command.arg("ctl").env("GATEWAY_CONTROL", control);
         if !args.iter().any(|arg| arg.starts_with("--token-file")) {
             command.args(["--token-file", &status.control_token_file]);
@@ -66,11 +66,11 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
     }
     match failed[..] {
         [] => Ok(()),
-        _ => bail!("it failed at {}", failed.join(" and ")),
+        _ => bail!("the command failed for {}", failed.join(" and ")),
     }
 }
 
-/// The names of the gateways and where their control planes are.
+/// The gateways' names and the URLs of their control planes.
 fn gateways(status: &StackStatus) -> Vec<(&str, &str)> {
     let first = [("gateway", status.urls.control.as_str())];
     let second = status.urls.second.iter().map(|second| (second.name.as_str(), second.control.as_str()));

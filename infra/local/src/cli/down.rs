@@ -1,4 +1,4 @@
-//! `down`: ends everything, whatever state it is in.
+//! `down`: stops everything, whatever its state.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,53 +8,53 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::show::say;
-use crate::agent::client::AgentClient;
-use crate::nginx;
-use crate::supervisor::{self, Whereabouts};
+use crate::agent_client::AgentClient;
+use crate::shared_memory;
+use crate::supervisor::{self, SupervisorInfo};
 
-/// How long everything may take to end in order.
-const IN_ORDER: Duration = Duration::from_secs(90);
-/// How long a killed supervisor may take to be gone.
-const KILLED: Duration = Duration::from_secs(5);
+/// Limit for a graceful stop of everything.
+const GRACEFUL_TIMEOUT: Duration = Duration::from_secs(90);
+/// Limit for a killed supervisor to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(state: &Path) -> Result<()> {
     let running = supervisor::find(state)?;
-    let Some(Whereabouts { pid, agent }) = running else {
-        forget_cache(state);
-        return say("Nothing runs.");
+    let Some(SupervisorInfo { pid, agent }) = running else {
+        remove_cache(state);
+        return say("Not running.");
     };
     let pid = Pid::from_raw(pid);
-    let asked = match AgentClient::new(state, agent) {
+    let result = match AgentClient::new(state, agent) {
         Ok(agent) => agent.shutdown().await.map(drop),
         Err(error) => Err(error),
     };
-    if let Err(error) = asked {
-        say(format_args!("The agent does not respond ({error:#}); the supervisor (pid {pid}) is sent SIGTERM."))?;
+    if let Err(error) = result {
+        say(format_args!("The agent does not respond ({error:#}); sending SIGTERM to the supervisor (pid {pid})."))?;
         kill(pid, Signal::SIGTERM)?;
     }
-    if !ended(state, IN_ORDER).await? {
-        say(format_args!("The supervisor (pid {pid}) did not end; it is killed, and its components with it."))?;
+    if !ended(state, GRACEFUL_TIMEOUT).await? {
+        say(format_args!("The supervisor (pid {pid}) did not stop in time; killing it and its components."))?;
         kill(pid, Signal::SIGKILL)?;
-        if !ended(state, KILLED).await? {
-            bail!("the supervisor (pid {pid}) cannot be ended");
+        if !ended(state, KILL_TIMEOUT).await? {
+            bail!("the supervisor (pid {pid}) cannot be killed");
         }
     }
-    forget_cache(state);
-    say("Everything has ended.")
+    remove_cache(state);
+    say("Everything is stopped.")
 }
 
-/// What a supervisor that was killed has left in memory.
-fn forget_cache(state: &Path) {
+/// Removes Nginx's cache, which a killed supervisor leaves in `/dev/shm`.
+fn remove_cache(state: &Path) {
     if let Ok(state) = state.canonicalize() {
-        nginx::forget_cache(&state);
+        shared_memory::remove_cache(&state);
     }
 }
 
-/// Waits until no supervisor has the state folder.
-async fn ended(state: &Path, patience: Duration) -> Result<bool> {
+/// Waits until no supervisor holds the lock of the state folder; `false` on timeout.
+async fn ended(state: &Path, timeout: Duration) -> Result<bool> {
     let begin = Instant::now();
     while supervisor::try_lock(state)?.is_none() {
-        if begin.elapsed() > patience {
+        if begin.elapsed() > timeout {
             return Ok(false);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! What people see.
+//! Output of the commands.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -18,19 +18,19 @@ pub(super) fn say(line: impl Display) -> Result<()> {
 pub(super) fn status(status: &StackStatus) -> Result<()> {
     match status.phase {
         Phase::Ready => {}
-        Phase::Starting => say("It is still starting; `make logs i=supervisor` shows how far it is.")?,
-        Phase::Stopping => say("It is being ended.")?,
+        Phase::Starting => say("Still starting; `make logs i=supervisor` shows the progress.")?,
+        Phase::Stopping => say("Stopping.")?,
     }
     components(status.components.iter())
 }
 
-/// The table of these components, and what became of those that died.
+/// The table of these components, and the last log lines of those that died.
 pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatus> + Clone) -> Result<()> {
     for line in table(components.clone()) {
         say(line)?;
     }
     for part in components.filter(|part| !part.last_lines.is_empty()) {
-        say(format_args!("\n{} died: {}", part.name, part.exit.as_deref().unwrap_or("it ended")))?;
+        say(format_args!("\n{} died: {}", part.name, part.exit.as_deref().unwrap_or("exit status unknown")))?;
         for line in &part.last_lines {
             say(format_args!("    | {line}"))?;
         }
@@ -38,7 +38,7 @@ pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatu
     Ok(())
 }
 
-/// One line for each, and a head; every column is as wide as its longest entry.
+/// A header and one line per component; each column is as wide as its longest entry.
 fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<String> {
     let head = ["COMPONENT", "STATE", "PID", "PORT", "UPTIME", "LOG"].map(str::to_owned);
     let rows = components.map(|part| {
@@ -56,19 +56,19 @@ fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<Strin
     rows.iter().map(line).collect()
 }
 
-/// Where everything is, and what to try first.
+/// The URLs, and what to try first.
 pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     let (urls, ca, token) = (&status.urls, &status.ca_file, &status.control_token_file);
     let https = urls.https.as_deref().unwrap_or(&urls.gateway);
     say("\nTandem is running.\n")?;
-    say(format_args!("  {https:<26}the API, through Nginx; its authority is {ca}"))?;
-    say(format_args!("  {:<26}the gateway itself", urls.gateway))?;
-    say(format_args!("  {:<26}its control plane; the token is in {token}", urls.control))?;
+    say(format_args!("  {https:<26}the API, through Nginx; its CA certificate is {ca}"))?;
+    say(format_args!("  {:<26}the gateway", urls.gateway))?;
+    say(format_args!("  {:<26}its control plane; token: {token}", urls.control))?;
     if let Some(second) = &urls.second {
-        say(format_args!("  {:<26}the second gateway; its control plane is {}", second.gateway, second.control))?;
+        say(format_args!("  {:<26}the second gateway; its control plane: {}", second.gateway, second.control))?;
     }
     if let Some(prometheus) = &urls.prometheus {
-        say(format_args!("  {prometheus:<26}Prometheus: what is measured, and which alerts fire"))?;
+        say(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
     }
     say("\nTry:\n")?;
     say(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
@@ -78,10 +78,10 @@ pub(super) fn welcome(status: &StackStatus) -> Result<()> {
          -d '{{\"strategy\":\"round_robin\"}}' -H \"Authorization: Bearer $(cat {token})\"",
         urls.control
     ))?;
-    say("\n`make status` shows the parts, `make down` ends them.")
+    say("\n`make status` lists the components, `make down` stops them.")
 }
 
-/// Seconds as people say them.
+/// Seconds in a readable form.
 fn duration(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds} s"),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_column_begins_in_one_place_however_long_the_names_are() {
+    fn columns_are_aligned_for_names_of_any_length() {
         let part = |name: &str, state, uptime_s| ComponentStatus {
             name: name.to_owned(),
             pool: None,
@@ -112,12 +112,12 @@ mod tests {
         let parts = [
             part("redis-sessions-1", ComponentState::Running, 5),
             part("postgres", ComponentState::Starting, 359_999_999),
-            part("a-component-with-a-name-that-nobody-expected", ComponentState::Died, 65),
+            part("a-component-with-an-unexpectedly-long-name", ComponentState::Died, 65),
         ];
         let lines = table(parts.iter());
         let starts = |line: &str| -> Vec<usize> {
             let at = line.char_indices().filter(|&(index, c)| {
-                // Two spaces part the columns; one stands within an uptime.
+                // Two spaces separate the columns; an uptime contains single ones.
                 c != ' ' && (index == 0 || line[..index].ends_with("  "))
             });
             at.map(|(index, _)| index).collect()
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_well() {
+    fn durations_are_readable() {
         assert_eq!([5, 65, 7265].map(duration), ["5 s", "1 min 5 s", "2 h 1 min"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `up`: starts a supervisor, shows its progress, returns when everything is healthy.
+//! `up`: starts a supervisor, shows its progress and returns when everything is healthy.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -12,18 +12,46 @@ use jiff::Timestamp;
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Phase, StackStatus};
 
-use super::Wanted;
 use super::show::{self, say};
-use crate::agent::client::AgentClient;
-use crate::plan::Gateways;
+use crate::agent_client::AgentClient;
 use crate::supervisor::{self, Options};
+use crate::topology::{Gateways, Store, Topology};
 
-/// Between two looks at the supervisor's progress.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long a supervisor may hold its lock and not respond: before it listens, or until its last thread is gone.
-const BEGINNING_OR_ENDING: Duration = Duration::from_secs(10);
+/// How often the supervisor's progress is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a supervisor may hold its lock without responding, while it starts or exits.
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
+/// Arguments of `up`. Omitted ones keep their running value, or take their default.
+#[derive(clap::Args)]
+pub(super) struct UpArgs {
+    /// Instances of the stateless service [default: 2].
+    #[arg(long)]
+    stateless: Option<u16>,
+    /// Instances of the stateful service [default: 3].
+    #[arg(long)]
+    stateful: Option<u16>,
+    /// Session store of the stateful service [default: hybrid].
+    #[arg(long, value_enum)]
+    store: Option<Store>,
+    /// Redis topology of the sessions [default: single].
+    #[arg(long, value_enum)]
+    redis: Option<Topology>,
+    /// Number of gateways behind Nginx [default: 1].
+    #[arg(long, value_enum)]
+    gateways: Option<Gateways>,
+    /// Added to every port, for when the default ports are in use [default: 0].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    port_offset: Option<u16>,
+    /// Export traces by OTLP over HTTP to this collector, such as http://127.0.0.1:4318.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// Let clients override a request's strategy by X-Routing-Strategy, for teaching.
+    #[arg(long)]
+    lab: bool,
+}
+
+pub(super) async fn run(state: &Path, wanted: UpArgs) -> Result<()> {
     loop {
         if let Some((agent, status)) = running(state).await? {
             return reconcile(state, &agent, status, wanted).await;
@@ -34,31 +62,31 @@ pub(super) async fn run(state: &Path, wanted: Wanted) -> Result<()> {
     }
 }
 
-/// What became of a start.
+/// Outcome of a start.
 enum Started {
     Ready(Box<StackStatus>),
-    /// Another `up` was faster.
+    /// Another `up` won the race.
     ByAnother,
 }
 
-/// The supervisor that runs, once it can be asked; `None` when none does.
+/// The running supervisor, once it responds; `None` when none runs.
 async fn running(state: &Path) -> Result<Option<(AgentClient, StackStatus)>> {
     let begin = Instant::now();
     loop {
-        let asked = match supervisor::find(state) {
+        let result = match supervisor::find(state) {
             Ok(None) => return Ok(None),
             Ok(Some(_)) => status_of(state).await,
             Err(error) => Err(error),
         };
-        match asked {
+        match result {
             Ok(found) => return Ok(Some(found)),
-            Err(error) if begin.elapsed() > BEGINNING_OR_ENDING => return Err(error),
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(error) if begin.elapsed() > SUPERVISOR_TIMEOUT => return Err(error),
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-async fn start_and_show(state: &Path, wanted: &Wanted) -> Result<Started> {
+async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
     let options = Options {
         stateless: wanted.stateless.unwrap_or(2),
         stateful: wanted.stateful.unwrap_or(3),
@@ -80,7 +108,7 @@ async fn start_and_show(state: &Path, wanted: &Wanted) -> Result<Started> {
         if let Some(exit) = supervisor.try_wait()? {
             progress.show()?;
             if supervisor::find(state).is_ok_and(|found| found.is_none()) {
-                bail!("it did not start ({exit}); its log is {}", log.display());
+                bail!("the system did not start ({exit}); its log is {}", log.display());
             }
             return Ok(Started::ByAnother);
         }
@@ -92,22 +120,23 @@ async fn start_and_show(state: &Path, wanted: &Wanted) -> Result<Started> {
             progress.show()?;
             return Ok(Started::Ready(Box::new(status)));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// A second `up` changes the numbers of instances that it names, and nothing else. It waits for a start that goes on.
-async fn reconcile(state: &Path, agent: &AgentClient, status: StackStatus, wanted: Wanted) -> Result<()> {
+/// A second `up` waits for a start in progress, then changes the numbers of instances that it
+/// names.
+async fn reconcile(state: &Path, agent: &AgentClient, status: StackStatus, wanted: UpArgs) -> Result<()> {
     if let Some((name, running, wanted)) = difference(&status, &wanted) {
-        bail!("it runs with {name}={running}, not {wanted}: `make down` first, then `make up {name}={wanted}`");
+        bail!("the running system has {name}={running}, not {wanted}: run `make down`, then `make up {name}={wanted}`");
     }
     match status.phase {
-        Phase::Ready => say("It is running already.")?,
+        Phase::Ready => say("Already running.")?,
         Phase::Starting => {
-            say("It is being started already; this waits for it.")?;
+            say("Already starting; waiting for it.")?;
             await_ready(state, agent).await?;
         }
-        Phase::Stopping => bail!("it is being ended: `make down` waits for that, then `make up` starts it again"),
+        Phase::Stopping => bail!("the system is stopping: `make down` waits for that, then `make up` starts it again"),
     }
     for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
         if let Some(count) = count {
@@ -126,20 +155,20 @@ async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {
         progress.show()?;
         match agent.status().await {
             Ok(status) if status.phase == Phase::Ready => return progress.show(),
-            Ok(status) if status.phase == Phase::Stopping => bail!("it was ended while it started"),
-            // Its own failure ends it, and so may a busy machine silence it for a moment.
+            Ok(status) if status.phase == Phase::Stopping => bail!("the system was stopped while it started"),
+            // It ended by a failure. An error while it runs is transient: the machine may be busy.
             Err(_) if supervisor::find(state)?.is_none() => {
                 progress.show()?;
-                bail!("it did not start; its log is {}", log.display());
+                bail!("the system did not start; its log is {}", log.display());
             }
-            _ => tokio::time::sleep(LOOK).await,
+            _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// The first setting in which a running system differs from what is wanted, as `make up` names it, and both its values.
-/// What is not named is wanted as it is.
-fn difference(status: &StackStatus, wanted: &Wanted) -> Option<(&'static str, String, String)> {
+/// The first setting that differs from the running system: its name for `make up`, the running
+/// and the wanted value. Omitted settings don't differ.
+fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, String, String)> {
     let gateways = if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
     let running_lab = u8::from(status.lab).to_string();
     let settings = [
@@ -154,7 +183,7 @@ fn difference(status: &StackStatus, wanted: &Wanted) -> Option<(&'static str, St
     named.find(|(_, running, wanted)| running != wanted)
 }
 
-/// Starts the supervisor so that nothing of ours holds it, nor it anything of ours.
+/// Starts the supervisor without sharing a descriptor with it, other than its log.
 fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--state").arg(state).arg("supervise");
@@ -174,15 +203,15 @@ async fn status_of(state: &Path) -> Result<(AgentClient, StackStatus)> {
     Ok((agent, status))
 }
 
-/// What is added to the supervisor's log.
+/// Follows the supervisor's log.
 struct Lines {
     file: File,
-    /// The beginning of a line whose end has not been written.
+    /// An incomplete last line.
     rest: String,
 }
 
 impl Lines {
-    /// Of that file, from now on.
+    /// Lines that are appended from now on.
     fn from_end_of(log: &Path) -> Result<Self> {
         let mut file = File::open(log).with_context(|| format!("cannot read {}", log.display()))?;
         file.seek(SeekFrom::End(0))?;
@@ -192,7 +221,7 @@ impl Lines {
     fn show(&mut self) -> Result<()> {
         self.file.read_to_string(&mut self.rest)?;
         while let Some((line, rest)) = self.rest.split_once('\n') {
-            // The times are for those who read the log later.
+            // Without the timestamp.
             let text = line
                 .split_once(' ')
                 .filter(|(time, _)| time.parse::<Timestamp>().is_ok())
@@ -212,16 +241,19 @@ mod tests {
     use proto_contracts::agent::Urls;
 
     use super::*;
-    use crate::cli::{Cli, Command as Given};
 
-    fn wanted(options: &[&str]) -> Wanted {
-        let given = Cli::parse_from(["local-stack", "up"].iter().chain(options));
-        let Given::Up(wanted) = given.command else { panic!("not up") };
-        wanted
+    #[derive(Parser)]
+    struct Up {
+        #[command(flatten)]
+        args: UpArgs,
+    }
+
+    fn wanted(options: &[&str]) -> UpArgs {
+        Up::parse_from(["up"].iter().chain(options)).args
     }
 
     #[test]
-    fn every_option_that_differs_from_what_runs_is_named_with_both_values() {
+    fn each_differing_option_is_reported_with_both_values() {
         let url = String::new;
         let status = StackStatus {
             phase: Phase::Ready,
@@ -246,7 +278,7 @@ mod tests {
             let expected = Some((name, running.to_owned(), value.to_owned()));
             assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);
         }
-        // What is the same, or not named, is no difference.
+        // Equal or omitted settings don't differ.
         let same = ["--store=hybrid", "--redis=single", "--port-offset=0", "--gateways=1", "--stateless=1"];
         assert_eq!(difference(&status, &wanted(&same)), None);
         let special = StackStatus { lab: true, otlp: Some("http://127.0.0.1:4318".to_owned()), ..status };

@@ -1,6 +1,7 @@
-//! The file of the gateway's configuration. The stack writes it, and an operator may edit it: what was edited stays.
+//! The gateway's configuration file. The stack generates it, and keeps an operator's edits.
 //!
-//! Beside it stands what the stack wrote last. A value that differs from that one is the operator's.
+//! A copy of the last generated file lies beside it. A value that differs from that copy is an
+//! edit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,11 @@ use toml_edit::{DocumentMut, Item};
 use crate::error::{Attempt, StackError};
 
 const FILE: &str = "gateway.toml";
-const WRITTEN_LAST: &str = "gateway.written.toml";
-/// Where the file of a version goes that did not note what it wrote.
-const BEFORE: &str = "gateway.before.toml";
-/// What the stack relies on, whatever an operator wrote.
-const OF_THE_STACK: [&[&str]; 6] = [
+const GENERATED_FILE: &str = "gateway.written.toml";
+/// Backup of a file from a version that kept no such copy.
+const BACKUP_FILE: &str = "gateway.before.toml";
+/// Keys that the stack sets whatever an operator wrote.
+const STACK_KEYS: [&[&str]; 6] = [
     &["server", "listen"],
     &["server", "state_file"],
     &["server", "upgrade_sock"],
@@ -24,22 +25,22 @@ const OF_THE_STACK: [&[&str]; 6] = [
     &["pools", "stateful", "instances"],
 ];
 
-/// Writes the configuration into the folder and keeps what an operator edited in it. Returns the file, and what the
-/// operator should know.
+/// Writes the configuration into the folder and keeps an operator's edits. Returns the file, and
+/// notes for the operator.
 ///
 /// # Errors
-/// [`StackError::Tool`] when the edited file is no TOML, else [`StackError::Io`].
+/// [`StackError::Tool`] when the edited file is not TOML, else [`StackError::Io`].
 pub(super) fn write(dir: &Path, generated: &str) -> Result<(PathBuf, Vec<String>), StackError> {
-    let (file, last) = (dir.join(FILE), dir.join(WRITTEN_LAST));
+    let (file, last) = (dir.join(FILE), dir.join(GENERATED_FILE));
     let mut notes = Vec::new();
     let text = match (read(&file)?, read(&last)?) {
         (None, _) => generated.to_owned(),
         (Some(present), Some(base)) => merge(&file, &present, &base, generated, &mut notes)?,
         (Some(present), None) => {
             if present != generated {
-                let before = dir.join(BEFORE);
+                let before = dir.join(BACKUP_FILE);
                 fs::write(&before, present).attempt(|| format!("write {}", before.display()))?;
-                notes.push(format!("{} was written anew; the one before is {}", file.display(), before.display()));
+                notes.push(format!("{} was replaced; the previous file is {}", file.display(), before.display()));
             }
             generated.to_owned()
         }
@@ -57,7 +58,7 @@ fn read(file: &Path) -> Result<Option<String>, StackError> {
     }
 }
 
-/// Replaces a file as a whole: a stop in between must not lose an edit.
+/// Replaces a file atomically: an interruption must not lose an edit.
 fn put(file: &Path, text: &str) -> Result<(), StackError> {
     let beside = file.with_extension("new");
     let cannot = || format!("write {}", file.display());
@@ -65,8 +66,8 @@ fn put(file: &Path, text: &str) -> Result<(), StackError> {
     fs::rename(&beside, file).attempt(cannot)
 }
 
-/// The present file with every value that changed from `base` to `generated`, unless the operator changed it. Comments
-/// and order stay.
+/// Three-way merge: applies the changes from `base` to `generated`, except to edited values.
+/// Comments and order stay.
 fn merge(
     file: &Path,
     present: &str,
@@ -75,7 +76,7 @@ fn merge(
     notes: &mut Vec<String>,
 ) -> Result<String, StackError> {
     let unreadable = |detail: String| {
-        let cure = format!("mend {} or remove it, then it is written anew", file.display());
+        let cure = format!("correct {} or remove it; then it is generated again", file.display());
         StackError::Tool {
             what: "reading the edited configuration of the gateway",
             detail: format!("{detail}\n{cure}"),
@@ -89,19 +90,19 @@ fn merge(
     for path in paths(&base, &generated_table) {
         let (was, now, is) = (at(&base, &path), at(&generated_table, &path), at(&edited, &path));
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        let of_the_stack = OF_THE_STACK.contains(&&*path);
+        let of_the_stack = STACK_KEYS.contains(&&*path);
         if is == now || is != was && !of_the_stack {
             continue;
         }
         if is != was {
-            notes.push(format!("{}: {} is the stack's and was put back", file.display(), path.join(".")));
+            notes.push(format!("{}: {} is set by the stack; the edit was reverted", file.display(), path.join(".")));
         }
         set(&mut document, &source, &path);
     }
     Ok(document.to_string())
 }
 
-/// The paths of all values that are no tables, in one or the other.
+/// The key paths of all values, except tables, in either.
 fn paths(one: &Table, other: &Table) -> Vec<Vec<String>> {
     fn walk(table: &Table, above: &[String], found: &mut Vec<Vec<String>>) {
         for (key, value) in table {
@@ -124,13 +125,13 @@ fn at<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
     above.iter().try_fold(table, |table, key| table.get(key)?.as_table())?.get(last)
 }
 
-/// Has the value at the path be as in `source`, and absent where it is absent there.
+/// Copies the value at the path from `source`; removes it when it is absent there.
 fn set(document: &mut DocumentMut, source: &DocumentMut, path: &[&str]) {
     let Some((last, above)) = path.split_last() else { return };
     let value = path.iter().try_fold(source.as_item(), |item, key| item.get(key));
     let mut table = document.as_item_mut();
     for key in above {
-        // Indexing makes a table that is missing.
+        // Indexing creates a missing table.
         table = &mut table[*key];
         if table.is_none() {
             *table = toml_edit::table();
@@ -143,7 +144,7 @@ fn set(document: &mut DocumentMut, source: &DocumentMut, path: &[&str]) {
     }
 }
 
-/// Keeps the comment behind a value that is replaced.
+/// Replaces a value and keeps the comment after it.
 fn replace(table: &mut dyn toml_edit::TableLike, key: &str, value: &Item) {
     let mut value = value.clone();
     let decor = table.get(key).and_then(Item::as_value).map(|present| present.decor().clone());
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unedited_file_follows_the_stack() {
+    fn an_unedited_file_is_regenerated() {
         let dir = folder();
         let more = GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
         assert_eq!(again(dir.path(), &more), (more.clone(), Vec::new()));
@@ -188,23 +189,23 @@ mod tests {
     }
 
     #[test]
-    fn what_an_operator_edited_stays_to_the_letter() {
+    fn edits_survive_upgrades_restarts_and_scaling() {
         let dir = folder();
         edit(dir.path(), "grace_period_s = 7", "# Our streams are long.\ngrace_period_s = 60 # s");
         edit(dir.path(), "[pools.stateful]", "[limits]\nmax_in_flight = 9 # few\n\n[pools.stateful]");
         edit(dir.path(), "interval_ms = 1000\n", "");
         let edited = fs::read_to_string(dir.path().join(FILE)).expect("read");
-        // An upgrade of the gateway, and an end and a start.
+        // A hot restart, and a stop and start.
         assert_eq!(again(dir.path(), GENERATED), (edited.clone(), Vec::new()));
         assert_eq!(again(dir.path(), GENERATED), (edited.clone(), Vec::new()));
-        // The stack was scaled meanwhile.
+        // The stack was scaled.
         let more = GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
         let expected = edited.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
         assert_eq!(again(dir.path(), &more), (expected, Vec::new()));
     }
 
     #[test]
-    fn new_settings_of_the_stack_come_beside_edits_and_old_ones_go() {
+    fn generated_keys_are_added_and_removed_beside_edits() {
         let dir = folder();
         edit(dir.path(), "interval_ms = 1000", "interval_ms = 250");
         let lab = GENERATED.to_owned() + "bounded_load = 0.0\n\n[lab]\nenabled = true\n";
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_stack_relies_on_is_put_back_and_said() {
+    fn an_edit_of_a_stack_key_is_reverted_and_reported() {
         let dir = folder();
         edit(dir.path(), "127.0.0.1:8000", "127.0.0.1:9999");
         let (text, notes) = again(dir.path(), GENERATED);
@@ -229,22 +230,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_is_refused_and_kept() {
+    fn an_invalid_file_is_rejected_and_kept() {
         let dir = folder();
         edit(dir.path(), "interval_ms = 1000", "interval_ms = ");
-        let broken = fs::read_to_string(dir.path().join(FILE)).expect("read");
+        let invalid = fs::read_to_string(dir.path().join(FILE)).expect("read");
         let error = write(dir.path(), GENERATED).expect_err("refused").to_string();
         assert!(error.contains("gateway.toml") && error.contains("line 6") && error.contains("remove it"), "{error}");
-        assert_eq!(fs::read_to_string(dir.path().join(FILE)).expect("read"), broken);
+        assert_eq!(fs::read_to_string(dir.path().join(FILE)).expect("read"), invalid);
     }
 
     #[test]
-    fn the_file_of_an_older_version_is_kept_aside() {
+    fn the_file_of_an_older_version_is_backed_up() {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join(FILE), "[lab]\nenabled = true\n").expect("written");
         let (text, notes) = again(dir.path(), GENERATED);
         assert_eq!(text, GENERATED);
-        assert!(matches!(&*notes, [note] if note.contains(BEFORE)), "{notes:?}");
-        assert_eq!(fs::read_to_string(dir.path().join(BEFORE)).expect("kept"), "[lab]\nenabled = true\n");
+        assert!(matches!(&*notes, [note] if note.contains(BACKUP_FILE)), "{notes:?}");
+        assert_eq!(fs::read_to_string(dir.path().join(BACKUP_FILE)).expect("kept"), "[lab]\nenabled = true\n");
     }
 }

@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A log that has grown beyond this is moved aside, bytes.
+/// Logs larger than this are rotated, bytes.
 const ROTATE_AT: u64 = 64 << 20;
-/// How often the logs are looked at for their size.
+/// How often the logs' sizes are checked.
 const CHECK: Duration = Duration::from_secs(10);
 /// How much of a log's end is read for its last lines, bytes.
 const TAIL: u64 = 64 << 10;
 
-/// Opens a log to append to, and moves a large one to `<name>.log.1` first.
+/// Opens a log for appending; a large one is renamed to `<name>.log.1` first.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|log| log.len() > ROTATE_AT) {
         fs::rename(path, path.with_extension("log.1"))?;
@@ -21,12 +21,12 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// Keeps the logs of a folder small until it is dropped, whoever writes them: so a second log of a program counts, too.
-pub(crate) async fn keep_small(dir: PathBuf) {
+/// Rotates all logs of a folder until the future is dropped.
+pub(crate) async fn rotate_logs(dir: PathBuf) {
     loop {
         tokio::time::sleep(CHECK).await;
         let dir = dir.clone();
-        // A log that cannot be cut just grows on.
+        // A log that cannot be rotated keeps growing.
         let _ = tokio::task::spawn_blocking(move || rotate_all(&dir)).await;
     }
 }
@@ -38,9 +38,9 @@ fn rotate_all(dir: &Path) {
     }
 }
 
-/// Moves what a log holds to `<name>.log.1` when it has grown large, so that hours of load don't fill the disk. The
-/// program keeps its descriptor, which appends: it goes on at the start of the emptied file. Lines written between the
-/// copy and the cut are lost. Nginx could open a new one instead, but its workers may not enter the folder.
+/// Copies a large log to `<name>.log.1` and truncates it, so that hours of load don't fill the
+/// disk. The program keeps its appending descriptor. Lines written between copy and truncation are
+/// lost. Reopening is not an option: Nginx's workers may not enter the folder.
 fn rotate_in_place(path: &Path) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|log| log.len() > ROTATE_AT) {
         fs::copy(path, path.with_extension("log.1"))?;
@@ -64,7 +64,7 @@ fn read_tail(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    // A cut in the middle of a line leaves half of one at the front.
+    // The first line may be incomplete.
     let whole = if length > TAIL { text.split_once('\n').map_or(&*text, |(_, rest)| rest) } else { &text };
     Ok(whole.to_owned())
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_log_of_the_folder_is_cut_once_it_is_large() {
+    fn large_logs_of_the_folder_are_rotated() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let (large, small, other) =
             (dir.path().join("access.log"), dir.path().join("small.log"), dir.path().join("data.aof"));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_whole_and_in_order() {
+    fn the_last_lines_are_complete_and_in_order() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let path = dir.path().join("a.log");
         let long: String = (0..20_000).map(|n| format!("line {n}\n")).collect();

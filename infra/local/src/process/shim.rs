@@ -1,7 +1,7 @@
-//! `local-stack exec-child`: becomes the program it is asked for, after it has arranged to die with its launcher.
+//! `local-stack exec-child`: sets its parent-death signal, then executes the program.
 //!
-//! Arranging that between `fork` and `exec` needs unsafe code, so the launcher starts its own binary instead and the
-//! new process does it for itself, before it replaces itself with the program.
+//! Setting it between `fork` and `exec` needs unsafe code. So the launcher starts its own binary,
+//! and the new process sets the signal before it replaces itself.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -29,7 +29,7 @@ pub(crate) struct ExecChild {
     /// Run as this group.
     #[arg(long, requires = "uid")]
     gid: Option<u32>,
-    /// What to become.
+    /// The program to execute.
     program: PathBuf,
     /// Its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -37,7 +37,7 @@ pub(crate) struct ExecChild {
 }
 
 impl ExecChild {
-    /// Replaces this process; returns only when that failed.
+    /// Replaces this process; returns only on failure.
     pub(crate) fn run(self) -> io::Result<Infallible> {
         if let (Some(uid), Some(gid)) = (self.uid, self.gid) {
             let gid = Gid::from_raw(gid);
@@ -45,9 +45,9 @@ impl ExecChild {
             setgid(gid)?;
             setuid(Uid::from_raw(uid))?;
         }
-        // After the change of user, which clears it; it survives the exec.
+        // After the change of user, which clears it; exec keeps it.
         prctl::set_pdeathsig(Signal::try_from(self.death_signal)?)?;
-        // The launcher may have ended before that call: then the signal never comes.
+        // If the launcher ended before that call, the signal never arrives.
         if getppid() != Pid::from_raw(self.parent) {
             return Err(io::Error::other("the launcher is gone"));
         }

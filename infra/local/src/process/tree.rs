@@ -1,11 +1,11 @@
-//! What `/proc` says about processes.
+//! The process tree, from `/proc`.
 
 use std::collections::HashMap;
 use std::fs;
 
 use nix::unistd::Pid;
 
-/// Every process that descends from this one, nearest first, without itself.
+/// All descendants of a process, nearest first, without itself.
 pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for pid in all() {
@@ -29,7 +29,7 @@ pub(crate) fn is_alive(pid: Pid) -> bool {
     stat_fields(pid.as_raw()).is_some_and(|fields| !fields.starts_with('Z'))
 }
 
-/// The ids of all processes that can be seen.
+/// The ids of all visible processes.
 pub(crate) fn all() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
@@ -38,7 +38,7 @@ fn parent_of(pid: i32) -> Option<i32> {
     stat_fields(pid)?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The fields of `/proc/<pid>/stat` from the state on: those before it hold the name, which may hold anything.
+/// The fields of `/proc/<pid>/stat` from the state on. The name before them may contain any byte.
 fn stat_fields(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned())

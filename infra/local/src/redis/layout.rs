@@ -1,29 +1,33 @@
-//! Where the Redis servers keep their data. Each topology has a folder of its own: a server that becomes a node of a
-//! cluster with keys of another topology in its files claims their slots, and the cluster never comes together.
-//! `redis` and `hybrid` share the sessions, since they write the same keys; `memory` writes none.
+//! The data folders of the Redis servers. Each topology has its own: a cluster node that loads keys
+//! of another topology claims their slots, and the cluster never forms. `redis` and `hybrid` share
+//! the sessions, since they write the same keys; `memory` writes none.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{cluster, sentinel};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::plan::Topology;
+use crate::topology::Topology;
 
-/// In the cluster's folder since its servers first came together. Without it no session was ever written there.
+/// Servers below the Sentinels: a master and two replicas.
+pub(super) const SENTINEL_NODES: u16 = 3;
+/// Two of them must agree that the master is down.
+pub(super) const SENTINELS: u16 = 3;
+/// Servers of a cluster: the masters first, then their replicas in the same order.
+pub(super) const CLUSTER_NODES: u16 = 6;
+/// Marks a cluster that has formed once. Without it no session was ever written there.
 const JOINED: &str = "joined";
-/// Where files go that no topology can use.
+/// Folder for data that no topology can use.
 const UNUSED: &str = "redis-unused";
 
-/// The servers that hold the sessions, and those that watch over them.
+/// The servers and Sentinels of a topology.
 pub(super) fn components(topology: Topology) -> Vec<Component> {
     let nodes = |count| (1..=count).map(Component::RedisNode);
     match topology {
         Topology::Single => vec![Component::RedisSessions],
-        Topology::Sentinel => {
-            nodes(sentinel::NODES).chain((1..=sentinel::SENTINELS).map(Component::Sentinel)).collect()
-        }
-        Topology::Cluster => nodes(cluster::NODES).collect(),
+        Topology::Sentinel => nodes(SENTINEL_NODES).chain((1..=SENTINELS).map(Component::Sentinel)).collect(),
+        Topology::Cluster => nodes(CLUSTER_NODES).collect(),
     }
 }
 
@@ -35,17 +39,25 @@ pub(super) fn folder(state: &Path, topology: Topology, component: Component) -> 
     }
 }
 
+/// Makes the folder of a server. Its files contain the sessions, so its mode is 0700.
+pub(super) fn make_folder(state: &Path, topology: Topology, component: Component) -> Result<PathBuf, StackError> {
+    let dir = folder(state, topology, component);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(|| format!("make {}", dir.display()))?;
+    Ok(dir)
+}
+
 fn of_topology(state: &Path, topology: Topology) -> PathBuf {
     state.join(format!("redis-{}", topology.as_str()))
 }
 
-/// Makes the folders fit for a start: moves those of an older layout, and throws away a cluster that was interrupted
-/// before its servers came together for the first time. Returns what an operator should know.
+/// Prepares the folders: migrates an older layout, and removes a cluster that was interrupted
+/// before it had formed. Returns notes for the operator.
 ///
 /// # Errors
-/// [`StackError::Io`] when a folder cannot be moved, [`StackError::Tool`] when there are two for one server.
+/// [`StackError::Io`] when a folder cannot be moved, [`StackError::Tool`] when there are two for
+/// one server.
 pub(super) fn prepare(state: &Path, topology: Topology) -> Result<Vec<String>, StackError> {
-    let notes = adopt_older(state)?;
+    let notes = migrate_older_layout(state)?;
     let cluster = of_topology(state, Topology::Cluster);
     if topology == Topology::Cluster && cluster.is_dir() && !cluster.join(JOINED).exists() {
         fs::remove_dir_all(&cluster).attempt(|| format!("remove {}", cluster.display()))?;
@@ -53,22 +65,22 @@ pub(super) fn prepare(state: &Path, topology: Topology) -> Result<Vec<String>, S
     Ok(notes)
 }
 
-/// Notes that the cluster's servers have come together.
+/// Records that the cluster has formed.
 pub(super) fn note_joined(state: &Path) -> Result<(), StackError> {
     let note = of_topology(state, Topology::Cluster).join(JOINED);
     fs::write(&note, "").attempt(|| format!("write {}", note.display()))
 }
 
-/// Once all topologies kept their data beside each other, the nodes of both under the same names. Where Sentinels have
-/// been, the nodes are theirs: a cluster that was started over them never came together.
-fn adopt_older(state: &Path) -> Result<Vec<String>, StackError> {
+/// Older versions kept all topologies in one folder, with the same names for nodes of both. If it
+/// holds Sentinels, the nodes are theirs: a cluster started over them never formed.
+fn migrate_older_layout(state: &Path) -> Result<Vec<String>, StackError> {
     let older = |topology| -> Vec<Component> {
         components(topology).into_iter().filter(|component| state.join(component.to_string()).is_dir()).collect()
     };
     let of_sentinel = older(Topology::Sentinel);
     let watched = of_sentinel.iter().any(|component| matches!(component, Component::Sentinel(_)));
     let mut notes = Vec::new();
-    // The Sentinels go last: as long as one is there, the nodes are known to be theirs.
+    // The Sentinels move last: while one is there, the nodes are recognized as theirs.
     let owners: &[(Topology, PathBuf)] = if watched {
         &[(Topology::Cluster, state.join(UNUSED)), (Topology::Sentinel, of_topology(state, Topology::Sentinel))]
     } else {
@@ -89,12 +101,12 @@ fn adopt_older(state: &Path) -> Result<Vec<String>, StackError> {
             let (from, to) = (state.join(component.to_string()), target.join(component.to_string()));
             if to.exists() {
                 let detail =
-                    format!("{} and {} are data of one server: remove one of them", from.display(), to.display());
+                    format!("{} and {} hold data of the same server: remove one of them", from.display(), to.display());
                 return Err(StackError::Tool { what: "moving the data of an older version", detail });
             }
             fs::rename(&from, &to).attempt(|| format!("move {} to {}", from.display(), to.display()))?;
         }
-        notes.push(format!("what an older version kept of redis was moved to {}", target.display()));
+        notes.push(format!("Redis data of an older version was moved to {}", target.display()));
     }
     Ok(notes)
 }
@@ -113,7 +125,7 @@ mod tests {
         components(topology).into_iter().map(|component| folder(state, topology, component)).collect()
     }
 
-    /// What a topology leaves behind when it has run.
+    /// The data that a topology writes.
     fn run(state: &Path, topology: Topology) {
         prepare(state, topology).expect("prepared");
         for (component, dir) in components(topology).into_iter().zip(folders(state, topology)) {
@@ -133,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn in_every_order_each_topology_finds_its_own_data_again() {
+    fn each_topology_keeps_its_data_in_any_order_of_use() {
         for first in ALL {
             for second in ALL {
                 for third in ALL {
@@ -150,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_never_came_together_begins_again() {
+    fn a_cluster_that_never_formed_is_removed() {
         let state = tempfile::tempdir().expect("a folder");
         run(state.path(), Topology::Cluster);
         prepare(state.path(), Topology::Cluster).expect("prepared");
         assert!(is_whole(state.path(), Topology::Cluster), "it has served");
         fs::remove_file(state.path().join("redis-cluster").join(JOINED)).expect("removed");
-        // Another topology leaves it alone.
+        // Another topology does not touch it.
         prepare(state.path(), Topology::Single).expect("prepared");
         assert!(is_whole(state.path(), Topology::Cluster));
         prepare(state.path(), Topology::Cluster).expect("prepared");
@@ -164,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folders_of_an_older_version_become_those_of_their_topology() {
+    fn folders_of_an_older_version_move_to_their_topology() {
         let older = |state: &Path, components: &[Component]| {
             for component in components {
                 let dir = state.join(component.to_string());
@@ -180,15 +192,15 @@ mod tests {
             assert_eq!(notes.len(), 1, "{notes:?}");
             assert_eq!(prepare(state.path(), topology).expect("prepared"), Vec::<String>::new());
         }
-        // A cluster was tried over the data of Sentinels, whose sessions are the ones that were ever acknowledged.
+        // A cluster was started over the data of Sentinels, which hold all acknowledged sessions.
         let state = tempfile::tempdir().expect("a folder");
         older(state.path(), &components(Topology::Sentinel));
         older(state.path(), &components(Topology::Cluster));
         prepare(state.path(), Topology::Cluster).expect("prepared");
         assert!(is_whole(state.path(), Topology::Sentinel));
-        assert!(is_absent(&state.path().join("redis-cluster")), "the cluster begins anew");
+        assert!(is_absent(&state.path().join("redis-cluster")), "the cluster starts from scratch");
         assert!(state.path().join(UNUSED).join("redis-sessions-6").is_dir());
-        // Two of one: neither is thrown away.
+        // Data of one server in both places: neither is removed.
         older(state.path(), &[Component::Sentinel(1), Component::RedisNode(1)]);
         let error = prepare(state.path(), Topology::Sentinel).expect_err("refused").to_string();
         assert!(error.contains("redis-sentinel/redis-sessions-1") && error.contains("remove one"), "{error}");

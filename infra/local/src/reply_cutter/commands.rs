@@ -1,28 +1,28 @@
-//! Finds acts on sessions among the commands that a client sends to Redis.
+//! Finds mutations of sessions among the commands that a client sends to Redis.
 //!
-//! A command is an array of bulk strings: `*<count>\r\n`, and for each `$<length>\r\n<bytes>\r\n`. What is not read this
-//! way is not an act. The longest string that matters is the key of a reserved id.
+//! A command is an array of bulk strings: `*<count>\r\n`, and for each `$<length>\r\n<bytes>\r\n`.
+//! Anything else is ignored. The longest relevant string is the key of a reserved id.
 
-/// Longer strings are not kept.
-const KEPT: usize = 64;
+/// Longer strings are truncated, bytes.
+const MAX_KEPT: usize = 64;
 
-/// A whole command.
+/// A complete command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// A write, or the reservation of an id, whose sender has not lost a reply to it before.
-    Act,
+    /// A write, or the reservation of an id, that is not a repetition after a lost reply.
+    Mutation,
     Other,
 }
 
-/// Reads the commands of one connection, in whatever pieces they come.
+/// Parses the commands of one connection, across reads.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     state: State,
-    /// The line or the string that is being read, as far as it is kept.
+    /// The line or string being parsed, truncated.
     text: Vec<u8>,
-    /// Strings of the command that have not come yet.
+    /// Strings of the command still missing.
     left: usize,
-    is_act: bool,
+    is_mutation: bool,
     is_repetition: bool,
 }
 
@@ -30,21 +30,21 @@ pub(super) struct Commands {
 enum State {
     #[default]
     Line,
-    /// So many bytes of a string are left, and the end of its line.
+    /// Bytes left of a string and its line end.
     String(usize),
 }
 
 impl Commands {
-    /// The commands that end in this piece.
-    pub(super) fn read(&mut self, piece: &[u8]) -> Vec<Seen> {
+    /// The commands that end in this chunk.
+    pub(super) fn read(&mut self, chunk: &[u8]) -> Vec<Seen> {
         let mut seen = Vec::new();
-        for &byte in piece {
+        for &byte in chunk {
             match &mut self.state {
                 State::Line if byte == b'\n' => self.line(),
                 State::Line => self.text.push(byte),
                 State::String(left) if *left > 2 => {
                     *left -= 1;
-                    if self.text.len() < KEPT {
+                    if self.text.len() < MAX_KEPT {
                         self.text.push(byte);
                     }
                 }
@@ -60,7 +60,7 @@ impl Commands {
         let number = || std::str::from_utf8(line.get(1..)?.trim_ascii()).ok()?.parse::<usize>().ok();
         match (line.first(), number()) {
             (Some(b'*'), Some(count)) => {
-                (self.left, self.is_act, self.is_repetition) = (count, false, false);
+                (self.left, self.is_mutation, self.is_repetition) = (count, false, false);
             }
             (Some(b'$'), Some(length)) => self.state = State::String(length + 2),
             _ => {}
@@ -70,11 +70,11 @@ impl Commands {
     fn string(&mut self) -> Option<Seen> {
         self.state = State::Line;
         let text = std::mem::take(&mut self.text);
-        self.is_act |= text == b"write" || text == b"take+write" || text.starts_with(b"reserved:");
-        // The service says so of an attempt that follows a broken connection.
+        self.is_mutation |= text == b"write" || text == b"take+write" || text.starts_with(b"reserved:");
+        // The service marks an attempt after a broken connection.
         self.is_repetition = text == b"again";
         self.left = self.left.saturating_sub(1);
-        let seen = if self.is_act && !self.is_repetition { Seen::Act } else { Seen::Other };
+        let seen = if self.is_mutation && !self.is_repetition { Seen::Mutation } else { Seen::Other };
         (self.left == 0).then_some(seen)
     }
 }
@@ -89,22 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn acts_are_found_in_whatever_pieces_they_come() {
+    fn mutations_are_found_across_reads() {
         let long = "x\r\n$5\r\nwrite\r\n".repeat(50);
         let all = [
             (command(&["PING"]), Seen::Other),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "write", "", "0"]), Seen::Act),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", "", "take+write", "1f", "12"]), Seen::Act),
+            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "write", "", "0"]), Seen::Mutation),
+            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", "", "take+write", "1f", "12"]), Seen::Mutation),
             (command(&["EVALSHA", "abc", "2", "session:{a}:meta", "write", "", "0", "again"]), Seen::Other),
             (command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "look", "", "0"]), Seen::Other),
-            (command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000"]), Seen::Act),
+            (command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000"]), Seen::Mutation),
             (command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000", "again"]), Seen::Other),
         ];
         let (text, expected): (String, Vec<_>) = all.into_iter().unzip();
         for size in [1, 2, 3, 7, 64, text.len()] {
             let mut commands = Commands::default();
-            let seen: Vec<_> = text.as_bytes().chunks(size).flat_map(|piece| commands.read(piece)).collect();
-            assert_eq!(seen, expected, "in pieces of {size}");
+            let seen: Vec<_> = text.as_bytes().chunks(size).flat_map(|chunk| commands.read(chunk)).collect();
+            assert_eq!(seen, expected, "in chunks of {size}");
         }
     }
 }

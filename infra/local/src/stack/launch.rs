@@ -1,4 +1,4 @@
-//! How a component comes and goes.
+//! Starting and stopping a component.
 
 use std::io;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 
 use super::Stack;
-use super::parts::Wanted;
+use super::part::Requested;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::http::{self, Trust};
-use crate::plan::Topology;
 use crate::ports::{self, loopback};
 use crate::process::{Launch, Process, lock};
 use crate::ready::{self, Probe};
+use crate::topology::Topology;
 use crate::{exporters, gateway, nginx, postgres, prometheus, redis, services};
 
-/// How long a component may take to end in order before it is killed.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a port may be in use before it is somebody else's.
-const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// Limit for a graceful stop; then the component is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a port may stay in use by processes of a supervisor that was just killed.
+const PORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a dropped stack waits for what it killed.
-const DROP_PATIENCE: Duration = Duration::from_secs(5);
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Stack {
     /// Starts one component and waits until it is ready.
@@ -34,31 +34,32 @@ impl Stack {
         let process = Arc::new(process);
         self.update(component, |part| {
             part.process = Some(Arc::clone(&process));
-            part.wanted = Wanted::Starting;
+            part.requested = Requested::Starting;
         });
         let probe = self.probe(component)?;
         ready::wait(component, &process, &probe, &launch.log).await?;
         self.update(component, |part| {
-            if part.wanted == Wanted::Starting {
-                part.wanted = Wanted::Running;
+            if part.requested == Requested::Starting {
+                part.requested = Requested::Running;
             }
         });
         if component.is_gateway() {
-            self.agree_with(component).await?;
+            self.sync_gateway(component).await?;
         }
         let port = self.port_of(component);
-        self.tell(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
+        self.report(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
         Ok(())
     }
 
-    /// Has Prometheus, if there is one, scrape the members of now.
-    pub(super) fn tell_prometheus(&self) -> Result<(), StackError> {
+    /// Updates the scrape targets of Prometheus, if there is one, to the current instances.
+    pub(super) fn update_scrape_targets(&self) -> Result<(), StackError> {
         let members: Vec<_> = self.members().into_iter().map(|(component, _, port)| (component, port)).collect();
         prometheus::write_targets(&self.settings, &members)
     }
 
-    /// Has a gateway's pools hold the members of now, and waits until it finds those that run healthy.
-    pub(super) async fn agree_with(&self, gateway: Component) -> Result<(), StackError> {
+    /// Sets a gateway's pools to the current instances, and waits until those that run are healthy
+    /// there.
+    pub(super) async fn sync_gateway(&self, gateway: Component) -> Result<(), StackError> {
         let control = if gateway == Component::SecondGateway { &self.second_control } else { &self.control };
         let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
         control.reconcile(&members).await?;
@@ -68,21 +69,21 @@ impl Stack {
         control.await_healthy(&running).await
     }
 
-    /// Adds an instance to its pool at each gateway that runs and does not have it.
+    /// Adds an instance to its pool at each running gateway that does not have it.
     pub(super) async fn add_if_removed(&self, component: Component) -> Result<(), StackError> {
         let Some(pool) = component.pool() else { return Ok(()) };
         let addr = loopback(self.port_of(component));
         for control in self.running_controls() {
             if control.pool(pool).await?.instances.iter().all(|instance| instance.addr != addr) {
                 control.add(pool, addr).await?;
-                self.tell(&format!("{component} was removed from the {pool} pool, and is added again"));
+                self.report(&format!("{component} was removed from the {pool} pool; it is added again"));
             }
         }
         Ok(())
     }
 
-    /// Waits until each gateway that runs finds this instance healthy.
-    pub(super) async fn await_member(&self, component: Component) -> Result<(), StackError> {
+    /// Waits until the instance is healthy at each running gateway.
+    pub(super) async fn await_instance_healthy(&self, component: Component) -> Result<(), StackError> {
         let Some(pool) = component.pool() else { return Ok(()) };
         let addr = loopback(self.port_of(component));
         for control in self.running_controls() {
@@ -91,13 +92,15 @@ impl Stack {
         Ok(())
     }
 
-    /// Ends a component in order, whatever state it is in.
+    /// Stops a component gracefully, if it runs.
     pub(super) async fn end(&self, component: Component) {
         let Ok(process) = self.running(component) else { return };
-        self.update(component, |part| part.wanted = Wanted::Stopped);
-        match process.stop(STOP_PATIENCE).await {
-            Some(exit) => self.tell(&format!("{component} has ended: {exit}")),
-            None => self.tell(&format!("{component} did not end within {} s and was killed", STOP_PATIENCE.as_secs())),
+        self.update(component, |part| part.requested = Requested::Stopped);
+        match process.stop(STOP_TIMEOUT).await {
+            Some(exit) => self.report(&format!("{component} stopped: {exit}")),
+            None => {
+                self.report(&format!("{component} did not stop within {} s and was killed", STOP_TIMEOUT.as_secs()))
+            }
         }
     }
 
@@ -108,32 +111,32 @@ impl Stack {
             process.kill_now();
         }
         let begin = Instant::now();
-        while processes.iter().any(|process| process.exit().is_none()) && begin.elapsed() < DROP_PATIENCE {
+        while processes.iter().any(|process| process.exit().is_none()) && begin.elapsed() < DROP_TIMEOUT {
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Refuses to start when others listen on a port of the plan. What a supervisor left that was killed a moment ago
-    /// gets the time to end.
+    /// Fails when another process listens on a port of the plan. Processes of a supervisor that was
+    /// just killed get time to end.
     pub(super) async fn await_free_ports(&self) -> Result<(), StackError> {
         let begin = Instant::now();
         loop {
             let busy = self.components().into_iter().find_map(|component| self.require_free_ports(component).err());
             match busy {
                 None => return Ok(()),
-                Some(busy) if begin.elapsed() > PORT_PATIENCE => return Err(busy),
+                Some(busy) if begin.elapsed() > PORT_TIMEOUT => return Err(busy),
                 Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
     }
 
-    /// Refuses ports that others listen on.
+    /// Fails when another process listens on a port of the component.
     pub(super) fn require_free_ports(&self, component: Component) -> Result<(), StackError> {
         ports::require_free(self.port_of(component), &component.to_string())?;
         let ports = &self.settings.ports;
         match component {
             Component::RedisNode(number) if self.settings.redis == Topology::Cluster => {
-                ports::require_free(ports.redis_bus(number), "the cluster's bus")
+                ports::require_free(ports.redis_bus(number), "the cluster bus")
             }
             Component::Gateway => ports::require_free(ports.control, "the gateway's control plane"),
             Component::SecondGateway => ports::require_free(ports.second_control, "the second gateway's control plane"),
@@ -145,13 +148,13 @@ impl Stack {
         }
     }
 
-    /// Tells whoever listens what happens.
-    pub(super) fn tell(&self, line: &str) {
+    /// Reports progress.
+    pub(super) fn report(&self, line: &str) {
         (self.settings.progress)(line);
     }
 
-    /// Writes the component's configuration and says how to start it, in a thread that may block: making a database
-    /// takes a second.
+    /// Writes the component's configuration and returns how to start it. Runs on a blocking thread:
+    /// making a database takes a second.
     pub(super) async fn prepare(&self, component: Component) -> Result<Launch, StackError> {
         let settings = Arc::clone(&self.settings);
         let port = self.port_of(component);
@@ -190,7 +193,7 @@ impl Stack {
                 Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
             }
             Component::Exporter(_) => {
-                // Its own page: what it watches may be away.
+                // Its own page: the server that it reads may be down.
                 Ok(Probe::Http {
                     client: http::internal()?,
                     url: format!("http://{}/", loopback(port)),

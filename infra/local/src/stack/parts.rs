@@ -1,4 +1,4 @@
-//! The table of a stack's components.
+//! The table of a running stack's components.
 
 use std::sync::Arc;
 
@@ -6,41 +6,11 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::ComponentState;
 
 use super::Stack;
+use super::part::Part;
 use crate::component::Component;
 use crate::error::StackError;
 use crate::gateway::Control;
 use crate::process::{Process, lock};
-
-/// What the stack knows of one component.
-pub(super) struct Part {
-    pub(super) port: u16,
-    pub(super) process: Option<Arc<Process>>,
-    pub(super) wanted: Wanted,
-}
-
-/// What was asked of a component last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    Starting,
-    Running,
-    Paused,
-    Stopped,
-    Killed,
-}
-
-impl Part {
-    pub(super) fn state(&self) -> ComponentState {
-        let ended = self.process.as_ref().is_none_or(|process| process.exit().is_some());
-        match self.wanted {
-            Wanted::Stopped => ComponentState::Stopped,
-            Wanted::Killed => ComponentState::Killed,
-            _ if ended => ComponentState::Died,
-            Wanted::Starting => ComponentState::Starting,
-            Wanted::Running => ComponentState::Running,
-            Wanted::Paused => ComponentState::Paused,
-        }
-    }
-}
 
 impl Stack {
     /// The component of that name.
@@ -60,7 +30,7 @@ impl Stack {
         lock(&self.parts).keys().copied().collect()
     }
 
-    /// The process of a component that runs, be it paused.
+    /// The process of a running or paused component.
     pub(super) fn running(&self, component: Component) -> Result<Arc<Process>, StackError> {
         let parts = lock(&self.parts);
         let part = parts.get(&component);
@@ -73,7 +43,8 @@ impl Stack {
         self.running(component).is_ok()
     }
 
-    /// The control APIs of the gateways that run. A change is made at each; one that does not run agrees when it starts.
+    /// The control APIs of the running gateways. Changes go to each; a stopped gateway is
+    /// synchronized when it starts.
     pub(super) fn running_controls(&self) -> Vec<&Control> {
         let all = [(Component::Gateway, &self.control), (Component::SecondGateway, &self.second_control)];
         all.into_iter().filter(|(gateway, _)| self.runs(*gateway)).map(|(_, control)| control).collect()
@@ -96,7 +67,7 @@ impl Stack {
         }
     }
 
-    /// The members of the pools with their ports, running or not.
+    /// All instances with their pools and ports, running or not.
     pub(super) fn members(&self) -> Vec<(Component, PoolName, u16)> {
         let parts = lock(&self.parts);
         parts.iter().filter_map(|(&component, part)| Some((component, component.pool()?, part.port))).collect()

@@ -1,23 +1,24 @@
-//! One process takes the place of another without a failed request.
+//! Replacing a process without a failed request: rolling restart and hot restart.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stack;
-use super::parts::Wanted;
+use super::part::Requested;
 use crate::component::Component;
 use crate::error::{Attempt, LogTail, StackError};
 use crate::process::Process;
 
-/// How long an upgrade may take: the successor's checks, and the grace period of the one that it follows.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit for a hot restart: the new process's checks and the old one's grace period.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Stack {
-    /// Restarts an instance by a drain: its keys move away, it ends in order, and they come home when it is well again. A
-    /// gateway is upgraded to the program as it is built now.
+    /// Drains an instance, restarts it and ends the drain; its keys move away and return. A gateway
+    /// is upgraded to the current build.
     ///
     /// # Errors
-    /// [`StackError::WrongState`] when it does not run, else why it could not be drained, ended or started.
+    /// [`StackError::WrongState`] when it does not run, else why it could not be drained, ended or
+    /// started.
     pub async fn roll(&self, name: &str) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
@@ -26,36 +27,35 @@ impl Stack {
         }
         let Some(pool) = component.pool() else {
             let cure = format!("`make stop i={component}` and `make start i={component}` restart it");
-            return Err(StackError::NotForThis { component: component.to_string(), done: "rolled", cure });
+            return Err(StackError::Unsupported { component: component.to_string(), done: "rolled", cure });
         };
         self.running(component)?;
-        // One gateway is enough: the instance tells the others.
+        // One gateway is enough: the instance announces its drain to the others.
         if let Some(control) = self.running_controls().first() {
             control.drain(pool, name, 0).await?;
         }
-        // It tells that it leaves, and serves on until every gateway knows.
+        // Its pre-stop delay gives every gateway time to notice.
         self.end(component).await;
         self.launch(component).await?;
-        // A drain outlasts a restart of the instance, so its end is a step of its own.
+        // A drain outlasts the restart, so it is ended explicitly.
         if let Some(control) = self.running_controls().first() {
             control.undrain(pool, name).await?;
         }
-        self.await_member(component).await
+        self.await_instance_healthy(component).await
     }
 
-    /// Has a new process of the gateway take the place of the one that runs, with its listeners. Returns when the old one has
-    /// ended.
+    /// Hot restart of a gateway: a new process takes over the listeners. Returns when the old one
+    /// has exited.
     ///
     /// # Errors
-    /// [`StackError::NotPlanned`] for another component, [`StackError::WrongState`] when it does not run, or
-    /// [`StackError::Died`] when the new process fails; then the old one goes on.
+    /// [`StackError::NotPlanned`] for another component, [`StackError::WrongState`] when it does
+    /// not run, or [`StackError::Died`] when the new process fails; then the old one keeps serving.
     pub async fn upgrade(&self, name: &str) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
         if !component.is_gateway() {
-            let cure =
-                format!("only a gateway hands over to a new process; `make roll i={component}` restarts an instance");
-            return Err(StackError::NotForThis { component: component.to_string(), done: "upgraded", cure });
+            let cure = format!("only a gateway supports hot restart; `make roll i={component}` restarts an instance");
+            return Err(StackError::Unsupported { component: component.to_string(), done: "upgraded", cure });
         }
         self.replace_gateway(component).await
     }
@@ -64,23 +64,23 @@ impl Stack {
         let old = self.running(component)?;
         let mut launch = self.prepare(component).await?;
         launch.args.push("--upgrade".into());
-        let successor = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
-        let successor = Arc::new(successor);
+        let new = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
+        let new = Arc::new(new);
         let failed = |exit: String| {
             let tail = LogTail::of(launch.log.clone());
             Err(StackError::Died { component: component.to_string(), exit, tail })
         };
         tokio::select! {
             _ = old.ended() => {}
-            exit = successor.ended() => return failed(exit.map_or_else(String::new, |exit| exit.to_string())),
-            () = tokio::time::sleep(PATIENCE) => return failed(format!("the old one runs after {} s", PATIENCE.as_secs())),
+            exit = new.ended() => return failed(exit.map_or_else(String::new, |exit| exit.to_string())),
+            () = tokio::time::sleep(UPGRADE_TIMEOUT) => return failed(format!("the old process still runs after {} s", UPGRADE_TIMEOUT.as_secs())),
         }
         self.update(component, |part| {
-            part.process = Some(Arc::clone(&successor));
-            part.wanted = Wanted::Running;
+            part.process = Some(Arc::clone(&new));
+            part.requested = Requested::Running;
         });
-        self.agree_with(component).await?;
-        self.tell(&format!("{component} was upgraded: process {} follows {}", successor.pid(), old.pid()));
+        self.sync_gateway(component).await?;
+        self.report(&format!("{component} was upgraded: process {} replaces {}", new.pid(), old.pid()));
         Ok(())
     }
 }

@@ -1,25 +1,26 @@
-//! More and fewer instances of a pool while the stack runs.
+//! Scaling a pool of a running stack.
 
 use futures_util::future::{join_all, try_join_all};
 use proto_contracts::PoolName;
 
 use super::Stack;
-use super::parts::{Part, Wanted};
+use super::part::{Part, Requested};
 use crate::component::Component;
 use crate::error::StackError;
-use crate::plan::Extent;
 use crate::ports::loopback;
 use crate::process::lock;
+use crate::topology::Extent;
 
 impl Stack {
-    /// Gives a pool that many instances. New ones are started, registered at the gateway and healthy there when this
-    /// returns; those with the highest numbers go first, removed at the gateway before they are ended.
+    /// Scales a pool. New instances are started, registered at the gateway and healthy there when
+    /// this returns. Those with the highest numbers are removed first: at the gateway, then
+    /// stopped.
     ///
-    /// Instances that don't run count too: they are members until they are scaled away.
+    /// Stopped instances count too: they belong to the pool until it is scaled down.
     ///
     /// # Errors
-    /// [`StackError::NotPlanned`] for a stack without services, [`StackError::TooManyInstances`], why an instance
-    /// could not be started, or why the gateway did not take it.
+    /// [`StackError::NotPlanned`] for a stack without services, [`StackError::TooManyInstances`],
+    /// why an instance could not be started, or why the gateway rejected it.
     pub async fn scale(&self, pool: PoolName, instances: u16) -> Result<(), StackError> {
         let _change = self.changes.lock().await;
         if self.settings.extent < Extent::Services {
@@ -30,7 +31,7 @@ impl Stack {
         if count < instances {
             let missing = (1..=u16::MAX).filter(|number| !numbers.contains(number));
             let new: Vec<u16> = missing.take(usize::from(instances - count)).collect();
-            // Too many is no reason to start some.
+            // Check all before starting the first.
             new.iter().try_for_each(|&number| self.settings.ports.instance(pool, number).map(drop))?;
             try_join_all(new.into_iter().map(|number| self.add(pool, number))).await?;
         } else {
@@ -41,24 +42,24 @@ impl Stack {
                 join_all(surplus.map(|number| self.remove(Component::Instance(pool, number), pool, force))).await;
             gone.into_iter().collect::<Result<(), _>>()?;
         }
-        self.tell_prometheus()
+        self.update_scrape_targets()
     }
 
     async fn add(&self, pool: PoolName, number: u16) -> Result<(), StackError> {
         let component = Component::Instance(pool, number);
         let port = self.settings.ports.instance(pool, number)?;
-        lock(&self.parts).insert(component, Part { port, process: None, wanted: Wanted::Stopped });
+        lock(&self.parts).insert(component, Part { port, process: None, requested: Requested::Stopped });
         let added = async {
             self.require_free_ports(component)?;
             self.launch(component).await?;
             for control in self.running_controls() {
                 control.add(pool, loopback(port)).await?;
             }
-            self.await_member(component).await
+            self.await_instance_healthy(component).await
         };
         let added = added.await;
         if added.is_err() {
-            // What could not be added is no member that a status should show.
+            // A failed addition must not appear in the status.
             self.end(component).await;
             lock(&self.parts).remove(&component);
         }
@@ -68,7 +69,7 @@ impl Stack {
     async fn remove(&self, component: Component, pool: PoolName, force: bool) -> Result<(), StackError> {
         let mut controls = self.running_controls();
         if controls.is_empty() && self.settings.extent >= Extent::Gateway {
-            // Nothing is taken away behind a gateway's back: this one says that it cannot be reached.
+            // Fails as unreachable: no instance may go while a gateway still lists it.
             controls.push(&self.control);
         }
         for control in controls {

@@ -1,4 +1,4 @@
-//! A second gateway over a stack's instances, with a view of its own of who belongs to the pool.
+//! A second gateway over a stack's instances, with its own pool membership.
 
 use std::sync::Arc;
 
@@ -8,24 +8,26 @@ use secrecy::SecretString;
 use super::Stack;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
-use crate::gateway::{self, Control, Seat};
+use crate::gateway::{self, Control, Placement};
 use crate::http;
 use crate::ports::{self, loopback};
 use crate::process::Process;
 use crate::ready::{self, Probe};
 
-/// A gateway that knows only some of a stack's instances. It is killed when it is dropped; a stack has one at a time.
+/// A gateway with only some of the stack's stateful instances. It is killed when dropped; a stack
+/// has one at a time.
 pub struct SecondGateway {
     process: Arc<Process>,
     url: String,
 }
 
 impl Stack {
-    /// Starts a second gateway that knows these instances, called by their names, and no others, and waits until it finds
-    /// them healthy.
+    /// Starts a second gateway with these stateful instances alone, and waits until they are
+    /// healthy there.
     ///
     /// # Errors
-    /// [`StackError::NoSuchComponent`], [`StackError::PortInUse`] while there is another, or why it does not start.
+    /// [`StackError::NoSuchComponent`], [`StackError::PortInUse`] while there is another, or why it
+    /// does not start.
     pub async fn second_gateway(&self, instances: &[String]) -> Result<SecondGateway, StackError> {
         let settings = &self.settings;
         let mut members: Vec<_> =
@@ -34,17 +36,17 @@ impl Stack {
             let component = self.find(name)?;
             members.push((component, PoolName::Stateful, self.port_of(component)));
         }
-        let seat = Seat::second(settings);
-        ports::require_free(seat.listen.port(), "a second gateway")?;
-        ports::require_free(seat.control.port(), "a second gateway's control plane")?;
+        let placement = Placement::second(settings);
+        ports::require_free(placement.listen.port(), "a second gateway")?;
+        ports::require_free(placement.control.port(), "a second gateway's control plane")?;
         let of_pools: Vec<_> = members.iter().map(|(_, pool, port)| (*pool, *port)).collect();
-        let launch = gateway::launch_at(settings, &seat, &of_pools)?;
+        let launch = gateway::launch_at(settings, &placement, &of_pools)?;
         let process = Process::start(&settings.shim, &launch).await.attempt(|| "start a second gateway".to_owned())?;
-        let second = SecondGateway { process: Arc::new(process), url: format!("http://{}", seat.listen) };
+        let second = SecondGateway { process: Arc::new(process), url: format!("http://{}", placement.listen) };
         let probe = Probe::Http { client: http::internal()?, url: format!("{}/health", second.url), instance: None };
         ready::wait(Component::Gateway, &second.process, &probe, &launch.log).await?;
         let token: SecretString = settings.secrets.control_token.clone();
-        let control = Control::at(&format!("http://{}", seat.control), token)?;
+        let control = Control::at(&format!("http://{}", placement.control), token)?;
         let healthy: Vec<_> =
             members.into_iter().map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
         control.await_healthy(&healthy).await?;
@@ -53,7 +55,7 @@ impl Stack {
 }
 
 impl SecondGateway {
-    /// Where it takes requests, without a slash at the end.
+    /// Its data plane's URL, without a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }

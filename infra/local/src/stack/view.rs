@@ -1,27 +1,29 @@
-//! What can be asked of a running stack.
+//! Queries of a running stack.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use proto_contracts::agent::{ComponentState, ComponentStatus, GatewayUrls, Urls};
+use proto_contracts::agent::{ComponentState, ComponentStatus, Urls};
 use secrecy::SecretString;
 
 use super::Stack;
-use super::parts::Part;
+use super::part::Part;
 use crate::component::Component;
 use crate::error::StackError;
 use crate::gateway::Control;
 use crate::http::{self, Trust};
 use crate::nginx;
-use crate::plan::{Extent, Gateways, Store};
 use crate::ports::{Ports, loopback};
 use crate::process::{last_lines, lock};
+use crate::redis;
+use crate::topology::Store;
+use crate::urls;
 
-/// How many of its last lines tell why a component died.
+/// Log lines that the status shows of a component that died.
 const LAST_LINES: usize = 5;
 
 impl Stack {
-    /// What each component does, data first, the edge last.
+    /// The state of each component, data first, edge last.
     pub fn status(&self) -> Vec<ComponentStatus> {
         let parts = lock(&self.parts);
         let status = |(&component, part): (&Component, &Part)| {
@@ -56,7 +58,7 @@ impl Stack {
         Ok(lock(&self.parts).get(&component).map_or(ComponentState::Stopped, Part::state))
     }
 
-    /// The process id of a running component.
+    /// Process id of a running component.
     ///
     /// # Errors
     /// [`StackError::WrongState`] when it does not run.
@@ -64,7 +66,7 @@ impl Stack {
         Ok(self.running(self.find(name)?)?.pid())
     }
 
-    /// Where a component listens; for Nginx, its HTTPS listener.
+    /// Address of a component's listener; for Nginx, HTTPS.
     ///
     /// # Errors
     /// [`StackError::NoSuchComponent`].
@@ -73,7 +75,7 @@ impl Stack {
         Ok(loopback(lock(&self.parts).get(&component).map_or(0, |part| part.port)))
     }
 
-    /// The log of a component.
+    /// Path of a component's log.
     ///
     /// # Errors
     /// [`StackError::NoSuchComponent`].
@@ -81,22 +83,22 @@ impl Stack {
         Ok(self.settings.log(self.find(name)?))
     }
 
-    /// Where everything can be called, without a slash at the end.
+    /// The URLs of all listeners, without trailing slashes.
     pub fn urls(&self) -> Urls {
-        urls(&self.settings.ports, self.settings.extent, self.settings.gateways)
+        urls::of(&self.settings.ports, self.settings.extent, self.settings.gateways)
     }
 
-    /// The ports of the plan.
+    /// The stack's ports.
     pub fn ports(&self) -> &Ports {
         &self.settings.ports
     }
 
-    /// Where the stateful service keeps its sessions.
+    /// Session store of the stateful service.
     pub fn store(&self) -> Store {
         self.settings.store
     }
 
-    /// The control API of the first gateway, with the token for it.
+    /// A client of the first gateway's control API.
     pub fn control(&self) -> &Control {
         &self.control
     }
@@ -106,17 +108,17 @@ impl Stack {
         &self.settings.secrets.control_token
     }
 
-    /// Where PostgreSQL is, with the services' password.
+    /// URL of PostgreSQL with the services' password.
     pub fn database_url(&self) -> SecretString {
         self.settings.database_url()
     }
 
-    /// Where the sessions' Redis is.
+    /// URL of the sessions' Redis.
     pub fn redis_sessions_url(&self) -> String {
-        self.settings.redis_sessions_url()
+        redis::sessions_url(&self.settings)
     }
 
-    /// Where the cache's Redis is.
+    /// URL of the cache's Redis.
     pub fn redis_cache_url(&self) -> String {
         self.settings.redis_cache_url()
     }
@@ -126,34 +128,18 @@ impl Stack {
         &self.settings.state
     }
 
-    /// The authority that signed Nginx's certificate.
+    /// Path of the CA certificate that signed Nginx's.
     pub fn ca_path(&self) -> PathBuf {
         nginx::tls_dir(&self.settings).join("ca.pem")
     }
 
-    /// Starts an HTTP client that follows no redirect and, when Nginx runs, trusts its certificate and no other.
+    /// Builder of an HTTP client that follows no redirect and, when Nginx runs, trusts its CA
+    /// alone.
     ///
     /// # Errors
     /// [`StackError::Io`] when the certificate cannot be read.
     pub fn client(&self) -> Result<reqwest::ClientBuilder, StackError> {
         let ca = self.ca_path();
-        http::client(if ca.exists() { Trust::Authority(&ca) } else { Trust::Nobody })
-    }
-}
-
-/// Where a stack with these ports can be called.
-pub(crate) fn urls(ports: &Ports, extent: Extent, gateways: Gateways) -> Urls {
-    let http = |port| format!("http://{}", loopback(port));
-    Urls {
-        https: (extent >= Extent::Edge).then(|| format!("https://{}", loopback(ports.https))),
-        gateway: http(ports.gateway),
-        control: http(ports.control),
-        second: (gateways == Gateways::Two).then(|| GatewayUrls {
-            name: Component::SecondGateway.to_string(),
-            gateway: http(ports.second_gateway),
-            control: http(ports.second_control),
-        }),
-        agent: http(ports.agent),
-        prometheus: (extent >= Extent::Monitoring).then(|| http(ports.prometheus)),
+        http::client(if ca.exists() { Trust::Authority(&ca) } else { Trust::Nothing })
     }
 }

@@ -1,13 +1,13 @@
-//! The API as a client calls it, by one of its two doors.
+//! A client of the API, through Nginx or at the gateway.
 
 use anyhow::{Context, Result};
 use local_stack::Stack;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::response::Response;
 
-/// Where the API is, and a client for it.
+/// A client with the API's base URL.
 #[derive(Clone)]
 pub(crate) struct Api {
     client: Client,
@@ -15,19 +15,19 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// By HTTPS, with the stack's CA file as the only authority.
+    /// By HTTPS, trusting the stack's CA alone.
     pub(crate) fn through_nginx(stack: &Stack) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().https.context("Nginx runs")? })
     }
 
-    /// Of a system that runs already: `TANDEM_TARGET`, by HTTPS, and `TANDEM_CACERT`, the authority of its certificate.
+    /// Of a running system: HTTPS at `TANDEM_TARGET`, with the CA file `TANDEM_CACERT`.
     pub(crate) fn of_running_system() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
         let file = variable("TANDEM_CACERT")?;
         let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let authority = reqwest::Certificate::from_pem(&pem)?;
-        // A process has one, which a stack installs when it starts; this one has no stack.
-        let _there_already = rustls::crypto::ring::default_provider().install_default();
+        // Process-wide; a stack would install it when it starts.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().tls_certs_only([authority]).no_proxy().build()?;
         Ok(Self { client, base: variable("TANDEM_TARGET")? })
     }
@@ -42,7 +42,7 @@ impl Api {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().control })
     }
 
-    /// On an instance's own port, past everything in front of it.
+    /// On an instance's own port.
     pub(crate) fn on_instance(stack: &Stack, name: &str) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: format!("http://{}", stack.addr_of(name)?) })
     }
@@ -51,15 +51,15 @@ impl Api {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
-        Answer::to(self.request(Method::GET, path)).await
+    pub(crate) async fn get(&self, path: &str) -> Result<Response> {
+        Response::to(self.request(Method::GET, path)).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        Answer::to(self.request(Method::POST, path).json(body)).await
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Response> {
+        Response::to(self.request(Method::POST, path).json(body)).await
     }
 
-    /// Creates a session; the answer has been found to be 201.
+    /// Creates a session; anything but 201 is an error.
     pub(crate) async fn create(&self) -> Result<Created> {
         Created::by(self.request(Method::POST, SESSIONS)).await
     }
@@ -68,19 +68,19 @@ impl Api {
 pub(crate) const SESSIONS: &str = "/api/v1/stateful/sessions";
 pub(crate) const CONVERSATIONS: &str = "/api/v1/stateful/conversations";
 
-/// A session, and the answer that told of it.
+/// A session, and the response to its creation.
 pub(crate) struct Created {
     pub(crate) id: String,
-    pub(crate) answer: Answer,
+    pub(crate) response: Response,
 }
 
 impl Created {
     /// Sends the request with the body `{}`.
     pub(crate) async fn by(request: RequestBuilder) -> Result<Self> {
-        let answer = Answer::to(request.json(&json!({}))).await?;
-        anyhow::ensure!(answer.status == 201, "{answer}");
-        let body: Value = answer.json();
-        Ok(Self { id: body["session_id"].as_str().context("an id")?.to_owned(), answer })
+        let response = Response::to(request.json(&json!({}))).await?;
+        anyhow::ensure!(response.status == 201, "{response}");
+        let body: Value = response.json();
+        Ok(Self { id: body["session_id"].as_str().context("an id")?.to_owned(), response })
     }
 
     /// The session's path.

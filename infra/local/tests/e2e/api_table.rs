@@ -1,4 +1,4 @@
-//! The API table of the design, row by row, through HTTPS: canonical and Phase 1 path alike.
+//! The API table, row by row, through HTTPS, by canonical and legacy paths.
 
 use anyhow::Result;
 use local_stack::{Store, Topology};
@@ -7,11 +7,11 @@ use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, LINK, LOCATION, SET_COOKIE};
 use reqwest::{Method, Version};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::api::Api;
+use crate::response::Response;
 use crate::small_stack;
 
-/// One form of the API's paths, written out: the table is what this test holds the code to.
+/// One form of the API's paths, written out as the test's expectation.
 struct Paths {
     info: &'static str,
     calculate: &'static str,
@@ -26,7 +26,7 @@ struct Paths {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Generation {
     Canonical,
-    Phase1,
+    Legacy,
 }
 
 const CANONICAL: Paths = Paths {
@@ -40,7 +40,7 @@ const CANONICAL: Paths = Paths {
     generation: Generation::Canonical,
 };
 
-const PHASE1: Paths = Paths {
+const LEGACY: Paths = Paths {
     info: "/api/stateless/info",
     calculate: "/api/stateless/calculate",
     random: "/api/stateless/random",
@@ -48,7 +48,7 @@ const PHASE1: Paths = Paths {
     session: "/api/stateful/session/{id}",
     conversations: "/api/stateful/conversation",
     history: "/api/stateful/history/{id}",
-    generation: Generation::Phase1,
+    generation: Generation::Legacy,
 };
 
 const MESSAGES: &str = "/api/v1/stateful/sessions/{id}/messages";
@@ -58,7 +58,7 @@ const MESSAGE_MEMBERS: [&str; 8] =
     ["session_id", "message_id", "number", "message", "reply", "created_at", "message_count", "version"];
 
 #[tokio::test]
-async fn every_row_of_the_api_table_answers_as_stated_by_both_paths() -> Result<()> {
+async fn every_row_of_the_api_table_holds_by_both_paths() -> Result<()> {
     let stack = small_stack().store(Store::Redis).with_nginx().start().await?;
     every_row(&Api::through_nginx(&stack)?, Store::Redis).await?;
     stack.shutdown().await;
@@ -83,13 +83,13 @@ async fn every_row_is_the_same_under_sentinels() -> Result<()> {
 
 /// `make compose-test` runs it against the containers.
 #[tokio::test]
-#[ignore = "needs a system that runs: TANDEM_TARGET and TANDEM_CACERT name it"]
+#[ignore = "needs a running system: set TANDEM_TARGET and TANDEM_CACERT"]
 async fn every_row_is_the_same_at_a_running_system() -> Result<()> {
     every_row(&Api::of_running_system()?, Store::Hybrid).await
 }
 
 async fn every_row(api: &Api, store: Store) -> Result<()> {
-    for paths in [&CANONICAL, &PHASE1] {
+    for paths in [&CANONICAL, &LEGACY] {
         let client = Client { api: api.clone(), paths, store };
         client.stateless_rows().await?;
         client.stateful_rows().await?;
@@ -105,26 +105,26 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Calls a path of this generation and checks what every answer to it has.
-    async fn call(&self, method: Method, path: &str, id: &str, body: Option<&Value>) -> Result<Answer> {
+    /// Calls a path of this generation and checks what all responses have in common.
+    async fn call(&self, method: Method, path: &str, id: &str, body: Option<&Value>) -> Result<Response> {
         let request = self.api.request(method, &path.replace("{id}", id));
-        let answer = Answer::to(body.into_iter().fold(request, |request, body| request.json(body))).await?;
-        assert_eq!(answer.version, Version::HTTP_2);
-        answer.request_id();
-        assert_eq!(answer.header(CACHE_CONTROL.as_str()), Some("no-store"), "{answer}");
-        assert!(!answer.headers.contains_key(headers::INSTANCE_ID), "an internal name of what X-Served-By tells");
+        let response = Response::to(body.into_iter().fold(request, |request, body| request.json(body))).await?;
+        assert_eq!(response.version, Version::HTTP_2);
+        response.request_id();
+        assert_eq!(response.header(CACHE_CONTROL.as_str()), Some("no-store"), "{response}");
+        assert!(!response.headers.contains_key(headers::INSTANCE_ID), "internal: clients get X-Served-By");
         match self.paths.generation {
             Generation::Canonical => {
-                assert!(!answer.headers.contains_key(headers::DEPRECATION) && !answer.headers.contains_key(LINK));
+                assert!(!response.headers.contains_key(headers::DEPRECATION) && !response.headers.contains_key(LINK));
             }
-            Generation::Phase1 => {
-                let since = answer.header(headers::DEPRECATION).and_then(|since| since.strip_prefix('@'));
-                assert!(since.is_some_and(|since| since.parse::<u64>().is_ok()), "{answer}");
+            Generation::Legacy => {
+                let since = response.header(headers::DEPRECATION).and_then(|since| since.strip_prefix('@'));
+                assert!(since.is_some_and(|since| since.parse::<u64>().is_ok()), "{response}");
                 let link = format!("<{}>; rel=\"successor-version\"", successor(path).replace("{id}", id));
-                assert_eq!(answer.header(LINK.as_str()), Some(&*link));
+                assert_eq!(response.header(LINK.as_str()), Some(&*link));
             }
         }
-        Ok(answer)
+        Ok(response)
     }
 
     async fn stateless_rows(&self) -> Result<()> {
@@ -144,7 +144,7 @@ impl Client<'_> {
         self.call(Method::POST, self.paths.calculate, "", Some(&refused)).await?.problem(ErrorCode::DivisionByZero);
 
         let path = format!("{}?min=5&max=7&count=20", self.paths.random);
-        let random = Answer::to(self.api.request(Method::GET, &path)).await?;
+        let random = Response::to(self.api.request(Method::GET, &path)).await?;
         let body = random.object(200, &["min", "max", "values"]);
         let values = body["values"].as_array().expect("a list");
         assert_eq!(values.len(), 20);
@@ -172,10 +172,10 @@ impl Client<'_> {
         assert_eq!((&body["session_id"], &body["version"]), (&session["session_id"], &session["version"]));
         self.at_home(&read, key, home);
 
-        // No id in this path: the header says whose session the body names.
+        // No id in this path: the header routes the request.
         let message = json!({"session_id": id, "message": "hello"});
         let request = self.api.request(Method::POST, self.paths.conversations).header(headers::AFFINITY_KEY, key);
-        let posted = Answer::to(request.json(&message)).await?;
+        let posted = Response::to(request.json(&message)).await?;
         let body = posted.object(201, &MESSAGE_MEMBERS);
         assert_eq!(
             (&body["number"], &body["message"], &body["message_count"]),
@@ -188,7 +188,7 @@ impl Client<'_> {
         assert_eq!((page["messages"].as_array().map(Vec::len), &page["next_cursor"]), (Some(1), &Value::Null));
         let member = |name: &str| page["messages"][0][name].clone();
         for name in ["message_id", "number", "message", "reply", "created_at"] {
-            assert_eq!(member(name), body[name], "{name} as it was answered");
+            assert_eq!(member(name), body[name], "{name} as in the response");
         }
         self.at_home(&history, key, home);
 
@@ -200,49 +200,52 @@ impl Client<'_> {
         Ok(())
     }
 
-    fn at_home(&self, answer: &Answer, key: &str, home: &str) {
-        assert_eq!((answer.stamp().verdict, answer.served_by()), (Verdict::Home, home), "{answer}");
-        assert_eq!(answer.stamp().key.map(|key| key.to_string()).as_deref(), Some(key));
-        assert!(!answer.headers.contains_key(SET_COOKIE), "a key from a path or header rewrites no cookie: {answer}");
-        let source = answer.header(headers::SESSION_SOURCE);
+    fn at_home(&self, response: &Response, key: &str, home: &str) {
+        assert_eq!((response.stamp().verdict, response.served_by()), (Verdict::Home, home), "{response}");
+        assert_eq!(response.stamp().key.map(|key| key.to_string()).as_deref(), Some(key));
+        assert!(
+            !response.headers.contains_key(SET_COOKIE),
+            "a key from a path or header rewrites no cookie: {response}"
+        );
+        let source = response.header(headers::SESSION_SOURCE);
         let from_memory = self.store == Store::Hybrid && source == Some("memory");
-        assert!(from_memory || source == Some("redis"), "{answer}");
-        assert_eq!(answer.header(CACHE_CONTROL.as_str()), Some("no-store"), "{answer}");
+        assert!(from_memory || source == Some("redis"), "{response}");
+        assert_eq!(response.header(CACHE_CONTROL.as_str()), Some("no-store"), "{response}");
     }
 
-    /// The canonical paths refuse and name them, the aliases ignore them as Phase 1 did.
+    /// Canonical paths reject unknown fields, legacy paths ignore them.
     async fn unknown_fields(&self) -> Result<()> {
         for (path, status) in [(self.paths.calculate, 200), (self.paths.sessions, 201)] {
-            let answer = self.call(Method::POST, path, "", Some(&json!({"flavour": "vanilla"}))).await?;
+            let response = self.call(Method::POST, path, "", Some(&json!({"flavour": "vanilla"}))).await?;
             match self.paths.generation {
                 Generation::Canonical => {
-                    assert!(answer.problem(ErrorCode::InvalidBody).detail.contains("`flavour`"), "{answer}");
+                    assert!(response.problem(ErrorCode::InvalidBody).detail.contains("`flavour`"), "{response}");
                 }
-                Generation::Phase1 => assert_eq!(answer.status, status, "{answer}"),
+                Generation::Legacy => assert_eq!(response.status, status, "{response}"),
             }
         }
         Ok(())
     }
 }
 
-/// The canonical path in the stead of a Phase 1 path.
+/// The canonical path that replaces a legacy path.
 fn successor(path: &str) -> &'static str {
     let pairs = [
-        (PHASE1.info, CANONICAL.info),
-        (PHASE1.calculate, CANONICAL.calculate),
-        (PHASE1.random, CANONICAL.random),
-        (PHASE1.sessions, CANONICAL.sessions),
-        (PHASE1.session, CANONICAL.session),
-        (PHASE1.conversations, CANONICAL.conversations),
-        (PHASE1.history, CANONICAL.history),
+        (LEGACY.info, CANONICAL.info),
+        (LEGACY.calculate, CANONICAL.calculate),
+        (LEGACY.random, CANONICAL.random),
+        (LEGACY.sessions, CANONICAL.sessions),
+        (LEGACY.session, CANONICAL.session),
+        (LEGACY.conversations, CANONICAL.conversations),
+        (LEGACY.history, CANONICAL.history),
     ];
-    pairs.into_iter().find(|(phase1, _)| *phase1 == path).map_or("", |(_, canonical)| canonical)
+    pairs.into_iter().find(|(legacy, _)| *legacy == path).map_or("", |(_, canonical)| canonical)
 }
 
-/// What Phase 1 did not have: messages by path, patches, products.
+/// Routes without a legacy path: messages by path, patches, products.
 async fn rows_without_an_alias(api: &Api, store: Store) -> Result<()> {
     let client = Client { api: api.clone(), paths: &CANONICAL, store };
-    let given = json!({"client_data": {"name": "Ada", "seat": 4}});
+    let given = json!({"client_data": {"name": "Ada", "tier": 4}});
     let created = client.call(Method::POST, CANONICAL.sessions, "", Some(&given)).await?;
     let session = created.object(201, &SESSION_MEMBERS);
     let (id, home) = (session["session_id"].as_str().expect("an id"), created.served_by());
@@ -253,7 +256,7 @@ async fn rows_without_an_alias(api: &Api, store: Store) -> Result<()> {
     client.at_home(&posted, &id[..8], home);
 
     let patched = client
-        .call(Method::PATCH, CANONICAL.session, id, Some(&json!({"client_data": {"seat": null, "row": 2}})))
+        .call(Method::PATCH, CANONICAL.session, id, Some(&json!({"client_data": {"tier": null, "row": 2}})))
         .await?;
     let body = patched.object(200, &SESSION_MEMBERS);
     assert_eq!(body["client_data"], json!({"name": "Ada", "row": 2}));

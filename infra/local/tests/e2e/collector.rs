@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that keeps what it is sent.
+//! An OpenTelemetry collector that stores the spans it receives.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -11,14 +11,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 
-/// Receives spans by OTLP over HTTP, in Protobuf, on a port of its own.
+/// Receives spans by OTLP over HTTP, in Protobuf, on a free port.
 pub(crate) struct Collector {
     url: String,
     spans: Arc<Mutex<Vec<Span>>>,
     server: ServerHandle,
 }
 
-/// A span, with what a test looks at.
+/// The parts of a span that tests check.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) service: String,
@@ -54,12 +54,12 @@ impl Collector {
         &self.url
     }
 
-    /// All that came so far.
+    /// All spans so far.
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.spans.lock().expect("no test panics under it").clone()
     }
 
-    /// What came so far of one trace.
+    /// The spans of one trace so far.
     pub(crate) fn trace(&self, trace_id: &str) -> Vec<Span> {
         self.spans().into_iter().filter(|span| span.trace_id == trace_id).collect()
     }
@@ -75,11 +75,11 @@ async fn receive(body: web::Bytes, kept: web::Data<Mutex<Vec<Span>>>) -> HttpRes
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return HttpResponse::BadRequest().finish() };
     for of_resource in request.resource_spans {
         let resource = of_resource.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
-        let told = |name: &str| resource.get(name).cloned().unwrap_or_default();
+        let attribute = |name: &str| resource.get(name).cloned().unwrap_or_default();
         let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
         kept.lock().expect("no test panics under it").extend(spans.map(|span| Span {
-            service: told("service.name"),
-            instance: told("service.instance.id"),
+            service: attribute("service.name"),
+            instance: attribute("service.instance.id"),
             name: span.name,
             trace_id: hex(&span.trace_id),
             span_id: hex(&span.span_id),

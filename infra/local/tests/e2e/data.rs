@@ -1,4 +1,4 @@
-//! The data's servers die and return; the services neither restart nor leave the pool.
+//! Data servers fail and return; the services neither restart nor leave the pool.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use proto_contracts::stateful::{HistoryPage, MessagePosted};
 use proto_contracts::{ErrorCode, MessageId};
 use serde_json::json;
 
-use crate::answer::Answer;
 use crate::api::{Api, Created};
+use crate::response::Response;
 use crate::small_stack;
 use crate::until::until;
 
 const SESSIONS: usize = 8;
-/// Longer than the gateway would need to give up an instance: it checks each second, and three times.
+/// Longer than the gateway takes to mark an instance unhealthy: three checks, one a second.
 const OBSERVED: Duration = Duration::from_secs(4);
-/// How often it is asked meanwhile.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How often the pool is read meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[tokio::test]
 async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> {
@@ -33,7 +33,7 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
         sessions.push(api.create().await?);
     }
 
-    // The writers go on through the crash, the outage and the return.
+    // The writers continue through the crash, the outage and the recovery.
     let (stop, stopped) = tokio::sync::watch::channel(());
     let writers = sessions.iter().map(|session| write_until(&api, session, stopped.clone()));
     let course = async {
@@ -59,11 +59,11 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
         }
         let refused = api.post(crate::api::SESSIONS, &json!({})).await?;
         refused.problem(ErrorCode::SessionStoreUnavailable);
-        until("readyz tells of it", || not_ready(&instance)).await?;
+        until("readyz is 503", || not_ready(&instance)).await?;
         observe_healthy(&stack).await?;
 
         stack.start_component("redis-sessions").await?;
-        until("readyz tells that it is back", || ready(&instance)).await?;
+        until("readyz is 200 again", || ready(&instance)).await?;
         let now = api.get(&sessions[0].path()).await?.json::<serde_json::Value>()["message_count"].as_u64();
         let more = now.context("a count")? + 5;
         until("the writers go on", || appended(more)).await?;
@@ -75,7 +75,7 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
     for (session, acknowledged) in sessions.iter().zip(acknowledged) {
         let found = history(&api, session).await?;
         for posted in &acknowledged {
-            // At its number, with its text: neither lost nor moved nor doubled.
+            // At its number, with its text: neither lost nor moved nor duplicated.
             let place = usize::try_from(posted.number)? - 1;
             assert_eq!(found.get(place), Some(&(posted.message_id, posted.message.clone())), "{posted:?}");
         }
@@ -85,7 +85,8 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
     Ok(())
 }
 
-/// Writes until it is told to stop; returns what was acknowledged. Whatever else comes must be a 503 problem.
+/// Writes until it is stopped; returns what was acknowledged. Any other response must be a 503
+/// problem.
 async fn write_until(
     api: &Api,
     session: &Created,
@@ -107,9 +108,9 @@ async fn history(api: &Api, session: &Created) -> Result<Vec<(MessageId, String)
     let mut messages = Vec::new();
     let mut cursor = String::new();
     loop {
-        let answer = api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
-        ensure!(answer.status == 200, "{answer}");
-        let page: HistoryPage = answer.json();
+        let response = api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
+        ensure!(response.status == 200, "{response}");
+        let page: HistoryPage = response.json();
         messages.extend(page.messages.into_iter().map(|message| (message.message_id, message.message)));
         match page.next_cursor {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -127,7 +128,7 @@ async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
     assert_eq!(instance.get("/readyz").await?.status, 200);
     stack.kill("postgres").await?;
 
-    let unneeding = async || {
+    let without_database = async || {
         assert_eq!(api.get("/api/v1/stateless/info").await?.status, 200);
         assert_eq!(api.get("/api/v1/stateless/random").await?.status, 200);
         let sum = json!({"operation": "add", "operands": [1, 2]});
@@ -137,28 +138,28 @@ async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
         assert_eq!(posted.status, 201, "{posted}");
         anyhow::Ok(())
     };
-    unneeding().await?;
-    // Pages that nobody has asked for yet, so that no cache has them.
+    without_database().await?;
+    // Pages that no cache has yet.
     for limit in 1..=4 {
         let refused = api.get(&format!("/api/v1/stateless/products?limit={limit}")).await?;
         refused.problem(ErrorCode::DatabaseUnavailable);
     }
     api.get("/api/v1/stateless/products/p001").await?.problem(ErrorCode::DatabaseUnavailable);
-    until("readyz tells of it", || not_ready(&instance)).await?;
+    until("readyz is 503", || not_ready(&instance)).await?;
     observe_healthy(&stack).await?;
-    unneeding().await?;
+    without_database().await?;
 
     stack.start_component("postgres").await?;
-    until("readyz tells that it is back", || ready(&instance)).await?;
-    // Each instance finds it again by itself.
+    until("readyz is 200 again", || ready(&instance)).await?;
+    // Each instance reconnects by itself.
     for name in ["stateless-1", "stateless-2"] {
         let instance = Api::on_instance(&stack, name)?;
         until("products are back", || async {
-            let answer = instance.get("/api/v1/stateless/products?limit=1").await?;
-            if answer.status != 200 {
-                answer.problem(ErrorCode::DatabaseUnavailable);
+            let response = instance.get("/api/v1/stateless/products?limit=1").await?;
+            if response.status != 200 {
+                response.problem(ErrorCode::DatabaseUnavailable);
             }
-            Ok((answer.status == 200).then_some(()))
+            Ok((response.status == 200).then_some(()))
         })
         .await?;
     }
@@ -167,31 +168,32 @@ async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
     Ok(())
 }
 
-/// `Some` when the instance says by status and by document that something that it needs is down.
+/// `Some` when status and document of readyz report one dependency as down.
 async fn not_ready(instance: &Api) -> Result<Option<()>> {
-    let (answer, readiness) = readiness(instance).await?;
+    let (response, readiness) = readiness(instance).await?;
     if readiness.status == Status::Up {
         return Ok(None);
     }
-    ensure!(answer.status == 503 && readiness.status == Status::Down, "{answer}");
+    ensure!(response.status == 503 && readiness.status == Status::Down, "{response}");
     let down: Vec<_> = readiness.dependencies.values().filter(|dependency| dependency.status == Status::Down).collect();
-    ensure!(down.len() == 1 && down[0].detail.is_some(), "{answer}");
+    ensure!(down.len() == 1 && down[0].detail.is_some(), "{response}");
     Ok(Some(()))
 }
 
 async fn ready(instance: &Api) -> Result<Option<()>> {
-    let (answer, readiness) = readiness(instance).await?;
-    ensure!((answer.status == 200) == (readiness.status == Status::Up), "{answer}");
-    Ok((answer.status == 200).then_some(()))
+    let (response, readiness) = readiness(instance).await?;
+    ensure!((response.status == 200) == (readiness.status == Status::Up), "{response}");
+    Ok((response.status == 200).then_some(()))
 }
 
-async fn readiness(instance: &Api) -> Result<(Answer, Readiness)> {
-    let answer = instance.get("/readyz").await?;
-    let readiness = answer.json();
-    Ok((answer, readiness))
+async fn readiness(instance: &Api) -> Result<(Response, Readiness)> {
+    let response = instance.get("/readyz").await?;
+    let readiness = response.json();
+    Ok((response, readiness))
 }
 
-/// Watches that the gateway keeps all instances, for longer than it would take to give one up.
+/// Checks that all instances stay healthy at the gateway, for longer than it would take to mark one
+/// unhealthy.
 async fn observe_healthy(stack: &Stack) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < OBSERVED {
@@ -199,13 +201,13 @@ async fn observe_healthy(stack: &Stack) -> Result<()> {
             let unhealthy = pool.instances.iter().find(|instance| instance.state != InstanceState::Healthy);
             ensure!(unhealthy.is_none(), "{unhealthy:?}");
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
-/// The process ids of all instances whose names begin so.
-fn pids(stack: &Stack, beginning: &str) -> Result<BTreeMap<String, u32>> {
-    let parts = stack.status().into_iter().filter(|part| part.name.starts_with(beginning));
+/// The process ids of all instances with this name prefix.
+fn pids(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, u32>> {
+    let parts = stack.status().into_iter().filter(|part| part.name.starts_with(prefix));
     parts.map(|part| Ok((part.name.clone(), part.pid.with_context(|| format!("{} is gone", part.name))?))).collect()
 }

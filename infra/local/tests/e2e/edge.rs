@@ -1,4 +1,5 @@
-//! What Nginx adds: redirects, HTTP/2, compression, headers, a cache, error documents, guarded metrics.
+//! Nginx's features: redirects, HTTP/2, compression, headers, a cache, error documents, protected
+//! metrics.
 
 use std::fs;
 use std::io::Read;
@@ -11,60 +12,61 @@ use reqwest::header::{
 };
 use reqwest::{Method, Version};
 
-use crate::answer::Answer;
 use crate::api::Api;
-use crate::raw::{Door, exchange};
+use crate::raw::{Listener, exchange};
+use crate::response::Response;
 use crate::small_stack;
 
 const PRODUCTS: &str = "/api/v1/stateless/products";
 const INFO: &str = "/api/v1/stateless/info";
 
 #[tokio::test]
-async fn the_edge_does_its_part() -> Result<()> {
+async fn the_edge_has_all_its_features() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
-    plain_http_is_sent_to_https(&stack).await?;
-    http2_is_spoken_and_http1_too(&stack, &api).await?;
-    bodies_are_compressed_as_the_client_likes(&api).await?;
-    browsers_are_told_to_be_careful(&api).await?;
-    products_are_cached_and_nothing_that_changes(&api).await?;
-    a_known_document_is_not_sent_again(&api).await?;
+    plain_http_is_redirected_to_https(&stack).await?;
+    http2_and_http1_are_supported(&stack, &api).await?;
+    bodies_are_compressed_as_negotiated(&api).await?;
+    security_headers_are_set(&api).await?;
+    only_products_are_cached(&api).await?;
+    a_matching_etag_gets_304(&api).await?;
     its_own_errors_are_problem_documents(&api).await?;
     metrics_need_a_password(&stack, &api).await?;
     stack.shutdown().await;
     Ok(())
 }
 
-async fn plain_http_is_sent_to_https(stack: &Stack) -> Result<()> {
+async fn plain_http_is_redirected_to_https(stack: &Stack) -> Result<()> {
     let client = stack.client()?.build()?;
     let (http, https) = (stack.ports().http, stack.ports().https);
     for method in [Method::GET, Method::POST] {
-        let answer = Answer::to(client.request(method, format!("http://127.0.0.1:{http}{PRODUCTS}?limit=2"))).await?;
+        let response =
+            Response::to(client.request(method, format!("http://127.0.0.1:{http}{PRODUCTS}?limit=2"))).await?;
         // 308, so that a POST stays one.
-        assert_eq!(answer.status, 308);
+        assert_eq!(response.status, 308);
         let to = format!("https://127.0.0.1:{https}{PRODUCTS}?limit=2");
-        assert_eq!(answer.header(LOCATION.as_str()), Some(&*to));
+        assert_eq!(response.header(LOCATION.as_str()), Some(&*to));
     }
     Ok(())
 }
 
-async fn http2_is_spoken_and_http1_too(stack: &Stack, api: &Api) -> Result<()> {
+async fn http2_and_http1_are_supported(stack: &Stack, api: &Api) -> Result<()> {
     assert_eq!(api.get(INFO).await?.version, Version::HTTP_2);
     let old = format!("GET {INFO} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let old = exchange(stack, Door::Nginx, old.as_bytes()).await?;
+    let old = exchange(stack, Listener::Nginx, old.as_bytes()).await?;
     assert_eq!((old.status, old.version), (200, Version::HTTP_11), "{old}");
     Ok(())
 }
 
-async fn bodies_are_compressed_as_the_client_likes(api: &Api) -> Result<()> {
+async fn bodies_are_compressed_as_negotiated(api: &Api) -> Result<()> {
     let plain = api.get(PRODUCTS).await?;
     assert!(!plain.headers.contains_key(CONTENT_ENCODING));
     for (encoding, decode) in [("gzip", gunzip as fn(&[u8]) -> Result<Vec<u8>>), ("br", unbrotli)] {
-        let answer = Answer::to(api.request(Method::GET, PRODUCTS).header(ACCEPT_ENCODING, encoding)).await?;
-        assert_eq!(answer.header(CONTENT_ENCODING.as_str()), Some(encoding), "{:?}", answer.headers);
-        assert_eq!(answer.header(VARY.as_str()), Some("Accept-Encoding"));
-        assert!(answer.body.len() < plain.body.len());
-        assert_eq!(decode(&answer.body)?, plain.body);
+        let response = Response::to(api.request(Method::GET, PRODUCTS).header(ACCEPT_ENCODING, encoding)).await?;
+        assert_eq!(response.header(CONTENT_ENCODING.as_str()), Some(encoding), "{:?}", response.headers);
+        assert_eq!(response.header(VARY.as_str()), Some("Accept-Encoding"));
+        assert!(response.body.len() < plain.body.len());
+        assert_eq!(decode(&response.body)?, plain.body);
     }
     Ok(())
 }
@@ -81,35 +83,35 @@ fn unbrotli(mut body: &[u8]) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-async fn browsers_are_told_to_be_careful(api: &Api) -> Result<()> {
-    // On answers of the services, on Nginx's own, and on errors of either.
+async fn security_headers_are_set(api: &Api) -> Result<()> {
+    // On responses of the services, on Nginx's own, and on errors of both.
     for path in [INFO, "/", "/static/none", "/api/v1/stateful/sessions/x"] {
-        let answer = api.get(path).await?;
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
-        let transport = answer.header("strict-transport-security");
+        let response = api.get(path).await?;
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(response.header("x-frame-options"), Some("DENY"), "{path}");
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "{path}");
+        let transport = response.header("strict-transport-security");
         assert!(transport.is_some_and(|value| value.starts_with("max-age=31536000")), "{path}: {transport:?}");
-        let policy = answer.header("content-security-policy");
+        let policy = response.header("content-security-policy");
         assert!(policy.is_some_and(|value| value.starts_with("default-src 'none'")), "{path}: {policy:?}");
-        assert_eq!(answer.header("server"), Some("nginx"), "{path}: no version");
+        assert_eq!(response.header("server"), Some("nginx"), "{path}: no version");
     }
     Ok(())
 }
 
-async fn products_are_cached_and_nothing_that_changes(api: &Api) -> Result<()> {
-    // A page that nobody asked for before.
+async fn only_products_are_cached(api: &Api) -> Result<()> {
+    // A page that is not cached yet.
     let path = format!("{PRODUCTS}?limit=7");
     let first = api.get(&path).await?;
     assert_eq!(first.header(headers::CACHE_STATUS), Some("MISS"), "{first}");
     first.served_by();
     let second = api.get(&path).await?;
     assert_eq!(second.header(headers::CACHE_STATUS), Some("HIT"), "{second}");
-    assert!(!second.headers.contains_key(headers::SERVED_BY), "no instance served a copy: {second}");
-    assert_ne!(first.request_id(), second.request_id(), "the id is the request's, not the copy's");
+    assert!(!second.headers.contains_key(headers::SERVED_BY), "no instance served a cache hit: {second}");
+    assert_ne!(first.request_id(), second.request_id(), "the id is the request's, not the cached response's");
     assert_eq!(first.body, second.body);
 
-    // An error names its request, so that no copy of one may be given to another: `problem` compares the ids.
+    // An error contains its request id, so it must not be cached: `problem` compares the ids.
     for _ in 0..2 {
         let unknown = api.get(&format!("{PRODUCTS}/p998")).await?;
         unknown.problem(ErrorCode::ProductNotFound);
@@ -118,17 +120,17 @@ async fn products_are_cached_and_nothing_that_changes(api: &Api) -> Result<()> {
 
     for path in [INFO, "/api/v1/stateless/random?max=9223372036854775807"] {
         let (first, second) = (api.get(path).await?, api.get(path).await?);
-        for answer in [&first, &second] {
-            assert_ne!(answer.header(headers::CACHE_STATUS), Some("HIT"), "{answer}");
-            assert_eq!(answer.header(CACHE_CONTROL.as_str()), Some("no-store"));
-            answer.served_by();
+        for response in [&first, &second] {
+            assert_ne!(response.header(headers::CACHE_STATUS), Some("HIT"), "{response}");
+            assert_eq!(response.header(CACHE_CONTROL.as_str()), Some("no-store"));
+            response.served_by();
         }
         assert_ne!(first.body, second.body);
     }
     Ok(())
 }
 
-async fn a_known_document_is_not_sent_again(api: &Api) -> Result<()> {
+async fn a_matching_etag_gets_304(api: &Api) -> Result<()> {
     for path in [format!("{PRODUCTS}?limit=5"), format!("{PRODUCTS}/p001")] {
         let first = api.get(&path).await?;
         let tag = first.header(ETAG.as_str()).with_context(|| format!("no tag: {first}"))?.to_owned();
@@ -137,10 +139,10 @@ async fn a_known_document_is_not_sent_again(api: &Api) -> Result<()> {
             let request = api.request(Method::GET, &path).header(IF_NONE_MATCH, &tag);
             let request =
                 credentials.into_iter().fold(request, |request, value| request.header("authorization", value));
-            let again = Answer::to(request).await?;
+            let again = Response::to(request).await?;
             assert_eq!((again.status, again.body.len()), (304, 0), "{again}");
             let request = api.request(Method::GET, &path).header(IF_NONE_MATCH, "\"another\"");
-            assert_eq!(Answer::to(request).await?.body, first.body);
+            assert_eq!(Response::to(request).await?.body, first.body);
         }
     }
     Ok(())
@@ -149,14 +151,14 @@ async fn a_known_document_is_not_sent_again(api: &Api) -> Result<()> {
 async fn its_own_errors_are_problem_documents(api: &Api) -> Result<()> {
     // `problem` compares the id in the document with the one in the header.
     api.get("/static/none").await?.problem(ErrorCode::NotFound);
-    Answer::to(api.request(Method::POST, "/robots.txt")).await?.problem(ErrorCode::MethodNotAllowed);
+    Response::to(api.request(Method::POST, "/robots.txt")).await?.problem(ErrorCode::MethodNotAllowed);
     let large = api.request(Method::POST, "/api/v1/stateless/calculate").body(vec![b' '; 2 * 1024 * 1024]);
-    Answer::to(large).await?.problem(ErrorCode::BodyTooLarge);
-    // A client's own id does not become the edge's: two clients could send the same.
+    Response::to(large).await?.problem(ErrorCode::BodyTooLarge);
+    // The edge ignores a client's request id: two clients could send the same.
     let id = "0190a5c0-0000-7000-8000-000000000001";
-    let answer = Answer::to(api.request(Method::GET, "/static/none").header(headers::REQUEST_ID, id)).await?;
-    answer.problem(ErrorCode::NotFound);
-    assert_ne!(answer.request_id().to_string(), id);
+    let response = Response::to(api.request(Method::GET, "/static/none").header(headers::REQUEST_ID, id)).await?;
+    response.problem(ErrorCode::NotFound);
+    assert_ne!(response.request_id().to_string(), id);
     Ok(())
 }
 
@@ -165,9 +167,9 @@ async fn metrics_need_a_password(stack: &Stack, api: &Api) -> Result<()> {
     refused.problem(ErrorCode::Unauthorized);
     assert!(refused.header(WWW_AUTHENTICATE.as_str()).is_some_and(|value| value.starts_with("Basic")), "{refused}");
     let request = |password: &str| api.request(Method::GET, "/metrics").basic_auth("metrics", Some(password));
-    Answer::to(request("guessed")).await?.problem(ErrorCode::Unauthorized);
+    Response::to(request("guessed")).await?.problem(ErrorCode::Unauthorized);
     let password = fs::read_to_string(stack.state_dir().join("metrics.password"))?;
-    let metrics = Answer::to(request(password.trim())).await?;
+    let metrics = Response::to(request(password.trim())).await?;
     assert_eq!(metrics.status, 200, "{metrics}");
     let text = String::from_utf8(metrics.body)?;
     for name in ["gateway_affinity_total{", "http_server_request_duration_seconds_bucket{"] {

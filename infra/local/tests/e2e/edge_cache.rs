@@ -1,4 +1,4 @@
-//! What Nginx keeps and what it says of a copy: with an upstream in the gateway's place that says whatever a test wants.
+//! What Nginx caches, and the headers of its cache hits. A test upstream replaces the gateway.
 
 use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,112 +11,112 @@ use proto_contracts::{ErrorCode, headers};
 use reqwest::Method;
 use reqwest::header::{AGE, IF_MATCH, IF_UNMODIFIED_SINCE, LOCATION};
 
-use crate::answer::Answer;
 use crate::api::Api;
-use crate::raw::{Door, exchange};
+use crate::raw::{Listener, exchange};
+use crate::response::Response;
 use crate::{logs, small_stack};
 
-/// A path of which Nginx keeps responses.
-const KEPT: &str = "/api/v1/stateless/copies";
-/// What a response says of the one request that it was made for.
-const OF_ONE_REQUEST: [&str; 5] =
+/// A path whose responses Nginx may cache.
+const CACHED: &str = "/api/v1/stateless/copies";
+/// Headers that describe one request, so that a cache hit must not have them.
+const PER_REQUEST: [&str; 5] =
     [headers::SERVED_BY, headers::AFFINITY, headers::SERVER_TIMING, headers::RATE_LIMIT, headers::RATE_LIMIT_POLICY];
 
 #[tokio::test]
-async fn a_copy_is_no_request_s_but_the_one_it_answers() -> Result<()> {
+async fn cache_hits_are_correct() -> Result<()> {
     let stack = small_stack().stateful(1).with_nginx().start().await?;
     stack.stop("gateway").await?;
     let upstream = Upstream::start(stack.ports().gateway)?;
     let api = Api::through_nginx(&stack)?;
-    nothing_is_kept_that_does_not_say_so(&api).await?;
-    a_copy_has_an_age_and_nothing_of_another_request(&api).await?;
+    only_responses_with_cache_control_are_cached(&api).await?;
+    a_cache_hit_has_an_age_and_no_header_of_another_request(&api).await?;
     ages_are_right(&api).await?;
-    conditions_of_the_origin_pass_the_cache(&api).await?;
+    origin_preconditions_bypass_the_cache(&api).await?;
     only_our_hosts_are_redirected(&stack).await?;
-    the_access_log_is_json_whatever_a_client_sends(&stack).await?;
+    the_access_log_is_json_for_any_request_bytes(&stack).await?;
     drop(upstream);
     stack.shutdown().await;
     Ok(())
 }
 
-async fn nothing_is_kept_that_does_not_say_so(api: &Api) -> Result<()> {
-    let kept = |path: &'static str| async move {
+async fn only_responses_with_cache_control_are_cached(api: &Api) -> Result<()> {
+    let is_cached = |path: &'static str| async move {
         let (first, second) = (api.get(path).await?, api.get(path).await?);
         ensure!(first.header(headers::CACHE_STATUS) == Some("MISS"), "{path}: {first}");
         Ok(second.header(headers::CACHE_STATUS) == Some("HIT"))
     };
     for status in [200, 301, 302, 404, 410] {
-        let silent = format!("{KEPT}/silent?status={status}").leak();
-        ensure!(!kept(silent).await?, "{status} without Cache-Control");
-        let says_so = format!("{KEPT}/says-so?status={status}&max-age=60").leak();
-        ensure!(kept(says_so).await?, "{status} with Cache-Control");
+        let silent = format!("{CACHED}/silent?status={status}").leak();
+        ensure!(!is_cached(silent).await?, "{status} without Cache-Control");
+        let cacheable = format!("{CACHED}/cacheable?status={status}&max-age=60").leak();
+        ensure!(is_cached(cacheable).await?, "{status} with Cache-Control");
     }
-    // A problem document holds the id of its request, and is another's in every copy.
+    // A problem document contains the id of its request.
     for status in [200, 404, 503] {
-        let problem = format!("{KEPT}/problem?status={status}&max-age=60&problem=1").leak();
-        ensure!(!kept(problem).await?, "a problem document with {status} and Cache-Control");
+        let problem = format!("{CACHED}/problem?status={status}&max-age=60&problem=1").leak();
+        ensure!(!is_cached(problem).await?, "a problem document with {status} and Cache-Control");
     }
     Ok(())
 }
 
-async fn a_copy_has_an_age_and_nothing_of_another_request(api: &Api) -> Result<()> {
-    let path = format!("{KEPT}/headers?max-age=60");
+async fn a_cache_hit_has_an_age_and_no_header_of_another_request(api: &Api) -> Result<()> {
+    let path = format!("{CACHED}/headers?max-age=60");
     let first = api.get(&path).await?;
-    for name in OF_ONE_REQUEST {
-        ensure!(first.headers.contains_key(name), "{name} is lost: {first}");
+    for name in PER_REQUEST {
+        ensure!(first.headers.contains_key(name), "{name} is missing: {first}");
     }
     ensure!(!first.headers.contains_key(AGE), "{first}");
-    let copy = api.get(&path).await?;
-    ensure!(copy.header(headers::CACHE_STATUS) == Some("HIT"), "{copy}");
-    for name in OF_ONE_REQUEST {
-        ensure!(!copy.headers.contains_key(name), "{name} of another request: {copy}");
+    let hit = api.get(&path).await?;
+    ensure!(hit.header(headers::CACHE_STATUS) == Some("HIT"), "{hit}");
+    for name in PER_REQUEST {
+        ensure!(!hit.headers.contains_key(name), "{name} of another request: {hit}");
     }
-    ensure!(copy.headers.contains_key(AGE), "{copy}");
-    ensure!(first.request_id() != copy.request_id(), "{copy}");
+    ensure!(hit.headers.contains_key(AGE), "{hit}");
+    ensure!(first.request_id() != hit.request_id(), "{hit}");
     Ok(())
 }
 
-/// Nginx reads the time of a copy from the id of its request, which the upstream sets here as if it were older.
+/// Nginx derives the age from the cached request id, which the test upstream sets to an older one.
 async fn ages_are_right(api: &Api) -> Result<()> {
     let edges =
         [0, 1, 8, 9, 10, 11, 19, 60, 89, 90, 99, 100, 101, 909, 999, 1_000, 1_010, 9_090, 9_999, 10_000, 86_400];
-    // Each digit borrows or not, whatever second it is now.
+    // Every digit borrows in some case, whatever the current time.
     let spread = (0..40).map(|step| step * 2_477 % 99_900);
     for older_by in edges.into_iter().chain(spread) {
-        let path = format!("{KEPT}/age?max-age=60&older-by={older_by}");
+        let path = format!("{CACHED}/age?max-age=60&older-by={older_by}");
         let before = now()?;
         api.get(&path).await?;
         let made = now()?;
-        let copy = api.get(&path).await?;
-        let age: u64 = copy.header(AGE.as_str()).with_context(|| format!("{older_by}: {copy}"))?.parse()?;
+        let hit = api.get(&path).await?;
+        let age: u64 = hit.header(AGE.as_str()).with_context(|| format!("{older_by}: {hit}"))?.parse()?;
         let (least, most) = (older_by, older_by + (now()? - before) + 1);
         ensure!((least..=most).contains(&age), "{age}, not from {least} to {most}; made at {made}");
     }
-    // A clock that was set back.
-    let path = format!("{KEPT}/age?max-age=60&newer-by=30");
+    // After the clock was set back.
+    let path = format!("{CACHED}/age?max-age=60&newer-by=30");
     api.get(&path).await?;
-    let copy = api.get(&path).await?;
-    // Five digits tell no more when the clock has just passed a multiple of 100,000.
-    ensure!(copy.header(AGE.as_str()) == Some("0") || now()? % 100_000 > 99_960, "{copy}");
+    let hit = api.get(&path).await?;
+    // The age has five digits, so it wraps near a multiple of 100,000.
+    ensure!(hit.header(AGE.as_str()) == Some("0") || now()? % 100_000 > 99_960, "{hit}");
     Ok(())
 }
 
-async fn conditions_of_the_origin_pass_the_cache(api: &Api) -> Result<()> {
-    let path = format!("{KEPT}/conditions?max-age=60&echo={IF_MATCH}");
+async fn origin_preconditions_bypass_the_cache(api: &Api) -> Result<()> {
+    let path = format!("{CACHED}/conditions?max-age=60&echo={IF_MATCH}");
     api.get(&path).await?;
     for (name, value) in
         [(IF_MATCH, "\"another\""), (IF_MATCH, "*"), (IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:00:00 GMT")]
     {
-        let answer = Answer::to(api.request(Method::GET, &path).header(&name, value)).await?;
-        ensure!(answer.status == 200, "{name}: {value}: {answer}");
-        ensure!(!answer.headers.contains_key(headers::CACHE_STATUS), "{name}: {value}: {answer}");
+        let response = Response::to(api.request(Method::GET, &path).header(&name, value)).await?;
+        ensure!(response.status == 200, "{name}: {value}: {response}");
+        ensure!(!response.headers.contains_key(headers::CACHE_STATUS), "{name}: {value}: {response}");
         if name == IF_MATCH {
-            ensure!(answer.body == value.as_bytes(), "the origin must see it: {answer}");
+            ensure!(response.body == value.as_bytes(), "the origin must see it: {response}");
         }
     }
-    // The origin of a file is Nginx itself.
+    // Nginx is the origin of static files.
     let file = api.request(Method::GET, "/robots.txt").header(IF_MATCH, "\"another\"");
-    Answer::to(file).await?.problem(ErrorCode::PreconditionFailed);
+    Response::to(file).await?.problem(ErrorCode::PreconditionFailed);
     Ok(())
 }
 
@@ -124,24 +124,24 @@ async fn only_our_hosts_are_redirected(stack: &Stack) -> Result<()> {
     let https = stack.ports().https;
     let plain = |host: &str| format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     for host in ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8080"] {
-        let answer = exchange(stack, Door::NginxToRedirect, plain(host).as_bytes()).await?;
+        let response = exchange(stack, Listener::NginxRedirect, plain(host).as_bytes()).await?;
         let name = host.to_lowercase().trim_end_matches(":80").trim_end_matches(":8080").to_owned();
-        assert_eq!(answer.header(LOCATION.as_str()), Some(&*format!("https://{name}:{https}/a?b=c")), "{answer}");
+        assert_eq!(response.header(LOCATION.as_str()), Some(&*format!("https://{name}:{https}/a?b=c")), "{response}");
     }
     for host in ["evil.example", "localhost.evil.example", "127.0.0.2", "_"] {
-        let answer = exchange(stack, Door::NginxToRedirect, plain(host).as_bytes()).await?;
-        answer.problem(ErrorCode::MisdirectedRequest);
+        let response = exchange(stack, Listener::NginxRedirect, plain(host).as_bytes()).await?;
+        response.problem(ErrorCode::MisdirectedRequest);
     }
     // HTTP/1.0 needs no host.
-    let old = exchange(stack, Door::NginxToRedirect, b"GET /a HTTP/1.0\r\n\r\n").await?;
+    let old = exchange(stack, Listener::NginxRedirect, b"GET /a HTTP/1.0\r\n\r\n").await?;
     assert_eq!(old.header(LOCATION.as_str()), Some(&*format!("https://localhost:{https}/a")), "{old}");
     let page = b"GET /index.html HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
-    let page = exchange(stack, Door::Nginx, page).await?;
+    let page = exchange(stack, Listener::Nginx, page).await?;
     assert_eq!((page.status, page.header(LOCATION.as_str())), (308, Some("/")), "{page}");
     Ok(())
 }
 
-async fn the_access_log_is_json_whatever_a_client_sends(stack: &Stack) -> Result<()> {
+async fn the_access_log_is_json_for_any_request_bytes(stack: &Stack) -> Result<()> {
     let agents: [(&[u8], &str); 6] = [
         ("café ✓ 🦀 \"quoted\" \\".as_bytes(), "café ✓ 🦀 \"quoted\" \\"),
         (b"one \xff two", "one {not UTF-8}"),
@@ -154,7 +154,7 @@ async fn the_access_log_is_json_whatever_a_client_sends(stack: &Stack) -> Result
     for (agent, _) in &agents {
         let mut request = b"GET /caf\xe9/\xff?\xfe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".to_vec();
         request.extend([&b"Referer: \xff\xfe\r\nUser-Agent: "[..], agent, b"\r\n\r\n"].concat());
-        last = exchange(stack, Door::Nginx, &request).await?.request_id().to_string();
+        last = exchange(stack, Listener::Nginx, &request).await?.request_id().to_string();
     }
     logs::await_line(stack, "nginx-access.log", &last).await?;
     let log = String::from_utf8(std::fs::read(stack.log_path("nginx")?.with_file_name("nginx-access.log"))?)?;
@@ -169,7 +169,7 @@ fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
-/// Stands in the gateway's place.
+/// Replaces the gateway.
 struct Upstream(ServerHandle);
 
 impl Upstream {
@@ -191,7 +191,7 @@ impl Drop for Upstream {
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Wanted {
+struct Behaviour {
     status: Option<u16>,
     max_age: Option<u32>,
     problem: Option<u8>,
@@ -200,25 +200,25 @@ struct Wanted {
     echo: Option<String>,
 }
 
-/// As the gateway does, with the id of the request.
-async fn respond(request: HttpRequest, web::Query(wanted): web::Query<Wanted>) -> HttpResponse {
+/// Responds like the gateway, with the request's id.
+async fn respond(request: HttpRequest, web::Query(behaviour): web::Query<Behaviour>) -> HttpResponse {
     let field = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut id = field(headers::REQUEST_ID).to_owned();
     let digits: String = id.chars().filter(char::is_ascii_digit).take(10).collect();
     if let Ok(second) = digits.parse::<u64>() {
-        let second = second - wanted.older_by.unwrap_or(0) + wanted.newer_by.unwrap_or(0);
+        let second = second - behaviour.older_by.unwrap_or(0) + behaviour.newer_by.unwrap_or(0);
         let digits = second.to_string();
         id = format!("{}-{}{}", &digits[..8], &digits[8..], &id[11..]);
     }
-    let status = wanted.status.and_then(|status| status.try_into().ok()).unwrap_or(actix_web::http::StatusCode::OK);
+    let status = behaviour.status.and_then(|status| status.try_into().ok()).unwrap_or(actix_web::http::StatusCode::OK);
     let mut response = HttpResponse::build(status);
-    for name in OF_ONE_REQUEST {
+    for name in PER_REQUEST {
         response.insert_header((name, "of one request"));
     }
     response.insert_header((headers::REQUEST_ID, id)).insert_header(("ETag", "\"one\""));
-    if let Some(seconds) = wanted.max_age {
+    if let Some(seconds) = behaviour.max_age {
         response.insert_header(("Cache-Control", format!("public, max-age={seconds}")));
     }
-    response.content_type(if wanted.problem.is_some() { headers::PROBLEM_JSON } else { "text/plain" });
-    response.body(wanted.echo.map(|name| field(&name).to_owned()).unwrap_or_default())
+    response.content_type(if behaviour.problem.is_some() { headers::PROBLEM_JSON } else { "text/plain" });
+    response.body(behaviour.echo.map(|name| field(&name).to_owned()).unwrap_or_default())
 }

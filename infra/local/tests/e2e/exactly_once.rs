@@ -1,5 +1,5 @@
-//! A write with an `Idempotency-Key` is done once, whatever cookie its repetitions come with, and each repetition gets the
-//! first response byte for byte, also when Redis's reply to the first was lost.
+//! A write with an `Idempotency-Key` is executed once, whatever cookies its retries send. Each
+//! retry gets the first response byte for byte, even when Redis's reply to the first was dropped.
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
@@ -8,15 +8,15 @@ use reqwest::Method;
 use reqwest::header::{COOKIE, DATE, HeaderMap, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::api::{Api, CONVERSATIONS, SESSIONS};
+use crate::response::Response;
 use crate::small_stack;
 
-/// Creates under one key each, half of them while replies are lost.
+/// Rounds with one key each; replies are dropped in the second half.
 const ROUNDS: usize = 100;
-/// Requests at a time, each with a cookie of its own.
+/// Concurrent requests, each with its own cookie.
 const AT_ONCE: usize = 12;
-/// The other writes are tried once in so many rounds.
+/// The other writes are tested every n-th round.
 const ALL_WRITES_EVERY: usize = 10;
 
 #[tokio::test]
@@ -40,7 +40,11 @@ async fn twelve_at_once_under_one_key_get_one_response_whatever_their_cookies() 
             assert_eq!(said.header(headers::AFFINITY_KEY), Some(key), "{said}");
             write(&api, Method::PATCH, &path, &json!({"client_data": {"round": null}})).await?;
             let found: Value = api.get(&path).await?.json();
-            assert_eq!((&found["version"], &found["message_count"]), (&json!(4), &json!(2)), "nothing was done twice");
+            assert_eq!(
+                (&found["version"], &found["message_count"]),
+                (&json!(4), &json!(2)),
+                "nothing was executed twice"
+            );
         }
         assert_eq!(cutter.cut() > before, is_cut, "round {round}");
     }
@@ -48,47 +52,48 @@ async fn twelve_at_once_under_one_key_get_one_response_whatever_their_cookies() 
     Ok(())
 }
 
-/// A browser's first contact: it has no cookie yet, and the one that it gets leads to the session.
+/// A browser without a cookie: the one that it gets routes to the session.
 #[tokio::test]
-async fn the_cookie_that_a_repetition_gets_is_the_first_sessions() -> Result<()> {
+async fn a_retry_gets_the_cookie_of_the_first_session() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let key = fresh_key();
     let create = || api.request(Method::POST, SESSIONS).header(headers::IDEMPOTENCY_KEY, &key).json(&json!({}));
-    let first = Answer::to(create()).await?;
+    let first = Response::to(create()).await?;
     assert_eq!(first.status, 201, "{first}");
     let affinity = first.header(headers::AFFINITY_KEY).context("the session's key")?.to_owned();
     let session: Value = first.json();
-    let talk = json!({"session_id": session["session_id"], "message": "hi"});
+    let message = json!({"session_id": session["session_id"], "message": "hi"});
     for _ in 0..8 {
-        let again = Answer::to(create()).await?;
+        let again = Response::to(create()).await?;
         assert_eq!(again.body, first.body, "{again}");
         assert_eq!(again.header(headers::AFFINITY_KEY), Some(&*affinity));
         assert_eq!(again.cookie()?, format!("affinity={affinity}"));
-        let said = api.post(CONVERSATIONS, &talk).await?;
+        let said = api.post(CONVERSATIONS, &message).await?;
         assert_eq!((said.status, said.cookie()?), (201, format!("affinity={affinity}")), "{said}");
     }
     stack.shutdown().await;
     Ok(())
 }
 
-/// Sends a write at once with different cookies, under one key, and once more; returns a response that all of them equal.
-async fn write(api: &Api, method: Method, path: &str, body: &Value) -> Result<Answer> {
+/// Sends a write concurrently with different cookies under one key, and once more. All responses
+/// must be equal; returns one.
+async fn write(api: &Api, method: Method, path: &str, body: &Value) -> Result<Response> {
     let key = fresh_key();
     let send = || {
         let cookie = format!("affinity={}", AffinityKey::random());
         let request = api.request(method.clone(), path).header(COOKIE, cookie);
-        Answer::to(request.header(headers::IDEMPOTENCY_KEY, &key).json(body))
+        Response::to(request.header(headers::IDEMPOTENCY_KEY, &key).json(body))
     };
     let mut responses = try_join_all((0..AT_ONCE).map(|_| send())).await?;
-    let done_now = responses.iter().filter(|response| !response.headers.contains_key(headers::IDEMPOTENCY_REPLAYED));
-    ensure!(done_now.count() <= 1, "{method} {path} was done more than once");
+    let executed = responses.iter().filter(|response| !response.headers.contains_key(headers::IDEMPOTENCY_REPLAYED));
+    ensure!(executed.count() <= 1, "{method} {path} was executed more than once");
     responses.push(send().await?);
     let first = responses[0].clone();
     ensure!((200..300).contains(&first.status), "{method} {path}: {first}");
     for response in &responses {
         ensure!((response.status, &response.body) == (first.status, &first.body), "{response}\n{first}");
-        assert_eq!(lasting(response), lasting(&first));
+        assert_eq!(repeated_headers(response), repeated_headers(&first));
     }
     Ok(first)
 }
@@ -97,10 +102,10 @@ fn fresh_key() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The headers that say what was done, and not how this request went.
-fn lasting(response: &Answer) -> HeaderMap {
-    let mut lasting = response.headers.clone();
-    assert!(!lasting.contains_key(SET_COOKIE), "a client's own cookie stays: {response}");
+/// The headers that a retry must repeat.
+fn repeated_headers(response: &Response) -> HeaderMap {
+    let mut repeated_headers = response.headers.clone();
+    assert!(!repeated_headers.contains_key(SET_COOKIE), "a client's own cookie stays: {response}");
     let of_the_request = [
         DATE.as_str(),
         "server-timing",
@@ -112,7 +117,7 @@ fn lasting(response: &Answer) -> HeaderMap {
         headers::SERVED_BY,
     ];
     for name in of_the_request {
-        lasting.remove(name);
+        repeated_headers.remove(name);
     }
-    lasting
+    repeated_headers
 }

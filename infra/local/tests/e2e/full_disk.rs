@@ -1,4 +1,4 @@
-//! Disks are full: that of the sessions' Redis, and that of Nginx. Each is a small file system of its own.
+//! Full disks: of the sessions' Redis, and of Nginx. Each is a small separate file system.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -10,52 +10,51 @@ use proto_contracts::stateful::HistoryPage;
 use proto_contracts::{Endpoint, ErrorCode};
 use serde_json::json;
 
-use crate::answer::Answer;
 use crate::api::{Api, Created};
+use crate::response::Response;
 use crate::small_stack;
 use crate::until::until;
 
 const REDIS: &str = "redis-sessions";
-/// Enough for what a test writes, and quick to fill.
+/// Large enough for the test's writes, and quick to fill.
 const MIB: u32 = 32;
 
-async fn post(api: &Api, session: &Created, message: String) -> Result<Answer> {
+async fn post(api: &Api, session: &Created, message: String) -> Result<Response> {
     api.post(&format!("{}/messages", session.path()), &json!({ "message": message })).await
 }
 
 #[tokio::test]
-async fn sessions_say_that_they_cannot_be_kept_and_stateless_calls_go_on() -> Result<()> {
+async fn session_writes_fail_with_503_and_stateless_calls_succeed() -> Result<()> {
     // CI runs as root.
     if !SmallDisk::may_mount() {
-        eprintln!("not tried: mounting a small disk takes root");
+        eprintln!("skipped: mounting a small disk requires root");
         return Ok(());
     }
     let stack = small_stack().stateful(2).small_disk(MIB).start().await?;
     let api = Api::on_gateway(&stack)?;
     let session = api.create().await?;
     let mut acknowledged = Vec::new();
-    // What is left of the file's last page is room, too: some more fit in after the disk is full.
+    // The file's last page has space left for some more writes.
     let refused = loop {
         if acknowledged.len() == 5 {
             stack.fill_disk()?;
         }
         ensure!(acknowledged.len() < 200, "the disk is not full");
         let message = format!("m{}", acknowledged.len());
-        let answer = post(&api, &session, message.clone()).await?;
-        if answer.status != 201 {
-            break answer;
+        let response = post(&api, &session, message.clone()).await?;
+        if response.status != 201 {
+            break response;
         }
         acknowledged.push(message);
     };
     refused.problem(ErrorCode::SessionStoreUnavailable);
-    for answer in join_all((0..4).map(|number| post(&api, &session, format!("meanwhile {number}")))).await {
-        answer?.problem(ErrorCode::SessionStoreUnavailable);
+    for response in join_all((0..4).map(|number| post(&api, &session, format!("meanwhile {number}")))).await {
+        response?.problem(ErrorCode::SessionStoreUnavailable);
     }
-    until("Redis has ended itself", async || Ok((stack.state_of(REDIS)? == ComponentState::Died).then_some(())))
-        .await?;
+    until("Redis has exited", async || Ok((stack.state_of(REDIS)? == ComponentState::Died).then_some(()))).await?;
     for _ in 0..20 {
-        let answer = api.get(Endpoint::Info.templates().canonical).await?;
-        ensure!(answer.status == 200, "{answer}");
+        let response = api.get(Endpoint::Info.templates().canonical).await?;
+        ensure!(response.status == 200, "{response}");
     }
 
     stack.free_disk()?;
@@ -72,13 +71,13 @@ async fn sessions_say_that_they_cannot_be_kept_and_stateless_calls_go_on() -> Re
 }
 
 #[tokio::test]
-async fn nginx_gives_up_the_disk_and_not_the_response() -> Result<()> {
+async fn nginx_serves_whole_responses_from_a_full_disk() -> Result<()> {
     // CI runs as root.
     if !SmallDisk::may_mount() {
-        eprintln!("not tried: mounting a small disk takes root");
+        eprintln!("skipped: mounting a small disk requires root");
         return Ok(());
     }
-    // Nginx's folder lies in the state folder where its workers can reach that.
+    // Nginx's folder is in the state folder if its workers can reach that.
     let state = tempfile::Builder::new().prefix("tandem-disk-").tempdir()?;
     std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o711))?;
     let disk = SmallDisk::mount(&state.path().join("nginx"), MIB)?;
@@ -87,16 +86,16 @@ async fn nginx_gives_up_the_disk_and_not_the_response() -> Result<()> {
     let api = Api::through_nginx(&stack)?;
     disk.fill()?;
     for limit in 1..=60 {
-        let answer = api.get(&format!("{}?limit={limit}", Endpoint::Products.templates().canonical)).await?;
-        ensure!(answer.status == 200, "{answer}");
-        let page: serde_json::Value = answer.json();
+        let response = api.get(&format!("{}?limit={limit}", Endpoint::Products.templates().canonical)).await?;
+        ensure!(response.status == 200, "{response}");
+        let page: serde_json::Value = response.json();
         ensure!(page.is_object(), "the whole response: {page}");
     }
-    // Larger than what Nginx keeps in memory by default.
+    // Larger than Nginx's default buffers in memory.
     let operands = vec![1; 100_000];
     let body = serde_json::json!({"operation": "add", "operands": operands});
-    let answer = api.post(Endpoint::Calculate.templates().canonical, &body).await?;
-    ensure!(answer.status != 500, "{answer}");
+    let response = api.post(Endpoint::Calculate.templates().canonical, &body).await?;
+    ensure!(response.status != 500, "{response}");
     stack.shutdown().await;
     Ok(())
 }

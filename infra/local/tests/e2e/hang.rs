@@ -1,4 +1,5 @@
-//! Instances stand still under load, as by a debugger or a stuck disk: they take connections and answer nothing.
+//! Instances hang under load, as under a debugger or with a stuck disk: they accept connections and
+//! never respond.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,29 +11,29 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::answer::Answer;
 use crate::api::Api;
+use crate::response::Response;
 use crate::small_stack;
 
-/// Light enough for a busy machine: it is the ratio of latencies that counts.
+/// Low enough for a busy machine: the test compares latencies.
 const PER_SECOND: u32 = 200;
 const SESSIONS: usize = 100;
-/// When the instances stop, and when the measurement ends.
-const STOPPED: Duration = Duration::from_secs(5);
+/// When the instances hang, and when the measurement ends.
+const HANG_AT: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(15);
-/// How soon after the stop latencies are as before.
+/// How soon after the hang latencies must be as before.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// What a machine that is busy with other tests may add to a p99.
+/// Allowance for a machine that is busy with other tests.
 const FLOOR: Duration = Duration::from_millis(60);
 
-/// One request: when it was sent, and how long its good answer took.
+/// When a request was sent, and the latency of its response.
 struct Timed {
     sent: Duration,
     took: Duration,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_of_each_pool_that_hangs_slows_nobody_down_for_long() -> Result<()> {
+async fn latency_recovers_when_an_instance_of_each_pool_hangs() -> Result<()> {
     let stack = small_stack().stateless(2).stateful(3).start().await?;
     let api = Arc::new(Api::on_gateway(&stack)?);
     let mut paths = vec![Endpoint::Info.templates().canonical.to_owned(); SESSIONS];
@@ -41,7 +42,7 @@ async fn an_instance_of_each_pool_that_hangs_slows_nobody_down_for_long() -> Res
     }
     let begin = Instant::now();
     let load = tokio::spawn(send(Arc::clone(&api), paths, begin));
-    tokio::time::sleep(STOPPED).await;
+    tokio::time::sleep(HANG_AT).await;
     stack.pause("stateless-1")?;
     stack.pause("stateful-1")?;
     let timed = load.await??;
@@ -49,9 +50,9 @@ async fn an_instance_of_each_pool_that_hangs_slows_nobody_down_for_long() -> Res
     stack.resume("stateful-1")?;
     stack.shutdown().await;
 
-    let normal = p99(&timed, Duration::from_secs(1), STOPPED);
-    let hanging = p99(&timed, STOPPED, STOPPED + RECOVERY);
-    let recovered = p99(&timed, STOPPED + RECOVERY, END);
+    let normal = p99(&timed, Duration::from_secs(1), HANG_AT);
+    let hanging = p99(&timed, HANG_AT, HANG_AT + RECOVERY);
+    let recovered = p99(&timed, HANG_AT + RECOVERY, END);
     eprintln!(
         "p99 of {PER_SECOND} requests/s: {normal:?} before an instance of each pool hangs, {hanging:?} in the {} s after it, \
          {recovered:?} from then on",
@@ -62,10 +63,10 @@ async fn an_instance_of_each_pool_that_hangs_slows_nobody_down_for_long() -> Res
     Ok(())
 }
 
-/// Sends requests at fixed times, whatever becomes of those before. Each must have a good answer.
+/// Sends requests at a constant rate (open loop). Each must succeed.
 async fn send(api: Arc<Api>, paths: Vec<String>, begin: Instant) -> Result<Vec<Timed>> {
     let mut requests = JoinSet::new();
-    // A step that shares no divisor with the number of paths visits all of them, of either pool in turn.
+    // A step that is coprime to the number of paths visits all, alternating between the pools.
     for (nth, path) in (0..).zip((0..).step_by(SESSIONS + 1).map(|at: usize| paths[at % paths.len()].clone())) {
         let sent = Duration::from_secs(1) * nth / PER_SECOND;
         if sent >= END {
@@ -74,32 +75,33 @@ async fn send(api: Arc<Api>, paths: Vec<String>, begin: Instant) -> Result<Vec<T
         tokio::time::sleep_until((begin + sent).into()).await;
         let api = Arc::clone(&api);
         requests.spawn(async move {
-            let asked = Instant::now();
-            let answer = api.get(&path).await.with_context(|| format!("{path}, sent after {sent:?}, broke"))?;
-            ensure!(answer.status == 200, "{path}, sent after {sent:?}: {answer}");
-            Ok(Timed { sent, took: asked.elapsed() })
+            let start = Instant::now();
+            let response = api.get(&path).await.with_context(|| format!("{path}, sent after {sent:?}, broke"))?;
+            ensure!(response.status == 200, "{path}, sent after {sent:?}: {response}");
+            Ok(Timed { sent, took: start.elapsed() })
         });
     }
     requests.join_all().await.into_iter().collect()
 }
 
-/// Of the requests that were sent in this time.
+/// p99 of the requests sent in this period.
 fn p99(timed: &[Timed], from: Duration, to: Duration) -> Duration {
     let mut took: Vec<_> = timed.iter().filter(|one| (from..to).contains(&one.sent)).map(|one| one.took).collect();
     took.sort_unstable();
     took[took.len() * 99 / 100]
 }
 
-/// Writes to sessions whose home stands still, with a key each. They leave it after the attempt timeout; when it wakes up it
-/// may find them in its sockets and do them then.
+/// Writes with idempotency keys to sessions whose home hangs. The gateway retries them elsewhere
+/// after the attempt timeout; when the home resumes, it may read them from its sockets and execute
+/// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_with_a_key_leaves_a_home_that_hangs_and_is_done_once() -> Result<()> {
+async fn a_write_with_a_key_leaves_a_hanging_home_and_is_executed_once() -> Result<()> {
     let stack = small_stack().stateful(2).start().await?;
     let api = Arc::new(Api::on_gateway(&stack)?);
     let mut sessions = Vec::new();
     while sessions.len() < 6 {
         let created = api.create().await?;
-        if created.answer.served_by() == "stateful-1" {
+        if created.response.served_by() == "stateful-1" {
             sessions.push(created.path());
         }
     }
@@ -112,7 +114,7 @@ async fn a_write_with_a_key_leaves_a_home_that_hangs_and_is_done_once() -> Resul
             let key = MessageId::generate().to_string();
             let send = async || {
                 let request = api.request(Method::POST, &path).header(IDEMPOTENCY_KEY, &key);
-                Answer::to(request.json(&json!({"message": "while its home hangs"}))).await
+                Response::to(request.json(&json!({"message": "while its home hangs"}))).await
             };
             let first = send().await?;
             ensure!(first.status == 201, "{first}");

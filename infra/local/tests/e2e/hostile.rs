@@ -1,5 +1,5 @@
-//! Bad input by both doors: each is refused with a 4xx problem document, nothing is logged above `warn`, nothing
-//! restarts, and no session's id gets into a log.
+//! Bad input through Nginx and at the gateway: each is rejected with a 4xx problem document.
+//! Nothing is logged above `warn`, nothing restarts, and no log contains a session id.
 
 mod bytes;
 mod requests;
@@ -11,19 +11,21 @@ use local_stack::{Stack, Store};
 use serde_json::json;
 
 use crate::api::{Api, CONVERSATIONS, Created};
-use crate::raw::Door;
+use crate::raw::Listener;
 use crate::{logs, small_stack};
 
 #[tokio::test]
-async fn bad_input_is_refused_and_leaves_no_trace_above_warn() -> Result<()> {
+async fn bad_input_is_rejected_and_logged_at_warn_at_most() -> Result<()> {
     let stack = small_stack().store(Store::Hybrid).with_nginx().start().await?;
     let (pids, before) = (pids(&stack)?, logs::all(&stack)?);
     let mut sessions = Vec::new();
-    for (door, api) in [(Door::Gateway, Api::on_gateway(&stack)?), (Door::Nginx, Api::through_nginx(&stack)?)] {
+    for (listener, api) in
+        [(Listener::Gateway, Api::on_gateway(&stack)?), (Listener::Nginx, Api::through_nginx(&stack)?)]
+    {
         let session = api.create().await?;
-        let ids = requests::refused_requests(&api, &session).await?;
-        requests::ignored_headers(&api, door, &session).await?;
-        bytes::refused_bytes(&stack, door).await?;
+        let ids = requests::rejected_requests(&api, &session).await?;
+        requests::ignored_headers(&api, listener, &session).await?;
+        bytes::rejected_bytes(&stack, listener).await?;
         use_properly(&api, &session).await?;
         sessions.push(session.id);
         sessions.extend(ids);
@@ -35,16 +37,16 @@ async fn bad_input_is_refused_and_leaves_no_trace_above_warn() -> Result<()> {
     logs::nothing_above_warn_since(&before, &stack)?;
     for (file, text) in logs::all(&stack)? {
         for id in &sessions {
-            // The second half is the secret; the first is the affinity key, which logs do show.
+            // The second half is secret; the first is the affinity key, which logs contain.
             let secret = id.get(9..).context("an id")?;
-            ensure!(!text.to_ascii_lowercase().contains(&secret.to_ascii_lowercase()), "{file} holds the id {id}");
+            ensure!(!text.to_ascii_lowercase().contains(&secret.to_ascii_lowercase()), "{file} contains the id {id}");
         }
     }
     stack.shutdown().await;
     Ok(())
 }
 
-/// The session works after all that, and its id has passed through every kind of call.
+/// The session still works, and its id is used in every kind of request.
 async fn use_properly(api: &Api, session: &Created) -> Result<()> {
     let posted = api.post(CONVERSATIONS, &json!({"session_id": session.id, "message": "hello"})).await?;
     ensure!(posted.status == 201, "{posted}");
@@ -57,12 +59,12 @@ async fn use_properly(api: &Api, session: &Created) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the logs tell of a last request by each way, and so of all before it.
+/// Waits until the logs contain a last request by each way, and so all before it.
 async fn settle(stack: &Stack) -> Result<()> {
     for path in ["/api/v1/stateless/info", "/api/v1/stateful/conversations"] {
-        let answer = Api::through_nginx(stack)?.get(path).await?;
-        let id = answer.request_id().to_string();
-        let service = format!("{}.log", answer.served_by());
+        let response = Api::through_nginx(stack)?.get(path).await?;
+        let id = response.request_id().to_string();
+        let service = format!("{}.log", response.served_by());
         for file in ["nginx-access.log", "gateway.log", &service] {
             logs::await_line(stack, file, &id).await?;
         }

@@ -1,4 +1,4 @@
-//! Affinity keys of a fixed seed: the same in every run.
+//! Affinity keys from a fixed seed, the same in every run.
 
 use proto_contracts::AffinityKey;
 

@@ -1,4 +1,4 @@
-//! Instances are killed, again and again, while sessions are in use: no read fails, and none shows less than is there.
+//! Repeated kills of instances while sessions are in use: no read fails, and none is stale.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,8 +10,8 @@ use proto_contracts::stateful::{HistoryPage, Session};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::answer::Answer;
 use crate::api::{Api, Created};
+use crate::response::Response;
 use crate::small_stack;
 use crate::until::until;
 
@@ -19,29 +19,30 @@ const SESSIONS: usize = 500;
 const KILLS: u64 = 10;
 const AT_ONCE: usize = 24;
 
-/// Posts a message, again under its key until it is acknowledged.
+/// Posts a message, and retries it under its key until it is acknowledged.
 async fn post(api: &Api, session: &Created, number: u64) -> Result<()> {
     let path = format!("{}/messages", session.path());
     let key = format!("{:032x}", u128::from(number));
     until("a message is acknowledged", || async {
         let request = api.request(Method::POST, &path).header(IDEMPOTENCY_KEY, &key);
-        let answer = Answer::to(request.json(&json!({"message": format!("m{number}")}))).await;
-        // Its connection may break with the instance; then nobody knows, and it is repeated.
-        let Ok(answer) = answer else { return Ok(None) };
-        ensure!(matches!(answer.status, 201 | 502 | 503), "{answer}");
-        Ok((answer.status == 201).then_some(()))
+        let response = Response::to(request.json(&json!({"message": format!("m{number}")}))).await;
+        // Its connection may break with the instance; then the outcome is unknown, and it is
+        // retried.
+        let Ok(response) = response else { return Ok(None) };
+        ensure!(matches!(response.status, 201 | 502 | 503), "{response}");
+        Ok((response.status == 201).then_some(()))
     })
     .await
 }
 
-/// Reads the session and all its messages, once, and finds so many.
+/// Reads the session and its history once, and checks the number of messages.
 async fn is_complete(api: &Api, session: &Created, messages: u64) -> Result<()> {
-    let read = api.get(&session.path()).await.context("a read broke")?;
+    let read = api.get(&session.path()).await.context("a read lost its connection")?;
     ensure!(read.status == 200, "a read failed: {read}");
     let state: Session = read.json();
     ensure!((state.message_count, state.version) == (messages, messages + 1), "{read}");
     let path = Endpoint::History.templates().canonical.replace("{session_id}", &session.id);
-    let read = api.get(&path).await.context("a read broke")?;
+    let read = api.get(&path).await.context("a read lost its connection")?;
     ensure!(read.status == 200, "a read failed: {read}");
     let texts: Vec<_> = read.json::<HistoryPage>().messages.into_iter().map(|message| message.message).collect();
     let expected: Vec<_> = (1..=messages).map(|number| format!("m{number}")).collect();
@@ -65,7 +66,7 @@ async fn ten_kills_fail_no_read_of_500_sessions() -> Result<()> {
         });
         let killed = async {
             let under_way = || async { Ok((posted.load(Ordering::Relaxed) > SESSIONS / 3).then_some(())) };
-            until("posting is under way", under_way).await?;
+            until("some posts are done", under_way).await?;
             Ok(stack.kill(&victim).await?)
         };
         tokio::try_join!(posts, killed)?;

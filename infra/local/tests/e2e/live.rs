@@ -1,5 +1,5 @@
-//! Live connections through the whole path, TLS and all: nothing is missed, told twice or told in another order while the
-//! session's home moves.
+//! Live connections through the whole path, with TLS: no event is lost, duplicated or reordered
+//! while the session's home moves.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
@@ -22,8 +22,8 @@ use crate::raw;
 use crate::small_stack;
 
 /// Longer than any event here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What is told of a stream of events that is at its end.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The error at the end of an event stream.
 const ENDED: &str = "the stream ended";
 
 /// A WebSocket through Nginx and the gateway.
@@ -35,8 +35,8 @@ struct Socket {
 impl Socket {
     async fn open(stack: &Stack, session: &Created) -> Result<Self> {
         let url = format!("wss://localhost{}/live", session.path());
-        let (stream, answer) = client_async(url, raw::tls(stack).await?).await?;
-        let served_by = answer.headers().get(SERVED_BY).context("it tells who serves it")?.to_str()?.to_owned();
+        let (stream, response) = client_async(url, raw::tls(stack).await?).await?;
+        let served_by = response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
         Ok(Self { stream, served_by })
     }
 
@@ -49,7 +49,7 @@ impl Socket {
     async fn end(&mut self) -> Result<(Option<u16>, Duration)> {
         let (started, mut code) = (std::time::Instant::now(), None);
         loop {
-            match timeout(PATIENCE, self.stream.next()).await.context("the connection stays open")? {
+            match timeout(TIMEOUT, self.stream.next()).await.context("the connection stays open")? {
                 Some(Ok(Message::Close(reason))) => code = reason.map(|reason| reason.code.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Ok((code, started.elapsed())),
@@ -61,7 +61,7 @@ impl Socket {
     async fn messages(&mut self, count: usize) -> Result<Vec<(u64, String)>> {
         let mut messages = Vec::new();
         while messages.len() < count {
-            match timeout(PATIENCE, self.stream.next()).await.context("no event")?.context("it was closed")?? {
+            match timeout(TIMEOUT, self.stream.next()).await.context("no event")?.context("it was closed")?? {
                 Message::Text(text) => {
                     let frame: ServerFrame<Value> = serde_json::from_str(&text)?;
                     if frame.event == EventName::Message {
@@ -79,7 +79,7 @@ impl Socket {
 
 /// A stream of events through Nginx and the gateway.
 struct Events {
-    answer: reqwest::Response,
+    response: reqwest::Response,
     served_by: String,
     unread: String,
 }
@@ -87,15 +87,15 @@ struct Events {
 impl Events {
     async fn open(api: &Api, session: &Created, last: u64) -> Result<Self> {
         let path = format!("{}/events", session.path());
-        let answer = api.request(Method::GET, &path).header(LAST_EVENT_ID, last).send().await?;
-        ensure!(answer.status() == 200, "{answer:?}");
-        let served_by = answer.headers().get(SERVED_BY).context("it tells who serves it")?.to_str()?.to_owned();
-        Ok(Self { answer, served_by, unread: String::new() })
+        let response = api.request(Method::GET, &path).header(LAST_EVENT_ID, last).send().await?;
+        ensure!(response.status() == 200, "{response:?}");
+        let served_by = response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
+        Ok(Self { response, served_by, unread: String::new() })
     }
 
     /// The ids of the next messages.
     async fn ids(&mut self, count: usize) -> Result<Vec<u64>> {
-        timeout(PATIENCE, self.read_ids(count)).await.context("no event")?
+        timeout(TIMEOUT, self.read_ids(count)).await.context("no event")?
     }
 
     async fn read_ids(&mut self, count: usize) -> Result<Vec<u64>> {
@@ -107,7 +107,7 @@ impl Events {
                 self.unread = rest.to_owned();
                 continue;
             }
-            let chunk = self.answer.chunk().await?.context(ENDED)?;
+            let chunk = self.response.chunk().await?.context(ENDED)?;
             self.unread += std::str::from_utf8(&chunk)?;
         }
         Ok(ids)
@@ -121,27 +121,28 @@ async fn post(api: &Api, session: &Created, message: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn two_clients_on_different_instances_hear_the_same_while_the_home_moves() -> Result<()> {
+async fn two_clients_on_different_instances_get_the_same_while_the_home_moves() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let session = api.create().await?;
     let mut events = Events::open(&api, &session, 0).await?;
 
     let mut home = Socket::open(&stack, &session).await?;
-    assert_eq!(home.served_by, session.answer.served_by(), "a WebSocket sticks, as any request does");
+    assert_eq!(home.served_by, session.response.served_by(), "a WebSocket sticks, as any request does");
     stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
     let mut elsewhere = Socket::open(&stack, &session).await?;
     while elsewhere.served_by == home.served_by {
         elsewhere = Socket::open(&stack, &session).await?;
     }
 
-    // Round robin, sticky, and with another home: each time both post over their sockets, and a third one by requests.
+    // Round robin, sticky, and with another home: each time both clients post over their sockets,
+    // and a third one by requests.
     let mut served = Vec::new();
     for phase in ["apart", "at home", "moved"] {
         match phase {
             "apart" => {}
             "at home" => stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?,
-            // The instance runs on, and with it its WebSocket; it is just no member any more.
+            // The instance keeps running with its WebSocket; it only leaves the pool.
             _ => stack.control().remove(PoolName::Stateful, &home.served_by).await?,
         }
         for number in 0..10 {
@@ -154,11 +155,11 @@ async fn two_clients_on_different_instances_hear_the_same_while_the_home_moves()
     assert!(served[10..20].iter().all(|by| *by == home.served_by), "at home: {served:?}");
     assert!(served[20..].iter().all(|by| *by != home.served_by && *by == served[20]), "moved: {served:?}");
 
-    let (heard, also) = (home.messages(90).await?, elsewhere.messages(90).await?);
-    assert_eq!(heard, also);
-    assert_eq!(heard.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
+    let (received, received_elsewhere) = (home.messages(90).await?, elsewhere.messages(90).await?);
+    assert_eq!(received, received_elsewhere);
+    assert_eq!(received.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
 
-    // A stream that was begun before all of this, left, and resumed twice.
+    // A stream opened at the start, left, and resumed twice.
     assert_eq!(events.ids(40).await?, (1..=40).collect::<Vec<_>>());
     let mut resumed = Events::open(&api, &session, 40).await?;
     assert_eq!(resumed.ids(30).await?, (41..=70).collect::<Vec<_>>());
@@ -170,7 +171,7 @@ async fn two_clients_on_different_instances_hear_the_same_while_the_home_moves()
 }
 
 #[tokio::test]
-async fn a_client_whose_instance_is_stopped_comes_back_without_a_gap() -> Result<()> {
+async fn a_client_whose_instance_is_stopped_resumes_without_a_gap() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let session = api.create().await?;
@@ -180,8 +181,9 @@ async fn a_client_whose_instance_is_stopped_comes_back_without_a_gap() -> Result
         post(&api, &session, &format!("before {round}")).await?;
         assert_eq!(events.ids(1).await?, [last + 1]);
         stack.stop(&events.served_by).await?;
-        // The instance has said goodbye and ended the stream; a client comes back with the last id.
-        let ended = events.ids(1).await.expect_err("nothing more comes");
+        // The instance has announced its stop and ended the stream; a client resumes from the last
+        // id.
+        let ended = events.ids(1).await.expect_err("the stream has ended");
         ensure!(ended.to_string() == ENDED, "{ended:?}");
         post(&api, &session, &format!("meanwhile {round}")).await?;
         let left = std::mem::replace(&mut events, Events::open(&api, &session, last + 1).await?).served_by;
@@ -193,7 +195,7 @@ async fn a_client_whose_instance_is_stopped_comes_back_without_a_gap() -> Result
     Ok(())
 }
 
-/// How many live connections the instance counts.
+/// The instance's metric of live connections.
 async fn live_connections(stack: &Stack, instance: &str) -> Result<u64> {
     let text = reqwest::get(format!("http://{}/metrics", stack.addr_of(instance)?)).await?.text().await?;
     let open = text.lines().filter(|line| line.starts_with("stateful_live_connections{"));
@@ -201,19 +203,20 @@ async fn live_connections(stack: &Stack, instance: &str) -> Result<u64> {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_closed_ends_in_good_order_through_every_hop() -> Result<()> {
+async fn a_closed_connection_ends_cleanly_through_every_hop() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let session = api.create().await?;
 
-    // The client closes: its code comes back, and then the server closes the connection.
+    // The client closes: its code is echoed, and then the server closes the connection.
     let mut socket = Socket::open(&stack, &session).await?;
     socket.stream.close(Some(CloseFrame { code: 4321.into(), reason: "".into() })).await?;
     let (code, took) = socket.end().await?;
     assert_eq!(code, Some(4321), "after {took:?}");
-    ensure!(took < Duration::from_millis(1_900), "the framework's own lingering ends after 2 s: {took:?}");
+    ensure!(took < Duration::from_millis(1_900), "the framework lingers for 2 s: {took:?}");
 
-    // The client leaves without a word: the place is free long before a heartbeat, of 15 s, finds that out.
+    // The client disconnects without a Close frame: its slot is free long before the heartbeat of
+    // 15 s detects it.
     let events = Events::open(&api, &session, 0).await?;
     let socket = Socket::open(&stack, &session).await?;
     let instance = events.served_by.clone();
@@ -225,7 +228,7 @@ async fn a_connection_that_is_closed_ends_in_good_order_through_every_hop() -> R
         }
         Ok::<_, anyhow::Error>(())
     };
-    timeout(Duration::from_secs(8), freed).await.context("the places are not given back")??;
+    timeout(Duration::from_secs(8), freed).await.context("the slots are not released")??;
 
     // The server closes.
     let mut socket = Socket::open(&stack, &session).await?;
@@ -237,23 +240,23 @@ async fn a_connection_that_is_closed_ends_in_good_order_through_every_hop() -> R
 }
 
 #[tokio::test]
-async fn an_upgrade_is_offered_by_the_version_that_knows_it() -> Result<()> {
+async fn an_upgrade_is_offered_over_http1_only() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let session = api.create().await?;
     let target = format!("{}/live", session.path());
 
-    let answer = api.request(Method::GET, &target).send().await?;
-    assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 426));
-    let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let response = api.request(Method::GET, &target).send().await?;
+    assert_eq!((response.version(), response.status().as_u16()), (reqwest::Version::HTTP_2, 426));
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
     assert_eq!((header("upgrade"), header("connection")), (None, None));
     assert_eq!(header("sec-websocket-version").as_deref(), Some("13"));
 
     let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    let answer = raw::exchange(&stack, raw::Door::Nginx, request.as_bytes()).await?;
-    assert_eq!(answer.status, 426, "{answer}");
+    let response = raw::exchange(&stack, raw::Listener::Nginx, request.as_bytes()).await?;
+    assert_eq!(response.status, 426, "{response}");
     let all = |name: &str| {
-        let values = answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        let values = response.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         values.collect::<Vec<_>>().join(", ")
     };
     assert_eq!((all("upgrade").as_str(), all("sec-websocket-version").as_str()), ("websocket", "13"));

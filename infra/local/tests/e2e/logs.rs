@@ -1,4 +1,4 @@
-//! What the components wrote into their logs.
+//! The components' logs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,25 +16,25 @@ pub(crate) fn all(stack: &Stack) -> Result<Vec<(String, String)>> {
         .map(|file| {
             let path: PathBuf = file?.path();
             let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
-            // A log that is no UTF-8 cannot be read by whoever collects it.
+            // Log collectors require UTF-8.
             let text = String::from_utf8(fs::read(&path)?).with_context(|| name.clone())?;
             Ok((name, text))
         })
         .collect()
 }
 
-/// Waits until a component's log holds a line with this text: logs are written in batches.
+/// Waits until a component's log contains this text: logs are written in batches.
 pub(crate) async fn await_line(stack: &Stack, file: &str, text: &str) -> Result<()> {
     let path = stack.state_dir().join("logs").join(file);
     until(&format!("'{text}' in {file}"), || async { Ok(fs::read_to_string(&path)?.contains(text).then_some(())) })
         .await
 }
 
-/// Fails when a log holds a line above `warn` after what it held `before`, each kind of log in its own words.
+/// Fails when a log has a new line above `warn` since `before`, by each log's own format.
 pub(crate) fn nothing_above_warn_since(before: &[(String, String)], stack: &Stack) -> Result<()> {
     for (file, text) in all(stack)? {
         let old = before.iter().find(|(name, _)| *name == file).map_or(0, |(_, text)| text.len());
-        let new = text.get(old..).with_context(|| format!("{file} was cut off"))?;
+        let new = text.get(old..).with_context(|| format!("{file} was truncated"))?;
         for line in new.lines() {
             ensure!(!is_above_warn(&file, line), "{file}: {line}");
         }
@@ -46,11 +46,11 @@ fn is_above_warn(file: &str, line: &str) -> bool {
     match file {
         "postgres.log" => ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| line.contains(level)),
         "nginx.log" => ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level)),
-        // Redis has no level above its warning, which it marks with `#`.
+        // Redis has no level above warning.
         "redis-sessions.log" | "redis-cache.log" => false,
-        // Nginx's has no levels, but must be read by machines too.
+        // No levels, but every line must be JSON.
         "nginx-access.log" => serde_json::from_str::<Value>(line).is_err(),
-        // A line that is no JSON came from somewhere else than the log: a panic, an abort.
+        // A line that is not JSON is a panic or an abort.
         _ => serde_json::from_str::<Value>(line)
             .map_or(true, |line| !["TRACE", "DEBUG", "INFO", "WARN"].iter().any(|level| line["level"] == *level)),
     }

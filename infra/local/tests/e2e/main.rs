@@ -1,7 +1,7 @@
-//! The system's promises, tried from outside against the whole of it: real Nginx, gateway, services, Redis and
-//! PostgreSQL, each test on a stack of its own. Needs the workspace's binaries (`cargo build --workspace --bins`).
+//! End-to-end tests of the system's guarantees: real Nginx, gateway, services, Redis and
+//! PostgreSQL, one stack per test. Needs the workspace's binaries (`cargo build --workspace
+//! --bins`).
 
-mod answer;
 mod api;
 mod api_table;
 mod collector;
@@ -20,6 +20,7 @@ mod logs;
 mod membership;
 mod raw;
 mod redis_failover;
+mod response;
 mod spread;
 mod sticky;
 mod strategy;
@@ -30,8 +31,9 @@ use std::time::Duration;
 
 use local_stack::{Plan, Stack};
 
-/// A stack whose services take one thread each, since the tests share few cores and several of them run at once. Health
-/// is checked as `make up` has it checked, so that a busy machine does not look like a dead instance.
+/// A stack whose services have one worker each, since concurrent tests share few cores. Health
+/// checks are as slow as those of `make up`, so that a busy machine does not look like a dead
+/// instance.
 fn small_stack() -> Plan {
     Stack::for_tests()
         .env("stateless-svc", "WORKERS", "1")

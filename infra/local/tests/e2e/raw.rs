@@ -1,4 +1,4 @@
-//! Bytes that no HTTP client would send, and what comes back.
+//! Sends raw bytes and parses the response.
 
 use std::sync::Arc;
 
@@ -12,37 +12,39 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::answer::Answer;
+use crate::response::Response;
 
-/// Where the bytes go in.
+/// The listener that receives the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Listener {
     /// The gateway's plain port.
     Gateway,
     /// Nginx's TLS port, in TLS.
     Nginx,
     /// Nginx's TLS port, without TLS.
-    NginxInClear,
+    NginxPlaintext,
     /// Nginx's plain port, which redirects.
-    NginxToRedirect,
+    NginxRedirect,
 }
 
-/// Sends the bytes on a connection of their own and reads until the other side closes it. The request must be one
-/// after which it does: refused for good, or with `Connection: close`.
-pub(crate) async fn exchange(stack: &Stack, door: Door, bytes: &[u8]) -> Result<Answer> {
-    let component = if door == Door::Gateway { "gateway" } else { "nginx" };
+/// Sends the bytes on a new connection and reads until the server closes it. It must close after
+/// the request: on an error, or by `Connection: close`.
+pub(crate) async fn exchange(stack: &Stack, listener: Listener, bytes: &[u8]) -> Result<Response> {
+    let component = if listener == Listener::Gateway { "gateway" } else { "nginx" };
     let exchanged = async {
-        match door {
-            Door::Gateway | Door::NginxInClear => {
-                talk(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
+        match listener {
+            Listener::Gateway | Listener::NginxPlaintext => {
+                send_and_read(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
             }
-            Door::NginxToRedirect => talk(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes).await,
-            Door::Nginx => talk(tls(stack).await?, bytes).await,
+            Listener::NginxRedirect => {
+                send_and_read(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes).await
+            }
+            Listener::Nginx => send_and_read(tls(stack).await?, bytes).await,
         }
     };
-    let patience = std::time::Duration::from_secs(20);
-    let answer = tokio::time::timeout(patience, exchanged).await.context("the connection stays open")??;
-    parse(&answer)
+    let timeout = std::time::Duration::from_secs(20);
+    let response = tokio::time::timeout(timeout, exchanged).await.context("the connection stays open")??;
+    parse(&response)
 }
 
 /// A connection to Nginx, in TLS.
@@ -62,24 +64,24 @@ fn connector(stack: &Stack) -> Result<tokio_rustls::TlsConnector> {
     Ok(Arc::new(config).into())
 }
 
-async fn talk(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Result<Vec<u8>> {
+async fn send_and_read(stream: impl AsyncRead + AsyncWrite, bytes: &[u8]) -> Result<Vec<u8>> {
     let (mut from, mut to) = tokio::io::split(stream);
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let send = async {
-        // Whoever refuses early may close before all is sent; the answer tells.
-        let _refused_early = to.write_all(bytes).await;
+        // An early rejection may close the connection before all is sent.
+        let _rejected_early = to.write_all(bytes).await;
         let _closed = to.flush().await;
     };
-    // TLS may end without its farewell, and TCP with a reset where the rest of a refused request was left unread.
+    // TLS may end without close_notify, and TCP with a reset after an unread rest of the request.
     let receive = async {
-        let _cut_off = from.read_to_end(&mut answer).await;
+        let _cut_off = from.read_to_end(&mut response).await;
     };
     tokio::join!(send, receive);
-    Ok(answer)
+    Ok(response)
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer> {
-    let shown = || format!("no HTTP answer: {:?}", String::from_utf8_lossy(bytes));
+fn parse(bytes: &[u8]) -> Result<Response> {
+    let shown = || format!("no HTTP response: {:?}", String::from_utf8_lossy(bytes));
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").with_context(shown)?;
     let head = std::str::from_utf8(&bytes[..end])?;
     let mut lines = head.split("\r\n");
@@ -89,5 +91,5 @@ fn parse(bytes: &[u8]) -> Result<Answer> {
         let (name, value) = line.split_once(':').with_context(shown)?;
         headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value.trim())?);
     }
-    Ok(Answer { status, version: Version::HTTP_11, headers, body: bytes[end + 4..].to_vec() })
+    Ok(Response { status, version: Version::HTTP_11, headers, body: bytes[end + 4..].to_vec() })
 }

@@ -1,4 +1,4 @@
-//! The master that holds the sessions dies under load.
+//! Failover of the sessions' Redis master under load.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,100 +11,102 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::answer::Answer;
 use crate::api::{Api, Created};
+use crate::response::Response;
 use crate::small_stack;
 use crate::until::until;
 
 const SESSIONS: usize = 12;
 const VICTIM: &str = "redis-sessions-1";
-/// From the death of the master until each session takes writes again.
+/// Limit from the kill of the master until each session accepts writes again.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
-/// How many messages each session has taken before the next step.
+/// Messages per session before the next step.
 const LAPS: u64 = 10;
-/// Between two tries of a message whose outcome is unknown.
+/// Pause between two attempts of a message with an unknown outcome.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 #[tokio::test]
-async fn sentinels_bring_writes_back_and_no_acknowledged_message_is_lost() -> Result<()> {
+async fn sentinels_restore_writes_and_no_acknowledged_message_is_lost() -> Result<()> {
     let stack = small_stack().redis(Topology::Sentinel).start().await?;
-    let told = survive(&stack).await?;
-    // It must never come back as a second master, with writes of its own.
+    let acknowledged = fail_over(&stack).await?;
+    // It must not return as a second master with its own writes.
     stack.start_component(VICTIM).await?;
     until("the former master is a replica", || async {
         Ok(redis(&stack, VICTIM, "ROLE").await?.contains("slave").then_some(()))
     })
     .await?;
-    told.are_all_there().await?;
+    acknowledged.are_all_there().await?;
     stack.shutdown().await;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_cluster_brings_writes_back_when_a_master_is_lost() -> Result<()> {
+async fn a_cluster_restores_writes_when_a_master_is_lost() -> Result<()> {
     let stack = small_stack().redis(Topology::Cluster).start().await?;
-    let told = survive(&stack).await?;
+    let acknowledged = fail_over(&stack).await?;
     stack.start_component(VICTIM).await?;
     until("the former master is a replica", || async {
         Ok(redis(&stack, VICTIM, "ROLE").await?.contains("slave").then_some(()))
     })
     .await?;
-    // What was acknowledged in the last moment before the death may be lost here (docs/SESSIONS.md); nothing comes twice.
-    told.are_in_order().await?;
+    // Writes acknowledged just before the kill may be lost here (docs/SESSIONS.md); none is
+    // duplicated.
+    acknowledged.are_in_order().await?;
     stack.shutdown().await;
     Ok(())
 }
 
-/// Kills the master under load, and waits until each session takes messages again.
-async fn survive(stack: &Stack) -> Result<Told> {
+/// Kills the master under load, and waits until each session accepts messages again.
+async fn fail_over(stack: &Stack) -> Result<Acknowledged> {
     let api = Api::on_gateway(stack)?;
     let sessions = try_join_all((0..SESSIONS).map(|_| api.create())).await?;
     let load = Load { stop: AtomicBool::new(false), laps: (0..SESSIONS).map(|_| AtomicU64::new(0)).collect() };
     let clients = sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
     let course = async {
         load.go_on().await?;
-        let death = Instant::now();
+        let killed_at = Instant::now();
         stack.kill(VICTIM).await?;
         load.go_on().await?;
-        let back = death.elapsed();
+        let back = killed_at.elapsed();
         load.stop.store(true, Ordering::Relaxed);
         Ok(back)
     };
     let (messages, back) = tokio::try_join!(try_join_all(clients), course)?;
-    let (count, unknown): (usize, u64) =
-        messages.iter().fold((0, 0), |(count, unknown), told| (count + told.0.len(), unknown + told.1));
+    let (count, unknown): (usize, u64) = messages
+        .iter()
+        .fold((0, 0), |(count, unknown), acknowledged| (count + acknowledged.0.len(), unknown + acknowledged.1));
     eprintln!(
-        "{count} messages; {unknown} tries had an unknown outcome; each session was back {back:?} after the death"
+        "{count} messages; {unknown} tries had an unknown outcome; each session was back {back:?} after the kill"
     );
     ensure!(back < BACK_WITHIN, "writes were back after {back:?}");
-    Ok(Told { api, sessions, messages: messages.into_iter().map(|(told, _)| told).collect() })
+    Ok(Acknowledged { api, sessions, messages: messages.into_iter().map(|(acknowledged, _)| acknowledged).collect() })
 }
 
-/// What the clients do.
+/// The clients' load and its progress.
 struct Load {
     stop: AtomicBool,
     laps: Vec<AtomicU64>,
 }
 
 impl Load {
-    /// Waits until each client has gone round some more times.
+    /// Waits until each client has completed some more laps.
     async fn go_on(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
         let went = || self.laps.iter().zip(&begin).all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS);
-        until("every client goes on", || async { Ok(went().then_some(())) }).await
+        until("every client makes progress", || async { Ok(went().then_some(())) }).await
     }
 
-    /// Posts one message after the other, each under a key, and again under the same key until it is acknowledged. Returns
-    /// all messages, and how many tries were not acknowledged.
+    /// Posts messages one after the other, each retried under its key until it is acknowledged.
+    /// Returns all messages, and the number of attempts with an unknown outcome.
     async fn client(&self, number: usize, api: &Api, session: &Created) -> Result<(Vec<String>, u64)> {
-        let (mut told, mut unknown) = (Vec::new(), 0);
+        let (mut acknowledged, mut unknown) = (Vec::new(), 0);
         while !self.stop.load(Ordering::Relaxed) {
             let lap = self.laps[number].load(Ordering::Relaxed);
             let (text, key) = (format!("message {lap}"), format!("{number:08x}-0000-4000-8000-{lap:012x}"));
             loop {
                 let request = api.request(Method::POST, &format!("{}/messages", session.path()));
                 let posted =
-                    Answer::to(request.header("Idempotency-Key", &key).json(&json!({"message": text}))).await?;
+                    Response::to(request.header("Idempotency-Key", &key).json(&json!({"message": text}))).await?;
                 match posted.status {
                     201 => break,
                     502..=504 => unknown += 1,
@@ -112,21 +114,21 @@ impl Load {
                 }
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
-            told.push(text);
+            acknowledged.push(text);
             self.laps[number].store(lap + 1, Ordering::Relaxed);
         }
-        Ok((told, unknown))
+        Ok((acknowledged, unknown))
     }
 }
 
 /// The messages that were acknowledged.
-struct Told {
+struct Acknowledged {
     api: Api,
     sessions: Vec<Created>,
     messages: Vec<Vec<String>>,
 }
 
-impl Told {
+impl Acknowledged {
     /// Each is in its session's history once, in order, and nothing else is.
     async fn are_all_there(&self) -> Result<()> {
         assert_eq!(self.found().await?, self.messages);
@@ -135,8 +137,8 @@ impl Told {
 
     /// What is in a session's history was acknowledged, and is there once and in order.
     async fn are_in_order(&self) -> Result<()> {
-        for (found, told) in self.found().await?.iter().zip(&self.messages) {
-            let in_order: Vec<_> = told.iter().filter(|text| found.contains(text)).collect();
+        for (found, acknowledged) in self.found().await?.iter().zip(&self.messages) {
+            let in_order: Vec<_> = acknowledged.iter().filter(|text| found.contains(text)).collect();
             assert_eq!(found.iter().collect::<Vec<_>>(), in_order);
         }
         Ok(())
@@ -147,9 +149,9 @@ impl Told {
         for session in &self.sessions {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
-                let answer = self.api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
-                let page: Value = answer.json();
-                let messages = page["messages"].as_array().with_context(|| format!("no page: {answer}"))?;
+                let response = self.api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
+                let page: Value = response.json();
+                let messages = page["messages"].as_array().with_context(|| format!("no page: {response}"))?;
                 found.extend(messages.iter().filter_map(|message| message["message"].as_str().map(str::to_owned)));
                 match page["next_cursor"].as_str() {
                     Some(next) => cursor = format!("&cursor={next}"),
@@ -162,11 +164,11 @@ impl Told {
     }
 }
 
-/// Sends an inline command to a Redis and returns everything that it answers.
+/// Sends an inline command to a Redis and returns the reply.
 async fn redis(stack: &Stack, component: &str, command: &str) -> Result<String> {
     let mut stream = TcpStream::connect(stack.addr_of(component)?).await?;
     stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
 }

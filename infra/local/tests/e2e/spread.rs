@@ -1,4 +1,4 @@
-//! Stateless calls take turns.
+//! Round robin of stateless requests.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ async fn of_3000_stateless_gets_no_instance_serves_more_than_1_percent_from_the_
     let api = Api::on_gateway(&stack)?;
     let served: Vec<String> = stream::iter(0..3_000)
         .map(|_| async {
-            let answer = api.get("/api/v1/stateless/random").await?;
-            ensure!(answer.status == 200 && answer.stamp().verdict == Verdict::Off, "{answer}");
-            anyhow::Ok(answer.served_by().to_owned())
+            let response = api.get("/api/v1/stateless/random").await?;
+            ensure!(response.status == 200 && response.stamp().verdict == Verdict::Off, "{response}");
+            anyhow::Ok(response.served_by().to_owned())
         })
         .buffer_unordered(32)
         .try_collect()

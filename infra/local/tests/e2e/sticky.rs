@@ -1,4 +1,4 @@
-//! A session stays where it is: each is served by exactly one instance, and no instance has far more than its share.
+//! Stickiness: each session is served by exactly one instance, and the instances share the load.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use reqwest::Method;
 use reqwest::header::{COOKIE, SET_COOKIE};
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::api::{Api, CONVERSATIONS, Created, SESSIONS};
 use crate::keys::keys;
+use crate::response::Response;
 use crate::small_stack;
 
 const SESSIONS_EACH: usize = 1_000;
-/// With the one that creates the session.
+/// Including the one that creates the session.
 const REQUESTS_EACH: usize = 20;
-/// Sessions that are driven at the same time; the requests of one follow each other.
+/// Concurrent sessions; the requests of each are sequential.
 const AT_ONCE: usize = 32;
 
-/// How a client is recognised.
+/// How a client's key reaches the gateway.
 #[derive(Clone, Copy)]
 enum By {
-    /// It keeps the cookie that came with the key which the gateway minted.
+    /// By the gateway's cookie.
     CookieJar,
-    /// It keeps nothing but the session's id, and names it in each path. Its key it drew itself, from a fixed seed.
+    /// By the session id in each path, without cookies. The client chose the key.
     Path,
 }
 
-// Instances keep these sessions in their own memory, so a request that went astray would fail as well.
+// Memory-only sessions: a misrouted request would fail too.
 #[tokio::test]
 async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_without() -> Result<()> {
     let stack = small_stack().store(Store::Memory).start().await?;
@@ -60,34 +60,34 @@ async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_w
     Ok(())
 }
 
-/// The whole life of a session; returns the one instance that served all of it.
+/// Runs a session from its creation; returns the instance that served all of it.
 async fn live(api: &Api, create: reqwest::RequestBuilder, by: By) -> Result<String> {
     let created = Created::by(create).await?;
-    let home = created.answer.served_by().to_owned();
+    let home = created.response.served_by().to_owned();
     let (minted, cookie) = match by {
-        By::CookieJar => (Verdict::New, Some(created.answer.cookie()?)),
+        By::CookieJar => (Verdict::New, Some(created.response.cookie()?)),
         By::Path => (Verdict::Home, None),
     };
-    ensure!(created.answer.stamp().verdict == minted, "{}", created.answer);
+    ensure!(created.response.stamp().verdict == minted, "{}", created.response);
     let path = created.path();
     for number in 1..REQUESTS_EACH {
         let text = format!("message {number}");
         let request = match (number % 2, by) {
             (0, _) => api.request(Method::GET, &path),
-            // Here nothing but the cookie tells where the session is.
+            // Only the cookie has the key here.
             (_, By::CookieJar) => {
                 api.request(Method::POST, CONVERSATIONS).json(&json!({"session_id": created.id, "message": text}))
             }
             (_, By::Path) => api.request(Method::POST, &format!("{path}/messages")).json(&json!({"message": text})),
         };
         let request = cookie.iter().fold(request, |request, cookie| request.header(COOKIE, cookie));
-        let answer = Answer::to(request).await?;
-        ensure!(answer.status == if number % 2 == 0 { 200 } else { 201 }, "request {number}: {answer}");
-        ensure!(answer.served_by() == home, "request {number} left {home}: {answer}");
-        ensure!(answer.stamp().verdict == Verdict::Home, "request {number}: {answer}");
-        ensure!(!answer.headers.contains_key(SET_COOKIE), "the client has a key: {answer}");
-        let body: Value = answer.json();
-        ensure!(body["message_count"] == number.div_ceil(2), "request {number}: {answer}");
+        let response = Response::to(request).await?;
+        ensure!(response.status == if number % 2 == 0 { 200 } else { 201 }, "request {number}: {response}");
+        ensure!(response.served_by() == home, "request {number} left {home}: {response}");
+        ensure!(response.stamp().verdict == Verdict::Home, "request {number}: {response}");
+        ensure!(!response.headers.contains_key(SET_COOKIE), "the client has a key: {response}");
+        let body: Value = response.json();
+        ensure!(body["message_count"] == number.div_ceil(2), "request {number}: {response}");
     }
     Ok(home)
 }

@@ -1,4 +1,4 @@
-//! What sticky routing is for: the strategy is switched while the sessions live.
+//! Switching the strategy of a pool with live sessions.
 
 use anyhow::{Result, ensure};
 use local_stack::{Stack, Store};
@@ -8,8 +8,8 @@ use proto_contracts::{ErrorCode, PoolName, Verdict};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::api::{Api, Created};
+use crate::response::Response;
 use crate::small_stack;
 
 const INSTANCES: usize = 3;
@@ -25,7 +25,7 @@ async fn start(store: Store) -> Result<(Stack, Api, Vec<Created>)> {
     Ok((stack, api, sessions))
 }
 
-/// Reads each session once per instance, writes to each once, and finds no error.
+/// Reads each session once per instance and writes to each once, without an error.
 async fn all_work(api: &Api, sessions: &[Created], verdict: Verdict) -> Result<()> {
     for session in sessions {
         for _ in 0..INSTANCES {
@@ -46,8 +46,8 @@ async fn sessions_in_memory_need_sticky_routing_and_come_back_with_it() -> Resul
     stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
     let mut lost = 0;
     for session in &sessions {
-        // Turns are exact, and nobody else takes one: of as many reads as there are instances, each serves one, and
-        // only one of them has the session. So the share is 1 − 1/N to the last read and needs no tolerance.
+        // Round robin is exact and there is no other load: of N reads, each instance serves one,
+        // and only one of them has the session. So exactly 1 − 1/N of the reads fail.
         let mut found_at = Vec::new();
         for _ in 0..INSTANCES {
             let read = api.get(&session.path()).await?;
@@ -60,7 +60,7 @@ async fn sessions_in_memory_need_sticky_routing_and_come_back_with_it() -> Resul
                 }
             }
         }
-        assert_eq!(found_at, [session.answer.served_by()], "the others know nothing of it");
+        assert_eq!(found_at, [session.response.served_by()], "only its home has it");
     }
     assert_eq!(lost, SESSIONS * (INSTANCES - 1));
 
@@ -76,7 +76,7 @@ async fn sessions_in_redis_are_found_by_either_strategy() -> Result<()> {
 }
 
 #[tokio::test]
-async fn sessions_with_a_hot_copy_are_found_by_either_strategy() -> Result<()> {
+async fn sessions_in_hybrid_stores_are_found_by_either_strategy() -> Result<()> {
     found_by_either_strategy(Store::Hybrid).await
 }
 
@@ -89,8 +89,8 @@ async fn found_by_either_strategy(store: Store) -> Result<()> {
     // Keys are minted under round robin too, so these have homes to go to when it ends.
     for _ in 0..SESSIONS {
         let created = api.create().await?;
-        assert_eq!(created.answer.stamp().key.map(|key| key.to_string()).as_deref(), created.id.get(..8));
-        created.answer.cookie()?;
+        assert_eq!(created.response.stamp().key.map(|key| key.to_string()).as_deref(), created.id.get(..8));
+        created.response.cookie()?;
         sessions.push(created);
     }
     stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
@@ -105,15 +105,15 @@ async fn found_by_either_strategy(store: Store) -> Result<()> {
 }
 
 #[tokio::test]
-async fn in_an_open_lab_each_request_picks_its_strategy() -> Result<()> {
+async fn with_the_lab_enabled_each_request_picks_its_strategy() -> Result<()> {
     let stack = small_stack().open_lab().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let session = api.create().await?;
     for _ in 0..INSTANCES {
-        for (asked, verdict) in [("sticky", Verdict::Home), ("round_robin", Verdict::Off)] {
-            let request = api.request(Method::GET, &session.path()).header(ROUTING_STRATEGY, asked);
-            let answer = Answer::to(request).await?;
-            ensure!(answer.status == 200 && answer.stamp().verdict == verdict, "{asked}: {answer}");
+        for (requested, verdict) in [("sticky", Verdict::Home), ("round_robin", Verdict::Off)] {
+            let request = api.request(Method::GET, &session.path()).header(ROUTING_STRATEGY, requested);
+            let response = Response::to(request).await?;
+            ensure!(response.status == 200 && response.stamp().verdict == verdict, "{requested}: {response}");
         }
     }
     stack.shutdown().await;

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Far longer than anything here takes; it only bounds how long a fault keeps a test waiting.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Short beside what is waited for, and long enough to leave the machine to it.
+/// Far longer than anything here takes; bounds a failing test.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Pause between two attempts.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Tries until it gives a value. `what` names it should it never come.
+/// Repeats the attempt until it returns a value; `what` names it in the error.
 ///
 /// # Errors
-/// What a try fails with, at once, or that it never came.
+/// An attempt's error, at once, or a timeout.
 pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
     what: &str,
     mut attempt: impl FnMut() -> F,
@@ -22,8 +22,8 @@ pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
         if let Some(value) = attempt().await? {
             return Ok(value);
         }
-        if begin.elapsed() > PATIENCE {
-            bail!("{what}: not within {} s", PATIENCE.as_secs());
+        if begin.elapsed() > TIMEOUT {
+            bail!("{what}: not within {} s", TIMEOUT.as_secs());
         }
         tokio::time::sleep(STEP).await;
     }

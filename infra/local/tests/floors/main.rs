@@ -42,6 +42,11 @@ fn gateway_keeps_its_floors() -> Result<()> {
     check("gateway", "gateway")
 }
 
+#[test]
+fn local_stack_keeps_its_floors() -> Result<()> {
+    check("local-stack", "infra/local")
+}
+
 /// The real sources with one import more.
 #[test]
 fn one_import_upwards_in_the_gateway_is_found() -> Result<()> {

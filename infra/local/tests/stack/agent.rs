@@ -1,4 +1,4 @@
-//! The agent's interface, with and without what it asks for.
+//! The agent's HTTP API, with and without its token.
 
 use std::fs;
 
@@ -21,24 +21,24 @@ impl Agent {
         self.client.request(method, format!("http://127.0.0.1:{}/agent/v1/{path}", self.port))
     }
 
-    fn granted(&self, method: Method, path: &str) -> RequestBuilder {
+    fn authorized(&self, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path).bearer_auth(&self.token)
     }
 }
 
-async fn refusal(request: RequestBuilder) -> Result<ErrorCode> {
-    let answer = request.send().await?;
-    let status = answer.status().as_u16();
-    assert_eq!(answer.headers()["content-type"], "application/problem+json");
-    assert_eq!(answer.headers()["cache-control"], "no-store");
-    let problem: Problem = answer.json().await?;
+async fn error_code(request: RequestBuilder) -> Result<ErrorCode> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let problem: Problem = response.json().await?;
     assert_eq!(problem.status, status);
     assert_eq!(problem.code.status(), status);
     Ok(problem.code)
 }
 
 #[tokio::test]
-async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
+async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
     let installation = Installation::new()?;
     installation.up()?;
     let token = fs::read_to_string(installation.state().join("agent.token"))?.trim().to_owned();
@@ -47,55 +47,55 @@ async fn the_agent_does_what_it_may_and_refuses_the_rest() -> Result<()> {
     let status: StackStatus = agent.request(Method::GET, "status").send().await?.json().await?;
     let names = status.components.iter().map(|part| part.name.as_str());
     let (exporters, names): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with("-exporter"));
-    assert_eq!(exporters, crate::monitoring::exporters(), "those that are installed");
+    assert_eq!(exporters, crate::monitoring::exporters(), "the installed ones");
     // `local-stack up` adds Prometheus where it is installed, and CI installs it.
     let all = "postgres redis-sessions redis-cache stateless-1 stateful-1 stateful-2 gateway nginx prometheus";
     assert_eq!((status.phase, names.join(" ")), (Phase::Ready, all.to_owned()));
     assert!(status.components.iter().all(|part| part.state == ComponentState::Running && part.pid.is_some()));
 
-    let killed = agent.granted(Method::POST, "instances/stateful-2/kill").send().await?;
+    let killed = agent.authorized(Method::POST, "instances/stateful-2/kill").send().await?;
     let killed: StackStatus = killed.json().await?;
     let state = |status: &StackStatus, name: &str| {
         status.components.iter().find(|part| part.name == name).map(|part| part.state)
     };
     assert_eq!(state(&killed, "stateful-2"), Some(ComponentState::Killed));
-    assert_eq!(refusal(agent.granted(Method::POST, "instances/stateful-2/stop")).await?, ErrorCode::WrongState);
-    let started = agent.granted(Method::POST, "instances/stateful-2/start").send().await?;
+    assert_eq!(error_code(agent.authorized(Method::POST, "instances/stateful-2/stop")).await?, ErrorCode::WrongState);
+    let started = agent.authorized(Method::POST, "instances/stateful-2/start").send().await?;
     assert_eq!(state(&started.json().await?, "stateful-2"), Some(ComponentState::Running));
     for (action, expected) in [("pause", ComponentState::Paused), ("resume", ComponentState::Running)] {
-        let acted = agent.granted(Method::POST, &format!("instances/stateful-1/{action}")).send().await?;
+        let acted = agent.authorized(Method::POST, &format!("instances/stateful-1/{action}")).send().await?;
         assert_eq!(state(&acted.json().await?, "stateful-1"), Some(expected));
     }
-    let scale = |body: &'static str| agent.granted(Method::POST, "scale").body(body);
+    let scale = |body: &'static str| agent.authorized(Method::POST, "scale").body(body);
     let scaled = scale(r#"{"pool":"stateless","instances":2}"#).send().await?;
     assert_eq!(state(&scaled.json().await?, "stateless-2"), Some(ComponentState::Running));
-    let log: LogLines = agent.granted(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
+    let log: LogLines = agent.authorized(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
     assert!((1..=2).contains(&log.lines.len()) && log.path.ends_with("gateway.log"), "{log:?}");
 
     for path in ["scale", "instances/gateway/kill", "shutdown"] {
-        assert_eq!(refusal(agent.request(Method::POST, path)).await?, ErrorCode::Unauthorized, "{path}");
+        assert_eq!(error_code(agent.request(Method::POST, path)).await?, ErrorCode::Unauthorized, "{path}");
         let wrong = agent.request(Method::POST, path).bearer_auth("0".repeat(64));
-        assert_eq!(refusal(wrong).await?, ErrorCode::Unauthorized, "{path}");
+        assert_eq!(error_code(wrong).await?, ErrorCode::Unauthorized, "{path}");
     }
-    assert_eq!(refusal(agent.request(Method::GET, "logs/gateway")).await?, ErrorCode::Unauthorized);
-    let rebound = agent.granted(Method::GET, "status").header("Host", "tandem.example:8002");
-    assert_eq!(refusal(rebound).await?, ErrorCode::MisdirectedRequest);
-    assert_eq!(refusal(scale("{")).await?, ErrorCode::MalformedJson);
+    assert_eq!(error_code(agent.request(Method::GET, "logs/gateway")).await?, ErrorCode::Unauthorized);
+    let rebound = agent.authorized(Method::GET, "status").header("Host", "tandem.example:8002");
+    assert_eq!(error_code(rebound).await?, ErrorCode::MisdirectedRequest);
+    assert_eq!(error_code(scale("{")).await?, ErrorCode::MalformedJson);
     for body in [r#"{"pool":"stateless"}"#, r#"{"pool":"x","instances":1}"#, r#"{"pool":"stateful","instances":999}"#] {
-        assert_eq!(refusal(scale(body)).await?, ErrorCode::InvalidBody, "{body}");
+        assert_eq!(error_code(scale(body)).await?, ErrorCode::InvalidBody, "{body}");
     }
     for (method, path, code) in [
-        (Method::POST, "instances/nobody/kill", ErrorCode::InstanceNotFound),
+        (Method::POST, "instances/unknown/kill", ErrorCode::InstanceNotFound),
         (Method::POST, "instances/gateway/explode", ErrorCode::NotFound),
-        (Method::GET, "logs/nobody", ErrorCode::InstanceNotFound),
+        (Method::GET, "logs/unknown", ErrorCode::InstanceNotFound),
         (Method::GET, "logs/gatewa%79%2f..", ErrorCode::BadRequest),
         (Method::GET, "logs/gateway?lines=many", ErrorCode::InvalidQuery),
         (Method::GET, "nothing", ErrorCode::NotFound),
         (Method::GET, "scale", ErrorCode::MethodNotAllowed),
         (Method::POST, "status", ErrorCode::MethodNotAllowed),
     ] {
-        assert_eq!(refusal(agent.granted(method.clone(), path)).await?, code, "{method} {path}");
+        assert_eq!(error_code(agent.authorized(method.clone(), path)).await?, code, "{method} {path}");
     }
-    assert_eq!(agent.granted(Method::POST, "shutdown").send().await?.status(), 202);
+    assert_eq!(agent.authorized(Method::POST, "shutdown").send().await?.status(), 202);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `local-stack` as people use it: `up`, `status`, `down`, and a supervisor that is killed.
+//! The `local-stack` command line: `up`, `status`, `down`, and a killed supervisor.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,15 +12,15 @@ use local_stack::{Builds, FreeOffset};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long what must disappear may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Limit for processes to disappear.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A state folder whose supervisor ends with the test, on the design's ports shifted to where nobody is.
+/// A state folder whose supervisor ends with the test, on default ports shifted to free ones.
 pub(crate) struct Installation {
     dir: tempfile::TempDir,
     local_stack: PathBuf,
     pub(crate) offset: u16,
-    /// Keeps other tests, in this process or another, off these ports.
+    /// Reserves the ports among tests, in this process or another.
     _lease: FreeOffset,
 }
 
@@ -48,13 +48,13 @@ impl Installation {
         Ok(text)
     }
 
-    /// Runs a command that must fail and say all of this.
-    fn refuse(&self, args: &[&str], said: &[&str]) -> Result<()> {
+    /// Runs a command that must fail with all of these in its error.
+    fn refuse(&self, args: &[&str], expected: &[&str]) -> Result<()> {
         let output = self.run(args)?;
         let text = String::from_utf8(output.stderr)?;
-        ensure!(!output.status.success(), "{args:?} is not refused: {text}");
-        for part in said {
-            ensure!(text.contains(part), "{args:?} does not say '{part}': {text}");
+        ensure!(!output.status.success(), "{args:?} did not fail: {text}");
+        for part in expected {
+            ensure!(text.contains(part), "{args:?} does not print '{part}': {text}");
         }
         Ok(())
     }
@@ -75,7 +75,8 @@ impl Drop for Installation {
     }
 }
 
-/// The processes of this state folder: those that name it and those that descend from one that does.
+/// The processes of this state folder: those that name it and those that descend from one that
+/// does.
 fn processes(state: &Path) -> Vec<i32> {
     let state = state.to_string_lossy().into_owned();
     let mut found: Vec<(i32, i32)> = Vec::new();
@@ -108,7 +109,7 @@ fn processes(state: &Path) -> Vec<i32> {
     ours
 }
 
-/// The letter by which the kernel tells what a process does; `None`: it is gone.
+/// The kernel's letter for a process's state; `None` when it is gone.
 fn state_of(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -126,7 +127,7 @@ async fn await_none_of(pids: &[i32]) -> Result<()> {
         if left.is_empty() {
             return Ok(());
         }
-        ensure!(begin.elapsed() < PATIENCE, "still there: {left:#?}");
+        ensure!(begin.elapsed() < TIMEOUT, "still there: {left:#?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -134,8 +135,8 @@ async fn await_none_of(pids: &[i32]) -> Result<()> {
 #[tokio::test]
 async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     let installation = Installation::new()?;
-    assert!(installation.succeed(&["status"])?.contains("Nothing runs"));
-    // What a machine that lost its power leaves.
+    assert!(installation.succeed(&["status"])?.contains("Not running"));
+    // Left by a power loss.
     fs::write(installation.state().join("supervisor.json"), r#"{"pid":1,"agent":"127.0.0.1:1"}"#)?;
     let text = installation.up()?;
     assert!(text.contains("Tandem is running") && text.contains("ca.pem") && text.contains("$(cat "), "{text}");
@@ -144,9 +145,9 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
 
     let begin = Instant::now();
     let again = installation.succeed(&["up", "--stateful=3"])?;
-    assert!(again.contains("running already") && again.contains("stateful-3"), "{again}");
+    assert!(again.contains("Already running") && again.contains("stateful-3"), "{again}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    // What cannot be changed is refused, with what runs and the cure.
+    // An unchangeable setting is an error with the running value and the cure.
     for (option, named) in [
         ("--store=memory", "STORE=hybrid, not memory"),
         ("--port-offset=0", "PORT_OFFSET="),
@@ -181,9 +182,9 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     assert!(installation.succeed(&["logs", "gateway"])?.contains('\n'));
     let unknown = installation.run(&["kill", "stateful-7"])?;
     let unknown = String::from_utf8(unknown.stderr)?;
-    assert!(unknown.contains("there is no component 'stateful-7'; there are postgres"), "{unknown}");
+    assert!(unknown.contains("no component is named 'stateful-7'; known: postgres"), "{unknown}");
 
-    // No secret stands in any log.
+    // No log contains a secret.
     for log in fs::read_dir(installation.state().join("logs"))?.flatten() {
         let text = fs::read_to_string(log.path())?;
         for file in ["control.token", "agent.token", "postgres.password", "metrics.password"] {
@@ -196,7 +197,7 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     installation.succeed(&["down"])?;
     await_none_of(&before).await?;
     assert_eq!(processes(installation.state()), Vec::<i32>::new());
-    assert!(installation.succeed(&["down"])?.contains("Nothing runs"));
+    assert!(installation.succeed(&["down"])?.contains("Not running"));
     Ok(())
 }
 
@@ -211,15 +212,15 @@ async fn two_ups_at_once_both_end_with_a_running_system() -> Result<()> {
     for up in ups.collect::<Vec<_>>() {
         let text = up.await??;
         assert!(text.contains("Tandem is running"), "{text}");
-        // Who came second waited, and shows the whole table.
-        joined += usize::from(text.contains("already") && text.contains("nginx "));
+        // The second one waited, and shows the whole table.
+        joined += usize::from(text.contains("Already") && text.contains("nginx "));
     }
     assert_eq!(joined, 1);
     Ok(())
 }
 
 #[tokio::test]
-async fn an_edit_survives_an_upgrade_and_a_stream_is_told_of_the_end() -> Result<()> {
+async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()> {
     let installation = Installation::new()?;
     installation.up()?;
     let file = installation.state().join("gateway/gateway.toml");
@@ -252,15 +253,15 @@ async fn an_edit_survives_an_upgrade_and_a_stream_is_told_of_the_end() -> Result
     let text = read_to_end.await?.context("the stream is cut")?;
     assert!(text.contains("going_away"), "{text}");
     let log = fs::read_to_string(down.state().join("logs/supervisor.log"))?;
-    assert!(!log.contains("was killed"), "nobody had to be waited for: {log}");
+    assert!(!log.contains("was killed"), "all components stopped in time: {log}");
     Ok(())
 }
 
-/// One that knows the authority of the installation.
+/// A client that trusts the installation's CA.
 fn trusting_client(installation: &Installation) -> Result<reqwest::Client> {
     let authority = reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
-    // A process has one, which whoever comes first installs.
-    let _there_already = rustls::crypto::ring::default_provider().install_default();
+    // Process-wide; another test may have installed it.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build()?)
 }
 
@@ -274,7 +275,7 @@ async fn everything_ends_with_a_killed_supervisor_and_the_data_stays() -> Result
     let supervisor = installation.supervisor()?;
     kill(supervisor, Signal::SIGKILL)?;
     await_none_of(&[supervisor.as_raw()]).await?;
-    // At once, while some of the old ones are still ending.
+    // At once, while some of the old processes are still ending.
     let text = installation.up()?;
     assert!(text.contains("Tandem is running"), "{text}");
     await_none_of(&processes_before).await?;
@@ -294,7 +295,7 @@ async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
     }
     let begin = Instant::now();
     while children.iter().any(|&pid| state_of(pid) != Some('T')) {
-        ensure!(begin.elapsed() < PATIENCE, "not all have stopped");
+        ensure!(begin.elapsed() < TIMEOUT, "not all have stopped");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     kill(supervisor, Signal::SIGKILL)?;
@@ -302,14 +303,14 @@ async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_with_its_owner() -> Result<()> {
+async fn a_port_in_use_is_reported_with_its_owner() -> Result<()> {
     let installation = Installation::new()?;
     let taken = 8000 + installation.offset;
-    let _stranger = TcpListener::bind(("127.0.0.1", taken))?;
+    let _listener = TcpListener::bind(("127.0.0.1", taken))?;
     let output = installation.run(&["up", &format!("--port-offset={}", installation.offset)])?;
     assert!(!output.status.success());
     let text = String::from_utf8(output.stdout)?;
-    let expected = format!("port {taken}, meant for gateway, is in use by ");
+    let expected = format!("port {taken} of gateway is in use by ");
     assert!(text.contains(&expected) && text.contains("PORT_OFFSET"), "{text}");
     assert_eq!(processes(installation.state()), Vec::<i32>::new());
     Ok(())

@@ -1,4 +1,4 @@
-//! The data's servers alone: no binary of a service is needed.
+//! The data servers alone.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use secrecy::ExposeSecret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Sends inline commands to a Redis and returns everything that it answers.
+/// Sends inline commands to a Redis and returns all replies.
 async fn redis(stack: &Stack, component: &str, commands: &str) -> Result<String> {
     let mut stream = TcpStream::connect(stack.addr_of(component)?).await?;
     stream.write_all(format!("{commands}\r\nQUIT\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
 }
 
 #[tokio::test]
@@ -36,19 +36,19 @@ async fn sessions_survive_a_crash_of_redis_and_the_cache_does_not() -> Result<()
     Ok(())
 }
 
-/// Asks each server of the sessions until one gives what is awaited; the others refer to it.
+/// Tries each server of the sessions until one returns the expected reply; the others redirect.
 async fn one_of(stack: &Stack, commands: &str, awaited: &str) -> Result<()> {
     let mut seen = Vec::new();
     for component in stack.status() {
         if component.name.starts_with("redis-sessions") {
-            let answer = redis(stack, &component.name, commands).await?;
-            if answer.starts_with(awaited) {
+            let response = redis(stack, &component.name, commands).await?;
+            if response.starts_with(awaited) {
                 return Ok(());
             }
-            seen.push(answer);
+            seen.push(response);
         }
     }
-    anyhow::bail!("none gives {awaited:?} to {commands}: {seen:?}")
+    anyhow::bail!("none returns {awaited:?} to {commands}: {seen:?}")
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn each_topology_finds_its_own_sessions_again() -> Result<()> {
     use Topology::{Cluster, Sentinel, Single};
     let state = tempfile::tempdir()?;
     let mut known = Vec::new();
-    // Each after each of the others, on whatever ports are free then.
+    // Each after each of the others, on other ports.
     for topology in [Single, Sentinel, Cluster, Single, Cluster, Sentinel, Single] {
         let plan = Stack::kept_in(state.path()).extent(Extent::Data).redis(topology).ports(Ports::reserve()?);
         let stack = plan.start().await.with_context(|| format!("{topology:?} after {known:?}"))?;
@@ -65,7 +65,7 @@ async fn each_topology_finds_its_own_sessions_again() -> Result<()> {
             let found = one_of(&stack, "GET whose", &expected).await;
             found.with_context(|| format!("{topology:?} after {known:?}"))?;
         } else {
-            // Keys of many slots: what a cluster once stumbled over.
+            // Keys of many slots: with those in its files, a cluster once never formed.
             for number in 0..20 {
                 one_of(&stack, &format!("SET key{number} 1"), "+OK").await?;
             }
@@ -91,7 +91,8 @@ async fn the_database_keeps_what_was_committed_and_its_role_is_no_superuser() ->
     let role = client.query_one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", &[]).await?;
     assert!(!role.get::<_, bool>(0));
 
-    // Crash and clean stop alike; a start right after a kill must not find the old one's remains.
+    // After a crash and after a clean stop. A start right after a kill must wait for the old
+    // server.
     stack.kill("postgres").await?;
     stack.start_component("postgres").await?;
     stack.stop("postgres").await?;
@@ -103,7 +104,7 @@ async fn the_database_keeps_what_was_committed_and_its_role_is_no_superuser() ->
 }
 
 #[tokio::test]
-async fn stacks_side_by_side_are_strangers() -> Result<()> {
+async fn concurrent_stacks_are_isolated() -> Result<()> {
     let plan = || Stack::for_tests().extent(Extent::Data).start();
     let (one, two) = tokio::try_join!(plan(), plan())?;
     redis(&one, "redis-sessions", "SET who one").await?;
@@ -116,7 +117,7 @@ async fn stacks_side_by_side_are_strangers() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_unexpected_end_is_told_and_nothing_restarts_silently() -> Result<()> {
+async fn an_unexpected_exit_is_reported_and_nothing_restarts_silently() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     let _ = redis(&stack, "redis-cache", "SHUTDOWN NOSAVE").await;
     let begin = Instant::now();
@@ -136,7 +137,7 @@ async fn an_unexpected_end_is_told_and_nothing_restarts_silently() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_paused_server_is_silent_and_goes_on() -> Result<()> {
+async fn a_paused_server_is_silent_until_it_is_resumed() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     stack.pause("redis-cache")?;
     assert_eq!(stack.state_of("redis-cache")?, ComponentState::Paused);
@@ -144,7 +145,7 @@ async fn a_paused_server_is_silent_and_goes_on() -> Result<()> {
     assert!(silence.is_err());
     stack.resume("redis-cache")?;
     assert!(redis(&stack, "redis-cache", "PING").await?.starts_with("+PONG"));
-    // A paused one can be stopped in order all the same.
+    // A paused one can be stopped gracefully.
     stack.pause("redis-cache")?;
     stack.stop("redis-cache").await?;
     assert_eq!(stack.state_of("redis-cache")?, ComponentState::Stopped);
@@ -152,10 +153,10 @@ async fn a_paused_server_is_silent_and_goes_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_named() -> Result<()> {
+async fn an_unknown_component_is_an_error_with_the_known_ones() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     let error = stack.kill("stateful-9").await.expect_err("unknown").to_string();
-    assert_eq!(error, "there is no component 'stateful-9'; there are postgres, redis-sessions, redis-cache");
+    assert_eq!(error, "no component is named 'stateful-9'; known: postgres, redis-sessions, redis-cache");
     let error = Stack::for_tests().env("redis", "A", "b").start().await.err().expect("refused");
     assert!(matches!(error, StackError::UnknownEnvScope(_)), "{error}");
     Ok(())

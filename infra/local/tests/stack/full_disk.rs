@@ -1,4 +1,4 @@
-//! A full disk ends Redis; the supervisor starts it again by itself, as containers do.
+//! Redis exits when its disk is full; the supervisor restarts it, as container runtimes do.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::distrustful_client;
 const BOUND: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn redis_is_there_again_when_its_disk_has_room() -> Result<()> {
+async fn redis_is_restarted_when_its_disk_has_space() -> Result<()> {
     // CI runs as root.
     if !SmallDisk::may_mount() {
-        eprintln!("not tried: mounting a small disk takes root");
+        eprintln!("skipped: mounting a small disk requires root");
         return Ok(());
     }
     let installation = Installation::new()?;
@@ -29,7 +29,7 @@ async fn redis_is_there_again_when_its_disk_has_room() -> Result<()> {
     ensure!(create().await? == StatusCode::CREATED);
 
     disk.fill()?;
-    // What is left of the file's last page is room, too: some more fit in.
+    // The file's last page has space left for some more.
     let mut status = StatusCode::CREATED;
     for _ in 0..100 {
         status = create().await?;
@@ -44,7 +44,7 @@ async fn redis_is_there_again_when_its_disk_has_room() -> Result<()> {
         ensure!(begun.elapsed() < BOUND, "no session after {} s", BOUND.as_secs());
     }
     let log = std::fs::read_to_string(installation.state().join("logs/supervisor.log"))?;
-    ensure!(log.contains("redis-sessions has ended by itself"), "{log}");
+    ensure!(log.contains("redis-sessions exited unexpectedly"), "{log}");
     drop(installation);
     Ok(())
 }

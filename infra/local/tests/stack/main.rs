@@ -9,7 +9,7 @@ mod rolls;
 mod two_gateways;
 mod whole;
 
-/// A client that knows no authority at all.
+/// A client that trusts no CA.
 fn distrustful_client() -> anyhow::Result<reqwest::Client> {
     let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()?

@@ -1,4 +1,4 @@
-//! The Prometheus that `up` starts: whom it watches, and that it has the rules.
+//! The Prometheus that `up` starts: its targets and rules.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,8 +17,8 @@ pub(crate) fn exporters() -> Vec<String> {
     ["redis", "postgres", "nginx"].into_iter().filter(installed).map(|of| format!("{of}-exporter")).collect()
 }
 
-/// How long Prometheus may take to hear of a change and to scrape, both every few seconds.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Limit for Prometheus to reload its targets and to scrape, both every few seconds.
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 struct Prometheus {
     client: Client,
@@ -28,18 +28,18 @@ struct Prometheus {
 impl Prometheus {
     async fn data(&self, path: &str) -> Result<Value> {
         let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
-        let mut answer: Value = self.client.get(url).send().await?.error_for_status()?.json().await?;
-        Ok(answer["data"].take())
+        let mut response: Value = self.client.get(url).send().await?.error_for_status()?.json().await?;
+        Ok(response["data"].take())
     }
 
-    /// Those that answered when they were last scraped, by the names that they have as components.
+    /// The targets whose last scrape succeeded, by component name.
     async fn up(&self) -> Result<BTreeSet<String>> {
         let data = self.data("query?query=up%3D%3D1").await?;
         let series = data["result"].as_array().cloned().unwrap_or_default();
         Ok(series.iter().filter_map(|one| Some(one["metric"]["instance"].as_str()?.to_owned())).collect())
     }
 
-    async fn sees(&self, expected: &str) -> Result<()> {
+    async fn scrapes(&self, expected: &str) -> Result<()> {
         let installed = exporters();
         let of_exporters = installed.iter().flat_map(|exporter| match exporter.as_str() {
             "redis-exporter" => vec!["redis-sessions", "redis-cache"],
@@ -53,7 +53,7 @@ impl Prometheus {
             if up == expected {
                 return Ok(());
             }
-            ensure!(begin.elapsed() < PATIENCE, "it sees {up:?}, not {expected:?}");
+            ensure!(begin.elapsed() < TIMEOUT, "up are {up:?}, not {expected:?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -62,18 +62,18 @@ impl Prometheus {
 #[tokio::test]
 async fn prometheus_follows_the_stack_and_has_the_rules() -> Result<()> {
     let installation = Installation::new()?;
-    let told = installation.up()?;
+    let output = installation.up()?;
     let prometheus = Prometheus { client: distrustful_client()?, port: 8090 + installation.offset };
-    assert!(told.contains(&format!("http://127.0.0.1:{}", prometheus.port)), "{told}");
-    prometheus.sees("gateway prometheus stateless-1 stateful-1 stateful-2").await?;
+    assert!(output.contains(&format!("http://127.0.0.1:{}", prometheus.port)), "{output}");
+    prometheus.scrapes("gateway prometheus stateless-1 stateful-1 stateful-2").await?;
     installation.succeed(&["scale", "stateful=3", "stateless=2"])?;
-    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-2 stateful-3").await?;
+    prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-2 stateful-3").await?;
     installation.succeed(&["kill", "stateful-2"])?;
-    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-3").await?;
+    prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-3").await?;
     installation.succeed(&["scale", "stateful=1"])?;
-    prometheus.sees("gateway prometheus stateless-1 stateless-2 stateful-1").await?;
+    prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1").await?;
 
-    // What the exporters show is of the servers themselves.
+    // The exporters return the servers' metrics.
     for (exporter, metric, servers) in [("redis", "redis_up", 2), ("postgres", "pg_up", 1), ("nginx", "nginx_up", 1)] {
         if exporters().contains(&format!("{exporter}-exporter")) {
             let series = prometheus.data(&format!("query?query={metric}%3D%3D1")).await?;

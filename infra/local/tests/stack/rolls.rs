@@ -1,4 +1,5 @@
-//! Drains and rolls with real instances: a drain lasts until it is taken back, and a roll takes back its own.
+//! Drains and rolling restarts of real instances: a drain lasts until it is ended, and a roll ends
+//! its own.
 
 use anyhow::{Context, Result};
 use local_stack::{Stack, Store};

@@ -18,7 +18,7 @@ const CLIENTS: usize = 8;
 /// Requests between two operations, so that each meets load.
 const BETWEEN: u64 = 150;
 
-/// Clients that hold conversations through Nginx, each request once, and note what failed.
+/// Clients that hold conversations through Nginx, send each request once, and record failures.
 struct Load {
     served: Arc<AtomicU64>,
     stop: watch::Sender<bool>,
@@ -40,7 +40,7 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            // Each with a connection of its own.
+            // Each with its own connection.
             let client = stack.client()?.timeout(Duration::from_secs(30)).build()?;
             let base = format!("{https}{}", Endpoint::Sessions.templates().canonical);
             let session: Session = client.post(&base).json(&json!({})).send().await?.json().await?;
@@ -75,7 +75,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Waits until some more requests were served.
+    /// Waits until some more requests have succeeded.
     async fn go_on(&self) -> Result<()> {
         let from = self.served.load(Ordering::Relaxed);
         let enough = async {
@@ -83,7 +83,7 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), enough).await.context("nothing is served any more")
+        tokio::time::timeout(Duration::from_secs(60), enough).await.context("no more requests succeed")
     }
 
     async fn end(self) -> Vec<String> {
@@ -130,7 +130,7 @@ async fn killing_one_of_two_fails_no_request_that_may_be_repeated() -> Result<()
 }
 
 #[tokio::test]
-async fn both_know_the_members_of_now() -> Result<()> {
+async fn both_gateways_have_the_current_instances() -> Result<()> {
     let stack = start().await?;
     let second = stack.urls().second.context("there are two")?;
     let second = Control::at(&second.control, stack.control_token().clone())?;
@@ -145,7 +145,7 @@ async fn both_know_the_members_of_now() -> Result<()> {
     expect(2).await?;
     stack.scale(PoolName::Stateful, 3).await?;
     expect(3).await?;
-    // One that does not run agrees when it starts.
+    // A stopped one is synchronized when it starts.
     stack.stop("gateway-2").await?;
     stack.scale(PoolName::Stateful, 1).await?;
     stack.start_component("gateway-2").await?;

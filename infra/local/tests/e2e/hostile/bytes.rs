@@ -1,17 +1,17 @@
-//! Bytes that are hardly HTTP, or not at all.
+//! Malformed HTTP.
 
 use anyhow::{Context, Result};
 use local_stack::Stack;
 use proto_contracts::ErrorCode::{self, *};
 
-use crate::answer::Answer;
-use crate::raw::{Door, exchange};
+use crate::raw::{Listener, exchange};
+use crate::response::Response;
 
-/// What comes of it. In every case the connection is closed: `exchange` waits for that.
+/// The expected outcome. In every case the connection is closed: `exchange` waits for that.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Problem(ErrorCode),
-    /// It is served all the same.
+    /// The request is served.
     Served,
 }
 use Outcome::{Problem, Served};
@@ -20,15 +20,15 @@ const GET: &str = "GET /api/v1/stateless/info HTTP/1.1\r\n";
 const POST: &str = "POST /api/v1/stateless/calculate HTTP/1.1\r\nContent-Type: application/json\r\n";
 const HOST: &str = "Host: localhost\r\nConnection: close\r\n";
 
-/// Sends each by that door.
-pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
+/// Sends each case to that listener.
+pub(super) async fn rejected_bytes(stack: &Stack, listener: Listener) -> Result<()> {
     let get = |fields: &str| format!("{GET}{HOST}{fields}\r\n");
     let post = |fields: &str, body: &str| format!("{POST}{HOST}{fields}\r\n{body}");
     let fields = |count: usize| (0..count).map(|n| format!("X-Field-{n}: x\r\n")).collect::<String>();
     let chunks = format!("{:x}\r\n{}\r\n", 1 << 16, "x".repeat(1 << 16)).repeat(32) + "0\r\n\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n";
     let query = "x".repeat(70_000);
-    // What, the bytes, what comes of them at the gateway, and at Nginx.
+    // Case, bytes, outcome at the gateway, outcome at Nginx.
     for (what, bytes, at_gateway, at_nginx) in [
         ("no request", "GARBAGE\r\n\r\n".into(), Problem(BadRequest), Problem(BadRequest)),
         ("a TLS greeting", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".into(), Problem(BadRequest), Problem(BadRequest)),
@@ -38,7 +38,7 @@ pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
         ("two hosts", get("Host: other\r\n"), Problem(BadRequest), Problem(BadRequest)),
         ("a space in the target", get("").replacen("info", "in fo", 1), Problem(BadRequest), Problem(BadRequest)),
         ("NUL in the target", get("").replacen("info", "info%00", 1), Problem(BadRequest), Problem(BadRequest)),
-        // Nginx leaves out a line that is no field, and so nobody behind it can misread it.
+        // Nginx drops a line that is not a field.
         ("no colon", get("nonsense\r\n"), Problem(BadRequest), Served),
         ("NUL in a field", get("X-Field: a\0b\r\n"), Problem(BadRequest), Problem(BadRequest)),
         ("a length below zero", post("Content-Length: -1\r\n", "{}"), Problem(BadRequest), Problem(BadRequest)),
@@ -50,7 +50,7 @@ pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
         ),
         (
             "a length and chunks",
-            // Nobody asks for the connection to be closed here.
+            // Without `Connection: close`.
             format!("{POST}Host: localhost\r\nContent-Length: 2\r\n{chunked}\r\n2\r\n{{}}\r\n0\r\n\r\n"),
             Problem(BadRequest),
             Problem(BadRequest),
@@ -59,7 +59,7 @@ pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
         ("a chunk of no size", post(chunked, "zz\r\n{}\r\n0\r\n\r\n"), Problem(BadRequest), Problem(BadRequest)),
         ("2 MiB in chunks", post(chunked, &chunks), Problem(BodyTooLarge), Problem(BodyTooLarge)),
         ("90 fields", get(&fields(90)), Problem(HeaderTooLarge), Problem(HeaderTooLarge)),
-        // Nginx 1.22 counts none, so the gateway answers by both doors.
+        // Nginx 1.22 has no limit, so the gateway rejects both.
         ("300 fields", get(&fields(300)), Problem(HeaderTooLarge), Problem(HeaderTooLarge)),
         (
             "a header of 100 KiB",
@@ -80,30 +80,31 @@ pub(super) async fn refused_bytes(stack: &Stack, door: Door) -> Result<()> {
             Problem(UriTooLong),
         ),
     ] {
-        let expected = if door == Door::Gateway { at_gateway } else { at_nginx };
-        let answer = exchange(stack, door, bytes.as_bytes()).await.with_context(|| format!("{what} at {door:?}"))?;
-        check(what, expected, &answer).with_context(|| format!("at {door:?}"))?;
+        let expected = if listener == Listener::Gateway { at_gateway } else { at_nginx };
+        let response =
+            exchange(stack, listener, bytes.as_bytes()).await.with_context(|| format!("{what} at {listener:?}"))?;
+        check(what, expected, &response).with_context(|| format!("at {listener:?}"))?;
     }
     Ok(())
 }
 
-fn check(what: &str, expected: Outcome, answer: &Answer) -> Result<()> {
+fn check(what: &str, expected: Outcome, response: &Response) -> Result<()> {
     let status = match expected {
         Problem(code) => code.status(),
         Served => 200,
     };
-    anyhow::ensure!(answer.status == status, "{what}: not {expected:?} but {answer}");
+    anyhow::ensure!(response.status == status, "{what}: not {expected:?} but {response}");
     match expected {
-        Problem(code) => drop(answer.problem(code)),
+        Problem(code) => drop(response.problem(code)),
         Served => {}
     }
     Ok(())
 }
 
-/// Somebody forgot the `s` of `https`.
+/// A URL with `http` for `https`.
 pub(super) async fn plain_http_on_the_tls_port(stack: &Stack) -> Result<()> {
-    let answer = exchange(stack, Door::NginxInClear, format!("{GET}{HOST}\r\n").as_bytes()).await?;
-    let detail = answer.problem(BadRequest).detail;
+    let response = exchange(stack, Listener::NginxPlaintext, format!("{GET}{HOST}\r\n").as_bytes()).await?;
+    let detail = response.problem(BadRequest).detail;
     anyhow::ensure!(detail.contains("https"), "{detail}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Requests that are HTTP, and wrong.
+//! Well-formed but invalid requests.
 
 use anyhow::{Context, Result};
 use proto_contracts::ErrorCode::{self, *};
@@ -7,27 +7,27 @@ use reqwest::header::{ALLOW, CONTENT_TYPE, COOKIE};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use crate::answer::Answer;
 use crate::api::{Api, CONVERSATIONS, Created, SESSIONS};
-use crate::raw::Door;
+use crate::raw::Listener;
+use crate::response::Response;
 
 const CALCULATE: &str = "/api/v1/stateless/calculate";
 const RANDOM: &str = "/api/v1/stateless/random";
 const PRODUCTS: &str = "/api/v1/stateless/products";
 
-/// Makes every bad request of the tables; returns the ids that were in them.
-pub(super) async fn refused_requests(api: &Api, session: &Created) -> Result<Vec<String>> {
+/// Sends every bad request of the tables; returns the session ids in them.
+pub(super) async fn rejected_requests(api: &Api, session: &Created) -> Result<Vec<String>> {
     bodies(api, session).await?;
     queries(api, session).await?;
     routes_and_methods(api).await?;
     ids(api, session).await
 }
 
-async fn refuse(what: &str, request: RequestBuilder, code: ErrorCode) -> Result<Answer> {
-    let answer = Answer::to(request).await.with_context(|| what.to_owned())?;
-    anyhow::ensure!(answer.status == code.status(), "{what}: not {code} but {answer}");
-    answer.problem(code);
-    Ok(answer)
+async fn expect_error(what: &str, request: RequestBuilder, code: ErrorCode) -> Result<Response> {
+    let response = Response::to(request).await.with_context(|| what.to_owned())?;
+    anyhow::ensure!(response.status == code.status(), "{what}: not {code} but {response}");
+    response.problem(code);
+    Ok(response)
 }
 
 async fn bodies(api: &Api, session: &Created) -> Result<()> {
@@ -48,18 +48,18 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
         ] {
             let what = format!("{} to {path}", String::from_utf8_lossy(body));
             let expected = match (code, path) {
-                // Where a member is missing, that is found first.
+                // A missing member is detected first.
                 (MalformedJson, path) if body == b"{} {}" && [CONVERSATIONS, &messages].contains(&path) => InvalidBody,
                 _ => code,
             };
-            refuse(&what, json(Method::POST, path, body.to_vec()), expected).await?;
+            expect_error(&what, json(Method::POST, path, body.to_vec()), expected).await?;
         }
         let large = vec![b' '; 2 * 1024 * 1024];
-        refuse(&format!("2 MiB to {path}"), json(Method::POST, path, large), BodyTooLarge).await?;
+        expect_error(&format!("2 MiB to {path}"), json(Method::POST, path, large), BodyTooLarge).await?;
         let deep = format!("{{\"client_data\": {}", "[".repeat(100_000)).into_bytes();
-        let answer = Answer::to(json(Method::POST, path, deep)).await?;
-        anyhow::ensure!([400, 422].contains(&answer.status), "100,000 deep to {path}: {answer}");
-        answer.problem(answer.json::<proto_contracts::Problem>().code);
+        let response = Response::to(json(Method::POST, path, deep)).await?;
+        anyhow::ensure!([400, 422].contains(&response.status), "100,000 deep to {path}: {response}");
+        response.problem(response.json::<proto_contracts::Problem>().code);
     }
     for (path, body, code) in [
         (CALCULATE, json!({"operands": [1, "2"]}), InvalidBody),
@@ -73,7 +73,7 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
         (SESSIONS, json!({"client_data": []}), InvalidBody),
         (SESSIONS, json!({"client": {}}), InvalidBody),
         (SESSIONS, json!({"client_data": {"x": "y".repeat(70_000)}}), ClientDataTooLarge),
-        (CONVERSATIONS, json!({"message": "to nobody"}), InvalidBody),
+        (CONVERSATIONS, json!({"message": "without a session"}), InvalidBody),
         (CONVERSATIONS, json!({"session_id": 7, "message": "x"}), InvalidBody),
         (CONVERSATIONS, json!({"session_id": "nonsense", "message": "x"}), InvalidSessionId),
         (&messages, json!({}), InvalidBody),
@@ -84,14 +84,15 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
     ] {
         let shown: String = body.to_string().chars().take(80).collect();
         let what = format!("{shown} to {path}");
-        refuse(&what, api.request(Method::POST, path).json(&body), code).await?;
+        expect_error(&what, api.request(Method::POST, path).json(&body), code).await?;
     }
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/jsonp"] {
         let request = api.request(Method::POST, CALCULATE).header(CONTENT_TYPE, media_type).body("{}");
-        refuse(media_type, request, UnsupportedMediaType).await?;
+        expect_error(media_type, request, UnsupportedMediaType).await?;
     }
-    refuse("no media type", api.request(Method::POST, CALCULATE).body("{}"), UnsupportedMediaType).await?;
-    refuse("a patch of nothing", api.request(Method::PATCH, &session.path()).json(&json!({})), InvalidBody).await?;
+    expect_error("no media type", api.request(Method::POST, CALCULATE).body("{}"), UnsupportedMediaType).await?;
+    expect_error("a patch of nothing", api.request(Method::PATCH, &session.path()).json(&json!({})), InvalidBody)
+        .await?;
     Ok(())
 }
 
@@ -119,7 +120,7 @@ async fn queries(api: &Api, session: &Created) -> Result<()> {
         (RANDOM, "min=1.5", InvalidQuery),
         (RANDOM, "minimum=1", InvalidQuery),
     ] {
-        refuse(&format!("{path}?{query}"), api.request(Method::GET, &format!("{path}?{query}")), code).await?;
+        expect_error(&format!("{path}?{query}"), api.request(Method::GET, &format!("{path}?{query}")), code).await?;
     }
     Ok(())
 }
@@ -138,10 +139,10 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         "/etc/passwd",
         "/control/v1/pools",
     ] {
-        refuse(path, api.request(Method::GET, path), NotFound).await?;
+        expect_error(path, api.request(Method::GET, path), NotFound).await?;
     }
     for path in ["/api/v1/stateless/%2e%2e%2f%2e%2e%2fetc/passwd", "/api/v1/stateless/x%5Cinfo", "/api/v1/%0ainfo"] {
-        refuse(path, api.request(Method::GET, path), BadRequest).await?;
+        expect_error(path, api.request(Method::GET, path), BadRequest).await?;
     }
     let brew = Method::from_bytes(b"BREW")?;
     for (method, path, allow) in [
@@ -151,19 +152,19 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         (Method::GET, SESSIONS, "POST"),
         (Method::PUT, CONVERSATIONS, "POST"),
         (Method::OPTIONS, PRODUCTS, "GET, HEAD"),
-        // What no route knows is refused before there is a route: the answer names what the API knows.
+        // A method unknown to all routes is rejected before routing; Allow lists the API's methods.
         (brew, "/api/v1/stateless/info", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         (Method::POST, "/health", "GET, HEAD"),
     ] {
         let what = format!("{method} {path}");
-        let answer = refuse(&what, api.request(method, path), MethodNotAllowed).await?;
-        assert_eq!(answer.header(ALLOW.as_str()), Some(allow), "{what}");
+        let response = expect_error(&what, api.request(method, path), MethodNotAllowed).await?;
+        assert_eq!(response.header(ALLOW.as_str()), Some(allow), "{what}");
     }
     Ok(())
 }
 
 async fn ids(api: &Api, session: &Created) -> Result<Vec<String>> {
-    // Slips in a real id: it must not get into a log in this form either.
+    // Variants of a real id: logs must not contain them either.
     let mut tried = vec![session.id.to_uppercase(), format!("{}0", session.id), session.id.replacen('-', "_", 1)];
     tried.extend(["x", "-", "00000000-", "%F0%9F%A6%80"].map(str::to_owned));
     tried.push("9".repeat(1_000));
@@ -175,24 +176,29 @@ async fn ids(api: &Api, session: &Created) -> Result<Vec<String>> {
             (Method::GET, format!("{path}/history")),
             (Method::GET, format!("/api/stateful/session/{id}")),
         ] {
-            refuse(&format!("{method} {path}"), api.request(method, &path), InvalidSessionId).await?;
+            expect_error(&format!("{method} {path}"), api.request(method, &path), InvalidSessionId).await?;
         }
     }
     let unknown = "0badcafe-00112233445566778899aabbccddeeff";
     for path in [format!("{SESSIONS}/{unknown}"), format!("{SESSIONS}/{unknown}/history")] {
-        refuse(&path, api.request(Method::GET, &path), SessionNotFound).await?;
+        expect_error(&path, api.request(Method::GET, &path), SessionNotFound).await?;
     }
     let message = json!({"session_id": unknown, "message": "anybody?"});
-    refuse("a message to nobody", api.request(Method::POST, CONVERSATIONS).json(&message), SessionNotFound).await?;
+    expect_error(
+        "a message without a session",
+        api.request(Method::POST, CONVERSATIONS).json(&message),
+        SessionNotFound,
+    )
+    .await?;
     for id in ["%20", "p%3F", "%27%20OR%201%3D1", &"p".repeat(65)] {
         let path = format!("{PRODUCTS}/{id}");
-        refuse(&path, api.request(Method::GET, &path), InvalidProductId).await?;
+        expect_error(&path, api.request(Method::GET, &path), InvalidProductId).await?;
     }
     Ok(vec![session.id.clone(), unknown.to_owned()])
 }
 
-/// Malformed keys, cookies and request ids are not worth a refusal: the gateway uses its own in their stead.
-pub(super) async fn ignored_headers(api: &Api, door: Door, session: &Created) -> Result<()> {
+/// Malformed keys, cookies and request ids are no errors: the gateway replaces them.
+pub(super) async fn ignored_headers(api: &Api, listener: Listener, session: &Created) -> Result<()> {
     for (name, value) in [
         (COOKIE.as_str(), "affinity=nonsense"),
         (COOKIE.as_str(), "affinity=0BADCAFE"),
@@ -201,8 +207,8 @@ pub(super) async fn ignored_headers(api: &Api, door: Door, session: &Created) ->
         (headers::AFFINITY_KEY, "0badcafe0"),
     ] {
         let created = Created::by(api.request(Method::POST, SESSIONS).header(name, value)).await?;
-        assert_eq!(created.answer.stamp().verdict, Verdict::Invalid, "{name}: {value}: {}", created.answer);
-        assert_eq!(created.answer.cookie()?, format!("affinity={}", &created.id[..8]), "{name}: {value}");
+        assert_eq!(created.response.stamp().verdict, Verdict::Invalid, "{name}: {value}: {}", created.response);
+        assert_eq!(created.response.cookie()?, format!("affinity={}", &created.id[..8]), "{name}: {value}");
     }
     for (name, value) in [
         (headers::REQUEST_ID, "nonsense"),
@@ -212,13 +218,13 @@ pub(super) async fn ignored_headers(api: &Api, door: Door, session: &Created) ->
         (headers::FORWARDED_FOR, "nonsense, 1.2.3"),
         (headers::FORWARDED_PROTO, "gopher"),
     ] {
-        let answer = Answer::to(api.request(Method::GET, &session.path()).header(name, value)).await?;
-        assert_eq!((answer.status, answer.stamp().verdict), (200, Verdict::Home), "{name}: {value}: {answer}");
-        assert_ne!(answer.request_id().to_string(), value);
+        let response = Response::to(api.request(Method::GET, &session.path()).header(name, value)).await?;
+        assert_eq!((response.status, response.stamp().verdict), (200, Verdict::Home), "{name}: {value}: {response}");
+        assert_ne!(response.request_id().to_string(), value);
     }
-    // A well-formed id is the client's to choose at the gateway, and not at the edge.
+    // The gateway accepts a client's well-formed request id; the edge does not.
     let id = "0190a5c0-0000-7000-8000-000000000001";
-    let answer = Answer::to(api.request(Method::GET, &session.path()).header(headers::REQUEST_ID, id)).await?;
-    assert_eq!(answer.request_id().to_string() == id, door == Door::Gateway);
+    let response = Response::to(api.request(Method::GET, &session.path()).header(headers::REQUEST_ID, id)).await?;
+    assert_eq!(response.request_id().to_string() == id, listener == Listener::Gateway);
     Ok(())
 }

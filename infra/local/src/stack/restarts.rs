@@ -1,4 +1,4 @@
-//! Starts again what has ended by itself, as `restart: unless-stopped` does in containers.
+//! Restarts data servers that failed, like `restart: unless-stopped` of containers.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -9,32 +9,32 @@ use proto_contracts::agent::ComponentState;
 
 use super::{Stack, level_of};
 use crate::component::Component;
-use crate::plan::Extent;
 use crate::process::{Process, lock};
+use crate::topology::Extent;
 
-/// How often the components are looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the components' states are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The pause before the first restart; each further one is twice as long, up to the limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// One that has run for so long begins again with the first pause.
+/// After running this long, a component's pause is reset.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// When a component is started again that has ended.
+/// A scheduled restart.
 struct Restart {
-    /// The process that has ended.
+    /// The failed process.
     pid: u32,
     due: Instant,
     pause: Duration,
 }
 
 impl Stack {
-    /// Starts each data server again that ends by itself: Redis does so when its disk is full. What somebody has
-    /// stopped or killed over the agent stays as it is.
-    pub(crate) async fn keep_up(&self) -> Infallible {
+    /// Restarts each data server that exits unexpectedly, as Redis does when its disk is full.
+    /// Components that were stopped or killed through the agent stay down.
+    pub(crate) async fn restart_failed(&self) -> Infallible {
         let mut restarts: BTreeMap<Component, Restart> = BTreeMap::new();
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             for (component, process) in self.died() {
                 let (pid, now) = (process.pid(), Instant::now());
                 let restart = match restarts.get_mut(&component) {
@@ -44,9 +44,7 @@ impl Stack {
                         let pause = again.map_or(FIRST_PAUSE, |restart| (2 * restart.pause).min(MAX_PAUSE));
                         let exit = process.exit().map_or_else(String::new, |exit| exit.to_string());
                         let seconds = pause.as_secs_f64();
-                        self.tell(&format!(
-                            "{component} has ended by itself ({exit}); started again in {seconds:.1} s"
-                        ));
+                        self.report(&format!("{component} exited unexpectedly ({exit}); restarting in {seconds:.1} s"));
                         restarts.insert(component, Restart { pid, due: now + pause, pause });
                         continue;
                     }
@@ -55,15 +53,15 @@ impl Stack {
                     continue;
                 }
                 if let Err(error) = self.start_component(&component.to_string()).await {
-                    self.tell(&format!("{component} is not up again: {error}"));
+                    self.report(&format!("cannot restart {component}: {error}"));
                 }
-                // Unless another process was started, and then it counts as its end.
+                // If a process was started and fails too, its new pid begins another entry.
                 restart.due = Instant::now() + restart.pause;
             }
         }
     }
 
-    /// The data servers that ended by themselves.
+    /// The data servers that exited unexpectedly.
     fn died(&self) -> Vec<(Component, Arc<Process>)> {
         let parts = lock(&self.parts);
         let died = parts

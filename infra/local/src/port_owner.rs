@@ -1,4 +1,4 @@
-//! Who listens on a port, as far as `/proc` tells.
+//! The process that listens on a port, from `/proc`.
 
 use std::fmt;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::process::all_processes;
 
-/// Who listens on a port.
+/// The process that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct PortOwner {
     process: Option<(String, i32)>,
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
             Some((name, pid)) => write!(f, "{name} (pid {pid})"),
@@ -22,17 +22,17 @@ impl fmt::Display for Owner {
 }
 
 /// Finds the process behind a listening TCP port.
-pub(super) fn of(port: u16) -> Owner {
+pub(crate) fn of(port: u16) -> PortOwner {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| table.lines().filter_map(|line| listening_socket(line, port)).collect::<Vec<_>>())
         .collect();
     let process = all_processes().find(|&pid| holds_any(pid, &sockets)).map(|pid| (name_of(pid), pid));
-    Owner { process }
+    PortOwner { process }
 }
 
-/// The link by which a file descriptor shows this line's socket, when it listens on the port.
+/// The target of a descriptor's link to this line's socket, if that listens on the port.
 fn listening_socket(line: &str, port: u16) -> Option<String> {
     const LISTEN: &str = "0A";
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();

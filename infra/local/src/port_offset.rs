@@ -1,20 +1,19 @@
-//! A shift of the design's ports to where nobody listens.
+//! A free offset of the default ports.
 
 use std::env;
 use std::fs::OpenOptions;
 
 use crate::error::{Attempt, StackError};
+use crate::ports::is_free;
 
-use super::is_free;
-
-/// A stack uses less than this many ports above each of the design's.
+/// The default ports span less than this.
 const STEP: usize = 500;
-/// The highest ends below the blocks of [`Ports::reserve`](super::Ports::reserve).
+/// The highest ends below the blocks of [`Ports::reserve`](crate::Ports::reserve).
 const OFFSETS: std::ops::RangeInclusive<u16> = 1_000..=10_000;
-/// A port of each kind. Who listens on one of a kind listens on the first.
+/// The first port of each kind.
 const TRIED: [u16; 11] = [8000, 8001, 8002, 8004, 8090, 8101, 8201, 8379, 8380, 8432, 8443];
 
-/// An offset for `local-stack up --port-offset`, kept from other tests until it is dropped.
+/// An offset for `local-stack up --port-offset`, reserved among tests until it is dropped.
 #[derive(Debug)]
 pub struct FreeOffset {
     offset: u16,
@@ -22,10 +21,11 @@ pub struct FreeOffset {
 }
 
 impl FreeOffset {
-    /// The first one that is free and that no test holds, in this process or another.
+    /// The first free offset that no test holds, in this process or another.
     ///
     /// # Errors
-    /// [`StackError::NoFreePorts`] when all are taken, [`StackError::Io`] when the lock files cannot be made.
+    /// [`StackError::NoFreePorts`] when none is free, [`StackError::Io`] when the lock files cannot
+    /// be made.
     pub fn find() -> Result<Self, StackError> {
         for offset in OFFSETS.step_by(STEP) {
             let lock = env::temp_dir().join(format!("tandem-offset-{offset}.lock"));
@@ -38,7 +38,7 @@ impl FreeOffset {
         Err(StackError::NoFreePorts { first: 8000 + OFFSETS.start(), last: 8443 + OFFSETS.end() })
     }
 
-    /// What is added to each port.
+    /// The offset that is added to each port.
     pub fn get(&self) -> u16 {
         self.offset
     }

@@ -1,4 +1,4 @@
-//! What came back, and what may be asked of it.
+//! A response and its assertions.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER, SET_C
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    /// Sends the request and reads all that comes.
+impl Response {
+    /// Sends the request and reads the whole response.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Result<Self> {
-        let answer = request.send().await?;
-        let (status, version, headers) = (answer.status().as_u16(), answer.version(), answer.headers().clone());
-        Ok(Self { status, version, headers, body: answer.bytes().await?.into() })
+        let response = request.send().await?;
+        let (status, version, headers) = (response.status().as_u16(), response.version(), response.headers().clone());
+        Ok(Self { status, version, headers, body: response.bytes().await?.into() })
     }
 
     /// A header's only value; `None` when it is absent.
@@ -68,34 +68,34 @@ impl Answer {
         problem
     }
 
-    /// The request's id as the header tells it.
+    /// The request id from the header.
     #[track_caller]
     pub(crate) fn request_id(&self) -> RequestId {
         let id = self.header(headers::REQUEST_ID).unwrap_or_else(|| panic!("no request id: {self}"));
         RequestId::parse_bytes(id.as_bytes()).unwrap_or_else(|| panic!("no UUID: {self}"))
     }
 
-    /// Which instance served it.
+    /// The instance that served it.
     #[track_caller]
     pub(crate) fn served_by(&self) -> &str {
-        self.header(headers::SERVED_BY).unwrap_or_else(|| panic!("nobody served it: {self}"))
+        self.header(headers::SERVED_BY).unwrap_or_else(|| panic!("no instance served it: {self}"))
     }
 
-    /// Why it went there.
+    /// The routing decision.
     #[track_caller]
     pub(crate) fn stamp(&self) -> RoutingStamp {
         let stamp = self.header(headers::AFFINITY).unwrap_or_else(|| panic!("no verdict: {self}"));
         stamp.parse().unwrap_or_else(|_| panic!("an unreadable verdict: {self}"))
     }
 
-    /// What a browser would send back of its cookie.
+    /// The cookie as a browser would send it.
     pub(crate) fn cookie(&self) -> Result<String> {
         let cookie = self.header(SET_COOKIE.as_str()).with_context(|| format!("no cookie: {self}"))?;
         Ok(cookie.split(';').next().unwrap_or(cookie).to_owned())
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let body: String = String::from_utf8_lossy(&self.body).chars().take(400).collect();
         write!(f, "{} {:?} {body}", self.status, self.headers)

@@ -1,4 +1,4 @@
-//! The agent's client: how the command line, and other programs, talk to the supervisor.
+//! The agent's client, for the command line and other programs.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{http, secrets, supervisor};
 
-/// How long a change may take: a component has a minute to become ready.
+/// Timeout of a change: a component has a minute to become ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Speaks to the agent of one state folder: to a stack that another process owns.
+/// Client of the agent of one state folder, whose stack another process owns.
 pub struct AgentClient {
     client: reqwest::Client,
     base: String,
@@ -30,24 +30,24 @@ impl AgentClient {
         Ok(Self { client: http::internal()?, base: format!("http://{addr}/agent/v1"), token })
     }
 
-    /// Speaks to the agent of the stack that runs on this state folder.
+    /// The agent of the stack that runs on this state folder.
     ///
     /// # Errors
     /// When none runs, or its token cannot be read.
     pub fn of_running(state: &Path) -> Result<Self> {
-        let found = supervisor::find(state)?.ok_or_else(|| anyhow!("nothing runs; `make up` starts it"))?;
+        let found = supervisor::find(state)?.ok_or_else(|| anyhow!("not running; `make up` starts the system"))?;
         Self::new(state, found.agent)
     }
 
     /// The state of the whole stack.
     ///
     /// # Errors
-    /// When the agent does not answer, or refuses, as with all that follow.
+    /// When the agent does not respond or returns an error, as for all methods below.
     pub async fn status(&self) -> Result<StackStatus> {
         self.send(self.request(Method::GET, "status")).await
     }
 
-    /// Gives a pool that many instances; returns the stack's state after it. No instances at all are refused.
+    /// Scales a pool; returns the stack's state after it. Zero instances are rejected.
     ///
     /// # Errors
     /// See [`AgentClient::status`].
@@ -55,7 +55,7 @@ impl AgentClient {
         self.scale_as(Scale { pool, instances, force: false }).await
     }
 
-    /// The same with all that can be said of it.
+    /// Scales a pool with all options.
     ///
     /// # Errors
     /// See [`AgentClient::status`].
@@ -63,7 +63,7 @@ impl AgentClient {
         self.send(self.request(Method::POST, "scale").timeout(TIMEOUT).json(&scale)).await
     }
 
-    /// Does something to a component; returns the stack's state after it.
+    /// Runs an action on a component; returns the stack's state after it.
     ///
     /// # Errors
     /// See [`AgentClient::status`].
@@ -81,14 +81,14 @@ impl AgentClient {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
-        let answer = request.send().await.context("the supervisor's agent does not answer")?;
-        if answer.status().is_success() {
-            return answer.json().await.context("the agent's answer cannot be read");
+        let response = request.send().await.context("the supervisor's agent does not respond")?;
+        if response.status().is_success() {
+            return response.json().await.context("cannot parse the agent's response");
         }
-        let status = answer.status();
-        match answer.json::<Problem>().await {
+        let status = response.status();
+        match response.json::<Problem>().await {
             Ok(problem) => bail!("{}", problem.detail),
-            Err(_) => bail!("the agent answered {status}"),
+            Err(_) => bail!("the agent returned {status}"),
         }
     }
 }

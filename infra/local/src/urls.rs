@@ -1,0 +1,24 @@
+//! The URLs of a stack's listeners.
+
+use proto_contracts::agent::{GatewayUrls, Urls};
+
+use crate::component::Component;
+use crate::ports::{Ports, loopback};
+use crate::topology::{Extent, Gateways};
+
+/// The URLs of a stack with these ports.
+pub(crate) fn of(ports: &Ports, extent: Extent, gateways: Gateways) -> Urls {
+    let http = |port| format!("http://{}", loopback(port));
+    Urls {
+        https: (extent >= Extent::Edge).then(|| format!("https://{}", loopback(ports.https))),
+        gateway: http(ports.gateway),
+        control: http(ports.control),
+        second: (gateways == Gateways::Two).then(|| GatewayUrls {
+            name: Component::SecondGateway.to_string(),
+            gateway: http(ports.second_gateway),
+            control: http(ports.second_control),
+        }),
+        agent: http(ports.agent),
+        prometheus: (extent >= Extent::Monitoring).then(|| http(ports.prometheus)),
+    }
+}
