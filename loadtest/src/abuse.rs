@@ -1,8 +1,8 @@
-//! `loadtest abuse`: one anonymous client does all that it can, and no other client notices.
+//! `loadtest abuse`: one hostile client beside normal load, which must stay unaffected.
 //!
-//! `Load` sends good requests at fixed times, first undisturbed and then beside the abuser, whose `tricks` each stand for
-//! a way to make an instance look bad or to take what others need. Nothing of that may eject an instance or fail a
-//! good request.
+//! `Load` sends normal requests at a constant rate, first undisturbed and then beside the abuser.
+//! Each of its `tricks` tries to get an instance ejected or to exhaust a resource. No instance may
+//! be ejected, and no normal request may fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,58 +17,60 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::abuse::args::AbuseArgs;
 use crate::abuse::tricks::{Abuser, Trick};
-use crate::cli::AbuseArgs;
 use crate::client::Client;
 use crate::rollout::latency::Stage;
 use crate::rollout::load::Load;
 use crate::rollout::report::LoadReport;
 use crate::target::{Reach, Target};
 
+pub mod args;
+
 mod tricks;
 
 /// Instances of each pool.
 const INSTANCES: u16 = 2;
-/// Time between two health checks.
+/// Interval of health checks.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
-/// How long the load goes on before it is measured.
+/// Warm-up of the load before it is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// How long it goes on after the abuse: an ejection comes when a timeout has passed.
+/// How long the load continues after the abuse: an ejection may follow a timeout.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// How often a trick was tried, and what came back.
+/// Attempts of a trick, and their responses.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tried {
-    /// How often.
+    /// Attempts.
     pub times: u64,
-    /// The statuses of the responses that were read.
+    /// Count of each response status.
     pub responses: BTreeMap<u16, u64>,
 }
 
-/// What `loadtest abuse` found.
+/// The result of `loadtest abuse`.
 #[derive(Debug, Serialize)]
 pub struct AbuseReport {
-    /// What the abuser did, by the trick's name.
+    /// By the trick's name.
     pub tricks: BTreeMap<&'static str, Tried>,
-    /// How often an instance was ejected.
+    /// Ejections of instances.
     pub ejections: u64,
-    /// Instances that were not healthy in the end.
+    /// Unhealthy instances at the end.
     pub not_healthy: Vec<String>,
-    /// The 99th percentile of the good requests' latencies while they were undisturbed, milliseconds.
+    /// 99th percentile of the load's latencies while undisturbed, milliseconds.
     pub p99_quiet_ms: Option<f64>,
-    /// The same beside the abuser.
+    /// 99th percentile beside the abuser, milliseconds.
     pub p99_abused_ms: Option<f64>,
-    /// How many times as long it may be; `None` for any.
+    /// Maximum ratio of the two; `None` for no limit.
     pub max_p99_ratio: Option<f64>,
-    /// What came of the good requests.
+    /// The normal load.
     #[serde(flatten)]
     pub load: LoadReport,
 }
 
 impl AbuseReport {
-    /// Whether the abuser hurt nobody.
+    /// Whether the load was unaffected.
     pub fn is_clean(&self) -> bool {
-        self.load.is_clean() && self.ejections == 0 && self.not_healthy.is_empty() && self.is_quick()
+        self.load.is_clean() && self.ejections == 0 && self.not_healthy.is_empty() && self.is_within_limit()
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -76,8 +78,8 @@ impl AbuseReport {
         (quiet > 0.0).then(|| abused / quiet)
     }
 
-    /// A bound that is set needs a measurement.
-    fn is_quick(&self) -> bool {
+    /// A limit without a measurement is a failure.
+    fn is_within_limit(&self) -> bool {
         self.max_p99_ratio.is_none_or(|most| self.ratio().is_some_and(|ratio| ratio <= most))
     }
 }
@@ -85,30 +87,31 @@ impl AbuseReport {
 impl fmt::Display for AbuseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tricks, ejections, not_healthy, p99_quiet_ms, p99_abused_ms, load, .. } = self;
-        writeln!(f, "{:<24}{:>8}  responses", "one client's tricks", "tried")?;
+        writeln!(f, "{:<24}{:>8}  responses", "tricks of the abuser", "attempts")?;
         for (name, Tried { times, responses }) in tricks {
             let responses: Vec<_> = responses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
             writeln!(f, "{name:<24}{times:>8}  {}", responses.join(", "))?;
         }
-        writeln!(f, "\nof the others")?;
+        writeln!(f, "\nload beside it")?;
         let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<32}{value}");
         row("instances ejected", ejections)?;
         row("instances not healthy", &not_healthy.len())?;
-        row("good requests", &load.requests)?;
-        row("good requests that failed", &load.failed)?;
+        row("requests", &load.requests)?;
+        row("failed requests", &load.failed)?;
         for (name, p99) in [("p99 undisturbed, ms", p99_quiet_ms), ("p99 beside the abuser, ms", p99_abused_ms)] {
             p99.map_or(Ok(()), |p99| row(name, &format_args!("{p99:.2}")))?;
         }
-        self.ratio().map_or(Ok(()), |ratio| row("the second over the first", &format_args!("{ratio:.2}")))?;
+        self.ratio().map_or(Ok(()), |ratio| row("ratio", &format_args!("{ratio:.2}")))?;
         load.failed_by_kind.iter().try_for_each(|(kind, count)| row(&format!("failed {kind}"), count))?;
-        writeln!(f, "{}", if self.is_clean() { "nobody was hurt" } else { "NOT KEPT" })
+        writeln!(f, "{}", if self.is_clean() { "the load was unaffected" } else { "FAILED" })
     }
 }
 
-/// Does it and reports.
+/// Runs the abuse and reports.
 ///
 /// # Errors
-/// When the system does not start or cannot be looked at. What the abuser achieves is in the report.
+/// When the system does not start or its state cannot be read. Damage by the abuser is in the
+/// report.
 pub async fn abuse(args: &AbuseArgs) -> Result<AbuseReport> {
     let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).health_interval(HEALTH_INTERVAL);
     let stack = stack.start().await.context("the system does not start")?;
@@ -156,21 +159,21 @@ async fn run(args: &AbuseArgs, stack: &Stack) -> Result<AbuseReport> {
     })
 }
 
-/// How often the gateway has ejected an instance, whatever the reason.
+/// The gateway's count of ejections, for all reasons.
 async fn ejections(stack: &Stack) -> Result<u64> {
     let control = Arc::new(Target::resolve(&stack.urls().control, None, Reach::ThisMachine).await?);
     let request = http::Request::get("/metrics").body(Full::default()).context("no request")?;
-    let metrics = Client::new(control).send(request).await.context("the gateway tells no metrics")?;
+    let metrics = Client::new(control).send(request).await.context("cannot read the gateway's metrics")?;
     let text = String::from_utf8_lossy(&metrics.body);
     let counts = text.lines().filter(|line| line.starts_with("gateway_upstream_ejections_total{"));
     let counts: Vec<u64> = counts.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-    anyhow::ensure!(!counts.is_empty(), "the gateway counts no ejections: {}", metrics.status);
+    anyhow::ensure!(!counts.is_empty(), "no metric of ejections: {}", metrics.status);
     Ok(counts.into_iter().sum())
 }
 
 async fn not_healthy(stack: &Stack) -> Result<Vec<String>> {
     let pools = stack.control().pools().await?;
     let instances = pools.into_iter().flat_map(|pool| pool.instances);
-    let ill = instances.filter(|instance| instance.state != InstanceState::Healthy);
-    Ok(ill.map(|instance| format!("{} is {}", instance.addr, instance.state)).collect())
+    let unhealthy = instances.filter(|instance| instance.state != InstanceState::Healthy);
+    Ok(unhealthy.map(|instance| format!("{} is {}", instance.addr, instance.state)).collect())
 }

@@ -1,9 +1,9 @@
-//! `loadtest bench`: what the system costs, measured side by side with what limits it.
+//! `loadtest bench`: CPU, memory and throughput, compared with baselines.
 //!
-//! [`plan`] is what to measure. A stack of its own is started (`bed`); the loads of each part take turns (`rounds`), so that
-//! whatever else the machine does hits all of them; what each process used is read from the kernel (`cost`). `reads`,
-//! `writes` and `memory` are parts; `proxies` is another, which needs no system: it sets the gateway beside other proxies, in
-//! front of the same origins. [`report`] has what they found.
+//! [`plan`] is what to measure. Each part starts its own stack (`env`). The loads of a part
+//! alternate (`rounds`), so that other activity of the machine affects all of them. CPU times come
+//! from the kernel (`cost`). The parts are `reads`, `writes`, `memory` and `proxies`; the last one
+//! compares the gateway with other proxies in front of the same origins. [`report`] is the result.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
 
@@ -14,17 +14,20 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use local_stack::{Builds, Stack, Store};
 
-use bed::Bed;
+use args::Part;
 use cost::{INSTANCES, Processes};
-use plan::{BenchPlan, Part};
+use env::BenchEnv;
+use plan::BenchPlan;
 use report::{BenchReport, Machine};
 
+pub mod args;
+pub mod contender;
 pub mod plan;
 pub mod report;
 
-mod bed;
 mod cost;
 mod drive;
+mod env;
 mod memory;
 mod proxies;
 mod reads;
@@ -36,7 +39,8 @@ mod writes;
 /// Runs the plan and reports on it.
 ///
 /// # Errors
-/// When the system does not start, or something could not be measured. Requests that fail in a round are in the report.
+/// When the system does not start, or something cannot be measured. Failed requests are in the
+/// report.
 pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
     let timestamp = Timestamp::now();
     let machine = machine()?;
@@ -52,18 +56,18 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
     Ok(BenchReport { timestamp, machine, plan: plan.clone(), sections })
 }
 
-/// Measures a part with a system of its own: what one part leaves behind would be another's load.
+/// Measures a part on a fresh system, without leftovers of another part.
 async fn on_a_stack(
     plan: &BenchPlan,
-    measure: impl AsyncFnOnce(&Bed<'_>) -> Result<report::Section>,
+    measure: impl AsyncFnOnce(&BenchEnv<'_>) -> Result<report::Section>,
 ) -> Result<report::Section> {
     let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).store(Store::Hybrid);
     let stack = stack.env("stateful-svc", "HOT_SET_BYTES", plan.hot_set_bytes().to_string());
     let stack = stack.start().await.context("the system does not start")?;
     let section = async {
-        let bed = Bed { stack: &stack, plan, processes: Processes::of(&stack)? };
-        bed.await_leases().await?;
-        measure(&bed).await
+        let env = BenchEnv { stack: &stack, plan, processes: Processes::of(&stack)? };
+        env.await_leases().await?;
+        measure(&env).await
     };
     let section = section.await;
     stack.shutdown().await;
@@ -77,7 +81,7 @@ fn machine() -> Result<Machine> {
     let builds = Builds::beside_current_exe()?;
     let profile = builds.dir().file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Machine {
-        processor: processors.lines().find_map(named).unwrap_or_else(|| "an unnamed processor".to_owned()),
+        processor: processors.lines().find_map(named).unwrap_or_else(|| "unknown processor".to_owned()),
         cores: thread::available_parallelism()?.get(),
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         profile: profile.unwrap_or_default(),

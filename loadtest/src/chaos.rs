@@ -23,6 +23,7 @@ use plan::{ChaosPlan, Idempotency};
 use report::{ChaosReport, Results};
 use system::System;
 
+pub mod args;
 pub mod plan;
 pub mod report;
 

@@ -1,10 +1,10 @@
-//! One connection to the target, made anew when it is gone.
+//! One connection to the target, reconnected when it is lost.
 
 use std::io;
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -19,29 +19,29 @@ use crate::target::Target;
 /// A request of a scenario. Its target is a path; the host is added here.
 pub(crate) type ScenarioRequest = Request<Full<Bytes>>;
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
-    /// Whether the gateway says that another instance than the key's home gave it, which had its fill of requests.
+impl Response {
+    /// Whether the key's home was over its load bound, so that another instance served it.
     pub(crate) fn is_spilled(&self) -> bool {
         let stamp = self.headers.get(AFFINITY).and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
         stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
     }
 }
 
-/// A request without an answer.
+/// A request without a response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// No connection: nothing was sent.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// The connection broke before the answer was whole, or the answer is not HTTP.
+    /// The connection broke before the response was complete, or the response is not HTTP.
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
 }
@@ -49,7 +49,7 @@ pub(crate) enum CallError {
 /// One HTTP/1.1 connection at a time, and one request at a time on it.
 pub(crate) struct Client {
     target: Arc<Target>,
-    /// Absent before the first request, and while one is on its way: if that is given up, the connection goes with it.
+    /// Absent before the first request, and while one is in flight: a cancelled request drops it.
     idle: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -58,37 +58,41 @@ impl Client {
         Self { target, idle: None }
     }
 
-    /// Connects beforehand, so that the first request does not pay for it.
+    /// Connects in advance, so that the first request's latency excludes it.
     pub(crate) async fn warm_up(&mut self) -> Result<(), CallError> {
         self.idle = Some(connect(&self.target).await?);
         Ok(())
     }
 
-    /// Sends the request and reads the whole answer.
-    pub(crate) async fn send(&mut self, mut request: ScenarioRequest) -> Result<Answer, CallError> {
+    /// Sends the request and reads the whole response.
+    pub(crate) async fn send(&mut self, mut request: ScenarioRequest) -> Result<Response, CallError> {
         request.headers_mut().insert(HOST, self.target.host.clone());
         if let Some(mut connection) = self.idle.take()
             && connection.ready().await.is_ok()
         {
             match exchange(&mut connection, request).await {
-                Ok(answer) => {
+                Ok(response) => {
                     self.idle = Some(connection);
-                    return Ok(answer);
+                    return Ok(response);
                 }
-                // The server ended an idle connection, as servers may. Nothing was sent, so this is no failure.
+                // The server closed the idle connection. Nothing was sent, so the request is
+                // retried.
                 Err(Failed { unsent: Some(again), .. }) => request = again,
                 Err(Failed { error, unsent: None }) => return Err(error),
             }
         }
         let mut connection = connect(&self.target).await?;
-        let answer = exchange(&mut connection, request).await.map_err(|failed| failed.error)?;
+        let response = exchange(&mut connection, request).await.map_err(|failed| failed.error)?;
         self.idle = Some(connection);
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// Opens a connection of its own and sends the request; the body comes piece by piece.
-pub(crate) async fn stream(target: &Target, mut request: ScenarioRequest) -> Result<Response<Incoming>, CallError> {
+/// Sends the request on a new connection; the body is read as it arrives.
+pub(crate) async fn stream(
+    target: &Target,
+    mut request: ScenarioRequest,
+) -> Result<http::Response<Incoming>, CallError> {
     request.headers_mut().insert(HOST, target.host.clone());
     let mut connection = connect(target).await?;
     connection.send_request(request).await.map_err(CallError::Broken)
@@ -99,7 +103,7 @@ struct Failed {
     unsent: Option<ScenarioRequest>,
 }
 
-async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: ScenarioRequest) -> Result<Answer, Failed> {
+async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: ScenarioRequest) -> Result<Response, Failed> {
     let response = connection.try_send_request(request).await.map_err(|mut failed| {
         let unsent = failed.take_message();
         Failed { error: CallError::Broken(failed.into_error()), unsent }
@@ -107,7 +111,7 @@ async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: ScenarioRe
     let (head, body) = response.into_parts();
     let body =
         body.collect().await.map_err(|error| Failed { error: CallError::Broken(error), unsent: None })?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    Ok(Response { status: head.status, headers: head.headers, body })
 }
 
 async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, CallError> {
@@ -127,7 +131,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
-    // Ends when the sender is dropped or the server closes; the sender hears of its errors.
+    // Ends when the sender is dropped or the server closes; the sender gets its errors.
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -1,17 +1,18 @@
-//! Each worker sends its next request when it has the answer to the last.
+//! Closed loop: each worker sends its next request after the response to the last.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::phase::{self, perform};
-use crate::recorder::{ErrorKind, Recorder};
+use crate::outcome::ErrorKind;
+use crate::perform::{lock, perform};
+use crate::recorder::Recorder;
 use crate::scenario::Scenario;
 
-/// How long a worker rests when it could not even connect, so that a dead target is not hammered.
-const REST: Duration = Duration::from_millis(100);
+/// Pause after a failed connect, so that a dead target is not flooded.
+const CONNECT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// One worker, from now until that time. A request that is on its way then is waited for.
+/// Runs one worker until that time, and waits for its last request.
 pub(crate) async fn work<S: Scenario>(
     mut client: Client,
     mut scenario: S,
@@ -25,9 +26,9 @@ pub(crate) async fn work<S: Scenario>(
             return;
         }
         let (operation, outcome) = perform(&mut client, &mut scenario, start + timeout, ErrorKind::Timeout).await;
-        phase::lock(recorder).record(operation, start, outcome);
+        lock(recorder).record(operation, start, outcome);
         if outcome == Err(ErrorKind::Connect) {
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(CONNECT_BACKOFF).await;
         }
     }
 }

@@ -9,15 +9,15 @@ use crate::plan::{Order, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
 
-/// The target cannot be reached, so there is nothing to report.
+/// The target is unreachable.
 #[derive(Debug, thiserror::Error)]
-#[error("{url} does not answer; is the system up?")]
+#[error("{url} does not respond; is the system up?")]
 pub struct Unreachable {
     url: String,
     source: CallError,
 }
 
-/// Runs the plan's phases and reports on them. A progress line stands on standard error while it runs, if that is a
+/// Runs the plan's phases and reports on them. Shows progress on standard error, if that is a
 /// terminal.
 ///
 /// # Errors

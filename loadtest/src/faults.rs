@@ -10,11 +10,12 @@ use anyhow::{Context as _, Result};
 use local_stack::{Gateways, Stack};
 use serde::Serialize;
 
-use crate::cli::FaultsArgs;
+use crate::faults::args::FaultsArgs;
 use inflict::Inflicted;
 use probes::{Probes, Seen};
 use table::{Case, Request, Sees};
 
+pub mod args;
 pub mod table;
 
 mod inflict;

@@ -1,14 +1,16 @@
-//! Load for Tandem, measured honestly.
+//! The load generator and fault injector of Tandem.
 //!
-//! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of call: `phase` connects
-//! the workers and sets them to work in a closed or an open loop (`closed_loop`, `open_loop`); each worker plays a
-//! `scenario` over one connection of its own (`client`) and tells a `recorder`. [`report`] makes the table and the
-//! JSON of what was recorded. [`mod@bench`] measures what the system costs, by process; [`chaos`] is a world of its own: it
-//! checks promises instead of measuring speed. [`rollout`] does what operators do, [`abuse`] what a hostile client does; both count what
-//! fails of the requests of others.
+//! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of
+//! load: `phase` connects the workers and runs them in a closed or an open loop (`closed_loop`,
+//! `open_loop`). Each worker runs a `scenario` over its own connection (`client`) into a
+//! `recorder`; [`report`] formats the result.
 //!
-//! **Invariant of a comparison:** a request that was begun, or in an open loop was due, is in the report exactly once,
-//! whatever became of it.
+//! [`mod@bench`] measures CPU and memory by process. [`chaos`] injects faults and checks
+//! guarantees. [`faults`] compares what clients see with the runbook's table. [`rollout`] runs
+//! operations and [`abuse`] a hostile client; both count the failures of other requests.
+//!
+//! **Invariant of a comparison:** each request that was sent, or due in an open loop, is in the
+//! report exactly once, whatever its outcome.
 
 use std::fmt;
 use std::io::Write as _;
@@ -18,15 +20,20 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::abuse::args::AbuseArgs;
+use crate::bench::args::BenchArgs;
 use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
+use crate::chaos::args::ChaosArgs;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
-use crate::cli::{
-    AbuseArgs, BenchArgs, ChaosArgs, Command, CompareArgs, DuringArgs, FaultsArgs, RolloutArgs, RunbookArgs,
-};
+use crate::cli::Command;
+use crate::faults::args::FaultsArgs;
+use crate::plan::CompareArgs;
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::rollout::args::{DuringArgs, RolloutArgs};
+use crate::runbook::args::RunbookArgs;
 use crate::target::InvalidTarget;
 
 pub mod abuse;
@@ -43,9 +50,12 @@ pub mod target;
 mod client;
 mod closed_loop;
 mod compare;
+mod duration;
 mod mistakes;
 mod open_loop;
 mod origin;
+mod outcome;
+mod perform;
 mod phase;
 mod progress;
 mod recorder;
@@ -55,24 +65,25 @@ mod scenario;
 pub use cli::Cli;
 pub use compare::compare;
 
-/// How the process ends.
+/// Exit statuses.
 pub mod exit {
     use std::process::ExitCode;
 
     /// Every request succeeded, or every guarantee held.
     pub const CLEAN: ExitCode = ExitCode::SUCCESS;
-    /// Some requests failed, a guarantee broke, the target could not be reached, or the report could not be written.
+    /// Some requests failed, a guarantee broke, the target could not be reached, or the report
+    /// could not be written.
     pub const ERRORS: ExitCode = ExitCode::FAILURE;
 
-    /// The command line makes no sense: 64, `EX_USAGE`.
+    /// The command line is invalid: 64, `EX_USAGE`.
     pub fn usage() -> ExitCode {
         ExitCode::from(64)
     }
 }
 
-/// Runs the command, prints its report on standard output and tells how the process should end.
+/// Runs the command, prints its report on standard output and returns the exit status.
 pub async fn run(cli: Cli) -> ExitCode {
-    let ended = match cli.command {
+    let result = match cli.command {
         Command::Compare(args) => run_compare(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Faults(args) => run_faults(&args).await,
@@ -83,27 +94,27 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Bench(args) => run_bench(&args).await,
         Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
     };
-    match ended {
+    match result {
         Ok(Verdict::Clean) => exit::CLEAN,
         Ok(Verdict::Errors) => exit::ERRORS,
         Err(Failure::Usage(error)) => {
-            complain(&error);
+            print_error(&error);
             exit::usage()
         }
         Err(Failure::Run(error)) => {
-            complain(&error);
+            print_error(&error);
             exit::ERRORS
         }
     }
 }
 
-/// What a report comes to.
+/// The verdict of a report.
 enum Verdict {
     Clean,
     Errors,
 }
 
-/// Why there is no report.
+/// Why a command has no report.
 enum Failure {
     Usage(anyhow::Error),
     Run(anyhow::Error),
@@ -118,7 +129,7 @@ async fn run_compare(args: &CompareArgs) -> Result<Verdict, Failure> {
 
 async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
     let plan = ChaosPlan::from_args(args).map_err(|error| Failure::Usage(error.into()))?;
-    // The authority of a running system's certificate is known when the system is found, and no sooner.
+    // The CA of a running system is only known once the system is found.
     let failure =
         |error: anyhow::Error| if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) };
     let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
@@ -180,6 +191,6 @@ fn publish<R: fmt::Display + Serialize>(report: &R, json: Option<&Path>) -> anyh
     Ok(())
 }
 
-fn complain(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("loadtest: {error:#}");
 }

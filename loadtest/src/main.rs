@@ -10,12 +10,12 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             let _unwritable = error.print();
-            return if asked_for { exit::CLEAN } else { exit::usage() };
+            return if is_help { exit::CLEAN } else { exit::usage() };
         }
     };
-    // One thread drives every connection: the client must leave the cores to the system that it measures.
+    // One thread drives all connections and leaves the other cores to the system under load.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,7 +1,8 @@
-//! Requests are due at times fixed beforehand, and their latency counts from there.
+//! Open loop: requests are due at fixed times, and their latencies count from these.
 //!
-//! If the system stalls, the requests that become due meanwhile wait for a free connection, and their waiting is measured.
-//! A closed loop would not have sent them, and so would show one slow request in place of many ("coordinated omission").
+//! If the system stalls, the requests due meanwhile wait for a free connection, and that wait is
+//! measured. A closed loop would not send them, and so would show one slow request in place of many
+//! ("coordinated omission").
 
 use std::num::NonZeroU32;
 use std::sync::Mutex;
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use crate::client::Client;
-use crate::phase::{self, perform};
-use crate::recorder::{ErrorKind, Recorder};
+use crate::outcome::ErrorKind;
+use crate::perform::{lock, perform};
+use crate::recorder::Recorder;
 use crate::scenario::Scenario;
 
 /// When each request of a phase is due.
@@ -20,15 +22,15 @@ pub(crate) struct Schedule {
     start: Instant,
     rate: NonZeroU32,
     count: u64,
-    /// When the requests that are still outstanding are given up.
+    /// When outstanding requests are abandoned.
     grace_over: Instant,
-    /// One permit for each request that is due and not yet taken by a worker.
+    /// One permit for each due request that no worker has taken yet.
     due: Semaphore,
     taken: AtomicU64,
 }
 
 impl Schedule {
-    /// `rate` requests a second for `duration`; the ones outstanding then are waited for during `grace`.
+    /// `rate` requests per second for `duration`, then `grace` for the outstanding ones.
     pub(crate) fn new(start: Instant, rate: NonZeroU32, duration: Duration, grace: Duration) -> Self {
         let count = u64::try_from(duration.as_nanos() * u128::from(rate.get()) / 1_000_000_000).unwrap_or(u64::MAX);
         Self {
@@ -46,8 +48,8 @@ impl Schedule {
         self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Hands out the requests as they become due, then sends that many workers home. Blocks its thread: the clock
-    /// of the runtime ticks in milliseconds, which would be most of the latency that is measured.
+    /// Releases the requests as they become due, then lets the workers end. Blocks its thread: the
+    /// runtime's timer has a resolution of 1 ms, which would dominate the measured latency.
     pub(crate) fn keep_time(&self, workers: usize) {
         let mut handed_out = 0;
         while handed_out < self.count {
@@ -61,7 +63,7 @@ impl Schedule {
         self.due.add_permits(workers);
     }
 
-    /// The number of the next request that is due; `None` when all are taken.
+    /// The number of the next due request; `None` when all are taken.
     async fn next(&self) -> Option<u64> {
         self.due.acquire().await.ok()?.forget();
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +71,7 @@ impl Schedule {
     }
 }
 
-/// One worker: takes whichever request is due next, until all are taken.
+/// Runs one worker: takes the next due request until all are taken.
 pub(crate) async fn work<S: Scenario>(
     mut client: Client,
     mut scenario: S,
@@ -85,7 +87,7 @@ pub(crate) async fn work<S: Scenario>(
             (schedule.grace_over, ErrorKind::Unfinished)
         };
         let (operation, outcome) = perform(&mut client, &mut scenario, deadline, then).await;
-        phase::lock(recorder).record(operation, schedule.due_time(number), outcome);
+        lock(recorder).record(operation, schedule.due_time(number), outcome);
     }
 }
 

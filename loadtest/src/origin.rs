@@ -1,5 +1,5 @@
-//! Origins behind the proxies that `loadtest bench` compares: as cheap as an answer can be, so that the proxy is what is
-//! measured. They speak HTTP/1.1 and HTTP/2 without TLS, whichever the proxy begins with.
+//! Origins behind the proxies that `loadtest bench` compares. Their responses are cheap, so that
+//! the proxy dominates the cost. They serve HTTP/1.1 and HTTP/2 without TLS, as the proxy chooses.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -21,21 +21,21 @@ use proto_contracts::health::HEALTHY;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// What an origin tells of the request that it got, so that the load generator can check what the proxy did.
+/// The response body: the request as the origin received it, to check the proxy's work.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Seen<'a> {
-    /// Which origin this is.
+pub(crate) struct Received<'a> {
+    /// The origin's name.
     pub(crate) instance: &'a str,
-    /// The path that was asked for.
+    /// The requested path.
     pub(crate) path: &'a str,
-    /// The affinity key, by the gateway's header or by the cookie; empty without one.
+    /// The affinity key from the gateway's header or the cookie; empty without one.
     pub(crate) key: &'a str,
     /// `X-Request-Id`; empty without one.
     pub(crate) request_id: &'a str,
 }
 
-/// Serves one origin of each name on a free port of this machine, tells name and address of each on a line of standard
-/// output, and ends when it is killed.
+/// Serves one origin per name on free loopback ports. Prints name and address of each, one per
+/// line. Runs until it is killed.
 ///
 /// # Errors
 /// When no port is free.
@@ -43,7 +43,7 @@ pub(crate) async fn serve(names: &[String]) -> Result<()> {
     let mut origins = Vec::new();
     for name in names {
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.context("no free port")?;
-        let instance = HeaderValue::from_str(name).with_context(|| format!("'{name}' is no name"))?;
+        let instance = HeaderValue::from_str(name).with_context(|| format!("'{name}' is not a valid header value"))?;
         writeln!(std::io::stdout(), "{name} {}", listener.local_addr()?)?;
         origins.push(accept(listener, Arc::new(Origin { name: name.clone(), instance })));
     }
@@ -63,20 +63,20 @@ async fn accept(listener: TcpListener, origin: Arc<Origin>) -> Result<()> {
         let origin = Arc::clone(&origin);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = origin.answer(&request);
-                async { Ok::<_, Infallible>(answer) }
+                let response = origin.response(&request);
+                async { Ok::<_, Infallible>(response) }
             });
             let mut server = auto::Builder::new(TokioExecutor::new());
-            // As many as a proxy likes to have in flight.
+            // No limit on requests in flight.
             server.http2().max_concurrent_streams(None);
-            // A proxy that ends a connection ends no request.
-            let _gone = server.serve_connection(TokioIo::new(stream), service).await;
+            // A proxy may close idle connections.
+            let _closed = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
 impl Origin {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn response(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let (content_type, body) = if request.uri().path() == "/health" {
             ("text/plain", Bytes::from_static(HEALTHY.as_bytes()))
         } else {
@@ -84,9 +84,9 @@ impl Origin {
             let key = text(headers, AFFINITY_KEY).or_else(|| affinity(text(headers, COOKIE.as_str())?));
             let request_id = text(headers, REQUEST_ID).unwrap_or_default();
             let path = request.uri().path();
-            let seen = Seen { instance: &self.name, path, key: key.unwrap_or_default(), request_id };
-            // Text alone, which always serializes; an empty body would be counted as a failure.
-            ("application/json", serde_json::to_vec(&seen).unwrap_or_default().into())
+            let received = Received { instance: &self.name, path, key: key.unwrap_or_default(), request_id };
+            // Strings always serialize; an empty body would be counted as a failure.
+            ("application/json", serde_json::to_vec(&received).unwrap_or_default().into())
         };
         let mut response = Response::new(Full::new(body));
         let headers = response.headers_mut();

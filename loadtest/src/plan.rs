@@ -1,26 +1,27 @@
-//! What to run, checked.
+//! The validated plan of `loadtest compare`, and its options.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::cli::CompareArgs;
-use crate::target::{InvalidTarget, Target};
+use crate::duration::parse_time;
+use crate::target::{InvalidTarget, Reach, Target};
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// `GET info`, answered by any instance.
+    /// `GET info`, served by any instance.
     Stateless,
-    /// Sessions: created, spoken to and read.
+    /// Sessions: created, written to and read.
     Stateful,
 }
 
 impl Kind {
-    /// The name as it stands in the report.
+    /// The name in the report.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stateless => "stateless",
@@ -32,11 +33,11 @@ impl Kind {
 /// When a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
-    /// When its connection has the answer to the request before. A slow system is asked less often, so waiting is not
-    /// measured: this finds the throughput, not the latency that users would see.
+    /// After the response to the connection's previous request. A slow system gets fewer requests,
+    /// so this measures throughput, not the latency that users would see.
     ClosedLoop,
-    /// At a time fixed beforehand, this many a second. Latency counts from that time, so a request that had to wait for a
-    /// free connection tells so: no coordinated omission.
+    /// At fixed times, this many per second. Latency counts from the due time, so waiting for a
+    /// free connection is included: no coordinated omission.
     OpenLoop(NonZeroU32),
 }
 
@@ -50,13 +51,13 @@ pub enum Order {
     Together,
 }
 
-/// By what a stateful call finds its instance again.
+/// How a stateful request is routed to its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Affinity {
-    /// By the session id in its path alone, as a client without a cookie jar does.
+    /// By the session id in its path, as from a client without cookies.
     Path,
-    /// By the affinity cookie, as a browser does; messages name their session in the body.
+    /// By the affinity cookie, as from a browser; messages have the session id in the body.
     Cookie,
 }
 
@@ -67,7 +68,7 @@ pub struct SessionMix {
     pub messages: u32,
     /// Reads of each session, in between.
     pub reads: u32,
-    /// By what the calls stick.
+    /// How requests are routed.
     pub affinity: Affinity,
 }
 
@@ -78,6 +79,90 @@ pub struct Phase {
     pub kind: Kind,
     /// When its requests are sent.
     pub pacing: Pacing,
+}
+
+/// Options of `loadtest compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// URL of the system: of the gateway, or of Nginx by https
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub target: String,
+
+    /// PEM file of the CA that signed an https target's certificate
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+
+    /// Allow a target on another machine; only use it where you are permitted to
+    #[arg(long)]
+    pub allow_remote: bool,
+
+    /// Duration of each kind of load: 90s, 2m, or a number of seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub duration: Duration,
+
+    /// Connections per kind, with one request at a time on each
+    #[arg(long, short, value_name = "N", default_value = "32")]
+    pub connections: NonZeroUsize,
+
+    /// Requests per second of each kind, at fixed times (open loop); without it, each connection
+    /// sends its next request after the response to the last (closed loop)
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<NonZeroU32>,
+
+    /// Rate of stateless requests, instead of --rate
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate_stateless: Option<NonZeroU32>,
+
+    /// Rate of stateful requests, instead of --rate
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate_stateful: Option<NonZeroU32>,
+
+    /// Kinds to run, in this order
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Stateless, Kind::Stateful])]
+    pub kinds: Vec<Kind>,
+
+    /// Whether the kinds run one after the other or concurrently
+    #[arg(long, value_enum, default_value_t = Order::Sequence)]
+    pub order: Order,
+
+    /// Messages per session
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub messages: u32,
+
+    /// Reads per session
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub reads: u32,
+
+    /// How stateful requests are routed to their instance
+    #[arg(long, value_enum, default_value_t = Affinity::Path)]
+    pub affinity: Affinity,
+
+    /// Timeout of a request, and of the outstanding ones at the end of an open loop
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Seed of the order of requests and of the messages
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+
+    /// Also write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl CompareArgs {
+    /// The rate option of this kind.
+    pub(crate) fn rate_of(&self, kind: Kind) -> Option<NonZeroU32> {
+        match kind {
+            Kind::Stateless => self.rate_stateless,
+            Kind::Stateful => self.rate_stateful,
+        }
+    }
+
+    /// Which targets are allowed.
+    pub(crate) fn reach(&self) -> Reach {
+        if self.allow_remote { Reach::Anywhere } else { Reach::ThisMachine }
+    }
 }
 
 /// A checked plan.
@@ -93,25 +178,25 @@ pub struct Plan {
     pub duration: Duration,
     /// Connections of each phase.
     pub connections: NonZeroUsize,
-    /// How long one request may take, and how long an open loop waits for what is outstanding at its end.
+    /// Timeout of a request, and of the outstanding ones at the end of an open loop.
     pub timeout: Duration,
     /// What the stateful clients do.
     pub sessions: SessionMix,
-    /// Fixes the order of a session's calls and its messages.
+    /// Seed of the order of requests and of the messages.
     pub seed: u64,
 }
 
-/// The command line makes no sense.
+/// The command line is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidPlan {
-    /// The target cannot be loaded.
+    /// The target is invalid.
     #[error("--target")]
     Target(#[from] InvalidTarget),
-    /// A phase's report would hide the other's.
+    /// A kind may run only once.
     #[error("--kinds names {} twice", .0.as_str())]
     KindTwice(Kind),
-    /// A rate was given for a kind that does not run.
-    #[error("--rate-{kind} is given, but --kinds leaves {kind} out", kind = .0.as_str())]
+    /// The rate of a kind that does not run.
+    #[error("--rate-{kind} is set, but --kinds omits {kind}", kind = .0.as_str())]
     RateWithoutKind(Kind),
 }
 
@@ -119,7 +204,7 @@ impl Plan {
     /// Checks the options. Resolves the target's name and reads the file of `--cacert`.
     ///
     /// # Errors
-    /// See [`InvalidPlan`]: each names the option at fault.
+    /// See [`InvalidPlan`]: each names the invalid option.
     pub async fn from_args(args: &CompareArgs) -> Result<Self, InvalidPlan> {
         let mut phases: Vec<Phase> = Vec::new();
         for &kind in &args.kinds {

@@ -1,4 +1,4 @@
-//! What the run is doing right now, on a terminal; nothing elsewhere.
+//! The progress display, on terminals only.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::phase;
+use crate::perform::lock;
 use crate::plan::Kind;
 use crate::recorder::{Recorder, Series};
 
-/// How often the display changes.
+/// Refresh interval.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A line for each phase, on standard error.
@@ -32,17 +32,17 @@ impl Progress {
     }
 }
 
-/// The line of one phase. It goes when this is dropped.
+/// The line of one phase, removed on drop.
 pub(crate) struct PhaseProgress(ProgressBar);
 
 impl PhaseProgress {
-    /// Shows what is recorded, for ever.
+    /// Updates the line until it is cancelled.
     pub(crate) async fn follow(&self, recorder: &Mutex<Recorder>, start: Instant, duration: Duration) -> Infallible {
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
             interval.tick().await;
             let (requests, failed) = {
-                let recorder = phase::lock(recorder);
+                let recorder = lock(recorder);
                 let series = recorder.series.values();
                 (series.clone().map(Series::requests).sum::<u64>(), series.map(Series::failed).sum::<u64>())
             };
@@ -50,7 +50,7 @@ impl PhaseProgress {
             self.0.set_position(u64::try_from(elapsed.min(duration).as_millis()).unwrap_or(u64::MAX));
             let rate = requests as f64 / elapsed.as_secs_f64().max(0.001);
             let (requests, failed) = (HumanCount(requests), HumanCount(failed));
-            let waiting = if elapsed > duration { ", waiting for the last answers" } else { "" };
+            let waiting = if elapsed > duration { ", waiting for the last responses" } else { "" };
             self.0.set_message(format!("{requests} requests, {rate:.0}/s, {failed} errors{waiting}"));
         }
     }

@@ -12,12 +12,12 @@ use crate::phase::Finished;
 use crate::plan::{Kind, Order, Pacing, Phase, Plan, SessionMix};
 use crate::recorder::Series;
 
-/// What `loadtest compare` found.
+/// The result of `loadtest compare`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// When the run began.
+    /// Start of the run.
     pub timestamp: Timestamp,
-    /// What was run.
+    /// The settings of the run.
     pub settings: Settings,
     /// `null` when the kind was left out.
     pub stateless: Option<KindReport>,
@@ -27,22 +27,22 @@ pub struct Report {
     pub comparison: Option<Comparison>,
 }
 
-/// What was run.
+/// The settings of the run.
 #[derive(Debug, Serialize)]
 pub struct Settings {
     /// The system under load.
     pub target: String,
     /// How the kinds followed each other.
     pub order: Order,
-    /// How long each lasted.
+    /// Duration of each kind, seconds.
     pub duration_s: f64,
     /// Connections of each.
     pub connections: usize,
-    /// How long a request could take, and how long outstanding ones were waited for at the end.
+    /// Timeout of a request, seconds.
     pub timeout_s: f64,
     /// What the stateful clients did.
     pub sessions: SessionMix,
-    /// Fixed the stateful clients' choices.
+    /// Seed of the stateful clients' choices.
     pub seed: u64,
 }
 
@@ -52,45 +52,45 @@ pub struct KindReport {
     /// All operations together.
     #[serde(flatten)]
     pub total: Measurement,
-    /// Requests due each second in an open loop; `null` for a closed one.
+    /// Due requests per second of an open loop; `null` for a closed one.
     pub target_rate: Option<NonZeroU32>,
-    /// From the start until the last answer.
+    /// From the start until the last response.
     pub elapsed_s: f64,
-    /// Each operation by itself, for example `create`.
+    /// By operation, for example `create`.
     pub operations: BTreeMap<&'static str, Measurement>,
 }
 
-/// Requests and what they took. Latencies are in milliseconds, of all requests, failed ones included; in an open loop they
-/// count from the time at which the request was due.
+/// Counts and latencies. Latencies are in milliseconds and include failed requests; in an open loop
+/// they count from the due time.
 #[derive(Debug, Serialize)]
 pub struct Measurement {
     /// Requests, failed ones included.
     pub requests: u64,
     /// Failed ones.
     pub errors: u64,
-    /// Requests that succeeded, for each second from the start until the last answer.
+    /// Successful requests per second, from the start until the last response.
     pub rps: f64,
-    /// Half of the requests took no longer.
+    /// Median.
     pub p50_ms: f64,
-    /// 90 % took no longer.
+    /// 90th percentile.
     pub p90_ms: f64,
-    /// 99 % took no longer.
+    /// 99th percentile.
     pub p99_ms: f64,
-    /// 99.9 % took no longer.
+    /// 99.9th percentile.
     pub p999_ms: f64,
-    /// The slowest.
+    /// Maximum.
     pub max_ms: f64,
-    /// How the failed ones failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout`, `unfinished` or
-    /// `wrong_answer`.
+    /// Errors by kind: a problem's code, `status_<status>`, `connect`, `broken`, `timeout`,
+    /// `unfinished` or `wrong_response`.
     pub errors_by_kind: BTreeMap<String, u64>,
 }
 
 /// Both kinds side by side.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// Stateless requests a second.
+    /// Stateless requests per second.
     pub stateless_rps: f64,
-    /// Stateful requests a second.
+    /// Stateful requests per second.
     pub stateful_rps: f64,
     /// The first divided by the second; `null` when no stateful request succeeded.
     pub ratio: Option<f64>,
@@ -186,7 +186,7 @@ impl fmt::Display for Report {
             }
         }
         if let Some(ratio) = self.comparison.as_ref().and_then(|comparison| comparison.ratio) {
-            writeln!(f, "\nstateless / stateful, requests a second: {ratio:.2}")?;
+            writeln!(f, "\nstateless / stateful, requests per second: {ratio:.2}")?;
         }
         for (name, kind) in [("stateless", &self.stateless), ("stateful", &self.stateful)] {
             let Some(kind) = kind else { continue };

@@ -1,4 +1,4 @@
-//! Requests to the API. The host is added where they are sent.
+//! Requests to the API. The client adds the host.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Uri};
@@ -25,7 +25,7 @@ pub(crate) fn bare(method: Method, path: &str) -> ScenarioRequest {
 
 /// A request with a JSON body, by any method.
 pub(crate) fn with_json(method: Method, path: &str, body: &impl Serialize) -> ScenarioRequest {
-    // None of the bodies that are sent here can fail to serialize; an empty one would be refused and counted.
+    // These bodies always serialize; an empty one would be rejected and counted.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let mut request = new(method, path, body.into());
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -35,7 +35,7 @@ pub(crate) fn with_json(method: Method, path: &str, body: &impl Serialize) -> Sc
 fn new(method: Method, path: &str, body: Bytes) -> ScenarioRequest {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
-    // The paths are the contract's templates with hex digits in them; a bad one would be answered by 404 and counted.
+    // Templates with hex digits always parse; a bad path would get 404 and be counted.
     *request.uri_mut() = path.parse().unwrap_or(Uri::from_static("/"));
     request
 }

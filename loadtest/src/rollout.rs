@@ -1,7 +1,9 @@
-//! `loadtest rollout` and `loadtest during`: what operators do, under load, without a failed request.
+//! `loadtest rollout` and `loadtest during`: what operators do, under load, without a failed
+//! request.
 //!
-//! `load` sends requests at fixed times and repeats none; `streams` follow events and resume; meanwhile the operations are
-//! done one after the other, mixed. [`report`] tells how often each was done and what failed.
+//! `load` sends requests at fixed times and repeats none; `streams` follow events and resume;
+//! meanwhile the operations are done one after the other, mixed. [`report`] tells how often each
+//! was done and what failed.
 
 use std::ops::RangeInclusive;
 use std::process::Stdio;
@@ -13,16 +15,18 @@ use local_stack::Stack;
 use proto_contracts::PoolName;
 use tokio::process::Command;
 
-use crate::cli::{DuringArgs, RolloutArgs};
 use crate::mistakes;
 use crate::target::{Reach, Target};
+use args::{DuringArgs, RolloutArgs};
 use latency::Stage;
 use leases::{Leases, LogMark};
 use load::Load;
 use report::{DuringReport, Operations, RolloutReport};
 
+pub mod args;
 pub mod report;
 
+mod failures;
 pub(crate) mod latency;
 mod leases;
 pub(crate) mod load;
@@ -67,7 +71,8 @@ async fn run(args: &RolloutArgs, stack: &Stack) -> Result<RolloutReport> {
 /// Runs a command under load and reports.
 ///
 /// # Errors
-/// When the target cannot be used, or the command cannot be started. Failed requests are in the report.
+/// When the target cannot be used, or the command cannot be started. Failed requests are in the
+/// report.
 pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
     let target = Arc::new(Target::resolve(&args.target, args.cacert.as_deref(), Reach::ThisMachine).await?);
     let [program, arguments @ ..] = &args.command[..] else { bail!("there is no command") };

@@ -11,13 +11,15 @@ use anyhow::{Context as _, Result};
 use local_stack::AgentClient;
 
 use crate::chaos::system::System;
-use crate::cli::{RunbookArgs, SteadyLoad};
+use crate::rollout::args::SteadyLoad;
 use crate::rollout::load::Load;
 use crate::target::{Reach, Target};
+use args::RunbookArgs;
 use checkout::{Checkout, Ended};
 use document::{Command, Promise, Section};
 use report::{NotRun, RunbookReport, SectionReport};
 
+pub mod args;
 pub mod report;
 
 mod checkout;

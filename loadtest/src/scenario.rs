@@ -1,12 +1,12 @@
-//! What a client asks, and whether the answer is right.
+//! The requests of a client, and the checks of the responses.
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use proto_contracts::headers::PROBLEM_JSON;
 use proto_contracts::{ErrorCode, Problem};
 
-use crate::client::{Answer, ScenarioRequest};
-use crate::recorder::ErrorKind;
+use crate::client::{Response, ScenarioRequest};
+use crate::outcome::ErrorKind;
 
 mod keyed;
 mod stateful;
@@ -16,7 +16,7 @@ pub(crate) use keyed::{Keyed, with_idempotency_key};
 pub(crate) use stateful::Conversations;
 pub(crate) use stateless::{InfoCalls, UncachedPages};
 
-/// What a request does. The report has a row for each.
+/// The operation of a request: one row of the report each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Operation {
     Info,
@@ -38,30 +38,30 @@ impl Operation {
     }
 }
 
-/// One client's script. It asks for one call at a time and is told how that went.
+/// One client's script, one request at a time.
 pub(crate) trait Scenario: Send + 'static {
-    /// The next call.
+    /// The next request.
     fn next(&mut self) -> (Operation, ScenarioRequest);
 
-    /// Checks the answer to the last call and learns from it.
-    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind>;
+    /// Checks the response to the last request and updates the client's state.
+    fn check(&mut self, response: &Response) -> Result<(), ErrorKind>;
 
-    /// The last call had no answer, or a wrong one: whether it took effect is unknown.
-    fn give_up(&mut self);
+    /// The last request failed: whether it took effect is unknown.
+    fn abandon(&mut self);
 }
 
-/// Whether the answer has this status; if not, what it says is wrong.
-fn expect_status(answer: &Answer, expected: StatusCode) -> Result<(), ErrorKind> {
-    if answer.status == expected {
+/// Checks the status; the error is the problem's code, or the status.
+fn expect_status(response: &Response, expected: StatusCode) -> Result<(), ErrorKind> {
+    if response.status == expected {
         return Ok(());
     }
-    Err(problem_code(answer).map_or(ErrorKind::Status(answer.status.as_u16()), ErrorKind::Problem))
+    Err(problem_code(response).map_or(ErrorKind::Status(response.status.as_u16()), ErrorKind::Problem))
 }
 
-/// What the answer says is wrong, when it is a problem document.
-pub(crate) fn problem_code(answer: &Answer) -> Option<ErrorCode> {
-    let media_type = answer.headers.get(CONTENT_TYPE)?.as_bytes();
+/// The code of a problem document.
+pub(crate) fn problem_code(response: &Response) -> Option<ErrorCode> {
+    let media_type = response.headers.get(CONTENT_TYPE)?.as_bytes();
     let is_problem = media_type.starts_with(PROBLEM_JSON.as_bytes());
-    let problem = is_problem.then(|| serde_json::from_slice::<Problem>(&answer.body).ok())??;
+    let problem = is_problem.then(|| serde_json::from_slice::<Problem>(&response.body).ok())??;
     Some(problem.code)
 }

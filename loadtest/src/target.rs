@@ -1,4 +1,4 @@
-//! Where the load goes.
+//! The system under load.
 
 use std::fmt;
 use std::io;
@@ -12,16 +12,16 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
-/// How far the load may go.
+/// Which targets are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// To loopback addresses only.
+    /// Loopback addresses only.
     ThisMachine,
-    /// To other people's machines too.
+    /// Any address.
     Anywhere,
 }
 
-/// A system that can be loaded: its address is resolved and its certificate's authority loaded.
+/// A target with its resolved address and loaded CA certificate.
 #[derive(Clone)]
 pub struct Target {
     url: String,
@@ -30,42 +30,42 @@ pub struct Target {
     pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// The target cannot be loaded.
+/// The target is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidTarget {
-    /// It is no URL of the form that is needed.
+    /// Not a URL of the required form.
     #[error("'{0}' is not of the form http://HOST:PORT or https://HOST:PORT, without a path")]
     Url(String),
-    /// Its name has no address.
-    #[error("'{0}' has no address")]
+    /// Its name does not resolve.
+    #[error("'{0}' does not resolve")]
     NoAddress(String, #[source] Option<io::Error>),
-    /// It is another machine.
-    #[error("{0} is not on this machine; name --allow-remote if you may put load on it")]
+    /// It is on another machine.
+    #[error("{0} is not on this machine; use --allow-remote if you are permitted to load it")]
     Remote(SocketAddr),
-    /// The certificate could not be checked.
-    #[error("an https target needs --cacert FILE, the authority that signed its certificate")]
+    /// The certificate could not be verified.
+    #[error("an https target needs --cacert FILE, the CA that signed its certificate")]
     NoAuthority,
-    /// Nothing would be checked against it.
+    /// Without TLS there is nothing to verify.
     #[error("--cacert has no meaning for an http target")]
     NeedlessAuthority,
-    /// The file of the authority cannot be read.
-    #[error("--cacert: {} holds no usable PEM certificate", .0.display())]
+    /// The CA file is unusable.
+    #[error("--cacert: {} contains no usable PEM certificate", .0.display())]
     Authority(PathBuf, #[source] AuthorityError),
 }
 
-/// Why the authority's file is of no use.
+/// Why the CA file is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The file cannot be read or is not PEM.
     #[error("not readable as PEM")]
     Pem(#[from] pem::Error),
-    /// The certificate is refused, or there is none.
-    #[error("not usable as an authority")]
+    /// The certificate is invalid, or there is none.
+    #[error("not usable as a CA certificate")]
     Certificate(#[from] rustls::Error),
 }
 
 impl Target {
-    /// Checks the URL, resolves its host and loads the authority.
+    /// Checks the URL, resolves its host and loads the CA certificate.
     ///
     /// # Errors
     /// See [`InvalidTarget`].

@@ -1,4 +1,4 @@
-//! What a hostile client does, byte by byte.
+//! The hostile client.
 
 use std::io;
 use std::sync::Arc;
@@ -16,31 +16,32 @@ use crate::client::Client;
 use crate::request;
 use crate::target::Target;
 
-/// The abuser's address, as the trusted proxy on this machine tells it: one client, and no exempt one.
+/// The abuser's client address, by X-Forwarded-For: a single client that is not exempt from limits.
 const ADDRESS: &str = "203.0.113.9";
-/// How long a response is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the slow ones are slow.
+/// Timeout of a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Duration of slow bodies and reads.
 const SLOW: Duration = Duration::from_secs(4);
-/// Messages of the history that is read slowly, and their length.
+/// Number and length of the messages in the slowly read history.
 const HISTORY: (usize, usize) = (40, 15_000);
-/// Between two tricks on a connection: the abuser is to show what it can break, and not how much CPU refusals take.
+/// Pause between two tricks on a connection: the test is about damage, not about the CPU cost of
+/// rejections.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A way to hurt others.
+/// A way to harm other clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trick {
-    /// A stream under a path that only looks like another one.
+    /// A stream by an escaped form of its path.
     EscapedPath,
-    /// A body of a byte now and then.
+    /// A body sent byte by byte.
     SlowBody,
-    /// A request whose client leaves before the response.
+    /// A request whose client disconnects before the response.
     Aborted,
-    /// A stream that is opened and closed.
+    /// A stream that is opened and closed at once.
     Stream,
-    /// A long response that nobody reads.
+    /// A long response that is not read.
     SlowReader,
-    /// An upgrade that is refused.
+    /// A rejected upgrade.
     RefusedUpgrade,
 }
 
@@ -55,7 +56,7 @@ impl Trick {
             Self::Aborted => "aborted requests",
             Self::Stream => "streams opened, closed",
             Self::SlowReader => "slow readers",
-            Self::RefusedUpgrade => "refused upgrades",
+            Self::RefusedUpgrade => "rejected upgrades",
         }
     }
 }
@@ -67,24 +68,24 @@ pub(super) struct Abuser {
 }
 
 impl Abuser {
-    /// Makes the session that it plays its tricks on, as a good client would.
+    /// Creates the session that the tricks use.
     pub(super) async fn prepare(target: Arc<Target>) -> Result<Self> {
         let mut client = Client::new(Arc::clone(&target));
         let create = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
-        let created = client.send(create).await.context("the abuser gets no session")?;
-        let session: Session = serde_json::from_slice(&created.body).context("the abuser gets no session")?;
+        let created = client.send(create).await.context("cannot create the abuser's session")?;
+        let session: Session = serde_json::from_slice(&created.body).context("cannot create the abuser's session")?;
         let session = session.session_id.expose();
         let path = Endpoint::Messages.templates().canonical.replace("{session_id}", &session);
         let (count, length) = HISTORY;
         for _ in 0..count {
             let message = PostMessage { message: "x".repeat(length) };
             let posted = client.send(request::post(&path, &message)).await?;
-            ensure!(posted.status.is_success(), "a message of the abuser is refused: {}", posted.status);
+            ensure!(posted.status.is_success(), "a message of the abuser was rejected: {}", posted.status);
         }
         Ok(Self { target, session })
     }
 
-    /// Plays one trick after the other until it is stopped, and tells what came back.
+    /// Runs one trick after the other until it is stopped; returns them with the response statuses.
     pub(super) async fn work(
         self: Arc<Self>,
         number: u32,
@@ -95,8 +96,9 @@ impl Abuser {
         while !*stopped.borrow() {
             let trick = Trick::ALL[turn % Trick::ALL.len()];
             turn += 1;
-            // What the gateway does to this client is its own affair.
-            let status = timeout(PATIENCE + SLOW, self.play(trick, turn)).await.ok().and_then(Result::ok).flatten();
+            // Errors are expected: the gateway may reject this client.
+            let status =
+                timeout(RESPONSE_TIMEOUT + SLOW, self.play(trick, turn)).await.ok().and_then(Result::ok).flatten();
             tried.push((trick, status));
             sleep(PAUSE).await;
         }
@@ -147,7 +149,7 @@ impl Abuser {
         }
     }
 
-    /// Sends the header of a request over a connection of its own, whose window is as small as it can be.
+    /// Sends a request's header on a new connection with the smallest receive window.
     async fn send(&self, method: &str, path: &str, fields: &str) -> io::Result<TcpStream> {
         let socket = if self.target.addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_recv_buffer_size(1)?;
@@ -161,10 +163,10 @@ impl Abuser {
     }
 }
 
-/// The status of the response, if one comes.
+/// The status of the response; `None` on timeout.
 async fn status(stream: &mut TcpStream) -> io::Result<Option<u16>> {
     let mut line = [0; 12];
-    match timeout(PATIENCE, stream.read_exact(&mut line)).await {
+    match timeout(RESPONSE_TIMEOUT, stream.read_exact(&mut line)).await {
         Ok(read) => read?,
         Err(_) => return Ok(None),
     };

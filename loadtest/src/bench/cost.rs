@@ -1,4 +1,4 @@
-//! What processes have used, as the kernel counts it.
+//! CPU time and memory of processes, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use local_stack::Stack;
 
-/// Ticks of `/proc/<pid>/stat` in a second: `USER_HZ`, which is 100 on every Linux.
+/// Ticks per second of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The instances of each service that the bench starts.
+/// Instances of each service.
 pub(crate) const INSTANCES: u16 = 2;
 
-/// The processes that take part, by what they do.
+/// The measured processes by role.
 pub(crate) struct Processes(Vec<(&'static str, Vec<u32>)>);
 
 impl Processes {
-    /// Those of the stack, and this one.
+    /// Those of the stack, and this process.
     pub(crate) fn of(stack: &Stack) -> Result<Self> {
         let services = (1..=INSTANCES).flat_map(|n| [format!("stateless-{n}"), format!("stateful-{n}")]);
         let services = services.map(|name| stack.pid_of(&name)).collect::<Result<_, _>>()?;
@@ -28,12 +28,12 @@ impl Processes {
         ]))
     }
 
-    /// Those, by what they do.
+    /// Processes by role.
     pub(crate) fn of_groups(groups: Vec<(&'static str, Vec<u32>)>) -> Self {
         Self(groups)
     }
 
-    /// CPU time that each has used so far, in the kernel and outside.
+    /// CPU time of each role so far, user and system.
     pub(crate) fn cpu(&self) -> Result<Vec<(&'static str, Duration)>> {
         self.0.iter().map(|(name, pids)| Ok((*name, pids.iter().map(|&pid| cpu_of(pid)).sum::<Result<_>>()?))).collect()
     }
@@ -41,8 +41,9 @@ impl Processes {
 
 fn cpu_of(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
-    // The name stands in parentheses and may hold anything; utime and stime are the 12th and 13th field after it.
-    let (_, fields) = stat.rsplit_once(')').context("no /proc/<pid>/stat as we know it")?;
+    // The name in parentheses may contain any byte; utime and stime are the 12th and 13th field
+    // after it.
+    let (_, fields) = stat.rsplit_once(')').context("unexpected format of /proc/<pid>/stat")?;
     let ticks: u64 =
         fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
@@ -52,7 +53,7 @@ fn cpu_of(pid: u32) -> Result<Duration> {
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} is gone"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("no VmRSS as we know it")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("unexpected format of VmRSS")?;
     Ok(kib * 1024)
 }
 
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_uses_something() {
+    fn this_process_has_cpu_time_and_memory() {
         let begin = std::time::Instant::now();
         while begin.elapsed() < Duration::from_millis(50) {}
         let used = cpu_of(std::process::id()).expect("it runs");

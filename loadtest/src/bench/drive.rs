@@ -1,4 +1,4 @@
-//! Sends requests over many connections, each its next when it has the answer to the last.
+//! A closed loop over many connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Answer, Client, ScenarioRequest};
+use crate::client::{Client, Response, ScenarioRequest};
 use crate::recorder::empty_histogram;
 use crate::target::Target;
 
-/// Far longer than any request takes; it only bounds how long a broken system keeps the run waiting.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a request; bounds the run on a hanging system.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What was sent, and how long it took.
+/// Counts and latencies of a load.
 pub(crate) struct Driven {
-    /// Requests with a good answer.
+    /// Successful requests.
     pub(crate) good: u64,
-    /// All others.
+    /// Failed requests.
     pub(crate) failed: u64,
     pub(crate) elapsed: Duration,
     /// Microseconds of each request.
@@ -27,40 +27,41 @@ pub(crate) struct Driven {
 }
 
 impl Driven {
-    /// 99 % took no longer, in milliseconds.
+    /// 99th percentile, milliseconds.
     pub(crate) fn p99_ms(&self) -> f64 {
         self.latencies.value_at_quantile(0.99) as f64 / 1000.0
     }
 }
 
-/// Sends what `next` gives until it gives nothing any more. `judge` says whether an answer is good.
+/// Sends the requests of `next` until it returns `None`. `judge` decides whether a response is
+/// correct.
 pub(crate) async fn drive(
     target: &Arc<Target>,
     connections: usize,
     next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
-    judge: impl FnMut(&Answer) -> bool + Send + 'static,
+    judge: impl FnMut(&Response) -> bool + Send + 'static,
 ) -> Result<Driven> {
     Ok(drive_over(connect(target, connections).await?, next, judge).await.0)
 }
 
-/// Makes the connections, so that what is sent afterwards does not pay for it.
+/// Connects in advance, so that the requests' latencies exclude it.
 pub(crate) async fn connect(target: &Arc<Target>, connections: usize) -> Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut client = Client::new(Arc::clone(target));
-        client.warm_up().await.with_context(|| format!("{} does not answer", target.url()))?;
+        client.warm_up().await.with_context(|| format!("{} does not respond", target.url()))?;
         clients.push(client);
     }
     Ok(clients)
 }
 
-/// Sends what `next` gives over these connections, and gives them back.
+/// Like [`drive`], over these connections; returns them.
 pub(crate) async fn drive_over(
     clients: Vec<Client>,
     next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
-    judge: impl FnMut(&Answer) -> bool + Send + 'static,
+    judge: impl FnMut(&Response) -> bool + Send + 'static,
 ) -> (Driven, Vec<Client>) {
-    // Uncontended: all workers live on one thread. They are locks because the runtime does not know that.
+    // Uncontended: all workers run on one thread.
     let (next, judge) = (Arc::new(Mutex::new(next)), Arc::new(Mutex::new(judge)));
     let begin = Instant::now();
     let mut workers = JoinSet::new();
@@ -72,10 +73,10 @@ pub(crate) async fn drive_over(
                 let request = next.lock().unwrap_or_else(PoisonError::into_inner)();
                 let Some(request) = request else { return (client, good, failed, latencies) };
                 let sent = Instant::now();
-                let answer = timeout(PATIENCE, client.send(request)).await;
+                let response = timeout(REQUEST_TIMEOUT, client.send(request)).await;
                 latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
-                match answer {
-                    Ok(Ok(answer)) if judge.lock().unwrap_or_else(PoisonError::into_inner)(&answer) => good += 1,
+                match response {
+                    Ok(Ok(response)) if judge.lock().unwrap_or_else(PoisonError::into_inner)(&response) => good += 1,
                     _ => failed += 1,
                 }
             }
@@ -87,14 +88,14 @@ pub(crate) async fn drive_over(
         clients.push(client);
         driven.good += good;
         driven.failed += failed;
-        // All have the same bounds, so nothing is refused.
+        // Cannot fail: all have the same bounds.
         let _infallible = driven.latencies.add(latencies);
     }
     driven.elapsed = begin.elapsed();
     (driven, clients)
 }
 
-/// Sends one request after the other, made of a running number, for that long.
+/// Generates numbered requests for that long.
 pub(crate) fn for_a_while(
     duration: Duration,
     mut request: impl FnMut(usize) -> ScenarioRequest + Send + 'static,
@@ -102,7 +103,7 @@ pub(crate) fn for_a_while(
     let (mut number, mut until) = (0, None);
     move || {
         let now = Instant::now();
-        // It begins with the first request, when all connections are made.
+        // Starts with the first request, after all connections are made.
         if now >= *until.get_or_insert(now + duration) {
             return None;
         }

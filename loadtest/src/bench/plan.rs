@@ -1,54 +1,39 @@
-//! What to measure, and how much of it.
+//! The plan of `loadtest bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-pub use super::proxies::contender::Contender;
-use crate::cli::BenchArgs;
+use super::args::{BenchArgs, Part};
+use super::contender::Contender;
 
-/// One group of measurements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Reads of hot sessions beside stateless calls.
-    Reads,
-    /// Messages beside what Redis's own benchmark does with the same script.
-    Writes,
-    /// What hot sessions take, and whether many of them slow reads down.
-    Memory,
-    /// The gateway beside other proxies.
-    Proxies,
-}
-
-/// What to measure, and how much of it.
+/// What to measure, and how much.
 #[derive(Clone, Debug, Serialize)]
 pub struct BenchPlan {
-    /// Which parts, in this order.
+    /// Parts, in this order.
     pub parts: Vec<Part>,
-    /// Connections of each load; each carries one request at a time.
+    /// Connections of each load, with one request at a time on each.
     pub connections: usize,
-    /// How often each load is repeated, in turn with the others of its part.
+    /// Rounds of each load, alternating with the others of its part.
     pub rounds: usize,
-    /// How long each load lasts in each round.
+    /// Duration of each load in each round, seconds.
     pub round_s: f64,
-    /// Sessions that are read or written to in turn.
+    /// Sessions to read and write in turn.
     pub sessions: usize,
     /// Sessions of the part `memory`.
     pub hot_sessions: usize,
-    /// Sessions that they are compared with.
+    /// Sessions of the instance with few.
     pub few_hot_sessions: usize,
-    /// Messages to each of these.
+    /// Messages per session of the part `memory`.
     pub messages: usize,
-    /// Who takes part in `proxies`.
+    /// Proxies of the part `proxies`.
     pub proxies: Vec<Contender>,
-    /// Another build of the gateway that does.
+    /// Another build of the gateway to compare with.
     pub other_gateway: Option<PathBuf>,
-    /// Connections of each load there.
+    /// Connections of each load of the part `proxies`.
     pub proxy_connections: Vec<usize>,
-    /// Threads that each of them has.
+    /// Threads of each proxy.
     pub threads: usize,
 }
 
@@ -84,13 +69,13 @@ impl BenchPlan {
         }
     }
 
-    /// How long each load lasts in each round.
+    /// Duration of each load in each round, seconds.
     pub(crate) fn round(&self) -> Duration {
         Duration::from_secs_f64(self.round_s)
     }
 
-    /// The budget of each instance, which holds all sessions of the plan: those of the part `memory` count as 1,000 bytes
-    /// and their client data each.
+    /// The hot set's budget of each instance, enough for all sessions of the plan: each counts as
+    /// 1,000 bytes plus its client data.
     pub(crate) fn hot_set_bytes(&self) -> u64 {
         const BYTES: u64 = 1_200;
         BYTES * (self.hot_sessions + 2 * self.sessions) as u64 + (8 << 20)

@@ -1,35 +1,33 @@
-//! The gateway beside the proxies that people use otherwise, all of which do the same work for the same requests.
+//! The gateway compared with other proxies that do the same work for the same requests.
 //!
-//! Two origins of each pool are one process (`origin`). Every contender runs for the whole part and is idle but in its
-//! turns; [`contender`] says who they are and how they are configured. A turn connects, warms up, and measures; `answers`
-//! checks every answer, and the access log must have a line for each.
+//! One process serves two origins of each pool (`origin`). Every contender runs for the whole part
+//! and is idle outside its turns; `running` configures and starts it. A turn connects, warms up and
+//! measures. `responses` checks every response, and the access log must have a line for each.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use local_stack::Builds;
 
+use super::contender::Contender;
 use super::cost::Processes;
 use super::drive::{connect, drive_over, for_a_while};
 use super::plan::BenchPlan;
 use super::report::{Bound, Ratio, Section};
 use super::rounds::{Round, ratio, row};
-use crate::target::{Reach, Target};
-use child::Child;
-use contender::{Contender, Running};
 use origins::Origins;
-
-pub(crate) mod contender;
+use running::Running;
 
 mod access_log;
-mod answers;
 mod child;
+mod launch;
 mod origins;
+mod responses;
+mod running;
 
-/// The share of a round's length for which its connections are used before anything is measured.
+/// Warm-up of a turn, as a share of the round.
 const WARM_UP: f64 = 0.2;
-/// The ratios that are reported, where both sides ran: what, of whom, to whom, and what it should be at most.
+/// The reported ratios: name, numerator, denominator, upper bound.
 const RATIOS: [(&str, Contender, Contender, Option<f64>); 7] = [
     ("CPU, gateway over HAProxy, both HTTP/1.1 to the origins", Contender::Gateway, Contender::Haproxy, Some(1.0)),
     ("CPU, gateway over HAProxy, both h2 to the origins", Contender::GatewayH2, Contender::HaproxyH2, Some(1.0)),
@@ -57,7 +55,7 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
         sections.push(compare(plan, &mut running, &origins, connections).await?);
     }
     for proxy in &running {
-        proxy.answers.check_spread().with_context(|| format!("{} does other work", proxy.contender))?;
+        proxy.responses.check_spread().with_context(|| format!("{} does different work", proxy.contender))?;
     }
     Ok(sections)
 }
@@ -84,25 +82,25 @@ async fn compare(plan: &BenchPlan, running: &mut [Running], origins: &Origins, c
     })
 }
 
-/// How the process that is measured is called in the report.
+/// Name of the measured process in the report.
 const PROXY: &str = "proxy";
 
-/// One contender in one round.
+/// Measures one contender in one round.
 async fn turn(plan: &BenchPlan, proxy: &mut Running, origins: &Origins, connections: usize) -> Result<Round> {
     let processes = Processes::of_groups(vec![
         (PROXY, proxy.pids()?),
         ("origins", vec![origins.pid()]),
         ("loadtest", vec![std::process::id()]),
     ]);
-    let answers = Arc::clone(&proxy.answers);
-    let judge = move |answer: &crate::client::Answer| answers.judge(answer);
+    let responses = Arc::clone(&proxy.responses);
+    let judge = move |response: &crate::client::Response| responses.judge(response);
     let begin = proxy.access_log.begin()?;
     let clients = connect(&proxy.target, connections).await?;
-    let warm_up = for_a_while(plan.round().mul_f64(WARM_UP), answers::request);
+    let warm_up = for_a_while(plan.round().mul_f64(WARM_UP), responses::request);
     let (warm, clients) = drive_over(clients, warm_up, judge.clone()).await;
     let mut sent = warm.good + warm.failed;
-    ensure!(warm.good > 0, "no good answer: {}", proxy.answers.complaint());
-    let next = for_a_while(plan.round(), answers::request);
+    ensure!(warm.good > 0, "no correct response: {}", proxy.responses.first_error());
+    let next = for_a_while(plan.round(), responses::request);
     let round = Round::measure(&processes, async {
         let (driven, _clients) = drive_over(clients, next, judge).await;
         sent += driven.good + driven.failed;
@@ -111,19 +109,4 @@ async fn turn(plan: &BenchPlan, proxy: &mut Running, origins: &Origins, connecti
     let round = round.await?;
     proxy.access_log.await_lines(begin, sent).await?;
     Ok(round)
-}
-
-/// Where an address of this machine is asked.
-async fn target(addr: std::net::SocketAddr) -> Result<Arc<Target>> {
-    Ok(Arc::new(Target::resolve(&format!("http://{addr}"), None, Reach::ThisMachine).await?))
-}
-
-/// Fills in the `{words}` of a configuration.
-fn fill(template: &str, words: &[(&str, String)]) -> String {
-    words.iter().fold(template.to_owned(), |text, (word, value)| text.replace(&format!("{{{word}}}"), value))
-}
-
-/// Starts a program of which this process is the launcher, with its output in that file.
-fn start(builds: &Builds, program: &Path, args: &[&str], output: &Path, env: &[(&str, String)]) -> Result<Child> {
-    Child::start(&builds.binary("local-stack")?, program, args, output, env)
 }

@@ -1,4 +1,4 @@
-//! Reads of sessions beside stateless calls, through the gateway.
+//! Reads of sessions, compared with stateless requests, through the gateway.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use http::StatusCode;
 use proto_contracts::control::Strategy;
 use proto_contracts::{Endpoint, PoolName};
 
-use super::bed::Bed;
 use super::drive::{drive, for_a_while};
+use super::env::BenchEnv;
 use super::report::{Bound, Ratio, Section, Spread};
 use super::rounds::{Done, FromMemory, Round, ratio, row};
 use super::sessions::{Routed, Sessions};
 use crate::request;
 use crate::target::Target;
 
-pub(crate) async fn measure(bed: &Bed<'_>) -> Result<Section> {
-    let gateway = bed.gateway().await?;
-    let sessions = Sessions::create(&gateway, bed.plan.connections, bed.plan.sessions, Routed::Anyhow).await?;
+pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
+    let gateway = env.gateway().await?;
+    let sessions = Sessions::create(&gateway, env.plan.connections, env.plan.sessions, Routed::Unmarked).await?;
     let (mut info, mut sticky, mut round_robin) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..bed.plan.rounds {
-        info.push(Round::measure(&bed.processes, infos(bed, &gateway)).await?);
-        sticky.push(Round::measure(&bed.processes, reads(bed, &gateway, &sessions)).await?);
-        bed.stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
-        round_robin.push(Round::measure(&bed.processes, reads(bed, &gateway, &sessions)).await?);
-        bed.stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
+    for _ in 0..env.plan.rounds {
+        info.push(Round::measure(&env.processes, infos(env, &gateway)).await?);
+        sticky.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
+        env.stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
+        round_robin.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
+        env.stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     }
     let rows =
         vec![row("info, stateless", &info), row("session, sticky", &sticky), row("session, round robin", &round_robin)];
@@ -44,22 +44,22 @@ pub(crate) async fn measure(bed: &Bed<'_>) -> Result<Section> {
     Ok(Section { title: "Reads through the gateway".to_owned(), rows, ratios, memory: None })
 }
 
-async fn infos(bed: &Bed<'_>, target: &Arc<Target>) -> Result<Done> {
+async fn infos(env: &BenchEnv<'_>, target: &Arc<Target>) -> Result<Done> {
     let path = Endpoint::Info.templates().canonical;
-    let next = for_a_while(bed.plan.round(), move |_| request::get(path));
-    let driven = drive(target, bed.plan.connections, next, |answer| answer.status == StatusCode::OK).await?;
+    let next = for_a_while(env.plan.round(), move |_| request::get(path));
+    let driven = drive(target, env.plan.connections, next, |response| response.status == StatusCode::OK).await?;
     Ok(driven.into())
 }
 
-/// Reads all of the sessions in turn.
-pub(super) async fn reads(bed: &Bed<'_>, target: &Arc<Target>, sessions: &Sessions) -> Result<Done> {
+/// Reads all sessions in turn.
+pub(super) async fn reads(env: &BenchEnv<'_>, target: &Arc<Target>, sessions: &Sessions) -> Result<Done> {
     let (sessions, from_memory) = (sessions.clone(), FromMemory::default());
     let seen = from_memory.clone();
-    let next = for_a_while(bed.plan.round(), move |number| sessions.read(number));
-    let judge = move |answer: &crate::client::Answer| {
-        seen.see(answer);
-        answer.status == StatusCode::OK
+    let next = for_a_while(env.plan.round(), move |number| sessions.read(number));
+    let judge = move |response: &crate::client::Response| {
+        seen.see(response);
+        response.status == StatusCode::OK
     };
-    let driven = drive(target, bed.plan.connections, next, judge).await?;
+    let driven = drive(target, env.plan.connections, next, judge).await?;
     Ok(Done { from_memory: Some(from_memory.count()), ..driven.into() })
 }

@@ -1,7 +1,7 @@
-//! Redis's own benchmark, with the script that the service runs for a message.
+//! `redis-benchmark` with the script that the service runs for a message.
 //!
-//! The script and its arguments are not written down here. They are listened to (`MONITOR`) while the service creates a
-//! session and takes a message, so that the benchmark calls what the service calls, however that changes.
+//! The script and its arguments are captured by `MONITOR` while the service creates a session and
+//! accepts a message. So the benchmark always runs what the service runs.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use super::rounds::Done;
 use super::sessions::{Routed, Sessions};
 use crate::target::Target;
 
-/// How many digits `redis-benchmark` writes in the place of [`RANDOM`].
+/// Digits that `redis-benchmark` substitutes for [`RANDOM`].
 const DIGITS: usize = 12;
-/// A random number below the keyspace's length. Each place in a command gets its own, so a message lands in the list of
-/// another session than the one whose record counts it: the same work on other keys.
+/// A random number below the keyspace's length. Each occurrence in a command gets its own, so a
+/// session's list and record have different keys: the same work.
 const RANDOM: &str = "__rand_int__";
 /// Commands in one pipeline.
 const BATCH: usize = 500;
-/// Redis tells at once what it was asked.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit for `MONITOR` to show the commands.
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The benchmark, with sessions of its own in the same Redis.
+/// The benchmark, with its own sessions in the same Redis.
 pub(crate) struct RedisBenchmark {
     addr: (String, u16),
     connections: usize,
@@ -37,7 +37,7 @@ pub(crate) struct RedisBenchmark {
 }
 
 impl RedisBenchmark {
-    /// Learns the calls from this instance and makes as many sessions.
+    /// Captures the calls of this instance and makes the sessions.
     pub(crate) async fn prepare(
         url: &str,
         instance: &Arc<Target>,
@@ -46,28 +46,29 @@ impl RedisBenchmark {
     ) -> Result<Self> {
         let redis = Redis::open(url)?;
         let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).context("a URL with a port")?;
-        // Redis has the scripts afterwards, so that none is asked for in vain while we listen.
-        create_and_speak(instance).await?;
-        let mut heard = redis.get_async_monitor().await?.into_on_message::<String>();
-        create_and_speak(instance).await?;
+        // Loads the scripts first, so that no NOSCRIPT error is captured.
+        create_and_post(instance).await?;
+        let mut monitor = redis.get_async_monitor().await?.into_on_message::<String>();
+        create_and_post(instance).await?;
         let mut calls = Vec::new();
         while calls.len() < 2 {
-            let line = timeout(PATIENCE, heard.next()).await.context("the service's calls were not heard")?;
-            calls.extend(script_call(&line.context("Redis hung up")?));
+            let line =
+                timeout(MONITOR_TIMEOUT, monitor.next()).await.context("MONITOR did not show the service's calls")?;
+            calls.extend(script_call(&line.context("Redis closed the connection")?));
         }
         let [create, message] = calls.try_into().map_err(|_| anyhow::anyhow!("two calls"))?;
         let digest = digest_of(&create).context("a call on a session's keys")?.to_owned();
         let mut connection = redis.get_multiplexed_async_connection().await?;
         make_sessions(&mut connection, &create, &digest, sessions).await?;
         let message = with_key(&message, &digest, RANDOM);
-        // A refusal would be cheap, and would go unnoticed.
-        let answer: Value = command(&with_key(&message, RANDOM, &key(0))).query_async(&mut connection).await?;
-        let Value::Array(answer) = answer else { anyhow::bail!("the script answered {answer:?}") };
-        ensure!(matches!(answer.last(), Some(Value::Array(_))), "the script did nothing: {answer:?}");
+        // An error reply would be cheap, and would go unnoticed.
+        let response: Value = command(&with_key(&message, RANDOM, &key(0))).query_async(&mut connection).await?;
+        let Value::Array(response) = response else { anyhow::bail!("the script returned {response:?}") };
+        ensure!(matches!(response.last(), Some(Value::Array(_))), "the script did nothing: {response:?}");
         Ok(Self { addr: ("127.0.0.1".to_owned(), port), connections, sessions, message })
     }
 
-    /// Calls the script so often.
+    /// Runs that many calls.
     pub(crate) async fn run(&self, calls: usize) -> Result<Done> {
         let (host, port) = &self.addr;
         let mut command = Command::new("redis-benchmark");
@@ -77,14 +78,14 @@ impl RedisBenchmark {
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let output = output.context("redis-benchmark does not start; it comes with Debian's redis-tools")?;
         let elapsed = begin.elapsed();
-        let told = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success() && !told.contains("Error"), "redis-benchmark failed: {told}");
+        let output_text = String::from_utf8_lossy(&output.stdout);
+        ensure!(output.status.success() && !output_text.contains("Error"), "redis-benchmark failed: {output_text}");
         Ok(Done { good: calls as u64, failed: 0, elapsed, p99_ms: None, from_memory: None })
     }
 }
 
-async fn create_and_speak(instance: &Arc<Target>) -> Result<()> {
-    Sessions::create(instance, 1, 1, Routed::Anyhow).await?.speak(instance, 1, 1).await
+async fn create_and_post(instance: &Arc<Target>) -> Result<()> {
+    Sessions::create(instance, 1, 1, Routed::Unmarked).await?.post_messages(instance, 1, 1).await
 }
 
 async fn make_sessions(
@@ -104,9 +105,9 @@ async fn make_sessions(
     Ok(())
 }
 
-fn command(words: &[String]) -> Cmd {
+fn command(arguments: &[String]) -> Cmd {
     let mut command = Cmd::new();
-    for word in words {
+    for word in arguments {
         command.arg(word);
     }
     command
@@ -116,26 +117,26 @@ fn key(number: usize) -> String {
     format!("{number:0DIGITS$}")
 }
 
-fn with_key(words: &[String], from: &str, to: &str) -> Vec<String> {
-    words.iter().map(|word| word.replace(from, to)).collect()
+fn with_key(arguments: &[String], from: &str, to: &str) -> Vec<String> {
+    arguments.iter().map(|word| word.replace(from, to)).collect()
 }
 
-/// What stands in braces in the first key of a script's call.
+/// The hash tag in the first key of a script's call.
 fn digest_of(call: &[String]) -> Option<&str> {
     Some(call.get(3)?.split_once('{')?.1.split_once('}')?.0)
 }
 
-/// The words of a line of `MONITOR`, when it is the call of a script on a session.
+/// The arguments of a line of `MONITOR`, if it is a script's call on a session.
 fn script_call(line: &str) -> Option<Vec<String>> {
-    let (_, words) = line.split_once("] ")?;
-    let words = words_of(words)?;
-    let is_call = words.first().is_some_and(|word| word.eq_ignore_ascii_case("EVALSHA"));
-    (is_call && words.get(3)?.starts_with("session:")).then_some(words)
+    let (_, arguments) = line.split_once("] ")?;
+    let arguments = quoted_strings(arguments)?;
+    let is_call = arguments.first().is_some_and(|word| word.eq_ignore_ascii_case("EVALSHA"));
+    (is_call && arguments.get(3)?.starts_with("session:")).then_some(arguments)
 }
 
-/// Words in quotes. Ours hold no byte that Redis writes by its number.
-fn words_of(mut text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
+/// The quoted strings of a line. Ours contain no byte that Redis would escape as hex.
+fn quoted_strings(mut text: &str) -> Option<Vec<String>> {
+    let mut arguments = Vec::new();
     while let Some(rest) = text.trim_start().strip_prefix('"') {
         let (mut word, mut chars) = (String::new(), rest.chars());
         loop {
@@ -145,10 +146,10 @@ fn words_of(mut text: &str) -> Option<Vec<String>> {
                 c => word.push(c),
             }
         }
-        words.push(word);
+        arguments.push(word);
         text = chars.as_str();
     }
-    Some(words)
+    Some(arguments)
 }
 
 #[cfg(test)]
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_heard_and_given_other_keys() {
+    fn a_call_is_parsed_and_gets_other_keys() {
         let line = r#"1339518083.107412 [0 127.0.0.1:60866] "EVALSHA" "ab" "2" "session:{0c}:record" "session:{0c}:messages" "a \"b\" \\" """#;
         let call = script_call(line).expect("a call");
         assert_eq!(call.last().map(String::as_str), Some(""));

@@ -1,4 +1,4 @@
-//! What `loadtest bench` found: JSON by its `Serialize`, tables by its `Display`.
+//! The report: JSON by its `Serialize`, tables by its `Display`.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::plan::BenchPlan;
 
-/// The middle of what the rounds gave, and how far they lay apart.
+/// Median and range over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Spread {
-    /// Half of the rounds gave no more.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The most.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Spread {
         let Self { median, min, max } = self;
         let digits = f.precision().unwrap_or(2);
         let (text, width) = (format!("{median:.digits$} ({min:.digits$}–{max:.digits$})"), f.width().unwrap_or(0));
-        // Not `pad`, to which a precision means a length.
+        // Not `pad`, which would apply the precision as a length.
         write!(f, "{text:>width$}")
     }
 }
@@ -42,52 +42,52 @@ impl fmt::Display for Spread {
 /// One kind of load over all rounds.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What was sent, and where.
+    /// The load's name.
     pub name: &'static str,
-    /// Requests with a good answer, a second.
+    /// Successful requests per second.
     pub rps: Spread,
-    /// 99 % took no longer, milliseconds; `null` where it was not measured.
+    /// 99th percentile, milliseconds; `null` if not measured.
     pub p99_ms: Option<Spread>,
-    /// CPU time for each request with a good answer, in microseconds, by process.
+    /// CPU time per successful request, microseconds, by process.
     pub cpu_us: Vec<Cpu>,
-    /// The share of reads that were answered from memory; `null` where nothing was read from a session.
+    /// Share of reads served from memory; `null` without reads of sessions.
     pub from_memory: Option<f64>,
-    /// Requests without a good answer.
+    /// Failed requests.
     pub failed: u64,
 }
 
-/// CPU time of one kind of process, of all its instances.
+/// CPU time of all processes of one role.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
     /// `gateway`, `service`, `redis` (of the sessions), `proxy`, `origins` or `loadtest`.
     pub process: &'static str,
-    /// Microseconds for each request.
+    /// Microseconds per request.
     pub us: Spread,
 }
 
-/// A figure that has to keep a bound.
+/// A figure with a bound.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
     /// Each round's ratio.
     pub ratio: Spread,
-    /// The median must not be beyond it; `null` for what is only told.
+    /// The bound of the median; `null` for none.
     pub bound: Option<Bound>,
 }
 
-/// What a figure must keep.
+/// The bound of a figure.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
-    /// It must be this or more.
+    /// Lower bound.
     AtLeast(f64),
-    /// It must be this or less.
+    /// Upper bound.
     AtMost(f64),
 }
 
 impl Ratio {
-    /// Whether the median keeps the bound.
+    /// Whether the median is within the bound.
     pub fn is_kept(&self) -> bool {
         match self.bound {
             Some(Bound::AtLeast(bound)) => self.ratio.median >= bound,
@@ -97,55 +97,55 @@ impl Ratio {
     }
 }
 
-/// One part.
+/// The result of one part.
 #[derive(Debug, Serialize)]
 pub struct Section {
-    /// What is measured.
+    /// The title.
     pub title: String,
-    /// Its loads, which took turns.
+    /// Its loads.
     pub rows: Vec<Row>,
-    /// What they come to.
+    /// Ratios of the loads.
     pub ratios: Vec<Ratio>,
-    /// What hot sessions took, in the part `memory`.
+    /// Memory of hot sessions, in the part `memory`.
     pub memory: Option<Memory>,
 }
 
-/// What hot sessions took.
+/// Memory of hot sessions.
 #[derive(Debug, Serialize)]
 pub struct Memory {
     /// Sessions in the memory of one instance.
     pub hot_sessions: u64,
-    /// How long it took to create them and to post the messages, seconds.
+    /// Time to create them and to post the messages, seconds.
     pub created_in_s: f64,
-    /// What the instance grew by, in bytes.
+    /// Growth of the instance's resident memory, bytes.
     pub grown_bytes: u64,
-    /// The same for each session.
+    /// Growth per session, bytes.
     pub bytes_per_session: f64,
-    /// What the hot set counts them as, in bytes.
+    /// Their size by the hot set's accounting, bytes.
     pub counted_bytes: u64,
-    /// `HOT_SET_BYTES`, which that must not exceed.
+    /// `HOT_SET_BYTES`, the limit of that.
     pub budget_bytes: u64,
 }
 
-/// What was found.
+/// The result of `loadtest bench`.
 #[derive(Debug, Serialize)]
 pub struct BenchReport {
-    /// When the run began.
+    /// Start of the run.
     pub timestamp: Timestamp,
-    /// What ran it.
+    /// The machine.
     pub machine: Machine,
-    /// What was measured, and how much of it.
+    /// The plan.
     pub plan: BenchPlan,
     /// The parts.
     pub sections: Vec<Section>,
 }
 
-/// What a run's figures depend on.
+/// The machine and build, on which figures depend.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     /// The processor, as the kernel names it.
     pub processor: String,
-    /// How many of its threads we may use.
+    /// Available hardware threads.
     pub cores: usize,
     /// The kernel's release.
     pub kernel: String,
@@ -154,8 +154,8 @@ pub struct Machine {
 }
 
 impl BenchReport {
-    /// Whether every request had a good answer. Figures beyond their bounds are reported and no failure: a machine may be
-    /// busy with something else.
+    /// Whether every request succeeded. Figures outside their bounds are no failure: the machine
+    /// may be busy.
     pub fn is_sound(&self) -> bool {
         self.sections.iter().flat_map(|section| &section.rows).all(|row| row.failed == 0)
     }
@@ -167,7 +167,7 @@ impl fmt::Display for BenchReport {
         let Machine { processor, cores, kernel, profile } = machine;
         writeln!(f, "{timestamp:.0}, {processor}, {cores} cores, Linux {kernel}, profile {profile}")?;
         let BenchPlan { connections, rounds, round_s, .. } = plan;
-        writeln!(f, "{connections} connections, {rounds} rounds of {round_s} s; median (least–most)")?;
+        writeln!(f, "{connections} connections, {rounds} rounds of {round_s} s; median (min–max)")?;
         sections.iter().try_for_each(|section| write!(f, "\n{section}"))
     }
 }
@@ -191,7 +191,7 @@ impl fmt::Display for Section {
             writeln!(f, "  {name:<58}{ratio:>24.3}{bound}")?;
         }
         for ratio in ratios.iter().filter(|ratio| !ratio.is_kept()) {
-            writeln!(f, "  NOT KEPT: {}", ratio.name)?;
+            writeln!(f, "  OUT OF BOUNDS: {}", ratio.name)?;
         }
         memory.iter().try_for_each(|memory| write!(f, "{memory}"))
     }
@@ -211,8 +211,8 @@ impl fmt::Display for Row {
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hot_sessions, created_in_s, grown_bytes, bytes_per_session, counted_bytes, budget_bytes } = self;
-        writeln!(f, "  {hot_sessions} hot sessions, created and spoken to in {created_in_s:.1} s")?;
-        writeln!(f, "  the instance grew by {grown_bytes} bytes: {bytes_per_session:.0} for each session")?;
+        writeln!(f, "  {hot_sessions} hot sessions, created and written to in {created_in_s:.1} s")?;
+        writeln!(f, "  the instance grew by {grown_bytes} bytes: {bytes_per_session:.0} per session")?;
         writeln!(f, "  they count as {counted_bytes} bytes of a budget of {budget_bytes}")
     }
 }
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_tells_the_middle() {
+    fn a_spread_has_median_and_range() {
         let spread = Spread::of([3.0, 1.0, 2.0]);
         assert_eq!((spread.median, spread.min, spread.max), (2.0, 1.0, 3.0));
         assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).median, 2.5);

@@ -1,4 +1,4 @@
-//! Loads that take turns, and what each costs.
+//! Rounds of a load, and the cost of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use proto_contracts::headers::SESSION_SOURCE;
 use super::cost::Processes;
 use super::drive::Driven;
 use super::report::{Cpu, Row, Spread};
-use crate::client::Answer;
+use crate::client::Response;
 
 /// One load in one round.
 pub(crate) struct Round {
     pub(crate) rps: f64,
     pub(crate) p99_ms: Option<f64>,
-    /// For each good answer, in microseconds.
+    /// Per successful request, microseconds.
     cpu_us: Vec<(&'static str, f64)>,
     from_memory: Option<u64>,
     good: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Measures what is done meanwhile.
+    /// Measures the load.
     pub(crate) async fn measure(processes: &Processes, load: impl Future<Output = Result<Done>>) -> Result<Self> {
         let before = processes.cpu()?;
         let Done { good, failed, elapsed, p99_ms, from_memory } = load.await?;
@@ -40,13 +40,13 @@ impl Round {
         })
     }
 
-    /// What this kind of process used for each good answer, in microseconds.
+    /// CPU time of this role per successful request, microseconds.
     pub(crate) fn cpu_of(&self, process: &str) -> f64 {
         self.cpu_us.iter().find(|(name, _)| *name == process).map_or(f64::NAN, |(_, us)| *us)
     }
 }
 
-/// What was done in a round.
+/// The load of a round.
 pub(crate) struct Done {
     pub(crate) good: u64,
     pub(crate) failed: u64,
@@ -63,7 +63,7 @@ impl From<Driven> for Done {
     }
 }
 
-/// All rounds of a load.
+/// The report's row of a load.
 pub(crate) fn row(name: &'static str, rounds: &[Round]) -> Row {
     let p99: Option<Vec<f64>> = rounds.iter().map(|round| round.p99_ms).collect();
     let from_memory: Option<u64> = rounds.iter().map(|round| round.from_memory).sum();
@@ -81,18 +81,18 @@ pub(crate) fn row(name: &'static str, rounds: &[Round]) -> Row {
     }
 }
 
-/// Round by round, a figure of the one over the same figure of the other.
+/// The ratio of a figure of two loads, round by round.
 pub(crate) fn ratio(of: &[Round], to: &[Round], figure: impl Fn(&Round) -> f64) -> Spread {
     Spread::of(of.iter().zip(to).map(|(of, to)| figure(of) / figure(to)))
 }
 
-/// Counts the answers that came from an instance's memory.
+/// Counts the responses from an instance's memory.
 #[derive(Clone, Default)]
 pub(crate) struct FromMemory(Arc<AtomicU64>);
 
 impl FromMemory {
-    pub(crate) fn see(&self, answer: &Answer) {
-        if answer.headers.get(SESSION_SOURCE).is_some_and(|source| source == "memory") {
+    pub(crate) fn see(&self, response: &Response) {
+        if response.headers.get(SESSION_SOURCE).is_some_and(|source| source == "memory") {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }

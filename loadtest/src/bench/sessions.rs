@@ -1,4 +1,4 @@
-//! Sessions to be measured with.
+//! Sessions for measurements.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,15 +16,15 @@ use crate::client::ScenarioRequest;
 use crate::request;
 use crate::target::Target;
 
-/// What a client says of itself, and to each session.
+/// The text of each message.
 const MESSAGE: &str = "Do you remember what I said before?";
 
-/// Whether requests tell the service that they come to the session's home, as the gateway does on the sticky path. Through
-/// the gateway it makes no difference: it drops the header and sets its own.
+/// Whether requests have the header by which the gateway marks the session's home. Through the
+/// gateway it makes no difference: the gateway replaces it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Routed {
     Home,
-    Anyhow,
+    Unmarked,
 }
 
 impl Routed {
@@ -37,7 +37,7 @@ impl Routed {
     }
 }
 
-/// Sessions that were created, and how they are called.
+/// Created sessions.
 #[derive(Clone)]
 pub(crate) struct Sessions {
     paths: Arc<Vec<(Uri, Uri)>>,
@@ -45,7 +45,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Creates so many there.
+    /// Creates sessions at the target.
     pub(crate) async fn create(target: &Arc<Target>, connections: usize, count: usize, routed: Routed) -> Result<Self> {
         let mut left = count;
         let next = move || {
@@ -54,8 +54,8 @@ impl Sessions {
         };
         let created = Arc::new(Mutex::new(Vec::with_capacity(count)));
         let ids = Arc::clone(&created);
-        let driven = drive(target, connections, next, move |answer| {
-            let session = serde_json::from_slice::<Session>(&answer.body);
+        let driven = drive(target, connections, next, move |response| {
+            let session = serde_json::from_slice::<Session>(&response.body);
             let id = session.map(|session| session.session_id);
             id.map(|id| ids.lock().unwrap_or_else(PoisonError::into_inner).push(paths(&id))).is_ok()
         });
@@ -65,26 +65,26 @@ impl Sessions {
         Ok(Self { paths: Arc::new(paths), routed })
     }
 
-    /// Posts so many messages to each.
-    pub(crate) async fn speak(&self, target: &Arc<Target>, connections: usize, messages: usize) -> Result<()> {
+    /// Posts messages to each session.
+    pub(crate) async fn post_messages(&self, target: &Arc<Target>, connections: usize, messages: usize) -> Result<()> {
         let (sessions, mut number, all) = (self.clone(), 0, messages * self.paths.len());
         let next = move || {
             number += 1;
             (number <= all).then(|| sessions.message(number))
         };
-        let driven = drive(target, connections, next, |answer| answer.status == StatusCode::CREATED).await?;
-        ensure!(driven.failed == 0, "{} of {all} messages were not taken", driven.failed);
+        let driven = drive(target, connections, next, |response| response.status == StatusCode::CREATED).await?;
+        ensure!(driven.failed == 0, "{} of {all} messages were not accepted", driven.failed);
         Ok(())
     }
 
-    /// Reads one of them; the next number reads the next one.
+    /// A read of the session of this number, modulo their count.
     pub(crate) fn read(&self, number: usize) -> ScenarioRequest {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = self.paths[number % self.paths.len()].0.clone();
         self.routed.stamp(request)
     }
 
-    /// Posts a message to one of them; the next number posts to the next one.
+    /// A message to the session of this number, modulo their count.
     pub(crate) fn message(&self, number: usize) -> ScenarioRequest {
         let mut request = request::with_json(Method::POST, "/", &PostMessage { message: MESSAGE.to_owned() });
         *request.uri_mut() = self.paths[number % self.paths.len()].1.clone();
@@ -100,7 +100,7 @@ fn client_data() -> serde_json::Value {
 fn paths(id: &SessionId) -> (Uri, Uri) {
     let path = |endpoint: Endpoint| {
         let path = endpoint.templates().canonical.replace("{session_id}", &id.expose());
-        // Hex digits in a template: it parses; were it not so, 404 would be counted.
+        // Hex digits in a template always parse; otherwise 404 would be counted.
         path.parse().unwrap_or_default()
     };
     (path(Endpoint::Session), path(Endpoint::Messages))

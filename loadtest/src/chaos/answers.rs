@@ -8,7 +8,7 @@ use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session}
 use serde_json::{Value, json};
 
 use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View};
-use crate::client::Answer;
+use crate::client::Response;
 
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";
@@ -33,7 +33,7 @@ pub(crate) fn patch_data(client: ClientNumber, sequence: u32) -> ClientData {
 }
 
 /// The created session and its id.
-pub(crate) fn created(answer: &Answer, number: SessionNumber) -> Option<(SessionId, Seen)> {
+pub(crate) fn created(answer: &Response, number: SessionNumber) -> Option<(SessionId, Seen)> {
     let session: Session = serde_json::from_slice(&answer.body).ok()?;
     let id = session.session_id.clone();
     let seen = of_session(answer, session, number, &id);
@@ -41,13 +41,13 @@ pub(crate) fn created(answer: &Answer, number: SessionNumber) -> Option<(Session
 }
 
 /// A session that was read or patched.
-pub(crate) fn session(answer: &Answer, number: SessionNumber, id: &SessionId) -> Option<Seen> {
+pub(crate) fn session(answer: &Response, number: SessionNumber, id: &SessionId) -> Option<Seen> {
     let session = serde_json::from_slice(&answer.body).ok()?;
     Some(of_session(answer, session, number, id))
 }
 
 /// A message that was posted.
-pub(crate) fn posted(answer: &Answer, message: Message, id: &SessionId) -> Option<Seen> {
+pub(crate) fn posted(answer: &Response, message: Message, id: &SessionId) -> Option<Seen> {
     let posted: MessagePosted = serde_json::from_slice(&answer.body).ok()?;
     let own = posted.session_id == *id && posted.message == message.to_string();
     let view = View::Posted { version: posted.version, number: posted.number };
@@ -56,7 +56,7 @@ pub(crate) fn posted(answer: &Answer, message: Message, id: &SessionId) -> Optio
 
 /// One page of a history. Collects its messages behind those of the pages before.
 pub(crate) fn history(
-    answer: &Answer,
+    answer: &Response,
     before: Seen,
     session: SessionNumber,
     id: &SessionId,
@@ -91,7 +91,7 @@ pub(crate) fn deleted() -> Seen {
 }
 
 /// The answer to a write that was repeated, beside that to its first try.
-pub(crate) fn repeated(answer: &Answer, first: &Answer) -> Seen {
+pub(crate) fn repeated(answer: &Response, first: &Response) -> Seen {
     let same = answer.status == first.status
         && answer.body == first.body
         && LASTING.iter().all(|name| answer.headers.get(name) == first.headers.get(name));
@@ -100,7 +100,7 @@ pub(crate) fn repeated(answer: &Answer, first: &Answer) -> Seen {
     Seen { view: View::Repeated(repetition), trust: Trust::Verified, origin: Origin::Own }
 }
 
-fn of_session(answer: &Answer, session: Session, number: SessionNumber, id: &SessionId) -> Seen {
+fn of_session(answer: &Response, session: Session, number: SessionNumber, id: &SessionId) -> Seen {
     let patches = patches(&session.client_data, number);
     let own = session.session_id == *id && patches.is_some();
     let patches = patches.unwrap_or_default();
@@ -122,7 +122,7 @@ fn owner(session: SessionNumber) -> String {
     format!("s{session}")
 }
 
-fn seen(answer: &Answer, view: View, own: bool) -> Seen {
+fn seen(answer: &Response, view: View, own: bool) -> Seen {
     let source = answer.headers.get(SESSION_SOURCE).and_then(|source| source.to_str().ok()).unwrap_or_default();
     let unverified = source.split(';').any(|part| part.trim() == "unverified");
     Seen {

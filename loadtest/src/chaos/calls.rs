@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::chaos::answers;
 use crate::chaos::clients::{OpenSession, Run};
 use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber};
-use crate::client::{Answer, CallError, Client, ScenarioRequest};
-use crate::recorder::ErrorKind;
+use crate::client::{CallError, Client, Response, ScenarioRequest};
+use crate::outcome::ErrorKind;
 use crate::target::Target;
 use crate::{request, scenario};
 
@@ -36,7 +36,7 @@ pub(crate) enum Repeats {
 
 /// What became of one request.
 enum Attempt {
-    Done(Answer),
+    Done(Response),
     /// There is no such session.
     Absent,
     /// Answered with an error that says that nothing was done.
@@ -69,7 +69,7 @@ impl Caller {
         let body = CreateSession { client_data: answers::birth_data(number) };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
         let mut id = None;
-        let read = |answer: &Answer| {
+        let read = |answer: &Response| {
             let (found, seen) = answers::created(answer, number)?;
             id = Some(found);
             Some(seen)
@@ -82,7 +82,7 @@ impl Caller {
     pub(crate) async fn append(&mut self, session: &OpenSession, message: Message) -> Outcome {
         let body = PostMessage { message: message.to_string() };
         let request = request::post(&path(Endpoint::Messages, &session.id), &body);
-        let read = |answer: &Answer| answers::posted(answer, message, &session.id);
+        let read = |answer: &Response| answers::posted(answer, message, &session.id);
         self.write(session.number, Act::Append(message), request, read).await
     }
 
@@ -90,7 +90,7 @@ impl Caller {
     pub(crate) async fn patch(&mut self, session: &OpenSession, sequence: u32) -> Outcome {
         let body = PatchSession { client_data: answers::patch_data(self.number, sequence) };
         let request = request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
-        let read = |answer: &Answer| answers::session(answer, session.number, &session.id);
+        let read = |answer: &Response| answers::session(answer, session.number, &session.id);
         self.write(session.number, Act::Patch(sequence), request, read).await
     }
 
@@ -98,7 +98,7 @@ impl Caller {
     pub(crate) async fn read(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
         let attempt = self.attempt(request::get(&path(Endpoint::Session, &session.id))).await;
-        let read = |answer: &Answer| answers::session(answer, session.number, &session.id);
+        let read = |answer: &Response| answers::session(answer, session.number, &session.id);
         let outcome = self.outcome(begin, attempt, read);
         self.enter(session.number, begin, Act::Read, outcome)
     }
@@ -113,7 +113,7 @@ impl Caller {
             let attempt = self.attempt(request::get(&path)).await;
             let before = std::mem::replace(&mut seen, answers::no_history());
             let mut next = None;
-            let read = |answer: &Answer| {
+            let read = |answer: &Response| {
                 let (seen, following) = answers::history(answer, before, session.number, &session.id)?;
                 next = following;
                 Some(seen)
@@ -164,7 +164,7 @@ impl Caller {
         session: SessionNumber,
         act: Act,
         mut request: ScenarioRequest,
-        mut read: impl FnMut(&Answer) -> Option<Seen>,
+        mut read: impl FnMut(&Response) -> Option<Seen>,
     ) -> Outcome {
         // Not from the seed: a second run with it against the same system would be answered with the first one's sessions.
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
@@ -203,7 +203,7 @@ impl Caller {
     }
 
     /// Sends a write again that was acknowledged.
-    async fn repeat(&mut self, session: SessionNumber, write: Act, request: ScenarioRequest, first: &Answer) {
+    async fn repeat(&mut self, session: SessionNumber, write: Act, request: ScenarioRequest, first: &Response) {
         let begin = self.run.now();
         let attempt = self.attempt(request).await;
         let outcome = self.outcome(begin, attempt, |answer| Some(answers::repeated(answer, first)));
@@ -226,12 +226,12 @@ impl Caller {
     }
 
     /// What an attempt means for the act. An answer that says yes and cannot be read leaves it unknown.
-    fn outcome(&mut self, begin: Moment, attempt: Attempt, read: impl FnOnce(&Answer) -> Option<Seen>) -> Outcome {
+    fn outcome(&mut self, begin: Moment, attempt: Attempt, read: impl FnOnce(&Response) -> Option<Seen>) -> Outcome {
         match attempt {
             Attempt::Done(answer) => match read(&answer) {
                 Some(seen) => Outcome::Done(seen),
                 None => {
-                    self.error(begin, ErrorKind::WrongAnswer);
+                    self.error(begin, ErrorKind::WrongResponse);
                     Outcome::Unknown
                 }
             },

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::recorder::ErrorKind;
+use crate::outcome::ErrorKind;
 
 /// Time since the run began.
 pub(crate) type Moment = Duration;

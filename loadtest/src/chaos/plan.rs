@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use local_stack::{SmallDisk, Store};
 use serde::Serialize;
 
-use crate::cli::ChaosArgs;
+use crate::chaos::args::ChaosArgs;
 
 /// What is done to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

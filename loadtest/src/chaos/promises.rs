@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto_contracts::ErrorCode;
 
 use crate::chaos::plan::FaultKind;
-use crate::recorder::ErrorKind;
+use crate::outcome::ErrorKind;
 
 /// The gateway ends a request sooner: two attempts of 2 s, and 15 s at the last instance.
 const GATEWAY_TIMEOUT: Duration = Duration::from_millis(19_500);

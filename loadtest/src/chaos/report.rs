@@ -11,7 +11,7 @@ use crate::chaos::checker::{Breach, Findings, Violation};
 use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::{ChaosPlan, FaultKind};
-use crate::recorder::ErrorKind;
+use crate::outcome::ErrorKind;
 
 /// How many violations of each kind are told in words; all are counted.
 const EXAMPLES: usize = 5;
@@ -63,7 +63,7 @@ pub struct ChaosReport {
     pub requests: u64,
     /// Answers from another instance than the session's home, which was over its load bound.
     pub spilled: u64,
-    /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_answer`.
+    /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_response`.
     pub errors_by_kind: BTreeMap<String, u64>,
     /// Those that failed while nothing was done to the system.
     pub errors_outside_faults: u64,

@@ -13,7 +13,7 @@ use proto_contracts::{Endpoint, SessionId};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::client::{Answer, CallError, Client, ScenarioRequest};
+use crate::client::{CallError, Client, Response, ScenarioRequest};
 use crate::faults::table::{Outcome, Part, Request};
 use crate::request;
 use crate::scenario::{Scenario as _, UncachedPages, problem_code};
@@ -82,7 +82,7 @@ impl Probes {
     }
 }
 
-fn outcome_of(response: &Answer) -> Outcome {
+fn outcome_of(response: &Response) -> Outcome {
     if response.status.is_success() {
         return Outcome::Served;
     }

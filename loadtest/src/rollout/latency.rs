@@ -52,7 +52,8 @@ impl Latencies {
         STAGES[self.stage.load(Ordering::Relaxed)]
     }
 
-    /// Records a request of the stage. A failed one counts too: leaving it out would make a failing system look fast.
+    /// Records a request of the stage. A failed one counts too: leaving it out would make a failing
+    /// system look fast.
     pub(super) fn record(&self, stage: Stage, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()].saturating_record(micros);
@@ -79,7 +80,8 @@ impl Stage {
     }
 }
 
-/// The 99th percentile of the latencies from when a request was due, milliseconds; none where there was no request.
+/// The 99th percentile of the latencies from when a request was due, milliseconds; none where there
+/// was no request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct P99s {
     /// While nothing was done.

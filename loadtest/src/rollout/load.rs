@@ -1,17 +1,18 @@
 //! Requests of all kinds at fixed times, and streams that are followed meanwhile.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cli::SteadyLoad;
 use crate::client::Client;
-use crate::phase::perform;
+use crate::outcome::ErrorKind;
+use crate::perform::perform;
 use crate::plan::{Affinity, SessionMix};
-use crate::recorder::ErrorKind;
+use crate::rollout::args::SteadyLoad;
+use crate::rollout::failures::Failures;
 use crate::rollout::latency::Latencies;
 use crate::rollout::report::LoadReport;
 use crate::rollout::streams::{self, Streams};
@@ -20,39 +21,6 @@ use crate::target::Target;
 
 /// Messages and reads of each session: as many writes as reads, the create among them.
 const MIX: SessionMix = SessionMix { messages: 4, reads: 4, affinity: Affinity::Path };
-
-/// Failures that are told as they happen.
-const SHOWN: usize = 20;
-
-/// What failed, with the time since the begin of the run.
-pub(super) struct Failures {
-    begin: Instant,
-    /// Rare, or the run is a failure anyway.
-    all: Mutex<Vec<(Duration, String)>>,
-}
-
-impl Failures {
-    fn starting_at(begin: Instant) -> Self {
-        Self { begin, all: Mutex::default() }
-    }
-
-    /// Notes one.
-    pub(super) fn add(&self, what: String) {
-        let at = self.begin.elapsed();
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.len() {
-            0..SHOWN => eprintln!("{:>7.1} s  failed: {what}", at.as_secs_f64()),
-            SHOWN => eprintln!("{:>7.1} s  more failed; the report counts them", at.as_secs_f64()),
-            _ => {}
-        }
-        all.push((at, what));
-    }
-
-    /// All of them, in the order of time.
-    fn all(&self) -> Vec<(Duration, String)> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Load that lasts until it is stopped.
 pub(crate) struct Load {
@@ -152,7 +120,7 @@ impl Worker {
 
     async fn play(mut self, mut scenario: impl Scenario, begin: Instant, stopped: watch::Receiver<bool>) {
         let pause = Duration::from_secs(1) * self.workers / self.rate;
-        // Spread over the pause, and due by the clock: one that waits for an answer makes up for it.
+        // Spread over the pause, and due by the clock: one that waits for a response makes up for it.
         let mut due = begin + pause * self.number / self.workers;
         while !*stopped.borrow() {
             tokio::time::sleep_until(due.into()).await;

@@ -55,7 +55,8 @@ pub struct LoadReport {
     pub rate: u32,
     /// Requests that were sent, those of the streams' clients not counted.
     pub requests: u64,
-    /// How many of them there were in a second: fewer than were due where the system, or this machine, could not keep up.
+    /// How many of them there were in a second: fewer than were due where the system, or this
+    /// machine, could not keep up.
     pub requests_per_s: f64,
     /// What came of the streams.
     pub streams: Streams,
@@ -136,8 +137,8 @@ pub struct RolloutReport {
 }
 
 impl RolloutReport {
-    /// Whether nothing failed and every lease was given back. A latency is reported, and is no failure: the machine may
-    /// have been busy.
+    /// Whether nothing failed and every lease was given back. A latency is reported, and is no
+    /// failure: the machine may have been busy.
     pub fn is_clean(&self) -> bool {
         self.load.is_clean() && self.leases.are_all_given_back()
     }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::client::{self, Client};
 use crate::request;
-use crate::rollout::load::Failures;
+use crate::rollout::failures::Failures;
 use crate::scenario::with_idempotency_key;
 use crate::target::Target;
 
@@ -56,7 +56,7 @@ pub(super) async fn follow(
     let keyed = |request| if idempotency_keys { with_idempotency_key(request) } else { request };
     let create = keyed(request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()));
     let session = match client.send(create).await {
-        Ok(answer) => serde_json::from_slice::<Session>(&answer.body).ok(),
+        Ok(response) => serde_json::from_slice::<Session>(&response.body).ok(),
         Err(_) => None,
     };
     let Some(session) = session else {
@@ -70,7 +70,7 @@ pub(super) async fn follow(
         let message = PostMessage { message: format!("number {}", streams.heard + 1) };
         let post = keyed(request::post(&path(Endpoint::Messages), &message));
         let posted = timeout(patience, client.send(post)).await;
-        if !matches!(&posted, Ok(Ok(answer)) if answer.status == StatusCode::CREATED) {
+        if !matches!(&posted, Ok(Ok(response)) if response.status == StatusCode::CREATED) {
             failures.add(format!("stream: a message, {}", told(posted)));
             return streams;
         }
@@ -106,9 +106,9 @@ fn gap(streams: Streams, failures: &Failures, what: &str) -> Streams {
     streams
 }
 
-fn told(posted: Result<Result<client::Answer, client::CallError>, tokio::time::error::Elapsed>) -> String {
+fn told(posted: Result<Result<client::Response, client::CallError>, tokio::time::error::Elapsed>) -> String {
     match posted {
-        Ok(Ok(answer)) => answer.status.to_string(),
+        Ok(Ok(response)) => response.status.to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_elapsed) => "timeout".to_owned(),
     }
@@ -125,11 +125,11 @@ impl Stream {
     async fn open(target: &Target, path: &str, last: u64) -> Result<Self, String> {
         let mut request = request::get(path);
         request.headers_mut().insert(headers::LAST_EVENT_ID, HeaderValue::from(last));
-        let answer = client::stream(target, request).await.map_err(|error| format!("not opened: {error}"))?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("not opened: {}", answer.status()));
+        let response = client::stream(target, request).await.map_err(|error| format!("not opened: {error}"))?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("not opened: {}", response.status()));
         }
-        Ok(Self { body: answer.into_body(), unread: String::new() })
+        Ok(Self { body: response.into_body(), unread: String::new() })
     }
 
     /// The id of the next message; `None` when the stream has ended, in whatever way.

@@ -5,8 +5,8 @@ use proto_contracts::headers::IDEMPOTENCY_KEY;
 use uuid::Uuid;
 
 use super::{Operation, Scenario};
-use crate::client::{Answer, ScenarioRequest};
-use crate::recorder::ErrorKind;
+use crate::client::{Response, ScenarioRequest};
+use crate::outcome::ErrorKind;
 
 /// The request with a key of its own.
 pub(crate) fn with_idempotency_key(mut request: ScenarioRequest) -> ScenarioRequest {
@@ -26,11 +26,11 @@ impl<S: Scenario> Scenario for Keyed<S> {
         (operation, if request.method() == Method::POST { with_idempotency_key(request) } else { request })
     }
 
-    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {
-        self.0.judge(answer)
+    fn check(&mut self, response: &Response) -> Result<(), ErrorKind> {
+        self.0.check(response)
     }
 
-    fn give_up(&mut self) {
-        self.0.give_up();
+    fn abandon(&mut self) {
+        self.0.abandon();
     }
 }

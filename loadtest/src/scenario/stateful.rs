@@ -1,4 +1,4 @@
-//! Sessions: each is created, spoken to and read, then the next one is created.
+//! Sessions: each is created, written to and read, then the next one is created.
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
@@ -11,19 +11,19 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde::de::DeserializeOwned;
 
 use super::{Operation, Scenario, expect_status};
-use crate::client::{Answer, ScenarioRequest};
+use crate::client::{Response, ScenarioRequest};
+use crate::outcome::ErrorKind;
 use crate::plan::{Affinity, SessionMix};
-use crate::recorder::ErrorKind;
 use crate::request;
 
-/// Length of a message, in bytes: that of a chat line.
+/// Length of a message, in bytes, like chat lines.
 const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// A client that holds one session after the other.
+/// A client with one session after the other.
 pub(crate) struct Conversations {
     mix: SessionMix,
     random: StdRng,
-    /// Absent before the first session and after a failure: the next call then creates one.
+    /// Absent before the first session and after a failure: the next request creates one.
     current: Option<OpenSession>,
     last: Operation,
 }
@@ -31,14 +31,14 @@ pub(crate) struct Conversations {
 struct OpenSession {
     id: SessionId,
     cookie: Option<HeaderValue>,
-    /// What the client was told was accepted.
+    /// Acknowledged messages.
     messages: u64,
-    /// The calls that are left, the next one last.
+    /// The remaining requests, the next one last.
     left: Vec<Operation>,
 }
 
 impl Conversations {
-    /// Clients of one seed that differ in `number` say different things.
+    /// Clients with different numbers send different messages.
     pub(crate) fn new(mix: SessionMix, seed: u64, number: u64) -> Self {
         let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
         Self { mix, random, current: None, last: Operation::Create }
@@ -71,32 +71,32 @@ impl Scenario for Conversations {
         (operation, request)
     }
 
-    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {
+    fn check(&mut self, response: &Response) -> Result<(), ErrorKind> {
         if self.last == Operation::Create {
-            expect_status(answer, StatusCode::CREATED)?;
-            let created: Session = read(answer)?;
+            expect_status(response, StatusCode::CREATED)?;
+            let created: Session = read(response)?;
             let left = self.shuffled_calls();
-            let cookie = affinity_cookie(answer);
+            let cookie = affinity_cookie(response);
             self.current = Some(OpenSession { id: created.session_id, cookie, messages: 0, left });
             return Ok(());
         }
-        let Some(session) = self.current.as_mut() else { return Err(ErrorKind::WrongAnswer) };
+        let Some(session) = self.current.as_mut() else { return Err(ErrorKind::WrongResponse) };
         let count = match self.last {
             Operation::Message => {
-                expect_status(answer, StatusCode::CREATED)?;
+                expect_status(response, StatusCode::CREATED)?;
                 session.messages += 1;
-                read::<MessagePosted>(answer)?.number
+                read::<MessagePosted>(response)?.number
             }
             _ => {
-                expect_status(answer, StatusCode::OK)?;
-                read::<Session>(answer)?.message_count
+                expect_status(response, StatusCode::OK)?;
+                read::<Session>(response)?.message_count
             }
         };
-        // Nobody else speaks to this session: every message that was accepted is there, once.
-        if count == session.messages { Ok(()) } else { Err(ErrorKind::WrongAnswer) }
+        // Only this client writes to the session: it contains each acknowledged message once.
+        if count == session.messages { Ok(()) } else { Err(ErrorKind::WrongResponse) }
     }
 
-    fn give_up(&mut self) {
+    fn abandon(&mut self) {
         self.current = None;
     }
 }
@@ -132,13 +132,13 @@ impl OpenSession {
     }
 }
 
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ErrorKind> {
-    serde_json::from_slice(&answer.body).map_err(|_| ErrorKind::WrongAnswer)
+fn read<T: DeserializeOwned>(response: &Response) -> Result<T, ErrorKind> {
+    serde_json::from_slice(&response.body).map_err(|_| ErrorKind::WrongResponse)
 }
 
-/// The pair of the affinity cookie that the answer sets, as the client sends it back.
-fn affinity_cookie(answer: &Answer) -> Option<HeaderValue> {
-    answer.headers.get_all(SET_COOKIE).iter().find_map(|cookie| {
+/// The affinity cookie of the response, as the client sends it.
+fn affinity_cookie(response: &Response) -> Option<HeaderValue> {
+    response.headers.get_all(SET_COOKIE).iter().find_map(|cookie| {
         let pair = cookie.as_bytes().split(|&byte| byte == b';').next()?;
         let value = pair.strip_prefix(COOKIE_NAME.as_bytes())?;
         value.starts_with(b"=").then(|| HeaderValue::from_bytes(pair).ok())?

@@ -1,14 +1,14 @@
-//! `GET info`, over and over, and pages of products.
+//! Repeated `GET info`, and pages of products.
 
 use http::StatusCode;
 use proto_contracts::Endpoint;
 
 use super::{Operation, Scenario, expect_status};
-use crate::client::{Answer, ScenarioRequest};
-use crate::recorder::ErrorKind;
+use crate::client::{Response, ScenarioRequest};
+use crate::outcome::ErrorKind;
 use crate::request;
 
-/// A client that asks who answers.
+/// A client of `GET info`.
 pub(crate) struct InfoCalls {
     path: &'static str,
 }
@@ -24,14 +24,14 @@ impl Scenario for InfoCalls {
         (Operation::Info, request::get(self.path))
     }
 
-    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {
-        expect_status(answer, StatusCode::OK)
+    fn check(&mut self, response: &Response) -> Result<(), ErrorKind> {
+        expect_status(response, StatusCode::OK)
     }
 
-    fn give_up(&mut self) {}
+    fn abandon(&mut self) {}
 }
 
-/// A client that turns to a page of products that nobody has asked for, so that no cache has it.
+/// A client of product pages that no cache has.
 pub(crate) struct UncachedPages {
     path: &'static str,
 }
@@ -44,15 +44,15 @@ impl UncachedPages {
 
 impl Scenario for UncachedPages {
     fn next(&mut self) -> (Operation, ScenarioRequest) {
-        // A cursor is an id in hexadecimal, and any id will do: the page starts with the next product there is.
+        // A cursor is an id in hex. Any id is valid: the page starts with the next product.
         let cursor: String =
             format!("{:032x}", rand::random::<u128>()).bytes().map(|byte| format!("{byte:02x}")).collect();
         (Operation::Products, request::get(&format!("{}?limit=1&cursor={cursor}", self.path)))
     }
 
-    fn judge(&mut self, answer: &Answer) -> Result<(), ErrorKind> {
-        expect_status(answer, StatusCode::OK)
+    fn check(&mut self, response: &Response) -> Result<(), ErrorKind> {
+        expect_status(response, StatusCode::OK)
     }
 
-    fn give_up(&mut self) {}
+    fn abandon(&mut self) {}
 }

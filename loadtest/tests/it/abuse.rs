@@ -1,15 +1,15 @@
-//! `loadtest abuse` against a real stack, for as long as it takes to try each trick often. Needs the workspace's binaries
-//! (`cargo build --workspace --bins`).
+//! `loadtest abuse` against a real stack, long enough for several attempts of each trick. Needs the
+//! workspace's binaries (`cargo build --workspace --bins`).
 
 use std::process::Command;
 
 use serde_json::Value;
 
 #[test]
-fn one_client_ejects_no_instance_and_fails_no_request_of_others() {
+fn a_hostile_client_ejects_no_instance_and_fails_no_other_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
-    // Latencies are not judged: the machine is busy with other tests.
+    // No limit on latencies: the machine is busy with other tests.
     let options =
         "abuse --duration 12s --quiet 1s --rate 100 --connections 16 --streams 2 --timeout 30s --max-p99-ratio 0";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));

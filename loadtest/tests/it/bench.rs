@@ -1,5 +1,5 @@
-//! `loadtest bench` against real stacks: that everything is measured, not how fast it is. Needs the workspace's binaries
-//! (`cargo build --workspace --bins`) and redis-benchmark.
+//! `loadtest bench` against real stacks: everything is measured; the figures don't matter. Needs
+//! the workspace's binaries (`cargo build --workspace --bins`) and redis-benchmark.
 
 use std::process::Command;
 
@@ -33,7 +33,7 @@ fn everything_is_measured() {
     assert_eq!(sections[2]["memory"]["hot_sessions"], 200);
 }
 
-/// Beside Nginx, which every system has: that its competitors are measured by the same code shows in `make bench`.
+/// With Nginx, which is always installed; `make bench` covers the other proxies.
 #[test]
 fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
     let folder = tempfile::tempdir().expect("a folder");

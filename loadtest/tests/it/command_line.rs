@@ -4,18 +4,18 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::dummy::{Act, Dummy};
+use crate::dummy::{Behaviour, Dummy};
 
 async fn loadtest(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     command.arg("compare").args(arguments);
-    // The dummy server lives on this test's runtime, so the child is waited for elsewhere.
+    // The dummy server runs on this test's runtime, so a blocking thread waits for the child.
     tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("joins")
 }
 
 #[tokio::test]
 async fn the_report_has_the_agreed_members() {
-    let server = Dummy::start(|_| Act::Answer).await;
+    let server = Dummy::start(|_| Behaviour::Respond).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     let path = file.to_str().expect("text");
@@ -46,7 +46,7 @@ async fn the_report_has_the_agreed_members() {
 
 #[tokio::test]
 async fn failed_requests_and_an_absent_target_exit_with_1() {
-    let server = Dummy::start(|number| if number == 3 { Act::HangUp } else { Act::Answer }).await;
+    let server = Dummy::start(|number| if number == 3 { Behaviour::HangUp } else { Behaviour::Respond }).await;
     let output = loadtest(&["--target", &server.url(), "--duration", "1", "--rate", "10"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("stateless info: 1 × broken"));
@@ -56,7 +56,7 @@ async fn failed_requests_and_an_absent_target_exit_with_1() {
     drop(listener);
     let output = loadtest(&["--target", &url, "--duration", "1"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer; is the system up?"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("does not respond; is the system up?"));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Every request is counted once, and every failure under its own name.
+//! Each request is counted once, and each failure by its kind.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use loadtest::report::KindReport;
 use proto_contracts::ErrorCode;
 
 use crate::compare;
-use crate::dummy::{Act, Dummy};
+use crate::dummy::{Behaviour, Dummy};
 
 fn errors(kind: &KindReport) -> Vec<(&str, u64)> {
     kind.total.errors_by_kind.iter().map(|(kind, &count)| (kind.as_str(), count)).collect()
 }
 
 #[tokio::test]
-async fn a_closed_loop_counts_what_the_server_saw() {
-    let server = Dummy::start(|_| Act::Answer).await;
+async fn a_closed_loop_counts_what_the_server_received() {
+    let server = Dummy::start(|_| Behaviour::Respond).await;
     let report = compare(&server.url(), "--duration 1 --connections 4 --reads 3 --messages 2").await;
     let stateless = report.stateless.expect("ran");
     let stateful = report.stateful.expect("ran");
@@ -39,7 +39,7 @@ fn report_of(kind: &KindReport, operation: &str) -> u64 {
 
 #[tokio::test]
 async fn an_open_loop_sends_as_many_as_are_due() {
-    let server = Dummy::start(|_| Act::Answer).await;
+    let server = Dummy::start(|_| Behaviour::Respond).await;
     let options = "--duration 1 --connections 3 --rate 300 --rate-stateful 45 --order together --affinity cookie";
     let report = compare(&server.url(), options).await;
     let (stateless, stateful) = (report.stateless.expect("ran"), report.stateful.expect("ran"));
@@ -51,13 +51,13 @@ async fn an_open_loop_sends_as_many_as_are_due() {
 }
 
 #[tokio::test]
-async fn each_failure_has_its_name() {
+async fn each_failure_has_its_kind() {
     let server = Dummy::start(|number| match number {
-        1 => Act::Refuse(ErrorCode::NoInstanceAvailable),
-        2 | 3 => Act::Fail(StatusCode::BAD_GATEWAY),
-        4 => Act::HangUp,
-        5 => Act::Ignore,
-        _ => Act::Answer,
+        1 => Behaviour::RespondProblem(ErrorCode::NoInstanceAvailable),
+        2 | 3 => Behaviour::RespondStatus(StatusCode::BAD_GATEWAY),
+        4 => Behaviour::HangUp,
+        5 => Behaviour::Ignore,
+        _ => Behaviour::Respond,
     })
     .await;
     let options = "--kinds stateless --duration 1 --connections 2 --rate 100 --timeout 1";
@@ -71,31 +71,32 @@ async fn each_failure_has_its_name() {
 }
 
 #[tokio::test]
-async fn a_lost_message_is_noticed_and_a_fresh_session_follows() {
-    let server = Dummy::start(|number| if number == 6 { Act::Forget } else { Act::Answer }).await;
+async fn a_lost_message_is_detected_and_a_new_session_follows() {
+    let server = Dummy::start(|number| if number == 6 { Behaviour::Forget } else { Behaviour::Respond }).await;
     let options = "--kinds stateful --duration 1 --connections 1 --rate 50 --messages 8 --reads 0";
     let report = compare(&server.url(), options).await;
     let stateful = report.stateful.expect("ran");
-    assert_eq!(errors(&stateful), [("wrong_answer", 1)]);
+    assert_eq!(errors(&stateful), [("wrong_response", 1)]);
     assert_eq!(stateful.operations["message"].errors, 1);
     // Requests 1, 7, 16, 25, 34 and 43 create a session.
     assert_eq!(stateful.operations["create"].requests, 6);
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ends_is_no_error() {
-    let server = Dummy::start(|number| if number % 10 == 0 { Act::AnswerAndClose } else { Act::Answer }).await;
+async fn a_connection_closed_by_the_server_is_no_error() {
+    let server =
+        Dummy::start(|number| if number % 10 == 0 { Behaviour::RespondAndClose } else { Behaviour::Respond }).await;
     let report = compare(&server.url(), "--kinds stateless --duration 1 --connections 1 --rate 100").await;
     let stateless = report.stateless.expect("ran");
     assert_eq!((stateless.total.requests, stateless.total.errors), (100, 0));
-    // One at first and one after each but the last of the ten that were ended.
+    // The first one, and one after each closed connection but the last.
     assert_eq!(server.seen(|seen| seen.connections), 10);
 }
 
 #[tokio::test]
-async fn requests_outstanding_at_the_end_are_waited_for() {
+async fn outstanding_requests_are_awaited_at_the_end() {
     let slow = Duration::from_millis(1500);
-    let server = Dummy::start(|_| Act::AnswerAfter(Duration::from_millis(1500))).await;
+    let server = Dummy::start(|_| Behaviour::RespondAfter(Duration::from_millis(1500))).await;
     for options in ["--duration 1 --connections 2", "--duration 1 --connections 2 --rate 2 --timeout 5"] {
         let report = compare(&server.url(), &format!("--kinds stateless {options}")).await;
         let stateless = report.stateless.expect("ran");
@@ -105,8 +106,8 @@ async fn requests_outstanding_at_the_end_are_waited_for() {
 }
 
 #[tokio::test]
-async fn waiting_at_the_end_is_bounded_and_what_is_left_counts() {
-    let server = Dummy::start(|number| if number > 10 { Act::Ignore } else { Act::Answer }).await;
+async fn the_grace_period_is_bounded_and_the_rest_counts_as_unfinished() {
+    let server = Dummy::start(|number| if number > 10 { Behaviour::Ignore } else { Behaviour::Respond }).await;
     let begun = Instant::now();
     let report = compare(&server.url(), "--kinds stateless --duration 1 --connections 1 --rate 100 --timeout 1").await;
     let took = begun.elapsed();
@@ -116,6 +117,6 @@ async fn waiting_at_the_end_is_bounded_and_what_is_left_counts() {
     assert_eq!(errors.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["timeout", "unfinished"]);
     // One second of load, one of grace; the rest is room for a slow machine.
     assert!(took < Duration::from_secs(10), "{took:?}");
-    // The last one was due at 0.99 s and given up at 2 s.
+    // The last one was due at 0.99 s and abandoned at 2 s.
     assert!(stateless.total.p50_ms >= 1000.0, "{}", stateless.total.p50_ms);
 }

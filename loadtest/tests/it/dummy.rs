@@ -1,4 +1,4 @@
-//! A server that speaks enough of the API, and misbehaves on demand.
+//! A server with a part of the API that misbehaves on demand.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,27 +19,27 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What the server does to its n-th request, counted from 1.
-type Fault = fn(u64) -> Act;
+/// The behaviour for the n-th request, from 1.
+type Fault = fn(u64) -> Behaviour;
 
-/// One way to treat a request.
+/// The behaviour for a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Properly.
-    Answer,
-    /// Properly, after so long.
-    AnswerAfter(Duration),
-    /// With a problem document.
-    Refuse(ErrorCode),
-    /// With this status and no document.
-    Fail(StatusCode),
-    /// By closing the connection without a word.
+pub(crate) enum Behaviour {
+    /// Respond correctly.
+    Respond,
+    /// Respond correctly after a delay.
+    RespondAfter(Duration),
+    /// Respond with a problem document.
+    RespondProblem(ErrorCode),
+    /// Respond with this status, without a document.
+    RespondStatus(StatusCode),
+    /// Close the connection without a response.
     HangUp,
-    /// Never.
+    /// Never respond.
     Ignore,
-    /// Properly, and then close the connection.
-    AnswerAndClose,
-    /// As if a message had been lost.
+    /// Respond correctly, then close the connection.
+    RespondAndClose,
+    /// Respond as if a message had been lost.
     Forget,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Dummy {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the server saw.
+/// What the server received.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) requests: u64,
@@ -97,18 +97,18 @@ impl Dummy {
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, fault: Fault, seen: Arc<Mutex<Seen>>) {
-    let service = service_fn(move |request| answer(request, fault, Arc::clone(&seen)));
-    // A fault ends the connection with an error; that is its purpose.
+    let service = service_fn(move |request| respond(request, fault, Arc::clone(&seen)));
+    // A fault ends the connection with an error.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     fault: Fault,
     seen: Arc<Mutex<Seen>>,
 ) -> Result<Response<Full<Bytes>>, &'static str> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| "the client went away")?.to_bytes();
+    let body = body.collect().await.map_err(|_| "the client disconnected")?.to_bytes();
     let resolved = routes::resolve(head.uri.path()).ok_or("no such path")?;
     let number = {
         let mut seen = seen.lock().expect("not poisoned");
@@ -116,19 +116,19 @@ async fn answer(
         *seen.by_endpoint.entry((head.method.clone(), resolved.template())).or_default() += 1;
         seen.requests
     };
-    let act = fault(number);
-    match act {
-        Act::Answer | Act::AnswerAndClose | Act::Forget => {}
-        Act::AnswerAfter(wait) => tokio::time::sleep(wait).await,
-        Act::Refuse(code) => {
-            let body = serde_json::to_vec(&Problem::new(code, "as the test wants it", None)).expect("serializes");
+    let behaviour = fault(number);
+    match behaviour {
+        Behaviour::Respond | Behaviour::RespondAndClose | Behaviour::Forget => {}
+        Behaviour::RespondAfter(wait) => tokio::time::sleep(wait).await,
+        Behaviour::RespondProblem(code) => {
+            let body = serde_json::to_vec(&Problem::new(code, "injected by the test", None)).expect("serializes");
             let mut response = json(code.status(), body);
             response.headers_mut().insert(header::CONTENT_TYPE, headers::PROBLEM_JSON.parse().expect("a value"));
             return Ok(response);
         }
-        Act::Fail(status) => return Ok(json(status.as_u16(), Vec::new())),
-        Act::HangUp => return Err("hung up"),
-        Act::Ignore => match std::future::pending::<Infallible>().await {},
+        Behaviour::RespondStatus(status) => return Ok(json(status.as_u16(), Vec::new())),
+        Behaviour::HangUp => return Err("hung up"),
+        Behaviour::Ignore => match std::future::pending::<Infallible>().await {},
     }
     let mut seen = seen.lock().expect("not poisoned");
     let mut response = match resolved.endpoint {
@@ -136,18 +136,18 @@ async fn answer(
         Endpoint::Sessions => seen.create(),
         Endpoint::Messages => {
             let message: PostMessage = serde_json::from_slice(&body).expect("a message");
-            seen.post(&id_in(head.uri.path()), message.message, act)
+            seen.post(&id_in(head.uri.path()), message.message, behaviour)
         }
         Endpoint::Conversations => {
             let message: PostConversation = serde_json::from_slice(&body).expect("a message");
             let cookie = head.headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             assert_eq!(cookie, format!("affinity={}", message.session_id.affinity_key()));
             seen.with_cookie += 1;
-            seen.post(&message.session_id.expose(), message.message, act)
+            seen.post(&message.session_id.expose(), message.message, behaviour)
         }
         _ => seen.read(&id_in(head.uri.path())),
     };
-    if act == Act::AnswerAndClose {
+    if behaviour == Behaviour::RespondAndClose {
         response.headers_mut().insert(header::CONNECTION, "close".parse().expect("a value"));
     }
     Ok(response)
@@ -164,9 +164,9 @@ impl Seen {
         response
     }
 
-    fn post(&mut self, id: &str, message: String, act: Act) -> Response<Full<Bytes>> {
+    fn post(&mut self, id: &str, message: String, behaviour: Behaviour) -> Response<Full<Bytes>> {
         let count = self.sessions.get_mut(id).expect("a session of this server");
-        if act != Act::Forget {
+        if behaviour != Behaviour::Forget {
             *count += 1;
         }
         let posted = MessagePosted {

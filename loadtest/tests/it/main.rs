@@ -1,5 +1,5 @@
-//! The load generator against a small server that is as slow and as faulty as a test wants it to be, and its chaos and
-//! its bench against real stacks.
+//! Tests of `compare` against a server with injected faults, and of the other commands against real
+//! stacks.
 
 mod abuse;
 mod bench;

@@ -1,5 +1,5 @@
-//! `loadtest rollout` against a real stack: nothing fails while its instances and its gateway are replaced. Needs the
-//! workspace's binaries (`cargo build --workspace --bins`).
+//! `loadtest rollout` against a real stack: nothing fails while its instances and its gateway are
+//! replaced. Needs the workspace's binaries (`cargo build --workspace --bins`).
 
 use std::process::Command;
 

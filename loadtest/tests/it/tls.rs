@@ -1,14 +1,14 @@
-//! Targets behind TLS, as Nginx is.
+//! Targets with TLS, like Nginx.
 
 use std::sync::Arc;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::dummy::{Act, Dummy};
+use crate::dummy::{Behaviour, Dummy};
 use crate::{compare, plan};
 
-/// A server with a certificate of its own making, and the file that makes a client trust it.
+/// A server with a self-signed certificate, and the certificate's file.
 async fn start() -> (Dummy, tempfile::NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -20,7 +20,7 @@ async fn start() -> (Dummy, tempfile::NamedTempFile) {
         .expect("a usable certificate");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), made.cert.pem()).expect("written");
-    (Dummy::start_with(|_| Act::Answer, Some(TlsAcceptor::from(Arc::new(config)))).await, file)
+    (Dummy::start_with(|_| Behaviour::Respond, Some(TlsAcceptor::from(Arc::new(config)))).await, file)
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn a_trusted_target_is_loaded() {
 }
 
 #[tokio::test]
-async fn an_impostor_is_not() {
+async fn an_untrusted_target_is_not_loaded() {
     let (server, _) = start().await;
     let (_, authority) = start().await;
     let options = format!("--duration 1 --cacert {}", authority.path().display());

@@ -1,4 +1,4 @@
-//! An access log, of which the lines are counted.
+//! Counting the lines of an access log.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Longer than any contender gathers lines: Nginx does for a second.
+/// Longer than any contender buffers lines: Nginx does so for a second.
 const SETTLED: Duration = Duration::from_millis(1_500);
-/// Far longer.
-const PATIENCE: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_millis(50);
-/// Stands in a line of every contender's, and in no other.
+/// Limit for all lines to appear.
+const LINES_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Part of every contender's request lines, and of no other line.
 const MARK: &[u8] = br#""method":"GET""#;
 
 /// A file that a contender appends to.
 pub(super) struct AccessLog(PathBuf);
 
-/// Where a turn begins in it.
+/// The offset at which a turn begins.
 pub(super) struct Begin(u64);
 
 impl AccessLog {
@@ -26,11 +26,11 @@ impl AccessLog {
         Self(path)
     }
 
-    /// Waits until nothing is written any more.
+    /// Waits until no more lines are written.
     pub(super) async fn settle(&self) -> Result<()> {
         let (mut before, mut since) = (self.begin()?.0, Instant::now());
         while since.elapsed() < SETTLED {
-            tokio::time::sleep(STEP).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.begin()?.0;
             if now != before {
                 (before, since) = (now, Instant::now());
@@ -39,13 +39,13 @@ impl AccessLog {
         Ok(())
     }
 
-    /// What is written from now on is the next turn's.
+    /// The current end, where the next turn begins.
     pub(super) fn begin(&self) -> Result<Begin> {
         let file = self.0.metadata().with_context(|| format!("there is no {}", self.0.display()))?;
         Ok(Begin(file.len()))
     }
 
-    /// Waits until the turn has so many lines of requests, and no more.
+    /// Waits until the turn has exactly this many request lines.
     pub(super) async fn await_lines(&self, begin: Begin, expected: u64) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -53,9 +53,9 @@ impl AccessLog {
             if lines == expected {
                 return Ok(());
             }
-            let patient = start.elapsed() < PATIENCE && lines < expected;
-            ensure!(patient, "its access log has {lines} lines for {expected} requests");
-            tokio::time::sleep(STEP).await;
+            let is_waiting = start.elapsed() < LINES_TIMEOUT && lines < expected;
+            ensure!(is_waiting, "its access log has {lines} lines for {expected} requests");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_lines_of_requests_since_the_beginning_count() {
+    async fn only_request_lines_of_the_turn_count() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
         fs::write(&path, "{\"method\":\"GET\"}\n").expect("written");

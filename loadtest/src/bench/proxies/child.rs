@@ -11,15 +11,16 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a program may take to end.
-const PATIENCE: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_millis(10);
+/// Limit for a graceful stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A running program. It ends in order when this is dropped.
+/// A running program. It is stopped gracefully on drop.
 pub(super) struct Child(std::process::Child);
 
 impl Child {
-    /// Starts the program through `local-stack`, which arranges that it dies with this process. This must be the main thread.
+    /// Starts the program through `local-stack`, so that it dies with this process. Call it on the
+    /// main thread.
     pub(super) fn start(
         shim: &Path,
         program: &Path,
@@ -31,7 +32,7 @@ impl Child {
         let child = Command::new(shim)
             .arg("exec-child")
             .arg(format!("--parent={}", std::process::id()))
-            // Nginx's master would leave its workers behind if it were killed.
+            // A killed Nginx master would leave its workers behind.
             .arg(format!("--death-signal={}", Signal::SIGTERM as i32))
             .arg("--")
             .arg(program)
@@ -44,7 +45,7 @@ impl Child {
         child.map(Self).with_context(|| format!("cannot start {}", program.display()))
     }
 
-    /// Its process and those that it has started.
+    /// Its process and its children.
     pub(super) fn pids(&self) -> Result<Vec<u32>> {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
@@ -61,15 +62,15 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Ok(pid) = i32::try_from(self.0.id()) {
-            // It is not reaped yet, so the id is still its own.
+            // Not reaped yet, so the id is not reused.
             let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < STOP_TIMEOUT {
             if !matches!(self.0.try_wait(), Ok(None)) {
                 return;
             }
-            thread::sleep(STEP);
+            thread::sleep(POLL_INTERVAL);
         }
         let _gone = self.0.kill().and_then(|()| self.0.wait());
     }

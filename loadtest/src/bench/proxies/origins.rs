@@ -10,12 +10,13 @@ use anyhow::{Context as _, Result, ensure};
 use local_stack::Builds;
 
 use super::child::Child;
+use super::launch::start;
 
-/// The origins' names, by which the configurations ask for their addresses.
+/// The origins' names, also the placeholders of their addresses in the configurations.
 pub(super) const NAMES: [&str; 4] = ["stateless-1", "stateless-2", "stateful-1", "stateful-2"];
 
-const PATIENCE: Duration = Duration::from_secs(10);
-const STEP: Duration = Duration::from_millis(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The running origins.
 pub(super) struct Origins {
@@ -28,7 +29,7 @@ impl Origins {
     pub(super) async fn start(folder: &Path, builds: &Builds) -> Result<Self> {
         let output = folder.join("origins.out");
         let args: Vec<_> = ["origins"].into_iter().chain(NAMES).collect();
-        let child = super::start(builds, &env::current_exe()?, &args, &output, &[])?;
+        let child = start(builds, &env::current_exe()?, &args, &output, &[])?;
         let begin = Instant::now();
         loop {
             let text = fs::read_to_string(&output).unwrap_or_default();
@@ -38,8 +39,8 @@ impl Origins {
             if addrs.len() == NAMES.len() && text.ends_with('\n') {
                 return Ok(Self { child, addrs });
             }
-            ensure!(begin.elapsed() < PATIENCE, "the origins do not start: {text}");
-            tokio::time::sleep(STEP).await;
+            ensure!(begin.elapsed() < START_TIMEOUT, "the origins do not start: {text}");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -48,8 +49,8 @@ impl Origins {
         self.child.pid()
     }
 
-    /// What the configurations say of them.
-    pub(super) fn words(&self) -> Result<Vec<(&'static str, String)>> {
+    /// Their addresses by placeholder.
+    pub(super) fn values(&self) -> Result<Vec<(&'static str, String)>> {
         let word = |name| Ok((name, self.addrs.get(name).context("an origin is missing")?.to_string()));
         NAMES.into_iter().map(word).collect()
     }

@@ -1,6 +1,5 @@
-//! Who takes part in the comparison, and how each is started.
+//! A running contender.
 
-use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -8,15 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
 use local_stack::Builds;
-use serde::Serialize;
 
 use super::access_log::AccessLog;
-use super::answers::{self, Answers};
 use super::child::Child;
+use super::launch::{fill, start, target};
 use super::origins::Origins;
-use super::{fill, start, target};
+use super::responses::{self, Responses};
+use crate::bench::contender::Contender;
 use crate::bench::plan::BenchPlan;
 use crate::client::Client;
 use crate::target::Target;
@@ -26,94 +24,24 @@ const HAPROXY_CFG: &str = include_str!("../../../bench/haproxy.cfg");
 const CADDYFILE: &str = include_str!("../../../bench/Caddyfile");
 const GATEWAY_TOML: &str = include_str!("../../../bench/gateway.toml");
 
-/// Where distributions keep servers, besides what `PATH` names.
+/// Folders of servers that `PATH` may lack.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
-/// Good answers in a row until a contender has found its origins.
+/// Successes in a row after which a contender has found its origins.
 const STEADY: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(20);
-const STEP: Duration = Duration::from_millis(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A proxy, configured in one of the ways that are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Contender {
-    /// The gateway, with HTTP/1.1 to its origins.
-    Gateway,
-    /// The gateway, with HTTP/2 to its origins.
-    GatewayH2,
-    /// Another build of the gateway (`--other-gateway`), with HTTP/1.1 to its origins.
-    #[value(skip)]
-    OtherGateway,
-    /// The same, with HTTP/2.
-    #[value(skip)]
-    OtherGatewayH2,
-    /// Nginx, which speaks HTTP/1.1 to its origins.
-    Nginx,
-    /// HAProxy, with HTTP/1.1 to its origins.
-    Haproxy,
-    /// HAProxy, with HTTP/2 to its origins.
-    HaproxyH2,
-    /// Caddy, with HTTP/1.1 to its origins.
-    Caddy,
-}
-
-impl Contender {
-    /// As it stands in the report.
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::GatewayH2 => "gateway, h2 to the origins",
-            Self::OtherGateway => "other gateway",
-            Self::OtherGatewayH2 => "other gateway, h2",
-            Self::Nginx => "Nginx",
-            Self::Haproxy => "HAProxy",
-            Self::HaproxyH2 => "HAProxy, h2 to the origins",
-            Self::Caddy => "Caddy",
-        }
-    }
-}
-
-impl Contender {
-    /// What its configuration says of the protocol to the origins.
-    const fn protocol(self) -> &'static str {
-        match self {
-            Self::GatewayH2 | Self::OtherGatewayH2 => "protocol = \"h2c\"",
-            Self::HaproxyH2 => "proto h2",
-            Self::Gateway | Self::OtherGateway | Self::Nginx | Self::Haproxy | Self::Caddy => "",
-        }
-    }
-
-    /// The same by another build of the gateway.
-    pub(super) const fn by_other_build(self) -> Option<Self> {
-        match self {
-            Self::Gateway => Some(Self::OtherGateway),
-            Self::GatewayH2 => Some(Self::OtherGatewayH2),
-            _ => None,
-        }
-    }
-
-    const fn is_other_build(self) -> bool {
-        matches!(self, Self::OtherGateway | Self::OtherGatewayH2)
-    }
-}
-
-impl fmt::Display for Contender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.title())
-    }
-}
-
-/// A contender that serves.
+/// A running contender.
 pub(super) struct Running {
     pub(super) contender: Contender,
     pub(super) target: Arc<Target>,
     pub(super) access_log: AccessLog,
-    pub(super) answers: Arc<Answers>,
+    pub(super) responses: Arc<Responses>,
     child: Child,
 }
 
 impl Running {
-    /// Configures and starts it, and waits until it serves steadily.
+    /// Configures and starts it, and waits until it serves reliably.
     pub(super) async fn start(
         contender: Contender,
         folder: &Path,
@@ -125,8 +53,8 @@ impl Running {
         fs::create_dir(&dir)?;
         let (listen, control) = (free_addr()?, free_addr()?);
         let (output, file) = (dir.join("output.log"), dir.join("access.log"));
-        let mut words = origins.words()?;
-        words.extend([
+        let mut values = origins.values()?;
+        values.extend([
             ("dir", dir.display().to_string()),
             ("log", file.display().to_string()),
             ("listen", listen.to_string()),
@@ -136,7 +64,7 @@ impl Running {
         ]);
         let configure = |name: &str, template| -> Result<String> {
             let path = dir.join(name);
-            fs::write(&path, fill(template, &words))?;
+            fs::write(&path, fill(template, &values))?;
             Ok(path.display().to_string())
         };
         let (child, log) = match contender {
@@ -164,7 +92,7 @@ impl Running {
             }
         };
         let access_log = AccessLog::at(log.clone());
-        let running = Self { contender, target: target(listen).await?, access_log, answers: Arc::default(), child };
+        let running = Self { contender, target: target(listen).await?, access_log, responses: Arc::default(), child };
         running.await_steady(&output).await?;
         running.access_log.settle().await?;
         Ok(running)
@@ -179,21 +107,23 @@ impl Running {
         let begin = Instant::now();
         let (mut client, mut good) = (Client::new(Arc::clone(&self.target)), 0);
         while good < STEADY {
-            // Not judged: a contender whose checks have not seen all origins yet sends a key elsewhere.
-            let answered = client.send(answers::request(good)).await.is_ok_and(|answer| answer.status.is_success());
-            good = if answered { good + 1 } else { 0 };
-            if begin.elapsed() > PATIENCE {
-                bail!("it says: {}", fs::read_to_string(output).unwrap_or_default());
+            // Not checked: before its health checks have passed, a contender may use another
+            // origin.
+            let succeeded =
+                client.send(responses::request(good)).await.is_ok_and(|response| response.status.is_success());
+            good = if succeeded { good + 1 } else { 0 };
+            if begin.elapsed() > START_TIMEOUT {
+                bail!("its output: {}", fs::read_to_string(output).unwrap_or_default());
             }
-            if !answered {
-                tokio::time::sleep(STEP).await;
+            if !succeeded {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         }
         Ok(())
     }
 }
 
-/// Where a program is that the distribution has installed.
+/// The path of an installed program.
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from)).map(|dir| dir.join(name));
@@ -202,7 +132,7 @@ fn program(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// An address that nobody listens on now. Another program may take it before ours does, which then fails and says so.
+/// A free address. If another program binds it first, ours fails with an error.
 fn free_addr() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)

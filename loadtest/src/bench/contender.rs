@@ -1,0 +1,74 @@
+//! The proxies that are compared.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A proxy in one of the compared configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Contender {
+    /// The gateway, with HTTP/1.1 to its origins.
+    Gateway,
+    /// The gateway, with HTTP/2 to its origins.
+    GatewayH2,
+    /// Another build of the gateway (`--other-gateway`), with HTTP/1.1 to its origins.
+    #[value(skip)]
+    OtherGateway,
+    /// Another build of the gateway, with HTTP/2 to its origins.
+    #[value(skip)]
+    OtherGatewayH2,
+    /// Nginx, with HTTP/1.1 to its origins.
+    Nginx,
+    /// HAProxy, with HTTP/1.1 to its origins.
+    Haproxy,
+    /// HAProxy, with HTTP/2 to its origins.
+    HaproxyH2,
+    /// Caddy, with HTTP/1.1 to its origins.
+    Caddy,
+}
+
+impl Contender {
+    /// The name in the report.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::GatewayH2 => "gateway, h2 to the origins",
+            Self::OtherGateway => "other gateway",
+            Self::OtherGatewayH2 => "other gateway, h2",
+            Self::Nginx => "Nginx",
+            Self::Haproxy => "HAProxy",
+            Self::HaproxyH2 => "HAProxy, h2 to the origins",
+            Self::Caddy => "Caddy",
+        }
+    }
+
+    /// Its configuration's setting of the protocol to the origins.
+    pub(crate) const fn protocol(self) -> &'static str {
+        match self {
+            Self::GatewayH2 | Self::OtherGatewayH2 => "protocol = \"h2c\"",
+            Self::HaproxyH2 => "proto h2",
+            Self::Gateway | Self::OtherGateway | Self::Nginx | Self::Haproxy | Self::Caddy => "",
+        }
+    }
+
+    /// The same configuration for another build of the gateway.
+    pub(crate) const fn by_other_build(self) -> Option<Self> {
+        match self {
+            Self::Gateway => Some(Self::OtherGateway),
+            Self::GatewayH2 => Some(Self::OtherGatewayH2),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn is_other_build(self) -> bool {
+        matches!(self, Self::OtherGateway | Self::OtherGatewayH2)
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}

@@ -1,0 +1,194 @@
+//! The requests of the comparison, and the checks of their responses.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail, ensure};
+use http::header::{ACCEPT, COOKIE, USER_AGENT};
+use http::{HeaderValue, StatusCode};
+use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::headers::REQUEST_ID;
+use proto_contracts::{AffinityKey, Endpoint};
+
+use crate::client::{Response, ScenarioRequest};
+use crate::origin::Received;
+use crate::request;
+
+/// Clients, each with its own key.
+const KEYS: usize = 1_000;
+/// Shorter ids would not be unique.
+const MIN_REQUEST_ID: usize = 16;
+/// An origin must get this share of an even split, minus the statistical tolerance.
+const LEAST_SHARE: f64 = 0.8;
+/// Statistical tolerance, in standard deviations of a fair coin: a quick comparison sees few keys.
+const TOLERANCE: f64 = 4.0;
+
+/// The request of that number: the pools alternate, and stateful requests cycle through all keys.
+pub(super) fn request(number: usize) -> ScenarioRequest {
+    let mut request = match number % 2 {
+        0 => request::get(Endpoint::Info.templates().canonical),
+        _ => {
+            let mut request = request::get(Endpoint::Sessions.templates().canonical);
+            // Any odd multiplier spreads the keys.
+            let key = AffinityKey::from_bits(((number / 2 % KEYS) as u32).wrapping_mul(0x9e37_79b9));
+            let cookie = HeaderValue::try_from(format!("{COOKIE_NAME}={key}"));
+            // Hex digits are always a valid value; without its cookie the response would be counted
+            // as wrong.
+            cookie.into_iter().for_each(|cookie| drop(request.headers_mut().insert(COOKIE, cookie)));
+            request
+        }
+    };
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("loadtest"));
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request
+}
+
+/// The responses of a contender so far.
+#[derive(Default)]
+pub(super) struct Responses(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The origin of each key.
+    homes: HashMap<String, String>,
+    /// Stateless requests of each origin.
+    stateless: HashMap<String, u64>,
+    /// The first error.
+    first_error: Option<String>,
+}
+
+impl Responses {
+    /// Whether the response is correct: complete, from the key's origin, with the request id that
+    /// the origin received.
+    pub(super) fn judge(&self, response: &Response) -> bool {
+        let mut state = self.lock();
+        match state.judge(response) {
+            Ok(()) => true,
+            Err(error) => {
+                state.first_error.get_or_insert_with(|| error.to_string());
+                false
+            }
+        }
+    }
+
+    /// The first error.
+    pub(super) fn first_error(&self) -> String {
+        self.lock().first_error.clone().unwrap_or_else(|| "no response".to_owned())
+    }
+
+    /// Fails unless both origins of each pool got their share.
+    pub(super) fn check_spread(&self) -> Result<()> {
+        let state = self.lock();
+        if let Some(first_error) = &state.first_error {
+            bail!("a wrong response: {first_error}");
+        }
+        let mut keys: HashMap<&str, u64> = HashMap::new();
+        state.homes.values().for_each(|home| *keys.entry(home).or_default() += 1);
+        for counts in [keys.values().collect::<Vec<_>>(), state.stateless.values().collect()] {
+            let all = counts.iter().copied().sum::<u64>() as f64;
+            let least = all / 2.0 * LEAST_SHARE - TOLERANCE * all.sqrt() / 2.0;
+            let is_even = counts.len() == 2 && counts.iter().all(|&&count| count as f64 >= least);
+            ensure!(is_even, "its origins got {counts:?}");
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn judge(&mut self, response: &Response) -> Result<()> {
+        ensure!(response.status == StatusCode::OK, "status {}", response.status);
+        let Received { instance, path, key, request_id } = serde_json::from_slice(&response.body)?;
+        let echoed = response.headers.get(REQUEST_ID).map(HeaderValue::as_bytes).unwrap_or_default();
+        ensure!(
+            request_id.len() >= MIN_REQUEST_ID && echoed == request_id.as_bytes(),
+            "request id '{request_id}' at the origin and '{}' at the client",
+            String::from_utf8_lossy(echoed),
+        );
+        if path == Endpoint::Info.templates().canonical {
+            ensure!(instance.starts_with("stateless"), "{instance} served {path}");
+            count(&mut self.stateless, instance);
+            return Ok(());
+        }
+        ensure!(instance.starts_with("stateful"), "{instance} served {path}");
+        // Over its home's load bound, which only the gateway has.
+        if response.is_spilled() {
+            return Ok(());
+        }
+        match self.homes.get(key) {
+            Some(home) => ensure!(home == instance, "{key} went to {home} and to {instance}"),
+            None => drop(self.homes.insert(key.to_owned(), instance.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn count(stateless: &mut HashMap<String, u64>, instance: &str) {
+    match stateless.get_mut(instance) {
+        Some(count) => *count += 1,
+        None => drop(stateless.insert(instance.to_owned(), 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName};
+
+    use super::*;
+
+    const ID: &str = "00112233445566778899aabbccddeeff";
+
+    fn response(instance: &str, path: &str, key: &str, echoed: &'static str) -> Response {
+        let received = Received { instance, path, key, request_id: ID };
+        let echoed = (HeaderName::from_static(REQUEST_ID), HeaderValue::from_static(echoed));
+        let body = serde_json::to_vec(&received).expect("JSON").into();
+        Response { status: StatusCode::OK, headers: HeaderMap::from_iter([echoed]), body }
+    }
+
+    #[test]
+    fn a_response_from_another_origin_or_with_another_id_is_wrong() {
+        let (info, sessions) = (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
+        let responses = Responses::default();
+        for (instance, key) in [("stateful-1", "a"), ("stateful-2", "b"), ("stateful-1", "a")] {
+            assert!(responses.judge(&response(instance, sessions, key, ID)), "{}", responses.first_error());
+        }
+        for instance in ["stateless-1", "stateless-2"] {
+            assert!(responses.judge(&response(instance, info, "", ID)), "{}", responses.first_error());
+        }
+        responses.check_spread().expect("even");
+        assert!(!responses.judge(&response("stateful-2", sessions, "a", ID)), "its home is another");
+        assert!(!responses.judge(&response("stateful-1", info, "", ID)), "another pool");
+        assert!(!responses.judge(&response("stateless-1", info, "", "00112233445566778899aabbccddeef0")), "another id");
+        assert!(responses.check_spread().is_err());
+    }
+
+    #[test]
+    fn an_origin_may_have_few_keys_by_chance_but_not_few_of_many() {
+        let (info, sessions) = (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
+        let spread = |keys: [u64; 2]| {
+            let responses = Responses::default();
+            for instance in ["stateless-1", "stateless-2"] {
+                assert!(responses.judge(&response(instance, info, "", ID)), "{}", responses.first_error());
+            }
+            for (instance, count) in ["stateful-1", "stateful-2"].into_iter().zip(keys) {
+                for key in 0..count {
+                    let right = responses.judge(&response(instance, sessions, &format!("{instance}-{key}"), ID));
+                    assert!(right, "{}", responses.first_error());
+                }
+            }
+            responses.check_spread()
+        };
+        spread([49, 97]).expect("a third of 146 is within the tolerance");
+        assert!(spread([300, 700]).is_err());
+        assert!(spread([0, 146]).is_err());
+    }
+
+    #[test]
+    fn all_keys_are_used() {
+        let cookies = (0..2 * KEYS).filter_map(|number| request(number).headers().get(COOKIE).cloned());
+        assert_eq!(cookies.collect::<std::collections::HashSet<_>>().len(), KEYS);
+    }
+}
