@@ -13,24 +13,26 @@ use crate::ctl::Ctl;
 
 /// Tandem's edge gateway: round robin for stateless calls, sticky routing for stateful ones.
 ///
-/// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN, GATEWAY_METRICS_LISTEN, GATEWAY_STATE_FILE,
-/// GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES, GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER,
-/// GATEWAY_STATEFUL_DISCOVER, GATEWAY_TRUSTED_PROXIES, GATEWAY_RATE_LIMIT_EXEMPT, INSTANCE_ID (this gateway's name; with
-/// INSTANCE_ID_FROM=dns it is found by DNS), LOG_LEVEL. OpenTelemetry's OTEL_EXPORTER_OTLP_ENDPOINT and its likes say where
-/// traces are sent. JWT_PUBLIC_KEY or JWT_JWKS_FILE, with JWT_ISSUER and JWT_AUDIENCE, let the rate limit tell users from each
-/// other. CONTROL_TOKEN is the secret that changes over the control API must present; CONTROL_TOKEN_FILE names a file with it.
-/// SIGTERM drains and stops; SIGHUP reads the configuration again.
+/// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN,
+/// GATEWAY_METRICS_LISTEN, GATEWAY_STATE_FILE, GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES,
+/// GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER, GATEWAY_STATEFUL_DISCOVER,
+/// GATEWAY_TRUSTED_PROXIES, GATEWAY_RATE_LIMIT_EXEMPT, INSTANCE_ID (this gateway's name; with
+/// INSTANCE_ID_FROM=dns it comes from DNS) and LOG_LEVEL. OTEL_EXPORTER_OTLP_ENDPOINT and
+/// OpenTelemetry's other variables configure traces. With JWT_PUBLIC_KEY or JWT_JWKS_FILE,
+/// JWT_ISSUER and JWT_AUDIENCE, rate limits apply per user instead of per address. Changes over the
+/// control API need CONTROL_TOKEN, or the content of the file CONTROL_TOKEN_FILE.
+/// SIGTERM drains and stops; SIGHUP reloads the configuration.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "gateway/config/gateway.toml")]
     pub config: PathBuf,
-    /// Tell whether the configuration is right, and what and where is not, and exit.
+    /// Validate the configuration, print its faults, and exit.
     #[arg(long)]
     check_config: bool,
-    /// Take the place of the gateway that runs, without a gap: with its listeners, once the instances are healthy. Where
-    /// none runs at `[server] upgrade_sock`, this one just starts.
+    /// Hot restart: take over the running gateway's listeners once the instances are healthy.
+    /// Without a gateway at `[server] upgrade_sock`, just start.
     #[arg(long, conflicts_with = "check_config")]
     upgrade: bool,
     #[command(flatten)]
@@ -49,13 +51,13 @@ enum Sub {
 pub enum Command {
     /// Serve.
     Run,
-    /// Take over from the gateway that serves, and serve.
+    /// Take over from the old process, then serve.
     Upgrade,
-    /// Operate a gateway that runs.
+    /// Operate a running gateway.
     Ctl(Ctl),
-    /// Ask a gateway that runs for its health.
+    /// Check the health of a running gateway.
     Probe(Probe),
-    /// Check the configuration alone.
+    /// Validate the configuration.
     CheckConfig,
 }
 
@@ -72,14 +74,15 @@ impl Cli {
     }
 }
 
-/// Says that the configuration is right.
-pub fn config_is_fine(path: &Path) -> ExitCode {
-    let _nobody_reads = writeln!(io::stdout(), "{} is fine", path.display());
+/// Prints that the configuration is valid.
+pub fn print_config_ok(path: &Path) -> ExitCode {
+    let _nobody_reads = writeln!(io::stdout(), "{} is valid", path.display());
     ExitCode::SUCCESS
 }
 
-/// Asks the gateway that runs with this configuration. Alive is who serves clients; only the control plane knows the pools.
-pub fn ask(probe: Probe, config: &Config) -> ExitCode {
+/// Probes the gateway that runs with this configuration: liveness at the data plane, readiness at the
+/// control plane, which reflects the pools.
+pub fn probe(probe: Probe, config: &Config) -> ExitCode {
     let listen = match probe {
         Probe::Health => config.server.listen,
         Probe::Ready => config.control.listen,
@@ -87,13 +90,13 @@ pub fn ask(probe: Probe, config: &Config) -> ExitCode {
     probe.ask(listen, config.control.allowed_hosts.first().map_or("localhost", String::as_str))
 }
 
-/// Says what is wrong with the configuration.
-pub fn wrong_config(error: &ConfigError) -> ExitCode {
+/// Prints the faults of the configuration.
+pub fn print_config_error(error: &ConfigError) -> ExitCode {
     let _nobody_reads = writeln!(io::stderr(), "gateway: {error}");
     ExitCode::from(EX_USAGE)
 }
 
-/// Says why the gateway could not run.
+/// Prints why the gateway failed.
 pub fn failed(error: &anyhow::Error) -> ExitCode {
     let _nobody_reads = writeln!(io::stderr(), "gateway: {error:#}");
     ExitCode::FAILURE

@@ -1,7 +1,7 @@
 //! The gateway's configuration: a TOML file, then the environment, then one check of everything.
 //!
-//! Each section of the file is a module: what it may say, with every default, and how it is checked. [`Traffic`] is the
-//! part that a reload may change while requests flow; [`Server`] and [`Control`] hold what only a restart can.
+//! Each section of the file is a module with its defaults and its validation. [`Traffic`] is the
+//! part that a reload changes; [`Server`] and [`Control`] need a restart.
 
 mod affinity;
 mod check;
@@ -36,13 +36,13 @@ use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 pub use check::Problems;
 pub use clients::ClientLimits;
 pub use control::Control;
-pub use discovery::Discovery;
-pub use health::{HealthChecks, Thresholds};
+pub use discovery::DiscoveryConfig;
+pub use health::{HealthCheckConfig, Thresholds};
 pub use identity::Identity;
 pub use lab::Lab;
 pub use limits::Limits;
 pub use overload::Overload;
-pub use pools::{Pool, Protocol, ServiceName};
+pub use pools::{PoolConfig, Protocol, ServiceName};
 pub use rate_limit::Exempt;
 pub use server::{RoutingHeaders, Server, TrustedProxies};
 pub use source::Source;
@@ -50,67 +50,67 @@ pub use timeouts::{BodyPace, ClientTimeouts, Timeouts, UpstreamTimeouts};
 
 use check::Check;
 
-/// Everything that the gateway is told, checked.
+/// The validated configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// By which name this gateway tells itself from others.
+    /// This gateway's name.
     pub name: InstanceName,
     /// Where and how the data plane runs.
     pub server: Server,
     /// The control plane.
     pub control: Control,
-    /// What each request is held to.
+    /// The part that a reload changes.
     pub traffic: Traffic,
-    /// Makes the rendezvous hashes; all gateways of one installation share it.
+    /// Seed of the rendezvous hashes, the same in all gateways of an installation.
     pub seed: Seed,
     /// The health checks.
-    pub health: HealthChecks,
-    /// How the addresses behind the pools' DNS names are found.
-    pub discovery: Discovery,
-    /// What instances want to see of a gateway that drains them; without one it drains alone.
+    pub health: HealthCheckConfig,
+    /// Discovery by DNS.
+    pub discovery: DiscoveryConfig,
+    /// Token for drain and weight requests to instances; without one only this gateway drains.
     pub instance_token: Option<SecretString>,
-    /// Which deployment it belongs to; instances that name another are refused.
+    /// Its deployment; instances of another one are rejected.
     pub deployment: Option<DeploymentName>,
-    /// What the log shows, as a `tracing` filter.
+    /// The log level as a `tracing` filter.
     pub log_filter: String,
-    /// Whose tokens tell users from each other; `None` when no key is given, and only addresses do.
+    /// How tokens are verified; `None`: clients are identified by address.
     pub tokens: Option<TokenSettings>,
-    /// Where traces are sent, if anywhere.
+    /// Where traces are sent.
     pub traces: Option<TraceConfig>,
-    /// How many connections all clients may have together; `None` for as many as the limit of descriptors allows.
+    /// Limit of client connections; `None`: derived from the limit of file descriptors.
     pub max_connections: Option<usize>,
-    stateless: Pool,
-    stateful: Pool,
+    stateless: PoolConfig,
+    stateful: PoolConfig,
 }
 
-/// What each request is held to. The data path reads it anew for every request, so it can change while traffic flows.
+/// The part of the configuration that a reload changes. Each request loads it once.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    /// Who may tell the gateway a client's address and scheme.
+    /// Peers whose `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: TrustedProxies,
-    /// Whether clients see `X-Served-By`, `X-Affinity` and `Server-Timing`.
+    /// Whether responses have `X-Served-By`, `X-Affinity` and `Server-Timing`.
     pub routing_headers: RoutingHeaders,
-    /// How large a request may be.
+    /// Size limits of requests.
     pub limits: Limits,
-    /// How long each step of it may take.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// Whether a client may choose the strategy of its own requests.
+    /// Whether clients may override the strategy.
     pub lab: Lab,
-    /// When an instance is ejected; `None` for never.
+    /// Outlier ejection; `None`: off.
     pub outlier_ejection: Option<outlier::Policy>,
-    /// When a failed request is sent again.
+    /// Retry policy.
     pub retries: retry_budget::Policy,
-    /// How many requests instances and pools may have in flight.
+    /// Limits of requests in flight per instance and pool.
     pub overload: Overload,
-    /// How often one client may come; `None` for any number of times.
+    /// Rate limit per client; `None`: off.
     pub rate_limit: Option<rate::Policy>,
-    /// Whom no limit of a client concerns.
+    /// Clients without limits.
     pub exempt: Exempt,
-    /// How much one client may hold at once.
+    /// Concurrency limits per client.
     pub clients: ClientLimits,
 }
 
-/// The configuration file as it is written.
+/// The configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -130,7 +130,7 @@ struct File {
     pools: pools::Section,
 }
 
-/// The configuration cannot be used.
+/// The configuration is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -142,16 +142,16 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not the TOML that is expected; the message names line and column.
-    #[error("the configuration file {path} is wrong:\n{message}")]
+    /// The file is not valid TOML or has unknown keys; the message has line and column.
+    #[error("the configuration file {path} is invalid:\n{message}")]
     Malformed {
         /// Which file.
         path: PathBuf,
         /// What and where.
         message: String,
     },
-    /// Values do not make sense; every one is listed.
-    #[error("the configuration is wrong:\n{0}")]
+    /// Values are not valid; all are listed.
+    #[error("the configuration is invalid:\n{0}")]
     Invalid(Problems),
 }
 
@@ -159,7 +159,7 @@ impl Config {
     /// Reads the file and lets the environment override it.
     ///
     /// # Errors
-    /// When the file cannot be read, is not valid TOML, or any value is wrong. All wrong values are told at once.
+    /// When the file cannot be read, is not valid TOML, or has invalid values.
     pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
@@ -168,7 +168,7 @@ impl Config {
         Self::checked(file, &environment).map_err(ConfigError::Invalid)
     }
 
-    /// The settings that only a restart or an upgrade changes, with what tells whether they differ.
+    /// The settings that only a restart or an upgrade changes, with a text to compare them by.
     pub(crate) fn fixed(&self) -> [(&'static str, String); 15] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
@@ -176,13 +176,13 @@ impl Config {
             ("INSTANCE_ID", name.to_string()),
             ("DEPLOYMENT", format!("{:?}", self.deployment)),
             ("LOG_LEVEL", log_filter.clone()),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT and its likes", format!("{traces:?}")),
+            ("OTEL_EXPORTER_OTLP_*", format!("{traces:?}")),
             ("CONTROL_TOKEN", format!("{token:?}")),
             ("[server] listen", server.listen.to_string()),
             ("[server] threads", server.threads.to_string()),
             ("[server] state_file", format!("{:?}", server.state_file)),
             ("[server] upgrade_sock", format!("{:?}", server.upgrade_sock)),
-            ("[server] announce_s", format!("{:?}", server.announce)),
+            ("[server] announce_s", format!("{:?}", server.pre_stop_delay)),
             ("[server] grace_period_s", format!("{:?}", server.grace_period)),
             (
                 "[control]",
@@ -197,23 +197,23 @@ impl Config {
         ]
     }
 
-    /// Tells configurations apart: 16 hex digits. Secrets are no part of it, nor is what each of several gateways has for itself:
-    /// name, addresses, files, log and traces.
+    /// Identifies the configuration: 16 hex digits. It leaves out secrets, and what differs between
+    /// gateways: name, addresses, files, log and traces.
     pub(crate) fn fingerprint(&self) -> String {
         let Self { traffic, seed, health, discovery, tokens, stateless, stateful, server, control, .. } = self;
-        let waits = (server.announce, server.grace_period);
+        let waits = (server.pre_stop_delay, server.grace_period);
         let shown = (control.event_sample_per_s, &control.allowed_hosts);
         let shared = format!("{:?}", (traffic, seed, health, discovery, tokens, stateless, stateful, waits, shown));
         format!("{:016x}", xxh3_64(shared.as_bytes()))
     }
 
-    /// What this gateway is to instances.
+    /// How this gateway identifies itself to instances.
     pub(crate) fn identity(&self) -> Identity {
         Identity { instance_token: self.instance_token.clone(), deployment: self.deployment.clone() }
     }
 
     /// The configuration of one pool.
-    pub fn pool(&self, name: PoolName) -> &Pool {
+    pub fn pool(&self, name: PoolName) -> &PoolConfig {
         match name {
             PoolName::Stateless => &self.stateless,
             PoolName::Stateful => &self.stateful,

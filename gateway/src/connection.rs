@@ -1,12 +1,12 @@
-//! A client's connection: its requests, one after the other.
+//! Client connections: reads request headers, then lets Pingora serve the requests.
 //!
-//! Pingora serves each request; what comes before it is ours. `header` waits for the request's header, within a deadline
-//! that no trickle of bytes moves, while [`crate::http_strict`] reads it as it comes. What is refused is answered by `refusal` and
-//! never reaches Pingora; what is fine is handed over as bytes that were read already.
+//! `header` reads a header within a fixed deadline, and [`crate::http_strict`] checks it as it arrives. A
+//! rejected request gets a response from `refusal` and never reaches Pingora; a valid one is passed on as
+//! bytes that were already read.
 //!
-//! **Invariant:** Pingora parses only headers that [`crate::http_strict`] has let pass, so its own parser refuses nothing and has
-//! nothing to guess. Their target is a canonical path ([`proto_contracts::path`]): what the gateway routes by is what it
-//! forwards.
+//! **Invariant:** Pingora parses only headers that [`crate::http_strict`] accepted, so its own parser never
+//! rejects one. Their target is a canonical path ([`proto_contracts::path`]): the gateway forwards what it
+//! routes by.
 
 mod bounds;
 mod header;
@@ -35,24 +35,25 @@ use crate::connection::timer::Timer;
 use crate::proxy;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
-/// How long a gateway that has handed over still answers on idle connections: a client may just be sending, and one that is
-/// answered learns from `Connection: close` that the connection ends.
+/// After a hot restart, how long the old process keeps idle connections: a request on one still gets a
+/// response, with `Connection: close`.
 pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 
 /// Serves the connections of one listener.
 pub struct Connections {
     bounds: Arc<Bounds>,
-    proxy: Arc<HttpProxy<proxy::Gateway>>,
+    proxy: Arc<HttpProxy<proxy::DataPlane>>,
     traffic: Arc<ArcSwap<Traffic>>,
     telemetry: Arc<Telemetry>,
     handed_over: watch::Receiver<bool>,
 }
 
 impl Connections {
-    /// Serves at most `most` of them by this proxy. `handed_over` tells whether a successor serves new connections.
+    /// Serves at most `most` connections with this proxy. `handed_over` is true when a new process accepts
+    /// connections.
     pub fn new(
         most: usize,
-        proxy: HttpProxy<proxy::Gateway>,
+        proxy: HttpProxy<proxy::DataPlane>,
         traffic: Arc<ArcSwap<Traffic>>,
         telemetry: Arc<Telemetry>,
         handed_over: watch::Receiver<bool>,
@@ -65,11 +66,11 @@ impl Connections {
 #[async_trait]
 impl ServerApp for Connections {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        // The place is the connection's until it is closed.
-        let (_place, strange) = match self.admit(&stream) {
+        // Held until the connection is closed.
+        let (_place, untrusted) = match self.admit(&stream) {
             Ok(admitted) => admitted,
             Err(why) => {
-                Box::pin(refusal::turn_away(stream, why)).await;
+                Box::pin(refusal::reject(stream, why)).await;
                 return None;
             }
         };
@@ -82,7 +83,7 @@ impl ServerApp for Connections {
                 let traffic = self.traffic.load();
                 (traffic.limits.header, traffic.timeouts.client)
             };
-            if strange {
+            if untrusted {
                 timeouts.idle = self.bounds.idle(timeouts.idle);
             }
             let next = header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
@@ -90,8 +91,8 @@ impl ServerApp for Connections {
                 Ok(bytes) => bytes,
                 Err(Ending::Silent) => return None,
                 Err(Ending::Refused(refused)) => {
-                    // In a box, so that the many that are never refused do not carry it.
-                    Box::pin(refusal::answer(stream, &refused, self.traffic.load_full(), &self.telemetry)).await;
+                    // Boxed to keep the common future small.
+                    Box::pin(refusal::respond(stream, &refused, self.traffic.load_full(), &self.telemetry)).await;
                     return None;
                 }
             };
@@ -111,21 +112,21 @@ impl ServerApp for Connections {
 }
 
 impl Connections {
-    /// Takes a place for the connection, and tells whether its peer is a stranger, who is no trusted proxy.
+    /// Takes a place for the connection. Returns it and whether the peer is not a trusted proxy.
     fn admit(&self, stream: &Stream) -> Result<(Place, bool), RefusedConnection> {
         let digest = stream.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr()).and_then(SocketAddr::as_inet);
         let traffic = self.traffic.load();
-        let stranger = peer.map(|addr| addr.ip().to_canonical()).filter(|ip| !traffic.trusted_proxies.contains(*ip));
-        let place = self.bounds.take(stranger.map(|ip| (ip, traffic.clients.connections)))?;
-        Ok((place, stranger.is_some()))
+        let untrusted = peer.map(|addr| addr.ip().to_canonical()).filter(|ip| !traffic.trusted_proxies.contains(*ip));
+        let place = self.bounds.take(untrusted.map(|ip| (ip, traffic.clients.connections)))?;
+        Ok((place, untrusted.is_some()))
     }
 }
 
-/// Waits until idle connections are closed: when the gateway begins to stop, or a while after that when it has handed over. A
-/// request that comes in that while is answered with `Connection: close`, so its client loses nothing.
+/// Waits until idle connections are closed: when the gateway begins to stop, plus [`IDLE_LINGER`] after a hot
+/// restart.
 async fn stopping(mut shutdown: ShutdownWatch, handed_over: &watch::Receiver<bool>) {
-    // A sender that has gone has no more to say than that.
+    // A dropped sender means the same.
     let _stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
     if *handed_over.borrow() {
         tokio::time::sleep(IDLE_LINGER).await;

@@ -58,7 +58,7 @@ pub struct Parts {
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
     /// Whether a successor is starting, which would not know of a change.
-    pub succession: Arc<AtomicBool>,
+    pub upgrading: Arc<AtomicBool>,
 }
 
 /// A control plane that is bound and not yet running.
@@ -91,7 +91,7 @@ impl ControlPlane {
         metrics_listener: Option<TcpListener>,
         parts: Parts,
     ) -> io::Result<Self> {
-        let Parts { pools, metrics, events, reloader, succession } = parts;
+        let Parts { pools, metrics, events, reloader, upgrading } = parts;
         let service = ServiceConfig {
             listen: config.control.listen,
             instance: config.name.clone(),
@@ -132,7 +132,7 @@ impl ControlPlane {
             &service,
             health.clone(),
             metrics,
-            guard::admit(&config.control, succession),
+            guard::admit(&config.control, upgrading),
             move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
                 endpoints::all().into_iter().for_each(|endpoint| endpoint.mount(app));

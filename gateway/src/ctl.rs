@@ -28,15 +28,15 @@ use serde_json::Value;
 
 use client::Client;
 use error::CtlError;
-use output::say;
+use output::print;
 use target::Target;
 
 /// Operate a running gateway over its control API.
 ///
-/// Changes need the control token: in the environment's CONTROL_TOKEN, or in a file that --token-file names.
+/// Changes need the control token, from CONTROL_TOKEN or from the file given by --token-file.
 #[derive(Debug, Args)]
 pub struct Ctl {
-    /// The gateway's control plane.
+    /// URL of the gateway's control plane.
     #[arg(long, global = true, value_name = "URL", env = "GATEWAY_CONTROL", default_value = "http://127.0.0.1:8001")]
     control: String,
     /// A file that holds the control token.
@@ -53,101 +53,101 @@ pub struct Ctl {
 enum Command {
     /// Show the pools with their instances.
     Pools {
-        /// One of them alone.
+        /// Only this pool.
         pool: Option<PoolName>,
     },
-    /// Watch requests, verdicts and instances; q ends it.
+    /// Watch requests, verdicts and instances; q quits.
     Top {
-        /// Print one measurement, taken over the interval, and end.
+        /// Print one measurement over the interval and exit.
         #[arg(long)]
         once: bool,
-        /// Seconds between two looks.
+        /// Seconds between updates.
         #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
         interval: u64,
     },
     /// Switch the strategy of a pool: sticky or round_robin.
     Strategy {
-        /// Which pool.
+        /// The pool.
         pool: PoolName,
         /// The strategy from now on.
         strategy: Strategy,
     },
     /// Add an instance to a pool.
     Add {
-        /// To which pool.
+        /// The pool.
         pool: PoolName,
         /// Where it listens, such as 127.0.0.1:8204.
         addr: SocketAddr,
-        /// How many shares it gets, 1 to 256; without it, those that the instance announces.
+        /// Its weight, 1 to 256; by default the one that the instance announces.
         #[arg(long, value_name = "N")]
         weight: Option<Weight>,
     },
-    /// Change how many shares an instance gets, 1 to 256, at all gateways.
+    /// Change an instance's weight, 1 to 256, at all gateways.
     Weight {
         #[command(flatten)]
         target: Target,
-        /// How many shares it gets from now on.
+        /// Its new weight.
         weight: Weight,
     },
-    /// Remove an instance at once; its keys move. `drain` does it gently.
+    /// Remove an instance at once; its keys move. `drain` is graceful.
     Remove {
         #[command(flatten)]
         target: Target,
-        /// Remove it even when no other instance of its pool serves.
+        /// Remove it even if it is the last available instance of its pool.
         #[arg(long)]
         force: bool,
     },
-    /// Drain an instance: no new keys, old ones stay until the deadline, then it leaves.
+    /// Drain an instance: no new keys; old ones stay until the deadline.
     Drain {
         #[command(flatten)]
         target: Target,
-        /// Seconds that its sessions may stay; without it 30, and a drain that has begun keeps its deadline.
+        /// Seconds that its sessions may stay; 30 by default, or the deadline of a drain in progress.
         #[arg(long, value_name = "S")]
         deadline: Option<u64>,
-        /// Show the progress, and end when it has left; fail when it does not.
+        /// Show the progress until it is drained; fail if it is not.
         #[arg(long)]
         wait: bool,
-        /// Drain it even when no other instance of its pool serves.
+        /// Drain it even if it is the last available instance of its pool.
         #[arg(long)]
         force: bool,
     },
-    /// Take a drain back.
+    /// End a drain: the instance gets its keys back.
     Undrain(Target),
-    /// Tell where a key goes and why, and what a change would move.
+    /// Explain where a key goes and why, and what a change would move.
     Explain {
-        /// In which pool.
+        /// The pool.
         pool: PoolName,
-        /// Which key: 8 hex digits, as in the cookie and in X-Affinity.
+        /// The key: 8 hex digits, as in the cookie and in X-Affinity.
         #[arg(long)]
         key: AffinityKey,
-        /// Suppose this member were gone.
+        /// Assume this member is gone.
         #[arg(long, value_name = "NAME")]
         without: Option<InstanceName>,
-        /// Suppose this one had joined.
+        /// Assume this instance has joined.
         #[arg(long, value_name = "NAME")]
         with: Option<InstanceName>,
-        /// Suppose this member were drained.
+        /// Assume this member is drained.
         #[arg(long, value_name = "NAME")]
         drain: Option<InstanceName>,
-        /// Suppose this member had another weight, as in stateful-2:3.
+        /// Assume this member has another weight, as in stateful-2:3.
         #[arg(long, value_name = "NAME:N")]
         weight: Option<SupposedWeight>,
     },
-    /// Follow what happens: requests (a sample), health, membership, strategy.
+    /// Follow events: sampled requests, health, membership, strategy.
     Events {
         /// Types to show, separated by commas.
         #[arg(long)]
         types: Option<String>,
-        /// One pool alone.
+        /// Only this pool.
         #[arg(long)]
         pool: Option<PoolName>,
     },
-    /// Read the configuration file anew.
+    /// Reload the configuration.
     Reload,
 }
 
 impl Ctl {
-    /// Does what the command line says.
+    /// Runs the command.
     pub fn run(self) -> ExitCode {
         let done = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -156,7 +156,7 @@ impl Ctl {
             .and_then(|runtime| runtime.block_on(self.act()));
         match done {
             Ok(()) => ExitCode::SUCCESS,
-            // Whoever reads the output, such as `head`, has seen enough.
+            // The reader of the output, such as `head`, closed it.
             Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Err(error) => {
                 let _nobody_reads = writeln!(io::stderr(), "gateway ctl: {error}");
@@ -172,18 +172,18 @@ impl Ctl {
             Command::Pools { pool } => {
                 let mut pools: Pools = client.get("pools").await?;
                 pools.pools.retain(|known| pool.is_none_or(|pool| pool == known.name));
-                say(json, &pools, || show::pools(&pools))
+                print(json, &pools, || show::pools(&pools))
             }
             Command::Top { once, interval } => top::run(&client, json, once, Duration::from_secs(interval)).await,
             Command::Strategy { pool, strategy } => {
                 let path = format!("pools/{pool}/strategy");
                 let set: StrategySet = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
-                say(json, &set, || format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts)))
+                print(json, &set, || format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts)))
             }
             Command::Weight { target, weight } => {
                 let path = target.find(&client).await?;
                 let changed: Instance = client.change(Method::PATCH, &path, Some(&ChangeInstance { weight })).await?;
-                say(json, &changed, || {
+                print(json, &changed, || {
                     let share = changed.key_share_percent;
                     format!("{} has the weight {}: {share:.2} % of the keys.\n", target.name, changed.weight)
                 })
@@ -192,12 +192,12 @@ impl Ctl {
                 let path = format!("pools/{pool}/instances");
                 let added: InstanceAdded =
                     client.change(Method::POST, &path, Some(&AddInstance { addr, weight })).await?;
-                say(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
+                print(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
             }
             Command::Remove { target, force } => {
                 let path = target.find(&client).await? + if force { "?force=true" } else { "" };
                 client.command(Method::DELETE, &path, None::<&Value>).await?;
-                say(json, &serde_json::json!({"removed": target.name}), || format!("{} is removed.\n", target.name))
+                print(json, &serde_json::json!({"removed": target.name}), || format!("{} is removed.\n", target.name))
             }
             Command::Drain { target, deadline, wait, force } => {
                 let path = target.find(&client).await?;
@@ -207,7 +207,7 @@ impl Ctl {
             Command::Undrain(target) => {
                 let path = target.find(&client).await?;
                 client.command(Method::POST, &format!("{path}/undrain"), None::<&Value>).await?;
-                say(json, &serde_json::json!({"undrained": target.name}), || {
+                print(json, &serde_json::json!({"undrained": target.name}), || {
                     format!("{} takes new keys again.\n", target.name)
                 })
             }
@@ -218,22 +218,22 @@ impl Ctl {
                 let supposed = supposed.iter().filter_map(|(what, text)| Some(format!("&{what}={}", text.as_ref()?)));
                 let path = format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
                 let explanation: Explanation = client.get(&path).await?;
-                say(json, &explanation, || show::explanation(&explanation))
+                print(json, &explanation, || show::explanation(&explanation))
             }
             Command::Events { types, pool } => events::follow(&client, json, types.as_deref(), pool).await,
             Command::Reload => {
                 let answer = client.command(Method::POST, "reload", None::<&Value>).await?;
                 let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                say(json, &answer, || "The configuration is read anew.\n".to_owned())
+                print(json, &answer, || "The configuration is reloaded.\n".to_owned())
             }
         }
     }
 }
 
-/// What an operator must know of a change that does not last.
+/// A warning for a change that is not saved.
 fn note(lasts: Lasts) -> &'static str {
     match lasts {
         Lasts::Saved => "",
-        Lasts::UntilRestart => "It lasts until the gateway restarts or is upgraded: [server] state_file is not set.\n",
+        Lasts::UntilRestart => "It lasts until the gateway restarts: [server] state_file is not set.\n",
     }
 }

@@ -1,4 +1,4 @@
-//! What happens in the gateway, told to whoever listens: the control API's stream of events.
+//! The event stream of the control API.
 
 mod sampler;
 
@@ -12,19 +12,19 @@ use tokio::sync::broadcast;
 
 use sampler::Sampler;
 
-/// How many events a listener may be behind before it misses some, and is told so.
+/// Events that a subscriber may lag behind before it misses some.
 const BACKLOG: usize = 1_024;
-/// How many requests of each pool are told a second, unless the configuration says otherwise.
+/// Default rate of sampled requests per pool.
 const SAMPLE_PER_S: u32 = 50;
 
-/// Tells what happens. Cheap to clone; the clones tell the same listeners.
+/// Publishes events. Clones share their subscribers.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Hub>);
 
 #[derive(Debug)]
 struct Hub {
     sender: broadcast::Sender<Event>,
-    /// How many listeners want to hear of requests. The data path looks at it for every request, so it is no lock.
+    /// Number of subscribers to requests. An atomic, because the data path reads it for every request.
     want_requests: AtomicUsize,
     samplers: [Sampler; PoolName::ALL.len()],
     begin: Instant,
@@ -37,7 +37,7 @@ impl Default for Events {
 }
 
 impl Events {
-    /// Tells of so many requests of each pool a second, and of everything else.
+    /// A stream with this rate of sampled requests per pool.
     pub fn new(sample_per_s: u32) -> Self {
         Self(Arc::new(Hub {
             sender: broadcast::Sender::new(BACKLOG),
@@ -47,16 +47,16 @@ impl Events {
         }))
     }
 
-    /// Tells everybody who listens; with nobody there it costs a look at a counter.
+    /// Publishes an event, which is created only if there are subscribers.
     pub fn publish(&self, event: impl FnOnce() -> Event) {
         if self.0.sender.receiver_count() > 0 {
-            // The last listener may just have gone.
+            // The last subscriber may just have left.
             let _gone = self.0.sender.send(event());
         }
     }
 
     /// Tells of a request that ended now, if it falls into the sample; `event` is given how many requests it stands for.
-    /// While nobody wants to hear of requests it costs the data path one relaxed load.
+    /// Without subscribers to requests it costs one relaxed load.
     pub fn publish_request(&self, pool: PoolName, now: Instant, event: impl FnOnce(u64) -> Routed) {
         if self.0.want_requests.load(Ordering::Relaxed) == 0 {
             return;
@@ -67,22 +67,22 @@ impl Events {
         }
     }
 
-    /// Listens from now on. Requests are told only while somebody [wants them](Self::want_requests).
+    /// Subscribes. Requests are published only with a [subscription to requests](Self::want_requests).
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.0.sender.subscribe()
     }
 
-    /// Has requests told for as long as the value lives.
+    /// Subscribes to requests until the value is dropped.
     pub fn want_requests(&self) -> WantRequests {
         if self.0.want_requests.fetch_add(1, Ordering::Relaxed) == 0 {
-            // What nobody was told of before is nothing to this listener.
+            // Requests before the subscription must not count in its sample weights.
             self.0.samplers.iter().for_each(Sampler::forget);
         }
         WantRequests(self.clone())
     }
 }
 
-/// Somebody wants to hear of requests.
+/// A subscription to requests.
 #[derive(Debug)]
 pub struct WantRequests(Events);
 
@@ -99,9 +99,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_made_only_for_listeners() {
+    fn an_event_is_created_only_for_subscribers() {
         let events = Events::default();
-        events.publish(|| unreachable!("nobody listens"));
+        events.publish(|| unreachable!("there is no subscriber"));
         let mut listener = events.listen();
         let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
         events.publish(|| switched.clone());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_only_while_somebody_wants_them() {
+    fn requests_are_published_only_to_their_subscribers() {
         let events = Events::default();
         let mut listener = events.listen();
         let request = |events: &Events| {
@@ -131,13 +131,13 @@ mod tests {
             });
         };
         request(&events);
-        assert!(listener.try_recv().is_err(), "nobody wants it");
+        assert!(listener.try_recv().is_err(), "there is no subscription");
         let wanted = events.want_requests();
         request(&events);
-        let told = listener.try_recv().expect("told");
-        assert!(matches!(told, Event::Routed(Routed { sample_weight: 1, .. })), "{told:?}");
+        let event = listener.try_recv().expect("published");
+        assert!(matches!(event, Event::Routed(Routed { sample_weight: 1, .. })), "{event:?}");
         drop(wanted);
         request(&events);
-        assert!(listener.try_recv().is_err(), "nobody wants it any more");
+        assert!(listener.try_recv().is_err(), "the subscription ended");
     }
 }

@@ -1,6 +1,6 @@
-//! Which instances are there and how they are: health checks, discovery by DNS, and ejection.
+//! Health checks, discovery by DNS and outlier ejection.
 //!
-//! [`checks`] runs them as services beside the data plane. What they find goes to the pools.
+//! They run as background services beside the data plane and update the pools.
 
 pub mod checks;
 mod discovery;
@@ -8,5 +8,5 @@ mod drain_client;
 pub mod ejector;
 mod prober;
 
-pub use drain_client::TellError;
+pub use drain_client::DrainRequestError;
 pub use prober::Prober;

@@ -1,10 +1,9 @@
-//! Which request headers are refused, because two parsers could read them differently or because they are too large.
+//! Strict parsing of request headers: rejects those that two parsers could read differently, and those
+//! that are too large.
 //!
-//! A proxy and the server behind it that disagree on where a request ends let one client write into another's connection
-//! (request smuggling). So the [`Scanner`] takes the narrow reading of RFC 9112 alone: it runs once over the bytes as they
-//! came, before Pingora's parser sees them, and everything that it lets through has one meaning.
-//!
-//! It works line by line as the bytes arrive, so what is wrong is refused at once and not when the header is complete.
+//! A proxy and a server that disagree on where a request ends allow request smuggling. The [`Scanner`]
+//! applies RFC 9112 narrowly, before Pingora's parser, so what it accepts has one meaning. It works line
+//! by line as bytes arrive, so faults are found before the header is complete.
 
 mod fault;
 mod field;
@@ -22,16 +21,16 @@ use std::ops::Range;
 use field::Fields;
 use request_line::RequestLine;
 
-/// How far a header has come.
+/// Progress of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// So far it is fine, and more must come.
+    /// Valid so far, but not complete.
     Incomplete,
-    /// It is fine.
+    /// Complete and valid.
     Complete(Header),
 }
 
-/// What the connection needs to know of a header that is fine.
+/// A valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Its length in bytes, with the empty line at its end.
@@ -40,13 +39,13 @@ pub struct Header {
     pub chunked: bool,
 }
 
-/// Reads one header as it comes.
+/// Scans one header as it arrives.
 #[derive(Debug)]
 pub struct Scanner {
     limits: HeaderLimits,
-    /// Where the line begins whose end has not come yet.
+    /// Start of the current line.
     line: usize,
-    /// Up to where that end was looked for.
+    /// How far its end was searched.
     searched: usize,
     lines: usize,
     request: Option<RequestLine>,
@@ -54,15 +53,15 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Nothing has come yet.
+    /// A scanner for a new header.
     pub fn new(limits: HeaderLimits) -> Self {
         Self { limits, line: 0, searched: 0, lines: 0, request: None, fields: Fields::default() }
     }
 
-    /// Reads on. The bytes are all that have come of this request, those of earlier calls included.
+    /// Continues with all bytes received of this request, including those of earlier calls.
     ///
     /// # Errors
-    /// What is wrong with it; then the connection is of no more use.
+    /// The fault; the connection must be closed then.
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
         while let Some(found) = memchr::memchr(b'\n', &bytes[self.searched..]) {
             let end = self.searched + found;
@@ -86,10 +85,10 @@ impl Scanner {
         Ok(Progress::Incomplete)
     }
 
-    /// What is to stand in the place of the target as it was sent, and where that is; `None` when the target is a canonical
-    /// path already. Called when the header is complete.
+    /// The canonical target and the range that it replaces; `None` when the target is canonical. Call it
+    /// when the header is complete.
     ///
-    /// Whoever parses the header after that reads the path that a service reads, and no host but the one in `Host`.
+    /// After the replacement every parser reads the same path, and only `Host` names a host.
     pub fn rewritten_target(&self) -> Option<(Range<usize>, &str)> {
         let (sent, target) = self.request.as_ref()?.rewritten.as_ref()?;
         Some((sent.clone(), target))

@@ -1,10 +1,12 @@
 //! Tandem's edge gateway on Pingora.
 //!
-//! [`connection`] reads requests, and [`proxy`] serves them: it asks [`routing`] where a request goes, which reads a
-//! snapshot of a [`pool`]. [`resilience`] holds what protects all from a few. [`control`] is the control plane, on a
-//! listener of its own, and [`ctl`] its client on the command line. [`server`] starts and stops both.
+//! [`connection`] reads requests and [`proxy`] forwards them. [`routing`] chooses the instance from a
+//! snapshot of the [`pool`]. [`health_check`] keeps the pools up to date, and [`resilience`] has limits
+//! and outlier detection. [`control`] is the control plane on a listener of its own, and [`ctl`] its
+//! command-line client. [`server`] starts and stops everything.
 //!
-//! **Invariant:** the data plane takes no lock and knows no service; all it shares with them is `proto_contracts`.
+//! **Invariants:** the data plane takes no lock and depends on no service's crate. Modules import only
+//! from floors below their own (`docs/ARCHITECTURE.md`).
 
 pub mod cli;
 pub mod config;
@@ -28,5 +30,5 @@ pub mod telemetry;
 pub use config::Config;
 pub use server::{Gateway, Start, build};
 
-/// What gateways are named by that have found their number by DNS.
+/// The prefix of a gateway's name when its number comes from DNS.
 pub const KIND: &str = "gateway";

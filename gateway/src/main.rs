@@ -26,13 +26,13 @@ fn main() -> ExitCode {
     let source = Source::new(&file, move |name| env.variable(name));
     let config = match source.load() {
         Ok(config) => config,
-        Err(error) => return cli::wrong_config(&error),
+        Err(error) => return cli::print_config_error(&error),
     };
     let ended = match command {
-        Command::Ctl(_) | Command::CheckConfig => return cli::config_is_fine(&file),
-        Command::Probe(probe) => return cli::ask(probe, &config),
-        Command::Run => run(config, source, Start::Afresh),
-        Command::Upgrade => run(config, source, Start::AsSuccessor),
+        Command::Ctl(_) | Command::CheckConfig => return cli::print_config_ok(&file),
+        Command::Probe(probe) => return cli::probe(probe, &config),
+        Command::Run => run(config, source, Start::Fresh),
+        Command::Upgrade => run(config, source, Start::TakeOver),
     };
     ended.map_or_else(|error| cli::failed(&error), |()| ExitCode::SUCCESS)
 }
@@ -42,7 +42,7 @@ fn run(config: Config, source: Source, start: Start) -> anyhow::Result<()> {
     Ok(build(config, source, start)?.run_until_stopped()?)
 }
 
-/// Pingora logs each failed request as an error of its own; the access log tells of it with the request's id.
+/// Pingora logs each failed request as an error; the access log has it already, with its id.
 fn server_log_filter(config: &Config) -> String {
     format!("{},pingora_proxy=off", config.log_filter)
 }

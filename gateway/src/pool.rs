@@ -1,19 +1,19 @@
-//! A pool: which instances serve one service, how they are, and by which strategy requests are routed to them.
+//! A pool: the instances of one service, their health, and the routing strategy.
 //!
-//! The data path reads a [`Snapshot`] and takes no lock. Whoever changes the membership (health checks, the control
-//! API) goes through the [`Registry`] behind the pool's lock, which then publishes a new snapshot.
+//! The data path reads a [`Snapshot`] without a lock. Health checks and the control API change the
+//! [`Registry`] behind the pool's lock, which then publishes a new snapshot.
 
 mod decisions;
 mod discovered;
 mod drain;
 mod ejection;
 mod health;
+mod host;
 pub mod identity;
 mod instance;
 mod last;
 mod registry;
 mod report;
-mod slot;
 pub mod slow_start;
 pub mod snapshot;
 pub mod state_file;
@@ -30,19 +30,19 @@ use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy}
 use proto_contracts::{PoolName, Weight};
 
 pub use decisions::Undrain;
-pub use discovered::Occasion;
-pub use drain::Untold;
-pub use instance::{InFlight, Instance, Load, Witness};
+pub use discovered::LookupPhase;
+pub use drain::PendingDrain;
+pub use host::{Host, label};
+pub use instance::{ClientHash, InFlight, Instance, Load};
 pub use last::LastInstance;
 pub use registry::{AddError, Registry, RemoveError};
 pub use report::{ProbeError, Report};
-pub use slot::{Slot, label};
 pub use snapshot::{Member, Snapshot};
-pub use weights::UntoldWeight;
+pub use weights::PendingWeight;
 
 use crate::config::{self, Protocol, ServiceName, Thresholds};
 use crate::events::Events;
-use crate::pool::discovered::Found;
+use crate::pool::discovered::LookupChange;
 use crate::pool::state_file::{ChangeError, StateFile};
 use crate::rendezvous::Seed;
 use crate::resilience::load_bound::{LoadBound, SharedBound};
@@ -57,17 +57,17 @@ pub struct Pool {
     protocol: Protocol,
     snapshot: ArcSwap<Snapshot>,
     cursor: AtomicUsize,
-    /// Changes read what they change, so they must not overlap. They are rare, and the data path never waits for one.
+    /// Locked because changes read what they change. They are rare, and never on the data path.
     registry: Mutex<Registry>,
     state_file: Arc<StateFile>,
     events: Events,
 }
 
 impl Pool {
-    /// The pool as configured, with what the control API changed in an earlier life.
+    /// The pool as configured, with the saved changes of the control API.
     pub fn new(
         name: PoolName,
-        config: &config::Pool,
+        config: &config::PoolConfig,
         thresholds: Thresholds,
         seed: Seed,
         state_file: Arc<StateFile>,
@@ -88,17 +88,17 @@ impl Pool {
         }
     }
 
-    /// Which pool this is.
+    /// The pool's name.
     pub fn name(&self) -> PoolName {
         self.name
     }
 
-    /// The members and the strategy now.
+    /// The current members and strategy.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }
 
-    /// Whose turn it is under round robin.
+    /// The cursor of round robin.
     pub fn cursor(&self) -> &AtomicUsize {
         &self.cursor
     }
@@ -108,37 +108,37 @@ impl Pool {
         self.seed
     }
 
-    /// How many requests its sticky path lets an instance have in flight; `None` for any number.
+    /// The load bound of sticky routing; `None`: off.
     pub fn load_bound(&self) -> Option<LoadBound> {
         self.load_bound.get()
     }
 
-    /// What is spoken with its instances.
+    /// The protocol to its instances.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// Whether its requests have affinity keys: always in the stateful pool, so that switching its strategy back
-    /// finds every session at home; in the stateless one only while it is sticky.
+    /// Whether its requests have affinity keys: always in the stateful pool, so that sessions keep their
+    /// homes over a change of strategy; in the stateless one only while it is sticky.
     pub fn tracks_keys(&self, strategy: Strategy) -> bool {
         self.name == PoolName::Stateful || strategy == Strategy::Sticky
     }
 
-    /// Looks at every address that the pool knows, members or not.
-    pub fn slots<T>(&self, look: impl FnOnce(&[Slot]) -> T) -> T {
-        look(self.lock().slots())
+    /// Calls `look` with all known addresses, members or not, under the lock.
+    pub fn hosts<T>(&self, look: impl FnOnce(&[Host]) -> T) -> T {
+        look(self.lock().hosts())
     }
 
-    /// Takes a configuration that was read anew. What the control API changed stays as it is.
-    pub fn reconfigure(&self, config: &config::Pool, thresholds: Thresholds) {
+    /// Applies a reloaded configuration. Changes of the control API stay.
+    pub fn reconfigure(&self, config: &config::PoolConfig, thresholds: Thresholds) {
         self.load_bound.set(config.load_bound);
         self.change(|registry| registry.reconfigure(config, thresholds));
     }
 
-    /// Switches the strategy, from the next request on.
+    /// Switches the strategy from the next request on.
     ///
     /// # Errors
-    /// When that cannot be saved. Then nothing has changed.
+    /// When it cannot be saved; then nothing has changed.
     pub fn set_strategy(&self, strategy: Strategy) -> Result<(), ChangeError<Infallible>> {
         self.change_durably(|registry| {
             registry.set_strategy(strategy);
@@ -149,10 +149,10 @@ impl Pool {
         Ok(())
     }
 
-    /// Adds an address. It becomes a member when enough health checks in a row have passed and told its name.
+    /// Adds an address. It becomes a member once enough health checks pass.
     ///
     /// # Errors
-    /// When the pool has that address already, or the change cannot be saved. Then nothing has changed.
+    /// When the pool already has the address, or the change cannot be saved; then nothing has changed.
     pub fn add(&self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), ChangeError<AddError>> {
         self.change_durably(|registry| registry.add(addr, weight))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
@@ -160,145 +160,145 @@ impl Pool {
         Ok(())
     }
 
-    /// Removes the instance of that name, or at that address. Requests in flight at it go on.
+    /// Removes the instance with that name or address. Its requests in flight continue.
     ///
     /// # Errors
-    /// When the pool has no such instance, no other serves and `force` is not set, or the change cannot be saved. Then
-    /// nothing has changed.
+    /// When there is no such instance, when it is the last available one and `force` is not set, or when
+    /// the change cannot be saved; then nothing has changed.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), ChangeError<RemoveError>> {
-        let slot = self.change_durably(|registry| registry.remove(self.name, name, force))?;
-        self.tell_removed(&slot);
+        let host = self.change_durably(|registry| registry.remove(self.name, name, force))?;
+        self.publish_removed(&host);
         Ok(())
     }
 
-    /// Takes an address back that was just added. It is gone at once, and saved as soon as the disk takes it.
+    /// Removes an address that was just added, at once; it is saved in the background.
     pub fn take_back(&self, addr: SocketAddr) {
-        if let Ok(slot) = self.change(|registry| registry.remove(self.name, &addr.to_string(), true)) {
-            self.tell_removed(&slot);
+        if let Ok(host) = self.change(|registry| registry.remove(self.name, &addr.to_string(), true)) {
+            self.publish_removed(&host);
         }
     }
 
-    /// For how long the changes of operators last.
+    /// Whether changes survive a restart.
     pub fn changes_last(&self) -> Lasts {
         self.state_file.lasts()
     }
 
-    fn tell_removed(&self, slot: &Slot) {
-        let instance = label(slot.name(), slot.addr());
-        tracing::info!(pool = %self.name, instance, addr = %slot.addr(), "instance removed");
+    fn publish_removed(&self, host: &Host) {
+        let instance = label(host.name(), host.addr());
+        tracing::info!(pool = %self.name, instance, addr = %host.addr(), "instance removed");
         self.events.publish(|| Event::InstanceRemoved {
             pool: self.name,
-            instance: slot.name().cloned(),
-            addr: slot.addr(),
+            instance: host.name().cloned(),
+            addr: host.addr(),
             epoch: self.snapshot().epoch,
         });
     }
 
-    /// The DNS name of its instances, if they are discovered by one.
+    /// The DNS name for discovery, if any.
     pub fn service_name(&self) -> Option<ServiceName> {
         self.lock().discovered.as_ref().map(|discovered| discovered.name().clone())
     }
 
-    /// How its discovery goes, if its instances are discovered.
+    /// The state of discovery, if any.
     pub fn discovery(&self) -> Option<Discovery> {
         self.lock().discovered.as_ref().map(|discovered| discovered.view(Instant::now()))
     }
 
-    /// Takes the addresses that its DNS name has, and tells whether there are some that it did not know.
-    pub fn found(&self, addrs: Vec<SocketAddr>, occasion: Occasion) -> bool {
-        let Found { added, forgotten, turned } =
-            self.change(|registry| registry.take_found(addrs, occasion, Instant::now()));
-        if turned {
-            tracing::info!(pool = %self.name, "discovery works again");
+    /// Applies the addresses of a DNS lookup. Returns whether some are new.
+    pub fn lookup_succeeded(&self, addrs: Vec<SocketAddr>, phase: LookupPhase) -> bool {
+        let LookupChange { added, forgotten, recovered } =
+            self.change(|registry| registry.apply_lookup(addrs, phase, Instant::now()));
+        if recovered {
+            tracing::info!(pool = %self.name, "discovery recovered");
             self.events.publish(|| Event::DiscoveryChanged { pool: self.name, error: None });
         }
         for &addr in &added {
             tracing::info!(pool = %self.name, %addr, "instance discovered");
             self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
         }
-        forgotten.iter().for_each(|slot| self.tell_removed(slot));
+        forgotten.iter().for_each(|host| self.publish_removed(host));
         !added.is_empty()
     }
 
-    /// Takes that its DNS name could not be looked up, and why. The last good answer stands.
-    pub fn not_found(&self, error: String) {
-        if self.lock().take_no_answer(error.clone()) {
-            tracing::warn!(pool = %self.name, error, "discovery fails: the instances that are known are kept");
+    /// Records a failed DNS lookup; the known addresses stay.
+    pub fn lookup_failed(&self, error: String) {
+        if self.lock().record_lookup_failure(error.clone()) {
+            tracing::warn!(pool = %self.name, error, "discovery failed: keeping the known instances");
             self.events.publish(|| Event::DiscoveryChanged { pool: self.name, error: Some(error) });
         }
     }
 
-    /// Takes the result of a health check.
+    /// Applies the result of a health check.
     pub fn record_probe(&self, addr: SocketAddr, result: Result<Report, ProbeError>) {
         let mut registry = self.lock();
         let changed = registry.record_probe(self.name, addr, result);
         let forgotten = registry.forget_absent();
-        self.instances_changed(&registry, &changed);
+        self.publish_changed(&registry, &changed);
         if registry.starts_slowly(Instant::now()) || !forgotten.is_empty() {
             self.snapshot.store(Arc::new(registry.snapshot(self.seed)));
-            forgotten.iter().for_each(|slot| self.tell_removed(slot));
+            forgotten.iter().for_each(|host| self.publish_removed(host));
         }
         self.save(&registry);
-        self.drain_progressed(&registry, addr, &changed);
+        self.publish_drain(&registry, addr, &changed);
     }
 
-    /// Tells how a drain goes, until it is over.
-    fn drain_progressed(&self, registry: &Registry, addr: SocketAddr, changed: &[SocketAddr]) {
-        let Some(slot) = registry.slots().iter().find(|slot| slot.addr() == addr) else { return };
-        let Some((instance, drain)) = slot.instance().zip(slot.drain(Instant::now())) else { return };
-        if slot.state() == InstanceState::Drained && !changed.contains(&addr) {
+    /// Publishes the progress of a drain until it is over.
+    fn publish_drain(&self, registry: &Registry, addr: SocketAddr, changed: &[SocketAddr]) {
+        let Some(host) = registry.hosts().iter().find(|host| host.addr() == addr) else { return };
+        let Some((instance, drain)) = host.instance().zip(host.drain(Instant::now())) else { return };
+        if host.state() == InstanceState::Drained && !changed.contains(&addr) {
             return;
         }
         self.events.publish(|| Event::DrainProgressed {
             pool: self.name,
             instance: instance.name().clone(),
-            state: slot.state(),
+            state: host.state(),
             seconds_left: drain.seconds_left,
             in_flight: instance.in_flight(),
             streams: instance.streams(),
-            live_sessions: slot.live_sessions(),
+            live_sessions: host.live_sessions(),
         });
     }
 
-    /// Leaves out an instance that failed requests, unless too few would be left; tells whether it did.
+    /// Ejects an instance that failed requests, within the policy. Returns whether it was ejected.
     pub fn eject(&self, instance: &Arc<Instance>, reason: Reason, policy: Policy, now: Instant) -> bool {
         let mut registry = self.lock();
         let ejected = registry.eject(self.name, instance, reason, policy, now);
         if let Some(addr) = ejected {
-            self.instances_changed(&registry, &[addr]);
+            self.publish_changed(&registry, &[addr]);
         }
         ejected.is_some()
     }
 
-    /// Routes by what the registry says now, and tells how the instances at these addresses are.
-    fn instances_changed(&self, registry: &Registry, changed: &[SocketAddr]) {
+    /// Publishes a new snapshot, and events for the instances at these addresses.
+    fn publish_changed(&self, registry: &Registry, changed: &[SocketAddr]) {
         if changed.is_empty() {
             return;
         }
         let snapshot = registry.snapshot(self.seed);
         let epoch = snapshot.epoch;
         self.snapshot.store(Arc::new(snapshot));
-        for slot in registry.slots().iter().filter(|slot| changed.contains(&slot.addr())) {
+        for host in registry.hosts().iter().filter(|host| changed.contains(&host.addr())) {
             self.events.publish(|| Event::InstanceChanged {
                 pool: self.name,
-                instance: slot.name().cloned(),
-                addr: slot.addr(),
-                state: slot.state(),
+                instance: host.name().cloned(),
+                addr: host.addr(),
+                state: host.state(),
                 epoch,
-                detail: slot.last_error().map(str::to_owned),
+                detail: host.last_error().map(str::to_owned),
             });
         }
     }
 
-    /// Makes a change that must last: it is written before it is published. It is tried on a copy first,
-    /// to know what to write, so it must have no effect but on the registry. Waits for the disk.
+    /// Saves a change before it applies. It runs on a copy first, so it must affect only the registry.
+    /// Blocks on the disk.
     fn change_durably<T, E>(&self, change: impl Fn(&mut Registry) -> Result<T, E>) -> Result<T, ChangeError<E>> {
         let _file = self.write_ahead(&change)?;
-        // Health checks may have changed the registry meanwhile, so the copy cannot take its place.
+        // Health checks may have changed the registry meanwhile, so the change runs again on it.
         self.change(change).map_err(ChangeError::Refused)
     }
 
-    /// Writes what a change would lead to. No other can begin before what is returned is dropped.
+    /// Saves the result of a change. The returned guard blocks other changes.
     fn write_ahead<T, E>(
         &self,
         change: &impl Fn(&mut Registry) -> Result<T, E>,
@@ -323,7 +323,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // A panic between two assignments leaves a registry that the next probe mends.
+        // After a panic the next health check repairs the registry.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -336,7 +336,7 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// The two pools, each made by `make`.
+    /// The two pools, each from `make`.
     pub fn new(mut make: impl FnMut(PoolName) -> Pool) -> Self {
         Self { stateless: Arc::new(make(PoolName::Stateless)), stateful: Arc::new(make(PoolName::Stateful)) }
     }

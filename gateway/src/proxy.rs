@@ -1,15 +1,16 @@
-//! The data plane: Pingora's request phases, each a few lines over the modules below.
+//! The data plane: Pingora's request phases over the modules below.
 //!
-//! One request passes through `request_filter` (who is it, what does it want, which key has it), `upstream_peer`
-//! (where to: [`crate::routing`]), `upstream_request_filter` and `response_filter` (what each side may see of the
-//! other) and `logging`. A connection that fails leads back to `upstream_peer`, which passes over what was tried.
+//! `request_filter` identifies the client, the route and the key, and applies limits. `upstream_peer`
+//! chooses the instance ([`crate::routing`]). `upstream_request_filter` and `response_filter` rewrite
+//! headers, and `logging` records the request. After a failure Pingora calls `upstream_peer` again, which
+//! skips instances that were tried.
 
 mod admission;
 mod affinity;
 mod body;
 mod forward;
 mod lab;
-pub(crate) mod local;
+pub(crate) mod local_reply;
 pub mod retry;
 mod timing;
 
@@ -32,50 +33,50 @@ use service_kit::tokens::TokenVerifier;
 use crate::config::{RoutingHeaders, Traffic};
 use crate::descriptors;
 use crate::health_check::ejector;
-use crate::pool::Witness;
+use crate::pool::ClientHash;
 use crate::pool::{InFlight, Load, Pools};
-use crate::proxy::local::Answer;
+use crate::proxy::local_reply::LocalReply;
 use crate::proxy::timing::Timing;
 use crate::request::{Attempt, RequestContext, RequestTrace, client};
 use crate::resilience::holdings::Holdings;
-use crate::resilience::outlier::{self, Reason, Standing};
+use crate::resilience::outlier::{self, Reason, UpstreamOutcome};
 use crate::resilience::overload::{Change, Range};
 use crate::resilience::rate_limit::{RateLimiter, User};
 use crate::resilience::{Guards, retry_budget};
-use crate::routing::{self, Nowhere};
+use crate::routing::{self, RouteError};
 use crate::telemetry::{Shed, Telemetry};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static(headers::SERVER_TIMING);
-/// A limit of a pool that would stand above this is none.
+/// An adaptive limit above this counts as none.
 const MAX_LIMIT: u64 = 65_536;
 
-/// The gateway as Pingora sees it.
-pub struct Gateway {
-    /// What each request is held to.
+/// The data plane as a Pingora proxy.
+pub struct DataPlane {
+    /// The current traffic settings.
     pub traffic: Arc<ArcSwap<Traffic>>,
-    /// Where requests go.
+    /// The pools.
     pub pools: Arc<Pools>,
-    /// Who hears of them.
+    /// Access log, metrics, spans and events.
     pub telemetry: Arc<Telemetry>,
-    /// Who hears how instances fare.
+    /// Counts failures of instances.
     pub outliers: ejector::Reporter,
-    /// What protects each pool.
+    /// Retry budgets and adaptive limits.
     pub guards: Guards,
-    /// When each client may come again.
+    /// Rate limits per client.
     pub clients: RateLimiter,
-    /// Whether the gateway is about to stop. Each response says `Connection: close` then, so that whoever sends its requests
-    /// here opens connections elsewhere, before the listener closes.
-    pub leaving: Arc<AtomicBool>,
-    /// The requests that each client has in flight, streams not counted.
+    /// Set during the pre-stop delay: responses have `Connection: close`, so that clients reconnect
+    /// elsewhere before the listener closes.
+    pub draining: Arc<AtomicBool>,
+    /// Requests in flight per client, streams not counted.
     pub requests: Arc<Holdings>,
-    /// The streams that each client has open.
+    /// Open streams per client.
     pub streams: Arc<Holdings>,
-    /// Tells users from each other; without it, a client is an address.
+    /// Verifies tokens; without it, clients are identified by address.
     pub tokens: Option<TokenVerifier<User>>,
 }
 
 #[async_trait]
-impl ProxyHttp for Gateway {
+impl ProxyHttp for DataPlane {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
@@ -83,7 +84,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {
-        // Nginx compresses; the module would only cost.
+        // Nginx compresses.
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
@@ -92,29 +93,29 @@ impl ProxyHttp for Gateway {
         ctx.client = client::identify(&ctx.traffic.trusted_proxies, peer, &session.req_header().headers);
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body.grace));
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
         let request = session.req_header();
         ctx.request_id = client::request_id(request);
         let Some(resolved) = routes::resolve(request.uri.path()) else {
-            let answer = local::answer(request);
-            return self.answer(session, ctx, answer).await;
+            let reply = local_reply::without_route(request);
+            return self.reply(session, ctx, reply).await;
         };
         ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
         let max_body_bytes = ctx.traffic.limits.body.of(Some(&resolved));
-        if local::is_too_large(request, max_body_bytes) {
-            return self.answer(session, ctx, Answer::Problem(ErrorCode::BodyTooLarge)).await;
+        if local_reply::is_too_large(request, max_body_bytes) {
+            return self.reply(session, ctx, LocalReply::Problem(ErrorCode::BodyTooLarge)).await;
         }
         match lab::requested_strategy(lab, request) {
             Ok(strategy) => ctx.requested_strategy = strategy,
-            Err(code) => return self.answer(session, ctx, Answer::Problem(code)).await,
+            Err(code) => return self.reply(session, ctx, LocalReply::Problem(code)).await,
         }
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
-        if let Some(code) = self.excess(request, ctx, resolved.pool, &snapshot) {
-            return self.answer(session, ctx, Answer::Problem(code)).await;
+        if let Some(code) = self.admission_check(request, ctx, resolved.pool, &snapshot) {
+            return self.reply(session, ctx, LocalReply::Problem(code)).await;
         }
         if pool.tracks_keys(ctx.requested_strategy.unwrap_or(snapshot.strategy)) {
             ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
@@ -136,7 +137,7 @@ impl ProxyHttp for Gateway {
         end_of_body: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        // What an upgraded connection carries, a WebSocket's messages, is no body and has no limit here.
+        // The messages of an upgraded connection are not a body.
         if session.was_upgraded() {
             return Ok(());
         }
@@ -149,18 +150,18 @@ impl ProxyHttp for Gateway {
         if body.is_none() {
             return Ok(());
         }
-        // A declared length was checked already; this one catches what came in chunks.
+        // A declared length was checked before; this covers chunked bodies.
         ctx.request_bytes = session.body_bytes_read() as u64;
         let left = ctx.traffic.timeouts.client.body.left(ctx.request_bytes, ctx.started.elapsed());
         session.set_read_timeout(Some(left));
         if ctx.request_bytes > ctx.traffic.limits.body.of(ctx.resolved.as_ref()) {
-            return Err(ctx.refuse(ErrorCode::BodyTooLarge));
+            return Err(ctx.reject(ErrorCode::BodyTooLarge));
         }
         Ok(())
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
-        let Some(resolved) = ctx.resolved else { return Err(ctx.refuse(ErrorCode::NotFound)) };
+        let Some(resolved) = ctx.resolved else { return Err(ctx.reject(ErrorCode::NotFound)) };
         if let Some(wait) = retry_budget::back_off(ctx.tried.len(), rand::random) {
             tokio::time::sleep(wait).await;
         }
@@ -171,20 +172,20 @@ impl ProxyHttp for Gateway {
         }
         let max_in_flight = ctx.traffic.overload.max_in_flight;
         let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
-        let hurried = std::mem::take(&mut ctx.hurried);
+        let short_timeout = std::mem::take(&mut ctx.short_timeout);
         let mut chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
-        if chosen.is_err() && hurried {
-            // It left an instance that was slow, and the other one has gone meanwhile. This time it waits.
+        if chosen.is_err() && short_timeout {
+            // It left a slow instance, and the other one is gone meanwhile: retry without the short timeout.
             ctx.tried.clear();
             chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
         }
         let choice = match (chosen, ctx.exchange_failure) {
             (Ok(choice), _) => choice,
-            (Err(_), Some(failure)) => return Err(ctx.refuse(failure.code())),
-            (Err(Nowhere::NoneLeft), None) => return Err(ctx.refuse(ErrorCode::NoInstanceAvailable)),
-            (Err(Nowhere::AllFull), None) => {
+            (Err(_), Some(failure)) => return Err(ctx.reject(failure.code())),
+            (Err(RouteError::NoHealthyUpstream), None) => return Err(ctx.reject(ErrorCode::NoInstanceAvailable)),
+            (Err(RouteError::Saturated), None) => {
                 self.telemetry.routing.count_shed(resolved.pool, Shed::InstanceLimit);
-                return Err(ctx.refuse(ErrorCode::Overloaded));
+                return Err(ctx.reject(ErrorCode::Overloaded));
             }
         };
         let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
@@ -196,22 +197,22 @@ impl ProxyHttp for Gateway {
         };
         ctx.traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
         let began = Instant::now();
-        let another_is_left = snapshot.usable().len() > ctx.tried.len() + 1;
+        let another_left = snapshot.usable().len() > ctx.tried.len() + 1;
         if let Some(timeout) = ctx.traffic.retries.attempt_timeout
-            && another_is_left
+            && another_left
             && !resolved.endpoint.is_stream()
-            && retry::may_leave(session)
+            && retry::may_switch_upstream(session)
             && let Some(reserved) = self.allowance(ctx).reserve(ctx, began)
         {
             ctx.reserved_retry = Some(reserved);
             peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
-            ctx.hurried = true;
+            ctx.short_timeout = true;
         }
-        let matters = ctx.traffic.overload.shedding.is_some_and(|policy| {
+        let feeds_limit = ctx.traffic.overload.shedding.is_some_and(|policy| {
             let in_flight = in_flight.instance().in_flight();
             !resolved.endpoint.is_stream() && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
         });
-        let timed_from = matters.then_some(began);
+        let timed_from = feeds_limit.then_some(began);
         if let Some(trace) = &mut ctx.trace {
             trace.attempt_begins(in_flight.instance());
         }
@@ -248,7 +249,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        // `100 Continue` and its likes are no answer yet; a switch of protocols is the only one there will be.
+        // Informational responses precede the response, except a switch of protocols.
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
@@ -256,19 +257,21 @@ impl ProxyHttp for Gateway {
         ctx.reserved_retry = None;
         self.note_latency(ctx);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            // From now on the client sends messages, not a body.
+            // The client sends messages from now on, not a body.
             session.set_read_timeout(Some(ctx.traffic.timeouts.upstream.stream_idle));
         }
-        match outlier::standing(response) {
-            Standing::Good => ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures()),
-            Standing::Bad if ctx.sent => self.note_failure(ctx, Reason::Errors),
-            // A bad one did not wait for the request that it failed.
-            Standing::Bad | Standing::Unclear => {}
+        match outlier::upstream_outcome(response) {
+            UpstreamOutcome::Success => {
+                ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures())
+            }
+            UpstreamOutcome::Failure if ctx.sent => self.note_failure(ctx, Reason::Errors),
+            // A failure before the whole request was sent may be the request's fault.
+            UpstreamOutcome::Failure | UpstreamOutcome::Neutral => {}
         }
         if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
             self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);
             if ctx.traffic.routing_headers == RoutingHeaders::Exposed {
-                // After the instance's own, which may tell where its time went.
+                // Appended after the instance's own entries.
                 response.append_header(SERVER_TIMING, timing.to_header())?;
             }
         }
@@ -311,7 +314,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<Error> {
-        if let Some(reason) = retry::held_against_instance(session, ctx, &error) {
+        if let Some(reason) = retry::outlier_reason(session, ctx, &error) {
             self.note_failure(ctx, reason);
         }
         ctx.attempt_failed(&error);
@@ -320,19 +323,19 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
-        let code = local::code_of(ctx, error);
+        let code = local_reply::code_of(ctx, error);
         let error_code = code.map_or(0, ErrorCode::status);
         if let Some(code) = code {
-            // Pingora closes the connection after a failure, so the answer has to say so.
+            // Pingora closes the connection after a failure, so the response announces it.
             session.set_keepalive(None);
-            // A client that has gone hears nothing of it, and the access log tells so.
-            let _gone = local::write(session, ctx, Answer::Problem(code)).await;
+            // If the client is gone, the access log has it.
+            let _gone = local_reply::write(session, ctx, LocalReply::Problem(code)).await;
         }
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
-        // `logging` tells of a failure once, with all that is known of the request.
+        // `logging` logs the failure once, with the request's context.
         true
     }
 
@@ -345,16 +348,16 @@ impl ProxyHttp for Gateway {
     }
 }
 
-impl Gateway {
-    /// Answers without asking an instance; the value is what `request_filter` returns.
-    async fn answer(&self, session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<bool> {
-        local::write(session, ctx, answer).await?;
+impl DataPlane {
+    /// Sends a local reply. Returns the value for `request_filter`.
+    async fn reply(&self, session: &mut Session, ctx: &RequestContext, reply: LocalReply) -> Result<bool> {
+        local_reply::write(session, ctx, reply).await?;
         Ok(true)
     }
 
-    /// Lets the pool's limit follow how long its answers take.
+    /// Feeds the pool's adaptive limit.
     fn note_latency(&self, ctx: &mut RequestContext) {
-        // What was refused before it was sent says nothing of how long a request takes.
+        // A response before the whole request was sent has no meaningful latency.
         let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
         let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
         let Some(policy) = ctx.traffic.overload.shedding else { return };
@@ -366,25 +369,25 @@ impl Gateway {
         };
         let limit = &self.guards.of(resolved.pool).limit;
         let pool = resolved.pool;
-        match limit.answered(sent, Instant::now(), policy, range, || snapshot.in_flight()) {
+        match limit.record(sent, Instant::now(), policy, range, || snapshot.in_flight()) {
             Some(Change::Began(limit)) => self.telemetry.overload_began(pool, limit),
             Some(Change::Ended) => self.telemetry.overload_ended(pool),
             None => {}
         }
     }
 
-    /// What the request's pool can still afford.
+    /// The retry allowance of the request's pool.
     fn allowance(&self, ctx: &RequestContext) -> retry::Allowance<'_> {
         let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
         let policy = ctx.traffic.retries;
         retry::Allowance { budget: &self.guards.of(pool).retries, policy, metrics: &self.telemetry.routing }
     }
 
-    /// Holds a failed request against the instance that it was sent to.
+    /// Counts a failed request at its instance.
     fn note_failure(&self, ctx: &RequestContext, reason: Reason) {
         if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
             let policy = ctx.traffic.outlier_ejection;
-            let client = ctx.limited.map(Witness::of);
+            let client = ctx.limited.map(ClientHash::of);
             self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, client, policy);
         }
     }

@@ -1,8 +1,7 @@
-//! The configuration is read again while the gateway runs: all of it is applied, or nothing.
+//! Reload of the configuration: all of it is applied, or nothing.
 //!
-//! What a request is held to ([`Traffic`]), the health checks and the pools change at once. What the control API changed
-//! stays changed, as it does over a restart. A setting that only a restart or an upgrade changes keeps its value and is
-//! named.
+//! [`Traffic`], health checks, discovery and pools change at once. Changes of the control API stay, as over a
+//! restart. Settings that need a restart keep their values and are reported.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,20 +13,20 @@ use prometheus::{Gauge, GaugeVec, Opts};
 use proto_contracts::control::{Event, Reloaded};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError, Discovery, HealthChecks, ServiceName, Source, Traffic};
+use crate::config::{Config, ConfigError, DiscoveryConfig, HealthCheckConfig, ServiceName, Source, Traffic};
 use crate::events::Events;
 use crate::pool::Pools;
 
-/// Reads the configuration again and applies it.
+/// Reloads the configuration.
 #[derive(Debug)]
 pub struct Reloader {
     source: Source,
     traffic: Arc<ArcSwap<Traffic>>,
     pools: Arc<Pools>,
-    health: watch::Sender<HealthChecks>,
-    discovery: watch::Sender<Discovery>,
+    health: watch::Sender<HealthCheckConfig>,
+    discovery: watch::Sender<DiscoveryConfig>,
     events: Events,
-    /// Two reloads at once must not mix.
+    /// Locked so that reloads do not overlap.
     last: Mutex<Last>,
 }
 
@@ -40,7 +39,7 @@ struct Last {
 }
 
 impl Reloader {
-    /// Reloads from this source; `config` is what was read from it at the start.
+    /// A reloader from this source; `config` is the initial configuration.
     pub fn new(
         source: Source,
         config: &Config,
@@ -58,32 +57,32 @@ impl Reloader {
         Self { source, traffic, pools, health, discovery, events, last: Mutex::new(last) }
     }
 
-    /// The health checks as they are configured, and each change of them.
-    pub fn health(&self) -> watch::Receiver<HealthChecks> {
+    /// The current settings of health checks.
+    pub fn health(&self) -> watch::Receiver<HealthCheckConfig> {
         self.health.subscribe()
     }
 
-    /// How DNS is asked as it is configured, and each change of it.
-    pub fn discovery(&self) -> watch::Receiver<Discovery> {
+    /// The current settings of discovery.
+    pub fn discovery(&self) -> watch::Receiver<DiscoveryConfig> {
         self.discovery.subscribe()
     }
 
-    /// What the data path goes by now.
+    /// The current traffic settings.
     pub fn traffic(&self) -> Guard<Arc<Traffic>> {
         self.traffic.load()
     }
 
-    /// Reads the configuration and applies it.
+    /// Loads the configuration and applies it.
     ///
     /// # Errors
-    /// When it is wrong. Then nothing has changed.
+    /// When it is invalid; then nothing has changed.
     pub fn reload(&self) -> Result<Reloaded, ConfigError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match self.source.load() {
             Ok(config) => Ok(self.apply(config, &mut last)),
             Err(error) => {
                 last.failed = Some(Timestamp::now());
-                tracing::error!(%error, "the configuration was not reloaded: nothing has changed");
+                tracing::error!(%error, "configuration reload failed: nothing has changed");
                 self.events.publish(|| Event::ConfigRejected { detail: error.to_string() });
                 Err(error)
             }
@@ -117,14 +116,14 @@ impl Reloader {
         tracing::info!(%path, fingerprint = reloaded.fingerprint, "configuration reloaded");
         if !reloaded.needs_restart.is_empty() {
             let settings = reloaded.needs_restart.join(", ");
-            tracing::warn!(settings, "these settings keep their values until a restart or an upgrade");
+            tracing::warn!(settings, "these settings change only with a restart or an upgrade");
         }
         self.events.publish(|| Event::ConfigReloaded(reloaded.clone()));
         reloaded
     }
 }
 
-/// When the configuration was read, and which one it is.
+/// Metrics of the configuration.
 pub struct ReloadMetrics {
     reloader: Arc<Reloader>,
     succeeded: Gauge,
@@ -136,13 +135,16 @@ impl ReloadMetrics {
     /// The metrics of this reloader.
     ///
     /// # Errors
-    /// When a name is not one that Prometheus allows.
+    /// When Prometheus rejects a name.
     pub fn new(reloader: Arc<Reloader>) -> Result<Self, prometheus::Error> {
         let time = |outcome| {
             let name = format!("gateway_config_last_{outcome}_timestamp_seconds");
-            Gauge::with_opts(Opts::new(name, format!("When the configuration was last read with {outcome}; 0: never.")))
+            Gauge::with_opts(Opts::new(
+                name,
+                format!("Time of the last configuration load with {outcome}; 0 for never."),
+            ))
         };
-        let info = Opts::new("gateway_config_info", "1, with the fingerprint of the configuration in force.");
+        let info = Opts::new("gateway_config_info", "1, with the fingerprint of the current configuration.");
         Ok(Self {
             reloader,
             succeeded: time("success")?,
@@ -161,7 +163,7 @@ impl Collector for ReloadMetrics {
         let last = self.reloader.last.lock().unwrap_or_else(PoisonError::into_inner);
         self.succeeded.set(last.succeeded.as_second() as f64);
         self.failed.set(last.failed.map_or(0.0, |failed| failed.as_second() as f64));
-        // A configuration that is no longer in force must not linger as a label.
+        // The old fingerprint must not remain as a label.
         self.info.reset();
         self.info.with_label_values(&[&last.fingerprint]).set(1.0);
         [self.succeeded.collect(), self.failed.collect(), self.info.collect()].concat()

@@ -1,8 +1,8 @@
 //! Rendezvous hashing (highest random weight) over instance names.
 //!
 //! Each member scores each key by a hash of both; the highest score is the key's home. It needs no table, every
-//! gateway that knows the same names gives the same answer, and a change of membership moves the least that any
-//! scheme can: only keys of the instance that went, or only keys that the newcomer wins.
+//! gateway with the same members computes the same home, and a change of membership moves the minimum of keys:
+//! only those of the removed instance, or only those that the new one wins.
 //! Source: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 
 mod weighted;
@@ -12,17 +12,17 @@ pub use weighted::WeightedScore;
 use proto_contracts::{AffinityKey, InstanceName, Weight};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Makes the hashes of one installation; all its gateways share it.
+/// Seed of the hashes, the same in all gateways of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u64);
 
 impl Seed {
-    /// The seed that this text stands for.
+    /// The seed derived from this text.
     pub fn from_text(text: &str) -> Self {
         Self(xxh3_64(text.as_bytes()))
     }
 
-    /// The part of the score that belongs to the name, computed once per membership.
+    /// The hash of a name, computed once per membership.
     pub fn name_hash(self, name: &InstanceName) -> NameHash {
         NameHash(xxh3_64_with_seed(name.as_str().as_bytes(), self.0))
     }
@@ -43,7 +43,7 @@ impl Seed {
 pub struct NameHash(u64);
 
 impl NameHash {
-    /// How strongly the instance claims the key.
+    /// The score of the key; the highest is its home.
     #[inline]
     pub fn score(self, key: AffinityKey) -> u64 {
         // The key is spread over all 64 bits first, since it fills only 32; then SplitMix64's finalizer mixes.

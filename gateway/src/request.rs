@@ -1,4 +1,4 @@
-//! One request: what is known of it from its first byte to its log line, and how it ended.
+//! The state of one request, from its header to its log line.
 
 pub mod client;
 mod context;

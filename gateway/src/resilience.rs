@@ -1,9 +1,9 @@
-//! What keeps a few failing parts, or too many clients, from failing everybody.
+//! Protection against failing instances and excess load.
 //!
-//! Each part is a policy of its own section of the configuration, and state that the data path reads and writes without a
-//! lock: [`outlier`] leaves out an instance that keeps failing requests, [`retry_budget`] bounds how much repetition adds to
-//! the load, [`overload`] sheds what a pool could not answer in good time, [`rate_limit`] what one client sends too much of, and
-//! [`holdings`] bounds what one client holds at once.
+//! Each part has a policy from the configuration, and state without a lock: [`outlier`] ejects
+//! instances that fail requests, [`retry_budget`] limits retries, [`overload`] sheds load,
+//! [`load_bound`] spreads sticky load, [`rate_limit`] limits the request rate of a client and
+//! [`holdings`] its concurrency.
 
 pub mod holdings;
 pub mod load_bound;
@@ -18,21 +18,21 @@ use proto_contracts::PoolName;
 use crate::resilience::overload::AdaptiveLimit;
 use crate::resilience::retry_budget::RetryBudget;
 
-/// What protects one pool.
+/// The protection of one pool.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// How much of its load may be repetition.
+    /// Limits its retries.
     pub retries: RetryBudget,
-    /// How many requests it can answer in good time.
+    /// Limits its requests in flight by latency.
     pub limit: AdaptiveLimit,
 }
 
-/// What protects each pool.
+/// The protection of each pool.
 #[derive(Debug, Default)]
 pub struct Guards([Guard; PoolName::ALL.len()]);
 
 impl Guards {
-    /// What protects this one.
+    /// The protection of this pool.
     pub fn of(&self, pool: PoolName) -> &Guard {
         &self.0[pool as usize]
     }

@@ -1,9 +1,9 @@
-//! Where a request goes, and why: two strategies, two code paths.
+//! Chooses the instance of a request: two strategies, two code paths.
 //!
-//! [`round_robin`] and [`sticky`] share nothing but the pool's [`Snapshot`] that they read. Which of them decides is
-//! the pool's strategy at the moment of the request.
+//! [`round_robin`] and [`sticky`] share only the pool's [`Snapshot`]. The pool's strategy at the time of
+//! the request selects one.
 
-mod given;
+mod client_key;
 pub mod minting;
 pub mod round_robin;
 pub mod sample;
@@ -14,31 +14,31 @@ use std::sync::Arc;
 use proto_contracts::Verdict;
 use proto_contracts::control::Strategy;
 
-pub use given::{ClientKey, KeyOrigin, Tried};
+pub use client_key::{ClientKey, KeyOrigin, Tried};
 
 use crate::pool::{Instance, Member, Pool, Snapshot};
-use crate::routing::given::is_tried;
+use crate::routing::client_key::is_tried;
 
-/// Where a request goes, and why.
+/// The chosen instance, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
-    /// The instance to send it to.
+    /// The instance.
     pub member: &'a Member,
-    /// Why that one.
+    /// Why it was chosen.
     pub verdict: Verdict,
 }
 
-/// Why a request goes nowhere.
+/// Why no instance was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nowhere {
-    /// No instance is left that it was not tried at.
-    NoneLeft,
-    /// Those that are left have as many requests in flight as they may.
-    AllFull,
+pub enum RouteError {
+    /// No usable instance is left that was not tried.
+    NoHealthyUpstream,
+    /// All remaining instances are at their limit of requests in flight.
+    Saturated,
 }
 
-/// Chooses an instance for a request by this strategy, which is the pool's unless the lab lets the request have its own,
-/// passing over those tried before and those that have `max_in_flight` requests in flight.
+/// Chooses an instance by this strategy, which is the pool's or the lab's override. Instances that were
+/// tried or have `max_in_flight` requests in flight are skipped.
 ///
 /// # Errors
 /// When there is none.
@@ -49,13 +49,13 @@ pub fn choose<'a>(
     client: Option<ClientKey>,
     tried: &[Arc<Instance>],
     max_in_flight: u64,
-) -> Result<Choice<'a>, Nowhere> {
+) -> Result<Choice<'a>, RouteError> {
     let chosen = match (strategy, client) {
         (Strategy::Sticky, Some(client)) => {
             let found = sticky::choose(snapshot, client.key, tried, pool.load_bound(), max_in_flight);
             found.map(|found| Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })
         }
-        // A pool without keys has nothing to stick to.
+        // A request without a key cannot be sticky.
         (Strategy::RoundRobin, _) | (Strategy::Sticky, None) => {
             let member = round_robin::choose(snapshot, pool.cursor(), tried, max_in_flight);
             member.map(|member| Choice { member, verdict: Verdict::Off })
@@ -63,6 +63,6 @@ pub fn choose<'a>(
     };
     chosen.ok_or_else(|| {
         let left = snapshot.usable().iter().any(|&place| !is_tried(snapshot.member(place), tried));
-        if left { Nowhere::AllFull } else { Nowhere::NoneLeft }
+        if left { RouteError::Saturated } else { RouteError::NoHealthyUpstream }
     })
 }

@@ -1,8 +1,8 @@
-//! Builds the gateway, tells where it listens, and runs it until it is stopped.
+//! Builds the gateway, and runs it until it is stopped.
 
 mod error;
+mod lifecycle;
 mod listener;
-mod milestone;
 mod signals;
 pub mod upgrade;
 
@@ -29,7 +29,7 @@ use crate::connection::{Connections, IDLE_LINGER};
 use crate::control::{self, ControlPlane};
 use crate::descriptors;
 use crate::events::Events;
-use crate::health_check::checks::{Checked, FirstChecks, HealthChecks};
+use crate::health_check::checks::{Checked, FirstChecks, HealthCheckService};
 use crate::health_check::ejector::Ejector;
 use crate::pool::state_file::StateFile;
 use crate::pool::{Pool, Pools};
@@ -38,57 +38,56 @@ use crate::reload::{ReloadMetrics, Reloader};
 use crate::resilience::Guards;
 use crate::resilience::rate_limit::{RateLimiter, User};
 use crate::resilience::retry_budget::MAX_ATTEMPTS;
+use crate::server::lifecycle::LifecycleEvent;
 use crate::server::listener::BoundService;
-use crate::server::milestone::Milestone;
 use crate::server::signals::{ReloadWatch, Signals, StopWatch};
-use crate::server::upgrade::{Assets, HandOver, Office, Predecessor, UpgradeError};
+use crate::server::upgrade::{Assets, HandOver, HandoverServer, OldProcess, UpgradeError};
 use crate::telemetry::{StateFileMetrics, Telemetry};
 
-/// Idle connections kept to all instances together.
+/// Maximum idle upstream connections.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
-/// How often the end of the requests in flight is looked for while stopping.
+/// Poll interval for requests in flight while stopping.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
-/// A gateway that is bound and not yet running; connections wait in its listeners' queues.
-#[must_use = "it serves nothing until it is run"]
+/// A gateway that is bound but not running; connections wait in the listeners' queues.
+#[must_use = "it serves only when it runs"]
 pub struct Gateway {
     addr: SocketAddr,
     server: Server,
     control: ControlPlane,
     telemetry: Arc<Telemetry>,
-    announce: Duration,
+    pre_stop_delay: Duration,
     grace_period: Duration,
     state_file: Arc<StateFile>,
     reloader: Arc<Reloader>,
     upgrade_sock: Option<PathBuf>,
-    predecessor: Option<Predecessor>,
+    old_process: Option<OldProcess>,
     handed_over: watch::Receiver<bool>,
-    leaving: Arc<AtomicBool>,
-    tell: mpsc::Sender<Milestone>,
-    told: mpsc::Receiver<Milestone>,
+    draining: Arc<AtomicBool>,
+    sender: mpsc::Sender<LifecycleEvent>,
+    lifecycle: mpsc::Receiver<LifecycleEvent>,
 }
 
-/// How a gateway begins.
+/// How a gateway starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With listeners of its own.
-    Afresh,
-    /// With those of the gateway that runs, if one does.
-    AsSuccessor,
+    /// With its own listeners.
+    Fresh,
+    /// Hot restart: with the listeners of the old process, if there is one.
+    TakeOver,
 }
 
-/// Opens both listeners, or takes them over from a gateway that runs, and puts the parts together. `source` is where the
-/// configuration came from, so that it can be read again.
+/// Builds the gateway with its own listeners or those of the old process. `source` is read again on reload.
 ///
 /// # Errors
-/// When an address cannot be bound, or the state file or the upgrade's socket cannot be used.
+/// When an address cannot be bound, or the state file or the hot restart socket is not usable.
 pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, BuildError> {
-    let mut predecessor = match (start, &config.server.upgrade_sock) {
-        (Start::AsSuccessor, None) => return Err(BuildError::NoUpgradeSocket),
-        (Start::AsSuccessor, Some(path)) => Predecessor::find(path)?,
-        (Start::Afresh, _) => None,
+    let mut old_process = match (start, &config.server.upgrade_sock) {
+        (Start::TakeOver, None) => return Err(BuildError::NoUpgradeSocket),
+        (Start::TakeOver, Some(path)) => OldProcess::find(path)?,
+        (Start::Fresh, _) => None,
     };
-    // After the predecessor was found: from then on it lets nothing be changed.
+    // Opened after the old process was found, which rejects changes from then on.
     let events = Events::new(config.control.event_sample_per_s);
     let state_file = Arc::new(StateFile::open(config.server.state_file.clone(), events.clone())?);
     let pools = Arc::new(Pools::new(|name| {
@@ -104,9 +103,9 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     telemetry.metrics.registry().register(Box::new(StateFileMetrics::new(Arc::clone(&state_file))?))?;
 
     let (wanted, control) = (config.server.listen, config.control.listen);
-    let listener = upgrade::listener(predecessor.as_mut(), wanted);
+    let listener = upgrade::listener(old_process.as_mut(), wanted);
     let listener = listener.map_err(|source| BuildError::Listen { addr: wanted, source })?;
-    let control_listener = upgrade::listener(predecessor.as_mut(), control);
+    let control_listener = upgrade::listener(old_process.as_mut(), control);
     let control_listener = control_listener.map_err(|source| BuildError::Control { addr: control, source })?;
     let no_control = |source| BuildError::Control { addr: control, source };
     let no_data = |source| BuildError::Listen { addr: wanted, source };
@@ -115,37 +114,37 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         None => None,
         Some(addr) => {
             let no_metrics = |source| BuildError::Metrics { addr, source };
-            let listener = upgrade::listener(predecessor.as_mut(), addr).map_err(no_metrics)?;
+            let listener = upgrade::listener(old_process.as_mut(), addr).map_err(no_metrics)?;
             copies.push(listener.try_clone().map_err(no_metrics)?);
             Some(listener)
         }
     };
 
-    let succession = Arc::new(AtomicBool::new(false));
+    let upgrading = Arc::new(AtomicBool::new(false));
     let parts = control::Parts {
         pools: Arc::clone(&pools),
         metrics: telemetry.metrics.beside("control")?,
         events,
         reloader: Arc::clone(&reloader),
-        succession: Arc::clone(&succession),
+        upgrading: Arc::clone(&upgrading),
     };
     let control = ControlPlane::new(&config, control_listener, metrics_listener, parts).map_err(no_control)?;
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
-    let (tell, told) = mpsc::channel();
+    let (sender, lifecycle) = mpsc::channel();
     let (hand_over, handed_over) = watch::channel(false);
     if let Some(path) = &config.server.upgrade_sock {
         let state_file = Arc::clone(&state_file);
-        let assets = Assets { listeners: copies, pools: Arc::clone(&pools), succession, state_file };
-        let office = Office::open(path, assets, tell.clone(), hand_over)?;
-        server.add_service(background_service("upgrade", office));
+        let assets = Assets { listeners: copies, pools: Arc::clone(&pools), upgrading, state_file };
+        let handover = HandoverServer::open(path, assets, sender.clone(), hand_over)?;
+        server.add_service(background_service("upgrade", handover));
     }
     if config.traffic.lab == Lab::Open {
-        tracing::warn!("the lab is open ([lab] enabled): any client chooses a strategy by X-Routing-Strategy");
+        tracing::warn!("the lab is open ([lab] enabled): any client may override the strategy with X-Routing-Strategy");
     }
-    let leaving = Arc::new(AtomicBool::new(false));
+    let draining = Arc::new(AtomicBool::new(false));
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
-    let data_plane = proxy::Gateway {
+    let data_plane = proxy::DataPlane {
         traffic: Arc::clone(&traffic),
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
@@ -154,7 +153,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         clients: RateLimiter::default(),
         requests: Arc::default(),
         streams: Arc::default(),
-        leaving: Arc::clone(&leaving),
+        draining: Arc::clone(&draining),
         tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
     };
     let proxy = http_proxy(&server.configuration, data_plane);
@@ -164,14 +163,15 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let addr = service.addr();
     let serving = server.add_service(service);
     let first = FirstChecks {
-        needed: predecessor.as_ref().map(|predecessor| predecessor.healthy().to_vec()),
-        main: tell.clone(),
+        needed: old_process.as_ref().map(|old_process| old_process.healthy().to_vec()),
+        main: sender.clone(),
     };
     let (health, discovery) = (reloader.health(), reloader.discovery());
-    let checks = HealthChecks { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first, identity };
+    let checks =
+        HealthCheckService { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first, identity };
     let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
-    // Requests wait in the listener's queue until every instance was asked once: with half of the members, a key's home
+    // Requests wait in the listener's queue until the first checks are done: with half of the members, homes
     // would be wrong.
     serving.add_dependency(&checking);
     Ok(Gateway {
@@ -179,78 +179,77 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         server,
         control,
         telemetry,
-        announce: config.server.announce,
+        pre_stop_delay: config.server.pre_stop_delay,
         grace_period: config.server.grace_period,
         state_file,
         reloader,
         upgrade_sock: config.server.upgrade_sock,
-        predecessor,
+        old_process,
         handed_over,
-        leaving,
-        tell,
-        told,
+        draining,
+        sender,
+        lifecycle,
     })
 }
 
 impl Gateway {
-    /// Where clients connect: with port 0, this tells which port it became.
+    /// The data plane's bound address.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where operators connect.
+    /// The control plane's bound address.
     pub fn control_addr(&self) -> SocketAddr {
         self.control.addr()
     }
 
-    /// Where monitoring reads metrics, if it does so apart from the control plane.
+    /// The bound address of the metrics listener, if configured.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.control.metrics_addr()
     }
 
-    /// Serves until SIGTERM (requests in flight finish first), SIGINT (at once) or the end of an upgrade (as SIGTERM).
-    /// SIGHUP reads the configuration again.
+    /// Runs until SIGTERM (drains), SIGINT (stops at once) or a hot restart (drains). SIGHUP reloads.
     ///
     /// # Errors
-    /// When it was to be a successor and could not take over.
+    /// When the hot restart failed.
     pub fn run_until_stopped(self) -> Result<(), UpgradeError> {
         self.run(UnixShutdownSignalWatch)
     }
 
-    /// Serves until the signal comes.
+    /// Runs until the signal.
     ///
-    /// Pingora would sleep the whole grace period even when it is idle, so it stops in a thread that is left behind
-    /// as soon as the last request has ended.
+    /// Pingora's shutdown sleeps for the whole grace period even when idle, so it runs in a thread that is
+    /// abandoned when the last request has ended.
     ///
     /// # Errors
-    /// When it was to be a successor and could not take over.
+    /// When the hot restart failed.
     pub fn run(self, signal: impl ShutdownSignalWatch + Send + Sync + 'static) -> Result<(), UpgradeError> {
-        let Self { addr, mut server, control, telemetry, announce, grace_period, tell, told, .. } = self;
+        let Self { addr, mut server, control, telemetry, pre_stop_delay, grace_period, sender, lifecycle, .. } = self;
         tracing::info!(%addr, control = %control.addr(), "listening");
-        server.add_service(background_service("stop watch", StopWatch { main: tell.clone() }));
+        server.add_service(background_service("stop watch", StopWatch { main: sender.clone() }));
         server.add_service(background_service("reload by SIGHUP", ReloadWatch { reloader: self.reloader }));
         let signal = Signals {
-            given: signal,
-            announce,
-            main: tell.clone(),
+            inner: signal,
+            pre_stop_delay,
+            main: sender.clone(),
             handed_over: self.handed_over,
-            leaving: self.leaving,
+            draining: self.draining,
         };
         thread::spawn(move || {
             server.run(RunArgs { shutdown_signal: Box::new(signal) });
-            let _main_has_gone = tell.send(Milestone::Stopped);
+            let _main_ended = sender.send(LifecycleEvent::Stopped);
         });
-        if let Some(predecessor) = self.predecessor {
-            match told.recv() {
-                Ok(Milestone::Checked(Checked { go, unhealthy: None })) => {
-                    predecessor.take_office()?;
+        if let Some(old_process) = self.old_process {
+            match lifecycle.recv() {
+                Ok(LifecycleEvent::Checked(Checked { go, unhealthy: None })) => {
+                    old_process.take_over()?;
                     let _stopping_already = go.send(());
                     tracing::info!("took over");
                 }
-                Ok(Milestone::Checked(Checked { unhealthy: Some(pool), .. })) => {
+                Ok(LifecycleEvent::Checked(Checked { unhealthy: Some(pool), .. })) => {
                     return Err(UpgradeError::Unhealthy(pool.to_string()));
                 }
-                // Stopped before it was in office.
+                // Stopped before the takeover.
                 _ => return Ok(()),
             }
         }
@@ -260,11 +259,11 @@ impl Gateway {
 
         let mut control = Some(control.start());
         let mut linger = Duration::ZERO;
-        let mut announced = false;
+        let mut draining = false;
         let mut stopped = false;
         while !stopped {
-            match told.recv() {
-                Ok(Milestone::HandOver(HandOver { done })) => {
+            match lifecycle.recv() {
+                Ok(LifecycleEvent::HandOver(HandOver { done })) => {
                     if let Some(control) = control.take() {
                         control.drain();
                         control.stop();
@@ -273,49 +272,46 @@ impl Gateway {
                     linger = IDLE_LINGER;
                     let _ended_already = done.send(());
                 }
-                Ok(Milestone::Leaving) => {
-                    tracing::info!(
-                        seconds = announce.as_secs(),
-                        "announcing that this gateway leaves: readiness fails"
-                    );
+                Ok(LifecycleEvent::PreStop) => {
+                    tracing::info!(seconds = pre_stop_delay.as_secs(), "pre-stop delay: readiness fails");
                     control.iter().for_each(control::Running::drain);
-                    announced = true;
+                    draining = true;
                 }
-                Ok(Milestone::StopBegun) => {
+                Ok(LifecycleEvent::StopBegun) => {
                     tracing::info!("stopping");
-                    if !announced {
+                    if !draining {
                         control.iter().for_each(control::Running::drain);
                     }
-                    wait_for_last_request(&told, &telemetry, linger, grace_period);
+                    wait_for_last_request(&lifecycle, &telemetry, linger, grace_period);
                     stopped = true;
                 }
-                // Nobody waits for it but a successor.
-                Ok(Milestone::Checked(_)) => {}
-                Ok(Milestone::Stopped) | Err(_) => stopped = true,
+                // Only a hot restart waits for it.
+                Ok(LifecycleEvent::Checked(_)) => {}
+                Ok(LifecycleEvent::Stopped) | Err(_) => stopped = true,
             }
         }
         control.into_iter().for_each(control::Running::stop);
         self.state_file.close();
         match telemetry.metrics.active() {
             0 => tracing::info!(cut_off = 0, "stopped"),
-            cut_off => tracing::warn!(cut_off, "stopped; requests were cut off at the end of the grace period"),
+            cut_off => tracing::warn!(cut_off, "stopped; requests were aborted at the end of the grace period"),
         }
         Ok(())
     }
 }
 
-/// Returns when no request is in flight any more and the linger is over, or the grace period is.
+/// Returns when no request is in flight and the linger is over, or after the grace period.
 fn wait_for_last_request(
-    told: &mpsc::Receiver<Milestone>,
+    lifecycle: &mpsc::Receiver<LifecycleEvent>,
     telemetry: &Telemetry,
     linger: Duration,
     grace_period: Duration,
 ) {
     let begun = Instant::now();
     let mut idle_polls = 0;
-    // Twice in a row, since a request may just be on its way from the listener's queue.
+    // Twice in a row, because a request may be between the listener's queue and the counter.
     while (idle_polls < 2 || begun.elapsed() < linger) && begun.elapsed() < grace_period {
-        match told.recv_timeout(DRAIN_POLL) {
+        match lifecycle.recv_timeout(DRAIN_POLL) {
             Err(RecvTimeoutError::Timeout) if telemetry.metrics.active() == 0 => idle_polls += 1,
             Err(RecvTimeoutError::Timeout) => idle_polls = 0,
             Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
@@ -326,10 +322,10 @@ fn wait_for_last_request(
 fn server_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
-        // Each thread keeps its own connections; stealing costs more here than it evens out.
+        // Each thread keeps its connections; work stealing costs more than it gains.
         work_stealing: false,
         upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
-        // `proxy/retry.rs` ends it earlier, by what the configuration says at that time.
+        // `proxy/retry.rs` applies the configured limit.
         max_retries: MAX_ATTEMPTS as usize,
         grace_period_seconds: Some(config.server.grace_period.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),

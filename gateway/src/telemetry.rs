@@ -1,4 +1,4 @@
-//! What the gateway tells of itself: one access-log line a request, and Prometheus metrics.
+//! Access log, metrics, spans and events of requests.
 
 mod access_log;
 mod connections;
@@ -31,17 +31,17 @@ use crate::pool::Pools;
 use crate::request::{Outcome, RequestContext};
 use crate::telemetry::instances::InstanceMetrics;
 
-/// The status that the log shows when the client went before it was answered, as Nginx writes it.
+/// The logged status when the client closed before the response, as in Nginx.
 const CLIENT_CLOSED_REQUEST: &str = "499";
 
-/// Who hears of requests.
+/// Records requests.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// What every Tandem process measures.
+    /// Metrics of every Tandem process.
     pub metrics: Metrics,
-    /// What the gateway alone measures.
+    /// Metrics of routing.
     pub routing: RoutingMetrics,
-    /// Clients' connections.
+    /// Metrics of client connections.
     pub connections: ConnectionMetrics,
     refused: IntCounterVec,
     lookups: IntCounterVec,
@@ -49,7 +49,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// The metrics of a gateway of this name with these pools, which tells its requests to these events.
+    /// The telemetry of a gateway with this name, pools and event stream.
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
@@ -59,21 +59,15 @@ impl Telemetry {
         let connections = ConnectionMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
         let refused = IntCounterVec::new(
-            Opts::new(
-                "gateway_refused_requests_total",
-                "Requests whose header was refused, by what was wrong with it.",
-            ),
+            Opts::new("gateway_refused_requests_total", "Requests rejected for their header, by fault."),
             &["fault"],
         )?;
         metrics.registry().register(Box::new(refused.clone()))?;
         let lookups = IntCounterVec::new(
-            Opts::new(
-                "gateway_discovery_lookups_total",
-                "Look-ups of a pool's DNS name, by whether it had an address.",
-            ),
+            Opts::new("gateway_discovery_lookups_total", "DNS lookups for a pool, by outcome."),
             &["pool", "outcome"],
         )?;
-        // A rate needs a first value: what never happened is 0, and not absent.
+        // A rate needs a first value, so all series start at 0.
         for pool in PoolName::ALL {
             for outcome in ["found", "failed"] {
                 lookups.with_label_values(&[pool.as_str(), outcome]);
@@ -86,7 +80,7 @@ impl Telemetry {
         Ok(Self { metrics, routing, connections, refused, lookups, events })
     }
 
-    /// Notes a request whose header was refused.
+    /// Records a request with a rejected header.
     pub fn request_refused(&self, session: &HttpSession, ctx: &RequestContext, fault: Fault, method: &str) {
         let response = session.response_written();
         let outcome = Outcome {
@@ -101,37 +95,37 @@ impl Telemetry {
         access_log::write(ctx, &outcome, Some(&fault.label()));
     }
 
-    /// Notes that a pool's DNS name was looked up.
-    pub fn looked_up(&self, pool: PoolName, found: bool) {
+    /// Counts a DNS lookup.
+    pub fn count_lookup(&self, pool: PoolName, found: bool) {
         let outcome = if found { "found" } else { "failed" };
         self.lookups.with_label_values(&[pool.as_str(), outcome]).inc();
     }
 
-    /// Notes that a pool may have no more than so many requests in flight for now.
+    /// Records that a pool sheds load above this limit.
     pub fn overload_began(&self, pool: PoolName, limit: u64) {
-        tracing::warn!(%pool, limit, "overloaded: requests beyond the limit are shed");
+        tracing::warn!(%pool, limit, "overloaded: shedding requests above the limit");
         self.events.publish(|| Event::OverloadChanged { pool, limit: Some(limit) });
     }
 
-    /// Notes that it may have any number again.
+    /// Records that a pool no longer sheds load.
     pub fn overload_ended(&self, pool: PoolName) {
         tracing::info!(%pool, "no longer overloaded");
         self.events.publish(|| Event::OverloadChanged { pool, limit: None });
     }
 
-    /// Notes that clients have as many connections as they may, so that further ones are refused.
+    /// Records that the limit of client connections is reached.
     pub fn connections_full(&self, most: usize) {
-        tracing::warn!(most, "clients have as many connections as they may: further ones are refused");
+        tracing::warn!(most, "limit of client connections reached: rejecting new ones");
         self.events.publish(|| Event::ConnectionsChanged { limit: Some(most as u64) });
     }
 
-    /// Notes that there is room again.
+    /// Records that there is room for connections again.
     pub fn connections_free(&self) {
-        tracing::info!("there is room for clients' connections again");
+        tracing::info!("accepting new client connections again");
         self.events.publish(|| Event::ConnectionsChanged { limit: None });
     }
 
-    /// Notes a request that is over.
+    /// Records a finished request.
     pub fn request_done(&self, session: &Session, ctx: &mut RequestContext, error: Option<&Error>) {
         let response = session.response_written();
         let outcome = Outcome {

@@ -1,4 +1,4 @@
-//! `[affinity]`: what all gateways of one installation share.
+//! `[affinity]`: the hash seed, the same in all gateways of an installation.
 
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ impl Default for Section {
 
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Seed {
-        check.unless(!self.seed.is_empty(), "[affinity] seed", "must not be empty");
+        check.require(!self.seed.is_empty(), "[affinity] seed", "must not be empty");
         Seed::from_text(&self.seed)
     }
 }

@@ -1,4 +1,4 @@
-//! Collects everything that is wrong with the file and the environment, so that it is told at once.
+//! Collects all faults of the file and the environment, so that they are reported together.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use service_kit::tokens::TokenSettings;
 /// The shortest token: 16 characters of base64 are 96 bits.
 const MIN_TOKEN_LEN: usize = 16;
 
-/// A network of IPv4 that is written as one of mapped IPv6 addresses, as IPv4: addresses are compared in that form.
+/// The IPv4 form of a network of IPv4-mapped IPv6 addresses: addresses are compared in that form.
 pub(super) fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(v6) = network
         && let (Some(v4), Some(length)) = (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
@@ -23,7 +23,7 @@ pub(super) fn canonical(network: IpNet) -> IpNet {
     network
 }
 
-/// What is wrong, a line each.
+/// The faults, one per line.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<String>);
 
@@ -34,7 +34,7 @@ impl fmt::Display for Problems {
     }
 }
 
-/// One check of everything: the environment, and what was found wrong so far.
+/// The environment, and the faults found so far.
 pub(super) struct Check<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
     problems: Problems,
@@ -45,62 +45,62 @@ impl<'a> Check<'a> {
         Self { environment, problems: Problems::default() }
     }
 
-    /// Notes that a setting breaks a rule, unless it is fine.
-    pub(super) fn unless(&mut self, fine: bool, setting: &str, rule: impl fmt::Display) {
-        if !fine {
+    /// Records a fault unless the condition holds.
+    pub(super) fn require(&mut self, holds: bool, setting: &str, rule: impl fmt::Display) {
+        if !holds {
             self.problems.0.push(format!("{setting} {rule}"));
         }
     }
 
-    /// A variable of the environment; an empty one is none.
+    /// A variable; an empty one counts as unset.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.is_empty())
     }
 
-    /// A variable that holds a secret, when it is set.
+    /// A secret, if set.
     pub(super) fn token(&mut self, variable: &'static str) -> Option<SecretString> {
         let token = self.variable(variable)?;
-        self.unless(
+        self.require(
             token.len() >= MIN_TOKEN_LEN,
             variable,
-            format_args!("must have at least {MIN_TOKEN_LEN} characters; make one with: openssl rand -hex 24"),
+            format_args!("must have at least {MIN_TOKEN_LEN} characters; generate one with: openssl rand -hex 24"),
         );
         Some(SecretString::from(token))
     }
 
-    /// A variable that holds an address, when it is set.
+    /// An address, if set.
     pub(super) fn address(&mut self, variable: &'static str) -> Option<SocketAddr> {
         let text = (self.environment)(variable)?;
         self.parse_address(variable, &text)
     }
 
-    /// A variable that holds addresses, separated by commas, when it is set.
+    /// Comma-separated addresses, if set.
     pub(super) fn addresses(&mut self, variable: &'static str) -> Option<Vec<SocketAddr>> {
         let list = (self.environment)(variable)?;
         let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
         Some(texts.filter_map(|text| self.parse_address(variable, text)).collect())
     }
 
-    /// A variable that holds networks, separated by commas, when it is set and not empty.
+    /// Comma-separated networks, if set and not empty.
     pub(super) fn networks(&mut self, variable: &'static str) -> Option<Vec<IpNet>> {
         let list = self.variable(variable)?;
         let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
         let read = texts.filter_map(|text| {
             let network: Option<IpNet> = text.parse().ok();
-            self.unless(
+            self.require(
                 network.is_some(),
                 variable,
-                format_args!("has {text:?}, which is no network such as 10.0.0.0/8"),
+                format_args!("has {text:?}, which is not a network such as 10.0.0.0/8"),
             );
             network
         });
         Some(read.collect())
     }
 
-    /// What the log shows.
+    /// The log filter.
     pub(super) fn log_filter(&mut self) -> String {
         let filter = (self.environment)("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
-        self.unless(
+        self.require(
             tracing_subscriber::EnvFilter::try_new(&filter).is_ok(),
             "LOG_LEVEL",
             format_args!("is {filter:?}; write a level such as info, or a filter such as info,gateway=debug"),
@@ -114,13 +114,13 @@ impl<'a> Check<'a> {
         text.parse().map_err(|error| self.problems.0.push(format!("INSTANCE_ID is {text:?}: {error}"))).ok()
     }
 
-    /// The deployment that it belongs to, when it is set.
+    /// The deployment, if set.
     pub(super) fn deployment(&mut self) -> Option<DeploymentName> {
         let text = self.variable("DEPLOYMENT")?;
         text.parse().map_err(|error| self.problems.0.push(format!("DEPLOYMENT is {text:?}: {error}"))).ok()
     }
 
-    /// Where traces are sent, by OpenTelemetry's own variables.
+    /// Where traces are sent, from OpenTelemetry's variables.
     pub(super) fn traces(&mut self, name: Option<&InstanceName>) -> Option<TraceConfig> {
         let env = self.env(&TraceConfig::VARIABLES);
         TraceConfig::from_env(&env, "gateway", name?).unwrap_or_else(|error| {
@@ -129,7 +129,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Whose tokens are believed, by the variables of the services that verify them.
+    /// How tokens are verified, from the same variables as the services.
     pub(super) fn tokens(&mut self) -> Option<TokenSettings> {
         TokenSettings::from_env(&self.env(&TokenSettings::VARIABLES)).unwrap_or_else(|error| {
             self.problems.0.push(error.to_string());
@@ -137,13 +137,13 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// These variables, for a part that the services share.
+    /// These variables, for code shared with the services.
     fn env(&self, names: &[&'static str]) -> Env {
         let variables: Vec<_> = names.iter().filter_map(|name| Some((*name, self.variable(name)?))).collect();
         Env::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
-    /// What was parsed last, when nothing at all is wrong.
+    /// The result, if there are no faults.
     pub(super) fn finish<T>(self, parsed: Option<T>) -> Result<T, Problems> {
         match parsed {
             Some(parsed) if self.problems.0.is_empty() => Ok(parsed),
@@ -153,10 +153,10 @@ impl<'a> Check<'a> {
 
     fn parse_address(&mut self, setting: &str, text: &str) -> Option<SocketAddr> {
         let address = text.parse().ok();
-        self.unless(
+        self.require(
             address.is_some(),
             setting,
-            format_args!("has {text:?}, which is no address such as 127.0.0.1:8000"),
+            format_args!("has {text:?}, which is not an address such as 127.0.0.1:8000"),
         );
         address
     }

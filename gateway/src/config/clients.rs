@@ -1,16 +1,16 @@
-//! `[clients]`: how much one client, and all together, may hold at once.
+//! `[clients]`: concurrency limits per client and in total.
 
 use serde::Deserialize;
 
 use crate::config::check::Check;
 use crate::resilience::holdings;
 
-/// How much one client may hold at once. Who is exempt from `[rate_limit]` may hold any number.
+/// Concurrency limits of one client. Clients that are exempt from `[rate_limit]` have none.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// Connections from one peer address, which is not a trusted proxy's.
+    /// Connections per peer address, trusted proxies not counted.
     pub connections: u32,
-    /// Requests in flight, those whose body is still arriving among them; streams are not.
+    /// Requests in flight, including those whose body is still arriving; streams not counted.
     pub requests: u32,
     /// Streams.
     pub streams: u32,
@@ -32,14 +32,14 @@ impl Default for Section {
 }
 
 impl Section {
-    /// What a client may hold, and how many connections all may have together; `None` for as many as the limit of
-    /// descriptors allows.
+    /// The limits per client, and the limit of all connections; `None`: derived from the limit of
+    /// file descriptors.
     pub(super) fn check(self, check: &mut Check<'_>) -> (ClientLimits, Option<usize>) {
         let mut bound = |setting: &str, value: u32| {
-            check.unless(
+            check.require(
                 value <= holdings::MOST,
                 setting,
-                format_args!("must be 0 (any number) to {}", holdings::MOST),
+                format_args!("must be 0 (unlimited) to {}", holdings::MOST),
             );
             if value == 0 { u32::MAX } else { value }
         };

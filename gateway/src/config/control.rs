@@ -9,22 +9,22 @@ use serde::Deserialize;
 use crate::config::Server;
 use crate::config::check::Check;
 
-/// More would cost the data path and no reader could follow.
+/// More would burden the data path.
 const MAX_SAMPLE_PER_S: u32 = 10_000;
 
 /// The control plane.
 #[derive(Debug)]
 pub struct Control {
-    /// Where operators connect. It must not be reachable by clients.
+    /// Address of the control plane. Clients must not reach it.
     pub listen: SocketAddr,
-    /// The `Host` names that are answered, so that no web page can reach it through a browser (DNS rebinding).
+    /// Accepted `Host` names, against DNS rebinding from a browser.
     pub allowed_hosts: Vec<String>,
-    /// How many requests of each pool are told a second to those who listen to events.
+    /// Sampled requests per pool and second in the event stream.
     pub event_sample_per_s: u32,
-    /// Where monitoring may read health and metrics, and nothing else; nowhere by default, since the control plane shows them
-    /// too. For networks that must not reach the control plane.
+    /// Address that serves only health and metrics, for networks that must not reach the control
+    /// plane; `None`: only the control plane serves them.
     pub metrics_listen: Option<SocketAddr>,
-    /// What a change must present; without one nothing can be changed.
+    /// Token for changes; without one the API is read-only.
     pub token: Option<SecretString>,
 }
 
@@ -51,34 +51,30 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>, server: &Server) -> Control {
         let listen = check.address("GATEWAY_CONTROL_LISTEN").unwrap_or(self.listen);
-        check.unless(
+        check.require(
             listen != server.listen || listen.port() == 0,
             "[control] listen",
             "must differ from [server] listen: clients must not reach the control plane",
         );
-        check.unless(
-            !self.allowed_hosts.is_empty(),
-            "[control] allowed_hosts",
-            "must name a host, or nobody can use the control plane",
-        );
+        check.require(!self.allowed_hosts.is_empty(), "[control] allowed_hosts", "must name at least one host");
         for host in &self.allowed_hosts {
-            check.unless(
+            check.require(
                 Authority::parse(host.as_bytes()).is_some_and(|parsed| parsed.has_host(host.as_bytes())),
                 "[control] allowed_hosts",
                 format_args!("has {host:?}; write a name or an address without a port, such as \"[::1]\""),
             );
         }
         let metrics_listen = check.address("GATEWAY_METRICS_LISTEN").or(self.metrics_listen);
-        check.unless(
+        check.require(
             metrics_listen.is_none_or(|metrics| metrics.port() == 0 || (metrics != listen && metrics != server.listen)),
             "[control] metrics_listen",
             "must differ from [control] listen and from [server] listen",
         );
         let token = check.token("CONTROL_TOKEN");
-        check.unless(
+        check.require(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
-            format_args!("must be at most {MAX_SAMPLE_PER_S}; 0 tells of no request"),
+            format_args!("must be at most {MAX_SAMPLE_PER_S}; 0 samples none"),
         );
         Control {
             listen,

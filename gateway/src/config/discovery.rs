@@ -1,4 +1,4 @@
-//! `[discovery]`: how the addresses behind the pools' DNS names are found.
+//! `[discovery]`: discovery of instances by DNS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use crate::config::check::Check;
 
-/// How DNS is asked.
+/// How DNS is queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Discovery {
-    /// Time from one look-up of a name to the next.
+pub struct DiscoveryConfig {
+    /// Time between lookups.
     pub interval: Duration,
-    /// How long a look-up may take.
+    /// Timeout of a lookup.
     pub timeout: Duration,
-    /// Who is asked; `None` for whom the system asks (`/etc/resolv.conf`).
+    /// The resolver; `None`: the system's (`/etc/resolv.conf`).
     pub resolver: Option<SocketAddr>,
 }
 
@@ -33,14 +33,18 @@ impl Default for Section {
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>) -> Discovery {
+    pub(super) fn check(self, check: &mut Check<'_>) -> DiscoveryConfig {
         let Self { interval_ms, timeout_ms, resolver } = self;
-        check.unless(interval_ms > 0, "[discovery] interval_ms", "must be at least 1");
-        check.unless(
+        check.require(interval_ms > 0, "[discovery] interval_ms", "must be at least 1");
+        check.require(
             (1..=interval_ms).contains(&timeout_ms),
             "[discovery] timeout_ms",
             format_args!("must be 1 to interval_ms ({interval_ms})"),
         );
-        Discovery { interval: Duration::from_millis(interval_ms), timeout: Duration::from_millis(timeout_ms), resolver }
+        DiscoveryConfig {
+            interval: Duration::from_millis(interval_ms),
+            timeout: Duration::from_millis(timeout_ms),
+            resolver,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `[health]`: how instances are checked.
+//! `[health]`: health checks.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::config::check::Check;
 
 /// The health checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthChecks {
-    /// Time from one check to the next.
+pub struct HealthCheckConfig {
+    /// Time between checks.
     pub interval: Duration,
-    /// How long an instance may take to answer.
+    /// Timeout of a check.
     pub timeout: Duration,
-    /// How many results in a row change the opinion of an instance.
+    /// Consecutive results that change an instance's health.
     pub thresholds: Thresholds,
-    /// Whether an instance that names no service and no protocol is refused: one of a version older than these headers.
+    /// Whether instances without service and protocol headers, of an old version, are rejected.
     pub require_identity: bool,
 }
 
-/// How many results in a row change the opinion of an instance.
+/// Consecutive results that change an instance's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Failures in a row until a healthy instance is unhealthy; at least 1.
+    /// Failures until a healthy instance is unhealthy; at least 1.
     pub fails: u32,
-    /// Successes in a row until an unhealthy instance is healthy again; at least 1.
+    /// Successes until an unhealthy instance is healthy; at least 1.
     pub passes: u32,
 }
 
@@ -45,17 +45,17 @@ impl Default for Section {
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>) -> HealthChecks {
+    pub(super) fn check(self, check: &mut Check<'_>) -> HealthCheckConfig {
         let Self { interval_ms, timeout_ms, fails, passes, require_identity } = self;
-        check.unless(interval_ms > 0, "[health] interval_ms", "must be at least 1");
-        check.unless(
+        check.require(interval_ms > 0, "[health] interval_ms", "must be at least 1");
+        check.require(
             (1..=interval_ms).contains(&timeout_ms),
             "[health] timeout_ms",
             format_args!("must be 1 to interval_ms ({interval_ms})"),
         );
-        check.unless(fails > 0, "[health] fails", "must be at least 1");
-        check.unless(passes > 0, "[health] passes", "must be at least 1");
-        HealthChecks {
+        check.require(fails > 0, "[health] fails", "must be at least 1");
+        check.require(passes > 0, "[health] passes", "must be at least 1");
+        HealthCheckConfig {
             interval: Duration::from_millis(interval_ms),
             timeout: Duration::from_millis(timeout_ms),
             thresholds: Thresholds { fails, passes },

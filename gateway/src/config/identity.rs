@@ -1,13 +1,13 @@
-//! What a gateway is to instances.
+//! How a gateway identifies itself to instances.
 
 use proto_contracts::DeploymentName;
 use secrecy::SecretString;
 
-/// What a gateway is to instances.
+/// How a gateway identifies itself to instances.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
-    /// What they want to see of a gateway that drains them.
+    /// Authorizes drain and weight requests.
     pub instance_token: Option<SecretString>,
-    /// The deployment that it belongs to.
+    /// Its deployment.
     pub deployment: Option<DeploymentName>,
 }

@@ -1,13 +1,13 @@
-//! `[lab]`: what is for teaching and measuring alone.
+//! `[lab]`: settings for demonstrations and measurements.
 
 use serde::Deserialize;
 
-/// Whether a client may choose the strategy of its own requests.
+/// Whether clients may override the strategy of their requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lab {
-    /// It may not: `X-Routing-Strategy` is dropped and means nothing.
+    /// No: `X-Routing-Strategy` is dropped.
     Closed,
-    /// `X-Routing-Strategy` picks the code path for the one request, so that both run side by side under the same load.
+    /// `X-Routing-Strategy` selects the strategy of a request, so that both run under the same load.
     Open,
 }
 

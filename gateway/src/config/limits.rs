@@ -1,4 +1,4 @@
-//! `[limits]`: how large a request may be.
+//! `[limits]`: size limits of requests.
 
 use std::collections::BTreeMap;
 
@@ -8,34 +8,34 @@ use serde::Deserialize;
 use crate::config::check::Check;
 use crate::http_strict::HeaderLimits;
 
-/// The most header fields that a client may send: the services' framework takes 96, and the gateway adds up to 8 of its own.
+/// Highest limit of header fields: the services' framework accepts 96, and the gateway adds up to 8.
 const MOST_HEADER_FIELDS: usize = 96 - 8;
-/// The largest header that a client may send, in bytes: the services' framework takes 128 KiB, and what the gateway adds
-/// is far below 2 KiB.
+/// Highest limit of header bytes: the services' framework accepts 128 KiB, and the gateway adds far
+/// less than 2 KiB.
 const MOST_HEADER_BYTES: usize = (128 - 2) * 1024;
-/// The longest target that any parser behind the gateway takes, in bytes.
+/// Longest request target that all parsers behind the gateway accept, in bytes.
 const MOST_TARGET_BYTES: usize = 65_534;
 
-/// How large a request may be.
+/// Size limits of requests.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How large its header may be.
+    /// Limits of the header.
     pub header: HeaderLimits,
-    /// The most bytes that its body may have.
+    /// Limits of the body.
     pub body: BodyLimits,
 }
 
-/// The most bytes that a request's body may have, by what it asks for.
+/// Maximum body size in bytes, by endpoint.
 #[derive(Clone, Debug)]
 pub struct BodyLimits {
-    /// Where nothing else is said.
+    /// The default.
     any: u64,
-    /// Few, so that a look at each is the quickest way.
+    /// Few entries, so a linear search is fastest.
     of: Vec<(Endpoint, u64)>,
 }
 
 impl BodyLimits {
-    /// The limit of a request, in bytes; that of the whole API where it asks for nothing that is known.
+    /// The limit of a request in bytes; the default if it has no known endpoint.
     pub fn of(&self, resolved: Option<&Resolved>) -> u64 {
         let own = |resolved: &Resolved| self.of.iter().find(|(endpoint, _)| *endpoint == resolved.endpoint);
         resolved.and_then(own).map_or(self.any, |&(_, bytes)| bytes)
@@ -67,34 +67,34 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Limits {
         let Self { max_header_fields: fields, max_header_bytes: bytes, max_target_bytes: target_bytes, .. } = self;
-        check.unless(
+        check.require(
             (1..=MOST_HEADER_FIELDS).contains(&fields),
             "[limits] max_header_fields",
-            format_args!("must be 1 to {MOST_HEADER_FIELDS}: with the gateway's own fields, no service takes more"),
+            format_args!("must be 1 to {MOST_HEADER_FIELDS}: the services accept no more, counting the fields that the gateway adds"),
         );
-        check.unless(
+        check.require(
             (1_024..=MOST_HEADER_BYTES).contains(&bytes),
             "[limits] max_header_bytes",
-            format_args!("must be 1024 to {MOST_HEADER_BYTES}: with the gateway's own fields, no service takes more"),
+            format_args!("must be 1024 to {MOST_HEADER_BYTES}: the services accept no more, counting the fields that the gateway adds"),
         );
-        check.unless(
+        check.require(
             (1..=MOST_TARGET_BYTES.min(bytes)).contains(&target_bytes),
             "[limits] max_target_bytes",
             format_args!("must be 1 to {MOST_TARGET_BYTES}, and not more than max_header_bytes ({bytes})"),
         );
-        check.unless(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
+        check.require(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
         let of = self.route_body_bytes.iter().filter_map(|(route, &bytes)| {
             let setting = format!("[limits.route_body_bytes] \"{route}\"");
-            check.unless(
+            check.require(
                 (1..=self.max_body_bytes).contains(&bytes),
                 &setting,
                 format_args!("must be 1 to max_body_bytes ({})", self.max_body_bytes),
             );
             let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.templates().canonical == route);
-            check.unless(
+            check.require(
                 endpoint.is_some(),
                 &setting,
-                "is no route of the API; write its template, such as \"/api/v1/stateful/conversations\"",
+                "is not a route of the API; use its template, such as \"/api/v1/stateful/conversations\"",
             );
             Some((endpoint?, bytes))
         });

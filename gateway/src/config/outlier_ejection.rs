@@ -1,4 +1,4 @@
-//! `[outlier_ejection]`: when an instance that keeps failing requests is left out.
+//! `[outlier_ejection]`: when an instance that fails requests is ejected.
 
 use std::time::Duration;
 
@@ -23,16 +23,16 @@ impl Default for Section {
 }
 
 impl Section {
-    /// The policy; none when it is off.
+    /// The policy; `None`: off.
     pub(super) fn check(self, check: &mut Check<'_>) -> Option<Policy> {
         let Self { consecutive_failures, base_ejection_ms, max_ejection_ms, max_percent } = self;
-        check.unless(base_ejection_ms > 0, "[outlier_ejection] base_ejection_ms", "must be at least 1");
-        check.unless(
+        check.require(base_ejection_ms > 0, "[outlier_ejection] base_ejection_ms", "must be at least 1");
+        check.require(
             max_ejection_ms >= base_ejection_ms,
             "[outlier_ejection] max_ejection_ms",
             format_args!("must be at least base_ejection_ms ({base_ejection_ms})"),
         );
-        check.unless((1..=100).contains(&max_percent), "[outlier_ejection] max_percent", "must be 1 to 100");
+        check.require((1..=100).contains(&max_percent), "[outlier_ejection] max_percent", "must be 1 to 100");
         (consecutive_failures > 0).then_some(Policy {
             consecutive_failures,
             base: Duration::from_millis(base_ejection_ms),

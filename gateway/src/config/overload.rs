@@ -1,4 +1,4 @@
-//! `[overload]`: how many requests instances and pools may have in flight.
+//! `[overload]`: limits of requests in flight per instance and pool.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use serde::Deserialize;
 use crate::config::check::Check;
 use crate::resilience::overload::Policy;
 
-/// What instances and pools can take.
+/// Limits of requests in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Overload {
-    /// The most requests that an instance may have in flight, streams not counted.
+    /// Maximum requests in flight per instance, streams not counted.
     pub max_in_flight: u64,
-    /// How the limit of a pool follows its latency; `None` when there is none.
+    /// The latency-based limit of a pool; `None`: off.
     pub shedding: Option<Policy>,
 }
 
@@ -33,7 +33,7 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Overload {
         let Self { max_in_flight, latency_target_ms, min_in_flight } = self;
-        check.unless(
+        check.require(
             min_in_flight > 0 && (max_in_flight == 0 || min_in_flight <= max_in_flight),
             "[overload] min_in_flight",
             format_args!("must be 1 to max_in_flight ({max_in_flight})"),

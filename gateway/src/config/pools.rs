@@ -1,4 +1,4 @@
-//! `[pools.stateless]` and `[pools.stateful]`: which instances serve, and how requests are routed to them.
+//! `[pools.stateless]` and `[pools.stateful]`: instances and routing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,25 +17,24 @@ use serde::{Deserialize, Deserializer};
 use crate::config::check::Check;
 use crate::resilience::load_bound::LoadBound;
 
-/// Below 1, not all instances together could take the load; above 10, a bound bounds nothing.
+/// Below 1 the instances together cannot take the load; above 10 the bound has no effect.
 const LOAD_FACTORS: RangeInclusive<f64> = 1.0..=10.0;
 
-/// An hour: a share that grows for longer is a weight.
+/// An hour; use a weight instead of a longer slow start.
 const MAX_SLOW_START_S: u64 = 3_600;
 
-/// What is spoken with a pool's instances.
+/// The protocol to a pool's instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// HTTP/1.1: a connection for each request in flight.
+    /// HTTP/1.1: one connection per request in flight.
     #[default]
     Http1,
-    /// HTTP/2 without TLS, begun without asking ("prior knowledge"): many requests share a connection. Streams of the
-    /// API keep to HTTP/1.1.
+    /// HTTP/2 without TLS, by prior knowledge: requests share connections. Streams use HTTP/1.1.
     H2c,
 }
 
-/// A DNS name whose every address is one of an instance, and the port on which they listen.
+/// A DNS name whose addresses are instances, and their port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceName {
     /// The name.
@@ -44,7 +43,7 @@ pub struct ServiceName {
     pub port: u16,
 }
 
-/// The text is no such name.
+/// The text is not a DNS name with a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a DNS name and a port, such as stateful-svc:8201")]
 pub struct InvalidServiceName;
@@ -61,7 +60,7 @@ impl FromStr for ServiceName {
         };
         let labels = host.strip_suffix('.').unwrap_or(host);
         let is_name = labels.len() <= 253 && labels.split('.').all(is_label) && labels.parse::<IpAddr>().is_err();
-        // What the resolver's library reads otherwise could never be looked up.
+        // The resolver's library must accept it, too.
         let is_name = is_name && Name::from_ascii(host).is_ok();
         if is_name { Ok(Self { host: host.to_owned(), port }) } else { Err(InvalidServiceName) }
     }
@@ -75,20 +74,20 @@ impl fmt::Display for ServiceName {
 
 /// One pool.
 #[derive(Clone, Debug)]
-pub struct Pool {
-    /// The strategy until the control API switches it.
+pub struct PoolConfig {
+    /// The initial strategy.
     pub strategy: Strategy,
-    /// Where instances listen.
+    /// Addresses of instances.
     pub instances: Vec<SocketAddr>,
-    /// How many shares those get that name a weight.
+    /// Configured weights.
     pub weights: BTreeMap<SocketAddr, Weight>,
-    /// Over which time the share of an instance that begins to serve grows, of what is new; zero for at once.
+    /// Time over which a new instance's share of new keys grows; zero: off.
     pub slow_start: Duration,
-    /// The name whose addresses are instances as well.
+    /// DNS name for discovery.
     pub discover: Option<ServiceName>,
-    /// How many requests the sticky path lets an instance have in flight; `None` for any number.
+    /// Load bound of sticky routing; `None`: off.
     pub load_bound: Option<LoadBound>,
-    /// What is spoken with them.
+    /// The protocol to the instances.
     pub protocol: Protocol,
 }
 
@@ -125,7 +124,7 @@ impl Default for PoolSection {
     }
 }
 
-/// An instance of the list: its address, or a table of address and weight.
+/// An entry of `instances`: an address, or a table of address and weight.
 #[derive(Clone, Copy, Debug)]
 struct Listed {
     addr: SocketAddr,
@@ -134,7 +133,7 @@ struct Listed {
 
 impl<'de> Deserialize<'de> for Listed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // By hand: what is wrong with an entry would else be "no variant matched".
+        // An untagged enum would report a wrong entry as "no variant matched".
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
@@ -150,7 +149,7 @@ impl<'de> Deserialize<'de> for Listed {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Listed, E> {
-                let wrong = |_| E::custom(format!("{text:?} is no address such as 127.0.0.1:8201"));
+                let wrong = |_| E::custom(format!("{text:?} is not an address such as 127.0.0.1:8201"));
                 Ok(Listed { addr: text.parse().map_err(wrong)?, weight: None })
             }
 
@@ -163,7 +162,7 @@ impl<'de> Deserialize<'de> for Listed {
     }
 }
 
-/// What a pool is called in its settings, and what it is when they say nothing.
+/// Names of a pool's settings, and its defaults.
 struct Defaults {
     section: &'static str,
     variable: &'static str,
@@ -173,7 +172,7 @@ struct Defaults {
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>) -> (Pool, Pool) {
+    pub(super) fn check(self, check: &mut Check<'_>) -> (PoolConfig, PoolConfig) {
         let stateless = Defaults {
             section: "[pools.stateless]",
             variable: "GATEWAY_STATELESS_INSTANCES",
@@ -193,26 +192,26 @@ impl Section {
 }
 
 impl PoolSection {
-    fn check(self, check: &mut Check<'_>, defaults: &Defaults) -> Pool {
+    fn check(self, check: &mut Check<'_>, defaults: &Defaults) -> PoolConfig {
         let discover = self.discover(check, defaults);
         let from_environment = check.addresses(defaults.variable);
         let instances_setting = format!("{} instances", defaults.section);
         let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
         let unlisted = || if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] };
         let listed = if from_environment.is_none() { self.instances } else { None };
-        let weighed = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
-        let weights = weighed.collect();
+        let with_registry = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
+        let weights = with_registry.collect();
         let listed = listed.map(|listed| listed.into_iter().map(|listed| listed.addr).collect());
         let instances: Vec<_> = from_environment.or(listed).unwrap_or_else(unlisted);
-        check.unless(
+        check.require(
             self.slow_start_s <= MAX_SLOW_START_S,
             &format!("{} slow_start_s", defaults.section),
             format_args!("must be 0 (off) to {MAX_SLOW_START_S}, in seconds"),
         );
         let slow_start = Duration::from_secs(self.slow_start_s);
         let distinct: BTreeSet<_> = instances.iter().collect();
-        check.unless(distinct.len() == instances.len(), setting, "names an address twice");
-        check.unless(
+        check.require(distinct.len() == instances.len(), setting, "names an address twice");
+        check.require(
             self.bounded_load == 0.0 || LOAD_FACTORS.contains(&self.bounded_load),
             &format!("{} bounded_load", defaults.section),
             format_args!("must be 0 (off), or {} to {}", LOAD_FACTORS.start(), LOAD_FACTORS.end()),
@@ -220,17 +219,17 @@ impl PoolSection {
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
         let strategy = self.strategy.unwrap_or(defaults.strategy);
-        Pool { strategy, instances, weights, slow_start, discover, load_bound, protocol: self.protocol }
+        PoolConfig { strategy, instances, weights, slow_start, discover, load_bound, protocol: self.protocol }
     }
 
-    /// The name by which instances are found, if they are.
+    /// The DNS name for discovery, if set.
     fn discover(&self, check: &mut Check<'_>, defaults: &Defaults) -> Option<ServiceName> {
         let from_environment = check.variable(defaults.discover_variable);
         let in_file = format!("{} discover", defaults.section);
         let setting = if from_environment.is_some() { defaults.discover_variable } else { &in_file };
         let text = from_environment.or_else(|| self.discover.clone())?;
         let name = text.parse();
-        check.unless(
+        check.require(
             name.is_ok(),
             setting,
             format_args!(

@@ -1,4 +1,4 @@
-//! `[rate_limit]`: how often one client may come.
+//! `[rate_limit]`: request rate per client.
 
 use std::net::IpAddr;
 
@@ -8,20 +8,20 @@ use serde::Deserialize;
 use crate::config::check::{Check, canonical};
 use crate::resilience::rate_limit::Policy;
 
-/// An interval shorter than a microsecond cannot be told.
+/// Intervals are in microseconds.
 const MAX_RATE: u32 = 1_000_000;
 
-/// The networks whose clients no limit of a client concerns.
+/// Networks whose clients have no limits.
 #[derive(Clone, Debug)]
 pub struct Exempt(Vec<IpNet>);
 
 impl Exempt {
-    /// The clients in these networks.
+    /// Exempts clients in these networks.
     pub fn of(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    /// Whether it is among them.
+    /// Whether this client is exempt.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&ip))
     }
@@ -49,16 +49,16 @@ impl Default for Section {
 }
 
 impl Section {
-    /// The policy, none when it is off, and whom it does not concern.
+    /// The policy (`None`: off) and the exempt clients.
     pub(super) fn check(self, check: &mut Check<'_>) -> (Option<Policy>, Exempt) {
         let Self { requests_per_second, burst, exempt } = self;
         let exempt = check.networks("GATEWAY_RATE_LIMIT_EXEMPT").unwrap_or(exempt);
-        check.unless(
+        check.require(
             requests_per_second <= MAX_RATE,
             "[rate_limit] requests_per_second",
             format_args!("must be 0 (off) to {MAX_RATE}"),
         );
-        check.unless((1..=MAX_RATE).contains(&burst), "[rate_limit] burst", format_args!("must be 1 to {MAX_RATE}"));
+        check.require((1..=MAX_RATE).contains(&burst), "[rate_limit] burst", format_args!("must be 1 to {MAX_RATE}"));
         let exempt = Exempt::of(exempt.into_iter().map(canonical).collect());
         ((requests_per_second > 0).then(|| Policy::new(requests_per_second, burst)), exempt)
     }

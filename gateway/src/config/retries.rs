@@ -1,4 +1,4 @@
-//! `[retries]`: when a failed request is sent again.
+//! `[retries]`: when a failed request is retried.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Policy {
         let Self { budget_percent, min_per_second, max_attempts, attempt_timeout_ms } = self;
-        check.unless(budget_percent <= 100, "[retries] budget_percent", "must be 0 to 100");
-        check.unless(
+        check.require(budget_percent <= 100, "[retries] budget_percent", "must be 0 to 100");
+        check.require(
             (1..=MAX_ATTEMPTS).contains(&max_attempts),
             "[retries] max_attempts",
-            format_args!("must be 1 (never again) to {MAX_ATTEMPTS}"),
+            format_args!("must be 1 (no retry) to {MAX_ATTEMPTS}"),
         );
         let attempt_timeout = (attempt_timeout_ms > 0).then(|| Duration::from_millis(attempt_timeout_ms));
         Policy { budget_percent, min_per_second, max_attempts, attempt_timeout }

@@ -1,4 +1,4 @@
-//! `[server]`: where the data plane listens, whom it believes and what it shows.
+//! `[server]`: listener, trusted proxies, hot restart and shutdown.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,41 +9,41 @@ use serde::Deserialize;
 
 use crate::config::check::{Check, canonical};
 
-/// Where and how the data plane runs.
+/// The data plane's process settings.
 #[derive(Debug)]
 pub struct Server {
-    /// Where clients (or Nginx) connect.
+    /// Address of the data plane.
     pub listen: SocketAddr,
-    /// How many threads serve them.
+    /// Worker threads.
     pub threads: usize,
-    /// Where changes by the control API are kept over a restart.
+    /// File that saves changes of the control API over restarts.
     pub state_file: Option<PathBuf>,
-    /// Where a successor finds this gateway, to take over its listeners; `None`: there is no upgrade without a gap.
+    /// Socket for hot restart; `None`: off.
     pub upgrade_sock: Option<PathBuf>,
-    /// How long readiness fails after SIGTERM before the listener closes, so that whoever balances over several gateways
-    /// has turned to the others by then.
-    pub announce: Duration,
-    /// How long requests in flight, streams among them, may go on after SIGTERM or an upgrade.
+    /// Pre-stop delay: how long readiness fails after SIGTERM before the listener closes, so that load
+    /// balancers switch to other gateways.
+    pub pre_stop_delay: Duration,
+    /// How long requests in flight, streams included, may continue after SIGTERM or an upgrade.
     pub grace_period: Duration,
 }
 
-/// Who may tell the gateway a client's address and scheme.
+/// Peers whose `X-Forwarded-*` headers are trusted.
 #[derive(Clone, Debug)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Whether this peer is one of them.
+    /// Whether this peer is trusted.
     pub fn contains(&self, peer: IpAddr) -> bool {
         self.0.iter().any(|net| net.contains(&peer))
     }
 }
 
-/// Whether clients see how they were routed.
+/// Whether responses have the routing headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoutingHeaders {
-    /// `X-Served-By`, `X-Affinity` and `Server-Timing` stand in each answer.
+    /// Responses have `X-Served-By`, `X-Affinity` and `Server-Timing`.
     Exposed,
-    /// Neither does; the access log and the metrics still tell.
+    /// They do not; access log and metrics still have the data.
     Hidden,
 }
 
@@ -88,7 +88,7 @@ impl Section {
             },
             state_file: check.variable("GATEWAY_STATE_FILE").map(PathBuf::from).or(self.state_file),
             upgrade_sock: check.variable("GATEWAY_UPGRADE_SOCK").map(PathBuf::from).or(self.upgrade_sock),
-            announce: Duration::from_secs(self.announce_s),
+            pre_stop_delay: Duration::from_secs(self.announce_s),
             grace_period: Duration::from_secs(self.grace_period_s),
         };
         let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
 
-/// Looks a variable of the environment up.
+/// Looks up an environment variable.
 type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// A file and an environment, which can be read again.
+/// A file and an environment; a reload reads them again.
 pub struct Source {
     path: PathBuf,
     environment: Box<Environment>,
 }
 
 impl Source {
-    /// This file, overridden by this environment.
+    /// This file, with overrides from this environment.
     pub fn new(path: impl Into<PathBuf>, environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self { path: path.into(), environment: Box::new(environment) }
     }
@@ -25,7 +25,7 @@ impl Source {
         &self.path
     }
 
-    /// Reads it as it is now.
+    /// Loads the current configuration.
     ///
     /// # Errors
     /// See [`Config::load`].

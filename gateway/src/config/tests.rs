@@ -44,7 +44,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn gateways_that_agree_have_the_same_fingerprint_whatever_they_are_called() {
+fn gateways_with_the_same_settings_have_the_same_fingerprint() {
     let fingerprint = |text, environment: &[(&str, &str)]| load(text, environment).expect("fine").fingerprint();
     let one =
         fingerprint("", &[("INSTANCE_ID", "gateway-1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
@@ -57,7 +57,7 @@ fn gateways_that_agree_have_the_same_fingerprint_whatever_they_are_called() {
 }
 
 #[test]
-fn a_wrong_file_is_told_with_line_and_column() {
+fn a_malformed_file_is_reported_with_line_and_column() {
     for (text, expected) in [
         ("[server]\nlisten = 7", "line 2"),
         ("[server]\nlisten = 'nowhere'", "line 2"),
@@ -72,7 +72,7 @@ fn a_wrong_file_is_told_with_line_and_column() {
 }
 
 #[test]
-fn every_wrong_value_is_told_at_once_by_its_name() {
+fn all_invalid_values_are_reported_by_name() {
     let message = problems(
         "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
          route_body_bytes = { '/nowhere' = 1 }\n\
@@ -92,7 +92,7 @@ fn every_wrong_value_is_told_at_once_by_its_name() {
         "[health] fails",
         "[health] timeout_ms",
         "[limits] max_body_bytes",
-        "[limits.route_body_bytes] \"/nowhere\" is no route",
+        "[limits.route_body_bytes] \"/nowhere\" is not a route",
         "[limits] max_header_fields",
         "[timeouts] body_ms",
         "[timeouts] body_grace_ms",
@@ -115,7 +115,7 @@ fn every_wrong_value_is_told_at_once_by_its_name() {
 }
 
 #[test]
-fn the_load_is_bounded_unless_it_is_told_not_to_be() {
+fn the_load_is_bounded_by_default() {
     let bound = |text: &str| load(text, &[]).expect("fine").pool(PoolName::Stateful).load_bound;
     assert_eq!(bound(""), Some(LoadBound { factor: 1.25, floor: 64 }));
     assert_eq!(bound("[pools.stateful]\nbounded_load = 2.0\nbounded_load_floor = 0").map(|bound| bound.floor), Some(0));
@@ -133,22 +133,22 @@ fn an_instance_of_the_list_may_have_a_weight() {
     assert_eq!(pool.instances.len(), 2);
     let weights: Vec<_> = pool.weights.iter().map(|(addr, weight)| (addr.port(), weight.get())).collect();
     assert_eq!((weights, pool.slow_start.as_secs()), (vec![(2, 3)], 60));
-    for (list, told) in [
+    for (list, expected) in [
         ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drained"),
         ("[{ addr = '127.0.0.1:2', wieght = 2 }]", "wieght"),
         ("[{ weight = 2 }]", "addr"),
-        ("['nowhere']", "no address such as"),
+        ("['nowhere']", "not an address such as"),
         ("[8201]", "or a table such as"),
     ] {
         let error = load(&format!("[pools.stateful]\ninstances = {list}"), &[]).expect_err("refused").to_string();
-        assert!(error.contains(told), "{told} in {error}");
+        assert!(error.contains(expected), "{expected} in {error}");
     }
     let slow = load("[pools.stateless]\nslow_start_s = 3601", &[]).expect_err("refused").to_string();
     assert!(slow.contains("[pools.stateless] slow_start_s"), "{slow}");
 }
 
 #[test]
-fn who_is_discovered_need_not_be_listed() {
+fn discovered_instances_need_not_be_listed() {
     let config = load("[pools.stateful]\ndiscover = 'stateful-svc.tandem.internal:8201'", &[]).expect("fine");
     let pool = config.pool(PoolName::Stateful);
     assert_eq!(pool.discover.as_ref().map(ToString::to_string).as_deref(), Some("stateful-svc.tandem.internal:8201"));
@@ -163,7 +163,7 @@ fn who_is_discovered_need_not_be_listed() {
 }
 
 #[test]
-fn a_name_that_cannot_be_looked_up_is_refused() {
+fn an_invalid_dns_name_is_rejected() {
     let long = "a".repeat(64);
     for name in ["-a.test", "a..test", ".test", "a b", "*.test", "a.test\\", "ä.test", "127.0.0.1", "127.0.0.1.", &long]
     {
@@ -173,7 +173,7 @@ fn a_name_that_cannot_be_looked_up_is_refused() {
 }
 
 #[test]
-fn a_host_that_no_request_could_name_is_refused() {
+fn an_invalid_host_is_rejected() {
     for host in ["", "localhost:8001", "localhost:", "::1", "http://localhost", "a b"] {
         let message = problems(&format!("[control]\nallowed_hosts = ['{host}']"), &[]);
         assert!(message.contains("allowed_hosts"), "{host}: {message}");

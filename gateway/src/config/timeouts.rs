@@ -1,4 +1,4 @@
-//! `[timeouts]`: how long each step of a request may take.
+//! `[timeouts]`: timeouts of clients and instances.
 
 use std::time::Duration;
 
@@ -8,49 +8,48 @@ use serde::Deserialize;
 
 use crate::config::check::Check;
 
-/// The longest that any may be set to, in milliseconds: an hour.
+/// Longest timeout, in milliseconds: an hour.
 const MOST_MS: u64 = 60 * 60 * 1_000;
 
-/// How long each step of a request may take.
+/// Timeouts of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// What clients are given.
+    /// Of clients.
     pub client: ClientTimeouts,
-    /// What instances are given.
+    /// Of instances.
     pub upstream: UpstreamTimeouts,
 }
 
-/// How long clients may take.
+/// Timeouts of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
-    /// For the whole header of a request, from the connection's first moment or the header's first byte.
+    /// For the whole header, from the start of the connection or the header's first byte.
     pub header: Duration,
-    /// For the first byte of a further request. Longer than the 60 s for which Nginx keeps its connections, so that the
-    /// gateway never closes one that is about to be used.
+    /// Until the first byte of the next request. Longer than the 60 s that Nginx keeps connections, so
+    /// that the gateway never closes one that is about to be used.
     pub idle: Duration,
-    /// For the body of a request, from the end of its header.
+    /// For the body, from the end of the header.
     pub body: BodyPace,
-    /// For accepting a piece of a response; by default Pingora would wait for ever, and hold what an instance has sent
-    /// already.
+    /// For each write of a response. Pingora's default is none, which keeps the response in memory.
     pub write: Duration,
-    /// How fast a client must accept a response that is no stream, in bytes a second; `None`: `write` alone counts.
+    /// Minimum read rate for responses other than streams, in bytes/s; `None`: only `write` applies.
     pub min_write_rate: Option<usize>,
 }
 
-/// How fast a body must arrive: within `grace`, and a second more for each `min_rate` bytes that have come
-/// (as `MinRate` of Apache's mod_reqtimeout), and within `longest` whatever its rate.
+/// Deadline of a body: `grace`, plus one second per `min_rate` bytes received (as `MinRate` of
+/// Apache's mod_reqtimeout), at most `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyPace {
     /// For the first bytes.
     pub grace: Duration,
-    /// In bytes a second; 0 for any rate.
+    /// In bytes/s; 0: any rate.
     pub min_rate: u64,
-    /// For all of it.
+    /// For the whole body.
     pub longest: Duration,
 }
 
 impl BodyPace {
-    /// How long the next piece may take, of a body of which so many bytes have come in this time.
+    /// Time left for the next read, after `bytes` were received in `elapsed`.
     pub fn left(&self, bytes: u64, elapsed: Duration) -> Duration {
         let earned = bytes.saturating_mul(1_000).checked_div(self.min_rate);
         let allowed = earned.map_or(self.longest, |ms| self.grace.saturating_add(Duration::from_millis(ms)));
@@ -58,25 +57,25 @@ impl BodyPace {
     }
 }
 
-/// How long instances may take.
+/// Timeouts of instances.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamTimeouts {
-    /// For a connection (the field's default on one network, in HAProxy's and Envoy's guides, is 1 s).
+    /// For a connection; HAProxy's and Envoy's guides suggest 1 s within a network.
     pub connect: Duration,
-    /// For each read of an answer.
+    /// For each read of a response.
     pub response: Duration,
-    /// For accepting a piece of a request.
+    /// For each write of a request.
     pub write: Duration,
-    /// For the silence within a stream: long after the services' heartbeats, of which there are four in a minute.
+    /// Maximum silence within a stream; the services send four heartbeats a minute.
     pub stream_idle: Duration,
-    /// For which an idle connection is kept: less than the 75 s for which the services keep it, so that they never close
-    /// one that is about to be used.
+    /// Keep-alive of idle connections: less than the services' 75 s, so that they never close one that
+    /// is about to be used.
     pub idle: Duration,
 }
 
 impl UpstreamTimeouts {
-    /// Holds the exchange with this peer to them. `body_left` is how long the rest of the client's body may still take:
-    /// Pingora waits for the response from the beginning, and the instance cannot respond before it has the whole request.
+    /// Sets them on the peer. `body_left` is the time left for the client's body: Pingora's read timeout
+    /// starts with the exchange, but the instance responds only to a complete request.
     pub fn apply(&self, peer: &mut HttpPeer, endpoint: Endpoint, body_left: Duration) {
         let options = &mut peer.options;
         options.connection_timeout = Some(self.connect);
@@ -125,7 +124,7 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Timeouts {
         let mut checked = |setting: &str, ms: u64| {
-            check.unless((1..=MOST_MS).contains(&ms), setting, format_args!("must be 1 to {MOST_MS}"));
+            check.require((1..=MOST_MS).contains(&ms), setting, format_args!("must be 1 to {MOST_MS}"));
             Duration::from_millis(ms)
         };
         Timeouts {

@@ -1,7 +1,7 @@
-//! How many connections clients may have: all together, and from one address.
+//! Limits of client connections: in total and per address.
 //!
-//! The peers of a trusted proxy are many clients, so no bound of one address concerns it. When connections are scarce,
-//! an idle one of a stranger is closed sooner, so that those who want to send find room.
+//! A trusted proxy has many clients, so it has no limit per address. When connections are scarce, idle ones
+//! of other peers are closed sooner.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,23 +12,23 @@ use crate::resilience::holdings::{Holding, Holdings};
 use crate::resilience::rate_limit::Client;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
-/// While more than this share of the connections is open, idle ones are closed sooner.
+/// Above this share of open connections, idle ones are closed sooner.
 const SCARCE: (usize, usize) = (3, 4);
-/// How long a connection may be idle then.
+/// The idle timeout then.
 const IDLE_WHEN_SCARCE: Duration = Duration::from_secs(5);
 
-/// The connections that are open, and how many may be.
+/// The open connections and their limits.
 #[derive(Debug)]
 pub(super) struct Bounds {
     most: usize,
     open: AtomicUsize,
     by_address: Arc<Holdings>,
-    /// Whether the bound was met, and has not been left well below since.
+    /// Whether the limit was reached, until well below it.
     full: AtomicBool,
     telemetry: Arc<Telemetry>,
 }
 
-/// The place of one connection, until this is dropped.
+/// A connection's place within the limits, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     bounds: Arc<Bounds>,
@@ -36,17 +36,17 @@ pub(super) struct Place {
 }
 
 impl Bounds {
-    /// At most so many connections.
+    /// Limits to `most` connections in total.
     pub(super) fn new(most: usize, telemetry: Arc<Telemetry>) -> Self {
         telemetry.connections.most(most);
         let (open, by_address, full) = (AtomicUsize::new(0), Arc::default(), AtomicBool::new(false));
         Self { most, open, by_address, full, telemetry }
     }
 
-    /// Takes a place for a connection. `address` is its peer's where that is no trusted proxy, with how many it may have.
+    /// Takes a place for a connection. `address` is the peer's with its limit, unless it is a trusted proxy.
     ///
     /// # Errors
-    /// When there is none left.
+    /// When a limit is reached.
     pub(super) fn take(self: &Arc<Self>, address: Option<(IpAddr, u32)>) -> Result<Place, RefusedConnection> {
         let of_address = match address {
             None => None,
@@ -66,7 +66,7 @@ impl Bounds {
         Ok(Place { bounds: Arc::clone(self), _of_address: of_address })
     }
 
-    /// How long a connection of a stranger may be idle now.
+    /// The current idle timeout of peers that are not trusted proxies.
     pub(super) fn idle(&self, configured: Duration) -> Duration {
         let (part, of) = SCARCE;
         let scarce = self.open.load(Ordering::Relaxed) > self.most / of * part;
@@ -84,7 +84,7 @@ impl Drop for Place {
         let Bounds { most, open, full, telemetry, .. } = &*self.bounds;
         telemetry.connections.closed();
         let left = open.fetch_sub(1, Ordering::Relaxed) - 1;
-        // Only well below the bound is it over, so that it does not begin and end with every connection.
+        // With hysteresis, so that the state does not flap.
         if full.load(Ordering::Relaxed) && left <= most / 10 * 9 && full.swap(false, Ordering::Relaxed) {
             telemetry.connections_free();
         }

@@ -1,4 +1,4 @@
-//! Waits for a request's header.
+//! Reads a request's header.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,50 +16,50 @@ use crate::config::ClientTimeouts;
 use crate::connection::timer::Timer;
 use crate::http_strict::{Fault, HeaderLimits, Progress, Scanner};
 
-/// What is read at first: most requests fit, their bodies too.
+/// Size of the first read: most requests fit, with their bodies.
 const FIRST_READ: usize = 4 * 1024;
-/// With less room than this the buffer grows before the next read.
+/// With less free space than this the buffer grows.
 const MIN_ROOM: usize = 1024;
 
 thread_local! {
-    /// Where a connection's first bytes are read to.
+    /// Buffer for first reads.
     static SHARED: RefCell<[u8; FIRST_READ]> = const { RefCell::new([0; FIRST_READ]) };
 }
 
-/// Whether the connection has served a request before.
+/// Whether this is the connection's first request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Its first request is awaited.
+    /// The first.
     First,
-    /// A further one may come.
+    /// A later one.
     Later,
 }
 
-/// Why no request comes.
+/// Why there is no request.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// There is nobody to tell, or nothing to tell of.
+    /// Nothing to respond to, or nobody.
     Silent,
-    /// What came is refused.
+    /// The request is rejected.
     Refused(Refused),
 }
 
-/// A request that is refused before it is complete.
+/// A rejected request.
 #[derive(Debug)]
 pub(super) struct Refused {
     /// Why.
     pub(super) fault: Fault,
-    /// What had come of it.
+    /// The received bytes.
     pub(super) bytes: BytesMut,
-    /// When it was awaited, or its first byte came.
+    /// When it was awaited, or its first byte arrived.
     pub(super) since: Instant,
 }
 
-/// Reads a header, and what of the body comes with it.
+/// Reads a header, and the part of the body that arrives with it.
 ///
-/// The first request of a connection must be complete within the header timeout; a later one may be awaited for as long as
-/// the connection may be idle, and has the header timeout from its first byte on. A gateway that stops awaits no further
-/// request, but still the first one: its client has connected just to send it.
+/// The first header must be complete within the header timeout. A later one has the idle timeout until its
+/// first byte, then the header timeout. A stopping gateway waits for no later request, but still for the
+/// first one.
 pub(super) async fn read(
     stream: &mut Stream,
     turn: Turn,
@@ -89,7 +89,7 @@ pub(super) async fn read(
             Ok(0) | Err(_) => return Err(Ending::Silent),
             Ok(_) => {}
         }
-        // An empty line before a request is the end of a body that some clients send one line too long (RFC 9112, 2.2).
+        // Some clients send an empty line after a body (RFC 9112, 2.2).
         if !empty_line_skipped && bytes.starts_with(b"\r\n") {
             bytes.advance(2);
             empty_line_skipped = true;
@@ -109,15 +109,15 @@ pub(super) async fn read(
     }
 }
 
-/// The header with the one form of its target. Most have it already and are not copied.
+/// The header with its canonical target; copied only if that differs.
 fn with_canonical_target(bytes: BytesMut, scanner: &Scanner) -> BytesMut {
     let Some((sent, target)) = scanner.rewritten_target() else { return bytes };
     let parts = [&bytes[..sent.start], target.as_bytes(), &bytes[sent.end..]];
     BytesMut::from(&parts.concat()[..])
 }
 
-/// Reads what comes first by way of a buffer that all connections of a thread share, so that one that is silent has none
-/// of its own, and what follows into its own.
+/// Reads first bytes into a buffer shared by the thread's connections, so that idle ones have none, and
+/// later bytes into the connection's own.
 async fn read_more(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
     if bytes.capacity() > 0 {
         return stream.read_buf(bytes).await;

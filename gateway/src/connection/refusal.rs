@@ -1,4 +1,4 @@
-//! What a client is told whose header is refused.
+//! Responses to rejected headers and connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,58 +16,58 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::config::Traffic;
 use crate::connection::header::Refused;
 use crate::http_strict::Fault;
-use crate::proxy::local;
+use crate::proxy::local_reply;
 use crate::request::RequestContext;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
-/// How long a client may take to accept the answer.
+/// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// For how long what the client goes on to send is thrown away. Without it the client's kernel would see a reset before
-/// the client has read why it was refused.
+/// How long further input is discarded. Closing at once would send a reset, and the client could lose the
+/// response.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// How long a client that is turned away may take to accept the response, and then to read it.
-const TURN_AWAY: Duration = Duration::from_millis(500);
-/// So many of them are given the time to read it.
-const MOST_READING: usize = 64;
+/// Timeout of writing the response to a rejected connection, and of the client reading it.
+const REJECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How many rejected connections may wait for that.
+const MAX_READING: usize = 64;
 
-/// Answers and closes the connection, so that nothing behind the refused header is taken for a request.
-pub(super) async fn answer(stream: Stream, refused: &Refused, traffic: Arc<Traffic>, telemetry: &Telemetry) {
+/// Sends the error and closes the connection, so that nothing after the rejected header is read as a
+/// request.
+pub(super) async fn respond(stream: Stream, refused: &Refused, traffic: Arc<Traffic>, telemetry: &Telemetry) {
     let mut ctx = RequestContext::new(telemetry.metrics.enter(), traffic);
     ctx.started = refused.since.into_std();
     ctx.request_id = request_id(&refused.bytes);
     ctx.problem = Some(refused.fault.code());
     let mut session = HttpSession::new(stream);
     if let Some(peer) = session.client_addr().and_then(SocketAddr::as_inet) {
-        // What a trusted proxy tells of the client stands in the header, which is not to be believed.
+        // Forwarding headers of a rejected request are not used.
         ctx.client.ip = peer.ip().to_canonical();
     }
     let written = tokio::time::timeout(WRITE_TIMEOUT, write(&mut session, &ctx, refused)).await;
-    let heard = matches!(written, Ok(Ok(())));
+    let written = matches!(written, Ok(Ok(())));
     telemetry.request_refused(&session, &ctx, refused.fault, method(&refused.bytes));
-    // What is thrown away below is no request in flight.
+    // The discarded bytes are no request in flight.
     drop(ctx);
     session.shutdown().await;
-    if heard {
+    if written {
         let mut stream = session.into_inner();
         let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;
     }
 }
 
-/// Turns away a connection for which there is no place. It gets a response when its client takes it at once, and a moment
-/// to read it when few others do; nobody is waited for.
-pub(super) async fn turn_away(mut stream: Stream, why: RefusedConnection) {
+/// Rejects a connection above the limit, with a response if the client accepts it at once.
+pub(super) async fn reject(mut stream: Stream, why: RefusedConnection) {
     static READING: AtomicUsize = AtomicUsize::new(0);
-    let written = tokio::time::timeout(TURN_AWAY, async {
+    let written = tokio::time::timeout(REJECT_TIMEOUT, async {
         stream.write_all(response_to(why).as_bytes()).await?;
         stream.shutdown().await
     });
     if !matches!(written.await, Ok(Ok(()))) {
         return;
     }
-    // Each still has a descriptor.
-    if READING.fetch_add(1, Ordering::Relaxed) < MOST_READING {
-        let _gone = tokio::time::timeout(TURN_AWAY, discard(&mut stream)).await;
+    // Bounded, because each has a descriptor.
+    if READING.fetch_add(1, Ordering::Relaxed) < MAX_READING {
+        let _gone = tokio::time::timeout(REJECT_TIMEOUT, discard(&mut stream)).await;
     }
     READING.fetch_sub(1, Ordering::Relaxed);
 }
@@ -75,8 +75,8 @@ pub(super) async fn turn_away(mut stream: Stream, why: RefusedConnection) {
 fn response_to(why: RefusedConnection) -> String {
     let code = ErrorCode::TooManyConnections;
     let detail = match why {
-        RefusedConnection::OfAll => "Clients have as many connections as they may; try again shortly.",
-        RefusedConnection::OfAddress => "This address has as many connections as it may; close one first.",
+        RefusedConnection::OfAll => "The limit of client connections is reached; retry shortly.",
+        RefusedConnection::OfAddress => "The limit of connections from this address is reached; close one first.",
     };
     let body = serde_json::to_string(&Problem::new(code, detail, None)).unwrap_or_default();
     let after = code.retry_after_s().unwrap_or(1);
@@ -91,7 +91,8 @@ fn response_to(why: RefusedConnection) -> String {
 
 async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused) -> Result<()> {
     let fault = refused.fault;
-    let (mut response, body) = local::problem(fault.code(), fault.detail(ctx.traffic.limits.header), ctx.request_id)?;
+    let (mut response, body) =
+        local_reply::problem(fault.code(), fault.detail(ctx.traffic.limits.header), ctx.request_id)?;
     response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     if fault == Fault::UnknownMethod {
         response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
@@ -111,13 +112,13 @@ async fn discard(stream: &mut Stream) {
     }
 }
 
-/// The method, as far as it is one.
+/// The method, if complete.
 fn method(bytes: &[u8]) -> &str {
     let end = memchr::memchr(b' ', bytes).unwrap_or(0);
     std::str::from_utf8(&bytes[..end]).unwrap_or("")
 }
 
-/// The id that a proxy in front gave the request, so that both logs tell of one, else a fresh one.
+/// The request id of a proxy in front, else a new one.
 fn request_id(bytes: &[u8]) -> RequestId {
     let named = |line: &&[u8]| {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();

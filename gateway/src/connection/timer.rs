@@ -1,12 +1,12 @@
-//! One timer for all the waits of a connection.
+//! One timer for all waits of a connection.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A deadline that is moved with each request, at next to no cost: the runtime's timer is set anew only when it rings
-/// before the deadline, or when the deadline has come nearer.
+/// A deadline that is cheap to move: the runtime's timer is reset only when it fires early, or when the
+/// deadline moves closer.
 #[derive(Debug)]
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
@@ -20,7 +20,7 @@ impl Timer {
         Self { sleep: Box::pin(sleep_until(deadline)), deadline }
     }
 
-    /// Moves the deadline to so long from now, which the caller has looked up.
+    /// Sets the deadline to `now + within`.
     pub(super) fn set(&mut self, now: Instant, within: Duration) {
         self.deadline = now + within;
         if self.deadline < self.sleep.deadline() {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_rings_at_the_last_deadline_that_was_set() {
+    async fn it_fires_at_the_last_deadline() {
         let mut timer = Timer::new();
         let start = Instant::now();
         timer.set(Instant::now(), Duration::from_secs(1));

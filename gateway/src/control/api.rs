@@ -1,12 +1,12 @@
-//! The control API as a table: what mounts an endpoint also documents it, so that neither can be without the other.
+//! The control API as a table: the same entry mounts an endpoint and documents it.
 
 use actix_web::{FromRequest, Handler, Responder, web};
 use proto_contracts::ErrorCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use service_kit::routes::{self, MethodRoute, mount_at};
 
-/// A path and what can be done there.
-pub(super) struct Endpoint {
+/// A path and its methods.
+pub(super) struct ControlEndpoint {
     /// Its template; `{…}` is one segment.
     pub(super) path: &'static str,
     /// One of each method.
@@ -15,39 +15,39 @@ pub(super) struct Endpoint {
 
 /// One method of one path.
 pub(super) struct Operation {
-    /// As it stands in the document.
+    /// In lower case, as OpenAPI has it.
     pub(super) method: &'static str,
     /// The name by which generated clients call it.
     pub(super) id: &'static str,
     /// What it does, in a sentence.
     pub(super) summary: &'static str,
-    /// What its query may hold.
+    /// The schema of its query.
     pub(super) query: Option<SchemaOf>,
-    /// What its body must be.
+    /// The schema of its body.
     pub(super) body: Option<SchemaOf>,
-    /// What it answers when all is well.
-    pub(super) answer: Answer,
-    /// Another status of a good answer, with the same body, and what it means.
+    /// The response of success.
+    pub(super) success: Success,
+    /// A second status of success with the same body, and its meaning.
     pub(super) also: Option<(u16, &'static str)>,
-    /// With which codes it may refuse, beside those of every operation.
-    pub(super) refusals: &'static [ErrorCode],
+    /// Its error codes, besides those of every operation.
+    pub(super) errors: &'static [ErrorCode],
     route: MethodRoute,
 }
 
 /// Makes the schema of one type.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// A good answer.
-pub(super) struct Answer {
+/// A response of success.
+pub(super) struct Success {
     /// Its status.
     pub(super) status: u16,
     /// What it means.
     pub(super) description: &'static str,
-    /// Its media type and its body, where it has one.
+    /// The media type and the schema of its body, if it has one.
     pub(super) content: Option<(&'static str, Option<SchemaOf>)>,
 }
 
-impl Endpoint {
+impl ControlEndpoint {
     /// A path and its operations.
     pub(super) fn new(path: &'static str, operations: impl Into<Vec<Operation>>) -> Self {
         Self { path, operations: operations.into() }
@@ -76,70 +76,70 @@ macro_rules! method {
 
 impl Operation {
     method!(
-        /// It reads.
+        /// A read.
         get
     );
     method!(
-        /// It replaces.
+        /// A replacement.
         put
     );
     method!(
-        /// It changes a part.
+        /// A partial change.
         patch
     );
     method!(
-        /// It adds, or does something.
+        /// An addition or an action.
         post
     );
     method!(
-        /// It removes.
+        /// A removal.
         delete
     );
 
     fn new(method: &'static str, id: &'static str, summary: &'static str, route: MethodRoute) -> Self {
-        let answer = Answer { status: 204, description: "Done.", content: None };
-        Self { method, id, summary, query: None, body: None, answer, also: None, refusals: &[], route }
+        let success = Success { status: 204, description: "Done.", content: None };
+        Self { method, id, summary, query: None, body: None, success, also: None, errors: &[], route }
     }
 
-    /// What its query may hold.
+    /// Sets the schema of its query.
     pub(super) fn query<T: JsonSchema>(self) -> Self {
         Self { query: Some(SchemaGenerator::subschema_for::<T>), ..self }
     }
 
-    /// What its body must be.
+    /// Sets the schema of its body.
     pub(super) fn body<T: JsonSchema>(self) -> Self {
         Self { body: Some(SchemaGenerator::subschema_for::<T>), ..self }
     }
 
-    /// It answers with this as JSON.
-    pub(super) fn answers<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
-        self.answers_as::<T>("application/json", status, description)
+    /// It returns this as JSON.
+    pub(super) fn returns<T: JsonSchema>(self, status: u16, description: &'static str) -> Self {
+        self.returns_as::<T>("application/json", status, description)
     }
 
-    /// It may answer so with another status.
+    /// It may return the same with another status.
     pub(super) fn also(self, status: u16, description: &'static str) -> Self {
         Self { also: Some((status, description)), ..self }
     }
 
-    /// It answers with this in another form.
-    pub(super) fn answers_as<T: JsonSchema>(
+    /// It returns this with another media type.
+    pub(super) fn returns_as<T: JsonSchema>(
         self,
         media_type: &'static str,
         status: u16,
         description: &'static str,
     ) -> Self {
         let content = Some((media_type, Some(SchemaGenerator::subschema_for::<T> as SchemaOf)));
-        Self { answer: Answer { status, description, content }, ..self }
+        Self { success: Success { status, description, content }, ..self }
     }
 
-    /// It answers with JSON that has a form of its own.
-    pub(super) fn answers_any(self, description: &'static str) -> Self {
-        Self { answer: Answer { status: 200, description, content: Some(("application/json", None)) }, ..self }
+    /// It returns JSON without a schema.
+    pub(super) fn returns_any(self, description: &'static str) -> Self {
+        Self { success: Success { status: 200, description, content: Some(("application/json", None)) }, ..self }
     }
 
-    /// With which codes it may refuse, beside those of every operation.
-    pub(super) fn refuses(self, refusals: &'static [ErrorCode]) -> Self {
-        Self { refusals, ..self }
+    /// Its error codes, besides those of every operation.
+    pub(super) fn fails_with(self, errors: &'static [ErrorCode]) -> Self {
+        Self { errors, ..self }
     }
 
     /// Whether it changes something, and so needs the token.

@@ -32,7 +32,7 @@ pub(super) async fn drain(
     let draining = Arc::clone(pool);
     let untold = saved::change(move || draining.drain(addr, deadline, wanted.force), |last| refusal(&last)).await?;
     if let Some(untold) = untold {
-        let _shown_as_its_note = state.prober.tell_and_check(pool, untold).await;
+        let _shown_as_its_note = state.prober.set_drain_and_check(pool, untold).await;
     }
     shown(pool, addr)
 }
@@ -48,7 +48,7 @@ pub(super) async fn undrain(
     let undraining = Arc::clone(pool);
     let undrain = saved::change(move || undraining.undrain(addr), |never| match never {}).await?;
     if let Some(undrain) = undrain
-        && let Err(error) = state.prober.tell_and_check(pool, undrain.untold).await
+        && let Err(error) = state.prober.set_drain_and_check(pool, undrain.pending).await
         && pool.resume_drain(&undrain)
     {
         return Err(ApiError::new(ErrorCode::UpstreamFailed, format!("Nothing was changed: {error}.")));
@@ -64,12 +64,9 @@ pub(super) fn refusal(last: &LastInstance) -> ApiError {
 pub(super) fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
     let (pool, name) = path;
     let pool = state.pool(pool)?;
-    let addr = pool.addr_of(name).ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::InstanceNotFound,
-            format!("The pool has no instance '{name}' to drain or to bring back."),
-        )
-    })?;
+    let addr = pool
+        .addr_of(name)
+        .ok_or_else(|| ApiError::new(ErrorCode::InstanceNotFound, format!("The pool has no instance '{name}'.")))?;
     Ok((pool, addr))
 }
 
@@ -83,12 +80,12 @@ pub(super) fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiEr
 /// # Errors
 /// When it was removed.
 pub(super) fn instance(pool: &Pool, addr: SocketAddr) -> Result<control::Instance, ApiError> {
-    let instance = pool.weighed(|registry| {
-        let slot = registry.slots().iter().find(|slot| slot.addr() == addr)?;
-        Some(pools::instance(registry, slot, 0.0))
+    let instance = pool.with_registry(|registry| {
+        let host = registry.hosts().iter().find(|host| host.addr() == addr)?;
+        Some(pools::instance(registry, host, 0.0))
     });
     let Some(mut instance) = instance else {
-        return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed again.")));
+        return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed.")));
     };
     instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
     Ok(instance)

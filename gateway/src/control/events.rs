@@ -21,7 +21,7 @@ use crate::control::{guard, pools};
 /// How many texts wait for a slow reader before its events wait too.
 const QUEUE: usize = 16;
 /// How long a reader may leave no room before its stream ends.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// After which silence a comment shows both sides that the other is there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After which pause a browser comes back when the stream ends, in milliseconds.
@@ -73,7 +73,7 @@ async fn tell(
     first.iter().for_each(|event| write(&mut text, event));
     loop {
         // A reader that is too slow comes back by itself, and is told the pools as they are then.
-        if !text.is_empty() && !matches!(timeout(PATIENCE, sender.send(Bytes::from(text))).await, Ok(Ok(()))) {
+        if !text.is_empty() && !matches!(timeout(SEND_TIMEOUT, sender.send(Bytes::from(text))).await, Ok(Ok(()))) {
             return;
         }
         text = String::new();
@@ -161,7 +161,7 @@ mod tests {
         }
         let asleep_since = Instant::now();
         listener.task.await.expect("no panic");
-        assert_eq!(asleep_since.elapsed().as_secs(), PATIENCE.as_secs());
+        assert_eq!(asleep_since.elapsed().as_secs(), SEND_TIMEOUT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

@@ -76,16 +76,16 @@ fn why_passed_over(member: &Member, limits: Limits) -> Option<String> {
     if !member.usable {
         return Some(match member.state {
             InstanceState::Unhealthy => "its health checks fail".to_owned(),
-            InstanceState::Ejected => "it failed requests in a row and is ejected for a while".to_owned(),
+            InstanceState::Ejected => "it is ejected as an outlier".to_owned(),
             state => format!("it is {state}"),
         });
     }
     let in_flight = member.instance.in_flight();
     if in_flight >= limits.max_in_flight {
-        return Some(format!("it has {in_flight} requests in flight, and no instance may have more ([overload])"));
+        return Some(format!("it has {in_flight} requests in flight, the limit of [overload] max_in_flight"));
     }
     let limit = limits.bound.map(|bound| bound.of(member.weight)).filter(|&limit| in_flight >= limit)?;
-    Some(format!("it has {in_flight} requests in flight, and its load bound is {limit}"))
+    Some(format!("it has {in_flight} requests in flight; its load bound is {limit}"))
 }
 
 fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> String {
@@ -93,9 +93,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         return match snapshot.members() {
             [] => "The pool has no member.".to_owned(),
             members if members.iter().any(|member| member.usable) => {
-                "Those that can be used have as many requests in flight as they may.".to_owned()
+                "All available members are at their limit of requests in flight.".to_owned()
             }
-            _ => "No member of the pool can be used.".to_owned(),
+            _ => "No member of the pool is available.".to_owned(),
         };
     };
     let name = found.member.instance.name();
@@ -109,17 +109,17 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
     let passed_over = passed_over.join("; ");
     let why = match found.place {
         Place::Home if snapshot.is_weighted() => {
-            format!("{name} is the key's home: of all members its weighted score with the key is the highest")
+            format!("{name} is the key's home: its weighted score is the highest")
         }
-        Place::Home => format!("{name} is the key's home: of all members its hash with the key is the highest"),
-        Place::Spilled => format!("{name} is the highest in rank that has room ({passed_over})"),
-        Place::Further => format!("{name} is the highest in rank that can be used ({passed_over})"),
+        Place::Home => format!("{name} is the key's home: its score is the highest"),
+        Place::Spilled => format!("{name} is the highest-ranked member below its limit ({passed_over})"),
+        Place::Further => format!("{name} is the highest-ranked available member ({passed_over})"),
     };
     let distrusted = match found.member.state {
         InstanceState::Unhealthy => {
-            " Most of the pool fails its health checks at once, so the checks are distrusted and all members are used."
+            " Most of the pool fails its health checks, so the checks are ignored and all members are used."
         }
-        InstanceState::Ejected => " No healthy member is left, so those that are ejected are used.",
+        InstanceState::Ejected => " No healthy member is left, so ejected members are used.",
         _ => "",
     };
     match snapshot.strategy {

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use crate::config::Control;
 
 /// The rule for every request to the control plane.
-pub(super) fn admit(config: &Control, succession: Arc<AtomicBool>) -> Box<Admit> {
+pub(super) fn admit(config: &Control, upgrading: Arc<AtomicBool>) -> Box<Admit> {
     let hosts = config.allowed_hosts.clone();
     let token = config.token.clone();
     Box::new(move |request| {
@@ -25,7 +25,7 @@ pub(super) fn admit(config: &Control, succession: Arc<AtomicBool>) -> Box<Admit>
             Ok(())
         } else {
             check_token(request, token.as_ref())?;
-            check_office(&succession)
+            check_no_upgrade(&upgrading)
         }
     })
 }
@@ -37,15 +37,12 @@ fn check_host(request: &ServiceRequest, allowed: &[String]) -> Result<(), ApiErr
     if Authority::requested(in_target, fields).is_some_and(is_allowed) {
         return Ok(());
     }
-    Err(ApiError::new(
-        ErrorCode::MisdirectedRequest,
-        "The control plane does not serve this host; its names are in [control] allowed_hosts.",
-    ))
+    Err(ApiError::new(ErrorCode::MisdirectedRequest, "This Host is not in [control] allowed_hosts."))
 }
 
 fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result<(), ApiError> {
     let Some(token) = token else {
-        return Err(unauthorized("Nothing can be changed: the gateway was started without a CONTROL_TOKEN."));
+        return Err(unauthorized("The gateway has no CONTROL_TOKEN, so the control API is read-only."));
     };
     let Some(sent) = sent_token(request.headers()) else {
         return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'."));
@@ -68,9 +65,9 @@ fn is_token(sent: &[u8], token: &SecretString) -> bool {
 }
 
 /// What was changed while a successor starts would be lost with the change of office.
-fn check_office(succession: &AtomicBool) -> Result<(), ApiError> {
-    if succession.load(Ordering::Acquire) {
-        return Err(ApiError::new(ErrorCode::UpgradeInProgress, "A successor is starting; repeat this in a moment."));
+fn check_no_upgrade(upgrading: &AtomicBool) -> Result<(), ApiError> {
+    if upgrading.load(Ordering::Acquire) {
+        return Err(ApiError::new(ErrorCode::UpgradeInProgress, "The gateway is being upgraded; retry in a moment."));
     }
     Ok(())
 }

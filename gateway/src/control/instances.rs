@@ -15,7 +15,7 @@ use service_kit::response;
 use crate::control::state::State;
 use crate::control::{drain, saved};
 use crate::pool::ProbeError;
-use crate::pool::{Pool, RemoveError, Slot};
+use crate::pool::{Host, Pool, RemoveError};
 
 /// Adds an instance. It is checked at once, so that the response says whether it is a member already. One that does not
 /// respond yet is added all the same, as `pending` and with the reason; what is no instance for the pool is refused.
@@ -27,17 +27,17 @@ pub(super) async fn add(
     let pool = state.pool(&pool)?;
     let addr = wanted.addr;
     if addr.port() == 0 || addr.ip().is_unspecified() {
-        let detail = format!("{addr} is no address that can be connected to.");
+        let detail = format!("{addr} is not an address that can be connected to.");
         return Err(ApiError::new(ErrorCode::InvalidInstance, detail));
     }
-    let is_there = |slots: &[Slot]| slots.iter().any(|slot| slot.addr() == addr);
-    if pool.slots(is_there) {
+    let is_there = |hosts: &[Host]| hosts.iter().any(|host| host.addr() == addr);
+    if pool.hosts(is_there) {
         // Added again: nothing changes, and the response says how it is now.
         state.prober.check(pool, addr).await;
         return added(pool, addr, StatusCode::OK);
     }
     if let Err(ProbeError::Mismatch(mismatch)) = state.prober.probe(pool.name(), addr).await {
-        let detail = format!("Nothing was changed. Of {addr}: {mismatch}.");
+        let detail = format!("Nothing was changed. {addr}: {mismatch}.");
         return Err(ApiError::new(ErrorCode::WrongInstance, detail));
     }
     let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
@@ -47,14 +47,14 @@ pub(super) async fn add(
     // once more, since it may have told its name before the other was found gone.
     state.prober.probe_pool(pool).await;
     state.prober.check(pool, addr).await;
-    let duplicate = pool.slots(|slots| {
-        let slot = slots.iter().find(|slot| slot.addr() == addr)?;
-        let is_duplicate = slot.state() == InstanceState::DuplicateName;
-        is_duplicate.then(|| slot.last_error().unwrap_or_default().to_owned())
+    let duplicate = pool.hosts(|hosts| {
+        let host = hosts.iter().find(|host| host.addr() == addr)?;
+        let is_duplicate = host.state() == InstanceState::DuplicateName;
+        is_duplicate.then(|| host.last_error().unwrap_or_default().to_owned())
     });
     if let Some(why) = duplicate {
         pool.take_back(addr);
-        return Err(ApiError::new(ErrorCode::InstanceExists, format!("Nothing was changed. Of {addr}: {why}.")));
+        return Err(ApiError::new(ErrorCode::InstanceExists, format!("Nothing was changed. {addr}: {why}.")));
     }
     added(pool, addr, StatusCode::CREATED)
 }
@@ -70,12 +70,12 @@ pub(super) async fn change(
     let weighing = Arc::clone(pool);
     let decided = saved::change(move || weighing.set_weight(addr, wanted.weight), |never| match never {}).await?;
     if let Some((before, untold)) = decided
-        && let Err(error) = state.prober.tell_weight_and_check(pool, untold).await
+        && let Err(error) = state.prober.set_weight_and_check(pool, untold).await
     {
         pool.restore_weight(addr, before);
         let detail = format!(
-            "Nothing was changed: {error}. A weight of the gateways' configuration, or the instance's INSTANCE_WEIGHT, \
-             does without that."
+            "Nothing was changed: {error}. A weight in the gateways' configuration or the instance's INSTANCE_WEIGHT \
+             needs no such request."
         );
         return Err(ApiError::new(ErrorCode::UpstreamFailed, detail));
     }

@@ -37,13 +37,13 @@ impl Listeners {
             Some(take(&self.strangers).ok_or_else(|| {
                 let most = MAX_LISTENERS - KEPT_FOR_HOLDERS;
                 full(format!(
-                    "{most} listen without a token, which is the most. {KEPT_FOR_HOLDERS} more places are for requests with \
-                     'Authorization: Bearer <CONTROL_TOKEN>'."
+                    "The limit of {most} event streams without a token is reached. {KEPT_FOR_HOLDERS} more are reserved for requests \
+                     with 'Authorization: Bearer <CONTROL_TOKEN>'."
                 ))
             })?)
         };
         let place = take(&self.all)
-            .ok_or_else(|| full(format!("{MAX_LISTENERS} listen already, which is the most; end one of them.")))?;
+            .ok_or_else(|| full(format!("The limit of {MAX_LISTENERS} event streams is reached; close one first.")))?;
         Ok((place, of_strangers))
     }
 }

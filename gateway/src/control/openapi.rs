@@ -1,5 +1,5 @@
-//! `GET /control/v1/openapi.json`: the control API as OpenAPI 3.1, made from the table that mounts it and from the types
-//! that it reads and writes.
+//! `GET /control/v1/openapi.json`: the control API as OpenAPI 3.1, generated from the table of
+//! endpoints and from the types of requests and responses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use serde_json::{Map, Value, json};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
-use crate::control::api::{Endpoint, Operation, SchemaOf};
+use crate::control::api::{ControlEndpoint, Operation, SchemaOf};
 use crate::control::state::State;
 
-/// The document, as it was made at the start.
+/// The document, generated at the start.
 pub(super) async fn document(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     response::no_store(StatusCode::OK, &state.openapi)
 }
 
-/// Makes the document of these endpoints.
-pub(super) fn describe(endpoints: &[Endpoint]) -> Value {
+/// Generates the document of these endpoints.
+pub(super) fn describe(endpoints: &[ControlEndpoint]) -> Value {
     let mut schemas = Schemas::new();
     let paths: Map<_, _> =
         endpoints.iter().map(|endpoint| (endpoint.path.to_owned(), path(endpoint, &mut schemas))).collect();
@@ -31,8 +31,8 @@ pub(super) fn describe(endpoints: &[Endpoint]) -> Value {
         "info": {
             "title": "Tandem's control API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What operators ask and change. Reading is free to whoever reaches the listener, which is never \
-                            published; a change needs the token. Errors are RFC 9457 documents.",
+            "description": "Operators inspect and change the gateway here. Reads need no token; the listener must not be \
+                            published. Changes need the token. Errors are RFC 9457 documents.",
             "license": {"name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE")},
         },
         "servers": [{"url": "/"}],
@@ -46,7 +46,7 @@ pub(super) fn describe(endpoints: &[Endpoint]) -> Value {
     })
 }
 
-/// The schemas of what is read and of what is written: a field that may be left out of a request stands in every answer.
+/// The schemas of requests and of responses: a field that is optional in a request is in every response.
 struct Schemas {
     read: SchemaGenerator,
     written: SchemaGenerator,
@@ -54,7 +54,7 @@ struct Schemas {
 
 impl Schemas {
     fn new() -> Self {
-        // What JSON Schema's own form lacks to be OpenAPI's is the place of the definitions.
+        // OpenAPI differs from JSON Schema only in where definitions are.
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
@@ -78,14 +78,14 @@ impl Schemas {
     }
 }
 
-fn path(endpoint: &Endpoint, schemas: &mut Schemas) -> Value {
+fn path(endpoint: &ControlEndpoint, schemas: &mut Schemas) -> Value {
     let operations = endpoint.operations.iter();
     let described =
         operations.map(|operation| (operation.method.to_owned(), describe_operation(endpoint, operation, schemas)));
     Value::Object(described.collect())
 }
 
-fn describe_operation(endpoint: &Endpoint, operation: &Operation, schemas: &mut Schemas) -> Value {
+fn describe_operation(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
@@ -100,18 +100,18 @@ fn describe_operation(endpoint: &Endpoint, operation: &Operation, schemas: &mut 
     described
 }
 
-fn parameters(endpoint: &Endpoint, operation: &Operation, schemas: &mut Schemas) -> Vec<Value> {
+fn parameters(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut Schemas) -> Vec<Value> {
     let segments = endpoint.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
     let in_path = segments.map(|name| {
         let (description, schema) = match name {
             "pool" => ("Which pool.", schemas.read(SchemaGenerator::subschema_for::<proto_contracts::PoolName>)),
-            _ => ("The instance's name, or its address while it has told none.", json!({"type": "string"})),
+            _ => ("The instance's name, or its address while its name is unknown.", json!({"type": "string"})),
         };
         json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
     });
     let mut all: Vec<_> = in_path.collect();
     let Some(query) = operation.query else { return all };
-    // A query is no body, so its type is taken apart and not among the definitions.
+    // Parameters are listed one by one, so the query's type is not a definition.
     let reference = schemas.read(query);
     let name = reference["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
     let definition = schemas.read.definitions_mut().remove(name).unwrap_or_default();
@@ -125,7 +125,7 @@ fn parameters(endpoint: &Endpoint, operation: &Operation, schemas: &mut Schemas)
     all
 }
 
-/// The schema of a parameter that may be absent, but cannot be null as a field can.
+/// The schema of an optional parameter: unlike a field it is never null.
 fn without_null(schema: &Value) -> Value {
     let choice = schema["anyOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["type"] != "null"));
     let mut schema = choice.unwrap_or(schema).clone();
@@ -137,18 +137,18 @@ fn without_null(schema: &Value) -> Value {
 
 fn responses(operation: &Operation, schemas: &mut Schemas) -> Map<String, Value> {
     let mut all = Map::new();
-    let good = &operation.answer;
-    let mut answer = json!({"description": good.description});
+    let good = &operation.success;
+    let mut response = json!({"description": good.description});
     if let Some((media_type, body)) = good.content {
         let schema = body.map_or_else(|| json!({"type": "object"}), |body| schemas.written(body));
-        answer["content"] = json!({media_type: {"schema": schema}});
+        response["content"] = json!({media_type: {"schema": schema}});
     }
     if let Some((status, description)) = operation.also {
-        let mut answer = answer.clone();
-        answer["description"] = description.into();
-        all.insert(status.to_string(), answer);
+        let mut response = response.clone();
+        response["description"] = description.into();
+        all.insert(status.to_string(), response);
     }
-    all.insert(good.status.to_string(), answer);
+    all.insert(good.status.to_string(), response);
 
     let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     let of_all = [ErrorCode::MisdirectedRequest, ErrorCode::Internal];
@@ -164,7 +164,7 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Map<String, Value>
         ],
         None => &[],
     };
-    for &code in [&of_all, of_changes, of_queries, of_bodies, operation.refusals].into_iter().flatten() {
+    for &code in [&of_all, of_changes, of_queries, of_bodies, operation.errors].into_iter().flatten() {
         by_status.entry(code.status()).or_default().push(code);
     }
     let problem = schemas.written(SchemaGenerator::subschema_for::<Problem>);

@@ -15,7 +15,7 @@ use service_kit::response;
 use crate::control::saved;
 use crate::control::state::State;
 use crate::pool::slow_start::SlowStart;
-use crate::pool::{Instance, Pool, Pools, Registry, Slot, Snapshot};
+use crate::pool::{Host, Instance, Pool, Pools, Registry, Snapshot};
 use crate::routing::sample;
 
 /// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
@@ -46,42 +46,42 @@ pub(super) async fn set_strategy(
 
 /// A pool is ready while any of its instances can be used.
 pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
-    let healthy = pool.slots(|slots| {
-        let serves = |slot: &Slot| matches!(slot.state(), InstanceState::Healthy | InstanceState::Draining);
-        slots.iter().any(serves)
+    let healthy = pool.hosts(|hosts| {
+        let serves = |host: &Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
+        hosts.iter().any(serves)
     });
     if healthy { Ok(()) } else { Err("no instance is healthy".into()) }
 }
 
 /// One slot as the control API shows it.
-pub(super) fn instance(registry: &Registry, slot: &Slot, key_share_percent: f64) -> control::Instance {
-    let slow_start = registry.slow_start_of(slot, Instant::now());
-    let count = |read: fn(&Instance) -> u64| slot.instance().map_or(0, |instance| read(instance));
+pub(super) fn instance(registry: &Registry, host: &Host, key_share_percent: f64) -> control::Instance {
+    let slow_start = registry.slow_start_of(host, Instant::now());
+    let count = |read: fn(&Instance) -> u64| host.instance().map_or(0, |instance| read(instance));
     control::Instance {
-        name: slot.name().cloned(),
-        addr: slot.addr(),
-        state: slot.state(),
-        version: slot.version().map(str::to_owned),
+        name: host.name().cloned(),
+        addr: host.addr(),
+        state: host.state(),
+        version: host.version().map(str::to_owned),
         in_flight: count(Instance::in_flight),
         streams: count(Instance::streams),
         requests: count(Instance::requests),
         connect_failures: count(Instance::connect_failures),
-        live_sessions: slot.live_sessions(),
+        live_sessions: host.live_sessions(),
         key_share_percent,
-        weight: registry.weight_of(slot),
+        weight: registry.weight_of(host),
         slow_start_percent: (slow_start != SlowStart::OVER).then(|| slow_start.percent()),
-        drain: slot.drain(Instant::now()),
-        ejected_for_s: slot.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
-        last_error: slot.last_error().map(str::to_owned),
+        drain: host.drain(Instant::now()),
+        ejected_for_s: host.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
+        last_error: host.last_error().map(str::to_owned),
     }
 }
 
 fn view(pool: &Pool) -> control::Pool {
     let snapshot = pool.snapshot();
     let homes = sample::homes(&snapshot, SAMPLE);
-    let mut instances: Vec<_> = pool.weighed(|registry| {
-        let share = |slot: &Slot| share(&snapshot, &homes, slot.name());
-        registry.slots().iter().map(|slot| instance(registry, slot, share(slot))).collect()
+    let mut instances: Vec<_> = pool.with_registry(|registry| {
+        let share = |host: &Host| share(&snapshot, &homes, host.name());
+        registry.hosts().iter().map(|host| instance(registry, host, share(host))).collect()
     });
     // `None` sorts before every name, and those that have told none come last.
     instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));

@@ -16,7 +16,7 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    let panicked = |_| ApiError::new(ErrorCode::Internal, "The change failed; the log says why.");
+    let panicked = |_| ApiError::new(ErrorCode::Internal, "The change failed; see the log.");
     match web::block(change).await.map_err(panicked)? {
         Ok(done) => Ok(done),
         Err(ChangeError::Refused(error)) => Err(refused(error)),
@@ -29,13 +29,13 @@ fn not_saved(error: &SaveError) -> ApiError {
         SaveError::Io { path, .. } => {
             let folder = path.parent().unwrap_or(path).display();
             let detail = format!(
-                "Nothing was changed, since it would not survive a restart: {error}. Free space in {folder} \
-                 or make it writable, then repeat the request."
+                "Nothing was changed, because the change could not be saved: {error}. Free space in {folder} \
+                 or make it writable, then retry."
             );
             ApiError::new(ErrorCode::StateNotSaved, detail)
         }
         SaveError::Frozen => {
-            ApiError::new(ErrorCode::UpgradeInProgress, "A successor is starting; repeat this in a moment.")
+            ApiError::new(ErrorCode::UpgradeInProgress, "The gateway is being upgraded; retry in a moment.")
         }
     }
 }

@@ -145,7 +145,7 @@ impl Client {
         let body = self.whole(answer).await?;
         Ok(match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => CtlError::Refused { code: Some(problem.code), detail: problem.detail.into_owned() },
-            Err(_) => CtlError::Refused { code: None, detail: format!("{} answered {status}.", self.authority) },
+            Err(_) => CtlError::Refused { code: None, detail: format!("{} responded with {status}.", self.authority) },
         })
     }
 

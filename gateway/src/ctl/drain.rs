@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
-use crate::ctl::output::say;
+use crate::ctl::output::print;
 use crate::ctl::target::Target;
 
 /// Between two looks at the progress.
@@ -28,7 +28,7 @@ pub(super) async fn run(
 ) -> Result<(), CtlError> {
     let begun: Instance = client.change(Method::POST, &format!("{path}/drain"), Some(&wanted)).await?;
     if !wait {
-        return say(json, &begun, || outcome(&target.name, &begun));
+        return print(json, &begun, || outcome(&target.name, &begun));
     }
     let begin = Instant::now();
     let deadline = Duration::from_secs(begun.drain.as_ref().map_or(0, |drain| drain.seconds_left));
@@ -47,18 +47,18 @@ pub(super) async fn run(
             Err(CtlError::NotDrained(why))
         };
         if instance.state == InstanceState::Healthy && begin.elapsed() > LOOK * 4 {
-            return failed(format!("{} is healthy again: somebody undrained it", target.name));
+            return failed(format!("{} is healthy again: it was undrained", target.name));
         }
         if instance.drain.as_ref().is_some_and(|drain| drain.serves_as_the_last) {
             return failed(format!(
-                "{} does not leave: no other instance of its pool serves, so it does past its deadline. It leaves when \
-                 another one is added or undrained",
+                "{} stays: no other instance of its pool is available, so it keeps serving past its deadline. Add or undrain \
+                 another instance",
                 target.name
             ));
         }
         if begin.elapsed() > deadline + MARGIN {
             let left = left(instance);
-            return failed(format!("{} has not left {} s after its deadline: {left}", target.name, MARGIN.as_secs()));
+            return failed(format!("{} is not drained {} s after its deadline: {left}", target.name, MARGIN.as_secs()));
         }
         if !json {
             progress.show(&format!("{}: {}, {}", target.name, instance.state, left(instance)));
@@ -67,8 +67,8 @@ pub(super) async fn run(
     }
     progress.end();
     let took = begin.elapsed().as_secs_f64();
-    say(json, &json!({"drained": target.name, "seconds": took}), || {
-        format!("{} has left after {took:.1} s.\n", target.name)
+    print(json, &json!({"drained": target.name, "seconds": took}), || {
+        format!("{} is drained after {took:.1} s.\n", target.name)
     })
 }
 
@@ -78,7 +78,7 @@ fn outcome(name: &str, instance: &Instance) -> String {
     let mut text = match instance.state {
         InstanceState::Drained => format!("{name} is drained, until it is undrained.\n"),
         _ if drain.serves_as_the_last => format!("{name} is being drained.\n"),
-        _ => format!("{name} takes no new keys; it leaves within {} s.\n", drain.seconds_left),
+        _ => format!("{name} takes no new keys; it is drained within {} s.\n", drain.seconds_left),
     };
     if let Some(note) = &drain.note {
         text += note;

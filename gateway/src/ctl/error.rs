@@ -9,7 +9,7 @@ use proto_contracts::ErrorCode;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CtlError {
     /// The URL is none of a control plane.
-    #[error("'{0}' is no URL of a control plane: write it as http://127.0.0.1:8001")]
+    #[error("'{0}' is not the URL of a control plane, such as http://127.0.0.1:8001")]
     Url(String),
     /// The token cannot be read.
     #[error("cannot read the token file {path}: {source}")]
@@ -22,8 +22,8 @@ pub(super) enum CtlError {
     },
     /// Nobody listens.
     #[error(
-        "cannot connect to {authority}: {source}. Is the gateway running, and is that its [control] listen? --control or \
-         GATEWAY_CONTROL names another"
+        "cannot connect to {authority}: {source}. Is the gateway running, and is this its [control] listen? Use --control or \
+         GATEWAY_CONTROL for another address"
     )]
     Connect {
         /// Host and port.
@@ -33,7 +33,7 @@ pub(super) enum CtlError {
         source: io::Error,
     },
     /// The connection broke, or what listens speaks no HTTP.
-    #[error("{authority} broke the connection: {source}. Is it the gateway's control plane?")]
+    #[error("{authority} closed the connection: {source}. Is it the gateway's control plane?")]
     Broken {
         /// Host and port.
         authority: String,
@@ -42,7 +42,7 @@ pub(super) enum CtlError {
         source: hyper::Error,
     },
     /// No answer.
-    #[error("{authority} gave no answer within {seconds} s")]
+    #[error("{authority} did not respond within {seconds} s")]
     Silent {
         /// Host and port.
         authority: String,
@@ -58,7 +58,7 @@ pub(super) enum CtlError {
         detail: String,
     },
     /// The answer is none that this program knows.
-    #[error("the answer cannot be read: {0}. Are the gateway and this program of one version?")]
+    #[error("cannot parse the response: {0}. Do the gateway and this program have the same version?")]
     Unreadable(#[source] serde_json::Error),
     /// There is no such instance.
     #[error("no pool has an instance '{name}'; there are {known}")]
@@ -69,7 +69,7 @@ pub(super) enum CtlError {
         known: String,
     },
     /// There are two.
-    #[error("both pools have an instance '{name}': say which, as in --pool stateful")]
+    #[error("both pools have an instance '{name}': choose one, as in --pool stateful")]
     Ambiguous {
         /// What was asked for.
         name: String,
@@ -78,7 +78,7 @@ pub(super) enum CtlError {
     #[error("{0}")]
     NotDrained(String),
     /// The stream of events ended.
-    #[error("the gateway ended the stream: it stops, or this reader was too slow")]
+    #[error("the gateway closed the stream: it is stopping, or this reader was too slow")]
     StreamEnded,
     /// The output cannot be written.
     #[error("cannot write: {0}")]
@@ -89,15 +89,15 @@ pub(super) enum CtlError {
 fn cure(code: &Option<ErrorCode>) -> &'static str {
     match code {
         Some(ErrorCode::Unauthorized) => {
-            " Set CONTROL_TOKEN to the gateway's, or name a file with --token-file (.local/control.token in the local stack)."
+            " Set CONTROL_TOKEN, or pass --token-file (.local/control.token in the local stack)."
         }
         Some(ErrorCode::MisdirectedRequest) => {
             " Use one of these names in --control, with the gateway's [control] listen, 127.0.0.1:8001 by default."
         }
         // What serves clients, the gateway's data plane or Nginx, has no control API.
         Some(ErrorCode::NotFound) | None => {
-            " Is that the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), and not where it serves \
-             clients? --control or GATEWAY_CONTROL names another. A gateway of an older version may lack this command, too."
+            " Is this the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), and not its data plane? \
+             Use --control or GATEWAY_CONTROL for another address. An older gateway may also lack this command."
         }
         _ => "",
     }

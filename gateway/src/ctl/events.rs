@@ -73,9 +73,9 @@ fn line(event: &Event) -> String {
         Event::ConnectionsChanged { limit: Some(limit) } => {
             format!("clients have {limit} connections, as many as they may: further ones are refused")
         }
-        Event::ConnectionsChanged { limit: None } => "there is room for clients' connections again".to_owned(),
+        Event::ConnectionsChanged { limit: None } => "accepting new client connections again".to_owned(),
         Event::DiscoveryChanged { pool, error: Some(error) } => {
-            format!("{pool}  discovery fails, the instances that are known are kept: {error}")
+            format!("{pool}  discovery failed, keeping the known instances: {error}")
         }
         Event::DiscoveryChanged { pool, error: None } => format!("{pool}  discovery works again"),
         Event::ConfigReloaded(reloaded) => match &reloaded.needs_restart[..] {
@@ -86,7 +86,7 @@ fn line(event: &Event) -> String {
         Event::StateFileChanged { error: Some(error) } => {
             format!("the state file cannot be written, changes are refused: {error}")
         }
-        Event::StateFileChanged { error: None } => "the state file can be written again".to_owned(),
+        Event::StateFileChanged { error: None } => "the state file is writable again".to_owned(),
         Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What is printed.
+//! Output of commands.
 
 use std::io::{self, Write};
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::ctl::error::CtlError;
 
-/// Prints the answer: as JSON, or as text.
-pub(super) fn say(json: bool, answer: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
+/// Prints a response as JSON or as text.
+pub(super) fn print(json: bool, response: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, answer).map_err(|error| CtlError::Output(error.into()))?;
+        serde_json::to_writer(&mut out, response).map_err(|error| CtlError::Output(error.into()))?;
         writeln!(out).map_err(CtlError::Output)
     } else {
         out.write_all(text().as_bytes()).and_then(|()| out.flush()).map_err(CtlError::Output)

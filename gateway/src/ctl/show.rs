@@ -15,9 +15,9 @@ fn pool(pool: &Pool) -> String {
     let mut text = format!("{}  {}  epoch {}\n", pool.name, pool.strategy, pool.epoch);
     if let Some(Discovery { name, addresses, found_s_ago, error }) = &pool.discovery {
         let when = found_s_ago.map_or_else(|| "before the gateway's start".to_owned(), |ago| format!("{ago} s ago"));
-        let _infallible = writeln!(text, "  {name} had {addresses} addresses {when}");
+        let _infallible = writeln!(text, "  {name}: {addresses} addresses, resolved {when}");
         if let Some(error) = error {
-            let _infallible = writeln!(text, "    and now: {error}");
+            let _infallible = writeln!(text, "    last lookup failed: {error}");
         }
     }
     if pool.instances.is_empty() {
@@ -45,7 +45,7 @@ fn pool(pool: &Pool) -> String {
             let _infallible = writeln!(text, "    weight {}", instance.weight);
         }
         if let Some(percent) = instance.slow_start_percent {
-            let _infallible = writeln!(text, "    starts slowly: {percent} % of its share of what is new");
+            let _infallible = writeln!(text, "    slow start: {percent} % of its share of new keys");
         }
         if let Some(error) = &instance.last_error {
             let _infallible = writeln!(text, "    {error}");
@@ -115,7 +115,7 @@ fn change(told: &Explanation, change: &Change) -> String {
 /// All instances that there are.
 pub(super) fn labels(pools: &Pools) -> String {
     let all: Vec<_> = pools.pools.iter().flat_map(|pool| pool.instances.iter().map(name)).collect();
-    if all.is_empty() { "none at all".to_owned() } else { all.join(", ") }
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// Its name, or its address while it has told none.
@@ -142,7 +142,7 @@ mod tests {
                  "requests": 100, "connect_failures": 0, "live_sessions": 12, "key_share_percent": 66.67},
                 {"name": "a-name-that-is-longer-than-its-column", "addr": "[2001:db8::1:2:3]:8202", "state": "unhealthy",
                  "in_flight": 123_456, "streams": 0, "requests": 7, "connect_failures": 7, "live_sessions": null,
-                 "key_share_percent": 33.33, "last_error": "no answer in time"},
+                 "key_share_percent": 33.33, "last_error": "timed out"},
             ],
         }, {"name": "stateless", "strategy": "round_robin", "epoch": "00000000", "instances": []}]}))
         .expect("pools")
@@ -152,8 +152,7 @@ mod tests {
     fn a_table_fits_80_columns_and_tells_errors_below() {
         let text = pools(&sample());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for told in
-            ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    no answer in time", "no instance"]
+        for told in ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    timed out", "no instance"]
         {
             assert!(text.contains(told), "{told} in\n{text}");
         }
@@ -162,6 +161,6 @@ mod tests {
     #[test]
     fn labels_name_everybody() {
         assert_eq!(labels(&sample()), "stateful-1, a-name-that-is-longer-than-its-column");
-        assert_eq!(labels(&Pools { pools: Vec::new() }), "none at all");
+        assert_eq!(labels(&Pools { pools: Vec::new() }), "none");
     }
 }

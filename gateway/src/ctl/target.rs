@@ -13,7 +13,7 @@ use crate::ctl::show;
 pub(super) struct Target {
     /// Its name, or its address.
     pub(super) name: String,
-    /// Its pool, where both pools have one of that name.
+    /// Its pool, if both pools have an instance of that name.
     #[arg(long)]
     pool: Option<PoolName>,
 }
@@ -22,8 +22,8 @@ impl Target {
     /// The path of the instance.
     pub(super) async fn find(&self, client: &Client) -> Result<String, CtlError> {
         let pools: Pools = client.get("pools").await?;
-        let asked = pools.pools.iter().filter(|pool| self.is_in(pool));
-        let having: Vec<&Pool> = asked.filter(|pool| self.of(pool).is_some()).collect();
+        let candidates = pools.pools.iter().filter(|pool| self.is_in(pool));
+        let having: Vec<&Pool> = candidates.filter(|pool| self.of(pool).is_some()).collect();
         match having[..] {
             [pool] => Ok(format!("pools/{}/instances/{}", pool.name, self.name)),
             [] => Err(CtlError::UnknownInstance { name: self.name.clone(), known: show::labels(&pools) }),
@@ -33,7 +33,7 @@ impl Target {
 
     /// Whether it may be in this pool.
     pub(super) fn is_in(&self, pool: &Pool) -> bool {
-        self.pool.is_none_or(|asked| asked == pool.name)
+        self.pool.is_none_or(|pool_name| pool_name == pool.name)
     }
 
     /// The instance in this pool.

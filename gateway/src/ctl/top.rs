@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
 use crate::ctl::metrics::Counters;
-use crate::ctl::output::say;
+use crate::ctl::output::print;
 use crate::ctl::show;
 use crate::ctl::terminal::Screen;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(client: &Client, json: bool, once: bool, interval: Durat
         let rates = Rates::between(&before, &now);
         match &screen {
             Some(screen) => screen.show(&frame(client.authority(), &rates)).map_err(CtlError::Output)?,
-            None => say(json, &rates, || frame(client.authority(), &rates))?,
+            None => print(json, &rates, || frame(client.authority(), &rates))?,
         }
         if once {
             return Ok(());

@@ -1,29 +1,28 @@
-//! Which requests are told, when there are more than anybody can read.
+//! Samples requests for the event stream.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// For how long unused turns are kept, so that the few requests that a person makes at a time are all told.
+/// How long unused turns are kept, so that a few manual requests are all sampled.
 const BURST: Duration = Duration::from_millis(500);
 
-/// Takes at most so many requests a second, evenly spaced under load, and counts those in between.
-///
-/// This is the generic cell rate algorithm (ITU-T I.371) on one atomic number.
+/// Takes at most a number of requests per second, evenly spaced, and counts those in between: GCRA (ITU-T
+/// I.371) on one atomic.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// Nanoseconds between two turns; 0 when none is taken.
+    /// Nanoseconds between samples; 0: none.
     interval: u64,
-    /// When the next turn is, in nanoseconds since the beginning, moved by the burst.
+    /// Time of the next sample, in nanoseconds since the beginning, offset by the burst.
     due: AtomicU64,
-    /// Requests since the last one that was taken.
-    untold: AtomicU64,
+    /// Requests since the last sample.
+    skipped: AtomicU64,
 }
 
 impl Sampler {
-    /// Takes so many a second; none with 0.
+    /// A sampler with this rate per second; 0: none.
     pub(super) fn new(per_s: u32) -> Self {
         let interval = 1_000_000_000_u64.checked_div(per_s.into()).unwrap_or(0);
-        Self { interval, due: AtomicU64::new(0), untold: AtomicU64::new(0) }
+        Self { interval, due: AtomicU64::new(0), skipped: AtomicU64::new(0) }
     }
 
     /// Whether a request at this time since the beginning is taken, and then how many it stands for. Their sum is the number
@@ -32,18 +31,18 @@ impl Sampler {
         if self.interval == 0 {
             return None;
         }
-        self.untold.fetch_add(1, Ordering::Relaxed);
+        self.skipped.fetch_add(1, Ordering::Relaxed);
         let kept = nanoseconds(since_begin);
         let now = kept + nanoseconds(BURST);
         let next = |due: u64| (due.max(kept) <= now).then(|| due.max(kept) + self.interval);
         self.due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
-        // Another thread that was taken at the same moment may have told of this request already.
-        Some(self.untold.swap(0, Ordering::Relaxed)).filter(|&count| count > 0)
+        // Another thread that sampled concurrently may have counted this request.
+        Some(self.skipped.swap(0, Ordering::Relaxed)).filter(|&count| count > 0)
     }
 
-    /// Forgets what was not told.
+    /// Resets the count.
     pub(super) fn forget(&self) {
-        self.untold.store(0, Ordering::Relaxed);
+        self.skipped.store(0, Ordering::Relaxed);
     }
 }
 
@@ -55,45 +54,45 @@ fn nanoseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// What is told of so many requests, evenly spread over this time after a minute.
-    fn told(sampler: &Sampler, requests: u64, over: Duration) -> Vec<u64> {
+    /// The weights of samples of evenly spaced requests.
+    fn weights(sampler: &Sampler, requests: u64, over: Duration) -> Vec<u64> {
         let at = |i| Duration::from_mins(1) + over.mul_f64(i as f64 / requests as f64);
         (0..requests).filter_map(|i| sampler.take(at(i))).collect()
     }
 
     #[test]
-    fn few_are_all_told() {
+    fn few_are_all_sampled() {
         let sampler = Sampler::new(50);
-        assert_eq!(told(&sampler, 20, Duration::from_millis(1)), [1; 20], "a burst by hand");
-        assert_eq!(told(&Sampler::new(50), 400, Duration::from_secs(10)).len(), 400);
+        assert_eq!(weights(&sampler, 20, Duration::from_millis(1)), [1; 20], "a burst by hand");
+        assert_eq!(weights(&Sampler::new(50), 400, Duration::from_secs(10)).len(), 400);
     }
 
     #[test]
-    fn of_many_a_sample_is_told_that_adds_up() {
+    fn the_weights_of_samples_add_up() {
         let sampler = Sampler::new(50);
-        let told = told(&sampler, 1_000_000, Duration::from_secs(10));
+        let sampled = weights(&sampler, 1_000_000, Duration::from_secs(10));
         // 50 a second, and the burst of the half second before.
-        assert!((500..=530).contains(&told.len()), "{}", told.len());
-        let untold = sampler.untold.load(Ordering::Relaxed);
-        assert_eq!(told.iter().sum::<u64>() + untold, 1_000_000);
-        let (least, most) = (told[30..].iter().min(), told[30..].iter().max());
+        assert!((500..=530).contains(&sampled.len()), "{}", sampled.len());
+        let skipped = sampler.skipped.load(Ordering::Relaxed);
+        assert_eq!(sampled.iter().sum::<u64>() + skipped, 1_000_000);
+        let (least, most) = (sampled[30..].iter().min(), sampled[30..].iter().max());
         assert!(least >= Some(&1_900) && most <= Some(&2_100), "evenly spaced: {least:?} to {most:?}");
     }
 
     #[test]
-    fn none_is_told_when_it_is_turned_off() {
-        assert!(told(&Sampler::new(0), 100, Duration::from_secs(10)).is_empty());
+    fn nothing_is_sampled_at_rate_zero() {
+        assert!(weights(&Sampler::new(0), 100, Duration::from_secs(10)).is_empty());
     }
 
     #[test]
-    fn threads_together_tell_each_request_once() {
+    fn concurrent_samples_count_each_request_once() {
         let sampler = Sampler::new(1_000);
         let begin = std::time::Instant::now();
-        let told: u64 = std::thread::scope(|scope| {
+        let sampled: u64 = std::thread::scope(|scope| {
             let count = || (0..50_000).filter_map(|_| sampler.take(begin.elapsed())).sum::<u64>();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
         });
-        assert_eq!(told + sampler.untold.load(Ordering::Relaxed), 200_000);
+        assert_eq!(sampled + sampler.skipped.load(Ordering::Relaxed), 200_000);
     }
 }

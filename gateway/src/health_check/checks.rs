@@ -1,4 +1,4 @@
-//! Discovery and health checks at work, and what must be healthy before the data plane begins.
+//! The background service of discovery and health checks, and the condition for the data plane to start.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -16,61 +16,62 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{self, Identity};
 use crate::health_check::discovery;
 use crate::health_check::prober::Prober;
-use crate::pool::{Occasion, Pools, Slot};
+use crate::pool::{Host, LookupPhase, Pools};
 use crate::telemetry::Telemetry;
 
-/// How long a successor checks instances until one is healthy in each pool where the running gateway has one.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The time between two looks at them.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Hot restart: how long the new process waits for a healthy instance in each pool where the old one has
+/// one.
+const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between those checks.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Checks every instance of every pool, as the configuration says at the time.
-pub struct HealthChecks<M> {
+/// Checks all instances and resolves DNS, with the current configuration.
+pub struct HealthCheckService<M> {
     /// The pools.
     pub pools: Arc<Pools>,
-    /// How instances are checked, and each change of that.
-    pub config: watch::Receiver<config::HealthChecks>,
-    /// How DNS is queried, and each change of that.
-    pub discovery: watch::Receiver<config::Discovery>,
+    /// The current settings of health checks.
+    pub config: watch::Receiver<config::HealthCheckConfig>,
+    /// The current settings of discovery.
+    pub discovery: watch::Receiver<config::DiscoveryConfig>,
     /// Counts lookups.
     pub telemetry: Arc<Telemetry>,
-    /// What waits for the first checks.
+    /// What to do after the first checks.
     pub first: FirstChecks<M>,
-    /// What this gateway is to instances.
+    /// How this gateway identifies itself to instances.
     pub identity: Identity,
 }
 
-/// What happens after the first checks.
+/// What to do after the first checks.
 pub struct FirstChecks<M> {
-    /// The pools that must have a healthy instance before a successor takes over; `None` for who succeeds nobody.
+    /// Hot restart: the pools that need a healthy instance before the takeover; `None`: a fresh start.
     pub needed: Option<Vec<PoolName>>,
-    /// Gives a successor leave to begin.
+    /// Receives [`Checked`].
     pub main: mpsc::Sender<M>,
 }
 
-/// Every instance was asked once.
+/// The first checks are done.
 pub struct Checked {
     /// Lets the data plane begin.
     pub go: oneshot::Sender<()>,
-    /// A pool that must have a healthy instance and has none.
+    /// A pool without the healthy instance that it needs.
     pub unhealthy: Option<PoolName>,
 }
 
 #[async_trait]
-impl<M: From<Checked> + Send + 'static> BackgroundService for HealthChecks<M> {
+impl<M: From<Checked> + Send + 'static> BackgroundService for HealthCheckService<M> {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let mut config = self.config.clone();
         let current = *config.borrow_and_update();
         let prober = Prober::configured(&current, &self.identity);
         let how = *self.discovery.borrow();
-        discovery::look_up_all(&self.pools, how, Occasion::Start, &self.telemetry, None).await;
+        discovery::lookup_all(&self.pools, how, LookupPhase::Start, &self.telemetry, None).await;
         self.probe_all(&prober).await;
         if let Some(needed) = &self.first.needed {
             let unhealthy = self.await_healthy(&prober, needed).await;
             let (go, begin) = oneshot::channel();
             let _main_has_gone = self.first.main.send(Checked { go, unhealthy }.into());
             if begin.await.is_err() {
-                // This process ends.
+                // This process is stopping.
                 return;
             }
         }
@@ -79,20 +80,20 @@ impl<M: From<Checked> + Send + 'static> BackgroundService for HealthChecks<M> {
     }
 }
 
-impl<M> HealthChecks<M> {
+impl<M> HealthCheckService<M> {
     async fn probe_all(&self, prober: &Prober) {
         join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
     }
 
-    /// Checks until each of these pools has a healthy instance; tells one that has none in the end.
+    /// Checks until each of these pools has a healthy instance. Returns one that has none at the timeout.
     async fn await_healthy(&self, prober: &Prober, needed: &[PoolName]) -> Option<PoolName> {
-        let is_well = |slots: &[Slot]| slots.iter().any(|slot| slot.state() == InstanceState::Healthy);
+        let has_healthy = |hosts: &[Host]| hosts.iter().any(|host| host.state() == InstanceState::Healthy);
         let begun = Instant::now();
         loop {
-            let lacking = needed.iter().find(|name| !self.pools.get(**name).slots(is_well));
+            let lacking = needed.iter().find(|name| !self.pools.get(**name).hosts(has_healthy));
             match lacking {
-                Some(_) if begun.elapsed() < PATIENCE => {
-                    tokio::time::sleep(PAUSE).await;
+                Some(_) if begun.elapsed() < HEALTHY_TIMEOUT => {
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                     self.probe_all(prober).await;
                 }
                 lacking => return lacking.copied(),
@@ -100,12 +101,12 @@ impl<M> HealthChecks<M> {
         }
     }
 
-    /// Checks, and asks DNS, at every interval until the gateway stops.
+    /// Checks and resolves at every interval until the gateway stops.
     async fn watch(
         &self,
         mut prober: Prober,
         mut every: Duration,
-        mut config: watch::Receiver<config::HealthChecks>,
+        mut config: watch::Receiver<config::HealthCheckConfig>,
         shutdown: &mut ShutdownWatch,
     ) {
         let mut discovery = self.discovery.clone();

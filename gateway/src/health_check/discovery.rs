@@ -1,7 +1,7 @@
-//! Discovery by DNS: asks again and again which addresses a pool's name has.
+//! Discovery by DNS: resolves the pools' names at an interval.
 //!
-//! Nothing is cached, whatever the answer's time to live says: an answer is as old as the interval at most. The resolver is
-//! made anew for each look-up, so it follows `/etc/resolv.conf` without a restart.
+//! TTLs are ignored: the interval is the maximum age. Each lookup uses a new resolver, so changes of
+//! `/etc/resolv.conf` need no restart.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,115 +18,119 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::config::{Discovery, ServiceName};
+use crate::config::{DiscoveryConfig, ServiceName};
 use crate::health_check::prober::Prober;
-use crate::pool::{Occasion, Pools};
+use crate::pool::{LookupPhase, Pools};
 use crate::telemetry::Telemetry;
 
-/// How often a question is sent within the time of a look-up.
+/// Queries within the timeout of a lookup.
 const TRIES: u32 = 2;
-/// How long the other version of IP is awaited once one is answered. What comes later is found by the next look-up.
-const SECOND_ANSWER: Duration = Duration::from_millis(500);
+/// How long the second address family is awaited after the first response.
+const SECOND_FAMILY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why a name could not be looked up.
+/// Why a lookup failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LookupError {
-    /// No answer in time.
-    #[error("{name}: no answer in {} ms", timeout.as_millis())]
+    /// No response in time.
+    #[error("{name}: timed out after {} ms", timeout.as_millis())]
     TimedOut {
-        /// Which name.
+        /// The name.
         name: ServiceName,
-        /// How long was waited.
+        /// The timeout.
         timeout: Duration,
     },
-    /// The answer has no address. That all instances are gone is possible; that the answer is wrong is likelier.
+    /// The response has no address, which is more likely wrong than that all instances are gone.
     #[error("{0}: the name has no address")]
     Empty(ServiceName),
-    /// The system's resolver is not configured, or it answered that it cannot tell.
+    /// The resolver is not configured, or returned an error.
     #[error("{name}: {reason}")]
     Failed {
-        /// Which name.
+        /// The name.
         name: ServiceName,
         /// Why.
         reason: String,
     },
 }
 
-/// Looks up every pool's name once, and tells the pools.
-pub(super) async fn look_up_all(
+/// Resolves each pool's name once and updates the pools.
+pub(super) async fn lookup_all(
     pools: &Pools,
-    how: Discovery,
-    occasion: Occasion,
+    how: DiscoveryConfig,
+    phase: LookupPhase,
     telemetry: &Telemetry,
     prober: Option<&Prober>,
 ) {
     join_all(pools.iter().map(async |pool| {
         let Some(name) = pool.service_name() else { return };
-        let found = look_up(&name, how).await;
-        telemetry.looked_up(pool.name(), found.is_ok());
+        let found = lookup(&name, how).await;
+        telemetry.count_lookup(pool.name(), found.is_ok());
         match found {
             Ok(addrs) => {
-                // A newcomer need not wait for the next round of checks.
-                if pool.found(addrs, occasion)
+                // New instances are checked at once.
+                if pool.lookup_succeeded(addrs, phase)
                     && let Some(prober) = prober
                 {
                     prober.probe_pool(pool).await;
                 }
             }
-            Err(error) => pool.not_found(error.to_string()),
+            Err(error) => pool.lookup_failed(error.to_string()),
         }
     }))
     .await;
 }
 
-/// Looks them up at every interval, for ever.
-pub(super) async fn watch(pools: Arc<Pools>, how: Discovery, telemetry: &Telemetry, prober: &Prober) {
+/// Resolves all names at every interval, forever.
+pub(super) async fn watch(pools: Arc<Pools>, how: DiscoveryConfig, telemetry: &Telemetry, prober: &Prober) {
     let mut ticks = interval(how.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        look_up_all(&pools, how, Occasion::Later, telemetry, Some(prober)).await;
+        lookup_all(&pools, how, LookupPhase::Later, telemetry, Some(prober)).await;
     }
 }
 
-/// Every address of a name, of either version of IP.
+/// All IPv4 and IPv6 addresses of a name.
 ///
-/// Each version is a question of its own. A server that answers one of them and never the other is common, and its answer
-/// is used: after an answer with addresses the other is awaited for [`SECOND_ANSWER`] alone.
+/// Each family is a separate query, and some servers respond to only one of them. After a response with
+/// addresses the other is awaited for [`SECOND_FAMILY_TIMEOUT`].
 ///
 /// # Errors
-/// When there is none, or no good answer in time.
-async fn look_up(name: &ServiceName, how: Discovery) -> Result<Vec<SocketAddr>, LookupError> {
-    let v4 = pin!(look_up_version(name, how, LookupIpStrategy::Ipv4Only));
-    let v6 = pin!(look_up_version(name, how, LookupIpStrategy::Ipv6Only));
+/// When there is no address, or no valid response in time.
+async fn lookup(name: &ServiceName, how: DiscoveryConfig) -> Result<Vec<SocketAddr>, LookupError> {
+    let v4 = pin!(lookup_version(name, how, LookupIpStrategy::Ipv4Only));
+    let v6 = pin!(lookup_version(name, how, LookupIpStrategy::Ipv6Only));
     let late = |_| Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });
     let (first, second) = match future::select(v4, v6).await {
-        Either::Left((first @ Ok(_), v6)) => (first, timeout(SECOND_ANSWER, v6).await.unwrap_or_else(late)),
-        Either::Right((first @ Ok(_), v4)) => (first, timeout(SECOND_ANSWER, v4).await.unwrap_or_else(late)),
+        Either::Left((first @ Ok(_), v6)) => (first, timeout(SECOND_FAMILY_TIMEOUT, v6).await.unwrap_or_else(late)),
+        Either::Right((first @ Ok(_), v4)) => (first, timeout(SECOND_FAMILY_TIMEOUT, v4).await.unwrap_or_else(late)),
         Either::Left((first @ Err(_), v6)) => (first, v6.await),
         Either::Right((first @ Err(_), v4)) => (first, v4.await),
     };
     match (first, second) {
-        // Of names by different search domains, the one that was answered first is the one.
+        // With different search domains, the first response wins.
         (Ok(first), Ok(second)) if first.name != second.name => Ok(first.addrs),
         (Ok(first), Ok(second)) => Ok([first.addrs, second.addrs].concat()),
         (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found.addrs),
-        // That one version has no address tells nothing of the other.
+        // An empty response for one family does not hide the error of the other.
         (Err(LookupError::Empty(_)), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
 }
 
-/// What was found under a name.
-struct Found {
-    /// The name in full, as a search domain may have completed it.
+/// The result of a lookup.
+struct Addresses {
+    /// The full name, possibly with a search domain.
     name: Name,
     addrs: Vec<SocketAddr>,
 }
 
-async fn look_up_version(name: &ServiceName, how: Discovery, version: LookupIpStrategy) -> Result<Found, LookupError> {
+async fn lookup_version(
+    name: &ServiceName,
+    how: DiscoveryConfig,
+    version: LookupIpStrategy,
+) -> Result<Addresses, LookupError> {
     let failed = |reason: String| LookupError::Failed { name: name.clone(), reason };
     let resolver = resolver(how, version).map_err(|error| failed(error.to_string()))?;
-    // By its bytes: as a host name of the Internet, one with an underscore would be refused.
+    // From ASCII, because host name rules would reject an underscore.
     let host = Name::from_ascii(&name.host).map_err(|error| failed(error.to_string()))?;
     let found = match timeout(how.timeout, resolver.lookup_ip(host)).await {
         Ok(Ok(found)) => found,
@@ -136,16 +140,16 @@ async fn look_up_version(name: &ServiceName, how: Discovery, version: LookupIpSt
         }
         Ok(Err(error)) => return Err(failed(error.to_string())),
     };
-    // An address that nobody can connect to is a fault of whoever wrote it, and no instance.
+    // Addresses that cannot be connected to are wrong records.
     let usable = found.iter().filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
     let addrs: Vec<_> = usable.map(|ip| SocketAddr::new(ip, name.port)).collect();
     if addrs.is_empty() {
         return Err(LookupError::Empty(name.clone()));
     }
-    Ok(Found { name: found.query().name().clone(), addrs })
+    Ok(Addresses { name: found.query().name().clone(), addrs })
 }
 
-fn resolver(how: Discovery, version: LookupIpStrategy) -> Result<TokioResolver, NetError> {
+fn resolver(how: DiscoveryConfig, version: LookupIpStrategy) -> Result<TokioResolver, NetError> {
     let mut builder = match how.resolver {
         None => TokioResolver::builder_tokio()?,
         Some(addr) => {

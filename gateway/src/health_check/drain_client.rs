@@ -1,4 +1,4 @@
-//! Tells an instance what operators decided about it, so that it announces that to every gateway.
+//! Sends operators' decisions to an instance, which announces them to all gateways.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use crate::pool::{Untold, UntoldWeight};
+use crate::pool::{PendingDrain, PendingWeight};
 
-/// The instance could not be told.
+/// The request to the instance failed.
 #[derive(Debug, thiserror::Error)]
-pub enum TellError {
-    /// There is nothing to prove by that the gateway may.
-    #[error("The gateway has no INSTANCE_TOKEN to tell the instance with")]
+pub enum DrainRequestError {
+    /// The gateway has no token.
+    #[error("The gateway has no INSTANCE_TOKEN")]
     NoToken,
-    /// No answer in time.
-    #[error("The instance did not answer in time")]
+    /// No response in time.
+    #[error("The instance did not respond in time")]
     TimedOut,
-    /// The connection could not be made, or broke.
+    /// The connection failed or broke.
     #[error("The instance cannot be reached ({0})")]
     Connection(String),
-    /// It has another token.
-    #[error("The instance has another INSTANCE_TOKEN than the gateway")]
+    /// The tokens differ.
+    #[error("The instance has a different INSTANCE_TOKEN")]
     Refused,
-    /// It does not know the path.
-    #[error("The instance does not know how: it is of an older version, or has no INSTANCE_TOKEN")]
+    /// It does not have the path.
+    #[error("The instance does not support it: its version is too old, or it has no INSTANCE_TOKEN")]
     Unknown,
-    /// It answered something else.
-    #[error("The instance answered {0}")]
+    /// Another status.
+    #[error("The instance responded with {0}")]
     Status(u16),
 }
 
@@ -44,32 +44,32 @@ pub(super) struct DrainClient<'a> {
 }
 
 impl DrainClient<'_> {
-    /// Tells an instance what was decided about its drain.
+    /// Sets or ends the drain of an instance.
     ///
     /// # Errors
-    /// When it did not confirm it.
-    pub(super) async fn set_drain(&self, untold: Untold) -> Result<(), TellError> {
-        timeout(self.timeout, self.tell(untold)).await.unwrap_or(Err(TellError::TimedOut))
+    /// When the instance did not confirm.
+    pub(super) async fn set_drain(&self, pending: PendingDrain) -> Result<(), DrainRequestError> {
+        timeout(self.timeout, self.send_drain(pending)).await.unwrap_or(Err(DrainRequestError::TimedOut))
     }
 
-    /// Tells an instance its weight.
+    /// Sets the weight of an instance.
     ///
     /// # Errors
-    /// When it did not confirm it.
-    pub(super) async fn set_weight(&self, untold: UntoldWeight) -> Result<(), TellError> {
-        let UntoldWeight { addr, decision } = untold;
+    /// When the instance did not confirm.
+    pub(super) async fn set_weight(&self, pending: PendingWeight) -> Result<(), DrainRequestError> {
+        let PendingWeight { addr, decision } = pending;
         let header = (headers::WEIGHT, decision.to_string());
-        let told = self.send(addr, ("PUT", WEIGHT_PATH), header, String::new());
-        timeout(self.timeout, told).await.unwrap_or(Err(TellError::TimedOut))
+        let sent = self.send(addr, ("PUT", WEIGHT_PATH), header, String::new());
+        timeout(self.timeout, sent).await.unwrap_or(Err(DrainRequestError::TimedOut))
     }
 
-    async fn tell(&self, untold: Untold) -> Result<(), TellError> {
-        let Untold { addr, decided_ms, deadline_s } = untold;
+    async fn send_drain(&self, pending: PendingDrain) -> Result<(), DrainRequestError> {
+        let PendingDrain { addr, decided_ms, deadline_s } = pending;
         let (method, body) = match deadline_s {
             Some(deadline_s) => ("PUT", format!("{{\"deadline_s\":{deadline_s}}}")),
             None => ("DELETE", String::new()),
         };
-        // In a header, since an older version refuses a field that it does not know.
+        // In a header, because older versions reject unknown fields.
         let decision = DrainDecision { decided_ms, until_ms: None };
         self.send(addr, (method, DRAIN_PATH), (headers::DRAIN_DECISION, decision.to_string()), body).await
     }
@@ -80,9 +80,9 @@ impl DrainClient<'_> {
         (method, path): (&str, &str),
         (name, value): (&'static str, String),
         body: String,
-    ) -> Result<(), TellError> {
-        let broken = |error: Box<pingora::Error>| TellError::Connection(error.to_string());
-        let token = self.token.ok_or(TellError::NoToken)?;
+    ) -> Result<(), DrainRequestError> {
+        let broken = |error: Box<pingora::Error>| DrainRequestError::Connection(error.to_string());
+        let token = self.token.ok_or(DrainRequestError::NoToken)?;
         let (mut session, _) =
             self.connector.get_http_session(&HttpPeer::new(addr, false, String::new())).await.map_err(broken)?;
         let mut request = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broken)?;
@@ -101,9 +101,9 @@ impl DrainClient<'_> {
         session.finish_body().await.map_err(broken)?;
         match session.read_resp_header_parts().await.map_err(broken)?.status.as_u16() {
             204 => Ok(()),
-            401 => Err(TellError::Refused),
-            404 => Err(TellError::Unknown),
-            status => Err(TellError::Status(status)),
+            401 => Err(DrainRequestError::Refused),
+            404 => Err(DrainRequestError::Unknown),
+            status => Err(DrainRequestError::Status(status)),
         }
     }
 }

@@ -13,17 +13,17 @@ use proto_contracts::control::InstanceState;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::health_check::prober::Prober;
-use crate::pool::{Instance, Pools, Slot, Witness};
+use crate::pool::{ClientHash, Host, Instance, Pools};
 use crate::resilience::outlier::{Policy, Reason};
 use crate::telemetry::Telemetry;
 
-/// How many suspicions may wait for a decision. One that finds no place is raised again after as many failures more.
+/// Maximum pending suspects. One that does not fit is reported again after more failures.
 const BACKLOG: usize = 64;
 
-/// How long an instance may take to say whether it is ready. It gives its dependencies a second.
+/// Timeout of a readiness check, which itself gives dependencies a second.
 const READINESS_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// An instance that has failed too often.
+/// An instance with too many consecutive failures.
 #[derive(Debug)]
 struct Suspect {
     pool: PoolName,
@@ -32,40 +32,38 @@ struct Suspect {
     policy: Policy,
 }
 
-/// Takes note of how instances fare.
+/// Counts failures on the data path and reports suspects.
 #[derive(Debug)]
 pub struct Reporter(mpsc::Sender<Suspect>);
 
 impl Reporter {
-    /// Notes that the instance failed a request of this client, `None` for one whom no limit concerns. Without a policy
-    /// nothing is counted.
+    /// Counts a failed request of this client; `None`: an exempt one. Without a policy nothing is counted.
     ///
-    /// One client alone ejects no instance, whatever it sends: its requests may be what fails. Others' failures have to
-    /// come between, or the health checks have to find out.
+    /// A single client cannot eject an instance, because its requests may be the cause.
     pub fn failed(
         &self,
         pool: PoolName,
         instance: &Arc<Instance>,
         reason: Reason,
-        client: Option<Witness>,
+        client: Option<ClientHash>,
         policy: Option<Policy>,
     ) {
         let Some(policy) = policy else { return };
         if reason == Reason::Timeouts {
             instance.note_timeout(Instant::now());
         }
-        // At each multiple, so that an instance that was spared is looked at again.
+        // At each multiple, so that an instance that was not ejected is considered again.
         let in_a_row = instance.count_failure(client);
         if in_a_row.is_some_and(|in_a_row| in_a_row.is_multiple_of(policy.consecutive_failures)) {
             let suspect = Suspect { pool, instance: Arc::clone(instance), reason, policy };
-            let _raised_again_when_full = self.0.try_send(suspect);
+            let _reported_again_when_full = self.0.try_send(suspect);
         }
     }
 }
 
-/// Ejects suspects, as a service of its own.
+/// The background service that ejects suspects.
 pub struct Ejector {
-    /// Taken once, when it starts; the service is shared, so that needs a lock.
+    /// Locked because services are shared; the only user is `start`.
     suspects: Mutex<mpsc::Receiver<Suspect>>,
     pools: Arc<Pools>,
     prober: Prober,
@@ -73,7 +71,7 @@ pub struct Ejector {
 }
 
 impl Ejector {
-    /// An ejector for these pools, and who reports to it.
+    /// An ejector for these pools, and its reporter.
     pub fn new(pools: Arc<Pools>, telemetry: Arc<Telemetry>) -> (Self, Reporter) {
         let (reporter, suspects) = mpsc::channel(BACKLOG);
         (
@@ -94,9 +92,9 @@ impl BackgroundService for Ejector {
             };
             let Some(Suspect { pool, instance, reason, policy }) = suspect else { return };
             if reason != Reason::Connections && self.is_shared(pool, &instance).await {
-                let why = "every other instance lacks what it depends on, too";
+                let why = "all other instances are not ready either";
                 tracing::warn!(%pool, instance = %instance.name(), "not ejected: {why}");
-                // What failed for want of it says nothing of the time after.
+                // Failures during the outage must not count later.
                 instance.clear_failures();
                 continue;
             }
@@ -108,23 +106,23 @@ impl BackgroundService for Ejector {
 }
 
 impl Ejector {
-    /// Whether the fault lies with what all instances depend on: all others say that they are not ready. One that is
-    /// ready settles it at once, so an instance that fails alone is out without delay.
+    /// Whether a shared dependency failed: no other instance is ready, and some report so. The first ready
+    /// one decides at once.
     async fn is_shared(&self, pool: PoolName, suspect: &Arc<Instance>) -> bool {
-        let others: Vec<_> = self.pools.get(pool).slots(|slots| {
-            let healthy = slots.iter().filter(|slot| slot.state() == InstanceState::Healthy);
-            let others = healthy.filter(|slot| slot.instance().is_some_and(|known| !Arc::ptr_eq(known, suspect)));
-            others.map(Slot::addr).collect()
+        let others: Vec<_> = self.pools.get(pool).hosts(|hosts| {
+            let healthy = hosts.iter().filter(|host| host.state() == InstanceState::Healthy);
+            let others = healthy.filter(|host| host.instance().is_some_and(|known| !Arc::ptr_eq(known, suspect)));
+            others.map(Host::addr).collect()
         });
-        let mut asked: FuturesUnordered<_> = others.into_iter().map(|addr| self.prober.readiness(addr)).collect();
-        let mut some_lack_it = false;
-        while let Some(ready) = asked.next().await {
+        let mut responses: FuturesUnordered<_> = others.into_iter().map(|addr| self.prober.readiness(addr)).collect();
+        let mut some_not_ready = false;
+        while let Some(ready) = responses.next().await {
             match ready {
                 Some(true) => return false,
-                Some(false) => some_lack_it = true,
+                Some(false) => some_not_ready = true,
                 None => {}
             }
         }
-        some_lack_it
+        some_not_ready
     }
 }

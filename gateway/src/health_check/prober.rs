@@ -1,4 +1,4 @@
-//! Active health checks: asks each address for `/health`, and who it is.
+//! Active health checks: GET `/health`, with checks of the identity headers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,78 +11,77 @@ use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{PoolName, headers};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::config::{HealthChecks, Identity};
+use crate::config::{HealthCheckConfig, Identity};
 use crate::descriptors;
-use crate::health_check::drain_client::{DrainClient, TellError};
+use crate::health_check::drain_client::{DrainClient, DrainRequestError};
 use crate::pool::identity::{Claims, Mismatch};
-use crate::pool::{Pool, ProbeError, Report, Slot, Untold, UntoldWeight};
+use crate::pool::{Host, PendingDrain, PendingWeight, Pool, ProbeError, Report};
 
-/// Checks addresses, each within a time-out.
+/// Runs health checks.
 pub struct Prober {
     timeout: Duration,
-    /// Made once: it reads the system's certificates, although no check needs one.
+    /// Created once, because it reads the system's certificates.
     connector: Connector,
     identity: Identity,
     require_identity: bool,
 }
 
 impl Prober {
-    /// One that waits so long for each response, and takes instances as they are.
+    /// A prober with this timeout that accepts missing identity headers.
     pub fn new(timeout: Duration) -> Self {
         Self { timeout, connector: Connector::new(None), identity: Identity::default(), require_identity: false }
     }
 
-    /// One that checks as configured, for a gateway that is this to instances.
-    pub fn configured(config: &HealthChecks, identity: &Identity) -> Self {
-        let HealthChecks { timeout, require_identity, .. } = *config;
+    /// A prober as configured, for a gateway with this identity.
+    pub fn configured(config: &HealthCheckConfig, identity: &Identity) -> Self {
+        let HealthCheckConfig { timeout, require_identity, .. } = *config;
         Self { identity: identity.clone(), require_identity, ..Self::new(timeout) }
     }
 
-    /// Asks one address for its health, as an instance of this pool.
+    /// Checks one address as an instance of this pool.
     ///
     /// # Errors
-    /// When it does not respond in time, or not as an instance of that pool does.
+    /// When it does not respond in time, or not as an instance of the pool.
     pub async fn probe(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
-        timeout(self.timeout, self.ask(pool, addr)).await.unwrap_or(Err(ProbeError::TimedOut))
+        timeout(self.timeout, self.request_health(pool, addr)).await.unwrap_or(Err(ProbeError::TimedOut))
     }
 
-    /// Checks every address of the pool once, all at the same time, and tells each instance what was decided about its
-    /// drain while it could not be told.
+    /// Checks all addresses of the pool concurrently, and repeats decisions that instances do not announce.
     pub async fn probe_pool(&self, pool: &Pool) {
-        let addrs = pool.slots(|slots| slots.iter().map(Slot::addr).collect::<Vec<_>>());
+        let addrs = pool.hosts(|hosts| hosts.iter().map(Host::addr).collect::<Vec<_>>());
         join_all(addrs.into_iter().map(|addr| self.check(pool, addr))).await;
-        join_all(pool.untold().into_iter().map(|untold| self.tell_and_check(pool, untold))).await;
-        join_all(pool.untold_weights().into_iter().map(|untold| self.tell_weight_and_check(pool, untold))).await;
+        join_all(pool.pending_drains().into_iter().map(|pending| self.set_drain_and_check(pool, pending))).await;
+        join_all(pool.pending_weights().into_iter().map(|pending| self.set_weight_and_check(pool, pending))).await;
     }
 
-    /// Checks one address, and has the pool take the result.
+    /// Checks one address and updates the pool.
     pub async fn check(&self, pool: &Pool, addr: SocketAddr) {
         match self.probe(pool.name(), addr).await {
-            Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "no health check was made"),
+            Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "health check skipped"),
             outcome => pool.record_probe(addr, outcome),
         }
     }
 
-    /// Tells an instance what was decided about its drain, and takes what it announces then.
+    /// Sends a drain decision to an instance, then checks it.
     ///
     /// # Errors
-    /// When it could not be told: then this gateway alone heeds the decision, and the instance's `drain.note` says why.
-    pub async fn tell_and_check(&self, pool: &Pool, untold: Untold) -> Result<(), TellError> {
-        let told = self.drain_client().set_drain(untold).await;
-        match &told {
-            Ok(()) => self.check(pool, untold.addr).await,
-            Err(error) => pool.not_told(untold.addr, error.to_string()),
+    /// When the request failed; then only this gateway applies the decision, and `drain.note` has the cause.
+    pub async fn set_drain_and_check(&self, pool: &Pool, pending: PendingDrain) -> Result<(), DrainRequestError> {
+        let outcome = self.drain_client().set_drain(pending).await;
+        match &outcome {
+            Ok(()) => self.check(pool, pending.addr).await,
+            Err(error) => pool.record_drain_failure(pending.addr, error.to_string()),
         }
-        told
+        outcome
     }
 
-    /// Tells an instance its weight, and takes what it announces then.
+    /// Sends a weight to an instance, then checks it.
     ///
     /// # Errors
-    /// When it could not be told.
-    pub async fn tell_weight_and_check(&self, pool: &Pool, untold: UntoldWeight) -> Result<(), TellError> {
-        self.drain_client().set_weight(untold).await?;
-        self.check(pool, untold.addr).await;
+    /// When the request failed.
+    pub async fn set_weight_and_check(&self, pool: &Pool, pending: PendingWeight) -> Result<(), DrainRequestError> {
+        self.drain_client().set_weight(pending).await?;
+        self.check(pool, pending.addr).await;
         Ok(())
     }
 
@@ -91,7 +90,7 @@ impl Prober {
         DrainClient { connector: &self.connector, timeout: self.timeout, token }
     }
 
-    /// Checks the pool at every interval, for ever.
+    /// Checks the pool at every interval, forever.
     pub async fn watch(&self, pool: Arc<Pool>, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,7 +100,7 @@ impl Prober {
         }
     }
 
-    /// Whether an instance has all that it depends on, by its `/readyz`. `None` when it says nothing of that.
+    /// An instance's readiness by `/readyz`; `None` if unknown.
     pub async fn readiness(&self, addr: SocketAddr) -> Option<bool> {
         let response = timeout(self.timeout, self.get(addr, b"/readyz")).await.ok()?.ok()?;
         match response.status {
@@ -111,17 +110,17 @@ impl Prober {
         }
     }
 
-    async fn ask(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
-        let answer = self.get(addr, b"/health").await?;
-        let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+    async fn request_health(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
+        let response = self.get(addr, b"/health").await?;
+        let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok());
-        let status = answer.status;
-        // An instance has its name on every response that its code writes; a 5xx may come from something on the way.
+        let status = response.status;
+        // An instance's responses have its name; a 5xx may come from an intermediary.
         if name.is_none() && (status == http::StatusCode::OK || status.is_client_error()) {
             return Err(Mismatch::NotAnInstance { status: status.as_u16() }.into());
         }
         let name = name.filter(|_| status == http::StatusCode::OK).ok_or(ProbeError::Status(status.as_u16()))?;
-        Claims::of(&answer).check(pool, self.identity.deployment.as_ref(), self.require_identity)?;
+        Claims::of(&response).check(pool, self.identity.deployment.as_ref(), self.require_identity)?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
         Ok(Report {
             name,
@@ -133,7 +132,7 @@ impl Prober {
         })
     }
 
-    /// One GET on a connection of its own, which is never kept, so that the accept path is checked as well.
+    /// A GET on a new connection, so that accepting connections is checked, too.
     async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
         let broken = |error: Box<pingora::Error>| match descriptors::are_used_up(&error) {
             true => ProbeError::NoDescriptor,

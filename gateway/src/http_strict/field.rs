@@ -1,4 +1,4 @@
-//! The header's fields: their form, and what those say that bear on how the request is read.
+//! Header fields: their syntax, and those that determine the request's framing.
 
 use std::ops::Range;
 
@@ -8,15 +8,15 @@ use crate::http_strict::fault::Fault;
 use crate::http_strict::request_line::{RequestLine, Version};
 use crate::http_strict::token;
 
-/// The most digits of a length: 19 of them fit into 64 bits, whichever they are.
+/// Maximum digits of a length: any 19 fit into 64 bits.
 const MAX_LENGTH_DIGITS: usize = 19;
 
-/// What the fields so far have said.
+/// The fields so far.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     count: usize,
     host: Option<Range<usize>>,
-    /// Whether a length was declared, and whether it is more than none.
+    /// Whether a declared length is not 0.
     length: Option<bool>,
     chunked: bool,
     upgrade: bool,
@@ -24,7 +24,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a line, which starts at this place of the header.
+    /// Parses a line that starts at offset `start`.
     pub(super) fn take(&mut self, line: &[u8], start: usize, max_fields: usize) -> Result<(), Fault> {
         let name_len = token::token_len(line);
         match line.get(name_len) {
@@ -39,7 +39,7 @@ impl Fields {
             return Err(Fault::TooManyFields);
         }
         let named = |name: &[u8]| line[..name_len].eq_ignore_ascii_case(name);
-        // The length alone tells most names from these.
+        // The length excludes most names.
         match name_len {
             4 if named(b"host") => self.take_host(line, name_len + 1, start),
             6 if named(b"expect") => self.take_expect(trim(&line[name_len + 1..])),
@@ -55,7 +55,7 @@ impl Fields {
         self.chunked
     }
 
-    /// Makes sure that they fit each other and the request line.
+    /// Checks that they are consistent with each other and the request line.
     pub(super) fn fit(&self, request: &RequestLine, header: &[u8]) -> Result<(), Fault> {
         match (&self.host, &request.absolute) {
             (None, Some(_)) => return Err(Fault::NoHost),
@@ -149,7 +149,7 @@ impl Fields {
     }
 }
 
-/// Without the white space that may stand around a value.
+/// Without surrounding white space.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

@@ -1,12 +1,12 @@
-//! How large a header may be.
+//! Size limits of headers.
 
-/// How large a header may be.
+/// Size limits of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderLimits {
-    /// The most fields.
+    /// Maximum number of fields.
     pub fields: usize,
-    /// The most bytes, the request line and the empty line at the end included.
+    /// Maximum bytes, including the request line and the empty line at the end.
     pub bytes: usize,
-    /// The most bytes of the target.
+    /// Maximum bytes of the target.
     pub target_bytes: usize,
 }

@@ -8,45 +8,44 @@ use proto_contracts::{Authority, path};
 use crate::http_strict::fault::Fault;
 use crate::http_strict::token;
 
-/// The methods that the API knows; of all others an answer would say no more than that.
+/// The supported methods.
 const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
-/// The longest that a request line can be around its target: a method, two spaces and a version.
+/// Maximum bytes of a request line besides its target: method, two spaces and version.
 const AROUND_TARGET: usize = 32;
 
-/// A request line that is fine by itself.
+/// A valid request line.
 #[derive(Debug)]
 pub(super) struct RequestLine {
     pub(super) version: Version,
-    /// Set when the target is in absolute form.
+    /// Set for a target in absolute form.
     pub(super) absolute: Option<Absolute>,
-    /// What stands for the target from now on, and where the header has the one that was sent; `None` when that one is a
-    /// canonical path already.
+    /// The canonical target and the range that it replaces; `None` when the target is canonical.
     pub(super) rewritten: Option<(Range<usize>, String)>,
 }
 
-/// What a target in absolute form says of the host.
+/// The host of a target in absolute form.
 #[derive(Debug)]
 pub(super) struct Absolute {
-    /// Where the header names host and port.
+    /// The range of host and port in the header.
     pub(super) authority: Range<usize>,
-    /// The port where none is named.
+    /// The port of the scheme.
     pub(super) default_port: u16,
 }
 
-/// The versions that the gateway speaks with clients.
+/// The supported versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     Http10,
     Http11,
 }
 
-/// Whether a request line of which this has come cannot end within the limit.
+/// Whether the incomplete request line is already too long.
 pub(super) fn is_too_long(bytes: &[u8], max_target: usize) -> bool {
     bytes.len() > max_target + AROUND_TARGET
 }
 
 impl RequestLine {
-    /// Reads it; the line starts at this place of the header.
+    /// Parses the line, which starts at offset `start`.
     pub(super) fn parse(line: &[u8], start: usize, max_target: usize) -> Result<Self, Fault> {
         let Some(method_end) = memchr::memchr(b' ', line) else { return Err(Fault::NoRequestLine) };
         let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
@@ -99,7 +98,7 @@ fn read_version(text: &[u8]) -> Result<Version, Fault> {
     match text {
         b"HTTP/1.1" => Ok(Version::Http11),
         b"HTTP/1.0" => Ok(Version::Http10),
-        // More words than three: what is meant as the target has a space in it.
+        // More than three words: the target contains a space.
         _ if text.contains(&b' ') => Err(Fault::IllegalByteInTarget),
         [b'H', b'T', b'T', b'P', b'/', major, rest @ ..] if major.is_ascii_digit() => match rest {
             [] => Err(Fault::UnsupportedVersion),
@@ -110,7 +109,7 @@ fn read_version(text: &[u8]) -> Result<Version, Fault> {
     }
 }
 
-/// Whether each `%` is followed by two hex digits that do not make a NUL.
+/// Whether each `%` is followed by two hex digits other than 00.
 fn is_well_escaped(target: &[u8]) -> bool {
     memchr::memchr_iter(b'%', target).all(|at| match target.get(at + 1..at + 3) {
         Some(digits) => digits.iter().all(u8::is_ascii_hexdigit) && digits != b"00",
@@ -118,7 +117,7 @@ fn is_well_escaped(target: &[u8]) -> bool {
     })
 }
 
-/// Where the host stands in a target such as `http://host:port/path`.
+/// The host of a target such as `http://host:port/path`.
 fn absolute(target: &[u8]) -> Option<Absolute> {
     let (scheme, default_port) = [(&b"http://"[..], 80), (b"https://", 443)]
         .into_iter()

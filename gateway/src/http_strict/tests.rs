@@ -39,7 +39,7 @@ fn what_has_one_meaning_is_fine() {
 }
 
 #[test]
-fn each_fault_is_told_by_its_name() {
+fn each_fault_is_found() {
     // The limit of these tests for a whole target is below the one for a path.
     let mut seen = vec![Fault::TooSlow, Fault::CutShort, Fault::PathTooLong];
     let wide = HeaderLimits { target_bytes: 16 * 1024, ..WIDE };

@@ -1,4 +1,4 @@
-//! Which bytes may stand where (RFC 9110, section 5.6.2; RFC 9112, section 2.2).
+//! Allowed bytes (RFC 9110, section 5.6.2; RFC 9112, section 2.2).
 
 use crate::http_strict::fault::Fault;
 
@@ -24,7 +24,7 @@ const fn table(others: &[u8]) -> [bool; 256] {
     table
 }
 
-/// How many bytes at the front can belong to a token.
+/// Length of the token at the front.
 pub(super) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(bytes.len())
 }

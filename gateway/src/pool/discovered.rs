@@ -1,8 +1,8 @@
-//! What DNS told of a pool, and how the membership follows it.
+//! The addresses of a pool's DNS name.
 //!
-//! An address that DNS names is an instance. One that it names no more stays one for as long as its health checks pass: an
-//! answer may be cut short, or come from a resolver that is behind, and a session's home is worth more than such an answer.
-//! An instance that really goes fails its checks and is forgotten then. (Envoy does the same for hosts that are checked.)
+//! An address in the records is an instance. One that disappears stays a member while its health checks
+//! pass, because a response may be truncated or stale and sessions would lose their homes. Once its
+//! checks fail it is removed, as Envoy does for hosts with health checks.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -10,9 +10,9 @@ use std::time::Instant;
 use proto_contracts::control;
 
 use crate::config::ServiceName;
-use crate::pool::slot::Slot;
+use crate::pool::host::Host;
 
-/// The last good answer, and how the last look-up went.
+/// The last good response, and the outcome of the last lookup.
 #[derive(Clone, Debug)]
 pub(super) struct Discovered {
     name: ServiceName,
@@ -22,8 +22,8 @@ pub(super) struct Discovered {
 }
 
 impl Discovered {
-    /// What an earlier gateway found, until this one has looked.
-    pub(super) fn known_before(name: ServiceName, addrs: Vec<SocketAddr>) -> Self {
+    /// The saved addresses, until the first lookup.
+    pub(super) fn restored(name: ServiceName, addrs: Vec<SocketAddr>) -> Self {
         Self { name, addrs, found_at: None, error: None }
     }
 
@@ -46,22 +46,22 @@ impl Discovered {
     }
 }
 
-/// When an address is found.
+/// When a lookup happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
-    /// While the gateway starts: the first check of an instance decides.
+pub enum LookupPhase {
+    /// At the start: the first check of an instance decides.
     Start,
-    /// Later: a newcomer serves nothing before enough of its checks have passed.
+    /// Later: a new instance needs enough passing checks.
     Later,
 }
 
-/// What a look-up changed.
+/// The changes of a lookup.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Addresses that the pool did not know.
+pub(super) struct LookupChange {
+    /// New addresses.
     pub(super) added: Vec<SocketAddr>,
-    /// Those that are forgotten.
-    pub(super) forgotten: Vec<Slot>,
-    /// Whether look-ups succeed now and failed before, or the other way round.
-    pub(super) turned: bool,
+    /// Removed addresses.
+    pub(super) forgotten: Vec<Host>,
+    /// Whether the lookup before failed.
+    pub(super) recovered: bool,
 }

@@ -1,8 +1,8 @@
-//! Drains as this gateway knows them.
+//! Drains, as decided by operators and announced by instances.
 //!
-//! An operator's decision belongs to the instance's name. The instance announces it, each gateway remembers it in its
-//! state file, and of two decisions the later one holds. So it survives a restart of either, and whoever has missed it
-//! is told. A stop (SIGTERM) is announced as a drain that is over, and is no decision.
+//! An operator's decision applies to an instance's name. The instance announces it, each gateway saves
+//! it, and the latest decision wins. So it survives restarts of both, and a gateway repeats it to an
+//! instance that lost it. A stop (SIGTERM) is announced as a drain that is over, without a decision.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,18 +14,18 @@ use proto_contracts::health::DrainDecision;
 
 use crate::pool::state_file::KnownDecision;
 
-/// What an operator last decided about an instance.
+/// An operator's last decision about an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) decided_ms: u64,
-    /// When its keys move away; `None` when it serves.
+    /// When its keys move; `None`: it is undrained.
     pub(super) until: Option<Until>,
 }
 
 impl Decision {
-    pub(super) fn untold(self, addr: SocketAddr, now: Instant) -> Untold {
+    pub(super) fn pending(self, addr: SocketAddr, now: Instant) -> PendingDrain {
         let seconds = |until: Until| whole_seconds(until.at.saturating_duration_since(now));
-        Untold { addr, decided_ms: self.decided_ms, deadline_s: self.until.map(seconds) }
+        PendingDrain { addr, decided_ms: self.decided_ms, deadline_s: self.until.map(seconds) }
     }
 }
 
@@ -58,11 +58,11 @@ fn millis(time: Duration) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Drain {
     pub(super) until: Instant,
-    /// The same as wall time, by which gateways agree who was drained last; `None` for an instance that stops.
+    /// The same in wall time, by which gateways agree on the last drained; `None`: the instance stops.
     pub(super) until_ms: Option<u64>,
-    /// Why the instance does not announce it, when it does not.
-    pub(super) alone: Option<String>,
-    /// No other instance serves, so this one does, past its deadline too.
+    /// Why the instance does not announce it, if so.
+    pub(super) unannounced: Option<String>,
+    /// No other instance is available, so this one keeps serving past its deadline.
     pub(super) last: bool,
 }
 
@@ -75,7 +75,7 @@ impl Drain {
     pub(super) fn view(&self, now: Instant) -> control::Drain {
         control::Drain {
             seconds_left: self.seconds_left(now),
-            announced: self.alone.is_none(),
+            announced: self.unannounced.is_none(),
             serves_as_the_last: self.last,
             note: note(self),
         }
@@ -91,26 +91,28 @@ fn whole_seconds(left: Duration) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-/// A decision that an instance has to be told of.
+/// A decision that the instance does not announce yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Untold {
+pub struct PendingDrain {
     /// Where it listens.
     pub addr: SocketAddr,
     /// When it was decided.
     pub decided_ms: u64,
-    /// How many seconds its keys may stay; `None` when it serves.
+    /// Seconds until its keys move; `None`: undrain.
     pub deadline_s: Option<u64>,
 }
 
 fn note(drain: &Drain) -> Option<String> {
-    let last = drain.last.then(|| "No other instance serves, so this one does, past its deadline too.".to_owned());
-    let alone = drain.alone.as_ref().map(|why| {
-        format!("{why}; this gateway alone drains it until the instance can be told, which is tried at each check.")
-    });
-    [last, alone].into_iter().flatten().reduce(|all, next| all + " " + &next)
+    let last =
+        drain.last.then(|| "No other instance is available, so this one keeps serving past its deadline.".to_owned());
+    let unannounced = drain
+        .unannounced
+        .as_ref()
+        .map(|why| format!("{why}; only this gateway drains it. The gateway retries at each health check."));
+    [last, unannounced].into_iter().flatten().reduce(|all, next| all + " " + &next)
 }
 
-/// The decisions that the state file has.
+/// The decisions of the state file.
 pub(super) fn decisions(known: Vec<KnownDecision>) -> BTreeMap<InstanceName, Decision> {
     let now = Instant::now();
     let decision = |known: KnownDecision| {
@@ -120,7 +122,7 @@ pub(super) fn decisions(known: Vec<KnownDecision>) -> BTreeMap<InstanceName, Dec
     known.into_iter().map(decision).collect()
 }
 
-/// What an instance announced of its drain in its last good health response.
+/// An instance's last announcement about its drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) seconds_left: Option<u64>,

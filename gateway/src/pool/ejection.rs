@@ -1,8 +1,8 @@
-//! The record of an instance's ejections: how long each lasts, and when it is over.
+//! An instance's ejections: duration and history.
 
 use std::time::{Duration, Instant};
 
-/// For how long an instance is left out, and how often it was.
+/// The current ejection, and how often the instance was ejected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ejections {
     times: u32,
@@ -18,8 +18,8 @@ struct Current {
 }
 
 impl Ejections {
-    /// Ejects the instance: n × base, where n has grown with each ejection and fallen by one with each base time of good
-    /// standing since the last one (Envoy's rule).
+    /// Ejects the instance for n × base. As in Envoy, n grows with each ejection and falls by one per base
+    /// time without one.
     pub(super) fn begin(&mut self, now: Instant, base: Duration, max: Duration, why: String) {
         let good_standing = self.returned.map_or(Duration::ZERO, |returned| now.saturating_duration_since(returned));
         let forgiven = good_standing.as_millis() / base.as_millis().max(1);
@@ -27,7 +27,7 @@ impl Ejections {
         self.current = Some(Current { until: now + base.saturating_mul(self.times).min(max), why });
     }
 
-    /// Ends the ejection when its time is over, and tells whether it did.
+    /// Ends the ejection when its time is over. Returns whether it ended.
     pub(super) fn end_if_over(&mut self, now: Instant) -> bool {
         let over = self.current.as_ref().is_some_and(|current| current.until <= now);
         if over {
@@ -37,12 +37,12 @@ impl Ejections {
         over
     }
 
-    /// Why it is ejected, while it is.
+    /// Why it is ejected.
     pub(super) fn why(&self) -> Option<&str> {
         self.current.as_ref().map(|current| current.why.as_str())
     }
 
-    /// How long the ejection lasts at least, while it lasts.
+    /// Remaining time of the ejection.
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
         self.current.as_ref().map(|current| current.until.saturating_duration_since(now))
     }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ejection_is_longer_up_to_a_limit_and_good_standing_is_rewarded() {
+    fn each_ejection_is_longer_up_to_a_limit_and_shorter_after_a_time_without_one() {
         let mut ejections = Ejections::default();
         let mut now = Instant::now();
         for n in 1..=12 {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_forgiven_in_time() {
+    fn the_multiplier_returns_to_one_in_time() {
         let mut ejections = Ejections::default();
         let now = Instant::now();
         let length = eject(&mut ejections, now);

@@ -1,34 +1,34 @@
-//! Hysteresis of health checks: one bad answer does not make an instance unhealthy, nor one good answer well.
+//! Hysteresis of health checks: a single result does not change an instance's health.
 
 use crate::config::Thresholds;
 
-/// The opinion of one instance.
+/// The health of one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     /// Not checked yet: the first result decides.
     Unknown,
-    /// Healthy, after so many failures in a row.
+    /// Healthy.
     Up {
-        /// Failures in a row.
+        /// Consecutive failures.
         fails: u32,
     },
-    /// Unhealthy, after so many successes in a row.
+    /// Unhealthy.
     Down {
-        /// Successes in a row.
+        /// Consecutive successes.
         passes: u32,
     },
 }
 
 impl Health {
-    /// Whether requests may be sent.
+    /// Whether it is healthy.
     pub(super) const fn is_up(self) -> bool {
         matches!(self, Self::Up { .. })
     }
 
-    /// The opinion once requests have shown what the next checks would.
+    /// Unhealthy, as shown by requests before the next checks.
     pub(super) const DOWN: Self = Self::Down { passes: 0 };
 
-    /// The opinion after a check that passed.
+    /// The health after a passed check.
     #[must_use]
     pub(super) const fn pass(self, thresholds: Thresholds) -> Self {
         match self {
@@ -38,7 +38,7 @@ impl Health {
         }
     }
 
-    /// The opinion after a check that failed.
+    /// The health after a failed check.
     #[must_use]
     pub(super) const fn fail(self, thresholds: Thresholds) -> Self {
         match self {

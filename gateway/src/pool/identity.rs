@@ -1,52 +1,52 @@
-//! What an instance says that it is, and whether that fits the pool.
+//! An instance's identity headers, and whether they match the pool.
 
 use pingora::http::ResponseHeader;
 use proto_contracts::health::PROTOCOL;
 use proto_contracts::{DeploymentName, PoolName, headers};
 
-/// What listens at an address is no instance for the pool.
+/// The address is not an instance of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// It speaks something else.
-    #[error("it does not speak HTTP: what listens there is no instance. Check the address and the port")]
+    /// It does not speak HTTP.
+    #[error("it does not speak HTTP, so it is not an instance. Check address and port")]
     NotHttp,
-    /// It speaks HTTP, and its responses name no instance.
+    /// Its responses have no instance name.
     #[error(
-        "it answered {status} to GET /health without a valid {} header, so it is no instance. Check the address and the port",
+        "it responded to GET /health with {status} and no valid {} header, so it is not an instance. Check address and port",
         headers::INSTANCE_ID
     )]
     NotAnInstance {
-        /// Its status.
+        /// The response's status.
         status: u16,
     },
     /// It is an instance of another service.
-    #[error("it is an instance of {found}, and the {pool} pool takes {}. {}", .pool.service(), cure(.found))]
+    #[error("it is an instance of {found}, but the {pool} pool takes {}. {}", .pool.service(), cure(.found))]
     Service {
-        /// What it is.
+        /// Its service.
         found: String,
-        /// Where it was to be.
+        /// The pool.
         pool: PoolName,
     },
-    /// It and this gateway would misunderstand each other.
+    /// It has another protocol version.
     #[error(
-        "it is of protocol {found} (version {version}), and this gateway of {PROTOCOL}. Run gateways and instances of \
-         versions that have the same protocol"
+        "it has protocol {found} (version {version}), but this gateway has {PROTOCOL}. Run gateways and instances \
+         with the same protocol"
     )]
     Protocol {
-        /// Its number, or what it sent instead.
+        /// The protocol that it sent.
         found: String,
         /// Its version.
         version: String,
     },
-    /// It does not say what it is, and has to.
+    /// It sends no identity headers, which are required.
     #[error(
-        "it names no service and no protocol: it is of an older version. Upgrade it, or accept it for the time of an \
+        "it sends no service and protocol headers: its version is too old. Upgrade it, or accept it during an \
          upgrade with [health] require_identity = false"
     )]
     Unidentified,
-    /// It belongs to others.
+    /// It belongs to another deployment.
     #[error(
-        "it belongs to the deployment {found}, and this gateway to {expected}. Check the address, or DEPLOYMENT of both"
+        "it belongs to the deployment {found}, but this gateway to {expected}. Check the address, or DEPLOYMENT of both"
     )]
     Deployment {
         /// Its deployment.
@@ -59,7 +59,7 @@ pub enum Mismatch {
 fn cure(found: &str) -> String {
     match PoolName::ALL.into_iter().find(|pool| pool.service() == found) {
         Some(pool) => format!("Add it to the {pool} pool"),
-        None => "Check the address and the port".to_owned(),
+        None => "Check address and port".to_owned(),
     }
 }
 
@@ -75,7 +75,7 @@ impl Mismatch {
     }
 }
 
-/// What an instance says that it is.
+/// The identity headers of an instance.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claims<'a> {
     service: Option<&'a str>,
@@ -85,7 +85,7 @@ pub struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// What this response to `/health` says.
+    /// The headers of a response to `/health`.
     pub fn of(response: &'a ResponseHeader) -> Self {
         let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         Self {
@@ -96,10 +96,10 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Whether that fits the pool. What it does not say is not held against it, unless `require` is set.
+    /// Whether they match the pool. Missing headers are accepted unless `require` is set.
     ///
     /// # Errors
-    /// When it does not fit.
+    /// When they do not match.
     pub fn check(self, pool: PoolName, deployment: Option<&DeploymentName>, require: bool) -> Result<(), Mismatch> {
         if require && (self.service.is_none() || self.protocol.is_none()) {
             return Err(Mismatch::Unidentified);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mismatch_is_found_and_what_is_not_said_is_none_unless_required() {
+    fn each_mismatch_is_found_and_missing_headers_only_if_required() {
         for (claims, expected) in [
             (FINE, None),
             (Claims { service: Some("stateless-svc"), ..FINE }, Some("wrong_service")),
@@ -154,13 +154,13 @@ mod tests {
     #[test]
     fn a_mismatch_names_cause_and_cure() {
         let stateless = Claims { service: Some("stateless-svc"), ..FINE };
-        let told = stateless.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
+        let message = stateless.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
         assert_eq!(
-            told,
-            "it is an instance of stateless-svc, and the stateful pool takes stateful-svc. Add it to the stateless pool"
+            message,
+            "it is an instance of stateless-svc, but the stateful pool takes stateful-svc. Add it to the stateless pool"
         );
         let newer = Claims { protocol: Some("2"), ..FINE };
-        let told = newer.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
-        assert!(told.contains("protocol 2 (version 1.2.3)") && told.contains("of 1."), "{told}");
+        let message = newer.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
+        assert!(message.contains("protocol 2 (version 1.2.3)") && message.contains("has 1."), "{message}");
     }
 }

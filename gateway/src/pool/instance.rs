@@ -13,10 +13,10 @@ use proto_contracts::{Endpoint, InstanceName};
 use crate::config::Protocol;
 use crate::resilience::rate_limit::Client;
 
-/// Requests that share a connection of HTTP/2. HAProxy's default; more would wait for each other's bytes.
+/// Concurrent streams per HTTP/2 connection: HAProxy's default.
 const MAX_H2_STREAMS: usize = 100;
 
-/// An instance that has told its name.
+/// A named instance.
 pub struct Instance {
     name: InstanceName,
     name_header: HeaderValue,
@@ -28,11 +28,11 @@ pub struct Instance {
     transfers: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
-    /// Requests in a row that it failed.
+    /// Consecutive failed requests.
     failures: AtomicU32,
-    /// Whose request was the last of them; 0 for one whom no limit concerns.
-    last_witness: AtomicU64,
-    /// When it last let a request wait for too long. Locked then, and to decide about an ejection: seldom.
+    /// The client of the last failure; 0 for an exempt client.
+    last_failed_client: AtomicU64,
+    /// Time of the last timeout. Locked only at timeouts and ejections.
     timed_out: Mutex<Option<Instant>>,
     /// Live sessions by the instance's last report.
     reported_sessions: AtomicU64,
@@ -61,14 +61,14 @@ impl Instance {
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
             failures: AtomicU32::new(0),
-            last_witness: AtomicU64::new(0),
+            last_failed_client: AtomicU64::new(0),
             timed_out: Mutex::default(),
             reported_sessions: AtomicU64::new(0),
             minted_since: AtomicU64::new(0),
         }
     }
 
-    /// The name it told.
+    /// Its name.
     pub fn name(&self) -> &InstanceName {
         &self.name
     }
@@ -83,8 +83,8 @@ impl Instance {
         self.addr
     }
 
-    /// What Pingora connects to for a request to this endpoint; how long it may take is the request's affair. A stream keeps
-    /// to HTTP/1.1: a WebSocket needs a connection of its own.
+    /// The peer for a request to this endpoint, without timeouts. Streams use HTTP/1.1, because a
+    /// WebSocket needs a connection of its own.
     pub fn peer(&self, endpoint: Endpoint, protocol: Protocol) -> &HttpPeer {
         match protocol {
             Protocol::H2c if !endpoint.is_stream() => &self.h2c_peer,
@@ -92,61 +92,61 @@ impl Instance {
         }
     }
 
-    /// Requests sent to it and not yet answered, streams not counted.
+    /// Requests in flight, streams not counted.
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Streams of it that clients listen to.
+    /// Open streams.
     pub fn streams(&self) -> u64 {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Long responses of it that are still on their way to their clients.
+    /// Long responses that are still being sent to clients.
     pub fn transfers(&self) -> u64 {
         self.transfers.load(Ordering::Relaxed)
     }
 
-    /// Requests sent to it since it became a member at this address.
+    /// Requests since it became a member at this address.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Connections to it that failed since then.
+    /// Failed connections since then.
     pub fn connect_failures(&self) -> u64 {
         self.connect_failures.load(Ordering::Relaxed)
     }
 
-    /// Notes a connection that failed.
+    /// Counts a failed connection.
     pub fn count_connect_failure(&self) {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes a request that it failed, and tells how many that are in a row. Of the failures that one client saw one
-    /// after the other, only the first counts: its requests may be what is wrong. One whom no limit concerns is believed.
-    pub fn count_failure(&self, witness: Option<Witness>) -> Option<u32> {
-        let hash = witness.map_or(0, |Witness(hash)| hash);
-        let last = self.last_witness.swap(hash, Ordering::Relaxed);
+    /// Counts a failed request and returns the number of consecutive failures. Consecutive failures of
+    /// one client count once, because its requests may be the cause; those of an exempt client all count.
+    pub fn count_failure(&self, witness: Option<ClientHash>) -> Option<u32> {
+        let hash = witness.map_or(0, |ClientHash(hash)| hash);
+        let last = self.last_failed_client.swap(hash, Ordering::Relaxed);
         if witness.is_some() && last == hash && self.failures.load(Ordering::Relaxed) != 0 {
             return None;
         }
         Some(self.failures.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// Notes that it works: what it failed before no longer counts.
+    /// Resets the consecutive failures.
     pub fn clear_failures(&self) {
-        // Almost always there is none, and a look costs the other threads nothing.
+        // A load is cheap, and usually there is nothing to reset.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes that it let a request wait for too long.
+    /// Records a timeout.
     pub fn note_timeout(&self, now: Instant) {
         *self.timed_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// Whether it has done so within this time.
+    /// Whether it had a timeout within this time.
     pub fn has_timed_out_within(&self, time: Duration, now: Instant) -> bool {
         let timed_out = *self.timed_out.lock().unwrap_or_else(PoisonError::into_inner);
         timed_out.is_some_and(|at| now.saturating_duration_since(at) <= time)
@@ -157,18 +157,18 @@ impl Instance {
         self.reported_sessions.load(Ordering::Relaxed)
     }
 
-    /// Live sessions as minting sees them: its last report, and the keys minted onto it since.
+    /// Live sessions for minting: its last report plus keys minted since.
     pub fn sessions(&self) -> u64 {
         self.reported_sessions() + self.minted_since.load(Ordering::Relaxed)
     }
 
-    /// Takes its report of live sessions.
+    /// Records its report of live sessions.
     pub fn report_sessions(&self, count: u64) {
         self.reported_sessions.store(count, Ordering::Relaxed);
         self.minted_since.store(0, Ordering::Relaxed);
     }
 
-    /// Notes that a key was minted onto it.
+    /// Counts a minted key.
     pub fn count_minted(&self) {
         self.minted_since.fetch_add(1, Ordering::Relaxed);
     }
@@ -180,39 +180,39 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// A client whose request an instance failed.
+/// A client's hash, to tell whose request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Witness(u64);
+pub struct ClientHash(u64);
 
-impl Witness {
-    /// This client.
+impl ClientHash {
+    /// The hash of this client.
     pub fn of(client: Client) -> Self {
-        // Two clients of one hash count as one, which is once in 2^64.
+        // Collisions are negligible.
         Self(client.hash(0) | 1)
     }
 }
 
-/// What a request is to its instance.
+/// How a request loads its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Work that is soon done: it counts against the load bound.
+    /// A short request, which counts for limits.
     Counts,
-    /// A stream, which is mostly silent and lasts for as long as its client likes.
+    /// A stream.
     Stream,
-    /// A long response, which lasts for as long as its client takes to read it.
+    /// A long response that the client is still reading.
     Transfer,
-    /// Nothing any more: the response has come, and what is left is the gateway's.
+    /// The response is complete.
     Done,
 }
 
 impl Load {
-    /// What a request to this endpoint is.
+    /// The load of a request to this endpoint.
     pub const fn of(endpoint: Endpoint) -> Self {
         if endpoint.is_stream() { Self::Stream } else { Self::Counts }
     }
 }
 
-/// Counts a request as in flight at an instance for as long as it lives.
+/// Counts a request as in flight at an instance until it is dropped.
 #[derive(Debug)]
 pub struct InFlight {
     instance: Arc<Instance>,
@@ -221,12 +221,12 @@ pub struct InFlight {
     received: u64,
 }
 
-/// The instance has done its work when so much of a response has come. The rest, which its client may read slowly,
-/// counts as a transfer.
+/// From this size on, a response counts as a transfer, so that a slow client does not occupy a place in
+/// flight.
 const LONG_RESPONSE: u64 = 32 * 1024;
 
 impl InFlight {
-    /// Begins a request at the instance.
+    /// Counts a request at the instance.
     pub fn begin(instance: Arc<Instance>, load: Load) -> Self {
         let begun = Self { instance, load, received: 0 };
         if let Some(counter) = begun.counter() {
@@ -236,22 +236,22 @@ impl InFlight {
         begun
     }
 
-    /// The instance that it counts at.
+    /// The instance.
     pub fn instance(&self) -> &Arc<Instance> {
         &self.instance
     }
 
-    /// Notes that a piece of the response has come. A slow reader holds its place for no longer than the instance works.
+    /// Counts received bytes of the response body.
     pub fn received(&mut self, bytes: usize, end: bool) {
         self.received += bytes as u64;
         match self.load {
-            Load::Counts | Load::Transfer if end => self.become_a(Load::Done),
-            Load::Counts if self.received >= LONG_RESPONSE => self.become_a(Load::Transfer),
+            Load::Counts | Load::Transfer if end => self.set_load(Load::Done),
+            Load::Counts if self.received >= LONG_RESPONSE => self.set_load(Load::Transfer),
             _ => {}
         }
     }
 
-    fn become_a(&mut self, load: Load) {
+    fn set_load(&mut self, load: Load) {
         let before = std::mem::replace(&mut self.load, load);
         if let Some(counter) = self.counter() {
             counter.fetch_add(1, Ordering::Relaxed);

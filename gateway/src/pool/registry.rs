@@ -1,4 +1,4 @@
-//! Every address that a pool knows, and which of them are members under which name.
+//! The known addresses of a pool, and which of them are members.
 
 mod discovery;
 mod drains;
@@ -18,10 +18,10 @@ use crate::config::{self, Thresholds};
 use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
 use crate::pool::health::Health;
+use crate::pool::host::{Host, label};
 use crate::pool::instance::Instance;
 use crate::pool::last::LastInstance;
 use crate::pool::report::{ProbeError, Report};
-use crate::pool::slot::{Slot, label};
 use crate::pool::slow_start::SlowStart;
 use crate::pool::snapshot::{Entry, Snapshot};
 use crate::pool::state_file::{KnownName, KnownWeightDecision, PoolState};
@@ -29,29 +29,29 @@ use crate::pool::weights::Weights;
 use crate::rendezvous::Seed;
 use crate::resilience::outlier::{Policy, Reason};
 
-/// Instances that have both let requests wait within this time may have done so for the same reason.
-const OF_LATE: Duration = Duration::from_secs(5);
+/// Instances with timeouts within this time may have the same cause.
+const RECENT: Duration = Duration::from_secs(5);
 
-/// The address cannot be added.
+/// Why an address cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
-    /// It is there already.
-    #[error("the pool has an instance at {0} already")]
+    /// The pool already has it.
+    #[error("the pool already has an instance at {0}")]
     KnownAddress(SocketAddr),
 }
 
-/// The instance cannot be removed.
+/// Why an instance cannot be removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
-    /// There is none of that name or at that address.
-    #[error("the pool has no instance of that name or at that address")]
+    /// No instance has that name or address.
+    #[error("the pool has no instance with that name or address")]
     Unknown,
-    /// Without it nothing serves.
+    /// It is the last available one.
     #[error(transparent)]
     Last(#[from] LastInstance),
 }
 
-/// The membership of one pool, as it is changed.
+/// The mutable membership of one pool.
 #[derive(Clone, Debug)]
 pub struct Registry {
     strategy: Strategy,
@@ -59,34 +59,34 @@ pub struct Registry {
     configured_strategy: Strategy,
     configured: Vec<SocketAddr>,
     pub(super) discovered: Option<Discovered>,
-    slots: Vec<Slot>,
-    /// What operators last decided about draining each instance.
+    hosts: Vec<Host>,
+    /// Operators' last drain decisions, by name.
     pub(super) decisions: BTreeMap<InstanceName, Decision>,
     pub(super) weights: Weights,
-    /// Over which time a newcomer's share of what is new grows.
+    /// The window of slow start.
     slow_start: Duration,
 }
 
-/// Whether an address is a member at the end of a check that it passed.
+/// Whether an address becomes a member after a passed check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Join {
-    /// Now, if no other has its name.
+    /// Yes, if its name is unique.
     Now,
-    /// Not yet: more checks have to pass.
+    /// Not yet: more checks must pass.
     Later,
 }
 
 impl Registry {
-    /// The configured instances, changed as the control API had changed them.
-    pub fn new(config: &config::Pool, thresholds: Thresholds, state: PoolState) -> Self {
-        let discovered = config.discover.clone().map(|name| Discovered::known_before(name, state.discovered));
+    /// The configured instances with the saved changes of the control API.
+    pub fn new(config: &config::PoolConfig, thresholds: Thresholds, state: PoolState) -> Self {
+        let discovered = config.discover.clone().map(|name| Discovered::restored(name, state.discovered));
         let mut registry = Self {
             strategy: state.strategy.unwrap_or(config.strategy),
             thresholds,
             configured_strategy: config.strategy,
             configured: config.instances.clone(),
             discovered,
-            slots: Vec::new(),
+            hosts: Vec::new(),
             decisions: drain::decisions(state.drain_decisions),
             weights: Weights {
                 configured: config.weights.clone(),
@@ -97,91 +97,91 @@ impl Registry {
         };
         let given: Vec<_> = registry.given().filter(|addr| !state.removed.contains(addr)).collect();
         for addr in given.into_iter().chain(state.added) {
-            if registry.slot(addr).is_none() {
-                registry.slots.push(Slot::new(addr));
+            if registry.host(addr).is_none() {
+                registry.hosts.push(Host::new(addr));
             }
         }
-        // An instance that is down while the gateway starts keeps its keys: it stays a member by the name that is
-        // known of it.
+        // An instance that is down while the gateway starts keeps its keys: it stays a member with its saved
+        // name.
         for KnownName { addr, name } in state.names {
             if !registry.names().contains(&name)
-                && let Some(slot) = registry.slot(addr)
+                && let Some(host) = registry.host(addr)
             {
-                slot.instance = Some(Arc::new(Instance::new(name, addr)));
+                host.instance = Some(Arc::new(Instance::new(name, addr)));
             }
         }
         registry.resume_drains(Instant::now());
         registry
     }
 
-    /// Every address, in the order in which they came.
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
+    /// All addresses, in the order of their addition.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
-    pub(super) fn slots_mut(&mut self) -> &mut Vec<Slot> {
-        &mut self.slots
+    pub(super) fn hosts_mut(&mut self) -> &mut Vec<Host> {
+        &mut self.hosts
     }
 
-    /// The members' names, in the order of their addresses.
+    /// The members' names, in the order of addresses.
     pub fn names(&self) -> Vec<InstanceName> {
-        self.slots.iter().filter_map(Slot::name).cloned().collect()
+        self.hosts.iter().filter_map(Host::name).cloned().collect()
     }
 
-    /// The members as the data path sees them.
+    /// The snapshot for the data path.
     pub fn snapshot(&self, seed: Seed) -> Snapshot {
         let now = Instant::now();
-        let entry = |slot: &Slot| {
-            let (instance, state) = (Arc::clone(slot.instance()?), slot.state());
-            Some(Entry { instance, state, weight: self.weight_of(slot), slow_start: self.slow_start_of(slot, now) })
+        let entry = |host: &Host| {
+            let (instance, state) = (Arc::clone(host.instance()?), host.state());
+            Some(Entry { instance, state, weight: self.weight_of(host), slow_start: self.slow_start_of(host, now) })
         };
-        Snapshot::new(self.strategy, seed, self.slots.iter().filter_map(entry))
+        Snapshot::new(self.strategy, seed, self.hosts.iter().filter_map(entry))
     }
 
-    /// How much of its share the instance of this slot gets of what is new.
-    pub fn slow_start_of(&self, slot: &Slot, now: Instant) -> SlowStart {
-        slot.serving.slow_start(self.slow_start, now)
+    /// The host's share of new load.
+    pub fn slow_start_of(&self, host: &Host, now: Instant) -> SlowStart {
+        host.serving.slow_start(self.slow_start, now)
     }
 
-    /// Whether the share of any instance grows since the last look.
+    /// Whether any host's share of new load changed since the last call.
     pub(super) fn starts_slowly(&mut self, now: Instant) -> bool {
         let window = self.slow_start;
-        // Each is looked at: a look ends what is over.
-        self.slots.iter_mut().filter_map(|slot| slot.serving.grows(window, now).then_some(())).count() > 0
+        // No short circuit: the call has a side effect.
+        self.hosts.iter_mut().filter_map(|host| host.serving.grows(window, now).then_some(())).count() > 0
     }
 
-    /// The addresses that the control API has no part in: configured or discovered.
+    /// Configured and discovered addresses.
     pub(super) fn given(&self) -> impl Iterator<Item = SocketAddr> {
         let discovered = self.discovered.iter().flat_map(Discovered::addrs);
         self.configured.iter().chain(discovered).copied()
     }
 
-    /// What must survive a restart.
+    /// The state to save.
     pub fn state(&self) -> PoolState {
-        let addrs: Vec<_> = self.slots.iter().map(Slot::addr).collect();
+        let addrs: Vec<_> = self.hosts.iter().map(Host::addr).collect();
         let given: Vec<_> = self.given().collect();
-        let is_added = |slot: &&Slot| !slot.absent && !given.contains(&slot.addr);
-        // One that stops is no member, so it must not be one after a restart. One that an operator drained is known to be.
-        let known = |slot: &Slot| {
-            let name = slot.name().filter(|name| !slot.drained || self.is_decided(name))?;
-            Some(KnownName { addr: slot.addr, name: name.clone() })
+        let is_added = |host: &&Host| !host.absent && !given.contains(&host.addr);
+        // A stopped instance must not be a member after a restart; a drained one has a saved decision.
+        let known = |host: &Host| {
+            let name = host.name().filter(|name| !host.drained || self.is_decided(name))?;
+            Some(KnownName { addr: host.addr, name: name.clone() })
         };
         let (weights, weight_decisions) = self.known_weights();
         PoolState {
             strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
-            added: self.slots.iter().filter(is_added).map(Slot::addr).collect(),
+            added: self.hosts.iter().filter(is_added).map(Host::addr).collect(),
             removed: given.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
             discovered: self.discovered.iter().flat_map(Discovered::addrs).copied().collect(),
-            names: self.slots.iter().filter_map(known).collect(),
+            names: self.hosts.iter().filter_map(known).collect(),
             drain_decisions: self.known_decisions(),
             weights,
             weight_decisions,
         }
     }
 
-    /// Takes a configuration that was read anew, as a restart would: what the control API changed wins over it. Instances that
-    /// stay keep their health and their names.
-    pub fn reconfigure(&mut self, config: &config::Pool, thresholds: Thresholds) {
+    /// Applies a reloaded configuration, with changes of the control API on top. Instances that stay keep
+    /// their health and names.
+    pub fn reconfigure(&mut self, config: &config::PoolConfig, thresholds: Thresholds) {
         let PoolState { strategy, added, removed, discovered, .. } = self.state();
         self.strategy = strategy.unwrap_or(config.strategy);
         self.configured_strategy = config.strategy;
@@ -190,15 +190,15 @@ impl Registry {
         self.slow_start = config.slow_start;
         self.thresholds = thresholds;
         if self.discovered.as_ref().map(Discovered::name) != config.discover.as_ref() {
-            // Until the new name is looked up, what the old one had serves on.
-            self.discovered = config.discover.clone().map(|name| Discovered::known_before(name, discovered));
+            // The old addresses stay until the first lookup of the new name.
+            self.discovered = config.discover.clone().map(|name| Discovered::restored(name, discovered));
         }
         let wanted: Vec<_> = self.given().filter(|addr| !removed.contains(addr)).chain(added).collect();
         let is_discovered = self.discovered.is_some();
-        self.slots.retain(|slot| wanted.contains(&slot.addr) || (slot.absent && is_discovered));
+        self.hosts.retain(|host| wanted.contains(&host.addr) || (host.absent && is_discovered));
         for addr in wanted {
-            if self.slot(addr).is_none() {
-                self.slots.push(Slot::new(addr));
+            if self.host(addr).is_none() {
+                self.hosts.push(Host::new(addr));
             }
         }
     }
@@ -211,126 +211,125 @@ impl Registry {
     /// Adds an address.
     ///
     /// # Errors
-    /// When it is there already.
+    /// When the pool already has it.
     pub fn add(&mut self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), AddError> {
-        if self.slot(addr).is_some() {
+        if self.host(addr).is_some() {
             return Err(AddError::KnownAddress(addr));
         }
-        self.slots.push(Slot::newcomer(addr));
+        self.hosts.push(Host::newcomer(addr));
         if let Some(weight) = weight {
             self.weights.added.insert(addr, weight);
         }
         Ok(())
     }
 
-    /// Removes the instance of that name or at that address, and what was decided about it.
+    /// Removes the instance with that name or address, and decisions about it.
     ///
     /// # Errors
-    /// When there is none, or no other serves and `force` is not set.
-    pub fn remove(&mut self, pool: PoolName, label: &str, force: bool) -> Result<Slot, RemoveError> {
+    /// When there is none, or it is the last available one and `force` is not set.
+    pub fn remove(&mut self, pool: PoolName, label: &str, force: bool) -> Result<Host, RemoveError> {
         let place = self.place_of(label).ok_or(RemoveError::Unknown)?;
         if !force {
-            LastInstance::refuse(&self.slots, pool, self.slots[place].addr, "removing")?;
+            LastInstance::check(&self.hosts, pool, self.hosts[place].addr, "removing")?;
         }
-        let removed = self.slots.remove(place);
+        let removed = self.hosts.remove(place);
         if let Some(name) = removed.name() {
             self.decisions.remove(name);
         }
         self.forget_weight(&removed);
-        self.settle(Instant::now());
+        self.update_drain_states(Instant::now());
         Ok(removed)
     }
 
-    /// The place of the instance of that name or at that address.
+    /// The index of the instance with that name or address.
     fn place_of(&self, label: &str) -> Option<usize> {
-        let is_it = |slot: &Slot| slot.name().is_some_and(|name| name.as_str() == label);
-        let by_name = self.slots.iter().position(is_it);
+        let is_it = |host: &Host| host.name().is_some_and(|name| name.as_str() == label);
+        let by_name = self.hosts.iter().position(is_it);
         let addr = label.parse::<SocketAddr>().ok();
-        by_name.or_else(|| self.slots.iter().position(|slot| Some(slot.addr) == addr))
+        by_name.or_else(|| self.hosts.iter().position(|host| Some(host.addr) == addr))
     }
 
-    /// Where the instance of that name, or at that address, is a member or was one until it was drained.
+    /// The address of the instance with that name or address, if it is or was a member.
     pub fn addr_of(&self, label: &str) -> Option<SocketAddr> {
-        self.place_of(label).map(|place| &self.slots[place]).filter(|slot| slot.name().is_some()).map(Slot::addr)
+        self.place_of(label).map(|place| &self.hosts[place]).filter(|host| host.name().is_some()).map(Host::addr)
     }
 
-    /// Takes the result of a health check, and tells the addresses of those that are in another state than before or have
-    /// another name: the one that was checked, and those for which it makes a difference.
+    /// Applies the result of a health check. Returns the addresses whose state or name changed.
     pub fn record_probe(
         &mut self,
         pool: PoolName,
         addr: SocketAddr,
         result: Result<Report, ProbeError>,
     ) -> Vec<SocketAddr> {
-        self.changed_with(pool, |registry| registry.take_probe(pool, addr, result)).0
+        self.changed_with(pool, |registry| registry.apply_probe(pool, addr, result)).0
     }
 
-    /// Makes a change, and returns the addresses of those that are in another state than before or have another name.
+    /// Makes a change. Returns the addresses whose state, name or weight changed.
     pub(super) fn changed_with<T>(
         &mut self,
         pool: PoolName,
         change: impl FnOnce(&mut Self) -> T,
     ) -> (Vec<SocketAddr>, T) {
         let look =
-            |registry: &Self, slot: &Slot| (slot.addr, slot.state(), slot.name().cloned(), registry.weight_of(slot));
-        let before: Vec<_> = self.slots.iter().map(|slot| look(self, slot)).collect();
+            |registry: &Self, host: &Host| (host.addr, host.state(), host.name().cloned(), registry.weight_of(host));
+        let before: Vec<_> = self.hosts.iter().map(|host| look(self, host)).collect();
         let outcome = change(self);
-        let changed = self.slots.iter().filter(|slot| !before.contains(&look(self, slot)));
-        (changed.map(|slot| (log_change(pool, slot), slot.addr).1).collect(), outcome)
+        let changed = self.hosts.iter().filter(|host| !before.contains(&look(self, host)));
+        (changed.map(|host| (log_change(pool, host), host.addr).1).collect(), outcome)
     }
 
-    fn take_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) {
+    fn apply_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) {
         let (thresholds, now) = (self.thresholds, Instant::now());
-        // It may have been removed while it was being checked.
-        let Some(slot) = self.slot(addr) else { return };
+        // It may have been removed during the check.
+        let Some(host) = self.host(addr) else { return };
         match result {
             Err(error) => {
-                slot.health = slot.health.fail(thresholds);
-                slot.mismatch = match &error {
-                    // Requests that go there fail, so no second check is waited for.
+                host.health = host.health.fail(thresholds);
+                host.mismatch = match &error {
+                    // Requests to it would fail, so one check is enough.
                     ProbeError::Mismatch(mismatch) => {
-                        slot.health = Health::DOWN;
+                        host.health = Health::DOWN;
                         Some(mismatch.label())
                     }
                     _ => None,
                 };
-                slot.last_error = Some(error.to_string());
-                slot.announced = None;
-                // Its weight is remembered: while it is down its keys' homes stay as they are.
+                host.last_error = Some(error.to_string());
+                host.announced = None;
+                // Its weight stays, so that homes stay while it is down.
             }
             Ok(report) => {
-                slot.health = slot.health.pass(thresholds);
-                slot.last_error = None;
-                slot.mismatch = None;
-                if slot.version.as_deref() != report.version.as_deref() {
-                    slot.version = report.version.clone();
+                host.health = host.health.pass(thresholds);
+                host.last_error = None;
+                host.mismatch = None;
+                if host.version.as_deref() != report.version.as_deref() {
+                    host.version = report.version.clone();
                 }
-                if slot.health.is_up()
-                    && slot.ejections.end_if_over(now)
-                    && let Some(instance) = &slot.instance
+                if host.health.is_up()
+                    && host.ejections.end_if_over(now)
+                    && let Some(instance) = &host.instance
                 {
                     instance.clear_failures();
                 }
-                slot.reports_sessions = report.live_sessions.is_some();
-                let join = if slot.health.is_up() || slot.instance.is_some() { Join::Now } else { Join::Later };
+                host.reports_sessions = report.live_sessions.is_some();
+                let join = if host.health.is_up() || host.instance.is_some() { Join::Now } else { Join::Later };
                 self.claim(pool, addr, report.name.clone(), join);
                 if let (Some(sessions), Some(instance)) =
-                    (report.live_sessions, self.slot(addr).and_then(|slot| slot.instance.as_ref()))
+                    (report.live_sessions, self.host(addr).and_then(|host| host.instance.as_ref()))
                 {
                     instance.report_sessions(sessions);
                 }
-                self.take_weight(addr, &report);
-                self.take_announcement(addr, &report, now);
+                self.apply_weight(addr, &report);
+                self.apply_announcement(addr, &report, now);
             }
         }
-        self.settle(now);
+        self.update_drain_states(now);
     }
 
-    /// Leaves out an instance that failed requests, unless too few would be left, and tells at which address it is. What all of
-    /// them suffer is held against none: they may wait for a database that is away.
+    /// Ejects an instance that failed requests, and returns its address. It does nothing if too few would
+    /// be left, or if all instances time out, since a shared dependency is the likelier cause.
     ///
-    /// What the health checks test as well, that it takes connections, they decide: it is unhealthy at once, and is back as
-    /// soon as they pass. Of the rest they know nothing, so it is left out for a time.
+    /// After connection failures, which health checks also find, the instance is unhealthy until its
+    /// checks pass. After other failures it is ejected for a time.
     pub fn eject(
         &mut self,
         pool: PoolName,
@@ -339,27 +338,27 @@ impl Registry {
         policy: Policy,
         now: Instant,
     ) -> Option<SocketAddr> {
-        let members = self.slots.iter().filter(|slot| slot.instance.is_some());
-        let out = members.clone().filter(|slot| slot.state() != InstanceState::Healthy).count() + 1;
+        let members = self.hosts.iter().filter(|host| host.instance.is_some());
+        let out = members.clone().filter(|host| host.state() != InstanceState::Healthy).count() + 1;
         let members = members.count();
-        // A `u32` of per cent times a count of instances is far from the end of a `usize`.
+        // The product is far below the range of a `usize`.
         let too_few_left = out >= members || out * 100 > policy.max_percent as usize * members;
-        let is_it = |slot: &&mut Slot| slot.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, instance));
-        let are_others_slow = || {
-            let healthy = self.slots.iter().filter(|slot| slot.state() == InstanceState::Healthy);
+        let is_it = |host: &&mut Host| host.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, instance));
+        let do_others_time_out = || {
+            let healthy = self.hosts.iter().filter(|host| host.state() == InstanceState::Healthy);
             let mut others =
-                healthy.filter_map(|slot| slot.instance.as_ref()).filter(|other| !Arc::ptr_eq(other, instance));
-            others.all(|other| other.has_timed_out_within(OF_LATE, now))
+                healthy.filter_map(|host| host.instance.as_ref()).filter(|other| !Arc::ptr_eq(other, instance));
+            others.all(|other| other.has_timed_out_within(RECENT, now))
         };
-        let is_shared = reason == Reason::Timeouts && are_others_slow();
-        let slot = self.slots.iter_mut().find(is_it)?;
-        if slot.state() != InstanceState::Healthy {
+        let is_shared = reason == Reason::Timeouts && do_others_time_out();
+        let host = self.hosts.iter_mut().find(is_it)?;
+        if host.state() != InstanceState::Healthy {
             return None;
         }
         let why = reason.describe(policy.consecutive_failures);
         let spared = match (too_few_left, is_shared) {
-            (true, _) => Some("too few instances would be left"),
-            (_, true) => Some("all others let requests wait as well, so it is something that they share"),
+            (true, _) => Some("max_percent would be exceeded"),
+            (_, true) => Some("all other instances time out as well, so a shared dependency is the likelier cause"),
             _ => None,
         };
         if let Some(spared) = spared {
@@ -368,36 +367,36 @@ impl Registry {
         }
         match reason {
             Reason::Connections => {
-                slot.health = Health::DOWN;
-                slot.last_error = Some(why);
+                host.health = Health::DOWN;
+                host.last_error = Some(why);
             }
-            Reason::Errors | Reason::Timeouts => slot.ejections.begin(now, policy.base, policy.max, why),
+            Reason::Errors | Reason::Timeouts => host.ejections.begin(now, policy.base, policy.max, why),
         }
-        log_change(pool, slot);
-        Some(slot.addr)
+        log_change(pool, host);
+        Some(host.addr)
     }
 
-    /// Gives the slot the name that its instance told, unless another that is well has it.
+    /// Assigns the reported name to the address, unless another healthy address has it.
     ///
-    /// A holder whose last check failed loses the name: then the instance has come back at this address.
+    /// A holder whose last check failed loses the name: the instance moved to this address.
     fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName, join: Join) {
-        if self.slot(addr).is_some_and(|slot| slot.name() == Some(&name)) {
+        if self.host(addr).is_some_and(|host| host.name() == Some(&name)) {
             return;
         }
-        let holder = self.slots.iter_mut().find(|slot| slot.addr != addr && slot.name() == Some(&name));
+        let holder = self.hosts.iter_mut().find(|host| host.addr != addr && host.name() == Some(&name));
         let refused = match holder {
             Some(holder) if holder.health.is_up() && holder.last_error.is_none() => {
                 let held_by = holder.addr;
-                let news = self.slot(addr).is_some_and(|slot| slot.refused.as_ref() != Some(&name));
-                if news {
+                let is_new = self.host(addr).is_some_and(|host| host.refused.as_ref() != Some(&name));
+                if is_new {
                     tracing::error!(
                         %pool, instance = %name, %addr, %held_by,
-                        "two instances tell the same name: the second is refused until the first is gone; give each its own INSTANCE_ID"
+                        "duplicate INSTANCE_ID; second instance rejected"
                     );
                 }
-                if let Some(slot) = self.slot(addr) {
-                    slot.last_error = Some(format!(
-                        "it calls itself {name}, as the healthy instance at {held_by} does: give each its own INSTANCE_ID"
+                if let Some(host) = self.host(addr) {
+                    host.last_error = Some(format!(
+                        "duplicate INSTANCE_ID {name}: the healthy instance at {held_by} has it; give each instance its own"
                     ));
                 }
                 true
@@ -410,27 +409,27 @@ impl Registry {
             }
             None => false,
         };
-        let Some(slot) = self.slot(addr) else { return };
+        let Some(host) = self.host(addr) else { return };
         if refused {
-            slot.instance = None;
-            slot.refused = Some(name);
+            host.instance = None;
+            host.refused = Some(name);
         } else {
-            slot.refused = None;
+            host.refused = None;
             if join == Join::Now {
-                slot.instance = Some(Arc::new(Instance::new(name, addr)));
+                host.instance = Some(Arc::new(Instance::new(name, addr)));
             }
         }
     }
 
-    pub(super) fn slot(&mut self, addr: SocketAddr) -> Option<&mut Slot> {
-        self.slots.iter_mut().find(|slot| slot.addr == addr)
+    pub(super) fn host(&mut self, addr: SocketAddr) -> Option<&mut Host> {
+        self.hosts.iter_mut().find(|host| host.addr == addr)
     }
 }
 
-fn log_change(pool: PoolName, slot: &Slot) {
-    let instance = label(slot.name(), slot.addr);
-    let (addr, state) = (slot.addr, slot.state());
-    match slot.last_error() {
+fn log_change(pool: PoolName, host: &Host) {
+    let instance = label(host.name(), host.addr);
+    let (addr, state) = (host.addr, host.state());
+    match host.last_error() {
         None => tracing::info!(%pool, instance, %addr, %state, "instance changed"),
         Some(error) => tracing::warn!(%pool, instance, %addr, %state, error, "instance changed"),
     }

@@ -1,30 +1,30 @@
-//! What a health check finds.
+//! Results of health checks.
 
 use proto_contracts::health::DrainDecision;
 use proto_contracts::{InstanceName, WeightDecision};
 
 use crate::pool::identity::Mismatch;
 
-/// What a good health answer tells.
+/// The content of a good health response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Who it is.
+    /// The instance's name.
     pub name: InstanceName,
-    /// How many live sessions it holds, if it counts any.
+    /// Its live sessions, if it counts them.
     pub live_sessions: Option<u64>,
-    /// In how many seconds its keys move away, when it is drained or stops.
+    /// Seconds until its keys move, if it is drained or stops.
     pub seconds_left: Option<u64>,
-    /// An operator's last decision about that, where its version announces one and it does not stop.
+    /// An operator's last drain decision, if announced.
     pub decision: Option<DrainDecision>,
-    /// The version of its service, where that names one.
+    /// Its service's version, if reported.
     pub version: Option<String>,
-    /// Its weight, where its version announces one.
+    /// Its weight, if announced.
     pub weight: Option<WeightDecision>,
 }
 
 #[cfg(test)]
 impl Report {
-    /// What an instance of that name reports that serves as usual.
+    /// The report of a healthy instance with that name.
     pub(super) fn of(name: &str) -> Self {
         let name = name.parse().expect("a name");
         Self { name, live_sessions: None, seconds_left: None, decision: None, version: None, weight: None }
@@ -34,19 +34,19 @@ impl Report {
 /// Why a health check failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// No answer in time.
-    #[error("no answer in time")]
+    /// No response in time.
+    #[error("timed out")]
     TimedOut,
-    /// The connection could not be made, or broke.
-    #[error("no connection: {0}")]
+    /// The connection failed or broke.
+    #[error("connection failed: {0}")]
     Connection(String),
-    /// This process has no descriptor left, which says nothing of the instance.
-    #[error("the gateway has no descriptor left")]
+    /// This process has no descriptor left, so the instance was not checked.
+    #[error("the gateway has no file descriptor left")]
     NoDescriptor,
-    /// It answered, and not with 200.
-    #[error("answered {0} instead of 200")]
+    /// The status is not 200.
+    #[error("responded with {0} instead of 200")]
     Status(u16),
-    /// What answered is no instance for this pool.
+    /// It is not an instance of this pool.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
 }

@@ -1,24 +1,24 @@
-//! Slow start: how much of what is new an instance gets that has just begun to serve.
+//! Slow start: a new instance's share of new load grows over time.
 //!
-//! Turns of round robin and minted keys alone. The homes of keys follow from the weights and never from the time: sessions
-//! would move with each step, and gateways that saw the instance at different times would disagree.
+//! It affects round robin and minted keys only. Homes depend on weights and never on time: sessions
+//! would move with each step, and gateways would disagree.
 
 use std::time::{Duration, Instant};
 
 use proto_contracts::AffinityKey;
 
-/// What an instance gets at first, in per cent: Envoy's default.
+/// Initial share in per cent, Envoy's default.
 const FIRST_PERCENT: u64 = 10;
 
-/// How much of its share a member gets of what is new, in per cent.
+/// A member's share of new load, in per cent of its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlowStart(u8);
 
 impl SlowStart {
-    /// All of it.
+    /// The full share.
     pub const OVER: Self = Self(100);
 
-    /// So long after it began to serve, where the share grows evenly over `window`.
+    /// The share `after` the start, growing linearly over `window`.
     pub fn after(time: Duration, window: Duration) -> Self {
         if time >= window {
             return Self::OVER;
@@ -33,26 +33,26 @@ impl SlowStart {
         self.0
     }
 
-    /// Whether a key that was drawn, and has its home there, is one that the instance takes.
+    /// Whether the instance accepts this minted key.
     pub fn accepts(self, key: AffinityKey) -> bool {
-        // The product's high bits are spread evenly, and say nothing of the home.
+        // The product's high bits are uniform and independent of the home.
         self == Self::OVER || (key.bits().wrapping_mul(0x85eb_ca6b) >> 16) % 100 < u32::from(self.0)
     }
 }
 
-/// Whether an address serves, and since when it starts slowly.
+/// Whether an address serves, and since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Serving {
-    /// `None` until that is known: what serves at the gateway's first checks did so before the gateway ran.
+    /// `None` until the first checks; instances that serve then need no slow start.
     serves: Option<bool>,
     since: Option<Instant>,
 }
 
 impl Serving {
-    /// One that is known to have served nothing.
+    /// A new address, which has not served yet.
     pub(super) const NEWCOMER: Self = Self { serves: Some(false), since: None };
 
-    /// Takes whether it serves now.
+    /// Records whether it serves now.
     pub(super) fn update(&mut self, serves: bool, now: Instant) {
         match (self.serves, serves) {
             (Some(false), true) => self.since = Some(now),
@@ -67,7 +67,7 @@ impl Serving {
         self.since.map_or(SlowStart::OVER, after)
     }
 
-    /// Whether its share is not what it was at the last look: it grows, or has just become whole.
+    /// Whether its share changed since the last call.
     pub(super) fn grows(&mut self, window: Duration, now: Instant) -> bool {
         let grows = self.since.is_some();
         if grows && self.slow_start(window, now) == SlowStart::OVER {

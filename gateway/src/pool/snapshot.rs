@@ -1,4 +1,4 @@
-//! The membership as the data path sees it: immutable, replaced whole.
+//! The membership as the data path sees it: immutable, replaced as a whole.
 
 mod turns;
 
@@ -12,21 +12,21 @@ use crate::pool::instance::Instance;
 use crate::pool::slow_start::SlowStart;
 use crate::rendezvous::{NameHash, Seed, WeightedScore};
 
-/// What the snapshot of a member is made from.
+/// The input for a member of a snapshot.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The instance.
     pub instance: Arc<Instance>,
-    /// What its health checks say.
+    /// Its state.
     pub state: InstanceState,
-    /// How many shares it gets.
+    /// Its weight.
     pub weight: Weight,
-    /// How much of that it gets of what is new.
+    /// Its share of new load.
     pub slow_start: SlowStart,
 }
 
 impl From<(Arc<Instance>, InstanceState)> for Entry {
-    /// One of the default weight.
+    /// A member of the default weight.
     fn from((instance, state): (Arc<Instance>, InstanceState)) -> Self {
         Self { instance, state, weight: Weight::ONE, slow_start: SlowStart::OVER }
     }
@@ -37,28 +37,28 @@ impl From<(Arc<Instance>, InstanceState)> for Entry {
 pub struct Member {
     /// The instance.
     pub instance: Arc<Instance>,
-    /// Its name's share of each rendezvous score.
+    /// The hash of its name for rendezvous scores.
     pub name_hash: NameHash,
-    /// What its health checks say.
+    /// Its state.
     pub state: InstanceState,
-    /// Whether requests may be sent to it.
+    /// Whether it may get requests.
     pub usable: bool,
-    /// Whether new keys and round-robin requests may go to it: not while it is drained.
+    /// Whether it gets new keys and round-robin requests: not while it is draining.
     pub takes_new: bool,
-    /// How many shares it gets.
+    /// Its weight.
     pub weight: Weight,
-    /// How much of that it gets of what is new.
+    /// Its share of new load.
     pub slow_start: SlowStart,
 }
 
 impl Member {
-    /// How strongly it claims the key, where weights differ.
+    /// Its weighted score of the key.
     #[inline]
     pub fn weighted_score(&self, key: AffinityKey) -> WeightedScore {
         WeightedScore::new(self.name_hash.score(key), self.weight)
     }
 
-    /// Whether it has fewer sessions for its weight than another, or more.
+    /// Compares sessions relative to weights.
     pub fn sessions_compared_with(&self, other: &Self) -> Ordering {
         let [mine, others] = [self, other].map(|member| member.instance.sessions());
         let [weight, weight_of_other] = [self, other].map(|member| u64::from(member.weight.get()));
@@ -74,14 +74,14 @@ impl Member {
 /// A pool's strategy and members at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// By which code path requests are routed.
+    /// The routing strategy.
     pub strategy: Strategy,
     /// Fingerprint of the members' names.
     pub epoch: Epoch,
     members: Vec<Member>,
     usable: Vec<usize>,
     in_rotation: Vec<usize>,
-    /// A round of turns, where those in rotation have different shares.
+    /// A round of turns, if shares differ.
     turns: Option<Vec<usize>>,
     is_weighted: bool,
 }
@@ -89,9 +89,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Builds the snapshot of these members.
     ///
-    /// When most of a pool fails its checks at once, the checks are the likelier fault: all members are used then, and
-    /// a connection that fails leads on to the next. Ejections stand only while a healthy member is left. Who is drained is no
-    /// member; who is being drained takes nothing new while any other can.
+    /// When most of a pool fails its checks, the checks are ignored and all members are used, as in
+    /// Envoy's panic mode. Ejections apply only while a healthy member is left. Drained instances are not
+    /// members; draining ones get nothing new while another member can.
     pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = impl Into<Entry>>) -> Self {
         let mut members: Vec<_> = members
             .map(Into::into)
@@ -108,17 +108,17 @@ impl Snapshot {
             .collect();
         members.sort_by(|a, b| a.instance.name().cmp(b.instance.name()));
         let count = |state| members.iter().filter(|member| member.state == state).count();
-        let distrusted = 2 * count(InstanceState::Unhealthy) > members.len();
+        let panic_mode = 2 * count(InstanceState::Unhealthy) > members.len();
         let none_left = count(InstanceState::Healthy) == 0;
         for member in &mut members {
-            member.usable |= distrusted && member.state == InstanceState::Unhealthy;
+            member.usable |= panic_mode && member.state == InstanceState::Unhealthy;
             member.usable |= none_left && member.state == InstanceState::Ejected;
             member.takes_new = member.usable && member.state != InstanceState::Draining;
         }
         if !members.iter().any(|member| member.takes_new) {
             members.iter_mut().for_each(|member| member.takes_new = member.usable);
         }
-        // Equal weights, whatever they are, rank as none at all.
+        // Equal weights rank as no weights.
         let is_weighted = members.iter().any(|member| member.weight != members[0].weight);
         let named = members.iter().map(|member| (member.instance.name(), is_weighted.then_some(member.weight)));
         let epoch = Epoch::from_bits(seed.fingerprint(named));
@@ -131,24 +131,24 @@ impl Snapshot {
         Self { strategy, epoch, members, usable, in_rotation, turns, is_weighted }
     }
 
-    /// The same with other members: each as `change` has it, and without those for which it has none.
+    /// A copy with changed members; those for which `change` returns `None` are removed.
     pub fn changed(&self, seed: Seed, change: impl Fn(Entry) -> Option<Entry>, joining: Option<Entry>) -> Self {
         let members = self.members.iter().map(Member::as_entry).filter_map(change).chain(joining);
         Self::new(self.strategy, seed, members)
     }
 
-    /// Whether weights differ, so that they decide about homes.
+    /// Whether weights differ, so that they affect homes.
     #[inline]
     pub fn is_weighted(&self) -> bool {
         self.is_weighted
     }
 
-    /// The weights of all usable members together.
+    /// Sum of the usable members' weights.
     pub fn usable_shares(&self) -> u64 {
         self.usable.iter().map(|&place| u64::from(self.members[place].weight.get())).sum()
     }
 
-    /// A round of turns: places in [`Self::members`], each as often as its share says.
+    /// A round of turns, as places in [`Self::members`].
     pub fn turns(&self) -> &[usize] {
         self.turns.as_deref().unwrap_or(&self.in_rotation)
     }
@@ -158,12 +158,12 @@ impl Snapshot {
         &self.members
     }
 
-    /// Places in [`Self::members`] of those that requests may be sent to.
+    /// Places in [`Self::members`] of usable members.
     pub fn usable(&self) -> &[usize] {
         &self.usable
     }
 
-    /// Places in [`Self::members`] of those that anything new may be sent to.
+    /// Places in [`Self::members`] of members that get new load.
     pub fn in_rotation(&self) -> &[usize] {
         &self.in_rotation
     }
@@ -173,7 +173,7 @@ impl Snapshot {
         &self.members[place]
     }
 
-    /// Requests in flight at all usable members together.
+    /// Sum of the usable members' requests in flight.
     pub fn in_flight(&self) -> u64 {
         self.usable.iter().map(|&place| self.members[place].instance.in_flight()).sum()
     }
@@ -183,7 +183,7 @@ impl Snapshot {
 pub(crate) mod tests {
     use super::*;
 
-    /// A sticky snapshot of members of these weights that all are well.
+    /// A sticky snapshot of healthy members with these weights.
     pub(crate) fn weighted(members: &[(&str, u16)]) -> Snapshot {
         let entries = members.iter().zip(1..).map(|(&(name, shares), port)| {
             let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
@@ -223,13 +223,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn checks_that_fail_most_of_a_pool_are_distrusted() {
+    fn checks_that_fail_most_of_a_pool_are_ignored() {
         assert_eq!(usable(&snapshot(&["a!", "b!", "c"])), ["a", "b", "c"]);
         assert_eq!(usable(&snapshot(&["a!"])), ["a"]);
     }
 
     #[test]
-    fn ejections_stand_while_a_healthy_member_is_left() {
+    fn ejections_apply_while_a_healthy_member_is_left() {
         assert_eq!(usable(&snapshot(&["a~", "b"])), ["b"]);
         assert_eq!(usable(&snapshot(&["a~", "b!", "c"])), ["c"], "only one of three fails its checks");
         assert_eq!(usable(&snapshot(&["a~", "b!"])), ["a"], "better than one that fails its checks");
@@ -237,7 +237,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_is_drained_takes_nothing_new_while_another_can() {
+    fn draining_members_get_nothing_new_while_another_can() {
         let new = |names: &[&str]| {
             let snapshot = snapshot(names);
             let place = |&place: &usize| snapshot.member(place).instance.name().to_string();
@@ -251,7 +251,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_epoch_tells_memberships_apart_and_nothing_else() {
+    fn the_epoch_identifies_the_membership() {
         let epoch = |names: &[&str]| snapshot(names).epoch;
         assert_eq!(epoch(&["a", "b"]), epoch(&["b", "a!"]), "order and health do not count");
         assert_ne!(epoch(&["a", "b"]), epoch(&["a"]));
@@ -262,7 +262,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_starts_slowly_has_a_tenth_of_the_turns() {
+    fn slow_start_begins_with_a_tenth_of_the_turns() {
         let members = weighted(&[("a", 1), ("b", 1)]);
         let slow = members.changed(
             Seed::from_text("test"),
@@ -277,6 +277,6 @@ pub(crate) mod tests {
         );
         let of = |place| slow.turns().iter().filter(|&&turn| turn == place).count();
         assert_eq!((of(0), of(1)), (10, 1));
-        assert_eq!((slow.epoch, members.turns()), (members.epoch, &[0, 1][..]), "no home moves for it");
+        assert_eq!((slow.epoch, members.turns()), (members.epoch, &[0, 1][..]), "no home moves");
     }
 }

@@ -1,8 +1,8 @@
-//! What must survive a restart: strategies, added and removed instances, and the names known by address.
+//! Saves state over restarts: strategies, added and removed instances, names by address, decisions.
 //!
-//! Two kinds of state are written. A *change* of an operator is written before it is acknowledged, and
-//! refused when that fails. What the gateway *learns* (names, discovered addresses) is written behind it
-//! by a thread of its own, and tried again until it succeeds. No other thread waits for the disk.
+//! An operator's *change* is written before it is acknowledged, and rejected if that fails. What the
+//! gateway *learns* (names, discovered addresses) is written by a background thread, with retries. No
+//! other thread waits for the disk.
 //!
 //! Lock order: the file, then a pool's registry, then the states.
 
@@ -26,10 +26,10 @@ use crate::events::Events;
 use crate::pool::state_file::state::States;
 use crate::pool::state_file::writer::{Writer, write};
 
-/// The state file cannot be used.
+/// The state file is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum StateFileError {
-    /// It cannot be read or written.
+    /// It is not readable or writable.
     #[error("cannot read or write the state file {path}")]
     Io {
         /// Which file.
@@ -38,42 +38,41 @@ pub enum StateFileError {
         #[source]
         source: io::Error,
     },
-    /// It is not what an earlier gateway wrote.
-    #[error("the state file {path} is damaged; mend or remove it")]
+    /// It is corrupt.
+    #[error("the state file {path} is corrupt; repair or remove it")]
     Damaged {
         /// Which file.
         path: PathBuf,
-        /// Where.
+        /// The error with its position.
         #[source]
         source: serde_json::Error,
     },
 }
 
-/// A change of a pool that did not happen.
+/// Why a change did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError<E> {
-    /// The pool refuses it.
+    /// The pool rejected it.
     #[error(transparent)]
     Refused(E),
-    /// It would not survive a restart.
+    /// It could not be saved.
     #[error(transparent)]
     NotSaved(SaveError),
 }
 
-/// The states of all pools in one JSON file, replaced whole at each change.
+/// The states of all pools in one JSON file, replaced atomically at each change.
 #[derive(Debug)]
 pub struct StateFile {
     writer: Arc<Writer>,
-    /// Wakes the thread that writes what was learned. It ends when this is dropped.
+    /// Wakes the writer thread, which ends when this is dropped.
     wake: Option<mpsc::Sender<()>>,
 }
 
 impl StateFile {
-    /// Opens the file; without a path nothing survives. A file that cannot be written is an error now,
-    /// not at the first change.
+    /// Opens the file, and checks that it is writable. Without a path nothing is saved.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is damaged.
+    /// When the file is not readable or writable, or is corrupt.
     pub fn open(path: Option<PathBuf>, events: Events) -> Result<Self, StateFileError> {
         let Some(path) = path else {
             return Ok(Self { writer: Arc::new(Writer::new(None, States::new(), events)), wake: None });
@@ -98,17 +97,17 @@ impl StateFile {
         self.writer.states().get(&pool).cloned().unwrap_or_default()
     }
 
-    /// For how long a change lasts.
+    /// Whether changes survive a restart.
     pub fn lasts(&self) -> Lasts {
         if self.wake.is_some() { Lasts::Saved } else { Lasts::UntilRestart }
     }
 
-    /// How writing goes; `None` without a file.
+    /// The outcome of the last write; `None` without a file.
     pub fn health(&self) -> Option<Health> {
         self.wake.as_ref().map(|_| self.writer.health().clone())
     }
 
-    /// Takes what a pool has learned. It is written soon, and again until that succeeds.
+    /// Saves what a pool learned, in the background with retries.
     pub fn note(&self, pool: PoolName, state: PoolState) {
         let mut states = self.writer.states();
         if states.get(&pool) != Some(&state) {
@@ -118,31 +117,31 @@ impl StateFile {
         }
     }
 
-    /// Begins a change of an operator. Whoever begins another waits until this one is dropped.
+    /// Begins an operator's change; others wait until the guard is dropped.
     ///
     /// # Errors
-    /// While the gateway is being upgraded, and after that.
+    /// During and after a hot restart.
     pub fn begin(&self) -> Result<Change<'_>, SaveError> {
         let file = self.writer.file();
         if file.frozen || file.closed { Err(SaveError::Frozen) } else { Ok(Change { state_file: self, file }) }
     }
 
-    /// Refuses changes from now on, and waits for one that is being written: a new process reads the file.
+    /// Rejects changes from now on, and waits for one in progress: a new process reads the file.
     pub fn freeze(&self) {
         self.writer.file().frozen = true;
     }
 
-    /// Takes changes again: the new process has failed.
+    /// Accepts changes again: the new process failed.
     pub fn thaw(&self) {
         self.writer.file().frozen = false;
     }
 
-    /// Leaves the file to another process: nothing is written to it after this returns.
+    /// Leaves the file to the new process: nothing is written after this returns.
     pub fn hand_over(&self) {
         self.writer.file().closed = true;
     }
 
-    /// Writes what is still to be written, once, and nothing after it: the gateway stops.
+    /// Writes pending state once, and nothing after that: the gateway stops.
     pub fn close(&self) {
         self.writer.write_behind();
         self.hand_over();
@@ -155,19 +154,19 @@ impl StateFile {
     }
 }
 
-/// The file while a change is written: nobody else writes it.
+/// Exclusive access to the file during a change.
 #[derive(Debug)]
-#[must_use = "it keeps others from writing"]
+#[must_use = "dropping it ends the exclusive access"]
 pub struct Change<'a> {
     state_file: &'a StateFile,
     file: MutexGuard<'a, writer::File>,
 }
 
 impl Change<'_> {
-    /// Writes the state that this pool will have. When it returns, a restart finds it.
+    /// Writes the pool's future state durably.
     ///
     /// # Errors
-    /// When the disk refuses. Then the state before is restored as soon as it takes anything.
+    /// When writing fails; then the state before is restored as soon as writing succeeds.
     pub fn write(&mut self, pool: PoolName, state: PoolState) -> Result<(), SaveError> {
         let mut states = self.state_file.writer.states().clone();
         states.insert(pool, state);

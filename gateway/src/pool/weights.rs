@@ -1,9 +1,8 @@
 //! The weights of a pool's instances.
 //!
-//! What an operator last decided about an instance, by its name, holds over what the configuration or the request that added
-//! it says of its address, and that over what the instance itself announces (`INSTANCE_WEIGHT`). A decision is announced by the
-//! instance and kept by each gateway, and of two the later one holds, as for drains: gateways with other weights would send a
-//! key to other homes.
+//! Precedence: an operator's decision by name, then the configuration or the request that added the
+//! address, then the instance's own announcement (`INSTANCE_WEIGHT`). As for drains, the instance
+//! announces a decision and the latest wins, so that all gateways agree on homes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,23 +11,23 @@ use proto_contracts::{InstanceName, Weight, WeightDecision};
 
 use crate::pool::state_file::KnownWeightDecision;
 
-/// Which weights are known.
+/// The known weights.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weights {
-    /// Of the configuration.
+    /// From the configuration.
     pub(super) configured: BTreeMap<SocketAddr, Weight>,
-    /// Of the requests that added an address.
+    /// From requests that added an address.
     pub(super) added: BTreeMap<SocketAddr, Weight>,
-    /// Of operators.
+    /// From operators' decisions.
     pub(super) decided: BTreeMap<InstanceName, WeightDecision>,
 }
 
-/// A weight that an instance has to be told of.
+/// A weight that the instance does not announce yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UntoldWeight {
+pub struct PendingWeight {
     /// Where it listens.
     pub addr: SocketAddr,
-    /// What it is to announce.
+    /// The decision.
     pub decision: WeightDecision,
 }
 

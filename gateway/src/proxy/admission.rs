@@ -1,17 +1,17 @@
-//! Whether a request is let in: what its client and its pool may have.
+//! Admission: rate, concurrency and load limits.
 
 use pingora::http::RequestHeader;
 use proto_contracts::{ErrorCode, PoolName};
 
 use crate::pool::Snapshot;
-use crate::proxy::Gateway;
+use crate::proxy::DataPlane;
 use crate::request::{RequestContext, client};
 use crate::resilience::rate_limit;
 use crate::telemetry::Shed;
 
-impl Gateway {
-    /// Why the request is too much, if it is: for its client, or for its pool.
-    pub(super) fn excess(
+impl DataPlane {
+    /// The error code if the request exceeds a limit of its client or pool.
+    pub(super) fn admission_check(
         &self,
         request: &RequestHeader,
         ctx: &mut RequestContext,
@@ -21,7 +21,7 @@ impl Gateway {
         let traffic = &ctx.traffic;
         if ctx.client.is_limited(&traffic.exempt) {
             let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
-            // A token that is not good earns its sender no rate of its own.
+            // An invalid token has no rate of its own.
             let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
             ctx.limited = Some(client);
             if let Some(policy) = &traffic.rate_limit {
@@ -45,7 +45,7 @@ impl Gateway {
         }
         traffic.overload.shedding?;
         let limit = self.guards.of(pool).limit.limit()?;
-        // While a pool is overloaded, nobody may have more than a quarter of it.
+        // While a pool is overloaded, one client may have at most a quarter of it.
         let share = ctx.holding.as_ref().map_or(0, |holding| u64::from(holding.held()) * 4);
         if snapshot.in_flight().max(share) < limit {
             return None;

@@ -1,4 +1,4 @@
-//! Where a request's affinity key comes from: the path, the header, the cookie, or the mint.
+//! The affinity key of a request: from the path, the header, the cookie, or minted.
 
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -12,8 +12,8 @@ use crate::routing::{ClientKey, KeyOrigin, minting};
 
 /// The key of a request.
 ///
-/// A session id in the path decides, so that a client without a cookie jar is as sticky as a browser; then the header;
-/// then the cookie. Malformed ones are passed over. When none is left, a key is minted.
+/// A session id in the path wins, so that clients without a cookie jar are sticky; then the header, then the
+/// cookie. Malformed keys are skipped. Without a key one is minted.
 pub(super) fn client_key(request: &RequestHeader, resolved: &Resolved, snapshot: &Snapshot) -> ClientKey {
     if let Some(key) = resolved.key {
         return ClientKey { key, origin: KeyOrigin::Client };
@@ -28,24 +28,24 @@ pub(super) fn client_key(request: &RequestHeader, resolved: &Resolved, snapshot:
     ClientKey { key: minting::mint(snapshot), origin }
 }
 
-/// The key that makes a request safe to repeat, when it has a well-formed one.
+/// The request's idempotency key, if valid.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
     IdempotencyKey::parse_bytes(headers.get(headers::IDEMPOTENCY_KEY)?.as_bytes())
 }
 
-/// What the client sent as keys, well formed or not: the header's, then the cookies'.
+/// The keys that the client sent, valid or not: the header's, then the cookies'.
 fn sent_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let header = headers.get_all(headers::AFFINITY_KEY).iter().map(|value| value.as_bytes());
     let cookies = headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes())).filter_map(affinity_value);
     header.chain(cookies)
 }
 
-/// Whether a `Cookie` header holds the affinity cookie, well formed or not.
+/// Whether a `Cookie` header has the affinity cookie, valid or not.
 pub(super) fn has_affinity(cookie: &[u8]) -> bool {
     pairs(cookie).any(|pair| affinity_value(pair).is_some())
 }
 
-/// A `Cookie` header without the affinity cookie; `None` when nothing else is in it.
+/// A `Cookie` header without the affinity cookie; `None` if nothing is left.
 pub(super) fn without_affinity(cookie: &[u8]) -> Option<Vec<u8>> {
     let others: Vec<_> = pairs(cookie).filter(|pair| !pair.is_empty() && affinity_value(pair).is_none()).collect();
     (!others.is_empty()).then(|| others.join(&b"; "[..]))
@@ -93,11 +93,11 @@ mod tests {
         let keyed = || key_of(SESSIONS, &[("idempotency-key", "5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f")]);
         let (first, second) = (keyed(), keyed());
         assert_eq!((first.0, second.0), (KeyOrigin::Minted, KeyOrigin::Minted));
-        assert_ne!(first.1, second.1, "a new client is placed where there is room for it, and not by its key");
+        assert_ne!(first.1, second.1, "a new client is placed by load, not by its idempotency key");
     }
 
     #[test]
-    fn malformed_keys_are_passed_over_and_said_so() {
+    fn malformed_keys_are_skipped_and_reported() {
         assert_eq!(key_of(SESSIONS, &[("cookie", "affinity=XYZ")]).0, KeyOrigin::Replaced);
         assert_eq!(key_of(SESSIONS, &[("x-affinity-key", "")]).0, KeyOrigin::Replaced);
         let mended = [("x-affinity-key", "nonsense"), ("cookie", "a=b; affinity=0000000c; c=d")];
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instances_see_other_cookies_alone() {
+    fn instances_get_only_other_cookies() {
         assert_eq!(without_affinity(b"affinity=0000000c"), None);
         assert_eq!(without_affinity(b"affinity=0000000c; affinity=x;"), None);
         assert_eq!(without_affinity(b"a=b;affinity=0000000c;c=d").as_deref(), Some(&b"a=b; c=d"[..]));

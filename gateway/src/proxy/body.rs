@@ -1,8 +1,8 @@
-//! Reads the beginning of a body before the request takes a place at an instance.
+//! Buffers the beginning of a body before the request is sent upstream.
 //!
-//! A client that sends its body slowly would otherwise hold a place of `max_in_flight`, a connection and a worker of
-//! the instance for as long as it likes. What is read here stands in Pingora's retry buffer, from which the proxy sends
-//! it first; so small bodies are complete before anything is sent, and a failed attempt can be repeated.
+//! Otherwise a slow client would occupy a place of `max_in_flight`, a connection and a worker of the
+//! instance. The bytes are in Pingora's retry buffer, so small bodies are complete before anything is sent,
+//! and failed attempts can be retried.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
@@ -13,13 +13,13 @@ use proto_contracts::ErrorCode;
 use crate::config::BodyPace;
 use crate::request::RequestContext;
 
-/// What Pingora's retry buffer holds at most, and the most that one read of a body returns.
+/// Size of Pingora's retry buffer, and of one read of a body.
 const AHEAD: u64 = 64 * 1024;
 
-/// Reads a body of up to 64 KiB; of a longer one the first piece, or what has come when it turns out to be longer.
+/// Reads a body of up to 64 KiB, or the beginning of a longer one.
 ///
 /// # Errors
-/// When the client sends too slowly or too much, or has gone.
+/// When the client sends too slowly or too much, or is gone.
 pub(super) async fn read_ahead(
     session: &mut Session,
     ctx: &mut RequestContext,
@@ -27,8 +27,8 @@ pub(super) async fn read_ahead(
     max_bytes: u64,
 ) -> Result<()> {
     if session.req_header().headers.contains_key(EXPECT) {
-        // The instance will not be asked whether it wants the body: it is on its way. To Pingora this is a response
-        // before the end of the request, after which it would close the connection.
+        // The gateway sends 100 Continue itself. Pingora would close the connection after this response
+        // before the end of the request.
         session.set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(|error| error.into_down())?;
         session.set_close_on_response_before_downstream_finish(true);
@@ -36,7 +36,7 @@ pub(super) async fn read_ahead(
     }
     let declared = session.req_header().headers.get(CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    // A body in chunks can overflow the buffer, which then forgets what it held.
+    // A chunked body can overflow the buffer, which then drops its content.
     let mut copy = declared.is_none().then(BytesMut::new);
     session.enable_retry_buffering();
     loop {
@@ -44,7 +44,7 @@ pub(super) async fn read_ahead(
         let Some(piece) = session.read_request_body().await.map_err(|error| error.into_down())? else { return Ok(()) };
         ctx.request_bytes = session.body_bytes_read() as u64;
         if ctx.request_bytes > max_bytes {
-            return Err(ctx.refuse(ErrorCode::BodyTooLarge));
+            return Err(ctx.reject(ErrorCode::BodyTooLarge));
         }
         if let Some(copy) = &mut copy {
             copy.extend_from_slice(&piece);
@@ -59,7 +59,7 @@ pub(super) async fn read_ahead(
     }
 }
 
-/// Puts what was read ahead before the next piece, where the retry buffer has lost it.
+/// Prepends the buffered bytes that the retry buffer lost.
 pub(super) fn prepend(ahead: Bytes, body: &mut Option<Bytes>) {
     *body = Some(match body.take() {
         None => ahead,

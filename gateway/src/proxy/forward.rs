@@ -1,4 +1,4 @@
-//! What instances see of clients, and clients of instances.
+//! Rewrites headers between clients and instances.
 
 use std::mem;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 const X_SERVED_BY: HeaderName = HeaderName::from_static(headers::SERVED_BY);
 const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(headers::SESSION_AFFINITY);
 
-/// Whether a header is one between proxies and instances: what a client sends under such a name is dropped.
+/// Whether a header is internal, and dropped from client requests.
 fn is_internal(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded-")
@@ -53,17 +53,17 @@ fn is_internal(name: &HeaderName) -> bool {
         )
 }
 
-/// Forgets how the client spelt the names of its headers. Pingora would copy its map of spellings with every request, and
-/// enter each header that is added here with an allocation of its own; names mean the same in lower case.
+/// Drops Pingora's map of header name spellings, which would be copied with every request and cost an
+/// allocation per added header.
 pub(super) fn forget_request_spelling(request: &mut RequestHeader) {
-    // Only a target that is a path survives the conversion.
+    // Only a target in origin form survives the conversion.
     if request.has_case() && request.raw_path().starts_with(b"/") && request.raw_path_is_utf8() {
         let parts: http::request::Parts = mem::replace(request, http::Request::new(()).into_parts().0.into()).into();
         *request = parts.into();
     }
 }
 
-/// The same for an answer.
+/// The same for a response.
 fn forget_response_spelling(response: &mut ResponseHeader) {
     if response.has_case() {
         let parts: http::response::Parts = mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
@@ -71,12 +71,12 @@ fn forget_response_spelling(response: &mut ResponseHeader) {
     }
 }
 
-/// Turns the client's request header into the one for the instance.
+/// Rewrites the request header for the instance.
 ///
 /// # Errors
-/// When Pingora refuses a header, which these do not give it a reason for.
+/// When Pingora rejects a header; it accepts these.
 pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
-    // Most requests have none of them, and an empty list costs nothing.
+    // Most requests have none, and an empty list does not allocate.
     let internal: Vec<_> = request.headers.keys().filter(|name| is_internal(name)).cloned().collect();
     for name in internal {
         request.remove_header(&name);
@@ -86,7 +86,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     request.insert_header(X_FORWARDED_PROTO, ctx.client.scheme.as_str())?;
     match request.headers.get(HOST).cloned() {
         Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
-        // HTTP/1.0 needs none, HTTP/2 does.
+        // Optional in HTTP/1.0, required in HTTP/2.
         None if request.version == Version::HTTP_2 => request.insert_header(HOST, "gateway")?,
         None => {}
     }
@@ -99,7 +99,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     if let Some(client) = ctx.key {
         request.insert_header(X_AFFINITY_KEY, &client.key.to_ascii()[..])?;
     }
-    // The gateway cannot see the messages of a WebSocket, so the instance counts them, by the same rate.
+    // The instance applies the rate to WebSocket messages, which the gateway does not see.
     if let Some((_, policy)) = &ctx.quota
         && ctx.resolved.is_some_and(|resolved| resolved.endpoint == Endpoint::Live)
     {
@@ -109,10 +109,10 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     drop_affinity_cookie(request)
 }
 
-/// Turns the instance's response header into the one for the client.
+/// Rewrites the response header for the client.
 ///
 /// # Errors
-/// When Pingora refuses a header, which these do not give it a reason for.
+/// When Pingora rejects a header; it accepts these.
 pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> Result<()> {
     let routing = ctx.traffic.routing_headers;
     forget_response_spelling(response);
@@ -135,7 +135,7 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> 
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
         let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_key(response, client));
         response.append_header(SET_COOKIE, cookie)?;
-        // A shared cache that stored this answer would give one client's key to all.
+        // A shared cache must not store the key of one client.
         if !response.headers.get_all(CACHE_CONTROL).iter().any(keeps_shared_caches_off) {
             response.insert_header(CACHE_CONTROL, "no-store")?;
         }
@@ -143,11 +143,11 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> 
     Ok(())
 }
 
-/// The key for a client that sent none: that of the session which the response is about. A repeated create, and a message
-/// whose session id is in the body, may have been routed by another one.
+/// The key for a client that sent none: that of the response's session, which may differ for a repeated
+/// create or a session id in the body.
 fn cookie_key(response: &ResponseHeader, client: ClientKey) -> AffinityKey {
-    let told = response.headers.get(X_AFFINITY_KEY);
-    told.and_then(|value| AffinityKey::parse_bytes(value.as_bytes())).unwrap_or(client.key)
+    let session_key = response.headers.get(X_AFFINITY_KEY);
+    session_key.and_then(|value| AffinityKey::parse_bytes(value.as_bytes())).unwrap_or(client.key)
 }
 
 fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {
@@ -158,7 +158,7 @@ fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {
     cache_control.to_str().is_ok_and(|directives| directives.split(',').any(forbids))
 }
 
-/// The client's address and the numbers of its policy, as `CLIENT_RATE` has them.
+/// The value of `CLIENT_RATE`: the client's address and its policy.
 fn client_rate(ip: IpAddr, policy: &HeaderValue) -> String {
     let numbers = policy.to_str().ok().and_then(|policy| policy.split_once(';')).map_or("", |(_, numbers)| numbers);
     format!("{ip};{numbers}")

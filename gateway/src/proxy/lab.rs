@@ -1,4 +1,4 @@
-//! The lab: a request may say by which code path it wants to be routed.
+//! The lab: requests may override the routing strategy.
 
 use pingora::http::RequestHeader;
 use proto_contracts::control::Strategy;
@@ -6,10 +6,10 @@ use proto_contracts::{ErrorCode, headers};
 
 use crate::config::Lab;
 
-/// The strategy that the request asks for; `None` where the lab is closed or the request leaves it to the pool.
+/// The strategy override of the request; `None` without one or if the lab is closed.
 ///
 /// # Errors
-/// When it names no strategy, or names one more than once: to fall back silently would falsify what is being measured.
+/// When the override is invalid or repeated; a silent fallback would falsify measurements.
 pub(super) fn requested_strategy(lab: Lab, request: &RequestHeader) -> Result<Option<Strategy>, ErrorCode> {
     if lab == Lab::Closed {
         return Ok(None);

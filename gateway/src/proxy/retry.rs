@@ -1,4 +1,4 @@
-//! When a request that failed at one instance may go to the next.
+//! Decides whether a failed request is retried.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,13 +14,13 @@ use crate::resilience::outlier::Reason;
 use crate::resilience::retry_budget::{Policy, ReservedRetry, RetryBudget};
 use crate::telemetry::RoutingMetrics;
 
-/// How many retries a request's pool can afford.
+/// The retry allowance of a pool.
 pub struct Allowance<'a> {
-    /// What the pool has used.
+    /// The pool's budget.
     pub budget: &'a RetryBudget,
-    /// What it may use.
+    /// The policy.
     pub policy: Policy,
-    /// Who hears of it.
+    /// Counts retries.
     pub metrics: &'a RoutingMetrics,
 }
 
@@ -49,56 +49,60 @@ impl Allowance<'_> {
     }
 }
 
-/// Nothing was sent, so any request may go on.
+/// After a failed connection nothing was sent, so any request may be retried.
 pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, allowance: &Allowance<'_>) -> Box<Error> {
     if let Some(attempt) = &ctx.attempt {
         attempt.in_flight.instance().count_connect_failure();
     }
-    ctx.hurried = false;
+    ctx.short_timeout = false;
     let again = allowance.take(ctx);
     error.set_retry(again);
     if again {
-        move_on(ctx, allowance.metrics, Next::AnotherInstance);
+        prepare_retry(ctx, allowance.metrics, Next::AnotherInstance);
     }
     error
 }
 
-/// The instance may have acted on the request, so only one that is safe to repeat may go on, and only while the client
-/// has heard nothing. The body, where a safe request has one, is still in Pingora's buffer or the answer is no.
+/// After a broken exchange the instance may have processed the request, so only an idempotent one is
+/// retried, if no response was begun and its body is in Pingora's retry buffer.
 pub fn after_broken_exchange(
     session: &Session,
     ctx: &mut RequestContext,
     mut error: Box<Error>,
     allowance: &Allowance<'_>,
 ) -> Box<Error> {
-    let safe = is_safe_to_repeat(session.req_header());
-    let theirs = *error.esource() == ErrorSource::Upstream;
-    let unheard = session.response_written().is_none_or(|response| response.status.is_informational());
-    let possible = safe && theirs && unheard && !session.as_ref().retry_buffer_truncated() && ctx.problem.is_none();
+    let idempotent = is_idempotent(session.req_header());
+    let upstream_failed = *error.esource() == ErrorSource::Upstream;
+    let no_response = session.response_written().is_none_or(|response| response.status.is_informational());
+    let possible = idempotent
+        && upstream_failed
+        && no_response
+        && !session.as_ref().retry_buffer_truncated()
+        && ctx.problem.is_none();
     let again = possible && allowance.take(ctx);
     error.set_retry(again);
     let timed_out = is_timeout(&error);
-    if theirs {
+    if upstream_failed {
         ctx.exchange_failure = Some(if timed_out { ExchangeFailure::TimedOut } else { ExchangeFailure::Broken });
     }
-    ctx.hurried &= timed_out;
+    ctx.short_timeout &= timed_out;
     if again {
-        let next = if deserves_second_chance(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
-        move_on(ctx, allowance.metrics, next);
+        let next = if may_retry_same_upstream(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
+        prepare_retry(ctx, allowance.metrics, next);
     }
     error
 }
 
-/// How a broken exchange counts against the instance, if it does: only when the whole request was sent, so that nothing
-/// is due but the response. A stream that breaks after it began counts for nothing: its client may have made it break.
-pub fn held_against_instance(session: &Session, ctx: &RequestContext, error: &Error) -> Option<Reason> {
-    if *error.esource() != ErrorSource::Upstream || deserves_second_chance(ctx, error) || !ctx.sent {
+/// How a broken exchange counts for outlier ejection: only after the whole request was sent. A stream that
+/// breaks after it began does not count, because its client may be the cause.
+pub fn outlier_reason(session: &Session, ctx: &RequestContext, error: &Error) -> Option<Reason> {
+    if *error.esource() != ErrorSource::Upstream || may_retry_same_upstream(ctx, error) || !ctx.sent {
         return None;
     }
-    // An instance that refuses a body and closes breaks the writing of the rest of it.
-    let refused_body = ctx.request_bytes > 0 && matches!(error.etype(), ErrorType::WriteError);
+    // An instance that rejects a body may close while the rest is written.
+    let body_rejected = ctx.request_bytes > 0 && matches!(error.etype(), ErrorType::WriteError);
     let stream = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
-    if refused_body
+    if body_rejected
         || stream
             && session.response_written().is_some_and(|response| {
                 !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
@@ -109,26 +113,24 @@ pub fn held_against_instance(session: &Session, ctx: &RequestContext, error: &Er
     Some(if is_timeout(error) { Reason::Timeouts } else { Reason::Connections })
 }
 
-/// A pooled connection that broke says little of the instance, which may just have restarted. A second one does, and so
-/// does an answer that does not come.
-fn deserves_second_chance(ctx: &RequestContext, error: &Error) -> bool {
-    ctx.connection_reused && !ctx.second_chance_given && !is_timeout(error)
+/// A kept connection may break because the instance restarted or closed it; a second failure or a timeout
+/// is the instance's.
+fn may_retry_same_upstream(ctx: &RequestContext, error: &Error) -> bool {
+    ctx.connection_reused && !ctx.retried_same_upstream && !is_timeout(error)
 }
 
 fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
-/// Whether the request may leave an instance that does not respond after a short time: it is safe to repeat, and all of
-/// its body is here and can be sent again. The instance that it leaves may act on it later; a write that is safe to repeat
-/// has an idempotency key then, and is done once.
-pub fn may_leave(session: &mut Session) -> bool {
-    session.is_body_done() && !session.as_ref().retry_buffer_truncated() && is_safe_to_repeat(session.req_header())
+/// Whether the request may switch to another instance after a short timeout: it is idempotent, and its body
+/// is complete and buffered. The first instance may still process it, which an idempotency key makes safe.
+pub fn may_switch_upstream(session: &mut Session) -> bool {
+    session.is_body_done() && !session.as_ref().retry_buffer_truncated() && is_idempotent(session.req_header())
 }
 
-/// Whether doing the request twice does what doing it once does. A deleted session stays deleted, and a write with an
-/// idempotency key is done once.
-fn is_safe_to_repeat(request: &RequestHeader) -> bool {
+/// Whether the request is idempotent, by its method or an idempotency key.
+fn is_idempotent(request: &RequestHeader) -> bool {
     match request.method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE => true,
         Method::POST | Method::PATCH => idempotency_key(&request.headers).is_some(),
@@ -136,18 +138,18 @@ fn is_safe_to_repeat(request: &RequestHeader) -> bool {
     }
 }
 
-/// Where a request may go after a failure.
+/// Where a request is retried.
 enum Next {
     SameInstance,
     AnotherInstance,
 }
 
-fn move_on(ctx: &mut RequestContext, metrics: &RoutingMetrics, next: Next) {
+fn prepare_retry(ctx: &mut RequestContext, metrics: &RoutingMetrics, next: Next) {
     let (Some(attempt), Some(resolved)) = (ctx.attempt.take(), ctx.resolved) else { return };
     metrics.count_retry(resolved.pool);
     ctx.retries += 1;
     match next {
-        Next::SameInstance => ctx.second_chance_given = true,
+        Next::SameInstance => ctx.retried_same_upstream = true,
         Next::AnotherInstance => ctx.tried.push(Arc::clone(attempt.in_flight.instance())),
     }
 }

@@ -19,13 +19,13 @@ const ONE: u64 = 1 << FRACTION;
 const SEGMENTS: usize = 1 << 10;
 const TABLE: [u64; SEGMENTS + 1] = table();
 
-/// How strongly a member of some weight claims a key. The greatest is the home.
+/// The score of a key at a weighted member; the highest is the key's home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightedScore {
     /// −log₂ u: the less, the stronger.
     cost: u64,
     weight: u64,
-    /// Decides where costs are equal. So members of one weight rank by their hashes exactly, as they do unweighted.
+    /// Breaks ties, so that members of equal weight rank exactly as unweighted ones.
     hash: u64,
 }
 
@@ -36,7 +36,7 @@ impl WeightedScore {
         Self { cost: 64 * ONE - log2(hash | 1), weight: u64::from(weight.get()), hash }
     }
 
-    /// Weight ÷ −ln u, to show it.
+    /// Weight ÷ −ln u, for display.
     pub fn value(self) -> f64 {
         let nats = self.cost.max(1) as f64 / ONE as f64 * std::f64::consts::LN_2;
         self.weight as f64 / nats
@@ -44,7 +44,7 @@ impl WeightedScore {
 }
 
 impl Default for WeightedScore {
-    /// Less than any other.
+    /// Lower than any other.
     fn default() -> Self {
         Self { cost: 65 * ONE, weight: 1, hash: 0 }
     }

@@ -1,4 +1,4 @@
-//! Who the client is, as far as the gateway can believe it.
+//! Identifies the client behind trusted proxies.
 
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,40 +16,40 @@ use crate::resilience::rate_limit::User;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
 
-/// The client, seen through proxies that the gateway trusts or directly.
+/// The client, direct or behind trusted proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The address that stands for it in logs and limits.
+    /// Its address in logs and limits.
     pub ip: IpAddr,
-    /// Whose address that is.
+    /// Whose address it is.
     pub address_of: AddressOf,
-    /// How it came.
+    /// Its scheme.
     pub scheme: Scheme,
-    /// `X-Forwarded-For` as the instance gets it.
+    /// The chain for `X-Forwarded-For`.
     pub forwarded_for: ForwardedFor,
 }
 
-/// Whose address stands for a client.
+/// Whose address identifies a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOf {
     /// The client's own.
     Client,
-    /// A trusted proxy's, since what that one says of its client cannot be read. No exemption that the proxy's address
-    /// has holds for such a client, for a client can make itself unreadable.
+    /// A trusted proxy's, because its entry for the client is malformed. The proxy's exemption does not
+    /// apply, because a client can cause that.
     Proxy,
 }
 
-/// How the client came.
+/// The client's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Without encryption.
     Http,
-    /// With TLS, which the proxy in front of the gateway ended.
+    /// With TLS, terminated by a proxy in front.
     Https,
 }
 
 impl Scheme {
-    /// As it stands in `X-Forwarded-Proto`.
+    /// The value of `X-Forwarded-Proto`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -58,20 +58,19 @@ impl Scheme {
     }
 }
 
-/// The addresses by which the request came, as far as they are believed: what a client sent to the first proxy that is
-/// trusted is left out.
+/// The trusted part of the forwarding chain: entries before the first untrusted address are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardedFor {
-    /// The peer is the client itself.
+    /// The peer is the client.
     Peer,
-    /// The whole of what the peer said, which is one address, and the peer.
+    /// The peer's header with a single address, and the peer.
     AsSent(HeaderValue, IpAddr),
-    /// These, the farthest first.
+    /// The chain, farthest first.
     Hops(Vec<IpAddr>),
 }
 
 impl Client {
-    /// A client of whom nothing is known.
+    /// An unknown client.
     pub const fn unknown() -> Self {
         Self::direct(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
@@ -80,16 +79,16 @@ impl Client {
         Self { ip, address_of: AddressOf::Client, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer }
     }
 
-    /// Whether the limits of a client concern it.
+    /// Whether limits apply to it.
     pub fn is_limited(&self, exempt: &Exempt) -> bool {
         self.address_of == AddressOf::Proxy || !exempt.contains(self.ip)
     }
 }
 
-/// Works out the client from the peer and, where the peer is trusted, from what it says.
+/// Identifies the client from the peer and, if the peer is trusted, its headers.
 ///
-/// `X-Forwarded-For` is read from its right end, where the nearest proxy wrote: each entry that is itself a trusted proxy
-/// is passed over, and the first that is not is the client. What stands before that one anybody can write.
+/// `X-Forwarded-For` is read from the right: trusted proxies are skipped, and the first untrusted address
+/// is the client. Entries before it can be forged.
 pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &HeaderMap) -> Client {
     let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
         return Client::unknown();
@@ -120,7 +119,7 @@ pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &H
             break;
         }
     }
-    // Each entry of the other header was written with the one in the same place of this.
+    // Entries of `X-Forwarded-Proto` correspond by position.
     let read = hops.len() - 1;
     let last = if address_of == AddressOf::Proxy { read } else { read - 1 };
     let ip = hops[read];
@@ -128,18 +127,18 @@ pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &H
     Client { ip, address_of, scheme: scheme(headers, last), forwarded_for: ForwardedFor::Hops(hops) }
 }
 
-/// The user whose token the request carries, if it is good. Whether it opens anything is for the instance to say.
+/// The user of a valid token. Authorization is the instance's.
 pub fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Option<User> {
     let mut given = request.headers.get_all(AUTHORIZATION).iter();
     let credentials = given.next()?;
-    // Of two, the instance takes neither.
+    // The instance rejects two.
     if given.next().is_some() {
         return None;
     }
     tokens.verify(bearer_token(credentials.as_bytes())?).ok()
 }
 
-/// The id that the request carries when that is a UUID, else a fresh one.
+/// The request's id if it is a UUID, else a new one.
 pub fn request_id(request: &RequestHeader) -> RequestId {
     request
         .headers
@@ -148,29 +147,28 @@ pub fn request_id(request: &RequestHeader) -> RequestId {
         .unwrap_or_else(RequestId::generate)
 }
 
-/// The entries of a list from its last to its first, over all lines of the header; some proxies add a line of their own
-/// instead of an entry. Empty entries count for nothing (RFC 9110, section 5.6.1).
+/// The entries of a list header in reverse order, over all its lines. Empty entries are ignored (RFC 9110,
+/// section 5.6.1).
 fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter().rev();
     let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
     entries.filter(|entry| !entry.is_empty())
 }
 
-/// How the client came to the proxy that wrote the entry so far from the right, or, where the list is shorter, to the one
-/// that wrote the first.
+/// The scheme at this position from the right, or the first one if the list is shorter.
 fn scheme(headers: &HeaderMap, from_right: usize) -> Scheme {
     let entry = from_the_right(headers, X_FORWARDED_PROTO).take(from_right + 1).last();
     let https = entry.is_some_and(|entry| unquoted(entry).eq_ignore_ascii_case(Scheme::Https.as_str().as_bytes()));
     if https { Scheme::Https } else { Scheme::Http }
 }
 
-/// An address that is written as we would write it.
+/// An address in canonical form.
 fn plain_address(entry: &[u8]) -> Option<IpAddr> {
     let ip: IpAddr = std::str::from_utf8(entry).ok()?.parse().ok()?;
     (ip == ip.to_canonical()).then_some(ip)
 }
 
-/// The address in an entry: alone, with a port, with a zone, in brackets or in quotes.
+/// The address of an entry: plain, with port, zone, brackets or quotes.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(unquoted(entry)).ok()?;
     let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|digit| digit.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! What the gateway knows of one request, from its first byte to its log line.
+//! The context of one request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,53 +19,53 @@ use crate::resilience::rate_limit::{self, Quota};
 use crate::resilience::retry_budget::ReservedRetry;
 use crate::routing::{ClientKey, Tried};
 
-/// One request.
+/// The context of a request, passed through Pingora's phases.
 pub struct RequestContext {
-    /// The configuration, which is the same one until the request has ended.
+    /// The configuration, loaded once, so that a reload does not affect requests in flight.
     pub traffic: Arc<Traffic>,
-    /// When its header had been read.
+    /// When its header was complete.
     pub started: Instant,
-    /// Its name in every log.
+    /// Its id in all logs.
     pub request_id: RequestId,
-    /// Who sent it.
+    /// Its client.
     pub client: Client,
-    /// What it wants; `None` for what the gateway answers itself.
+    /// Its route; `None`: the gateway sends a local reply.
     pub resolved: Option<Resolved>,
-    /// The strategy that it asked for, in the lab.
+    /// The strategy override of the lab.
     pub requested_strategy: Option<Strategy>,
-    /// Its affinity key, where the pool tracks keys.
+    /// Its affinity key, if the pool tracks keys.
     pub key: Option<ClientKey>,
-    /// Where it is, or was last.
+    /// The current or last attempt.
     pub attempt: Option<Attempt>,
-    /// Where it was in vain.
+    /// Instances at which it failed.
     pub tried: Tried,
     /// Body bytes received from the client.
     pub request_bytes: u64,
-    /// The beginning of its body, where that is not in Pingora's buffer.
+    /// The beginning of its body, if Pingora's retry buffer lost it.
     pub read_ahead: Option<Bytes>,
-    /// Whether the whole of it was on its way to the instance, so that the rest is up to the instance.
+    /// Whether all of it was sent upstream, so that further delay is the instance's.
     pub sent: bool,
-    /// Its client, where that is limited; `None` for one that is exempt, and while it is not known.
+    /// Its client for limits; `None`: exempt, or not known yet.
     pub limited: Option<rate_limit::Client>,
-    /// What its client holds by it, where the client is limited.
+    /// Its place in the client's concurrency limit.
     pub holding: Option<Holding>,
-    /// Whether the last attempt ran over a connection that others had used before.
+    /// Whether the last attempt used a kept connection.
     pub connection_reused: bool,
     /// Whether an instance was tried again after a pooled connection to it broke.
-    pub second_chance_given: bool,
+    pub retried_same_upstream: bool,
     /// How the last exchange failed that had begun, so that the instance may have acted on the request.
     pub exchange_failure: Option<ExchangeFailure>,
     /// Whether the last attempt had less time than an instance may take, since another one was left to go to.
-    pub hurried: bool,
+    pub short_timeout: bool,
     /// The retry that is kept for it while it is hurried.
     pub reserved_retry: Option<ReservedRetry>,
     /// Its part of a trace, when there is one.
     pub trace: Option<Box<RequestTrace>>,
-    /// How often it was sent again.
+    /// Number of retries.
     pub retries: u32,
-    /// What is left to its client, and by which policy, where the client is limited.
+    /// The client's remaining quota and the policy header, if limited.
     pub quota: Option<(Quota, HeaderValue)>,
-    /// With which code the gateway ended it.
+    /// The error code of a local reply.
     pub problem: Option<ErrorCode>,
     _counted: metrics::InFlight,
 }
@@ -93,20 +93,20 @@ impl ExchangeFailure {
 pub struct Attempt {
     /// The instance, counted as in flight there.
     pub in_flight: InFlight,
-    /// Why that one.
+    /// Why it was chosen.
     pub verdict: Verdict,
-    /// By which strategy it was chosen.
+    /// The strategy that chose it.
     pub strategy: Strategy,
-    /// Under which membership.
+    /// The membership at that time.
     pub epoch: Epoch,
     /// When it began.
     pub began: Instant,
-    /// When it was begun, where the instance has so much to do that it matters how long it takes.
+    /// Set when this response should feed the adaptive limit.
     pub timed_from: Option<Instant>,
 }
 
 impl RequestContext {
-    /// A request of which nothing is known yet.
+    /// The context of a new request.
     pub fn new(counted: metrics::InFlight, traffic: Arc<Traffic>) -> Self {
         Self {
             traffic,
@@ -124,9 +124,9 @@ impl RequestContext {
             limited: None,
             holding: None,
             connection_reused: false,
-            second_chance_given: false,
+            retried_same_upstream: false,
             exchange_failure: None,
-            hurried: false,
+            short_timeout: false,
             reserved_retry: None,
             trace: None,
             retries: 0,
@@ -136,13 +136,13 @@ impl RequestContext {
         }
     }
 
-    /// What `X-Affinity` says of the last attempt.
+    /// The value of `X-Affinity` for the last attempt.
     pub fn stamp(&self) -> Option<RoutingStamp> {
         let attempt = self.attempt.as_ref()?;
         Some(RoutingStamp { verdict: attempt.verdict, key: self.key.map(|client| client.key), epoch: attempt.epoch })
     }
 
-    /// Notes that the whole request is on its way to the instance: only from now on the time is the instance's.
+    /// Records that the whole request was sent: latency is measured from here.
     pub fn request_sent(&mut self) {
         self.sent = true;
         if self.request_bytes > 0
@@ -152,15 +152,15 @@ impl RequestContext {
         }
     }
 
-    /// Tells the trace that the attempt under way has failed.
+    /// Ends the span of the failed attempt.
     pub fn attempt_failed(&mut self, error: &Error) {
         if let Some(trace) = &mut self.trace {
             trace.attempt_failed(error);
         }
     }
 
-    /// Ends the request with this code.
-    pub fn refuse(&mut self, code: ErrorCode) -> Box<Error> {
+    /// Ends the request with this error code.
+    pub fn reject(&mut self, code: ErrorCode) -> Box<Error> {
         self.problem = Some(code);
         Error::explain(ErrorType::HTTPStatus(code.status()), code.as_str())
     }

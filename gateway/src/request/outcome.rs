@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// How a request ended.
+/// The outcome of a request.
 pub struct Outcome<'a> {
-    /// A known method, or `_OTHER`.
+    /// The method, or `_OTHER`.
     pub method: &'static str,
-    /// The route's template, never the path, which may hold a session id.
+    /// The route's template, because the path may contain a session id.
     pub route: &'static str,
-    /// The status that the client got.
+    /// The status of the response.
     pub status: &'a str,
-    /// From the header read to the last byte written.
+    /// From the complete header to the last byte written.
     pub duration: Duration,
     /// Body bytes sent to the client.
     pub response_bytes: usize,

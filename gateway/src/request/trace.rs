@@ -1,8 +1,8 @@
-//! The spans of a request that is recorded: one for the request, and below it one for each attempt at an instance.
+//! The spans of a sampled request: one for the request, and a child for each attempt.
 //!
-//! They are made with OpenTelemetry's own interface: Pingora's phases are no one future that a `tracing` span could follow.
-//! Names and attributes are those of OpenTelemetry's semantic conventions; what is ours begins with `tandem.`. No span
-//! holds a path, which may hold a session's id.
+//! They use OpenTelemetry's API directly, because Pingora's phases are not one future that a `tracing`
+//! span could follow. Names and attributes follow the semantic conventions; own ones begin with
+//! `tandem.`. Spans contain no path, which may contain a session id.
 
 use std::time::{Instant, SystemTime};
 
@@ -22,10 +22,10 @@ use crate::request::outcome::Outcome;
 const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
 const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
 
-/// A request's part of a trace, while a collector is configured.
+/// The spans of a request.
 pub struct RequestTrace {
     span: Span,
-    /// Whether it goes on with a trace of the client's, whose `tracestate` belongs to it.
+    /// Whether it continues the client's trace, with its `tracestate`.
     continues: bool,
     method: &'static str,
     attempt: Option<Span>,
@@ -33,8 +33,8 @@ pub struct RequestTrace {
 }
 
 impl RequestTrace {
-    /// Begins the span of a request that began then. `None` while no collector is configured, and for a request whose
-    /// sender does not record it when we do as the sender does: it is passed on as it came.
+    /// Begins the span of a request. `None` without a collector, and for a request that the parent-based
+    /// sampler leaves out.
     pub fn begin(request: &RequestHeader, resolved: &Resolved, began: Instant) -> Option<Box<Self>> {
         let tracer = traces::tracer()?;
         let parent = parent(&request.headers);
@@ -52,7 +52,7 @@ impl RequestTrace {
         Some(Box::new(Self { span, continues: parent.is_some(), method, attempt: None, attempts: 0 }))
     }
 
-    /// Begins the span of an attempt at an instance.
+    /// Begins the span of an attempt.
     pub fn attempt_begins(&mut self, instance: &Instance) {
         let Some(tracer) = traces::tracer().filter(|_| self.span.is_recording()) else { return };
         let mut attributes = vec![
@@ -70,20 +70,20 @@ impl RequestTrace {
         self.attempt = Some(builder.start_with_context(tracer, &parent));
     }
 
-    /// Ends the span of the attempt under way, which failed.
+    /// Ends the span of the failed attempt.
     pub fn attempt_failed(&mut self, error: &Error) {
         if let Some(mut attempt) = self.attempt.take() {
             fail(&mut attempt, error.etype().as_str().to_owned());
         }
     }
 
-    /// Which trace the request belongs to, when it is recorded.
+    /// The trace id, if recorded.
     pub fn trace_id(&self) -> Option<TraceId> {
         self.span.is_recording().then(|| self.span.span_context().trace_id())
     }
 
-    /// Ends the request's span with these attributes, and that of its last attempt. `error` names what the gateway ended the
-    /// request with.
+    /// Ends the request's span with these attributes, and that of its last attempt. `error` is the code of
+    /// a local reply.
     pub fn end(mut self: Box<Self>, outcome: &Outcome<'_>, attributes: Vec<KeyValue>, error: Option<&str>) {
         let status = outcome.status.parse::<i64>().unwrap_or_default();
         if let Some(mut attempt) = self.attempt.take() {
@@ -104,21 +104,20 @@ impl RequestTrace {
         }
     }
 
-    /// What the instance is told of where it is in the trace.
+    /// The context for the instance.
     fn sent_under(&self) -> TraceContext {
         traces::sent_under(self.attempt.as_ref().unwrap_or(&self.span).span_context())
     }
 }
 
-/// Tells the instance where the request is in a trace.
+/// Propagates the trace context to the instance.
 ///
-/// A client's valid `traceparent` is always passed on, with its `tracestate`; while a collector is configured, with the
-/// gateway's span in the place of the client's. An invalid one is never passed on, nor is its `tracestate` (W3C Trace
-/// Context, 4.3). The gateway begins a trace of its own only when there is a collector to tell of it: one that nobody has
-/// the beginning of would only keep the services from beginning one.
+/// A client's valid `traceparent` is forwarded with its `tracestate`; with a collector, the gateway's span
+/// replaces the parent. An invalid one is dropped with its `tracestate` (W3C Trace Context, 4.3). Without
+/// a collector the gateway begins no trace, so that the services can.
 ///
 /// # Errors
-/// When Pingora refuses a header, which these do not give it a reason for.
+/// When Pingora rejects a header; it accepts these.
 pub fn pass_on(request: &mut RequestHeader, trace: Option<&RequestTrace>) -> Result<()> {
     let belongs = match trace {
         Some(trace) => {
@@ -137,10 +136,10 @@ pub fn pass_on(request: &mut RequestHeader, trace: Option<&RequestTrace>) -> Res
     Ok(())
 }
 
-/// Where in which trace the client sent it. Several answers are as good as none: nobody knows which is right.
+/// The client's trace context; `None` if there is more than one.
 fn parent(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut told = headers.get_all(TRACEPARENT).iter();
-    match (told.next(), told.next()) {
+    let mut sent = headers.get_all(TRACEPARENT).iter();
+    match (sent.next(), sent.next()) {
         (Some(parent), None) => TraceContext::parse(parent.as_bytes()),
         _ => None,
     }

@@ -1,31 +1,31 @@
-//! What each client holds at this moment: connections, requests in flight, or streams.
+//! Concurrency per client: connections, requests in flight or streams.
 //!
-//! A table of fixed size, as the rate limit's, but what it counts is exact: a [`Holding`] gives back
-//! what it took when it is dropped, so nothing leaks and nothing is estimated.
+//! A table of fixed size, as for the rate limit, but with exact counts: dropping a [`Holding`]
+//! releases it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::resilience::rate_limit::Client;
 
-/// How many clients can hold something at once. With 8 bytes each the table has 256 KiB.
+/// Maximum number of clients that are counted at once. With 8 bytes each the table has 256 KiB.
 const CELLS: usize = 1 << 15;
-/// A client is looked for in so many neighbouring cells. With 10,000 clients at once, about one set
-/// in 2,000 is full; who finds no cell is not counted.
+/// Associativity. With 10,000 clients at once about one set in 2,000 is full; a client without a cell
+/// is not counted.
 const WAYS: usize = 8;
-/// Bits of a cell that hold the count. The others tell clients apart.
+/// Bits of a cell for the count. The others identify the client.
 const COUNT_BITS: u32 = 24;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
-/// The most that a bound may be set to.
+/// Highest limit that can be configured.
 pub const MOST: u32 = 1_000_000;
 
-/// How much of one thing each client holds.
+/// Counts one kind of resource per client.
 #[derive(Debug)]
 pub struct Holdings {
-    /// Makes the hashes; nobody outside can tell which clients share a set.
+    /// Seed of the hashes, so that clients cannot choose to share a set.
     seed: u64,
-    /// A tag and a count each; a cell whose count is 0 is free.
+    /// A tag and a count each; a cell with count 0 is free.
     cells: Box<[AtomicU64]>,
 }
 
@@ -35,17 +35,17 @@ impl Default for Holdings {
     }
 }
 
-/// One thing that a client holds, until this is dropped.
+/// One resource held by a client, until this is dropped.
 #[derive(Debug)]
 pub struct Holding {
     table: Arc<Holdings>,
-    /// `None`: all cells were taken by others, so this one is not counted.
+    /// `None`: the set was full, so this one is not counted.
     cell: Option<u32>,
     held: u32,
 }
 
 impl Holding {
-    /// How much the client held when it took this one, which is included.
+    /// How much the client held at that time, this one included.
     pub fn held(&self) -> u32 {
         self.held
     }
@@ -54,14 +54,14 @@ impl Holding {
 impl Drop for Holding {
     fn drop(&mut self) {
         if let Some(cell) = self.cell {
-            // The count is at least 1 while this lives, so nothing is borrowed from the tag.
+            // The count is at least 1 while this lives, so the tag is not touched.
             self.table.cells[cell as usize].fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Holdings {
-    /// Has the client hold one more; `None` when it holds `most` already.
+    /// Takes one more for the client; `None` when it holds `most` already.
     pub fn take(self: &Arc<Self>, client: Client, most: u32) -> Option<Holding> {
         let hash = client.hash(self.seed);
         let tag = hash & !COUNT_MASK;
@@ -77,7 +77,7 @@ impl Holdings {
             let known = read(&set[way]);
             let held = if is_its_own(known) { (known & COUNT_MASK) as u32 } else { 0 };
             if held == 0 && known & COUNT_MASK != 0 {
-                // Another client has taken the cell meanwhile.
+                // Another client took the cell meanwhile.
                 continue;
             }
             if held >= most {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_holds_no_more_than_its_bound_and_others_are_not_concerned() {
+    fn a_client_holds_at_most_its_limit_and_others_are_unaffected() {
         let table = Arc::new(Holdings::default());
         let held: Vec<_> = (0..3).filter_map(|_| table.take(at("192.0.2.1"), 3)).collect();
         assert_eq!(held.iter().map(Holding::held).collect::<Vec<_>>(), [1, 2, 3]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_six_is_one_client() {
+    fn an_ipv6_network_is_one_client() {
         let table = Arc::new(Holdings::default());
         let _held = table.take(at("2001:db8::1"), 1);
         assert!(table.take(at("2001:db8::2"), 1).is_none());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaks_whatever_many_threads_take_and_give_back() {
+    fn nothing_leaks_under_concurrency() {
         let table = Arc::new(Holdings::default());
         std::thread::scope(|scope| {
             for thread in 0..4_u8 {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_turns_nobody_away() {
+    fn a_full_set_rejects_no_client() {
         let table = Arc::new(Holdings::default());
         let clients = (0..200_000_u32).map(|client| Client::Address((0x0a00_0000 + client).to_be_bytes().into()));
         let held: Vec<_> = clients.map(|client| table.take(client, 1).expect("each holds its first")).collect();

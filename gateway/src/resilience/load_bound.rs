@@ -1,4 +1,4 @@
-//! Bounded load: how many requests an instance may have in flight before a key's next choice serves instead.
+//! Bounded load: how many requests an instance may have in flight before a request spills to the next in the ranking.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,38 +7,38 @@ use proto_contracts::Weight;
 /// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadBound {
-    /// By how much an instance may exceed the mean; 1.25 is 25 per cent.
+    /// Factor over the mean; 1.25 is 25 % above it.
     pub factor: f64,
-    /// Below so many requests in flight an instance is never passed over: they are a few milliseconds of its work, and spread
-    /// unevenly by chance. A session that leaves its home for that costs more than it spares: with a floor of 16, one in
-    /// forty reads of 64 evenly busy connections was spilled (`make bench`), and none is with one of 64.
+    /// Below this many in flight an instance is never skipped: they are a few milliseconds of work, and
+    /// uneven by chance. With a floor of 16, one in forty reads of 64 evenly busy connections spilled
+    /// (`make bench`); with 64 none does.
     pub floor: u64,
 }
 
-/// A pool's bound, which a reload changes while requests read it. Both halves stand alone: a request that reads them in the
-/// moment of a change takes the one of before and the one of now, and is bounded all the same.
+/// A pool's bound, shared with the data path. A concurrent reload may mix old and new values; either is
+/// valid.
 #[derive(Debug, Default)]
 pub struct SharedBound {
-    /// The bits of the factor; those of zero mean no bound.
+    /// The bits of the factor; zero: no bound.
     factor: AtomicU64,
     floor: AtomicU64,
 }
 
 impl SharedBound {
-    /// Starts with this bound.
+    /// A shared bound with this value.
     pub fn new(bound: Option<LoadBound>) -> Self {
         let shared = Self::default();
         shared.set(bound);
         shared
     }
 
-    /// The bound now.
+    /// The current bound.
     pub fn get(&self) -> Option<LoadBound> {
         let factor = f64::from_bits(self.factor.load(Ordering::Relaxed));
         (factor > 0.0).then(|| LoadBound { factor, floor: self.floor.load(Ordering::Relaxed) })
     }
 
-    /// The bound from now on.
+    /// Replaces the bound.
     pub fn set(&self, bound: Option<LoadBound>) {
         self.floor.store(bound.map_or(0, |bound| bound.floor), Ordering::Relaxed);
         self.factor.store(bound.map_or(0.0, |bound| bound.factor).to_bits(), Ordering::Relaxed);
@@ -46,18 +46,18 @@ impl SharedBound {
 }
 
 impl LoadBound {
-    /// The most requests that each instance may have in flight, while the usable ones of these weights have so many together.
+    /// The limits while the usable members have `in_flight` requests and `usable_shares` weight in total.
     pub fn limits(self, in_flight: u64, usable_shares: u64) -> Limits {
         let mean = (in_flight + 1) as f64 / usable_shares.max(1) as f64;
         Limits { per_share: self.factor * mean, floor: self.floor }
     }
 }
 
-/// How many requests each instance of a pool may have in flight, the one that is about to be sent included:
-/// ⌈factor × (requests in flight + 1) × its share of the usable instances' weights⌉, and the floor at least.
+/// The limit of requests in flight per instance, including the one to be sent:
+/// ⌈factor × (requests in flight + 1) × its share of the usable weights⌉, at least the floor.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Requests for each unit of weight.
+    /// Requests per unit of weight.
     per_share: f64,
     floor: u64,
 }
@@ -65,7 +65,7 @@ pub struct Limits {
 impl Limits {
     /// The limit of a member of this weight.
     pub fn of(self, weight: Weight) -> u64 {
-        // A ratio of counts that fit many times over.
+        // Far below the range of a `u64`.
         self.floor.max((self.per_share * f64::from(weight.get())).ceil() as u64)
     }
 }

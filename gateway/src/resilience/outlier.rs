@@ -1,7 +1,7 @@
-//! Outlier ejection: an instance that keeps failing requests is left out for a while, whatever its health checks say.
+//! Outlier ejection: an instance that fails requests is ejected for a time, even if its health checks pass.
 //!
-//! The data path counts failures in a row and reports whom it suspects; the ejector of the health checks decides, behind
-//! the pool's lock.
+//! The data path counts consecutive failures and reports suspects; [`crate::health_check::ejector`]
+//! decides.
 
 use std::time::Duration;
 
@@ -9,35 +9,36 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use pingora::http::ResponseHeader;
 
-/// When an instance is ejected, and for how long.
+/// When and for how long an instance is ejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Failures in a row that eject it; at least 1.
+    /// Consecutive failures that eject it; at least 1.
     pub consecutive_failures: u32,
     /// How long the first ejection lasts; the n-th lasts n times as long.
     pub base: Duration,
-    /// How long an ejection lasts at most.
+    /// The longest ejection.
     pub max: Duration,
-    /// How many per cent of a pool may be out at once, whatever the reason. The last instance that is left never goes.
+    /// Maximum share of a pool that may be out, for any reason, in per cent. The last instance is never
+    /// ejected.
     pub max_percent: u32,
 }
 
-/// How an instance failed a request.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It answered with a fault of its own.
+    /// A server error.
     Errors,
-    /// It did not answer in time.
+    /// A timeout.
     Timeouts,
-    /// It did not take the connection, or broke it.
+    /// The connection failed or broke.
     Connections,
 }
 
 impl Reason {
-    /// Every reason, in the order of their numbers.
+    /// Every reason, in the order of their discriminants.
     pub const ALL: [Self; 3] = [Self::Errors, Self::Timeouts, Self::Connections];
 
-    /// The reason as it stands in metric labels.
+    /// The label in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Errors => "errors",
@@ -46,37 +47,37 @@ impl Reason {
         }
     }
 
-    /// The reason as it stands in the control API.
+    /// The text in the control API.
     pub fn describe(self, failures: u32) -> String {
         match self {
-            Self::Errors => format!("{failures} requests in a row were answered with a server error"),
-            Self::Timeouts => format!("{failures} requests in a row were not answered in time"),
-            Self::Connections => format!("{failures} connections in a row failed or broke"),
+            Self::Errors => format!("{failures} consecutive server errors"),
+            Self::Timeouts => format!("{failures} consecutive timeouts"),
+            Self::Connections => format!("{failures} consecutive connection failures"),
         }
     }
 }
 
-/// What an answer says of the instance that gave it.
+/// What a response indicates about its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It works.
-    Good,
-    /// It failed.
-    Bad,
-    /// It says nothing: the fault lies with what all instances depend on.
-    Unclear,
+pub enum UpstreamOutcome {
+    /// The instance works.
+    Success,
+    /// The instance failed.
+    Failure,
+    /// A dependency shared by all instances failed.
+    Neutral,
 }
 
-/// Reads an answer. A 503 with `Retry-After` is how the services tell that Redis or the database is away, which no other
-/// instance could mend.
-pub fn standing(response: &ResponseHeader) -> Standing {
+/// Classifies a response. The services send 503 with `Retry-After` when Redis or the database is
+/// unavailable, which affects all instances.
+pub fn upstream_outcome(response: &ResponseHeader) -> UpstreamOutcome {
     match response.status {
-        StatusCode::SERVICE_UNAVAILABLE if response.headers.contains_key(RETRY_AFTER) => Standing::Unclear,
+        StatusCode::SERVICE_UNAVAILABLE if response.headers.contains_key(RETRY_AFTER) => UpstreamOutcome::Neutral,
         StatusCode::INTERNAL_SERVER_ERROR
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Standing::Bad,
-        _ => Standing::Good,
+        | StatusCode::GATEWAY_TIMEOUT => UpstreamOutcome::Failure,
+        _ => UpstreamOutcome::Success,
     }
 }
 
@@ -85,20 +86,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_all_instances_would_say_is_held_against_none() {
-        let standing = |status: u16, retry_after: Option<&str>| {
+    fn failures_of_shared_dependencies_are_neutral() {
+        let outcome = |status: u16, retry_after: Option<&str>| {
             let mut response = ResponseHeader::build(status, None).expect("a response");
             if let Some(seconds) = retry_after {
                 response.insert_header(RETRY_AFTER, seconds).expect("a header");
             }
-            standing(&response)
+            upstream_outcome(&response)
         };
-        assert_eq!(standing(503, Some("1")), Standing::Unclear);
+        assert_eq!(outcome(503, Some("1")), UpstreamOutcome::Neutral);
         for status in [500, 502, 503, 504] {
-            assert_eq!(standing(status, None), Standing::Bad, "{status}");
+            assert_eq!(outcome(status, None), UpstreamOutcome::Failure, "{status}");
         }
         for status in [200, 304, 404, 429, 501, 505] {
-            assert_eq!(standing(status, None), Standing::Good, "{status}");
+            assert_eq!(outcome(status, None), UpstreamOutcome::Success, "{status}");
         }
     }
 }

@@ -1,55 +1,54 @@
-//! Overload: a pool whose answers come late gets no more requests than it answers in good time; the rest are told at once.
+//! Load shedding: an adaptive limit of requests in flight per pool, driven by latency.
 //!
-//! Without a limit every request of a flood waits in the instances' queues until its client has given up, and the pool works
-//! for nobody. The limit is halved when most answers take longer than the target and grows by a tenth when they do not, or doubles
-//! when less than half of it is used.
-//! It may be far above what the instances work on at once, since the target is far above what a request takes: it bounds their
-//! queues and never leaves them idle. Only requests that were sent since its last change
-//! speak for the next one, so it does not fall for what it has cured already.
+//! Without a limit, requests of a flood queue at the instances until their clients give up. The limit
+//! is halved when most responses are later than the target. Otherwise it grows by a tenth, or doubles
+//! when less than half of it is used. The target is far above the usual latency, so the limit bounds
+//! queues and never leaves instances idle. Only requests sent since the last change count for the next
+//! one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a limit stands at least.
+/// Minimum time between changes.
 const WINDOW: Duration = Duration::from_millis(100);
-/// How many answers speak for a change at least.
+/// Minimum number of responses for a change.
 const MIN_SAMPLES: u64 = 20;
-/// There is no limit but that of each instance.
+/// No limit.
 const OPEN: u64 = u64::MAX;
 
-/// When a pool has too much to do.
+/// When a pool is overloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long most answers may take.
+    /// Latency that most responses should not exceed.
     pub latency_target: Duration,
-    /// Below so many requests in flight for each usable instance, none is shed.
+    /// Below this many requests in flight per usable instance, nothing is shed.
     pub min_in_flight: u64,
 }
 
-/// Where the limit of a pool may stand.
+/// Range of a pool's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The lowest.
+    /// The lowest limit.
     pub floor: u64,
-    /// Above it there is none.
+    /// Above it there is no limit.
     pub ceiling: u64,
 }
 
-/// What an answer changed.
+/// A change by a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// From now on requests are shed.
+    /// Shedding begins, with this limit.
     Began(u64),
-    /// From now on none is.
+    /// Shedding ends.
     Ended,
 }
 
-/// The limit of one pool, as it is now.
+/// The current limit of one pool.
 #[derive(Debug)]
 pub struct AdaptiveLimit {
     began: Instant,
     limit: AtomicU64,
-    /// When the limit was looked at last, in microseconds since the beginning.
+    /// Time of the last evaluation, in microseconds since `began`.
     changed: AtomicU64,
     late: AtomicU64,
     in_time: AtomicU64,
@@ -68,14 +67,15 @@ impl Default for AdaptiveLimit {
 }
 
 impl AdaptiveLimit {
-    /// How many requests the pool may have in flight; `None` while it may have any number.
+    /// The current limit; `None`: unlimited.
     pub fn limit(&self) -> Option<u64> {
         let limit = self.limit.load(Ordering::Relaxed);
         (limit != OPEN).then_some(limit)
     }
 
-    /// Takes note of an answer to a request that was sent then; `range` and `in_flight` are asked for when the limit is due.
-    pub fn answered(
+    /// Records a response to a request sent at `sent`. `range` and `in_flight` are called only when the
+    /// limit is evaluated.
+    pub fn record(
         &self,
         sent: Instant,
         now: Instant,
@@ -94,7 +94,7 @@ impl AdaptiveLimit {
         if now < changed.saturating_add(WINDOW.as_micros() as u64) || samples < MIN_SAMPLES {
             return None;
         }
-        // Whoever moves the time on decides; what others count meanwhile is lost or counts for the next, and is little.
+        // One thread evaluates; counts of others meanwhile may be lost, which is little.
         self.changed.compare_exchange(changed, now, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         let (late, in_time) = (self.late.swap(0, Ordering::Relaxed), self.in_time.swap(0, Ordering::Relaxed));
         let limit = self.limit.load(Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl AdaptiveLimit {
         } else if limit == OPEN {
             OPEN
         } else {
-            // With few in flight it binds nobody, so there is nothing to feel one's way to.
+            // With few in flight the limit has no effect, so it may grow fast.
             let step = if in_flight() < limit / 2 { limit } else { (limit / 10).max(1) };
             let grown = limit + step;
             if grown >= range().ceiling { OPEN } else { grown }
@@ -129,18 +129,18 @@ mod tests {
     const POLICY: Policy = Policy { latency_target: Duration::from_millis(500), min_in_flight: 64 };
     const RANGE: Range = Range { floor: 64, ceiling: 1_024 };
 
-    /// Answers that take so long, one every 5 ms, for so long; returns when the last came.
+    /// Responses with this latency, one every 5 ms; returns the time of the last.
     fn run(limit: &AdaptiveLimit, from: Instant, latency_ms: u64, seconds: u64) -> Instant {
         let mut sent = from;
         while sent < from + Duration::from_secs(seconds) {
-            limit.answered(sent, sent + Duration::from_millis(latency_ms), POLICY, || RANGE, || 1_000);
+            limit.record(sent, sent + Duration::from_millis(latency_ms), POLICY, || RANGE, || 1_000);
             sent += Duration::from_millis(5);
         }
         sent
     }
 
     #[test]
-    fn late_answers_bring_the_limit_down_to_its_floor_and_good_ones_end_it() {
+    fn late_responses_lower_the_limit_to_its_floor_and_timely_ones_end_it() {
         let limit = AdaptiveLimit::default();
         let end = run(&limit, Instant::now(), 400, 2);
         assert_eq!(limit.limit(), None, "within the target nothing is limited");
@@ -149,41 +149,41 @@ mod tests {
         let end = run(&limit, end, 600, 20);
         assert_eq!(limit.limit(), Some(64));
         run(&limit, end, 50, 10);
-        assert_eq!(limit.limit(), None, "ten seconds later all is forgotten");
+        assert_eq!(limit.limit(), None, "ten seconds later there is no limit");
     }
 
     #[test]
-    fn a_limit_that_binds_nobody_is_soon_gone() {
+    fn a_limit_without_effect_ends_soon() {
         let limit = AdaptiveLimit::default();
         let end = run(&limit, Instant::now(), 600, 20);
         assert_eq!(limit.limit(), Some(64));
-        let answers = (0..).map(|nth| end + Duration::from_millis(50 * nth));
-        let needed = answers.map(|sent| limit.answered(sent, sent + Duration::from_millis(5), POLICY, || RANGE, || 1));
+        let responses = (0..).map(|nth| end + Duration::from_millis(50 * nth));
+        let needed = responses.map(|sent| limit.record(sent, sent + Duration::from_millis(5), POLICY, || RANGE, || 1));
         let needed = needed.take_while(|change| *change != Some(Change::Ended)).count();
-        assert!(needed <= 100, "one client alone took {needed} answers");
+        assert!(needed <= 100, "one client alone took {needed} responses");
     }
 
     #[test]
-    fn a_few_slow_ones_among_many_are_no_overload() {
+    fn a_few_slow_responses_are_no_overload() {
         let limit = AdaptiveLimit::default();
         let mut sent = Instant::now();
         for i in 0..1_000 {
             let latency = Duration::from_millis(if i % 3 == 0 { 10_000 } else { 5 });
-            limit.answered(sent, sent + latency, POLICY, || RANGE, || 1_000);
+            limit.record(sent, sent + latency, POLICY, || RANGE, || 1_000);
             sent += Duration::from_millis(5);
         }
         assert_eq!(limit.limit(), None);
     }
 
     #[test]
-    fn what_was_sent_before_a_change_does_not_bring_the_next() {
+    fn requests_sent_before_a_change_do_not_count_for_the_next() {
         let limit = AdaptiveLimit::default();
         let sent = Instant::now();
         let late = sent + Duration::from_secs(2);
-        let began = (0..1_000).find_map(|_| limit.answered(sent, late, POLICY, || RANGE, || 1_000));
+        let began = (0..1_000).find_map(|_| limit.record(sent, late, POLICY, || RANGE, || 1_000));
         assert_eq!(began, Some(Change::Began(500)));
         (0..1_000).for_each(|_| {
-            limit.answered(sent, late, POLICY, || RANGE, || 1_000);
+            limit.record(sent, late, POLICY, || RANGE, || 1_000);
         });
         assert_eq!(limit.limit(), Some(500));
     }

@@ -1,7 +1,7 @@
-//! A rate for each client, who is a user or an address: a table of fixed size that holds when each may come again.
+//! A request rate per client, who is a user or an address: GCRA in a table of fixed size.
 //!
-//! The algorithm is GCRA (ITU-T I.371): a client's *theoretical arrival time* moves on by one interval with each request, and
-//! a request is too early when that time lies more than the burst ahead. One word a client is all it needs.
+//! In GCRA (ITU-T I.371) a client's *theoretical arrival time* advances by one interval per request. A
+//! request is too early when that time is more than the burst ahead. It needs one word per client.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,60 +10,60 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// How many clients are known at once. With 8 bytes each the table has 1 MiB, however many addresses a flood comes from.
+/// Number of clients in the table. With 8 bytes each it has 1 MiB, whatever the number of addresses.
 const CELLS: usize = 1 << 17;
-/// A client is looked for in so many neighbouring cells. In a full set the one who is the least in debt is forgotten, so a
-/// spray of addresses does not free those that come too often.
+/// Associativity. A full set evicts the client with the earliest arrival time, so many addresses cannot
+/// evict one that exceeds its rate.
 const WAYS: usize = 4;
-/// Bits of a cell that hold the time in microseconds: 8 years of a process's life. The others tell clients apart.
+/// Bits of a cell for the time in microseconds, enough for 8 years. The others identify the client.
 const TIME_BITS: u32 = 48;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 
-/// How often a client may come.
+/// The rate of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The time from one request to the next, at the full rate.
+    /// The interval between requests at the full rate.
     pub interval: Duration,
-    /// How many requests may come at once after a pause.
+    /// Maximum burst.
     pub burst: u32,
-    /// What a client is told of this.
+    /// The value of `RateLimit-Policy`.
     pub header: HeaderValue,
 }
 
 impl Policy {
-    /// So many requests a second, and so many at once.
+    /// A rate per second with a burst.
     pub fn new(requests_per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / requests_per_second.max(1);
         let window_s = (interval * burst).as_secs_f64().ceil() as u64;
-        // Digits and constants alone, which a header may hold.
+        // Only digits and constants, so it is a valid header value.
         let header = HeaderValue::try_from(format!(r#""client";q={burst};w={window_s}"#))
             .unwrap_or_else(|_| HeaderValue::from_static(""));
         Self { interval, burst, header }
     }
 }
 
-/// What is left to a client.
+/// A client's remaining quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// How many requests it may send at once from now on.
+    /// Requests that it may send at once.
     pub remaining: u32,
-    /// In how many seconds it may send the whole burst again.
+    /// Seconds until the whole burst is available.
     pub reset_s: u64,
-    /// In how many seconds it may send one, when it may not now; at least 1.
+    /// Seconds until the next request, if this one is rejected; at least 1.
     pub retry_after_s: Option<u64>,
 }
 
-/// Who comes: one of these has one rate.
+/// The identity that a rate applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
-    /// Whoever comes from there. A client has a whole /64 of IPv6 at its disposal (RFC 6177), so that is one client.
+    /// An address. For IPv6 its /64, all of which one client may use (RFC 6177).
     Address(IpAddr),
-    /// The subject of a token that was verified, wherever it comes from.
+    /// The subject of a verified token.
     User(User),
 }
 
 impl Client {
-    /// Tells clients apart. The kinds differ in length, so that none can be taken for another.
+    /// Hashes the client. The kinds differ in length, so none collides with another by construction.
     pub fn hash(self, seed: u64) -> u64 {
         match self {
             Self::User(User(id)) => xxh3_64_with_seed(&id, seed),
@@ -75,15 +75,15 @@ impl Client {
     }
 }
 
-/// The subject of a token, as a hash of its name. 128 bits are too many for two users to share one.
+/// A token's issuer and subject, as a 128-bit hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User([u8; 16]);
 
 impl User {
-    /// The subject of that name, as this issuer names it.
+    /// The user with this issuer and subject.
     pub fn named(issuer: &str, subject: &str) -> Self {
         let mut hasher = Xxh3::new();
-        // The length keeps apart what stands before the border and after it.
+        // The length separates issuer and subject.
         hasher.update(&issuer.len().to_le_bytes());
         hasher.update(issuer.as_bytes());
         hasher.update(subject.as_bytes());
@@ -91,11 +91,11 @@ impl User {
     }
 }
 
-/// When each client may come again.
+/// The arrival times of all clients.
 #[derive(Debug)]
 pub struct RateLimiter {
     began: Instant,
-    /// Makes the hashes; nobody outside can tell which clients share a set.
+    /// Seed of the hashes, so that clients cannot choose to share a set.
     seed: u64,
     cells: Box<[AtomicU64]>,
 }
@@ -108,11 +108,11 @@ impl Default for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Takes a request of this client.
+    /// Counts a request of this client.
     pub fn take(&self, client: Client, now: Instant, policy: &Policy) -> Quota {
         let hash = client.hash(self.seed);
         let micros = |duration: Duration| duration.as_micros() as u64;
-        // From the second burst on, so that 0 is long ago for every policy.
+        // Offset by a burst, so that 0 is in the past for every policy.
         let now = (micros(now.saturating_duration_since(self.began)) + micros(Duration::from_hours(24))) & TIME_MASK;
         let interval = micros(policy.interval).max(1);
         let whole = interval * u64::from(policy.burst);
@@ -129,7 +129,7 @@ impl RateLimiter {
             }
             match cell.compare_exchange_weak(known, tag | (next & TIME_MASK), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
-                    // At most the burst, which is a `u32`.
+                    // At most the burst, a `u32`.
                     let remaining = ((whole - (next - now)) / interval) as u32;
                     return Quota { remaining, reset_s: (next - now).div_ceil(1_000_000), retry_after_s: None };
                 }
@@ -138,7 +138,7 @@ impl RateLimiter {
         }
     }
 
-    /// The client's cell, or the one that it may take.
+    /// The client's cell, or the one to replace.
     fn cell(&self, hash: u64) -> &AtomicU64 {
         let set = (hash as usize % (CELLS / WAYS)) * WAYS;
         let set = &self.cells[set..set + WAYS];
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_six_is_one_client() {
+    fn an_ipv6_network_is_one_client() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
         for host in 0..20 {
             limiter.take(at(&format!("2001:db8::{host:x}")), now, &policy);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_told_apart_by_issuer_and_subject() {
+    fn users_differ_by_issuer_and_subject() {
         let ada = User::named("i", "ada");
         assert_eq!(ada, User::named("i", "ada"));
         for (issuer, subject) in [("i", "bob"), ("j", "ada"), ("ia", "da"), ("", "iada")] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_neither_free_a_flooder_nor_limit_the_innocent() {
+    fn a_million_addresses_neither_evict_an_offender_nor_limit_others() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
         let flooder = at("192.0.2.1");
         (0..20).for_each(|_| assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, None));
@@ -210,13 +210,13 @@ mod tests {
                 limiter.take(client, now, &policy).retry_after_s.is_some()
             })
             .count();
-        // A tag has 16 bits and a set four clients, so one in 16,000 meets another's time, and few of those are in debt.
+        // With tags of 16 bits and sets of four, one in 16,000 collides.
         assert!(limited <= 20, "{limited} of a million that came once");
         assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, Some(1), "it is remembered");
     }
 
     #[test]
-    fn the_policy_is_told_in_a_header() {
+    fn the_policy_has_a_header_value() {
         assert_eq!(policy().header, r#""client";q=20;w=2"#);
     }
 }

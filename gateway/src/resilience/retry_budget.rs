@@ -1,4 +1,4 @@
-//! The retry budget: retries must not multiply the load of a pool that fails because it has too much.
+//! The retry budget: retries must not multiply the load of an overloaded pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 
 use crate::resilience::window::{self, Window};
 
-/// How often Pingora is told at most that it may try again; what a configuration allows is less.
+/// Pingora's limit of attempts; the configured one is at most this.
 pub const MAX_ATTEMPTS: u32 = 10;
-/// The first wait is up to so long, each further one up to twice as long (Envoy's default).
+/// Maximum first back-off; it doubles with each retry (Envoy's default).
 const FIRST_BACK_OFF: Duration = Duration::from_millis(25);
-/// No wait is longer.
+/// Maximum back-off.
 const MAX_BACK_OFF: Duration = Duration::from_millis(250);
 
-/// When a failed request may be sent again.
+/// When a failed request may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How many per cent of the requests of the last ten seconds may be retries.
+    /// Retries as a share of the requests of the last ten seconds, in per cent.
     pub budget_percent: u32,
-    /// So many retries a second, taken over the same ten, are always allowed.
+    /// Retries per second that are always allowed, averaged over ten seconds.
     pub min_per_second: u32,
-    /// How often a request is sent at most, the first time included.
+    /// Maximum attempts per request, the first included.
     pub max_attempts: u32,
-    /// How long a request without a body, which is safe to repeat, waits at an instance while another could take it.
+    /// How long a complete, idempotent request waits before it moves to another instance.
     pub attempt_timeout: Option<Duration>,
 }
 
-/// The requests and the retries of one pool.
+/// Counts a pool's requests and retries.
 #[derive(Debug)]
 pub struct RetryBudget {
     began: Instant,
@@ -58,7 +58,7 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// Notes a request that is sent for the first time.
+    /// Counts a request's first attempt.
     pub fn count_request(&self, now: Instant) {
         self.requests.add(self.second(now));
     }
@@ -99,8 +99,8 @@ impl RetryBudget {
     }
 }
 
-/// How long a request that failed at so many instances waits before it goes to the next: not at all for the first, which is
-/// likely to be well; then a random time, so that those that failed together do not come back together.
+/// The back-off after failures at `failed` instances: none before the first retry, then random, so that
+/// requests that failed together are not retried together.
 pub fn back_off(failed: usize, random: impl FnOnce() -> f64) -> Option<Duration> {
     let doublings = u32::try_from(failed.checked_sub(2)?).unwrap_or(u32::MAX);
     let longest = FIRST_BACK_OFF.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_BACK_OFF);

@@ -1,25 +1,25 @@
-//! Counts events of the last seconds without a lock.
+//! Counts events of the last seconds, without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Over how many seconds events are counted, the current one included.
+/// Length of the window in seconds, the current one included.
 pub(super) const SECONDS: u32 = 10;
-/// More places than seconds, so that the second that is being cleared is none that is counted.
+/// More cells than seconds, so that a cell that is being cleared is outside the window.
 const PLACES: usize = 16;
 
-/// How many events there were in each of the last seconds.
+/// Events per second.
 #[derive(Debug, Default)]
 pub(super) struct Window([AtomicU64; PLACES]);
 
 impl Window {
-    /// Notes an event in this second of the process's life.
+    /// Counts an event in this second since the start.
     pub(super) fn add(&self, second: u32) {
         let place = &self.0[second as usize % PLACES];
         let known = place.load(Ordering::Relaxed);
         if unpack(known).0 == second {
             place.fetch_add(1, Ordering::Relaxed);
         } else if place.compare_exchange(known, pack(second, 1), Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            // Another thread was first to begin this second.
+            // Another thread began this second first.
             place.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,4 +1,4 @@
-//! Placement by minting: a newcomer's key is drawn so that it lands well. Old keys stay where they are.
+//! Minting: a new client's key is chosen so that its home has few sessions. Existing keys stay.
 
 use std::cmp::Ordering;
 
@@ -7,16 +7,15 @@ use proto_contracts::AffinityKey;
 use crate::pool::{Member, Snapshot};
 use crate::routing::sticky;
 
-/// How many keys are drawn at most in search of homes that take newcomers; two are drawn where all do. Even when nine of ten
-/// members are drained, 256 draws find none but once in 500 billion times; the request then goes to a home that is drained
-/// or fails over, which is right too.
+/// Maximum draws until two candidates have homes that accept new keys. With nine of ten members drained,
+/// 256 draws fail once in 500 billion times; then the home is drained or fails over, which is valid.
 const MAX_DRAWS: usize = 256;
 
-/// Mints a key: of two candidates whose homes take newcomers, the one whose home holds fewer sessions for its weight. One that
-/// starts slowly takes a part of them.
+/// Mints a key: of two candidates whose homes accept new keys, the one whose home has fewer sessions for
+/// its weight. A home in slow start accepts only a share.
 ///
-/// Two choices instead of one keep the fullest home close to the mean (M. Mitzenmacher, "The power of two choices in
-/// randomized load balancing", 2001), and no gateway needs to know more than the instances themselves report.
+/// Two choices keep the maximum close to the mean (M. Mitzenmacher, "The power of two choices in
+/// randomized load balancing", 2001), and need only what instances report.
 pub fn mint(snapshot: &Snapshot) -> AffinityKey {
     mint_with(snapshot, AffinityKey::random)
 }

@@ -1,13 +1,13 @@
-//! The stateless path: the next healthy instance; nothing else.
+//! Round robin: the next usable instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pool::{Instance, Member, Snapshot};
-use crate::routing::given::is_tried;
+use crate::routing::client_key::is_tried;
 
-/// The next member in turn that was not tried before and has fewer than `max_in_flight` requests in flight. A member has as
-/// many turns as its weight says. Who is being drained has none, and stands in when no other is left.
+/// The next member in turn that was not tried and has fewer than `max_in_flight` requests in flight. Turns
+/// follow weights. A draining member is used only when no other is left.
 pub fn choose<'a>(
     snapshot: &'a Snapshot,
     cursor: &AtomicUsize,
@@ -15,7 +15,7 @@ pub fn choose<'a>(
     max_in_flight: u64,
 ) -> Option<&'a Member> {
     let places = snapshot.turns();
-    // One step of the shared cursor per request keeps the turns exact; a repeat walks on from its own place.
+    // One step of the shared cursor per request keeps the turns exact; a retry continues from its own place.
     let start = cursor.fetch_add(1, Ordering::Relaxed);
     (0..places.len())
         .map(|step| snapshot.member(places[start.wrapping_add(step) % places.len()]))
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_what_was_tried_and_what_is_down() {
+    fn skips_members_that_were_tried_or_are_down() {
         let snapshot = snapshot(&["a", "b!", "c"]);
         let cursor = AtomicUsize::new(0);
         let mut tried = Vec::new();
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_drained_stands_in_at_the_end() {
+    fn draining_members_are_used_last() {
         let snapshot = snapshot(&["a>", "b"]);
         let cursor = AtomicUsize::new(0);
         for _ in 0..4 {

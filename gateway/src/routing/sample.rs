@@ -1,11 +1,11 @@
-//! How the homes of keys are spread, measured over a sample of them.
+//! The distribution of homes, measured over a sample of keys.
 
 use proto_contracts::AffinityKey;
 
 use crate::pool::Snapshot;
 use crate::routing::sticky;
 
-/// How many of `sample` evenly spread keys have their home at each member, in the members' order.
+/// Number of `sample` evenly spread keys per home, in the members' order.
 pub fn homes(snapshot: &Snapshot, sample: u32) -> Vec<u32> {
     let members = snapshot.members();
     let mut counts = vec![0; members.len()];
@@ -18,7 +18,7 @@ pub fn homes(snapshot: &Snapshot, sample: u32) -> Vec<u32> {
     counts
 }
 
-/// `count` keys spread evenly over all that there are: the multiples of 2³² divided by the golden ratio.
+/// `count` evenly spread keys: multiples of 2³² divided by the golden ratio.
 pub fn keys(count: u32) -> impl Iterator<Item = AffinityKey> {
     (0..count).map(|i| AffinityKey::from_bits(i.wrapping_mul(0x9e37_79b9)))
 }

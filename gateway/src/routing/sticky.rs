@@ -1,4 +1,4 @@
-//! The stateful path: the home of the client's key, or the next in its ranking.
+//! Sticky routing: the home of the client's key, or the next in its ranking.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use proto_contracts::{AffinityKey, Verdict};
 
 use crate::pool::{Instance, Member, Snapshot};
 use crate::resilience::load_bound::LoadBound;
-use crate::routing::given::{KeyOrigin, is_tried};
+use crate::routing::client_key::{KeyOrigin, is_tried};
 
-/// What the ranking of a key gave.
+/// The choice from a key's ranking.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    /// The highest in rank that can be used.
+    /// The highest-ranked usable member.
     pub member: &'a Member,
-    /// Whether that is the home.
+    /// Whether it is the home.
     pub place: Place,
 }
 
-/// Where in the ranking of a key an instance stands.
+/// The position of the choice in the ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// First: it is the key's home.
+    /// The key's home.
     Home,
-    /// Further down: the home is down, or was tried in vain.
+    /// A failover: the home is down, or was tried.
     Further,
-    /// Further down: who stands above, the home or its stand-in, has as many requests in flight as its load bound allows.
+    /// A spill: the member above is over its load bound.
     Spilled,
 }
 
-/// The highest member in the key's ranking that can be used, was not tried before, and is within its load bound; where all
-/// are over it, the highest. `None` when no member is left, or none that has fewer than `max_in_flight` requests in flight;
-/// without a bound no other may stand in for one that only has too much to do.
+/// The highest-ranked member that is usable, was not tried and is within its load bound; if all are over
+/// it, the highest-ranked. `None` when none is left with fewer than `max_in_flight` requests in flight;
+/// without a load bound an overloaded home has no substitute.
 ///
-/// The home is defined over all members, healthy or not, so that a key goes back when its home does.
+/// The home is defined over all members, healthy or not, so that a key returns when its home does.
 pub fn choose<'a>(
     snapshot: &'a Snapshot,
     key: AffinityKey,
@@ -45,7 +45,7 @@ pub fn choose<'a>(
     let in_flight = first.member.instance.in_flight();
     let has_room = in_flight < max_in_flight;
     let Some(bound) = bound else { return has_room.then_some(first) };
-    // The floor first: to know the limit costs a look at every member.
+    // The floor first: computing the limits visits every member.
     if in_flight < bound.floor.min(max_in_flight) {
         return Some(first);
     }
@@ -59,7 +59,7 @@ pub fn choose<'a>(
     next.or(has_room.then_some(first))
 }
 
-/// The highest usable member that fits.
+/// The highest-ranked usable member that fits.
 fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) -> bool) -> Option<Found<'a>> {
     if snapshot.is_weighted() {
         return highest_by(snapshot, fits, |member| member.weighted_score(key));
@@ -67,7 +67,7 @@ fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) 
     highest_by(snapshot, fits, |member| member.name_hash.score(key))
 }
 
-/// The same by these scores, of which the default is less than any other.
+/// The same by these scores; the default is the lowest.
 #[inline]
 fn highest_by<'a, S: Ord + Copy + Default>(
     snapshot: &'a Snapshot,
@@ -113,7 +113,7 @@ pub fn ranking(snapshot: &Snapshot, key: AffinityKey) -> Vec<(u64, &Member)> {
     ranking
 }
 
-/// Why the sticky path chose as it did.
+/// The verdict of a sticky choice.
 pub const fn verdict(place: Place, origin: KeyOrigin) -> Verdict {
     match (place, origin) {
         (Place::Further, _) => Verdict::Failover,

@@ -13,41 +13,41 @@ pub enum BuildError {
     /// The data plane's address cannot be bound.
     #[error("cannot listen on {addr} ([server] listen)")]
     Listen {
-        /// Which address.
+        /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The control plane's address cannot be bound.
     #[error("cannot listen on {addr} ([control] listen)")]
     Control {
-        /// Which address.
+        /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The address of the metrics cannot be bound.
     #[error("cannot listen on {addr} ([control] metrics_listen)")]
     Metrics {
-        /// Which address.
+        /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// There are too few descriptors for the connections.
-    #[error("the limit of descriptors is too low")]
+    /// The limit of file descriptors is too low.
+    #[error("the limit of file descriptors is too low")]
     Descriptors(#[from] TooFewDescriptors),
-    /// There is no way to find the gateway to succeed.
+    /// A hot restart needs the socket.
     #[error("--upgrade needs [server] upgrade_sock, the same as the running gateway's")]
     NoUpgradeSocket,
-    /// The upgrade cannot begin.
+    /// The hot restart failed.
     #[error("the upgrade failed ([server] upgrade_sock)")]
     Upgrade(#[from] UpgradeError),
-    /// The state file cannot be used.
-    #[error("the control API's changes cannot be kept ([server] state_file)")]
+    /// The state file is not usable.
+    #[error("cannot open the state file ([server] state_file)")]
     StateFile(#[from] StateFileError),
     /// A metric was registered twice.
     #[error("the metrics cannot be registered")]

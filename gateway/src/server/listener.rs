@@ -1,5 +1,5 @@
-//! A Pingora service whose listener is bound when the gateway is built, so that a port that is taken is an error at
-//! start-up, and port 0 tells what it became. Pingora itself binds late, and panics when it cannot.
+//! A Pingora service with a listener that is bound when the gateway is built, so that a port in use is an
+//! error at the start, and port 0 works. Pingora itself binds later, and panics on errors.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,10 +18,10 @@ use tokio::sync::watch;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted.
+/// The listen backlog.
 const BACKLOG: i32 = 4_096;
 
-/// Opens a listener there.
+/// Binds a listener.
 pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -31,7 +31,7 @@ pub(super) fn bind(wanted: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-/// A service and the listener that it will take over.
+/// A service and its bound listener.
 pub(super) struct BoundService<A> {
     service: Service<Shared<A>>,
     app: Arc<A>,
@@ -41,8 +41,7 @@ pub(super) struct BoundService<A> {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
-    /// Has a service of that name use this listener. `handed_over` tells whether another process accepts what comes after
-    /// this one has stopped to.
+    /// A service on this listener. `handed_over` is true when a new process accepts its connections.
     pub(super) fn new(
         name: &str,
         app: A,
@@ -68,10 +67,10 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for BoundService<A> {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
         let mut last = None;
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
-            // Keeps the socket open after Pingora has closed its own.
+            // Keeps the socket open after Pingora closes its copy.
             last =
-                listener.try_clone().inspect_err(|error| tracing::error!(%error, "the listener cannot be kept")).ok();
-            // Pingora looks its listeners up by address before it binds them, as it does after an upgrade.
+                listener.try_clone().inspect_err(|error| tracing::error!(%error, "cannot duplicate the listener")).ok();
+            // Pingora looks up listeners by address before it binds, as after its own upgrade.
             fds.lock().add(self.addr.to_string(), listener.into_raw_fd());
         }
         PingoraService::start_service(&mut self.service, fds, shutdown.clone(), listeners_per_fd).await;
@@ -93,7 +92,7 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for BoundService<A> {
     }
 }
 
-/// An application that the listener's owner has a handle of, too.
+/// An application that is shared with the listener's owner.
 struct Shared<A>(Arc<A>);
 
 #[async_trait]
@@ -111,8 +110,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
     }
 }
 
-/// Serves the connections that wait to be accepted. When the listener closes, the kernel resets them; and a client that
-/// has sent a request on one cannot know that nobody read it.
+/// Serves the connections in the accept queue. The kernel would reset them when the listener closes, and
+/// their clients could not know whether a request was read.
 fn serve_queued<A: ServerApp + Send + Sync + 'static>(app: &Arc<A>, listener: &TcpListener, shutdown: &ShutdownWatch) {
     for _ in 0..BACKLOG {
         let accepted = listener.accept().and_then(|(stream, peer)| connection(stream, peer));
@@ -122,7 +121,7 @@ fn serve_queued<A: ServerApp + Send + Sync + 'static>(app: &Arc<A>, listener: &T
                 tokio::spawn(async move { app.process_new(Box::new(stream), &shutdown).await });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => return tracing::warn!(%error, "connections that waited to be accepted are reset"),
+            Err(error) => return tracing::warn!(%error, "connections in the accept queue are reset"),
         }
     }
 }

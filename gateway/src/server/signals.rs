@@ -1,4 +1,4 @@
-//! The signals, and what each leads to.
+//! Signal handling.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::reload::Reloader;
-use crate::server::milestone::Milestone;
+use crate::server::lifecycle::LifecycleEvent;
 
-/// The signals that it was given, and the end of an upgrade.
+/// Shutdown signals, and the end of a hot restart.
 pub(super) struct Signals<S> {
-    pub(super) given: S,
-    /// For how long SIGTERM is announced before it is obeyed; another signal ends that.
-    pub(super) announce: Duration,
-    pub(super) main: mpsc::Sender<Milestone>,
+    pub(super) inner: S,
+    /// The pre-stop delay after SIGTERM; another signal ends it.
+    pub(super) pre_stop_delay: Duration,
+    pub(super) main: mpsc::Sender<LifecycleEvent>,
     pub(super) handed_over: watch::Receiver<bool>,
-    /// Set while it is announced.
-    pub(super) leaving: Arc<AtomicBool>,
+    /// Set during the pre-stop delay.
+    pub(super) draining: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -36,19 +36,19 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
             }
         });
         tokio::select! {
-            signal = self.given.recv() => match signal {
+            signal = self.inner.recv() => match signal {
                 ShutdownSignal::FastShutdown => return self.stop_at_once().await,
-                // Pingora's way to give the listeners up, to whoever may be there, is none of ours.
+                // Pingora's own upgrade is not used.
                 ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
             },
             () = &mut upgraded => return ShutdownSignal::GracefulTerminate,
         }
-        if !self.announce.is_zero() {
-            self.leaving.store(true, Ordering::Relaxed);
-            let _main_has_gone = self.main.send(Milestone::Leaving);
+        if !self.pre_stop_delay.is_zero() {
+            self.draining.store(true, Ordering::Relaxed);
+            let _main_ended = self.main.send(LifecycleEvent::PreStop);
             tokio::select! {
-                () = tokio::time::sleep(self.announce) => {}
-                signal = self.given.recv() => match signal {
+                () = tokio::time::sleep(self.pre_stop_delay) => {}
+                signal = self.inner.recv() => match signal {
                     ShutdownSignal::FastShutdown => return self.stop_at_once().await,
                     signal => return signal,
                 },
@@ -60,19 +60,19 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
 }
 
 impl<S> Signals<S> {
-    /// Ends the process without Pingora's own shutdown, for a person at a terminal who does not want to wait.
+    /// Ends the process without Pingora's own shutdown, for Ctrl-C at a terminal.
     ///
     /// In Pingora's fast shutdown, a listener whose runtime is going away fails to accept in an endless loop, and the
     /// server waits for that loop's thread.
     async fn stop_at_once(&self) -> ShutdownSignal {
-        let _main_has_gone = self.main.send(Milestone::Stopped);
+        let _main_ended = self.main.send(LifecycleEvent::Stopped);
         std::future::pending().await
     }
 }
 
-/// Tells when Pingora begins to stop.
+/// Reports when Pingora begins to stop.
 pub(super) struct StopWatch {
-    pub(super) main: mpsc::Sender<Milestone>,
+    pub(super) main: mpsc::Sender<LifecycleEvent>,
 }
 
 #[async_trait]
@@ -80,11 +80,11 @@ impl BackgroundService for StopWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         // It may have begun before this service did.
         let _closed_means_stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
-        let _main_has_gone = self.main.send(Milestone::StopBegun);
+        let _main_ended = self.main.send(LifecycleEvent::StopBegun);
     }
 }
 
-/// Reads the configuration again at each SIGHUP.
+/// Reloads the configuration at each SIGHUP.
 pub(super) struct ReloadWatch {
     pub(super) reloader: Arc<Reloader>,
 }
@@ -94,7 +94,9 @@ impl BackgroundService for ReloadWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
-            Err(error) => return tracing::error!(%error, "SIGHUP reloads nothing"),
+            Err(error) => {
+                return tracing::error!(%error, "cannot listen for SIGHUP; reload is only available through the control API");
+            }
         };
         loop {
             tokio::select! {

@@ -1,21 +1,21 @@
-//! The upgrade of a running gateway: another process takes its place without a connection being refused.
+//! Hot restart: a new process takes over without a rejected connection.
 //!
-//! The gateway in office listens on a Unix socket (`[server] upgrade_sock`). A successor, started with `--upgrade`,
-//! connects there and is given both listening sockets. It loads the state, checks the health of every instance and then
-//! says `ready`; until it does, the office stays where it is, and a successor that ends before that changes nothing. The
-//! gateway in office then closes its control plane, writes no state any more and answers `yours`. From there on the
-//! successor alone answers new connections; the other finishes what it has and ends.
+//! The old process listens on a Unix socket (`[server] upgrade_sock`). The new one, started with
+//! `--upgrade`, connects and receives the listening sockets. It loads the state, checks all instances and
+//! sends `READY`; if it ends before that, nothing changes. The old process then closes its control plane,
+//! stops writing state and sends `RELEASED`. From then on only the new process accepts connections; the old
+//! one drains.
 //!
-//! Pingora's own way gives the sockets up blindly: its old process stops five seconds after it has sent them, whether or not
-//! the new one is well. See `docs/adr` on upgrades.
+//! Pingora's own upgrade stops the old process five seconds after it sent the sockets, even if the new one
+//! fails. See `docs/adr` on upgrades.
 
 mod error;
-mod office;
-mod successor;
+mod handover_server;
+mod old_process;
 mod wire;
 
 pub use error::UpgradeError;
-pub use successor::Predecessor;
+pub use old_process::OldProcess;
 
-pub(super) use office::{Assets, HandOver, Office, publish};
-pub(super) use successor::listener;
+pub(super) use handover_server::{Assets, HandOver, HandoverServer, publish};
+pub(super) use old_process::listener;

@@ -1,4 +1,4 @@
-//! The access log: one JSON line for each request.
+//! The access log: one JSON line per request.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use service_kit::telemetry::access;
 use crate::request::{Outcome, RequestContext};
 use crate::telemetry::json_line::JsonLine;
 
-/// Writes the line of one request. No value but the error's can hold a character that JSON escapes.
+/// Writes the line of one request. Only the error may need JSON escapes.
 pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&dyn Display>) {
     access::write(|buffer| {
         let mut line = JsonLine::begin(buffer, "timestamp", access::append_now);
@@ -27,7 +27,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
         if let Some(attempt) = &ctx.attempt {
             line.plain("instance", attempt.in_flight.instance().name().as_str());
         }
-        // The one that the request asked for, in the lab.
+        // The strategy override of the lab.
         if let Some(strategy) = ctx.requested_strategy {
             line.plain("requested_strategy", strategy.as_str());
         }
@@ -45,7 +45,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
             line.plain("code", code.as_str());
         }
         if let Some(error) = error {
-            // The whole chain: this is the one place where a failed exchange is logged.
+            // The whole chain: failed exchanges are logged only here.
             line.escaped("error", &error.to_string());
         }
         if let Some(trace_id) = ctx.trace.as_ref().and_then(|trace| trace.trace_id()) {

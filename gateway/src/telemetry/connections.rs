@@ -2,20 +2,20 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Why a connection was refused.
+/// Why a connection was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedConnection {
-    /// All clients together have as many as they may.
+    /// The total limit.
     OfAll,
-    /// Its peer's address has.
+    /// The limit per address.
     OfAddress,
 }
 
 impl RefusedConnection {
-    /// Every reason, in the order of their numbers.
+    /// Every reason, in the order of their discriminants.
     const ALL: [Self; 2] = [Self::OfAll, Self::OfAddress];
 
-    /// The reason as it stands in metric labels.
+    /// The label in metrics.
     const fn as_str(self) -> &'static str {
         match self {
             Self::OfAll => "all",
@@ -24,7 +24,7 @@ impl RefusedConnection {
     }
 }
 
-/// What is counted of connections.
+/// Metrics of client connections.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
     open: IntGauge,
@@ -38,10 +38,13 @@ impl ConnectionMetrics {
     /// # Errors
     /// When the registry has metrics of these names.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let open = IntGauge::new("gateway_client_connections", "Connections of clients that are open.")?;
-        let most = IntGauge::new("gateway_client_connections_max", "How many connections clients may have.")?;
+        let open = IntGauge::new("gateway_client_connections", "Open client connections.")?;
+        let most = IntGauge::new("gateway_client_connections_max", "Limit of client connections.")?;
         let refused = IntCounterVec::new(
-            Opts::new("gateway_client_connections_refused_total", "Connections refused, by which bound was met."),
+            Opts::new(
+                "gateway_client_connections_refused_total",
+                "Client connections rejected, by the limit that was reached.",
+            ),
             &["bound"],
         )?;
         registry.register(Box::new(open.clone()))?;
@@ -51,22 +54,22 @@ impl ConnectionMetrics {
         Ok(Self { open, most, refused })
     }
 
-    /// Notes how many there may be.
+    /// Sets the limit.
     pub fn most(&self, most: usize) {
         self.most.set(i64::try_from(most).unwrap_or(i64::MAX));
     }
 
-    /// Notes one that was opened.
+    /// Counts an opened connection.
     pub fn opened(&self) {
         self.open.inc();
     }
 
-    /// Notes one that was closed.
+    /// Counts a closed connection.
     pub fn closed(&self) {
         self.open.dec();
     }
 
-    /// Notes one that was refused.
+    /// Counts a rejected connection.
     pub fn refused(&self, why: RefusedConnection) {
         self.refused[why as usize].inc();
     }

@@ -1,4 +1,4 @@
-//! The instances' figures, read when Prometheus asks, so that the data path touches no label.
+//! Metrics of instances and pools, collected at each scrape, so that the data path touches no labels.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,12 +8,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 use proto_contracts::control::{InstanceState, Strategy};
 
-use crate::pool::{Pools, Slot, label};
+use crate::pool::{Host, Pools, label};
 
-/// Reads one figure of an instance; `None` where it has none.
-type Read = fn(&Slot) -> Option<f64>;
+/// Reads one value of an instance, if it has it.
+type Read = fn(&Host) -> Option<f64>;
 
-/// Name, help and source of each figure.
+/// Name, help and source of each metric.
 const FIGURES: [(&str, &str, Read); 9] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
         // An address that is refused and never was a member counts as refused, and not as an instance that is down.
@@ -21,33 +21,35 @@ const FIGURES: [(&str, &str, Read); 9] = [
             && slot.instance().is_none();
         (!never_member).then(|| f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
     }),
-    ("gateway_upstream_ejected", "1 while the instance is left out for failing requests, else 0.", |slot| {
-        Some(f64::from(u8::from(slot.state() == InstanceState::Ejected)))
+    ("gateway_upstream_ejected", "1 while the instance is ejected as an outlier, else 0.", |host| {
+        Some(f64::from(u8::from(host.state() == InstanceState::Ejected)))
     }),
-    ("gateway_upstream_draining", "1 while the instance is drained, or was and is no member, else 0.", |slot| {
-        Some(f64::from(u8::from(slot.drain(Instant::now()).is_some())))
+    ("gateway_upstream_draining", "1 while the instance is draining or drained, else 0.", |host| {
+        Some(f64::from(u8::from(host.drain(Instant::now()).is_some())))
     }),
-    ("gateway_upstream_drain_seconds_left", "Until the keys of an instance that is drained move away.", |slot| {
-        slot.drain(Instant::now()).map(|drain| drain.seconds_left as f64)
+    (
+        "gateway_upstream_drain_seconds_left",
+        "Seconds until the keys of a draining instance move to other instances.",
+        |host| host.drain(Instant::now()).map(|drain| drain.seconds_left as f64),
+    ),
+    ("gateway_upstream_in_flight", "Requests in flight at the instance, streams not counted.", |host| {
+        host.instance().map(|instance| instance.in_flight() as f64)
     }),
-    ("gateway_upstream_in_flight", "Requests sent to the instance and not yet answered.", |slot| {
-        slot.instance().map(|instance| instance.in_flight() as f64)
+    ("gateway_upstream_transfers", "Long responses of the instance that are still being sent to clients.", |host| {
+        host.instance().map(|instance| instance.transfers() as f64)
     }),
-    ("gateway_upstream_transfers", "Long responses of the instance that are on their way to their clients.", |slot| {
-        slot.instance().map(|instance| instance.transfers() as f64)
+    ("gateway_upstream_requests", "Requests sent to the instance since it joined.", |host| {
+        host.instance().map(|instance| instance.requests() as f64)
     }),
-    ("gateway_upstream_requests", "Requests sent to the instance since it joined.", |slot| {
-        slot.instance().map(|instance| instance.requests() as f64)
+    ("gateway_upstream_connect_failures", "Connections to the instance that failed since it joined.", |host| {
+        host.instance().map(|instance| instance.connect_failures() as f64)
     }),
-    ("gateway_upstream_connect_failures", "Connections to the instance that failed since it joined.", |slot| {
-        slot.instance().map(|instance| instance.connect_failures() as f64)
-    }),
-    ("gateway_upstream_live_sessions", "Live sessions by the instance's last report.", |slot| {
-        slot.live_sessions().map(|count| count as f64)
+    ("gateway_upstream_live_sessions", "Live sessions by the instance's last report.", |host| {
+        host.live_sessions().map(|count| count as f64)
     }),
 ];
 
-/// Every figure of every instance, and those of the pools, which are there even when a pool is empty.
+/// Metrics of all instances and pools.
 pub(super) struct InstanceMetrics {
     pools: Arc<Pools>,
     gauges: Vec<(GaugeVec, Read)>,
@@ -56,25 +58,28 @@ pub(super) struct InstanceMetrics {
     refused: GaugeVec,
 }
 
-/// Why an address is refused: the labels of [`Slot::refused_for`], each of which is there at 0.
+/// The labels of [`Host::refused_for`]; each series exists at 0.
 const REFUSALS: [&str; 6] =
     ["wrong_service", "wrong_protocol", "wrong_deployment", "not_an_instance", "duplicate_name", "unreachable"];
 
 impl InstanceMetrics {
-    /// The figures of these pools' instances.
+    /// The metrics of these pools.
     ///
     /// # Errors
-    /// When a name is not one that Prometheus allows.
+    /// When Prometheus rejects a name.
     pub(super) fn new(pools: Arc<Pools>) -> Result<Self, prometheus::Error> {
         let gauges = FIGURES.into_iter().map(|(name, help, read)| {
             GaugeVec::new(Opts::new(name, help), &["pool", "upstream"]).map(|gauge| (gauge, read))
         });
         let gauges = gauges.collect::<Result<_, _>>()?;
-        let healthy = Opts::new("gateway_pool_healthy_instances", "Instances of the pool that serve.");
-        let strategy = Opts::new("gateway_pool_strategy", "1 for the strategy by which the pool is routed, else 0.");
+        let healthy = Opts::new(
+            "gateway_pool_healthy_instances",
+            "Instances of the pool that are healthy, draining ones included.",
+        );
+        let strategy = Opts::new("gateway_pool_strategy", "1 for the pool's current strategy, else 0.");
         let healthy = GaugeVec::new(healthy, &["pool"])?;
         let strategy = GaugeVec::new(strategy, &["pool", "strategy"])?;
-        let refused = "Addresses of the pool that are refused: what listens there is no instance for it.";
+        let refused = "Addresses of the pool that are not accepted as members, by reason.";
         let refused = GaugeVec::new(Opts::new("gateway_upstream_refused", refused), &["pool", "reason"])?;
         Ok(Self { pools, gauges, healthy, strategy, refused })
     }
@@ -88,13 +93,13 @@ impl Collector for InstanceMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         for (gauge, _) in &self.gauges {
-            // An instance that has left must not linger as a label.
+            // Removed instances must not remain as labels.
             gauge.reset();
         }
         for pool in self.pools.iter() {
             let name = pool.name().as_str();
-            let serves = |slot: &&Slot| matches!(slot.state(), InstanceState::Healthy | InstanceState::Draining);
-            let healthy = pool.slots(|slots| slots.iter().filter(serves).count());
+            let serves = |host: &&Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
+            let healthy = pool.hosts(|hosts| hosts.iter().filter(serves).count());
             self.healthy.with_label_values(&[name]).set(healthy as f64);
             let current = pool.snapshot().strategy;
             for strategy in Strategy::ALL {
@@ -102,15 +107,15 @@ impl Collector for InstanceMetrics {
                 self.strategy.with_label_values(&[name, strategy.as_str()]).set(is_current);
             }
             for reason in REFUSALS {
-                let is_refused = |slot: &&Slot| slot.refused_for() == Some(reason);
-                let count = pool.slots(|slots| slots.iter().filter(is_refused).count());
+                let is_refused = |host: &&Host| host.refused_for() == Some(reason);
+                let count = pool.hosts(|hosts| hosts.iter().filter(is_refused).count());
                 self.refused.with_label_values(&[name, reason]).set(count as f64);
             }
-            pool.slots(|slots| {
-                for slot in slots {
-                    let instance = label(slot.name(), slot.addr());
+            pool.hosts(|hosts| {
+                for host in hosts {
+                    let instance = label(host.name(), host.addr());
                     for (gauge, read) in &self.gauges {
-                        if let Some(value) = read(slot) {
+                        if let Some(value) = read(host) {
                             gauge.with_label_values(&[pool.name().as_str(), &instance]).set(value);
                         }
                     }

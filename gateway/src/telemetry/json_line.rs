@@ -1,14 +1,14 @@
-//! Writes one JSON object into a buffer that is used again and again.
+//! Writes one JSON object into a reused buffer.
 
 use std::fmt::Display;
 use std::io::Write as _;
 
-/// An object that is being written. Formatting by `serde_json` costs more than routing the request; here each field is
-/// two copies.
+/// An object that is being written. Each field is two copies; `serde_json` would cost more than routing
+/// the request.
 pub(super) struct JsonLine<'a>(&'a mut Vec<u8>);
 
 impl<'a> JsonLine<'a> {
-    /// Begins with a field of which `value` appends the text.
+    /// Begins with a field whose text `value` appends.
     pub(super) fn begin(buffer: &'a mut Vec<u8>, name: &'static str, value: impl FnOnce(&mut Vec<u8>)) -> Self {
         buffer.push(b'{');
         let mut line = Self(buffer);
@@ -16,7 +16,7 @@ impl<'a> JsonLine<'a> {
         line
     }
 
-    /// A text that holds nothing that JSON escapes: names, ids and numbers of our own.
+    /// A text without characters that JSON escapes.
     pub(super) fn plain(&mut self, name: &'static str, text: impl AsRef<[u8]>) {
         self.comma();
         self.field(name, |buffer| buffer.extend_from_slice(text.as_ref()));
@@ -36,7 +36,7 @@ impl<'a> JsonLine<'a> {
         let _infallible = serde_json::to_writer(&mut *self.0, text);
     }
 
-    /// A list of texts that hold nothing that JSON escapes.
+    /// A list of texts without characters that JSON escapes.
     pub(super) fn plain_list<'b>(&mut self, name: &'static str, texts: impl Iterator<Item = &'b str>) {
         self.comma();
         self.name(name);

@@ -1,11 +1,11 @@
-//! A request as the control API's stream of events tells it.
+//! A request in the event stream.
 
 use proto_contracts::PoolName;
 use proto_contracts::control::Routed;
 
 use crate::request::{Outcome, RequestContext};
 
-/// The event of one request of the sample.
+/// The event of a sampled request.
 pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, sample_weight: u64) -> Routed {
     let stamp = ctx.stamp();
     Routed {

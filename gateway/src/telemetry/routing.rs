@@ -1,4 +1,4 @@
-//! Counters of how requests were routed. Each is looked up once, not per request.
+//! Metrics of routing. Labels are resolved once, not per request.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use service_kit::telemetry::metrics::DURATION_BUCKETS;
 use crate::request::RequestContext;
 use crate::resilience::outlier::Reason;
 
-/// Which limit a request exceeded that was refused unsent.
+/// The limit by which a request was shed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
-    /// What its pool answers in good time.
+    /// The adaptive limit of the pool.
     PoolLimit,
-    /// What each instance that is left may have in flight.
+    /// `max_in_flight` of all remaining instances.
     InstanceLimit,
-    /// Its client's rate.
+    /// The client's rate limit.
     ClientRate,
-    /// What its client may hold at once.
+    /// The client's concurrency limit.
     ClientHoldings,
 }
 
 impl Shed {
-    /// Every reason, in the order of their numbers.
+    /// Every reason, in the order of their discriminants.
     const ALL: [Self; 4] = [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate, Self::ClientHoldings];
 
-    /// The reason as it stands in metric labels.
+    /// The label in metrics.
     const fn as_str(self) -> &'static str {
         match self {
             Self::PoolLimit => "pool_limit",
@@ -37,7 +37,7 @@ impl Shed {
     }
 }
 
-/// What the data path counts.
+/// Metrics of the data path.
 #[derive(Debug)]
 pub struct RoutingMetrics {
     verdicts: [[IntCounter; Verdict::ALL.len()]; PoolName::ALL.len()],
@@ -49,38 +49,36 @@ pub struct RoutingMetrics {
 }
 
 impl RoutingMetrics {
-    /// The counters, registered.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
     /// When the registry has metrics of these names.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let verdicts = IntCounterVec::new(
-            Opts::new("gateway_affinity_total", "Requests routed, by the reason for where they went."),
+            Opts::new("gateway_affinity_total", "Requests routed, by verdict."),
             &["pool", "verdict"],
         )?;
-        let retries = IntCounterVec::new(
-            Opts::new("gateway_upstream_retries_total", "Requests sent once more after an instance failed."),
-            &["pool"],
-        )?;
+        let retries =
+            IntCounterVec::new(Opts::new("gateway_upstream_retries_total", "Requests that were retried."), &["pool"])?;
         let refused_retries = IntCounterVec::new(
-            Opts::new("gateway_upstream_retries_refused_total", "Failed requests that the retry budget let fail."),
+            Opts::new("gateway_upstream_retries_refused_total", "Retries that the retry budget did not allow."),
             &["pool"],
         )?;
         let shed = IntCounterVec::new(
-            Opts::new("gateway_requests_shed_total", "Requests that were refused unsent, by what was exceeded."),
+            Opts::new(
+                "gateway_requests_shed_total",
+                "Requests rejected before they were sent upstream, by the limit they exceeded.",
+            ),
             &["pool", "reason"],
         )?;
         let ejections = IntCounterVec::new(
-            Opts::new(
-                "gateway_upstream_ejections_total",
-                "Instances left out for failing requests, by how they failed.",
-            ),
+            Opts::new("gateway_upstream_ejections_total", "Outlier ejections, by kind of failure."),
             &["pool", "reason"],
         )?;
         let upstream = HistogramVec::new(
             HistogramOpts::new(
                 "gateway_upstream_request_duration_seconds",
-                "From when an instance was chosen to the header of its answer.",
+                "Time from the choice of the instance to its response header.",
             )
             .buckets(DURATION_BUCKETS.to_vec()),
             &["pool"],
@@ -104,34 +102,34 @@ impl RoutingMetrics {
         })
     }
 
-    /// Notes where a request went, if it went anywhere.
+    /// Counts a routed request by verdict.
     pub fn observe(&self, ctx: &RequestContext) {
         if let (Some(resolved), Some(stamp)) = (ctx.resolved, ctx.stamp()) {
             self.verdicts[resolved.pool as usize][stamp.verdict as usize].inc();
         }
     }
 
-    /// Notes how long an instance took.
+    /// Records the latency of an instance.
     pub fn observe_upstream(&self, pool: PoolName, took: Duration) {
         self.upstream[pool as usize].observe(took.as_secs_f64());
     }
 
-    /// Notes that a request goes to an instance once more.
+    /// Counts a retry.
     pub fn count_retry(&self, pool: PoolName) {
         self.retries[pool as usize].inc();
     }
 
-    /// Notes that a request was not sent once more, since the budget is used up.
+    /// Counts a retry that the budget did not allow.
     pub fn count_refused_retry(&self, pool: PoolName) {
         self.refused_retries[pool as usize].inc();
     }
 
-    /// Notes that a request was refused unsent.
+    /// Counts a shed request.
     pub fn count_shed(&self, pool: PoolName, reason: Shed) {
         self.shed[pool as usize][reason as usize].inc();
     }
 
-    /// Notes that an instance was ejected.
+    /// Counts an ejection.
     pub fn count_ejection(&self, pool: PoolName, reason: Reason) {
         self.ejections[pool as usize][reason as usize].inc();
     }

@@ -1,11 +1,11 @@
-//! What a request's span says of it at its end.
+//! Attributes of a request's span.
 
 use opentelemetry::KeyValue;
 use proto_contracts::ErrorCode;
 
 use crate::request::{Outcome, RequestContext};
 
-/// Ends the request's span, where it has one.
+/// Ends the request's span, if any.
 pub(super) fn end(ctx: &mut RequestContext, outcome: &Outcome<'_>) {
     let Some(trace) = ctx.trace.take() else { return };
     if trace.trace_id().is_some() {

@@ -1,4 +1,4 @@
-//! How writing the state file goes, read when Prometheus scrapes.
+//! Metrics of the state file, collected at each scrape.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use prometheus::{Gauge, IntCounter, IntGauge, Opts};
 
 use crate::pool::state_file::StateFile;
 
-/// The figures of the state file. Without one there are none.
+/// Metrics of the state file, if there is one.
 pub struct StateFileMetrics {
     state_file: Arc<StateFile>,
     writable: IntGauge,
@@ -20,7 +20,7 @@ impl StateFileMetrics {
     /// The metrics of this file.
     ///
     /// # Errors
-    /// When a name is not one that Prometheus allows.
+    /// When Prometheus rejects a name.
     pub fn new(state_file: Arc<StateFile>) -> Result<Self, prometheus::Error> {
         let opts = |name: &str, help: &str| Opts::new(format!("gateway_state_file_{name}"), help);
         Ok(Self {

@@ -107,13 +107,13 @@ fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_o
     let refused = gateway.tell("stateful-1", "drain", LONG);
     assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
     let detail = refused.problem().detail;
-    assert!(detail.contains("every request to it would fail") && detail.contains("force"), "{detail}");
+    assert!(detail.contains("its requests would fail") && detail.contains("force"), "{detail}");
     assert_eq!(instance(&gateway, "stateful-1").drain, None, "nothing was changed");
 
     let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
     let drain = told.drain.expect("its drain");
     assert!(drain.serves_as_the_last && drain.seconds_left > 2_000, "before its deadline: {drain:?}");
-    assert!(drain.note.is_some_and(|note| note.contains("No other instance serves")));
+    assert!(drain.note.is_some_and(|note| note.contains("No other instance is available")));
     let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
     assert!(told.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0));
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
@@ -194,7 +194,7 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     let other = Setup::new().stateful(&upstreams).start();
     let told: Instance = one.tell("stateful-2", "drain", LONG).json();
     let drain = told.drain.expect("its drain");
-    assert!(!drain.announced && drain.note.is_some_and(|note| note.contains("older version")));
+    assert!(!drain.announced && drain.note.is_some_and(|note| note.contains("version is too old")));
     assert_eq!(other.state_of("stateful-2"), Some(InstanceState::Healthy));
     assert_eq!(one.state_of("stateful-2"), Some(InstanceState::Draining), "sessions live there");
     upstreams[1].report_sessions(0);

@@ -46,7 +46,7 @@ fn a_stream_begins_with_the_pools_and_tells_each_change() {
         }
         _ => None,
     });
-    assert!(detail.is_some_and(|detail| detail.contains("no connection")), "it says why");
+    assert!(detail.is_some_and(|detail| detail.contains("connection failed")), "it says why");
     gateway.remove("stateful-2");
     let epoch = stream.find("it is removed", |event| match event {
         Event::InstanceRemoved { epoch, .. } => Some(*epoch),

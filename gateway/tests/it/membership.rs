@@ -151,9 +151,9 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
     };
     for (health, told) in [
         (with("x-service", "stateless-svc"), "Add it to the stateless pool"),
-        (with("x-service", "gateway"), "Check the address"),
+        (with("x-service", "gateway"), "Check address and port"),
         (with("x-service-protocol", "2"), "protocol 2 (version 1.2.3)"),
-        (with("x-deployment", "green"), "deployment green, and this gateway to blue"),
+        (with("x-deployment", "green"), "deployment green, but this gateway to blue"),
         (Health::Nameless, "x-instance-id"),
     ] {
         stranger.health(health.clone());

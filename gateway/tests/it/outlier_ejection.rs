@@ -49,7 +49,7 @@ fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_i
     let since = Instant::now();
     let instance = gateway.stateful().instances.swap_remove(0);
     assert!(instance.ejected_for_s.is_some_and(|seconds| seconds <= 2), "{instance:?}");
-    assert!(instance.last_error.as_deref().is_some_and(|why| why.contains("5 requests in a row")), "{instance:?}");
+    assert!(instance.last_error.as_deref().is_some_and(|why| why.contains("5 consecutive")), "{instance:?}");
     assert_eq!(ejections(&gateway, PoolName::Stateful, "errors"), 1);
     assert_eq!(gateway.explain(key).ranking[0].state, InstanceState::Ejected, "it stays the first in rank");
     assert_eq!(gateway.stateful().epoch, epoch, "it stays a member");

@@ -67,7 +67,7 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     let explained = gateway.explain(key);
     let why = explained.ranking[0].passed_over.as_deref().expect("a reason");
     assert!(why.contains("4 requests in flight"), "{why}");
-    assert!(explained.choice.is_none() && explained.reason.contains("as they may"), "{explained:?}");
+    assert!(explained.choice.is_none() && explained.reason.contains("at their limit"), "{explained:?}");
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     drop(waiting);
 }
@@ -81,9 +81,9 @@ fn most_resident_mib() -> u64 {
 
 /// Floods an instance with ten times what it can do, of which it must do at least this share, and all of it again afterwards.
 #[expect(clippy::print_stdout, reason = "the figures are what the flood is for")]
-fn flood_tenfold(slots: usize, lasts: Duration, section: &str, least: f64) -> Flood {
-    let capacity = slots as f64 / flood::SERVICE_TIME.as_secs_f64();
-    let upstream = Slots::start(slots);
+fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Flood {
+    let capacity = hosts as f64 / flood::SERVICE_TIME.as_secs_f64();
+    let upstream = Slots::start(hosts);
     let gateway = Setup::new().stateless_at(upstream.addr()).section(section).start();
     let mut events = gateway.listen("?types=overload_changed");
     let before = most_resident_mib();

@@ -43,7 +43,7 @@ fn check_config_says_what_is_wrong_and_where() {
     std::fs::write(&file, "[server]\nlisten = '127.0.0.1:0'\n").expect("writes");
     let (status, stdout, stderr) = checked(&file, &[]);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
-    assert!(stdout.contains("is fine"), "{stdout}");
+    assert!(stdout.contains("is valid"), "{stdout}");
 
     let secret = "too-short";
     let wrong = [("GATEWAY_LISTEN", "nowhere"), ("CONTROL_TOKEN", secret), ("LOG_LEVEL", "a=b=c")];

@@ -199,11 +199,11 @@ fn a_successor_that_fails_changes_nothing() {
     // It finds no instance, so it does not take over; while it looks for one, nothing may be changed.
     place.configure(([127, 0, 0, 1], 1).into());
     let mut blind = place.start("blind", &["--upgrade"]);
-    gateway.says("a successor is starting");
+    gateway.says("a new process is starting");
     eventually("changes are refused", || (place.set_strategy(Strategy::Sticky) == 409).then_some(()));
     assert_eq!(serves(&place), 200);
     blind.child.kill().expect("it runs");
-    gateway.says("the successor has ended before it was ready");
+    gateway.says("the new process ended before it was ready");
     assert_eq!((serves(&place), place.set_strategy(Strategy::Sticky)), (200, 200));
     assert!(gateway.child.try_wait().expect("a child").is_none(), "it goes on");
 

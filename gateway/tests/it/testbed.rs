@@ -243,7 +243,7 @@ impl Setup {
             _ => None,
         });
         let config = source.load().expect("a fine configuration");
-        let built = gateway::build(config, source, Start::Afresh).expect("builds");
+        let built = gateway::build(config, source, Start::Fresh).expect("builds");
         let (addr, control_addr, metrics_addr) = (built.addr(), built.control_addr(), built.metrics_addr());
         let (stop, signal) = oneshot::channel();
         let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))).expect("nobody is succeeded"));

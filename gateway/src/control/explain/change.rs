@@ -62,19 +62,21 @@ fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Sn
     let has = |name: &InstanceName| snapshot.members().iter().any(|member| member.instance.name() == name);
     let leaving = [query.without.as_ref(), query.drain.as_ref()];
     if let Some(name) = leaving.into_iter().flatten().find(|name| !has(name)) {
-        let detail = format!("The pool has no member '{name}' to be without; {}.", known(snapshot));
+        let detail = format!("The pool has no member '{name}'; {}.", known(snapshot));
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
     if let Some(name) = query.with.as_ref().filter(|name| has(name)) {
-        return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool has a member '{name}' already.")));
+        return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool already has a member '{name}'.")));
     }
-    let weighed = query.weight.as_ref();
-    if let Some(SupposedWeight { name, .. }) = weighed.filter(|weighed| !has(&weighed.name)) {
-        let detail = format!("The pool has no member '{name}' to weigh; {}.", known(snapshot));
+    let with_registry = query.weight.as_ref();
+    if let Some(SupposedWeight { name, .. }) = with_registry.filter(|with_registry| !has(&with_registry.name)) {
+        let detail = format!("The pool has no member '{name}'; {}.", known(snapshot));
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
     let stays = |entry: Entry| {
-        let weight = weighed.filter(|weighed| weighed.name == *entry.instance.name()).map(|weighed| weighed.weight);
+        let weight = with_registry
+            .filter(|with_registry| with_registry.name == *entry.instance.name())
+            .map(|with_registry| with_registry.weight);
         let entry = Entry { weight: weight.unwrap_or(entry.weight), ..entry };
         (!leaving.contains(&Some(entry.instance.name()))).then_some(entry)
     };
@@ -87,7 +89,7 @@ fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Sn
 
 fn known(snapshot: &Snapshot) -> String {
     let names: Vec<_> = snapshot.members().iter().map(|member| member.instance.name().as_str()).collect();
-    if names.is_empty() { "it has none at all".to_owned() } else { format!("it has {}", names.join(", ")) }
+    if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
 /// When the keys would move.
@@ -97,22 +99,18 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
         let member = snapshot.members().iter().find(|member| member.instance.name() == name);
         let sessions = member.map_or(0, |member| member.instance.reported_sessions());
         sentences.push(format!(
-            "From the begin of the drain no new key would be minted onto {name}; its keys would stay until its deadline, or \
-             until it has no live session ({sessions} by its last report), and move then."
+            "During the drain {name} would get no new keys. Its keys would move at the deadline, or as soon as it has \
+             no live sessions ({sessions} by its last report)."
         ));
     }
     if let Some(name) = &query.without {
-        sentences.push(format!("Without {name}, its keys would move at once, and back if it returned."));
+        sentences.push(format!("Without {name}, its keys would move at once, and back when it returns."));
     }
     if let Some(name) = &query.with {
-        sentences.push(format!(
-            "{name} would take its share of every member's keys once enough of its health checks have passed."
-        ));
+        sentences.push(format!("{name} would take its share of every member's keys once its health checks pass."));
     }
     if let Some(SupposedWeight { name, weight }) = &query.weight {
-        sentences.push(format!(
-            "With the weight {weight}, keys would move to {name} or from it at once, and between no others."
-        ));
+        sentences.push(format!("With the weight {weight}, keys would move only to or from {name}, at once."));
     }
     sentences.join(" ")
 }

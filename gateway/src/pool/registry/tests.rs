@@ -6,7 +6,7 @@ use proto_contracts::AffinityKey;
 use proto_contracts::health::DrainDecision;
 
 use super::*;
-use crate::pool::Untold;
+use crate::pool::PendingDrain;
 use crate::routing::sticky;
 
 const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };
@@ -27,8 +27,8 @@ fn restarted(ports: &[u16], state: PoolState) -> Registry {
     Registry::new(&config(Strategy::Sticky, ports), THRESHOLDS, state)
 }
 
-fn config(strategy: Strategy, ports: &[u16]) -> config::Pool {
-    config::Pool {
+fn config(strategy: Strategy, ports: &[u16]) -> config::PoolConfig {
+    config::PoolConfig {
         strategy,
         instances: ports.iter().map(|&port| addr(port)).collect(),
         discover: None,
@@ -54,11 +54,11 @@ fn fail(registry: &mut Registry, port: u16) -> bool {
 }
 
 fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
-    registry.slots().iter().map(|slot| (slot.name().map(InstanceName::as_str), slot.state())).collect()
+    registry.hosts().iter().map(|host| (host.name().map(InstanceName::as_str), host.state())).collect()
 }
 
 #[test]
-fn an_address_is_a_member_once_it_has_told_its_name() {
+fn an_address_is_a_member_once_its_name_is_known() {
     let mut registry = registry(&[1]);
     assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
     assert!(!fail(&mut registry, 1), "still pending");
@@ -66,7 +66,7 @@ fn an_address_is_a_member_once_it_has_told_its_name() {
     assert!(pass(&mut registry, 1, "s1"), "the second pass");
     assert_eq!(states(&registry), [(Some("s1"), InstanceState::Healthy)]);
     assert!(!pass(&mut registry, 1, "s1"), "nothing new");
-    assert_eq!(registry.slots()[0].live_sessions(), Some(3));
+    assert_eq!(registry.hosts()[0].live_sessions(), Some(3));
 }
 
 #[test]
@@ -186,22 +186,22 @@ fn state(registry: &Registry, port: u16) -> InstanceState {
 }
 
 fn serving_as_the_last(registry: &Registry) -> Vec<u16> {
-    let is_last = |slot: &&Slot| slot.drain(Instant::now()).is_some_and(|drain| drain.serves_as_the_last);
-    registry.slots().iter().filter(is_last).map(|slot| slot.addr().port()).collect()
+    let is_last = |host: &&Host| host.drain(Instant::now()).is_some_and(|drain| drain.serves_as_the_last);
+    registry.hosts().iter().filter(is_last).map(|host| host.addr().port()).collect()
 }
 
 #[test]
 fn a_drained_instance_stays_drained_whatever_is_repeated() {
     let mut registry = serving(3);
     drain(&mut registry, 2, Some(0), false).expect("two others serve");
-    let decided = registry.untold_at(addr(2), Instant::now()).expect("the instance is yet to be told");
+    let decided = registry.pending_drain_at(addr(2), Instant::now()).expect("the instance does not announce it yet");
     for deadline_s in [Some(3_000), None, Some(0)] {
         drain(&mut registry, 2, deadline_s, false).expect("nothing changes");
         assert_eq!(state(&registry, 2), InstanceState::Drained);
-        assert_eq!(registry.untold_at(addr(2), Instant::now()), Some(decided), "the decision stands");
+        assert_eq!(registry.pending_drain_at(addr(2), Instant::now()), Some(decided), "the decision stands");
     }
     drain(&mut registry, 1, Some(600), false).expect("3 serves");
-    let left = |registry: &Registry| registry.slots()[0].drain(Instant::now()).map(|drain| drain.seconds_left);
+    let left = |registry: &Registry| registry.hosts()[0].drain(Instant::now()).map(|drain| drain.seconds_left);
     drain(&mut registry, 1, None, false).expect("nothing changes");
     assert!(left(&registry) > Some(300));
     drain(&mut registry, 1, Some(3_000), false).expect("another deadline");
@@ -217,8 +217,8 @@ fn the_last_that_serves_says_so_at_once_and_no_drained_one_comes_back_for_it() {
     drain(&mut registry, 2, Some(0), false).expect("two others serve");
     drain(&mut registry, 3, Some(0), false).expect("one other serves");
     let refused = drain(&mut registry, 1, Some(600), false).expect_err("no other serves").to_string();
-    for told in ["draining s1", "stateful", "503", "s2 is drained, s3 is drained", "force"] {
-        assert!(refused.contains(told), "{told} in {refused}");
+    for expected in ["draining s1", "stateful", "503", "s2 is drained, s3 is drained", "force"] {
+        assert!(refused.contains(expected), "{expected} in {refused}");
     }
     assert_eq!((state(&registry, 1), serving_as_the_last(&registry)), (InstanceState::Healthy, vec![]));
     drain(&mut registry, 1, Some(600), true).expect("forced");
@@ -255,20 +255,24 @@ fn gateways_name_the_same_one_as_the_last_whenever_they_start() {
 fn a_drain_survives_a_restart_of_the_instance_and_of_the_gateway() {
     let mut registry = serving(2);
     drain(&mut registry, 2, Some(0), false).expect("another serves");
-    let Untold { decided_ms, .. } = registry.untold(Instant::now())[0];
+    let PendingDrain { decided_ms, .. } = registry.pending_drains(Instant::now())[0];
     announce(&mut registry, 2, "s2", Some(0), (decided_ms, Some(unix_ms())));
-    assert_eq!((state(&registry, 2), registry.untold(Instant::now())), (InstanceState::Drained, vec![]));
+    assert_eq!((state(&registry, 2), registry.pending_drains(Instant::now())), (InstanceState::Drained, vec![]));
     let mut registry = restarted(&[1, 2], registry.state());
     assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Drained), "before anybody has answered");
     announce(&mut registry, 1, "s1", None, (0, None));
     announce(&mut registry, 2, "s2", None, (0, None));
     assert_eq!(state(&registry, 2), InstanceState::Drained, "both were restarted");
-    let untold = registry.untold(Instant::now());
-    assert_eq!(untold, [Untold { addr: addr(2), decided_ms, deadline_s: Some(0) }], "the instance is to be told");
+    let pending = registry.pending_drains(Instant::now());
+    assert_eq!(
+        pending,
+        [PendingDrain { addr: addr(2), decided_ms, deadline_s: Some(0) }],
+        "the instance does not announce it yet"
+    );
     announce(&mut registry, 2, "s2", None, (decided_ms + 1, None));
     assert_eq!(state(&registry, 2), InstanceState::Healthy, "undrained through another gateway");
     announce(&mut registry, 2, "s2", None, (0, None));
-    assert_eq!((state(&registry, 2), registry.untold(Instant::now()).len()), (InstanceState::Healthy, 1));
+    assert_eq!((state(&registry, 2), registry.pending_drains(Instant::now()).len()), (InstanceState::Healthy, 1));
     let moved = registry.state();
     assert_eq!(moved.drain_decisions.len(), 1, "that it serves is remembered, too");
 }
@@ -277,7 +281,7 @@ fn a_drain_survives_a_restart_of_the_instance_and_of_the_gateway() {
 fn a_stop_is_no_decision_and_who_is_drained_is_so_after_it() {
     let mut registry = serving(2);
     drain(&mut registry, 2, Some(600), false).expect("another serves");
-    let Untold { decided_ms, .. } = registry.untold(Instant::now())[0];
+    let PendingDrain { decided_ms, .. } = registry.pending_drains(Instant::now())[0];
     announce(&mut registry, 2, "s2", Some(600), (decided_ms, Some(unix_ms() + 600_000)));
     assert_eq!(state(&registry, 2), InstanceState::Draining);
     tell(&mut registry, 2, "s2", Some(0));
@@ -301,12 +305,12 @@ fn the_last_instance_that_serves_is_not_removed_unless_forced() {
     assert!(last.contains("removing s1") && last.contains("s2 is unhealthy, s3 is drained"), "{last}");
     registry.remove(PoolName::Stateful, "s2", false).expect("it serves nothing");
     registry.remove(PoolName::Stateful, "127.0.0.1:1", true).expect("forced");
-    assert_eq!(registry.slots().len(), 1);
+    assert_eq!(registry.hosts().len(), 1);
 }
 
 #[test]
 fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
-    let addrs = |registry: &Registry| registry.slots().iter().map(|slot| slot.addr().port()).collect::<Vec<_>>();
+    let addrs = |registry: &Registry| registry.hosts().iter().map(|host| host.addr().port()).collect::<Vec<_>>();
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
     registry.add(addr(3), None).expect("a new address");

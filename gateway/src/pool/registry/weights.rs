@@ -1,33 +1,33 @@
-//! Which weight each member has.
+//! The weights of members.
 
 use std::net::SocketAddr;
 
 use proto_contracts::{InstanceName, Weight, WeightDecision};
 
 use crate::pool::drain;
+use crate::pool::host::Host;
 use crate::pool::registry::Registry;
 use crate::pool::report::Report;
-use crate::pool::slot::Slot;
 use crate::pool::state_file::{KnownWeight, KnownWeightDecision};
-use crate::pool::weights::UntoldWeight;
+use crate::pool::weights::PendingWeight;
 
 impl Registry {
-    /// How many shares the instance of this slot gets.
-    pub fn weight_of(&self, slot: &Slot) -> Weight {
-        let decided = slot.name().and_then(|name| self.weights.decided.get(name)).map(|decision| decision.weight);
-        let configured = || self.weights.configured.get(&slot.addr).or_else(|| self.weights.added.get(&slot.addr));
-        let announced = || slot.announced_weight.filter(|announced| announced.decided_ms == 0);
+    /// The weight of this host.
+    pub fn weight_of(&self, host: &Host) -> Weight {
+        let decided = host.name().and_then(|name| self.weights.decided.get(name)).map(|decision| decision.weight);
+        let configured = || self.weights.configured.get(&host.addr).or_else(|| self.weights.added.get(&host.addr));
+        let announced = || host.announced_weight.filter(|announced| announced.decided_ms == 0);
         decided
             .or_else(|| configured().copied())
             .or_else(|| announced().map(|announced| announced.weight))
             .unwrap_or_default()
     }
 
-    /// Takes what the instance at this address announces.
-    pub(in crate::pool) fn take_weight(&mut self, addr: SocketAddr, report: &Report) {
-        let Some(slot) = self.slot(addr) else { return };
-        slot.announced_weight = report.weight;
-        if slot.name() != Some(&report.name) {
+    /// Applies the announced weight.
+    pub(in crate::pool) fn apply_weight(&mut self, addr: SocketAddr, report: &Report) {
+        let Some(host) = self.host(addr) else { return };
+        host.announced_weight = report.weight;
+        if host.name() != Some(&report.name) {
             return;
         }
         let Some(announced) = report.weight.filter(|announced| announced.decided_ms > 0) else { return };
@@ -37,58 +37,58 @@ impl Registry {
         }
     }
 
-    /// Who announces an older decision than is known, such as after a restart.
-    pub(in crate::pool) fn untold_weights(&self) -> Vec<UntoldWeight> {
-        let untold = |slot: &Slot| {
-            let decision = *self.weights.decided.get(slot.name()?)?;
-            let missed = slot.announced_weight?.decided_ms < decision.decided_ms;
-            (missed && slot.announced.is_some()).then_some(UntoldWeight { addr: slot.addr, decision })
+    /// Decisions newer than what instances announce, such as after a restart.
+    pub(in crate::pool) fn pending_weights(&self) -> Vec<PendingWeight> {
+        let pending = |host: &Host| {
+            let decision = *self.weights.decided.get(host.name()?)?;
+            let missed = host.announced_weight?.decided_ms < decision.decided_ms;
+            (missed && host.announced.is_some()).then_some(PendingWeight { addr: host.addr, decision })
         };
-        self.slots().iter().filter_map(untold).collect()
+        self.hosts().iter().filter_map(pending).collect()
     }
 
-    /// Decides the weight of the instance at this address. Returns what was decided before and what it is to be told; nothing
-    /// when it has that weight already, or no name.
+    /// Sets the weight of the instance at this address. Returns the decisions before and now; `None` if it
+    /// already has that weight, or no name.
     pub(in crate::pool) fn decide_weight(
         &mut self,
         addr: SocketAddr,
         weight: Weight,
-    ) -> Option<(Option<WeightDecision>, UntoldWeight)> {
-        let slot = self.slots().iter().find(|slot| slot.addr == addr)?;
-        let name = slot.name()?.clone();
-        if self.weight_of(slot) == weight {
+    ) -> Option<(Option<WeightDecision>, PendingWeight)> {
+        let host = self.hosts().iter().find(|host| host.addr == addr)?;
+        let name = host.name()?.clone();
+        if self.weight_of(host) == weight {
             return None;
         }
         let before = self.weights.decided.get(&name).copied();
         let newest = before.map_or(0, |before| before.decided_ms);
-        let announced = slot.announced_weight.map_or(0, |announced| announced.decided_ms);
+        let announced = host.announced_weight.map_or(0, |announced| announced.decided_ms);
         let decided_ms = drain::unix_ms().max(newest.max(announced) + 1);
         let decision = WeightDecision { weight, decided_ms };
         self.weights.decided.insert(name, decision);
-        Some((before, UntoldWeight { addr, decision }))
+        Some((before, PendingWeight { addr, decision }))
     }
 
-    /// Takes back a decision that the instance could not be told.
+    /// Restores the decision before, when the instance did not accept the new one.
     pub(in crate::pool) fn restore_weight(&mut self, addr: SocketAddr, before: Option<WeightDecision>) {
-        let Some(name) = self.slot(addr).and_then(|slot| slot.name().cloned()) else { return };
+        let Some(name) = self.host(addr).and_then(|host| host.name().cloned()) else { return };
         match before {
             Some(before) => self.weights.decided.insert(name, before),
             None => self.weights.decided.remove(&name),
         };
     }
 
-    /// Forgets what was said of an instance that is removed.
-    pub(in crate::pool) fn forget_weight(&mut self, slot: &Slot) {
-        self.weights.added.remove(&slot.addr);
-        if let Some(name) = slot.name() {
+    /// Drops the weights of a removed instance.
+    pub(in crate::pool) fn forget_weight(&mut self, host: &Host) {
+        self.weights.added.remove(&host.addr);
+        if let Some(name) = host.name() {
             self.weights.decided.remove(name);
         }
     }
 
-    /// The weights that the state file keeps: those of addresses that were added, and operators' decisions.
+    /// The weights for the state file: of added addresses, and operators' decisions.
     pub(in crate::pool) fn known_weights(&self) -> (Vec<KnownWeight>, Vec<KnownWeightDecision>) {
         let added = self.weights.added.iter().map(|(&addr, &weight)| KnownWeight { addr, weight });
-        let is_there = |name: &InstanceName| self.slots().iter().any(|slot| slot.name() == Some(name));
+        let is_there = |name: &InstanceName| self.hosts().iter().any(|host| host.name() == Some(name));
         let decided = self.weights.decided.iter().filter(|(name, _)| is_there(name));
         let decided = decided.map(|(name, decision)| KnownWeightDecision {
             name: name.clone(),

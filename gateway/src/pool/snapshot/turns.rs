@@ -1,10 +1,10 @@
-//! The turns of round robin where weights differ, worked out beforehand so that a request only takes the next one.
+//! Weighted round robin: the turns of one round, computed in advance.
 
-/// The most turns of one round; weights are scaled down to it.
+/// Maximum turns per round; weights are scaled down to it.
 const MAX_TURNS: u64 = 1_024;
 
-/// One round of turns in which each place has as many as its weight says, spread as evenly as can be: the smooth weighted
-/// round robin of Nginx. Places whose weights are equal take plain turns.
+/// One round in which each place has turns by its weight, evenly spread: Nginx's smooth weighted round
+/// robin.
 pub(super) fn smooth(shares: &[(usize, u64)]) -> Vec<usize> {
     let divisor = shares.iter().fold(0, |divisor, &(_, share)| greatest_common_divisor(divisor, share)).max(1);
     let total: u64 = shares.iter().map(|&(_, share)| share / divisor).sum();
@@ -18,7 +18,7 @@ pub(super) fn smooth(shares: &[(usize, u64)]) -> Vec<usize> {
         for (_, share, credit) in &mut current {
             *credit += *share as i64;
         }
-        // The first of those that have waited for longest.
+        // The first with the highest current weight.
         let (place, _, credit) = current.iter_mut().reduce(|best, next| if next.2 > best.2 { next } else { best })?;
         *credit -= turns as i64;
         Some(*place)

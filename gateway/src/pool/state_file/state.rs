@@ -1,4 +1,4 @@
-//! What the state file holds.
+//! The content of the state file.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 /// The states of all pools.
 pub(super) type States = BTreeMap<PoolName, PoolState>;
 
-/// What survives a restart, of one pool.
+/// The saved state of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PoolState {
-    /// The strategy, where it was switched to another than the configured one.
+    /// The strategy, if it differs from the configured one.
     pub strategy: Option<Strategy>,
-    /// Addresses that are neither in the configuration nor discovered.
+    /// Addresses added by the control API.
     pub added: Vec<SocketAddr>,
-    /// Addresses of either that were removed.
+    /// Configured or discovered addresses that were removed.
     pub removed: Vec<SocketAddr>,
-    /// What DNS named at last, so that a start while it does not answer finds everybody.
+    /// The last addresses from DNS, for a start while DNS is unavailable.
     pub discovered: Vec<SocketAddr>,
-    /// Who was met where.
+    /// Names by address.
     pub names: Vec<KnownName>,
-    /// What operators last decided about draining each instance.
+    /// Operators' last drain decisions.
     pub drain_decisions: Vec<KnownDecision>,
-    /// Weights that were given when an address was added.
+    /// Weights of added addresses.
     pub weights: Vec<KnownWeight>,
-    /// What operators last decided about the weight of each instance.
+    /// Operators' last weight decisions.
     pub weight_decisions: Vec<KnownWeightDecision>,
 }
 
@@ -37,38 +37,38 @@ pub struct PoolState {
 pub struct KnownWeight {
     /// The address.
     pub addr: SocketAddr,
-    /// How many shares it gets.
+    /// The weight.
     pub weight: Weight,
 }
 
 /// An operator's last decision about the weight of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownWeightDecision {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// How many shares it gets.
+    /// The weight.
     pub weight: Weight,
-    /// When it was decided, in milliseconds since 1970.
+    /// Time of the decision, in milliseconds since 1970.
     pub decided_ms: u64,
 }
 
 /// An operator's last decision about draining an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownDecision {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// When it was decided, in milliseconds since 1970.
+    /// Time of the decision, in milliseconds since 1970.
     pub decided_ms: u64,
-    /// When its keys move away, in milliseconds since 1970; absent when it serves.
+    /// When its keys move, in milliseconds since 1970; absent: undrained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
 }
 
-/// Who was met at an address.
+/// The name of the instance at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownName {
     /// The address.
     pub addr: SocketAddr,
-    /// Who was met there.
+    /// Its name.
     pub name: InstanceName,
 }

@@ -1,4 +1,4 @@
-//! Writes the state file, and tries again by itself what the disk refused.
+//! Writes the state file, with retries.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,14 +13,14 @@ use proto_contracts::control::Event;
 use crate::events::Events;
 use crate::pool::state_file::state::States;
 
-/// The time before the first retry; each further one waits twice as long, up to the limit.
+/// Delay of the first retry; it doubles up to the limit.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const MAX_RETRY: Duration = Duration::from_secs(15);
 
-/// A change cannot be made to last.
+/// A change could not be saved.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// The disk refuses.
+    /// Writing failed.
     #[error("the state file {path} cannot be written: {source}")]
     Io {
         /// Which file.
@@ -28,47 +28,47 @@ pub enum SaveError {
         /// Why.
         source: io::Error,
     },
-    /// A new process has read the file, or is about to: it would not know of the change.
+    /// A hot restart is in progress: the new process would miss the change.
     #[error("the gateway is being upgraded")]
     Frozen,
 }
 
-/// How the last write went.
+/// The outcome of the last write.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    /// Why the last write failed; `None` when it succeeded.
+    /// The error; `None`: it succeeded.
     pub error: Option<String>,
-    /// How many failed since the start.
+    /// Failed writes since the start.
     pub failures: u64,
-    /// When one succeeded last.
+    /// Time of the last success.
     pub last_success: Timestamp,
 }
 
-/// The file, and what belongs in it.
+/// The file, and the states to write.
 #[derive(Debug)]
 pub(super) struct Writer {
     path: Option<PathBuf>,
-    /// Held while the disk is waited for.
+    /// Locked during I/O.
     file: Mutex<File>,
-    /// What the pools are now. Held for moments alone.
+    /// The current states. Never locked during I/O.
     states: Mutex<States>,
     health: Mutex<Health>,
     events: Events,
 }
 
-/// What is known of the file.
+/// The known content of the file.
 #[derive(Debug)]
 pub(super) struct File {
-    /// What it holds; `None` while that is uncertain, after a write that failed with its last step.
+    /// Its content; `None` if uncertain after a failed write.
     written: Option<States>,
-    /// Whether changes are refused.
+    /// Whether changes are rejected.
     pub(super) frozen: bool,
-    /// Whether another process writes it.
+    /// Whether the file belongs to another process.
     pub(super) closed: bool,
 }
 
 impl Writer {
-    /// A writer of the file, which holds these states.
+    /// A writer for the file with this content.
     pub(super) fn new(path: Option<PathBuf>, states: States, events: Events) -> Self {
         let file = File { written: Some(states.clone()), frozen: false, closed: false };
         let health = Health { last_success: Timestamp::now(), ..Health::default() };
@@ -87,7 +87,7 @@ impl Writer {
         lock(&self.health)
     }
 
-    /// Writes these states, unless the file holds them.
+    /// Writes these states, if they differ from the file's.
     pub(super) fn write(&self, file: &mut File, states: States) -> Result<(), SaveError> {
         let Some(path) = self.path.as_ref().filter(|_| !file.closed) else { return Ok(()) };
         if file.written.as_ref() == Some(&states) {
@@ -104,23 +104,23 @@ impl Writer {
         if outcome.is_ok() {
             file.written = Some(states);
         }
-        self.take_outcome(path, outcome.as_ref().err());
+        self.record_outcome(path, outcome.as_ref().err());
         outcome.map_err(|source| SaveError::Io { path: path.to_owned(), source })
     }
 
-    /// Brings the file to what the pools are now. Tells whether it is there.
+    /// Writes the current states. Returns whether it succeeded.
     pub(super) fn write_behind(&self) -> bool {
-        // First the file, then the states: a change that is being written is among them afterwards.
+        // The file is locked first, so that a change in progress is in the states afterwards.
         let mut file = self.file();
         let states = self.states().clone();
         match self.path.as_ref().filter(|_| !file.closed && self.health().error.is_some()) {
-            // Even when nothing is pending, so that it shows whether changes can be saved again.
+            // After an error even without changes, to find out whether the file is writable again.
             Some(path) => self.write_to(path, &mut file, states).is_ok(),
             None => self.write(&mut file, states).is_ok(),
         }
     }
 
-    /// Writes whenever it is woken, and again after a failure, until nobody can wake it.
+    /// Writes when woken, with retries after failures, until the sender is dropped.
     pub(super) fn run(&self, woken: &Receiver<()>) {
         let mut retry: Option<(Instant, Duration)> = None;
         loop {
@@ -130,7 +130,7 @@ impl Writer {
             };
             match (next, retry) {
                 (Err(RecvTimeoutError::Disconnected), _) => return,
-                // What is learned meanwhile does not shorten the pause.
+                // A wake-up does not shorten the delay.
                 (Ok(()), Some((at, _))) if Instant::now() < at => continue,
                 _ => {}
             }
@@ -139,8 +139,8 @@ impl Writer {
         }
     }
 
-    /// Notes how a write went; says so when it is another outcome than the last one.
-    fn take_outcome(&self, path: &Path, error: Option<&io::Error>) {
+    /// Records the outcome of a write; logs and publishes changes.
+    fn record_outcome(&self, path: &Path, error: Option<&io::Error>) {
         let mut health = self.health();
         let failed_before = health.error.is_some();
         match error {
@@ -151,9 +151,9 @@ impl Writer {
         let path = path.display();
         match (error, failed_before) {
             (Some(error), false) => {
-                tracing::error!(%path, %error, "the state file cannot be written: changes are refused");
+                tracing::error!(%path, %error, "cannot write the state file: changes are rejected");
             }
-            (None, true) => tracing::info!(%path, "the state file can be written again"),
+            (None, true) => tracing::info!(%path, "the state file is writable again"),
             _ => return,
         }
         let error = health.error.clone();
@@ -163,11 +163,11 @@ impl Writer {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each is changed by one assignment, so a panic leaves nothing half done.
+    // Each value is replaced by one assignment, so it is valid after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Replaces the file. A crash leaves the old one or the new one, and after the return the new one.
+/// Replaces the file atomically and durably.
 pub(super) fn write(path: &Path, states: &States) -> io::Result<()> {
     replace(path, &prepare(path, states)?)
 }

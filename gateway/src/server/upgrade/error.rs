@@ -1,32 +1,32 @@
-//! Why an upgrade does not happen.
+//! Why a hot restart fails.
 
 use std::io;
 use std::path::PathBuf;
 
-/// The upgrade cannot begin or go on.
+/// The hot restart failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// The folder of the socket lets others in, who could take the listening sockets.
-    #[error("the folder of {path} must be this user's alone: chmod 700 {folder}", folder = .path.parent().unwrap_or(.path).display())]
+    /// Other users can access the socket's folder, and could take the listeners.
+    #[error("the folder of {path} must be private to this user: chmod 700 {folder}", folder = .path.parent().unwrap_or(.path).display())]
     Public {
         /// The socket.
         path: PathBuf,
     },
-    /// The socket cannot be made or used.
+    /// The socket is not usable.
     #[error("cannot use the socket {path}")]
     Socket {
-        /// Which one.
+        /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The gateway in office says something else than expected, or nothing.
-    #[error("the running gateway does not hand over: {0}; it goes on by itself")]
+    /// The old process sent an unexpected reply, or none.
+    #[error("the old process did not hand over: {0}; it keeps serving")]
     Refused(String),
-    /// This process finds no healthy instance where the running gateway finds some.
+    /// The new process finds no healthy instance in a pool where the old one has some.
     #[error(
-        "no instance of the {0} pool is healthy for this process, although the running gateway has some; it goes on by itself"
+        "the new process finds no healthy instance in the {0} pool, but the old process does; the old process keeps serving"
     )]
     Unhealthy(String),
 }

@@ -1,4 +1,4 @@
-//! What the two processes say to each other.
+//! The protocol between the two processes.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,24 +12,24 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The successor serves from now on.
+/// The new process is ready to take over.
 pub(super) const READY: u8 = b'R';
-/// The gateway in office has let go.
-pub(super) const YOURS: u8 = b'Y';
+/// The old process released everything.
+pub(super) const RELEASED: u8 = b'Y';
 
-/// Longest offer in bytes; two pools' names take 40.
+/// Maximum size of an offer in bytes; two pools' names take 40.
 const MAX_OFFER: usize = 1_024;
-/// The listeners of an offer: data plane, control plane, and that of the metrics where there is one.
+/// Listeners of an offer: data plane, control plane and metrics.
 const MOST_LISTENERS: usize = 3;
 
-/// What comes with the listeners.
+/// The message with the listeners.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Offer {
-    /// The pools that have a healthy instance now, so a successor that finds none in them is wrong.
+    /// The pools with a healthy instance; the new process must find one in each.
     pub(super) healthy: Vec<PoolName>,
 }
 
-/// Sends the offer with the listeners.
+/// Sends an offer with the listeners.
 pub(super) fn send(to: impl AsFd, offer: &Offer, listeners: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(offer)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_LISTENERS))];
@@ -39,7 +39,7 @@ pub(super) fn send(to: impl AsFd, offer: &Offer, listeners: &[BorrowedFd<'_>]) -
     if sent == text.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Receives them.
+/// Receives an offer with the listeners.
 pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, Vec<TcpListener>)> {
     let mut text = [0; MAX_OFFER];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_LISTENERS))];
@@ -83,6 +83,6 @@ mod tests {
         rustix::io::write(&ours, br#"{"healthy":[]}"#).expect("written");
         assert!(receive(&theirs).is_err());
         drop(ours);
-        assert!(receive(&theirs).is_err(), "nothing is no offer either");
+        assert!(receive(&theirs).is_err(), "an empty message is no offer");
     }
 }

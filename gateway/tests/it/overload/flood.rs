@@ -27,18 +27,18 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// An instance with so many slots.
-    pub(crate) fn start(slots: usize) -> Self {
+    pub(crate) fn start(hosts: usize) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("binds");
         let addr = listener.local_addr().expect("an address");
-        let slots = Arc::new(Semaphore::new(slots));
+        let hosts = Arc::new(Semaphore::new(hosts));
         let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counters = (Arc::clone(&at_once), Arc::clone(&most));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (slots, counters) = (Arc::clone(&slots), counters.clone());
+                let (hosts, counters) = (Arc::clone(&hosts), counters.clone());
                 tokio::spawn(async move {
-                    let _ended_by_the_gateway = serve(stream, &slots, &counters.0, &counters.1).await;
+                    let _ended_by_the_gateway = serve(stream, &hosts, &counters.0, &counters.1).await;
                 });
             }
         });
@@ -58,7 +58,7 @@ impl Slots {
 
 async fn serve(
     mut stream: TcpStream,
-    slots: &Semaphore,
+    hosts: &Semaphore,
     at_once: &AtomicUsize,
     most: &AtomicUsize,
 ) -> std::io::Result<()> {
@@ -74,7 +74,7 @@ async fn serve(
         }
         if !head.starts_with(b"GET /health") {
             most.fetch_max(at_once.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let slot = slots.acquire().await;
+            let slot = hosts.acquire().await;
             sleep(SERVICE_TIME).await;
             drop(slot);
             at_once.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One address that a pool knows, and what is known of who is there.
+//! One known address of a pool, with the state of its instance.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::pool::health::Health;
 use crate::pool::instance::Instance;
 use crate::pool::slow_start::Serving;
 
-/// One address that the pool knows.
+/// One known address of a pool.
 #[derive(Clone, Debug)]
-pub struct Slot {
+pub struct Host {
     pub(super) addr: SocketAddr,
     pub(super) instance: Option<Arc<Instance>>,
     pub(super) refused: Option<InstanceName>,
-    /// Why what listens there is no instance for this pool, when it is none.
+    /// Why it is not an instance of this pool.
     pub(super) mismatch: Option<&'static str>,
-    /// The version that it named last.
+    /// Its last reported version.
     pub(super) version: Option<String>,
     pub(super) health: Health,
     pub(super) last_error: Option<String>,
     pub(super) reports_sessions: bool,
     pub(super) ejections: Ejections,
     pub(super) drain: Option<Drain>,
-    /// What it announced of that in its last response, if its last check passed.
+    /// Its last announcement about drains, if the last check passed.
     pub(super) announced: Option<Announced>,
-    /// Its drain is over, and it is no member.
+    /// Its drain is over, and it is not a member.
     pub(super) drained: bool,
-    /// The weight that it announced last, if its last check passed.
+    /// Its last announced weight, if the last check passed.
     pub(super) announced_weight: Option<WeightDecision>,
     pub(super) serving: Serving,
-    /// DNS named it once, and does so no more.
+    /// It was discovered by DNS and is no longer in the records.
     pub(super) absent: bool,
 }
 
-impl Slot {
-    /// An address that the gateway starts with: the first result of its checks decides, so that a start is quick.
+impl Host {
+    /// An initial address: its first check decides, so that the gateway starts quickly.
     pub(super) fn new(addr: SocketAddr) -> Self {
         Self {
             addr,
@@ -61,7 +61,7 @@ impl Slot {
         }
     }
 
-    /// An address that is added later: it serves nothing before enough of its checks have passed in a row.
+    /// An address that is added later: it gets requests only after enough consecutive checks pass.
     pub(super) fn newcomer(addr: SocketAddr) -> Self {
         Self { health: Health::DOWN, serving: Serving::NEWCOMER, ..Self::new(addr) }
     }
@@ -71,28 +71,28 @@ impl Slot {
         self.addr
     }
 
-    /// The instance, once it has told a name that no other has.
+    /// The instance, once its name is known and unique.
     pub fn instance(&self) -> Option<&Arc<Instance>> {
         self.instance.as_ref()
     }
 
-    /// Its name, once it is a member.
+    /// Its name, if it is a member.
     pub fn name(&self) -> Option<&InstanceName> {
         self.instance.as_deref().map(Instance::name)
     }
 
-    /// Why it is ejected, or why its last health check failed.
+    /// Why it is ejected, or its last health check failed.
     pub fn last_error(&self) -> Option<&str> {
         self.ejections.why().or(self.last_error.as_deref())
     }
 
-    /// The version of its service, where it names one.
+    /// Its service's version, if reported.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// Why it is refused, as a label: what listens there is no instance for this pool, has another's name, or does not
-    /// answer and never has.
+    /// Why it is rejected, as a metric label: not an instance of this pool, a duplicate name, or never
+    /// reachable.
     pub fn refused_for(&self) -> Option<&'static str> {
         match self.state() {
             InstanceState::WrongInstance => self.mismatch,
@@ -102,27 +102,27 @@ impl Slot {
         }
     }
 
-    /// For how long it is ejected at least, while it is.
+    /// Remaining time of its ejection.
     pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
         self.ejections.left(now)
     }
 
-    /// Its live sessions by its last report, when it reports any.
+    /// Its live sessions by its last report, if it reports them.
     pub fn live_sessions(&self) -> Option<u64> {
         self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
     }
 
-    /// How its drain goes, while it is drained.
+    /// The progress of its drain.
     pub fn drain(&self, now: Instant) -> Option<control::Drain> {
         self.drain.as_ref().map(|drain| drain.view(now))
     }
 
-    /// Whether it has told its name and its checks pass.
+    /// Whether its name is known and its checks pass.
     pub fn is_up(&self) -> bool {
         self.instance.is_some() && self.health.is_up()
     }
 
-    /// What the gateway thinks of it.
+    /// Its state in the control API.
     pub fn state(&self) -> InstanceState {
         match (&self.instance, &self.refused) {
             (Some(_), _) if self.drained => InstanceState::Drained,
@@ -137,7 +137,7 @@ impl Slot {
     }
 }
 
-/// The name under which an instance is asked for: its own, or its address while it has told none.
+/// An instance's name, or its address while the name is unknown.
 pub fn label(name: Option<&InstanceName>, addr: SocketAddr) -> String {
     name.map_or_else(|| addr.to_string(), ToString::to_string)
 }

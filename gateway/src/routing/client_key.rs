@@ -1,4 +1,4 @@
-//! What a request brings with it that decides where it goes: its key, and where it was sent before.
+//! Inputs of routing from the request: its affinity key, and the instances it was tried at.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use proto_contracts::AffinityKey;
 
 use crate::pool::{Instance, Member};
 
-/// The affinity key of a request, and how it came by it.
+/// The affinity key of a request, and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKey {
     /// The key.
     pub key: AffinityKey,
-    /// How the request came by it.
+    /// Its origin.
     pub origin: KeyOrigin,
 }
 
-/// How a request came by its key.
+/// The origin of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyOrigin {
     /// The client sent it.
     Client,
-    /// The client sent none, so it was minted.
+    /// Minted, because the client sent none.
     Minted,
-    /// The client sent a malformed one, so it was minted.
+    /// Minted, because the client sent a malformed one.
     Replaced,
 }
 
-/// The instances that a request has been sent to in vain.
+/// The instances at which a request failed.
 pub type Tried = Vec<Arc<Instance>>;
 
-/// Whether the request was sent to this member in vain.
+/// Whether the request failed at this member.
 pub(super) fn is_tried(member: &Member, tried: &[Arc<Instance>]) -> bool {
     tried.iter().any(|instance| Arc::ptr_eq(instance, &member.instance))
 }

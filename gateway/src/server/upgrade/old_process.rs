@@ -1,4 +1,4 @@
-//! The successor's side.
+//! Hot restart: the side of the new process.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -12,36 +12,36 @@ use crate::server::listener;
 use crate::server::upgrade::error::UpgradeError;
 use crate::server::upgrade::wire;
 
-/// How long the gateway in office may take for each answer. It closes its control plane before the last one, where requests
-/// have 2 s.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of each reply. Before the last one the old process closes its control plane, which takes up to
+/// 2 s.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A gateway in office that has offered its listeners.
+/// The old process, after it sent its listeners.
 #[derive(Debug)]
-pub struct Predecessor {
+pub struct OldProcess {
     path: PathBuf,
     stream: UnixStream,
     healthy: Vec<PoolName>,
     listeners: Vec<TcpListener>,
 }
 
-impl Predecessor {
-    /// Asks the gateway that runs for its listeners; `None` when none runs.
+impl OldProcess {
+    /// Requests the listeners of the old process; `None` when there is none.
     ///
     /// # Errors
-    /// When one runs and does not offer them.
+    /// When there is one and it does not send them.
     pub fn find(path: &Path) -> Result<Option<Self>, UpgradeError> {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
-            // The socket of a gateway that has ended may be left.
+            // A stopped gateway may leave its socket.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 return Ok(None);
             }
             Err(source) => return Err(UpgradeError::Socket { path: path.to_owned(), source }),
         };
         let offered = stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .set_read_timeout(Some(RESPONSE_TIMEOUT))
+            .and_then(|()| stream.set_write_timeout(Some(RESPONSE_TIMEOUT)))
             .and_then(|()| wire::receive(&stream));
         match offered {
             Ok((offer, listeners)) => {
@@ -51,37 +51,35 @@ impl Predecessor {
         }
     }
 
-    /// The pools in which it has healthy instances.
+    /// The pools in which the old process has healthy instances.
     pub(in crate::server) fn healthy(&self) -> &[PoolName] {
         &self.healthy
     }
 
-    /// Its listener for this address, when it has that one.
+    /// The listener for this address, if it was sent.
     pub(in crate::server) fn listener(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
         let is_it = |listener: &TcpListener| listener.local_addr().is_ok_and(|addr| addr == wanted);
         let place = self.listeners.iter().position(is_it)?;
         Some(self.listeners.swap_remove(place))
     }
 
-    /// Takes the office: from now on the other neither serves new connections, nor its control plane, nor writes the state.
-    pub(in crate::server) fn take_office(mut self) -> Result<(), UpgradeError> {
+    /// Takes over: from now on the old process accepts no connections, has no control plane and writes no
+    /// state.
+    pub(in crate::server) fn take_over(mut self) -> Result<(), UpgradeError> {
         let socket = |source| UpgradeError::Socket { path: self.path.clone(), source };
         self.stream.write_all(&[wire::READY]).map_err(socket)?;
-        let mut answer = [0];
-        match self.stream.read_exact(&mut answer) {
-            Ok(()) if answer == [wire::YOURS] => Ok(()),
-            Ok(()) => Err(UpgradeError::Refused("it answers with another word".to_owned())),
+        let mut reply = [0];
+        match self.stream.read_exact(&mut reply) {
+            Ok(()) if reply == [wire::RELEASED] => Ok(()),
+            Ok(()) => Err(UpgradeError::Refused("unexpected reply".to_owned())),
             Err(error) => Err(UpgradeError::Refused(error.to_string())),
         }
     }
 }
 
-/// The listener for this address: the running gateway's, or a new one.
-pub(in crate::server) fn listener(
-    predecessor: Option<&mut Predecessor>,
-    wanted: SocketAddr,
-) -> io::Result<TcpListener> {
-    match predecessor.and_then(|predecessor| predecessor.listener(wanted)) {
+/// The listener for this address: inherited or new.
+pub(in crate::server) fn listener(old_process: Option<&mut OldProcess>, wanted: SocketAddr) -> io::Result<TcpListener> {
+    match old_process.and_then(|old_process| old_process.listener(wanted)) {
         Some(inherited) => Ok(inherited),
         None => listener::bind(wanted),
     }

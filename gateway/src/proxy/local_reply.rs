@@ -1,4 +1,4 @@
-//! What the gateway answers itself: its health, and errors.
+//! Local replies: health and errors.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,35 +14,35 @@ use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 use crate::proxy::forward;
 use crate::request::{ExchangeFailure, RequestContext};
 
-/// For how long the rest of a refused body is read and thrown away. Without it the client's kernel would see a reset
-/// before the client has read why it was refused.
+/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the client
+/// could lose the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer of the gateway's own.
+/// A response of the gateway itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It is well.
+pub(super) enum LocalReply {
+    /// 200 for `/health`.
     Healthy,
-    /// It refuses.
+    /// An error.
     Problem(ErrorCode),
 }
 
-/// The answer to a path that neither pool serves.
-pub(super) fn answer(request: &RequestHeader) -> Answer {
+/// The reply to a path without a route.
+pub(super) fn without_route(request: &RequestHeader) -> LocalReply {
     match request.uri.path() {
-        "/health" if matches!(request.method, Method::GET | Method::HEAD) => Answer::Healthy,
-        "/health" => Answer::Problem(ErrorCode::MethodNotAllowed),
-        _ => Answer::Problem(ErrorCode::NotFound),
+        "/health" if matches!(request.method, Method::GET | Method::HEAD) => LocalReply::Healthy,
+        "/health" => LocalReply::Problem(ErrorCode::MethodNotAllowed),
+        _ => LocalReply::Problem(ErrorCode::NotFound),
     }
 }
 
-/// Whether the request declares more body than any may have.
+/// Whether the declared body is too large.
 pub(super) fn is_too_large(request: &RequestHeader, max_body_bytes: u64) -> bool {
     let length = request.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     length.is_some_and(|length| length > max_body_bytes)
 }
 
-/// The code that tells the client of a failure; `None` when it has gone.
+/// The error code for a failure; `None` when the client is gone.
 pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> {
     if ctx.problem.is_some() {
         return ctx.problem;
@@ -62,22 +62,22 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
     }
 }
 
-/// Writes the answer, unless another was begun.
+/// Writes the reply, unless a response was begun.
 ///
 /// # Errors
-/// When the client has gone.
-pub(super) async fn write(session: &mut Session, ctx: &RequestContext, answer: Answer) -> Result<()> {
+/// When the client is gone.
+pub(super) async fn write(session: &mut Session, ctx: &RequestContext, reply: LocalReply) -> Result<()> {
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return Ok(());
     }
-    let (mut response, body) = match answer {
-        Answer::Healthy => document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?,
-        Answer::Problem(code) => problem(code, detail(code, ctx), ctx.request_id)?,
+    let (mut response, body) = match reply {
+        LocalReply::Healthy => document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?,
+        LocalReply::Problem(code) => problem(code, detail(code, ctx), ctx.request_id)?,
     };
-    if answer == Answer::Problem(ErrorCode::MethodNotAllowed) {
+    if reply == LocalReply::Problem(ErrorCode::MethodNotAllowed) {
         response.insert_header(ALLOW, "GET, HEAD")?;
     }
-    // A limited client is told when exactly it may come again.
+    // The exact time for a limited client.
     if let Some(seconds) = ctx.quota.as_ref().and_then(|(quota, _)| quota.retry_after_s) {
         response.insert_header(RETRY_AFTER, seconds)?;
     }
@@ -85,7 +85,7 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, answer: A
 
     let body_left = !session.is_body_done();
     if body_left {
-        // What is left of the body would be read as the next request.
+        // The rest of the body would be read as the next request.
         session.set_keepalive(None);
     }
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { body };
@@ -95,16 +95,16 @@ pub(super) async fn write(session: &mut Session, ctx: &RequestContext, answer: A
     }
     if body_left {
         session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        // The answer is out; whether the client finishes its body is its own affair.
+        // The response is sent; errors of the rest of the body do not matter.
         let _abandoned = session.drain_request_body().await;
     }
     Ok(())
 }
 
-/// The header and the body that tell of a problem. Whose request it was is left to the caller.
+/// The header and body of an error. The caller adds the request id header.
 ///
 /// # Errors
-/// When Pingora refuses a header, which these do not give it a reason for.
+/// When Pingora rejects a header; it accepts these.
 pub(crate) fn problem(
     code: ErrorCode,
     detail: Cow<'static, str>,
@@ -130,33 +130,32 @@ fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(Resp
 fn detail(code: ErrorCode, ctx: &RequestContext) -> Cow<'static, str> {
     let text = match code {
         ErrorCode::BodyTooLarge => {
-            return format!("A body may have {} bytes.", ctx.traffic.limits.body.of(ctx.resolved.as_ref())).into();
+            return format!("The body may have at most {} bytes.", ctx.traffic.limits.body.of(ctx.resolved.as_ref()))
+                .into();
         }
         ErrorCode::TooManyInFlight => {
             let most = ctx.traffic.clients.requests;
-            return format!("A client may have {most} requests in flight; wait for a response before the next.").into();
+            return format!("A client may have at most {most} requests in flight; wait for a response.").into();
         }
         ErrorCode::TooManyClientStreams => {
             let most = ctx.traffic.clients.streams;
-            return format!("A client may have {most} live connections open; close one before the next.").into();
+            return format!("A client may have at most {most} live connections; close one first.").into();
         }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
-        ErrorCode::BadRequest => "The bytes are not an acceptable HTTP/1.1 request.",
+        ErrorCode::BadRequest => "The request is not valid HTTP/1.1.",
         ErrorCode::InvalidStrategy => "X-Routing-Strategy may be 'sticky' or 'round_robin'.",
-        ErrorCode::RequestTimeout => "The body came too slowly; send the whole request in one go, at a steady rate.",
-        ErrorCode::NoInstanceAvailable => {
-            "No instance of the service can be reached, and nothing was sent to one; try again shortly."
-        }
-        ErrorCode::Overloaded => {
-            "The instances have as much to do as they can, and nothing was sent to one; try again shortly."
-        }
-        ErrorCode::RateLimited => "This client sends more than its share; RateLimit-Policy tells how much that is.",
+        ErrorCode::RequestTimeout => "The request timed out: the body arrived too slowly.",
+        ErrorCode::NoInstanceAvailable => "No instance is available; the request was not forwarded. Retry shortly.",
+        ErrorCode::Overloaded => "All instances are at capacity; the request was not forwarded. Retry shortly.",
+        ErrorCode::RateLimited => "The client exceeds its rate limit; see RateLimit-Policy.",
         ErrorCode::UpstreamTimeout => {
-            "The instance did not answer in time; whether it acted on the request is unknown."
+            "The instance did not respond in time; it may or may not have processed the request."
         }
-        ErrorCode::UpstreamFailed => "The instance broke the connection; whether it acted on the request is unknown.",
-        _ => "The gateway could not serve the request; its log tells more under the request id.",
+        ErrorCode::UpstreamFailed => {
+            "The instance closed the connection; it may or may not have processed the request."
+        }
+        _ => "The gateway could not serve the request; look up the request id in its log.",
     };
     text.into()
 }

@@ -1,4 +1,4 @@
-//! The side of the gateway in office.
+//! Hot restart: the side of the old process.
 
 use std::fs;
 use std::io;
@@ -26,42 +26,42 @@ use crate::pool::state_file::StateFile;
 use crate::server::upgrade::error::UpgradeError;
 use crate::server::upgrade::wire;
 
-/// How long a successor may take to check its instances: six intervals of the default health checks.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the new process may take to check its instances.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks the main thread to let go of everything but the connections that there are.
+/// Requests the main thread to release everything but open connections.
 pub(in crate::server) struct HandOver {
-    /// Answered when that is done.
+    /// Completed when that is done.
     pub(in crate::server) done: oneshot::Sender<()>,
 }
 
-/// What a successor is given.
+/// What the new process receives, and what must stop for it.
 pub(in crate::server) struct Assets {
     /// The listeners of the data plane, of the control plane, and of the metrics where there is one.
     pub(in crate::server) listeners: Vec<TcpListener>,
-    /// Their health is told.
+    /// The pools, whose health is sent along.
     pub(in crate::server) pools: Arc<Pools>,
-    /// Set while a successor is starting: what is changed then would be lost, so nothing is.
-    pub(in crate::server) succession: Arc<AtomicBool>,
-    /// A successor reads it: no change may be half written then.
+    /// Set while a new process starts: changes are rejected, because they would be lost.
+    pub(in crate::server) upgrading: Arc<AtomicBool>,
+    /// Frozen meanwhile, because the new process reads it.
     pub(in crate::server) state_file: Arc<StateFile>,
 }
 
-/// Waits for a successor on the socket.
-pub(in crate::server) struct Office<M> {
-    seat: Mutex<Option<Seat>>,
+/// Waits for a new process on the socket.
+pub(in crate::server) struct HandoverServer<M> {
+    socket: Mutex<Option<Handover>>,
     main: mpsc::Sender<M>,
     handed_over: watch::Sender<bool>,
 }
 
-struct Seat {
+struct Handover {
     path: PathBuf,
     listener: StdListener,
     assets: Assets,
 }
 
-impl<M: From<HandOver> + Send + 'static> Office<M> {
-    /// Opens the socket beside its place, where no successor finds it before the gateway is [in office](Self::publish).
+impl<M: From<HandOver> + Send + 'static> HandoverServer<M> {
+    /// Opens the socket under a temporary name until it is [published](publish).
     pub(in crate::server) fn open(
         path: &Path,
         assets: Assets,
@@ -74,12 +74,12 @@ impl<M: From<HandOver> + Send + 'static> Office<M> {
         remove(&beside).map_err(socket)?;
         let listener = StdListener::bind(&beside).map_err(socket)?;
         listener.set_nonblocking(true).map_err(socket)?;
-        let seat = Seat { path: path.to_owned(), listener, assets };
-        Ok(Self { seat: Mutex::new(Some(seat)), main, handed_over })
+        let handover = Handover { path: path.to_owned(), listener, assets };
+        Ok(Self { socket: Mutex::new(Some(handover)), main, handed_over })
     }
 }
 
-/// Puts the socket in its place, in the stead of a predecessor's.
+/// Moves the socket to its place, replacing the old process's.
 pub(in crate::server) fn publish(path: &Path) -> Result<(), UpgradeError> {
     fs::rename(beside(path), path).map_err(|source| UpgradeError::Socket { path: path.to_owned(), source })
 }
@@ -95,7 +95,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whoever can connect gets the listeners, so the folder is closed to others.
+/// The folder is private, because whoever can connect receives the listeners.
 fn make_private_folder(path: &Path) -> Result<(), UpgradeError> {
     let socket = |source| UpgradeError::Socket { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -105,71 +105,71 @@ fn make_private_folder(path: &Path) -> Result<(), UpgradeError> {
 }
 
 #[async_trait]
-impl<M: From<HandOver> + Send + 'static> BackgroundService for Office<M> {
+impl<M: From<HandOver> + Send + 'static> BackgroundService for HandoverServer<M> {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        // Owned by this call: with its end the copies of the listeners are closed, so that a gateway that stops without a
-        // successor refuses connections at once.
-        let Some(seat) = self.seat.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let listener = match UnixListener::from_std(seat.listener) {
+        // Owned by this call, whose end closes the copies of the listeners, so that a gateway that stops
+        // without a new process rejects connections at once.
+        let Some(handover) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let listener = match UnixListener::from_std(handover.listener) {
             Ok(listener) => listener,
-            Err(error) => return tracing::error!(%error, "no successor can take over"),
+            Err(error) => return tracing::error!(%error, "hot restart is not available"),
         };
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
             };
-            let Ok((successor, _)) = accepted else { continue };
-            tracing::info!(path = %seat.path.display(), "a successor is starting");
-            seat.assets.succession.store(true, Ordering::Release);
-            let state_file = Arc::clone(&seat.assets.state_file);
+            let Ok((new_process, _)) = accepted else { continue };
+            tracing::info!(path = %handover.path.display(), "a new process is starting");
+            handover.assets.upgrading.store(true, Ordering::Release);
+            let state_file = Arc::clone(&handover.assets.state_file);
             let frozen = tokio::task::spawn_blocking(move || state_file.freeze()).await;
             if let Err(error) = frozen {
-                tracing::error!(%error, "the state file cannot be kept still for a successor");
+                tracing::error!(%error, "the state file cannot be frozen for the hot restart");
             }
             let outcome = tokio::select! {
-                outcome = self.hand_over(successor, &seat.assets) => outcome,
+                outcome = self.hand_over(new_process, &handover.assets) => outcome,
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
             };
             match outcome {
                 Ok(()) => {
-                    tracing::info!("handed over to the successor");
+                    tracing::info!("handed over to the new process");
                     self.handed_over.send_replace(true);
                     return;
                 }
                 Err(error) => {
-                    seat.assets.succession.store(false, Ordering::Release);
-                    seat.assets.state_file.thaw();
-                    tracing::warn!(%error, "the successor has ended before it was ready; this gateway goes on");
+                    handover.assets.upgrading.store(false, Ordering::Release);
+                    handover.assets.state_file.thaw();
+                    tracing::warn!(%error, "the new process ended before it was ready; this process keeps serving");
                 }
             }
         }
     }
 }
 
-impl<M: From<HandOver> + Send + 'static> Office<M> {
-    async fn hand_over(&self, successor: UnixStream, assets: &Assets) -> io::Result<()> {
+impl<M: From<HandOver> + Send + 'static> HandoverServer<M> {
+    async fn hand_over(&self, new_process: UnixStream, assets: &Assets) -> io::Result<()> {
         let listeners: Vec<_> = assets.listeners.iter().map(AsFd::as_fd).collect();
-        // The kernel takes so little at once.
-        let mut successor = {
-            let stream = successor.into_std()?;
+        // A blocking write is fine: the socket's buffer holds the offer.
+        let mut new_process = {
+            let stream = new_process.into_std()?;
             wire::send(&stream, &wire::Offer { healthy: healthy(&assets.pools) }, &listeners)?;
             UnixStream::from_std(stream)?
         };
-        let word = timeout(PATIENCE, successor.read_u8()).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        if word != wire::READY {
+        let reply = timeout(READY_TIMEOUT, new_process.read_u8()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if reply != wire::READY {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let (done, let_go) = oneshot::channel();
         self.main.send(HandOver { done }.into()).map_err(|_| io::Error::other("the main thread has ended"))?;
         let_go.await.map_err(io::Error::other)?;
-        // A successor that ends in this very moment leaves this gateway without a control plane, but serving.
-        successor.write_all(&[wire::YOURS]).await
+        // If the new process ends now, this one has no control plane but keeps serving.
+        new_process.write_all(&[wire::RELEASED]).await
     }
 }
 
 /// The pools that have a healthy instance.
 fn healthy(pools: &Pools) -> Vec<PoolName> {
-    let has_one = |slots: &[crate::pool::Slot]| slots.iter().any(|slot| slot.state() == InstanceState::Healthy);
-    pools.iter().filter(|pool| pool.slots(has_one)).map(|pool| pool.name()).collect()
+    let has_one = |hosts: &[crate::pool::Host]| hosts.iter().any(|host| host.state() == InstanceState::Healthy);
+    pools.iter().filter(|pool| pool.hosts(has_one)).map(|pool| pool.name()).collect()
 }
