@@ -1,4 +1,4 @@
-//! The affinity key, and the stamp that tells a client why a request went where it went.
+//! The affinity key, and the stamp that explains a routing decision to the client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use crate::hex;
 /// Name of the cookie that carries the [`AffinityKey`].
 pub const COOKIE_NAME: &str = "affinity";
 
-/// What keeps a client on one stateful instance: 32 random bits, written as 8 lower-case hex digits.
+/// Keeps a client on one stateful instance: 32 random bits, written as 8 lower-case hex digits.
 ///
-/// The key names no server. Which instance is its home follows from the key and the pool's membership alone.
+/// The key names no server: its home follows from the key and the pool's membership.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 pub struct AffinityKey(#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}$"))] u32);
 
@@ -82,21 +82,21 @@ impl<'de> Deserialize<'de> for AffinityKey {
     }
 }
 
-/// Why a request went where it went.
+/// Why the request went to its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The key's first choice served it.
+    /// The key's home served it.
     Home,
     /// The key was minted with this request, and its home served it.
     New,
-    /// The first choice was down or ejected, or its connection failed: the next in rank served it.
+    /// The home was down, ejected, or failed to connect: the next in rank served it.
     Failover,
-    /// The first choice was over its load bound: the next in rank served it.
+    /// The home was over its load bound: the next in rank served it.
     Spilled,
     /// The client sent a malformed key; a new one was minted.
     Invalid,
-    /// The pool routes round robin: no key decided.
+    /// The pool uses round robin.
     Off,
 }
 
@@ -104,7 +104,7 @@ impl Verdict {
     /// Every verdict, in the order of the definition.
     pub const ALL: [Self; 6] = [Self::Home, Self::New, Self::Failover, Self::Spilled, Self::Invalid, Self::Off];
 
-    /// The verdict as it stands in headers, logs and metric labels.
+    /// The name in headers, logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Home => "home",
@@ -123,7 +123,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A short fingerprint of a pool's membership. Two gateways that agree on the members show the same one.
+/// A short fingerprint of a pool's membership. Gateways with the same members have the same epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, JsonSchema)]
 pub struct Epoch(#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}$"))] u32);
 
@@ -170,16 +170,16 @@ impl<'de> Deserialize<'de> for Epoch {
 /// The key is absent for a pool that tracks none (a stateless pool under round robin).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutingStamp {
-    /// Why the request went where it went.
+    /// Why the request went to its instance.
     pub verdict: Verdict,
     /// The client's affinity key.
     pub key: Option<AffinityKey>,
-    /// The membership under which it was decided.
+    /// The membership at the decision.
     pub epoch: Epoch,
 }
 
 impl RoutingStamp {
-    /// What `Display` writes, for every answer of the gateway: without formatting, in one allocation.
+    /// The text of `Display` in one allocation, for the hot path.
     pub fn to_ascii(self) -> Vec<u8> {
         let mut text = Vec::with_capacity(48);
         text.extend_from_slice(self.verdict.as_str().as_bytes());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_reads_back_as_it_was_written() {
+    fn a_stamp_round_trips() {
         let epoch = Epoch::from_bits(0x1f);
         for verdict in Verdict::ALL {
             for key in [None, Some(AffinityKey::from_bits(7))] {

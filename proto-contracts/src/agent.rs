@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::routes::PoolName;
 
-/// Where the whole stack stands.
+/// The state of the whole stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -14,11 +14,11 @@ pub enum Phase {
     Starting,
     /// Everything was started and was healthy.
     Ready,
-    /// It is being ended.
+    /// Its components are being stopped.
     Stopping,
 }
 
-/// What a component does.
+/// The state of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ComponentState {
@@ -26,18 +26,18 @@ pub enum ComponentState {
     Starting,
     /// It runs and was ready.
     Running,
-    /// It is stopped where it stands (`SIGSTOP`).
+    /// It is suspended (`SIGSTOP`).
     Paused,
-    /// It was ended in order, on request, or never started.
+    /// It was stopped gracefully, or never started.
     Stopped,
     /// It was killed on request.
     Killed,
-    /// It ended by itself.
+    /// It exited by itself.
     Died,
 }
 
 impl ComponentState {
-    /// The state as people read it.
+    /// The name for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -59,30 +59,30 @@ impl fmt::Display for ComponentState {
 /// `GET /agent/v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackStatus {
-    /// Where the whole stands.
+    /// The state of the stack.
     pub phase: Phase,
-    /// Where the stateful service keeps its sessions.
+    /// The stateful service's session store.
     pub store: String,
-    /// How many Redis servers hold the sessions: `single`, `sentinel` or `cluster`.
+    /// The Redis topology of the session store: `single`, `sentinel` or `cluster`.
     pub redis: String,
-    /// What is added to each port of the design.
+    /// Added to each default port.
     pub port_offset: u16,
-    /// Where traces are sent, if anywhere.
+    /// The trace collector's URL, if traces are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub otlp: Option<String>,
-    /// Whether clients may pick the strategy of a request.
+    /// Whether clients may choose the strategy per request.
     pub lab: bool,
-    /// Where everything can be called.
+    /// The base URLs.
     pub urls: Urls,
-    /// The authority that signed Nginx's certificate, for `curl --cacert`.
+    /// The CA certificate file of Nginx's certificate, for `curl --cacert`.
     pub ca_file: String,
     /// The file that holds the token of the gateway's control API.
     pub control_token_file: String,
-    /// Data first, the edge last.
+    /// In start order: databases first, the edge last.
     pub components: Vec<ComponentStatus>,
 }
 
-/// Where a stack can be called.
+/// Base URLs of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Urls {
     /// Nginx; absent when the stack runs without it.
@@ -92,7 +92,7 @@ pub struct Urls {
     pub gateway: String,
     /// The gateway's control plane.
     pub control: String,
-    /// The second gateway, where the stack has two.
+    /// The second gateway; absent in a stack with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second: Option<GatewayUrls>,
     /// The agent itself.
@@ -102,7 +102,7 @@ pub struct Urls {
     pub prometheus: Option<String>,
 }
 
-/// Where a gateway can be called.
+/// Base URLs of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayUrls {
     /// The component's name.
@@ -116,27 +116,27 @@ pub struct GatewayUrls {
 /// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentStatus {
-    /// Its name, as `kill` and the others take it. A service's instance bears it as `X-Instance-Id`.
+    /// Its name in commands such as `kill`; also the `X-Instance-Id` of a service's instance.
     pub name: String,
     /// Its pool, for a service's instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
-    /// What it does.
+    /// Its state.
     pub state: ComponentState,
     /// Its process id, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// The port that it listens on.
     pub port: u16,
-    /// For how long it has been running, seconds.
+    /// Seconds since its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_s: Option<u64>,
-    /// How and when it ended, when it did.
+    /// How and when it exited, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<String>,
-    /// Its log.
+    /// The path of its log.
     pub log: String,
-    /// The last lines of its log, when it ended by itself.
+    /// The last lines of its log, when it exited by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
 }
@@ -145,11 +145,11 @@ pub struct ComponentStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
-    /// Which pool.
+    /// The pool.
     pub pool: PoolName,
-    /// How many instances from now on.
+    /// The new number of instances.
     pub instances: u16,
-    /// Also when none is left, and every request of the pool fails.
+    /// Allow 0, with which every request of the pool fails.
     #[serde(default)]
     pub force: bool,
 }
@@ -158,19 +158,19 @@ pub struct Scale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// `SIGKILL`: it has no time for anything.
+    /// `SIGKILL`.
     Kill,
-    /// Ends it in order.
+    /// Stops it gracefully.
     Stop,
     /// Starts it again.
     Start,
-    /// `SIGSTOP`: it stands still and knows nothing of it.
+    /// `SIGSTOP`.
     Pause,
-    /// `SIGCONT`: it goes on.
+    /// `SIGCONT`.
     Resume,
-    /// Restarts an instance by a drain: its keys move away, and come home when it is well again.
+    /// Drains and restarts an instance: its keys move away, and return once it is healthy.
     Roll,
-    /// Has a new process of the gateway take the place of the one that runs, without a gap.
+    /// Hot restart of the gateway: a new process takes over.
     Upgrade,
 }
 
@@ -179,7 +179,7 @@ impl Action {
     pub const ALL: [Self; 7] =
         [Self::Kill, Self::Stop, Self::Start, Self::Pause, Self::Resume, Self::Roll, Self::Upgrade];
 
-    /// The action as it stands in the path.
+    /// The name in the path.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kill => "kill",
@@ -196,7 +196,7 @@ impl Action {
 /// `GET /agent/v1/logs/{name}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLines {
-    /// The whole log.
+    /// The path of the whole log.
     pub path: String,
     /// Its last lines, oldest first.
     pub lines: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-/// A host, and a port where one is named.
+/// A host and an optional port.
 #[derive(Clone, Copy, Debug)]
 pub struct Authority<'a> {
     host: &'a [u8],
@@ -10,9 +10,9 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads a name, an IPv4 address or an IPv6 address in brackets. A colon with nothing behind it names no port.
+    /// Parses a name, an IPv4 address or an IPv6 address in brackets, with an optional port. `a:` has no port.
     ///
-    /// `None` for anything else, user information among it.
+    /// `None` for anything else, including user information.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let host_len = match text {
             [b'[', rest @ ..] => rest.iter().position(|&byte| byte == b']')? + 2,
@@ -25,7 +25,7 @@ impl<'a> Authority<'a> {
         };
         let port = match port {
             [] | [b':'] => None,
-            // Digits alone, for the parser would take a sign.
+            // Only digits: the parser would accept a sign.
             [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
                 Some(std::str::from_utf8(digits).ok()?.parse().ok()?)
             }
@@ -34,8 +34,8 @@ impl<'a> Authority<'a> {
         is_host.then_some(Self { host, port })
     }
 
-    /// What a request is for: the host in a target that is a whole URL, else the one in the `Host` field (RFC 9112,
-    /// section 3.2.2). `None` when there is none, when there are two fields, or when it is no host.
+    /// The authority of a request: from an absolute-form target, else from the `Host` field (RFC 9112, section 3.2.2). `None`
+    /// when it is missing, malformed, or there are two `Host` fields.
     pub fn requested(target: Option<&'a str>, mut fields: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         match (target, fields.next(), fields.next()) {
             (Some(target), _, _) => Self::parse(target.as_bytes()),
@@ -44,22 +44,22 @@ impl<'a> Authority<'a> {
         }
     }
 
-    /// The port that is named.
+    /// The port, if the text has one.
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// Whether both name the same host and port; where none is named it is the scheme's default.
+    /// Whether both have the same host and port. `default_port` is the scheme's.
     pub fn is_same_as(&self, other: &Authority<'_>, default_port: u16) -> bool {
         self.has_same_host(other) && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
     }
 
-    /// Whether both name the same host, on whatever ports.
+    /// Whether both have the same host, whatever the ports.
     pub fn has_same_host(&self, other: &Authority<'_>) -> bool {
         self.has_host(other.host)
     }
 
-    /// Whether this is the host, on whatever port. An IPv6 address stands in brackets.
+    /// Whether this is the host, whatever the port. An IPv6 address must be in brackets.
     pub fn has_host(&self, host: &[u8]) -> bool {
         self.host.eq_ignore_ascii_case(host) || ipv6(self.host).is_some_and(|own| ipv6(host) == Some(own))
     }

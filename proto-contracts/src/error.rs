@@ -1,4 +1,4 @@
-//! Every error code that a client can meet, and the document that carries it (RFC 9457).
+//! All error codes, and the problem document that carries them (RFC 9457).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,7 @@ use crate::ids::RequestId;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal;)*) => {
-        /// What went wrong, in a word that a program can match on.
-        ///
-        /// This is the whole list. Each code goes with one HTTP status.
+        /// What went wrong, for programs to match on. Each code has one HTTP status.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $code)] $variant,)*
@@ -22,7 +20,7 @@ macro_rules! error_codes {
             /// Every code, in the order of the definition.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The code as it stands in the document and in the log.
+            /// The code in the problem document and the log.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
@@ -36,18 +34,18 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    // The request could not be read.
+    // Faults of the request.
     /// The bytes are not an acceptable HTTP request.
     BadRequest = "bad_request", "The request is malformed";
     /// The body is not JSON.
     MalformedJson = "malformed_json", "The body is not valid JSON";
     /// A query parameter is unknown, of the wrong type or out of range.
     InvalidQuery = "invalid_query", "A query parameter is invalid";
-    /// A path, body or header does not hold a well-formed session id.
+    /// A path, body or header has a malformed session id.
     InvalidSessionId = "invalid_session_id", "The session id is malformed";
-    /// A product id of that form cannot exist.
+    /// The product id is malformed.
     InvalidProductId = "invalid_product_id", "The product id is malformed";
-    /// The cursor was not made by this API.
+    /// The cursor was not issued by this API.
     InvalidCursor = "invalid_cursor", "The cursor is malformed";
     /// The idempotency key is not a UUID.
     InvalidIdempotencyKey = "invalid_idempotency_key", "The idempotency key is malformed";
@@ -57,112 +55,112 @@ error_codes! {
     InvalidLastEventId = "invalid_last_event_id", "The id of the last event is malformed";
     /// `X-Routing-Strategy` names no strategy.
     InvalidStrategy = "invalid_strategy", "There is no such strategy";
-    /// No or a wrong bearer token.
+    /// The bearer token is missing or wrong.
     Unauthorized = "unauthorized", "A valid token is required";
-    /// The bearer token is no JWT of our issuer for us, or its time is over.
+    /// The bearer token is not a JWT of the configured issuer and audience, or has expired.
     InvalidToken = "invalid_token", "The bearer token is not valid";
-    /// The ticket is not one of this session's, or its time is over.
+    /// The ticket is for another session, or has expired.
     InvalidTicket = "invalid_ticket", "The ticket is not valid";
-    /// A page of another origin, which is not a configured one, wants to open a WebSocket.
+    /// A page from an origin that is not configured tried to open a WebSocket.
     OriginNotAllowed = "origin_not_allowed", "This origin may not connect";
-    /// No resource has that path.
+    /// No resource has this path.
     NotFound = "not_found", "There is nothing at this path";
-    /// There is no such session: it never was, it expired, or it was deleted.
+    /// The session never existed, has expired, or was deleted.
     SessionNotFound = "session_not_found", "There is no such session";
     /// There is no such product.
     ProductNotFound = "product_not_found", "There is no such product";
-    /// The gateway has no pool of that name.
+    /// The gateway has no pool of this name.
     PoolNotFound = "pool_not_found", "There is no such pool";
-    /// The pool, or the stack, has no instance of that name.
+    /// The pool, or the stack, has no instance of this name.
     InstanceNotFound = "instance_not_found", "There is no such instance";
-    /// The resource does not know that method.
+    /// The resource does not support this method.
     MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
-    /// The client took too long to send its request.
+    /// The request did not arrive in time.
     RequestTimeout = "request_timeout", "The request took too long to arrive";
-    /// Others kept changing the session; the change was not made.
+    /// Concurrent writes kept changing the session; this change was not made.
     ConcurrentUpdate = "concurrent_update", "The session was changed at the same time";
-    /// The session holds the most messages that it may.
+    /// The session has reached its maximum number of messages.
     SessionFull = "session_full", "The session holds too many messages";
-    /// The pool has an instance of that name or address already.
+    /// The pool already has an instance of this name or address.
     InstanceExists = "instance_exists", "There is such an instance already";
-    /// No other instance of the pool serves, so its requests would fail without this one.
+    /// No other instance of the pool serves; its requests would fail without this one.
     LastInstance = "last_instance", "No other instance of the pool serves";
-    /// What was asked for does not fit the component's state: it runs already, or it does not run.
+    /// The component is already running, or not running.
     WrongState = "wrong_state", "The component's state does not allow this";
-    /// Another process is about to take the gateway's place.
+    /// A hot restart of the gateway is in progress.
     UpgradeInProgress = "upgrade_in_progress", "The gateway is being upgraded";
-    /// The session was changed since the client read the version that it names.
+    /// The session changed since the version that the client names.
     PreconditionFailed = "precondition_failed", "A precondition failed";
-    /// The body is larger than any request may be.
+    /// The body exceeds the limit for requests.
     BodyTooLarge = "body_too_large", "The body is too large";
-    /// The message is larger than a message may be.
+    /// The message exceeds its limit.
     MessageTooLarge = "message_too_large", "The message is too large";
-    /// The client data is larger than it may be.
+    /// The client data exceeds its limit.
     ClientDataTooLarge = "client_data_too_large", "The client data is too large";
-    /// The target of the request is too long.
+    /// The request target exceeds its limit.
     UriTooLong = "uri_too_long", "The target is too long";
-    /// The request expects something that no server here does (`Expect`).
+    /// The `Expect` header has an unsupported value.
     ExpectationFailed = "expectation_failed", "The expectation cannot be met";
-    /// The request is of a version of HTTP that is not spoken here.
+    /// The HTTP version is not supported.
     VersionNotSupported = "version_not_supported", "This version of HTTP is not supported";
-    /// The body is not declared as JSON.
+    /// The `Content-Type` is not JSON.
     UnsupportedMediaType = "unsupported_media_type", "The body must be application/json";
     /// The `Host` header names a host that this listener does not serve.
     MisdirectedRequest = "misdirected_request", "This host is not served here";
     /// The JSON is valid, but a field is unknown, missing, of the wrong type or out of range.
     InvalidBody = "invalid_body", "The body does not have the expected form";
-    /// The idempotency key belongs to another request.
+    /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
-    /// The operation cannot take that many or that few operands.
+    /// The number of operands does not fit the operation.
     InvalidOperands = "invalid_operands", "The operands do not fit the operation";
-    /// There is no quotient by zero.
+    /// An operand divides by zero.
     DivisionByZero = "division_by_zero", "Division by zero";
-    /// The result is too large for a number, or none.
+    /// The result is infinite or not a number.
     ResultNotFinite = "result_not_finite", "The result is not a finite number";
-    /// The instance's address is not one that can be reached.
+    /// The instance's address cannot be reached.
     InvalidInstance = "invalid_instance", "The instance cannot be added";
-    /// What listens at the address is no instance for this pool.
+    /// The process at the address is not an instance for this pool.
     WrongInstance = "wrong_instance", "The address is not one of an instance for this pool";
-    /// The configuration that was read anew is wrong.
+    /// The reloaded configuration is invalid.
     InvalidConfig = "invalid_config", "The configuration is wrong";
-    /// The resource is a WebSocket, and the request asks for none.
+    /// The resource is a WebSocket, and the request is no WebSocket handshake.
     UpgradeRequired = "upgrade_required", "The request must open a WebSocket";
     /// The client sent too many requests.
     RateLimited = "rate_limited", "Too many requests";
-    /// The client has as many requests in flight as one client may.
+    /// The client has reached its limit of requests in flight.
     TooManyInFlight = "too_many_in_flight", "Too many requests at once";
-    /// The client has as many live connections open as one client may.
+    /// The client has reached its limit of live connections.
     TooManyClientStreams = "too_many_client_streams", "Too many live connections of one client";
-    /// The header of the request is too large.
+    /// The request header exceeds its limit.
     HeaderTooLarge = "header_too_large", "The request header is too large";
 
-    // The request was fine, and the system is not.
-    /// A fault of ours; the log tells more under the request id.
+    // Faults of the system.
+    /// An internal error; the log has its cause under the request id.
     Internal = "internal", "Internal error";
     /// A part of the local stack could not be started, stopped or registered.
     ComponentFailed = "component_failed", "A component failed";
-    /// An instance broke the connection or sent no valid answer.
-    UpstreamFailed = "upstream_failed", "The instance failed to answer";
-    /// No instance of the pool can be used.
+    /// An instance closed the connection or sent an invalid response.
+    UpstreamFailed = "upstream_failed", "The instance failed to respond";
+    /// No instance of the pool is available.
     NoInstanceAvailable = "no_instance_available", "No instance is available";
-    /// The instances have as much to do as they can; nothing was sent to one.
+    /// All instances are at capacity; the request was not forwarded.
     Overloaded = "overloaded", "The service is overloaded";
-    /// The gateway has as many connections as it may, of this address or of all.
+    /// The gateway has reached its connection limit, for this address or in total.
     TooManyConnections = "too_many_connections", "Too many connections";
-    /// The instance has as many live connections as it may.
+    /// The instance has reached its limit of live connections.
     TooManyStreams = "too_many_streams", "Too many live connections";
-    /// The session store does not answer; a write's outcome is unknown.
+    /// The session store does not respond; the outcome of a write is unknown.
     SessionStoreUnavailable = "session_store_unavailable", "The session store is unavailable";
-    /// The database does not answer.
+    /// The database does not respond.
     DatabaseUnavailable = "database_unavailable", "The database is unavailable";
-    /// An instance did not answer in time.
-    UpstreamTimeout = "upstream_timeout", "The instance took too long to answer";
-    /// The change cannot be written where it would survive a restart, so nothing was changed.
+    /// An instance did not respond in time.
+    UpstreamTimeout = "upstream_timeout", "The instance took too long to respond";
+    /// The change cannot be written to the state file, so nothing changed.
     StateNotSaved = "state_not_saved", "The change cannot be saved";
 }
 
 impl ErrorCode {
-    /// The HTTP status that goes with the code.
+    /// The code's HTTP status.
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest
@@ -221,7 +219,7 @@ impl ErrorCode {
         }
     }
 
-    /// After how many seconds a repetition is worth while, for the codes that say so (`Retry-After`).
+    /// Seconds until a retry may succeed (`Retry-After`), for the codes that have it.
     pub const fn retry_after_s(self) -> Option<u32> {
         match self.status() {
             429 | 503 => Some(1),
@@ -246,17 +244,17 @@ pub struct Problem {
     pub title: Cow<'static, str>,
     /// The HTTP status.
     pub status: u16,
-    /// What went wrong this time and how to mend it. Never internal text.
+    /// Cause and cure of this occurrence. Never internal text.
     pub detail: Cow<'static, str>,
-    /// What a program matches on.
+    /// For programs to match on.
     pub code: ErrorCode,
-    /// Finds the request in the logs; absent where no request was read.
+    /// The request's id in the logs; absent when no request could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
 }
 
 impl Problem {
-    /// The document for one occurrence.
+    /// `detail` must not contain internal text.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>, request_id: Option<RequestId>) -> Self {
         Self {
             kind: format!("urn:tandem:error:{code}").into(),
@@ -274,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_read_back() {
+    fn codes_are_unique_and_round_trip() {
         let mut seen = std::collections::HashSet::new();
         for &code in ErrorCode::ALL {
             assert!(seen.insert(code.as_str()), "{code} twice");

@@ -1,4 +1,4 @@
-//! Answers of `/livez` and `/readyz`. `/health` is the text [`HEALTHY`] and depends on nothing.
+//! Health responses: the bodies of `/livez` and `/readyz`, and what gateways and instances exchange.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,34 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceName;
 
-/// Body of a good `/health` answer.
+/// Body of a `/health` response, which checks no dependency.
 pub const HEALTHY: &str = "healthy";
 
-/// What gateways and instances agree on: the headers between them, the affinity key, what a path stands for. It changes
-/// when one of a new version would misunderstand one of an old version, and then no gateway uses an instance of another
-/// number. An instance that sends no number is older than the number itself.
+/// Version of the contract between gateways and instances: their headers, the affinity key, the meaning of paths. It grows
+/// with each incompatible change, and gateways use no instance with another version. An instance that sends none predates
+/// the header.
 pub const PROTOCOL: u32 = 1;
 
-/// Where a gateway tells an instance that it is drained (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) and
-/// that it is no longer (`DELETE`). No client gets there: gateways route none of it.
+/// Begins a drain (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) or ends it (`DELETE`). Gateways forward no
+/// client request to it.
 pub const DRAIN_PATH: &str = "/internal/drain";
 
-/// Where a gateway tells an instance its weight (`PUT`, with a [`WeightDecision`](crate::WeightDecision) in the header
-/// `X-Weight`). No client gets there: gateways route none of it.
+/// Sets the weight (`PUT`, with a [`WeightDecision`](crate::WeightDecision) in `X-Weight`). Gateways forward no client request
+/// to it.
 pub const WEIGHT_PATH: &str = "/internal/weight";
 
-/// An operator's last decision on whether an instance is drained, as every response to `/health` carries it:
-/// `decided=<unix ms>`, and `; until=<unix ms>` while it is drained. 0 means that nobody has decided since the instance
-/// started.
+/// An operator's last decision on an instance's drain: `decided=<unix ms>`, and `; until=<unix ms>` while it drains. The time
+/// is 0 if there was no decision since the instance started.
 ///
-/// Of two decisions the later one holds, wherever it is remembered: that is how it survives a restart of the instance or
-/// of a gateway, and how several gateways come to agree.
+/// Instances and gateways both store it, and of two decisions the later one wins. So it survives a restart of either, and
+/// gateways converge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainDecision {
-    /// When it was decided, in milliseconds since 1970 by the clock of the gateway that was called.
+    /// When it was decided, in milliseconds since 1970, by the clock of the deciding gateway.
     pub decided_ms: u64,
-    /// When the drain ends and the keys move away, in milliseconds since 1970 by the instance's clock; `None` when the
-    /// decision is that it serves.
+    /// When the keys move away, in milliseconds since 1970, by the instance's clock; `None` for no drain.
     pub until_ms: Option<u64>,
 }
 
@@ -47,7 +45,7 @@ impl fmt::Display for DrainDecision {
     }
 }
 
-/// The text is no decision.
+/// The text is not a [`DrainDecision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected 'decided=<unix ms>' or 'decided=<unix ms>; until=<unix ms>'")]
 pub struct InvalidDrainDecision;
@@ -66,37 +64,37 @@ impl FromStr for DrainDecision {
     }
 }
 
-/// State of one dependency, or of the whole.
+/// State of a dependency, or of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It answers.
+    /// It responds.
     Up,
-    /// It does not; what needs it fails with 503 until it does.
+    /// It does not respond; requests that need it fail with 503.
     Down,
-    /// The process is shutting down, or its drain is over.
+    /// The instance is stopping, or its drain is over.
     Draining,
 }
 
 /// Body of `/livez` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Readiness {
-    /// `up` when every dependency is that some call cannot do without; readiness then answers 200, else 503.
+    /// `up` when every required dependency is up; `/readyz` then responds with 200, else 503.
     pub status: Status,
-    /// Which service this is.
+    /// The service's name.
     pub service: String,
-    /// Which instance this is.
+    /// The instance's name.
     pub instance: InstanceName,
-    /// Each dependency's state, by name.
+    /// The dependencies by name.
     pub dependencies: BTreeMap<String, Dependency>,
 }
 
 /// One dependency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
-    /// Whether it answers.
+    /// Whether it responds.
     pub status: Status,
-    /// What is wrong, in words that carry no secret; absent when nothing is.
+    /// What is wrong, without secrets; absent when it is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -106,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decision_reads_back_as_it_was_written() {
+    fn a_decision_round_trips() {
         for until_ms in [None, Some(1_800_000_030_000)] {
             let decision = DrainDecision { decided_ms: 1_800_000_000_000, until_ms };
             assert_eq!(decision.to_string().parse(), Ok(decision));

@@ -1,6 +1,6 @@
-//! Fixed-width lower-case hexadecimal, without allocation on the way in.
+//! Fixed-width lower-case hexadecimal, without allocation.
 
-/// Reads exactly `2 * N` lower-case hex digits. Upper case is refused, so that each value has one spelling.
+/// Parses exactly `2 * N` lower-case hex digits. Upper case is rejected, so each value has one spelling.
 pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
@@ -12,18 +12,16 @@ pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The 8 digits of a number, on the stack.
 pub(crate) fn of_u32(number: u32) -> [u8; 8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     std::array::from_fn(|i| DIGITS[(number >> (28 - 4 * i) & 0xf) as usize])
 }
 
-/// Writes the bytes as lower-case hex digits.
 pub(crate) fn write(out: &mut impl std::fmt::Write, bytes: &[u8]) -> std::fmt::Result {
     bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
 }
 
-/// Writes the bytes as lower-case hex digits into as many places as they need, two for each.
+/// `out` must have two bytes for each of `bytes`.
 pub(crate) fn encode(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {

@@ -1,4 +1,4 @@
-//! Instance names, request ids, message ids, and the keys by which clients name their own requests.
+//! Instance and deployment names, request and message ids, idempotency keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// The stable name by which an instance is known, whatever address it listens on. Cheap to clone.
+/// The stable name of an instance, whatever its address. Cheap to clone.
 ///
-/// It tells its name in the header `X-Instance-Id` of every answer; the sticky path hashes this name and never an address.
+/// Every response carries it in `X-Instance-Id`. The sticky strategy hashes this name, never an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 pub struct InstanceName(#[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9._-]{1,63}$"))] Arc<str>);
 
 impl InstanceName {
-    /// The longest name, in bytes: that of a DNS label, so that a container's or pod's name always fits.
+    /// The longest name, in bytes: the limit of a DNS label, so container and pod names fit.
     pub const MAX_LEN: usize = 63;
 
-    /// The name as text.
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for InstanceName {
     }
 }
 
-/// The name of a deployment: gateways and instances that belong together. It has the form of an instance's name.
+/// The name of a deployment, which groups gateways and instances. It has the form of an instance's name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeploymentName(InstanceName);
 
@@ -80,7 +80,7 @@ impl fmt::Debug for DeploymentName {
     }
 }
 
-/// The text is not the name of a deployment.
+/// The text is not a deployment name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a deployment is 1 to 63 letters, digits, '.', '_' or '-'")]
 pub struct InvalidDeploymentName;
@@ -93,8 +93,8 @@ impl FromStr for DeploymentName {
     }
 }
 
-/// Names one request in every log line and answer that it causes. The gateway makes a UUID v7 unless a trusted proxy
-/// in front of it, or the client, sent a UUID of its own. The default is the nil UUID, which names none.
+/// Identifies a request in logs and responses. The gateway generates a UUID v7 unless a trusted proxy or the client sent a
+/// UUID. The default is the nil UUID, which identifies none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RequestId(#[schemars(with = "String", extend("format" = "uuid"))] Uuid);
@@ -105,12 +105,12 @@ impl RequestId {
         Self(Uuid::now_v7())
     }
 
-    /// Reads an id from a header's bytes; `None` unless they are a UUID, with or without hyphens.
+    /// `None` unless the text is a UUID, with or without hyphens.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         Uuid::try_parse_ascii(text).ok().map(Self)
     }
 
-    /// The hyphenated form, on the stack.
+    /// The hyphenated form.
     pub fn to_ascii(self) -> [u8; 36] {
         let mut text = [0; 36];
         self.0.hyphenated().encode_lower(&mut text);
@@ -124,7 +124,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// Names one message of a session.
+/// Identifies a message of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(Uuid);
@@ -150,16 +150,15 @@ impl FromStr for MessageId {
     }
 }
 
-/// Names one write, so that it can be repeated without being done twice. The client draws it at random.
+/// Identifies a write, so that a retry is not executed twice. The client generates it at random.
 ///
-/// Whoever sends the key of somebody else's anonymous create gets that session as the answer, so a key is kept as secret as
-/// a session id: it has no `Display`, and `Debug` does not tell it.
+/// A request with the key of another client's anonymous create gets that session. So a key is as secret as a session id: it
+/// has no `Display`, and `Debug` hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IdempotencyKey(Uuid);
 
 impl IdempotencyKey {
-    /// Reads a key from a header's bytes: a UUID, with or without hyphens. The nil and the max UUID are nobody's choice and
-    /// so refused.
+    /// Parses a UUID, with or without hyphens. The nil and the max UUID are not random and are rejected.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         Uuid::try_parse_ascii(text).ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max()).map(Self)
     }
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idempotency_key_is_a_uuid_that_somebody_drew() {
+    fn an_idempotency_key_is_a_random_uuid() {
         let key = IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
         assert_eq!(IdempotencyKey::parse_bytes(b"00112233445566778899AABBCCDDEEFF"), Some(key));
         assert!(!format!("{key:?}").contains("0011"), "it opens what it created");

@@ -1,8 +1,7 @@
-//! What crosses the wire between Tandem's parts and its clients.
+//! The wire contract between Tandem's parts and its clients: ids, header and cookie names, routes, error codes and bodies.
 //!
-//! Ids, header and cookie names, routes, error codes and the bodies of requests and answers. Both services, the
-//! gateway, the local stack and the load tests share this crate and nothing else, so a name that two parts must agree
-//! on is written here once.
+//! The services, the gateway, the local stack and the load tests all depend on this crate, so a name that two of them must
+//! agree on is defined once.
 //!
 //! **Invariant:** no I/O and no framework. Everything here can be tested without a socket.
 

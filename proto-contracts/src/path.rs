@@ -1,44 +1,44 @@
-//! The one reading of a request's path, by which the gateway routes and the services serve.
+//! Canonical paths, for the gateway's routing and the services' alike.
 //!
-//! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints: a gateway that resolves the raw
-//! path before a service that resolves the decoded one would apply the wrong limits, timeouts and affinity key.
-//! [`canonical`] writes each path in one way or refuses it; whatever forwards a request forwards that form.
+//! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints. If a gateway resolved the raw path and
+//! a service the decoded one, the wrong limits, timeouts and affinity key would apply. [`canonical`] normalizes each path or
+//! rejects it, and proxies forward the canonical form.
 
 use std::borrow::Cow;
 
 use crate::error::ErrorCode;
 
-/// The longest path, in bytes as the client sent it. It is also the gateway's default for a whole target.
+/// The longest path, in bytes as sent. Also the gateway's default limit for a whole target.
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// Why a path is refused.
+/// Why a path is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PathFault {
-    /// A byte that may stand in no path, such as a backslash, a space, a control byte or one beyond ASCII.
-    #[error("The path has a byte that no path may have; escape it as %XX.")]
+    /// A byte that is illegal in paths, such as a backslash, a space, a control byte or one beyond ASCII.
+    #[error("The path has an illegal byte; escape it as %XX.")]
     IllegalByte,
-    /// A `%` that two hex digits do not follow.
+    /// A `%` without two hex digits.
     #[error("A % in the path must be followed by two hex digits.")]
     BadEscape,
-    /// An escaped slash or backslash: some servers decode it before they split the path, others after that.
-    #[error("The path has an escaped slash or backslash (%2F, %5C); no path here has one within a segment.")]
+    /// An escaped slash or backslash: some servers decode it before splitting the path, others after.
+    #[error("The path has an escaped slash or backslash (%2F, %5C), which is not allowed.")]
     EscapedSlash,
-    /// An escaped control character, NUL among them.
-    #[error("The path has an escaped control character; no path here has one.")]
+    /// An escaped control character, such as NUL.
+    #[error("The path has an escaped control character, which is not allowed.")]
     EscapedControl,
-    /// A segment `.` or `..`, written out or escaped.
-    #[error("The path has a segment '.' or '..', which may be escaped; send the path that it stands for.")]
+    /// A segment `.` or `..`, plain or escaped.
+    #[error("The path has a segment '.' or '..', plain or escaped; resolve it before sending.")]
     DotSegment,
-    /// Escapes that are no UTF-8 when they are decoded.
-    #[error("The escapes in the path must be UTF-8 when they are decoded.")]
+    /// Escapes that don't decode to UTF-8.
+    #[error("The escapes in the path must decode to UTF-8.")]
     NotUtf8,
     /// More than [`MAX_BYTES`].
-    #[error("A path may have {MAX_BYTES} bytes.")]
+    #[error("The path is longer than {MAX_BYTES} bytes.")]
     TooLong,
 }
 
 impl PathFault {
-    /// The code that the client gets.
+    /// The error code of the response.
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::TooLong => ErrorCode::UriTooLong,
@@ -54,11 +54,11 @@ impl PathFault {
 
 /// The canonical form of a path, borrowed when the path has it already.
 ///
-/// Escaped unreserved characters are decoded, other escapes get upper-case digits, and what RFC 3986 allows in no path
-/// but browsers send (`[ ] ^ { | }`) is escaped. Empty segments stay: they match no template.
+/// Escaped unreserved characters are decoded, and other escapes get upper-case digits. Illegal characters that browsers send
+/// (`[ ] ^ { | }`) are escaped. Empty segments stay: they match no template.
 ///
 /// # Errors
-/// When the path has no one reading, or one that no path here has.
+/// When the path is illegal or ambiguous.
 pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathFault> {
     if path.len() > MAX_BYTES {
         return Err(PathFault::TooLong);
@@ -66,28 +66,28 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathFault> {
     if is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    let normalised = normalised(path.as_bytes())?;
-    if normalised.split('/').any(|segment| matches!(segment, "." | "..")) {
+    let normalized = normalized(path.as_bytes())?;
+    if normalized.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(PathFault::DotSegment);
     }
-    if decoded_bytes(normalised.as_bytes(), |text| text.chars().any(char::is_control)).ok_or(PathFault::NotUtf8)? {
+    if decoded_bytes(normalized.as_bytes(), |text| text.chars().any(char::is_control)).ok_or(PathFault::NotUtf8)? {
         return Err(PathFault::EscapedControl);
     }
-    Ok(if normalised == path { Cow::Borrowed(path) } else { Cow::Owned(normalised) })
+    Ok(if normalized == path { Cow::Borrowed(path) } else { Cow::Owned(normalized) })
 }
 
-/// What a segment of a canonical path stands for: its escapes are decoded, once.
+/// Decodes a segment of a canonical path, once.
 pub fn decoded(segment: &str) -> Cow<'_, str> {
     if !segment.contains('%') {
         return Cow::Borrowed(segment);
     }
-    // A canonical path holds UTF-8 alone; what is none is no segment of one.
+    // Canonical paths decode to UTF-8.
     decoded_bytes(segment.as_bytes(), str::to_owned).map_or(Cow::Borrowed(segment), Cow::Owned)
 }
 
-/// Whether nothing in the path could have another form: no escape, no dot, no sign that is rare in paths.
+/// Whether the path is surely canonical: no escape, no dot, no rare character.
 ///
-/// Without a branch in the loop, so that it runs over many bytes at once: each request passes here.
+/// Every request passes here, so the loop has no branch and is vectorized.
 fn is_plain(path: &[u8]) -> bool {
     let mut others = 0_u8;
     for &byte in path {
@@ -99,8 +99,8 @@ fn is_plain(path: &[u8]) -> bool {
     others == 0
 }
 
-/// The path with each escape in its one form.
-fn normalised(path: &[u8]) -> Result<String, PathFault> {
+/// The path with normalized escapes.
+fn normalized(path: &[u8]) -> Result<String, PathFault> {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
     while let [byte, tail @ ..] = rest {
@@ -128,7 +128,7 @@ fn normalised(path: &[u8]) -> Result<String, PathFault> {
     Ok(out)
 }
 
-/// Decodes the escapes of a normalised path and hands the text on; `None` when it is no UTF-8.
+/// Decodes a normalized path and calls `then` with the text; `None` when it is not UTF-8.
 fn decoded_bytes<T>(path: &[u8], then: impl FnOnce(&str) -> T) -> Option<T> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -239,7 +239,7 @@ mod tests {
         for byte in 0..=127_u8 {
             let path = format!("/{}", char::from(byte));
             if is_plain(path.as_bytes()) {
-                assert_eq!(normalised(path.as_bytes()).as_deref(), Ok(path.as_str()), "{byte}");
+                assert_eq!(normalized(path.as_bytes()).as_deref(), Ok(path.as_str()), "{byte}");
             }
         }
     }

@@ -11,13 +11,13 @@ pub const DEFAULT_PAGE: u32 = 20;
 /// One product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
-    /// As in Phase 1: text, such as `p001`.
+    /// Text, such as `p001`, as on the legacy paths.
     pub id: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Price in the shop's currency, as a decimal string with two places, so that no client rounds it.
     pub price: String,
-    /// Pieces on the shelf.
+    /// Units in stock.
     pub stock: i32,
     /// When it was added.
     pub created_at: Timestamp,

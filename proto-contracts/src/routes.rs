@@ -1,4 +1,4 @@
-//! Every path of the API, once: the services mount these templates and the gateway resolves paths against them.
+//! All paths of the API: the services mount these templates, and the gateway resolves paths against them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,7 +25,7 @@ impl PoolName {
     /// Both pools.
     pub const ALL: [Self; 2] = [Self::Stateless, Self::Stateful];
 
-    /// The name as it stands in paths, logs and metric labels.
+    /// The name in paths, logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stateless => "stateless",
@@ -61,10 +61,10 @@ impl FromStr for PoolName {
     }
 }
 
-/// What a path stands for. Also the bounded set of route labels in metrics and access logs.
+/// An endpoint of the API. Its templates are the bounded set of route labels in metrics and access logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// Who answers.
+    /// Service, version and instance.
     Info,
     /// Arithmetic.
     Calculate,
@@ -84,23 +84,23 @@ pub enum Endpoint {
     Messages,
     /// Read the messages of a session, paged.
     History,
-    /// Hear of a session's messages as they come: server-sent events.
+    /// Receive a session's messages: server-sent events.
     Events,
-    /// The same, and post messages: a WebSocket.
+    /// Receive and post messages: a WebSocket.
     Live,
-    /// Get a ticket, by which a browser opens one of these two.
+    /// Get a ticket, with which a browser opens one of these two.
     Tickets,
-    /// A path within a pool's part of the API that stands for nothing; the service answers 404.
+    /// A path under a pool's prefix that matches no template; the service responds with 404.
     Unknown,
 }
 
-/// The canonical and the Phase 1 template of one endpoint. `{…}` is one path segment.
+/// The canonical and the legacy template of an endpoint. `{…}` is one path segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Templates {
     /// Under `/api/v1`.
     pub canonical: &'static str,
-    /// The deprecated alias, where Phase 1 had one.
-    pub phase1: Option<&'static str>,
+    /// The deprecated alias (Phase 1), if there is one.
+    pub legacy: Option<&'static str>,
 }
 
 impl Endpoint {
@@ -123,7 +123,7 @@ impl Endpoint {
 
     /// The endpoint's paths.
     pub const fn templates(self) -> Templates {
-        let (canonical, phase1) = match self {
+        let (canonical, legacy) = match self {
             Self::Info => ("/api/v1/stateless/info", Some("/api/stateless/info")),
             Self::Calculate => ("/api/v1/stateless/calculate", Some("/api/stateless/calculate")),
             Self::Random => ("/api/v1/stateless/random", Some("/api/stateless/random")),
@@ -141,37 +141,36 @@ impl Endpoint {
             Self::Tickets => ("/api/v1/stateful/sessions/{session_id}/tickets", None),
             Self::Unknown => ("unmatched", None),
         };
-        Templates { canonical, phase1 }
+        Templates { canonical, legacy }
     }
 
-    /// Whether its answers last for as long as the client listens.
+    /// Whether its responses are endless.
     pub const fn is_stream(self) -> bool {
         matches!(self, Self::Events | Self::Live)
     }
 }
 
-/// What the gateway needs to know of a path.
+/// A resolved path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// Which pool serves it.
+    /// The pool that serves it.
     pub pool: PoolName,
-    /// What it stands for.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Whether it is a Phase 1 path.
-    pub phase1: bool,
-    /// The routing key of the session id in the path, when that is well formed.
+    /// Whether it is a legacy path.
+    pub is_legacy: bool,
+    /// The affinity key of a well-formed session id in the path.
     pub key: Option<AffinityKey>,
 }
 
 impl Resolved {
-    /// The template that stands for the path in logs and metrics: it holds no session id.
+    /// The template, for logs and metrics: it has no session id.
     pub fn template(&self) -> &'static str {
         let templates = self.endpoint.templates();
-        if self.phase1 { templates.phase1.unwrap_or(templates.canonical) } else { templates.canonical }
+        if self.is_legacy { templates.legacy.unwrap_or(templates.canonical) } else { templates.canonical }
     }
 
-    /// What a canonical path that resolved to this holds in the place of the template's `{…}`, decoded; empty when the
-    /// template has none.
+    /// The decoded value of the template's `{…}` in a canonical path; empty when the template has none.
     pub fn parameter<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let mut segments = self.template().split('/').zip(path.split('/'));
         segments
@@ -180,10 +179,10 @@ impl Resolved {
     }
 }
 
-/// Resolves the [canonical](path::canonical) path of a request; `None` when neither pool serves it. Allocates nothing.
+/// Resolves a [canonical](path::canonical) path; `None` when no pool serves it. Does not allocate.
 pub fn resolve(path: &str) -> Option<Resolved> {
     let rest = path.strip_prefix("/api/")?;
-    let (phase1, rest) = rest.strip_prefix("v1/").map_or((true, rest), |rest| (false, rest));
+    let (is_legacy, rest) = rest.strip_prefix("v1/").map_or((true, rest), |rest| (false, rest));
     let (pool, rest) = rest.split_once('/')?;
     let pool = pool.parse().ok()?;
     let (first, rest) = split(rest);
@@ -191,16 +190,16 @@ pub fn resolve(path: &str) -> Option<Resolved> {
         let (second, rest) = split(rest);
         (Some(second), rest)
     });
-    let (endpoint, id) = match (pool, phase1) {
+    let (endpoint, id) = match (pool, is_legacy) {
         // A parameter is never empty.
         _ if second == Some("") => (Endpoint::Unknown, None),
         (PoolName::Stateless, false) => (stateless(first, second, rest), None),
-        (PoolName::Stateless, true) => (stateless_phase1(first, second), None),
+        (PoolName::Stateless, true) => (stateless_legacy(first, second), None),
         (PoolName::Stateful, false) => stateful(first, second, rest),
-        (PoolName::Stateful, true) => stateful_phase1(first, second, rest),
+        (PoolName::Stateful, true) => stateful_legacy(first, second, rest),
     };
     let key = id.and_then(|id| SessionId::affinity_key_of(id.as_bytes()));
-    Some(Resolved { pool, endpoint, phase1, key })
+    Some(Resolved { pool, endpoint, is_legacy, key })
 }
 
 /// The first segment and what follows its slash.
@@ -212,12 +211,12 @@ fn stateless(first: &str, second: Option<&str>, rest: Option<&str>) -> Endpoint 
     match (first, second, rest) {
         ("products", Some(_), None) => Endpoint::Product,
         ("products", None, None) => Endpoint::Products,
-        (_, None, None) => stateless_phase1(first, second),
+        (_, None, None) => stateless_legacy(first, second),
         _ => Endpoint::Unknown,
     }
 }
 
-fn stateless_phase1(first: &str, second: Option<&str>) -> Endpoint {
+fn stateless_legacy(first: &str, second: Option<&str>) -> Endpoint {
     match (first, second) {
         ("info", None) => Endpoint::Info,
         ("calculate", None) => Endpoint::Calculate,
@@ -241,7 +240,7 @@ fn stateful<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoi
     (endpoint, id)
 }
 
-fn stateful_phase1<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
+fn stateful_legacy<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
     let endpoint = match (first, id, rest) {
         ("session", None, None) => Endpoint::Sessions,
         ("session", Some(_), None) => Endpoint::Session,
@@ -262,11 +261,11 @@ mod tests {
     fn every_template_resolves_to_its_endpoint() {
         for endpoint in Endpoint::ALL {
             let templates = endpoint.templates();
-            for (template, phase1) in [(Some(templates.canonical), false), (templates.phase1, true)] {
+            for (template, is_legacy) in [(Some(templates.canonical), false), (templates.legacy, true)] {
                 let Some(template) = template else { continue };
                 let path = template.replace("{session_id}", ID).replace("{product_id}", "p001");
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
-                assert_eq!((resolved.endpoint, resolved.phase1), (endpoint, phase1), "{path}");
+                assert_eq!((resolved.endpoint, resolved.is_legacy), (endpoint, is_legacy), "{path}");
                 assert_eq!(resolved.template(), template);
                 let parameter = if template.contains("{product_id}") { "p001" } else { ID };
                 assert_eq!(resolved.parameter(&path), if template.contains('{') { parameter } else { "" }, "{path}");

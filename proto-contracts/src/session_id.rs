@@ -1,4 +1,4 @@
-//! The session id: the routing key of its creator, then a secret.
+//! The session id: an affinity key and a secret.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::affinity::AffinityKey;
 use crate::hex;
 
-/// `<affinity key>-<32 hex digits>`: where the session lives, then 128 bits that nobody can guess.
+/// `<affinity key>-<32 hex digits>`: the key that routes to the session's home, and 128 random bits.
 ///
-/// Who holds the id holds the session, so it is a bearer secret. It has no `Display`, and `Debug` shows the
-/// [`SessionDigest`] alone: only [`SessionId::expose`] and serialization spell it out.
+/// The id is a bearer secret. It has no `Display`, and `Debug` shows only the [`SessionDigest`]. [`SessionId::expose`] and
+/// serialization reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId {
     key: AffinityKey,
@@ -20,30 +20,30 @@ pub struct SessionId {
 }
 
 impl SessionId {
-    /// Length of the written id, in bytes.
+    /// Length of the text, in bytes.
     pub const LEN: usize = 8 + 1 + 32;
 
-    /// A fresh id for a client with this key; the secret half comes from the thread's cryptographic generator.
+    /// A new id; the secret comes from the thread's cryptographic generator.
     pub fn generate(key: AffinityKey) -> Self {
         Self { key, secret: rand::random() }
     }
 
-    /// The id with this secret half, for who derives it from something that is at least as hard to guess.
+    /// The secret must be derived from something at least as hard to guess.
     pub const fn from_parts(key: AffinityKey, secret: [u8; 16]) -> Self {
         Self { key, secret }
     }
 
-    /// The secret half, for who derives something from it or keeps it sealed.
+    /// The secret, to derive from it or to store it encrypted.
     pub const fn secret(&self) -> &[u8; 16] {
         &self.secret
     }
 
-    /// Where the session lives.
+    /// The key that routes to the session's home.
     pub const fn affinity_key(&self) -> AffinityKey {
         self.key
     }
 
-    /// The id in full, for the client that owns it and for nobody else.
+    /// The whole id, only for the client that owns it.
     pub fn expose(&self) -> String {
         let mut text = String::with_capacity(Self::LEN);
         let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{}-", self.key));
@@ -51,13 +51,13 @@ impl SessionId {
         text
     }
 
-    /// What stands for the session in logs, traces, metrics, Redis keys and dashboards.
+    /// Identifies the session in logs, traces, metrics, Redis keys and dashboards.
     pub fn digest(&self) -> SessionDigest {
         let hash = Sha256::digest(self.expose());
         SessionDigest(std::array::from_fn(|i| hash[i]))
     }
 
-    /// Reads only the routing key of a well-formed id; the gateway's hot path needs nothing else of it.
+    /// The affinity key of a well-formed id, which is all that the gateway's hot path needs.
     pub fn affinity_key_of(text: &[u8]) -> Option<AffinityKey> {
         Self::parse_bytes(text).map(|id| id.key)
     }
@@ -101,12 +101,12 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
-/// The first 128 bits of the SHA-256 of a session id, written as 32 hex digits. It opens nothing.
+/// The first 128 bits of a session id's SHA-256, written as 32 hex digits. Not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionDigest([u8; 16]);
 
 impl SessionDigest {
-    /// Reads a digest from its 32 lower-case hex digits.
+    /// Parses 32 lower-case hex digits.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         hex::decode(text).map(Self)
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_ids_are_refused() {
+    fn malformed_ids_are_rejected() {
         let too_long = format!("{TEXT}0");
         let upper = TEXT.to_uppercase();
         for bad in [
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_tell_the_secret() {
+    fn debug_hides_the_secret() {
         let id: SessionId = TEXT.parse().expect("well formed");
         let shown = format!("{id:?} {:?}", id.digest());
         assert!(!shown.contains("00112233"), "{shown}");

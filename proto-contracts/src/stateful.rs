@@ -11,7 +11,7 @@ use crate::session_id::SessionId;
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// The largest client data, in bytes of compact JSON.
 pub const MAX_CLIENT_DATA_BYTES: usize = 64 * 1024;
-/// The deepest client data: how many objects and arrays may stand in each other, the data itself counted.
+/// The deepest client data: levels of nested objects and arrays, including the outermost.
 pub const MAX_CLIENT_DATA_DEPTH: usize = 32;
 /// The most messages of one session.
 pub const MAX_MESSAGES: u64 = 10_000;
@@ -20,10 +20,10 @@ pub const MAX_HISTORY_PAGE: u32 = 200;
 /// The messages on a page when the client names no `limit`.
 pub const DEFAULT_HISTORY_PAGE: u32 = 50;
 
-/// What the client told about itself: any JSON object. The reply greets `name` when it is a string.
+/// Any JSON object from the client. Replies greet its `name` if that is a string.
 pub type ClientData = Map<String, Value>;
 
-/// `POST /sessions`. The service puts raw JSON in the place of `D`, to keep the text that the client sent.
+/// `POST /sessions`. The service uses raw JSON for `D`, to keep the client's text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CreateSession<D = ClientData> {
@@ -38,23 +38,23 @@ pub struct PatchSession<D = ClientData> {
     pub client_data: D,
 }
 
-/// A session as its owner sees it. The answer's `ETag` names the write that this state comes from; `expires_at`, which moves
-/// on with each use, is not part of that state.
+/// A session. The response's `ETag` identifies the write that produced this state; it does not cover `expires_at`, which moves
+/// with each use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session<D = ClientData> {
     /// The bearer secret.
     pub session_id: SessionId,
-    /// What the client told about itself.
+    /// See [`ClientData`].
     pub client_data: D,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last written to.
+    /// The time of the last write.
     pub last_activity: Timestamp,
-    /// When it ends unless it is used before; each read and write moves this on, up to 24 hours after the creation.
+    /// When it expires. Each read and write extends it, up to 24 hours after the creation.
     pub expires_at: Timestamp,
-    /// How many messages it holds.
+    /// Number of messages.
     pub message_count: u64,
-    /// Grows by one with each write.
+    /// Incremented by each write.
     pub version: u64,
 }
 
@@ -65,32 +65,32 @@ pub struct PostMessage {
     pub message: String,
 }
 
-/// `POST /conversations`: the same act, with the session's id in the body. The service reads text in the place of `I`, to
-/// tell a malformed id from a malformed body.
+/// `POST /conversations`: the same, with the session's id in the body. The service uses text for `I`, to report a malformed id
+/// as such.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostConversation<I = SessionId> {
-    /// The session to speak to.
+    /// The session.
     pub session_id: I,
     /// 1 to [`MAX_MESSAGE_BYTES`] bytes.
     pub message: String,
 }
 
-/// Answer to both forms of posting a message.
+/// Response to both forms of posting a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessagePosted {
-    /// The session that was spoken to.
+    /// The session.
     pub session_id: SessionId,
-    /// The message's own id.
+    /// The message's id.
     pub message_id: MessageId,
-    /// Its place in the session, from 1.
+    /// Its position in the session, from 1.
     pub number: u64,
     /// As posted.
     pub message: String,
-    /// Computed from the session's state, so that a lost session shows.
+    /// Computed from the session's state, so that lost state becomes visible.
     pub reply: String,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// Messages in the session, this one included.
+    /// Messages in the session, including this one.
     pub message_count: u64,
     /// The session's version after the write.
     pub version: u64,
@@ -111,22 +111,22 @@ pub struct HistoryQuery {
 pub struct HistoryPage {
     /// The session.
     pub session_id: SessionId,
-    /// In the order in which they were accepted.
+    /// In the order of acceptance.
     pub messages: Vec<HistoryMessage>,
-    /// Where the next page starts; `null` when this one reached the end.
+    /// The cursor of the next page; `null` on the last one.
     pub next_cursor: Option<String>,
 }
 
 /// One message of the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryMessage {
-    /// The message's own id.
+    /// The message's id.
     pub message_id: MessageId,
-    /// Its place in the session, from 1.
+    /// Its position in the session, from 1.
     pub number: u64,
     /// As posted.
     pub message: String,
-    /// As answered.
+    /// The service's reply.
     pub reply: String,
     /// When it was accepted.
     pub created_at: Timestamp,

@@ -7,7 +7,7 @@ use crate::ids::InstanceName;
 
 /// The most operands of one calculation.
 pub const MAX_OPERANDS: usize = 1_000;
-/// The most values of one call of `random`.
+/// The most values of one request to `random`.
 pub const MAX_RANDOM_COUNT: u32 = 1_000;
 
 /// `GET /info`.
@@ -17,19 +17,19 @@ pub struct Info {
     pub service: String,
     /// The program's version.
     pub version: String,
-    /// Which instance answered.
+    /// The instance's name.
     pub instance: InstanceName,
     /// Its clock.
     pub timestamp: Timestamp,
-    /// For how many seconds it has been running.
+    /// Seconds since its start.
     pub uptime_s: u64,
 }
 
-/// `POST /calculate`. An empty body object is the sum of nothing.
+/// `POST /calculate`. `{}` is the sum of no operands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CalculateRequest {
-    /// What to do with the operands, from the left to the right.
+    /// Applied from left to right.
     pub operation: Operation,
     /// At most [`MAX_OPERANDS`] finite numbers.
     pub operands: Vec<f64>,
@@ -39,12 +39,12 @@ pub struct CalculateRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// The sum; of nothing, 0.
+    /// The sum; 0 without operands.
     #[default]
     Add,
     /// The first less each other.
     Subtract,
-    /// The product; of nothing, 1.
+    /// The product; 1 without operands.
     Multiply,
     /// The first divided by each other.
     Divide,
@@ -58,12 +58,12 @@ pub enum Operation {
     Max,
 }
 
-/// Answer to `POST /calculate`.
+/// Response to `POST /calculate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalculateResponse {
-    /// As asked.
+    /// As requested.
     pub operation: Operation,
-    /// As asked.
+    /// As requested.
     pub operands: Vec<f64>,
     /// A finite number.
     pub result: f64,
@@ -73,11 +73,11 @@ pub struct CalculateResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RandomQuery {
-    /// The smallest value that may be drawn; 0 by default.
+    /// Inclusive lower bound; 0 by default.
     pub min: i64,
-    /// The largest value that may be drawn; 100 by default.
+    /// Inclusive upper bound; 100 by default.
     pub max: i64,
-    /// How many to draw, 1 to [`MAX_RANDOM_COUNT`]; 1 by default.
+    /// Number of values, 1 to [`MAX_RANDOM_COUNT`]; 1 by default.
     pub count: u32,
 }
 
@@ -87,13 +87,13 @@ impl Default for RandomQuery {
     }
 }
 
-/// Answer to `GET /random`.
+/// Response to `GET /random`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RandomResponse {
-    /// As asked.
+    /// As requested.
     pub min: i64,
-    /// As asked.
+    /// As requested.
     pub max: i64,
-    /// Drawn uniformly from `min..=max`.
+    /// Uniform over `min..=max`.
     pub values: Vec<i64>,
 }

@@ -1,26 +1,26 @@
-//! The place of a request in a trace, as `traceparent` tells it (W3C Trace Context).
+//! The `traceparent` header (W3C Trace Context).
 
 use crate::hex;
 
-/// How long the header's value is in the version that we write.
+/// Length of the header's value in version 00.
 const LENGTH: usize = 55;
-/// The bit of the flags that says that the sender records the trace.
+/// The flag for a trace that the sender records.
 const SAMPLED: u8 = 1;
 
-/// Where in which trace a request was sent.
+/// The sender's position in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Which trace.
+    /// The trace.
     pub trace_id: [u8; 16],
-    /// The sender's span in it.
+    /// The sender's span.
     pub span_id: [u8; 8],
     /// Whether the sender records the trace.
     pub is_sampled: bool,
 }
 
 impl TraceContext {
-    /// Reads the header's value; `None` when it is not valid. Of a later version it reads what this one knows, as the
-    /// standard asks for.
+    /// Parses the header's value; `None` when it is invalid. Of a later version it reads the known fields, as the standard
+    /// requires.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (fields, rest) = value.split_at_checked(LENGTH)?;
         let [version] = hex::decode(&fields[..2])?;
@@ -54,7 +54,7 @@ mod tests {
     const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn what_is_valid_comes_back_as_it_was() {
+    fn a_valid_value_round_trips() {
         let context = TraceContext::parse(VALID.as_bytes()).expect("valid");
         assert!(context.is_sampled);
         assert_eq!(context.to_ascii(), VALID.as_bytes());
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_we_do_not_know_are_no_fault() {
+    fn unknown_flags_are_ignored() {
         let value = VALID.replace("-01", "-ff");
         assert!(TraceContext::parse(value.as_bytes()).expect("valid").is_sampled);
         let value = VALID.replace("-01", "-fe");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_may_tell_more() {
+    fn a_later_version_may_have_more_fields() {
         for later in ["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", &format!("cc{}-more", &VALID[2..])] {
             assert!(TraceContext::parse(later.as_bytes()).is_some(), "{later}");
         }

@@ -1,4 +1,4 @@
-//! The weight of an instance: how large its share is, compared with the others of its pool.
+//! The weight of an instance in its pool.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,24 +6,24 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// How many shares of its pool's keys and requests an instance gets: 1 to 256, as in HAProxy. The default is 1. There is no 0:
-/// an instance that is to get nothing new is drained.
+/// An instance's share of its pool's keys and requests, relative to the others: 1 to 256, as in HAProxy. The default is 1.
+/// There is no 0: drain the instance instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Weight(#[schemars(extend("minimum" = 1, "maximum" = 256))] u16);
 
 impl Weight {
-    /// The least, and the default.
+    /// The smallest weight, and the default.
     pub const ONE: Self = Self(1);
-    /// The most.
+    /// The largest weight.
     pub const MAX: u16 = 256;
 
-    /// The weight of that many shares; `None` unless it is 1 to 256.
+    /// `None` unless it is 1 to 256.
     pub const fn new(shares: u16) -> Option<Self> {
         if shares >= 1 && shares <= Self::MAX { Some(Self(shares)) } else { None }
     }
 
-    /// How many shares it is.
+    /// The number.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -41,9 +41,9 @@ impl fmt::Display for Weight {
     }
 }
 
-/// The number is no weight.
+/// The number is not a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a weight is 1 to 256; an instance that is to get nothing new is drained instead")]
+#[error("a weight is 1 to 256; to send an instance nothing new, drain it")]
 pub struct InvalidWeight;
 
 impl FromStr for Weight {
@@ -61,8 +61,8 @@ impl<'de> Deserialize<'de> for Weight {
     }
 }
 
-/// The weight of an instance as it announces it in `X-Weight`: `<weight>; decided=<unix ms>`. With 0 it is the instance's own
-/// `INSTANCE_WEIGHT`, which no operator has changed since it started. Of two decisions the later one holds.
+/// The value of `X-Weight`: `<weight>; decided=<unix ms>`. The time is 0 for the instance's own `INSTANCE_WEIGHT`, which no
+/// operator has changed since it started. Of two decisions the later one wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WeightDecision {
     /// The weight.
@@ -77,7 +77,7 @@ impl fmt::Display for WeightDecision {
     }
 }
 
-/// The text is no such weight.
+/// The text is not a [`WeightDecision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected '<weight>; decided=<unix ms>'")]
 pub struct InvalidWeightDecision;
@@ -103,11 +103,11 @@ mod tests {
             assert_eq!(json.parse::<Weight>().ok().map(Weight::get), shares, "{json}");
         }
         let zero = serde_json::from_str::<Weight>("0").expect_err("refused").to_string();
-        assert!(zero.contains("drained"), "{zero}");
+        assert!(zero.contains("drain"), "{zero}");
     }
 
     #[test]
-    fn a_decision_reads_back_as_it_was_written() {
+    fn a_decision_round_trips() {
         let decision = WeightDecision { weight: Weight(3), decided_ms: 1_800_000_000_000 };
         assert_eq!(decision.to_string().parse(), Ok(decision));
         for wrong in ["", "3", "0; decided=1", "3; decided=", "3;decided=1"] {

@@ -1,6 +1,6 @@
-//! Reading JSON bodies and query strings, so that every refusal names what is wrong.
+//! JSON bodies and query strings, with errors that name the faulty field.
 //!
-//! Canonical paths are strict. The deprecated Phase 1 paths ignore unknown fields and the content type, as Phase 1 did.
+//! Canonical paths are strict. The deprecated legacy paths ignore unknown fields and the content type, as they always did.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -17,34 +17,34 @@ use proto_contracts::ErrorCode;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::problem::ApiError;
-use crate::routes::is_phase1;
+use crate::routes::is_legacy;
 
-/// The largest body that is read, in bytes: the same as the gateway's default `max_body_bytes`.
+/// The largest body, in bytes: the gateway's default `max_body_bytes`.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How much of a body that is too large is read and thrown away before the refusal, in bytes. A server that answers
-/// and closes with unread data makes the proxy in front of it see a reset instead of the answer.
+/// How much of a too large body is read and discarded before the response, in bytes. When a server closes a connection with
+/// unread data, the proxy in front of it sees a reset instead of the response.
 const MAX_DISCARDED_BYTES: usize = 2 * 1024 * 1024;
-/// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), which is the one that refuses a slow
-/// client; a test of the gateway compares both.
+/// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), so that the gateway rejects slow clients; a
+/// test of the gateway compares both.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How much a reader lets pass.
+/// How strictly input is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
-    /// Canonical paths: an unknown field is an error, and a body must be declared as JSON.
+    /// Canonical paths: unknown fields are errors, and `Content-Type` must be JSON.
     Strict,
-    /// Phase 1 paths: unknown fields and the content type are ignored.
+    /// Legacy paths: unknown fields and the content type are ignored.
     Lenient,
 }
 
 impl Strictness {
-    /// The mode that goes with the request's path.
+    /// The mode of the request's path.
     pub fn of(request: &HttpRequest) -> Self {
-        if is_phase1(request) { Self::Lenient } else { Self::Strict }
+        if is_legacy(request) { Self::Lenient } else { Self::Strict }
     }
 }
 
-/// A JSON body, as an argument of a handler. No body at all is `{}`.
+/// Extractor for a JSON body. An empty body is `{}`.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let media_type = check_media_type(request, strictness);
         let mut payload = payload.take();
         Box::pin(async move {
-            // The body is read to its end even when its type will be refused: see `MAX_DISCARDED_BYTES`.
+            // The body is read even if its type is rejected below: see `MAX_DISCARDED_BYTES`.
             let body = read(&mut payload).await?;
             if body.is_empty() {
                 return from_json(b"{}", strictness).map(Self);
@@ -68,7 +68,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// A query string, as an argument of a handler.
+/// Extractor for a query string.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -81,12 +81,12 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-/// Reads a JSON object.
+/// Parses a JSON object.
 ///
 /// # Errors
 /// `malformed_json` with line and column when the text is not JSON, `invalid_body` with the field's path otherwise.
 pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Result<T, ApiError> {
-    // Serde reads a struct from an array too, field by field; nobody means that.
+    // Serde also accepts an array for a struct, field by field.
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(not_an_object(text));
     }
@@ -99,7 +99,7 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Re
     });
     let value = match value {
         Ok(value) => value,
-        // Some wrong types count as wrong syntax, such as a number where a name belongs.
+        // Serde reports some wrong types as wrong syntax, such as a number for an enum.
         Err(error) if error.is_data() || is_json_text(text) => {
             return Err(invalid(ErrorCode::InvalidBody, "field", &track.path(), &error));
         }
@@ -114,7 +114,7 @@ pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Re
     }
 }
 
-/// Reads a query string.
+/// Parses a query string.
 ///
 /// # Errors
 /// `invalid_query` with the parameter's name.
@@ -150,7 +150,7 @@ async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
     let mut read = first.len();
     let mut next = payload.next().await.transpose().map_err(broken)?;
     if next.is_none() && read <= MAX_BODY_BYTES {
-        return Ok(first); // The common case: one chunk, not copied.
+        return Ok(first); // The common case: one chunk, without a copy.
     }
     let mut body = BytesMut::from(first);
     while let Some(chunk) = next {
@@ -163,21 +163,21 @@ async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
         next = payload.next().await.transpose().map_err(broken)?;
     }
     if read > MAX_BODY_BYTES {
-        let detail = format!("The body is larger than the {MAX_BODY_BYTES} bytes that a request may have.");
+        let detail = format!("The body is larger than {MAX_BODY_BYTES} bytes.");
         return Err(ApiError::new(ErrorCode::BodyTooLarge, detail));
     }
     Ok(body.freeze())
 }
 
 fn broken(error: PayloadError) -> ApiError {
-    ApiError::new(ErrorCode::BadRequest, "The body ended too early or is not framed as its header says.")
+    ApiError::new(ErrorCode::BadRequest, "The body is incomplete or its framing is invalid.")
         .caused_by(error.to_string())
 }
 
 fn check_media_type(request: &HttpRequest, strictness: Strictness) -> Result<(), ApiError> {
     let headers = request.headers();
     if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Bodies with a Content-Encoding are not read."));
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Encoding is not supported."));
     }
     if strictness == Strictness::Lenient {
         return Ok(());
@@ -206,7 +206,7 @@ fn not_an_object(text: &[u8]) -> ApiError {
 }
 
 fn is_json_text(text: &[u8]) -> bool {
-    // Serde does not look at the bytes of a string that it skips.
+    // Serde does not check the bytes of a string that it skips.
     std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
@@ -233,8 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_body_names_what_is_wrong() {
-        for (text, code, told) in [
+    fn a_rejected_body_names_the_fault() {
+        for (text, code, expected) in [
             ("{", "malformed_json", "line 1 column 1"),
             ("{\n\"operands\": [1,]}", "malformed_json", "line 2 column"),
             ("{} {}", "malformed_json", "trailing characters"),
@@ -250,28 +250,28 @@ mod tests {
         ] {
             let error = json(text).expect_err(text);
             assert_eq!(error.code().as_str(), code, "{text}: {error}");
-            assert!(error.detail().contains(told), "{text}: {error}");
+            assert!(error.detail().contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
     fn what_is_not_utf8_is_not_json() {
         for text in [&b"{\"operands\xff\": []}"[..], b"{\"operation\": \"add\xff\"}", b"\xff"] {
-            let error = from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("refused");
+            let error = from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("rejected");
             assert_eq!(error.code(), ErrorCode::MalformedJson, "{error}");
         }
     }
 
     #[test]
-    fn phase1_ignores_unknown_fields_and_nothing_else() {
+    fn legacy_paths_ignore_unknown_fields_and_nothing_else() {
         let read = |text: &str| from_json::<CalculateRequest>(text.as_bytes(), Strictness::Lenient);
         assert_eq!(read("{\"x\": 1}").expect("lenient"), CalculateRequest::default());
         assert!(read("{\"operands\": 1}").is_err());
     }
 
     #[test]
-    fn a_refused_query_names_the_parameter() {
-        for (query, told) in [
+    fn a_rejected_query_names_the_parameter() {
+        for (query, expected) in [
             ("min=x", "parameter `min`"),
             ("count=-1", "parameter `count`"),
             ("count=", "parameter `count`"),
@@ -280,14 +280,14 @@ mod tests {
         ] {
             let error = from_query::<RandomQuery>(query, Strictness::Strict).expect_err(query);
             assert_eq!(error.code(), ErrorCode::InvalidQuery);
-            assert!(error.detail().contains(told), "{query}: {error}");
+            assert!(error.detail().contains(expected), "{query}: {error}");
         }
         let lenient = from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
         assert_eq!(lenient.max, 7);
     }
 
     #[test]
-    fn json_has_several_names() {
+    fn json_has_several_media_types() {
         for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
             assert!(is_json(good.as_bytes()), "{good}");
         }

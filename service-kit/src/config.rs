@@ -1,4 +1,4 @@
-//! Configuration from the environment: read once, through an injected source, into validated types.
+//! The configuration of a service: read once from the environment into validated types.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -13,29 +13,29 @@ use crate::telemetry::TraceConfig;
 
 pub use crate::env::{ConfigError, DEVELOPMENT_SECRET, EX_USAGE, Env, SECRETS};
 
-/// What every service can be told.
+/// The settings that all services have.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// `LISTEN_ADDR`: where to listen. Port 0 takes a free one.
+    /// `LISTEN_ADDR`: the listener's address. Port 0 takes a free one.
     pub listen: SocketAddr,
     /// `INSTANCE_ID`: the stable name of this instance.
     pub instance: InstanceName,
-    /// `WORKERS`: threads that serve requests; the number of cores by default.
+    /// `WORKERS`: threads that serve requests; by default the number of cores.
     pub workers: NonZeroUsize,
     /// `LOG_LEVEL`: a filter of `tracing-subscriber`, such as `info` or `info,access=off`.
     pub log_filter: String,
-    /// `SHUTDOWN_TIMEOUT_S`: how long requests in flight may take to finish after a SIGTERM; 30 s by default.
+    /// `SHUTDOWN_TIMEOUT_S`: how long requests in flight may take to finish during shutdown; 30 s by default.
     pub shutdown_timeout: Duration,
-    /// `OTEL_*`: where traces are sent; nowhere by default.
+    /// `OTEL_*`: traces; off by default.
     pub traces: Option<TraceConfig>,
-    /// `SHUTDOWN_ANNOUNCE_S`: for how long the instance serves on after a SIGTERM and tells in its health answers that it
-    /// leaves, before it closes its listener. By default 12 s: two health checks of a gateway, 5 s apart, and a little.
+    /// `SHUTDOWN_ANNOUNCE_S`: the pre-stop delay. After SIGTERM the instance announces the stop in its health responses and
+    /// serves on, before it closes its listener. By default 12 s: two health checks of a gateway, 5 s apart, and a margin.
     pub announce: Duration,
-    /// `INSTANCE_TOKEN`: what a gateway must present to drain the instance; without it no gateway can.
+    /// `INSTANCE_TOKEN`: the bearer token for `/internal` requests of gateways; without it they cannot drain the instance.
     pub instance_token: Option<SecretString>,
-    /// `DEPLOYMENT`: what it belongs to; gateways of another deployment refuse it.
+    /// `DEPLOYMENT`: the deployment's name; gateways of another deployment reject the instance.
     pub deployment: Option<DeploymentName>,
-    /// `INSTANCE_WEIGHT`: how many shares of its pool it gets, unless a gateway's configuration or an operator says otherwise.
+    /// `INSTANCE_WEIGHT`: its weight, unless a gateway's configuration or an operator sets another.
     pub weight: Weight,
 }
 
@@ -43,7 +43,7 @@ pub struct ServiceConfig {
 const MIN_TOKEN_LEN: usize = 16;
 
 impl ServiceConfig {
-    /// Reads the common settings; each service has its own name, and its own defaults for address and instance.
+    /// Reads the settings. Each service has its own name and defaults for address and instance.
     ///
     /// # Errors
     /// For the first variable whose value cannot be used.
@@ -79,7 +79,7 @@ impl ServiceConfig {
     }
 }
 
-/// None when it is empty; an error when it is too short to be a secret.
+/// `None` when it is empty; an error when it is too short for a secret.
 fn instance_token(text: &SecretString) -> Result<Option<SecretString>, ()> {
     match text.expose_secret().len() {
         0 => Ok(None),
@@ -88,7 +88,7 @@ fn instance_token(text: &SecretString) -> Result<Option<SecretString>, ()> {
     }
 }
 
-/// A log filter that was read once to see that it can be.
+/// A valid log filter.
 struct LogFilter(String);
 
 impl FromStr for LogFilter {
@@ -96,15 +96,17 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         tracing_subscriber::EnvFilter::from_str(text).map_err(|error| error.to_string())?;
-        // The syntax takes any lone word for a target: a misspelt level would silence the log.
+        // The syntax takes a lone word for a target: a misspelt level would silence the log.
         match text.split(',').find(|part| !part.contains(['=', '[']) && LevelFilter::from_str(part.trim()).is_err()) {
-            Some(part) => Err(format!("'{part}' is no level; they are off, error, warn, info, debug and trace")),
+            Some(part) => {
+                Err(format!("'{part}' is not a level; the levels are off, error, warn, info, debug and trace"))
+            }
             None => Ok(Self(text.to_owned())),
         }
     }
 }
 
-/// More threads than this are a slip of the pen.
+/// A plausibility limit.
 const MAX_WORKERS: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
 #[cfg(test)]
@@ -146,8 +148,8 @@ mod tests {
         ] {
             let error = read(&[(variable, value)]).expect_err(value);
             assert_eq!(error.variable, variable);
-            let told = error.to_string();
-            assert!(told.contains(value) && told.contains("for example"), "{told}");
+            let text = error.to_string();
+            assert!(text.contains(value) && text.contains("for example"), "{text}");
         }
     }
 }

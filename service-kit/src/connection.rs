@@ -1,4 +1,4 @@
-//! A client's connection, for who has to close it in good order.
+//! Access to a client's connection, to close it gracefully.
 
 use std::any::Any;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -13,33 +13,33 @@ use actix_web::{Error, HttpRequest};
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::sync::oneshot;
 
-/// The connection that a request came by.
+/// The connection of a request.
 #[derive(Clone, Copy, Debug)]
 struct Connection(RawFd);
 
-/// Notes each connection, for the requests that come by it.
-pub(crate) fn note(stream: &dyn Any, data: &mut Extensions) {
+/// Stores each new connection in its data, where requests find it.
+pub(crate) fn store(stream: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = stream.downcast_ref::<TcpStream>() {
         data.insert(Connection(stream.as_raw_fd()));
     }
 }
 
-/// A streamed body after whose end the server closes its side of the connection at once.
+/// A streamed body after which the server closes its side of the connection at once.
 ///
-/// The framework lingers after the response to an upgrade: it waits up to two seconds for the client to close first. Clients of
-/// WebSockets wait for the server (RFC 6455, section 7.1.1), so both would wait, and browsers report an unclean end.
+/// After an upgraded connection ends, the framework waits up to two seconds for the client to close first. WebSocket clients
+/// wait for the server (RFC 6455, section 7.1.1), so both would wait, and browsers report an unclean close.
 pub struct ClosesAfter {
     body: BoxBody,
-    /// Completes when the connection is to be closed. When it is dropped, the framework closes as it does by itself.
+    /// Resolves when the connection is to be closed. When its sender is dropped, the framework's own close applies.
     may_close: oneshot::Receiver<()>,
     connection: Option<Connection>,
-    /// Something was handed over that has not been written to the connection yet.
+    /// The framework has bytes that it has not written to the connection yet.
     is_unflushed: bool,
     is_over: bool,
 }
 
 impl ClosesAfter {
-    /// Sends this body in response to the request, and closes after it when the other end of the channel is used.
+    /// Sends the body in response to the request. The connection closes after it once `may_close` resolves.
     pub fn new(request: &HttpRequest, body: BoxBody, may_close: oneshot::Receiver<()>) -> Self {
         let connection = request.conn_data::<Connection>().copied();
         Self { body, may_close, connection, is_unflushed: false, is_over: false }
@@ -68,7 +68,7 @@ impl MessageBody for ClosesAfter {
                 }
             }
         }
-        // The framework writes what it has when a body is pending, and then polls again.
+        // When a body is pending, the framework flushes and then polls again.
         if std::mem::take(&mut self.is_unflushed) {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -77,9 +77,9 @@ impl MessageBody for ClosesAfter {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => {
                 if let Some(Connection(socket)) = self.connection.take() {
-                    // The framework polls a body only while it owns the connection, so the number is still this socket's. The
-                    // client may have closed it already.
-                    let _closed = shutdown(socket, Shutdown::Write);
+                    // The framework polls a body only while it owns the connection, so the descriptor is still this socket's.
+                    // The client may have closed it already.
+                    let _result = shutdown(socket, Shutdown::Write);
                 }
             }
             Poll::Ready(Err(_)) => {}

@@ -1,7 +1,7 @@
-//! What every request passes on its way in and every answer on its way out.
+//! The middleware around all requests of a service.
 //!
-//! The edge gives the path its canonical form, names the request, catches its panic, turns its failure into a problem
-//! document, stamps the answer with the instance's name, marks deprecated paths, measures, and writes the access line.
+//! It canonicalizes the path, assigns the request id, catches panics, turns failures into problem documents, adds headers to
+//! the response, records metrics, and writes the access log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,7 +21,7 @@ use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError, rt};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use proto_contracts::headers::{
-    DEPRECATION, INSTANCE_ID, PHASE1_DEPRECATED_SINCE, REQUEST_ID, TRACEPARENT, TRACESTATE,
+    DEPRECATION, INSTANCE_ID, LEGACY_DEPRECATED_SINCE, REQUEST_ID, TRACEPARENT, TRACESTATE,
 };
 use proto_contracts::path::{self, PathFault};
 use proto_contracts::{Endpoint, ErrorCode, InstanceName, RequestId, TraceContext, routes};
@@ -50,13 +50,13 @@ struct Shared {
     admit: Box<Admit>,
 }
 
-/// Decides whether a request is served at all, before it is routed.
+/// Admission check, before a request is routed.
 pub type Admit = dyn Fn(&ServiceRequest) -> Result<(), ApiError> + Send + Sync;
 
 impl Edge {
-    /// The edge of this instance; one for all workers. What `admit` refuses is not served, whatever its path.
+    /// One for all workers of the instance. `admit` rejects requests whatever their path.
     pub fn new(instance: InstanceName, metrics: Metrics, admit: Box<Admit>) -> Self {
-        // An instance's name holds only characters that a header may hold.
+        // All characters of an instance name are valid in a header.
         let instance_header =
             HeaderValue::from_str(instance.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
         Self(Arc::new(Shared { instance, instance_header, metrics, admit }))
@@ -101,7 +101,7 @@ where
             let in_flight = shared.metrics.enter();
             let path = make_canonical(&mut request);
             let arrival = Arrival::of(&request, path.is_ok());
-            // The handler's state dies with the panic; what workers share is built to be used after one.
+            // A panic drops the handler's state; what workers share stays usable.
             let serve = async {
                 (shared.admit)(&request)?;
                 path?;
@@ -109,7 +109,7 @@ where
             };
             let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
-                Err(ApiError::internal("a handler panicked; its own line tells where").into())
+                Err(ApiError::internal("a handler panicked; the log line of the panic has its location").into())
             });
             drop(in_flight);
             shared.finish(arrival, outcome)
@@ -117,9 +117,8 @@ where
     }
 }
 
-/// A request that is being served. When its client leaves, the framework drops this, and what was begun goes on by itself. A
-/// handler that is given up half-way costs its connection to a database, so that a client who aborts many requests would
-/// slow down all others.
+/// A request in progress. When its client disconnects, the framework drops this, and the handler continues in the background.
+/// A cancelled handler would cost its database connection, so a client that aborts many requests would slow down others.
 pub struct Serving(Option<LocalBoxFuture<'static, Result<ServiceResponse, Error>>>);
 
 impl Future for Serving {
@@ -141,16 +140,16 @@ impl Drop for Serving {
     }
 }
 
-/// Gives the request's path its canonical form, so that all behind the edge read it as the gateway did.
+/// Canonicalizes the request's path, so that routing matches the gateway's.
 fn make_canonical(request: &mut ServiceRequest) -> Result<(), ApiError> {
-    let refuse = |fault: PathFault| ApiError::new(fault.code(), fault.to_string());
-    let Cow::Owned(canonical) = path::canonical(request.uri().path()).map_err(refuse)? else { return Ok(()) };
+    let reject = |fault: PathFault| ApiError::new(fault.code(), fault.to_string());
+    let Cow::Owned(canonical) = path::canonical(request.uri().path()).map_err(reject)? else { return Ok(()) };
     let mut parts = request.uri().clone().into_parts();
     let target = match request.uri().query() {
         Some(query) => format!("{canonical}?{query}"),
         None => canonical,
     };
-    // A canonical path has only signs that every path may have.
+    // A canonical path is a valid path.
     parts.path_and_query = Some(target.try_into().map_err(ApiError::internal)?);
     let uri = Uri::from_parts(parts).map_err(ApiError::internal)?;
     request.match_info_mut().get_mut().update(&uri);
@@ -158,7 +157,7 @@ fn make_canonical(request: &mut ServiceRequest) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What is kept of a request while it is being served.
+/// State of a request in progress.
 struct Arrival {
     at: Instant,
     method: &'static str,
@@ -170,22 +169,22 @@ struct Arrival {
     trace: RequestSpan,
 }
 
-/// Whether a request is worth a line of the access log.
+/// Whether a request is in the access log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Call,
-    /// Health checks and scrapes come each second from each gateway; they are measured and not logged.
+    /// Frequent health checks and scrapes: measured, not logged.
     Probe,
 }
 
 impl Arrival {
-    /// Notes what came. A path that is not canonical stands for nothing.
+    /// A path that is not canonical has no route.
     fn of(request: &ServiceRequest, is_canonical: bool) -> Self {
         let (request_id, request_id_header) = request_id(request.headers());
         let path = request.uri().path();
         let probe = ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
         let resolved = if probe.is_none() && is_canonical { routes::resolve(path) } else { None };
-        // For `routes::mount`, which goes by it.
+        // Read by the guards of `routes::mount`.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         let method = method_label(request.method().as_str());
         let route = probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical);
@@ -202,24 +201,24 @@ impl Arrival {
             request_id,
             request_id_header,
             trace,
-            successor: resolved.filter(|r| r.phase1).and_then(|r| successor(r.endpoint, request.path())),
+            successor: resolved.filter(|r| r.is_legacy).and_then(|r| successor(r.endpoint, request.path())),
         }
     }
 }
 
-/// The client's id if it is a UUID, else a fresh one, and the header that tells it.
+/// The client's id if it is a UUID, else a new one; and its header.
 fn request_id(headers: &HeaderMap) -> (RequestId, HeaderValue) {
     let given = headers.get(X_REQUEST_ID);
     let id = given.and_then(|value| RequestId::parse_bytes(value.as_bytes())).unwrap_or_else(RequestId::generate);
     let text = id.to_ascii();
     match given {
-        // Sent in the one spelling that we use: the bytes are shared with the request, not copied.
+        // Already in our spelling: the bytes are shared with the request, not copied.
         Some(value) if value.as_bytes() == text => (id, value.clone()),
         _ => (id, HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))),
     }
 }
 
-/// What the span of a request is made of.
+/// The data of the request's span.
 fn received<'a>(
     headers: &'a HeaderMap,
     method: &'static str,
@@ -227,7 +226,7 @@ fn received<'a>(
     request_id: RequestId,
 ) -> Received<'a> {
     let mut parents = headers.get_all(X_TRACEPARENT);
-    // Several are as good as none, since nobody knows which is right.
+    // Several are ambiguous, so none is used.
     let parent = match (parents.next(), parents.next()) {
         (Some(parent), None) => TraceContext::parse(parent.as_bytes()),
         _ => None,
@@ -236,10 +235,10 @@ fn received<'a>(
     Received { method, route, request_id, parent, state }
 }
 
-/// The `Link` from a Phase 1 path to the canonical one. All Phase 1 templates have their parameter last.
+/// The `Link` from a legacy path to its successor. All legacy templates have their parameter last.
 fn successor(endpoint: Endpoint, path: &str) -> Option<HeaderValue> {
     let templates = endpoint.templates();
-    templates.phase1?;
+    templates.legacy?;
     let parameter = path.rsplit('/').next()?;
     let canonical = match templates.canonical.split_once('{') {
         Some((before, rest)) => format!("<{before}{parameter}{}>", rest.split_once('}')?.1),
@@ -248,48 +247,48 @@ fn successor(endpoint: Endpoint, path: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(canonical + "; rel=\"successor-version\"").ok()
 }
 
-/// Looks at a failure as one of ours, also when it is one of the framework's own.
+/// Calls `look` with the failure as an [`ApiError`], converted if it is the framework's.
 fn as_ours<R>(error: &Error, look: impl FnOnce(&ApiError) -> R) -> R {
     if let Some(error) = error.as_error::<ApiError>() {
         return look(error);
     }
     look(&match code_for(error.as_response_error().status_code()) {
         ErrorCode::Internal => ApiError::internal(error.to_string()),
-        code => ApiError::new(code, "The request could not be read."),
+        code => ApiError::new(code, "The request is malformed."),
     })
 }
 
 impl Shared {
     fn finish(&self, arrival: Arrival, outcome: Result<ServiceResponse, Error>) -> Result<ServiceResponse, Error> {
         match outcome {
-            Ok(answer) => match answer.response().error() {
-                None => Ok(self.stamped(&arrival, answer, None)),
+            Ok(response) => match response.response().error() {
+                None => Ok(self.stamped(&arrival, response, None)),
                 Some(error) => {
                     let (document, code) = as_ours(error, |error| {
                         log_failure(error, &arrival);
                         (error.to_response(Some(arrival.request_id)), error.code())
                     });
-                    Ok(self.stamped(&arrival, answer.into_response(document), Some(code)))
+                    Ok(self.stamped(&arrival, response.into_response(document), Some(code)))
                 }
             },
-            // The request is gone, so the answer travels as an error that writes itself.
+            // The request is gone, so the response is an error that renders itself.
             Err(error) => {
                 as_ours(&error, |error| {
                     log_failure(error, &arrival);
                     self.record(&arrival, error.status_code(), Some(error.code()));
                 });
                 let headers = self.headers(&arrival);
-                Err(Unanswered { error, request_id: arrival.request_id, headers }.into())
+                Err(Failure { error, request_id: arrival.request_id, headers }.into())
             }
         }
     }
 
-    fn stamped(&self, arrival: &Arrival, mut answer: ServiceResponse, code: Option<ErrorCode>) -> ServiceResponse {
+    fn stamped(&self, arrival: &Arrival, mut response: ServiceResponse, code: Option<ErrorCode>) -> ServiceResponse {
         self.stamp(arrival, |name, value| {
-            answer.headers_mut().insert(name, value);
+            response.headers_mut().insert(name, value);
         });
-        self.record(arrival, answer.status(), code);
-        answer
+        self.record(arrival, response.status(), code);
+        response
     }
 
     fn headers(&self, arrival: &Arrival) -> Vec<(HeaderName, HeaderValue)> {
@@ -302,7 +301,7 @@ impl Shared {
         insert(X_INSTANCE_ID, self.instance_header.clone());
         insert(X_REQUEST_ID, arrival.request_id_header.clone());
         if let Some(link) = &arrival.successor {
-            insert(DEPRECATED, HeaderValue::from_static(PHASE1_DEPRECATED_SINCE));
+            insert(DEPRECATED, HeaderValue::from_static(LEGACY_DEPRECATED_SINCE));
             insert(LINK, link.clone());
         }
     }
@@ -310,7 +309,7 @@ impl Shared {
     fn record(&self, arrival: &Arrival, status: StatusCode, code: Option<ErrorCode>) {
         let Arrival { at, method, route, kind, request_id, .. } = *arrival;
         let duration = at.elapsed();
-        arrival.trace.answered(status.as_u16(), code);
+        arrival.trace.finish(status.as_u16(), code);
         self.metrics.observe(method, route, status.as_str(), duration);
         if kind == Kind::Call {
             let (status, instance, trace_id) = (status.as_u16(), self.instance.as_str(), arrival.trace.trace_id());
@@ -319,8 +318,8 @@ impl Shared {
     }
 }
 
-/// Logs what a client is not told, once. A client's own mistakes stand in the access line alone, and so does a failure
-/// without a cause: whoever left it out has logged it, such as once for a whole outage.
+/// Logs the cause of a failure, once. Client errors and failures without a cause are only in the access log; a missing cause
+/// was logged elsewhere, such as once per outage.
 fn log_failure(error: &ApiError, arrival: &Arrival) {
     let (code, request_id, route) = (error.code(), arrival.request_id, arrival.route);
     let Some(cause) = error.cause() else { return };
@@ -332,34 +331,34 @@ fn log_failure(error: &ApiError, arrival: &Arrival) {
     }
 }
 
-/// A finished answer for which there is no request any more.
-struct Unanswered {
+/// A failure as a response, after its request is gone.
+struct Failure {
     error: Error,
     request_id: RequestId,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl ResponseError for Unanswered {
+impl ResponseError for Failure {
     fn status_code(&self) -> StatusCode {
         as_ours(&self.error, ApiError::status_code)
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut answer = as_ours(&self.error, |error| error.to_response(Some(self.request_id)));
+        let mut response = as_ours(&self.error, |error| error.to_response(Some(self.request_id)));
         for (name, value) in &self.headers {
-            answer.headers_mut().insert(name.clone(), value.clone());
+            response.headers_mut().insert(name.clone(), value.clone());
         }
-        answer
+        response
     }
 }
 
-impl fmt::Display for Unanswered {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.error, f)
     }
 }
 
-impl fmt::Debug for Unanswered {
+impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.error, f)
     }

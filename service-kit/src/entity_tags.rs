@@ -1,28 +1,28 @@
-//! `If-Match` and `If-None-Match` (RFC 9110, sections 8.8.3 and 13.1), read alike by every endpoint.
+//! `If-Match` and `If-None-Match` (RFC 9110, sections 8.8.3 and 13.1).
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proto_contracts::ErrorCode;
 
 use crate::problem::ApiError;
 
-/// What a header with entity tags says.
+/// The value of a conditional header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntityTags {
     /// `*`
     Any,
     /// The listed tags, without quotes and without `W/`.
     ///
-    /// "Weak" makes no difference, although the RFC never lets a weak tag match in `If-Match`. Proxies that compress a
-    /// response (Nginx among them) make its tag weak, and the tag still names the one state.
+    /// Weak tags match like strong ones, although the RFC excludes them from `If-Match`: proxies that compress a response, such
+    /// as Nginx, make its tag weak, and it still names one state.
     List(Vec<Vec<u8>>),
 }
 
 impl EntityTags {
-    /// Reads a header, which may be spread over several lines; `None` when it is absent.
+    /// Parses a header, which may have several lines; `None` when it is absent.
     ///
     /// # Errors
-    /// `invalid_entity_tag` when it is neither `*` nor a list of entity tags. Passing over a condition that cannot be read
-    /// would do what the client wanted to prevent.
+    /// `invalid_entity_tag` when it is neither `*` nor a list of entity tags. To ignore a malformed condition would cause what
+    /// the client meant to prevent.
     pub fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
         let mut lines = headers.get_all(name).map(HeaderValue::as_bytes);
         let Some(first) = lines.next() else { return Ok(None) };
@@ -32,7 +32,7 @@ impl EntityTags {
         tags.map(Some).ok_or_else(|| ApiError::new(ErrorCode::InvalidEntityTag, expected))
     }
 
-    /// Whether the state of this tag is among them. There is a state, so `*` includes it.
+    /// Whether they match this tag of an existing state.
     pub fn include(&self, tag: &[u8]) -> bool {
         match self {
             Self::Any => true,
@@ -47,7 +47,7 @@ fn parse(mut text: &[u8]) -> Option<EntityTags> {
     }
     let mut tags = Vec::new();
     loop {
-        // Empty elements of a list are passed over.
+        // Empty list elements are ignored.
         text = text.trim_ascii_start();
         while let Some(rest) = text.strip_prefix(b",") {
             text = rest.trim_ascii_start();
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_tags_is_refused() {
+    fn malformed_lists_are_rejected() {
         for bad in ["", " ", ",", "x", "1-0123456789abcdef", "\"", "\"a", "a\"", "w/\"a\"", "W/a", "W/*", "\"a\" \"b\""]
             .into_iter()
             .chain(["\"a\"b", "*, \"a\"", "\"a\", *", "**", "\"a b\"", "\"a\tb\"", "W/ \"a\"", "\"a\";\"b\""])

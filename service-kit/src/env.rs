@@ -15,37 +15,37 @@ mod process;
 
 pub use process::{DEVELOPMENT_SECRET, SECRETS};
 
-/// Exit status of a program that was configured wrongly: `EX_USAGE` of `sysexits.h`.
+/// Exit status for an invalid configuration: `EX_USAGE` of `sysexits.h`.
 pub const EX_USAGE: u8 = 64;
 
-/// One variable has a value that cannot be used.
+/// A variable has an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} {fault}; for example: {variable}={example}")]
 pub struct ConfigError {
-    /// The environment variable.
+    /// Its name.
     pub variable: &'static str,
-    /// What is wrong with its value. Never holds the value of a secret.
+    /// What is wrong with its value. Never quotes a secret.
     pub fault: String,
-    /// A value that would do.
+    /// A valid value.
     pub example: &'static str,
 }
 
 impl ConfigError {
-    /// Tells the operator on standard error and gives `main` its exit status.
+    /// Prints the error to standard error and returns the exit status for `main`.
     pub fn exit(&self) -> ExitCode {
         use std::io::Write as _;
-        let _nobody_listens = writeln!(std::io::stderr(), "configuration error: {self}");
+        let _unread = writeln!(std::io::stderr(), "configuration error: {self}");
         ExitCode::from(EX_USAGE)
     }
 }
 
-/// Where settings come from: the process environment, or a map in tests.
+/// The source of settings: the process environment, or a map in tests.
 pub struct Env(Box<Source>);
 
 type Source = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Env {
-    /// These variables and no others.
+    /// Only these variables.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let map: HashMap<String, OsString> = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
         Self(Box::new(move |variable| map.get(variable).cloned()))
@@ -54,7 +54,7 @@ impl Env {
     /// Reads a variable, or `default` when it is unset or empty.
     ///
     /// # Errors
-    /// When the text cannot be read as a `T`.
+    /// When the text does not parse.
     pub fn parse<T>(&self, variable: &'static str, default: &str, example: &'static str) -> Result<T, ConfigError>
     where
         T: FromStr,
@@ -64,10 +64,10 @@ impl Env {
         text.parse().map_err(|error| ConfigError { variable, fault: format!("is '{text}': {error}"), example })
     }
 
-    /// Reads a number or another ordered value that must lie in `range`.
+    /// Reads a value that must be within `range`.
     ///
     /// # Errors
-    /// When the text cannot be read as a `T`, or lies outside.
+    /// When the text does not parse, or the value is out of range.
     pub fn parse_within<T>(
         &self,
         variable: &'static str,
@@ -87,10 +87,10 @@ impl Env {
         Err(ConfigError { variable, fault, example })
     }
 
-    /// Reads a time in whole seconds.
+    /// Reads a duration in whole seconds.
     ///
     /// # Errors
-    /// When it is no number or lies outside of `range`.
+    /// When the text is not a number, or out of range.
     pub fn seconds(
         &self,
         variable: &'static str,
@@ -100,10 +100,10 @@ impl Env {
         self.parse_within(variable, default, range, "30").map(Duration::from_secs)
     }
 
-    /// Reads a secret. `read` turns it into what it stands for; its error is told without the secret's text.
+    /// Reads a secret and parses it with `read`, whose error is dropped because it may quote the secret.
     ///
     /// # Errors
-    /// When `read` refuses the text.
+    /// When `read` rejects the text.
     pub fn secret<T, E>(
         &self,
         variable: &'static str,
@@ -112,7 +112,7 @@ impl Env {
         read: impl FnOnce(&SecretString) -> Result<T, E>,
     ) -> Result<T, ConfigError> {
         let secret = SecretString::from(self.text(variable, default, example)?);
-        // The error is left out on purpose: parsers like to quote what they could not read.
+        // The error is dropped: parsers quote their input.
         read(&secret).map_err(|_| {
             let fault = format!("cannot be used (its {} bytes are not shown)", secret.expose_secret().len());
             ConfigError { variable, fault, example }

@@ -1,10 +1,10 @@
-//! What every service binary needs, and nothing more.
+//! The parts that all binaries share: services and gateway.
 //!
-//! A service reads its configuration ([`config`]), starts its log ([`telemetry`]), and builds a [`server::Server`] from
-//! its [`health`] probes and its routes ([`routes`]). Every request then passes the [`edge`], which names it, measures
-//! it, logs it and turns each failure into a [`problem`].
+//! A service reads its configuration ([`config`]), starts its log ([`telemetry`]), and builds a [`server::Server`] from its
+//! [`health`] probes and [`routes`]. Every request passes the [`edge`], which assigns its id, measures and logs it, and turns
+//! a failure into a [`problem`].
 //!
-//! **Invariant:** nothing here knows what a service is for. No endpoint's name, no session, no product.
+//! **Invariant:** no endpoint of a service, no session and no product appears here.
 
 #![warn(missing_docs)]
 

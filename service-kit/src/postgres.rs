@@ -1,4 +1,4 @@
-//! A pool of PostgreSQL connections that starts empty: a service starts while its database is away.
+//! A pool of PostgreSQL connections that starts empty, so a service starts while its database is unreachable.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use tokio_postgres::NoTls;
 
 use crate::health::Fault;
 
-/// Connections of one instance. PostgreSQL allows 100 in all by default.
+/// Connections of one instance. PostgreSQL's default limit is 100 in total.
 pub const MAX_CONNECTIONS: usize = 16;
 /// How long a request waits for a free connection.
-const WAIT: Duration = Duration::from_secs(2);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a new connection may take.
-const CONNECT: Duration = Duration::from_secs(2);
-/// After this time the server ends a statement by itself, in milliseconds. The client gives up at [`QUERY_TIMEOUT`].
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The server's timeout for statements, in milliseconds. The client's is [`QUERY_TIMEOUT`].
 const STATEMENT_TIMEOUT_MS: u32 = 5_000;
-/// How long a caller should wait for an answer at most. The connection must then be dropped, not returned to the pool:
-/// the answer may still come.
+/// The client's timeout for queries. After it, drop the connection instead of returning it to the pool: the response may
+/// still arrive.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long sent data may stay unacknowledged before the connection counts as dead.
+/// How long sent data may stay unacknowledged before the connection is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the database is, checked and ready to connect to. Its `Debug` hides the password.
+/// A parsed database URL. `Debug` hides the password.
 #[derive(Clone, Debug)]
 pub struct PostgresTarget(tokio_postgres::Config);
 
-/// The text is not a PostgreSQL URL. It says no more, since the text holds a password.
+/// The text is not a PostgreSQL URL. Never quotes it, since it may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a URL of the form postgresql://user:password@host:port/database")]
 pub struct InvalidUrl;
 
 impl PostgresTarget {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// When it is none, or names no host.
+    /// When it is malformed or names no host.
     pub fn parse(url: &SecretString) -> Result<Self, InvalidUrl> {
         let url = url.expose_secret();
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
@@ -48,48 +48,48 @@ impl PostgresTarget {
         if config.get_hosts().is_empty() { Err(InvalidUrl) } else { Ok(Self(config)) }
     }
 
-    /// The pool. Nothing is connected until something is asked for.
+    /// The pool. It connects on first use.
     ///
     /// # Errors
-    /// Never in practice: a time-out needs a runtime, and it has one.
+    /// Never in practice: its timeouts need a runtime, and it has one.
     pub fn pool(&self, application_name: &str) -> Result<Pool, deadpool_postgres::BuildError> {
         let mut config = self.0.clone();
-        config.application_name(application_name).connect_timeout(CONNECT).tcp_user_timeout(TCP_USER_TIMEOUT);
-        // `Fast` only looks whether the connection is closed: no round trip for each checkout.
+        config.application_name(application_name).connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT);
+        // `Fast` only checks whether the connection is closed, without a round trip.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         Pool::builder(Manager::from_config(config, NoTls, manager))
             .max_size(MAX_CONNECTIONS)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(CONNECT))
-            .recycle_timeout(Some(CONNECT))
+            .wait_timeout(Some(WAIT_TIMEOUT))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(CONNECT_TIMEOUT))
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(|client, _| Box::pin(limit_statements(client))))
             .build()
     }
 }
 
-/// Not an option of the log-in, which PgBouncer refuses.
+/// By a statement: PgBouncer rejects the startup option.
 async fn limit_statements(client: &mut ClientWrapper) -> Result<(), HookError> {
     let set = format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}");
-    match tokio::time::timeout(CONNECT, client.batch_execute(&set)).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, client.batch_execute(&set)).await {
         Ok(done) => done.map_err(HookError::Backend),
-        Err(_) => Err(HookError::message("a new connection does not answer")),
+        Err(_) => Err(HookError::message("a new connection does not respond")),
     }
 }
 
 /// A readiness probe.
 ///
 /// # Errors
-/// In words without a secret.
+/// A description without secrets.
 pub async fn probe(pool: Pool) -> Result<(), Fault> {
     let client = pool.get().await.map_err(|error| fault(&error))?;
-    client.batch_execute("").await.map_err(|_| "does not answer".into())
+    client.batch_execute("").await.map_err(|_| "does not respond".into())
 }
 
 fn fault(error: &PoolError) -> Fault {
     match error {
         PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)) => "no connection in time".into(),
-        PoolError::Backend(error) if error.as_db_error().is_some() => "refuses the log-in".into(),
+        PoolError::Backend(error) if error.as_db_error().is_some() => "rejects the login".into(),
         _ => "cannot be connected to".into(),
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_checked_and_never_told() {
+    fn urls_are_checked_and_never_quoted() {
         let parse = |url: &str| PostgresTarget::parse(&SecretString::from(url));
         let target = parse("postgresql://tandem:hunter2@127.0.0.1:8432/tandem").expect("a URL");
         assert!(!format!("{target:?}").contains("hunter2"));

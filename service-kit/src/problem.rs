@@ -1,4 +1,4 @@
-//! The one error that handlers return, and the `application/problem+json` document that clients get for it.
+//! The error type of all handlers, and its `application/problem+json` document.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,15 +10,15 @@ use actix_web::{HttpResponse, ResponseError};
 use proto_contracts::headers::PROBLEM_JSON;
 use proto_contracts::{ErrorCode, Problem, RequestId};
 
-/// Longest `detail` that is sent, in bytes. Details may quote the client, and a client may send a megabyte.
+/// The longest `detail` in a response, in bytes. Details may quote the request.
 const MAX_DETAIL_BYTES: usize = 400;
 
-/// A request that failed: a code for programs, a detail for people, and the cause for the log alone.
+/// A failed request: a code for programs, a detail for people, and a cause that only the log gets.
 ///
-/// The [edge](crate::edge) writes the document, since it knows the request's id, and logs the cause once.
+/// The [edge](crate::edge) renders the document, with the request's id, and logs the cause once.
 pub struct ApiError(Box<Parts>);
 
-// Boxed, so that `Result<T, ApiError>` stays as small as its good half.
+// Boxed, to keep `Result<T, ApiError>` small.
 struct Parts {
     code: ErrorCode,
     detail: Cow<'static, str>,
@@ -27,18 +27,19 @@ struct Parts {
 }
 
 impl ApiError {
-    /// A failure with this code. `detail` says what went wrong this time and how to mend it, without internal text.
+    /// `detail` names cause and cure of this occurrence, without internal text.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = shortened(detail.into());
         Self(Box::new(Parts { code, detail, cause: None, headers: Vec::new() }))
     }
 
-    /// A fault of ours, of which the client learns nothing but the request's id.
+    /// An internal error; the response does not contain the cause.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::new(ErrorCode::Internal, "The request failed; the log tells more under its id.").caused_by(cause)
+        Self::new(ErrorCode::Internal, "The request failed; the log has the cause under its request id.")
+            .caused_by(cause)
     }
 
-    /// Keeps the cause for the log.
+    /// Adds the cause, for the log.
     pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
         self
@@ -50,48 +51,48 @@ impl ApiError {
         self
     }
 
-    /// What went wrong.
+    /// The error code.
     pub fn code(&self) -> ErrorCode {
         self.0.code
     }
 
-    /// What the client is told.
+    /// The detail for the client.
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// What the client is not told.
+    /// The cause for the log.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
     }
 
-    /// The answer, with the document for the request of this id.
+    /// The response with the problem document.
     pub fn to_response(&self, request_id: Option<RequestId>) -> HttpResponse {
         let Parts { code, headers, .. } = &*self.0;
-        let mut answer = HttpResponse::build(status_of(*code));
-        answer.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
-        // It holds the request's id, which no copy for another request may.
-        answer.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        let mut response = HttpResponse::build(status_of(*code));
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON)));
+        // It has the request's id, so it must not be cached.
+        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
         if let Some(seconds) = code.retry_after_s() {
-            answer.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
+            response.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if code.status() == 401 {
-            // RFC 9110, section 15.5.2, wants a challenge on each. One that says more replaces it below.
-            answer.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            // RFC 9110, section 15.5.2, requires a challenge. A more specific one replaces it below.
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         for pair in headers {
-            answer.insert_header(pair.clone());
+            response.insert_header(pair.clone());
         }
-        answer.body(serde_json::to_vec(&self.document(request_id)).unwrap_or_default())
+        response.body(serde_json::to_vec(&self.document(request_id)).unwrap_or_default())
     }
 
-    /// The document for the request of this id.
+    /// The problem document.
     pub fn document(&self, request_id: Option<RequestId>) -> Problem {
         Problem::new(self.0.code, self.0.detail.clone(), request_id)
     }
 }
 
-/// The code that stands for an error of the framework, by its status.
+/// The code for an error of the framework, by its status.
 pub(crate) fn code_for(status: StatusCode) -> ErrorCode {
     match status.as_u16() {
         404 => ErrorCode::NotFound,
@@ -133,7 +134,7 @@ impl ResponseError for ApiError {
         status_of(self.0.code)
     }
 
-    /// The bare status: the edge, which every answer passes, replaces it by the document.
+    /// Only the status: the edge replaces the response with the document.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
     }
@@ -144,10 +145,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_states_its_type_caching_and_when_to_come_back() {
-        let answer = ApiError::new(ErrorCode::DatabaseUnavailable, "Come back later.").to_response(None);
-        assert_eq!(answer.status(), 503);
-        let header = |name: HeaderName| answer.headers().get(name).map(HeaderValue::as_bytes);
+    fn a_problem_has_content_type_caching_and_retry_after() {
+        let response = ApiError::new(ErrorCode::DatabaseUnavailable, "Retry later.").to_response(None);
+        assert_eq!(response.status(), 503);
+        let header = |name: HeaderName| response.headers().get(name).map(HeaderValue::as_bytes);
         assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
         assert_eq!(header(header::CACHE_CONTROL), Some(&b"no-store"[..]));
         assert_eq!(header(header::RETRY_AFTER), Some(&b"1"[..]));
@@ -156,8 +157,9 @@ mod tests {
     #[test]
     fn every_401_carries_a_challenge() {
         let challenge = |error: &ApiError| {
-            let answer = error.to_response(None);
-            let challenges = answer.headers().get_all(header::WWW_AUTHENTICATE).map(|value| value.as_bytes().to_vec());
+            let response = error.to_response(None);
+            let challenges =
+                response.headers().get_all(header::WWW_AUTHENTICATE).map(|value| value.as_bytes().to_vec());
             challenges.collect::<Vec<_>>()
         };
         for &code in ErrorCode::ALL {
@@ -170,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_that_quotes_the_client_stays_short_and_whole() {
+    fn a_long_detail_is_cut_at_a_character() {
         let error = ApiError::new(ErrorCode::InvalidBody, "ä".repeat(1 << 20));
         assert!(error.detail().len() <= MAX_DETAIL_BYTES + '…'.len_utf8());
         assert!(error.detail().ends_with("ä…"));
     }
 
     #[test]
-    fn the_cause_is_for_the_log_alone() {
+    fn the_cause_is_not_displayed() {
         let error = ApiError::internal("password=hunter2");
         assert!(error.cause().is_some());
         assert!(!format!("{error} {error:?}").contains("hunter2"));

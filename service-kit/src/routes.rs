@@ -1,4 +1,4 @@
-//! Mounting the API's endpoints from the one table in `proto_contracts`.
+//! Mounts endpoints by the API's table in `proto_contracts`.
 
 use std::borrow::Cow;
 
@@ -10,16 +10,16 @@ use proto_contracts::{Endpoint, ErrorCode};
 
 use crate::problem::ApiError;
 
-/// What every path of the API begins with.
+/// The prefix of all API paths.
 const API_ROOT: &str = "/api";
 
-/// A handler and the method that reaches it.
+/// A handler and its method.
 pub struct MethodRoute {
     method: Method,
     route: Route,
 }
 
-/// `GET`, and `HEAD` with it.
+/// `GET` and `HEAD`.
 pub fn get<F, Args>(handler: F) -> MethodRoute
 where
     F: Handler<Args>,
@@ -69,26 +69,25 @@ where
     MethodRoute { method: Method::DELETE, route: web::to(handler) }
 }
 
-/// Mounts an endpoint under its canonical path and, where Phase 1 had one, under its alias. Every other method is answered
-/// with 405 and `Allow`.
+/// Mounts an endpoint under its canonical and legacy paths. Other methods get 405 with `Allow`.
 ///
-/// Which endpoint a request asks for is what the [edge](crate::edge) has resolved already. The framework would match each
-/// path by a regular expression, which took a third of the time of a read from memory.
+/// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own matching, a regular expression
+/// per path, took a third of the time of a read from memory.
 pub fn mount<const N: usize>(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: impl Fn() -> [MethodRoute; N]) {
-    let is_asked_for = move |context: &guard::GuardContext<'_>| {
+    let is_endpoint = move |context: &guard::GuardContext<'_>| {
         context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
     };
-    let scope = || web::scope(API_ROOT).guard(guard::fn_guard(is_asked_for));
+    let scope = || web::scope(API_ROOT).guard(guard::fn_guard(is_endpoint));
     let methods = methods();
-    let refuse = not_allowed_but(&methods);
+    let not_allowed = not_allowed_but(&methods);
     for MethodRoute { method, route } in methods {
-        let is_by_it = move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
-        app.service(scope().guard(guard::fn_guard(is_by_it)).default_service(route));
+        let has_method = move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
+        app.service(scope().guard(guard::fn_guard(has_method)).default_service(route));
     }
-    app.service(scope().default_service(refuse));
+    app.service(scope().default_service(not_allowed));
 }
 
-/// Mounts one path that is not part of the API's table.
+/// Mounts a path outside the API's table.
 pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec<MethodRoute>>) {
     let methods = methods.into();
     let resource = web::resource(path).default_service(not_allowed_but(&methods));
@@ -98,12 +97,12 @@ pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec
     app.service(resource);
 }
 
-/// Whether a handler of the one method serves the other: `HEAD` is served like `GET`.
-fn serves(method: &Method, asked: &Method) -> bool {
-    method == asked || (method == Method::GET && asked == Method::HEAD)
+/// Whether a handler's method serves a request's: `GET` also serves `HEAD`.
+fn serves(method: &Method, requested: &Method) -> bool {
+    method == requested || (method == Method::GET && requested == Method::HEAD)
 }
 
-/// Answers 405 and names the methods that are allowed.
+/// Responds with 405 and the allowed methods.
 fn not_allowed_but(methods: &[MethodRoute]) -> Route {
     let allow = allow_header(methods);
     web::to(move |request: HttpRequest| {
@@ -112,18 +111,18 @@ fn not_allowed_but(methods: &[MethodRoute]) -> Route {
     })
 }
 
-/// Whether the request came by a deprecated Phase 1 path, which is read more leniently.
-pub fn is_phase1(request: &HttpRequest) -> bool {
-    request.extensions().get::<Resolved>().is_some_and(|resolved| resolved.phase1)
+/// Whether the request used a deprecated legacy path, whose input is checked less strictly.
+pub fn is_legacy(request: &HttpRequest) -> bool {
+    request.extensions().get::<Resolved>().is_some_and(|resolved| resolved.is_legacy)
 }
 
-/// What the path of an endpoint holds in the place of its template's `{…}`, decoded; empty when the template has none.
+/// The decoded value of the template's `{…}` in the path; empty when the template has none.
 pub fn parameter(request: &HttpRequest) -> Cow<'_, str> {
     let resolved = request.extensions().get::<Resolved>().copied();
     resolved.map_or("".into(), |resolved| resolved.parameter(request.path()))
 }
 
-/// Answers what no route matched.
+/// Responds with 404 to requests without a route.
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
     Err(ApiError::new(ErrorCode::NotFound, "No resource has this path; the API is described under /docs."))
 }

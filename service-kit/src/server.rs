@@ -1,4 +1,4 @@
-//! The HTTP server of a service: it binds its own listener, tells the bound address and stops in good order.
+//! The HTTP server of a service: binds its listener and shuts down gracefully.
 
 use std::error::Error;
 use std::io;
@@ -20,16 +20,16 @@ use crate::problem::ApiError;
 use crate::routes::{self, get};
 use crate::telemetry::{self, Metrics};
 
-/// How long an idle connection is kept. Longer than the 50 s for which the gateway keeps one: whoever sends must be the
-/// one who closes, or a request meets a closed connection.
+/// How long an idle connection is kept. Longer than the gateway's 50 s: the client must close first, or a request could race
+/// with the close.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to send a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to be torn down.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long what is given back at the end may take.
-const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections that wait to be accepted.
+/// How long the release of shared resources at the end may take.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Length of the accept queue.
 const BACKLOG: u32 = 2048;
 
 /// The listener could not be opened.
@@ -40,8 +40,8 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// A server that is bound and not yet running; requests wait in the listener's queue.
-#[must_use = "it serves nothing until it is run"]
+/// A bound server that does not run yet; requests wait in the accept queue.
+#[must_use = "it serves only once it runs"]
 pub struct Server {
     server: actix_web::dev::Server,
     health: Health,
@@ -52,11 +52,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the listener. `api` mounts the service's endpoints, once for each worker; what workers share is made
-    /// before and cloned into it.
+    /// Binds the listener. `api` mounts the service's endpoints and is called once per worker, so workers share what it
+    /// captures.
     ///
-    /// HTTP/1.1 only. A header may have 96 fields and 128 KiB, which the framework fixes; [`body`](crate::body) limits
-    /// bodies.
+    /// HTTP/1.1 only. The framework limits a header to 96 fields and 128 KiB; [`body`](crate::body) limits bodies.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -71,7 +70,7 @@ impl Server {
             .map_err(|source| BindError { addr: config.listen, source })
     }
 
-    /// Serves on a listener that is open already, and only what `admit` lets pass.
+    /// Serves on an open listener. `admit` may reject requests.
     ///
     /// # Errors
     /// When the listener cannot be used.
@@ -121,14 +120,14 @@ impl Server {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEADER_TIMEOUT)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            // By default the framework goes on for a client that has closed its side, and finds out at the second write that
-            // nobody reads: with streams, heartbeats later. Gateways never close half of a connection, so an end of input
-            // means that the client has left. A stream's place is free at once; a handler that was begun goes on (`edge`).
+            // By default the framework keeps serving a half-closed connection and notices a disconnected client only at its
+            // second write: for streams, heartbeats later. Gateways never half-close, so end of input means that the client
+            // disconnected. Its stream slot is freed at once; a handler in progress continues (`edge`).
             .h1_allow_half_closed(false)
-            .on_connect(connection::note)
+            .on_connect(connection::store)
             .tcp_nodelay(true)
             .shutdown_timeout(config.shutdown_timeout.as_secs())
-            // We listen to the signals ourselves: readiness has to fail before connections are refused.
+            // `run_until_stopped` handles signals: readiness must fail before the listener closes.
             .disable_signals();
         let http = match listener {
             Some(listener) => http.listen(listener)?,
@@ -139,8 +138,8 @@ impl Server {
         Ok(Self { server: http.run(), health, addr, metrics: counted, announce: config.announce, give_back })
     }
 
-    /// What is given back after the last request, because others wait for it. It may take three seconds. The HTTP workers
-    /// and their runtimes have ended then, and with them every connection that was made in one.
+    /// Releases shared resources, such as leases, after the last request. It may take three seconds. The HTTP workers and their
+    /// runtimes have ended by then, and with them all connections that they opened.
     pub fn giving_back<E: Error + Send + Sync + 'static>(
         self,
         give_back: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -148,24 +147,23 @@ impl Server {
         Self { give_back: Box::pin(async { Ok(give_back.await?) }), ..self }
     }
 
-    /// The bound address: with port 0, this tells which port it became.
+    /// The bound address, with the real port where port 0 was configured.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops in four steps, each after the one before:
+    /// Serves until SIGTERM or SIGINT, then stops in four steps:
     ///
-    /// 1. *announce*: readiness fails and health responses say that it leaves, while it serves on;
+    /// 1. *announce*: the pre-stop delay. Readiness fails and health responses announce the stop, while it serves on;
     /// 2. *drain*: the listener closes and requests in flight finish;
     /// 3. *give back*: see [`giving_back`](Self::giving_back);
-    /// 4. *close*: this returns, and with the process end its connections and its log.
+    /// 4. *close*: this returns.
     ///
-    /// After a SIGTERM the instance serves on for its announce window, in which gateways learn from its health answers that
-    /// it leaves; so none of their requests meets a closed listener. Another signal ends the window, and SIGINT, which
-    /// comes from a person at a terminal, skips it.
+    /// During the pre-stop delay, gateways stop sending requests, so none meets a closed listener. A second signal ends the
+    /// delay, and SIGINT skips it.
     ///
     /// # Errors
-    /// When the signals cannot be listened to, or the server ends by itself.
+    /// When signal handlers cannot be installed, or the server ends by itself.
     pub async fn run_until_stopped(self) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -178,7 +176,7 @@ impl Server {
             if announce.is_zero() {
                 return;
             }
-            tracing::info!(seconds = announce.as_secs(), "announcing that this instance leaves");
+            tracing::info!(seconds = announce.as_secs(), "pre-stop delay");
             health.leave();
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
@@ -189,8 +187,8 @@ impl Server {
         .await
     }
 
-    /// Serves until `stop` is done. Then readiness fails, the listener closes, idle connections close, requests in
-    /// flight finish within the shutdown timeout, what still runs is cut off, and what others wait for is given back.
+    /// Serves until `stop` resolves. Then readiness fails, the listener and idle connections close, and requests in flight
+    /// finish within the shutdown timeout or are cut off. Finally shared resources are released.
     ///
     /// # Errors
     /// When the server ends by itself.
@@ -198,7 +196,7 @@ impl Server {
         let Self { mut server, health, addr, metrics, give_back, .. } = self;
         tracing::info!(%addr, instance = %health.instance(), "listening");
         let result = tokio::select! {
-            // Others wait for what it holds, however it ends.
+            // Shared resources are released even after a failure.
             ended = &mut server => ended,
             () = stop => {
                 tracing::info!("stopping");
@@ -211,10 +209,10 @@ impl Server {
             0 => {}
             requests => tracing::warn!(requests, "requests in flight were cut off at the shutdown timeout"),
         }
-        match tokio::time::timeout(GIVE_BACK_TIMEOUT, give_back).await {
+        match tokio::time::timeout(RELEASE_TIMEOUT, give_back).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(cause = telemetry::chain(&*error), "not everything was given back"),
-            Err(_) => tracing::warn!(cause = "it took too long", "not everything was given back"),
+            Err(_) => tracing::warn!(cause = "timed out", "not everything was given back"),
         }
         tracing::info!("stopped");
         result

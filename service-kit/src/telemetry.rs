@@ -1,4 +1,4 @@
-//! The log on standard output, the access log in it, the metrics, and traces.
+//! Log, access log, metrics and traces.
 
 pub mod access;
 pub mod metrics;
@@ -24,16 +24,15 @@ use sink::Sink;
 pub use traces::TraceConfig;
 use traces::{CannotTrace, Flush};
 
-/// Crates whose chatter at `info` tells an operator nothing, and two that call an error what is none: a client that sends
-/// bytes that are no request or goes away in the middle of an answer, and a pooled connection that was not free at that
-/// very moment, in whose stead another is opened. `LOG_LEVEL` can ask for them by name.
+/// Crates that are noisy at `info`, and two that log normal events as errors: malformed requests and client disconnects, and a
+/// pooled connection that was busy. `LOG_LEVEL` can enable them by name.
 const QUIET: &str =
     "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
 
-/// The log, or what sends spans, cannot be started.
+/// The log or the traces cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A log was started before in this process.
+    /// The process already has a log.
     #[error("the log was started twice")]
     AlreadyStarted(#[from] TryInitError),
     /// Traces cannot be sent.
@@ -42,16 +41,15 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Tells the operator on standard error, as there is no log, and gives `main` its exit status.
+    /// Prints the error to standard error and returns the exit status for `main`.
     pub fn exit(&self) -> ExitCode {
         use std::io::Write as _;
-        let _nobody_listens = writeln!(io::stderr(), "cannot start: {}", chain(self));
+        let _unread = writeln!(io::stderr(), "cannot start: {}", chain(self));
         ExitCode::FAILURE
     }
 }
 
-/// Keeps the log running. Dropping it sends the last spans and writes what is still in memory: hold it until the end of
-/// `main`.
+/// Flushes spans and log lines when it is dropped: hold it until the end of `main`.
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
     flush: Option<Flush>,
@@ -60,20 +58,20 @@ pub struct LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        // It may have something to say.
+        // Before the sink, since it may log.
         drop(self.flush.take());
         self.sink.close();
     }
 }
 
-/// Starts the log: JSON lines on standard output, written in batches by a thread of their own. A process that is
-/// killed loses the lines of its last few milliseconds.
+/// Starts the log: JSON lines on standard output, written in batches by a background thread. A killed process loses the lines
+/// of its last few milliseconds.
 ///
 /// `filter` has the syntax of [`EnvFilter`]; [`ServiceConfig`](crate::config::ServiceConfig) has checked it. Panics are
-/// logged as errors instead of being printed. With `traces`, spans are sent from now on.
+/// logged as errors. `traces` also starts the export of spans.
 ///
 /// # Errors
-/// When the process has a log already, or spans cannot be sent as they should be.
+/// When the process already has a log, or the exporter cannot be built.
 pub fn start(filter: &str, traces: Option<&TraceConfig>) -> Result<LogGuard, StartError> {
     let sink = Sink::start(Box::new(io::stdout()));
     let filter = EnvFilter::new(format!("{QUIET},{filter},{}=off", traces::TARGET));
@@ -105,7 +103,7 @@ pub fn start(filter: &str, traces: Option<&TraceConfig>) -> Result<LogGuard, Sta
     Ok(LogGuard { flush, sink })
 }
 
-/// An error and its sources for the log, outermost first. Some errors quote their source themselves; it stands once.
+/// An error and its sources, outermost first. A source that its error already quotes is not repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let sources = std::iter::successors(error.source(), |source| (*source).source());
     sources.fold(error.to_string(), |text, source| {
@@ -114,7 +112,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     })
 }
 
-/// Writes the events that reach it.
+/// The JSON layer over the sink.
 fn lines<S>(sink: &Arc<Sink>) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -127,7 +125,7 @@ where
         .with_writer(SinkWriter(Arc::clone(sink)))
 }
 
-/// Hands each line of `tracing` to the sink.
+/// Writes each line of `tracing` to the sink.
 struct SinkWriter(Arc<Sink>);
 
 impl<'a> MakeWriter<'a> for SinkWriter {

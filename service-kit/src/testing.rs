@@ -1,5 +1,4 @@
-//! For tests: a small HTTP/1.1 client that sends exactly the bytes it is given, hostile ones too, an issuer of tokens, and
-//! paths with many spellings.
+//! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, and paths with many spellings.
 
 pub mod issuer;
 pub mod paths;
@@ -13,22 +12,22 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// How long an answer may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of a request.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What came back.
+/// An HTTP response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// By lower-case name; of a repeated header, the last.
+    /// By lower-case name; the last of repeated headers.
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    /// A header's value, or nothing.
+    /// A header's value, or an empty text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -36,24 +35,24 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Errors
-    /// When it is none.
+    /// When the body is not a `T` in JSON.
     pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(&self.body)
     }
 }
 
-/// Sends a request without a body on a connection of its own.
+/// Sends a request without a body, on a new connection.
 ///
 /// # Errors
-/// When the connection breaks before the answer is complete.
+/// When the connection closes before the response is complete.
 pub async fn send(addr: SocketAddr, method: &str, target: &str) -> io::Result<Answer> {
     raw(addr, format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
-/// Sends a JSON body.
+/// Sends a request with a JSON body.
 ///
 /// # Errors
-/// When the connection breaks before the answer is complete.
+/// When the connection closes before the response is complete.
 pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str) -> io::Result<Answer> {
     let length = body.len();
     let head = format!(
@@ -63,20 +62,20 @@ pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str)
     raw(addr, [head.as_bytes(), body.as_bytes()].concat().as_slice()).await
 }
 
-/// Sends these bytes and reads until the server closes or the answer is complete.
+/// Sends these bytes and reads one response.
 ///
 /// # Errors
-/// When the connection breaks before the answer is complete, or it takes longer than 20 s.
+/// When the connection closes before the response is complete, or after 20 s.
 pub async fn raw(addr: SocketAddr, request: &[u8]) -> io::Result<Answer> {
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TIMEOUT, async {
         let mut connection = TcpStream::connect(addr).await?;
         connection.write_all(request).await?;
-        read_answer(&mut connection, request).await
+        read_response(&mut connection, request).await
     })
     .await?
 }
 
-async fn read_answer(connection: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
+async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
     let mut text = Vec::new();
     let head = loop {
         if let Some(end) = text.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -95,7 +94,7 @@ async fn read_answer(connection: &mut TcpStream, request: &[u8]) -> io::Result<A
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_usize);
-    // These state the length of a body that they do not have.
+    // These have a length and no body.
     let bodiless = request.starts_with(b"HEAD ") || status == 304;
     while !bodiless && body.len() < length {
         if connection.read_buf(&mut body).await? == 0 {

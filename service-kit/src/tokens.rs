@@ -1,4 +1,4 @@
-//! Bearer tokens: JWTs signed with Ed25519. Who verifies them holds no secret and asks nobody.
+//! Bearer tokens: JWTs signed with Ed25519, verified offline by public keys.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ mod settings;
 pub use keys::{PublicKey, UnusableKey};
 pub use settings::TokenSettings;
 
-/// The longest token that is looked at, in bytes.
+/// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// By how many seconds our clock and the issuer's may differ.
+/// Allowed clock skew to the issuer, in seconds.
 const LEEWAY_S: u64 = 10;
-/// How many verified tokens are remembered, so that they need not be verified with each request; some 100 bytes each.
-const REMEMBERED: u64 = 10_000;
-/// For how long; a token that expires before is looked at again.
-const REMEMBERED_FOR: Duration = Duration::from_mins(15);
+/// Size of the cache of verified tokens; some 100 bytes each.
+const CACHE_SIZE: u64 = 10_000;
+/// How long a verified token is cached. Its expiry is checked on each request.
+const CACHE_TTL: Duration = Duration::from_mins(15);
 
 /// The token of `Authorization: Bearer <token>`, given the header's value. The scheme may be written in any case.
 pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
@@ -31,12 +31,12 @@ pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// Verifies tokens, and keeps of each subject what the program knows it by: an `S`.
+/// Verifies tokens. `S` is the program's type for a subject.
 pub struct TokenVerifier<S> {
     keys: Vec<PublicKey>,
     validation: Validation,
     name: fn(issuer: &str, subject: &str) -> S,
-    // By the digest of the whole token, so that the memory holds none that could be sent.
+    // By the token's digest, so that the cache holds no usable token.
     verified: Cache<[u8; 32], Verified<S>>,
 }
 
@@ -48,7 +48,7 @@ struct Verified<S> {
 }
 
 impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
-    /// Accepts tokens by these settings; `name` turns the claims `iss` and `sub` into what the subject is known by.
+    /// `name` turns the claims `iss` and `sub` into the subject.
     pub fn new(settings: TokenSettings, name: fn(issuer: &str, subject: &str) -> S) -> Self {
         ed25519::install();
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -57,14 +57,14 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         validation.set_issuer(&[settings.issuer]);
         validation.set_audience(&[settings.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let verified = Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build();
+        let verified = Cache::builder().max_capacity(CACHE_SIZE).time_to_live(CACHE_TTL).build();
         Self { keys: settings.keys, validation, name, verified }
     }
 
-    /// Whom the token names.
+    /// The token's subject.
     ///
     /// # Errors
-    /// The token is none of our issuer's for us, or this is not its time.
+    /// See [`InvalidToken`].
     pub fn verify(&self, token: &[u8]) -> Result<S, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::Malformed);
@@ -73,7 +73,7 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         let verified = match self.verified.get(&digest) {
             Some(verified) => verified,
             None => {
-                let verified = self.verify_anew(token)?;
+                let verified = self.verify_signature(token)?;
                 self.verified.insert(digest, verified);
                 verified
             }
@@ -84,11 +84,11 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         Ok(verified.subject)
     }
 
-    fn verify_anew(&self, token: &[u8]) -> Result<Verified<S>, InvalidToken> {
+    fn verify_signature(&self, token: &[u8]) -> Result<Verified<S>, InvalidToken> {
         let renamed = ed25519::Renamed::of(token);
         let token = renamed.as_ref().map_or(token, |renamed| &renamed.token);
         let header = decode_header(token)?;
-        // An extension that must be understood, and is not (RFC 7515, section 4.1.11).
+        // A critical extension, of which none is supported (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err(InvalidToken::Malformed);
         }
@@ -110,13 +110,13 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         if claims.sub.is_empty() {
             return Err(InvalidToken::Malformed);
         }
-        // A cast from a float stops at the ends of the range.
+        // A cast from a float saturates.
         Ok(Verified { subject: (self.name)(&claims.iss, &claims.sub), expires: claims.exp.round() as u64 })
     }
 }
 
 impl PublicKey {
-    /// A key that has a name signs the tokens that give it; a token without a name may be of any key.
+    /// Key and token match by key id, if both have one.
     fn may_have_signed(&self, header: &Header) -> bool {
         match (self.id(), &header.kid) {
             (Some(id), Some(kid)) => id == kid,
@@ -133,22 +133,22 @@ struct Claims {
     exp: f64,
 }
 
-/// Why a token is not accepted.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
-    /// It is no signed JWT with the claims that it must have.
+    /// Not a signed JWT with the required claims.
     #[error("the token is not a JWT with the claims exp, iss, aud and sub")]
     Malformed,
-    /// None of the issuer's keys made its signature.
-    #[error("the token is not signed with EdDSA (Ed25519) by a key that is trusted here")]
+    /// Not signed by one of the issuer's keys.
+    #[error("the token is not signed with EdDSA (Ed25519) by a trusted key")]
     Untrusted,
-    /// It is of another issuer, or for somebody else.
+    /// Of another issuer, or for another audience.
     #[error("the token is of another issuer or for another audience")]
     Foreign,
-    /// Its time is over.
+    /// After `exp`.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
+    /// Before `nbf`.
     #[error("the token is not valid yet")]
     Early,
 }

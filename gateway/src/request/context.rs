@@ -67,7 +67,7 @@ pub struct RequestContext {
     pub quota: Option<(Quota, HeaderValue)>,
     /// The error code of a local reply.
     pub problem: Option<ErrorCode>,
-    _counted: metrics::InFlight,
+    _counted: metrics::ActiveRequest,
 }
 
 /// How an exchange with an instance failed.
@@ -107,7 +107,7 @@ pub struct Attempt {
 
 impl RequestContext {
     /// The context of a new request.
-    pub fn new(counted: metrics::InFlight, traffic: Arc<Traffic>) -> Self {
+    pub fn new(counted: metrics::ActiveRequest, traffic: Arc<Traffic>) -> Self {
         Self {
             traffic,
             started: Instant::now(),

@@ -38,7 +38,7 @@ impl RequestTrace {
     pub fn begin(request: &RequestHeader, resolved: &Resolved, began: Instant) -> Option<Box<Self>> {
         let tracer = traces::tracer()?;
         let parent = parent(&request.headers);
-        if traces::is_left_out(parent.as_ref()) {
+        if traces::is_unsampled(parent.as_ref()) {
             return None;
         }
         let state = request.headers.get(TRACESTATE).map(HeaderValue::as_bytes);
@@ -106,7 +106,7 @@ impl RequestTrace {
 
     /// The context for the instance.
     fn sent_under(&self) -> TraceContext {
-        traces::sent_under(self.attempt.as_ref().unwrap_or(&self.span).span_context())
+        traces::context_of(self.attempt.as_ref().unwrap_or(&self.span).span_context())
     }
 }
 

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::pools::{Instance, Strategy};
 use crate::weight::Weight;
 
-/// Answer of `POST /control/v1/reload`.
+/// Response to `POST /control/v1/reload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
-    /// Tells configurations apart.
+    /// Identifies the configuration.
     pub fingerprint: String,
-    /// Settings that differ from those in force and take effect with a restart or an upgrade alone.
+    /// Changed settings that take effect only with a restart or an upgrade.
     pub needs_restart: Vec<String>,
 }
 
@@ -21,18 +21,18 @@ pub struct Reloaded {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainInstance {
-    /// How long its keys may stay, in seconds: 0 to 3,600. Without it 30, and a drain that has begun keeps its deadline.
+    /// How long its keys may stay, in seconds: 0 to 3,600. Default: 30, or the deadline of a drain in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_s: Option<u64>,
-    /// Drain it even when no other instance of its pool serves.
+    /// Drain it even if no other instance of its pool serves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
 impl DrainInstance {
-    /// An hour: who waits longer has forgotten it.
+    /// The longest deadline: an hour.
     pub const MAX_DEADLINE_S: u64 = 3_600;
-    /// The deadline of a drain that names none, in seconds.
+    /// The default deadline, in seconds.
     pub const DEFAULT_DEADLINE_S: u64 = 30;
 }
 
@@ -40,23 +40,23 @@ impl DrainInstance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveQuery {
-    /// Remove it even when no other instance of its pool serves.
+    /// Remove it even if no other instance of its pool serves.
     #[serde(default)]
     pub force: bool,
 }
 
-/// For how long a change over the control API lasts.
+/// How long a change by the control API lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Lasts {
-    /// It was written to the state file before this response: it survives restarts and upgrades.
+    /// It was written to the state file before this response and survives restarts and upgrades.
     Saved,
-    /// Until the gateway restarts or is upgraded: it has no state file (`[server] state_file`).
+    /// Until the next restart or upgrade: the gateway has no state file (`[server] state_file`).
     UntilRestart,
 }
 
 impl Lasts {
-    /// As it stands in the header of a response without a body.
+    /// The value of `X-Change-Lasts`, for responses without a body.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Saved => "saved",
@@ -68,19 +68,19 @@ impl Lasts {
 /// Response to `PUT /control/v1/pools/{pool}/strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StrategySet {
-    /// The strategy from now on.
+    /// The new strategy.
     pub strategy: Strategy,
-    /// For how long it lasts.
+    /// How long the change lasts.
     pub lasts: Lasts,
 }
 
 /// Response to `POST /control/v1/pools/{pool}/instances`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceAdded {
-    /// The instance as its first check found it.
+    /// The instance after its first health check.
     #[serde(flatten)]
     pub instance: Instance,
-    /// For how long it stays added.
+    /// How long the change lasts.
     pub lasts: Lasts,
 }
 
@@ -88,7 +88,7 @@ pub struct InstanceAdded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetStrategy {
-    /// The strategy from now on.
+    /// The new strategy.
     pub strategy: Strategy,
 }
 
@@ -96,9 +96,9 @@ pub struct SetStrategy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddInstance {
-    /// Where it listens. Its name it tells itself.
+    /// Its address. Its name comes from its health checks.
     pub addr: SocketAddr,
-    /// How many shares it gets: 1 to 256. Without it, those that the instance announces.
+    /// Its weight: 1 to 256. Default: the weight that the instance announces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
 }
@@ -107,6 +107,6 @@ pub struct AddInstance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeInstance {
-    /// How many shares it gets from now on: 1 to 256.
+    /// The new weight: 1 to 256.
     pub weight: Weight,
 }

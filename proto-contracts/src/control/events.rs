@@ -1,4 +1,4 @@
-//! What `GET /control/v1/events` tells: one JSON object in each server-sent event, whose `event` field is its `type`.
+//! Events of `GET /control/v1/events`: one JSON object per server-sent event, whose `event` field is its `type`.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,151 +13,151 @@ use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
 use crate::routes::PoolName;
 
-/// One thing that happened in the gateway.
+/// An event in the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// The pools as they are: the first event of each stream.
+    /// The present pools: the first event of each stream.
     Pools(Pools),
-    /// A request that is over: one of a sample, which `sample_weight` scales up again.
+    /// A finished request from the sample; `sample_weight` scales it up to all requests.
     Routed(Routed),
-    /// An instance is in another state than before, or told another name.
+    /// The state or name of an instance changed.
     InstanceChanged {
-        /// In which pool.
+        /// The pool.
         pool: PoolName,
-        /// Its name; `null` while it has told none.
+        /// Its name; `null` while it is unknown.
         instance: Option<InstanceName>,
-        /// Where it listens.
+        /// Its address.
         addr: SocketAddr,
-        /// What the gateway thinks of it now.
+        /// The new state.
         state: InstanceState,
-        /// Fingerprint of the membership now.
+        /// Fingerprint of the new membership.
         epoch: Epoch,
-        /// Why its last health check failed; absent when that passed.
+        /// Why its last health check failed; absent when it passed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
     /// An address was added to a pool, by the control API or by discovery.
     InstanceAdded {
-        /// To which pool.
+        /// The pool.
         pool: PoolName,
-        /// Which address.
+        /// Its address.
         addr: SocketAddr,
     },
     /// An instance was removed from a pool.
     InstanceRemoved {
-        /// From which pool.
+        /// The pool.
         pool: PoolName,
-        /// Its name; `null` if it had told none.
+        /// Its name; `null` if it was unknown.
         instance: Option<InstanceName>,
-        /// Where it listens.
+        /// Its address.
         addr: SocketAddr,
-        /// Fingerprint of the membership now.
+        /// Fingerprint of the new membership.
         epoch: Epoch,
     },
-    /// An instance is being drained: told when it begins and at each health check until it is over.
+    /// Progress of a drain: sent when it begins, and at each health check until it is over.
     DrainProgressed {
-        /// In which pool.
+        /// The pool.
         pool: PoolName,
-        /// Which instance.
+        /// The instance.
         instance: InstanceName,
         /// `draining` or `drained`; `unhealthy` when it fails its checks meanwhile.
         state: InstanceState,
-        /// Seconds until its keys move away at the latest.
+        /// Maximum seconds until its keys move away.
         seconds_left: u64,
-        /// Requests of this gateway in flight at it, streams not counted.
+        /// This gateway's requests in flight at it, without streams.
         in_flight: u64,
-        /// Streams of it that clients of this gateway listen to.
+        /// This gateway's open streams at it.
         streams: u64,
-        /// Live sessions by its last report.
+        /// Live sessions by its last health check.
         live_sessions: Option<u64>,
     },
-    /// A pool routes by another strategy.
+    /// The strategy of a pool changed.
     StrategyChanged {
-        /// Which pool.
+        /// The pool.
         pool: PoolName,
-        /// The strategy from now on.
+        /// The new strategy.
         strategy: Strategy,
     },
-    /// A pool answers too late for all that it is asked, and sheds what is beyond its limit; or that is over.
+    /// A pool began or ended load shedding: it responds too slowly and rejects requests beyond its limit.
     OverloadChanged {
-        /// Which pool.
+        /// The pool.
         pool: PoolName,
-        /// How many requests it may have in flight when this begins; `null` when it is over.
+        /// The limit of requests in flight at the beginning; `null` when shedding ended.
         limit: Option<u64>,
     },
-    /// Clients have as many connections as they may, so that further ones are refused; or that is over.
+    /// The connection limit was reached, so further connections are rejected; or that is over.
     ConnectionsChanged {
-        /// How many that is when it begins; `null` when it is over.
+        /// The limit that was reached; `null` when this is over.
         limit: Option<u64>,
     },
-    /// The DNS name of a pool cannot be looked up, so that the instances that are known are kept; or it can again.
+    /// The DNS lookup of a pool began to fail, so the known instances are kept; or it works again.
     DiscoveryChanged {
-        /// Which pool.
+        /// The pool.
         pool: PoolName,
-        /// Why; `null` when it can.
+        /// Why it fails; `null` when it works.
         error: Option<String>,
     },
-    /// The configuration was read anew.
+    /// The configuration was reloaded.
     ConfigReloaded(Reloaded),
-    /// It was read anew and is wrong, so nothing has changed.
+    /// A reload failed: the configuration is invalid and nothing changed.
     ConfigRejected {
         /// What is wrong.
         detail: String,
     },
-    /// The state file cannot be written, so changes that must last are refused; or it can again.
+    /// The state file cannot be written, so persistent changes are rejected; or it can be written again.
     StateFileChanged {
-        /// Why; `null` when it can.
+        /// Why it cannot be written; `null` when it can.
         error: Option<String>,
     },
-    /// The listener was too slow, so events were passed over. What it knows of the pools may be out of date: it should come
-    /// back, or ask for them.
+    /// The client read too slowly, so events were dropped. Its view of the pools may be stale: it should reconnect, or
+    /// request the pools.
     Missed {
-        /// How many, those that its filter would have dropped among them.
+        /// Number of dropped events, including those that its filter would have left out.
         events: u64,
     },
-    /// The gateway is stopping: readiness fails, requests in flight finish, and the stream ends with the last of them.
+    /// The gateway is stopping: readiness fails, requests in flight finish, then the stream ends.
     GatewayStopping {},
 }
 
 /// One request of the sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Routed {
-    /// Which pool it was for.
+    /// The pool.
     pub pool: PoolName,
-    /// Which instance served it, or was tried last; absent when it went to none.
+    /// The instance that served it or was tried last; absent when it was sent to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceName>,
-    /// Why that one.
+    /// Why this instance was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// By which code path it was chosen.
+    /// The strategy that chose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// The client's affinity key, where the pool tracks keys.
+    /// The client's affinity key, if the pool tracks keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<AffinityKey>,
-    /// Under which membership.
+    /// Fingerprint of the membership.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// A known method, or `_OTHER`.
     pub method: Cow<'static, str>,
-    /// The template of its path, which holds no session id.
+    /// The template of its path, without session ids.
     pub route: Cow<'static, str>,
-    /// What the client was answered; 499 when it had gone.
+    /// The status that the client got; 499 when it had disconnected.
     pub status: u16,
-    /// From the header read to the last byte written, in milliseconds.
+    /// From the request header read to the last response byte written, in milliseconds.
     pub duration_ms: f64,
-    /// The instances that it was sent to in vain, in their order.
+    /// The instances that failed it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<InstanceName>,
-    /// With which code the gateway ended it itself.
+    /// The error code, when the gateway sent a local reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
-    /// Finds it in the logs.
+    /// Its id in the logs.
     pub request_id: RequestId,
-    /// How many requests of the pool came to their end since the last one of the sample, this one included: the sum over a
-    /// stream is the number of all requests.
+    /// Requests of the pool that finished since the previous sampled one, including this one. The sum over a stream is the
+    /// number of all requests.
     pub sample_weight: u64,
 }
 
@@ -165,21 +165,21 @@ pub struct Routed {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
-    /// Which types to tell; all without it. `missed` and `gateway_stopping` are always told.
+    /// Event types to send; all by default. `missed` and `gateway_stopping` are always sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<EventTypes>,
-    /// The pool to tell of; both without it.
+    /// Send only this pool's events; both by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
 }
 
 impl EventsQuery {
-    /// Whether it asks for events of this type.
+    /// Whether it selects events of this type.
     pub fn wants_type(&self, name: &str) -> bool {
         self.types.as_ref().is_none_or(|types| types.0.contains(&name))
     }
 
-    /// Whether it asks for this event.
+    /// Whether it selects this event.
     pub fn wants(&self, event: &Event) -> bool {
         match event {
             Event::Missed { .. } | Event::GatewayStopping {} => true,
@@ -203,7 +203,10 @@ impl<'de> Deserialize<'de> for EventTypes {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         let known = |name: &str| {
             Event::TYPES.iter().find(|known| **known == name).copied().ok_or_else(|| {
-                serde::de::Error::custom(format!("'{name}' is no event; there are {}", Event::TYPES.join(", ")))
+                serde::de::Error::custom(format!(
+                    "'{name}' is not an event type; the types are {}",
+                    Event::TYPES.join(", ")
+                ))
             })
         };
         text.split(',').map(|name| known(name.trim())).collect::<Result<_, _>>().map(Self)
@@ -257,7 +260,7 @@ impl Event {
         }
     }
 
-    /// The pool that it is about, where it is about one.
+    /// The pool that it is about, if it is about one.
     pub const fn pool(&self) -> Option<PoolName> {
         match self {
             Self::Routed(Routed { pool, .. })
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_chooses_types_and_a_pool() {
+    fn a_client_chooses_types_and_a_pool() {
         let query = |json: serde_json::Value| serde_json::from_value::<EventsQuery>(json);
         let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
         assert!(EventsQuery::default().wants(&switched));
@@ -303,8 +306,8 @@ mod tests {
         let other = query(serde_json::json!({"types": "routed", "pool": "stateless"})).expect("reads");
         assert!(other.wants(&Event::Missed { events: 1 }) && other.wants(&Event::GatewayStopping {}));
         for wrong in ["", "routed,", "Routed"] {
-            let error = query(serde_json::json!({"types": wrong})).expect_err("refused").to_string();
-            assert!(error.contains("strategy_changed"), "{error} names what there is");
+            let error = query(serde_json::json!({"types": wrong})).expect_err("rejected").to_string();
+            assert!(error.contains("strategy_changed"), "{error} lists the types");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why a key goes where it goes, and what a change of membership would move.
+//! Explanation of routing decisions, and forecasts of membership changes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,18 +16,18 @@ use crate::weight::Weight;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
-    /// Whose way to explain.
+    /// The key to explain.
     pub key: AffinityKey,
-    /// Suppose this member were gone.
+    /// Assume that this member were removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<InstanceName>,
-    /// Suppose this one had joined.
+    /// Assume that an instance of this name were added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<InstanceName>,
-    /// Suppose this member were drained.
+    /// Assume that this member were drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<InstanceName>,
-    /// Suppose this member had another weight: `stateful-2:3`.
+    /// Assume another weight for a member: `stateful-2:3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<SupposedWeight>,
 }
@@ -36,13 +36,13 @@ pub struct ExplainQuery {
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String")]
 pub struct SupposedWeight {
-    /// Which member.
+    /// The member.
     pub name: InstanceName,
-    /// Which weight.
+    /// Its assumed weight.
     pub weight: Weight,
 }
 
-/// The text is no member and weight.
+/// The text is not `<member>:<weight>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a member and its weight, 1 to 256, as in stateful-2:3")]
 pub struct InvalidSupposedWeight;
@@ -76,64 +76,64 @@ impl<'de> Deserialize<'de> for SupposedWeight {
     }
 }
 
-/// Answer of `explain`.
+/// Response of `explain`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// Whose way is explained.
+    /// The key that is explained.
     pub key: AffinityKey,
-    /// In which pool.
+    /// The pool.
     pub pool: PoolName,
-    /// The pool's strategy now. The ranking stands under either; round robin ignores it.
+    /// The pool's present strategy. Round robin ignores the ranking.
     pub strategy: Strategy,
-    /// Under which membership.
+    /// Fingerprint of the membership.
     pub epoch: Epoch,
-    /// Every member, the home first: also the order of failover.
+    /// All members, the home first, in failover order.
     pub ranking: Vec<Ranked>,
-    /// The instance that the sticky path would choose now; `null` when none can be used.
+    /// The instance that the sticky strategy would choose now; `null` when none is available.
     pub choice: Option<InstanceName>,
-    /// The choice and its reason, and why those ranked above it were passed over.
+    /// The choice, its reason, and why higher-ranked members were skipped.
     pub reason: String,
-    /// What the supposed change would move; absent when none was supposed.
+    /// The effect of the assumed change; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
 }
 
-/// One place of a ranking.
+/// One member of a ranking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     /// From 1, the home.
     pub rank: usize,
-    /// Which member.
+    /// The member.
     pub name: InstanceName,
     /// The rendezvous hash of key and name, as 16 hex digits. Where all weights are equal, the highest is the home.
     pub score: String,
-    /// How many shares it gets.
+    /// Its weight.
     #[serde(default)]
     pub weight: Weight,
     /// Weight ÷ −ln(score ÷ 2⁶⁴), where weights differ: the highest is the home. Absent where they don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_score: Option<f64>,
-    /// What the gateway thinks of it.
+    /// The gateway's view of it.
     pub state: InstanceState,
-    /// Why the sticky path would pass it over now; absent when it would not.
+    /// Why the sticky strategy would skip it now; absent when it would not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_over: Option<String>,
 }
 
-/// What a change of membership would move.
+/// The effect of a change of membership.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// Epoch that the changed membership would have.
+    /// The epoch after the change.
     pub epoch: Epoch,
-    /// The key's home under it.
+    /// The key's home after the change.
     pub home: Option<InstanceName>,
     /// Whether this key would move.
     pub moves: bool,
-    /// How many keys the estimate is taken over.
+    /// Size of the sample of keys.
     pub sampled_keys: u32,
-    /// How many of all keys would move, in per cent, measured over that sample.
+    /// Share of keys that would move, in percent of the sample.
     pub moved_percent: f64,
-    /// From where to where they would, most first.
+    /// The moves by old and new home, largest first.
     pub flows: Vec<Flow>,
     /// Some of the keys that would move.
     pub examples: Vec<Move>,
@@ -144,21 +144,21 @@ pub struct Change {
 /// Keys that would move from one home to another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
-    /// Their home now; `null` when the pool has no member.
+    /// The old home; `null` when the pool has no member.
     pub from: Option<InstanceName>,
-    /// Their home then; `null` when the pool would have no member.
+    /// The new home; `null` when the pool would have no member.
     pub to: Option<InstanceName>,
-    /// How many of all keys, in per cent.
+    /// Share of all keys, in percent.
     pub percent: f64,
 }
 
 /// One key that would move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Move {
-    /// Which key.
+    /// The key.
     pub key: AffinityKey,
-    /// Its home now.
+    /// The old home.
     pub from: Option<InstanceName>,
-    /// Its home then.
+    /// The new home.
     pub to: Option<InstanceName>,
 }

@@ -12,21 +12,21 @@ use crate::ids::InstanceName;
 use crate::routes::PoolName;
 use crate::weight::Weight;
 
-/// By which code path a pool's requests are routed.
+/// How a pool routes its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// The next healthy instance; nothing else.
+    /// To the next healthy instance.
     RoundRobin,
-    /// The home of the client's affinity key, by rendezvous hashing.
+    /// To the home of the client's affinity key, by rendezvous hashing.
     Sticky,
 }
 
 impl Strategy {
-    /// Both strategies.
+    /// All strategies.
     pub const ALL: [Self; 2] = [Self::Sticky, Self::RoundRobin];
 
-    /// The name as it stands in the configuration, in logs and in metric labels.
+    /// The name in the configuration, logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
@@ -54,32 +54,31 @@ impl fmt::Display for Strategy {
     }
 }
 
-/// What the gateway thinks of an instance.
+/// The gateway's view of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
-    /// It has not told its name yet, so it is no member and gets no request.
+    /// Its name is unknown, since no health check has passed yet. No member; it gets no requests.
     Pending,
     /// Its health checks pass.
     Healthy,
-    /// It is being drained: it keeps the keys that it has, and gets no new ones.
+    /// It keeps its keys and gets no new ones.
     Draining,
-    /// Its drain is over. It is no member, its keys have other homes, and it stays listed until it serves as usual again or is
-    /// removed.
+    /// Its drain is over. No member: its keys have other homes. It stays listed until the drain is ended or it is removed.
     Drained,
-    /// Its health checks fail. It stays a member, so that its keys come back with it.
+    /// Its health checks fail. It stays a member, so its keys return when it recovers.
     Unhealthy,
-    /// It failed requests in a row and is left out for a while. It stays a member, so that its keys come back with it.
+    /// Ejected for a while after consecutive failed requests. It stays a member, so its keys return when it recovers.
     Ejected,
-    /// Another member tells the same name, so this one is refused.
+    /// Another member has the same name, so this one is rejected.
     DuplicateName,
-    /// What listens there is no instance for this pool: of another service, protocol or deployment, or none at all. It gets
-    /// no request. A member of before stays one, so that its keys come back with it.
+    /// The process there is not an instance for this pool: its service, protocol or deployment differs, or is unknown. It
+    /// gets no requests. An earlier member stays one, so its keys return when it recovers.
     WrongInstance,
 }
 
 impl InstanceState {
-    /// The state as it stands in logs and metric labels.
+    /// The name in logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -103,37 +102,37 @@ impl fmt::Display for InstanceState {
 /// `GET /control/v1/pools`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pools {
-    /// Both pools.
+    /// All pools.
     pub pools: Vec<Pool>,
 }
 
 /// One pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pool {
-    /// Which one.
+    /// The pool's name.
     pub name: PoolName,
-    /// By which code path its requests are routed now.
+    /// The present strategy.
     pub strategy: Strategy,
     /// Fingerprint of the membership.
     pub epoch: Epoch,
-    /// Ordered by name; those without one come last.
+    /// Sorted by name; instances without a name come last.
     pub instances: Vec<Instance>,
-    /// How its instances are discovered, if they are.
+    /// Absent when the pool's instances are not discovered by DNS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
 }
 
-/// How the addresses behind a pool's DNS name are found.
+/// State of DNS discovery for a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Discovery {
-    /// The name and the port.
+    /// DNS name and port.
     pub name: String,
-    /// How many addresses the last good answer had.
+    /// Addresses in the last successful lookup.
     pub addresses: usize,
-    /// Seconds since that answer; absent when there was none since the gateway's start.
+    /// Seconds since the last successful lookup; absent when there was none since the gateway's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_s_ago: Option<u64>,
-    /// Why the last look-up failed; absent when it did not.
+    /// Why the last lookup failed; absent when it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -141,55 +140,55 @@ pub struct Discovery {
 /// One instance of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Instance {
-    /// The name it told; `null` until it did.
+    /// Its name; `null` until a health check has passed.
     pub name: Option<InstanceName>,
-    /// Where it listens.
+    /// Its address.
     pub addr: SocketAddr,
-    /// What the gateway thinks of it.
+    /// The gateway's view of it.
     pub state: InstanceState,
-    /// The version of its service; absent until it has named one, and for versions older than the header.
+    /// The version of its service; absent until a health check has passed, and for versions older than the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Requests sent to it and not yet answered, streams not counted.
+    /// This gateway's requests in flight at it, without streams.
     pub in_flight: u64,
-    /// Streams of it that clients listen to.
+    /// This gateway's open streams at it.
     pub streams: u64,
     /// Requests sent to it since it became a member at this address.
     pub requests: u64,
-    /// Connections to it that failed since then.
+    /// Failed connection attempts since then.
     pub connect_failures: u64,
-    /// Live sessions as it reported them last, for a stateful instance.
+    /// Live sessions by its last health check, for a stateful instance.
     pub live_sessions: Option<u64>,
-    /// Share of all keys whose home it is, in per cent, measured over a fixed sample.
+    /// Share of all keys whose home it is, in percent, measured over a fixed sample.
     pub key_share_percent: f64,
-    /// How many shares it gets.
+    /// Its weight.
     #[serde(default)]
     pub weight: Weight,
-    /// How much of that it gets of what is new, in per cent, while it starts slowly; absent otherwise.
+    /// Percent of its weight that applies to new work during slow start; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start_percent: Option<u8>,
-    /// Seconds that it stays ejected at least; absent while it is not.
+    /// Minimum seconds until its ejection ends; absent when it is not ejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ejected_for_s: Option<u64>,
-    /// How its drain goes; absent when it is not drained.
+    /// Its drain; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
-    /// Why it is ejected, or why its last health check failed; absent when neither is so.
+    /// Why it is ejected, or why its last health check failed; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
 }
 
-/// The drain of an instance. The instance reports what is left there: requests in flight, streams and live sessions.
+/// The drain of an instance. Its remaining work is in the instance's requests in flight, streams and live sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
-    /// Seconds until its keys move away at the latest; 0 when they have.
+    /// Maximum seconds until its keys move away; 0 when they have.
     pub seconds_left: u64,
-    /// Whether the instance announces it, so that every gateway knows. If not, this gateway alone drains it; it tries
-    /// again at each health check.
+    /// Whether the instance announces the drain to all gateways. If not, only this gateway drains it, and retries at each
+    /// health check.
     pub announced: bool,
-    /// Whether no other instance serves, so that this one serves on past its deadline.
+    /// Whether it still serves past its deadline, because no other instance does.
     pub serves_as_the_last: bool,
-    /// What an operator should know of it.
+    /// A note to the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

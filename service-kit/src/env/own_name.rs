@@ -1,8 +1,8 @@
-//! What this machine is called by the DNS of its network.
+//! This machine's DNS name, by reverse lookup.
 //!
-//! Compose and Docker number the containers of a service, and their DNS answers to a container's address with its name:
-//! `tandem-stateful-svc-2`, which Compose keeps when it makes the container anew. Nothing inside of the container tells
-//! that number, and its host name changes each time; so an instance asks.
+//! Compose and Docker number the containers of a service. Their DNS resolves a container's address to its name, such as
+//! `tandem-stateful-svc-2`, which Compose keeps when it recreates the container. The number is not visible inside the
+//! container, and the host name changes each time.
 
 use std::net::IpAddr;
 use std::thread;
@@ -12,29 +12,26 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolveHosts;
 use hickory_resolver::proto::rr::RData;
 
-/// For how long a container that has just started may be unknown to its network's DNS.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(200);
-/// For one answer.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the DNS may take to know a container that has just started.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// For one DNS query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The name was not found.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
-    /// The addresses of the machine cannot be told.
     #[error("this machine's addresses cannot be listed: {0}")]
     Addresses(#[from] std::io::Error),
-    /// The system has no resolver.
     #[error("the system's resolver cannot be used: {0}")]
     Resolver(String),
-    /// No address has a name.
     #[error("the DNS has no name for any address of this machine ({0:?})")]
     Unknown(Vec<IpAddr>),
 }
 
 /// `kind` and the number at the end of this machine's name, or the name's first label where there is no number.
 pub(super) fn by_dns(kind: &str) -> Result<String, NameError> {
-    // In a thread of its own, since the caller may be within a runtime.
+    // In its own thread, since the caller may be within a runtime.
     thread::scope(|scope| scope.spawn(|| look_up(kind)).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
@@ -54,8 +51,8 @@ fn look_up(kind: &str) -> Result<String, NameError> {
         })?;
         match found {
             Some(name) => return Ok(numbered(kind, &name)),
-            None if began.elapsed() > PATIENCE => return Err(NameError::Unknown(addresses)),
-            None => thread::sleep(PAUSE),
+            None if began.elapsed() > REGISTRATION_TIMEOUT => return Err(NameError::Unknown(addresses)),
+            None => thread::sleep(RETRY_INTERVAL),
         }
     }
 }
@@ -73,16 +70,16 @@ fn resolver() -> Result<TokioResolver, NameError> {
     let unusable = |error: &dyn std::fmt::Display| NameError::Resolver(error.to_string());
     let mut builder = TokioResolver::builder_tokio().map_err(|error| unusable(&error))?;
     let options = builder.options_mut();
-    options.timeout = TIMEOUT;
+    options.timeout = QUERY_TIMEOUT;
     options.attempts = 1;
-    // In a container it knows the machine by its host name, which changes.
+    // A container's hosts file has its host name, which changes.
     options.use_hosts_file = ResolveHosts::Never;
     builder.build().map_err(|error| unusable(&error))
 }
 
 async fn name_of(resolver: &TokioResolver, address: IpAddr) -> Option<String> {
-    let answer = resolver.reverse_lookup(address).await.ok()?;
-    answer.answers().iter().find_map(|record| match &record.data {
+    let response = resolver.reverse_lookup(address).await.ok()?;
+    response.answers().iter().find_map(|record| match &record.data {
         RData::PTR(name) => Some(name.0.to_utf8()),
         _ => None,
     })

@@ -1,4 +1,4 @@
-//! The environment of a process: its variables, secrets that stand in files, and a name that is found by DNS.
+//! The environment of a process, with secrets from files and an instance name from DNS.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,8 +9,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::own_name::{self, NameError};
 use super::{ConfigError, Env};
 
-/// The variables that hold secrets. Each may be given as a file instead, by the variable `…_FILE`, as the official images
-/// of databases do it: a file is not told by `docker inspect`, and is not passed on to children.
+/// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the official database images: a file
+/// does not appear in `docker inspect` and is not inherited by children.
 pub const SECRETS: [&str; 6] =
     ["CONTROL_TOKEN", "INSTANCE_TOKEN", "SESSION_REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "SESSION_ID_SECRET"];
 const FILES: [&str; SECRETS.len()] = [
@@ -21,14 +21,14 @@ const FILES: [&str; SECRETS.len()] = [
     "DATABASE_URL_FILE",
     "SESSION_ID_SECRET_FILE",
 ];
-/// A URL may leave its password out and hold this in its place; the file that `…_PASSWORD_FILE` names has it.
+/// The placeholder in a URL for the password in the file that `…_PASSWORD_FILE` names.
 const PASSWORD: &str = "{password}";
 const PASSWORD_FILES: [(&str, &str); 3] = [
     ("SESSION_REDIS_URL", "SESSION_REDIS_URL_PASSWORD_FILE"),
     ("CACHE_REDIS_URL", "CACHE_REDIS_URL_PASSWORD_FILE"),
     ("DATABASE_URL", "DATABASE_URL_PASSWORD_FILE"),
 ];
-/// What is a part of each secret that the repository holds, for development.
+/// Part of every secret in the repository, which are for development only.
 pub const DEVELOPMENT_SECRET: &str = "development-only";
 const MODE: &str = "TANDEM_MODE";
 const NAME: &str = "INSTANCE_ID";
@@ -37,14 +37,14 @@ const NAME_FROM: &str = "INSTANCE_ID_FROM";
 type Variables = HashMap<OsString, OsString>;
 
 impl Env {
-    /// The environment of this process, with three things done to it:
+    /// The environment of this process, with three changes:
     /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]), and a URL's `{password}` from that of
     ///   `…_PASSWORD_FILE`;
-    /// - with `TANDEM_MODE=production`, a secret out of the repository is refused;
-    /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is found by asking what this machine is called: `kind` and its number.
+    /// - with `TANDEM_MODE=production`, a development secret is rejected;
+    /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is `kind` and the container's number, from a reverse DNS lookup.
     ///
     /// # Errors
-    /// When a file cannot be read, a secret is refused, or the name is not found.
+    /// When a file cannot be read, a secret is rejected, or the name is not found.
     pub fn process(kind: &str) -> Result<Self, ConfigError> {
         let mut variables = with_secrets(std::env::vars_os().collect())?;
         if let Some(name) = found_name(&variables, || own_name::by_dns(kind))? {
@@ -75,7 +75,7 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
     for (secret, file) in SECRETS.into_iter().zip(FILES) {
         let Some(path) = text(&variables, file) else { continue };
         if text(&variables, secret).is_some() {
-            return Err(wrong_file(file, format!("and {secret} are both set; which one counts?")));
+            return Err(wrong_file(file, format!("and {secret} are both set; unset one of them")));
         }
         let read = read_secret(file, path)?;
         variables.insert(secret.into(), read.into());
@@ -85,7 +85,7 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
         let read = read_secret(file, path)?;
         let template = text(&variables, url).map(|url| url.to_string_lossy().into_owned()).unwrap_or_default();
         if !template.contains(PASSWORD) {
-            return Err(wrong_file(file, format!("is set, and {url} has no {PASSWORD} to be replaced")));
+            return Err(wrong_file(file, format!("is set, but {url} has no {PASSWORD} to replace")));
         }
         let password = utf8_percent_encode(&read, NON_ALPHANUMERIC).to_string();
         variables.insert(url.into(), template.replace(PASSWORD, &password).into());
@@ -95,7 +95,7 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
         if production && text(&variables, secret).is_some_and(known) {
             return Err(ConfigError {
                 variable: secret,
-                fault: "is a secret for development, which everybody knows, and TANDEM_MODE is production".to_owned(),
+                fault: "is a public development secret, and TANDEM_MODE is production".to_owned(),
                 example: "$(openssl rand -hex 24)",
             });
         }
@@ -111,7 +111,7 @@ fn read_secret(variable: &'static str, path: &OsString) -> Result<String, Config
     let named = path.to_string_lossy();
     let read = std::fs::read_to_string(Path::new(path));
     let read = read.map_err(|error| wrong_file(variable, format!("names {named}: {error}")))?;
-    // Editors and `openssl rand` end a file with a line break, which is no part of a secret.
+    // Editors and `openssl rand` end a file with a line break.
     match read.trim_end_matches(['\r', '\n']) {
         "" => Err(wrong_file(variable, format!("names {named}, which is empty"))),
         secret => Ok(secret.to_owned()),
@@ -125,7 +125,7 @@ fn found_name(
     let example = "dns";
     let Some(from) = text(variables, NAME_FROM) else { return Ok(None) };
     if text(variables, NAME).is_some() {
-        let fault = format!("and {NAME} are both set; which one counts?");
+        let fault = format!("and {NAME} are both set; unset one of them");
         return Err(ConfigError { variable: NAME_FROM, fault, example });
     }
     if from != "dns" {
@@ -135,7 +135,7 @@ fn found_name(
     match by_dns() {
         Ok(name) => Ok(Some(name)),
         Err(error) => {
-            let fault = format!("is dns, and {error}; set {NAME} instead where no DNS knows this machine");
+            let fault = format!("is dns, and {error}; set {NAME} instead where this machine has no DNS name");
             Err(ConfigError { variable: NAME_FROM, fault, example })
         }
     }
@@ -169,42 +169,42 @@ mod tests {
     fn a_file_that_cannot_be_used_is_named_and_its_secret_is_not() {
         let (empty, full) = (file("\n"), file("hunter2"));
         let path = |file: &tempfile::NamedTempFile| file.path().to_str().expect("UTF-8").to_owned();
-        for (pairs, told) in [
+        for (pairs, expected) in [
             (vec![("DATABASE_URL_FILE", "/does/not/exist".to_owned())], "/does/not/exist"),
             (vec![("DATABASE_URL_FILE", path(&empty))], "empty"),
             (vec![("DATABASE_URL_FILE", path(&full)), ("DATABASE_URL", "hunter2".to_owned())], "both set"),
         ] {
             let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let error = with_secrets(variables(&pairs)).expect_err("refused");
+            let error = with_secrets(variables(&pairs)).expect_err("rejected");
             assert_eq!(error.variable, "DATABASE_URL_FILE");
-            assert!(error.fault.contains(told) && !error.to_string().contains("hunter2"), "{error}");
+            assert!(error.fault.contains(expected) && !error.to_string().contains("hunter2"), "{error}");
         }
     }
 
     #[test]
-    fn a_password_takes_its_place_in_a_url() {
+    fn a_password_replaces_its_placeholder() {
         let file = file("p@ss/word\n");
         let path = file.path().to_str().expect("UTF-8");
         let with = |url| variables(&[("DATABASE_URL", url), ("DATABASE_URL_PASSWORD_FILE", path)]);
         let read = with_secrets(with("postgresql://tandem:{password}@postgres/tandem")).expect("read");
         assert_eq!(text(&read, "DATABASE_URL").expect("set"), "postgresql://tandem:p%40ss%2Fword@postgres/tandem");
-        let error = with_secrets(with("postgresql://tandem@postgres/tandem")).expect_err("nowhere to put it");
+        let error = with_secrets(with("postgresql://tandem@postgres/tandem")).expect_err("no placeholder");
         assert!(error.to_string().contains("{password}") && !error.to_string().contains("p@ss"), "{error}");
     }
 
     #[test]
-    fn production_refuses_a_secret_that_everybody_knows() {
+    fn production_rejects_a_development_secret() {
         let with = |mode| [("TANDEM_MODE", mode), ("INSTANCE_TOKEN", "development-only-instance-token")];
         assert!(with_secrets(variables(&with("development"))).is_ok());
-        let error = with_secrets(variables(&with("production"))).expect_err("refused");
+        let error = with_secrets(variables(&with("production"))).expect_err("rejected");
         assert!(error.variable == "INSTANCE_TOKEN" && error.fault.contains("production"), "{error}");
         assert_eq!(with_secrets(variables(&with("prod"))).expect_err("no mode").variable, "TANDEM_MODE");
     }
 
     #[test]
-    fn a_name_is_looked_for_when_it_is_wanted() {
+    fn a_name_is_looked_up_only_on_request() {
         let find = |pairs: &[(&str, &str)]| found_name(&variables(pairs), || Ok("stateful-2".to_owned()));
-        assert_eq!(find(&[]).expect("not wanted"), None);
+        assert_eq!(find(&[]).expect("not requested"), None);
         assert_eq!(find(&[("INSTANCE_ID_FROM", "dns")]).expect("found").as_deref(), Some("stateful-2"));
         assert!(find(&[("INSTANCE_ID_FROM", "dns"), ("INSTANCE_ID", "a")]).is_err());
         assert!(find(&[("INSTANCE_ID_FROM", "hostname")]).is_err());

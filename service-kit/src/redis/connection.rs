@@ -262,7 +262,7 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             self.state = State::Busy;
-            let call = Call::to_redis_at_once(pipeline.len());
+            let call = Call::to_redis_pipeline(pipeline.len());
             let result = self.inner.send_packed_commands(pipeline, offset, count).await;
             call.redis_ended(&result);
             self.record(&result);

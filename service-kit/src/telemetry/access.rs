@@ -1,7 +1,7 @@
-//! One line per request.
+//! The access log: one line per request.
 //!
-//! Written by hand: through a `tracing` event it would cost more than the request of a small endpoint. Its switch is
-//! the log filter's target `access`.
+//! Formatted by hand: a `tracing` event would cost more than a small endpoint's request. The log filter's target `access`
+//! turns it off.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
@@ -13,51 +13,51 @@ use proto_contracts::{ErrorCode, RequestId};
 
 use super::sink::Sink;
 
-/// The target by which a log filter names the access log, such as in `info,access=off`.
+/// The access log's target in log filters, such as `info,access=off`.
 pub const TARGET: &str = "access";
 
 static SINK: OnceLock<Arc<Sink>> = OnceLock::new();
 
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// The last second that was written, and how: `2026-11-25T18:24:01`.
+    /// The last formatted second and its text: `2026-11-25T18:24:01`.
     static SECOND: Cell<(u64, [u8; SECOND_LEN])> = const { Cell::new((u64::MAX, [0; SECOND_LEN])) };
 }
 
 const SECOND_LEN: usize = "2026-11-25T18:24:01".len();
 
-/// What a line tells. No field can hold a character that JSON escapes, nor a session's id.
+/// The fields of a line. None may contain a character that JSON escapes, or a session id.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     /// A known method, or `_OTHER`.
     pub method: &'static str,
-    /// The route's template, never the path.
+    /// The route's template, not the path.
     pub route: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// From the request's header to the answer's.
+    /// From the request header to the response header.
     pub duration: Duration,
     /// The request's id.
     pub request_id: RequestId,
-    /// Who answered.
+    /// The instance's name.
     pub instance: &'a str,
-    /// Why it failed, if it did.
+    /// The error code of a failure.
     pub code: Option<ErrorCode>,
-    /// Which trace it belongs to, when it is recorded.
+    /// The trace, if it is recorded.
     pub trace_id: Option<TraceId>,
 }
 
 pub(super) fn send_to(sink: Arc<Sink>) {
-    // The log starts once in a process, so a second sink cannot come.
+    // The log starts once per process.
     let _first = SINK.set(sink);
 }
 
-/// Writes the line, if there is a log and its filter lets it pass.
+/// Writes the line, unless the filter rejects it.
 pub fn log(line: &Line<'_>) {
     write(|buffer| line.write(buffer));
 }
 
-/// Writes a line of another form: `fill` appends it, with its newline, if there is a log and its filter lets it pass.
+/// Writes a line of another form, unless the filter rejects it: `fill` appends it, with its newline.
 pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     let Some(sink) = SINK.get() else { return };
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
@@ -70,7 +70,7 @@ pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     });
 }
 
-/// Appends the time, to the microsecond: `2026-11-25T18:24:01.012345Z`. Only the first line of a second formats it.
+/// Appends the time in microseconds: `2026-11-25T18:24:01.012345Z`. The text of the second is cached.
 pub fn append_now(out: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut second, mut text) = SECOND.get();
@@ -89,17 +89,17 @@ pub fn append_now(out: &mut Vec<u8>) {
     out.push(b'Z');
 }
 
-/// Appends a time in milliseconds with three decimals: `12.034`.
+/// Appends milliseconds with three decimals: `12.034`.
 pub fn append_ms(out: &mut Vec<u8>, duration: Duration) {
     let micros = duration.as_micros();
-    // A request of 49 days is longer than any; its line would show the rest.
+    // Wraps after 49 days, longer than any request.
     let (ms, rest) = ((micros / 1000) as u32, (micros % 1000) as u32);
     out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes());
     out.push(b'.');
     append_digits(out, rest, 3);
 }
 
-/// Appends the last so many digits of a number, zeros in front.
+/// Appends the last digits of a number, padded with zeros.
 fn append_digits(out: &mut Vec<u8>, number: u32, digits: u32) {
     out.extend((0..digits).rev().map(|place| b'0' + (number / 10_u32.pow(place) % 10) as u8));
 }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(json["code"], "session_not_found");
         assert_eq!(json["trace_id"], "00000000000000000000000000000007");
         let now = jiff::Timestamp::now().as_second();
-        let told = json["timestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time");
-        assert!(now - told.as_second() <= 1, "{told}");
+        let logged = json["timestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time");
+        assert!(now - logged.as_second() <= 1, "{logged}");
     }
 }

@@ -1,4 +1,4 @@
-//! Prometheus metrics under OpenTelemetry's semantic names.
+//! Prometheus metrics, named by OpenTelemetry's semantic conventions.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,23 @@ use proto_contracts::InstanceName;
 
 use super::traces;
 
-/// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's advice, and three below its smallest, since
-/// most of these requests take less than 5 ms.
+/// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's recommendation, and three smaller ones, since most
+/// requests take less than 5 ms.
 pub const DURATION_BUCKETS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Told apart in the threads' memory, as a test runs several servers in one process.
+/// Identifies servers in the threads' caches: a test runs several in one process.
 static SERVERS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// The histograms that this thread has used, so that a request does not look its own up by three labels behind a lock.
-    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+    /// Cached histograms of this thread: a lookup by three labels would take a lock.
+    static CACHE: RefCell<Vec<CachedHistogram>> = const { RefCell::new(Vec::new()) };
 }
 
-/// More than a server has kinds of requests that matter; others are looked up by their labels.
-const MAX_KNOWN: usize = 64;
+/// Cache size; other histograms are looked up by their labels.
+const MAX_CACHED: usize = 64;
 
-struct Known {
+struct CachedHistogram {
     server: u64,
     method: &'static str,
     route: &'static str,
@@ -44,7 +44,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// A registry with the metrics that every process has: of its requests, of what it takes of the machine, and who it is.
+    /// A registry with the metrics of every process: requests, resources and `target_info`.
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
@@ -58,10 +58,10 @@ impl Metrics {
         Self::of(registry, "")
     }
 
-    /// The same for a second server of the process, in the same registry. Each name has `namespace` and `_` before it.
+    /// Metrics of a second server in the process, in the same registry. Names get the prefix `namespace_`.
     ///
     /// # Errors
-    /// When there is one of this namespace already.
+    /// When the namespace is already in use.
     pub fn beside(&self, namespace: &str) -> Result<Self, prometheus::Error> {
         Self::of(self.registry.clone(), namespace)
     }
@@ -80,51 +80,51 @@ impl Metrics {
         Ok(Self { server: SERVERS.fetch_add(1, Ordering::Relaxed), registry, duration, active })
     }
 
-    /// Where a service registers metrics of its own.
+    /// For a service's own metrics.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Counts a request as in flight for as long as the guard lives.
-    pub fn enter(&self) -> InFlight {
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn enter(&self) -> ActiveRequest {
         self.active.inc();
-        InFlight(self.active.clone())
+        ActiveRequest(self.active.clone())
     }
 
-    /// Requests in flight now.
+    /// Number of requests in flight.
     pub fn active(&self) -> u64 {
         u64::try_from(self.active.get()).unwrap_or(0)
     }
 
-    /// Records a request that was answered. `status` is text, since it may be one that HTTP does not know (499).
+    /// Records a finished request. `status` is text, since it may be nonstandard (499).
     pub fn observe(&self, method: &'static str, route: &'static str, status: &str, duration: Duration) {
         let seconds = duration.as_secs_f64();
-        KNOWN.with_borrow_mut(|known| {
-            let same = |known: &Known| {
-                // Static texts: most differ in length or at their end, and those that are equal have one address.
-                known.server == self.server
-                    && std::ptr::eq(known.route, route)
-                    && std::ptr::eq(known.method, method)
-                    && known.status == status
+        CACHE.with_borrow_mut(|cache| {
+            let same = |cached: &CachedHistogram| {
+                // Static texts: equal ones have the same address.
+                cached.server == self.server
+                    && std::ptr::eq(cached.route, route)
+                    && std::ptr::eq(cached.method, method)
+                    && cached.status == status
             };
-            if let Some(place) = known.iter().position(same) {
-                known[place].duration.observe(seconds);
-                // What is asked for most comes to the front.
-                known.swap(place, place.saturating_sub(1));
+            if let Some(place) = cache.iter().position(same) {
+                cache[place].duration.observe(seconds);
+                // Frequent ones move to the front.
+                cache.swap(place, place.saturating_sub(1));
                 return;
             }
             let duration = self.duration.with_label_values(&[method, route, status]);
             duration.observe(seconds);
-            if known.len() < MAX_KNOWN {
-                known.push(Known { server: self.server, method, route, status: status.to_owned(), duration });
+            if cache.len() < MAX_CACHED {
+                cache.push(CachedHistogram { server: self.server, method, route, status: status.to_owned(), duration });
             }
         });
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// When a collector gives two metrics of one name.
+    /// When two metrics have the same name.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -132,9 +132,9 @@ impl Metrics {
     }
 }
 
-/// OpenTelemetry's way to tell what a target is, whatever address it is scraped at.
+/// OpenTelemetry's description of a scrape target.
 fn target_info(service: &str, instance: &InstanceName) -> Result<IntGauge, prometheus::Error> {
-    let opts = Opts::new("target_info", "1, with the name and version of the service, and of the instance.")
+    let opts = Opts::new("target_info", "Name and version of the service, and the instance; always 1.")
         .const_label("service_name", service)
         .const_label("service_instance_id", instance.as_str())
         .const_label("service_version", env!("CARGO_PKG_VERSION"));
@@ -143,17 +143,17 @@ fn target_info(service: &str, instance: &InstanceName) -> Result<IntGauge, prome
     Ok(info)
 }
 
-/// A request in flight.
+/// A request in flight; dropping it ends the count.
 #[derive(Debug)]
-pub struct InFlight(IntGauge);
+pub struct ActiveRequest(IntGauge);
 
-impl Drop for InFlight {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// The method as a label: clients can invent methods, labels must stay few.
+/// The method as a label. Unknown methods share `_OTHER`, to bound the number of labels.
 pub fn method_label(method: &str) -> &'static str {
     match method {
         "GET" => "GET",

@@ -1,4 +1,4 @@
-//! The state of connection pools, under OpenTelemetry's names for database clients.
+//! Metrics of connection pools, named by OpenTelemetry's conventions for database clients.
 
 use deadpool::Status;
 use prometheus::core::{Collector, Desc};
@@ -9,7 +9,7 @@ use super::Metrics;
 
 const POOL: &str = "db_client_connection_pool_name";
 
-/// Asks a pool when Prometheus asks.
+/// Reads the pool's status on each scrape.
 struct PoolGauges<S> {
     status: S,
     count: IntGaugeVec,
@@ -18,10 +18,10 @@ struct PoolGauges<S> {
 }
 
 impl Metrics {
-    /// Shows the state of a pool, which stays the same pool for as long as the metrics are read.
+    /// Exports the status of a pool.
     ///
     /// # Errors
-    /// When a pool of this name is shown already.
+    /// When a pool of this name is already exported.
     pub fn show_pool(
         &self,
         name: &'static str,
@@ -31,13 +31,13 @@ impl Metrics {
         let gauges = PoolGauges {
             status,
             count: IntGaugeVec::new(
-                opts("db_client_connection_count", "Connections of the pool, by whether a request uses them."),
+                opts("db_client_connection_count", "Connections of the pool, by state: idle or used."),
                 &["db_client_connection_state"],
             )?,
-            max: IntGauge::with_opts(opts("db_client_connection_max", "The most connections that the pool opens."))?,
+            max: IntGauge::with_opts(opts("db_client_connection_max", "Maximum number of connections of the pool."))?,
             pending: IntGauge::with_opts(opts(
                 "db_client_connection_pending_requests",
-                "Requests that wait for a free connection.",
+                "Requests waiting for a free connection.",
             ))?,
         };
         self.registry().register(Box::new(gauges))
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_is_shown_as_it_is_when_it_is_asked() {
+    fn a_pool_is_exported_with_its_present_status() {
         let metrics = Metrics::new("test-svc", &"test-1".parse().expect("a name")).expect("metrics");
         let status = || Status { max_size: 16, size: 5, available: 2, waiting: 1 };
         metrics.show_pool("postgres", status).expect("shown");

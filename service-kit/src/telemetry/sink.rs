@@ -1,4 +1,4 @@
-//! Batches log lines off the threads that serve requests.
+//! Writes log lines in batches, from a background thread.
 
 use std::io::Write;
 use std::mem;
@@ -7,15 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long lines are gathered before they are written: one system call for many of them.
-const GATHER: Duration = Duration::from_millis(10);
-/// The most that waits to be written, in bytes. When nobody reads the log, lines are dropped and counted rather than
-/// requests held up.
+/// How long lines are collected before they are written with one system call.
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// Buffer size, in bytes. When the reader of the log is too slow, lines are dropped and counted; requests never wait.
 const CAPACITY: usize = 8 * 1024 * 1024;
 
-/// Where lines go before they go to the output.
+/// The buffer in front of the output.
 pub(super) struct Sink {
-    // A lock because lines must stay whole and in order; it is held for one copy.
+    // A lock, since lines must stay whole and in order; held for one copy.
     state: Mutex<State>,
     wake: Condvar,
     dropped: AtomicU64,
@@ -29,7 +28,7 @@ struct State {
 }
 
 impl Sink {
-    /// A sink whose thread writes to `output`.
+    /// Starts the thread that writes to `output`.
     pub(super) fn start(output: Box<dyn Write + Send>) -> Arc<Self> {
         let sink = Arc::new(Self {
             state: Mutex::default(),
@@ -43,7 +42,7 @@ impl Sink {
         sink
     }
 
-    /// Takes a whole line, with its newline.
+    /// Adds a whole line, with its newline.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = lock(&self.state);
         if state.lines.len() + line.len() > CAPACITY {
@@ -59,7 +58,7 @@ impl Sink {
         }
     }
 
-    /// Writes what is left and ends the thread.
+    /// Writes the remaining lines and ends the thread.
     pub(super) fn close(&self) {
         lock(&self.state).closed = true;
         self.wake.notify_one();
@@ -77,7 +76,7 @@ impl Sink {
                 .unwrap_or_else(PoisonError::into_inner);
             if !state.closed {
                 drop(state);
-                thread::sleep(GATHER);
+                thread::sleep(BATCH_INTERVAL);
                 state = lock(&self.state);
             }
             mem::swap(&mut batch, &mut state.lines);
@@ -87,7 +86,7 @@ impl Sink {
             if dropped > 0 {
                 let _infallible = writeln!(batch, r#"{{"level":"WARN","target":"log","dropped_lines":{dropped}}}"#);
             }
-            // Without a reader there is nobody to tell; the next batch may find one.
+            // Without a reader the batch is lost; the next one may succeed.
             let _unread = output.write_all(&batch).and_then(|()| output.flush());
             batch.clear();
             if closed {

@@ -1,9 +1,9 @@
-//! Traces: spans that go to a collector over OTLP, when there is one.
+//! Traces: spans exported over OTLP, if a collector is configured.
 //!
-//! A service's spans are `tracing` spans ([`spans`]), so that a span finds its parent across threads and awaits. The
-//! gateway, whose work comes in phases and not in one future, makes its own with the [`tracer`].
+//! A service's spans are `tracing` spans ([`spans`]), which find their parent across threads and awaits. The gateway, whose
+//! requests run in phases and not in one future, creates its spans with the [`tracer`].
 //!
-//! **Invariant:** where no collector is configured, all that a request pays for is to look whether one is.
+//! **Invariant:** without a collector, a request pays only for the check whether there is one.
 
 mod config;
 mod queue;
@@ -26,10 +26,10 @@ use proto_contracts::TraceContext;
 pub use config::TraceConfig;
 use queue::{Batches, Counts};
 
-/// The scope of the spans, and the target of those that are made with `tracing`.
+/// The scope of the spans, and the target of `tracing` spans.
 pub(super) const TARGET: &str = "tandem";
-/// How long the end of a process waits for its last spans to be sent.
-const FLUSH: Duration = Duration::from_secs(2);
+/// How long the shutdown waits for the last spans to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 static TRACES: OnceLock<Traces> = OnceLock::new();
 
@@ -39,32 +39,32 @@ struct Traces {
     counts: IntCounterVec,
 }
 
-/// Traces cannot be sent.
+/// Traces cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotTrace {
-    /// The exporter refuses its settings.
+    /// The exporter rejects its settings.
     #[error("spans cannot be exported (OTEL_EXPORTER_OTLP_*)")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The HTTP client cannot be made.
-    #[error("no HTTP client can be made that spans are sent by")]
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client for spans cannot be built")]
     Client(#[from] reqwest::Error),
-    /// The metrics of the exporter cannot be made.
-    #[error("the metrics of traces cannot be made")]
+    /// The exporter's metrics cannot be created.
+    #[error("the metrics of traces cannot be created")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Sends what is left when it is dropped.
+/// Sends the remaining spans when it is dropped.
 pub(super) struct Flush(SdkTracerProvider);
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        if let Err(error) = self.0.shutdown_with_timeout(FLUSH) {
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
 }
 
-/// Starts to send spans, from threads of their own.
+/// Starts the export, in background threads.
 pub(super) fn start(config: &TraceConfig) -> Result<(Flush, SdkTracer), CannotTrace> {
     let exporter = SpanExporter::builder()
         .with_http()
@@ -84,7 +84,7 @@ pub(super) fn start(config: &TraceConfig) -> Result<(Flush, SdkTracer), CannotTr
         .with_span_processor(Batches::new(exporter, batch, config.queue_size, &counts))
         .build();
     let tracer = provider.tracer(TARGET);
-    // The log, which starts once in a process, starts this; a second one cannot come.
+    // Started with the log, once per process.
     let _first = TRACES.set(Traces {
         tracer: tracer.clone(),
         follows_parent: config.sampler.follows_parent,
@@ -93,27 +93,27 @@ pub(super) fn start(config: &TraceConfig) -> Result<(Flush, SdkTracer), CannotTr
     Ok((Flush(provider), tracer))
 }
 
-/// Makes spans, when there is a collector.
+/// `None` without a collector.
 pub fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// Whether a request is certainly not recorded: whoever sent it does not record it, and we do as the sender does.
-pub fn is_left_out(parent: Option<&TraceContext>) -> bool {
+/// Whether a request is certainly not recorded: its sender does not record it, and the sampler follows the sender.
+pub fn is_unsampled(parent: Option<&TraceContext>) -> bool {
     TRACES.get().is_none_or(|traces| traces.follows_parent && parent.is_some_and(|parent| !parent.is_sampled))
 }
 
-/// The context of a request's sender, for the span that is made of the request. `state` is the request's `tracestate`.
+/// The sender's context, as the parent of the request's span. `state` is the request's `tracestate`.
 pub fn remote(parent: &TraceContext, state: Option<&[u8]>) -> Context {
     let flags = if parent.is_sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-    // A list that cannot be read is as good as none (W3C Trace Context, 3.3.1).
+    // A malformed list is ignored (W3C Trace Context, 3.3.1).
     let state = state.and_then(|state| std::str::from_utf8(state).ok()?.parse().ok()).unwrap_or(TraceState::NONE);
     let (trace_id, span_id) = (TraceId::from_bytes(parent.trace_id), SpanId::from_bytes(parent.span_id));
     Context::new().with_remote_span_context(SpanContext::new(trace_id, span_id, flags, true, state))
 }
 
-/// What a request that is sent under a span says of it.
-pub fn sent_under(span: &SpanContext) -> TraceContext {
+/// The trace context for requests that are sent under a span.
+pub fn context_of(span: &SpanContext) -> TraceContext {
     TraceContext {
         trace_id: span.trace_id().to_bytes(),
         span_id: span.span_id().to_bytes(),
@@ -121,22 +121,21 @@ pub fn sent_under(span: &SpanContext) -> TraceContext {
     }
 }
 
-/// What became of spans, for the registry of a process that makes some.
+/// Counts of spans by outcome; `None` without a collector.
 pub(super) fn counts() -> Option<IntCounterVec> {
     TRACES.get().map(|traces| traces.counts.clone())
 }
 
-/// The client that spans are sent by. It blocks, as the thread does that exports them; it is made in a thread, since it
-/// cannot be made where asynchronous code runs.
+/// The HTTP client for spans. It is blocking, like the export thread, and built in a thread since it cannot be built within a
+/// runtime.
 fn client(timeout: Duration) -> Result<reqwest::blocking::Client, reqwest::Error> {
-    // The client asks for the process's provider of cryptography, even to speak plain HTTP. A program that has chosen one
-    // keeps it: then this changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let make = move || {
+    // The client needs a crypto provider even for plain HTTP. An earlier one stays.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let build = move || {
         reqwest::blocking::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).build()
     };
-    match thread::spawn(make).join() {
-        Ok(made) => made,
+    match thread::spawn(build).join() {
+        Ok(client) => client,
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }

@@ -1,4 +1,4 @@
-//! Paths that a gateway and a service could read differently, and a test that they don't.
+//! Paths that a gateway and a service could resolve differently, and a check that they don't.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,15 +17,15 @@ use crate::edge::Edge;
 use crate::routes::{not_found, parameter};
 use crate::telemetry::Metrics;
 
-/// Paths without an end, the same ones for the same seed: templates of the API, whole and changed in every way that
-/// has made two readers disagree somewhere. They begin with a slash; `?` and `#` are not among their bytes.
+/// An endless sequence of paths, determined by its seed: templates of the API, unchanged and mutated in ways that have made
+/// parsers disagree. They begin with a slash and contain no `?` or `#`.
 #[derive(Debug)]
 pub struct Paths {
     state: u64,
 }
 
 impl Paths {
-    /// The paths of this seed.
+    /// Starts the sequence of this seed.
     pub const fn seeded(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -48,7 +48,7 @@ impl Paths {
 
     fn whole(&mut self) -> Vec<u8> {
         let templates = Endpoint::ALL[self.below(Endpoint::ALL.len())].templates();
-        let template = if self.below(3) == 0 { templates.phase1 } else { None }.unwrap_or(templates.canonical);
+        let template = if self.below(3) == 0 { templates.legacy } else { None }.unwrap_or(templates.canonical);
         let session = SessionId::generate(AffinityKey::from_bits(self.next_u64() as u32)).expose();
         let parameter = self.one_of(&[&session, "p001", "x", "a b", "100%", "events", "a+b;c=d", "ä", "."]).to_owned();
         let parameter = parameter.replace(' ', "%20").replace("0%", "0%25").replace('ä', "%C3%A4");
@@ -144,16 +144,16 @@ impl Iterator for Paths {
     }
 }
 
-/// What became of how many paths.
+/// Number of paths by outcome.
 pub type Outcomes = BTreeMap<&'static str, usize>;
 
-/// Sends every path to a service that mounts its endpoints like this, behind the edge, and compares how it reads them with
-/// how the gateway does and with a reading that splits first and decodes after that.
+/// Sends every path to a service with these endpoints, behind the edge. Compares its resolution with the gateway's, and with a
+/// reference that splits before it decodes.
 ///
-/// The method is one that no endpoint has. So an endpoint that is reached responds with 405, whatever the parameter.
+/// No endpoint has the method that it sends, so a reached endpoint responds with 405, whatever the parameter.
 ///
 /// # Panics
-/// When one path is read in two ways.
+/// When a path is resolved in two ways.
 pub async fn assert_read_alike(
     pool: PoolName,
     mount: impl FnOnce(&mut web::ServiceConfig),
@@ -178,12 +178,12 @@ pub async fn assert_read_alike(
     let mut outcomes = Outcomes::new();
     for raw in paths {
         let shown = String::from_utf8_lossy(&raw[..raw.len().min(300)]).into_owned();
-        // The gateway's scanner refuses what is beyond ASCII before it reads the path.
+        // The gateway rejects bytes beyond ASCII before it resolves the path.
         let text = std::str::from_utf8(&raw).ok();
         let at_gateway = text.and_then(|text| path::canonical(text).ok());
         let Ok(uri) = Uri::try_from(&raw[..]) else {
-            assert!(at_gateway.is_none(), "only the framework refuses {shown}");
-            *outcomes.entry("refused by the framework").or_default() += 1;
+            assert!(at_gateway.is_none(), "only the framework rejects {shown}");
+            *outcomes.entry("rejected by the framework").or_default() += 1;
             continue;
         };
         seen.borrow_mut().take();
@@ -197,13 +197,13 @@ pub async fn assert_read_alike(
         let outcome = match (at_gateway, at_service) {
             (None, None) => {
                 assert!(matches!(status.as_u16(), 400 | 414), "{status} for {shown}");
-                "refused by both"
+                "rejected by both"
             }
             (Some(canonical), Some((resolved, parameter))) => {
                 assert_eq!(resolved, routes::resolve(&canonical), "{shown}");
                 let named = resolved.filter(|resolved| resolved.endpoint != Endpoint::Unknown);
                 let expected = split_then_decoded(&raw);
-                let read = named.map(|resolved| (resolved.endpoint, resolved.phase1, parameter));
+                let read = named.map(|resolved| (resolved.endpoint, resolved.is_legacy, parameter));
                 assert_eq!(read, expected, "{shown}");
                 let is_ours = named.is_some_and(|resolved| resolved.pool == pool);
                 assert_eq!(status.as_u16(), if is_ours { 405 } else { 404 }, "{shown}");
@@ -216,7 +216,7 @@ pub async fn assert_read_alike(
     outcomes
 }
 
-/// A slow reading by the words of RFC 3986: the path is split at its slashes, and then each segment is decoded.
+/// The reference by RFC 3986: split the path at its slashes, then decode each segment.
 fn split_then_decoded(raw: &[u8]) -> Option<(Endpoint, bool, String)> {
     let segments =
         raw.split(|&byte| byte == b'/').map(|segment| percent_decode(segment).decode_utf8_lossy().into_owned());
@@ -236,6 +236,6 @@ fn split_then_decoded(raw: &[u8]) -> Option<(Endpoint, bool, String)> {
     Endpoint::ALL.into_iter().find_map(|endpoint| {
         let templates = endpoint.templates();
         let canonical = fits(templates.canonical).map(|parameter| (endpoint, false, parameter));
-        canonical.or_else(|| Some((endpoint, true, fits(templates.phase1?)?)))
+        canonical.or_else(|| Some((endpoint, true, fits(templates.legacy?)?)))
     })
 }

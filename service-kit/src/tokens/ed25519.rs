@@ -1,5 +1,5 @@
-//! Ed25519 by *ring*, which the workspace uses for TLS already: the providers that `jsonwebtoken` brings need a C compiler
-//! or a second family of crates.
+//! Ed25519 by *ring*, which the workspace already uses for TLS. `jsonwebtoken`'s own providers need a C compiler or another
+//! family of crates.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::PublicKey;
 use super::keys::KEY_BYTES;
 
-/// Makes `jsonwebtoken` verify by this file, and sign nothing.
+/// Installs the provider: it verifies Ed25519 and signs nothing.
 pub(super) fn install() {
-    // It fails when it was done before, by a verifier before this one.
+    // It fails after the first call.
     let _already_installed = PROVIDER.install_default();
 }
 
@@ -34,7 +34,7 @@ fn unsupported() -> Error {
 
 struct EdDsa {
     key: UnparsedPublicKey<Vec<u8>>,
-    /// What was signed, when that is not what `jsonwebtoken` takes for it: see [`Renamed`].
+    /// The signed bytes, if they differ from those that `jsonwebtoken` passes: see [`Renamed`].
     signed: Option<Vec<u8>>,
 }
 
@@ -54,16 +54,16 @@ impl Verifier<Vec<u8>> for EdDsa {
     }
 }
 
-/// A token whose header calls the algorithm `Ed25519`, as RFC 9864 wants it. `jsonwebtoken` knows the older `EdDSA` alone, so
-/// it is given the token with that name, and the verifier the bytes that were signed.
+/// A token whose header has the algorithm `Ed25519` (RFC 9864). `jsonwebtoken` knows only the older name `EdDSA`, so it gets the
+/// token with that name, and the verifier gets the original signed bytes.
 pub(super) struct Renamed {
     pub(super) token: Vec<u8>,
-    /// The token's first two parts as they came.
+    /// The original first two parts.
     signed: Vec<u8>,
 }
 
 impl Renamed {
-    /// `None` when the token's header names another algorithm, or is no header.
+    /// `None` when the header is malformed or has another algorithm.
     pub(super) fn of(token: &[u8]) -> Option<Self> {
         let end = token.iter().rposition(|&byte| byte == b'.')?;
         let signed = &token[..end];
@@ -76,7 +76,7 @@ impl Renamed {
         Some(Self { token: [header.as_bytes(), &token[dot..]].concat(), signed: signed.to_vec() })
     }
 
-    /// The key, with which the verifier is given what was signed: it is told of nothing but a key.
+    /// The key with the signed bytes appended: the verifier's only input is the key.
     pub(super) fn key(&self, key: &PublicKey) -> Result<DecodingKey, Error> {
         let key = key.decoding_key().try_get_as_bytes()?;
         Ok(DecodingKey::from_ed_der(&[key, &self.signed].concat()))

@@ -1,15 +1,15 @@
-//! The issuer's public keys, as operators hand them over.
+//! The issuer's public keys, from PEM or a key set.
 
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
-/// What stands before the 32 bytes of an Ed25519 key in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
+/// The prefix of an Ed25519 key's 32 bytes in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
 const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 pub(super) const KEY_BYTES: usize = 32;
 
-/// An Ed25519 public key, perhaps with a name.
+/// An Ed25519 public key with an optional key id.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
     id: Option<String>,
@@ -17,11 +17,11 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a PEM document of the kind `PUBLIC KEY`. Its line ends may be written as `\n`, since some environment files
-    /// cannot hold others.
+    /// Parses a PEM document of the kind `PUBLIC KEY`. Line ends may be the two characters `\n`, for environment files that
+    /// allow no others.
     ///
     /// # Errors
-    /// It is something else, or the key is of another kind.
+    /// See [`UnusableKey`].
     pub fn from_pem(text: &str) -> Result<Self, UnusableKey> {
         let text = text.replace("\\n", "\n");
         if text.contains("PRIVATE KEY-----") {
@@ -34,10 +34,10 @@ impl PublicKey {
         }
     }
 
-    /// Reads a JSON Web Key Set (RFC 7517). Keys of other kinds are passed over.
+    /// Parses a JSON Web Key Set (RFC 7517). Keys of other kinds are ignored.
     ///
     /// # Errors
-    /// It is none, or it holds no Ed25519 key.
+    /// See [`UnusableKey`].
     pub fn from_jwks(text: &str) -> Result<Vec<Self>, UnusableKey> {
         let set: JwkSet = serde_json::from_str(text).map_err(|_| UnusableKey::NoJwks)?;
         let mut keys = Vec::new();
@@ -64,19 +64,19 @@ impl PublicKey {
     }
 }
 
-/// Why a key cannot be used. Never holds any of it.
+/// Why a key is rejected. Never quotes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableKey {
-    /// The text is no PEM document of the kind `PUBLIC KEY`.
+    /// Not a PEM document of the kind `PUBLIC KEY`.
     #[error("is not a PEM document of the kind PUBLIC KEY")]
     NoPem,
-    /// The text holds what only the issuer may have.
-    #[error("holds a private key, which nobody but the issuer may have")]
+    /// A private key.
+    #[error("holds a private key, which only the issuer may have")]
     Private,
-    /// The text is no key set.
+    /// Not a JSON Web Key Set.
     #[error("is not a JSON Web Key Set")]
     NoJwks,
-    /// There is no such key in it.
+    /// No Ed25519 key.
     #[error("holds no Ed25519 public key")]
     NotEd25519,
 }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_are_refused() {
+    fn other_keys_are_rejected() {
         let private = PEM.replace("PUBLIC", "PRIVATE");
         let truncated = PEM.replace("MCowBQYDK2VwAyEAGb9E", "MCowBQYDK2VwAyEA");
         for (text, error) in [

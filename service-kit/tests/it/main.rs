@@ -1,4 +1,4 @@
-//! The kit's server as its services get it: over real sockets, with handlers that misbehave.
+//! The server over real sockets, with handlers that misbehave.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-/// What gateways present.
+/// `INSTANCE_TOKEN`.
 const TOKEN: &str = "an-instance-token";
 
-/// A running server and what its handlers wait for.
+/// A running server, and control over its `/slow` handler.
 struct App {
     addr: SocketAddr,
-    /// Tells that `/slow` was reached.
+    /// Notified when `/slow` is called.
     reached: Arc<Notify>,
     /// Lets `/slow` finish.
     go_on: Arc<Notify>,
@@ -81,23 +81,23 @@ async fn breaks() -> Result<HttpResponse, ApiError> {
     Err(ApiError::internal("the secret is hunter2"))
 }
 
-fn problem(answer: &Answer, code: ErrorCode) -> Problem {
-    let problem: Problem = answer.json().unwrap_or_else(|error| panic!("{error}: {answer:?}"));
-    assert_eq!((answer.status, problem.code), (code.status(), code), "{answer:?}");
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.header("x-instance-id"), "test-1");
-    assert_eq!(problem.request_id.expect("an id").to_string(), answer.header("x-request-id"));
+fn problem(response: &Answer, code: ErrorCode) -> Problem {
+    let problem: Problem = response.json().unwrap_or_else(|error| panic!("{error}: {response:?}"));
+    assert_eq!((response.status, problem.code), (code.status(), code), "{response:?}");
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    assert_eq!(response.header("cache-control"), "no-store");
+    assert_eq!(response.header("x-instance-id"), "test-1");
+    assert_eq!(problem.request_id.expect("an id").to_string(), response.header("x-request-id"));
     problem
 }
 
 #[tokio::test]
-async fn what_breaks_inside_is_a_500_that_tells_nothing() {
+async fn an_internal_error_is_a_500_without_details() {
     let app = spawn_app();
     for path in ["/panic", "/broken", "/panic"] {
-        let answer = send(app.addr, "GET", path).await.expect("an answer");
-        problem(&answer, ErrorCode::Internal);
-        assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
+        let response = send(app.addr, "GET", path).await.expect("a response");
+        problem(&response, ErrorCode::Internal);
+        assert!(!String::from_utf8_lossy(&response.body).contains("hunter2"));
     }
     let metrics = send(app.addr, "GET", "/metrics").await.expect("metrics");
     let text = String::from_utf8(metrics.body).expect("text");
@@ -108,54 +108,54 @@ async fn what_breaks_inside_is_a_500_that_tells_nothing() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let app = spawn_app();
-    problem(&send(app.addr, "GET", "/nothing").await.expect("an answer"), ErrorCode::NotFound);
-    let answer = send(app.addr, "DELETE", "/health").await.expect("an answer");
-    assert!(problem(&answer, ErrorCode::MethodNotAllowed).detail.contains("DELETE"));
-    assert_eq!(answer.header("allow"), "GET, HEAD");
-    // The framework's own reader would answer in plain text.
-    let answer = send_json(app.addr, "POST", "/foreign", "{").await.expect("an answer");
-    problem(&answer, ErrorCode::BadRequest);
+    problem(&send(app.addr, "GET", "/nothing").await.expect("a response"), ErrorCode::NotFound);
+    let response = send(app.addr, "DELETE", "/health").await.expect("a response");
+    assert!(problem(&response, ErrorCode::MethodNotAllowed).detail.contains("DELETE"));
+    assert_eq!(response.header("allow"), "GET, HEAD");
+    // The framework's own extractor would respond in plain text.
+    let response = send_json(app.addr, "POST", "/foreign", "{").await.expect("a response");
+    problem(&response, ErrorCode::BadRequest);
 }
 
 #[tokio::test]
 async fn a_request_keeps_its_id_if_that_is_a_uuid() {
     let app = spawn_app();
-    let ask = async |id: &str| {
+    let id_of = async |id: &str| {
         let request = format!("GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n");
-        raw(app.addr, request.as_bytes()).await.expect("an answer").header("x-request-id").to_owned()
+        raw(app.addr, request.as_bytes()).await.expect("a response").header("x-request-id").to_owned()
     };
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
-    assert_eq!(ask(id).await, id);
-    assert_eq!(ask("01890A5DAC96774BBCCEB302099A8057").await, id);
+    assert_eq!(id_of(id).await, id);
+    assert_eq!(id_of("01890A5DAC96774BBCCEB302099A8057").await, id);
     for foreign in ["", "7", "<script>", &"x".repeat(4000)] {
-        let made = ask(foreign).await;
+        let made = id_of(foreign).await;
         assert!(made.len() == 36 && made != foreign, "{made}");
     }
 }
 
 #[tokio::test]
-async fn health_depends_on_nothing_and_readiness_tells_what_is_away() {
+async fn health_checks_no_dependency_and_readiness_reports_each() {
     let app = spawn_app();
-    let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
+    let healthy = send(app.addr, "GET", "/health").await.expect("a response");
     assert_eq!((healthy.status, healthy.body.as_slice()), (200, &b"healthy"[..]));
     assert_eq!(healthy.header("x-live-sessions"), "7");
     let identity = ["x-service", "x-service-version", "x-service-protocol", "x-deployment"];
-    let told = identity.map(|name| healthy.header(name));
-    assert_eq!(told, ["test-svc", env!("CARGO_PKG_VERSION"), "1", "tests"], "a gateway knows what it checks");
+    let sent = identity.map(|name| healthy.header(name));
+    assert_eq!(sent, ["test-svc", env!("CARGO_PKG_VERSION"), "1", "tests"], "for gateways");
     for path in ["/livez", "/readyz", "/metrics", "/nothing"] {
-        let other = send(app.addr, "GET", path).await.expect("an answer");
-        assert!(identity.iter().all(|name| !other.headers.contains_key(*name)), "{path} tells clients nothing");
+        let other = send(app.addr, "GET", path).await.expect("a response");
+        assert!(identity.iter().all(|name| !other.headers.contains_key(*name)), "{path} is for clients");
     }
-    assert_eq!(send(app.addr, "HEAD", "/health").await.expect("an answer").body, b"");
-    assert_eq!(send(app.addr, "GET", "/livez").await.expect("an answer").status, 200);
-    let ready = send(app.addr, "GET", "/readyz").await.expect("an answer");
+    assert_eq!(send(app.addr, "HEAD", "/health").await.expect("a response").body, b"");
+    assert_eq!(send(app.addr, "GET", "/livez").await.expect("a response").status, 200);
+    let ready = send(app.addr, "GET", "/readyz").await.expect("a response");
     assert_eq!(ready.status, 503);
     let ready: serde_json::Value = ready.json().expect("JSON");
     assert_eq!(ready["dependencies"]["database"]["detail"], "refused");
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_is_in_flight_and_ends_idle_connections() {
+async fn stopping_finishes_requests_in_flight_and_closes_idle_connections() {
     let app = spawn_app();
     // An idle connection that a gateway would keep for its next request.
     let idle = tokio::net::TcpStream::connect(app.addr).await.expect("connects");
@@ -170,81 +170,81 @@ async fn stopping_finishes_what_is_in_flight_and_ends_idle_connections() {
     tokio::time::timeout(Duration::from_secs(5), refused).await.expect("new connections are refused");
     assert!(!app.running.is_finished());
     app.go_on.notify_one();
-    let answer = in_flight.await.expect("no panic").expect("an answer");
-    assert_eq!(answer.body, b"finished");
+    let response = in_flight.await.expect("no panic").expect("a response");
+    assert_eq!(response.body, b"finished");
     let ended = tokio::time::timeout(Duration::from_secs(5), app.running).await.expect("ends before its deadline");
-    ended.expect("no panic").expect("in good order");
+    ended.expect("no panic").expect("a graceful stop");
     drop(idle);
 }
 
 #[tokio::test]
-async fn a_weight_is_announced_and_the_later_decision_holds() {
+async fn a_weight_is_announced_and_the_later_decision_wins() {
     let app = spawn_app();
-    let tell = async |token: &str, weight: &str| {
+    let set = async |token: &str, weight: &str| {
         let request = format!(
             "PUT /internal/weight HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
              x-weight: {weight}\r\ncontent-length: 0\r\n\r\n"
         );
-        raw(app.addr, request.as_bytes()).await.expect("an answer")
+        raw(app.addr, request.as_bytes()).await.expect("a response")
     };
     let announced = async || {
-        let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
+        let healthy = send(app.addr, "GET", "/health").await.expect("a response");
         healthy.header("x-weight").to_owned()
     };
     assert_eq!(announced().await, "3; decided=0", "INSTANCE_WEIGHT");
-    problem(&tell("a-wrong-token-0123", "2; decided=9").await, ErrorCode::Unauthorized);
-    problem(&tell(TOKEN, "0; decided=9").await, ErrorCode::BadRequest);
+    problem(&set("a-wrong-token-0123", "2; decided=9").await, ErrorCode::Unauthorized);
+    problem(&set(TOKEN, "0; decided=9").await, ErrorCode::BadRequest);
     assert_eq!(announced().await, "3; decided=0");
-    assert_eq!(tell(TOKEN, "2; decided=9").await.status, 204);
+    assert_eq!(set(TOKEN, "2; decided=9").await.status, 204);
     assert_eq!(announced().await, "2; decided=9");
-    assert_eq!(tell(TOKEN, "5; decided=8").await.status, 204);
-    assert_eq!(announced().await, "2; decided=9", "it was decided before");
+    assert_eq!(set(TOKEN, "5; decided=8").await.status, 204);
+    assert_eq!(announced().await, "2; decided=9", "the earlier decision is ignored");
 }
 
 #[tokio::test]
-async fn a_drain_is_told_in_every_health_answer_until_it_is_called_off() {
+async fn a_drain_is_announced_in_every_health_response_until_it_ends() {
     let app = spawn_app();
-    let tell = async |method: &str, token: &str, body: &str| {
+    let drain = async |method: &str, token: &str, body: &str| {
         let length = body.len();
         let request = format!(
             "{method} /internal/drain HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
-        raw(app.addr, request.as_bytes()).await.expect("an answer")
+        raw(app.addr, request.as_bytes()).await.expect("a response")
     };
-    let told = async || {
-        let healthy = send(app.addr, "GET", "/health").await.expect("an answer");
-        assert_eq!(healthy.status, 200, "it serves on");
+    let announced = async || {
+        let healthy = send(app.addr, "GET", "/health").await.expect("a response");
+        assert_eq!(healthy.status, 200, "it still serves");
         healthy.headers.get("x-draining").cloned()
     };
-    assert_eq!(told().await, None);
-    problem(&tell("PUT", "a-wrong-token-0123", "{}").await, ErrorCode::Unauthorized);
-    problem(&tell("DELETE", "", "").await, ErrorCode::Unauthorized);
-    // Who asks is looked at first: of a stranger's body nothing is said, and nothing is read.
+    assert_eq!(announced().await, None);
+    problem(&drain("PUT", "a-wrong-token-0123", "{}").await, ErrorCode::Unauthorized);
+    problem(&drain("DELETE", "", "").await, ErrorCode::Unauthorized);
+    // The token is checked first: without it, the body is not read.
     for body in ["{", r#"{"deadline":1}"#, r#"{"deadline_s":3601}"#, "\0"] {
-        problem(&tell("PUT", "a-wrong-token-0123", body).await, ErrorCode::Unauthorized);
+        problem(&drain("PUT", "a-wrong-token-0123", body).await, ErrorCode::Unauthorized);
     }
     let unsent = b"PUT /internal/drain HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n";
     problem(&raw(app.addr, unsent).await.expect("a response before the body"), ErrorCode::Unauthorized);
-    problem(&tell("PUT", TOKEN, r#"{"deadline_s":3601}"#).await, ErrorCode::InvalidBody);
-    problem(&tell("PUT", TOKEN, r#"{"deadline":1}"#).await, ErrorCode::InvalidBody);
-    assert_eq!(told().await, None, "none of these drained it");
+    problem(&drain("PUT", TOKEN, r#"{"deadline_s":3601}"#).await, ErrorCode::InvalidBody);
+    problem(&drain("PUT", TOKEN, r#"{"deadline":1}"#).await, ErrorCode::InvalidBody);
+    assert_eq!(announced().await, None, "none of these drained it");
 
-    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
-    let left: u64 = told().await.expect("told").parse().expect("a number");
+    assert_eq!(drain("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
+    let left: u64 = announced().await.expect("announced").parse().expect("a number");
     assert!((600..=900).contains(&left), "{left}");
-    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":0}"#).await.status, 204);
-    assert_eq!(told().await.as_deref(), Some("0"), "the deadline may be brought forward");
-    assert_eq!(tell("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
-    assert_eq!(told().await.as_deref(), Some("0"), "what is drained is not revived by a repetition");
-    let ready: serde_json::Value = send(app.addr, "GET", "/readyz").await.expect("an answer").json().expect("JSON");
+    assert_eq!(drain("PUT", TOKEN, r#"{"deadline_s":0}"#).await.status, 204);
+    assert_eq!(announced().await.as_deref(), Some("0"), "the deadline may be brought forward");
+    assert_eq!(drain("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
+    assert_eq!(announced().await.as_deref(), Some("0"), "a finished drain is not revived");
+    let ready: serde_json::Value = send(app.addr, "GET", "/readyz").await.expect("a response").json().expect("JSON");
     assert_eq!(ready["status"], "draining");
-    assert_eq!(tell("DELETE", TOKEN, "").await.status, 204);
-    assert_eq!(told().await, None);
+    assert_eq!(drain("DELETE", TOKEN, "").await.status, 204);
+    assert_eq!(announced().await, None);
 }
 
 #[tokio::test]
-async fn a_request_whose_client_leaves_is_finished_all_the_same() {
+async fn a_request_whose_client_disconnects_is_finished() {
     let app = spawn_app();
     let mut client = TcpStream::connect(app.addr).await.expect("a connection");
     client.write_all(b"GET /slow HTTP/1.1\r\nhost: t\r\n\r\n").await.expect("sent");
@@ -254,7 +254,7 @@ async fn a_request_whose_client_leaves_is_finished_all_the_same() {
         let body = send(app.addr, "GET", "/metrics").await.expect("a response").body;
         String::from_utf8_lossy(&body).into_owned()
     };
-    // By then the server has met the end of the connection: it has one worker.
+    // By then the server has noticed the end of the connection: it has one worker.
     metrics().await;
     app.go_on.notify_one();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -264,7 +264,7 @@ async fn a_request_whose_client_leaves_is_finished_all_the_same() {
         if text.lines().filter(is_finished).any(|line| line.contains("\"200\"")) {
             return;
         }
-        assert!(Instant::now() < deadline, "it was given up: {text}");
+        assert!(Instant::now() < deadline, "it was cancelled: {text}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

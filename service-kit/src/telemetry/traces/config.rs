@@ -1,4 +1,4 @@
-//! What OpenTelemetry's own variables say, read before anything starts.
+//! OpenTelemetry's environment variables.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,29 +22,29 @@ const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
 const SCHEDULE_DELAY: &str = "OTEL_BSP_SCHEDULE_DELAY";
 const QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 
-/// Where spans are sent, and which.
+/// Export and sampling of spans.
 #[derive(Clone, Debug)]
 pub struct TraceConfig {
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` after it.
     pub(super) endpoint: String,
-    /// `OTEL_EXPORTER_OTLP_TIMEOUT`: for how long a batch is tried to be sent; 10,000 ms by default.
+    /// `OTEL_EXPORTER_OTLP_TIMEOUT`: how long the export of a batch may take; 10,000 ms by default.
     pub(super) timeout: Duration,
     /// `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`; `parentbased_always_on` by default.
     pub(super) sampler: Sampling,
-    /// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, and which instance this is.
+    /// `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and the instance's name.
     pub(super) resource: Vec<(String, String)>,
-    /// `OTEL_BSP_SCHEDULE_DELAY`: for how long spans are gathered; 1,000 ms by default, for people who watch.
+    /// `OTEL_BSP_SCHEDULE_DELAY`: how long spans are collected into a batch; 1,000 ms by default.
     pub(super) schedule_delay: Duration,
-    /// `OTEL_BSP_MAX_QUEUE_SIZE`: how many may wait to be sent; 2,048 by default.
+    /// `OTEL_BSP_MAX_QUEUE_SIZE`: how many spans may wait; 2,048 by default.
     pub(super) queue_size: usize,
 }
 
-/// Which requests are recorded.
+/// The sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sampling {
-    /// Whether a request is recorded if its sender records it, and only then.
+    /// Whether the sender's decision applies, if there is one.
     pub(super) follows_parent: bool,
-    /// Which of the others are.
+    /// For requests without a sender's decision.
     roots: Roots,
 }
 
@@ -72,35 +72,35 @@ impl TraceConfig {
         QUEUE_SIZE,
     ];
 
-    /// Reads OpenTelemetry's variables; `None` when they name no collector, or turn traces off. Headers
-    /// (`OTEL_EXPORTER_OTLP_HEADERS`) are read by the exporter itself.
+    /// Reads OpenTelemetry's variables; `None` when they name no collector or turn traces off. The exporter itself reads
+    /// `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
     /// # Errors
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env, service: &str, instance: &InstanceName) -> Result<Option<Self>, ConfigError> {
         let Switch(is_disabled) = env.parse(SDK_DISABLED, "false", "true")?;
         let exporter: Exporter = env.parse(EXPORTER, "otlp", "none")?;
-        let _the_one: Protocol = env.parse(PROTOCOL, "http/protobuf", "http/protobuf")?;
+        let _checked: Protocol = env.parse(PROTOCOL, "http/protobuf", "http/protobuf")?;
         let Url(base) = env.parse(ENDPOINT, "", "http://127.0.0.1:4318")?;
-        let Url(whole) = env.parse(TRACES_ENDPOINT, "", "http://127.0.0.1:4318/v1/traces")?;
+        let Url(traces) = env.parse(TRACES_ENDPOINT, "", "http://127.0.0.1:4318/v1/traces")?;
         let base = base.map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
         let timeout = milliseconds(env, TIMEOUT, "10000", 1..=600_000)?;
         let sampler = Sampling::from_env(env)?;
         let Attributes(mut resource) = env.parse(RESOURCE, "", "deployment.environment.name=staging")?;
-        let named = resource.iter().find(|(name, _)| name == "service.name").map(|(_, value)| value.clone());
-        let name: String = env.parse(SERVICE_NAME, named.as_deref().unwrap_or(service), "gateway")?;
+        let in_resource = resource.iter().find(|(name, _)| name == "service.name").map(|(_, value)| value.clone());
+        let name: String = env.parse(SERVICE_NAME, in_resource.as_deref().unwrap_or(service), "gateway")?;
         let schedule_delay = milliseconds(env, SCHEDULE_DELAY, "1000", 10..=600_000)?;
         let queue_size = env.parse_within(QUEUE_SIZE, "2048", 1..=1 << 20, "2048")?;
-        let Some(endpoint) = whole.or(base).filter(|_| !is_disabled && exporter == Exporter::Otlp) else {
+        let Some(endpoint) = traces.or(base).filter(|_| !is_disabled && exporter == Exporter::Otlp) else {
             return Ok(None);
         };
         resource.retain(|(name, _)| !["service.name", "service.instance.id"].contains(&name.as_str()));
-        let ours = [
+        let own = [
             ("service.name", name.as_str()),
             ("service.instance.id", instance.as_str()),
             ("service.version", env!("CARGO_PKG_VERSION")),
         ];
-        resource.extend(ours.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        resource.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
         Ok(Some(Self { endpoint, timeout, sampler, resource, schedule_delay, queue_size }))
     }
 }
@@ -137,7 +137,11 @@ impl FromStr for Sampling {
             "always_on" => Roots::All,
             "always_off" => Roots::None,
             "traceidratio" => Roots::Ratio(1.0),
-            _ => return Err("there are always_on, always_off and traceidratio, each also with parentbased_ before it"),
+            _ => {
+                return Err(
+                    "the samplers are always_on, always_off and traceidratio, each also with the prefix parentbased_",
+                );
+            }
         };
         Ok(Self { follows_parent, roots })
     }
@@ -161,7 +165,7 @@ impl FromStr for Switch {
         match text {
             _ if text.eq_ignore_ascii_case("true") => Ok(Self(true)),
             _ if text.eq_ignore_ascii_case("false") => Ok(Self(false)),
-            _ => Err("it is true or false"),
+            _ => Err("expected true or false"),
         }
     }
 }
@@ -179,7 +183,7 @@ impl FromStr for Exporter {
         match text {
             "otlp" => Ok(Self::Otlp),
             "none" => Ok(Self::None),
-            _ => Err("there are otlp and none"),
+            _ => Err("the exporters are otlp and none"),
         }
     }
 }
@@ -190,11 +194,11 @@ impl FromStr for Protocol {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "http/protobuf" { Ok(Self) } else { Err("spans are sent by http/protobuf alone") }
+        if text == "http/protobuf" { Ok(Self) } else { Err("only http/protobuf is supported") }
     }
 }
 
-/// A collector's URL; none when the text is empty.
+/// A collector's URL; `None` when the text is empty.
 struct Url(Option<String>);
 
 impl FromStr for Url {
@@ -207,7 +211,7 @@ impl FromStr for Url {
         let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
         match (url.scheme(), url.has_host()) {
             ("http" | "https", true) => Ok(Self(Some(text.to_owned()))),
-            _ => Err("it is no URL that begins with http:// or https:// and names a host".to_owned()),
+            _ => Err("expected a URL with http:// or https:// and a host".to_owned()),
         }
     }
 }
@@ -220,7 +224,7 @@ impl FromStr for Attributes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is no name=value"))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is not name=value"))?;
             let value = percent_decode_str(value.trim()).decode_utf8().map_err(|error| format!("'{pair}': {error}"))?;
             Ok((name.trim().to_owned(), value.into_owned()))
         });
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_named_with_an_example_even_while_traces_are_off() {
+    fn an_invalid_value_is_reported_even_while_traces_are_off() {
         for (variable, value) in [
             (ENDPOINT, "collector"),
             (ENDPOINT, "collector:4318"),
@@ -277,15 +281,15 @@ mod tests {
             (QUEUE_SIZE, "0"),
         ] {
             let error = read(&[(variable, value)]).expect_err(value);
-            let told = error.to_string();
-            assert!(error.variable == variable && told.contains(value) && told.contains("for example"), "{told}");
+            let text = error.to_string();
+            assert!(error.variable == variable && text.contains(value) && text.contains("for example"), "{text}");
         }
         let ratio = read(&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "1.5")]).expect_err("no ratio");
         assert_eq!(ratio.variable, SAMPLER_ARG);
     }
 
     #[test]
-    fn the_samplers_of_the_standard_are_known() {
+    fn the_standard_samplers_are_supported() {
         let sampler = |name| on(&[(SAMPLER, name), (SAMPLER_ARG, "0.25")]).sampler;
         assert_eq!(on(&[]).sampler, sampler("parentbased_always_on"));
         assert_eq!(sampler("always_off"), Sampling { follows_parent: false, roots: Roots::None });
@@ -294,16 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn the_resource_says_which_service_and_instance_it_is() {
+    fn the_resource_has_service_and_instance() {
         let value = |config: &TraceConfig, name: &str| {
             let found: Vec<_> = config.resource.iter().filter(|(of, _)| of == name).map(|(_, v)| v.clone()).collect();
             found.join(" and ")
         };
         assert_eq!(value(&on(&[]), "service.name"), "stateless-svc");
-        let told = on(&[(RESOURCE, "service.name=shop, region=eu%20west,service.instance.id=x")]);
-        assert_eq!(value(&told, "service.name"), "shop");
-        assert_eq!(value(&told, "region"), "eu west");
-        assert_eq!(value(&told, "service.instance.id"), "stateless-1");
+        let custom = on(&[(RESOURCE, "service.name=shop, region=eu%20west,service.instance.id=x")]);
+        assert_eq!(value(&custom, "service.name"), "shop");
+        assert_eq!(value(&custom, "region"), "eu west");
+        assert_eq!(value(&custom, "service.instance.id"), "stateless-1");
         let both = on(&[(RESOURCE, "service.name=shop"), (SERVICE_NAME, "till")]);
         assert_eq!(value(&both, "service.name"), "till");
     }

@@ -1,8 +1,7 @@
-//! The way of finished spans to the collector: a bounded queue that drops rather than holds up a request, and counts what
-//! it drops.
+//! The queue of finished spans: bounded, so that a slow collector never delays a request, with a count of dropped spans.
 //!
-//! The SDK's batches drop, too, but tell nobody how many. So this counts what waits, and lets no more pass than the SDK's
-//! queue holds.
+//! The SDK's queue drops spans too, but does not export the count. So this counts the waiting spans itself and drops those
+//! beyond the size of the SDK's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,8 +24,7 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let help =
-            "Spans that ended: sent to the collector, refused by it or not sent, or dropped since too many waited.";
+        let help = "Finished spans, by outcome: exported, failed to export, or dropped from a full queue.";
         let metric = IntCounterVec::new(Opts::new("trace_spans_total", help), &["outcome"])?;
         let count = |outcome| metric.with_label_values(&[outcome]);
         Ok(Self { exported: count("exported"), failed: count("failed"), dropped: count("dropped"), metric })
@@ -37,7 +35,7 @@ impl Counts {
     }
 }
 
-/// Sends spans in batches.
+/// Exports spans in batches.
 #[derive(Debug)]
 pub(super) struct Batches {
     batches: BatchSpanProcessor,
@@ -47,7 +45,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// `most` spans may wait, which is what the configuration says, too.
+    /// `most` is the queue size in `config`.
     pub(super) fn new(
         exporter: impl SpanExporter + 'static,
         config: BatchConfig,
@@ -88,7 +86,7 @@ impl SpanProcessor for Batches {
     }
 }
 
-/// An exporter that counts.
+/// Counts the outcomes of an exporter.
 #[derive(Debug)]
 struct Counted<E> {
     exporter: E,
@@ -99,7 +97,7 @@ struct Counted<E> {
 impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
-        // They have left the queue; while they are under way others may wait.
+        // They have left the queue, so others may enter it.
         self.waiting.fetch_sub(count, Ordering::Relaxed);
         let sent = self.exporter.export(batch).await;
         let outcome = if sent.is_ok() { &self.counts.exported } else { &self.counts.failed };
@@ -130,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// A collector that takes a batch only when it is let to, and then as it is told to.
+    /// A collector that takes each batch when the test sends its result.
     #[derive(Debug)]
     struct Collector(Mutex<mpsc::Receiver<OTelSdkResult>>);
 
@@ -149,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_that_is_slow_holds_nobody_up_and_each_span_is_accounted_for() {
-        let (answer, answers) = mpsc::channel();
+    fn a_slow_collector_blocks_nothing_and_each_span_is_counted() {
+        let (results, received) = mpsc::channel();
         let counts = Counts::new().expect("counts");
         let config = BatchConfigBuilder::default()
             .with_max_queue_size(8)
             .with_max_export_batch_size(4)
             .with_scheduled_delay(Duration::from_millis(10))
             .build();
-        let batches = Batches::new(Collector(Mutex::new(answers)), config, 8, &counts);
+        let batches = Batches::new(Collector(Mutex::new(received)), config, 8, &counts);
         let waiting = Arc::clone(&batches.waiting);
         let provider = SdkTracerProvider::builder().with_span_processor(batches).build();
         let tracer = provider.tracer("test");
@@ -165,15 +163,15 @@ mod tests {
 
         end_spans(4);
         eventually(|| waiting.load(Ordering::Relaxed) == 0);
-        // The first batch is under way and stays there.
+        // The first batch is being exported and stays so.
         end_spans(8);
         assert_eq!(counts.dropped.get(), 0, "the queue holds eight");
         end_spans(5);
         assert_eq!(counts.dropped.get(), 5);
 
-        answer.send(Err(OTelSdkError::InternalFailure("refused".to_owned()))).expect("a collector");
+        results.send(Err(OTelSdkError::InternalFailure("refused".to_owned()))).expect("a collector");
         eventually(|| counts.failed.get() == 4);
-        drop(answer);
+        drop(results);
         eventually(|| counts.exported.get() == 8);
         assert_eq!(counts.dropped.get(), 5);
         assert!(provider.shutdown().is_ok());

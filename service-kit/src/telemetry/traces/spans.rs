@@ -1,7 +1,7 @@
-//! The spans of a service: one for each request, and below it one for each call to Redis and PostgreSQL.
+//! The spans of a service: one per request, and a child per call to Redis and PostgreSQL.
 //!
-//! Names and attributes are those of OpenTelemetry's semantic conventions. No span holds a path, a key or a value: a path
-//! may hold a session's id.
+//! Names and attributes follow OpenTelemetry's semantic conventions. No span has a path, a key or a value, since a path may
+//! contain a session id.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -14,42 +14,42 @@ use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{TARGET, is_left_out, remote, tracer};
+use super::{TARGET, is_unsampled, remote, tracer};
 
-/// The span of a request that is being served; of most requests, none.
+/// The span of a request; empty for requests that are not recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestSpan {
     span: Span,
     trace_id: Option<TraceId>,
 }
 
-/// What a request's span is made of.
+/// The data of a request's span.
 pub(crate) struct Received<'a> {
     /// A known method, or `_OTHER`.
     pub(crate) method: &'static str,
     /// The route's template.
     pub(crate) route: &'static str,
-    /// The request's name in every log.
+    /// The request's id in logs.
     pub(crate) request_id: RequestId,
-    /// Where in which trace it was sent.
+    /// The sender's trace context.
     pub(crate) parent: Option<TraceContext>,
-    /// What came with that.
+    /// The `tracestate` header.
     pub(crate) state: Option<&'a [u8]>,
 }
 
 impl RequestSpan {
-    /// That of a request which is not recorded.
+    /// For a request that is not recorded.
     pub(crate) fn none() -> Self {
         Self { span: Span::none(), trace_id: None }
     }
 
-    /// Begins one, if the request is recorded.
+    /// Begins a span, if the request is recorded.
     pub(crate) fn begin<'a>(received: impl FnOnce() -> Received<'a>) -> Self {
         if tracer().is_none() {
             return Self::none();
         }
         let Received { method, route, request_id, parent, state } = received();
-        if is_left_out(parent.as_ref()) {
+        if is_unsampled(parent.as_ref()) {
             return Self::none();
         }
         let span = tracing::info_span!(
@@ -67,26 +67,26 @@ impl RequestSpan {
             otel.status_code = Empty,
         );
         if let Some(parent) = parent {
-            // It fails for spans that have begun or are nobody's, and this is neither.
-            let _set = span.set_parent(remote(&parent, state));
+            // It fails only for spans that are disabled or already started.
+            let _result = span.set_parent(remote(&parent, state));
         }
         let context = span.context();
         let of_trace = context.span().span_context().clone();
         if of_trace.is_sampled() { Self { span, trace_id: Some(of_trace.trace_id()) } } else { Self::none() }
     }
 
-    /// What the work on the request runs in.
+    /// The span to run the handler in.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }
 
-    /// Which trace it belongs to, when it is recorded.
+    /// The trace, if it is recorded.
     pub(crate) fn trace_id(&self) -> Option<TraceId> {
         self.trace_id
     }
 
-    /// Notes the answer. `code` says why the request failed, if it did.
-    pub(crate) fn answered(&self, status: u16, code: Option<impl Display>) {
+    /// Records the response. `code` is the error code of a failure.
+    pub(crate) fn finish(&self, status: u16, code: Option<impl Display>) {
         if self.trace_id.is_none() {
             return;
         }
@@ -98,13 +98,13 @@ impl RequestSpan {
     }
 }
 
-/// A call to a database on behalf of a request that is recorded; of most calls, none. It ends when it is dropped.
+/// The span of a database call within a recorded request; else empty. It ends when it is dropped.
 #[derive(Debug)]
 #[must_use = "the call ends when it is dropped"]
 pub struct Call(Span);
 
 impl Call {
-    /// A query to PostgreSQL. `summary` is such as `SELECT products`, and `sql` has parameters in the place of values.
+    /// A PostgreSQL query. `summary` is like `SELECT products`, and `sql` has parameters instead of values.
     pub fn to_postgres(summary: &'static str, sql: &'static str) -> Self {
         Self::begin(|| {
             tracing::info_span!(
@@ -122,7 +122,7 @@ impl Call {
         })
     }
 
-    /// A command to Redis, or the call of a script.
+    /// A Redis command or script call.
     pub(crate) fn to_redis(command: &Cmd) -> Self {
         Self::begin(|| {
             let (name, script) = redis_names(command);
@@ -142,8 +142,8 @@ impl Call {
         })
     }
 
-    /// Several commands to Redis at once.
-    pub(crate) fn to_redis_at_once(commands: usize) -> Self {
+    /// A Redis pipeline.
+    pub(crate) fn to_redis_pipeline(commands: usize) -> Self {
         Self::begin(|| {
             tracing::info_span!(
                 target: TARGET,
@@ -159,7 +159,7 @@ impl Call {
         })
     }
 
-    /// Notes that it failed, by a word of a small set.
+    /// Records a failure. `error` must be one of a small set.
     pub fn failed(&self, error: &str) {
         self.0.record("otel.status_code", "ERROR");
         self.0.record("error.type", error);
@@ -172,24 +172,23 @@ impl Call {
     }
 
     fn begin(make: impl FnOnce() -> Span) -> Self {
-        // Without a request around it nobody would find it: it is the work of a background task, or of a request that is
-        // not recorded.
+        // Not recorded outside a recorded request: a background task's spans would have no parent.
         let is_recorded = tracer().is_some() && !Span::current().is_none();
         Self(if is_recorded { make() } else { Span::none() })
     }
 }
 
-/// What scripts are called, by their hashes. A hash stands for the same script everywhere, so that all pools may share this.
-// A lock because scripts are made one by one; it is taken when a call is recorded, and no other time.
+/// Names of scripts by hash, shared by all pools.
+// A lock, since scripts are registered one by one; taken only when a call is recorded.
 static SCRIPTS: RwLock<Option<HashMap<String, &'static str>>> = RwLock::new(None);
 
-/// Lets spans call a script by its name.
+/// Sets the name of a script in spans.
 pub fn name_script(script: &redis::Script, name: &'static str) {
     let mut scripts = SCRIPTS.write().unwrap_or_else(PoisonError::into_inner);
     scripts.get_or_insert_default().insert(script.get_hash().to_owned(), name);
 }
 
-/// A command's name, and the name of the script that it calls, if it calls one.
+/// A command's name, and the name of the script that it calls, if any.
 fn redis_names(command: &Cmd) -> (String, Option<String>) {
     let mut words = command.args_iter().map(|arg| match arg {
         redis::Arg::Simple(word) => String::from_utf8_lossy(word),
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_named_by_its_name_where_it_has_one() {
+    fn a_script_is_named_if_it_is_registered() {
         let (known, unknown) = (redis::Script::new("return 1"), redis::Script::new("return 2"));
         name_script(&known, "one");
         let call = |script: &redis::Script| redis::cmd("EVALSHA").arg(script.get_hash()).arg(0).to_owned();
@@ -226,9 +225,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_recorded_while_there_is_no_collector() {
+    fn nothing_is_recorded_without_a_collector() {
         assert!(Call::to_redis(&redis::cmd("GET")).0.is_none());
-        let span = RequestSpan::begin(|| unreachable!("nobody looks at the request"));
+        let span = RequestSpan::begin(|| unreachable!("the request is not read"));
         assert_eq!((span.span().is_none(), span.trace_id()), (true, None));
     }
 }

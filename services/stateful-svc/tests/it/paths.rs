@@ -10,7 +10,7 @@ fn every_path_is_read_as_the_gateway_reads_it() {
     let paths = Paths::seeded(0x5e55_1015).take(100_000);
     let outcomes = rt::System::new().block_on(assert_read_alike(PoolName::Stateful, mount_endpoints, paths));
     eprintln!("{outcomes:?}");
-    for outcome in ["the same endpoint", "no endpoint of this service", "refused by both"] {
+    for outcome in ["the same endpoint", "no endpoint of this service", "rejected by both"] {
         assert!(outcomes.get(outcome).is_some_and(|count| *count > 5_000), "{outcome} is rare: {outcomes:?}");
     }
 }

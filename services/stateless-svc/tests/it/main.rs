@@ -43,7 +43,7 @@ fn problem(response: &Answer, code: ErrorCode) -> Problem {
 /// Both paths of an endpoint.
 fn paths(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
     let templates = endpoint.templates();
-    [Some(templates.canonical), templates.phase1].into_iter().flatten()
+    [Some(templates.canonical), templates.legacy].into_iter().flatten()
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn only_legacy_paths_are_deprecated_whatever_their_status() {
     for endpoint in [Endpoint::Info, Endpoint::Calculate, Endpoint::Random, Endpoint::Products] {
         for path in paths(endpoint) {
             let response = send(addr, "GET", path).await.expect("a response");
-            if routes::resolve(path).is_some_and(|resolved| resolved.phase1) {
+            if routes::resolve(path).is_some_and(|resolved| resolved.is_legacy) {
                 assert_eq!(response.header("deprecation"), "@1770249600");
                 let link = format!("<{}>; rel=\"successor-version\"", endpoint.templates().canonical);
                 assert_eq!(response.header("link"), link);
