@@ -85,7 +85,8 @@ pub fn append_now(out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&text);
     out.push(b'.');
-    append_digits(out, now.subsec_micros(), 6);
+    // One more digit in front keeps the leading zeros.
+    out.extend_from_slice(&itoa::Buffer::new().format(1_000_000 + now.subsec_micros()).as_bytes()[1..]);
     out.push(b'Z');
 }
 
@@ -94,14 +95,10 @@ pub fn append_ms(out: &mut Vec<u8>, duration: Duration) {
     let micros = duration.as_micros();
     // Wraps after 49 days, longer than any request.
     let (ms, rest) = ((micros / 1000) as u32, (micros % 1000) as u32);
-    out.extend_from_slice(itoa::Buffer::new().format(ms).as_bytes());
+    let mut digits = itoa::Buffer::new();
+    out.extend_from_slice(digits.format(ms).as_bytes());
     out.push(b'.');
-    append_digits(out, rest, 3);
-}
-
-/// Appends the last digits of a number, padded with zeros.
-fn append_digits(out: &mut Vec<u8>, number: u32, digits: u32) {
-    out.extend((0..digits).rev().map(|place| b'0' + (number / 10_u32.pow(place) % 10) as u8));
+    out.extend_from_slice(&digits.format(1_000 + rest).as_bytes()[1..]);
 }
 
 impl Line<'_> {
@@ -128,6 +125,15 @@ impl Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn milliseconds_have_three_decimals() {
+        for (micros, expected) in [(0, "0.000"), (7, "0.007"), (12_034, "12.034"), (1_000_000, "1000.000")] {
+            let mut text = Vec::new();
+            append_ms(&mut text, Duration::from_micros(micros));
+            assert_eq!(text, expected.as_bytes());
+        }
+    }
 
     #[test]
     fn a_line_is_json() {

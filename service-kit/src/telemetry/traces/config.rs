@@ -1,4 +1,7 @@
 //! OpenTelemetry's environment variables.
+//!
+//! The SDK's own parsing (0.33) replaces an invalid value by a default: a mistyped ratio samples all requests. It does not
+//! decode `%20` in attributes and ignores `OTEL_SDK_DISABLED`. Here an invalid value is a configuration error.
 
 use std::str::FromStr;
 use std::time::Duration;
