@@ -1,7 +1,7 @@
-//! The control plane: what operators ask and change, on a listener of its own.
+//! The control plane: an HTTP API for operators, on a listener of its own.
 //!
-//! Everything is JSON. Reading is free to whoever reaches the listener, which is loopback's by default; a change needs
-//! the token. `guard` holds both rules, for every path at once.
+//! Reads need no token, so the listener is on loopback by default; changes need the token. `guard` applies
+//! this to all paths.
 
 mod api;
 mod drain;
@@ -44,34 +44,34 @@ use crate::health_check::Prober;
 use crate::pool::Pools;
 use crate::reload::Reloader;
 
-/// How long a request to the control plane may take to finish while the gateway stops.
+/// How long requests to the control plane may take to finish while the gateway stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the control plane shows and changes.
+/// What the control plane reads and changes.
 pub struct Parts {
     /// The pools.
     pub pools: Arc<Pools>,
-    /// What `/metrics` shows.
+    /// The content of `/metrics`.
     pub metrics: Metrics,
-    /// What happens.
+    /// The event stream.
     pub events: Events,
-    /// Reads the configuration again.
+    /// Reloads the configuration.
     pub reloader: Arc<Reloader>,
-    /// Whether a successor is starting, which would not know of a change.
+    /// Set during a hot restart: changes are rejected, because the new process would miss them.
     pub upgrading: Arc<AtomicBool>,
 }
 
-/// A control plane that is bound and not yet running.
+/// A control plane that is bound but not running.
 pub struct ControlPlane {
     server: Server,
-    /// Health and metrics alone.
+    /// Serves only health and metrics.
     metrics: Option<Server>,
     health: Health,
     events: Events,
     closing: watch::Sender<bool>,
 }
 
-/// A control plane at work in a thread of its own.
+/// A running control plane, in its own thread.
 pub struct Running {
     health: Health,
     events: Events,
@@ -81,10 +81,10 @@ pub struct Running {
 }
 
 impl ControlPlane {
-    /// Will serve on this listener, and health and metrics alone on the other, where there is one.
+    /// A control plane on this listener, and only health and metrics on the other one, if any.
     ///
     /// # Errors
-    /// When a listener cannot be used.
+    /// When a listener is not usable.
     pub fn new(
         config: &Config,
         listener: TcpListener,
@@ -110,10 +110,10 @@ impl ControlPlane {
                 health.dependency(name.as_str(), Need::Required, move || std::future::ready(pools::readiness(&pool)))
             });
         let health = health.build();
-        // Everything there is to read, so whoever reaches it may; a `Host` tells nothing in a network of containers.
+        // Only reads, and `Host` is arbitrary in container networks.
         let read_only = |listener| {
-            let everybody = Box::new(|_: &ServiceRequest| Ok(()));
-            Server::on_guarded(listener, &service, health.clone(), metrics.clone(), everybody, |_| {})
+            let admit_all = Box::new(|_: &ServiceRequest| Ok(()));
+            Server::on_guarded(listener, &service, health.clone(), metrics.clone(), admit_all, |_| {})
         };
         let read_only = metrics_listener.map(read_only).transpose()?;
         let closing = watch::Sender::new(false);
@@ -141,22 +141,22 @@ impl ControlPlane {
         Ok(Self { server, metrics: read_only, health, events, closing })
     }
 
-    /// Where operators connect.
+    /// The bound address.
     pub fn addr(&self) -> SocketAddr {
         self.server.addr()
     }
 
-    /// Where monitoring reads, if it does so apart.
+    /// The bound address of the metrics listener, if any.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Server::addr)
     }
 
-    /// Serves from now on.
+    /// Starts serving.
     pub fn start(self) -> Running {
         let Self { server, metrics, health, events, closing } = self;
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
-            // A sender that is gone means the same as one that has sent.
+            // A dropped sender means the same.
             let stopped = stopped.map(drop).shared();
             rt::System::new().block_on(async move {
                 let control = server.run_until(stopped.clone());
@@ -175,7 +175,7 @@ impl ControlPlane {
 }
 
 impl Running {
-    /// Readiness fails from now on; everything else goes on.
+    /// Readiness fails from now on; everything else continues.
     pub fn drain(&self) {
         self.health.drain();
         self.events.publish(|| Event::GatewayStopping {});
@@ -184,7 +184,7 @@ impl Running {
     /// Stops serving.
     pub fn stop(self) {
         let Self { closing, stop, thread, .. } = self;
-        // A stream would last for as long as its listener likes.
+        // Event streams would not end by themselves.
         closing.send_replace(true);
         let _ended_by_itself = stop.send(());
         match thread.join() {

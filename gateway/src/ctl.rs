@@ -1,4 +1,4 @@
-//! `gateway ctl`: the control API on the command line.
+//! `gateway ctl`: the command-line client of the control API.
 
 mod client;
 mod drain;
@@ -222,9 +222,9 @@ impl Ctl {
             }
             Command::Events { types, pool } => events::follow(&client, json, types.as_deref(), pool).await,
             Command::Reload => {
-                let answer = client.command(Method::POST, "reload", None::<&Value>).await?;
-                let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-                print(json, &answer, || "The configuration is reloaded.\n".to_owned())
+                let response = client.command(Method::POST, "reload", None::<&Value>).await?;
+                let response: Value = serde_json::from_slice(&response).unwrap_or_default();
+                print(json, &response, || "The configuration is reloaded.\n".to_owned())
             }
         }
     }

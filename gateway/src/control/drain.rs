@@ -16,8 +16,9 @@ use crate::control::state::State;
 use crate::control::{pools, saved};
 use crate::pool::{LastInstance, Pool};
 
-/// Drains an instance: it takes no new key, and its keys move away at the deadline or when nothing is left there. It
-/// announces that to all gateways; until it can be told, this gateway drains it alone, and the response says so.
+/// Drains an instance: it gets no new keys, and its keys move at the deadline or when it has no sessions. It
+/// announces the drain to all gateways. Until the request to it succeeds, only this gateway drains it, as the
+/// response shows.
 pub(super) async fn drain(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
@@ -30,20 +31,20 @@ pub(super) async fn drain(
     }
     let deadline = wanted.deadline_s.map(Duration::from_secs);
     let draining = Arc::clone(pool);
-    let untold = saved::change(move || draining.drain(addr, deadline, wanted.force), |last| refusal(&last)).await?;
-    if let Some(untold) = untold {
-        let _shown_as_its_note = state.prober.set_drain_and_check(pool, untold).await;
+    let pending = saved::change(move || draining.drain(addr, deadline, wanted.force), |last| last_instance(&last)).await?;
+    if let Some(pending) = pending {
+        let _in_its_note = state.prober.set_drain_and_check(pool, pending).await;
     }
     shown(pool, addr)
 }
 
-/// Ends a drain: the instance gets its keys back. Without effect where there is none.
+/// Ends a drain: the instance gets its keys back. Without a drain it has no effect.
 pub(super) async fn undrain(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
     let (pool, addr) = find(&state, &path)?;
-    // Another gateway may have begun the drain a moment ago.
+    // Another gateway may have just begun the drain.
     state.prober.check(pool, addr).await;
     let undraining = Arc::clone(pool);
     let undrain = saved::change(move || undraining.undrain(addr), |never| match never {}).await?;
@@ -56,8 +57,8 @@ pub(super) async fn undrain(
     shown(pool, addr)
 }
 
-/// What an operator reads who would take away the one instance that serves.
-pub(super) fn refusal(last: &LastInstance) -> ApiError {
+/// The error for an action on the last available instance.
+pub(super) fn last_instance(last: &LastInstance) -> ApiError {
     ApiError::new(ErrorCode::LastInstance, format!("Nothing was changed: {last}."))
 }
 
@@ -70,7 +71,7 @@ pub(super) fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a
     Ok((pool, addr))
 }
 
-/// The instance at this address, as it is now.
+/// The current state of the instance at this address.
 pub(super) fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiError> {
     response::no_store(StatusCode::OK, &instance(pool, addr)?)
 }

@@ -1,4 +1,4 @@
-//! `GET /control/v1/events`: what happens in the gateway, as server-sent events.
+//! `GET /control/v1/events`: server-sent events.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -18,51 +18,52 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::control::state::State;
 use crate::control::{guard, pools};
 
-/// How many texts wait for a slow reader before its events wait too.
+/// Chunks that are queued for a slow reader.
 const QUEUE: usize = 16;
-/// How long a reader may leave no room before its stream ends.
+/// How long a full queue may block before the stream ends.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// After which silence a comment shows both sides that the other is there.
+/// Interval of heartbeats (comments) on a silent stream.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// After which pause a browser comes back when the stream ends, in milliseconds.
+/// Reconnection delay for browsers, in milliseconds.
 const RETRY_MS: u32 = 1_000;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Tells the pools as they are, and from then on what happens.
+/// Streams the current pools, then events.
 pub(super) async fn stream(
     request: HttpRequest,
     state: web::Data<State>,
     Query(query): Query<EventsQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let place = state.listeners.place(guard::holds_token(request.headers(), state.token.as_ref()))?;
-    let mut answer = HttpResponse::Ok();
-    answer.content_type("text/event-stream");
-    answer.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    // Nginx, wherever one stands, passes each event on as it comes.
-    answer.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
+    let mut response = HttpResponse::Ok();
+    response.content_type("text/event-stream");
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    // Turns off buffering in Nginx.
+    response.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
     if request.method() == Method::HEAD {
-        // Of a stream, no length is known.
-        return Ok(answer.body(actix_web::body::None::new()));
+        // A stream has no length.
+        return Ok(response.body(actix_web::body::None::new()));
     }
     let (sender, receiver) = mpsc::channel(QUEUE);
-    // From now on, so that whoever has the answer's header misses nothing, and before the pools are looked at.
+    // Subscribed before the pools are read and the response begins, so that no event is missed.
     let events = state.events.listen();
     let wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
     rt::spawn(async move {
-        let _for_as_long_as_it_lasts = (place, wanted);
+        let _until_it_ends = (place, wanted);
         let pools = query.wants_type(Event::POOLS).then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
-        tell(pools, events, &query, sender, state.closing.clone()).await;
+        send_events(pools, events, &query, sender, state.closing.clone()).await;
     });
     let texts = stream::unfold(receiver, async |mut receiver| {
         let text = receiver.recv().await?;
         Some((Ok::<_, Error>(text), receiver))
     });
-    Ok(answer.streaming(texts))
+    Ok(response.streaming(texts))
 }
 
-/// Tells the first event, and then what is asked for, until the reader goes, is too slow, or the control plane closes.
-async fn tell(
+/// Sends the first event, then those of the query, until the reader leaves or is too slow, or the control
+/// plane closes.
+async fn send_events(
     first: Option<Event>,
     mut events: broadcast::Receiver<Event>,
     query: &EventsQuery,
@@ -72,7 +73,7 @@ async fn tell(
     let mut text = format!("retry: {RETRY_MS}\n\n");
     first.iter().for_each(|event| write(&mut text, event));
     loop {
-        // A reader that is too slow comes back by itself, and is told the pools as they are then.
+        // A reader that is too slow reconnects, and gets the pools of that time.
         if !text.is_empty() && !matches!(timeout(SEND_TIMEOUT, sender.send(Bytes::from(text))).await, Ok(Ok(()))) {
             return;
         }
@@ -80,7 +81,7 @@ async fn tell(
         let silent_until = Instant::now() + HEARTBEAT;
         while text.is_empty() {
             tokio::select! {
-                // In this order, so that the last event is told before the stream ends.
+                // In this order, so that the last event is sent before the stream ends.
                 biased;
                 event = events.recv() => match event {
                     Ok(event) if query.wants(&event) => write(&mut text, &event),
@@ -121,7 +122,7 @@ mod tests {
         let (events, closing) = (Events::default(), watch::Sender::new(false));
         let (sender, texts) = mpsc::channel(QUEUE);
         let (receiver, closed) = (events.listen(), closing.subscribe());
-        let task = tokio::spawn(async move { tell(None, receiver, &EventsQuery::default(), sender, closed).await });
+        let task = tokio::spawn(async move { send_events(None, receiver, &EventsQuery::default(), sender, closed).await });
         Listener { events, texts, closing, task }
     }
 
@@ -134,26 +135,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_wakes_in_time_is_told_how_much_it_missed() {
+    async fn a_slow_reader_gets_the_number_of_missed_events() {
         let mut listener = listen();
         for _ in 0..5_000 {
             switch(&listener.events);
             tokio::task::yield_now().await;
         }
-        let (mut told, mut missed) = (0, 0);
-        while told + missed < 5_000 {
+        let (mut received, mut missed) = (0, 0);
+        while received + missed < 5_000 {
             let text = next(&mut listener).await.expect("it goes on");
-            told += text.matches("event: strategy_changed").count();
+            received += text.matches("event: strategy_changed").count();
             if let Some(rest) = text.strip_prefix("event: missed\ndata: {\"type\":\"missed\",\"events\":") {
                 missed += rest.trim_end_matches(['}', '\n']).parse::<usize>().expect("a number");
             }
         }
-        assert_eq!(told + missed, 5_000);
+        assert_eq!(received + missed, 5_000);
         assert!(missed > 3_000, "no more than the backlog and the queue is kept: {missed} were missed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_sleeps_too_long_is_given_up() {
+    async fn the_stream_of_a_blocked_reader_ends() {
         let listener = listen();
         for _ in 0..=QUEUE {
             switch(&listener.events);

@@ -1,4 +1,4 @@
-//! `GET /control/v1/pools/{pool}/explain`: where a key goes, why, and what a change of membership would move.
+//! `GET /control/v1/pools/{pool}/explain`: where a key goes, why, and what a change would move.
 
 mod change;
 
@@ -14,7 +14,7 @@ use crate::pool::{Member, Pool, Snapshot};
 use crate::resilience::load_bound;
 use crate::routing::sticky::{self, Found, Place};
 
-/// The ranking of a key and, with `without`, `with` or `drain`, what that change would move.
+/// The ranking of a key and, with `without`, `with`, `drain` or `weight`, the effect of that change.
 pub(super) async fn explain(
     state: web::Data<State>,
     pool: web::Path<String>,
@@ -47,7 +47,7 @@ fn explanation(
             weight: member.weight,
             weighted_score: snapshot.is_weighted().then(|| member.weighted_score(query.key).value()),
             state: member.state,
-            passed_over: why_passed_over(member, limits),
+            passed_over: why_skipped(member, limits),
         })
         .collect();
     Ok(Explanation {
@@ -62,17 +62,17 @@ fn explanation(
     })
 }
 
-/// How many requests a member may have in flight now.
+/// The current limits of requests in flight.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// By the pool's load bound, where it has one.
+    /// By the pool's load bound, if any.
     bound: Option<load_bound::Limits>,
     /// By `[overload]`.
     max_in_flight: u64,
 }
 
-/// Why the sticky path would not choose this member, wherever it ranks.
-fn why_passed_over(member: &Member, limits: Limits) -> Option<String> {
+/// Why sticky routing would skip this member, independent of its rank.
+fn why_skipped(member: &Member, limits: Limits) -> Option<String> {
     if !member.usable {
         return Some(match member.state {
             InstanceState::Unhealthy => "its health checks fail".to_owned(),
@@ -115,7 +115,7 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         Place::Spilled => format!("{name} is the highest-ranked member below its limit ({passed_over})"),
         Place::Further => format!("{name} is the highest-ranked available member ({passed_over})"),
     };
-    let distrusted = match found.member.state {
+    let note = match found.member.state {
         InstanceState::Unhealthy => {
             " Most of the pool fails its health checks, so the checks are ignored and all members are used."
         }
@@ -123,9 +123,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         _ => "",
     };
     match snapshot.strategy {
-        Strategy::Sticky => format!("Sticky: {why}.{distrusted}"),
+        Strategy::Sticky => format!("Sticky: {why}.{note}"),
         other => {
-            format!("The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{distrusted}")
+            format!("The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{note}")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may use the control plane: the host is checked on everything, the token on everything that changes something.
+//! Access to the control plane: `Host` is checked for all requests, the token for changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::config::Control;
 
-/// The rule for every request to the control plane.
+/// The check of each request to the control plane.
 pub(super) fn admit(config: &Control, upgrading: Arc<AtomicBool>) -> Box<Admit> {
     let hosts = config.allowed_hosts.clone();
     let token = config.token.clone();
@@ -50,7 +50,7 @@ fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result
     if is_token(sent, token) { Ok(()) } else { Err(unauthorized("The token is not the gateway's CONTROL_TOKEN.")) }
 }
 
-/// Whether these headers hold the token, where it is not needed but earns something.
+/// Whether the headers have the token, for requests where it is optional.
 pub(super) fn holds_token(headers: &HeaderMap, token: Option<&SecretString>) -> bool {
     token.zip(sent_token(headers)).is_some_and(|(token, sent)| is_token(sent, token))
 }
@@ -59,12 +59,12 @@ fn sent_token(headers: &HeaderMap) -> Option<&[u8]> {
     bearer_token(headers.get(AUTHORIZATION)?.as_bytes())
 }
 
-/// In constant time, so that the response's delay does not tell how much of a guess was right.
+/// In constant time, against timing attacks.
 fn is_token(sent: &[u8], token: &SecretString) -> bool {
     sent.ct_eq(token.expose_secret().as_bytes()).into()
 }
 
-/// What was changed while a successor starts would be lost with the change of office.
+/// Rejects changes during a hot restart, because the new process would miss them.
 fn check_no_upgrade(upgrading: &AtomicBool) -> Result<(), ApiError> {
     if upgrading.load(Ordering::Acquire) {
         return Err(ApiError::new(ErrorCode::UpgradeInProgress, "The gateway is being upgraded; retry in a moment."));
@@ -125,12 +125,12 @@ mod tests {
         assert!(!judge("http://evil.example/x", &["localhost"]));
         assert!(!judge("http://localhost@evil.example/x", &["localhost"]));
         assert!(judge("/x", &["localhost:"]), "an empty port is none");
-        assert!(!judge("/x", &["localhost", "localhost"]), "which of two is meant is not clear");
+        assert!(!judge("/x", &["localhost", "localhost"]), "two hosts are ambiguous");
         assert!(!judge("/x", &["localhost:http"]));
     }
 
     #[test]
-    fn nothing_is_changed_while_a_successor_starts() {
+    fn changes_are_rejected_during_a_hot_restart() {
         let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
             metrics_listen: None,
@@ -139,13 +139,13 @@ mod tests {
             token: Some(TOKEN.to_owned().into()),
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
-        let ask = |method| {
+        let check = |method| {
             let request = TestRequest::default().method(method).insert_header(("host", "localhost"));
             let request = request.insert_header(("authorization", "Bearer 0123456789abcdef"));
             admit(&request.to_srv_request()).map_err(|error| error.code())
         };
-        assert_eq!(ask(Method::GET), Ok(()));
-        assert_eq!(ask(Method::PUT), Err(ErrorCode::UpgradeInProgress));
+        assert_eq!(check(Method::GET), Ok(()));
+        assert_eq!(check(Method::PUT), Err(ErrorCode::UpgradeInProgress));
     }
 
     #[test]

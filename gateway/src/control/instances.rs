@@ -17,8 +17,8 @@ use crate::control::{drain, saved};
 use crate::pool::ProbeError;
 use crate::pool::{Host, Pool, RemoveError};
 
-/// Adds an instance. It is checked at once, so that the response says whether it is a member already. One that does not
-/// respond yet is added all the same, as `pending` and with the reason; what is no instance for the pool is refused.
+/// Adds an instance and checks it at once. An unreachable one is added as `pending`, with the reason; an
+/// address that is not an instance of the pool is rejected.
 pub(super) async fn add(
     state: web::Data<State>,
     pool: web::Path<String>,
@@ -32,7 +32,7 @@ pub(super) async fn add(
     }
     let is_there = |hosts: &[Host]| hosts.iter().any(|host| host.addr() == addr);
     if pool.hosts(is_there) {
-        // Added again: nothing changes, and the response says how it is now.
+        // Added again: nothing changes, and the response has its current state.
         state.prober.check(pool, addr).await;
         return added(pool, addr, StatusCode::OK);
     }
@@ -43,8 +43,8 @@ pub(super) async fn add(
     let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
     let adding = Arc::clone(pool);
     saved::change(move || adding.add(addr, wanted.weight), exists).await?;
-    // The whole pool first: that tells whether an instance that had the name is still there. Then the newcomer is heard
-    // once more, since it may have told its name before the other was found gone.
+    // The whole pool first, to find out whether a holder of the same name is still alive. Then the new one
+    // again, because its check may have come before the holder's.
     state.prober.probe_pool(pool).await;
     state.prober.check(pool, addr).await;
     let duplicate = pool.hosts(|hosts| {
@@ -59,8 +59,8 @@ pub(super) async fn add(
     added(pool, addr, StatusCode::CREATED)
 }
 
-/// Changes the weight of an instance. It announces that to all gateways; when it cannot be told, nothing is changed, since
-/// gateways with different weights would disagree on homes.
+/// Changes the weight of an instance, which announces it to all gateways. If the request to it fails, nothing
+/// changes, because gateways with different weights would disagree on homes.
 pub(super) async fn change(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
@@ -69,8 +69,8 @@ pub(super) async fn change(
     let (pool, addr) = drain::find(&state, &path)?;
     let weighing = Arc::clone(pool);
     let decided = saved::change(move || weighing.set_weight(addr, wanted.weight), |never| match never {}).await?;
-    if let Some((before, untold)) = decided
-        && let Err(error) = state.prober.set_weight_and_check(pool, untold).await
+    if let Some((before, pending)) = decided
+        && let Err(error) = state.prober.set_weight_and_check(pool, pending).await
     {
         pool.restore_weight(addr, before);
         let detail = format!(
@@ -82,13 +82,13 @@ pub(super) async fn change(
     drain::shown(pool, addr)
 }
 
-/// The instance at this address, which is in the pool.
+/// The response for an added instance.
 fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
     let instance = drain::instance(pool, addr)?;
     response::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
 }
 
-/// Removes an instance by its name, or by its address when it has none yet. Requests in flight at it go on.
+/// Removes an instance by name or address. Its requests in flight continue.
 pub(super) async fn remove(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
@@ -99,7 +99,7 @@ pub(super) async fn remove(
     let lasts = pool.changes_last();
     let removed = name.clone();
     let refused = |error| match error {
-        RemoveError::Last(last) => drain::refusal(&last),
+        RemoveError::Last(last) => drain::last_instance(&last),
         RemoveError::Unknown => {
             ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}."))
         }

@@ -18,7 +18,7 @@ use crate::pool::slow_start::SlowStart;
 use crate::pool::{Host, Instance, Pool, Pools, Registry, Snapshot};
 use crate::routing::sample;
 
-/// Over how many keys shares and moves are measured: the standard error of a third is then a third of a per cent.
+/// Size of samples: the standard error of a share of a third is a third of a per cent.
 pub(super) const SAMPLE: u32 = 20_000;
 
 /// Both pools with their instances.
@@ -26,10 +26,10 @@ pub(super) async fn list(state: web::Data<State>) -> Result<HttpResponse, ApiErr
     response::no_store(StatusCode::OK, &view_of(&state.pools, None))
 }
 
-/// The pool of that name, or all.
+/// One pool, or all.
 pub(super) fn view_of(pools: &Pools, only: Option<PoolName>) -> control::Pools {
-    let asked = pools.iter().filter(|pool| only.is_none_or(|only| only == pool.name()));
-    control::Pools { pools: asked.map(|pool| view(pool)).collect() }
+    let selected = pools.iter().filter(|pool| only.is_none_or(|only| only == pool.name()));
+    control::Pools { pools: selected.map(|pool| view(pool)).collect() }
 }
 
 /// Switches the strategy of a pool.
@@ -44,7 +44,7 @@ pub(super) async fn set_strategy(
     response::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
 }
 
-/// A pool is ready while any of its instances can be used.
+/// A pool is ready while it has an available instance.
 pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
     let healthy = pool.hosts(|hosts| {
         let serves = |host: &Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
@@ -53,7 +53,7 @@ pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
     if healthy { Ok(()) } else { Err("no instance is healthy".into()) }
 }
 
-/// One slot as the control API shows it.
+/// The view of a host.
 pub(super) fn instance(registry: &Registry, host: &Host, key_share_percent: f64) -> control::Instance {
     let slow_start = registry.slow_start_of(host, Instant::now());
     let count = |read: fn(&Instance) -> u64| host.instance().map_or(0, |instance| read(instance));
@@ -83,13 +83,13 @@ fn view(pool: &Pool) -> control::Pool {
         let share = |host: &Host| share(&snapshot, &homes, host.name());
         registry.hosts().iter().map(|host| instance(registry, host, share(host))).collect()
     });
-    // `None` sorts before every name, and those that have told none come last.
+    // Hosts without a name come last.
     instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
     let (strategy, epoch) = (snapshot.strategy, snapshot.epoch);
     control::Pool { name: pool.name(), strategy, epoch, instances, discovery: pool.discovery() }
 }
 
-/// The share of keys whose home it is, in per cent.
+/// An instance's share of homes, in per cent.
 pub(super) fn key_share(pool: &Pool, name: Option<&InstanceName>) -> f64 {
     let snapshot = pool.snapshot();
     share(&snapshot, &sample::homes(&snapshot, SAMPLE), name)

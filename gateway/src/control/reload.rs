@@ -8,7 +8,7 @@ use service_kit::response;
 
 use crate::control::state::State;
 
-/// Reads the configuration again, as SIGHUP does.
+/// Reloads the configuration, as SIGHUP does.
 pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let reloaded = state
         .reloader

@@ -1,5 +1,4 @@
-//! Changes that must last: made off the control plane's thread, since the disk is waited for, and
-//! refused when they cannot be written.
+//! Durable changes: run on a blocking thread, and rejected when they cannot be saved.
 
 use actix_web::web;
 use proto_contracts::ErrorCode;
@@ -7,7 +6,7 @@ use service_kit::problem::ApiError;
 
 use crate::pool::state_file::{ChangeError, SaveError};
 
-/// Makes a change; `refused` says what it means that the pool refuses it.
+/// Makes a change; `refused` maps the pool's error.
 pub(super) async fn change<T, E>(
     change: impl FnOnce() -> Result<T, ChangeError<E>> + Send + 'static,
     refused: impl FnOnce(E) -> ApiError,

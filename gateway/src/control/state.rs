@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! The state shared by handlers.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::health_check::Prober;
 use crate::pool::{Pool, Pools};
 use crate::reload::Reloader;
 
-/// What the handlers share.
+/// The state shared by handlers.
 pub(super) struct State {
     pub(super) pools: Arc<Pools>,
     pub(super) prober: Prober,
     pub(super) events: Events,
     pub(super) reloader: Arc<Reloader>,
-    /// A place for each who listens to events.
+    /// Limits of event streams.
     pub(super) listeners: Listeners,
-    /// What opens the places that are kept for its holders.
+    /// The control token, for the reserved event streams.
     pub(super) token: Option<SecretString>,
-    /// Whether the control plane stops now, and all streams with it.
+    /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
     pub(super) openapi: serde_json::Value,
 }
@@ -32,7 +32,7 @@ impl State {
     pub(super) fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
         let name: PoolName = name
             .parse()
-            .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("No pool is called '{name}': {error}.")))?;
+            .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("There is no pool '{name}': {error}.")))?;
         Ok(self.pools.get(name))
     }
 }

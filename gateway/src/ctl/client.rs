@@ -1,4 +1,4 @@
-//! The client of the control API: one connection for each call.
+//! The client of the control API: one connection per request.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use crate::ctl::error::CtlError;
 
-/// How long an answer may take: an instance that is added is asked for its name meanwhile.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Timeout of a response; adding an instance includes health checks.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A control plane, and the token for it.
 pub(super) struct Client {
@@ -55,24 +55,24 @@ impl Client {
         &self.authority
     }
 
-    /// Reads something of the control API.
+    /// GETs a resource of the control API.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CtlError> {
-        let answer = self.command(Method::GET, path, None::<&()>).await?;
-        serde_json::from_slice(&answer).map_err(CtlError::Unreadable)
+        let response = self.command(Method::GET, path, None::<&()>).await?;
+        serde_json::from_slice(&response).map_err(CtlError::Unreadable)
     }
 
-    /// Changes something and reads the answer.
+    /// Sends a change and parses the response.
     pub(super) async fn change<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, CtlError> {
-        let answer = self.command(method, path, body).await?;
-        serde_json::from_slice(&answer).map_err(CtlError::Unreadable)
+        let response = self.command(method, path, body).await?;
+        serde_json::from_slice(&response).map_err(CtlError::Unreadable)
     }
 
-    /// Sends a request of the control API, and gives the body of a good answer.
+    /// Sends a request to the control API. Returns the body of a successful response.
     pub(super) async fn command(
         &self,
         method: Method,
@@ -88,23 +88,23 @@ impl Client {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// An answer without an end, as it comes.
+    /// An endless response body.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, CtlError> {
-        let answer = self.in_time(self.send(Method::GET, &format!("/control/v1/{path}"), None::<&()>)).await?;
-        if answer.status().is_success() { Ok(answer.into_body()) } else { Err(self.refusal(answer).await?) }
+        let response = self.in_time(self.send(Method::GET, &format!("/control/v1/{path}"), None::<&()>)).await?;
+        if response.status().is_success() { Ok(response.into_body()) } else { Err(self.refusal(response).await?) }
     }
 
     async fn text(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Bytes, CtlError> {
         self.in_time(async {
-            let answer = self.send(method, target, body).await?;
-            if answer.status().is_success() { self.whole(answer).await } else { Err(self.refusal(answer).await?) }
+            let response = self.send(method, target, body).await?;
+            if response.status().is_success() { self.whole(response).await } else { Err(self.refusal(response).await?) }
         })
         .await
     }
 
     async fn in_time<T>(&self, call: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
-        let silent = || CtlError::Silent { authority: self.authority.clone(), seconds: PATIENCE.as_secs() };
-        timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(silent()))
+        let silent = || CtlError::Silent { authority: self.authority.clone(), seconds: RESPONSE_TIMEOUT.as_secs() };
+        timeout(RESPONSE_TIMEOUT, call).await.unwrap_or_else(|_| Err(silent()))
     }
 
     async fn send(
@@ -136,13 +136,13 @@ impl Client {
     }
 
     async fn whole(&self, answer: Response<Incoming>) -> Result<Bytes, CtlError> {
-        let body = answer.into_body().collect().await.map_err(|source| self.broken(source))?;
+        let body = response.into_body().collect().await.map_err(|source| self.broken(source))?;
         Ok(body.to_bytes())
     }
 
     async fn refusal(&self, answer: Response<Incoming>) -> Result<CtlError, CtlError> {
-        let status = answer.status();
-        let body = self.whole(answer).await?;
+        let status = response.status();
+        let body = self.whole(response).await?;
         Ok(match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => CtlError::Refused { code: Some(problem.code), detail: problem.detail.into_owned() },
             Err(_) => CtlError::Refused { code: None, detail: format!("{} responded with {status}.", self.authority) },

@@ -1,4 +1,4 @@
-//! `drain`, and waiting for its end.
+//! `drain`, with `--wait`.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use crate::ctl::error::CtlError;
 use crate::ctl::output::print;
 use crate::ctl::target::Target;
 
-/// Between two looks at the progress.
+/// Poll interval.
 const LOOK: Duration = Duration::from_millis(250);
-/// How much longer than its deadline a drain may take: the gateway's own timers and a health check.
+/// Tolerance after the deadline, for the gateway's timers and a health check.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// Drains the instance at this path and, if asked to, waits until it has left.
+/// Drains the instance at this path and, with `wait`, waits until it is drained.
 pub(super) async fn run(
     client: &Client,
     json: bool,
@@ -72,7 +72,7 @@ pub(super) async fn run(
     })
 }
 
-/// How the instance is once it was asked to drain.
+/// The text after the request.
 fn outcome(name: &str, instance: &Instance) -> String {
     let Some(drain) = &instance.drain else { return format!("{name} is {}.\n", instance.state) };
     let mut text = match instance.state {
@@ -92,7 +92,7 @@ fn left(instance: &Instance) -> String {
     format!("{} requests in flight, {} streams{sessions}", instance.in_flight, instance.streams)
 }
 
-/// One line that is written over on a terminal; elsewhere a line for each change.
+/// A line that is overwritten on a terminal; elsewhere a line per change.
 #[derive(Default)]
 struct Progress {
     last: String,
@@ -105,7 +105,7 @@ impl Progress {
         }
         line.clone_into(&mut self.last);
         let mut out = io::stderr().lock();
-        // Progress is worth nothing to whom it cannot be shown.
+        // Errors of progress output do not matter.
         let _nobody_reads = if out.is_terminal() {
             write!(out, "\r\x1b[K{line}").and_then(|()| out.flush())
         } else {

@@ -1,26 +1,26 @@
-//! What can go wrong between an operator and a gateway, each with its cure.
+//! Errors of `gateway ctl`, each with its cure.
 
 use std::io;
 use std::path::PathBuf;
 
 use proto_contracts::ErrorCode;
 
-/// The command was not done.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CtlError {
-    /// The URL is none of a control plane.
+    /// The URL is not valid.
     #[error("'{0}' is not the URL of a control plane, such as http://127.0.0.1:8001")]
     Url(String),
-    /// The token cannot be read.
+    /// The token file is not readable.
     #[error("cannot read the token file {path}: {source}")]
     TokenFile {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Nobody listens.
+    /// The connection failed.
     #[error(
         "cannot connect to {authority}: {source}. Is the gateway running, and is this its [control] listen? Use --control or \
          GATEWAY_CONTROL for another address"
@@ -28,53 +28,53 @@ pub(super) enum CtlError {
     Connect {
         /// Host and port.
         authority: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The connection broke, or what listens speaks no HTTP.
+    /// The connection broke, or the peer does not speak HTTP.
     #[error("{authority} closed the connection: {source}. Is it the gateway's control plane?")]
     Broken {
         /// Host and port.
         authority: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: hyper::Error,
     },
-    /// No answer.
+    /// No response in time.
     #[error("{authority} did not respond within {seconds} s")]
     Silent {
         /// Host and port.
         authority: String,
-        /// How long was waited.
+        /// The timeout.
         seconds: u64,
     },
-    /// The gateway refused.
+    /// The gateway returned an error.
     #[error("{detail}{}", cure(.code))]
     Refused {
-        /// Its code.
+        /// The error code.
         code: Option<ErrorCode>,
-        /// In its words.
+        /// The error detail.
         detail: String,
     },
-    /// The answer is none that this program knows.
+    /// The response cannot be parsed.
     #[error("cannot parse the response: {0}. Do the gateway and this program have the same version?")]
     Unreadable(#[source] serde_json::Error),
     /// There is no such instance.
     #[error("no pool has an instance '{name}'; there are {known}")]
     UnknownInstance {
-        /// What was asked for.
+        /// The name.
         name: String,
-        /// What there is.
+        /// The known instances.
         known: String,
     },
-    /// There are two.
+    /// Both pools have it.
     #[error("both pools have an instance '{name}': choose one, as in --pool stateful")]
     Ambiguous {
-        /// What was asked for.
+        /// The name.
         name: String,
     },
-    /// A drain did not come to its end.
+    /// A drain did not complete.
     #[error("{0}")]
     NotDrained(String),
     /// The stream of events ended.
@@ -85,7 +85,7 @@ pub(super) enum CtlError {
     Output(#[source] io::Error),
 }
 
-/// What helps, where the gateway cannot know it.
+/// The cure, where the gateway's detail has none.
 fn cure(code: &Option<ErrorCode>) -> &'static str {
     match code {
         Some(ErrorCode::Unauthorized) => {

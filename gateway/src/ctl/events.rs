@@ -1,4 +1,4 @@
-//! `events`: a line for each thing that happens.
+//! `events`: a line per event.
 
 use std::io::{self, Write as _};
 
@@ -38,13 +38,13 @@ fn print(json: bool, data: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match serde_json::from_str::<Event>(data) {
         Ok(event) if !json => writeln!(out, "{}", line(&event)),
-        // What a newer gateway tells is shown as it is.
+        // Unknown events of a newer gateway are printed unchanged.
         _ => writeln!(out, "{data}"),
     }?;
     out.flush()
 }
 
-/// The event in a line.
+/// The line of an event.
 fn line(event: &Event) -> String {
     match event {
         Event::Pools(pools) => show::pools(pools),

@@ -1,11 +1,11 @@
-//! Answers as people read them, on 80 columns.
+//! Text output, on 80 columns.
 
 use std::fmt::Write as _;
 
 use proto_contracts::control::{Change, Discovery, Explanation, Instance, Pool, Pools};
 use proto_contracts::{PoolName, Weight};
 
-/// The pools, a table each.
+/// A table per pool.
 pub(super) fn pools(pools: &Pools) -> String {
     let tables: Vec<_> = pools.pools.iter().map(pool).collect();
     tables.join("\n")
@@ -54,7 +54,7 @@ fn pool(pool: &Pool) -> String {
     text
 }
 
-/// What became of an instance that was added.
+/// The result of adding an instance.
 pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
     match &instance.name {
         Some(name) => format!("{name} at {} is in {pool}; it is {}.\n", instance.addr, instance.state),
@@ -66,11 +66,11 @@ pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
 }
 
 /// Where a key goes, why, and what would move.
-pub(super) fn explanation(told: &Explanation) -> String {
-    let mut text = format!("key {} in {} ({}, epoch {})\n\n", told.key, told.pool, told.strategy, told.epoch);
+pub(super) fn explanation(explained: &Explanation) -> String {
+    let mut text = format!("key {} in {} ({}, epoch {})\n\n", explained.key, explained.pool, explained.strategy, explained.epoch);
     let _infallible = writeln!(text, "  {:>4}  {:<16} {:<16} {:<10} PASSED OVER", "RANK", "NAME", "SCORE", "STATE");
-    for ranked in &told.ranking {
-        let chosen = if told.choice.as_ref() == Some(&ranked.name) { "→" } else { " " };
+    for ranked in &explained.ranking {
+        let chosen = if explained.choice.as_ref() == Some(&ranked.name) { "→" } else { " " };
         let passed_over = ranked.passed_over.as_deref().unwrap_or_default();
         let line = format!(
             "{chosen} {:>4}  {:<16} {:<16} {:<10} {passed_over}",
@@ -85,20 +85,20 @@ pub(super) fn explanation(told: &Explanation) -> String {
         };
         let _infallible = writeln!(text, "{}", line.trim_end());
     }
-    let _infallible = writeln!(text, "\n{}", told.reason);
-    if let Some(supposed) = &told.change {
-        text += &change(told, supposed);
+    let _infallible = writeln!(text, "\n{}", explained.reason);
+    if let Some(supposed) = &explained.change {
+        text += &change(explained, supposed);
     }
     text
 }
 
-fn change(told: &Explanation, change: &Change) -> String {
-    let name = |name: &Option<_>| name.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+fn change(explained: &Explanation, change: &Change) -> String {
+    let name = |name: &Option<_>| name.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let mut text = format!("\n{}\n\n{:.2} % of all keys would move, ", change.effect, change.moved_percent);
     let home = name(&change.home);
     let _infallible = match change.moves {
-        true => writeln!(text, "and {} to {home}:", told.key),
-        false => writeln!(text, "and {} would stay with {home}:", told.key),
+        true => writeln!(text, "and {} to {home}:", explained.key),
+        false => writeln!(text, "and {} would stay with {home}:", explained.key),
     };
     for flow in &change.flows {
         let _infallible = writeln!(text, "  {:>6.2} %  {} → {}", flow.percent, name(&flow.from), name(&flow.to));
@@ -112,18 +112,18 @@ fn change(told: &Explanation, change: &Change) -> String {
     text
 }
 
-/// All instances that there are.
+/// The names of all instances.
 pub(super) fn labels(pools: &Pools) -> String {
     let all: Vec<_> = pools.pools.iter().flat_map(|pool| pool.instances.iter().map(name)).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
-/// Its name, or its address while it has told none.
+/// Its name, or its address while the name is unknown.
 pub(super) fn name(instance: &Instance) -> String {
     instance.name.as_ref().map_or_else(|| instance.addr.to_string(), ToString::to_string)
 }
 
-/// At most so many characters.
+/// Cuts to `width` characters.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -149,17 +149,17 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_80_columns_and_tells_errors_below() {
+    fn a_table_fits_80_columns_with_errors_below() {
         let text = pools(&sample());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for told in ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    timed out", "no instance"]
         {
-            assert!(text.contains(told), "{told} in\n{text}");
+            assert!(text.contains(expected), "{expected} in\n{text}");
         }
     }
 
     #[test]
-    fn labels_name_everybody() {
+    fn labels_name_all_instances() {
         assert_eq!(labels(&sample()), "stateful-1, a-name-that-is-longer-than-its-column");
         assert_eq!(labels(&Pools { pools: Vec::new() }), "none");
     }

@@ -1,4 +1,4 @@
-//! A terminal that a live view has for itself, and gives back as it was.
+//! The terminal of a live view, restored at the end.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::thread;
@@ -6,14 +6,14 @@ use std::thread;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use tokio::sync::mpsc;
 
-/// The screen while a view lasts.
+/// The alternate screen of a live view.
 pub(super) struct Screen {
     before: Option<Termios>,
     keys: mpsc::Receiver<u8>,
 }
 
 impl Screen {
-    /// Takes the terminal, if output goes to one: a second screen, and keys that come as they are pressed.
+    /// Switches to the alternate screen and to unbuffered keys, if the output is a terminal.
     pub(super) fn take() -> io::Result<Option<Self>> {
         if !io::stdout().is_terminal() {
             return Ok(None);
@@ -22,10 +22,10 @@ impl Screen {
         let before = if io::stdin().is_terminal() { Some(tcgetattr(io::stdin())?) } else { None };
         if let Some(before) = &before {
             let mut single = before.clone();
-            // Without lines and echo; Ctrl-C goes on to be a signal.
+            // Without line buffering and echo; Ctrl-C remains a signal.
             single.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
             tcsetattr(io::stdin(), SetArg::TCSANOW, &single)?;
-            // It waits for a key until the process ends.
+            // Reads keys until the process ends.
             thread::spawn(move || {
                 let mut key = [0];
                 while io::stdin().read_exact(&mut key).is_ok() {
@@ -40,20 +40,20 @@ impl Screen {
         Ok(Some(screen))
     }
 
-    /// Shows this text instead of the last.
+    /// Replaces the text.
     pub(super) fn show(&self, text: &str) -> io::Result<()> {
-        // Each line is cleared behind its end, so that nothing flickers.
+        // Clears the rest of each line instead of the screen, to avoid flicker.
         write_now(&format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n")))
     }
 
-    /// Waits until somebody wants to see no more.
+    /// Waits for `q`.
     pub(super) async fn quit(&mut self) {
         while let Some(key) = self.keys.recv().await {
             if matches!(key, b'q' | b'Q') {
                 return;
             }
         }
-        // There is no keyboard.
+        // Without a keyboard.
         std::future::pending().await
     }
 }

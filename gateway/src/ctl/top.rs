@@ -1,4 +1,4 @@
-//! `top`: what each pool and each instance does now.
+//! `top`: live rates of pools and instances.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::ctl::output::print;
 use crate::ctl::show;
 use crate::ctl::terminal::Screen;
 
-/// Shows what happens in each interval, until somebody has seen enough; once, it ends after the first.
+/// Shows the rates of each interval until `q`; with `once` it ends after the first.
 pub(super) async fn run(client: &Client, json: bool, once: bool, interval: Duration) -> Result<(), CtlError> {
     let mut before = Sample::take(client).await?;
     let mut screen = if once || json { None } else { Screen::take().map_err(CtlError::Output)? };
@@ -47,7 +47,7 @@ pub(super) async fn run(client: &Client, json: bool, once: bool, interval: Durat
     }
 }
 
-/// What the gateway tells at one moment.
+/// Counters at one moment.
 struct Sample {
     at: Instant,
     pools: Pools,
@@ -66,14 +66,14 @@ impl Sample {
         self.counters.iter().find(|(name, _)| *name == pool).map(|(_, counters)| counters.clone()).unwrap_or_default()
     }
 
-    fn requests(&self, pool: PoolName, asked: &Instance) -> u64 {
+    fn requests(&self, pool: PoolName, wanted: &Instance) -> u64 {
         let instances = self.pools.pools.iter().filter(|known| known.name == pool).flat_map(|pool| &pool.instances);
-        let same = |known: &&Instance| known.addr == asked.addr && known.name == asked.name;
+        let same = |known: &&Instance| known.addr == wanted.addr && known.name == wanted.name;
         instances.into_iter().find(same).map_or(0, |instance| instance.requests)
     }
 }
 
-/// What happened in one interval.
+/// The rates of one interval.
 #[derive(Serialize)]
 struct Rates {
     pools: Vec<PoolRates>,
@@ -115,7 +115,7 @@ impl PoolRates {
         let mut verdicts: Vec<_> = counted.verdicts.iter().filter(|(_, count)| **count > 0.0).map(share).collect();
         verdicts.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         let instances = pool.instances.iter().map(|instance| {
-            // One that has just joined, or has come back at another address, begins at nothing.
+            // A new instance, or one at a new address, begins at 0.
             let earlier = before.requests(pool.name, instance);
             let sent = instance.requests.checked_sub(earlier).unwrap_or(instance.requests);
             InstanceRates { instance: instance.clone(), requests_per_s: sent as f64 / seconds }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_was_restarted_begins_at_nothing() {
+    fn a_restarted_gateway_begins_at_zero() {
         let begin = Instant::now();
         let rates = Rates::between(&sample(begin, 1_000, 1_000), &sample(begin + Duration::from_secs(1), 30, 20));
         assert_eq!((rates.pools[0].requests_per_s, rates.pools[0].instances[0].requests_per_s), (20.0, 30.0));

@@ -1,4 +1,4 @@
-//! What a change of membership would move, measured over a sample of keys.
+//! The effect of a change of membership, measured over a sample of keys.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,19 +14,19 @@ use crate::pool::snapshot::Entry;
 use crate::pool::{Instance, Pool, Snapshot};
 use crate::routing::{sample, sticky};
 
-/// How many of the keys that would move are told.
+/// Number of moving keys in the response.
 const EXAMPLES: usize = 5;
 
-/// What the change that the query supposes would move; `None` when it supposes none.
+/// The effect of the query's change; `None` without one.
 ///
 /// # Errors
-/// When it supposes what cannot be: that a stranger leaves, or that a member joins.
+/// When a leaving instance is not a member, or a joining one is.
 pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Option<Change>, ApiError> {
     let ExplainQuery { without, with, drain, weight, .. } = query;
     if without.is_none() && with.is_none() && drain.is_none() && weight.is_none() {
         return Ok(None);
     }
-    let changed = supposed(pool, snapshot, query)?;
+    let changed = changed_snapshot(pool, snapshot, query)?;
     let move_of = |key: AffinityKey| {
         let (from, to) = (home_in(snapshot, key), home_in(&changed, key));
         (from != to).then(|| Move { key, from: from.cloned(), to: to.cloned() })
@@ -57,8 +57,8 @@ fn home_in(snapshot: &Snapshot, key: AffinityKey) -> Option<&InstanceName> {
     sticky::home(snapshot, key).map(|member| member.instance.name())
 }
 
-/// The membership as it would be.
-fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Snapshot, ApiError> {
+/// The changed membership.
+fn changed_snapshot(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Snapshot, ApiError> {
     let has = |name: &InstanceName| snapshot.members().iter().any(|member| member.instance.name() == name);
     let leaving = [query.without.as_ref(), query.drain.as_ref()];
     if let Some(name) = leaving.into_iter().flatten().find(|name| !has(name)) {
@@ -80,9 +80,9 @@ fn supposed(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Sn
         let entry = Entry { weight: weight.unwrap_or(entry.weight), ..entry };
         (!leaving.contains(&Some(entry.instance.name()))).then_some(entry)
     };
-    // Only its name counts; the address is one that nobody has.
-    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let newcomer = query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), nowhere)));
+    // Only its name matters.
+    let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let newcomer = query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), no_address)));
     let newcomer = newcomer.map(|newcomer| Entry::from((newcomer, InstanceState::Healthy)));
     Ok(snapshot.changed(pool.seed(), stays, newcomer))
 }
@@ -92,7 +92,7 @@ fn known(snapshot: &Snapshot) -> String {
     if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
-/// When the keys would move.
+/// When keys would move.
 fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
     let mut sentences = Vec::new();
     if let Some(name) = &query.drain {
