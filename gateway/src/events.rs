@@ -55,7 +55,7 @@ impl Events {
         }
     }
 
-    /// Tells of a request that ended now, if it falls into the sample; `event` is given how many requests it stands for.
+    /// Publishes a finished request if it is sampled; `event` gets the sample weight.
     /// Without subscribers to requests it costs one relaxed load.
     pub fn publish_request(&self, pool: PoolName, now: Instant, event: impl FnOnce(u64) -> Routed) {
         if self.0.want_requests.load(Ordering::Relaxed) == 0 {

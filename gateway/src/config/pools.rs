@@ -199,8 +199,8 @@ impl PoolSection {
         let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
         let unlisted = || if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] };
         let listed = if from_environment.is_none() { self.instances } else { None };
-        let with_registry = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
-        let weights = with_registry.collect();
+        let weighted = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
+        let weights = weighted.collect();
         let listed = listed.map(|listed| listed.into_iter().map(|listed| listed.addr).collect());
         let instances: Vec<_> = from_environment.or(listed).unwrap_or_else(unlisted);
         check.require(

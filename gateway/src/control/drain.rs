@@ -31,7 +31,8 @@ pub(super) async fn drain(
     }
     let deadline = wanted.deadline_s.map(Duration::from_secs);
     let draining = Arc::clone(pool);
-    let pending = saved::change(move || draining.drain(addr, deadline, wanted.force), |last| last_instance(&last)).await?;
+    let pending =
+        saved::change(move || draining.drain(addr, deadline, wanted.force), |last| last_instance(&last)).await?;
     if let Some(pending) = pending {
         let _in_its_note = state.prober.set_drain_and_check(pool, pending).await;
     }

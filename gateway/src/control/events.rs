@@ -122,7 +122,8 @@ mod tests {
         let (events, closing) = (Events::default(), watch::Sender::new(false));
         let (sender, texts) = mpsc::channel(QUEUE);
         let (receiver, closed) = (events.listen(), closing.subscribe());
-        let task = tokio::spawn(async move { send_events(None, receiver, &EventsQuery::default(), sender, closed).await });
+        let task =
+            tokio::spawn(async move { send_events(None, receiver, &EventsQuery::default(), sender, closed).await });
         Listener { events, texts, closing, task }
     }
 

@@ -55,18 +55,18 @@ mod tests {
     #[test]
     fn streams_without_the_token_cannot_take_reserved_places() {
         let listeners = Listeners::default();
-        let mut strangers: Vec<Place> = Vec::new();
+        let mut without_token: Vec<Place> = Vec::new();
         let refused = loop {
             match listeners.place(false) {
-                Ok(place) => strangers.push(place),
+                Ok(place) => without_token.push(place),
                 Err(error) => break error,
             }
         };
-        assert_eq!(strangers.len(), MAX_LISTENERS - RESERVED);
+        assert_eq!(without_token.len(), MAX_LISTENERS - RESERVED);
         assert!(refused.detail().contains("CONTROL_TOKEN"), "{refused}");
         let mut holders: Vec<_> = (0..RESERVED).map(|_| listeners.place(true).expect("a reserved place")).collect();
         assert!(listeners.place(true).is_err(), "there are no more");
-        strangers.pop();
+        without_token.pop();
         holders.push(listeners.place(true).expect("unreserved places are for all"));
         assert!(listeners.place(false).is_err(), "all are taken");
         holders.pop();

@@ -97,7 +97,11 @@ impl Client {
     async fn text(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Bytes, CtlError> {
         self.in_time(async {
             let response = self.send(method, target, body).await?;
-            if response.status().is_success() { self.whole(response).await } else { Err(self.refusal(response).await?) }
+            if response.status().is_success() {
+                self.whole(response).await
+            } else {
+                Err(self.refusal(response).await?)
+            }
         })
         .await
     }
@@ -118,7 +122,7 @@ impl Client {
             .map_err(|source| CtlError::Connect { authority: self.authority.clone(), source })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|source| self.broken(source))?;
-        // What breaks it is told to whoever waits for the answer.
+        // Its errors reach the request's future.
         tokio::spawn(connection);
         let body = match body {
             Some(body) => Bytes::from(serde_json::to_vec(body).map_err(CtlError::Unreadable)?),
@@ -135,12 +139,12 @@ impl Client {
         sender.send_request(request).await.map_err(|source| self.broken(source))
     }
 
-    async fn whole(&self, answer: Response<Incoming>) -> Result<Bytes, CtlError> {
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CtlError> {
         let body = response.into_body().collect().await.map_err(|source| self.broken(source))?;
         Ok(body.to_bytes())
     }
 
-    async fn refusal(&self, answer: Response<Incoming>) -> Result<CtlError, CtlError> {
+    async fn refusal(&self, response: Response<Incoming>) -> Result<CtlError, CtlError> {
         let status = response.status();
         let body = self.whole(response).await?;
         Ok(match serde_json::from_slice::<Problem>(&body) {

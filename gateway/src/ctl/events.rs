@@ -115,8 +115,8 @@ mod tests {
             "request_id": "0190b0e4-7d1c-7a52-9c41-0123456789ab", "sample_weight": 7,
         });
         let text = line(&serde_json::from_value(json).expect("an event"));
-        for told in ["stateful-2", "home", "0badcafe", "200", "1.2 ms", "GET", "(1 of 7)"] {
-            assert!(text.contains(told), "{told} in {text}");
+        for expected in ["stateful-2", "home", "0badcafe", "200", "1.2 ms", "GET", "(1 of 7)"] {
+            assert!(text.contains(expected), "{expected} in {text}");
         }
     }
 }

@@ -67,7 +67,8 @@ pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
 
 /// Where a key goes, why, and what would move.
 pub(super) fn explanation(explained: &Explanation) -> String {
-    let mut text = format!("key {} in {} ({}, epoch {})\n\n", explained.key, explained.pool, explained.strategy, explained.epoch);
+    let mut text =
+        format!("key {} in {} ({}, epoch {})\n\n", explained.key, explained.pool, explained.strategy, explained.epoch);
     let _infallible = writeln!(text, "  {:>4}  {:<16} {:<16} {:<10} PASSED OVER", "RANK", "NAME", "SCORE", "STATE");
     for ranked in &explained.ranking {
         let chosen = if explained.choice.as_ref() == Some(&ranked.name) { "→" } else { " " };
@@ -152,7 +153,8 @@ mod tests {
     fn a_table_fits_80_columns_with_errors_below() {
         let text = pools(&sample());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for told in ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    timed out", "no instance"]
+        for expected in
+            ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    timed out", "no instance"]
         {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }

@@ -14,8 +14,8 @@ pub(super) fn requested_strategy(lab: Lab, request: &RequestHeader) -> Result<Op
     if lab == Lab::Closed {
         return Ok(None);
     }
-    let mut asked = request.headers.get_all(headers::ROUTING_STRATEGY).iter();
-    match (asked.next(), asked.next()) {
+    let mut values = request.headers.get_all(headers::ROUTING_STRATEGY).iter();
+    match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(name), None) => {
             let strategy = name.to_str().ok().and_then(|name| name.parse().ok());

@@ -57,7 +57,7 @@ pub struct RequestContext {
     pub exchange_failure: Option<ExchangeFailure>,
     /// Whether the last attempt had less time than an instance may take, since another one was left to go to.
     pub short_timeout: bool,
-    /// The retry that is kept for it while it is hurried.
+    /// The retry reserved for it while it has the short timeout.
     pub reserved_retry: Option<ReservedRetry>,
     /// Its part of a trace, when there is one.
     pub trace: Option<Box<RequestTrace>>,

@@ -10,7 +10,7 @@ use crate::upstream::{Act, Upstream};
 /// With fewer requests in flight an instance is never passed over: the gateway's default.
 const FLOOR: usize = 64;
 
-/// Sends requests until so many of them wait for an answer of the instance.
+/// Sends requests until so many wait for the instance.
 fn fill(gateway: &TestGateway, home: &Upstream, request: &Request, count: usize) -> Vec<Connection> {
     home.act(Act::Hang);
     let wanted = home.count() + count;
@@ -58,12 +58,12 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
         let reply = connection.reply_to("GET");
         assert_eq!((reply.status, reply.verdict()), (200, Verdict::Home));
     }
-    // An answered request is in flight until it is logged, a moment after its last byte.
+    // A request is in flight until it is logged, shortly after its last byte.
     eventually("it goes home again", || (gateway.send(&read).verdict() == Verdict::Home).then_some(()));
     assert_eq!(home.last().header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
 }
 
-/// One after the other and none of them answered, so that what each instance has in flight is known after each.
+/// One after the other, all pending, so that the requests in flight are known.
 #[test]
 fn a_hot_key_brings_no_instance_above_its_bound() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 that sends exactly the bytes it is told to, hostile ones too.
+//! An HTTP/1.1 client that sends exact bytes, hostile ones too.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -68,7 +68,7 @@ impl Request {
 /// What came back.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
-    /// The status of the final answer.
+    /// The status of the final response.
     pub(crate) status: u16,
     /// The statuses that came before it.
     pub(crate) interim: Vec<u16>,
@@ -131,7 +131,7 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// The problem document, which must say what the answer says, and must not be stored.
+    /// The problem document, which must match the response and must not be cached.
     #[track_caller]
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), Some(headers::PROBLEM_JSON), "{self:?}");
@@ -176,7 +176,7 @@ impl Connection {
         let _refused_early = self.0.get_mut().write_all(bytes);
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     #[track_caller]
     pub(crate) fn send(&mut self, request: &Request) -> Reply {
         self.start(request);
@@ -190,13 +190,13 @@ impl Connection {
         self.write(&[&request.head(), body].concat());
     }
 
-    /// Reads the answer to a request by this method.
+    /// Reads the response to a request with this method.
     #[track_caller]
     pub(crate) fn reply_to(&mut self, method: &str) -> Reply {
-        read_reply(&mut self.0, method).expect("an answer")
+        read_reply(&mut self.0, method).expect("a response")
     }
 
-    /// Reads an answer that may not come.
+    /// Reads a response that may not come.
     pub(crate) fn try_reply(&mut self) -> Option<Reply> {
         read_reply(&mut self.0, "GET").ok()
     }
@@ -220,7 +220,7 @@ impl Connection {
         self.0.get_ref().try_clone().expect("a handle")
     }
 
-    /// The stream itself, for an answer that goes on.
+    /// The stream itself, for an endless response.
     pub(crate) fn into_stream(self) -> BufReader<TcpStream> {
         self.0
     }
@@ -253,7 +253,7 @@ impl Browser {
         Self { connection: Connection::open(addr).expect("connects"), cookie: None }
     }
 
-    /// Sends a request with the cookies so far, and keeps those of the answer.
+    /// Sends a request with the cookies so far, and keeps those of the response.
     #[track_caller]
     pub(crate) fn send(&mut self, request: Request) -> Reply {
         let request = match &self.cookie {

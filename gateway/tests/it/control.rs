@@ -33,7 +33,7 @@ fn a_change_needs_the_token() {
         ];
         for change in changes {
             let request = wrong.map_or(change.clone(), |value| change.header("authorization", value));
-            let reply = gateway.ask(request);
+            let reply = gateway.request(request);
             assert_eq!((reply.status, reply.code()), (401, ErrorCode::Unauthorized), "{wrong:?}");
             assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
         }
@@ -48,7 +48,7 @@ fn without_a_token_nothing_can_be_changed() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).without_token().start();
     for value in ["Bearer ", "Bearer", &format!("Bearer {TOKEN}")] {
-        let reply = gateway.ask(switch(ROUND_ROBIN).header("authorization", value));
+        let reply = gateway.request(switch(ROUND_ROBIN).header("authorization", value));
         assert_eq!((reply.status, reply.code()), (401, ErrorCode::Unauthorized));
     }
     assert_eq!(gateway.stateful().strategy, Strategy::Sticky);
@@ -82,7 +82,7 @@ fn what_does_not_exist_or_is_malformed_is_named() {
     let (_upstreams, gateway) = two_members();
     let put = |path: &str, body: &str| gateway.change(Request::new("PUT", path).json(body));
     let post = |body: &str| gateway.change(Request::new("POST", INSTANCES).json(body));
-    for (reply, code, told) in [
+    for (reply, code, reported) in [
         (put("/control/v1/pools/other/strategy", ROUND_ROBIN), ErrorCode::PoolNotFound, "other"),
         (put(STRATEGY, "{\"strategy\":\"stickey\"}"), ErrorCode::InvalidBody, "stickey"),
         (put(STRATEGY, "{\"strategy\":\"sticky\",\"x\":1}"), ErrorCode::InvalidBody, "x"),
@@ -101,13 +101,13 @@ fn what_does_not_exist_or_is_malformed_is_named() {
         (gateway.remove("stateful-1%2fdrain"), ErrorCode::BadRequest, "slash"),
     ] {
         assert_eq!(reply.code(), code, "{reply:?}");
-        assert!(reply.problem().detail.contains(told), "{told} in {}", reply.problem().detail);
+        assert!(reply.problem().detail.contains(reported), "{reported} in {}", reply.problem().detail);
     }
     let plain = Request::new("PUT", STRATEGY).body(ROUND_ROBIN.as_bytes());
     assert_eq!(gateway.change(plain).code(), ErrorCode::UnsupportedMediaType);
     let wrong_method = gateway.change(Request::post(STRATEGY));
     assert_eq!((wrong_method.code(), wrong_method.header("allow")), (ErrorCode::MethodNotAllowed, Some("PUT")));
-    assert_eq!(gateway.ask(Request::get("/control/v2")).code(), ErrorCode::NotFound);
+    assert_eq!(gateway.request(Request::get("/control/v2")).code(), ErrorCode::NotFound);
     assert_eq!(gateway.stateful().strategy, Strategy::Sticky, "none of these changed anything");
 }
 
@@ -140,14 +140,14 @@ fn explain_refuses_what_cannot_be_supposed() {
         ("key=0000000a&without=stateful-9", 404, ErrorCode::InstanceNotFound),
         ("key=0000000a&with=stateful-1", 409, ErrorCode::InstanceExists),
     ] {
-        let reply = gateway.ask(Request::get(&format!("/control/v1/pools/stateful/explain?{query}")));
+        let reply = gateway.request(Request::get(&format!("/control/v1/pools/stateful/explain?{query}")));
         assert_eq!((reply.status, reply.code()), (status, code), "{query}");
     }
     assert_eq!(
-        gateway.ask(Request::get("/control/v1/pools/none/explain?key=0000000a")).code(),
+        gateway.request(Request::get("/control/v1/pools/none/explain?key=0000000a")).code(),
         ErrorCode::PoolNotFound
     );
     let both = "/control/v1/pools/stateful/explain?key=0000000a&without=stateful-1&with=stateful-3";
-    let change = gateway.ask(Request::get(both)).json::<Explanation>().change.expect("a change");
+    let change = gateway.request(Request::get(both)).json::<Explanation>().change.expect("a change");
     assert!(change.home.is_some_and(|home| home.as_str() != "stateful-1"));
 }

@@ -46,10 +46,10 @@ fn it_shows_and_changes_what_the_control_api_does() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
     let table = ctl(&gateway, &["pools"]);
-    for told in
+    for expected in
         ["stateless  round_robin", "stateful  sticky", "stateful-2", "healthy", &upstreams[1].addr().to_string()]
     {
-        assert!(table.contains(told), "{told} in\n{table}");
+        assert!(table.contains(expected), "{expected} in\n{table}");
     }
     let one: Pools = serde_json::from_str(&ctl(&gateway, &["pools", "stateful", "--json"])).expect("JSON");
     assert_eq!(one.pools.iter().map(|pool| pool.name).collect::<Vec<_>>(), [PoolName::Stateful]);
@@ -64,11 +64,11 @@ fn it_shows_and_changes_what_the_control_api_does() {
     assert_eq!(ctl(&gateway, &["remove", &addr]), format!("{addr} is removed.\n"));
     assert_eq!(gateway.stateful().instances.len(), 1);
 
-    let told = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--with", "stateful-9"]);
+    let reported = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--with", "stateful-9"]);
     for expected in
         ["stateful-1", "is the key's home", "% of all keys would move", "stateful-1 → stateful-9", "such as"]
     {
-        assert!(told.contains(expected), "{expected} in\n{told}");
+        assert!(reported.contains(expected), "{expected} in\n{reported}");
     }
     let json = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--json"]);
     assert_eq!(serde_json::from_str::<Explanation>(&json).expect("JSON").key.to_string(), "0badcafe");
@@ -89,7 +89,7 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     assert!(run(&["add", "stateful", &other]).contains("duplicate INSTANCE_ID twin"), "two of one name");
     let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
     assert!(strange.contains("it has twin"), "{strange}");
-    assert!(run(&["events", "--types", "nonsense"]).contains("strategy_changed"), "it says which there are");
+    assert!(run(&["events", "--types", "nonsense"]).contains("strategy_changed"), "it lists the types");
 
     let mut tokenless = command(&url(&gateway), &["strategy", "stateful", "round_robin"]);
     let refused = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
@@ -110,12 +110,12 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     let alone = fault(&command(&format!("http://{nobody}"), &["pools"]).output().expect("runs"));
     assert!(alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"), "{alone}");
     for wrong in ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"] {
-        let told = fault(&command(wrong, &["pools"]).output().expect("runs"));
-        assert!(told.contains(wrong) && told.contains("http://127.0.0.1:8001"), "{told}");
+        let reported = fault(&command(wrong, &["pools"]).output().expect("runs"));
+        assert!(reported.contains(wrong) && reported.contains("http://127.0.0.1:8001"), "{reported}");
     }
     let usage = command(&url(&gateway), &["pools", "other"]).output().expect("runs");
     assert_eq!(usage.status.code(), Some(2));
-    assert!(text(&usage.stderr).contains("'stateless' and 'stateful'"), "an unknown pool is told which there are");
+    assert!(text(&usage.stderr).contains("'stateless' and 'stateful'"), "it lists the pools");
     assert!(!format!("{usage:?}").contains(TOKEN), "a token is never shown");
 }
 
@@ -124,10 +124,10 @@ fn a_drain_says_at_once_why_it_will_not_end() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let run = |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
-    let told = ctl(&gateway, &["drain", "stateful-2", "--deadline", "0", "--wait"]);
-    assert!(told.contains("is drained after"), "{told}");
-    let told = ctl(&gateway, &["drain", "stateful-2", "--deadline", "3000"]);
-    assert_eq!(told, "stateful-2 is drained, until it is undrained.\n");
+    let reported = ctl(&gateway, &["drain", "stateful-2", "--deadline", "0", "--wait"]);
+    assert!(reported.contains("is drained after"), "{reported}");
+    let reported = ctl(&gateway, &["drain", "stateful-2", "--deadline", "3000"]);
+    assert_eq!(reported, "stateful-2 is drained, until it is undrained.\n");
     for refused in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
         assert!(refused.contains("stateful-2 is drained") && refused.contains("force"), "{refused}");
     }
@@ -161,11 +161,11 @@ fn top_measures_requests_verdicts_and_durations() {
         }
         top = Some(running);
     };
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let pool = &told["pools"][0];
-    assert_eq!((&pool["name"], &pool["verdicts"][0][0]), (&"stateless".into(), &"off".into()), "{told}");
+    let reported: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let pool = &reported["pools"][0];
+    assert_eq!((&pool["name"], &pool["verdicts"][0][0]), (&"stateless".into(), &"off".into()), "{reported}");
     for rate in [&pool["requests_per_s"], &pool["instances"][0]["requests_per_s"], &pool["p50_ms"], &pool["p99_ms"]] {
-        assert!(rate.as_f64().is_some_and(|rate| rate > 0.0), "{told}");
+        assert!(rate.as_f64().is_some_and(|rate| rate > 0.0), "{reported}");
     }
     let frame = ctl(&gateway, &["top", "--once"]);
     assert!(frame.contains("stateless-1") && frame.contains("REQ/S") && !frame.contains('\u{1b}'), "{frame}");
@@ -194,7 +194,7 @@ fn events_are_followed_until_the_gateway_stops() {
     assert!(lines.any(|line| line.contains("stopping")));
     for child in [child, json_child] {
         let output = child.wait_with_output().expect("it ends");
-        assert_eq!(output.status.code(), Some(1), "whoever follows is told that it is over");
+        assert_eq!(output.status.code(), Some(1), "the command fails at the end of the stream");
         assert!(text(&output.stderr).contains("closed the stream"));
     }
 }

@@ -38,10 +38,10 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
             begun.elapsed()
         });
         let reply = client.reply_to("GET");
-        let answered = begun.elapsed();
+        let took = begun.elapsed();
         assert_eq!((reply.status, reply.code()), (408, ErrorCode::RequestTimeout));
         assert_eq!(reply.header("connection"), Some("close"));
-        assert!(answered >= HEADER, "after {requests_before} requests it was cut early: {answered:?}");
+        assert!(took >= HEADER, "after {requests_before} requests it was cut early: {took:?}");
         assert!(dripping.join().expect("no panic") < crate::PATIENCE, "the connection is gone in the end");
     }
     assert_eq!(upstream.count(), 4, "no part of a request that never came got there");
@@ -53,7 +53,7 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
     let gateway = start(&upstream);
     let begun = Instant::now();
     let mut silent = gateway.connect();
-    assert!(silent.is_closed_by_peer(), "nothing was asked, so nothing is answered");
+    assert!(silent.is_closed_by_peer(), "there is no request, so there is no response");
     assert!(begun.elapsed() >= HEADER);
 
     let mut idle = gateway.connect();
@@ -146,7 +146,7 @@ fn the_deadlines_of_nginx_gateway_and_services_fit_each_other() {
         client.body.longest < service_kit::body::BODY_TIMEOUT,
         "a slow body is the client's fault, not the service's"
     );
-    // What an instance is slow with is answered by the innermost that knows, so each further out waits longer.
+    // Each outer layer has a longer timeout, so the innermost one responds.
     assert!(upstream.connect + upstream.response < nginx("proxy.conf", "proxy_read_timeout"));
     assert!(upstream.write < nginx("proxy.conf", "proxy_send_timeout"));
     // Whoever sends the next request closes an idle connection first.

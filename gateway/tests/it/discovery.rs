@@ -35,9 +35,9 @@ fn discovering(server: &NameServer, port: u16) -> Setup {
 fn await_members(gateway: &TestGateway, names: &[&str]) {
     eventually(&format!("{names:?} are the members"), || {
         let instances = gateway.stateful().instances;
-        let told = instances.iter().filter_map(|instance| Some(instance.name.as_ref()?.as_str().to_owned()));
+        let reported = instances.iter().filter_map(|instance| Some(instance.name.as_ref()?.as_str().to_owned()));
         let all = instances.iter().all(|instance| instance.state == InstanceState::Healthy);
-        (all && told.collect::<Vec<_>>() == names).then_some(())
+        (all && reported.collect::<Vec<_>>() == names).then_some(())
     });
 }
 
@@ -47,19 +47,19 @@ fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
     let server = NameServer::start(at(&[&all[0]]));
     let gateway = discovering(&server, all[0].addr().port()).start_unready();
     await_members(&gateway, &["stateful-1"]);
-    server.tell(at(&[&all[2], &all[0], &all[1]]));
+    server.set(at(&[&all[2], &all[0], &all[1]]));
     await_members(&gateway, &["stateful-1", "stateful-2", "stateful-3"]);
     let discovery = gateway.stateful().discovery.expect("it is discovered");
     assert_eq!((discovery.addresses, &discovery.error), (3, &None));
 
     // It is stopped, and its address goes with it.
     all[1].leave();
-    server.tell(at(&[&all[0], &all[2]]));
+    server.set(at(&[&all[0], &all[2]]));
     await_members(&gateway, &["stateful-1", "stateful-3"]);
-    // One that is named no more and is well is kept: the answer may be the part of another.
-    server.tell(at(&[&all[0]]));
-    let asked = server.asked();
-    eventually("it was asked again", || (server.asked() > asked + 6).then_some(()));
+    // A healthy one that leaves DNS is kept: the response may be truncated.
+    server.set(at(&[&all[0]]));
+    let queries = server.queries();
+    eventually("it was queries again", || (server.queries() > queries + 6).then_some(()));
     await_members(&gateway, &["stateful-1", "stateful-3"]);
     assert!(gateway.metrics().contains(r#"gateway_discovery_lookups_total{outcome="found",pool="stateful"}"#));
 }
@@ -74,7 +74,7 @@ fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
         let discovery = gateway.stateful().discovery.expect("it is discovered");
         assert_eq!((discovery.addresses, discovery.error), (1, None), "records of type {kind}");
         // The other is still a failure where nothing at all is found.
-        server.tell(Zone::Only(kind, Vec::new()));
+        server.set(Zone::Only(kind, Vec::new()));
         eventually("the failure is shown", || {
             gateway.stateful().discovery?.error.filter(|error| error.contains("timed out"))
         });
@@ -113,13 +113,13 @@ fn a_resolver_that_fails_takes_nobody_away() {
     await_members(&gateway, &["stateful-1", "stateful-2"]);
     let epoch = gateway.stateful().epoch;
     let mut events = gateway.listen("?types=discovery_changed");
-    let mut told = || {
+    let mut reported = || {
         events.find("a change", |event| match event {
             Event::DiscoveryChanged { pool: PoolName::Stateful, error } => Some(error.clone()),
             _ => None,
         })
     };
-    for (zone, says) in [
+    for (zone, expected) in [
         (Zone::Silence, "stateful-svc.test"),
         (Zone::ServerFailure, "stateful-svc.test"),
         (Zone::NoSuchName, "no address"),
@@ -127,15 +127,15 @@ fn a_resolver_that_fails_takes_nobody_away() {
         (Zone::Garbage, "stateful-svc.test"),
         (Zone::Addresses(vec![IpAddr::from([0, 0, 0, 0]), IpAddr::from([224, 0, 0, 1])]), "no address"),
     ] {
-        server.tell(zone.clone());
-        let error = told().unwrap_or_else(|| panic!("{zone:?} is told"));
-        assert!(error.contains(says), "{zone:?}: {error}");
+        server.set(zone.clone());
+        let error = reported().unwrap_or_else(|| panic!("{zone:?} is published"));
+        assert!(error.contains(expected), "{zone:?}: {error}");
         let pool = gateway.stateful();
         assert_eq!((pool.epoch, pool.instances.len()), (epoch, 2), "{zone:?}");
         assert!(pool.discovery.is_some_and(|discovery| discovery.error.is_some()), "{zone:?} is shown");
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "{zone:?}");
-        server.tell(good.clone());
-        assert_eq!(told(), None, "after {zone:?} it works again");
+        server.set(good.clone());
+        assert_eq!(reported(), None, "after {zone:?} it works again");
     }
     assert!(gateway.metrics().contains(r#"gateway_discovery_lookups_total{outcome="failed",pool="stateful"}"#));
 }
@@ -150,7 +150,7 @@ fn a_start_without_an_answer_finds_whom_the_last_one_knew() {
     await_members(&first, &["stateful-1", "stateful-2"]);
     let epoch = first.stateful().epoch;
     drop(first);
-    server.tell(Zone::Silence);
+    server.set(Zone::Silence);
     let second = setup.start_unready();
     await_members(&second, &["stateful-1", "stateful-2"]);
     assert_eq!(second.stateful().epoch, epoch);
@@ -165,7 +165,7 @@ fn an_instance_that_comes_back_elsewhere_has_its_keys_again() {
     let (epoch, key) = (gateway.stateful().epoch, gateway.key_at("stateful-2"));
     all[1].leave();
     let again = Upstream::start_at("stateful-2", SocketAddr::new([127, 0, 0, 3].into(), all[0].addr().port()));
-    server.tell(at(&[&all[0], &again]));
+    server.set(at(&[&all[0], &again]));
     eventually("its keys are home again, at its new address", || {
         let reply = gateway.send(&Request::get(&session_path(key)));
         let is_home = (reply.verdict(), reply.served_by()) == (Verdict::Home, "stateful-2");

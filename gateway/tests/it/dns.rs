@@ -1,15 +1,15 @@
-//! A name server of one name, which answers as it is told.
+//! A name server for one name, with scripted responses.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// What it answers.
+/// Its response.
 #[derive(Clone, Debug)]
 pub(crate) enum Zone {
     /// These addresses, in this order, for whatever name.
     Addresses(Vec<IpAddr>),
-    /// Questions for records of this type get these addresses, and others are not answered.
+    /// Queries of this type get these addresses; others get no response.
     Only(u16, Vec<IpAddr>),
     /// The name exists and has none.
     Empty,
@@ -17,7 +17,7 @@ pub(crate) enum Zone {
     NoSuchName,
     /// It cannot tell.
     ServerFailure,
-    /// Bytes that are no answer.
+    /// Bytes that are not a DNS response.
     Garbage,
     /// Nothing at all.
     Silence,
@@ -32,7 +32,7 @@ pub(crate) struct NameServer {
 
 struct Shared {
     zone: Zone,
-    asked: usize,
+    queries: usize,
     over: bool,
 }
 
@@ -40,7 +40,7 @@ impl NameServer {
     pub(crate) fn start(zone: Zone) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
         let addr = socket.local_addr().expect("an address");
-        let shared = Arc::new(Mutex::new(Shared { zone, asked: 0, over: false }));
+        let shared = Arc::new(Mutex::new(Shared { zone, queries: 0, over: false }));
         let served = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             let mut question = [0; 1_024];
@@ -49,9 +49,9 @@ impl NameServer {
                 if shared.over {
                     return;
                 }
-                shared.asked += 1;
-                if let Some(answer) = answer(&question[..length], &shared.zone) {
-                    let _client_has_gone = socket.send_to(&answer, client);
+                shared.queries += 1;
+                if let Some(response) = response(&question[..length], &shared.zone) {
+                    let _client_has_gone = socket.send_to(&response, client);
                 }
             }
         });
@@ -62,14 +62,14 @@ impl NameServer {
         self.addr
     }
 
-    /// From now on it answers so.
-    pub(crate) fn tell(&self, zone: Zone) {
+    /// Changes its response.
+    pub(crate) fn set(&self, zone: Zone) {
         self.shared.lock().expect("no panic").zone = zone;
     }
 
-    /// How often it was asked.
-    pub(crate) fn asked(&self) -> usize {
-        self.shared.lock().expect("no panic").asked
+    /// Number of queries.
+    pub(crate) fn queries(&self) -> usize {
+        self.shared.lock().expect("no panic").queries
     }
 }
 
@@ -84,16 +84,16 @@ impl Drop for NameServer {
     }
 }
 
-/// The answer to a question, by RFC 1035.
-fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
+/// The response to a query, by RFC 1035.
+fn response(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     // The name ends with an empty label; its type and class follow.
     let name = question.get(HEADER..)?.iter().position(|byte| *byte == 0)? + 1;
-    let asked = question.get(HEADER..HEADER + name + 4)?;
-    let kind = u16::from_be_bytes([asked[name], asked[name + 1]]);
+    let query = question.get(HEADER..HEADER + name + 4)?;
+    let kind = u16::from_be_bytes([query[name], query[name + 1]]);
     let (code, addresses): (u8, &[IpAddr]) = match zone {
         Zone::Addresses(addresses) => (0, addresses),
-        Zone::Only(answered, addresses) if *answered == kind => (0, addresses),
+        Zone::Only(only, addresses) if *only == kind => (0, addresses),
         Zone::Only(..) => return None,
         Zone::Empty => (0, &[]),
         Zone::ServerFailure => (2, &[]),
@@ -109,20 +109,20 @@ fn answer(question: &[u8], zone: &Zone) -> Option<Vec<u8>> {
             _ => None,
         })
         .collect();
-    let mut answer = question[..2].to_vec();
-    // An answer, recursion asked for and at hand, and its code.
-    answer.extend([0x81, 0x80 | code]);
+    let mut response = question[..2].to_vec();
+    // A response with recursion desired and available, and its code.
+    response.extend([0x81, 0x80 | code]);
     for count in [1, records.len() as u16, 0, 0] {
-        answer.extend(count.to_be_bytes());
+        response.extend(count.to_be_bytes());
     }
-    answer.extend(asked);
+    response.extend(query);
     for record in records {
         // The name as in the question, the type, the class IN, and ten minutes to live.
-        answer.extend([0xc0, HEADER as u8]);
-        answer.extend(kind.to_be_bytes());
-        answer.extend([0, 1, 0, 0, 2, 88]);
-        answer.extend((record.len() as u16).to_be_bytes());
-        answer.extend(record);
+        response.extend([0xc0, HEADER as u8]);
+        response.extend(kind.to_be_bytes());
+        response.extend([0, 1, 0, 0, 2, 88]);
+        response.extend((record.len() as u16).to_be_bytes());
+        response.extend(record);
     }
-    Some(answer)
+    Some(response)
 }

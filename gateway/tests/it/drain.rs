@@ -23,9 +23,9 @@ fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
-    let told: Instance = gateway.tell("stateful-2", "drain", LONG).json();
-    assert_eq!(told.state, InstanceState::Draining, "the answer shows it already");
-    let drain = told.drain.expect("its drain");
+    let reported: Instance = gateway.drain_request("stateful-2", "drain", LONG).json();
+    assert_eq!(reported.state, InstanceState::Draining, "the response shows it");
+    let drain = reported.drain.expect("its drain");
     assert!(drain.announced && !drain.serves_as_the_last && drain.seconds_left > 2_000, "{drain:?}");
 
     let before = upstreams[1].count();
@@ -52,15 +52,15 @@ fn the_deadline_moves_the_keys_and_undrain_brings_them_back() {
     let gateway = Setup::new().stateful(&upstreams).start();
     let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
     let next = gateway.ranking(key)[1].clone();
-    assert_eq!(gateway.tell("stateful-2", "drain", r#"{"deadline_s":1}"#).status, 200);
+    assert_eq!(gateway.drain_request("stateful-2", "drain", r#"{"deadline_s":1}"#).status, 200);
     gateway.wait_for("stateful-2", InstanceState::Drained);
     assert_ne!(gateway.stateful().epoch, epoch);
     assert_eq!(instance(&gateway, "stateful-2").key_share_percent, 0.0);
     let moved = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((moved.verdict(), moved.served_by()), (Verdict::Home, next.as_str()), "it has a new home");
 
-    let told: Instance = gateway.tell("stateful-2", "undrain", "").json();
-    assert_eq!((told.state, told.drain), (InstanceState::Healthy, None));
+    let reported: Instance = gateway.drain_request("stateful-2", "undrain", "").json();
+    assert_eq!((reported.state, reported.drain), (InstanceState::Healthy, None));
     assert_eq!(gateway.stateful().epoch, epoch);
     let back = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((back.verdict(), back.served_by()), (Verdict::Home, "stateful-2"));
@@ -71,9 +71,9 @@ fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
     let upstreams = Upstream::start_all(NAMES);
     let one = Setup::new().stateful(&upstreams).start();
     let other = Setup::new().stateful(upstreams.iter().rev()).start();
-    assert_eq!(one.tell("stateful-3", "drain", LONG).status, 200);
+    assert_eq!(one.drain_request("stateful-3", "drain", LONG).status, 200);
     other.wait_for("stateful-3", InstanceState::Draining);
-    assert_eq!(other.tell("stateful-3", "drain", r#"{"deadline_s":0}"#).status, 200, "either may change it");
+    assert_eq!(other.drain_request("stateful-3", "drain", r#"{"deadline_s":0}"#).status, 200, "either may change it");
     one.wait_for("stateful-3", InstanceState::Drained);
     let late = Setup::new().stateful(&upstreams).start();
     late.wait_for("stateful-3", InstanceState::Drained);
@@ -104,18 +104,18 @@ fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
 fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_on() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let refused = gateway.tell("stateful-1", "drain", LONG);
+    let refused = gateway.drain_request("stateful-1", "drain", LONG);
     assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
     let detail = refused.problem().detail;
     assert!(detail.contains("its requests would fail") && detail.contains("force"), "{detail}");
     assert_eq!(instance(&gateway, "stateful-1").drain, None, "nothing was changed");
 
-    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
-    let drain = told.drain.expect("its drain");
+    let reported: Instance = gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
+    let drain = reported.drain.expect("its drain");
     assert!(drain.serves_as_the_last && drain.seconds_left > 2_000, "before its deadline: {drain:?}");
     assert!(drain.note.is_some_and(|note| note.contains("No other instance is available")));
-    let told: Instance = gateway.tell("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
-    assert!(told.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0));
+    let reported: Instance = gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
+    assert!(reported.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0));
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     let second = Upstream::start("stateful-2");
     assert_eq!(gateway.add(second.addr()).status, 201);
@@ -131,7 +131,7 @@ fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
     let other = Setup::new().stateful(&upstreams).start();
     let now = r#"{"deadline_s":0,"force":true}"#;
     for name in NAMES {
-        assert_eq!(one.tell(name, "drain", now).status, 200);
+        assert_eq!(one.drain_request(name, "drain", now).status, 200);
     }
     let late = Setup::new().stateful(&upstreams).start_unready();
     for gateway in [&one, &other, &late] {
@@ -145,7 +145,7 @@ fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
     assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
     for _ in 0..3 {
         for name in NAMES {
-            assert_eq!(other.tell(name, "drain", LONG).status, 200, "a repetition changes nothing");
+            assert_eq!(other.drain_request(name, "drain", LONG).status, 200, "a repetition changes nothing");
         }
         assert_eq!(other.stateful().epoch, epochs[0]);
     }
@@ -158,10 +158,14 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
     let gateway = setup.start();
     let other = Setup::new().stateful(&upstreams).start();
-    assert_eq!(gateway.tell("stateful-2", "drain", r#"{"deadline_s":0}"#).status, 200);
+    assert_eq!(gateway.drain_request("stateful-2", "drain", r#"{"deadline_s":0}"#).status, 200);
     gateway.wait_for("stateful-2", InstanceState::Drained);
     let epoch = gateway.stateful().epoch;
-    assert_eq!(gateway.tell("stateful-2", "drain", LONG).json::<Instance>().state, InstanceState::Drained, "again");
+    assert_eq!(
+        gateway.drain_request("stateful-2", "drain", LONG).json::<Instance>().state,
+        InstanceState::Drained,
+        "again"
+    );
 
     upstreams[1].leave();
     eventually("its absence is noticed", || instance(&gateway, "stateful-2").last_error);
@@ -178,7 +182,7 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
         assert_eq!(gateway.stateful().epoch, epoch);
     }
     assert_eq!(upstreams[1].count(), 0, "it was sent nothing meanwhile");
-    assert_eq!(other.tell("stateful-2", "undrain", "").json::<Instance>().state, InstanceState::Healthy);
+    assert_eq!(other.drain_request("stateful-2", "undrain", "").json::<Instance>().state, InstanceState::Healthy);
     gateway.wait_for("stateful-2", InstanceState::Healthy);
     assert_ne!(gateway.stateful().epoch, epoch);
 }
@@ -192,16 +196,16 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     }
     let one = Setup::new().stateful(&upstreams).start();
     let other = Setup::new().stateful(&upstreams).start();
-    let told: Instance = one.tell("stateful-2", "drain", LONG).json();
-    let drain = told.drain.expect("its drain");
+    let reported: Instance = one.drain_request("stateful-2", "drain", LONG).json();
+    let drain = reported.drain.expect("its drain");
     assert!(!drain.announced && drain.note.is_some_and(|note| note.contains("version is too old")));
     assert_eq!(other.state_of("stateful-2"), Some(InstanceState::Healthy));
     assert_eq!(one.state_of("stateful-2"), Some(InstanceState::Draining), "sessions live there");
     upstreams[1].report_sessions(0);
     one.wait_for("stateful-2", InstanceState::Drained);
-    let told: Instance = one.tell("stateful-2", "undrain", "").json();
-    assert_eq!((told.state, told.drain), (InstanceState::Healthy, None));
-    assert_eq!(one.tell("stateful-2", "undrain", "").status, 200, "there is nothing left to end");
+    let reported: Instance = one.drain_request("stateful-2", "undrain", "").json();
+    assert_eq!((reported.state, reported.drain), (InstanceState::Healthy, None));
+    assert_eq!(one.drain_request("stateful-2", "undrain", "").status, 200, "there is nothing left to end");
 }
 
 #[test]
@@ -215,11 +219,11 @@ fn what_cannot_be_drained_is_refused_and_changes_nothing() {
         ("stateful-1", r#"{"deadline_s":"soon"}"#, ErrorCode::InvalidBody),
         ("stateful-1", r#"{"deadline":1}"#, ErrorCode::InvalidBody),
     ] {
-        let reply = gateway.tell(name, "drain", body);
+        let reply = gateway.drain_request(name, "drain", body);
         assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {body}");
     }
     let path = "/control/v1/pools/stateful/instances/stateful-1/drain";
-    assert_eq!(gateway.ask(Request::new("POST", path).json(LONG)).status, 401, "a change needs the token");
+    assert_eq!(gateway.request(Request::new("POST", path).json(LONG)).status, 401, "a change needs the token");
     let other_pool = "/control/v1/pools/stateles/instances/stateful-1/drain";
     assert_eq!(gateway.change(Request::new("POST", other_pool).json(LONG)).code(), ErrorCode::PoolNotFound);
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));

@@ -42,7 +42,7 @@ impl EventStream {
         let mut stream = connection.into_stream();
         let (status, headers) = read_head(&mut stream).expect("a head");
         assert_eq!(status, 200, "{headers:?}");
-        let is = |name: &str, value: &str| headers.iter().any(|(known, told)| known == name && told == value);
+        let is = |name: &str, value: &str| headers.iter().any(|(known, reported)| known == name && reported == value);
         assert!(is("content-type", "text/event-stream") && is("cache-control", "no-store"), "{headers:?}");
         Self { stream, text: String::new() }
     }

@@ -46,7 +46,7 @@ fn a_stream_begins_with_the_pools_and_tells_each_change() {
         }
         _ => None,
     });
-    assert!(detail.is_some_and(|detail| detail.contains("connection failed")), "it says why");
+    assert!(detail.is_some_and(|detail| detail.contains("connection failed")), "it has the reason");
     gateway.remove("stateful-2");
     let epoch = stream.find("it is removed", |event| match event {
         Event::InstanceRemoved { epoch, .. } => Some(*epoch),
@@ -64,23 +64,23 @@ fn a_request_is_told_with_all_that_its_log_line_tells() {
     let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
     let get = || Request::get(&session_path(key)).header("x-request-id", id);
     let reply = gateway.send(&get());
-    let told = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((told.pool, told.status, told.sample_weight), (PoolName::Stateful, 200, 1));
-    assert_eq!((told.verdict, told.key), (Some(Verdict::Home), Some(key)));
-    assert_eq!((told.strategy, told.epoch), (Some(Strategy::Sticky), Some(reply.stamp().epoch)));
-    assert_eq!(told.instance.as_ref().map(|name| name.as_str()), Some("stateful-2"));
-    assert_eq!((&*told.method, &*told.route), ("GET", "/api/v1/stateful/sessions/{session_id}"));
-    assert_eq!(told.request_id.to_string(), id);
-    assert!(told.duration_ms > 0.0 && told.tried.is_empty() && told.code.is_none());
+    let reported = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((reported.pool, reported.status, reported.sample_weight), (PoolName::Stateful, 200, 1));
+    assert_eq!((reported.verdict, reported.key), (Some(Verdict::Home), Some(key)));
+    assert_eq!((reported.strategy, reported.epoch), (Some(Strategy::Sticky), Some(reply.stamp().epoch)));
+    assert_eq!(reported.instance.as_ref().map(|name| name.as_str()), Some("stateful-2"));
+    assert_eq!((&*reported.method, &*reported.route), ("GET", "/api/v1/stateful/sessions/{session_id}"));
+    assert_eq!(reported.request_id.to_string(), id);
+    assert!(reported.duration_ms > 0.0 && reported.tried.is_empty() && reported.code.is_none());
 
     upstreams[1].leave();
     assert_eq!(gateway.send(&get()).verdict(), Verdict::Failover);
-    let told = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((told.verdict, told.tried.len()), (Some(Verdict::Failover), 1));
+    let reported = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((reported.verdict, reported.tried.len()), (Some(Verdict::Failover), 1));
     upstreams[0].leave();
     assert_eq!(gateway.send(&get()).status, 503);
-    let told = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((told.status, told.code, told.instance), (503, Some(ErrorCode::NoInstanceAvailable), None));
+    let reported = stream.next().as_ref().and_then(routed).expect("a request");
+    assert_eq!((reported.status, reported.code, reported.instance), (503, Some(ErrorCode::NoInstanceAvailable), None));
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn many_requests_are_a_sample_that_adds_up() {
     let reader = thread::spawn(move || {
         let (mut events, mut sum) = (0, 0);
         while sum < REQUESTS {
-            let told = stream.find("a request", routed);
-            (events, sum) = (events + 1, sum + told.sample_weight);
+            let reported = stream.find("a request", routed);
+            (events, sum) = (events + 1, sum + reported.sample_weight);
         }
         (events, sum)
     });
@@ -101,9 +101,9 @@ fn many_requests_are_a_sample_that_adds_up() {
     for _ in 0..REQUESTS {
         client.send(&Request::get(INFO));
     }
-    // What the last request of the sample did not stand for is told with the next that is taken.
+    // Requests since the last sample are in the weight of the next one.
     let mut extra = 0;
-    eventually("all are told", || {
+    eventually("all are published", || {
         if reader.is_finished() {
             return Some(());
         }
@@ -113,7 +113,7 @@ fn many_requests_are_a_sample_that_adds_up() {
     });
     let (events, sum) = reader.join().expect("no panic");
     assert!(events * 10 < REQUESTS, "{events} events of {REQUESTS} requests");
-    assert!((REQUESTS..=REQUESTS + extra).contains(&sum), "each is told of once: {sum} of {REQUESTS} and {extra}");
+    assert!((REQUESTS..=REQUESTS + extra).contains(&sum), "each is counted once: {sum} of {REQUESTS} and {extra}");
 }
 
 #[test]
@@ -128,19 +128,19 @@ fn a_listener_hears_of_what_it_asked_for_alone() {
     gateway.send(&Request::get(SESSIONS).key(AffinityKey::from_bits(1)));
     gateway.send(&Request::get(INFO));
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
-    assert_eq!(stream.next().as_ref().and_then(routed).map(|told| told.pool), Some(PoolName::Stateful));
+    assert_eq!(stream.next().as_ref().and_then(routed).map(|reported| reported.pool), Some(PoolName::Stateful));
     assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"));
-    assert_eq!(requests.next().as_ref().and_then(routed).map(|told| told.pool), Some(PoolName::Stateless));
+    assert_eq!(requests.next().as_ref().and_then(routed).map(|reported| reported.pool), Some(PoolName::Stateless));
 
-    for (query, told) in [
+    for (query, reported) in [
         ("types=routed,nonsense", "strategy_changed"),
         ("types=", "routed"),
         ("pool=other", "stateful"),
         ("typs=routed", "typs"),
     ] {
-        let reply = gateway.ask(Request::get(&format!("/control/v1/events?{query}")));
+        let reply = gateway.request(Request::get(&format!("/control/v1/events?{query}")));
         assert_eq!((reply.status, reply.code()), (400, ErrorCode::InvalidQuery), "{query}");
-        assert!(reply.problem().detail.contains(told), "{told} in {}", reply.problem().detail);
+        assert!(reply.problem().detail.contains(reported), "{reported} in {}", reply.problem().detail);
     }
 }
 
@@ -151,24 +151,24 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
     let mut streams: Vec<_> = (0..48).map(|_| gateway.listen("?types=strategy_changed")).collect();
     let with_token =
         |value: &str| Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"));
-    let refused = |request: Request, told: &str| {
+    let refused = |request: Request, reported: &str| {
         // By the status line first: a stream that is opened instead never ends.
         let mut client = gateway.connect_control();
         client.start(&request.clone().header("host", &gateway.control_addr.to_string()));
         assert!(client.read_exactly(12).ends_with(b"503"), "{request:?}");
-        let reply = gateway.ask(request);
+        let reply = gateway.request(request);
         assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
-        assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains(told), "{reply:?}");
+        assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains(reported), "{reply:?}");
     };
     refused(Request::get("/control/v1/events"), "CONTROL_TOKEN");
     refused(with_token("a-wrong-token-0123"), "CONTROL_TOKEN");
-    assert_eq!(gateway.ask(Request::get("/control/v1/pools")).status, 200, "everything else goes on");
+    assert_eq!(gateway.request(Request::get("/control/v1/pools")).status, 200, "everything else goes on");
     streams.extend((0..16).map(|_| gateway.listen_with_token("?types=strategy_changed")));
     refused(with_token(TOKEN), "64");
-    // Nothing is told, so the end of the connection itself must free the place.
+    // Nothing is sent, so the end of the connection itself must free the place.
     streams.remove(0);
     eventually("there is room again", || {
-        let reply = gateway.ask(Request::new("HEAD", "/control/v1/events"));
+        let reply = gateway.request(Request::new("HEAD", "/control/v1/events"));
         assert_eq!(reply.header("content-length").filter(|_| reply.status == 200), None, "no length is known");
         (reply.status == 200).then_some(())
     });

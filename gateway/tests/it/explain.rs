@@ -12,7 +12,7 @@ const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
 fn suppose(gateway: &TestGateway, query: &str) -> Change {
     let path = format!("/control/v1/pools/stateful/explain?key=00000001&{query}");
-    gateway.ask(Request::get(&path)).json::<Explanation>().change.expect("a change")
+    gateway.request(Request::get(&path)).json::<Explanation>().change.expect("a change")
 }
 
 #[test]
@@ -29,11 +29,11 @@ fn a_drain_moves_the_keys_of_the_drained_and_no_others_and_says_when() {
     assert_eq!(drained.examples.len(), 5);
     for example in &drained.examples {
         let ranking = gateway.ranking(example.key);
-        let told = [&example.from, &example.to].map(|name| name.as_ref().map(ToString::to_string));
-        assert_eq!(told, [Some(ranking[0].clone()), Some(ranking[1].clone())], "the next in rank takes it");
+        let reported = [&example.from, &example.to].map(|name| name.as_ref().map(ToString::to_string));
+        assert_eq!(reported, [Some(ranking[0].clone()), Some(ranking[1].clone())], "the next in rank takes it");
     }
-    for told in ["no new key", "stateful-2", "deadline", "12 by its last report"] {
-        assert!(drained.effect.contains(told), "{told} in {}", drained.effect);
+    for expected in ["no new key", "stateful-2", "deadline", "12 by its last report"] {
+        assert!(drained.effect.contains(expected), "{expected} in {}", drained.effect);
     }
     let without = suppose(&gateway, "without=stateful-2");
     assert_eq!((without.flows, without.epoch), (drained.flows, drained.epoch), "they end alike");
@@ -57,9 +57,9 @@ fn a_newcomer_takes_from_everybody_and_an_exchange_is_both() {
     );
     let all_gone = suppose(&gateway, "without=stateful-1&drain=stateful-1");
     assert_eq!(all_gone.epoch, suppose(&gateway, "without=stateful-1").epoch, "one that is named twice leaves once");
-    let nobody = gateway.ask(Request::get("/control/v1/pools/stateful/explain?key=00000001&drain=stateful-9"));
+    let nobody = gateway.request(Request::get("/control/v1/pools/stateful/explain?key=00000001&drain=stateful-9"));
     assert_eq!(nobody.code(), ErrorCode::InstanceNotFound);
-    assert!(nobody.problem().detail.contains("stateful-1, stateful-2, stateful-3"), "it says whom it could be");
+    assert!(nobody.problem().detail.contains("stateful-1, stateful-2, stateful-3"), "it names the members");
 }
 
 #[test]
@@ -83,9 +83,9 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     eventually("both have arrived", || (upstreams[place(&ranking[0])].count() == 2).then_some(()));
     let spilled = gateway.explain(key);
     assert_eq!(spilled.choice.as_ref().map(|name| name.as_str()), Some(ranking[1].as_str()));
-    let told = spilled.ranking[0].passed_over.as_deref().expect("why");
-    assert_eq!(told, "it has 2 requests in flight; its load bound is 2");
-    assert!(spilled.reason.contains(&format!("the home {}: {told}", ranking[0])), "{}", spilled.reason);
+    let reported = spilled.ranking[0].passed_over.as_deref().expect("why");
+    assert_eq!(reported, "it has 2 requests in flight; its load bound is 2");
+    assert!(spilled.reason.contains(&format!("the home {}: {reported}", ranking[0])), "{}", spilled.reason);
     assert_eq!(spilled.ranking[1].passed_over, None);
     upstreams[place(&ranking[0])].act(Act::ok());
     drop(busy);
@@ -93,13 +93,14 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     upstreams[place(&ranking[0])].leave();
     let down = eventually("it is found down", || {
         Some(gateway.explain(key))
-            .filter(|told| told.ranking[0].passed_over.as_deref() == Some("its health checks fail"))
+            .filter(|reported| reported.ranking[0].passed_over.as_deref() == Some("its health checks fail"))
     });
     assert!(down.reason.contains("highest-ranked available member") && down.reason.contains("its health checks fail"));
     upstreams[place(&ranking[1])].leave();
     upstreams[place(&ranking[2])].leave();
     eventually("the checks are distrusted", || {
-        let told = gateway.explain(key);
-        (told.choice.as_ref() == Some(&told.ranking[0].name) && told.reason.contains("ignored")).then_some(())
+        let reported = gateway.explain(key);
+        (reported.choice.as_ref() == Some(&reported.ranking[0].name) && reported.reason.contains("ignored"))
+            .then_some(())
     });
 }

@@ -100,7 +100,7 @@ fn what_is_safe_to_repeat_is_repeated_elsewhere_when_no_answer_comes() {
         let reply = gateway.send(&request);
         assert_eq!((reply.status, reply.served_by()), (200, ranking[1].as_str()), "{method}");
         assert_eq!(reply.verdict(), Verdict::Failover);
-        assert!((1..=2).contains(&(home.count() - before)), "asked once, or once more after a pooled connection broke");
+        assert!((1..=2).contains(&(home.count() - before)), "tried once, or twice after a kept connection broke");
         home.act(Act::ok());
     }
 }
@@ -129,8 +129,8 @@ fn a_safe_request_is_given_up_when_every_instance_breaks_it() {
     upstreams.iter().for_each(|upstream| upstream.act(Act::Close));
     let reply = gateway.send(&Request::get(&session_path(AffinityKey::random())));
     assert_eq!((reply.status, reply.code()), (502, ErrorCode::UpstreamFailed));
-    let asked: usize = upstreams.iter().map(Upstream::count).sum();
-    assert!((3..=4).contains(&asked), "each once, and one more than once at most: {asked}");
+    let attempts: usize = upstreams.iter().map(Upstream::count).sum();
+    assert!((3..=4).contains(&attempts), "each once, and one more than once at most: {attempts}");
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn a_safe_request_ends_with_a_timeout_when_no_instance_responds() {
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let reply = gateway.send(&Request::get(&session_path(AffinityKey::random())));
     assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
-    let asked: usize = upstreams.iter().map(Upstream::count).sum();
-    assert_eq!(asked, 3, "each once");
+    let attempts: usize = upstreams.iter().map(Upstream::count).sum();
+    assert_eq!(attempts, 3, "each once");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn with_every_instance_gone_nothing_was_sent_and_the_client_may_come_back() {
         assert_eq!((reply.status, reply.code()), (503, ErrorCode::NoInstanceAvailable), "{request:?}");
         assert_eq!(reply.header("retry-after"), Some("1"));
         assert_eq!(reply.header("connection"), Some("close"));
-        assert!(client.is_closed_by_peer(), "as the answer said");
+        assert!(client.is_closed_by_peer(), "as announced");
     }
     upstreams.iter_mut().for_each(Upstream::come_back);
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);

@@ -122,21 +122,21 @@ fn clients_see_who_served_them_and_why() {
     upstream.report_sessions(3);
     let gateway = Setup::new().stateful([&upstream]).start();
     let key = AffinityKey::from_bits(0xfeed);
-    upstream.act(Act::Answer(200, vec![("x-live-sessions", "3"), ("x-session-source", "redis")], "ok"));
+    upstream.act(Act::Respond(200, vec![("x-live-sessions", "3"), ("x-session-source", "redis")], "ok"));
     let reply = gateway.send(&Request::get(SESSIONS).key(key));
     assert_eq!(reply.served_by(), "stateful-1");
     let stamp = reply.stamp();
     assert_eq!((stamp.verdict, stamp.key, stamp.epoch), (Verdict::Home, Some(key), gateway.stateful().epoch));
     assert_eq!((reply.header("x-instance-id"), reply.header("x-live-sessions")), (None, None));
-    assert_eq!(reply.header("x-session-source"), Some("redis"), "what the service says goes through");
+    assert_eq!(reply.header("x-session-source"), Some("redis"), "the service's own header passes");
 }
 
 #[test]
 fn routing_can_be_hidden_from_clients() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).server("expose_routing = false").start();
-    // An instance that tells it itself does not get around it.
-    upstream.act(Act::Answer(200, vec![("x-served-by", "me"), ("x-affinity", "home")], "ok"));
+    // An instance cannot override it.
+    upstream.act(Act::Respond(200, vec![("x-served-by", "me"), ("x-affinity", "home")], "ok"));
     for request in [Request::post(SESSIONS), Request::get("/nowhere")] {
         let reply = gateway.send(&request);
         for name in ["x-served-by", "x-affinity", "x-instance-id"] {
@@ -171,7 +171,7 @@ fn status_body_and_method_pass_through_untouched() {
     let gateway = Setup::new().stateful([&upstream]).start();
     let mut client = gateway.connect();
     for status in [200, 201, 404, 418, 500, 503] {
-        upstream.act(Act::Answer(status, vec![("x-custom", "kept"), ("etag", "\"v1\"")], "the body"));
+        upstream.act(Act::Respond(status, vec![("x-custom", "kept"), ("etag", "\"v1\"")], "the body"));
         for method in ["GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "HEAD"] {
             let reply = client.send(&Request::new(method, &format!("{SESSIONS}?a=b&c=%2F")).json("{\"a\":1}"));
             assert_eq!((reply.status, reply.header("etag")), (status, Some("\"v1\"")), "{method}");

@@ -1,4 +1,4 @@
-//! Instances that are asked by HTTP/2 without TLS.
+//! Instances with HTTP/2 without TLS.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 const HEALTHY: &str =
     "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\nconnection: close\r\n\r\nhealthy";
 
-/// An instance that speaks HTTP/2 to whoever begins with it, and tells that it is healthy to all others.
+/// An instance that speaks HTTP/2 by prior knowledge, and responds to health checks in HTTP/1.1.
 #[derive(Clone)]
 struct H2cUpstream {
     addr: SocketAddr,
@@ -72,9 +72,9 @@ impl H2cUpstream {
                     text.extend_from_slice(&piece);
                 }
                 let text = String::from_utf8(text).expect("text");
-                let answer = Response::builder().version(Version::HTTP_2).header(headers::INSTANCE_ID, NAME).body(());
+                let response = Response::builder().version(Version::HTTP_2).header(headers::INSTANCE_ID, NAME).body(());
                 own.seen.lock().expect("no panic").push((head.headers, head.uri.to_string()));
-                let mut stream = respond.send_response(answer.expect("an answer"), false).expect("sent");
+                let mut stream = respond.send_response(response.expect("a response"), false).expect("sent");
                 stream.send_data(Bytes::from(format!("got {text}")), true).expect("sent");
             });
         }

@@ -85,12 +85,12 @@ fn checks_that_fail_most_of_a_pool_at_once_are_not_believed() {
 fn readiness_follows_the_pools() {
     let (mut stateless, stateful) = (Upstream::start("stateless-1"), Upstream::start("stateful-1"));
     let gateway = Setup::new().stateless([&stateless]).stateful([&stateful]).start();
-    let ready = || gateway.ask(Request::get("/readyz"));
+    let ready = || gateway.request(Request::get("/readyz"));
     assert_eq!(ready().status, 200);
     stateless.leave();
     eventually("readiness fails", || (ready().status == 503).then_some(()));
-    assert_eq!(gateway.ask(Request::get("/livez")).status, 200);
-    assert_eq!(gateway.ask(Request::get("/health")).body, b"healthy");
+    assert_eq!(gateway.request(Request::get("/livez")).status, 200);
+    assert_eq!(gateway.request(Request::get("/health")).body, b"healthy");
 }
 
 #[test]
@@ -98,11 +98,11 @@ fn who_tells_no_name_is_no_member() {
     let upstream = Upstream::start("stateful-1");
     upstream.health(Health::Nameless);
     let gateway = Setup::new().stateful([&upstream]).start_unready();
-    let told = eventually("it was asked", || {
+    let reported = eventually("it was checked", || {
         gateway.stateful().instances.into_iter().find(|instance| instance.last_error.is_some())
     });
-    assert_eq!((told.state, told.name), (InstanceState::WrongInstance, None));
-    assert!(told.last_error.is_some_and(|error| error.contains("x-instance-id")));
+    assert_eq!((reported.state, reported.name), (InstanceState::WrongInstance, None));
+    assert!(reported.last_error.is_some_and(|error| error.contains("x-instance-id")));
     assert_eq!(gateway.send(&Request::get(SESSIONS)).status, 503);
     upstream.health(Health::Well);
     gateway.wait_for("stateful-1", InstanceState::Healthy);

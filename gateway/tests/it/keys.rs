@@ -49,7 +49,7 @@ fn malformed_keys_are_replaced_and_said_so() {
         ] {
             let reply = gateway.send(&request);
             assert_eq!((reply.status, reply.verdict()), (200, Verdict::Invalid), "{bad:.20}");
-            assert_eq!(reply.cookie_key(), Some(reply.key()), "a new one, told to the client");
+            assert_eq!(reply.cookie_key(), Some(reply.key()), "a new one, sent to the client");
         }
     }
 }
@@ -101,24 +101,24 @@ fn the_cookie_is_secure_when_a_trusted_proxy_says_https() {
 #[test]
 fn an_answer_that_sets_the_cookie_is_not_for_a_shared_cache() {
     let (upstream, gateway) = one_instance();
-    for (said, kept) in [
+    for (sent, kept) in [
         (None, "no-store"),
         (Some("public, max-age=60"), "no-store"),
         (Some("private, max-age=60"), "private, max-age=60"),
         (Some("no-store"), "no-store"),
     ] {
-        upstream.act(Act::Answer(200, said.map(|said| ("cache-control", said)).into_iter().collect(), "ok"));
+        upstream.act(Act::Respond(200, sent.map(|sent| ("cache-control", sent)).into_iter().collect(), "ok"));
         let newcomer = gateway.send(&Request::get(SESSIONS));
-        assert_eq!(newcomer.header("cache-control"), Some(kept), "the instance said {said:?}");
+        assert_eq!(newcomer.header("cache-control"), Some(kept), "the instance sent {sent:?}");
         let known = gateway.send(&Request::get(SESSIONS).key(IN_HEADER));
-        assert_eq!(known.header("cache-control"), said, "without a cookie the instance decides");
+        assert_eq!(known.header("cache-control"), sent, "without a cookie the instance decides");
     }
 }
 
 #[test]
 fn the_instances_own_cookies_stand_beside_it() {
     let (upstream, gateway) = one_instance();
-    upstream.act(Act::Answer(200, vec![("set-cookie", "theme=dark")], "ok"));
+    upstream.act(Act::Respond(200, vec![("set-cookie", "theme=dark")], "ok"));
     let reply = gateway.send(&Request::get(SESSIONS));
     let cookies = reply.all("set-cookie");
     assert_eq!(cookies.len(), 2, "{cookies:?}");

@@ -1,4 +1,4 @@
-//! What the gateway answers itself, and what hostile clients get.
+//! Local replies, and hostile clients.
 
 use std::io::Write;
 use std::thread;
@@ -58,7 +58,7 @@ fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
 
     let mut client = gateway.connect();
     client.write(&Request::new("POST", SESSIONS).header("content-length", "999999999999").head());
-    assert_eq!(client.reply_to("POST").code(), ErrorCode::BodyTooLarge, "told without waiting for the body");
+    assert_eq!(client.reply_to("POST").code(), ErrorCode::BodyTooLarge, "rejected without waiting for the body");
     client.finish();
     assert!(client.is_closed_by_peer(), "what is left of the body is no next request");
     let fits = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; MIB]));
@@ -97,7 +97,7 @@ fn a_refused_body_is_never_read_as_the_next_request() {
     client.write(&smuggled);
     assert_eq!(client.reply_to("POST").status, 404);
     client.finish();
-    assert!(client.is_closed_by_peer(), "no second answer comes");
+    assert!(client.is_closed_by_peer(), "there is no second response");
     assert_eq!(upstream.count(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! The gateway as it runs: both planes in this process on ports of their own, against instances that do as they are told.
+//! The whole gateway in this process, with both planes on free ports, against scripted instances.
 
 mod client;
 mod event_stream;
@@ -39,7 +39,7 @@ mod reload;
 mod restart;
 mod retries;
 mod shutdown;
-mod slow_crowd;
+mod slow_clients;
 mod strategies;
 mod takeover;
 mod upgrade;
@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 /// How long a condition may take to come true before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The first value that `look` gives, asked again and again.
+/// Polls `look` until it returns a value.
 #[track_caller]
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

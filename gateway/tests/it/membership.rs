@@ -20,11 +20,11 @@ fn key(place: u32) -> AffinityKey {
 
 /// The home of each key, by `explain`.
 fn homes(gateway: &TestGateway) -> Vec<String> {
-    const ASKERS: u32 = 4;
-    let ask = |from: u32| {
+    const READERS: u32 = 4;
+    let query = |from: u32| {
         let mut client = gateway.connect_control();
         let host = gateway.control_addr.to_string();
-        let homes = (from..from + KEYS / ASKERS).map(|place| {
+        let homes = (from..from + KEYS / READERS).map(|place| {
             let path = format!("/control/v1/pools/stateful/explain?key={}", key(place));
             let explained: Explanation = client.send(&Request::get(&path).header("host", &host)).json();
             explained.ranking[0].name.to_string()
@@ -32,14 +32,14 @@ fn homes(gateway: &TestGateway) -> Vec<String> {
         homes.collect::<Vec<_>>()
     };
     thread::scope(|scope| {
-        let askers: Vec<_> = (0..ASKERS).map(|i| scope.spawn(move || ask(i * KEYS / ASKERS))).collect();
-        askers.into_iter().flat_map(|asker| asker.join().expect("no panic")).collect()
+        let readers: Vec<_> = (0..READERS).map(|i| scope.spawn(move || query(i * KEYS / READERS))).collect();
+        readers.into_iter().flat_map(|asker| asker.join().expect("no panic")).collect()
     })
 }
 
 fn explain(gateway: &TestGateway, key: AffinityKey, supposed: &str) -> Change {
     let path = format!("/control/v1/pools/stateful/explain?key={key}&{supposed}");
-    gateway.ask(Request::get(&path)).json::<Explanation>().change.expect("something was supposed")
+    gateway.request(Request::get(&path)).json::<Explanation>().change.expect("something was supposed")
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn two_gateways_that_know_the_same_names_agree() {
 #[test]
 fn a_newcomer_under_a_members_name_is_refused_loudly() {
     let upstreams = Upstream::start_all(NAMES);
-    // A machine too busy to answer three checks in time would make the member unhealthy, and its name free.
+    // On a busy machine three checks could time out, and the name would be free.
     let gateway = Setup::new().stateful(&upstreams).thresholds(100, 2).start();
     let impostor = Upstream::start("stateful-2");
     let reply = gateway.add(impostor.addr());
@@ -149,7 +149,7 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
         let rest = fine.into_iter().filter(|(other, _)| *other != name);
         Health::As(rest.chain([(name, value)]).collect())
     };
-    for (health, told) in [
+    for (health, reported) in [
         (with("x-service", "stateless-svc"), "Add it to the stateless pool"),
         (with("x-service", "gateway"), "Check address and port"),
         (with("x-service-protocol", "2"), "protocol 2 (version 1.2.3)"),
@@ -160,7 +160,7 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
         let reply = gateway.add(stranger.addr());
         assert_eq!((reply.status, reply.code()), (422, ErrorCode::WrongInstance), "{health:?}");
         let detail = reply.problem().detail;
-        assert!(detail.contains(told) && detail.contains(&stranger.addr().to_string()), "{detail}");
+        assert!(detail.contains(reported) && detail.contains(&stranger.addr().to_string()), "{detail}");
         assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
     }
     let not_http = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -237,7 +237,7 @@ fn an_instance_may_be_added_before_it_runs() {
     late.leave();
     let added: Instance = gateway.add(late.addr()).json();
     assert_eq!((added.name, added.state), (None, InstanceState::Pending));
-    assert!(added.last_error.is_some(), "the answer tells why it is no member yet");
+    assert!(added.last_error.is_some(), "the response has the reason why it is not a member yet");
     late.come_back();
     gateway.wait_for("stateful-4", InstanceState::Healthy);
 }

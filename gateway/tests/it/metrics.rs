@@ -27,7 +27,7 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         client.send(&request);
     }
     assert_eq!(gateway.send(&Request::new("BREW", INFO)).status, 405);
-    // A request is measured once its answer is out, the last one too.
+    // A request is measured after its response is sent.
     let last = ["http_response_status_code=\"200\",http_route=\"local\"", "http_request_method=\"_OTHER\""];
     let measured = |text: &String| last.iter().all(|series| text.contains(series));
     let text = eventually("all are measured", || Some(gateway.metrics()).filter(measured));

@@ -11,7 +11,7 @@ use crate::eventually;
 use crate::testbed::{INFO, Setup, TestGateway};
 use crate::upstream::{Act, Upstream};
 
-/// Clients are limited wherever they are, but by no rate; the loopback proxy tells their addresses.
+/// All clients are limited, without a rate; the loopback proxy forwards their addresses.
 pub(crate) const LIMITED: &str = "[rate_limit]\nrequests_per_second = 0\nexempt = []";
 /// A resource that takes a body.
 pub(crate) const CALCULATE: &str = "/api/v1/stateless/calculate";
@@ -45,7 +45,7 @@ fn assert_nobody_is_ejected(gateway: &TestGateway) {
 fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).section(LIMITED).start();
-    for act in [Act::Answer(500, Vec::new(), ""), Act::Close] {
+    for act in [Act::Respond(500, Vec::new(), ""), Act::Close] {
         upstreams.iter().for_each(|upstream| upstream.act(act.clone()));
         for _ in 0..50 {
             assert!(gateway.send(&from("192.0.2.1", Request::post(INFO))).status >= 500);
@@ -53,7 +53,7 @@ fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
         assert_nobody_is_ejected(&gateway);
     }
     upstreams[1].act(Act::ok());
-    upstreams[0].act(Act::Answer(500, Vec::new(), ""));
+    upstreams[0].act(Act::Respond(500, Vec::new(), ""));
     for nth in 0..40 {
         let client = if nth / 2 % 2 == 0 { "192.0.2.1" } else { "192.0.2.2" };
         gateway.send(&from(client, Request::get(INFO)));
@@ -123,7 +123,7 @@ fn refused_upgrades_eject_nobody() {
     let live = format!("{}/live", crate::testbed::session_path(proto_contracts::AffinityKey::random()));
     for status in [400, 426, 503] {
         let headers = if status == 503 { vec![("retry-after", "1")] } else { Vec::new() };
-        upstreams.iter().for_each(|upstream| upstream.act(Act::Answer(status, headers.clone(), "no")));
+        upstreams.iter().for_each(|upstream| upstream.act(Act::Respond(status, headers.clone(), "no")));
         for _ in 0..20 {
             let upgrade = Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
             assert_eq!(gateway.send(&from("192.0.2.1", upgrade)).status, status);

@@ -17,7 +17,7 @@ struct Document(Value);
 
 impl Document {
     fn of(gateway: &TestGateway) -> Self {
-        Self(gateway.ask(Request::get("/control/v1/openapi.json")).json())
+        Self(gateway.request(Request::get("/control/v1/openapi.json")).json())
     }
 
     fn operations(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -120,7 +120,7 @@ fn what_the_document_says_of_tokens_is_what_the_control_plane_does() {
     for (path, method, operation) in document.operations() {
         // Nothing listens to a stream here.
         let method = if method == "get" { "head" } else { method };
-        let reply = gateway.ask(Request::new(&method.to_uppercase(), &target(path)));
+        let reply = gateway.request(Request::new(&method.to_uppercase(), &target(path)));
         let needs_token = operation["security"].as_array().is_some_and(|security| !security.is_empty());
         assert_eq!(reply.status == 401, needs_token, "{method} {path}: {reply:?}");
         assert_eq!(operation["responses"].get("401").is_some(), needs_token, "{method} {path}");
@@ -135,10 +135,10 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     let document = Document::of(&gateway);
     let mut called = BTreeSet::new();
     let mut check = |path: &str, method: &str, reply: &Reply| {
-        let answer = &document.0["paths"][path][method]["responses"][reply.status.to_string()];
-        assert!(answer.is_object(), "{method} {path} answers {}, which is not documented", reply.status);
+        let response = &document.0["paths"][path][method]["responses"][reply.status.to_string()];
+        assert!(response.is_object(), "{method} {path} returns {}, which is not documented", reply.status);
         called.insert((path.to_owned(), method.to_owned()));
-        let Some(content) = answer["content"].as_object() else {
+        let Some(content) = response["content"].as_object() else {
             return assert!(reply.body.is_empty(), "{method} {path}");
         };
         let media_type = reply.header("content-type").expect("a type");
@@ -147,11 +147,11 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     };
 
     let pools = "/control/v1/pools";
-    check(pools, "get", &gateway.ask(Request::get(pools)));
+    check(pools, "get", &gateway.request(Request::get(pools)));
     let instances = "/control/v1/pools/{pool}/instances";
     check(instances, "post", &gateway.add(upstreams[2].addr()));
     check(instances, "post", &gateway.add(upstreams[2].addr()));
-    check(pools, "get", &gateway.ask(Request::get(pools)));
+    check(pools, "get", &gateway.request(Request::get(pools)));
     let explain = "/control/v1/pools/{pool}/explain";
     for query in [
         "key=00000001",
@@ -160,7 +160,7 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
         "key=1",
         "key=00000001&without=nobody",
     ] {
-        check(explain, "get", &gateway.ask(Request::get(&format!("{}?{query}", target(explain)))));
+        check(explain, "get", &gateway.request(Request::get(&format!("{}?{query}", target(explain)))));
     }
     let strategy = "/control/v1/pools/{pool}/strategy";
     for body in ["{\"strategy\":\"round_robin\"}", "{", "[]"] {
@@ -171,15 +171,15 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     for (name, body) in
         [("stateful-1", "{\"deadline_s\":600}"), ("stateful-1", "{\"deadline_s\":-1}"), ("nobody", "{}")]
     {
-        check(drain, "post", &gateway.tell(name, "drain", body));
+        check(drain, "post", &gateway.drain_request(name, "drain", body));
     }
-    check(pools, "get", &gateway.ask(Request::get(pools)));
-    check(undrain, "post", &gateway.tell("stateful-1", "undrain", ""));
+    check(pools, "get", &gateway.request(Request::get(pools)));
+    check(undrain, "post", &gateway.drain_request("stateful-1", "undrain", ""));
     let instance = "/control/v1/pools/{pool}/instances/{name}";
     for body in ["{\"weight\":2}", "{\"weight\":0}", "{}"] {
         check(instance, "patch", &gateway.change(Request::new("PATCH", &target(instance)).json(body)));
     }
-    check(explain, "get", &gateway.ask(Request::get(&format!("{}?key=00000001", target(explain)))));
+    check(explain, "get", &gateway.request(Request::get(&format!("{}?key=00000001", target(explain)))));
     check(instance, "delete", &gateway.remove("stateful-1"));
     check(instance, "delete", &gateway.remove("stateful-1"));
     let reload = "/control/v1/reload";
@@ -187,7 +187,7 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     gateway.rewrite(&Setup::new().server("lissten = 1"));
     check(reload, "post", &gateway.change(Request::new("POST", reload)));
     let openapi = "/control/v1/openapi.json";
-    check(openapi, "get", &gateway.ask(Request::get(openapi)));
+    check(openapi, "get", &gateway.request(Request::get(openapi)));
     // Answers without end are looked at below.
     let all = document.operations().map(|(path, method, _)| (path.to_owned(), method.to_owned()));
     let left: Vec<_> = all.filter(|operation| !called.contains(operation)).collect();
@@ -202,7 +202,7 @@ fn every_event_is_documented() {
     let schema = &document.0["components"]["schemas"]["Event"];
     let variants = schema["oneOf"].as_array().expect("variants");
     let types: Vec<_> = variants.iter().map(|variant| variant["properties"]["type"]["const"].as_str()).collect();
-    assert_eq!(types, Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(), "and each can be asked for");
+    assert_eq!(types, Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(), "and each can be selected");
 
     let mut stream = gateway.listen("");
     gateway.add(upstreams[1].addr());
@@ -231,7 +231,7 @@ fn every_event_is_documented() {
 #[test]
 fn descriptions_are_for_readers_of_the_document() {
     let gateway = Setup::new().start();
-    let text = gateway.ask(Request::get("/control/v1/openapi.json")).body;
+    let text = gateway.request(Request::get("/control/v1/openapi.json")).body;
     let text = String::from_utf8(text).expect("text");
     for rust in ["[`", "](crate", "Self::"] {
         let found = text.split_once(rust).map(|(before, _)| before.chars().rev().take(80).collect::<String>());

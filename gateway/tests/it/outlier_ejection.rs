@@ -12,14 +12,14 @@ use crate::upstream::{Act, Upstream};
 
 /// A server error that says nothing of when it will be over.
 fn error() -> Act {
-    Act::Answer(500, Vec::new(), "")
+    Act::Respond(500, Vec::new(), "")
 }
 
 /// How often instances of a pool were ejected for this reason.
 fn ejections(gateway: &TestGateway, pool: PoolName, reason: &str) -> u64 {
     let name = format!(r#"gateway_upstream_ejections_total{{pool="{pool}",reason="{reason}"}} "#);
     let metrics = gateway.metrics();
-    metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("it is told").parse().expect("a number")
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("it is there").parse().expect("a number")
 }
 
 /// Three stateful instances; an ejection lasts for `base_ms` the first time.
@@ -39,11 +39,7 @@ fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_i
     let mut client = gateway.connect();
     for nth in 1..=5 {
         let reply = client.send(&read);
-        assert_eq!(
-            (reply.status, reply.verdict()),
-            (500, Verdict::Home),
-            "request {nth} is answered as the instance did"
-        );
+        assert_eq!((reply.status, reply.verdict()), (500, Verdict::Home), "request {nth} gets the instance's response");
     }
     gateway.wait_for("stateful-1", InstanceState::Ejected);
     let since = Instant::now();
@@ -89,7 +85,7 @@ fn a_success_between_starts_the_count_anew() {
     for _ in 0..4 {
         upstreams[0].act(error());
         (0..4).for_each(|_| assert_eq!(client.send(&read).status, 500));
-        upstreams[0].act(Act::Answer(404, Vec::new(), ""));
+        upstreams[0].act(Act::Respond(404, Vec::new(), ""));
         assert_eq!(client.send(&read).status, 404, "the client's fault is none of the instance");
     }
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
@@ -98,7 +94,7 @@ fn a_success_between_starts_the_count_anew() {
 #[test]
 fn what_all_instances_depend_on_ejects_none() {
     let (upstreams, gateway) = three(3_600_000);
-    upstreams.iter().for_each(|upstream| upstream.act(Act::Answer(503, vec![("retry-after", "1")], "")));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::Respond(503, vec![("retry-after", "1")], "")));
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     let mut client = gateway.connect();
     (0..20).for_each(|_| assert_eq!(client.send(&read).status, 503));
@@ -106,7 +102,7 @@ fn what_all_instances_depend_on_ejects_none() {
 }
 
 /// A dependency is away: all instances say so, and the requests of one happen to be those that wait for it. The others
-/// answer from memory, or have no request at all.
+/// respond from memory, or have no request at all.
 #[test]
 fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
@@ -171,8 +167,8 @@ fn at_most_half_of_a_pool_is_ejected() {
     assert_eq!(states.filter(|state| *state == InstanceState::Ejected).count(), 2);
     let left: Vec<_> = upstreams.iter().map(Upstream::count).collect();
     (0..10).for_each(|_| assert_eq!(client.send(&Request::get(SESSIONS)).status, 500));
-    let asked = upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
-    assert_eq!(asked, 2, "the two that are left are asked all the same");
+    let attempts = upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
+    assert_eq!(attempts, 2, "the two that are left are tried");
 }
 
 #[test]
@@ -201,7 +197,7 @@ fn an_instance_that_refuses_connections_is_out_at_once_and_back_with_its_health_
     gateway.wait_for("stateful-1", InstanceState::Unhealthy);
     assert_eq!(ejections(&gateway, PoolName::Stateful, "connections"), 1);
     let why = gateway.stateful().instances.swap_remove(0).last_error;
-    assert!(why.is_some(), "it says why");
+    assert!(why.is_some(), "it has the reason");
     let failures = gateway.stateful().instances[0].connect_failures;
     (0..5).for_each(|_| assert_eq!(gateway.send(&read).status, 200));
     assert_eq!(gateway.stateful().instances[0].connect_failures, failures, "nobody tries it any more");

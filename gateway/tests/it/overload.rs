@@ -1,4 +1,4 @@
-//! Overload: an instance gets no more than it may have in flight, a pool no more than it answers in good time.
+//! Overload: limits of requests in flight per instance, and load shedding per pool.
 
 mod flood;
 
@@ -17,7 +17,7 @@ use crate::upstream::{Act, Upstream};
 
 const FOUR: &str = "[overload]\nmax_in_flight = 4\nmin_in_flight = 1";
 
-/// Sends requests that wait for an answer.
+/// Sends requests that wait for a response.
 fn fill(gateway: &TestGateway, upstreams: &[Upstream], request: &Request, count: usize) -> Vec<Connection> {
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let sent = || upstreams.iter().map(Upstream::count).sum::<usize>();
@@ -97,17 +97,17 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
     });
     println!("well again after {:?}; gateway, instance and flood took {grown} MiB more at most", after.elapsed());
     assert!(after.elapsed() < Duration::from_secs(10), "well again after {:?}", after.elapsed());
-    // Most of it is the flood's own notes of half a million answers.
+    // Most of it is the flood's record of half a million responses.
     assert!(grown < 512, "{grown} MiB");
     assert_eq!(flood.failed, 0, "{flood}");
-    let mut told = |is_over| {
+    let mut reported = |is_over| {
         events.find("overload", |event| match event {
             Event::OverloadChanged { limit, .. } => (limit.is_none() == is_over).then_some(()),
             _ => None,
         });
     };
-    told(false);
-    // It is over by what answers tell, so some must come.
+    reported(false);
+    // Responses end it, so some must come.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -115,7 +115,7 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
                 gateway.send(&Request::get(INFO));
             }
         });
-        told(true);
+        reported(true);
         is_over.store(true, Ordering::Relaxed);
     });
     assert!(flood.good_per_second() >= least * capacity, "{flood}, of {capacity:.0}/s");

@@ -53,7 +53,7 @@ fn the_path_that_was_resolved_is_the_one_that_is_forwarded() {
 #[test]
 fn streams_that_one_client_spells_otherwise_eject_nobody() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
-    // A stream that has not begun after this is no failure; a request that has not been answered after it is one.
+    // A stream without data after this is fine; a request without a response is not.
     let gateway = Setup::new().stateful(&upstreams).retries("attempt_timeout_ms = 100").start();
     let key = gateway.key_at("stateful-1");
     upstreams[0].act(Act::Hang);

@@ -324,18 +324,18 @@ fn a_gateway_is_asked_for_its_health_by_its_own_program() {
     let (upstream, folder) = (Upstream::start("stateful-1"), tempfile::tempdir().expect("a folder"));
     let process = Process::start(&upstream, "");
     let file = folder.path().join("asking.toml");
-    let ask = |data: SocketAddr, control: SocketAddr, question: &str| {
+    let probe = |data: SocketAddr, control: SocketAddr, option: &str| {
         let text = format!("[server]\nlisten = '{data}'\n[control]\nlisten = '{control}'\n");
         std::fs::write(&file, text).expect("writes");
-        let output = program(&file).arg(question).output().expect("runs");
+        let output = program(&file).arg(option).output().expect("runs");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    for question in ["--health", "--ready"] {
-        assert_eq!(ask(process.addr, process.control, question), (Some(0), String::new()), "{question}");
+    for option in ["--health", "--ready"] {
+        assert_eq!(probe(process.addr, process.control, option), (Some(0), String::new()), "{option}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let (status, told) = ask(nobody, process.control, "--health");
-    assert!(status == Some(1) && told.contains(&nobody.to_string()), "{status:?} {told}");
+    let (status, reported) = probe(nobody, process.control, "--health");
+    assert!(status == Some(1) && reported.contains(&nobody.to_string()), "{status:?} {reported}");
 }
 
 #[test]
@@ -347,6 +347,9 @@ fn a_token_may_stand_in_a_file() {
     let at = token.to_str().expect("UTF-8");
     assert_eq!(checked(&file, &[("CONTROL_TOKEN_FILE", at)]).0, Some(0));
     std::fs::write(&token, "development-only-control-token").expect("writes");
-    let (status, _, told) = checked(&file, &[("CONTROL_TOKEN_FILE", at), ("TANDEM_MODE", "production")]);
-    assert!(status == Some(WRONG_CONFIG) && told.contains("CONTROL_TOKEN") && told.contains("production"), "{told}");
+    let (status, _, reported) = checked(&file, &[("CONTROL_TOKEN_FILE", at), ("TANDEM_MODE", "production")]);
+    assert!(
+        status == Some(WRONG_CONFIG) && reported.contains("CONTROL_TOKEN") && reported.contains("production"),
+        "{reported}"
+    );
 }

@@ -77,7 +77,7 @@ fn a_client_cannot_escape_by_telling_other_addresses() {
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []").section(STRICT);
     let gateway = setup.start();
     let statuses: Vec<_> = (0..50).map(|i| gateway.send(&from(&format!("198.51.100.{i}"))).status).collect();
-    assert!(statuses.contains(&429), "the peer counts, whatever it says: {statuses:?}");
+    assert!(statuses.contains(&429), "the peer's address counts: {statuses:?}");
     // Behind a trusted proxy the entry that the proxy itself appended counts, not those before it.
     let gateway = limited(&upstream, STRICT);
     let forged = |i| from(&format!("198.51.100.{i}, 192.0.2.9"));
@@ -94,11 +94,11 @@ fn with(token: &str, address: &str) -> Request {
     from(address).header("authorization", &format!("Bearer {token}"))
 }
 
-/// How many more requests this one's sender is told it may send.
+/// The remaining requests in this response.
 fn left(gateway: &TestGateway, request: &Request) -> u32 {
     let reply = gateway.send(request);
-    let told = reply.header(headers::RATE_LIMIT).expect("a limited client");
-    let left = told.split(';').find_map(|field| field.strip_prefix("r="));
+    let reported = reply.header(headers::RATE_LIMIT).expect("a limited client");
+    let left = reported.split(';').find_map(|field| field.strip_prefix("r="));
     left.and_then(|left| left.parse().ok()).expect("a number")
 }
 

@@ -1,5 +1,5 @@
-//! Hostile bytes, each as a connection's first request and as a later one: what the client is told, what the instance sees
-//! of it, and whether the next client gets its own answer over the same connection to the instance.
+//! Hostile bytes, each as a connection's first request and as a later one: the response, what the instance
+//! receives, and whether the next client gets its own response over the same upstream connection.
 
 mod bodies;
 mod fields;
@@ -11,7 +11,7 @@ use crate::client::{Connection, Request};
 use crate::testbed::{INFO, Setup, TestGateway};
 use crate::upstream::{Act, Upstream};
 
-/// A target that is only ever asked for by a request hidden within another.
+/// A target that only smuggled requests have.
 const SMUGGLED: &str = "GET /api/v1/stateless/random?smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
 /// A request line and a host that are fine.
 const GET: &str = "GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n";
@@ -26,7 +26,7 @@ enum Outcome {
     CutOff(ErrorCode),
     /// The client went away within it and hears nothing.
     Unheard,
-    /// It has one meaning for the gateway, and the instance gets that, framed anew.
+    /// It is unambiguous, and the instance gets it in canonical framing.
     Neutralised,
     /// It stops without an end and is refused when its time is over.
     Slow,
@@ -94,12 +94,12 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
         (Unheard, _, None) => {}
         (_, _, reply) => panic!("{what} should be {outcome:?} but gives {reply:?}"),
     }
-    assert!(client.is_closed_by_peer(), "{what}: another answer follows, or the connection goes on");
+    assert!(client.is_closed_by_peer(), "{what}: another response follows, or the connection stays open");
     let seen = upstream.count() - before;
     assert!(seen <= most_seen, "{what}: the instance saw {seen} requests");
 }
 
-/// Others are served, and with what they have asked for: what a hostile client left behind is not in their way.
+/// Other clients get their own responses: nothing of a hostile client remains on the connection.
 #[track_caller]
 fn next_client(gateway: &TestGateway, target: &str) {
     let reply = gateway.send(&Request::get(target));

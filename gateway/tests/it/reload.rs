@@ -61,7 +61,7 @@ fn a_wrong_file_changes_nothing_and_says_why() {
 
     gateway.rewrite(&setup);
     reload(&gateway);
-    assert_eq!(gateway.ask(Request::new("POST", "/control/v1/reload")).code(), ErrorCode::Unauthorized);
+    assert_eq!(gateway.request(Request::new("POST", "/control/v1/reload")).code(), ErrorCode::Unauthorized);
 }
 
 #[test]

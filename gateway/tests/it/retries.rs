@@ -1,4 +1,4 @@
-//! The retry budget, and requests that leave an instance that does not answer.
+//! The retry budget, and requests that switch from an unresponsive instance.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::upstream::{Act, Health, Upstream};
 fn counter(gateway: &TestGateway, name: &str) -> u64 {
     let prefix = format!("{name}{{pool=\"stateless\"}} ");
     let metrics = gateway.metrics();
-    metrics.lines().find_map(|line| line.strip_prefix(&prefix)).expect("it is told").parse().expect("a number")
+    metrics.lines().find_map(|line| line.strip_prefix(&prefix)).expect("it is there").parse().expect("a number")
 }
 
 #[test]
@@ -59,13 +59,13 @@ fn an_instance_that_hangs_is_left_and_then_ejected() {
     let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300").start();
     upstreams[0].act(Act::Hang);
     let began = Instant::now();
-    // It answers its health checks all the same, so only requests can tell.
+    // It still passes its health checks, so only requests fail.
     let clients = gateway.start_many(20, &Request::get(INFO));
     for mut client in clients {
         let reply = client.reply_to("GET");
         assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));
     }
-    // The timeout of an answer is 15 s.
+    // The response timeout is 15 s.
     assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
     crate::eventually("it is ejected", || {
         let instance = gateway.pool(PoolName::Stateless).instances.swap_remove(0);

@@ -22,7 +22,7 @@ fn requests_in_flight_finish_and_new_connections_are_refused() {
 
     gateway.terminate();
     eventually("new connections are refused", || TcpStream::connect(gateway.addr).is_err().then_some(()));
-    let readiness = || gateway.ask(Request::get("/readyz")).status;
+    let readiness = || gateway.request(Request::get("/readyz")).status;
     eventually("readiness fails", || (readiness() == 503).then_some(()));
     assert!(!gateway.has_ended(), "a request is still in flight");
 

@@ -51,7 +51,7 @@ fn a_client_stays_with_its_home_by_cookie_by_path_and_by_header() {
         let first = browser.send(Request::post(SESSIONS));
         let (key, home) = (first.key(), first.served_by().to_owned());
         assert_eq!((first.verdict(), first.cookie_key()), (Verdict::New, Some(key)));
-        assert_eq!(gateway.ranking(key)[0], home, "explain says the same");
+        assert_eq!(gateway.ranking(key)[0], home, "explain agrees");
 
         let mut jarless = gateway.connect();
         for turn in 0..5 {

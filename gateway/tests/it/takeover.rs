@@ -75,7 +75,7 @@ impl Place {
         Gateway { child: child.expect("runs"), log }
     }
 
-    fn ask(&self, request: &Request) -> Reply {
+    fn request(&self, request: &Request) -> Reply {
         Connection::open(self.control)
             .expect("the control plane is open")
             .send(&request.clone().header("host", "localhost"))
@@ -84,7 +84,7 @@ impl Place {
     fn set_strategy(&self, strategy: Strategy) -> u16 {
         let body = format!("{{\"strategy\":\"{strategy}\"}}");
         let request = Request::new("PUT", "/control/v1/pools/stateful/strategy").json(&body);
-        self.ask(&request.header("authorization", &format!("Bearer {TOKEN}"))).status
+        self.request(&request.header("authorization", &format!("Bearer {TOKEN}"))).status
     }
 }
 
@@ -97,8 +97,8 @@ impl Gateway {
         })
     }
 
-    fn says(&self, message: &str) {
-        self.line(|line| line["message"].as_str().is_some_and(|said| said.contains(message)));
+    fn logs(&self, message: &str) {
+        self.line(|line| line["message"].as_str().is_some_and(|text| text.contains(message)));
     }
 
     fn wait(&mut self) -> Option<i32> {
@@ -113,7 +113,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Posts over one connection after the other, without a repetition, until it is told to stop. Any failure panics.
+/// Posts over one connection after the other, without retries, until it is stopped. Any failure panics.
 fn post_on(addr: SocketAddr, stop: &AtomicBool, posted: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
         let mut connection = Connection::open(addr).expect("nobody is refused");
@@ -135,24 +135,24 @@ fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed()
     assert_eq!(place.set_strategy(Strategy::RoundRobin), 200);
     let add = Request::new("POST", "/control/v1/pools/stateful/instances");
     let add = add.json(&format!("{{\"addr\":\"{}\"}}", upstreams[1].addr()));
-    assert_eq!(place.ask(&add.header("authorization", &format!("Bearer {TOKEN}"))).status, 201);
+    assert_eq!(place.request(&add.header("authorization", &format!("Bearer {TOKEN}"))).status, 201);
 
     let (stop, posted) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| post_on(place.listen, &stop, &posted))).collect();
         for name in ["second", "third"] {
-            let mut predecessor = std::mem::replace(&mut gateway, place.start(name, &["--upgrade"]));
-            gateway.says("took over");
+            let mut old_process = std::mem::replace(&mut gateway, place.start(name, &["--upgrade"]));
+            gateway.logs("took over");
             let before = posted.load(Ordering::Relaxed);
             eventually("requests go on", || (posted.load(Ordering::Relaxed) > before + 20).then_some(()));
-            assert_eq!(predecessor.wait(), Some(0));
-            predecessor.line(|line| line["message"] == "stopped" && line["cut_off"] == 0);
+            assert_eq!(old_process.wait(), Some(0));
+            old_process.line(|line| line["message"] == "stopped" && line["cut_off"] == 0);
         }
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().expect("no request has failed"));
     });
 
-    let pools: Pools = place.ask(&Request::get("/control/v1/pools")).json();
+    let pools: Pools = place.request(&Request::get("/control/v1/pools")).json();
     let stateful = pools.pools.into_iter().find(|pool| pool.name == PoolName::Stateful).expect("listed");
     assert_eq!(stateful.strategy, Strategy::RoundRobin);
     let healthy = stateful.instances.iter().filter(|instance| instance.state == InstanceState::Healthy);
@@ -174,12 +174,12 @@ fn a_request_in_flight_and_an_idle_connection_outlive_the_upgrade() {
     busy.start(&Request::post(SESSIONS));
     eventually("the request has arrived", || (upstream.count() > seen).then_some(()));
 
-    let successor = place.start("second", &["--upgrade"]);
-    successor.says("took over");
-    gateway.says("stopping");
+    let new_process = place.start("second", &["--upgrade"]);
+    new_process.logs("took over");
+    gateway.logs("stopping");
     upstream.act(Act::ok());
     let reply = idle.send(&Request::post(SESSIONS));
-    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "its client is told in time");
+    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "the response announces the close");
     assert_eq!(busy.reply_to("POST").status, 200);
     assert_eq!(gateway.wait(), Some(0));
     assert_eq!(connect().send(&Request::post(SESSIONS)).status, 200);
@@ -199,17 +199,17 @@ fn a_successor_that_fails_changes_nothing() {
     // It finds no instance, so it does not take over; while it looks for one, nothing may be changed.
     place.configure(([127, 0, 0, 1], 1).into());
     let mut blind = place.start("blind", &["--upgrade"]);
-    gateway.says("a new process is starting");
+    gateway.logs("a new process is starting");
     eventually("changes are refused", || (place.set_strategy(Strategy::Sticky) == 409).then_some(()));
     assert_eq!(serves(&place), 200);
     blind.child.kill().expect("it runs");
-    gateway.says("the new process ended before it was ready");
+    gateway.logs("the new process ended before it was ready");
     assert_eq!((serves(&place), place.set_strategy(Strategy::Sticky)), (200, 200));
     assert!(gateway.child.try_wait().expect("a child").is_none(), "it goes on");
 
     // And a good one still can.
     place.configure(upstream.addr());
-    place.start("good", &["--upgrade"]).says("took over");
+    place.start("good", &["--upgrade"]).logs("took over");
     assert_eq!(gateway.wait(), Some(0));
 }
 
@@ -219,10 +219,10 @@ fn sighup_reloads() {
     let (place, gateway) = Place::open(&upstream);
     let pid = Pid::from_raw(gateway.child.id().try_into().expect("a pid"));
     kill(pid, Signal::SIGHUP).expect("it runs");
-    gateway.says("configuration reloaded");
+    gateway.logs("configuration reloaded");
     fs::write(place.path("gateway.toml"), "[server]\nlissten = 1\n").expect("writes");
     kill(pid, Signal::SIGHUP).expect("it runs");
-    gateway.says("nothing has changed");
+    gateway.logs("nothing has changed");
 }
 
 #[test]
@@ -239,6 +239,6 @@ fn without_a_predecessor_it_starts_and_an_open_folder_is_refused() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its owner may");
     let mut refused = place.start("refused", &[]);
     assert_eq!(refused.wait(), Some(1));
-    let said = fs::read_to_string(Path::new(&refused.log)).expect("a log");
-    assert!(said.contains("chmod 700"), "{said}");
+    let text = fs::read_to_string(Path::new(&refused.log)).expect("a log");
+    assert!(text.contains("chmod 700"), "{text}");
 }

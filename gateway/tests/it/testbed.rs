@@ -218,7 +218,7 @@ impl Setup {
         )
     }
 
-    /// Starts the gateway, and waits until it has met every instance that it was told of.
+    /// Starts the gateway, and waits until all configured instances are members.
     pub(crate) fn start(&self) -> TestGateway {
         let gateway = self.start_unready();
         for (name, wanted) in [(PoolName::Stateless, &self.stateless), (PoolName::Stateful, &self.stateful)] {
@@ -257,7 +257,7 @@ struct Signal(Mutex<Option<oneshot::Receiver<ShutdownSignal>>>);
 #[async_trait]
 impl ShutdownSignalWatch for Signal {
     async fn recv(&self) -> ShutdownSignal {
-        let signal = self.0.lock().expect("no panic").take().expect("asked once");
+        let signal = self.0.lock().expect("no panic").take().expect("called once");
         signal.await.unwrap_or(ShutdownSignal::GracefulTerminate)
     }
 }
@@ -283,7 +283,7 @@ impl TestGateway {
         Connection::open(self.addr).expect("connects")
     }
 
-    /// Clients that have sent a request, each over a connection of its own, and not read the answer.
+    /// Clients that sent a request on separate connections, and did not read the response.
     pub(crate) fn start_many(&self, clients: usize, request: &Request) -> Vec<Connection> {
         let mut connections: Vec<_> = (0..clients).map(|_| self.connect()).collect();
         connections.iter_mut().for_each(|connection| connection.start(request));
@@ -313,20 +313,20 @@ impl TestGateway {
 
     /// Sends one request to the control plane, under its own host's name.
     #[track_caller]
-    pub(crate) fn ask(&self, request: Request) -> Reply {
+    pub(crate) fn request(&self, request: Request) -> Reply {
         self.connect_control().send(&request.header("host", &self.control_addr.to_string()))
     }
 
     /// Sends a change with the token.
     #[track_caller]
     pub(crate) fn change(&self, request: Request) -> Reply {
-        self.ask(request.header("authorization", &format!("Bearer {TOKEN}")))
+        self.request(request.header("authorization", &format!("Bearer {TOKEN}")))
     }
 
     /// A pool as the control API shows it.
     #[track_caller]
     pub(crate) fn pool(&self, name: PoolName) -> control::Pool {
-        let pools: control::Pools = self.ask(Request::get("/control/v1/pools")).json();
+        let pools: control::Pools = self.request(Request::get("/control/v1/pools")).json();
         pools.pools.into_iter().find(|pool| pool.name == name).expect("both pools are listed")
     }
 
@@ -381,14 +381,14 @@ impl TestGateway {
 
     /// Drains an instance of the stateful pool, or ends its drain.
     #[track_caller]
-    pub(crate) fn tell(&self, name: &str, act: &str, body: &str) -> Reply {
+    pub(crate) fn drain_request(&self, name: &str, act: &str, body: &str) -> Reply {
         self.change(Request::new("POST", &format!("/control/v1/pools/stateful/instances/{name}/{act}")).json(body))
     }
 
     /// Where a key of the stateful pool goes.
     #[track_caller]
     pub(crate) fn explain(&self, key: AffinityKey) -> Explanation {
-        self.ask(Request::get(&format!("/control/v1/pools/stateful/explain?key={key}"))).json()
+        self.request(Request::get(&format!("/control/v1/pools/stateful/explain?key={key}"))).json()
     }
 
     /// The names in a key's ranking, the home first.
@@ -409,7 +409,7 @@ impl TestGateway {
     /// The text of `/metrics`.
     #[track_caller]
     pub(crate) fn metrics(&self) -> String {
-        String::from_utf8(self.ask(Request::get("/metrics")).body).expect("text")
+        String::from_utf8(self.request(Request::get("/metrics")).body).expect("text")
     }
 
     /// A metric that has no labels; `None` where there is none of that name.
@@ -422,7 +422,7 @@ impl TestGateway {
 
     /// Asks it to stop, as SIGTERM does; it goes on until it has obeyed.
     pub(crate) fn terminate(&mut self) {
-        let sent = self.stop.take().expect("asked once").send(ShutdownSignal::GracefulTerminate);
+        let sent = self.stop.take().expect("called once").send(ShutdownSignal::GracefulTerminate);
         assert!(sent.is_ok(), "the gateway waits for its signal");
     }
 

@@ -1,5 +1,5 @@
 //! What the gateway does with a client's place in a trace while it records none itself; with a collector, see the
-//! end-to-end tests. And what it tells of its time.
+//! end-to-end tests. And `Server-Timing`.
 
 use proto_contracts::headers::{SERVER_TIMING, TRACEPARENT, TRACESTATE};
 
@@ -41,13 +41,13 @@ fn an_answer_tells_how_long_the_gateway_and_the_instance_took() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let reply = gateway.send(&Request::get(INFO));
-    let told = reply.header(SERVER_TIMING).expect("a timing");
+    let reported = reply.header(SERVER_TIMING).expect("a timing");
     let milliseconds = |name: &str| -> f64 {
-        let entry = told.split(", ").find_map(|entry| entry.strip_prefix(name)?.strip_prefix(";dur="));
-        entry.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name} in {told}"))
+        let entry = reported.split(", ").find_map(|entry| entry.strip_prefix(name)?.strip_prefix(";dur="));
+        entry.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{name} in {reported}"))
     };
-    assert!(milliseconds("gateway") >= 0.0 && milliseconds("upstream") > 0.0, "{told}");
-    assert_eq!(gateway.send(&Request::get("/nowhere")).header(SERVER_TIMING), None, "no instance was asked");
+    assert!(milliseconds("gateway") >= 0.0 && milliseconds("upstream") > 0.0, "{reported}");
+    assert_eq!(gateway.send(&Request::get("/nowhere")).header(SERVER_TIMING), None, "no instance was involved");
     let text = gateway.metrics();
     let count = "gateway_upstream_request_duration_seconds_count{pool=\"stateless\"} 1";
     assert!(text.contains(count), "{count} in:\n{text}");

@@ -1,4 +1,4 @@
-//! Interim answers and connections that switch to another protocol.
+//! Informational responses, and connections that switch protocols.
 
 use std::io::Write;
 use std::thread;

@@ -1,4 +1,4 @@
-//! An instance that does as it is told: it answers, closes, hangs, leaves and comes back, and keeps what it was sent.
+//! A scripted instance: it responds, closes, hangs, stops and restarts, and records requests.
 
 mod serve;
 
@@ -17,23 +17,23 @@ pub(crate) const INSTANCE_TOKEN: &str = "a-token-of-instances";
 /// What an instance does with a request that is no health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// Answers with this status, these headers and this body.
-    Answer(u16, Vec<(&'static str, &'static str)>, &'static str),
-    /// Sends these interim statuses before it answers 200.
+    /// Responds with this status, these headers and this body.
+    Respond(u16, Vec<(&'static str, &'static str)>, &'static str),
+    /// Sends these informational statuses before 200.
     Interim(Vec<u16>),
-    /// Closes the connection without an answer.
+    /// Closes the connection without a response.
     Close,
-    /// Answers 200 with the target that it was asked for.
+    /// Responds with 200 and the request target.
     Mirror,
-    /// Answers nothing until it is told to do something else.
+    /// Sends nothing until the script changes.
     Hang,
     /// Switches protocols, then sends back each byte.
     Echo,
-    /// Answers 200 with so many bytes.
+    /// Responds with 200 and so many bytes.
     Long(usize),
-    /// Answers 200 and goes on for as long as the other side does, without a further byte.
+    /// Responds with 200 and an endless silent stream.
     Stream,
-    /// Answers 413 as soon as the header has come, and closes with the body unread.
+    /// Responds with 413 after the header, and closes with the body unread.
     RefuseBody,
     /// Closes without a response as soon as the header has come, with the body unread.
     CloseUnread,
@@ -42,11 +42,11 @@ pub(crate) enum Act {
 impl Act {
     /// A plain 200.
     pub(crate) fn ok() -> Self {
-        Self::Answer(200, Vec::new(), "ok")
+        Self::Respond(200, Vec::new(), "ok")
     }
 }
 
-/// How an instance answers `GET /health`.
+/// The response to `GET /health`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// 200 with its name.
@@ -89,10 +89,10 @@ struct Script {
     /// Whether it has all that it depends on.
     ready: bool,
     readiness_checks: u64,
-    /// Whether it can be told that it is drained.
+    /// Whether it supports drain requests.
     knows_drain: bool,
     drained_at: Option<Instant>,
-    /// Its weight and when an operator decided it, where it was told one.
+    /// The weight decision that it received.
     weight: Option<WeightDecision>,
     /// When an operator decided so, or that it serves, in milliseconds since 1970.
     decided_ms: u64,
@@ -106,7 +106,7 @@ struct Script {
 
 struct Shared {
     script: Mutex<Script>,
-    told: Condvar,
+    changed: Condvar,
 }
 
 /// One instance.
@@ -119,7 +119,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// An instance of this name that is well and answers 200.
+    /// A healthy instance with this name that responds with 200.
     pub(crate) fn start(name: &str) -> Self {
         Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0)))
     }
@@ -145,7 +145,7 @@ impl Upstream {
         };
         let keeper = bound(wanted);
         let addr = keeper.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
-        let shared = Arc::new(Shared { script: Mutex::new(script), told: Condvar::new() });
+        let shared = Arc::new(Shared { script: Mutex::new(script), changed: Condvar::new() });
         let mut upstream = Self { shared, addr, _keeper: keeper, accepting: None };
         upstream.come_back();
         upstream
@@ -174,10 +174,10 @@ impl Upstream {
     /// From now on it does this, also with the requests that hang.
     pub(crate) fn act(&self, act: Act) {
         self.script().act = act;
-        self.shared.told.notify_all();
+        self.shared.changed.notify_all();
     }
 
-    /// From now on it answers health checks so.
+    /// Changes its response to health checks.
     pub(crate) fn health(&self, health: Health) {
         let mut script = self.script();
         script.health = health;
@@ -194,33 +194,33 @@ impl Upstream {
         self.script().ready = ready;
     }
 
-    /// From now on it is of an older version, which cannot be told that it is drained.
+    /// From now on it is an old version without drain requests.
     pub(crate) fn forget_drain(&self) {
         self.script().knows_drain = false;
     }
 
-    /// From now on it tells that its keys move away now, as one does that was told to stop.
+    /// From now on it announces that its keys move now, as after SIGTERM.
     pub(crate) fn announce_leaving(&self) {
         self.script().drained_at = Some(Instant::now());
     }
 
-    /// Forgets what it was told, as a process that is restarted does.
+    /// Forgets decisions, as after a restart.
     pub(crate) fn forget_all(&self) {
         let mut script = self.script();
         (script.drained_at, script.decided_ms, script.weight) = (None, 0, None);
     }
 
-    /// The weight that it was told.
+    /// The weight that it received.
     pub(crate) fn weight(&self) -> Option<u16> {
         self.script().weight.map(|decision| decision.weight.get())
     }
 
-    /// Health checks answered since it started, came back, or was last told how to answer them.
+    /// Health checks since it started, restarted, or the script changed.
     pub(crate) fn health_checks(&self) -> u64 {
         self.script().health_checks
     }
 
-    /// How often it was asked whether it has all that it depends on.
+    /// Number of readiness checks.
     pub(crate) fn readiness_checks(&self) -> u64 {
         self.script().readiness_checks
     }
@@ -235,7 +235,7 @@ impl Upstream {
         self.script().seen.len()
     }
 
-    /// Every target that it was asked for.
+    /// The targets of all requests.
     pub(crate) fn targets(&self) -> Vec<String> {
         self.script().seen.iter().map(|seen| seen.target.clone()).collect()
     }
@@ -255,7 +255,7 @@ impl Upstream {
                 let _closed_already = connection.shutdown(Shutdown::Both);
             }
         }
-        self.shared.told.notify_all();
+        self.shared.changed.notify_all();
         if let Some(accepting) = self.accepting.take() {
             // Wakes the thread, which then sees that it is over.
             let _it_listened = TcpStream::connect(self.addr);

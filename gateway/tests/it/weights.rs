@@ -37,7 +37,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     let homes = |gateway: &TestGateway| keys.iter().map(|&key| gateway.ranking(key)[0].clone()).collect::<Vec<_>>();
     let old = homes(&one);
     let path = "/control/v1/pools/stateful/explain?key=00000001&weight=stateful-2:2";
-    let predicted = one.ask(Request::get(path)).json::<Explanation>().change.expect("a change");
+    let predicted = one.request(Request::get(path)).json::<Explanation>().change.expect("a change");
     assert!((predicted.moved_percent - 100.0 / 6.0).abs() < 1.0, "{predicted:?}");
     assert!(predicted.flows.iter().all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-2")));
 
@@ -63,7 +63,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     upstreams[1].forget_all();
     drop(one);
     let one = setup.start();
-    eventually("the instance is told again", || (upstreams[1].weight() == Some(2)).then_some(()));
+    eventually("the weight is sent again", || (upstreams[1].weight() == Some(2)).then_some(()));
     for gateway in [&one, &other] {
         eventually("the weight is as decided", || (gateway.stateful().epoch == epoch).then_some(()));
     }

@@ -68,15 +68,14 @@ fn changed_snapshot(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> R
     if let Some(name) = query.with.as_ref().filter(|name| has(name)) {
         return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool already has a member '{name}'.")));
     }
-    let with_registry = query.weight.as_ref();
-    if let Some(SupposedWeight { name, .. }) = with_registry.filter(|with_registry| !has(&with_registry.name)) {
+    let weighted = query.weight.as_ref();
+    if let Some(SupposedWeight { name, .. }) = weighted.filter(|weighted| !has(&weighted.name)) {
         let detail = format!("The pool has no member '{name}'; {}.", known(snapshot));
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
     let stays = |entry: Entry| {
-        let weight = with_registry
-            .filter(|with_registry| with_registry.name == *entry.instance.name())
-            .map(|with_registry| with_registry.weight);
+        let weight =
+            weighted.filter(|weighted| weighted.name == *entry.instance.name()).map(|weighted| weighted.weight);
         let entry = Entry { weight: weight.unwrap_or(entry.weight), ..entry };
         (!leaving.contains(&Some(entry.instance.name()))).then_some(entry)
     };

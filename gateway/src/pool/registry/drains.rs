@@ -44,18 +44,18 @@ impl Registry {
         }
         let holds = newer.or(known.filter(|_| !undone));
         let stops = report.decision.is_none() && report.seconds_left.is_some();
-        let told = newer.is_some() || stops;
+        let announces = newer.is_some() || stops;
         let left = Duration::from_secs(report.seconds_left.unwrap_or(0));
         let Some(host) = self.host(addr) else { return };
         let why = host.drain.as_ref().and_then(|drain| drain.unannounced.clone());
         let why = || why.unwrap_or_else(|| "The instance was restarted and does not announce the drain yet".to_owned());
         match holds.and_then(|decision| decision.until) {
             Some(mut until) => {
-                let is_over = stops && left.is_zero() || !told && host.reports_sessions && is_empty(host);
+                let is_over = stops && left.is_zero() || !announces && host.reports_sessions && is_empty(host);
                 if is_over && until.at > now {
                     until = Until::within(Duration::ZERO, now);
                 }
-                let unannounced = (!told).then(why);
+                let unannounced = (!announces).then(why);
                 host.drain = Some(Drain { until: until.at, until_ms: Some(until.unix_ms), unannounced, last: false });
                 if let Some(decision) = self.decisions.get_mut(name).filter(|_| is_member) {
                     decision.until = Some(until);

@@ -43,7 +43,7 @@ fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
     tell(registry, port, name, None)
 }
 
-/// A good answer, with the seconds until the instance's keys move away.
+/// A healthy report with the seconds until the instance's keys move.
 fn tell(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
     let report = Report { live_sessions: Some(3), seconds_left, ..Report::of(name) };
     !registry.record_probe(PoolName::Stateful, addr(port), Ok(report)).is_empty()
@@ -259,7 +259,7 @@ fn a_drain_survives_a_restart_of_the_instance_and_of_the_gateway() {
     announce(&mut registry, 2, "s2", Some(0), (decided_ms, Some(unix_ms())));
     assert_eq!((state(&registry, 2), registry.pending_drains(Instant::now())), (InstanceState::Drained, vec![]));
     let mut registry = restarted(&[1, 2], registry.state());
-    assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Drained), "before anybody has answered");
+    assert_eq!(states(&registry)[1], (Some("s2"), InstanceState::Drained), "before the first check");
     announce(&mut registry, 1, "s1", None, (0, None));
     announce(&mut registry, 2, "s2", None, (0, None));
     assert_eq!(state(&registry, 2), InstanceState::Drained, "both were restarted");
@@ -317,7 +317,7 @@ fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
     registry.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
     registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
     assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
-    assert_eq!(states(&registry)[0], (Some("s1"), InstanceState::Healthy), "nobody is met anew");
+    assert_eq!(states(&registry)[0], (Some("s1"), InstanceState::Healthy), "no instance is replaced");
     assert_eq!(registry.state().strategy, None, "it follows the file");
 
     registry.set_strategy(Strategy::Sticky);

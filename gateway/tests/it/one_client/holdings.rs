@@ -69,7 +69,7 @@ fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).section(LIMITED).section("[clients]\nmax_streams = 2").start();
     upstream.act(Act::Stream);
-    // A hundred times more than it may have: nothing but the close tells the gateway, since the instance is silent.
+    // A hundred times the limit. The instance is silent, so only the close frees the place.
     for nth in 0..100 {
         let held = eventually("there is room", || {
             let mut stream = gateway.connect();

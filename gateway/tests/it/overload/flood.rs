@@ -14,8 +14,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 /// How long a slot takes for a request.
 pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(50);
-/// A request that is not answered for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An instance that works on a few requests at once and lets all others wait.
 pub(crate) struct Slots {
@@ -86,7 +86,7 @@ async fn serve(
 /// What became of a flood.
 pub(crate) struct Flood {
     pub(crate) sent: usize,
-    /// Good answers that came while requests were still sent: those after it only drain what has piled up.
+    /// Good responses while requests were sent; later ones only drain queues.
     good: usize,
     pub(crate) shed: usize,
     pub(crate) failed: usize,
@@ -115,8 +115,8 @@ impl Flood {
                 let (head, idle) = (Arc::clone(&head), Arc::clone(&idle));
                 requests.push(tokio::spawn(async move {
                     let began = Instant::now();
-                    let answered = timeout(PATIENCE, ask(addr, &head, &idle)).await;
-                    (answered.ok().and_then(Result::ok), began, began.elapsed())
+                    let response_in_time = timeout(RESPONSE_TIMEOUT, request(addr, &head, &idle)).await;
+                    (response_in_time.ok().and_then(Result::ok), began, began.elapsed())
                 }));
             }
             let lasted = began.elapsed();
@@ -131,9 +131,9 @@ impl Flood {
             };
             for request in requests {
                 match request.await.expect("no panic") {
-                    (Some(200), asked, latency) => {
+                    (Some(200), sent_at, latency) => {
                         flood.good_latencies.push(latency);
-                        flood.good += usize::from(asked + latency <= began + lasted);
+                        flood.good += usize::from(sent_at + latency <= began + lasted);
                     }
                     (Some(503), _, latency) => flood.shed_latencies.push(latency),
                     _ => flood.failed += 1,
@@ -146,12 +146,12 @@ impl Flood {
         })
     }
 
-    /// Good answers a second, in the time in which requests were sent.
+    /// Good responses per second, while requests were sent.
     pub(crate) fn good_per_second(&self) -> f64 {
         self.good as f64 / self.lasted.as_secs_f64()
     }
 
-    /// How soon this share of those that were shed had been told.
+    /// This percentile of the latency of shed requests.
     pub(crate) fn shed_latency(&self, share: f64) -> Duration {
         quantile(&self.shed_latencies, share)
     }
@@ -180,8 +180,8 @@ impl fmt::Display for Flood {
     }
 }
 
-/// One request, on a connection that is kept where the answer lets it be.
-async fn ask(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) -> std::io::Result<u16> {
+/// One request, on a connection that is kept if the response allows it.
+async fn request(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) -> std::io::Result<u16> {
     let kept = idle.lock().expect("no panic").pop();
     let mut stream = match kept {
         Some(stream) => stream,
@@ -189,12 +189,12 @@ async fn ask(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) -> std
     };
     stream.set_nodelay(true)?;
     stream.write_all(head).await?;
-    let mut answer = Vec::with_capacity(1_024);
+    let mut response = Vec::with_capacity(1_024);
     loop {
-        if stream.read_buf(&mut answer).await? == 0 {
+        if stream.read_buf(&mut response).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let text = String::from_utf8_lossy(&response).to_ascii_lowercase();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
         if body.len() < field("content-length:").unwrap_or(0) {

@@ -78,6 +78,6 @@ fn more_connections_than_descriptors_are_not_promised() {
     )
     .expect("writes");
     let output = program(file.path()).output().expect("runs");
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
-    assert!(!output.status.success() && said.contains("max_connections") && said.contains("nofile"), "{said}");
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+    assert!(!output.status.success() && text.contains("max_connections") && text.contains("nofile"), "{text}");
 }

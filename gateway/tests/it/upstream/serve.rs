@@ -31,13 +31,13 @@ impl Shared {
                 let seen = read_head(&mut reader)?;
                 self.lock().seen.push(seen);
                 if act == Act::RefuseBody {
-                    writer.write_all(&answer(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                    writer.write_all(&response(413, &name, "connection: close\r\n", "too much", "POST"))?;
                 }
                 return writer.shutdown(Shutdown::Both);
             }
             let seen = read_request(&mut reader)?;
             if seen.target == "/health" {
-                writer.write_all(&self.health_answer())?;
+                writer.write_all(&self.health_response())?;
                 continue;
             }
             if seen.target == "/readyz" {
@@ -46,32 +46,32 @@ impl Shared {
                     script.readiness_checks += 1;
                     (if script.ready { 200 } else { 503 }, script.name.clone())
                 };
-                writer.write_all(&answer(status, &name, "", "", "GET"))?;
+                writer.write_all(&response(status, &name, "", "", "GET"))?;
                 continue;
             }
             if seen.target == DRAIN_PATH {
-                writer.write_all(&self.drain_answer(&seen))?;
+                writer.write_all(&self.drain_response(&seen))?;
                 continue;
             }
             if seen.target == WEIGHT_PATH {
-                writer.write_all(&self.weight_answer(&seen))?;
+                writer.write_all(&self.weight_response(&seen))?;
                 continue;
             }
             let (method, target) = (seen.method.clone(), seen.target.clone());
             self.lock().seen.push(seen);
             let Some((act, name)) = self.next_act() else { return Ok(()) };
             match act {
-                Act::Answer(status, headers, body) => {
+                Act::Respond(status, headers, body) => {
                     let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-                    writer.write_all(&answer(status, &name, &extra, body, &method))?;
+                    writer.write_all(&response(status, &name, &extra, body, &method))?;
                 }
                 Act::Interim(statuses) => {
                     for status in statuses {
                         write!(writer, "HTTP/1.1 {status} Wait\r\nlink: </style.css>; rel=preload\r\n\r\n")?;
                     }
-                    writer.write_all(&answer(200, &name, "", "ok", &method))?;
+                    writer.write_all(&response(200, &name, "", "ok", &method))?;
                 }
-                Act::Mirror => writer.write_all(&answer(200, &name, "", &target, &method))?,
+                Act::Mirror => writer.write_all(&response(200, &name, "", &target, &method))?,
                 Act::Close => return writer.shutdown(Shutdown::Both),
                 Act::Echo => {
                     let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
@@ -79,7 +79,7 @@ impl Shared {
                     io::copy(&mut reader, &mut writer)?;
                     return writer.shutdown(Shutdown::Both);
                 }
-                Act::Long(bytes) => writer.write_all(&answer(200, &name, "", &"x".repeat(bytes), &method))?,
+                Act::Long(bytes) => writer.write_all(&response(200, &name, "", &"x".repeat(bytes), &method))?,
                 Act::Stream => {
                     let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
                     write!(writer, "HTTP/1.1 200 OK\r\n{head}x-instance-id: {name}\r\n\r\n3\r\n: \n\r\n")?;
@@ -97,11 +97,11 @@ impl Shared {
     /// What to do with a request, and under which name; `None` when the instance has left meanwhile.
     fn next_act(&self) -> Option<(Act, String)> {
         let waits = |script: &mut Script| script.act == Act::Hang && script.listening;
-        let script = self.told.wait_while(self.lock(), waits).expect("no panic");
+        let script = self.changed.wait_while(self.lock(), waits).expect("no panic");
         script.listening.then(|| (script.act.clone(), script.name.clone()))
     }
 
-    fn health_answer(&self) -> Vec<u8> {
+    fn health_response(&self) -> Vec<u8> {
         let mut script = self.lock();
         script.health_checks += 1;
         let sessions = script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
@@ -125,11 +125,11 @@ impl Shared {
             sessions += &format!("{}: {weight}\r\n", headers::WEIGHT);
         }
         match script.health {
-            Health::Well => answer(200, &script.name, &sessions, "healthy", "GET"),
-            Health::Failing(status) => answer(status, &script.name, &sessions, "ill", "GET"),
+            Health::Well => response(200, &script.name, &sessions, "healthy", "GET"),
+            Health::Failing(status) => response(status, &script.name, &sessions, "ill", "GET"),
             Health::As(ref identity) => {
                 let extra: String = identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-                answer(200, &script.name, &extra, "healthy", "GET")
+                response(200, &script.name, &extra, "healthy", "GET")
             }
             Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
         }
@@ -145,7 +145,7 @@ fn refusal(script: &Script, seen: &Seen) -> Option<u16> {
 }
 
 impl Shared {
-    fn weight_answer(&self, seen: &Seen) -> Vec<u8> {
+    fn weight_response(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
         let status = if let Some(refusal) = refusal(&script, seen) {
             refusal
@@ -153,10 +153,10 @@ impl Shared {
             script.weight = Some(seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"));
             204
         };
-        answer(status, &script.name, "", "", &seen.method)
+        response(status, &script.name, "", "", &seen.method)
     }
 
-    fn drain_answer(&self, seen: &Seen) -> Vec<u8> {
+    fn drain_response(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
         let status = if let Some(refusal) = refusal(&script, seen) {
             refusal
@@ -176,7 +176,7 @@ impl Shared {
             }
             204
         };
-        answer(status, &script.name, "", "", &seen.method)
+        response(status, &script.name, "", "", &seen.method)
     }
 }
 
@@ -184,7 +184,7 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
-fn answer(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec<u8> {
+fn response(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec<u8> {
     let length = body.len();
     let body = if method == "HEAD" { "" } else { body };
     format!("HTTP/1.1 {status} Scripted\r\nx-instance-id: {name}\r\n{extra}content-length: {length}\r\n\r\n{body}")

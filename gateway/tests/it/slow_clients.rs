@@ -45,11 +45,11 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     assert!(during <= (before * 2).max(FLOOR), "healthy clients wait {during:?} instead of {before:?}");
 }
 
-/// Waits for the answer to a header that never ends, which must be 408.
+/// Waits for the response to an endless header, which must be 408.
 fn cut_after(mut stream: TcpStream, since: Instant) -> Duration {
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).expect("an answer");
-    assert_eq!(&answer, b"HTTP/1.1 408", "{:?}", String::from_utf8_lossy(&answer));
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("a response");
+    assert_eq!(&status, b"HTTP/1.1 408", "{:?}", String::from_utf8_lossy(&status));
     since.elapsed()
 }
 
