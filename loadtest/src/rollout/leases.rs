@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 /// What an instance logs when it has given its lease back.
-const GAVE_BACK: &str = "the lease was given back";
+const RELEASED: &str = "lease released";
 
 /// Orderly stops of stateful instances, and what came of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ impl LogMark {
         let mut text = Vec::new();
         let mut file = File::open(&self.log).with_context(|| format!("cannot open {}", self.log.display()))?;
         file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text)).context("cannot read a log")?;
-        Ok(text.windows(GAVE_BACK.len()).any(|part| part == GAVE_BACK.as_bytes()))
+        Ok(text.windows(RELEASED.len()).any(|part| part == RELEASED.as_bytes()))
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     fn only_what_is_logged_after_the_mark_counts() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("stateful-1.log");
-        let before = format!("{{\"message\":\"{GAVE_BACK}\"}}\n");
+        let before = format!("{{\"message\":\"{RELEASED}\"}}\n");
         std::fs::write(&log, &before).expect("written");
         let mark = LogMark::at_end_of(log.clone()).expect("a mark");
         assert!(!mark.gave_back_since().expect("read"));

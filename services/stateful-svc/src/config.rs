@@ -1,4 +1,4 @@
-//! The service's settings, from the environment.
+//! The service's settings, read from the environment.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,58 +11,61 @@ use service_kit::tokens::TokenSettings;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::origins::AllowedOrigins;
 
+/// The service's name, in health responses and on the command line.
+pub const SERVICE: &str = "stateful-svc";
+
 /// A week, in seconds: no session needs longer.
 const MAX_LIFETIME_S: u64 = 7 * 24 * 60 * 60;
-/// Below this, a single session may not fit in.
+/// A smaller set might not hold a single session.
 const MIN_HOT_SET_BYTES: u64 = 1 << 20;
-/// More than a machine has.
+/// More than any machine's memory.
 const MAX_HOT_SET_BYTES: u64 = 1 << 50;
 /// More than an instance has file descriptors for.
 const MAX_LIVE_CONNECTIONS: usize = 1_000_000;
-/// More replicas than anybody waits for.
 const MAX_ACK_REPLICAS: u64 = 16;
-/// Half of the time that an answer of Redis may take: the wait is part of it.
+/// Half of Redis's response timeout, which includes this wait.
 const ACK_TIMEOUT: Duration = Duration::from_millis(500);
-/// As many as HMAC-SHA-256 makes use of (RFC 2104, section 3).
+/// The output length of HMAC-SHA-256 (RFC 2104, section 3).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// Everything that the service can be told.
+/// The settings of one instance.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every service can be told.
+    /// The settings that all services have.
     pub service: ServiceConfig,
-    /// `SESSION_STORE`: where sessions are kept; `hybrid` by default.
+    /// `SESSION_STORE`: `hybrid` by default.
     pub store: StoreConfig,
-    /// `REDIS_ACK_REPLICAS`: how many replicas must have a write before it is acknowledged; 0 by default, which costs
-    /// nothing. What they have not acknowledged within half a second is answered with 503.
+    /// `REDIS_ACK_REPLICAS`: how many replicas must acknowledge a write; 0 by default, which costs
+    /// nothing. A write that they do not acknowledge within half a second gets 503.
     pub acks: Option<Acks>,
-    /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: how long sessions live; 30 minutes and 24 hours by default (OWASP's
-    /// advice for applications of low value).
+    /// `SESSION_IDLE_S` and `SESSION_ABSOLUTE_S`: the lifetime of sessions; 30 minutes and 24 hours
+    /// by default (OWASP's advice for applications of low value).
     pub lifetime: Lifetime,
-    /// How many live connections there may be, and how patient the service is with them.
+    /// The limits of live connections.
     pub live: LiveConfig,
-    /// `SESSION_ID_SECRET`: what tickets are sealed with, and what the ids are derived under that creates with an
-    /// idempotency key propose; at least 32 bytes, the same for all instances. Without one, each process draws its own.
+    /// `SESSION_ID_SECRET`: signs tickets, and derives the ids that creates with an idempotency key
+    /// propose. At least 32 bytes, the same for all instances. Without it, each process generates
+    /// its own.
     pub secret: Option<SecretString>,
-    /// `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`: the keys that bearer tokens are signed by, without which none are accepted;
-    /// `JWT_ISSUER` and `JWT_AUDIENCE`: what they must say, `tandem` by default.
+    /// `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`: the keys of bearer tokens, without which tokens are
+    /// rejected. `JWT_ISSUER` and `JWT_AUDIENCE`: their required claims, `tandem` by default.
     pub tokens: Option<TokenSettings>,
 }
 
 /// Limits of live connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveConfig {
-    /// `LIVE_MAX_CONNECTIONS`: the most that this instance has at a time; 5,000 by default.
+    /// `LIVE_MAX_CONNECTIONS`: the most connections open at a time; 5,000 by default.
     pub max_connections: usize,
-    /// `LIVE_HEARTBEAT_S`: after which time without an event one is told that all is well; 15 s by default, which is less
-    /// than proxies wait for.
+    /// `LIVE_HEARTBEAT_S`: the interval of heartbeats; 15 s by default, below the idle timeout of
+    /// proxies.
     pub heartbeat: Duration,
-    /// `LIVE_SEND_TIMEOUT_S`: how long a client may take to make room for an event; 10 s by default.
+    /// `LIVE_SEND_TIMEOUT_S`: how long sending an event may take; 10 s by default.
     pub send_timeout: Duration,
-    /// `LIVE_TICKET_S`: for how long a ticket opens a connection for the first time, and again after that one has ended; 60 s
-    /// by default.
+    /// `LIVE_TICKET_S`: how long a ticket opens a first connection, and reopens one after its end;
+    /// 60 s by default.
     pub ticket_validity: Duration,
-    /// `LIVE_ALLOWED_ORIGINS`: whose pages may open a WebSocket beside our own; none by default.
+    /// `LIVE_ALLOWED_ORIGINS`: other origins whose pages may open a WebSocket; none by default.
     pub allowed_origins: AllowedOrigins,
 }
 
@@ -78,19 +81,19 @@ impl LiveConfig {
     }
 }
 
-/// Where sessions are kept, with what that needs.
+/// The kind of session store, with its settings.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
     /// In the instance's memory.
     Memory,
     /// In the Redis at `SESSION_REDIS_URL`; `redis://127.0.0.1:8379` by default.
     Redis(RedisTarget),
-    /// There, with copies in the instance's memory.
+    /// In Redis, with hot copies in the instance's memory.
     Hybrid {
         /// `SESSION_REDIS_URL`, as above.
         redis: RedisTarget,
-        /// `HOT_SET_BYTES`: about what the copies may take; 64 MiB by default, which is some 65,000 sessions without much
-        /// client data.
+        /// `HOT_SET_BYTES`: the approximate limit of the copies; 64 MiB by default, some 65,000
+        /// sessions with little client data.
         hot_set_bytes: u64,
     },
 }
@@ -105,7 +108,7 @@ impl Config {
         let hot_set_bytes =
             || env.parse_within("HOT_SET_BYTES", "67108864", MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES, "67108864");
         Ok(Self {
-            service: ServiceConfig::from_env(env, crate::SERVICE, "127.0.0.1:8201", "stateful-1")?,
+            service: ServiceConfig::from_env(env, SERVICE, "127.0.0.1:8201", "stateful-1")?,
             store: match env.parse("SESSION_STORE", "hybrid", "hybrid")? {
                 StoreName::Memory => StoreConfig::Memory,
                 StoreName::Redis => StoreConfig::Redis(redis()?),
@@ -124,10 +127,10 @@ impl Config {
 }
 
 fn redis_target(env: &Env) -> Result<RedisTarget, ConfigError> {
-    let (variable, usual) = ("SESSION_REDIS_URL", "redis://127.0.0.1:8379");
-    let url = env.secret(variable, usual, usual, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
-    // The error names what is wrong, and quotes nothing of it.
-    RedisTarget::parse(&url).map_err(|error| ConfigError { variable, fault: error.to_string(), example: usual })
+    let (variable, default) = ("SESSION_REDIS_URL", "redis://127.0.0.1:8379");
+    let url = env.secret(variable, default, default, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
+    // The error does not quote the URL, which may hold a password.
+    RedisTarget::parse(&url).map_err(|error| ConfigError { variable, fault: error.to_string(), example: default })
 }
 
 fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
@@ -157,7 +160,7 @@ enum StoreName {
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("there is no such store; the stores are 'memory', 'redis' and 'hybrid'")]
+#[error("unknown store; must be 'memory', 'redis' or 'hybrid'")]
 struct UnknownStore;
 
 impl FromStr for StoreName {
@@ -194,17 +197,17 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_its_fault_and_an_example() {
-        for (variable, value, told) in [
-            ("SESSION_STORE", "postgres", "'memory', 'redis' and 'hybrid'"),
-            ("SESSION_STORE", "Memory", "'memory', 'redis' and 'hybrid'"),
+        for (variable, value, text) in [
+            ("SESSION_STORE", "postgres", "'memory', 'redis' or 'hybrid'"),
+            ("SESSION_STORE", "Memory", "'memory', 'redis' or 'hybrid'"),
             ("HOT_SET_BYTES", "1000", "not within 1048576 to"),
             ("HOT_SET_BYTES", "64MiB", "invalid digit"),
             ("LIVE_MAX_CONNECTIONS", "0", "not within 1 to"),
             ("LIVE_HEARTBEAT_S", "0", "not within 1 to"),
             ("LIVE_SEND_TIMEOUT_S", "1h", "invalid digit"),
             ("LIVE_TICKET_S", "0", "not within 1 to"),
-            ("LIVE_ALLOWED_ORIGINS", "app.example", "is no origin"),
-            ("LIVE_ALLOWED_ORIGINS", "https://app.example/", "is no origin"),
+            ("LIVE_ALLOWED_ORIGINS", "app.example", "is not an origin"),
+            ("LIVE_ALLOWED_ORIGINS", "https://app.example/", "is not an origin"),
             ("REDIS_ACK_REPLICAS", "17", "not within 0 to"),
             ("SESSION_IDLE_S", "0", "not within 1 to"),
             ("SESSION_IDLE_S", "30m", "invalid digit"),
@@ -212,24 +215,24 @@ mod tests {
         ] {
             let error = read(&[(variable, value)]).expect_err(value);
             assert_eq!(error.variable, variable);
-            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(text), "{error}");
         }
     }
 
     #[test]
-    fn a_short_secret_is_refused_and_not_told() {
+    fn a_short_secret_is_rejected_and_not_quoted() {
         assert!(read(&[]).expect("defaults").secret.is_none());
         assert!(read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").secret.is_some());
-        let told = read(&[("SESSION_ID_SECRET", "hunter2")]).expect_err("too short").to_string();
-        assert!(told.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32") && !told.contains("hunter2"), "{told}");
+        let text = read(&[("SESSION_ID_SECRET", "hunter2")]).expect_err("too short").to_string();
+        assert!(text.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]
     fn the_url_of_redis_is_a_secret() {
-        let error = read(&[("SESSION_REDIS_URL", "http://:hunter2@nowhere")]).expect_err("no Redis URL");
+        let error = read(&[("SESSION_REDIS_URL", "http://:hunter2@host")]).expect_err("not a Redis URL");
         assert!(error.to_string().starts_with("SESSION_REDIS_URL") && !error.to_string().contains("hunter2"));
-        let told = read(&[("SESSION_REDIS_URL", "redis+sentinel://:hunter2@a:1")]).expect_err("no name").to_string();
-        assert!(told.contains("does not name the master") && !told.contains("hunter2"), "{told}");
+        let text = read(&[("SESSION_REDIS_URL", "redis+sentinel://:hunter2@a:1")]).expect_err("no name").to_string();
+        assert!(text.contains("does not name the master") && !text.contains("hunter2"), "{text}");
         let memory = read(&[("SESSION_STORE", "memory"), ("SESSION_REDIS_URL", "nonsense")]);
         assert!(memory.is_ok(), "a store that needs no Redis does not read its URL");
     }

@@ -1,4 +1,4 @@
-//! What a session is and what can be done to it. Pure: no HTTP, no Redis, no clock of its own.
+//! Sessions and the rules for them. Pure: no HTTP, no Redis, no clock of its own.
 
 pub mod caller;
 pub mod client_data;

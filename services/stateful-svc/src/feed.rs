@@ -1,7 +1,8 @@
-//! What a live connection is told of a session: the session as it is, then its messages, one by one, in their order.
+//! The events of one live connection: the session's state, then its messages in order.
 //!
-//! A feed knows the number of the last message that it told and reads the ones after it, so it needs no memory of its own: it
-//! misses nothing, however long the connection to Redis or the reader stood still, and holds a handful of messages at most.
+//! A feed keeps the number of the last message that it returned and reads the next ones from the
+//! store. So it misses nothing, however long Redis or the reader stalls, and buffers at most a few
+//! messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,51 +17,51 @@ use crate::domain::session::Session;
 use crate::store::changes::Changes;
 use crate::store::{Access, ReadError, Routing, SessionStore};
 
-/// How many messages are read ahead of the reader: at most some 300 KiB.
+/// How many messages are read ahead: at most some 300 KiB.
 const READ_AHEAD: u32 = 16;
-/// Pause before a store that could not be asked is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Delay before a failed read is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What happens in a session, as one live connection hears of it.
+/// The event source of one live connection.
 pub struct Feed {
     store: Arc<dyn SessionStore>,
     access: Access,
     changes: Changes,
     draining: Draining,
-    /// After which time without any news a feed looks for itself, and tells that it is quiet.
+    /// After this time without an event the feed polls the store and returns [`Event::Quiet`].
     heartbeat: Duration,
-    /// The place after the last message that was told.
-    told: Cursor,
-    /// The session when it was last looked at.
+    /// The position after the last message that was returned.
+    position: Cursor,
+    /// The session at the last poll.
     session: Session,
-    /// Whether that is to be told.
-    is_news: bool,
+    /// Whether `session` is still to be returned as an event.
+    is_changed: bool,
     ahead: VecDeque<Message>,
-    /// The session may have changed since.
+    /// The session may have changed since the last poll.
     outdated: bool,
-    look_at: Instant,
+    poll_at: Instant,
 }
 
-/// What a feed tells.
+/// An event of a feed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The session as it is: first of all, and when its client data has changed.
+    /// The session's state: the first event, and after each change of its client data.
     Session(Session),
     /// The next message.
     Message(Message),
-    /// The session is no more; nothing follows.
+    /// The session has ended; the last event.
     Ended,
-    /// The instance is shutting down; nothing follows.
+    /// The instance is shutting down; the last event.
     GoingAway,
-    /// Nothing has happened for a while. It keeps the connection open, and the session alive.
+    /// A heartbeat. It keeps the connection open and the session alive.
     Quiet,
 }
 
 impl Feed {
-    /// A feed of the messages after this place; of those that are posted from now on when none is named.
+    /// A feed of the messages after this position; `None`: of those that are posted from now on.
     ///
     /// # Errors
-    /// When the caller has no such session, or the store cannot be asked.
+    /// When the caller has no such session, or the store is unavailable.
     pub async fn open(
         store: Arc<dyn SessionStore>,
         access: Access,
@@ -68,38 +69,50 @@ impl Feed {
         draining: Draining,
         heartbeat: Duration,
     ) -> Result<Self, ReadError> {
-        // A feed outlives its session's stay at this instance, so it must not claim it.
+        // The session's home may change while the feed is open, so the feed must not claim the
+        // session.
         let access = Access { routing: Routing::RoundRobin, ..access };
-        // Before the session is read: what changes later is told.
+        // Before the session is read, so that no later change is missed.
         let changes = store.watch(access.session).await?;
         let session = store.read(access).await?.value;
         let newest = Cursor::after(session.message_count).unwrap_or_default();
-        // Nobody has seen more than there is.
-        let told = after.filter(|after| after.number() < newest.number()).unwrap_or(newest);
-        let outdated = told != newest;
-        let look_at = Instant::now() + heartbeat;
-        let ahead = VecDeque::new();
-        Ok(Self { store, access, changes, draining, heartbeat, told, session, is_news: true, ahead, outdated, look_at })
+        // A position beyond the newest message is the newest one.
+        let position = after.filter(|after| after.number() < newest.number()).unwrap_or(newest);
+        let outdated = position != newest;
+        let poll_at = Instant::now() + heartbeat;
+        Ok(Self {
+            store,
+            access,
+            changes,
+            draining,
+            heartbeat,
+            position,
+            session,
+            is_changed: true,
+            ahead: VecDeque::new(),
+            outdated,
+            poll_at,
+        })
     }
 
-    /// The next event, as soon as there is one. Whoever gives up waiting loses nothing.
+    /// The next event, as soon as there is one. Cancel-safe.
     pub async fn next(&mut self) -> Event {
         loop {
-            if std::mem::take(&mut self.is_news) {
+            if std::mem::take(&mut self.is_changed) {
                 return Event::Session(self.session.clone());
             }
             if let Some(message) = self.ahead.pop_front() {
-                self.told = Cursor::after(message.number).unwrap_or(self.told);
+                self.position = Cursor::after(message.number).unwrap_or(self.position);
                 return Event::Message(message);
             }
             if self.outdated {
-                match self.look().await {
+                match self.poll().await {
                     Ok(()) => continue,
                     Err(ReadError::NotFound) => return Event::Ended,
-                    // The store has told the log. The reader has missed nothing yet, and need not know.
+                    // The store has logged the failure. The reader has missed nothing yet.
                     Err(ReadError::Store(_)) => {
                         self.outdated = false;
-                        self.look_at = Instant::now() + ASK_AGAIN;
+                        self.poll_at = Instant::now() + RETRY_DELAY;
                     }
                 }
             }
@@ -107,28 +120,28 @@ impl Feed {
                 biased;
                 () = self.draining.begun() => return Event::GoingAway,
                 () = self.changes.changed() => self.outdated = true,
-                () = sleep_until(self.look_at) => {
+                () = sleep_until(self.poll_at) => {
                     self.outdated = true;
-                    self.look_at = Instant::now() + self.heartbeat;
+                    self.poll_at = Instant::now() + self.heartbeat;
                     return Event::Quiet;
                 }
             }
         }
     }
 
-    /// Reads what has changed, or the first part of it.
-    async fn look(&mut self) -> Result<(), ReadError> {
+    /// Reads the session and the next messages.
+    async fn poll(&mut self) -> Result<(), ReadError> {
         let session = self.store.read(self.access).await?.value;
         let size = PageSize::parse(READ_AHEAD).unwrap_or_default();
-        if session.message_count > self.told.number() {
-            self.ahead = self.store.history(self.access, self.told, size).await?.value.messages.into();
+        if session.message_count > self.position.number() {
+            self.ahead = self.store.history(self.access, self.position, size).await?.value.messages.into();
         }
-        // From here on nothing waits, so that nothing is done by half.
-        let last = self.ahead.back().map_or(self.told.number(), |message| message.number);
-        self.is_news = session.client_data != self.session.client_data;
+        // No await from here on, so that cancellation leaves no partial update.
+        let last = self.ahead.back().map_or(self.position.number(), |message| message.number);
+        self.is_changed = session.client_data != self.session.client_data;
         self.outdated = last < session.message_count;
         self.session = session;
-        self.look_at = Instant::now() + self.heartbeat;
+        self.poll_at = Instant::now() + self.heartbeat;
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
-//! The stateful service: sessions, and the conversations held in them.
+//! The stateful service: sessions and their conversations.
 //!
-//! A request goes `routes/` (HTTP) → `store/` (where sessions are kept) → `domain/` (what they are) and back. A handler
-//! reads the request into domain types, does one act on the store, and writes the result as the contract's body.
+//! A handler in `routes/` parses the request into types of `domain/`, performs one operation on a
+//! store of `store/`, and returns the result as a wire type.
 //!
-//! **Invariant:** a session's id never leaves `routes/`. Stores, logs and metrics know its digest.
+//! **Invariant:** a session's id never leaves `routes/`. Stores, logs and metrics see its digest
+//! alone.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 use service_kit::tokens::TokenVerifier;
 
+pub use crate::config::SERVICE;
 use crate::config::{Config, StoreConfig};
 use crate::domain::caller::Caller;
 use crate::domain::clock::{BootClock, SystemClock};
@@ -36,33 +38,32 @@ pub mod metrics;
 pub mod routes;
 pub mod store;
 
-/// The service's name, in health answers and on the command line.
-pub const SERVICE: &str = "stateful-svc";
-/// What instances are named by that have found their number by DNS.
+/// The prefix of instance names whose number is resolved by DNS: `stateful-3`.
 pub const KIND: &str = "stateful";
-/// What `--help` says.
-pub const ABOUT: &str = "Tandem's stateful service: sessions, and the conversations held in them.\n\n\
-    It is configured by the environment alone; docs/SETTINGS.md lists every variable. SIGTERM announces that the \
-    instance leaves, lets requests finish and stops.";
+/// The text of `--help`.
+pub const ABOUT: &str = "Tandem's stateful service: sessions and their conversations.\n\n\
+    All settings are environment variables; docs/SETTINGS.md lists them. On SIGTERM the service announces its \
+    shutdown, drains open requests and exits.";
 
-/// Why the service cannot start.
+/// The service could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The address cannot be listened on.
+    /// The listener could not be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Redis cannot be used as the configuration says.
+    /// The settings of the Redis pool are invalid.
     #[error(transparent)]
     Redis(#[from] PoolUnusable),
-    /// Two metrics have one name.
-    #[error("the metrics cannot be registered")]
+    /// Two metrics have the same name.
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Makes the store and binds the server; must be called within a Tokio runtime. Redis need not be there yet.
+/// Builds the store and binds the server; must be called within a Tokio runtime. Redis need not be
+/// reachable yet.
 ///
 /// # Errors
-/// When the address cannot be bound or the store cannot be made from its settings.
+/// See [`BuildError`].
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let Config { service, store, acks, lifetime, live, secret, tokens } = config;
     let secret = shared_secret(secret.as_ref(), &store);
@@ -70,11 +71,11 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new(SERVICE, &service.instance)?;
     let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;
-    let counted = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
+    let session_metrics = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings, Caller::subject)));
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
-    let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: counted };
+    let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
     let server = Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
     Ok(server.giving_back(async move { store.close().await }))
 }
@@ -110,22 +111,20 @@ fn session_store(
     Ok((store, health.dependency("session_store", Need::Required, move || probe(pool.clone()))))
 }
 
-/// The secret that instances share, or one of this process alone.
+/// The configured secret, or a random one of this process.
 fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSecret {
     match (secret, store) {
         (Some(secret), _) => SharedSecret::new(secret),
-        // Nobody else knows these sessions, nor does this process after a restart.
+        // No other process has these sessions, nor has this one after a restart.
         (None, StoreConfig::Memory) => SharedSecret::of_this_process(),
         (None, StoreConfig::Redis { .. } | StoreConfig::Hybrid { .. }) => {
-            tracing::warn!(
-                "SESSION_ID_SECRET is not set: a ticket opens a connection only at the instance that issued it"
-            );
+            tracing::warn!("SESSION_ID_SECRET is not set: a ticket is valid only at the instance that issued it");
             SharedSecret::of_this_process()
         }
     }
 }
 
-/// Gateways place newcomers where few sessions live.
+/// Gateways route new clients to instances with few live sessions.
 fn report_live_sessions(health: HealthBuilder, store: Arc<dyn SessionStore>) -> Health {
     health.report(LIVE_SESSIONS, move || store.live_sessions()).build()
 }

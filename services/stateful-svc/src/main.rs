@@ -1,4 +1,4 @@
-//! `stateful-svc`: see the library.
+//! The `stateful-svc` program; see the library.
 
 use std::process::ExitCode;
 

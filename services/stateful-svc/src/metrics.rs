@@ -1,4 +1,4 @@
-//! What the service counts beside its requests.
+//! The service's own metrics.
 
 use std::sync::Arc;
 
@@ -13,25 +13,21 @@ mod live;
 
 pub use live::{Closed, LiveConnection, LiveKind, LiveMetrics};
 
-/// Counters of what was done to sessions. Cheap to clone; the clones share everything.
+/// Counters of reads and writes of sessions. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct SessionMetrics {
     reads: IntCounterVec,
     writes: IntCounterVec,
-    /// Of live connections.
+    /// Metrics of live connections.
     pub live: LiveMetrics,
 }
 
-/// What a write does.
+/// The operation of a write, as in the label `act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Starts a session.
     Create,
-    /// Posts a message.
     Append,
-    /// Changes client data.
     Patch,
-    /// Ends a session.
     Delete,
 }
 
@@ -52,16 +48,18 @@ impl SessionMetrics {
     /// # Errors
     /// When one of them is registered already.
     pub fn register(registry: &Registry, store: Arc<dyn SessionStore>) -> Result<Self, prometheus::Error> {
-        let reads = Opts::new("stateful_session_reads_total", "Reads of a session or its history that were answered.");
-        let writes = Opts::new("stateful_session_writes_total", "Writes that reached the store, by act and outcome.");
+        let reads =
+            Opts::new("stateful_session_reads_total", "Successful reads of a session or its history, by source.");
+        let writes =
+            Opts::new("stateful_session_writes_total", "Writes that reached the store, by operation and outcome.");
         let metrics = Self {
             reads: IntCounterVec::new(reads, &["source"])?,
             writes: IntCounterVec::new(writes, &["act", "outcome"])?,
             live: LiveMetrics::register(registry)?,
         };
         let gauge =
-            IntGauge::new("stateful_sessions_live", "Sessions that live in, or were lately served by, this instance.")?;
-        // A rate needs a first value: what never happened is 0, and not absent.
+            IntGauge::new("stateful_sessions_live", "Live sessions that this instance holds or has recently served.")?;
+        // A rate needs a first value: a series starts at 0 and is never absent.
         for source in [Source::Memory, Source::Unverified, Source::Redis] {
             metrics.reads.with_label_values(&[source.label()]);
         }
@@ -82,7 +80,7 @@ impl SessionMetrics {
     }
 
     /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.
-    pub fn wrote(&self, act: Act, outcome: Result<Done, ErrorCode>) {
+    pub fn write(&self, act: Act, outcome: Result<Done, ErrorCode>) {
         let outcome = match outcome {
             Ok(Done::Now) => "ok",
             Ok(Done::Before) => "replayed",
@@ -92,7 +90,7 @@ impl SessionMetrics {
     }
 }
 
-/// Asks the store when it is scraped.
+/// Reads the gauge from the store at each scrape.
 struct LiveSessionsGauge {
     gauge: IntGauge,
     store: Arc<dyn SessionStore>,

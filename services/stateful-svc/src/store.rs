@@ -1,4 +1,5 @@
-//! Where sessions are kept. One trait; what every store must do alike is written down in `tests/it/behaviour.rs`.
+//! The session stores: one trait with several implementations. `tests/it/behaviour.rs` specifies
+//! what all have in common.
 
 use std::error::Error;
 use std::time::Duration;
@@ -18,27 +19,30 @@ use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
 
-mod broken;
 pub mod changes;
+mod failpoints;
 pub mod hybrid;
 pub mod memory;
 pub mod redis;
 
-/// A place for sessions. It knows them by their digests, so that it cannot tell anybody their ids.
+/// A session store. It identifies sessions by their digests, so that it cannot leak their ids.
 ///
-/// Each write is one atomic step: it checks that the session exists, changes it and raises its version by one. A write that
-/// is refused changes nothing. Every act on a session starts its idle time anew, reads and refused writes included. A session
-/// that the caller may not use is not found, and its idle time runs on.
+/// Each write is one atomic step: it checks that the session exists, changes it and increments its
+/// version. A rejected write changes nothing. Every operation on a session resets its idle time,
+/// reads and rejected writes included. A session that the caller may not use is reported as not
+/// found, and its idle time is not reset.
 ///
-/// A write that is keyed is done once: the same step looks for its key, before it looks at anything else but the session.
-/// Who repeats it gets the first answer; see [`keyed`](crate::domain::keyed) for how long.
+/// A keyed write is applied once: the same step looks up its key, before it checks anything else
+/// but the session. A repetition gets the first result; see [`keyed`](crate::domain::keyed) for how
+/// long.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
-    /// Reserves the id of a session that is created under a key, in one atomic step, and returns the one that is
-    /// reserved under this name: this one, or that of an earlier request. The session need not exist yet.
+    /// Reserves the id of a session to be created with an idempotency key, in one atomic step.
+    /// Returns the id reserved under this name: this one, or that of an earlier request. The
+    /// session need not exist yet.
     async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault>;
 
-    /// Starts a session at version 1, which then belongs to the caller.
+    /// Creates a session at version 1, owned by the caller.
     async fn create(
         &self,
         access: Access,
@@ -46,17 +50,17 @@ pub trait SessionStore: Send + Sync + 'static {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError>;
 
-    /// The session as it is now, when this instance can tell without asking anybody. A store that must ask never can.
-    fn at_hand(&self, access: Access) -> Option<Served<Session>> {
+    /// The current session, if this instance can serve it from memory without I/O.
+    fn peek(&self, access: Access) -> Option<Served<Session>> {
         let _ = access;
         None
     }
 
-    /// The session as it is now.
+    /// The current session.
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError>;
 
-    /// Adds a message after all others, to a session that is in an expected state. The id of a message that was taken before
-    /// is the one that it had then.
+    /// Appends a message to a session in an expected state. A repetition returns the id of the
+    /// first request's message.
     async fn append_if(
         &self,
         access: Access,
@@ -65,7 +69,7 @@ pub trait SessionStore: Send + Sync + 'static {
         keyed: Option<Keyed>,
     ) -> Result<Written<Appended>, AppendError>;
 
-    /// The same, whatever state the session is in.
+    /// The same without a precondition.
     async fn append(
         &self,
         access: Access,
@@ -75,7 +79,7 @@ pub trait SessionStore: Send + Sync + 'static {
         self.append_if(access, message, &Expected::Any, keyed).await
     }
 
-    /// Changes the client data of a session that is in an expected state.
+    /// Patches the client data of a session in an expected state.
     async fn patch(
         &self,
         access: Access,
@@ -84,103 +88,95 @@ pub trait SessionStore: Send + Sync + 'static {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, PatchError>;
 
-    /// Ends a session that is in an expected state, and forgets what was said. A tombstone stays for as long as a session may
-    /// live at most, so that no late write brings the session back. Until it goes, deleting again succeeds whatever was
-    /// expected: what the request asks for is so already (RFC 9110, section 13.1.1).
+    /// Deletes a session in an expected state, with its messages. A tombstone stays for the longest
+    /// lifetime of a session, so that no late write recreates the session. Until it expires,
+    /// repeated deletes succeed whatever the precondition, as their effect is already there (RFC
+    /// 9110, section 13.1.1).
     async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError>;
 
-    /// The same, whatever state the session is in.
+    /// The same without a precondition.
     async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
         self.delete_if(access, &Expected::Any).await
     }
 
-    /// The messages after a place.
+    /// A page of the messages after a position.
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
 
-    /// Notes for a while that a ticket keeps a connection open.
-    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault>;
+    /// Records for `ttl` that a ticket is in use by an open connection.
+    async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault>;
 
-    /// Whether that was noted, by whichever instance, and the while is not over.
-    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault>;
+    /// Whether any instance has recorded a use that has not expired.
+    async fn is_ticket_in_use(&self, ticket: TicketUse) -> Result<bool, StoreFault>;
 
-    /// Waits for changes of a session, whichever instance makes them: of all that are made after this has returned.
+    /// Subscribes to changes of a session by any instance, from the return of this call on.
     async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault>;
 
-    /// Gives back what other instances would wait for. Nothing may be asked of the store any more, and nothing on its
-    /// connections is used that was made before.
+    /// Releases what other instances would wait for. The store must not be used afterwards. It
+    /// opens new connections, since the runtimes of the existing ones may have ended.
     async fn close(&self) -> Result<(), CloseError> {
         Ok(())
     }
 
-    /// About how many live sessions this instance serves.
+    /// The approximate number of live sessions that this instance serves.
     fn live_sessions(&self) -> u64;
 }
 
-/// A session, who asks for it, and how the request came here.
+/// A session, its caller, and the routing of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Which session.
     pub session: SessionDigest,
-    /// Who asks.
     pub caller: Caller,
-    /// Why it came to this instance.
     pub routing: Routing,
 }
 
-/// By which of the gateway's code paths a request came to this instance.
+/// How the gateway routed a request to this instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Routing {
-    /// By no particular reason: the next one may go elsewhere.
+    /// To any instance: the next request may go elsewhere.
     #[default]
     RoundRobin,
-    /// Because this instance is the session's home, or stands in for it; the next one will come here, too.
+    /// To the session's home, or its failover: the next request will come here, too.
     Sticky,
 }
 
-/// What a write made, and whether it was done now.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written<T> {
-    /// The answer.
     pub value: T,
-    /// Its origin.
     pub source: Source,
-    /// When the write was done.
     pub done: Done,
 }
 
-/// When a write was done.
+/// Which request applied a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// With this request.
+    /// This request.
     Now,
-    /// With an earlier request of the same key, whose answer this is.
+    /// An earlier request with the same key, whose result this is.
     Before,
 }
 
-/// What a store answered, and where it took it from.
+/// The result of a read or a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served<T> {
-    /// The answer.
     pub value: T,
-    /// Its origin.
     pub source: Source,
 }
 
-/// Where the session's state came from, as `X-Session-Source` tells it.
+/// The source of the session's state, as in `X-Session-Source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// This instance's memory.
     Memory,
-    /// This instance's memory, while Redis could not be asked whether it is still so.
+    /// This instance's memory, not verified since Redis is away.
     Unverified,
-    /// Redis.
     Redis,
-    /// Nowhere: it was made with this request, or with the one that this repeats.
+    /// This request created it, or the one that this request repeats.
     Created,
 }
 
 impl Source {
-    /// The source as it stands in the header.
+    /// The value of the header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unverified => "memory; unverified",
@@ -188,7 +184,7 @@ impl Source {
         }
     }
 
-    /// The source as it stands in metric labels.
+    /// The value of metric labels.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -202,47 +198,41 @@ impl Source {
 /// Why a session was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// Another one has the same digest, which chance does not bring about.
-    #[error("there is a session with this digest already")]
+    /// Another session has the same digest.
+    #[error("a session with this digest exists already")]
     Exists,
-    /// The session was there and was deleted.
     #[error("the session was deleted")]
     Deleted,
-    /// The key belongs to another request.
-    #[error("the idempotency key was used for another request")]
+    #[error("the idempotency key was used with another request")]
     KeyReused,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
 
-/// Why a session, or its history, was not read.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It never was, it expired, or it was deleted.
+    /// It never existed, has expired or was deleted, or the caller may not use it.
     #[error("there is no such session")]
     NotFound,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
 
-/// Why a message was not taken.
+/// Why a message was not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The session never was, it expired, or it was deleted.
+    /// It never existed, has expired or was deleted, or the caller may not use it.
     #[error("there is no such session")]
     NotFound,
-    /// The session holds the most messages that it may.
+    /// The session has the maximum number of messages.
     #[error("the session is full")]
     Full,
     /// The session is not in an expected state.
-    #[error("the session was changed meanwhile")]
+    #[error("the precondition failed")]
     Overtaken,
-    /// The key belongs to another request.
-    #[error("the idempotency key was used for another request")]
+    #[error("the idempotency key was used with another request")]
     KeyReused,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -250,22 +240,20 @@ pub enum AppendError {
 /// Why client data was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
-    /// The session never was, it expired, or it was deleted.
+    /// It never existed, has expired or was deleted, or the caller may not use it.
     #[error("there is no such session")]
     NotFound,
-    /// The patched data would not be client data.
+    /// The patched data would be invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidClientData),
-    /// Others kept changing the data in between.
-    #[error("others kept changing the session's data")]
+    /// Concurrent writes changed the data in each attempt.
+    #[error("too many concurrent changes of the session's data")]
     Contended,
     /// The session is not in an expected state.
-    #[error("the session was changed meanwhile")]
+    #[error("the precondition failed")]
     Overtaken,
-    /// The key belongs to another request.
-    #[error("the idempotency key was used for another request")]
+    #[error("the idempotency key was used with another request")]
     KeyReused,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -273,42 +261,41 @@ pub enum PatchError {
 /// Why a session was not deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteError {
-    /// It never was, it expired, or it was deleted so long ago that its tombstone is gone.
+    /// It never existed, has expired, its tombstone has expired, or the caller may not use it.
     #[error("there is no such session")]
     NotFound,
     /// The session is not in an expected state.
-    #[error("the session was changed meanwhile")]
+    #[error("the precondition failed")]
     Overtaken,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
 
-/// What was not given back when the instance stopped.
+/// What the instance failed to release at its stop.
 #[derive(Debug, thiserror::Error)]
 pub enum CloseError {
-    /// Other instances wait until it has run out.
-    #[error("the lease was not given back; others wait until it has run out")]
+    /// Other instances wait until the lease expires.
+    #[error("lease not released; other instances wait until it expires")]
     Lease(#[source] StoreFault),
-    /// Sessions that were just read from memory end as if those reads had not been.
-    #[error("Redis does not know of the last reads from memory")]
-    Uses(#[source] StoreFault),
+    /// Sessions that were just read from memory may expire too early.
+    #[error("the last reads from memory were not recorded in Redis")]
+    Touches(#[source] StoreFault),
 }
 
-/// The store cannot do its work.
+/// A failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreFault {
-    /// The request did not reach it, or it refused: nothing was changed.
+    /// The request did not reach the store, or was rejected: nothing was changed.
     #[error("the session store is unavailable; nothing was changed")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// The request was sent and no answer came: a write may have been done, or may yet be.
-    #[error("the session store did not answer; the outcome is unknown")]
-    NoAnswer(#[source] Box<dyn Error + Send + Sync>),
-    /// It did what was asked, and what must come before anybody is told did not happen in time: another instance still has a
-    /// copy of the session, or replicas lack the write.
-    #[error("the session store did not finish; the outcome is unknown")]
+    /// The request was sent and got no response: a write may have been applied, or may still be.
+    #[error("the session store did not respond; the outcome is unknown")]
+    NoResponse(#[source] Box<dyn Error + Send + Sync>),
+    /// The write was applied, but what must precede the response did not happen in time: another
+    /// instance still has a copy of the session, or replicas lack the write.
+    #[error("the session store did not complete the write; the outcome is unknown")]
     Unfinished(#[source] Box<dyn Error + Send + Sync>),
-    /// It holds something that this program did not write.
+    /// The store holds a record that this program did not write.
     #[error("the session store holds a damaged record")]
     Damaged(#[source] Box<dyn Error + Send + Sync>),
 }

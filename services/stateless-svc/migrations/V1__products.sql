@@ -1,4 +1,5 @@
--- The catalogue. Ids are text, as in the legacy API; collation "C" makes their order the same in every database.
+-- The catalogue. Ids are text, as in the legacy API; collation "C" makes their order the same in
+-- every database.
 CREATE TABLE products (
     id         text COLLATE "C" PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,64}$'),
     name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),

@@ -14,7 +14,8 @@ pub struct Config {
     pub service: ServiceConfig,
     /// `DATABASE_URL`: the catalogue. The stack's own PostgreSQL by default.
     pub database: PostgresTarget,
-    /// `CACHE_REDIS_URL`: the cache, never the Redis that holds sessions. The stack's own by default.
+    /// `CACHE_REDIS_URL`: the cache, never the Redis that holds sessions. The stack's own by
+    /// default.
     pub cache: RedisTarget,
 }
 

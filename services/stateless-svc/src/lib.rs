@@ -1,7 +1,7 @@
 //! The stateless service. Any instance can serve any request.
 //!
-//! `routes/` holds the HTTP handlers and wire types, `domain/` the computations. `store/` reads the catalogue from
-//! PostgreSQL through a cache in Redis.
+//! `routes/` holds the HTTP handlers and wire types, `domain/` the computations. `store/` reads the
+//! catalogue from PostgreSQL through a cache in Redis.
 
 pub mod config;
 pub mod domain;
@@ -46,8 +46,8 @@ pub enum BuildError {
     Bind(#[from] BindError),
 }
 
-/// Builds the service and binds its listener. The databases need not be reachable yet; migrations run in the
-/// background. Call it within a Tokio runtime.
+/// Builds the service and binds its listener. The databases need not be reachable yet; migrations
+/// run in the background. Call it within a Tokio runtime.
 ///
 /// # Errors
 /// See [`BuildError`].

@@ -67,3 +67,13 @@ fn service_kit_keeps_its_floors() -> Result<()> {
 fn proto_contracts_keeps_its_floors() -> Result<()> {
     check("proto-contracts", "proto-contracts")
 }
+
+#[test]
+fn stateful_svc_keeps_its_floors() -> Result<()> {
+    check("stateful-svc", "services/stateful-svc")
+}
+
+#[test]
+fn stateless_svc_keeps_its_floors() -> Result<()> {
+    check("stateless-svc", "services/stateless-svc")
+}

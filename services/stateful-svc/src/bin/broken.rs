@@ -1,4 +1,4 @@
-//! `stateful-svc-broken`: the service with guarantees that tests can take out. Nobody else should run it.
+//! `stateful-svc-broken`: the service with failpoints, for tests only.
 
 use std::process::ExitCode;
 

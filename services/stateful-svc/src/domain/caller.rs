@@ -1,18 +1,19 @@
-//! Who asks, and whose a session is.
+//! The caller of a request, and the owner of a session.
 
 use super::digest::ShortDigest;
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// Somebody who did not say. A session that such a caller creates is owned by nobody: its id opens it.
+    /// A caller without a token. A session that it creates has no owner: its id alone grants
+    /// access.
     Anonymous,
-    /// The subject of a token that was verified.
+    /// The subject of a verified token.
     Subject(ShortDigest),
 }
 
 impl Caller {
-    /// The subject of that name, as this issuer names it. Only a digest of both is kept.
+    /// The subject of a token, as this issuer names it. Only a digest of both is stored.
     pub fn subject(issuer: &str, subject: &str) -> Self {
         Self::Subject(ShortDigest::of("session owner", &[issuer.as_bytes(), subject.as_bytes()]))
     }
@@ -28,9 +29,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_owns_is_open_and_what_somebody_owns_is_theirs() {
+    fn only_its_owner_may_use_an_owned_session() {
         let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
-        assert_ne!(ada, Caller::subject("j", "ada"), "two issuers may use one name for two people");
+        assert_ne!(ada, Caller::subject("j", "ada"), "two issuers may use one name for different subjects");
         for (caller, owner, may) in [
             (Caller::Anonymous, Caller::Anonymous, true),
             (ada, Caller::Anonymous, true),

@@ -1,8 +1,8 @@
-//! What a client tells about itself: a JSON object, kept as the text that it sent.
+//! The client's own data: a JSON object, stored as the text that the client sent.
 //!
-//! The text is never turned into a tree of values and back. That would cost time on each read, and it would change what
-//! the client said: large numbers would lose digits, empty arrays can become objects (in Redis's Lua), members would
-//! change places.
+//! The text is never parsed into a tree of values and serialized again. That would cost time on
+//! each read, and it would change the data: large numbers would lose digits, empty arrays could
+//! become objects (in Redis's Lua), members would change their order.
 
 use std::sync::Arc;
 
@@ -12,30 +12,32 @@ use serde_json::value::RawValue;
 use super::conversation::ClientName;
 
 mod compact;
+mod invalid;
 mod members;
 mod merge;
 
+pub use invalid::InvalidClientData;
 use members::Members;
 
-/// A JSON object of at most [`MAX_CLIENT_DATA_BYTES`] bytes and [`MAX_CLIENT_DATA_DEPTH`](proto_contracts::stateful::MAX_CLIENT_DATA_DEPTH)
-/// levels, without white space
-/// and without duplicate members. Cheap to clone.
+/// A JSON object of at most [`MAX_CLIENT_DATA_BYTES`] bytes and
+/// [`MAX_CLIENT_DATA_DEPTH`](proto_contracts::stateful::MAX_CLIENT_DATA_DEPTH) levels, without
+/// white space and without duplicate members. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ClientData(Arc<RawValue>);
 
 impl ClientData {
-    /// Takes what a client sent.
+    /// Validates a client's JSON.
     ///
     /// # Errors
-    /// It is no object, too large, too deep, or not a JSON that all readers understand alike.
+    /// It is not an object, too large, nested too deeply, or not interoperable.
     pub fn parse(json: &RawValue) -> Result<Self, InvalidClientData> {
         Self::of_object(compact::object(json)?)
     }
 
-    /// Takes what a store kept; the store got it from [`ClientData::as_str`].
+    /// Restores data from a store, as written by [`ClientData::as_str`].
     ///
     /// # Errors
-    /// The text is no JSON: something else wrote it.
+    /// The text is not JSON: another program wrote it.
     pub fn restore(json: String) -> Result<Self, serde_json::Error> {
         RawValue::from_string(json).map(|raw| Self(raw.into()))
     }
@@ -48,14 +50,14 @@ impl ClientData {
         Self::of_object(merge::merged(&self.0, &patch.0)?)
     }
 
-    /// What replies call the client: the member `name`, when it is a string and not blank.
+    /// The client's name for replies: the member `name`, when it is a string and not blank.
     pub fn name(&self) -> Option<ClientName> {
         let members = Members::of(&self.0)?;
         let name: String = serde_json::from_str(members.get("name")?.get()).ok()?;
         ClientName::new(&name)
     }
 
-    /// The data as JSON, ready to be put into a larger document.
+    /// The data as JSON, to be embedded in a larger document.
     pub fn as_json(&self) -> &RawValue {
         &self.0
     }
@@ -86,14 +88,16 @@ impl PartialEq for ClientData {
     }
 }
 
-/// A change to client data, in the manner of RFC 7396: members replace members, `null` removes, objects merge.
+/// A merge patch for client data (RFC 7396): members replace members, `null` removes, objects
+/// merge.
 ///
-/// It is an object: the RFC also lets a patch replace the whole by something else, which client data cannot be.
+/// The patch must be an object: any other value would replace the whole by something that is not
+/// client data.
 #[derive(Clone, Debug)]
 pub struct MergePatch(Box<RawValue>);
 
 impl MergePatch {
-    /// Takes what a client sent.
+    /// Validates a client's patch.
     ///
     /// # Errors
     /// As for [`ClientData::parse`].
@@ -109,23 +113,6 @@ impl MergePatch {
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
-}
-
-/// Why a JSON value cannot be client data, or a patch of it.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidClientData {
-    /// It is an array, a string, a number, a truth value or null.
-    #[error("client_data is not an object")]
-    NotAnObject,
-    /// It, or what it would become, has too many bytes.
-    #[error("client_data would have {bytes} bytes of compact JSON; it may have {MAX_CLIENT_DATA_BYTES}")]
-    TooLarge {
-        /// The size.
-        bytes: usize,
-    },
-    /// It is JSON by its grammar, but not one that every reader understands alike: see the source.
-    #[error("client_data is not interoperable JSON")]
-    Unreadable(#[from] serde_json::Error),
 }
 
 #[cfg(test)]
@@ -150,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_said_is_kept() {
+    fn the_text_is_kept_exactly() {
         for exact in [
             "{}",
             r#"{"big":123456789012345678901234567890,"small":1.10,"list":[],"e":1E5}"#,
@@ -163,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_would_not_agree_on_is_refused() {
+    fn json_that_is_not_interoperable_is_rejected() {
         for (json, complaint) in [
             (r#"{"a":1,"b":{"c":1,"c":2}}"#, "same name"),
             (r#"{"a":1,"\u0061":2}"#, "same name"),
@@ -200,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_may_not_outgrow_the_limit() {
+    fn a_patch_may_not_exceed_the_size_limit() {
         let half = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_CLIENT_DATA_BYTES / 2));
         let patch = MergePatch::parse(&raw(&half.replace("\"a\"", "\"b\""))).expect("fits");
         assert!(matches!(data(&half).merged(&patch), Err(InvalidClientData::TooLarge { .. })));

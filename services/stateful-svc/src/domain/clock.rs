@@ -1,14 +1,14 @@
-//! Where the time comes from: for the memory store, and for an instance that measures its own lease. (When a session in
-//! Redis ends, Redis decides.)
+//! The clocks of the memory store and of an instance's lease. (Sessions in Redis expire by Redis's
+//! clock.)
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-/// A clock with a resolution of one millisecond.
+/// A wall clock with a resolution of one millisecond.
 pub trait Clock: Send + Sync + 'static {
-    /// The present.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -19,24 +19,25 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
-        // Whole milliseconds, as Redis expires keys by them: both stores then tell times alike.
+        // Whole milliseconds, like Redis's expiry, so that both stores return equal times.
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 }
 
-/// A clock that is never set and never stands still: what it tells means nothing, what passes on it is time that passed.
+/// A monotonic clock: only differences between its readings have a meaning.
 pub trait SteadyClock: Send + Sync + 'static {
-    /// The time since some moment that stays the same for as long as the process lives.
+    /// The time since a fixed but arbitrary moment.
     fn now(&self) -> Duration;
 }
 
-/// The machine's time since it was started. Unlike [`std::time::Instant`] it also counts what the machine slept.
+/// The time since the machine's boot. Unlike [`std::time::Instant`] it includes the time of a
+/// suspend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;
 
 impl SteadyClock for BootClock {
     fn now(&self) -> Duration {
-        // Without a clock no lease may be trusted, and at the end of time all have run out.
+        // Without a clock no lease may be trusted: at the maximum all have expired.
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
     }
 }

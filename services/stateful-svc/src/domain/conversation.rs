@@ -1,14 +1,16 @@
-//! What the service answers to a message.
+//! The service's replies to messages.
 //!
-//! The answer is made from the session's state, so that a lost session is plain to see: who was at message 7 reads
-//! "message 1", without a name and without what was said before.
+//! A reply is computed from the session's state, which makes a lost session visible: the client
+//! that was at message 7 reads "message 1", without its name and without the earlier messages.
 //!
-//! A reply in the history must equal the reply that was given, whatever happened to the session since. Everything that
-//! goes into it is fixed by the time of the write: the message's number, the first message, the one before, and the
-//! client's name *as it was then*. So a store keeps an [`Utterance`] (the text and the name of its time) and not the
-//! reply, and [`replay`] computes the replies of a page from its neighbours. That keeps each write one atomic step that
-//! knows nothing of wording, in Lua as in Rust. Who changes the wording changes the replies in running histories too,
-//! unless the stored format gets a new number (`store/redis/entry.rs`).
+//! A reply in the history must equal the original reply. Its inputs are fixed at the time of the
+//! write: the message's number, the first and the previous message, and the client's name at that
+//! time. So a store keeps an [`Utterance`] (text and name) instead of the reply, and [`replay`]
+//! computes the replies of a page.
+//!
+//! Each write is thus one atomic step that does not depend on wording. A change of the wording
+//! changes the replies in existing histories, unless the stored format gets a new number
+//! (`store/redis/entry.rs`).
 
 use std::fmt;
 
@@ -17,15 +19,16 @@ use proto_contracts::MessageId;
 
 use super::message::{Message, MessageText};
 
-/// The client's name as replies use it: one line, not empty, at most [`ClientName::MAX_CHARS`] characters.
+/// The client's name as replies use it: one line, not empty, at most [`ClientName::MAX_CHARS`]
+/// characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(String);
 
 impl ClientName {
-    /// The longest name that a reply spells out. It is kept with each message, so it must stay small.
+    /// The longest name in a reply. It is stored with each message, so it must stay small.
     pub const MAX_CHARS: usize = 64;
 
-    /// The name that replies use for what the client calls itself; `None` when that is blank.
+    /// Shortens a client's name for replies; `None` when it is blank.
     pub fn new(text: &str) -> Option<Self> {
         let name = shorten(text, Self::MAX_CHARS);
         (!name.is_empty()).then_some(Self(name))
@@ -45,12 +48,12 @@ impl Quote {
     /// The longest quote.
     pub const MAX_CHARS: usize = 80;
 
-    /// How a reply quotes this text. A quote of a quote is the quote itself.
+    /// Shortens a text for quotation. Idempotent: the quote of a quote is the quote.
     pub fn of(text: &str) -> Self {
         Self(shorten(text, Self::MAX_CHARS))
     }
 
-    /// The quote as text, without its marks.
+    /// The quote as text, without quotation marks.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -62,16 +65,16 @@ impl fmt::Display for Quote {
     }
 }
 
-/// What was said before a message.
+/// The messages before a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Earlier<'a> {
     /// The session's first message.
     pub first: &'a Quote,
-    /// The one just before.
+    /// The previous message.
     pub previous: &'a Quote,
 }
 
-/// The answer to a session's `number`-th message; `earlier` is what came before the message, if anything did.
+/// The reply to a session's `number`-th message; `earlier` is `None` for the first.
 pub fn reply(number: u64, name: Option<&ClientName>, earlier: Option<Earlier<'_>>) -> String {
     let greeting = name.map_or("Hello.".to_owned(), |name| format!("Hello {}.", name.as_str()));
     let place = format!("{greeting} This is message {number} of our conversation.");
@@ -82,44 +85,42 @@ pub fn reply(number: u64, name: Option<&ClientName>, earlier: Option<Earlier<'_>
     }
 }
 
-/// A message as a store keeps it.
+/// A message as stores keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Utterance {
-    /// Its id.
     pub id: MessageId,
-    /// What it says.
     pub text: MessageText,
-    /// What the client called itself when it said so.
+    /// The client's name at that time.
     pub name: Option<ClientName>,
     /// When it was accepted.
     pub created_at: Timestamp,
 }
 
 impl Utterance {
-    /// The message with its answer.
-    pub fn answered(self, number: u64, earlier: Option<Earlier<'_>>) -> Message {
+    /// The message with its reply.
+    pub fn with_reply(self, number: u64, earlier: Option<Earlier<'_>>) -> Message {
         let reply = reply(number, self.name.as_ref(), earlier);
         Message { id: self.id, number, text: self.text, reply, created_at: self.created_at }
     }
 }
 
-/// The messages of a page with the replies that they got: `first` opened the session, `previous` is the message before
-/// the page, if any, and the page follows it from message `number` on.
+/// The messages of a page with their replies. `first` is the session's first message, `previous`
+/// the one before the page, if any, and `number` the number of the page's first message.
 pub fn replay(
     first: &Quote,
     mut previous: Option<Quote>,
     number: u64,
     page: impl IntoIterator<Item = Utterance>,
 ) -> Vec<Message> {
-    let answer = |(number, utterance): (u64, Utterance)| {
-        let said = Quote::of(utterance.text.as_str());
-        let earlier = previous.replace(said);
-        utterance.answered(number, earlier.as_ref().map(|previous| Earlier { first, previous }))
+    let with_reply = |(number, utterance): (u64, Utterance)| {
+        let quote = Quote::of(utterance.text.as_str());
+        let earlier = previous.replace(quote);
+        utterance.with_reply(number, earlier.as_ref().map(|previous| Earlier { first, previous }))
     };
-    (number..).zip(page).map(answer).collect()
+    (number..).zip(page).map(with_reply).collect()
 }
 
-/// The text on one line, cut between characters to at most `max_chars` of them; what was cut shows as "…".
+/// The text on one line, truncated to at most `max_chars` characters, of which the last is "…".
 fn shorten(text: &str, max_chars: usize) -> String {
     let mut line = String::new();
     let mut chars = 0;
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_reads_like_one() {
+    fn replies_refer_to_earlier_messages() {
         let page = [said("hi", Some("Ada")), said("how are you?", Some("Ada")), said("bye", None)];
         let replies: Vec<_> =
             replay(&Quote::of("hi"), None, 1, page).into_iter().map(|message| message.reply).collect();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_replays_like_the_whole() {
+    fn a_page_has_the_same_replies_as_the_whole_history() {
         let all: Vec<_> = (1..=7).map(|i| said(&format!("message {i}"), Some("Ada"))).collect();
         let first = Quote::of("message 1");
         let whole = replay(&first, None, 1, all.clone());
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn long_quotes_are_cut_between_characters() {
+    fn long_quotes_are_truncated_between_characters() {
         let quote = Quote::of(&"ä€🚲".repeat(100));
         assert_eq!(quote.as_str().chars().count(), Quote::MAX_CHARS);
         assert!(quote.as_str().starts_with("ä€🚲") && quote.as_str().ends_with('…'));
@@ -199,7 +200,8 @@ mod tests {
     }
 
     proptest! {
-        /// Stores keep the quote of a message, and pages quote the message itself: both must come out alike.
+        /// Stores keep the quote of a message, and pages quote the message itself: both must be
+        /// equal.
         #[test]
         fn a_quote_of_a_quote_is_the_quote(text in "\\PC*|[ a\\n\u{85}\u{3000}]{0,200}") {
             let quote = Quote::of(&text);

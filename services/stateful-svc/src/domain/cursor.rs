@@ -1,4 +1,4 @@
-//! Where a page of history starts.
+//! The position at which a page of history starts.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use proto_contracts::SessionDigest;
 use proto_contracts::stateful::{DEFAULT_HISTORY_PAGE, MAX_HISTORY_PAGE};
 use sha2::{Digest as _, Sha256};
 
-/// The place after a session's n-th message.
+/// The position after a session's n-th message.
 ///
-/// To clients it is 16 opaque hex digits: the number, and a checksum over it and the session, so that a cursor which was
-/// put together by hand or taken from another session is refused and does not silently show the wrong page. It keeps no
-/// secret and needs none: who can send it holds the session.
+/// To clients it is 16 opaque hex digits: the number, and a checksum over the number and the
+/// session. The checksum rejects invented cursors and those of other sessions. It is no secret: its
+/// sender has access to the session anyway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     after: u32,
@@ -20,17 +20,17 @@ impl Cursor {
     /// Before the first message.
     pub const START: Self = Self { after: 0 };
 
-    /// The place after the message of this number; `None` for a number that no session reaches.
+    /// The position after the message of this number; `None` for a number that no session reaches.
     pub fn after(number: u64) -> Option<Self> {
         u32::try_from(number).ok().map(|after| Self { after })
     }
 
-    /// The number of the message before this place; 0 at the start.
+    /// The number of the message before this position; 0 at the start.
     pub fn number(self) -> u64 {
         self.after.into()
     }
 
-    /// Reads what [`Cursor::encode`] wrote for the same session.
+    /// Decodes the text of [`Cursor::encode`] for the same session.
     ///
     /// # Errors
     /// The text is not a cursor of this session.
@@ -40,7 +40,7 @@ impl Cursor {
         if cursor.encode(session) == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
 
-    /// The cursor as clients of this session see it.
+    /// The cursor for clients of this session.
     pub fn encode(self, session: SessionDigest) -> String {
         let hash = Sha256::digest(format!("history cursor {session} {}", self.after));
         let [a, b, c, d] = std::array::from_fn(|i| hash[i]);
@@ -50,7 +50,7 @@ impl Cursor {
 
 /// The text is not a cursor of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("pass the next_cursor of the page before, or none to start from the oldest message")]
+#[error("the cursor must be the next_cursor of the previous page; omit it to start with the oldest message")]
 pub struct InvalidCursor;
 
 /// How many messages a page may hold: 1 to [`MAX_HISTORY_PAGE`].
@@ -58,7 +58,7 @@ pub struct InvalidCursor;
 pub struct PageSize(u32);
 
 impl PageSize {
-    /// Takes a size that may be asked for.
+    /// Validates a requested size.
     ///
     /// # Errors
     /// It is 0 or more than [`MAX_HISTORY_PAGE`].
@@ -84,11 +84,10 @@ impl fmt::Display for PageSize {
     }
 }
 
-/// No page may have that size.
+/// The page size is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("limit is {messages}; it may be 1 to {MAX_HISTORY_PAGE}")]
+#[error("limit is {messages}; it must be 1 to {MAX_HISTORY_PAGE}")]
 pub struct InvalidPageSize {
-    /// What was asked for.
     pub messages: u32,
 }
 
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_in_its_own_session_alone() {
+    fn a_cursor_round_trips_in_its_own_session_alone() {
         let [mine, other] = [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         for number in [0, 1, 50, 10_000, u64::from(u32::MAX)] {
             let cursor = Cursor::after(number).expect("fits");
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_a_size() {
+    fn page_sizes_are_bounded() {
         assert!(PageSize::parse(1).is_ok() && PageSize::parse(MAX_HISTORY_PAGE).is_ok());
         assert!(PageSize::parse(0).is_err() && PageSize::parse(MAX_HISTORY_PAGE + 1).is_err());
     }

@@ -1,4 +1,4 @@
-//! What is kept of something that need not be known again in full.
+//! A short digest for values that are compared but never restored.
 
 use std::fmt;
 
@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 pub struct ShortDigest([u8; 16]);
 
 impl ShortDigest {
-    /// The digest of these parts for this purpose. Digests for different purposes, and of differently cut parts, differ.
+    /// The digest of these parts for this purpose. Digests of other purposes, or of differently
+    /// split parts, differ.
     pub fn of(purpose: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
@@ -20,14 +21,14 @@ impl ShortDigest {
         Self(std::array::from_fn(|i| hash[i]))
     }
 
-    /// Reads the 32 lower-case hex digits as which a digest is written.
+    /// Parses the 32 lower-case hex digits of a digest.
     pub fn parse(text: &str) -> Option<Self> {
         let digest = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
-        // Numbers may be written in more ways.
+        // `from_str_radix` also accepts other spellings.
         (digest.to_string() == text).then_some(digest)
     }
 
-    /// The 128 bits.
+    /// The digest's bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn purposes_and_cuts_do_not_meet() {
+    fn digests_differ_by_purpose_and_split() {
         let all = [
             ShortDigest::of("a", &[]),
             ShortDigest::of("b", &[]),

@@ -1,26 +1,26 @@
-//! How long a session lives.
+//! The lifetime of sessions.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The two limits to a session's life.
+/// The two limits of a session's lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// It ends this long after its last use; each read and write starts the time anew.
+    /// The session expires this long after its last read or write.
     pub idle: Duration,
-    /// It ends this long after its creation, however much it is used.
+    /// The session expires this long after its creation, even in use.
     pub absolute: Duration,
 }
 
 impl Lifetime {
-    /// For how long the id of a keyed create stays reserved: until the session that is created under it is gone, and
-    /// then its tombstone. The rest is for the time between the reservation and the create.
+    /// How long the id of a keyed create stays reserved: longer than the session and its tombstone.
+    /// The extra minute covers the time between the reservation and the create.
     pub fn reservation(self) -> Duration {
         2 * self.absolute + Duration::from_secs(60)
     }
 
-    /// When a session ends that is used now, and not again.
+    /// The expiry of a session whose last use is now.
     pub fn expires_at(self, created_at: Timestamp, now: Timestamp) -> Timestamp {
         let idle = now.checked_add(self.idle).unwrap_or(Timestamp::MAX);
         let absolute = created_at.checked_add(self.absolute).unwrap_or(Timestamp::MAX);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_idle_limit_slides_up_to_the_absolute_one() {
+    fn the_idle_limit_slides_until_the_absolute_one() {
         let lifetime = Lifetime { idle: Duration::from_secs(10), absolute: Duration::from_secs(25) };
         let at = |second| Timestamp::from_second(second).expect("in range");
         let created = at(100);

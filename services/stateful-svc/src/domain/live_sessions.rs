@@ -1,44 +1,45 @@
-//! How many sessions this instance has served of late, where the store itself cannot tell.
+//! How many sessions this instance serves, where the store has no count of its own.
 
 use std::time::Duration;
 
 use moka::sync::Cache;
 use proto_contracts::SessionDigest;
 
-/// An approximate count of the sessions that were used through this instance within the idle time.
+/// An approximate count of the sessions used through this instance within the idle time.
 ///
-/// It counts at most [`LiveSessions::CAPACITY`] sessions, and a session that moved to another instance goes on counting
-/// here until its idle time has passed. Both are good enough for what it serves: placing newcomers and drawing a gauge.
+/// It counts at most [`LiveSessions::CAPACITY`] sessions, and a session that moved to another
+/// instance counts here until its idle time has passed. That is precise enough for routing new
+/// clients and for a gauge.
 #[derive(Clone, Debug)]
 pub struct LiveSessions {
     seen: Cache<SessionDigest, ()>,
 }
 
 impl LiveSessions {
-    /// Where counting ends, so that a flood of sessions cannot fill the memory; each costs some 150 bytes.
+    /// Bounds the memory: each session takes some 150 bytes.
     pub const CAPACITY: u64 = 200_000;
 
-    /// Counts nothing yet; forgets a session that was not used for `idle`.
+    /// An empty count, which forgets a session after `idle` without use.
     pub fn new(idle: Duration) -> Self {
         // moka panics on more than a thousand years.
         let idle = idle.min(Duration::from_hours(24 * 365));
         Self { seen: Cache::builder().max_capacity(Self::CAPACITY).time_to_idle(idle).build() }
     }
 
-    /// The session was used here.
+    /// Records a use of the session.
     pub fn used(&self, session: SessionDigest) {
-        // A read is enough to keep an entry, and much cheaper than a write.
+        // A read renews an entry, and is much cheaper than a write.
         if self.seen.get(&session).is_none() {
             self.seen.insert(session, ());
         }
     }
 
-    /// The session is gone.
+    /// Removes a session that has ended.
     pub fn ended(&self, session: SessionDigest) {
         self.seen.invalidate(&session);
     }
 
-    /// How many were used here within the idle time.
+    /// The number of sessions used within the idle time.
     pub fn count(&self) -> u64 {
         self.seen.run_pending_tasks();
         self.seen.entry_count()

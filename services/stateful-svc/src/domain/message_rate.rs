@@ -1,7 +1,8 @@
-//! How many messages a client may send over its WebSockets: as many as it may send requests.
+//! The rate limit of WebSocket messages: the same as of requests.
 //!
-//! The gateway limits requests and cannot see messages, so it tells the instance by which rate it limits the client
-//! ([`CLIENT_RATE`](proto_contracts::headers::CLIENT_RATE)). All sockets of a client at this instance share one allowance.
+//! The gateway limits requests but does not see messages, so it passes the client's rate to the
+//! instance ([`CLIENT_RATE`](proto_contracts::headers::CLIENT_RATE)). A client's sockets at one
+//! instance share one limit.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,57 +12,59 @@ use moka::sync::Cache;
 
 use super::caller::Caller;
 
-/// How many clients are remembered; some 200 bytes each. Beyond that, the one who was idle for longest is forgotten.
-const REMEMBERED: u64 = 50_000;
-/// For how long after its last message a client is remembered, so that a new socket is no new allowance.
-const REMEMBERED_FOR: Duration = Duration::from_mins(2);
+/// How many clients are tracked, at some 200 bytes each. Beyond that, the longest idle one is
+/// evicted.
+const MAX_CLIENTS: u64 = 50_000;
+/// How long a client is tracked after its last message, so that a new socket does not reset its
+/// limit.
+const CLIENT_TTL: Duration = Duration::from_mins(2);
 
-/// The allowances of all clients. Cheap to clone; the clones share everything.
+/// The rate limiters of all clients. Clones share one state.
 #[derive(Clone)]
-pub struct MessageRates(Cache<Client, Arc<Mutex<Debt>>>);
+pub struct MessageRates(Cache<Client, Arc<Mutex<ArrivalTime>>>);
 
-/// Who has one allowance.
+/// The key of a rate limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Client {
-    /// The subject of a token, wherever it comes from.
+    /// The subject of a token, from any address.
     Subject(Caller),
-    /// An address; of IPv6 its /64, which one client has at its disposal.
+    /// An address; for IPv6 its /64, which one client can use freely.
     Address(IpAddr),
 }
 
-/// When the allowance is whole again (GCRA's theoretical arrival time).
-type Debt = Option<Instant>;
+/// When the full burst is available again (GCRA's theoretical arrival time).
+type ArrivalTime = Option<Instant>;
 
-/// A rate, as the gateway tells it.
+/// A client's rate, as the gateway passes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRate {
     address: IpAddr,
-    /// How many messages may come at once.
+    /// How many messages may be sent at once.
     burst: u32,
-    /// In which time as many may come again.
+    /// The time after which the full burst is available again.
     window: Duration,
 }
 
 impl ClientRate {
-    /// Reads the header's value; `None` when it is not one that a gateway writes.
+    /// Parses the header's value; `None` when it is malformed.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut parts = str::from_utf8(text).ok()?.split(';');
         let address: IpAddr = parts.next()?.parse().ok()?;
         let burst: u32 = parts.next()?.strip_prefix("q=")?.parse().ok()?;
         let window_s: u64 = parts.next()?.strip_prefix("w=")?.parse().ok()?;
-        let is_whole = burst > 0 && (1..=86_400).contains(&window_s) && parts.next().is_none();
-        is_whole.then(|| Self { address, burst, window: Duration::from_secs(window_s) })
+        let is_valid = burst > 0 && (1..=86_400).contains(&window_s) && parts.next().is_none();
+        is_valid.then(|| Self { address, burst, window: Duration::from_secs(window_s) })
     }
 }
 
 impl Default for MessageRates {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(REMEMBERED).time_to_idle(REMEMBERED_FOR).build())
+        Self(Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(CLIENT_TTL).build())
     }
 }
 
 impl MessageRates {
-    /// The allowance of a client that has opened a socket; one without limit when the gateway does not limit it.
+    /// The limiter of a client's socket; unlimited without a rate from the gateway.
     pub fn of(&self, caller: Caller, rate: Option<ClientRate>) -> Allowance {
         let client = |rate: ClientRate| match (caller, rate.address.to_canonical()) {
             (Caller::Subject(_), _) => Client::Subject(caller),
@@ -70,48 +73,48 @@ impl MessageRates {
             }
             (Caller::Anonymous, ip) => Client::Address(ip),
         };
-        Allowance { rates: self.clone(), limit: rate.map(|rate| (client(rate), rate)), refused: 0 }
+        Allowance { rates: self.clone(), limit: rate.map(|rate| (client(rate), rate)), rejected: 0 }
     }
 }
 
-/// What a socket's messages are counted against.
+/// The rate limiter of one socket, which shares the client's limit.
 pub struct Allowance {
     rates: MessageRates,
     limit: Option<(Client, ClientRate)>,
-    /// How many more were refused than taken on this socket; never below 0.
-    refused: u32,
+    /// The number of rejected minus accepted messages on this socket; never below 0.
+    rejected: u32,
 }
 
-/// A message came too early.
+/// A message exceeded the rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany {
-    /// In how many seconds the next one may come; at least 1.
+    /// Seconds until the next message may be sent; at least 1.
     pub retry_after_s: u64,
-    /// The client goes on in spite of as many refusals as messages may come at once.
-    pub goes_on: bool,
+    /// The client has ignored as many rejections as its burst.
+    pub persists: bool,
 }
 
 impl Allowance {
     /// Counts a message.
     ///
     /// # Errors
-    /// When it came too early.
+    /// When it exceeds the limit.
     pub fn take(&mut self, now: Instant) -> Result<(), TooMany> {
         let Some((client, rate)) = self.limit else { return Ok(()) };
         let interval = rate.window / rate.burst;
-        let debt = self.rates.0.get_with(client, Arc::default);
-        let mut debt = debt.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = debt.map_or(now, |due| due.max(now)) + interval;
+        let arrival = self.rates.0.get_with(client, Arc::default);
+        let mut arrival = arrival.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = arrival.map_or(now, |due| due.max(now)) + interval;
         match (next - now).checked_sub(rate.window) {
             None | Some(Duration::ZERO) => {
-                *debt = Some(next);
-                self.refused = self.refused.saturating_sub(1);
+                *arrival = Some(next);
+                self.rejected = self.rejected.saturating_sub(1);
                 Ok(())
             }
             Some(early) => {
-                self.refused += 1;
+                self.rejected += 1;
                 let retry_after_s = early.as_secs() + u64::from(early.subsec_nanos() > 0);
-                Err(TooMany { retry_after_s: retry_after_s.max(1), goes_on: self.refused > rate.burst })
+                Err(TooMany { retry_after_s: retry_after_s.max(1), persists: self.rejected > rate.burst })
             }
         }
     }
@@ -132,9 +135,9 @@ mod tests {
         let mut sockets = [rates.of(Caller::Anonymous, limit), rates.of(Caller::Anonymous, limit)];
         let taken = (0..40).filter(|i| sockets[i % 2].take(now).is_ok()).count();
         assert_eq!(taken, 10);
-        let refused = sockets[0].take(now).expect_err("too early");
-        assert_eq!((refused.retry_after_s, refused.goes_on), (1, true), "as many as the burst were refused here");
-        // Five a second come back; a new socket is no new allowance.
+        let rejected = sockets[0].take(now).expect_err("too early");
+        assert_eq!((rejected.retry_after_s, rejected.persists), (1, true), "as many as the burst were rejected");
+        // Five a second become available; a new socket does not reset the limit.
         let later = now + Duration::from_secs(1);
         let mut another = rates.of(Caller::Anonymous, limit);
         assert_eq!((0..10).filter(|_| another.take(later).is_ok()).count(), 5);
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_one_client_wherever_it_comes_from() {
+    fn a_subject_is_one_client_from_any_address() {
         let (rates, now) = (MessageRates::default(), Instant::now());
         let ada = Caller::subject("issuer", "ada");
         let mut first = rates.of(ada, Some(rate("192.0.2.1;q=1;w=1")));
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_limited_may_send_anything() {
+    fn without_a_rate_nothing_is_limited() {
         let mut allowance = MessageRates::default().of(Caller::Anonymous, None);
         assert!((0..10_000).all(|_| allowance.take(Instant::now()).is_ok()));
         for bad in ["", "192.0.2.1", "192.0.2.1;q=0;w=1", "192.0.2.1;q=1;w=0", "x;q=1;w=1", "192.0.2.1;q=1;w=1;z=1"] {

@@ -1,10 +1,11 @@
-//! Whose pages may open a WebSocket. Browsers let any page do so, with the visitor's cookies, and tell the page's origin.
+//! The origins whose pages may open a WebSocket. Browsers let any page do so, with the visitor's
+//! cookies, and send the page's origin.
 
 use std::str::FromStr;
 
 use proto_contracts::Authority;
 
-/// The origins that may connect beside our own.
+/// The origins that may connect, beside the service's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<Origin>);
 
@@ -13,13 +14,13 @@ pub struct AllowedOrigins(Vec<Origin>);
 struct Origin {
     /// In lower case.
     scheme: String,
-    /// Host and port, as they were written; an [`Authority`].
+    /// Host and port as written; a valid [`Authority`].
     authority: String,
 }
 
 /// The text is not an origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no origin; write scheme://host or scheme://host:port, and commas between several")]
+#[error("'{0}' is not an origin; write scheme://host or scheme://host:port, separated by commas")]
 pub struct InvalidOrigin(String);
 
 impl FromStr for AllowedOrigins {
@@ -33,12 +34,13 @@ impl FromStr for AllowedOrigins {
 }
 
 impl AllowedOrigins {
-    /// Whether a page of this origin may connect to the host that it named. Without an origin it is no browser, and may.
+    /// Whether a page of this origin may connect to this host. A request without an origin is not
+    /// from a browser, and is allowed.
     ///
-    /// A host without a port says nothing of the port: Nginx leaves it out.
+    /// A host without a port matches any port, since Nginx may omit it.
     pub fn allow(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
         let Some(origin) = origin else { return true };
-        // `null`, which a sandboxed page sends, is nobody's.
+        // A sandboxed page sends `null`, which no configuration can allow.
         let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
         let is_own = host.and_then(Authority::parse).zip(origin.authority()).is_some_and(|(host, named)| {
             named.has_same_host(&host)
@@ -61,7 +63,7 @@ impl Origin {
         Authority::parse(self.authority.as_bytes())
     }
 
-    /// The port where none is named; 0, which is none, for a scheme without one.
+    /// The scheme's default port; 0 for a scheme without one.
     fn default_port(&self) -> u16 {
         match self.scheme.as_str() {
             "https" => 443,
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_pages_may_connect() {
+    fn same_origin_pages_may_connect() {
         for (origin, host) in [
             ("https://localhost:8443", "localhost"),
             ("http://127.0.0.1:8000", "127.0.0.1:8000"),
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_origins_may_connect_and_are_compared_whole() {
+    fn configured_origins_may_connect_by_exact_match() {
         let listed = "https://app.example, http://[::1]:3000";
         for origin in ["https://app.example", "https://APP.example:443", "http://[::1]:3000"] {
             assert!(allow(listed, origin, "tandem.example"), "{origin}");
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn malformed_origins_are_rejected() {
         for bad in ["app.example", "https://", "https://app.example/", "*", "https://a:99999", "https://a b", "://a"] {
             assert_eq!(bad.parse::<AllowedOrigins>(), Err(InvalidOrigin(bad.to_owned())), "{bad}");
         }

@@ -1,4 +1,4 @@
-//! How sessions that are created under an idempotency key get their ids.
+//! The ids of sessions that are created with an idempotency key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,21 +11,23 @@ use super::caller::Caller;
 use super::digest::ShortDigest;
 use super::shared_secret::SharedSecret;
 
-/// Proposes ids for sessions that are created under an idempotency key.
+/// Proposes ids for sessions that are created with an idempotency key.
 ///
-/// The first proposal for a caller and a key is reserved in the store ([`IdReservation`]); a repetition's own is not used.
-/// Versions before this one reserved nothing and derived the id as is done here. So while both run, a repetition
-/// with the same affinity key finds the session, whichever of them created it.
+/// The first proposal for a caller and a key is reserved in the store ([`IdReservation`]); those of
+/// repetitions are discarded. Earlier versions of the service derived the id in the same way but
+/// reserved nothing. So while both versions run, a repetition with the same affinity key finds the
+/// session of either.
 #[derive(Clone, Debug)]
 pub struct SessionIds(SharedSecret);
 
 impl SessionIds {
-    /// Ids under this secret.
+    /// Derives ids from this secret.
     pub fn new(secret: SharedSecret) -> Self {
         Self(secret)
     }
 
-    /// The id to reserve, which begins with the affinity key that the create was routed by; without one, any will do.
+    /// The id to reserve. It begins with the affinity key that the create was routed by, or with a
+    /// derived one.
     pub fn propose(&self, affinity: Option<AffinityKey>, caller: Caller, key: IdempotencyKey) -> SessionId {
         let mut mac = self.0.mac("session id");
         match caller {
@@ -43,10 +45,11 @@ impl SessionIds {
     }
 }
 
-/// The place in a store where the id of the session is reserved that a caller creates under a key.
+/// The reservation of a session id for a caller and an idempotency key.
 ///
-/// A session id opens its session, so stores hold it sealed: the secret half is XORed with a digest of the caller and
-/// the key, which is nowhere kept. Any instance opens it for a request with that key, under whatever secret it runs.
+/// A session id grants access to its session, so stores hold it sealed: the secret half is XORed
+/// with a digest of caller and key, which is never stored. Any instance can open it for a request
+/// with that key, whatever its own secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdReservation {
     name: ShortDigest,
@@ -54,7 +57,7 @@ pub struct IdReservation {
 }
 
 impl IdReservation {
-    /// The reservation of this caller under this key.
+    /// The reservation for this caller and key.
     pub fn new(caller: Caller, key: IdempotencyKey) -> Self {
         let subject = match &caller {
             Caller::Anonymous => &[][..],
@@ -64,17 +67,17 @@ impl IdReservation {
         Self { name: digest("reserved session id: name"), pad: digest("reserved session id: pad") }
     }
 
-    /// Its name in stores.
+    /// The reservation's name in stores.
     pub const fn name(&self) -> ShortDigest {
         self.name
     }
 
-    /// The id as stores hold it.
+    /// Seals the id for a store.
     pub fn seal(&self, id: &SessionId) -> SealedId {
         SealedId(self.masked(id))
     }
 
-    /// The id that was sealed.
+    /// Opens a sealed id.
     pub fn open(&self, sealed: &SealedId) -> SessionId {
         self.masked(&sealed.0)
     }
@@ -85,7 +88,7 @@ impl IdReservation {
     }
 }
 
-/// A session id that only its reservation can read. It looks like an id and opens nothing.
+/// A session id that only its reservation can open. It has the form of an id but grants no access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedId(SessionId);
 
@@ -116,7 +119,7 @@ mod tests {
     const KEYS: [&str; 2] = ["00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeefe"];
 
     #[test]
-    fn a_proposal_follows_from_secret_caller_and_key() {
+    fn a_proposal_is_derived_from_secret_caller_and_key() {
         let under = |secret: &str| SessionIds::new(SharedSecret::new(&SecretString::from(secret)));
         let [a, b] = KEYS.map(key);
         let affinity = AffinityKey::from_bits(0x0bad_cafe);
@@ -135,7 +138,7 @@ mod tests {
         assert!(others.iter().all(|other| other.secret() != id.secret()), "{others:?}");
 
         let unrouted = under("s").propose(None, ada, a);
-        assert_eq!(unrouted, under("s").propose(None, ada, a), "the affinity key follows from it, too");
+        assert_eq!(unrouted, under("s").propose(None, ada, a), "the affinity key is derived, too");
         assert_eq!(unrouted.secret(), id.secret());
         assert_ne!(unrouted.affinity_key(), under("s").propose(None, ada, b).affinity_key());
     }
@@ -155,6 +158,6 @@ mod tests {
             assert_ne!(other.name(), mine.name());
             assert_ne!(other.open(&sealed), id);
         }
-        assert_ne!(mine.name(), mine.pad, "who reads the name cannot open what it names");
+        assert_ne!(mine.name(), mine.pad, "the name does not reveal the pad");
     }
 }

@@ -1,15 +1,15 @@
-//! Which write a session's state comes from.
+//! The tag of a session's state: the write that produced it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a write is told apart by from another one that made the same version: after a failover that lost a write, the next
-/// takes its number.
+/// Distinguishes writes that produced the same version: after a failover that lost a write, the
+/// next write gets the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteNonce(u64);
 
 impl WriteNonce {
-    /// A nonce for one write.
+    /// A fresh nonce.
     pub fn random() -> Self {
         Self(rand::random())
     }
@@ -30,12 +30,10 @@ impl FromStr for WriteNonce {
     }
 }
 
-/// Names the write that a state comes from: `<version>-<nonce>`.
+/// Identifies the write that produced a state: `<version>-<nonce>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTag {
-    /// The version that the write made.
     pub version: u64,
-    /// The write's own.
     pub nonce: WriteNonce,
 }
 
@@ -45,9 +43,9 @@ impl fmt::Display for SessionTag {
     }
 }
 
-/// The text is not one that [`SessionTag`] writes.
+/// The text is not a [`SessionTag`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the tag of a session's state")]
+#[error("not a session tag")]
 pub struct InvalidTag;
 
 impl FromStr for SessionTag {
@@ -60,19 +58,18 @@ impl FromStr for SessionTag {
     }
 }
 
-/// The states in which a client wants its write to be done.
+/// The precondition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever it is.
     Any,
-    /// One of these, of which there may be none.
+    /// The state must have one of these tags; an empty list never matches.
     OneOf(Vec<SessionTag>),
-    /// None of these.
+    /// The state must have none of these tags.
     NoneOf(Vec<SessionTag>),
 }
 
 impl Expected {
-    /// Whether the write may be done in the state of this tag.
+    /// Whether a state with this tag satisfies the precondition.
     pub fn allows(&self, tag: SessionTag) -> bool {
         match self {
             Self::Any => true,
@@ -99,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_done_in_an_expected_state_alone() {
+    fn preconditions_compare_version_and_nonce() {
         let tag = |version| SessionTag { version, nonce: WriteNonce(1) };
         assert!(Expected::Any.allows(tag(1)));
         assert!(Expected::OneOf(vec![tag(1), tag(2)]).allows(tag(2)));

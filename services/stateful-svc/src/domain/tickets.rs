@@ -1,4 +1,5 @@
-//! Tickets: they stand for the `Authorization` header where a browser cannot set one, for a short time and one session.
+//! Tickets: they replace the `Authorization` header where a browser cannot set it, for a short time
+//! and one session.
 
 use std::time::Duration;
 
@@ -11,65 +12,66 @@ use super::caller::Caller;
 use super::digest::ShortDigest;
 use super::shared_secret::SharedSecret;
 
-/// For how long after it was issued a ticket that is in use reopens what it opened. A ticket stands in a URL, so it may leak;
-/// whoever has it can read and write its one session until then, until the session ends, or until nobody used it for a
-/// while. Half of the time that a session may live by default.
+/// How long after its issue a ticket in use can reopen its connection. A ticket is part of a URL,
+/// so it may leak: it grants access to its one session until then, until the session ends, or until
+/// it has been unused for a while. Half of the default session lifetime.
 const REOPENS_FOR: Duration = Duration::from_hours(12);
-/// The caller's digest of one who did not say who it is.
+/// The subject of an anonymous caller's ticket.
 const ANONYMOUS: &str = "-";
 
-/// Issues tickets, sealed by the first 128 bits of an HMAC, and knows them again, through any instance that has the same
-/// secret. Nothing is kept of them, but that one is in use.
+/// Issues and verifies tickets, signed with the first 128 bits of an HMAC. They are valid at all
+/// instances with the same secret. The store holds only which tickets are in use.
 #[derive(Clone, Debug)]
 pub struct Tickets {
     secret: SharedSecret,
     validity: Duration,
 }
 
-/// The ticket was not issued for this session, or its time is over.
+/// The ticket was not issued for this session, or has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("get a new ticket for this session and use it at once")]
+#[error("the ticket is invalid or expired; request a new one for this session")]
 pub struct InvalidTicket;
 
-/// A ticket that was issued for this session, and may still count.
+/// A ticket whose signature is valid for this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownTicket {
-    /// In whose name it opens the session.
+pub struct VerifiedTicket {
+    /// The caller that it authorizes.
     pub caller: Caller,
-    /// Whether it opens any connection. Later it only reopens what it opened, if that ended a short while ago.
+    /// Whether it can open a first connection. Later it can only reopen one that ended a short
+    /// while ago.
     pub is_fresh: bool,
-    seal: u128,
+    signature: u128,
 }
 
-/// A ticket and what it opened, as stores know them: who reads a store cannot use it.
+/// The use of a ticket, as stores keep it. A reader of the store cannot restore the ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TicketUse {
     /// The ticket's session.
     pub session: SessionDigest,
-    /// Which ticket, and for what.
+    /// The digest of the ticket and the kind of connection.
     pub id: ShortDigest,
 }
 
-impl KnownTicket {
+impl VerifiedTicket {
     /// The use of this ticket for a kind of connection to its session.
     pub fn used_for(&self, session: SessionDigest, kind: &str) -> TicketUse {
-        let id = ShortDigest::of("ticket", &[&self.seal.to_be_bytes(), kind.as_bytes()]);
+        let id = ShortDigest::of("ticket", &[&self.signature.to_be_bytes(), kind.as_bytes()]);
         TicketUse { session, id }
     }
 }
 
 impl Tickets {
-    /// Tickets under this secret, that open a first connection for so long.
+    /// Tickets signed with this secret, fresh for this validity.
     pub fn new(secret: SharedSecret, validity: Duration) -> Self {
         Self { secret, validity }
     }
 
-    /// For how long a ticket opens a connection, and reopens one after its end.
+    /// How long a ticket opens a first connection, and reopens one after its end.
     pub fn validity(&self) -> Duration {
         self.validity
     }
 
-    /// A ticket for this session in the caller's name, and until when it is valid.
+    /// A ticket for this session and caller, and when it stops being fresh.
     pub fn issue(&self, session: SessionDigest, caller: Caller, now: Timestamp) -> (String, Timestamp) {
         let expires_at = now.checked_add(self.validity).unwrap_or(Timestamp::MAX);
         let subject = match caller {
@@ -78,19 +80,25 @@ impl Tickets {
         };
         let claims = format!("{}.{subject}", expires_at.as_millisecond());
         let mac = self.mac(session, &claims).finalize().into_bytes();
-        let seal = u128::from_be_bytes(std::array::from_fn(|i| mac[i]));
-        (format!("{claims}.{seal:032x}"), expires_at)
+        let signature = u128::from_be_bytes(std::array::from_fn(|i| mac[i]));
+        (format!("{claims}.{signature:032x}"), expires_at)
     }
 
-    /// What a ticket is good for, as far as it says so itself.
+    /// Verifies signature and age. Whether a ticket that is not fresh is in use is for the store to
+    /// say.
     ///
     /// # Errors
     /// When it was not issued for this session, or too long ago.
-    pub fn verify(&self, ticket: &str, session: SessionDigest, now: Timestamp) -> Result<KnownTicket, InvalidTicket> {
-        let (claims, seal) = ticket.rsplit_once('.').ok_or(InvalidTicket)?;
-        let seal = u128::from_str_radix(seal, 16).map_err(|_| InvalidTicket)?;
-        // Compared in constant time.
-        self.mac(session, claims).verify_truncated_left(&seal.to_be_bytes()).map_err(|_| InvalidTicket)?;
+    pub fn verify(
+        &self,
+        ticket: &str,
+        session: SessionDigest,
+        now: Timestamp,
+    ) -> Result<VerifiedTicket, InvalidTicket> {
+        let (claims, signature) = ticket.rsplit_once('.').ok_or(InvalidTicket)?;
+        let signature = u128::from_str_radix(signature, 16).map_err(|_| InvalidTicket)?;
+        // A comparison in constant time.
+        self.mac(session, claims).verify_truncated_left(&signature.to_be_bytes()).map_err(|_| InvalidTicket)?;
         let (expires_at, subject) = claims.split_once('.').ok_or(InvalidTicket)?;
         let expires_at: i64 = expires_at.parse().map_err(|_| InvalidTicket)?;
         let expires_at = Timestamp::from_millisecond(expires_at).map_err(|_| InvalidTicket)?;
@@ -101,7 +109,7 @@ impl Tickets {
             ANONYMOUS => Caller::Anonymous,
             subject => ShortDigest::parse(subject).map(Caller::Subject).ok_or(InvalidTicket)?,
         };
-        Ok(KnownTicket { caller, is_fresh: now < expires_at, seal })
+        Ok(VerifiedTicket { caller, is_fresh: now < expires_at, signature })
     }
 
     fn mac(&self, session: SessionDigest, claims: &str) -> Hmac<Sha256> {
@@ -125,12 +133,12 @@ mod tests {
         for caller in [Caller::Anonymous, Caller::subject("i", "ada")] {
             let (ticket, expires_at) = tickets.issue(mine, caller, now);
             let verify = |tickets: &Tickets, session, now| {
-                tickets.verify(&ticket, session, now).map(|known| (known.caller, known.is_fresh))
+                tickets.verify(&ticket, session, now).map(|verified| (verified.caller, verified.is_fresh))
             };
             assert_eq!(verify(&tickets, mine, now), Ok((caller, true)));
             let before = |time: Timestamp| time.checked_sub(Duration::from_millis(1)).expect("in range");
             assert_eq!(verify(&tickets, mine, before(expires_at)), Ok((caller, true)));
-            // From then on it may reopen what it opened, but not for ever.
+            // From then on it may reopen its connection, for a limited time.
             assert_eq!(verify(&tickets, mine, expires_at), Ok((caller, false)));
             let end = expires_at.checked_add(REOPENS_FOR).expect("in range");
             assert_eq!(verify(&tickets, mine, before(end)), Ok((caller, false)));
@@ -142,15 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_issued_opens_nothing() {
+    fn forged_tickets_are_rejected() {
         let tickets = Tickets::new(SharedSecret::new(&SecretString::from("s")), Duration::from_secs(60));
         let session = SessionId::generate(AffinityKey::random()).digest();
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
         let (ticket, _) = tickets.issue(session, Caller::Anonymous, now);
-        let (claims, seal) = ticket.rsplit_once('.').expect("three parts");
-        let ada = format!("{}.{}.{seal}", claims.trim_end_matches(".-"), ShortDigest::of("ada", &[]));
+        let (claims, signature) = ticket.rsplit_once('.').expect("three parts");
+        let ada = format!("{}.{}.{signature}", claims.trim_end_matches(".-"), ShortDigest::of("ada", &[]));
         let later = format!("9{ticket}");
-        for forged in ["", ".", "..", "é.é.é", claims, seal, &ticket[1..], &ada, &later, &format!("{claims}.")] {
+        for forged in ["", ".", "..", "é.é.é", claims, signature, &ticket[1..], &ada, &later, &format!("{claims}.")]
+        {
             assert_eq!(tickets.verify(forged, session, now), Err(InvalidTicket), "{forged}");
         }
     }

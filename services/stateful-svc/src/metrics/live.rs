@@ -1,9 +1,9 @@
-//! What is counted of live connections.
+//! Metrics of live connections.
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use proto_contracts::live::EventName;
 
-/// Counters of live connections. Cheap to clone; the clones share everything.
+/// Counters of live connections. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct LiveMetrics {
     open: IntGaugeVec,
@@ -11,7 +11,7 @@ pub struct LiveMetrics {
     events: IntCounterVec,
 }
 
-/// By which protocol a client listens.
+/// The protocol of a live connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveKind {
     /// Server-sent events.
@@ -21,7 +21,7 @@ pub enum LiveKind {
 }
 
 impl LiveKind {
-    /// The kind as it stands in metric labels.
+    /// The value of the label `kind`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "events",
@@ -33,30 +33,30 @@ impl LiveKind {
 /// Why a live connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// The client left.
+    /// The client closed it, or disconnected.
     ByClient,
     /// The session was deleted or has expired.
     Ended,
     /// The instance is shutting down.
     GoingAway,
-    /// The client did not make room for an event in time.
+    /// An event could not be sent within the timeout.
     TooSlow,
-    /// The client did not even answer pings.
+    /// The client sent nothing, no pongs either.
     Silent,
-    /// The client sent a frame that was not text.
+    /// The client sent a binary frame.
     NotText,
-    /// The client sent a frame of text that was not UTF-8.
+    /// The client sent a text frame that is not UTF-8.
     NotUtf8,
-    /// The client went on sending more frames than its rate allows.
+    /// The client kept exceeding its rate limit.
     RateLimited,
-    /// The client sent a frame that was too large.
+    /// The client sent a frame over the size limit.
     TooBig,
-    /// What the client sent was no WebSocket frame.
+    /// The client violated the WebSocket protocol.
     Malformed,
 }
 
 impl Closed {
-    /// The reason as it stands in metric labels and in close frames.
+    /// The value of the label `reason`, and the reason in Close frames.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ByClient => "by_client",
@@ -74,7 +74,7 @@ impl Closed {
 }
 
 impl Closed {
-    /// Whether what the client sends can still be told apart into frames.
+    /// Whether the client's further frames can still be parsed.
     pub const fn leaves_frames_readable(self) -> bool {
         !matches!(self, Self::TooBig | Self::NotUtf8 | Self::Malformed | Self::TooSlow | Self::Silent)
     }
@@ -86,9 +86,9 @@ impl LiveMetrics {
     /// # Errors
     /// When one of them is registered already.
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let open = Opts::new("stateful_live_connections", "Live connections that are open.");
-        let closed = Opts::new("stateful_live_closed_total", "Live connections that were closed, and why.");
-        let events = Opts::new("stateful_live_events_total", "Events that were told on live connections.");
+        let open = Opts::new("stateful_live_connections", "Open live connections.");
+        let closed = Opts::new("stateful_live_closed_total", "Closed live connections, by reason.");
+        let events = Opts::new("stateful_live_events_total", "Events sent on live connections.");
         let metrics = Self {
             open: IntGaugeVec::new(open, &["kind"])?,
             closed: IntCounterVec::new(closed, &["kind", "reason"])?,
@@ -103,14 +103,14 @@ impl LiveMetrics {
         Ok(metrics)
     }
 
-    /// Counts a connection for as long as it is there.
+    /// Counts a connection for as long as the value lives.
     pub fn open(&self, kind: LiveKind) -> LiveConnection {
         self.open.with_label_values(&[kind.as_str()]).inc();
         LiveConnection { metrics: self.clone(), kind, closed: Closed::ByClient }
     }
 }
 
-/// One connection, which counts as closed by the client unless it is closed for another reason.
+/// One connection. Dropped without [`LiveConnection::close`], it counts as closed by the client.
 #[derive(Debug)]
 pub struct LiveConnection {
     metrics: LiveMetrics,
@@ -119,12 +119,12 @@ pub struct LiveConnection {
 }
 
 impl LiveConnection {
-    /// Counts an event.
-    pub fn told(&self, event: EventName) {
+    /// Counts a sent event.
+    pub fn sent(&self, event: EventName) {
         self.metrics.events.with_label_values(&[self.kind.as_str(), event.as_str()]).inc();
     }
 
-    /// The connection is closed, and this is why.
+    /// Counts the connection as closed for this reason.
     pub fn close(mut self, reason: Closed) {
         self.closed = reason;
     }

@@ -1,4 +1,5 @@
-//! Who asks, as HTTP tells it: `Authorization: Bearer` with a JWT, or nothing. And why here, as the gateway tells it.
+//! The caller of a request (`Authorization: Bearer` with a JWT, or none), and how the gateway
+//! routed the request.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -7,7 +8,7 @@ use proto_contracts::{AffinityKey, ErrorCode, SessionId};
 use service_kit::problem::ApiError;
 use service_kit::tokens::bearer_token;
 
-use super::Sessions;
+use super::context::Sessions;
 use super::session_path::sentence;
 use crate::domain::caller::Caller;
 use crate::store::{Access, Routing};
@@ -16,33 +17,33 @@ const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(AFFINITY_KEY);
 const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(SESSION_AFFINITY);
 
 impl Sessions {
-    /// Who sent these headers. Credentials that cannot be used are refused, not passed over: who sends them believes that
-    /// the session will be theirs alone.
+    /// The caller by these headers. Invalid credentials are rejected, not ignored: their sender
+    /// expects a private session.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let mut given = headers.get_all(AUTHORIZATION);
         let Some(credentials) = given.next() else { return Ok(Caller::Anonymous) };
         if given.next().is_some() {
-            return Err(refused("Send one Authorization header."));
+            return Err(invalid("Send exactly one Authorization header."));
         }
         let Some(token) = bearer_token(credentials.as_bytes()) else {
-            return Err(refused("The Authorization header must be of the form 'Bearer <token>'."));
+            return Err(invalid("The Authorization header must have the form 'Bearer <token>'."));
         };
         let Some(tokens) = &self.tokens else {
-            return Err(refused("No tokens are accepted here; send the request without one."));
+            return Err(invalid("This service accepts no tokens; omit the Authorization header."));
         };
-        tokens.verify(token).map_err(|error| refused(sentence(error)))
+        tokens.verify(token).map_err(|error| invalid(sentence(error)))
     }
 
-    /// The session, for who sent these headers.
+    /// Access to the session by the sender of these headers.
     pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
         Ok(Access { session: id.digest(), caller: self.caller(headers)?, routing: routing(headers, id) })
     }
 }
 
-/// By which of its code paths the gateway chose this instance. Without a gateway there is no home.
+/// How the gateway chose this instance. Without a gateway no instance is the session's home.
 ///
-/// A request whose session id is not in its path may have been routed by another key than the session's. It came to the
-/// home of that key, so the session must not be taken over from its own.
+/// A request without the session id in its path may be routed by a key other than the session's. It
+/// then reaches the home of that key, which must not take the session over from its own home.
 pub(super) fn routing(headers: &HeaderMap, id: &SessionId) -> Routing {
     let is_sticky = headers.get(X_SESSION_AFFINITY).is_some_and(|affinity| affinity == SESSION_AFFINITY_REQUIRED);
     if is_sticky && affinity_key(headers).is_none_or(|key| key == id.affinity_key()) {
@@ -52,20 +53,20 @@ pub(super) fn routing(headers: &HeaderMap, id: &SessionId) -> Routing {
     }
 }
 
-/// The key that the gateway routed by. Without a gateway in front there is none.
+/// The key that the gateway routed by; `None` without a gateway.
 pub(super) fn affinity_key(headers: &HeaderMap) -> Option<AffinityKey> {
     headers.get(X_AFFINITY_KEY).and_then(|value| AffinityKey::parse_bytes(value.as_bytes()))
 }
 
-/// Says which key leads to the session's home.
-pub(super) fn tell_affinity_key(answer: &mut HttpResponse, id: &SessionId) -> Result<(), ApiError> {
+/// Sets `X-Affinity-Key`, by which clients reach the session's home.
+pub(super) fn set_affinity_key(response: &mut HttpResponse, id: &SessionId) -> Result<(), ApiError> {
     let key = HeaderValue::from_str(&id.affinity_key().to_string()).map_err(ApiError::internal)?;
-    answer.headers_mut().insert(X_AFFINITY_KEY, key);
+    response.headers_mut().insert(X_AFFINITY_KEY, key);
     Ok(())
 }
 
 /// RFC 6750, section 3.
-fn refused(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
     let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
     ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
 }

@@ -1,6 +1,7 @@
-//! The state of a session as HTTP names it: `ETag`, and what `If-Match` and `If-None-Match` make of it.
+//! `ETag`, `If-Match` and `If-None-Match` of sessions.
 //!
-//! A tag names the write that the state comes from. `expires_at` moves on with each use and is not part of that state.
+//! A tag identifies the last write. `expires_at` changes with each use and is not covered by the
+//! tag.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
@@ -10,19 +11,19 @@ use service_kit::problem::ApiError;
 
 use crate::domain::session_tag::{Expected, SessionTag};
 
-/// Names the session's state on a response that shows it.
-pub(super) fn tell_tag(answer: &mut HttpResponse, tag: SessionTag) -> Result<(), ApiError> {
+/// Sets `ETag`.
+pub(super) fn set_etag(response: &mut HttpResponse, tag: SessionTag) -> Result<(), ApiError> {
     let value = HeaderValue::from_str(&format!("\"{tag}\"")).map_err(ApiError::internal)?;
-    answer.headers_mut().insert(ETAG, value);
+    response.headers_mut().insert(ETAG, value);
     Ok(())
 }
 
-/// In which states the client wants an unsafe request to be done, by both headers together; in any, unless it says so.
+/// The precondition of an unsafe request, by both headers together.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Expected, ApiError> {
     let expected = if_match(headers)?;
     Ok(match (expected, read(headers, &IF_NONE_MATCH)?) {
         (expected, None) => expected,
-        // Whatever the state is, there is one.
+        // `*` matches any existing state.
         (_, Some(Tags::Any)) => Expected::OneOf(Vec::new()),
         (Expected::OneOf(tags), Some(Tags::List(excluded))) => {
             Expected::OneOf(tags.into_iter().filter(|tag| !excluded.contains(tag)).collect())
@@ -31,16 +32,17 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Expected, ApiError> {
     })
 }
 
-/// The same for what creates a session: there is no state yet, so `If-Match` never holds and `If-None-Match` always does.
+/// The precondition of a create: there is no state yet, so `If-Match` never holds and
+/// `If-None-Match` always does.
 pub(super) fn condition_of_create(headers: &HeaderMap) -> Result<(), ApiError> {
     read(headers, &IF_NONE_MATCH)?;
     match read(headers, &IF_MATCH)? {
         None => Ok(()),
-        Some(_) => Err(failed("A session that is yet to be created has no ETag; leave out If-Match.")),
+        Some(_) => Err(failed("A new session has no ETag; omit If-Match.")),
     }
 }
 
-/// What `If-Match` alone says.
+/// The precondition by `If-Match` alone.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
     Ok(match read(headers, &IF_MATCH)? {
         None | Some(Tags::Any) => Expected::Any,
@@ -48,7 +50,7 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
     })
 }
 
-/// Which states the reader holds already: none, unless it says so.
+/// The states that the client has cached, by `If-None-Match`.
 pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
     Ok(match read(headers, &IF_NONE_MATCH)? {
         None => Expected::OneOf(Vec::new()),
@@ -57,19 +59,21 @@ pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
     })
 }
 
-/// The session is in no state that the condition allows.
-pub(super) fn overtaken() -> ApiError {
-    failed("The session's ETag is not one that If-Match or If-None-Match allows; nothing was changed. Read it again.")
+/// 412: the session's state does not satisfy the precondition.
+pub(super) fn precondition_failed() -> ApiError {
+    failed(
+        "The session's ETag does not satisfy If-Match or If-None-Match; nothing was changed. Read the session again.",
+    )
 }
 
 fn failed(detail: &'static str) -> ApiError {
     ApiError::new(ErrorCode::PreconditionFailed, detail)
 }
 
-/// What a header with entity tags says of sessions.
+/// The value of `If-Match` or `If-None-Match`.
 enum Tags {
     Any,
-    /// Those of the listed tags that a session can have.
+    /// The listed tags that have a session tag's form.
     List(Vec<SessionTag>),
 }
 

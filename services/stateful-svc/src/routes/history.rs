@@ -7,8 +7,9 @@ use proto_contracts::stateful::{HistoryMessage, HistoryPage, HistoryQuery};
 use service_kit::body::Query;
 use service_kit::problem::ApiError;
 
+use super::context::Sessions;
+use super::response;
 use super::session_path::{SessionPath, sentence};
-use super::{Sessions, answer_from};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::message::Message;
 
@@ -36,10 +37,10 @@ pub(super) async fn read(
         messages: messages.into_iter().map(body).collect(),
         next_cursor: next.map(|cursor| cursor.encode(session)),
     };
-    answer_from(page.source, StatusCode::OK, &body)
+    response::from_source(page.source, StatusCode::OK, &body)
 }
 
-/// A message as clients see it.
+/// The wire type of a message.
 pub(super) fn body(message: Message) -> HistoryMessage {
     HistoryMessage {
         message_id: message.id,

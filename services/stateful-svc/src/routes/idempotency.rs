@@ -1,4 +1,4 @@
-//! Writes that may be repeated, as HTTP tells of them.
+//! `Idempotency-Key` and `Idempotency-Replayed`.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -11,22 +11,26 @@ use crate::store::Done;
 const KEY: HeaderName = HeaderName::from_static(IDEMPOTENCY_KEY);
 const REPLAYED: HeaderName = HeaderName::from_static(IDEMPOTENCY_REPLAYED);
 
-/// The request's key, if it has one. The refusal does not repeat it: it may be a real one with a slip in it.
+/// The request's key, if it has one. The error does not quote it: it may be a valid key with a
+/// typing error.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
     let mut given = headers.get_all(KEY);
     let Some(value) = given.next() else { return Ok(None) };
     match IdempotencyKey::parse_bytes(value.as_bytes()) {
         Some(key) if given.next().is_none() => Ok(Some(key)),
-        _ => Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, "Send one UUID, drawn at random for this request.")),
+        _ => {
+            let detail = "Idempotency-Key must be one UUID, generated for this request.";
+            Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, detail))
+        }
     }
 }
 
-/// Marks the answer to a repetition.
-pub(super) fn tell_replay(answer: &mut HttpResponse, done: Done) {
+/// Marks the response to a repetition.
+pub(super) fn set_replayed(response: &mut HttpResponse, done: Done) {
     match done {
         Done::Now => {}
         Done::Before => {
-            answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `POST /sessions/{session_id}/messages` and `POST /conversations`: one act, with the id in the path or in the body.
+//! `POST /sessions/{session_id}/messages` and `POST /conversations`: one operation, with the id in
+//! path or body.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
@@ -8,11 +9,12 @@ use proto_contracts::{IdempotencyKey, MessageId, SessionId};
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use super::caller::tell_affinity_key;
-use super::entity_tags::{condition, tell_tag};
+use super::caller::set_affinity_key;
+use super::context::Sessions;
+use super::entity_tags::{condition, set_etag};
 use super::idempotency::idempotency_key;
+use super::response;
 use super::session_path::{SessionPath, parse_id};
-use super::{Sessions, answer_to_write};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, MessageText, NewMessage};
 use crate::domain::session_tag::Expected;
@@ -29,8 +31,8 @@ pub(super) async fn post_to_path(
     post(&sessions, request.headers(), &id, given.message).await
 }
 
-/// Posts a message to the session in the body. The gateway may have routed it by another key than the session's; the
-/// response says which one leads to its home.
+/// Posts a message to the session in the body. The gateway may have routed the request by a key
+/// other than the session's; the response names the session's key.
 pub(super) async fn post_to_body(
     request: HttpRequest,
     Json(given): Json<PostConversation<String>>,
@@ -48,15 +50,15 @@ async fn post(
     let access = sessions.access(headers, id)?;
     let (key, expected) = (idempotency_key(headers)?, condition(headers)?);
     let appended = append(sessions, access, message, &expected, key).await?;
-    let mut answer = answer_to_write(&appended, StatusCode::CREATED, &posted(id.clone(), &appended.value))?;
+    let mut response = response::to_write(&appended, StatusCode::CREATED, &posted(id.clone(), &appended.value))?;
     if let Some(tag) = appended.value.tag() {
-        tell_tag(&mut answer, tag)?;
+        set_etag(&mut response, tag)?;
     }
-    tell_affinity_key(&mut answer, id)?;
-    Ok(answer)
+    set_affinity_key(&mut response, id)?;
+    Ok(response)
 }
 
-/// Posts a message, whichever way it came, and counts that.
+/// Posts a message of a request or of a WebSocket frame, and counts it.
 pub(super) async fn append(
     sessions: &Sessions,
     access: Access,
@@ -67,10 +69,10 @@ pub(super) async fn append(
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
     let keyed = key.map(|key| Keyed::append(key, &message.text));
     let appended = sessions.store.append_if(access, message, expected, keyed).await;
-    sessions.wrote(Act::Append, appended)
+    sessions.count_write(Act::Append, appended)
 }
 
-/// A posted message as its author sees it.
+/// The wire type of a posted message.
 pub(super) fn posted(session_id: SessionId, appended: &Appended) -> MessagePosted {
     let Appended { message, version, .. } = appended;
     MessagePosted {

@@ -1,9 +1,9 @@
-//! What clients are told when the domain or the store says no.
+//! The problem documents for errors of the domain and the store.
 
 use proto_contracts::ErrorCode;
 use service_kit::problem::ApiError;
 
-use super::entity_tags::overtaken;
+use super::entity_tags::precondition_failed;
 use super::session_path::sentence;
 use crate::domain::client_data::InvalidClientData;
 use crate::domain::message::InvalidMessage;
@@ -26,7 +26,7 @@ impl From<InvalidClientData> for ApiError {
 impl From<InvalidMessage> for ApiError {
     fn from(error: InvalidMessage) -> Self {
         match error {
-            InvalidMessage::Empty => Self::new(ErrorCode::InvalidBody, "field `message`: it is empty"),
+            InvalidMessage::Empty => Self::new(ErrorCode::InvalidBody, "field `message`: must not be empty"),
             InvalidMessage::TooLarge { .. } => Self::new(ErrorCode::MessageTooLarge, sentence(error)),
         }
     }
@@ -37,14 +37,12 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Exists => Self::internal(error),
             CreateError::Deleted => {
-                let detail =
-                    "The session that this Idempotency-Key created was deleted; create a new one with a new key.";
+                let detail = "The session created with this Idempotency-Key was deleted; use a new key.";
                 Self::new(ErrorCode::SessionNotFound, detail)
             }
             CreateError::KeyReused => key_reused(),
             CreateError::Store(fault) => {
-                let unknown = "Repeat the request, with the same Idempotency-Key if it has one; a session that nobody knows \
-                               ends by itself.";
+                let unknown = "Retry, with the same Idempotency-Key if the request had one; an unused session expires.";
                 write_failed(fault, unknown)
             }
         }
@@ -65,12 +63,12 @@ impl From<AppendError> for ApiError {
         match error {
             AppendError::NotFound => not_found(),
             AppendError::Full => {
-                let detail = "The session holds the most messages that it may; go on in a new one.";
+                let detail = "The session has reached the maximum number of messages; create a new session.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
-            AppendError::Overtaken => overtaken(),
+            AppendError::Overtaken => precondition_failed(),
             AppendError::KeyReused => key_reused(),
-            AppendError::Store(fault) => write_failed(fault, LOOK_FIRST),
+            AppendError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
     }
 }
@@ -81,12 +79,12 @@ impl From<PatchError> for ApiError {
             PatchError::NotFound => not_found(),
             PatchError::Invalid(error) => error.into(),
             PatchError::Contended => {
-                let detail = "Others kept changing the client data; nothing was changed. Repeat the request.";
+                let detail = "Too many concurrent updates of the client data; nothing was changed. Retry.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
-            PatchError::Overtaken => overtaken(),
+            PatchError::Overtaken => precondition_failed(),
             PatchError::KeyReused => key_reused(),
-            PatchError::Store(fault) => write_failed(fault, LOOK_FIRST),
+            PatchError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
     }
 }
@@ -95,44 +93,47 @@ impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::NotFound => not_found(),
-            DeleteError::Overtaken => overtaken(),
-            DeleteError::Store(fault) => write_failed(fault, "Repeat the request: a delete can be repeated."),
+            DeleteError::Overtaken => precondition_failed(),
+            DeleteError::Store(fault) => write_failed(fault, "Retry: a delete is idempotent."),
         }
     }
 }
 
 fn not_found() -> ApiError {
-    ApiError::new(ErrorCode::SessionNotFound, "It never was, it expired, or it was deleted; create a new one.")
+    ApiError::new(
+        ErrorCode::SessionNotFound,
+        "The session never existed, has expired, or was deleted; create a new one.",
+    )
 }
 
 fn key_reused() -> ApiError {
-    let detail = "This Idempotency-Key came before with another request; draw a new one for each new request.";
+    let detail = "This Idempotency-Key was used with a different request; generate a new key for each request.";
     ApiError::new(ErrorCode::IdempotencyKeyReused, detail)
 }
 
-// The cause of an outage is left out here: the store has told the log of it, once and not for each request.
+// The cause of an outage is not attached here: the store logs it once, not once per request.
 
 fn read_failed(fault: StoreFault) -> ApiError {
     match fault {
-        StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) | StoreFault::Unfinished(_) => ApiError::new(
-            ErrorCode::SessionStoreUnavailable,
-            "The session store does not answer; repeat the request soon.",
-        ),
+        StoreFault::Unavailable(_) | StoreFault::NoResponse(_) | StoreFault::Unfinished(_) => {
+            ApiError::new(ErrorCode::SessionStoreUnavailable, "The session store is unavailable; retry shortly.")
+        }
         StoreFault::Damaged(_) => ApiError::internal(fault),
     }
 }
 
-/// What to do about a write of unknown outcome.
-const LOOK_FIRST: &str = "Repeat the request if it has an Idempotency-Key; else read the session first.";
+/// How to proceed after a write of unknown outcome.
+const RETRY_IF_KEYED: &str = "Retry if the request had an Idempotency-Key; otherwise read the session first.";
 
 fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
     let code = ErrorCode::SessionStoreUnavailable;
     match fault {
         StoreFault::Unavailable(_) => {
-            ApiError::new(code, "The session store does not answer; nothing was changed. Repeat the request soon.")
+            ApiError::new(code, "The session store is unavailable; nothing was changed. Retry shortly.")
         }
-        StoreFault::NoAnswer(_) | StoreFault::Unfinished(_) => {
-            let unknown = "The outcome is unknown; the session store did not answer, and the write may be done or not.";
+        StoreFault::NoResponse(_) | StoreFault::Unfinished(_) => {
+            let unknown =
+                "The outcome is unknown: the session store did not respond, and the write may have been made.";
             ApiError::new(code, format!("{unknown} {when_unknown}"))
         }
         StoreFault::Damaged(_) => ApiError::internal(fault),

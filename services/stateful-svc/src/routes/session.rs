@@ -9,40 +9,41 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use super::entity_tags::{condition, if_match, if_none_match, overtaken, tell_tag};
+use super::context::Sessions;
+use super::entity_tags::{condition, if_match, if_none_match, precondition_failed, set_etag};
 use super::idempotency::idempotency_key;
+use super::response;
 use super::session_path::SessionPath;
-use super::{Sessions, answer_from, answer_to_write, tell_source};
 use crate::domain::client_data::MergePatch;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::metrics::Act;
 use crate::store::{Done, Source};
 
-/// Reads a session, unless the client holds its state already.
+/// Reads a session; 304 when the client has cached its state.
 pub(super) async fn read(
     request: HttpRequest,
     SessionPath(id): SessionPath,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
-    let (expected, held) = (if_match(request.headers())?, if_none_match(request.headers())?);
-    let found = match sessions.store.at_hand(access) {
+    let (expected, cached) = (if_match(request.headers())?, if_none_match(request.headers())?);
+    let found = match sessions.store.peek(access) {
         Some(found) => found,
         None => sessions.store.read(access).await?,
     };
     sessions.metrics.read(found.source);
     if !expected.allows(found.value.tag()) {
-        return Err(overtaken());
+        return Err(precondition_failed());
     }
-    if held.allows(found.value.tag()) {
-        let mut answer = without_body(StatusCode::NOT_MODIFIED, found.source);
-        tell_tag(&mut answer, found.value.tag())?;
-        return Ok(answer);
+    if cached.allows(found.value.tag()) {
+        let mut response = without_body(StatusCode::NOT_MODIFIED, found.source);
+        set_etag(&mut response, found.value.tag())?;
+        return Ok(response);
     }
-    let mut answer = answer_from(found.source, StatusCode::OK, &body(&id, &found.value))?;
-    tell_tag(&mut answer, found.value.tag())?;
-    Ok(answer)
+    let mut response = response::from_source(found.source, StatusCode::OK, &body(&id, &found.value))?;
+    set_etag(&mut response, found.value.tag())?;
+    Ok(response)
 }
 
 /// Changes a session's client data.
@@ -57,13 +58,13 @@ pub(super) async fn patch(
     let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
     let expected = condition(request.headers())?;
     let patched = sessions.store.patch(access, &patch, &expected, keyed).await;
-    let patched = sessions.wrote(Act::Patch, patched)?;
-    let mut answer = answer_to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
-    tell_tag(&mut answer, patched.value.tag())?;
-    Ok(answer)
+    let patched = sessions.count_write(Act::Patch, patched)?;
+    let mut response = response::to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
+    set_etag(&mut response, patched.value.tag())?;
+    Ok(response)
 }
 
-/// Ends a session.
+/// Deletes a session.
 pub(super) async fn delete(
     request: HttpRequest,
     SessionPath(id): SessionPath,
@@ -72,18 +73,18 @@ pub(super) async fn delete(
     let access = sessions.access(request.headers(), &id)?;
     let expected = condition(request.headers())?;
     let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
-    sessions.metrics.wrote(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
+    sessions.metrics.write(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }
 
 fn without_body(status: StatusCode, source: Source) -> HttpResponse {
-    let mut answer =
+    let mut response =
         HttpResponse::build(status).insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
-    tell_source(&mut answer, source);
-    answer
+    response::set_source(&mut response, source);
+    response
 }
 
-/// The session as its owner sees it.
+/// The wire type of a session.
 pub(super) fn body<'a>(id: &SessionId, session: &'a Session) -> stateful::Session<&'a RawValue> {
     stateful::Session {
         session_id: id.clone(),

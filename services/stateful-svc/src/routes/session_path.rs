@@ -21,7 +21,7 @@ impl FromRequest for SessionPath {
     }
 }
 
-/// Reads a session id. The refusal does not repeat it: it may be a real one with a slip in it.
+/// Parses a session id. The error does not quote it: it may be a valid id with a typing error.
 pub(super) fn parse_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse().map_err(|error| ApiError::new(ErrorCode::InvalidSessionId, sentence(error)))
 }

@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 
-use super::caller::{affinity_key, routing, tell_affinity_key};
-use super::entity_tags::{condition_of_create, tell_tag};
+use super::caller::{affinity_key, routing, set_affinity_key};
+use super::context::Sessions;
+use super::entity_tags::{condition_of_create, set_etag};
 use super::idempotency::idempotency_key;
+use super::response;
 use super::session::body;
-use super::{Sessions, answer_to_write};
 use crate::domain::caller::Caller;
 use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
@@ -23,8 +24,8 @@ use crate::domain::session_ids::IdReservation;
 use crate::metrics::Act;
 use crate::store::{Access, CreateError, StoreFault, Written};
 
-/// Starts a session, whose id begins with its creator's affinity key. Under an idempotency key there is one session,
-/// whatever affinity keys its repetitions come with.
+/// Creates a session, whose id begins with its creator's affinity key. One idempotency key creates
+/// one session, whatever affinity keys its repetitions have.
 pub(super) async fn create(
     request: HttpRequest,
     Json(given): Json<CreateSession<GivenData>>,
@@ -38,14 +39,14 @@ pub(super) async fn create(
     condition_of_create(request.headers())?;
     let key = idempotency_key(request.headers())?;
     let created = start(&sessions, request.headers(), caller, client_data, key).await;
-    let created = sessions.wrote(Act::Create, created)?;
+    let created = sessions.count_write(Act::Create, created)?;
 
     let (id, session) = &created.value;
-    let mut answer = answer_to_write(&created, StatusCode::CREATED, &body(id, session))?;
-    tell_tag(&mut answer, session.tag())?;
-    tell_affinity_key(&mut answer, id)?;
-    answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&location(id)).map_err(ApiError::internal)?);
-    Ok(answer)
+    let mut response = response::to_write(&created, StatusCode::CREATED, &body(id, session))?;
+    set_etag(&mut response, session.tag())?;
+    set_affinity_key(&mut response, id)?;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&location(id)).map_err(ApiError::internal)?);
+    Ok(response)
 }
 
 async fn start(
@@ -66,7 +67,7 @@ async fn start(
     Ok(Written { value: (id, value), source, done })
 }
 
-/// The id of the one session that this caller creates under this key.
+/// The reserved id of the session that this caller creates with this key.
 async fn reserved_id(
     sessions: &Sessions,
     affinity: Option<AffinityKey>,
@@ -79,7 +80,7 @@ async fn reserved_id(
     Ok(reservation.open(&reserved))
 }
 
-/// The `client_data` of the body, which may be left out but not be null.
+/// The `client_data` of the body, which may be absent but not null.
 #[derive(Debug, Default)]
 pub(super) enum GivenData {
     #[default]
@@ -93,7 +94,7 @@ impl<'de> Deserialize<'de> for GivenData {
     }
 }
 
-/// The session's canonical path, also when it was created by the deprecated one.
+/// The session's canonical path, also for a create through the deprecated one.
 fn location(id: &SessionId) -> String {
     Endpoint::Session.templates().canonical.replace("{session_id}", &id.expose())
 }

@@ -1,7 +1,7 @@
-//! Who waits for changes of sessions, and how they are told.
+//! Notifications of changes of sessions, within an instance.
 //!
-//! They are told *that* a session has changed and never what: whoever is told reads it, at its own pace. So nothing is
-//! buffered for a slow reader, and a change that is told twice, or late, or together with another, does no harm.
+//! A notification says only *that* a session has changed; the watcher reads it at its own pace. So
+//! nothing is buffered for a slow reader, and duplicate, late or merged notifications do no harm.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use dashmap::{DashMap, Entry};
 use proto_contracts::SessionDigest;
 use tokio::sync::watch;
 
-/// Waits for changes of one session; whoever holds it is told of all changes from its making on.
+/// A subscription to the changes of one session, from its creation on.
 #[derive(Debug)]
 pub struct Changes {
-    told: Option<watch::Receiver<()>>,
+    notified: Option<watch::Receiver<()>>,
     session: SessionDigest,
     watchers: Arc<Watchers>,
 }
 
 impl Changes {
-    /// Waits until the session may have changed since this was made, or since this returned last.
+    /// Waits until the session may have changed since the subscription, or since the last return.
     pub async fn changed(&mut self) {
-        let told = match &mut self.told {
-            Some(told) => told.changed().await.is_ok(),
+        let notified = match &mut self.notified {
+            Some(notified) => notified.changed().await.is_ok(),
             None => false,
         };
-        if !told {
-            // Nobody is left who could tell.
+        if !notified {
+            // The sender is gone.
             std::future::pending().await
         }
     }
@@ -33,17 +33,17 @@ impl Changes {
 
 impl Drop for Changes {
     fn drop(&mut self) {
-        // Before it is asked whether anybody is left.
-        self.told = None;
+        // Before `leave` counts the receivers.
+        self.notified = None;
         self.watchers.leave(self.session);
     }
 }
 
-/// The sessions of which somebody in this instance wants to hear.
+/// The watched sessions of this instance.
 pub(super) struct Watchers {
-    // Each shard has a lock of its own, which is held for a look and never across an await.
+    // Each shard has a lock of its own, which is held for a lookup and never across an await.
     sessions: DashMap<SessionDigest, watch::Sender<()>>,
-    /// Called when nobody waits for a session any more.
+    /// Called when the last watcher of a session has left.
     unwatched: Box<dyn Fn(SessionDigest) + Send + Sync>,
 }
 
@@ -52,30 +52,30 @@ impl Watchers {
         Arc::new(Self { sessions: DashMap::new(), unwatched: Box::new(unwatched) })
     }
 
-    /// Waits for changes of a session from now on.
+    /// Subscribes to changes of a session.
     pub(super) fn watch(self: &Arc<Self>, session: SessionDigest) -> Changes {
-        let told = self.sessions.entry(session).or_default().subscribe();
-        Changes { told: Some(told), session, watchers: Arc::clone(self) }
+        let notified = self.sessions.entry(session).or_default().subscribe();
+        Changes { notified: Some(notified), session, watchers: Arc::clone(self) }
     }
 
-    /// Tells all who wait that a session has changed; whether there are any.
-    pub(super) fn tell(&self, session: SessionDigest) -> bool {
+    /// Notifies the watchers of a session; `false` when there are none.
+    pub(super) fn notify(&self, session: SessionDigest) -> bool {
         let Some(watched) = self.sessions.get(&session) else { return false };
         watched.send_replace(());
         true
     }
 
-    /// Tells everybody: a change may have been missed.
-    pub(super) fn tell_all(&self) {
+    /// Notifies the watchers of all sessions, after a change may have been missed.
+    pub(super) fn notify_all(&self) {
         self.sessions.iter().for_each(|watched| watched.send_replace(()));
     }
 
-    /// Whether somebody waits for the session.
+    /// Whether the session has a watcher.
     pub(super) fn is_watched(&self, session: SessionDigest) -> bool {
         self.sessions.contains_key(&session)
     }
 
-    /// Every session that somebody waits for.
+    /// All watched sessions.
     pub(super) fn watched(&self) -> Vec<SessionDigest> {
         self.sessions.iter().map(|watched| *watched.key()).collect()
     }
@@ -106,20 +106,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_who_wait_are_told_and_the_last_one_is_missed() {
+    async fn all_watchers_are_notified_and_the_last_to_leave_is_reported() {
         static UNWATCHED: AtomicUsize = AtomicUsize::new(0);
         let watchers = Watchers::new(|_| {
             UNWATCHED.fetch_add(1, Ordering::Relaxed);
         });
         let session = SessionId::generate(AffinityKey::random()).digest();
-        assert!(!watchers.tell(session));
+        assert!(!watchers.notify(session));
         let (mut one, mut other) = (watchers.watch(session), watchers.watch(session));
-        assert!(one.changed().now_or_never().is_none(), "nothing has happened yet");
-        assert!(watchers.tell(session) && watchers.tell(session));
+        assert!(one.changed().now_or_never().is_none(), "no change yet");
+        assert!(watchers.notify(session) && watchers.notify(session));
         one.changed().await;
         other.changed().await;
-        assert!(one.changed().now_or_never().is_none(), "two changes are told as one");
-        watchers.tell_all();
+        assert!(one.changed().now_or_never().is_none(), "two changes merge into one notification");
+        watchers.notify_all();
         one.changed().await;
         drop(one);
         assert_eq!((watchers.watched(), UNWATCHED.load(Ordering::Relaxed)), (vec![session], 0));

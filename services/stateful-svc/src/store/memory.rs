@@ -1,4 +1,5 @@
-//! Sessions in this instance's memory: Phase 1's way. A restart loses them, and no other instance knows them.
+//! Sessions in this instance's memory, as in the legacy service. A restart loses them, and no other
+//! instance has them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,16 +30,18 @@ use crate::domain::session_tag::{Expected, SessionTag, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
 
-/// How often expired sessions are looked for that nobody asks for any more.
+/// How often expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Sessions in memory.
 pub struct MemoryStore<C> {
-    // Each shard has a lock of its own. It is held for one act on one session, and never across an await.
+    // Each shard has a lock of its own, which is held for one operation on one session and never
+    // across an await.
     sessions: DashMap<SessionDigest, Record>,
-    // Written while the session's shard above is locked, so that a create sees either the session or its tombstone.
+    // Written under the lock of the session's shard, so that a create sees either the session or
+    // its tombstone.
     tombstones: DashMap<SessionDigest, Tombstone>,
-    /// Until when a ticket counts as in use.
+    /// The expiry of each ticket's use.
     tickets: DashMap<TicketUse, Timestamp>,
     reservations: DashMap<ShortDigest, Reservation>,
     watchers: Arc<Watchers>,
@@ -60,7 +63,7 @@ impl<C: Clock> MemoryStore<C> {
         }
     }
 
-    /// Forgets the sessions, tombstones and reserved ids that have expired.
+    /// Removes expired sessions, tombstones, tickets and reservations.
     pub fn sweep(&self) {
         let now = self.clock.now();
         self.sessions.retain(|_, record| record.expires_at > now);
@@ -69,7 +72,7 @@ impl<C: Clock> MemoryStore<C> {
         self.reservations.retain(|_, reservation| reservation.expires_at > now);
     }
 
-    /// Sweeps for as long as anybody uses the store. The future holds no share in it.
+    /// Sweeps periodically until the store is dropped, which the future does not prevent.
     pub fn sweeping(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<C> {
         let store = Arc::downgrade(self);
         async move {
@@ -81,9 +84,9 @@ impl<C: Clock> MemoryStore<C> {
         }
     }
 
-    /// Does one act on a session that lives and that the caller may use, and starts its idle time anew; `None` when there
-    /// is none.
-    fn with<T>(&self, access: Access, act: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
+    /// Performs an operation on a live session that the caller may use, and resets its idle time;
+    /// `None` when there is no such session.
+    fn with<T>(&self, access: Access, operation: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
         let Access { session, caller, .. } = access;
         let mut record = self.sessions.get_mut(&session)?;
         let now = self.clock.now();
@@ -96,13 +99,13 @@ impl<C: Clock> MemoryStore<C> {
             return None;
         }
         record.expires_at = self.lifetime.expires_at(record.created_at, now);
-        Some(act(&mut record, now))
+        Some(operation(&mut record, now))
     }
 
-    /// Tells those who wait for changes of a write that was done now, and hands its outcome on.
-    fn tell_of<T, E>(&self, session: SessionDigest, outcome: Result<Written<T>, E>) -> Result<Written<T>, E> {
+    /// Notifies watchers unless the write was a repetition, and returns its outcome.
+    fn notify<T, E>(&self, session: SessionDigest, outcome: Result<Written<T>, E>) -> Result<Written<T>, E> {
         if outcome.as_ref().is_ok_and(|written| written.done == Done::Now) {
-            self.watchers.tell(session);
+            self.watchers.notify(session);
         }
         outcome
     }
@@ -133,23 +136,23 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     ) -> Result<Written<Session>, CreateError> {
         let Access { session, caller, .. } = access;
         let now = self.clock.now();
-        let place = match self.sessions.entry(session) {
+        let vacant = match self.sessions.entry(session) {
             Entry::Occupied(mut there) if there.get().expires_at > now => {
                 let record = there.get_mut();
                 if !caller.may_use(record.owner) {
                     return Err(CreateError::Exists);
                 }
                 record.expires_at = self.lifetime.expires_at(record.created_at, now);
-                return record.created_before(keyed);
+                return record.repeated_create(keyed);
             }
-            place => place,
+            expired_or_vacant => expired_or_vacant,
         };
         if self.is_deleted(session, now) {
             return Err(CreateError::Deleted);
         }
         let record = Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
         let created = Written { value: record.session(), source: Source::Created, done: Done::Now };
-        drop(place.insert(record));
+        drop(vacant.insert(record));
         Ok(created)
     }
 
@@ -175,7 +178,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
             None => Ok(written(record.append(message, now, keyed), Done::Now)),
         };
         let appended = self.with(access, append).ok_or(AppendError::NotFound)?;
-        self.tell_of(access.session, appended)
+        self.notify(access.session, appended)
     }
 
     async fn patch(
@@ -195,7 +198,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
             }
         };
         let patched = self.with(access, patch).ok_or(PatchError::NotFound)?;
-        self.tell_of(access.session, patched)
+        self.notify(access.session, patched)
     }
 
     async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
@@ -215,7 +218,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
                 self.tombstones.insert(session, Tombstone { owner, expires_at });
                 there.remove();
-                self.watchers.tell(session);
+                self.watchers.notify(session);
                 Ok(from_memory(()))
             }
             _ => match self.tombstones.get(&session) {
@@ -229,13 +232,13 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         self.with(access, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
     }
 
-    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault> {
-        let ends = self.clock.now().checked_add(lasts).unwrap_or(Timestamp::MAX);
+    async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {
+        let ends = self.clock.now().checked_add(ttl).unwrap_or(Timestamp::MAX);
         self.tickets.insert(ticket, ends);
         Ok(())
     }
 
-    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
+    async fn is_ticket_in_use(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
         let now = self.clock.now();
         Ok(self.tickets.get(&ticket).is_some_and(|ends| *ends > now))
     }
@@ -257,13 +260,13 @@ fn written<T>(value: T, done: Done) -> Written<T> {
     Written { value, source: Source::Memory, done }
 }
 
-/// What stays of a deleted session.
+/// What remains of a deleted session.
 struct Tombstone {
     owner: Caller,
     expires_at: Timestamp,
 }
 
-/// The id under which a keyed create starts its session.
+/// A reserved id for a keyed create.
 struct Reservation {
     id: SealedId,
     expires_at: Timestamp,
@@ -278,9 +281,9 @@ struct Record {
     version: u64,
     nonce: WriteNonce,
     utterances: Vec<Utterance>,
-    /// By key: the fingerprint of the request that was done, and what it takes to answer it again.
+    /// By key: the request's fingerprint, and its result for repetitions.
     kept: HashMap<ShortDigest, (ShortDigest, Kept)>,
-    /// The keys of patches that are kept, oldest first.
+    /// The keys of the kept patches, oldest first.
     kept_patches: VecDeque<ShortDigest>,
 }
 
@@ -334,14 +337,14 @@ impl Record {
         self.utterances.len() as u64
     }
 
-    /// What was kept under the key, if anything was; an error when it was kept for another request.
+    /// The result kept under the key, if any; an error when it is that of another request.
     fn kept(&self, keyed: Option<Keyed>) -> Option<Result<&Kept, KeyReused>> {
         let keyed = keyed?;
         let (fingerprint, kept) = self.kept.get(&keyed.key)?;
         Some(if *fingerprint == keyed.fingerprint { Ok(kept) } else { Err(KeyReused) })
     }
 
-    fn created_before(&self, keyed: Option<Keyed>) -> Result<Written<Session>, CreateError> {
+    fn repeated_create(&self, keyed: Option<Keyed>) -> Result<Written<Session>, CreateError> {
         match self.kept(keyed) {
             Some(Ok(Kept::Created(session))) => {
                 Ok(Written { value: session.clone(), source: Source::Created, done: Done::Before })
@@ -372,7 +375,7 @@ impl Record {
         Appended { message: self.message(number), version, nonce: Some(nonce) }
     }
 
-    /// The session after its data was changed.
+    /// Records a change of the data; returns the session after it.
     fn patched(&mut self, now: Timestamp, keyed: Option<Keyed>) -> Session {
         self.written(now);
         if let Some(Keyed { key, .. }) = keyed {
@@ -387,13 +390,13 @@ impl Record {
         self.session()
     }
 
-    /// The message of this number, with the reply that it got.
+    /// The message of this number, with its reply.
     fn message(&self, number: u64) -> Message {
-        let place = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        let first = self.utterances.first().filter(|_| place > 0).map(quote);
-        let previous = place.checked_sub(1).and_then(|before| self.utterances.get(before)).map(quote);
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let first = self.utterances.first().filter(|_| index > 0).map(quote);
+        let previous = index.checked_sub(1).and_then(|before| self.utterances.get(before)).map(quote);
         let earlier = first.as_ref().zip(previous.as_ref()).map(|(first, previous)| Earlier { first, previous });
-        self.utterances[place].clone().answered(number, earlier)
+        self.utterances[index].clone().with_reply(number, earlier)
     }
 
     fn page(&self, after: Cursor, size: PageSize) -> HistoryPage {
@@ -412,5 +415,5 @@ fn quote(utterance: &Utterance) -> Quote {
     Quote::of(utterance.text.as_str())
 }
 
-/// The key was used for another request.
+/// The key was used with another request.
 struct KeyReused;

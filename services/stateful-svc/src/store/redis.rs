@@ -1,10 +1,12 @@
-//! Sessions in Redis: any instance serves any session, and each act is one round trip.
+//! Sessions in Redis: any instance serves any session, and each operation is one round trip.
 //!
-//! Each act is one script (`redis/*.lua`), so that it is atomic; only a patch takes two, of which the second checks that
-//! nothing came between. See `docs/adr/0003-session-writes-are-single-scripts.md`.
+//! Each operation is one atomic script (`redis/*.lua`). Only a patch takes two, of which the second
+//! checks that the session has not changed in between. See
+//! `docs/adr/0003-session-writes-are-single-scripts.md`.
 //!
-//! The hybrid store stands on this one. Instances with either store can share a Redis: who writes to a session waits until
-//! no copy of it is left in anybody's memory (`handover`), which costs nothing where nobody keeps any.
+//! The hybrid store builds on this one. Instances with either store can share a Redis: a write
+//! waits until all copies of the session in other instances' memory are dropped (`handover`), which
+//! costs nothing where there are none.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -32,28 +34,30 @@ use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
 
-mod acts;
 mod announcements;
 pub(super) mod claim;
 mod entry;
 mod failure;
 mod fields;
-pub(super) mod handover;
+mod handover;
+pub(super) mod handover_state;
 pub(super) mod leases;
 mod lost;
+mod operations;
 mod reservations;
 mod scripts;
+pub(super) mod server;
 
 use announcements::Announcements;
 use claim::{Claim, LeaseId, Stamp, Stamped};
 use failure::Failure;
 use fields::{caller_field, millis};
-use handover::Handovers;
+use handover_state::Handovers;
 use lost::Lost;
-use scripts::{Answer, Reply, Scripts};
+use scripts::{Reply, Response, Scripts};
 
-/// How often a command may be sent on to another server of a cluster, which said that it had not done it.
-const MOST_HOPS: usize = 5;
+/// The most redirections within a Cluster. A redirected command was not executed.
+const MAX_REDIRECTS: usize = 5;
 
 /// Sessions in Redis.
 pub struct RedisStore {
@@ -69,16 +73,16 @@ pub struct RedisStore {
     drop_here: Box<DropHere>,
 }
 
-/// What an act does when Redis is away.
+/// What an operation does while Redis is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WhenAway {
-    /// It waits for the first seconds of the outage.
+pub(super) enum OnOutage {
+    /// It waits through a short outage.
     Wait,
-    /// It fails at once, for its caller has something else to say.
+    /// It fails at once, since its caller has a fallback.
     Fail,
 }
 
-impl WhenAway {
+impl OnOutage {
     fn deadline(self) -> RetryDeadline {
         match self {
             Self::Wait => RetryDeadline::start(),
@@ -87,12 +91,12 @@ impl WhenAway {
     }
 }
 
-/// Drops a copy that this process holds under a lease. Tells the newest ticket whose copy is gone; `None` when the lease is
-/// not one of this process.
+/// Drops a copy of this process under a lease. Returns the newest ticket whose copy is gone; `None`
+/// when the process does not hold the lease.
 pub(super) type DropHere = dyn Fn(LeaseId, SessionDigest) -> Option<u64> + Send + Sync;
 
 impl RedisStore {
-    /// A store on this Redis, which need not be there yet, with a pool of connections to it. Must be called within a Tokio
+    /// A store on this Redis, which need not be reachable yet. Must be called within a Tokio
     /// runtime.
     pub fn new(target: &RedisTarget, pool: RedisPool, lifetime: Lifetime) -> Self {
         Self {
@@ -109,7 +113,7 @@ impl RedisStore {
         }
     }
 
-    /// The same store, whose writes count when replicas have them; `None`: as soon as the master has.
+    /// The same store, whose writes wait for replicas (`None`: for the master alone).
     pub fn acknowledged(self, acks: Option<Acks>) -> Self {
         Self { acks, ..self }
     }
@@ -119,7 +123,7 @@ impl RedisStore {
         Self { drop_here, ..self }
     }
 
-    /// A call of the script with what all scripts take first.
+    /// A call of the script with the common arguments.
     fn call<'a>(&self, script: &'a Script, access: Access) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         call.key(fields::record_key(access.session)).key(fields::messages_key(access.session));
@@ -127,33 +131,34 @@ impl RedisStore {
         call
     }
 
-    /// Does an act and finishes the hand-overs that it began or met. Only then may anybody be told of it.
+    /// Performs an operation and completes the handovers that it caused or found. Its result may be
+    /// used only then.
     async fn run<T: FromRedisValue, R: FromRedisValue>(
         &self,
         access: Access,
         mut call: ScriptInvocation<'_>,
         claim: Claim,
-        when_away: WhenAway,
+        on_outage: OnOutage,
     ) -> Result<Stamped<Reply<T, R>>, StoreFault> {
         let (word, lease, ticket) = claim.fields();
         call.arg(word).arg(lease).arg(ticket);
-        // Who only looks changes nothing but the expiry.
+        // A plain read changes only the expiry.
         let acks = self.acks.filter(|_| claim != Claim::Look);
         let key = fields::record_key(access.session);
-        let Acknowledged { answer, is_acked } =
-            self.send_patiently(&key, &mut call, acks, when_away.deadline()).await?;
-        let Answer { now, held, is_owned, drops, reply } = answer;
-        let reply = reply.ok_or_else(|| StoreFault::NoAnswer("others have changed the session since".into()))?;
+        let Acknowledged { response, is_acked } =
+            self.send_with_retries(&key, &mut call, acks, on_outage.deadline()).await?;
+        let Response { now, held, is_owned, drops, reply } = response;
+        let reply = reply.ok_or_else(|| StoreFault::NoResponse("later writes hide the outcome".into()))?;
         if !is_acked && claim.writes() {
             let fault = StoreFault::Unfinished("too few replicas have acknowledged the write".into());
-            return Err(self.noted(fault));
+            return Err(self.logged(fault));
         }
-        // A failover could forget that we have a copy.
+        // Without the acknowledgement a failover could lose the record of this copy.
         let held = held && is_acked;
         match &reply {
             Reply::Nil => {
                 self.live.ended(access.session);
-                self.look_for(access.session).await;
+                self.check_lost(access.session).await;
             }
             Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Done(_) | Reply::Replayed(_) => {
                 self.live.used(access.session);
@@ -166,23 +171,26 @@ impl RedisStore {
         Ok(Stamp { now, held, is_owned }.on(reply))
     }
 
-    /// A session that the caller does not have is another's, was deleted, has had its time, or was lost.
-    async fn look_for(&self, session: SessionDigest) {
-        if !self.lost.take_back(session) {
+    /// A session that was not found has another owner, was deleted, has expired, or was lost.
+    async fn check_lost(&self, session: SessionDigest) {
+        if !self.lost.forget(session) {
             return;
         }
         let record = fields::record_key(session);
-        // Of another's session there is the record, of a deleted one the tombstone. No answer is no proof.
+        // A session of another owner has a record, a deleted one a tombstone. A failed command
+        // proves nothing.
         if let Ok(false) = self.command(&record, redis::cmd("EXISTS").arg(&record)).await {
-            self.lost.lost(session);
+            self.lost.report(session);
         }
     }
 
-    /// Calls a script of an act, and again when Redis was away for a moment.
+    /// Calls a script, with retries through a short outage.
     ///
-    /// It is called again only when it was not done, or when scripts find out whether it was: after the connection of an
-    /// earlier attempt broke, they are told so. One that may still be done at any time is not.
-    async fn send_patiently<T: FromRedisValue>(
+    /// A call is retried if it was certainly not executed. It is also retried after a broken
+    /// connection, with the argument `again`: the script then detects whether the earlier attempt
+    /// was executed. After a timeout, when the call may still be executed at any time, it is not
+    /// retried.
+    async fn send_with_retries<T: FromRedisValue>(
         &self,
         key: &str,
         call: &mut ScriptInvocation<'_>,
@@ -191,17 +199,17 @@ impl RedisStore {
     ) -> Result<Acknowledged<T>, StoreFault> {
         let mut unknown = None;
         loop {
-            self.outage.wait_until_recovered(deadline, || self.answers(key)).await;
+            self.outage.wait_until_recovered(deadline, || self.responds(key)).await;
             let failure = match self.send(key, call, acks).await {
-                Ok(answer) => {
+                Ok(response) => {
                     self.outage.responded();
-                    return Ok(answer);
+                    return Ok(response);
                 }
                 Err(failure) => failure,
             };
             let may_repeat = matches!(failure, Failure::Away(_) | Failure::Broken(_));
             let is_unknown = matches!(failure, Failure::Broken(_));
-            let fault = self.noted(failure.into());
+            let fault = self.logged(failure.into());
             if !may_repeat || !self.outage.is_worth_another_attempt(deadline).await {
                 return Err(unknown.unwrap_or(fault));
             }
@@ -212,21 +220,21 @@ impl RedisStore {
         }
     }
 
-    /// Notes that the store did not do what it should, and hands the fault on.
-    fn noted(&self, fault: StoreFault) -> StoreFault {
+    /// Logs a fault, and returns it.
+    fn logged(&self, fault: StoreFault) -> StoreFault {
         let cause = || fault.source().map(chain).unwrap_or_default();
         match &fault {
-            StoreFault::Unavailable(_) | StoreFault::NoAnswer(_) => self.outage.failed(cause),
-            // Redis is there. Told as often as it happens, which is seldom.
+            StoreFault::Unavailable(_) | StoreFault::NoResponse(_) => self.outage.failed(cause),
+            // No outage of Redis, and rare: logged each time.
             StoreFault::Unfinished(_) => tracing::warn!(cause = cause(), "{fault}"),
-            // Not an outage, but a fault to be looked into: it is logged with its request.
+            // No outage either; the request's handler logs it.
             StoreFault::Damaged(_) => {}
         }
         fault
     }
 
-    /// Whether the server that owns a key does its work.
-    async fn answers(&self, key: &str) -> bool {
+    /// Whether the server that owns a key responds.
+    async fn responds(&self, key: &str) -> bool {
         self.command::<()>(key, &redis::cmd("PING")).await.is_ok()
     }
 
@@ -238,32 +246,32 @@ impl RedisStore {
         acks: Option<Acks>,
     ) -> Result<Acknowledged<T>, Failure> {
         let mut connection = self.pool.owner_of(key).await?;
-        for _ in 0..MOST_HOPS {
+        for _ in 0..MAX_REDIRECTS {
             if let Some(acks) = acks {
                 connection.await_acks(acks);
             }
             match call.invoke_async(&mut *connection).await {
-                Ok(answer) => return Ok(Acknowledged { answer, is_acked: connection.is_acked() }),
-                Err(error) => connection = self.go_on(error).await?,
+                Ok(response) => return Ok(Acknowledged { response, is_acked: connection.is_acked() }),
+                Err(error) => connection = self.follow_redirect(error).await?,
             }
         }
-        Err(always_elsewhere())
+        Err(too_many_redirects())
     }
 
     /// The same for a single command.
     async fn command<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, Failure> {
         let mut connection = self.pool.owner_of(key).await?;
-        for _ in 0..MOST_HOPS {
+        for _ in 0..MAX_REDIRECTS {
             match command.query_async(&mut *connection).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => connection = self.go_on(error).await?,
+                Ok(response) => return Ok(response),
+                Err(error) => connection = self.follow_redirect(error).await?,
             }
         }
-        Err(always_elsewhere())
+        Err(too_many_redirects())
     }
 
-    /// A connection to where the key is by the words of this error, if that is what it says.
-    async fn go_on(&self, error: RedisError) -> Result<Pooled, Failure> {
+    /// A connection to the server that a redirection names; other errors are returned.
+    async fn follow_redirect(&self, error: RedisError) -> Result<Pooled, Failure> {
         match self.pool.redirected(&error).await {
             Some(connection) => Ok(connection?),
             None => Err(error.into()),
@@ -287,7 +295,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError> {
-        Ok(self.read_as(Claim::Look, access, WhenAway::Wait).await?.value)
+        Ok(self.read_as(Claim::Look, access, OnOutage::Wait).await?.value)
     }
 
     async fn append_if(
@@ -315,16 +323,16 @@ impl SessionStore for RedisStore {
     }
 
     async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
-        self.look_at_history(access, after, size).await
+        self.read_history(access, after, size).await
     }
 
-    async fn note_ticket(&self, ticket: TicketUse, lasts: Duration) -> Result<(), StoreFault> {
+    async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {
         let key = fields::ticket_key(ticket);
-        let noted = redis::cmd("SET").arg(&key).arg(1).arg("PX").arg(millis(lasts)).to_owned();
-        Ok(self.command(&key, &noted).await?)
+        let set = redis::cmd("SET").arg(&key).arg(1).arg("PX").arg(millis(ttl)).to_owned();
+        Ok(self.command(&key, &set).await?)
     }
 
-    async fn is_ticket_noted(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
+    async fn is_ticket_in_use(&self, ticket: TicketUse) -> Result<bool, StoreFault> {
         let key = fields::ticket_key(ticket);
         Ok(self.command(&key, redis::cmd("EXISTS").arg(&key)).await?)
     }
@@ -338,12 +346,12 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// What came back, and whether as many replicas have what was written as should.
+/// A response, and whether enough replicas have acknowledged the write.
 struct Acknowledged<T> {
-    answer: T,
+    response: T,
     is_acked: bool,
 }
 
-fn always_elsewhere() -> Failure {
-    Failure::Away("each server of the cluster says that another one has the session".into())
+fn too_many_redirects() -> Failure {
+    Failure::Away("too many redirections within the Redis Cluster".into())
 }

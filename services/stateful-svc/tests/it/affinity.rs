@@ -1,4 +1,5 @@
-//! Requests that were routed by another key than the session's: they are served, and the session stays at home.
+//! Requests that were routed by a key other than the session's: they are served, and the session
+//! stays at its home.
 
 use proto_contracts::Endpoint;
 use proto_contracts::stateful::Session;
@@ -11,7 +12,7 @@ use crate::redis_server::RedisServer;
 const SESSIONS: &str = "/api/v1/stateful/sessions";
 const CONVERSATIONS: &str = "/api/v1/stateful/conversations";
 const KEY: &str = "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b01";
-/// The session's key, and another one, of which another instance is the home.
+/// The session's key, and one whose home is another instance.
 const HOME: &str = "0badcafe";
 const STRAY: &str = "0badcaff";
 
@@ -24,17 +25,17 @@ async fn routed(app: &App, method: &str, path: &str, affinity: &str, body: &str)
     app.send(method, path, &headers, body).await
 }
 
-/// How many hand-overs the instance has waited for.
+/// The number of handovers that the instance has waited for.
 async fn handovers(app: &App) -> u64 {
     let metrics = metrics(app).await;
     let count = metrics.lines().find_map(|line| line.strip_prefix("stateful_handover_seconds_count "));
-    count.and_then(|count| count.parse().ok()).expect("a count of hand-overs")
+    count.and_then(|count| count.parse().ok()).expect("a count of handovers")
 }
 
 async fn two_hybrids(server: &RedisServer) -> [App; 2] {
     let url = server.url();
     let apps = [(); 2].map(|()| spawn_with(&[("SESSION_STORE", "hybrid"), ("SESSION_REDIS_URL", &url)]));
-    // Each has a lease when it serves a session from memory.
+    // An instance that serves from memory has its lease.
     for app in &apps {
         let id = app.create("Ada").await.session_id;
         let path = path(Endpoint::Session, &id);
@@ -50,7 +51,7 @@ async fn two_hybrids(server: &RedisServer) -> [App; 2] {
 }
 
 #[actix_web::test]
-async fn a_repeated_create_leaves_the_session_at_home() {
+async fn a_repeated_create_leaves_the_session_at_its_home() {
     let server = RedisServer::start().await;
     let [home, other] = two_hybrids(&server).await;
     let created = routed(&home, "POST", SESSIONS, HOME, "{}").await;
@@ -68,7 +69,7 @@ async fn a_repeated_create_leaves_the_session_at_home() {
 }
 
 #[actix_web::test]
-async fn a_conversation_that_strays_does_not_take_the_session_along() {
+async fn a_misrouted_conversation_does_not_take_the_session_over() {
     let server = RedisServer::start().await;
     let [home, other] = two_hybrids(&server).await;
     let created = routed(&home, "POST", SESSIONS, HOME, "{}").await;
@@ -78,23 +79,23 @@ async fn a_conversation_that_strays_does_not_take_the_session_along() {
     const ROUNDS: u64 = 10;
     for round in 1..=ROUNDS {
         let said = routed(&other, "POST", CONVERSATIONS, STRAY, &conversation).await;
-        assert_eq!((said.status, said.header("x-affinity-key")), (201, HOME), "it says which key leads home");
+        assert_eq!((said.status, said.header("x-affinity-key")), (201, HOME), "the response names the session's key");
         for source in ["redis", "memory"] {
             let read = routed(&home, "GET", &session, HOME, "").await;
             assert_eq!((read.status, read.header("x-session-source")), (200, source));
             assert_eq!(read.json::<Session>().expect("a session").message_count, round);
         }
     }
-    // What is written elsewhere must be gone at home; nothing has to come back from there.
+    // A write elsewhere waits for the drop at the home; a read at the home waits for nothing.
     assert_eq!((handovers(&home).await, handovers(&other).await), (0, ROUNDS));
 
-    // Without reads between them, only the first of many has a copy to wait for.
+    // Without reads in between, only the first write finds a copy to drop.
     for _ in 0..ROUNDS {
         assert_eq!(routed(&other, "POST", CONVERSATIONS, STRAY, &conversation).await.status, 201);
     }
     assert_eq!((handovers(&home).await, handovers(&other).await), (0, ROUNDS + 1));
 
-    // Sent with the key that the response named, it comes home.
+    // With the key that the response named, it reaches the home.
     let said = routed(&home, "POST", CONVERSATIONS, HOME, &conversation).await;
     assert_eq!((said.status, said.header("x-affinity-key")), (201, HOME));
     assert_eq!(handovers(&home).await, 0);

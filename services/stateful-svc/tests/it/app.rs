@@ -1,4 +1,4 @@
-//! The service as tests meet it: built and served as in `main`, on a port of its own.
+//! The service under test: built and served as in `main`, on a free port.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use stateful_svc::config::Config;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A running service; it stops with its owner.
+/// A running service, stopped on drop.
 pub(crate) struct App {
     pub(crate) addr: SocketAddr,
     _stop: oneshot::Sender<()>,
@@ -35,26 +35,26 @@ pub(crate) fn spawn_with(settings: &[(&str, &str)]) -> App {
         let stop = async {
             let _dropped = stopped.await;
         };
-        server.run_until(stop).await.expect("a good end");
+        server.run_until(stop).await.expect("a clean stop");
     });
     App { addr, _stop: stop, _server: server }
 }
 
 impl App {
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        send(self.addr, "GET", path).await.expect("an answer")
+        send(self.addr, "GET", path).await.expect("a response")
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
-        send(self.addr, "DELETE", path).await.expect("an answer")
+        send(self.addr, "DELETE", path).await.expect("a response")
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        send_json(self.addr, "POST", path, &body.to_string()).await.expect("an answer")
+        send_json(self.addr, "POST", path, &body.to_string()).await.expect("a response")
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        send_json(self.addr, "PATCH", path, &body.to_string()).await.expect("an answer")
+        send_json(self.addr, "PATCH", path, &body.to_string()).await.expect("a response")
     }
 
     /// Sends a request with these header lines, and with a JSON body unless it is empty.
@@ -64,23 +64,23 @@ impl App {
 
     /// Creates a session for a client of this name.
     pub(crate) async fn create(&self, name: &str) -> Session {
-        let answer = self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json().expect("a session")
+        let response = self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response.json().expect("a session")
     }
 
     /// Posts a message.
     pub(crate) async fn say(&self, id: &SessionId, message: &str) -> MessagePosted {
-        let answer = self.post(&path(Endpoint::Messages, id), &json!({"message": message})).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json().expect("a posted message")
+        let response = self.post(&path(Endpoint::Messages, id), &json!({"message": message})).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response.json().expect("a posted message")
     }
 
     /// Reads a page of the history.
     pub(crate) async fn history(&self, id: &SessionId, query: &str) -> HistoryPage {
-        let answer = self.get(&format!("{}?{query}", path(Endpoint::History, id))).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer.json().expect("a page")
+        let response = self.get(&format!("{}?{query}", path(Endpoint::History, id))).await;
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json().expect("a page")
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn send_with(
     if !body.is_empty() {
         request += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
     }
-    raw(addr, format!("{request}\r\n{body}").as_bytes()).await.expect("an answer")
+    raw(addr, format!("{request}\r\n{body}").as_bytes()).await.expect("a response")
 }
 
 /// The canonical path of a session's endpoint.
@@ -107,16 +107,16 @@ pub(crate) fn path(endpoint: Endpoint, id: &SessionId) -> String {
     endpoint.templates().canonical.replace("{session_id}", &id.expose())
 }
 
-/// The answer is a problem of this code, in form and status.
+/// Asserts a problem document of this code.
 #[track_caller]
-pub(crate) fn assert_problem(answer: &Answer, code: ErrorCode) -> Problem {
-    let told = String::from_utf8_lossy(&answer.body);
-    assert_eq!(answer.status, code.status(), "{told}");
-    assert_eq!(answer.header("content-type"), "application/problem+json", "{told}");
-    assert_eq!(answer.header("cache-control"), "no-store", "{told}");
-    let problem: Problem = answer.json().expect("a problem document");
-    assert_eq!((problem.code, problem.status), (code, code.status()), "{told}");
-    assert_eq!(problem.request_id.map(|id| id.to_string()).as_deref(), Some(answer.header("x-request-id")));
+pub(crate) fn assert_problem(response: &Answer, code: ErrorCode) -> Problem {
+    let body = String::from_utf8_lossy(&response.body);
+    assert_eq!(response.status, code.status(), "{body}");
+    assert_eq!(response.header("content-type"), "application/problem+json", "{body}");
+    assert_eq!(response.header("cache-control"), "no-store", "{body}");
+    let problem: Problem = response.json().expect("a problem document");
+    assert_eq!((problem.code, problem.status), (code, code.status()), "{body}");
+    assert_eq!(problem.request_id.map(|id| id.to_string()).as_deref(), Some(response.header("x-request-id")));
     assert!(!problem.detail.is_empty());
     problem
 }

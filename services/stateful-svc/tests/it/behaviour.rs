@@ -1,4 +1,4 @@
-//! What every store does alike. Each test runs once for each store.
+//! The behaviour that all stores have in common. Each test runs once for each store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,18 +49,18 @@ const SHORT: Lifetime = Lifetime { idle: Duration::from_secs(600), absolute: Dur
 each_store! {
     a_session_starts_as_it_was_created(LIFETIME);
     an_unknown_session_is_not_found(LIFETIME);
-    messages_are_numbered_answered_and_kept(LIFETIME);
+    messages_are_numbered_and_kept_with_their_replies(LIFETIME);
     history_is_read_in_pages(LIFETIME);
     history_grows_while_it_is_read(LIFETIME);
-    a_patch_merges_and_what_it_says_later_replies_use(LIFETIME);
-    a_refused_patch_changes_nothing(LIFETIME);
+    a_patch_merges_and_later_replies_use_the_result(LIFETIME);
+    a_rejected_patch_changes_nothing(LIFETIME);
     a_delete_is_final(LIFETIME);
-    every_use_starts_the_idle_time_anew(LIFETIME);
+    every_use_resets_the_idle_time(LIFETIME);
     the_absolute_limit_ends_a_session_in_use(SHORT);
-    a_full_session_takes_no_more(LIFETIME);
+    a_full_session_rejects_messages(LIFETIME);
     concurrent_messages_get_one_order(LIFETIME);
     concurrent_patches_are_all_kept(LIFETIME);
-    messages_do_not_disturb_a_patch(LIFETIME);
+    messages_do_not_conflict_with_a_patch(LIFETIME);
     a_delete_wins_over_concurrent_messages(LIFETIME);
 }
 
@@ -88,7 +88,7 @@ async fn an_unknown_session_is_not_found(subject: Subject) {
     assert!(matches!(subject.store.delete(id).await, Err(DeleteError::NotFound)));
 }
 
-async fn messages_are_numbered_answered_and_kept(subject: Subject) {
+async fn messages_are_numbered_and_kept_with_their_replies(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     let long = "ä 🚲\u{0}\"'{}: ".repeat(1000);
@@ -140,7 +140,7 @@ async fn history_grows_while_it_is_read(subject: Subject) {
     assert_eq!(read, said[..8]);
 }
 
-async fn a_patch_merges_and_what_it_says_later_replies_use(subject: Subject) {
+async fn a_patch_merges_and_later_replies_use_the_result(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data(r#"{"name":"Ada","a":{"b":1,"c":[]}}"#), None).await.expect("created");
     let mut said = vec![store.append(id, message("one"), None).await.expect("taken").value.message];
@@ -155,10 +155,10 @@ async fn a_patch_merges_and_what_it_says_later_replies_use(subject: Subject) {
 
     let greetings: Vec<_> = said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
     assert_eq!(greetings, ["Hello Ada", "Hello Éva", "Hello"]);
-    assert_eq!(all_messages(&**store, id, 1).await, said, "the history keeps the names of their time");
+    assert_eq!(all_messages(&**store, id, 1).await, said, "the history keeps the names at the time of each message");
 }
 
-async fn a_refused_patch_changes_nothing(subject: Subject) {
+async fn a_rejected_patch_changes_nothing(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     store.create(id, data(&format!(r#"{{"a":"{half}"}}"#)), None).await.expect("created");
@@ -180,15 +180,15 @@ async fn a_delete_is_final(subject: Subject) {
     store.delete(id).await.expect("a repeated delete succeeds");
 
     subject.advance(LIFETIME.absolute - Duration::from_secs(10)).await;
-    store.delete(id).await.expect("for as long as the tombstone lasts");
+    store.delete(id).await.expect("until the tombstone expires");
     assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Deleted)));
     subject.advance(Duration::from_secs(10)).await;
     assert!(matches!(store.delete(id).await, Err(DeleteError::NotFound)));
-    store.create(id, data("{}"), None).await.expect("created anew");
-    assert_eq!(all_messages(&**store, id, 50).await, [], "nothing of the old one shows");
+    store.create(id, data("{}"), None).await.expect("created again");
+    assert_eq!(all_messages(&**store, id, 50).await, [], "the old messages are gone");
 }
 
-async fn every_use_starts_the_idle_time_anew(subject: Subject) {
+async fn every_use_resets_the_idle_time(subject: Subject) {
     let almost = LIFETIME.idle - Duration::from_secs(10);
     for act in ["read", "append", "patch", "history"] {
         let (store, id) = (&subject.store, any_session());
@@ -204,7 +204,7 @@ async fn every_use_starts_the_idle_time_anew(subject: Subject) {
             };
             assert!(used, "{act} within the idle time");
         }
-        assert!(!all_messages(&**store, id, 50).await.is_empty(), "the messages live as long as the session");
+        assert!(!all_messages(&**store, id, 50).await.is_empty(), "the messages expire with the session");
         subject.advance(LIFETIME.idle).await;
         assert_gone(&**store, id).await;
     }
@@ -224,7 +224,7 @@ async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
     assert_gone(&**store, id).await;
 }
 
-async fn a_full_session_takes_no_more(subject: Subject) {
+async fn a_full_session_rejects_messages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
     at_once((0..20).map(|_| say_on(store, id, MAX_MESSAGES / 20))).await;
@@ -241,12 +241,12 @@ async fn concurrent_messages_get_one_order(subject: Subject) {
     store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     let speakers = at_once((0..8).map(|_| say_on(store, id, 25))).await;
     for own in &speakers {
-        assert!(own.is_sorted_by_key(|message| message.number), "who waits for an answer speaks in order");
+        assert!(own.is_sorted_by_key(|message| message.number), "sequential messages are in order");
     }
     let mut all: Vec<_> = speakers.into_iter().flatten().collect();
     all.sort_by_key(|message| message.number);
-    assert!(all.iter().map(|message| message.number).eq(1..=200), "no gap and no repeat");
-    assert_eq!(all_messages(&**store, id, 33).await, all, "ids, order and replies as they were answered");
+    assert!(all.iter().map(|message| message.number).eq(1..=200), "no gap and no duplicate");
+    assert_eq!(all_messages(&**store, id, 33).await, all, "ids, order and replies as returned");
 }
 
 async fn concurrent_patches_are_all_kept(subject: Subject) {
@@ -257,7 +257,7 @@ async fn concurrent_patches_are_all_kept(subject: Subject) {
         async move { store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}")), &Expected::Any, None).await }
     });
     for patched in at_once(patches).await {
-        patched.expect("one of those that race wins each round, and there are more rounds than racers");
+        patched.expect("one of the concurrent patches wins each round, and there are more rounds than patches");
     }
     let session = store.read(id).await.expect("there").value;
     assert_eq!(session.version, 13);
@@ -267,7 +267,7 @@ async fn concurrent_patches_are_all_kept(subject: Subject) {
     assert!((0..12).all(|i| members[&format!("m{i}")] == i));
 }
 
-async fn messages_do_not_disturb_a_patch(subject: Subject) {
+async fn messages_do_not_conflict_with_a_patch(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
     let patches = async {
@@ -301,14 +301,14 @@ async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
         store.delete(id).await.expect("deleted");
     };
     let (taken, ()) = tokio::join!(at_once([speak(), speak()]), delete);
-    assert!(taken.iter().sum::<u32>() >= 20, "both end, since the session is gone");
+    assert!(taken.iter().sum::<u32>() >= 20, "both end, since the session is deleted");
     assert_gone(&**store, id).await;
     subject.advance(LIFETIME.absolute).await;
-    store.create(id, data("{}"), None).await.expect("created anew");
-    assert_eq!(all_messages(&**store, id, 50).await, [], "no late message brought its list back");
+    store.create(id, data("{}"), None).await.expect("created again");
+    assert_eq!(all_messages(&**store, id, 50).await, [], "no late message recreated its list");
 }
 
-/// Runs all of them in parallel, as the requests of different clients are.
+/// Runs all of them in parallel, like requests of different clients.
 pub(crate) async fn at_once<F>(acts: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -317,13 +317,13 @@ where
     join_all(running).await.into_iter().map(|done| done.expect("no panic")).collect()
 }
 
-/// [`say`] for a task of its own.
+/// [`say`] for a spawned task.
 fn say_on(store: &Arc<dyn SessionStore>, id: Access, count: u64) -> impl Future<Output = Vec<Message>> + use<> {
     let store = Arc::clone(store);
     async move { say(&*store, id, count).await }
 }
 
-/// Posts messages one after the other.
+/// Posts messages sequentially.
 pub(crate) async fn say(store: &dyn SessionStore, id: Access, count: u64) -> Vec<Message> {
     let mut said = Vec::new();
     for i in 0..count {
@@ -347,7 +347,7 @@ pub(crate) async fn all_messages(store: &dyn SessionStore, id: Access, size: u32
     }
 }
 
-/// No act finds the session.
+/// Asserts that no operation finds the session.
 pub(crate) async fn assert_gone(store: &dyn SessionStore, id: Access) {
     assert!(matches!(store.read(id).await, Err(ReadError::NotFound)));
     assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::NotFound)));

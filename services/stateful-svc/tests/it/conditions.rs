@@ -1,4 +1,4 @@
-//! `ETag`, `If-Match` and `If-None-Match`, as clients meet them.
+//! `ETag`, `If-Match` and `If-None-Match`, over HTTP.
 
 use futures_util::future::join_all;
 use proto_contracts::stateful::Session;
@@ -17,14 +17,14 @@ fn is_strong_tag(text: &str) -> bool {
 }
 
 #[actix_web::test]
-async fn each_state_has_a_tag_that_is_the_same_through_any_instance() {
+async fn each_state_has_one_tag_at_all_instances() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
     let created = here.post(SESSIONS, &json!({})).await;
     let (first, session) = (created.header("etag"), created.header("location"));
     assert!(is_strong_tag(first) && first.starts_with("\"1-"), "{first}");
     for app in [&here, &there] {
-        assert_eq!(app.get(session).await.header("etag"), first, "reading is no change");
+        assert_eq!(app.get(session).await.header("etag"), first, "a read changes nothing");
     }
     let patched = there.patch(session, &json!({"client_data": {"a": 1}})).await;
     let second = patched.header("etag");
@@ -39,7 +39,7 @@ async fn each_state_has_a_tag_that_is_the_same_through_any_instance() {
 }
 
 #[actix_web::test]
-async fn who_was_overtaken_is_told_and_changes_nothing() {
+async fn a_failed_precondition_gets_412_and_changes_nothing() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let created = app.post(SESSIONS, &json!({})).await;
@@ -59,8 +59,8 @@ async fn who_was_overtaken_is_told_and_changes_nothing() {
 
     assert_eq!(patch("*", 3).await.status, 200);
     let now = app.get(session).await;
-    assert_eq!(patch(&format!("{tag}, {}", now.header("etag")), 4).await.status, 200, "one of them is enough");
-    // As Nginx makes it of the tag of an answer that it compresses.
+    assert_eq!(patch(&format!("{tag}, {}", now.header("etag")), 4).await.status, 200, "one matching tag suffices");
+    // Nginx weakens the tag of a response that it compresses.
     let now = app.get(session).await;
     assert_eq!(patch(&format!("W/{}", now.header("etag")), 5).await.status, 200);
     let lines = [("If-Match", tag), ("If-Match", now.header("etag"))];
@@ -72,7 +72,7 @@ async fn who_was_overtaken_is_told_and_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn of_those_that_race_one_wins() {
+async fn of_concurrent_conditional_patches_one_wins() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
     let created = here.post(SESSIONS, &json!({})).await;
@@ -88,7 +88,7 @@ async fn of_those_that_race_one_wins() {
 }
 
 #[actix_web::test]
-async fn a_keyed_patch_is_replayed_although_its_tag_is_overtaken() {
+async fn a_keyed_patch_is_replayed_although_its_tag_is_stale() {
     let app = spawn_app();
     let created = app.post(SESSIONS, &json!({})).await;
     let (tag, session) = (created.header("etag"), created.header("location"));
@@ -101,7 +101,7 @@ async fn a_keyed_patch_is_replayed_although_its_tag_is_overtaken() {
 }
 
 #[actix_web::test]
-async fn who_holds_the_state_is_not_sent_it_again() {
+async fn a_cached_state_gets_304() {
     let app = spawn_app();
     let created = app.post(SESSIONS, &json!({})).await;
     let (tag, session) = (created.header("etag"), created.header("location"));
@@ -110,10 +110,10 @@ async fn who_holds_the_state_is_not_sent_it_again() {
     let among = format!("\"x\", {tag}");
     for held in [tag, &weak, &among, "*"] {
         for method in ["GET", "HEAD"] {
-            let answer = app.send(method, session, &[("If-None-Match", held)], "").await;
-            assert_eq!((answer.status, answer.body.len()), (304, 0), "{held} {answer:?}");
-            assert_eq!(answer.header("etag"), tag);
-            assert_eq!((answer.header("cache-control"), answer.header("x-session-source")), ("no-store", "memory"));
+            let response = app.send(method, session, &[("If-None-Match", held)], "").await;
+            assert_eq!((response.status, response.body.len()), (304, 0), "{held} {response:?}");
+            assert_eq!(response.header("etag"), tag);
+            assert_eq!((response.header("cache-control"), response.header("x-session-source")), ("no-store", "memory"));
         }
     }
     app.say(&id, "hi").await;
@@ -123,7 +123,7 @@ async fn who_holds_the_state_is_not_sent_it_again() {
 }
 
 #[actix_web::test]
-async fn every_unsafe_method_heeds_both_conditions() {
+async fn every_unsafe_method_evaluates_both_conditions() {
     let redis = RedisServer::start().await;
     for app in [spawn_app(), app_on(&redis)] {
         let id = app.create("Ada").await.session_id;
@@ -154,7 +154,7 @@ async fn every_unsafe_method_heeds_both_conditions() {
         assert_eq!(app.get(&session).await.header("etag"), tag, "nothing was changed");
         assert_problem(&app.send("GET", &session, &[("If-Match", stale)], "").await, ErrorCode::PreconditionFailed);
 
-        // Each response names the state that it made, so that the next request can be for that state.
+        // Each response has the tag of the new state, for the next request.
         let mut tag = tag;
         for (method, target, body) in &writes {
             let done = app.send(method, target, &[("If-Match", &tag), ("If-None-Match", stale)], body).await;
@@ -166,7 +166,7 @@ async fn every_unsafe_method_heeds_both_conditions() {
                 done.header("etag").clone_into(&mut tag);
             }
         }
-        // A repeated DELETE asks for what is so already.
+        // The effect of a repeated DELETE is already there.
         assert_eq!(app.send("DELETE", &session, &[("If-Match", stale)], "").await.status, 204);
     }
 }
@@ -190,7 +190,7 @@ async fn a_replayed_message_has_the_tag_of_the_first_response() {
 }
 
 #[actix_web::test]
-async fn what_creates_a_session_has_no_state_to_match() {
+async fn a_create_has_no_state_to_match() {
     let app = spawn_app();
     for tag in ["*", "\"1-0123456789abcdef\""] {
         let refused = app.send("POST", SESSIONS, &[("If-Match", tag)], "{}").await;
@@ -203,19 +203,19 @@ async fn what_creates_a_session_has_no_state_to_match() {
 }
 
 #[actix_web::test]
-async fn malformed_tags_are_refused() {
+async fn malformed_tags_are_rejected() {
     let app = spawn_app();
     let session = path(Endpoint::Session, &app.create("Ada").await.session_id);
     for bad in ["", "x", "1-0123456789abcdef", "\"a", "W/x", "\"a\" \"b\"", "*, \"a\"", &"\"".repeat(9_999)] {
-        let answer = app.send("PATCH", &session, &[("If-Match", bad)], r#"{"client_data":{"a":1}}"#).await;
-        let problem = assert_problem(&answer, ErrorCode::InvalidEntityTag);
+        let response = app.send("PATCH", &session, &[("If-Match", bad)], r#"{"client_data":{"a":1}}"#).await;
+        let problem = assert_problem(&response, ErrorCode::InvalidEntityTag);
         assert!(problem.detail.contains("if-match"), "{}", problem.detail);
-        let answer = app.send("GET", &session, &[("If-None-Match", bad)], "").await;
-        assert_problem(&answer, ErrorCode::InvalidEntityTag);
+        let response = app.send("GET", &session, &[("If-None-Match", bad)], "").await;
+        assert_problem(&response, ErrorCode::InvalidEntityTag);
     }
-    // As large as a header may be: read in one pass.
+    // The largest header, which is parsed in one pass.
     let many = "\"1-0123456789abcdef\",".repeat(5_000);
-    let answer = app.send("PATCH", &session, &[("If-Match", &many)], r#"{"client_data":{"a":1}}"#).await;
-    assert_problem(&answer, ErrorCode::PreconditionFailed);
+    let response = app.send("PATCH", &session, &[("If-Match", &many)], r#"{"client_data":{"a":1}}"#).await;
+    assert_problem(&response, ErrorCode::PreconditionFailed);
     assert_eq!(app.get(&session).await.json::<Session>().expect("a session").version, 1);
 }

@@ -1,4 +1,4 @@
-//! What every store does with writes that are only for an expected state. Each test runs once for each store.
+//! Conditional writes in all stores. Each test runs once for each store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ each_store! {
     each_write_makes_a_new_tag_and_no_read_does(LIFETIME);
     a_patch_for_another_state_changes_nothing(LIFETIME);
     a_message_or_a_delete_for_another_state_changes_nothing(LIFETIME);
-    of_patches_for_one_state_one_is_made(LIFETIME);
+    of_patches_for_one_state_one_is_applied(LIFETIME);
     nothing_comes_between_the_expected_state_and_the_patch(LIFETIME);
 }
 
@@ -31,7 +31,7 @@ async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
             store.append(id, message("hi"), None).await.expect("taken");
             tags.push(store.read(id).await.expect("there").value.tag());
         } else {
-            // Also when it changes nothing: somebody wrote.
+            // A patch without effect is a write, too.
             tags.push(store.patch(id, &patch("{}"), &Expected::Any, None).await.expect("patched").value.tag());
         }
     }
@@ -39,7 +39,7 @@ async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
     assert_eq!(versions, [1, 2, 3, 4, 5]);
     let other = any_session();
     let twin = store.create(other, data("{}"), None).await.expect("created").value.tag();
-    assert!(twin.version == tags[0].version && twin != tags[0], "the same version of another write: {twin}");
+    assert!(twin.version == tags[0].version && twin != tags[0], "the same version by another write: {twin}");
 }
 
 async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
@@ -59,7 +59,7 @@ async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
     let refused = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
     assert!(matches!(refused, Err(PatchError::Overtaken)), "a message is a write, too: {refused:?}");
     let read = store.read(id).await.expect("there").value.tag();
-    store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one of them is enough");
+    store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one matching tag suffices");
 }
 
 async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subject) {
@@ -69,7 +69,7 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
     let said = Some(Keyed::append(key(1), &first.text));
     let appended = store.append_if(id, first.clone(), &only_after_create, said).await.expect("taken").value;
     let now = store.read(id).await.expect("there").value;
-    assert_eq!(appended.tag(), Some(now.tag()), "the response to a message names the state that it made");
+    assert_eq!(appended.tag(), Some(now.tag()), "the result of an append has the tag of the new state");
 
     for wrong in [only_after_create.clone(), Expected::OneOf(vec![]), Expected::NoneOf(vec![created, now.tag()])] {
         let refused = store.append_if(id, message("second"), &wrong, None).await;
@@ -80,16 +80,16 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
         assert!(matches!(refused, Err(DeleteError::Overtaken)), "{refused:?}");
     }
     assert_eq!(store.read(id).await.expect("there").value.tag(), now.tag(), "nothing was changed");
-    // A repetition is known as one before its condition is looked at.
+    // A repetition is recognized before its precondition is evaluated.
     let again = store.append_if(id, first, &only_after_create, said).await.expect("taken before");
     assert_eq!((again.done, &again.value), (Done::Before, &appended));
 
-    store.delete_if(id, &Expected::OneOf(vec![created, now.tag()])).await.expect("one of them is enough");
+    store.delete_if(id, &Expected::OneOf(vec![created, now.tag()])).await.expect("one matching tag suffices");
     store.delete_if(id, &only_after_create).await.expect("it is deleted already");
     assert!(matches!(store.append_if(id, message("x"), &Expected::Any, None).await, Err(AppendError::NotFound)));
 }
 
-async fn of_patches_for_one_state_one_is_made(subject: Subject) {
+async fn of_patches_for_one_state_one_is_applied(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let mut tag = store.create(id, data("{}"), None).await.expect("created").value.tag();
     for round in 0..10 {
@@ -121,7 +121,7 @@ async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject
         }
     };
     let patch_on = async {
-        let (mut made, mut overtaken) = (0, 0);
+        let (mut made, mut conflicts) = (0, 0);
         for _ in 0..300 {
             let tag = store.read(id).await.expect("there").value.tag();
             match store.patch(id, &patch("{}"), &Expected::OneOf(vec![tag]), None).await {
@@ -129,13 +129,13 @@ async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject
                     assert_eq!(patched.value.version, tag.version + 1, "a message came between");
                     made += 1;
                 }
-                Err(PatchError::Overtaken) => overtaken += 1,
+                Err(PatchError::Overtaken) => conflicts += 1,
                 Err(error) => panic!("{error:?}"),
             }
         }
         done.store(true, Ordering::Relaxed);
-        (made, overtaken)
+        (made, conflicts)
     };
-    let ((made, overtaken), _) = tokio::join!(patch_on, at_once([speak(), speak()]));
-    assert_eq!(made + overtaken, 300);
+    let ((made, conflicts), _) = tokio::join!(patch_on, at_once([speak(), speak()]));
+    assert_eq!(made + conflicts, 300);
 }

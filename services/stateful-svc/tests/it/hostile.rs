@@ -1,4 +1,5 @@
-//! Bad input: each is a problem that names what is wrong, nothing of it is logged above `warn`, and no id is logged at all.
+//! Invalid input yields a problem that names the fault. None is logged as `warn` or `error`, and no
+//! id is logged.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -16,10 +17,10 @@ const SESSIONS: &str = "/api/v1/stateful/sessions";
 const CONVERSATIONS: &str = "/api/v1/stateful/conversations";
 
 #[actix_web::test]
-async fn bad_input_is_refused_with_a_reason() {
+async fn invalid_input_is_rejected_with_a_reason() {
     let program = Program::start(&[("SESSION_STORE", "memory"), ("LOG_LEVEL", "debug")]);
     let addr = program.addr;
-    let created = send_json(addr, "POST", SESSIONS, r#"{"client_data":{"name":"Ada"}}"#).await.expect("an answer");
+    let created = send_json(addr, "POST", SESSIONS, r#"{"client_data":{"name":"Ada"}}"#).await.expect("a response");
     let id = created.json::<Session>().expect("a session").session_id;
     let (session, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
 
@@ -28,10 +29,10 @@ async fn bad_input_is_refused_with_a_reason() {
     bad_targets(addr, &id).await;
     bad_framing(addr, &messages).await;
 
-    let unharmed: Session = send(addr, "GET", &session).await.expect("an answer").json().expect("a session");
-    assert_eq!((unharmed.version, unharmed.message_count), (1, 0), "nothing of it was taken");
+    let unharmed: Session = send(addr, "GET", &session).await.expect("a response").json().expect("a session");
+    assert_eq!((unharmed.version, unharmed.message_count), (1, 0), "none of it had an effect");
 
-    let metrics = String::from_utf8(send(addr, "GET", "/metrics").await.expect("an answer").body).expect("text");
+    let metrics = String::from_utf8(send(addr, "GET", "/metrics").await.expect("a response").body).expect("text");
     assert!(!contains_secret(&metrics, &id) && !metrics.contains(WELL_FORMED), "{metrics}");
     for line in program.stop() {
         let level = line["level"].as_str().unwrap_or_default();
@@ -41,7 +42,7 @@ async fn bad_input_is_refused_with_a_reason() {
     }
 }
 
-/// The secret half of an id that no session has.
+/// The secret half of an unused id.
 const WELL_FORMED: &str = "00112233445566778899aabbccddeeff";
 
 async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &SessionId) {
@@ -50,7 +51,7 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
     let deep_array = format!(r#"{{"message":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     let unclosed = format!(r#"{{"client_data":{}"#, "{\"a\":[".repeat(50_000));
     let with_id = |rest: &str| format!(r#"{{"session_id":"{}"{rest}}}"#, id.expose());
-    for (method, target, body, code, told) in [
+    for (method, target, body, code, text) in [
         ("POST", SESSIONS, "{", MalformedJson, "line 1"),
         ("POST", SESSIONS, "{\"client_data\":{},}", MalformedJson, "line 1 column"),
         ("POST", SESSIONS, "null", InvalidBody, "must be a JSON object"),
@@ -86,9 +87,9 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
         ("POST", CONVERSATIONS, "{\"session_id\":\"x\",\"message\":\"hi\"}", InvalidSessionId, "A session id is"),
         ("POST", CONVERSATIONS, &with_id(""), InvalidBody, "missing field `message`"),
     ] {
-        let answer = send_json(addr, method, target, body).await.expect("an answer");
-        let problem = assert_problem(&answer, code);
-        assert!(problem.detail.contains(told), "{method} {body:.80}: {}", problem.detail);
+        let response = send_json(addr, method, target, body).await.expect("a response");
+        let problem = assert_problem(&response, code);
+        assert!(problem.detail.contains(text), "{method} {body:.80}: {}", problem.detail);
     }
 }
 
@@ -104,7 +105,7 @@ async fn bad_sizes(addr: SocketAddr, session: &str, messages: &str) {
         ("POST", SESSIONS, data(2_000_000), BodyTooLarge),
         ("POST", messages, text(2_000_000), BodyTooLarge),
     ] {
-        assert_problem(&send_json(addr, method, target, &body).await.expect("an answer"), code);
+        assert_problem(&send_json(addr, method, target, &body).await.expect("a response"), code);
     }
 }
 
@@ -159,21 +160,21 @@ async fn bad_targets(addr: SocketAddr, id: &SessionId) {
         ("GET", "/api/v1/stateless/info".to_owned(), NotFound),
         ("GET", "/".to_owned(), NotFound),
     ] {
-        let answer = send(addr, method, &target).await.expect("an answer");
-        let problem = assert_problem(&answer, code);
+        let response = send(addr, method, &target).await.expect("a response");
+        let problem = assert_problem(&response, code);
         assert!(!problem.detail.contains(&own), "{method} {target}: {}", problem.detail);
         if code == MethodNotAllowed {
-            assert!(!answer.header("allow").is_empty(), "{method} {target} {answer:?}");
+            assert!(!response.header("allow").is_empty(), "{method} {target} {response:?}");
         }
     }
     let unknown = json!({"session_id": format!("0badcafe-{WELL_FORMED}"), "message": "hi"}).to_string();
-    assert_problem(&send_json(addr, "POST", CONVERSATIONS, &unknown).await.expect("an answer"), SessionNotFound);
+    assert_problem(&send_json(addr, "POST", CONVERSATIONS, &unknown).await.expect("a response"), SessionNotFound);
 }
 
 async fn bad_framing(addr: SocketAddr, messages: &str) {
     let post = async |headers: &str, body: &[u8]| -> Answer {
         let head = format!("POST {messages} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
-        raw(addr, &[head.as_bytes(), body].concat()).await.expect("an answer")
+        raw(addr, &[head.as_bytes(), body].concat()).await.expect("a response")
     };
     let body = br#"{"message":"hi"}"#;
     let length = format!("content-length: {}\r\n", body.len());
@@ -187,7 +188,7 @@ async fn bad_framing(addr: SocketAddr, messages: &str) {
     }
     let invalid_utf8 = post(&format!("{json}content-length: 17\r\n"), b"{\"message\":\"h\xffi\"}").await;
     assert_problem(&invalid_utf8, ErrorCode::MalformedJson);
-    // Refused by the framework's parser, below everything that could write a document.
+    // Rejected by the framework's parser, before any handler that could write a document.
     for headers in ["content-length: x\r\n", "content-length: 5\r\ntransfer-encoding: chunked\r\n"] {
         assert_eq!(post(headers, body).await.status, 400, "{headers}");
     }
@@ -200,15 +201,15 @@ fn a_wrong_setting_ends_the_program_with_usage() {
     {
         let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc")).env_clear().env(variable, value).output();
         let ended = ended.expect("the program starts");
-        let told = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(64), "{told}");
-        assert!(told.contains(variable) && told.contains(value) && told.contains("for example"), "{told}");
+        let text = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(64), "{text}");
+        assert!(text.contains(variable) && text.contains(value) && text.contains("for example"), "{text}");
     }
     let secret = [("SESSION_REDIS_URL", "redis//:hunter2@x")];
     let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc")).env_clear().envs(secret).output().expect("it starts");
-    let told = String::from_utf8_lossy(&ended.stderr);
+    let text = String::from_utf8_lossy(&ended.stderr);
     assert!(
-        ended.status.code() == Some(64) && told.contains("SESSION_REDIS_URL") && !told.contains("hunter2"),
-        "{told}"
+        ended.status.code() == Some(64) && text.contains("SESSION_REDIS_URL") && !text.contains("hunter2"),
+        "{text}"
     );
 }

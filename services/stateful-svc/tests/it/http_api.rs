@@ -1,4 +1,4 @@
-//! Every row of the API's table, by canonical path and by alias.
+//! Every endpoint of the API, by canonical and by legacy path.
 
 use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
 use proto_contracts::{AffinityKey, Endpoint, ErrorCode, SessionId};
@@ -7,48 +7,48 @@ use service_kit::testing::{Answer, raw};
 
 use crate::app::{App, assert_problem, path, spawn_app};
 
-/// What all good answers of the stateful service say.
+/// Asserts what all successful responses of the stateful service have in common.
 #[track_caller]
-fn assert_stateful(answer: &Answer, status: u16, source: &str) {
-    assert_eq!(answer.status, status, "{answer:?}");
-    assert_eq!(answer.header("cache-control"), "no-store");
-    assert_eq!(answer.header("x-session-source"), source);
-    assert_eq!(answer.header("x-instance-id"), "stateful-1");
+fn assert_stateful(response: &Answer, status: u16, source: &str) {
+    assert_eq!(response.status, status, "{response:?}");
+    assert_eq!(response.header("cache-control"), "no-store");
+    assert_eq!(response.header("x-session-source"), source);
+    assert_eq!(response.header("x-instance-id"), "stateful-1");
     if status != 204 {
-        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(response.header("content-type"), "application/json");
     }
 }
 
 #[actix_web::test]
 async fn a_session_is_created_read_and_deleted() {
     let app = spawn_app();
-    let answer = app.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": "Ada", "empty": []}})).await;
-    assert_stateful(&answer, 201, "created");
-    let created: Session = answer.json().expect("a session");
-    assert_eq!(answer.header("location"), path(Endpoint::Session, &created.session_id));
-    assert_eq!(answer.header("x-affinity-key"), created.session_id.affinity_key().to_string());
+    let response = app.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": "Ada", "empty": []}})).await;
+    assert_stateful(&response, 201, "created");
+    let created: Session = response.json().expect("a session");
+    assert_eq!(response.header("location"), path(Endpoint::Session, &created.session_id));
+    assert_eq!(response.header("x-affinity-key"), created.session_id.affinity_key().to_string());
     assert_eq!((created.version, created.message_count), (1, 0));
     assert_eq!(Value::Object(created.client_data.clone()), json!({"name": "Ada", "empty": []}));
 
-    let read = app.get(answer.header("location")).await;
+    let read = app.get(response.header("location")).await;
     assert_stateful(&read, 200, "memory");
     let read: Session = read.json().expect("a session");
     assert_eq!(Session { expires_at: created.expires_at, ..read }, created);
 
-    assert_stateful(&app.delete(answer.header("location")).await, 204, "memory");
-    assert_stateful(&app.delete(answer.header("location")).await, 204, "memory");
-    assert_problem(&app.get(answer.header("location")).await, ErrorCode::SessionNotFound);
+    assert_stateful(&app.delete(response.header("location")).await, 204, "memory");
+    assert_stateful(&app.delete(response.header("location")).await, 204, "memory");
+    assert_problem(&app.get(response.header("location")).await, ErrorCode::SessionNotFound);
 }
 
 #[actix_web::test]
-async fn what_a_client_said_comes_back_to_the_letter() {
+async fn client_data_is_returned_exactly() {
     let app = spawn_app();
     let exact = r#"{"z":123456789012345678901234567890,"a":1.10,"e":[],"o":{},"s":"é\u00e9"}"#;
     let body = format!("{{\"client_data\": {exact}}}");
-    let answer = service_kit::testing::send_json(app.addr, "POST", "/api/v1/stateful/sessions", &body).await;
-    let answer = answer.expect("an answer");
-    assert!(String::from_utf8_lossy(&answer.body).contains(exact), "{answer:?}");
-    let read = app.get(answer.header("location")).await;
+    let response = service_kit::testing::send_json(app.addr, "POST", "/api/v1/stateful/sessions", &body).await;
+    let response = response.expect("a response");
+    assert!(String::from_utf8_lossy(&response.body).contains(exact), "{response:?}");
+    let read = app.get(response.header("location")).await;
     assert!(String::from_utf8_lossy(&read.body).contains(exact), "{read:?}");
 }
 
@@ -60,9 +60,9 @@ async fn a_session_id_starts_with_the_key_that_the_gateway_routed_by() {
             "POST /api/v1/stateful/sessions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
              content-length: 2\r\n{header}\r\n{{}}"
         );
-        let answer = raw(app.addr, request.as_bytes()).await.expect("an answer");
-        assert_stateful(&answer, 201, "created");
-        let session: Session = answer.json().expect("a session");
+        let response = raw(app.addr, request.as_bytes()).await.expect("a response");
+        assert_stateful(&response, 201, "created");
+        let session: Session = response.json().expect("a session");
         session.session_id.affinity_key()
     };
     assert_eq!(create("X-Affinity-Key: 0badcafe\r\n").await, AffinityKey::from_bits(0x0bad_cafe));
@@ -72,11 +72,11 @@ async fn a_session_id_starts_with_the_key_that_the_gateway_routed_by() {
     }
     random.sort();
     random.dedup();
-    assert!(random.len() >= 6, "each gets a key of its own: {random:?}");
+    assert!(random.len() >= 6, "each gets its own key: {random:?}");
 }
 
 #[actix_web::test]
-async fn both_ways_of_posting_a_message_are_one_act() {
+async fn both_endpoints_for_messages_are_one_operation() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     let posted = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
@@ -86,9 +86,9 @@ async fn both_ways_of_posting_a_message_are_one_act() {
     assert_eq!((posted.session_id.clone(), posted.message.as_str()), (id.clone(), "hi"));
 
     let body = json!({"session_id": id.expose(), "message": "how are you?"});
-    let answer = app.post("/api/v1/stateful/conversations", &body).await;
-    assert_stateful(&answer, 201, "memory");
-    let second: MessagePosted = answer.json().expect("a posted message");
+    let response = app.post("/api/v1/stateful/conversations", &body).await;
+    assert_stateful(&response, 201, "memory");
+    let second: MessagePosted = response.json().expect("a posted message");
     assert_eq!((second.number, second.message_count, second.version), (2, 2, 3));
     assert_eq!(second.reply, "Hello Ada. This is message 2 of our conversation. It began with “hi”.");
     assert_ne!(second.message_id, posted.message_id);
@@ -128,55 +128,55 @@ async fn a_patch_merges_client_data() {
     let app = spawn_app();
     let session = app.create("Ada").await;
     let target = path(Endpoint::Session, &session.session_id);
-    let answer = app.patch(&target, &json!({"client_data": {"name": null, "a": {"b": [1]}}})).await;
-    assert_stateful(&answer, 200, "memory");
-    let patched: Session = answer.json().expect("a session");
+    let response = app.patch(&target, &json!({"client_data": {"name": null, "a": {"b": [1]}}})).await;
+    assert_stateful(&response, 200, "memory");
+    let patched: Session = response.json().expect("a session");
     assert_eq!(Value::Object(patched.client_data), json!({"a": {"b": [1]}}));
     assert_eq!((patched.version, patched.created_at), (2, session.created_at));
     assert_eq!(app.say(&session.session_id, "hi").await.reply, "Hello. This is message 1 of our conversation.");
 }
 
 #[actix_web::test]
-async fn the_phase_1_paths_are_deprecated_and_lenient() {
+async fn the_legacy_paths_are_deprecated_and_lenient() {
     let app = spawn_app();
-    let answer = app.post("/api/stateful/session", &json!({"client_data": {"name": "Ada"}, "userId": 7})).await;
-    assert_stateful(&answer, 201, "created");
-    assert_phase1(&answer, "/api/v1/stateful/sessions");
-    let id = answer.json::<Session>().expect("a session").session_id;
-    assert_eq!(answer.header("location"), path(Endpoint::Session, &id), "the canonical path");
+    let response = app.post("/api/stateful/session", &json!({"client_data": {"name": "Ada"}, "userId": 7})).await;
+    assert_stateful(&response, 201, "created");
+    assert_deprecated(&response, "/api/v1/stateful/sessions");
+    let id = response.json::<Session>().expect("a session").session_id;
+    assert_eq!(response.header("location"), path(Endpoint::Session, &id), "the canonical path");
 
-    // As Express read it: no body is an empty one, and the content type is not looked at.
-    let answer = service_kit::testing::send(app.addr, "POST", "/api/stateful/session").await.expect("an answer");
-    assert_stateful(&answer, 201, "created");
+    // As in the legacy service: the body is optional, and the content type is ignored.
+    let response = service_kit::testing::send(app.addr, "POST", "/api/stateful/session").await.expect("a response");
+    assert_stateful(&response, 201, "created");
 
     let body = json!({"session_id": id.expose(), "message": "hi", "extra": true});
-    let answer = app.post("/api/stateful/conversation", &body).await;
-    assert_stateful(&answer, 201, "memory");
-    assert_phase1(&answer, "/api/v1/stateful/conversations");
+    let response = app.post("/api/stateful/conversation", &body).await;
+    assert_stateful(&response, 201, "memory");
+    assert_deprecated(&response, "/api/v1/stateful/conversations");
 
-    let answer = app.get(&format!("/api/stateful/history/{}?page=1", id.expose())).await;
-    assert_stateful(&answer, 200, "memory");
-    assert_phase1(&answer, &path(Endpoint::History, &id));
-    assert_eq!(answer.json::<HistoryPage>().expect("a page").messages.len(), 1);
+    let response = app.get(&format!("/api/stateful/history/{}?page=1", id.expose())).await;
+    assert_stateful(&response, 200, "memory");
+    assert_deprecated(&response, &path(Endpoint::History, &id));
+    assert_eq!(response.json::<HistoryPage>().expect("a page").messages.len(), 1);
 
     let alias = format!("/api/stateful/session/{}", id.expose());
-    let answer = app.get(&alias).await;
-    assert_stateful(&answer, 200, "memory");
-    assert_phase1(&answer, &path(Endpoint::Session, &id));
-    let answer = app.delete(&alias).await;
-    assert_stateful(&answer, 204, "memory");
-    assert_phase1(&answer, &path(Endpoint::Session, &id));
+    let response = app.get(&alias).await;
+    assert_stateful(&response, 200, "memory");
+    assert_deprecated(&response, &path(Endpoint::Session, &id));
+    let response = app.delete(&alias).await;
+    assert_stateful(&response, 204, "memory");
+    assert_deprecated(&response, &path(Endpoint::Session, &id));
     assert_problem(&app.get(&alias).await, ErrorCode::SessionNotFound);
 }
 
 #[track_caller]
-fn assert_phase1(answer: &Answer, successor: &str) {
-    assert_eq!(answer.header("deprecation"), "@1770249600");
-    assert_eq!(answer.header("link"), format!("<{successor}>; rel=\"successor-version\""));
+fn assert_deprecated(response: &Answer, successor: &str) {
+    assert_eq!(response.header("deprecation"), "@1770249600");
+    assert_eq!(response.header("link"), format!("<{successor}>; rel=\"successor-version\""));
 }
 
 #[actix_web::test]
-async fn health_and_metrics_tell_how_many_sessions_live_here() {
+async fn health_and_metrics_report_the_live_sessions() {
     let app = spawn_app();
     let ids = [app.create("a").await.session_id, app.create("b").await.session_id];
     app.say(&ids[0], "hi").await;
@@ -207,22 +207,23 @@ pub(crate) async fn metrics(app: &App) -> String {
     String::from_utf8(app.get("/metrics").await.body).expect("text")
 }
 
-/// Whether the secret half of the id, or its end, stands in the text.
+/// Whether the text contains the secret half of the id, or its end.
 pub(crate) fn contains_secret(text: &str, id: &SessionId) -> bool {
     text.contains(&id.expose()[9..25]) || text.contains(&id.expose()[25..])
 }
 
 #[actix_web::test]
-async fn head_says_of_a_length_what_get_would() {
+async fn head_has_the_content_length_of_get() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
-    // Not the session itself: its time of last activity, which each read moves, is shorter when it ends in zeros.
+    // Not the session itself: its expiry, which each read changes, is shorter when it ends in
+    // zeros.
     for target in [path(Endpoint::History, &id), "/health".to_owned()] {
         let (get, head) = (app.get(&target).await, app.send("HEAD", &target, &[], "").await);
         assert_eq!((head.status, head.body.len()), (200, 0), "{target}: {head:?}");
         assert_eq!(head.header("content-length"), get.body.len().to_string(), "{target}");
     }
-    // A stream has no length, least of all 0.
+    // A stream has no length.
     let head = app.send("HEAD", &path(Endpoint::Events, &id), &[], "").await;
     assert_eq!((head.status, head.header("content-length")), (200, ""), "{head:?}");
     assert_eq!(head.header("content-type"), "text/event-stream");

@@ -1,4 +1,5 @@
-//! The hybrid store while things go wrong. Guarantee 3: nobody who could know of a version is shown an older one.
+//! The hybrid store under faults. Guarantee 3: a client that may know of a version never reads an
+//! older one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use crate::subject::{LIFETIME, any_session, data, message, redis_store};
 
 const STICKY: [(&str, &str); 1] = [("X-Session-Affinity", "required")];
 
-/// An instance in a process of its own, which can be stopped like one.
+/// An instance in its own process, which can be stopped and killed.
 fn program(server: &RedisServer) -> Program {
     Program::start(&[("SESSION_STORE", "hybrid"), ("SESSION_REDIS_URL", &server.url())])
 }
@@ -44,24 +45,25 @@ fn sticky(id: &SessionId) -> Access {
 }
 
 #[tokio::test]
-async fn a_home_that_stands_still_is_waited_for_no_longer_than_its_lease_and_then_knows_it() {
+async fn a_paused_home_delays_a_handover_until_its_lease_ends_and_serves_no_stale_copy() {
     let server = RedisServer::start().await;
     let home = program(&server);
     let id = hot_session(&home).await;
     let other = hybrid(&server, LIFETIME).await;
-    // What a Redis lacks says something only to who has known it for longer than a lease stands still.
+    // An instance trusts the absence of a lease only after it has known the Redis for longer than
+    // that.
     sleep(Duration::from_millis(1200)).await;
     home.freeze();
     let start = Instant::now();
-    other.append(sticky(&id), message("while it sleeps"), None).await.expect("taken");
+    other.append(sticky(&id), message("while it is paused"), None).await.expect("taken");
     let waited = start.elapsed();
     assert!((Duration::from_millis(1000)..Duration::from_millis(3000)).contains(&waited), "{waited:?}");
     let start = Instant::now();
     let second = any_session();
     other.create(second, data("{}"), None).await.expect("created");
-    assert!(start.elapsed() < Duration::from_millis(500), "others need not wait");
+    assert!(start.elapsed() < Duration::from_millis(500), "other sessions need not wait");
 
-    // It wakes up with its copy, and with requests that came while it slept.
+    // It resumes with its copy, and with requests that arrived during the pause.
     let early = read(&home, &id);
     let wake = async {
         sleep(Duration::from_millis(50)).await;
@@ -73,7 +75,7 @@ async fn a_home_that_stands_still_is_waited_for_no_longer_than_its_lease_and_the
 }
 
 #[tokio::test]
-async fn a_home_that_is_stopped_in_good_order_is_not_waited_for() {
+async fn a_gracefully_stopped_home_delays_no_handover() {
     let server = RedisServer::start().await;
     let home = program(&server);
     let id = hot_session(&home).await;
@@ -86,7 +88,7 @@ async fn a_home_that_is_stopped_in_good_order_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hand_over_whose_taker_dies_half_way_is_finished_by_who_comes_next() {
+async fn an_interrupted_handover_is_completed_by_the_next_operation() {
     let server = RedisServer::start().await;
     let home = program(&server);
     let id = hot_session(&home).await;
@@ -94,19 +96,20 @@ async fn a_hand_over_whose_taker_dies_half_way_is_finished_by_who_comes_next() {
     {
         let taker = hybrid(&server, LIFETIME).await;
         let half = timeout(Duration::from_millis(200), taker.append(sticky(&id), message("unknown"), None)).await;
-        assert!(half.is_err(), "the home cannot have answered: {half:?}");
+        assert!(half.is_err(), "the home cannot have responded: {half:?}");
     }
-    // The write was done, and its writer is gone. Nobody is told of it before the home cannot deny it.
+    // The write was applied, and its writer is gone. No read shows it before the home's lease has
+    // ended.
     let reader = redis_store(&server, LIFETIME);
     let start = Instant::now();
     assert_eq!(reader.read(sticky(&id)).await.expect("there").value.version, 2);
-    assert!(start.elapsed() > Duration::from_millis(500), "it was told too early");
+    assert!(start.elapsed() > Duration::from_millis(500), "it was shown too early");
     home.resume();
     assert_eq!(read(&home, &id).await.json::<Session>().expect("a session").version, 2);
 }
 
 #[tokio::test]
-async fn a_killed_home_is_missed_at_no_read() {
+async fn reads_succeed_after_the_home_was_killed() {
     let server = RedisServer::start().await;
     let home = program(&server);
     let mut ids = Vec::new();
@@ -125,10 +128,11 @@ async fn a_killed_home_is_missed_at_no_read() {
     assert!(start.elapsed() < Duration::from_secs(4), "they wait together: {:?}", start.elapsed());
 }
 
-/// Many clients at two instances, sticky and round robin, while the connections that carry drop requests are cut again and
-/// again, leases run out and Redis stands still. Each client compares what it is shown with what was known when it asked.
+/// Many clients at two instances, sticky and round robin, while the connections that carry drop
+/// requests are cut, leases expire and Redis is paused. Each client compares the version that it
+/// reads with the latest known at its request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_version_is_taken_back_whatever_is_cut() {
+async fn no_read_is_stale_whatever_is_cut() {
     let server = RedisServer::start().await;
     let instances = [Arc::new(hybrid(&server, LIFETIME).await), Arc::new(hybrid(&server, LIFETIME).await)];
     let sessions: Vec<_> = (0..3).map(|_| (any_session(), Arc::new(AtomicU64::new(1)))).collect();
@@ -155,7 +159,7 @@ async fn no_version_is_taken_back_whatever_is_cut() {
                             known.fetch_max(read.value.version, Ordering::SeqCst);
                             from_memory += u64::from(read.source == Source::Memory);
                         }
-                        Err(ReadError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))) => {}
+                        Err(ReadError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))) => {}
                         Err(error) => panic!("{error:?}"),
                     }
                 } else {
@@ -165,11 +169,11 @@ async fn no_version_is_taken_back_whatever_is_cut() {
                             known.fetch_max(appended.value.version, Ordering::SeqCst);
                             written += 1;
                         }
-                        Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))) => {}
+                        Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))) => {}
                         Err(error) => panic!("{error:?}"),
                     }
                 }
-                // Clients of a home that is not disturbed would never let anybody else have a turn.
+                // Reads from memory never yield by themselves.
                 tokio::task::yield_now().await;
             }
             (from_memory, written)

@@ -1,4 +1,4 @@
-//! What only the hybrid store has to do: answer from memory, and from nothing that is out of date.
+//! The hybrid store alone: reads from memory that are never stale.
 
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,12 @@ async fn two_instances(server: &RedisServer) -> (Hybrid, Hybrid, Access) {
     let (home, other) = (hybrid(server, LIFETIME).await, hybrid(server, LIFETIME).await);
     let id = any_session();
     home.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
-    assert_eq!(version_at_hand(&home, id), Some(1));
+    assert_eq!(hot_version(&home, id), Some(1));
     (home, other, id)
 }
 
-fn version_at_hand(store: &Hybrid, id: Access) -> Option<u64> {
-    let found = store.at_hand(id)?;
+fn hot_version(store: &Hybrid, id: Access) -> Option<u64> {
+    let found = store.peek(id)?;
     assert_eq!(found.source, Source::Memory);
     Some(found.value.version)
 }
@@ -63,57 +63,57 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
             _ => true,
         };
         assert!(said, "{act}");
-        let at_hand = home.at_hand(id).unwrap_or_else(|| panic!("nothing at hand after {act}")).value;
+        let hot = home.peek(id).unwrap_or_else(|| panic!("no copy after {act}")).value;
         let truth = plain.read(id).await.expect("there").value;
-        // The plain read has just moved the end on.
-        assert!(at_hand.expires_at <= truth.expires_at);
-        let at_hand = stateful_svc::domain::session::Session { expires_at: truth.expires_at, ..at_hand };
-        assert_eq!(at_hand, truth, "after {act}");
+        // The read from Redis has just extended the expiry.
+        assert!(hot.expires_at <= truth.expires_at);
+        let hot = stateful_svc::domain::session::Session { expires_at: truth.expires_at, ..hot };
+        assert_eq!(hot, truth, "after {act}");
     }
 }
 
 #[tokio::test]
-async fn only_a_sticky_request_of_who_may_see_it_is_answered_from_memory() {
+async fn only_sticky_requests_of_permitted_callers_are_served_from_memory() {
     let server = RedisServer::start().await;
     let home = hybrid(&server, LIFETIME).await;
     let ada = as_subject(any_session(), "ada");
     home.create(ada, data("{}"), None).await.expect("created");
-    assert_eq!(version_at_hand(&home, ada), Some(1));
-    assert_eq!(version_at_hand(&home, round_robin(ada)), None);
+    assert_eq!(hot_version(&home, ada), Some(1));
+    assert_eq!(hot_version(&home, round_robin(ada)), None);
     assert_eq!(version(&home, round_robin(ada)).await, (1, Source::Redis));
-    assert_eq!(version_at_hand(&home, ada), Some(1), "a read elsewhere takes nothing away");
+    assert_eq!(hot_version(&home, ada), Some(1), "a round-robin read leaves the copy");
     for stranger in [as_subject(ada, "bob"), Access { caller: stateful_svc::domain::caller::Caller::Anonymous, ..ada }]
     {
-        assert_eq!(version_at_hand(&home, stranger), None);
+        assert_eq!(hot_version(&home, stranger), None);
         assert!(matches!(home.read(stranger).await, Err(ReadError::NotFound)));
     }
     assert_eq!(version(&home, ada).await.0, 1);
 }
 
 #[tokio::test]
-async fn what_is_written_elsewhere_is_not_told_while_an_older_copy_can_be_served() {
+async fn a_write_elsewhere_drops_the_copy_before_its_response() {
     let server = RedisServer::start().await;
     let (home, other, id) = two_instances(&server).await;
 
-    other.append(id, message("by way of the other"), None).await.expect("taken");
-    assert_eq!(version_at_hand(&home, id), None);
-    assert_eq!(version_at_hand(&other, id), None, "it had no copy to add the message to");
+    other.append(id, message("through the other instance"), None).await.expect("taken");
+    assert_eq!(hot_version(&home, id), None);
+    assert_eq!(hot_version(&other, id), None, "it had no copy to add the message to");
     assert_eq!(version(&other, id).await, (2, Source::Redis));
-    assert_eq!(version_at_hand(&other, id), Some(2));
+    assert_eq!(hot_version(&other, id), Some(2));
 
-    assert_eq!(version(&home, id).await, (2, Source::Redis), "the session comes home by a read");
-    assert_eq!((version_at_hand(&home, id), version_at_hand(&other, id)), (Some(2), None));
+    assert_eq!(version(&home, id).await, (2, Source::Redis), "a read at the home takes the session back");
+    assert_eq!((hot_version(&home, id), hot_version(&other, id)), (Some(2), None));
 
     other.append(round_robin(id), message("in passing"), None).await.expect("taken");
-    assert_eq!((version_at_hand(&home, id), version_at_hand(&other, id)), (None, None));
+    assert_eq!((hot_version(&home, id), hot_version(&other, id)), (None, None));
     assert_eq!(version(&home, id).await, (3, Source::Redis));
 
     redis_store(&server, LIFETIME).append(id, message("by a store without copies"), None).await.expect("taken");
-    assert_eq!(version_at_hand(&home, id), None);
+    assert_eq!(hot_version(&home, id), None);
     assert_eq!(version(&home, id).await, (4, Source::Redis));
 
     other.delete(id).await.expect("deleted");
-    assert_eq!(version_at_hand(&home, id), None);
+    assert_eq!(hot_version(&home, id), None);
     assert!(matches!(home.read(id).await, Err(ReadError::NotFound)));
 }
 
@@ -133,16 +133,16 @@ async fn a_read_from_memory_keeps_the_session_alive_and_only_that() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(from_memory * 10 > reads * 9, "{from_memory} of {reads}");
-    let last = home.at_hand(id).expect("hot").value;
+    let last = home.peek(id).expect("hot").value;
     assert!(last.expires_at > created.expires_at && last.last_activity == created.last_activity);
 
     tokio::time::sleep(lifetime.idle + Duration::from_millis(300)).await;
-    assert_eq!(version_at_hand(&home, id), None);
+    assert_eq!(hot_version(&home, id), None);
     assert!(matches!(home.read(id).await, Err(ReadError::NotFound)));
 }
 
 #[tokio::test]
-async fn without_redis_hot_sessions_are_told_as_unverified_for_a_while_and_nothing_is_written() {
+async fn without_redis_hot_sessions_are_served_as_unverified_and_writes_fail() {
     let mut server = RedisServer::start().await;
     let home = hybrid(&server, LIFETIME).await;
     let (hot, cold) = (any_session(), any_session());
@@ -153,10 +153,10 @@ async fn without_redis_hot_sessions_are_told_as_unverified_for_a_while_and_nothi
     server.crash();
     let start = Instant::now();
     while home.holds_lease() {
-        assert!(start.elapsed() < Duration::from_secs(5), "a lease that nobody renews ends");
+        assert!(start.elapsed() < Duration::from_secs(5), "a lease expires without renewals");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(version_at_hand(&home, hot), None);
+    assert_eq!(hot_version(&home, hot), None);
     for _ in 0..3 {
         assert_eq!(version(&home, hot).await, (1, Source::Unverified));
     }
@@ -166,13 +166,13 @@ async fn without_redis_hot_sessions_are_told_as_unverified_for_a_while_and_nothi
 
     server.restart().await;
     holds_lease(&home).await;
-    assert_eq!(version_at_hand(&home, hot), None, "it is another Redis, as far as anybody can tell");
+    assert_eq!(hot_version(&home, hot), None, "after a restart it counts as another Redis");
     assert_eq!(version(&home, hot).await, (1, Source::Redis));
-    assert_eq!(version_at_hand(&home, hot), Some(1));
+    assert_eq!(hot_version(&home, hot), Some(1));
 }
 
 #[tokio::test]
-async fn a_redis_that_stood_still_costs_no_copy() {
+async fn a_pause_of_redis_costs_no_copy() {
     let server = RedisServer::start().await;
     let home = hybrid(&server, LIFETIME).await;
     let id = any_session();
@@ -180,17 +180,17 @@ async fn a_redis_that_stood_still_costs_no_copy() {
     server.freeze();
     let start = Instant::now();
     while home.holds_lease() {
-        assert!(start.elapsed() < Duration::from_secs(5), "a lease that nobody renews ends");
+        assert!(start.elapsed() < Duration::from_secs(5), "a lease expires without renewals");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(version_at_hand(&home, id), None);
+    assert_eq!(hot_version(&home, id), None);
     server.resume();
     holds_lease(&home).await;
-    assert_eq!(version_at_hand(&home, id), Some(1), "nobody has ended its lease");
+    assert_eq!(hot_version(&home, id), Some(1), "no instance has ended its lease");
 }
 
 #[actix_web::test]
-async fn the_answer_tells_where_the_state_came_from_and_the_metrics_count_it() {
+async fn the_source_is_in_the_response_and_in_the_metrics() {
     let server = RedisServer::start().await;
     let app = hybrid_app(&server);
     let sticky = [("X-Session-Affinity", "required")];
@@ -212,7 +212,7 @@ async fn the_answer_tells_where_the_state_came_from_and_the_metrics_count_it() {
     app.patch(&target, &json!({"client_data": {"a": 1}})).await;
 
     let metrics = String::from_utf8(app.get("/metrics").await.body).expect("text");
-    for told in [
+    for line in [
         "stateful_session_reads_total{source=\"memory\"} 3",
         "stateful_session_reads_total{source=\"redis\"}",
         "stateful_hot_sessions 1",
@@ -220,7 +220,7 @@ async fn the_answer_tells_where_the_state_came_from_and_the_metrics_count_it() {
         "stateful_lease_held 1",
         "stateful_handover_seconds_count 0",
     ] {
-        assert!(metrics.contains(told), "{told} is not in {metrics}");
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`, as clients meet it.
+//! `Idempotency-Key`, over HTTP.
 
 use futures_util::future::join_all;
 use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
@@ -24,11 +24,11 @@ async fn keyed(app: &App, key: &str, method: &str, path: &str, body: &str) -> An
     app.send(method, path, &[("Idempotency-Key", key)], body).await
 }
 
-/// The second is the first once more.
+/// The second response repeats the first.
 #[track_caller]
 fn assert_replay(first: &Answer, second: &Answer) {
-    let told = String::from_utf8_lossy(&second.body);
-    assert_eq!((first.status, &first.body), (second.status, &second.body), "{told}");
+    let body = String::from_utf8_lossy(&second.body);
+    assert_eq!((first.status, &first.body), (second.status, &second.body), "{body}");
     for header in ["content-type", "cache-control", "location", "etag", "x-affinity-key"] {
         assert_eq!(first.header(header), second.header(header), "{header}");
     }
@@ -36,7 +36,7 @@ fn assert_replay(first: &Answer, second: &Answer) {
 }
 
 #[actix_web::test]
-async fn a_repetition_gets_the_first_answer_through_any_instance() {
+async fn a_repetition_gets_the_first_response_through_any_instance() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
     let given = r#"{"client_data":{"name":"Ada","exact":1.10,"none":[]}}"#;
@@ -58,12 +58,12 @@ async fn a_repetition_gets_the_first_answer_through_any_instance() {
         assert_replay(&said, &keyed(app, KEYS[1], "POST", &messages, r#"{ "message" : "hi" }"#).await);
         let upper = KEYS[2].to_uppercase();
         assert_replay(&conversed, &keyed(app, &upper, "POST", CONVERSATIONS, &conversation).await);
-        // Both ways of posting a message are one act.
+        // Both endpoints for messages are one operation.
         assert_replay(&conversed, &keyed(app, KEYS[2], "POST", &messages, r#"{"message":"how are you?"}"#).await);
         let patch = r#"{"client_data":{"name":"Éva","none":null}}"#;
         assert_replay(&patched, &keyed(app, KEYS[3], "PATCH", &session, patch).await);
     }
-    // And by the Phase 1 paths.
+    // And by the legacy paths.
     let alias = keyed(&there, KEYS[0], "POST", "/api/stateful/session", given).await;
     assert_eq!((alias.status, &alias.body), (201, &created.body));
 
@@ -88,24 +88,28 @@ async fn the_memory_store_replays_too() {
 }
 
 #[actix_web::test]
-async fn requests_that_race_under_one_key_get_one_answer() {
+async fn concurrent_requests_with_one_key_get_one_response() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
-    let answers = join_all((0..12).map(|i| keyed([&here, &there][i % 2], KEYS[0], "POST", SESSIONS, "{}"))).await;
-    let first: Vec<_> = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_empty()).collect();
-    assert_eq!(first.len(), 1, "{answers:?}");
-    assert!(answers.iter().all(|answer| answer.status == 201 && answer.body == first[0].body), "{answers:?}");
+    let responses = join_all((0..12).map(|i| keyed([&here, &there][i % 2], KEYS[0], "POST", SESSIONS, "{}"))).await;
+    let first: Vec<_> =
+        responses.iter().filter(|response| response.header("idempotency-replayed").is_empty()).collect();
+    assert_eq!(first.len(), 1, "{responses:?}");
+    assert!(responses.iter().all(|response| response.status == 201 && response.body == first[0].body), "{responses:?}");
 
     let id = first[0].json::<Session>().expect("a session").session_id;
     let messages = path(Endpoint::Messages, &id);
     let say = |i: usize| keyed([&here, &there][i % 2], KEYS[1], "POST", &messages, r#"{"message":"hi"}"#);
-    let answers = join_all((0..12).map(say)).await;
-    assert!(answers.iter().all(|answer| answer.status == 201 && answer.body == answers[0].body), "{answers:?}");
+    let responses = join_all((0..12).map(say)).await;
+    assert!(
+        responses.iter().all(|response| response.status == 201 && response.body == responses[0].body),
+        "{responses:?}"
+    );
     assert_eq!(here.history(&id, "").await.messages.len(), 1);
 }
 
 #[actix_web::test]
-async fn a_key_that_was_used_for_something_else_is_refused() {
+async fn a_key_used_with_another_request_is_rejected() {
     let app = spawn_app();
     let created = keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await;
     let id = created.json::<Session>().expect("a session").session_id;
@@ -113,22 +117,22 @@ async fn a_key_that_was_used_for_something_else_is_refused() {
     keyed(&app, KEYS[1], "POST", &messages, r#"{"message":"hi"}"#).await;
     let affinity = id.affinity_key().to_string();
     let other = [("Idempotency-Key", KEYS[0]), ("X-Affinity-Key", &affinity)];
-    for answer in [
+    for response in [
         app.send("POST", SESSIONS, &other, r#"{"client_data":{"a":1}}"#).await,
         keyed(&app, KEYS[0], "POST", &messages, r#"{"message":"hi"}"#).await,
         keyed(&app, KEYS[0], "PATCH", &session, r#"{"client_data":{}}"#).await,
         keyed(&app, KEYS[1], "POST", &messages, r#"{"message":"hi!"}"#).await,
         keyed(&app, KEYS[1], "PATCH", &session, r#"{"client_data":{}}"#).await,
     ] {
-        assert_problem(&answer, ErrorCode::IdempotencyKeyReused);
-        assert_eq!(answer.header("idempotency-replayed"), "");
+        assert_problem(&response, ErrorCode::IdempotencyKeyReused);
+        assert_eq!(response.header("idempotency-replayed"), "");
     }
     let unharmed = app.get(&session).await.json::<Session>().expect("a session");
     assert_eq!((unharmed.version, unharmed.message_count), (2, 1));
 }
 
 #[actix_web::test]
-async fn a_malformed_key_is_refused_before_anything_is_done() {
+async fn a_malformed_key_is_rejected_before_any_effect() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     let (session, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
@@ -149,9 +153,9 @@ async fn a_malformed_key_is_refused_before_anything_is_done() {
         }
     }
     let twice = [("Idempotency-Key", KEYS[0]), ("Idempotency-Key", KEYS[0])];
-    let answer = app.send("POST", &messages, &twice, r#"{"message":"hi"}"#).await;
-    assert_problem(&answer, ErrorCode::InvalidIdempotencyKey);
-    // Where no key is needed, none is read.
+    let response = app.send("POST", &messages, &twice, r#"{"message":"hi"}"#).await;
+    assert_problem(&response, ErrorCode::InvalidIdempotencyKey);
+    // Reads ignore the header.
     assert_eq!(keyed(&app, "x", "GET", &session, "").await.status, 200);
     let unharmed = app.get(&session).await.json::<Session>().expect("a session");
     assert_eq!(unharmed.version, 1);
@@ -159,12 +163,12 @@ async fn a_malformed_key_is_refused_before_anything_is_done() {
 }
 
 #[actix_web::test]
-async fn after_an_unknown_outcome_a_repetition_tells_it() {
+async fn a_repetition_resolves_an_unknown_outcome() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let id = app.create("Ada").await.session_id;
     let messages = path(Endpoint::Messages, &id);
-    app.say(&id, "with this, Redis knows the script").await;
+    app.say(&id, "loads the script into Redis").await;
     server.freeze();
     let unknown = keyed(&app, KEYS[0], "POST", &messages, r#"{"message":"hi"}"#).await;
     let problem = assert_problem(&unknown, ErrorCode::SessionStoreUnavailable);
@@ -196,21 +200,21 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
     assert_replay(&said, &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await);
 }
 
-/// A keyed create that the gateway has routed by this affinity key.
+/// A keyed create that the gateway routed by this affinity key.
 async fn create_by(app: &App, affinity: &str, key: &str, body: &str) -> Answer {
     let headers = [("Idempotency-Key", key), ("X-Affinity-Key", affinity), ("X-Session-Affinity", "required")];
     app.send("POST", SESSIONS, &headers, body).await
 }
 
 #[actix_web::test]
-async fn one_key_makes_one_session_whatever_affinity_key_it_comes_with() {
+async fn one_key_creates_one_session_whatever_the_affinity_key() {
     let server = RedisServer::start().await;
     let url = server.url();
     for store in ["memory", "redis", "hybrid"] {
-        // Without a shared secret: none is needed to find the session.
+        // Without a shared secret, which is not needed to find the session.
         let settings = [("SESSION_STORE", store), ("SESSION_REDIS_URL", &url)];
         let here = spawn_with(&settings);
-        // What is kept in memory, no other instance knows.
+        // With the memory store, other instances do not have the session.
         let there = if store == "memory" { None } else { Some(spawn_with(&settings)) };
         let there = there.as_ref().unwrap_or(&here);
         let [one, two] = [KEYS[0], KEYS[1]].map(|key| key.replace("6f1d", &format!("{:04x}", store.len())));
@@ -233,25 +237,26 @@ async fn one_key_makes_one_session_whatever_affinity_key_it_comes_with() {
 }
 
 #[actix_web::test]
-async fn creates_that_race_with_an_affinity_key_each_make_one_session() {
+async fn concurrent_creates_with_different_affinity_keys_create_one_session() {
     let server = RedisServer::start().await;
     let apps = [app_on(&server), app_on(&server)];
     for round in 0..20 {
         let key = format!("6f1d5a0e-4a53-4a9c-8a54-0d5c1c3b{round:04x}");
         let create = async |i: usize| create_by(&apps[i % 2], &format!("0badca{i:02x}"), &key, "{}").await;
-        let answers = join_all((0..12).map(create)).await;
-        let first: Vec<_> = answers.iter().filter(|answer| answer.header("idempotency-replayed").is_empty()).collect();
-        assert_eq!(first.len(), 1, "{answers:?}");
-        for answer in &answers {
-            assert_eq!((answer.status, &answer.body), (201, &first[0].body));
-            assert_eq!(answer.header("x-affinity-key"), first[0].header("x-affinity-key"));
+        let responses = join_all((0..12).map(create)).await;
+        let first: Vec<_> =
+            responses.iter().filter(|response| response.header("idempotency-replayed").is_empty()).collect();
+        assert_eq!(first.len(), 1, "{responses:?}");
+        for response in &responses {
+            assert_eq!((response.status, &response.body), (201, &first[0].body));
+            assert_eq!(response.header("x-affinity-key"), first[0].header("x-affinity-key"));
         }
     }
 }
 
-/// Of the memory store, each instance knows its own sessions alone.
+/// With the memory store, each instance has only its own sessions.
 #[actix_web::test]
-async fn another_instance_with_the_memory_store_makes_a_session_of_its_own() {
+async fn another_instance_with_the_memory_store_creates_its_own_session() {
     let (here, there) = (spawn_app(), spawn_app());
     let created = create_by(&here, "0badcafe", KEYS[0], "{}").await;
     let elsewhere = create_by(&there, "0badcafe", KEYS[0], "{}").await;
@@ -260,20 +265,21 @@ async fn another_instance_with_the_memory_store_makes_a_session_of_its_own() {
 }
 
 #[actix_web::test]
-async fn without_a_shared_secret_the_log_says_what_that_costs() {
+async fn without_a_shared_secret_the_log_has_a_warning() {
     let server = RedisServer::start().await;
     let url = server.url();
     let settings = [("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &url)];
     for (secret, warnings) in [("", 1), (SECRET, 0)] {
         let log = Program::start(&[settings[0], settings[1], ("SESSION_ID_SECRET", secret)]).stop();
-        let told = log.iter().filter(|line| line["level"] == "WARN" && line.to_string().contains("SESSION_ID_SECRET"));
-        assert_eq!(told.count(), warnings, "{log:#?}");
+        let logged =
+            log.iter().filter(|line| line["level"] == "WARN" && line.to_string().contains("SESSION_ID_SECRET"));
+        assert_eq!(logged.count(), warnings, "{log:#?}");
         assert!(!log.iter().any(|line| line.to_string().contains(SECRET)), "{log:#?}");
     }
 }
 
 #[actix_web::test]
-async fn a_key_is_told_to_nobody() {
+async fn keys_do_not_leak() {
     let server = RedisServer::start().await;
     let url = server.url();
     let program = Program::start(&[
@@ -289,7 +295,7 @@ async fn a_key_is_told_to_nobody() {
     let headers = [("Idempotency-Key", KEYS[1])];
     send_with(program.addr, "POST", &path(Endpoint::Messages, &id), &headers, r#"{"message":"hi"}"#).await;
 
-    let told = |text: &str| {
+    let leaks = |text: &str| {
         let bare = KEYS.map(|key| key.replace('-', ""));
         KEYS.iter().any(|key| text.contains(key))
             || bare.iter().any(|key| text.contains(key))
@@ -299,12 +305,12 @@ async fn a_key_is_told_to_nobody() {
     let record = format!("session:{{{}}}:meta", id.digest());
     let fields: Vec<String> = redis::cmd("HGETALL").arg(&record).query_async(&mut redis).await.expect("fields");
     assert_eq!(fields.iter().filter(|field| field.starts_with("key:")).count(), 2, "{fields:?}");
-    assert!(!told(&fields.join(" ")), "{fields:?}");
+    assert!(!leaks(&fields.join(" ")), "{fields:?}");
     let reserved: Vec<String> = redis::cmd("KEYS").arg("reserved:*").query_async(&mut redis).await.expect("keys");
     assert_eq!(reserved.len(), 1);
     let sealed: String = redis::cmd("GET").arg(&reserved[0]).query_async(&mut redis).await.expect("a value");
-    assert!(!told(&reserved[0]) && !told(&sealed), "{reserved:?} {sealed}");
+    assert!(!leaks(&reserved[0]) && !leaks(&sealed), "{reserved:?} {sealed}");
     for line in program.stop() {
-        assert!(!told(&line.to_string()), "{line}");
+        assert!(!leaks(&line.to_string()), "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every store does with requests that may be repeated. Each test runs once for each store.
+//! Idempotency keys in all stores. Each test runs once for each store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::behaviour::{all_messages, at_once, each_store, say};
 use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
 
 each_store! {
-    a_repeated_write_is_done_once_and_answered_alike(LIFETIME);
+    a_repeated_write_is_applied_once_with_equal_results(LIFETIME);
     a_key_belongs_to_one_request(LIFETIME);
-    a_key_is_looked_at_before_all_else(LIFETIME);
-    repetitions_at_the_same_time_are_done_once(LIFETIME);
-    different_requests_that_race_under_one_key_are_not_both_done(LIFETIME);
-    a_refused_write_may_come_again_under_its_key(LIFETIME);
-    the_last_patches_are_remembered(LIFETIME);
-    a_repeated_create_does_not_bring_a_session_back(LIFETIME);
-    keys_are_forgotten_with_their_session(LIFETIME);
-    one_key_serves_in_two_sessions(LIFETIME);
+    a_key_is_looked_up_before_other_checks(LIFETIME);
+    concurrent_repetitions_are_applied_once(LIFETIME);
+    of_concurrent_requests_with_one_key_one_is_applied(LIFETIME);
+    a_rejected_write_may_be_repeated_with_its_key(LIFETIME);
+    the_last_patches_are_kept(LIFETIME);
+    a_repeated_create_does_not_recreate_a_session(LIFETIME);
+    keys_expire_with_their_session(LIFETIME);
+    one_key_is_valid_in_two_sessions(LIFETIME);
     the_first_reserved_id_stays(LIFETIME);
     a_reservation_outlives_what_was_created_under_it(LIFETIME);
 }
@@ -43,7 +43,7 @@ fn patched(number: u64, patch: &MergePatch) -> Option<Keyed> {
     Some(Keyed::patch(key(number), patch))
 }
 
-async fn a_repeated_write_is_done_once_and_answered_alike(subject: Subject) {
+async fn a_repeated_write_is_applied_once_with_equal_results(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let given = data(r#"{"name":"Ada","a":[],"b":":1:2:"}"#);
     let create = store.create(id, given.clone(), created(0, &given)).await.expect("created");
@@ -64,15 +64,15 @@ async fn a_repeated_write_is_done_once_and_answered_alike(subject: Subject) {
     for _ in 0..2 {
         let again = store.create(id, given.clone(), created(0, &given)).await.expect("created before");
         assert_eq!((again.done, again.value), (Done::Before, create.value.clone()));
-        // A repetition draws its own id for the message; the first one counts.
-        for (text, number, answer) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
+        // A repetition generates its own message id; the first one counts.
+        for (text, number, result) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
             let repeated = message(text);
             let again = store.append(id, repeated.clone(), said(number, &repeated)).await.expect("taken before");
-            assert_eq!((again.done, &again.value), (Done::Before, &answer.value));
+            assert_eq!((again.done, &again.value), (Done::Before, &result.value));
         }
-        for (patch, number, answer) in [(&change, 3, &changed), (&back, 4, &changed_back)] {
+        for (patch, number, result) in [(&change, 3, &changed), (&back, 4, &changed_back)] {
             let again = store.patch(id, patch, &Expected::Any, patched(number, patch)).await.expect("patched before");
-            assert_eq!((again.done, &again.value), (Done::Before, &answer.value));
+            assert_eq!((again.done, &again.value), (Done::Before, &result.value));
         }
     }
     let after = store.read(id).await.expect("there").value;
@@ -100,36 +100,37 @@ async fn a_key_belongs_to_one_request(subject: Subject) {
     assert_eq!(store.read(id).await.expect("there").value.tag(), before, "nothing was written");
 }
 
-async fn a_key_is_looked_at_before_all_else(subject: Subject) {
+async fn a_key_is_looked_up_before_other_checks(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let start = store.create(id, data("{}"), None).await.expect("created").value.tag();
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     let (change, hi) = (patch(&format!(r#"{{"a":"{half}"}}"#)), message("hi"));
     let expected = Expected::OneOf(vec![start]);
-    let answer = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched");
-    // Done anew, each of them would be refused now: the state is another, the data would be too large, the session is full.
+    let result = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched");
+    // As new requests they would be rejected: the state has changed, the data is too large, the
+    // session is full.
     let grow = patch(&format!(r#"{{"a":1,"b":"{half}"}}"#));
     store.patch(id, &grow, &Expected::Any, None).await.expect("patched");
     let again = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched before");
-    assert_eq!((again.done, again.value), (Done::Before, answer.value));
+    assert_eq!((again.done, again.value), (Done::Before, result.value));
 
-    let answer = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    let result = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
     say(&**store, id, MAX_MESSAGES - 1).await;
     assert!(matches!(store.append(id, hi.clone(), said(2, &hi)).await, Err(AppendError::Full)));
     let again = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken before");
-    assert_eq!((again.done, again.value), (Done::Before, answer.value));
+    assert_eq!((again.done, again.value), (Done::Before, result.value));
 }
 
-async fn repetitions_at_the_same_time_are_done_once(subject: Subject) {
+async fn concurrent_repetitions_are_applied_once(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let given = data(r#"{"name":"Ada"}"#);
     let create = || {
         let (store, given) = (Arc::clone(store), given.clone());
         async move { store.create(id, given.clone(), created(0, &given)).await.expect("created, now or before") }
     };
-    let answers = at_once((0..8).map(|_| create())).await;
-    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 1);
-    assert!(answers.iter().all(|answer| answer.value == answers[0].value));
+    let results = at_once((0..8).map(|_| create())).await;
+    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 1);
+    assert!(results.iter().all(|result| result.value == results[0].value));
 
     let append = || {
         let store = Arc::clone(store);
@@ -138,10 +139,10 @@ async fn repetitions_at_the_same_time_are_done_once(subject: Subject) {
             store.append(id, hi.clone(), said(1, &hi)).await.expect("taken, now or before")
         }
     };
-    let answers = at_once((0..8).map(|_| append())).await;
-    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 1);
-    assert!(answers.iter().all(|answer| answer.value == answers[0].value));
-    assert_eq!(all_messages(&**store, id, 50).await, [answers[0].value.message.clone()]);
+    let results = at_once((0..8).map(|_| append())).await;
+    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 1);
+    assert!(results.iter().all(|result| result.value == results[0].value));
+    assert_eq!(all_messages(&**store, id, 50).await, [results[0].value.message.clone()]);
 
     let change = |number| {
         let store = Arc::clone(store);
@@ -150,26 +151,26 @@ async fn repetitions_at_the_same_time_are_done_once(subject: Subject) {
             store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched, now or before")
         }
     };
-    let answers = at_once([2, 2, 2, 3, 3, 3].map(change)).await;
-    assert_eq!(answers.iter().filter(|answer| answer.done == Done::Now).count(), 2);
-    for twins in [&answers[..3], &answers[3..]] {
-        assert!(twins.iter().all(|answer| answer.value == twins[0].value), "{twins:?}");
+    let results = at_once([2, 2, 2, 3, 3, 3].map(change)).await;
+    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 2);
+    for twins in [&results[..3], &results[3..]] {
+        assert!(twins.iter().all(|result| result.value == twins[0].value), "{twins:?}");
     }
     assert_eq!(store.read(id).await.expect("there").value.version, 4);
 }
 
-async fn different_requests_that_race_under_one_key_are_not_both_done(subject: Subject) {
+async fn of_concurrent_requests_with_one_key_one_is_applied(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
     for round in 0..200 {
         let append = || {
             let (store, hi) = (Arc::clone(store), message("hi"));
-            async move { store.append(id, hi.clone(), said(round, &hi)).await.map(|answer| answer.done) }
+            async move { store.append(id, hi.clone(), said(round, &hi)).await.map(|result| result.done) }
         };
         let change = || {
             let (store, change) = (Arc::clone(store), patch(r#"{"a":1}"#));
             let patched = async move { store.patch(id, &change, &Expected::Any, patched(round, &change)).await };
-            async move { patched.await.map(|answer| answer.done) }
+            async move { patched.await.map(|result| result.done) }
         };
         let before = store.read(id).await.expect("there").value.version;
         let (append, change) = tokio::join!(tokio::spawn(append()), tokio::spawn(change()));
@@ -181,7 +182,7 @@ async fn different_requests_that_race_under_one_key_are_not_both_done(subject: S
     }
 }
 
-async fn a_refused_write_may_come_again_under_its_key(subject: Subject) {
+async fn a_rejected_write_may_be_repeated_with_its_key(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
     let change = patch(r#"{"a":1}"#);
@@ -201,31 +202,31 @@ async fn a_refused_write_may_come_again_under_its_key(subject: Subject) {
     assert_eq!(store.append(other, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
 }
 
-async fn the_last_patches_are_remembered(subject: Subject) {
+async fn the_last_patches_are_kept(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
     store.create(id, given.clone(), created(1000, &given)).await.expect("created");
     store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken");
     let kept = MAX_KEPT_PATCHES as u64;
     let change = |number: u64| patch(&format!(r#"{{"n":{number}}}"#));
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for number in 0..=kept {
         let change = change(number);
-        answers.push(store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched").value);
+        results.push(store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched").value);
     }
     for number in [1, 2, kept / 2, kept] {
         let change = change(number);
         let again = store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched before");
-        assert_eq!((again.done, &again.value), (Done::Before, &answers[number as usize]), "patch {number}");
+        assert_eq!((again.done, &again.value), (Done::Before, &results[number as usize]), "patch {number}");
     }
     let forgotten = store.patch(id, &change(0), &Expected::Any, patched(0, &change(0))).await.expect("patched");
-    assert_eq!(forgotten.done, Done::Now, "older ones are done again");
-    // Patches push out nothing but patches.
+    assert_eq!(forgotten.done, Done::Now, "older ones are applied again");
+    // Patches evict only patches.
     assert_eq!(store.create(id, given.clone(), created(1000, &given)).await.expect("there").done, Done::Before);
     assert_eq!(store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken").done, Done::Before);
 }
 
-async fn a_repeated_create_does_not_bring_a_session_back(subject: Subject) {
+async fn a_repeated_create_does_not_recreate_a_session(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
     store.create(id, given.clone(), created(0, &given)).await.expect("created");
@@ -245,7 +246,7 @@ async fn a_repeated_create_does_not_bring_a_session_back(subject: Subject) {
     assert_eq!(store.live_sessions(), 0);
 }
 
-async fn keys_are_forgotten_with_their_session(subject: Subject) {
+async fn keys_expire_with_their_session(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
     for _ in 0..2 {
@@ -257,7 +258,7 @@ async fn keys_are_forgotten_with_their_session(subject: Subject) {
     }
 }
 
-async fn one_key_serves_in_two_sessions(subject: Subject) {
+async fn one_key_is_valid_in_two_sessions(subject: Subject) {
     let (store, hi) = (&subject.store, message("hi"));
     for id in [any_session(), any_session()] {
         store.create(id, data("{}"), None).await.expect("created");
@@ -281,7 +282,7 @@ async fn the_first_reserved_id_stays(subject: Subject) {
     assert_eq!(other.open(&reserved), id);
 }
 
-/// A repetition at any time finds the session, or its tombstone.
+/// A repetition at any time finds the session or its tombstone.
 async fn a_reservation_outlives_what_was_created_under_it(subject: Subject) {
     let store = &subject.store;
     let reservation = IdReservation::new(Caller::Anonymous, key(0));
@@ -290,7 +291,7 @@ async fn a_reservation_outlives_what_was_created_under_it(subject: Subject) {
         reservation.open(&store.reserve_id(reservation.name(), mine).await.expect("reserved"))
     };
     let first = reserve().await;
-    // The create did not happen; a repetition does it much later.
+    // The create failed; a much later repetition succeeds.
     let almost = LIFETIME.absolute - Duration::from_secs(600);
     subject.advance(almost).await;
     assert_eq!(reserve().await, first);
@@ -305,8 +306,8 @@ async fn a_reservation_outlives_what_was_created_under_it(subject: Subject) {
     subject.advance(almost).await;
     let late = store.create(session, given.clone(), created(0, &given)).await;
     assert!(matches!(late, Err(CreateError::Deleted)), "{late:?}");
-    assert_eq!(reserve().await, first, "found as long as the tombstone");
-    // It is kept from the last repetition on, and not for ever.
+    assert_eq!(reserve().await, first, "kept as long as the tombstone");
+    // The TTL counts from the last repetition.
     subject.advance(LIFETIME.reservation()).await;
     assert_ne!(reserve().await, first);
 }

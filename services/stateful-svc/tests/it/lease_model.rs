@@ -1,8 +1,10 @@
-//! The protocol of the hybrid store, in the small: every interleaving is tried. `docs/adr/0005` carries the argument.
+//! A model checker on the protocol of the hybrid store, over all interleavings. `docs/adr/0005`
+//! gives the argument.
 //!
-//! [`handover`] is how a session moves between instances; it takes for granted that a lease is only declared dead when its
-//! holder has stopped to trust it. [`timing`] is how that comes about without a common clock. Each rule of the protocol can be
-//! taken out, and then a fault must be found: a rule without which nothing breaks would be no rule.
+//! [`handover`] models how a session moves between instances. It assumes that a lease is declared
+//! dead only after its holder has stopped trusting it. [`timing`] shows that this holds without a
+//! common clock. Each rule of the protocol can be left out, and a fault must be found then:
+//! otherwise the rule would be superfluous.
 
 mod handover;
 mod timing;
@@ -11,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker, Model};
 
-/// The longest that one check may take. An exhaustive one that is cut short proves nothing and so fails.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The timeout of one check. An incomplete check proves nothing, so it fails.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Checks everything that can be reached; all properties must hold.
+/// Checks all reachable states; all properties must hold.
 fn holds<M>(model: M)
 where
     M: Model + Send + Sync + 'static,
@@ -22,12 +24,12 @@ where
     M::Action: Clone + std::fmt::Debug + PartialEq,
 {
     let start = Instant::now();
-    let checker = model.checker().threads(2).timeout(PATIENCE).spawn_bfs().join();
+    let checker = model.checker().threads(2).timeout(CHECK_TIMEOUT).spawn_bfs().join();
     checker.assert_properties();
-    assert!(start.elapsed() < PATIENCE, "not everything was tried");
+    assert!(start.elapsed() < CHECK_TIMEOUT, "the check was not exhaustive");
 }
 
-/// Some property is broken, and which.
+/// The violated properties; the check ends at the first one.
 fn breaks<M>(model: M) -> Vec<&'static str>
 where
     M: Model + Send + Sync + 'static,
@@ -35,6 +37,6 @@ where
     M::Action: Clone + std::fmt::Debug + PartialEq,
 {
     let any = stateright::HasDiscoveries::AnyFailures;
-    let checker = model.checker().threads(2).timeout(PATIENCE).finish_when(any).spawn_bfs().join();
+    let checker = model.checker().threads(2).timeout(CHECK_TIMEOUT).finish_when(any).spawn_bfs().join();
     checker.discoveries().into_keys().collect()
 }

@@ -19,18 +19,18 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::app::path;
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than any step takes.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An event of either protocol.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct LiveEvent {
     pub(crate) id: Option<u64>,
     pub(crate) event: EventName,
     pub(crate) data: Value,
 }
 
-impl Told {
+impl LiveEvent {
     pub(crate) fn data<T: DeserializeOwned>(&self) -> T {
         serde_json::from_value(self.data.clone()).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
@@ -40,7 +40,7 @@ impl Told {
 pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
-    /// Opens a stream, which must be granted.
+    /// Opens a stream; panics on any other response.
     pub(crate) async fn open(addr: SocketAddr, id: &SessionId, query: &str, headers: &[(&str, &str)]) -> Self {
         let mut stream = TcpStream::connect(addr).await.expect("a connection");
         let mut request =
@@ -50,28 +50,28 @@ impl Events {
         }
         stream.write_all((request + "\r\n").as_bytes()).await.expect("sent");
         let mut events = Self(BufReader::new(stream));
-        let head = events.until_blank_line().await.expect("an answer");
+        let head = events.until_blank_line().await.expect("a response");
         assert!(head[0].starts_with("HTTP/1.1 200"), "{head:?}");
         assert!(head.iter().any(|line| line == "content-type: text/event-stream"), "{head:?}");
         assert!(head.iter().any(|line| line == "cache-control: no-store"), "{head:?}");
         events
     }
 
-    /// Leaves, without reading on.
+    /// Disconnects without reading on.
     pub(crate) fn leave(self, reset: bool) {
         leave(self.0.into_inner(), reset);
     }
 
     /// The next event; `None` at the end of the stream.
-    pub(crate) async fn next(&mut self) -> Option<Told> {
+    pub(crate) async fn next(&mut self) -> Option<LiveEvent> {
         loop {
-            // The frames of the chunked coding stand between the lines, and are passed over like comments.
+            // The chunk headers between the lines are skipped like comments.
             let lines = self.until_blank_line().await?;
             let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
             if let (Some(event), Some(data)) = (field("event: "), field("data: ")) {
                 let event = serde_json::from_value(Value::String(event)).expect("a known event");
                 let id = field("id: ").map(|id| id.parse().expect("a number"));
-                return Some(Told { id, event, data: serde_json::from_str(&data).expect("JSON") });
+                return Some(LiveEvent { id, event, data: serde_json::from_str(&data).expect("JSON") });
             }
         }
     }
@@ -80,7 +80,7 @@ impl Events {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            let read = timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("a line in time").expect("readable");
+            let read = timeout(TIMEOUT, self.0.read_line(&mut line)).await.expect("a line in time").expect("readable");
             match line.trim_end() {
                 "" if read == 0 => return None,
                 "" if !lines.is_empty() => return Some(lines),
@@ -111,9 +111,9 @@ impl Socket {
         Self(connect_async(request).await.expect("a WebSocket").0)
     }
 
-    /// Leaves without a Close frame.
+    /// Disconnects without a Close frame.
     pub(crate) fn leave(self, reset: bool) {
-        let MaybeTlsStream::Plain(stream) = self.0.into_inner() else { panic!("no TLS here") };
+        let MaybeTlsStream::Plain(stream) = self.0.into_inner() else { panic!("not over TLS") };
         leave(stream, reset);
     }
 
@@ -125,14 +125,15 @@ impl Socket {
         self.0.send(message).await.expect("sent");
     }
 
-    /// The next event with the `ref` that it answers, or why the connection was closed; `None` when nobody said.
-    pub(crate) async fn next(&mut self) -> Result<(Told, Option<String>), Option<CloseFrame>> {
+    /// The next event with the `ref` of the frame that caused it; `Err` with the Close frame, if
+    /// any, after the end.
+    pub(crate) async fn next(&mut self) -> Result<(LiveEvent, Option<String>), Option<CloseFrame>> {
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("a frame in time") {
+            match timeout(TIMEOUT, self.0.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => {
                     let frame: ServerFrame<Value> = serde_json::from_str(&text).expect("a frame");
                     let ServerFrame { event, id, reference, data, .. } = frame;
-                    return Ok((Told { id, event, data }, reference));
+                    return Ok((LiveEvent { id, event, data }, reference));
                 }
                 Some(Ok(Message::Close(reason))) => return Err(reason),
                 Some(Ok(_)) => {}
@@ -142,28 +143,29 @@ impl Socket {
         }
     }
 
-    /// The next event of this name, passing over others.
-    pub(crate) async fn next_of(&mut self, event: EventName) -> Told {
+    /// The next event of this name; others are skipped.
+    pub(crate) async fn next_of(&mut self, event: EventName) -> LiveEvent {
         loop {
-            let (told, _) = self.next().await.expect("an open connection");
-            if told.event == event {
-                return told;
+            let (next, _) = self.next().await.expect("an open connection");
+            if next.event == event {
+                return next;
             }
         }
     }
 
-    /// Closes with this code, and reads until the server has closed too: the code of its Close frame, and how long it took.
-    /// `None` when the connection ended without one, which browsers call unclean.
+    /// Closes with this code, and reads until the server has closed too: the code of its Close
+    /// frame, and how long it took. `None` when the connection ended without one, which browsers
+    /// call unclean.
     pub(crate) async fn close(&mut self, code: Option<u16>) -> (Option<Option<u16>>, Duration) {
         let frame = code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
         let started = std::time::Instant::now();
         self.0.send(Message::Close(frame)).await.expect("sent");
-        let mut answered = None;
+        let mut echoed = None;
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("an end in time") {
-                Some(Ok(Message::Close(reason))) => answered = Some(reason.map(|reason| reason.code.into())),
+            match timeout(TIMEOUT, self.0.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(reason))) => echoed = Some(reason.map(|reason| reason.code.into())),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return (answered, started.elapsed()),
+                Some(Err(_)) | None => return (echoed, started.elapsed()),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `GET …/events`: nothing is missed and nothing is told twice, whichever instance is written to.
+//! `GET …/events`: no event is missed or sent twice, whichever instance is written to.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::json;
 
 use crate::app::{App, assert_problem, path, spawn_app, spawn_with};
-use crate::live_client::{Events, Told};
+use crate::live_client::{Events, LiveEvent};
 use crate::redis_server::RedisServer;
 use crate::redis_store::SECRET;
 use service_kit::testing::issuer::Issuer;
@@ -23,24 +23,24 @@ pub(crate) fn instances(redis: &RedisServer, settings: &[(&str, &str)]) -> [App;
 }
 
 /// The messages of these numbers, in this order, with the ids that they are resumed by.
-pub(crate) fn assert_messages(told: &[Told], numbers: std::ops::RangeInclusive<u64>) {
-    let ids: Vec<_> = told.iter().map(|told| told.id.expect("messages have ids")).collect();
+pub(crate) fn assert_messages(events: &[LiveEvent], numbers: std::ops::RangeInclusive<u64>) {
+    let ids: Vec<_> = events.iter().map(|event| event.id.expect("messages have ids")).collect();
     assert_eq!(ids, numbers.collect::<Vec<_>>());
-    for told in told {
-        let message: HistoryMessage = told.data();
-        assert_eq!((Some(message.number), message.message), (told.id, format!("m{}", told.id.unwrap_or(0))));
+    for event in events {
+        let message: HistoryMessage = event.data();
+        assert_eq!((Some(message.number), message.message), (event.id, format!("m{}", event.id.unwrap_or(0))));
     }
 }
 
-async fn messages(events: &mut Events, count: usize) -> Vec<Told> {
-    let mut told = Vec::new();
-    while told.len() < count {
-        let event = events.next().await.expect("the stream goes on");
+async fn messages(events: &mut Events, count: usize) -> Vec<LiveEvent> {
+    let mut received = Vec::new();
+    while received.len() < count {
+        let event = events.next().await.expect("an open stream");
         if event.event == EventName::Message {
-            told.push(event);
+            received.push(event);
         }
     }
-    told
+    received
 }
 
 async fn say(app: &App, id: &SessionId, numbers: std::ops::RangeInclusive<u64>) {
@@ -50,7 +50,7 @@ async fn say(app: &App, id: &SessionId, numbers: std::ops::RangeInclusive<u64>) 
 }
 
 #[actix_web::test]
-async fn a_stream_tells_of_the_session_and_then_of_each_message_of_whichever_instance() {
+async fn a_stream_sends_the_session_and_then_each_message_of_any_instance() {
     let redis = RedisServer::start().await;
     for store in ["hybrid", "redis"] {
         let [here, there] = instances(&redis, &[("SESSION_STORE", store)]);
@@ -64,14 +64,14 @@ async fn a_stream_tells_of_the_session_and_then_of_each_message_of_whichever_ins
 
         say(&there, &id, 3..=40).await;
         assert_messages(&messages(&mut events, 38).await, 3..=40);
-        // The same again, from the start: more than is read ahead at a time.
+        // Again from the start: more messages than are read ahead at a time.
         assert_messages(&messages(&mut Events::open(there.addr, &id, "last_event_id=0", &[]).await, 40).await, 1..=40);
 
         there.patch(&path(Endpoint::Session, &id), &json!({"client_data": {"name": "Lovelace"}})).await;
         let changed = events.next().await.expect("an event");
         assert_eq!((changed.event, &changed.data["client_data"]["name"]), (EventName::Session, &json!("Lovelace")));
         there.delete(&path(Endpoint::Session, &id)).await;
-        assert_eq!(events.next().await.map(|told| told.event), Some(EventName::Ended));
+        assert_eq!(events.next().await.map(|event| event.event), Some(EventName::Ended));
         assert_eq!(events.next().await, None, "nothing follows");
     }
 }
@@ -85,13 +85,13 @@ async fn a_stream_that_is_resumed_has_no_gap_and_no_repeat() {
     assert_messages(&messages(&mut events, 3).await, 1..=3);
     drop(events);
     say(&app, &id, 4..=5).await;
-    // A browser comes back with the header, and with the query that it came with at first.
+    // A browser reconnects with the header, and with the original query.
     let mut events = Events::open(app.addr, &id, "last_event_id=0", &[("Last-Event-ID", "3")]).await;
     say(&app, &id, 6..=6).await;
     assert_messages(&messages(&mut events, 3).await, 4..=6);
-    // Nobody can have seen more than there is: what comes next is told.
+    // An id beyond the newest message is treated as the newest.
     let mut ahead = Events::open(app.addr, &id, "last_event_id=1000", &[]).await;
-    assert_eq!(ahead.next().await.map(|told| told.event), Some(EventName::Session));
+    assert_eq!(ahead.next().await.map(|event| event.event), Some(EventName::Session));
     say(&app, &id, 7..=7).await;
     assert_messages(&messages(&mut ahead, 1).await, 7..=7);
 }
@@ -115,7 +115,7 @@ async fn an_open_stream_keeps_its_session_alive() {
     let app = spawn_with(&[("SESSION_STORE", "memory"), ("SESSION_IDLE_S", "2"), ("LIVE_HEARTBEAT_S", "1")]);
     let (listened, left) = (app.create("Ada").await.session_id, app.create("Bob").await.session_id);
     let mut events = Events::open(app.addr, &listened, "", &[]).await;
-    assert_eq!(events.next().await.map(|told| told.event), Some(EventName::Session));
+    assert_eq!(events.next().await.map(|event| event.event), Some(EventName::Session));
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_problem(&app.get(&path(Endpoint::Session, &left)).await, ErrorCode::SessionNotFound);
     say(&app, &listened, 1..=1).await;
@@ -123,13 +123,13 @@ async fn an_open_stream_keeps_its_session_alive() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_opened_is_told_as_a_problem() {
+async fn a_rejected_stream_gets_a_problem() {
     let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1"), ("LIVE_HEARTBEAT_S", "300")]);
     let id = app.create("Ada").await.session_id;
     let events = path(Endpoint::Events, &id);
     for bad in ["-1", "x", "99999999999", "1.5", ""] {
-        let answer = app.send("GET", &events, &[("Last-Event-ID", bad)], "").await;
-        assert_problem(&answer, ErrorCode::InvalidLastEventId);
+        let response = app.send("GET", &events, &[("Last-Event-ID", bad)], "").await;
+        assert_problem(&response, ErrorCode::InvalidLastEventId);
     }
     for query in ["last_event_id=x", "since=1"] {
         assert_problem(&app.get(&format!("{events}?{query}")).await, ErrorCode::InvalidQuery);
@@ -149,13 +149,13 @@ async fn what_cannot_be_opened_is_told_as_a_problem() {
     drop(open);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while app.send("HEAD", &events, &[], "").await.status != 200 {
-        assert!(std::time::Instant::now() < deadline, "the place is not given back");
+        assert!(std::time::Instant::now() < deadline, "the permit is not released");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[actix_web::test]
-async fn a_ticket_stands_for_the_token_of_its_owner() {
+async fn a_ticket_replaces_the_token_of_its_owner() {
     let issuer = Issuer::new();
     let redis = RedisServer::start().await;
     let pem = issuer.pem();
@@ -176,7 +176,7 @@ async fn a_ticket_stands_for_the_token_of_its_owner() {
     assert!((50..=60).contains(&left), "{left} s");
 
     let mut opened = Events::open(there.addr, &id, &format!("ticket={ticket}"), &[]).await;
-    assert_eq!(opened.next().await.map(|told| told.event), Some(EventName::Session));
+    assert_eq!(opened.next().await.map(|event| event.event), Some(EventName::Session));
     Events::open(there.addr, &id, "", &owner).await;
     let other = there.create("Bob").await.session_id;
     let elsewhere = format!("{}?ticket={ticket}", path(Endpoint::Events, &other));
@@ -185,7 +185,7 @@ async fn a_ticket_stands_for_the_token_of_its_owner() {
         assert_problem(&refused, ErrorCode::InvalidTicket);
         assert_eq!(refused.header("www-authenticate"), "Bearer");
     }
-    // It opens streams and nothing else.
+    // It authorizes live connections alone.
     assert_problem(
         &there.get(&format!("{}?ticket={ticket}", path(Endpoint::Session, &id))).await,
         ErrorCode::SessionNotFound,
@@ -193,7 +193,7 @@ async fn a_ticket_stands_for_the_token_of_its_owner() {
 }
 
 #[actix_web::test]
-async fn a_ticket_reopens_what_it_opened_for_as_long_as_its_holder_comes_back_soon() {
+async fn a_ticket_in_use_reopens_its_connection() {
     let redis = RedisServer::start().await;
     for store in ["memory", "redis", "hybrid"] {
         let url = redis.url();
@@ -204,7 +204,7 @@ async fn a_ticket_reopens_what_it_opened_for_as_long_as_its_holder_comes_back_so
             ("LIVE_TICKET_S", "3"),
         ];
         let (here, there) = (spawn_with(&settings), spawn_with(&settings));
-        // Where sessions are in one instance's memory, no other knows of them.
+        // With the memory store, another instance does not have the session.
         let elsewhere = if store == "memory" { &here } else { &there };
         let id = here.create("Ada").await.session_id;
         let tickets = path(Endpoint::Tickets, &id);
@@ -222,8 +222,9 @@ async fn a_ticket_reopens_what_it_opened_for_as_long_as_its_holder_comes_back_so
         let query = format!("ticket={used}");
         let mut stream = Events::open(here.addr, &id, &query, &[]).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
-        assert_eq!(head(&here, &unused).await, 401, "{store}: a ticket that opened nothing has had its time");
-        // The stream is cut and reopened three times, here and there, long after the ticket's first time.
+        assert_eq!(head(&here, &unused).await, 401, "{store}: an unused ticket expires");
+        // The stream is cut and reopened three times, at both instances, long after the ticket was
+        // fresh.
         for round in 1..=3_u64 {
             stream.leave(round % 2 == 0);
             let app = if round % 2 == 0 { &here } else { elsewhere };
@@ -241,9 +242,10 @@ async fn a_ticket_reopens_what_it_opened_for_as_long_as_its_holder_comes_back_so
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
         assert_problem(&here.send("GET", &live, &upgrade, "").await, ErrorCode::InvalidTicket);
-        // Who does not come back soon needs a new one: after 3 s, and two pauses of 1.5 s between notes. A look would be a use.
+        // It expires 3 s, and up to two intervals of 1.5 s, after its last use. A check would be a
+        // use.
         stream.leave(false);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        assert_eq!(head(&here, &used).await, 401, "{store}: nobody used it for a while");
+        assert_eq!(head(&here, &used).await, 401, "{store}: it was unused for a while");
     }
 }

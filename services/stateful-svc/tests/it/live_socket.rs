@@ -1,4 +1,4 @@
-//! `GET …/live`: messages over WebSockets, and why these are closed.
+//! `GET …/live`: messages over WebSockets, and the reasons for closing them.
 
 use std::time::Duration;
 
@@ -17,48 +17,52 @@ use crate::redis_server::RedisServer;
 const KEY: &str = "00112233-4455-6677-8899-aabbccddeeff";
 
 #[actix_web::test]
-async fn two_clients_at_two_instances_hear_the_same_in_the_same_order() {
+async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
     let redis = RedisServer::start().await;
     let [here, there] = instances(&redis, &[]);
     let id = here.create("Ada").await.session_id;
     let mut sockets = [Socket::open(here.addr, &id, "").await, Socket::open(there.addr, &id, "").await];
     for number in 0..50 {
-        // Both post, without waiting for each other, and a third by a plain request.
-        for (who, socket) in sockets.iter_mut().enumerate() {
-            socket.send(&saying(&format!("{who} says {number}"))).await;
+        // Both post concurrently, and a third by a plain request.
+        for (author, socket) in sockets.iter_mut().enumerate() {
+            socket.send(&saying(&format!("{author} says {number}"))).await;
         }
         here.say(&id, &format!("somebody says {number}")).await;
     }
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for socket in &mut sockets {
-        let mut told = Vec::new();
-        while told.len() < 150 {
-            told.push(socket.next_of(EventName::Message).await);
+        let mut events = Vec::new();
+        while events.len() < 150 {
+            events.push(socket.next_of(EventName::Message).await);
         }
-        heard.push(told);
+        received.push(events);
     }
-    assert_eq!(heard[0], heard[1]);
-    assert_eq!(heard[0].iter().filter_map(|told| told.id).collect::<Vec<_>>(), (1..=150).collect::<Vec<_>>());
-    for (who, told) in [("0", &heard[0]), ("1", &heard[1]), ("somebody", &heard[0])] {
-        let said: Vec<_> = told.iter().filter_map(|told| told.data["message"].as_str()).collect();
-        let own: Vec<_> = said.iter().filter_map(|text| text.strip_prefix(who)?.strip_prefix(" says ")).collect();
-        assert_eq!(own, (0..50).map(|number| number.to_string()).collect::<Vec<_>>(), "{who} is heard in order");
+    assert_eq!(received[0], received[1]);
+    assert_eq!(received[0].iter().filter_map(|event| event.id).collect::<Vec<_>>(), (1..=150).collect::<Vec<_>>());
+    for (author, events) in [("0", &received[0]), ("1", &received[1]), ("somebody", &received[0])] {
+        let said: Vec<_> = events.iter().filter_map(|event| event.data["message"].as_str()).collect();
+        let own: Vec<_> = said.iter().filter_map(|text| text.strip_prefix(author)?.strip_prefix(" says ")).collect();
+        assert_eq!(
+            own,
+            (0..50).map(|number| number.to_string()).collect::<Vec<_>>(),
+            "{author}'s messages are in order"
+        );
     }
 }
 
 #[actix_web::test]
-async fn a_frame_is_answered_and_may_be_repeated_over_another_connection() {
+async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     let mut socket = Socket::open(app.addr, &id, "").await;
     let frame = ClientFrame { reference: Some("r1".into()), idempotency_key: Some(KEY.into()), ..saying("hello") };
     socket.send(&frame).await;
-    let posted = |told: &crate::live_client::Told| told.data::<MessagePosted>();
+    let posted = |event: &crate::live_client::LiveEvent| event.data::<MessagePosted>();
     let first = loop {
-        let (told, reference) = socket.next().await.expect("open");
-        if told.event == EventName::Posted {
-            assert_eq!((reference.as_deref(), told.id), (Some("r1"), None));
-            break posted(&told);
+        let (event, reference) = socket.next().await.expect("open");
+        if event.event == EventName::Posted {
+            assert_eq!((reference.as_deref(), event.id), (Some("r1"), None));
+            break posted(&event);
         }
     };
     assert_eq!((first.number, first.message.as_str()), (1, "hello"));
@@ -72,7 +76,7 @@ async fn a_frame_is_answered_and_may_be_repeated_over_another_connection() {
 }
 
 #[actix_web::test]
-async fn what_is_wrong_with_a_frame_is_told_and_the_connection_stays() {
+async fn an_invalid_frame_gets_an_error_and_the_connection_stays_open() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     let mut socket = Socket::open(app.addr, &id, "").await;
@@ -116,7 +120,7 @@ async fn a_connection_is_closed_with_the_reason() {
 }
 
 #[actix_web::test]
-async fn who_does_not_open_a_websocket_is_told_how() {
+async fn a_request_without_upgrade_gets_426() {
     let app = spawn_app();
     let live = path(Endpoint::Live, &app.create("Ada").await.session_id);
     let plain = app.get(&live).await;
@@ -137,16 +141,16 @@ async fn the_clients_close_frame_is_echoed_and_the_server_closes_at_once() {
     for (sent, echoed) in [(Some(1000), Some(1000)), (Some(1001), Some(1001)), (Some(4321), Some(4321)), (None, None)] {
         let mut socket = Socket::open(app.addr, &id, "").await;
         assert_eq!(socket.next_of(EventName::Session).await.id, None);
-        let (answered, took) = socket.close(sent).await;
-        assert_eq!(answered, Some(echoed), "{sent:?} after {took:?}");
+        let (close_code, took) = socket.close(sent).await;
+        assert_eq!(close_code, Some(echoed), "{sent:?} after {took:?}");
         // The framework lingers for 2 s when nothing closes the connection before.
         assert!(took < Duration::from_millis(1_500), "{sent:?} after {took:?}");
     }
 }
 
 #[actix_web::test]
-async fn a_place_is_free_as_soon_as_its_client_has_left() {
-    // No heartbeat finds a client that has left within this test.
+async fn a_permit_is_released_as_soon_as_its_client_disconnects() {
+    // No heartbeat detects a disconnected client within this test.
     let settings = [("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "2"), ("LIVE_HEARTBEAT_S", "300")];
     let app = spawn_with(&settings);
     let id = app.create("Ada").await.session_id;
@@ -155,9 +159,9 @@ async fn a_place_is_free_as_soon_as_its_client_has_left() {
         let reset = round % 2 == 0;
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while app.send("HEAD", &events, &[], "").await.status != 200 {
-            assert!(std::time::Instant::now() < deadline, "round {round}: the place is not given back");
+            assert!(std::time::Instant::now() < deadline, "round {round}: the permit is not released");
         }
-        // Each takes a place and leaves it, by a FIN or by a reset.
+        // Each takes a permit and disconnects, by a FIN or by a reset.
         if round % 4 < 2 {
             let stream = Events::open(app.addr, &id, "", &[]).await;
             stream.leave(reset);
@@ -169,7 +173,7 @@ async fn a_place_is_free_as_soon_as_its_client_has_left() {
 }
 
 #[actix_web::test]
-async fn a_page_of_another_origin_is_refused() {
+async fn a_page_of_another_origin_is_rejected() {
     let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_ALLOWED_ORIGINS", "https://app.example")]);
     let id = app.create("Ada").await.session_id;
     let live = path(Endpoint::Live, &id);
@@ -188,7 +192,7 @@ async fn a_page_of_another_origin_is_refused() {
 async fn messages_count_against_the_rate_of_their_client() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
-    // As the gateway tells it: 5 at once, and 5 more in an hour.
+    // As the gateway passes it: a burst of 5, and 5 more in an hour.
     let rate = [("x-client-rate", "192.0.2.1;q=5;w=3600")];
     let mut socket = Socket::open_with(app.addr, &id, "", &rate).await;
     for number in 1..=10_u64 {
@@ -200,21 +204,22 @@ async fn messages_count_against_the_rate_of_their_client() {
             assert_eq!(problem.code, ErrorCode::RateLimited);
         }
     }
-    // Whoever goes on is cut, and a new connection is no new allowance.
+    // A client that ignores the limit is disconnected, and a new connection does not reset the
+    // limit.
     socket.send(&saying("m11")).await;
     assert_eq!(socket.closed().await, Some(close::RATE_LIMITED));
     let mut again = Socket::open_with(app.addr, &id, "", &rate).await;
     again.send_raw(Message::Ping("x".into())).await;
     let problem: Problem = again.next_of(EventName::Error).await.data();
-    assert_eq!(problem.code, ErrorCode::RateLimited, "a ping is work, too");
+    assert_eq!(problem.code, ErrorCode::RateLimited, "pings count, too");
     let mut other = Socket::open_with(app.addr, &id, "", &[("x-client-rate", "192.0.2.2;q=5;w=3600")]).await;
     other.send(&saying("m6")).await;
     let posted: MessagePosted = other.next_of(EventName::Posted).await.data();
-    assert_eq!(posted.number, 6, "nothing of what was refused was posted, and another client is not concerned");
+    assert_eq!(posted.number, 6, "rejected messages were not posted, and another client is not limited");
 }
 
 #[actix_web::test]
-async fn a_reader_that_is_too_slow_is_cut_and_told_so() {
+async fn a_slow_reader_is_disconnected_with_the_reason() {
     let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_SEND_TIMEOUT_S", "4")]);
     let id = app.create("Ada").await.session_id;
     let text = "x".repeat(16 * 1024);
@@ -223,23 +228,24 @@ async fn a_reader_that_is_too_slow_is_cut_and_told_so() {
         app.say(&id, &text).await;
     }
     let mut socket = Socket::open(app.addr, &id, "last_event_id=0").await;
-    // It reads nothing until it has been found out, 4 s after the buffers were full, and goes on in the 4 s in which it can
-    // still be told. That they may take up to 2 s to fill is the slack.
+    // It reads nothing until the send timeout, 4 s after the buffers were full, and reads again
+    // within the 4 s in which the server tries to send the Close frame. The buffers may take up to
+    // 2 s to fill.
     let pause = Duration::from_secs(6);
     tokio::time::sleep(pause).await;
     assert_eq!(socket.closed().await, Some(close::TOO_SLOW));
-    // The same for a stream of events, which just ends; and the queue that it had is all that it got.
+    // A stream of events just ends, after the events that were queued.
     let mut events = Events::open(app.addr, &id, "last_event_id=0", &[]).await;
     tokio::time::sleep(pause).await;
-    let mut told = 0;
+    let mut count = 0;
     while events.next().await.is_some() {
-        told += 1;
+        count += 1;
     }
-    assert!((1..1_000).contains(&told), "{told} of 1000");
+    assert!((1..1_000).contains(&count), "{count} of 1000");
 }
 
 #[actix_web::test]
-async fn a_drained_instance_sends_its_clients_away_and_ends() {
+async fn a_draining_instance_closes_live_connections_and_stops() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let [here, _] = instances(&redis, &[]);
@@ -253,13 +259,13 @@ async fn a_drained_instance_sends_its_clients_away_and_ends() {
     leaving.terminate();
     assert_eq!(socket.closed().await, Some(close::GOING_AWAY));
     let mut last = None;
-    while let Some(told) = events.next().await {
-        last = Some(told.event);
+    while let Some(event) = events.next().await {
+        last = Some(event.event);
     }
     assert_eq!(last, Some(EventName::GoingAway));
     leaving.stop();
-    assert!(started.elapsed() < Duration::from_secs(10), "streams do not hold up the end");
-    // And come back without a gap.
+    assert!(started.elapsed() < Duration::from_secs(10), "live connections do not delay the stop");
+    // They reconnect without a gap.
     here.say(&id, "m2").await;
     let mut again = Socket::open(here.addr, &id, "last_event_id=1").await;
     assert_eq!(again.next_of(EventName::Message).await.id, Some(2));

@@ -1,10 +1,9 @@
-//! The service and its stores against real parts: a real Redis, real sockets, the real program.
+//! The service and its stores against a real Redis, over real sockets, and as the real program.
 
 mod affinity;
 mod app;
 mod behaviour;
 mod conditions;
-mod cut_answers;
 mod first_responses;
 mod guarded_writes;
 mod hostile;
@@ -17,15 +16,16 @@ mod lease_model;
 mod live_client;
 mod live_events;
 mod live_socket;
+mod lost_replies;
 mod memory_store;
 mod model;
 mod owners;
 mod ownership;
 mod paths;
 mod program;
+mod redis_proxy;
 mod redis_server;
 mod redis_store;
-mod redis_way;
 mod shutdown;
 mod subject;
 mod tombstones;

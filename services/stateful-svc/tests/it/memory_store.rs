@@ -1,4 +1,4 @@
-//! What only the memory store has to do: forget by itself.
+//! The memory store alone: expiry.
 
 use stateful_svc::store::SessionStore;
 use stateful_svc::store::memory::MemoryStore;
@@ -6,7 +6,7 @@ use stateful_svc::store::memory::MemoryStore;
 use crate::subject::{LIFETIME, TestClock, any_session, data};
 
 #[tokio::test]
-async fn a_sweep_forgets_what_has_expired_and_nothing_else() {
+async fn a_sweep_removes_expired_sessions_alone() {
     let clock = TestClock::default();
     let store = MemoryStore::new(LIFETIME, clock.clone());
     let (idle, used) = (any_session(), any_session());
@@ -15,7 +15,7 @@ async fn a_sweep_forgets_what_has_expired_and_nothing_else() {
     clock.advance(LIFETIME.idle / 2);
     store.read(used).await.expect("there");
     clock.advance(LIFETIME.idle / 2);
-    assert_eq!(store.live_sessions(), 2, "nobody has asked for it yet");
+    assert_eq!(store.live_sessions(), 2, "it has not been accessed yet");
     store.sweep();
     assert_eq!(store.live_sessions(), 1);
     store.read(used).await.expect("still there");

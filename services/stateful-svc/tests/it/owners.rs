@@ -1,4 +1,4 @@
-//! What every store does for those whom a session does not belong to: nothing. Each test runs once for each store.
+//! Ownership of sessions in all stores. Each test runs once for each store.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::behaviour::{all_messages, assert_gone, each_store, say};
 use crate::subject::{LIFETIME, Subject, any_session, as_subject, data, key, message, patch};
 
 each_store! {
-    a_session_of_somebody_is_nobody_elses(LIFETIME);
-    a_session_of_nobody_is_everybodys(LIFETIME);
-    strangers_do_not_keep_a_session_alive(LIFETIME);
-    a_tombstone_is_its_owners(LIFETIME);
+    an_owned_session_is_not_found_by_other_callers(LIFETIME);
+    any_caller_may_use_a_session_without_owner(LIFETIME);
+    requests_of_other_callers_do_not_reset_the_idle_time(LIFETIME);
+    a_tombstone_has_the_owner_of_its_session(LIFETIME);
 }
 
-async fn a_session_of_somebody_is_nobody_elses(subject: Subject) {
+async fn an_owned_session_is_not_found_by_other_callers(subject: Subject) {
     let (store, anonymous) = (&subject.store, any_session());
     let (ada, bob) = (as_subject(anonymous, "ada"), as_subject(anonymous, "bob"));
     let (given, hi) = (data("{}"), message("hi"));
@@ -35,18 +35,18 @@ async fn a_session_of_somebody_is_nobody_elses(subject: Subject) {
     store.delete(ada).await.expect("deleted");
 }
 
-async fn a_session_of_nobody_is_everybodys(subject: Subject) {
+async fn any_caller_may_use_a_session_without_owner(subject: Subject) {
     let (store, anonymous) = (&subject.store, any_session());
     let ada = as_subject(anonymous, "ada");
     store.create(anonymous, data("{}"), None).await.expect("created");
     say(&**store, ada, 1).await;
     say(&**store, anonymous, 1).await;
-    assert_eq!(all_messages(&**store, ada, 50).await.len(), 2, "using it does not make it hers");
+    assert_eq!(all_messages(&**store, ada, 50).await.len(), 2, "using it does not change its owner");
     store.delete(ada).await.expect("deleted");
     store.delete(anonymous).await.expect("deleted before");
 }
 
-async fn strangers_do_not_keep_a_session_alive(subject: Subject) {
+async fn requests_of_other_callers_do_not_reset_the_idle_time(subject: Subject) {
     let (store, anonymous) = (&subject.store, any_session());
     let (ada, bob) = (as_subject(anonymous, "ada"), as_subject(anonymous, "bob"));
     store.create(ada, data("{}"), None).await.expect("created");
@@ -58,7 +58,7 @@ async fn strangers_do_not_keep_a_session_alive(subject: Subject) {
     assert_gone(&**store, ada).await;
 }
 
-async fn a_tombstone_is_its_owners(subject: Subject) {
+async fn a_tombstone_has_the_owner_of_its_session(subject: Subject) {
     let (store, anonymous) = (&subject.store, any_session());
     let (ada, bob) = (as_subject(anonymous, "ada"), as_subject(anonymous, "bob"));
     store.create(ada, data("{}"), None).await.expect("created");

@@ -1,4 +1,5 @@
-//! `Authorization: Bearer`, as clients meet it: a session that was created with a token is its subject's alone.
+//! `Authorization: Bearer`, over HTTP: only its subject may use a session that was created with a
+//! token.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ async fn with(app: &App, token: Option<&str>, method: &str, target: &str, body: 
     app.send(method, target, if token.is_some() { &headers } else { &[] }, body).await
 }
 
-/// Each act on a session, by each path.
+/// Each operation on a session, by each path.
 fn acts(id: &SessionId) -> Vec<(&'static str, String, String)> {
     let conversation = json!({"session_id": id.expose(), "message": "hi"}).to_string();
     let message = json!({"message": "hi"}).to_string();
@@ -50,7 +51,7 @@ fn acts(id: &SessionId) -> Vec<(&'static str, String, String)> {
 }
 
 #[actix_web::test]
-async fn a_session_of_somebody_is_not_there_for_anybody_else() {
+async fn an_owned_session_is_not_found_by_other_callers() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let (ada, bob) = (issuer.token("ada"), issuer.token("bob"));
@@ -65,14 +66,14 @@ async fn a_session_of_somebody_is_not_there_for_anybody_else() {
                 assert_problem(&with(&app, stranger, method, &target, &body).await, ErrorCode::SessionNotFound);
             let nothing = with(&app, stranger, method, &unknown, &unknown_body).await;
             let nothing = assert_problem(&nothing, ErrorCode::SessionNotFound);
-            assert_eq!(refused.detail, nothing.detail, "what is hers looks like what never was");
+            assert_eq!(refused.detail, nothing.detail, "an owned session looks like one that never existed");
         }
     }
     let unharmed = with(&app, Some(&ada), "GET", &path(Endpoint::Session, &id), "").await;
     assert_eq!(unharmed.header("etag"), created.header("etag"));
     for (method, target, body) in acts(&id) {
-        let answer = with(&app, Some(&ada), method, &target, &body).await;
-        assert!(matches!(answer.status, 200 | 201 | 204), "{method} {target}: {answer:?}");
+        let response = with(&app, Some(&ada), method, &target, &body).await;
+        assert!(matches!(response.status, 200 | 201 | 204), "{method} {target}: {response:?}");
     }
     assert_problem(
         &with(&app, Some(&bob), "DELETE", &path(Endpoint::Session, &id), "").await,
@@ -82,20 +83,20 @@ async fn a_session_of_somebody_is_not_there_for_anybody_else() {
 }
 
 #[actix_web::test]
-async fn a_session_of_nobody_is_open_to_who_knows_its_id() {
+async fn a_session_without_owner_is_open_to_any_caller_with_its_id() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let id = app.create("Ada").await.session_id;
     for token in [None, Some(issuer.token("bob").as_str())] {
         for (method, target, body) in acts(&id).into_iter().filter(|(method, ..)| *method != "DELETE") {
-            let answer = with(&app, token, method, &target, &body).await;
-            assert!(matches!(answer.status, 200 | 201), "{method} {target}: {answer:?}");
+            let response = with(&app, token, method, &target, &body).await;
+            assert!(matches!(response.status, 200 | 201), "{method} {target}: {response:?}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_token_that_is_not_good_is_refused_everywhere() {
+async fn an_invalid_token_is_rejected_everywhere() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let good = issuer.token("ada");
@@ -105,9 +106,9 @@ async fn a_token_that_is_not_good_is_refused_everywhere() {
 
     let bad = bad_tokens(&issuer, &good);
     for (what, token) in &bad {
-        let answer = with(&app, Some(token), "GET", &path(Endpoint::Session, &id), "").await;
-        let problem = assert_problem(&answer, ErrorCode::InvalidToken);
-        assert_eq!(answer.header("www-authenticate"), "Bearer error=\"invalid_token\"", "{what}");
+        let response = with(&app, Some(token), "GET", &path(Endpoint::Session, &id), "").await;
+        let problem = assert_problem(&response, ErrorCode::InvalidToken);
+        assert_eq!(response.header("www-authenticate"), "Bearer error=\"invalid_token\"", "{what}");
         assert!(token.len() < 20 || !problem.detail.contains(&token[..20]), "{what}: {}", problem.detail);
     }
     let (_, expired) = &bad[0];
@@ -124,7 +125,7 @@ async fn a_token_that_is_not_good_is_refused_everywhere() {
     assert_eq!(app.get("/health").await.header("x-live-sessions"), "2", "no other session was created");
 }
 
-/// Tokens that must not open anything; the first one has expired.
+/// Tokens that must be rejected; the first one has expired.
 fn bad_tokens(issuer: &Issuer, good: &str) -> Vec<(&'static str, String)> {
     let header = json!({"alg": "EdDSA", "typ": "JWT"});
     let signed = |claims: Value| issuer.sign(&header, &claims);
@@ -205,12 +206,12 @@ fn bad_tokens(issuer: &Issuer, good: &str) -> Vec<(&'static str, String)> {
 }
 
 #[actix_web::test]
-async fn both_names_of_the_algorithm_are_good() {
+async fn both_names_of_the_algorithm_are_accepted() {
     let (issuer, folder) = (Issuer::new(), tempfile::tempdir().expect("a folder"));
     let file = folder.path().join("jwks.json");
     let mut jwk = issuer.jwk("k");
     jwk["alg"] = json!("Ed25519");
-    // RFC 9864 has such keys, too; they are passed over.
+    // RFC 9864 has such keys, too; they are ignored.
     let other = json!({"kty": "OKP", "crv": "X25519", "kid": "x", "x": jwk["x"], "alg": "ECDH-ES"});
     std::fs::write(&file, json!({"keys": [other, jwk]}).to_string()).expect("written");
     let by_file = spawn_with(&[("SESSION_STORE", "memory"), ("JWT_JWKS_FILE", file.to_str().expect("text"))]);
@@ -229,28 +230,28 @@ async fn both_names_of_the_algorithm_are_good() {
 }
 
 #[actix_web::test]
-async fn other_credentials_are_refused_too() {
+async fn other_credentials_are_rejected() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let token = issuer.token("ada");
     let (basic, bare, tab) = ("Basic YTpi".to_owned(), token.clone(), format!("Bearer\t{token}"));
     for credentials in ["", "Bearer", "Bearer ", "Token x", &basic, &bare, &tab] {
-        let answer = app.send("POST", SESSIONS, &[("Authorization", credentials)], "{}").await;
-        assert_problem(&answer, ErrorCode::InvalidToken);
+        let response = app.send("POST", SESSIONS, &[("Authorization", credentials)], "{}").await;
+        assert_problem(&response, ErrorCode::InvalidToken);
     }
     let good = format!("bearer  {token}");
     let twice = [("Authorization", good.as_str()), ("Authorization", good.as_str())];
     assert_problem(&app.send("POST", SESSIONS, &twice, "{}").await, ErrorCode::InvalidToken);
     assert_eq!(app.send("POST", SESSIONS, &twice[..1], "{}").await.status, 201, "schemes have no case");
 
-    // A service without keys cannot keep the promise that a token asks for.
+    // A service without keys cannot restrict a session to its owner.
     let keyless = spawn_app();
     assert_problem(&with(&keyless, Some(&token), "POST", SESSIONS, "{}").await, ErrorCode::InvalidToken);
     assert_eq!(with(&keyless, None, "POST", SESSIONS, "{}").await.status, 201);
 }
 
 #[actix_web::test]
-async fn clocks_may_differ_a_little_and_a_remembered_token_expires() {
+async fn clock_skew_is_tolerated_and_a_cached_token_expires() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let token_until = |exp: Value| {
@@ -265,21 +266,21 @@ async fn clocks_may_differ_a_little_and_a_remembered_token_expires() {
     assert_eq!(with(&app, Some(&fraction), "GET", session, "").await.status, 200);
 
     let brief = token_until(json!(now() - 6));
-    assert_eq!(with(&app, Some(&brief), "GET", session, "").await.status, 200, "and it is remembered");
+    assert_eq!(with(&app, Some(&brief), "GET", session, "").await.status, 200, "and it is cached");
     let start = Instant::now();
     loop {
-        let answer = with(&app, Some(&brief), "GET", session, "").await;
-        if answer.status != 200 {
-            assert!(assert_problem(&answer, ErrorCode::InvalidToken).detail.contains("expired"));
+        let response = with(&app, Some(&brief), "GET", session, "").await;
+        if response.status != 200 {
+            assert!(assert_problem(&response, ErrorCode::InvalidToken).detail.contains("expired"));
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "it stays good");
+        assert!(start.elapsed() < Duration::from_secs(10), "it stays valid");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[actix_web::test]
-async fn a_set_of_keys_is_chosen_from_by_name() {
+async fn a_key_of_a_set_is_selected_by_kid() {
     let (old, new) = (Issuer::new(), Issuer::new());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("jwks.json");
@@ -301,13 +302,13 @@ async fn a_set_of_keys_is_chosen_from_by_name() {
         (Issuer::new().sign(&header("new"), &claims), 401),
         (new.token("ada"), 401),
     ] {
-        let answer = with(&app, Some(&token), "POST", SESSIONS, "{}").await;
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = with(&app, Some(&token), "POST", SESSIONS, "{}").await;
+        assert_eq!(response.status, status, "{response:?}");
     }
 }
 
 #[actix_web::test]
-async fn idempotency_keys_of_two_subjects_do_not_meet() {
+async fn idempotency_keys_of_two_subjects_do_not_collide() {
     let issuer = Issuer::new();
     let app = app_of(&issuer);
     let (ada, bob) = (format!("Bearer {}", issuer.token("ada")), format!("Bearer {}", issuer.token("bob")));
@@ -334,7 +335,7 @@ async fn idempotency_keys_of_two_subjects_do_not_meet() {
 }
 
 #[actix_web::test]
-async fn tokens_and_subjects_are_told_to_nobody() {
+async fn tokens_and_subjects_do_not_leak() {
     let (issuer, server) = (Issuer::new(), RedisServer::start().await);
     let (pem, url) = (issuer.pem(), server.url());
     let program = Program::start(&[
@@ -354,21 +355,21 @@ async fn tokens_and_subjects_are_told_to_nobody() {
     let mut redis = server.connect().await.expect("a connection");
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
     let record: Vec<String> = redis::cmd("HGETALL").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
-    let told = |text: &str| [&good, &forged].iter().any(|token| text.contains(&token[..40])) || text.contains(subject);
-    assert!(keys.len() == 1 && !told(&record.join(" ")), "{record:?}");
+    let leaks = |text: &str| [&good, &forged].iter().any(|token| text.contains(&token[..40])) || text.contains(subject);
+    assert!(keys.len() == 1 && !leaks(&record.join(" ")), "{record:?}");
     for line in program.stop() {
-        assert!(!told(&line.to_string()), "{line}");
+        assert!(!leaks(&line.to_string()), "{line}");
     }
 }
 
 #[test]
-fn keys_that_cannot_be_used_end_the_program_with_usage() {
+fn unusable_keys_end_the_program_with_usage() {
     let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIHunter2\n-----END PRIVATE KEY-----";
     let good = Issuer::new().pem();
-    for (settings, told) in [
+    for (settings, expected) in [
         (vec![("JWT_PUBLIC_KEY", "Hunter2")], "JWT_PUBLIC_KEY is not a PEM document"),
         (vec![("JWT_PUBLIC_KEY", private)], "JWT_PUBLIC_KEY holds a private key"),
-        (vec![("JWT_JWKS_FILE", "/nowhere/jwks.json")], "JWT_JWKS_FILE is '/nowhere/jwks.json', which cannot be read"),
+        (vec![("JWT_JWKS_FILE", "/missing/jwks.json")], "JWT_JWKS_FILE is '/missing/jwks.json', which cannot be read"),
         (vec![("JWT_JWKS_FILE", "/dev/null")], "JWT_JWKS_FILE is '/dev/null', which is not a JSON Web Key Set"),
         (vec![("JWT_PUBLIC_KEY", &good), ("JWT_JWKS_FILE", "/dev/null")], "one of them is enough"),
     ] {
@@ -376,6 +377,6 @@ fn keys_that_cannot_be_used_end_the_program_with_usage() {
         let ended = ended.expect("the program starts");
         let text = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(64), "{text}");
-        assert!(text.contains(told) && text.contains("for example") && !text.contains("unter2"), "{text}");
+        assert!(text.contains(expected) && text.contains("for example") && !text.contains("unter2"), "{text}");
     }
 }

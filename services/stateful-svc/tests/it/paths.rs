@@ -1,4 +1,4 @@
-//! The gateway and this service read every path alike.
+//! The gateway and this service resolve every path alike.
 
 use actix_web::rt;
 use proto_contracts::PoolName;
@@ -6,7 +6,7 @@ use service_kit::testing::paths::{Paths, assert_read_alike};
 use stateful_svc::routes::mount_endpoints;
 
 #[test]
-fn every_path_is_read_as_the_gateway_reads_it() {
+fn every_path_resolves_as_in_the_gateway() {
     let paths = Paths::seeded(0x5e55_1015).take(100_000);
     let outcomes = rt::System::new().block_on(assert_read_alike(PoolName::Stateful, mount_endpoints, paths));
     eprintln!("{outcomes:?}");

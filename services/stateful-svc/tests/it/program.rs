@@ -1,4 +1,4 @@
-//! The program as operators run it.
+//! The service as a process.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// The program itself, whose log can be read.
+/// A process of the service, with its log.
 pub(crate) struct Program {
     process: Child,
     stdout: BufReader<std::process::ChildStdout>,
@@ -29,7 +29,7 @@ impl Program {
         let mut log = Vec::new();
         let addr = loop {
             let mut line = String::new();
-            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "it ended before it listened");
+            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "it exited before it listened");
             let line: Value = serde_json::from_str(&line).expect("a line of JSON");
             let addr = line["addr"].as_str().map(|addr| addr.parse().expect("an address"));
             log.push(line);
@@ -40,7 +40,7 @@ impl Program {
         Self { process, stdout, addr, log }
     }
 
-    /// Stops it as a debugger would, until [`Program::resume`].
+    /// Pauses the process until [`Program::resume`].
     pub(crate) fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
     }
@@ -54,7 +54,7 @@ impl Program {
         self.signal(Signal::SIGKILL);
     }
 
-    /// Asks it to stop, as an operator would.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
@@ -63,7 +63,7 @@ impl Program {
         kill(Pid::from_raw(self.process.id().cast_signed()), signal).expect("it is running");
     }
 
-    /// Stops it, waits for its end, and gives the log.
+    /// Stops it, waits for its exit, and returns the log.
     pub(crate) fn stop(mut self) -> Vec<Value> {
         self.terminate();
         let mut log = std::mem::take(&mut self.log);
@@ -82,8 +82,8 @@ impl Drop for Program {
     }
 }
 
-/// What the program says when it is run with this argument and these settings, and ends by itself.
-fn asked(argument: &str, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+/// Runs the program with this argument and these settings; returns exit code and output.
+fn run_with(argument: &str, settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stateful-svc"));
     let output = command.env_clear().envs(settings.iter().copied()).arg(argument).output().expect("runs");
     let text = [output.stdout, output.stderr].concat();
@@ -91,22 +91,22 @@ fn asked(argument: &str, settings: &[(&str, &str)]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn an_instance_is_asked_for_its_health_by_its_own_program() {
+fn the_program_probes_its_own_instance() {
     let redis = [("SESSION_REDIS_URL", "redis://127.0.0.1:1")];
     let program = Program::start(&redis);
     let addr = program.addr.to_string();
     let settings = [("LISTEN_ADDR", addr.as_str()), redis[0]];
-    assert_eq!(asked("--health", &settings), (Some(0), String::new()), "alive, whatever else is away");
-    let (status, told) = asked("--ready", &settings);
-    assert!(status == Some(1) && told.contains("503") && told.contains("session_store"), "{status:?} {told}");
+    assert_eq!(run_with("--health", &settings), (Some(0), String::new()), "alive, although Redis is unavailable");
+    let (status, text) = run_with("--ready", &settings);
+    assert!(status == Some(1) && text.contains("503") && text.contains("session_store"), "{status:?} {text}");
     program.stop();
-    assert_eq!(asked("--health", &settings).0, Some(1));
+    assert_eq!(run_with("--health", &settings).0, Some(1));
 }
 
 #[test]
-fn the_command_line_explains_itself() {
-    let (status, told) = asked("--help", &[]);
-    assert!(status == Some(0) && told.contains("--health") && told.contains("docs/SETTINGS.md"), "{told}");
-    assert!(asked("--version", &[]).1.starts_with("stateful-svc "));
-    assert_eq!(asked("--heatlh", &[]).0, Some(2), "what is no option is told");
+fn help_and_version_are_printed() {
+    let (status, text) = run_with("--help", &[]);
+    assert!(status == Some(0) && text.contains("--health") && text.contains("docs/SETTINGS.md"), "{text}");
+    assert!(run_with("--version", &[]).1.starts_with("stateful-svc "));
+    assert_eq!(run_with("--heatlh", &[]).0, Some(2), "an unknown option");
 }

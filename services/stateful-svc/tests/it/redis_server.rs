@@ -1,4 +1,4 @@
-//! A Redis of a test's own.
+//! A Redis server for one test.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
-/// A `redis-server` on a Unix socket in a folder of its own, which keeps what it acknowledged. It ends with its owner, also
-/// when the test panics.
+/// A `redis-server` on a Unix socket in a temporary folder, with a synchronous append-only file. It
+/// is killed on drop, also when the test panics.
 pub(crate) struct RedisServer {
     folder: TempDir,
     process: Child,
@@ -34,7 +34,7 @@ impl RedisServer {
         format!("redis+unix://{}", self.socket().display())
     }
 
-    /// A connection beside the store's, to look behind its back.
+    /// A connection of the test itself.
     pub(crate) async fn connect(&self) -> redis::RedisResult<MultiplexedConnection> {
         redis::Client::open(self.url())?.get_multiplexed_async_connection().await
     }
@@ -45,19 +45,19 @@ impl RedisServer {
         self.process.wait().expect("it has ended");
     }
 
-    /// Ends it in good order, as somebody does who starts it anew.
+    /// SIGTERM.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         self.process.wait().expect("it has ended");
     }
 
-    /// Starts it again on the same data and socket.
+    /// Restarts it with the same data and socket.
     pub(crate) async fn restart(&mut self) {
         self.process = launch(&self.folder);
         self.ready().await;
     }
 
-    /// Stops it without closing its connections, until [`RedisServer::resume`].
+    /// Pauses it, with its connections open, until [`RedisServer::resume`].
     pub(crate) fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
     }

@@ -1,4 +1,4 @@
-//! What only the Redis store promises: its keys, Redis's own clock, and how it meets a Redis that is away.
+//! The Redis store alone: its keys, expiry by Redis's clock, and outages of Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,13 +52,13 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
     assert_eq!(keys, [format!("session:{{{}}}:meta", id.session)], "the tombstone alone");
     let mut fields: Vec<String> = redis::cmd("HKEYS").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
     fields.sort();
-    assert_eq!(fields, ["deleted", "owner"], "nothing of what was said is left");
+    assert_eq!(fields, ["deleted", "owner"], "the content is deleted");
     let left_ms: i64 = redis::cmd("PTTL").arg(&keys[0]).query_async(&mut redis).await.expect("a time");
     assert!((86_000_000..=86_400_000).contains(&left_ms), "{left_ms}");
 }
 
 #[tokio::test]
-async fn redis_itself_ends_an_idle_session() {
+async fn redis_itself_expires_an_idle_session() {
     let server = RedisServer::start().await;
     let lifetime = Lifetime { idle: Duration::from_millis(50), ..LIFETIME };
     let store = redis_store(&server, lifetime);
@@ -72,7 +72,7 @@ async fn redis_itself_ends_an_idle_session() {
 }
 
 #[tokio::test]
-async fn scripts_are_loaded_again_when_redis_has_lost_them() {
+async fn scripts_are_reloaded_when_redis_has_lost_them() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
@@ -85,7 +85,7 @@ async fn scripts_are_loaded_again_when_redis_has_lost_them() {
 }
 
 #[tokio::test]
-async fn all_acts_but_a_patch_are_one_round_trip() {
+async fn all_operations_but_a_patch_are_one_round_trip() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let mut redis = server.connect().await.expect("a connection");
@@ -105,9 +105,9 @@ async fn all_acts_but_a_patch_are_one_round_trip() {
         store.history(plain, Default::default(), Default::default()).await.expect("there");
         store.delete(plain).await.expect("deleted");
         store.delete(plain).await.expect("deleted before");
-        // The question is a command of a client, too.
+        // The query itself is a command, too.
         let came = commands_from_clients(&mut redis).await - before - 1;
-        assert!(round == 0 || came == 10, "{came} for 10 acts");
+        assert!(round == 0 || came == 10, "{came} for 10 operations");
 
         let before = commands_from_clients(&mut redis).await;
         let change = patch("{}");
@@ -120,7 +120,7 @@ async fn all_acts_but_a_patch_are_one_round_trip() {
     }
 }
 
-/// How many commands came over the wire; those of scripts don't count.
+/// The number of commands from clients, without those of scripts.
 async fn commands_from_clients(redis: &mut redis::aio::MultiplexedConnection) -> u64 {
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.expect("statistics");
     let calls = |command: &str| -> u64 {
@@ -131,7 +131,7 @@ async fn commands_from_clients(redis: &mut redis::aio::MultiplexedConnection) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_is_started_anew_is_waited_for_and_every_write_is_done_once() {
+async fn a_restart_of_redis_is_waited_for_and_every_write_is_applied_once() {
     let mut server = RedisServer::start().await;
     let store = Arc::new(redis_store(&server, LIFETIME));
     let id = any_session();
@@ -149,7 +149,7 @@ async fn a_redis_that_is_started_anew_is_waited_for_and_every_write_is_done_once
                 store.append(own, message("hi"), None).await.expect("taken");
                 store.patch(own, &patch("{}"), &Expected::Any, None).await.expect("patched");
                 assert_eq!(store.read(own).await.expect("there").value.message_count, said);
-                // Of one that many write to, an answer is known by its key alone.
+                // With concurrent writers, only a key identifies the outcome of a retry.
                 let hi = message(&client.to_string());
                 let keyed = Keyed::append(key(client << 32 | said), &hi.text);
                 store.append(id, hi, Some(keyed)).await.expect("taken");
@@ -175,7 +175,7 @@ async fn a_redis_that_is_started_anew_is_waited_for_and_every_write_is_done_once
 }
 
 #[tokio::test]
-async fn a_redis_that_stays_away_is_waited_for_once_and_service_resumes_at_once() {
+async fn a_long_outage_is_waited_for_once_and_service_resumes_at_once() {
     let mut server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
@@ -186,7 +186,7 @@ async fn a_redis_that_stays_away_is_waited_for_once_and_service_resumes_at_once(
     });
     server.crash();
     let is_away = |refused: Result<_, AppendError>| {
-        matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoAnswer(_))))
+        matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))))
     };
     let start = Instant::now();
     assert!(join_all((0..20).map(|_| store.append(id, message("lost"), None))).await.into_iter().all(is_away));
@@ -199,17 +199,17 @@ async fn a_redis_that_stays_away_is_waited_for_once_and_service_resumes_at_once(
 
     server.restart().await;
     for read in join_all((0..40).map(|_| store.read(id))).await {
-        let session = read.expect("no request meets a connection of the Redis that died").value;
+        let session = read.expect("no request uses a connection to the dead Redis").value;
         assert_eq!(session.message_count, 20);
     }
 }
 
 #[tokio::test]
-async fn a_write_without_an_answer_has_an_unknown_outcome() {
+async fn a_write_without_a_response_has_an_unknown_outcome() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let id = app.create("Ada").await.session_id;
-    app.say(&id, "with this, Redis knows the script").await;
+    app.say(&id, "loads the script into Redis").await;
     server.freeze();
     let posted = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
     let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
@@ -219,7 +219,7 @@ async fn a_write_without_an_answer_has_an_unknown_outcome() {
     let problem = assert_problem(&read, ErrorCode::SessionStoreUnavailable);
     assert!(!problem.detail.contains("outcome"), "a read has no outcome: {}", problem.detail);
     server.resume();
-    // It reached Redis, and was done.
+    // It reached Redis, and was applied.
     wait_for_status(&app, &path(Endpoint::Session, &id), 200).await;
     assert_eq!(app.history(&id, "").await.messages.len(), 2);
 }
@@ -236,13 +236,13 @@ async fn a_write_that_no_replica_acknowledges_is_unknown_and_no_read_waits() {
         let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
         assert!(problem.detail.contains("outcome is unknown"), "{}", problem.detail);
         assert_eq!(posted.header("retry-after"), "1");
-        // The master has it all the same.
+        // The master has applied it.
         assert_eq!(strict.history(&id, "").await.messages.len(), 1);
     }
 }
 
 #[tokio::test]
-async fn without_redis_calls_get_503_and_readiness_says_so() {
+async fn without_redis_requests_get_503_and_readiness_fails() {
     let mut server = RedisServer::start().await;
     let app = app_on(&server);
     let session = app.create("Ada").await.session_id;
@@ -251,7 +251,7 @@ async fn without_redis_calls_get_503_and_readiness_says_so() {
 
     let away = ErrorCode::SessionStoreUnavailable;
     let target = path(Endpoint::Session, &session);
-    for answer in [
+    for response in [
         app.get(&target).await,
         app.delete(&target).await,
         app.patch(&target, &json!({"client_data": {}})).await,
@@ -259,8 +259,8 @@ async fn without_redis_calls_get_503_and_readiness_says_so() {
         app.get(&path(Endpoint::History, &session)).await,
         app.post("/api/v1/stateful/sessions", &json!({})).await,
     ] {
-        let problem = assert_problem(&answer, away);
-        assert_eq!(answer.header("retry-after"), "1");
+        let problem = assert_problem(&response, away);
+        assert_eq!(response.header("retry-after"), "1");
         assert!(!problem.detail.contains("socket") && !problem.detail.contains("os error"), "{}", problem.detail);
     }
     assert_eq!(app.get("/health").await.status, 200, "an instance stays in its pool");
@@ -275,7 +275,7 @@ async fn without_redis_calls_get_503_and_readiness_says_so() {
 }
 
 #[tokio::test]
-async fn a_record_that_something_else_wrote_is_our_fault_and_no_outage() {
+async fn a_damaged_record_is_an_internal_error_and_no_outage() {
     let server = RedisServer::start().await;
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
@@ -294,7 +294,7 @@ async fn a_record_that_something_else_wrote_is_our_fault_and_no_outage() {
 }
 
 #[tokio::test]
-async fn redis_never_learns_an_id() {
+async fn redis_never_stores_an_id() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let id: SessionId = app.create("Ada").await.session_id;
@@ -313,13 +313,13 @@ async fn redis_never_learns_an_id() {
 }
 
 #[tokio::test]
-async fn the_log_tells_of_an_outage_once() {
+async fn an_outage_is_logged_once() {
     let mut server = RedisServer::start().await;
     let secret = ("SESSION_ID_SECRET", SECRET);
     let program = Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret]);
     let create = async |status: u16| {
-        let answer = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}").await.expect("an answer");
-        assert_eq!(answer.status, status, "{answer:?}");
+        let response = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}").await.expect("a response");
+        assert_eq!(response.status, status, "{response:?}");
     };
     create(201).await;
     server.crash();
@@ -330,10 +330,10 @@ async fn the_log_tells_of_an_outage_once() {
     create(201).await;
 
     let log = program.stop();
-    let told = |level: &str| log.iter().filter(|line| line["level"] == level).collect::<Vec<_>>();
-    assert_eq!((told("WARN").len(), told("ERROR").len()), (1, 0), "{log:#?}");
-    let cause = told("WARN")[0]["cause"].as_str().unwrap_or_default();
-    assert!(!cause.is_empty(), "it says why: {log:#?}");
+    let logged = |level: &str| log.iter().filter(|line| line["level"] == level).collect::<Vec<_>>();
+    assert_eq!((logged("WARN").len(), logged("ERROR").len()), (1, 0), "{log:#?}");
+    let cause = logged("WARN")[0]["cause"].as_str().unwrap_or_default();
+    assert!(!cause.is_empty(), "it has a cause: {log:#?}");
     let back = "the session store responds again";
     assert_eq!(log.iter().filter(|line| line["message"] == back).count(), 1, "{log:#?}");
 }
@@ -344,17 +344,17 @@ pub(crate) fn app_on(server: &RedisServer) -> App {
     spawn_with(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret])
 }
 
-/// What ids are derived under by all instances of a test.
+/// The shared secret of all instances of a test.
 pub(crate) const SECRET: &str = "a secret of thirty-two characters";
 
 pub(crate) async fn wait_for_status(app: &App, target: &str, status: u16) {
     let start = Instant::now();
     loop {
-        let answer = app.get(target).await;
-        if answer.status == status {
+        let response = app.get(target).await;
+        if response.status == status {
             return;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{target} stays {}", answer.status);
+        assert!(start.elapsed() < Duration::from_secs(10), "{target} stays {}", response.status);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -368,11 +368,11 @@ async fn a_session_that_redis_lost_is_counted_and_one_that_ended_is_not() {
         let metrics = here.get("/metrics").await;
         let text = String::from_utf8(metrics.body.to_vec()).expect("UTF-8");
         let line = text.lines().find_map(|line| line.strip_prefix("stateful_sessions_lost_total "));
-        line.expect("it is there from the start").to_owned()
+        line.expect("the series exists from the start").to_owned()
     };
     assert_eq!(there.delete(&path(Endpoint::Session, &deleted)).await.status, 204);
     assert_problem(&here.get(&path(Endpoint::Session, &deleted)).await, ErrorCode::SessionNotFound);
-    assert_eq!(counted().await, "0", "a tombstone tells that it was deleted");
+    assert_eq!(counted().await, "0", "it has a tombstone");
 
     let mut redis = server.connect().await.expect("a connection");
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("flushed");

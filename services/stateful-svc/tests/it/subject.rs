@@ -1,4 +1,4 @@
-//! A store under test, and the hands to move its clock.
+//! A store under test, whose clock can be advanced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -24,7 +24,7 @@ use crate::redis_server::RedisServer;
 pub(crate) const LIFETIME: Lifetime =
     Lifetime { idle: Duration::from_secs(1800), absolute: Duration::from_secs(86_400) };
 
-/// A store whose time can be moved; of the hybrid one, there may be several instances.
+/// A store with a movable clock; the hybrid one may have several instances.
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn SessionStore>,
     others: Vec<Arc<dyn SessionStore>>,
@@ -66,21 +66,21 @@ impl Subject {
         Self { store, others: stores.collect(), time: Time::Hybrid(server, clock, hybrids) }
     }
 
-    /// The store by way of one of its instances; any number names one.
+    /// One of the instances; numbers wrap around.
     pub(crate) fn instance(&self, number: usize) -> &Arc<dyn SessionStore> {
         let instances = 1 + self.others.len();
         (number % instances).checked_sub(1).map_or(&self.store, |other| &self.others[other])
     }
 
-    /// Lets time pass. Redis's clock cannot be set, so its sessions are made older instead; no test has to wait.
+    /// Advances the time. Redis's clock cannot be set, so its sessions are made older instead.
     pub(crate) async fn advance(&self, by: Duration) {
         match &self.time {
             Time::Memory(clock) => clock.advance(by),
             Time::Redis(server) => age_sessions(server, by).await,
             Time::Hybrid(server, clock, hybrids) => {
-                // In all that time they would have told Redis, and gone on renewing their leases.
+                // In that time they would have flushed their touches and renewed their leases.
                 for hybrid in hybrids {
-                    hybrid.tell_uses().await.expect("told");
+                    hybrid.flush_touches().await.expect("flushed");
                 }
                 clock.advance(by);
                 age_sessions(server, by).await;
@@ -101,7 +101,7 @@ pub(crate) fn hybrid_store<C: SteadyClock>(server: &RedisServer, lifetime: Lifet
 pub(crate) async fn holds_lease<C: SteadyClock>(store: &HybridStore<C>) {
     let start = std::time::Instant::now();
     while !store.holds_lease() {
-        assert!(start.elapsed() < Duration::from_secs(10), "it does not get a lease");
+        assert!(start.elapsed() < Duration::from_secs(10), "no lease was taken");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -128,7 +128,7 @@ async fn age_sessions(server: &RedisServer, by: Duration) {
     let () = script.arg(by.as_millis() as u64).invoke_async(&mut connection).await.expect("sessions made older");
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that only the test advances.
 #[derive(Clone)]
 pub(crate) struct TestClock(Arc<AtomicI64>);
 
@@ -150,7 +150,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The machine's clock, moved forward.
+/// The machine's clock with an offset.
 #[derive(Clone, Default)]
 pub(crate) struct MovedClock(Arc<AtomicU64>);
 
@@ -166,7 +166,7 @@ impl SteadyClock for MovedClock {
     }
 }
 
-/// A session that is not there yet, for somebody who does not say who it is.
+/// A new session id, for an anonymous caller.
 pub(crate) fn any_session() -> Access {
     let session = SessionId::generate(AffinityKey::random()).digest();
     Access { session, caller: Caller::Anonymous, routing: Routing::Sticky }

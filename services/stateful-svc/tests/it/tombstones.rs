@@ -1,4 +1,4 @@
-//! A delete is final, as clients meet it.
+//! Deletes are final, over HTTP.
 
 use futures_util::future::join_all;
 use proto_contracts::stateful::Session;
@@ -54,7 +54,7 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
 }
 
 #[actix_web::test]
-async fn deleting_what_never_was_is_404_and_leaves_nothing() {
+async fn deleting_an_unknown_session_is_404_and_leaves_nothing() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let never = format!("{SESSIONS}/0badcafe-00112233445566778899aabbccddeeff");
@@ -63,12 +63,12 @@ async fn deleting_what_never_was_is_404_and_leaves_nothing() {
     }
     let mut redis = server.connect().await.expect("a connection");
     let keys: u64 = redis::cmd("DBSIZE").query_async(&mut redis).await.expect("a number");
-    assert_eq!(keys, 0, "nobody can fill Redis with tombstones");
+    assert_eq!(keys, 0, "clients cannot fill Redis with tombstones");
 }
 
-/// They wait in Redis's sockets, and Redis takes them in an order of its own.
+/// The requests wait in Redis's sockets, and Redis executes them in any order.
 #[actix_web::test]
-async fn no_write_that_was_under_way_brings_a_session_back() {
+async fn no_write_in_flight_recreates_a_session() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let other = path(Endpoint::Session, &app.create("Bob").await.session_id);
@@ -76,23 +76,23 @@ async fn no_write_that_was_under_way_brings_a_session_back() {
     for _ in 0..3 {
         let id = app.create("Ada").await.session_id;
         let (target, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
-        // With these, Redis knows the scripts, and there are connections enough.
+        // Loads the scripts into Redis, and opens enough connections.
         join_all((0..12).map(|i| app.say(&id, ["a", "b"][i % 2]))).await;
         app.patch(&target, &json!({"client_data": {}})).await;
         server.freeze();
         let (hi, change) = (json!({"message": "hi"}), json!({"client_data": {"a": 1}}));
         let late = join_all((0..4).map(|_| app.post(&messages, &hi)));
         let (deleted, late, patched) = tokio::join!(app.delete(&target), late, app.patch(&target, &change));
-        for answer in late.iter().chain([&deleted, &patched]) {
-            assert_problem(answer, ErrorCode::SessionStoreUnavailable);
+        for response in late.iter().chain([&deleted, &patched]) {
+            assert_problem(response, ErrorCode::SessionStoreUnavailable);
         }
         server.resume();
-        // Whether it was done or not: repeated, it is.
+        // Whatever the outcome, a repeated delete succeeds.
         assert_eq!(app.delete(&target).await.status, 204);
         assert_problem(&app.get(&target).await, ErrorCode::SessionNotFound);
         let mut redis = server.connect().await.expect("a connection");
         let list = format!("session:{{{}}}:messages", id.digest());
         let left: u64 = redis::cmd("EXISTS").arg(&list).query_async(&mut redis).await.expect("a number");
-        assert_eq!(left, 0, "no message brought its list back");
+        assert_eq!(left, 0, "no message recreated its list");
     }
 }

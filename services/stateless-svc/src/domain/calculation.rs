@@ -77,7 +77,8 @@ fn fold(start: f64, operands: &[f64], number: usize, step: impl Fn(f64, f64) -> 
     })
 }
 
-/// The mean lies between the smallest and the largest operand, so it is finite even where the sum is not.
+/// The mean lies between the smallest and the largest operand, so it is finite even where the sum
+/// is not.
 #[expect(clippy::cast_precision_loss, reason = "there are at most a thousand operands")]
 fn mean(operands: &[f64]) -> f64 {
     let count = operands.len() as f64;

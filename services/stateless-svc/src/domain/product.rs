@@ -65,7 +65,8 @@ pub struct PageRequest {
 pub struct InvalidLimit(u32);
 
 impl PageRequest {
-    /// A page of `limit` products ([`DEFAULT_PAGE`] by default), after a cursor or from the beginning.
+    /// A page of `limit` products ([`DEFAULT_PAGE`] by default), after a cursor or from the
+    /// beginning.
     ///
     /// # Errors
     /// When the limit is 0 or more than [`MAX_PAGE`].
@@ -82,7 +83,8 @@ impl PageRequest {
         self.limit
     }
 
-    /// The id after which the page starts. For the first page it is empty, which sorts before every id.
+    /// The id after which the page starts. For the first page it is empty, which sorts before every
+    /// id.
     pub fn after(&self) -> &str {
         self.after.as_ref().map_or("", ProductId::as_str)
     }

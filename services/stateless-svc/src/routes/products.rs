@@ -1,4 +1,5 @@
-//! `GET /products` and `/products/{product_id}`: the catalogue, through the cache and with entity tags.
+//! `GET /products` and `/products/{product_id}`: the catalogue, through the cache and with entity
+//! tags.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};

@@ -1,4 +1,5 @@
-//! Cache-aside: serialized JSON documents in Redis. A failing cache is bypassed and counted, never an error.
+//! Cache-aside: serialized JSON documents in Redis. A failing cache is bypassed and counted, never
+//! an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +14,14 @@ use service_kit::telemetry::chain;
 use super::StoreError;
 use super::flights::Flights;
 
-/// TTL in seconds, and the random part added to it, so that documents cached together do not expire together.
+/// TTL in seconds, and the random part added to it, so that documents cached together do not expire
+/// together.
 const TTL_S: u64 = 60;
 const TTL_JITTER_S: u64 = 15;
 /// How long a failed cache is bypassed. Otherwise each request would wait for it.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Prefix of all keys. The version changes with the format of documents, so that releases can share a cache.
+/// Prefix of all keys. The version changes with the format of documents, so that releases can share
+/// a cache.
 const PREFIX: &str = "tandem:v1:";
 
 /// Why a document could not be loaded, shared by all callers that waited for it.
@@ -66,8 +69,8 @@ impl DocumentCache {
         Ok(Self { redis, flights: Flights::new(), started: Instant::now(), paused_until: AtomicU64::new(0), counts })
     }
 
-    /// The document under `key`, from the cache or else from `load`; `None`, which is not cached, when `load` finds
-    /// nothing. Concurrent misses of one key share one load.
+    /// The document under `key`, from the cache or else from `load`; `None`, which is not cached,
+    /// when `load` finds nothing. Concurrent misses of one key share one load.
     ///
     /// # Errors
     /// Those of `load`; the cache's own are bypassed.

@@ -10,7 +10,8 @@ type Flight<T> = WeakShared<BoxFuture<'static, T>>;
 
 /// The loads in progress, by key.
 pub(super) struct Flights<T: Clone> {
-    // A lock because lookup and start must be one step. It is held for a lookup, never during a load.
+    // A lock because lookup and start must be one step. It is held for a lookup, never during a
+    // load.
     in_progress: Mutex<InProgress<T>>,
 }
 
@@ -24,8 +25,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Arc::new(Self { in_progress: Mutex::new(InProgress { flights: HashMap::new(), next_number: 0 }) })
     }
 
-    /// Joins the load in progress for `key`, or starts one. It runs until it ends or all callers have dropped their
-    /// futures, whoever started it.
+    /// Joins the load in progress for `key`, or starts one. It runs until it ends or all callers
+    /// have dropped their futures, whoever started it.
     pub(super) async fn join<F>(self: &Arc<Self>, key: &str, start: impl FnOnce() -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Migrates the schema in the background. Safe with any number of instances starting at once, and with a database that
-//! becomes reachable later.
+//! Migrates the schema in the background. Safe with any number of instances starting at once, and
+//! with a database that becomes reachable later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

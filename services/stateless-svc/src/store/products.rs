@@ -97,12 +97,14 @@ impl Products {
     }
 }
 
-/// Tells transient failures from lasting ones. A missing table is transient: migrations run in the background.
+/// Distinguishes transient failures. A missing table is transient: migrations run in the
+/// background.
 fn classify(error: tokio_postgres::Error) -> StoreError {
     let Some(code) = error.code() else { return StoreError::Unavailable(error) };
     let is_transient = *code == SqlState::UNDEFINED_TABLE
         || *code == SqlState::QUERY_CANCELED
-        // Connection exceptions, insufficient resources, operator intervention (shutting down, starting up).
+        // Connection exceptions, insufficient resources, operator intervention (shutting down,
+        // starting up).
         || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
     if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
 }

@@ -1,5 +1,5 @@
-//! The real service over real sockets, with both databases unreachable: only requests that need them fail.
-//! The end-to-end tests of the local stack cover it with databases.
+//! The real service over real sockets, with both databases unreachable: only requests that need
+//! them fail. The end-to-end tests of the local stack cover it with databases.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Checks a client's JSON in one pass and strips its white space in another.
+//! Validates a client's JSON and strips its white space.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,21 +7,22 @@ use proto_contracts::stateful::MAX_CLIENT_DATA_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::InvalidClientData;
+use super::invalid::InvalidClientData;
 
 /// The object without white space between its tokens.
 pub(super) fn object(json: &RawValue) -> Result<Box<RawValue>, InvalidClientData> {
     if !json.get().starts_with('{') {
         return Err(InvalidClientData::NotAnObject);
     }
-    // The text follows JSON's grammar, which allows more than readers agree on (RFC 8259, sections 4, 6, 8 and 9).
+    // The text is valid JSON, which parsers may still read differently (RFC 8259, sections 4, 6, 8
+    // and 9).
     let mut reader = serde_json::Deserializer::from_str(json.get());
     Interoperable { levels_left: MAX_CLIENT_DATA_DEPTH }.deserialize(&mut reader)?;
     Ok(RawValue::from_string(without_white_space(json.get()))?)
 }
 
-/// Accepts any JSON value that has no duplicate member, no half of a surrogate pair, no number beyond all doubles and
-/// not too many levels; keeps nothing of it.
+/// Accepts a JSON value without duplicate members, unpaired surrogates, numbers beyond the range of
+/// doubles, or too many levels. The value is discarded.
 #[derive(Clone, Copy)]
 struct Interoperable {
     levels_left: usize,
@@ -31,7 +32,7 @@ impl Interoperable {
     fn inner<E: Error>(self) -> Result<Self, E> {
         match self.levels_left.checked_sub(1) {
             Some(levels_left) => Ok(Self { levels_left }),
-            None => Err(E::custom(format_args!("it is nested deeper than {MAX_CLIENT_DATA_DEPTH} levels"))),
+            None => Err(E::custom(format_args!("nested deeper than {MAX_CLIENT_DATA_DEPTH} levels"))),
         }
     }
 }
@@ -87,14 +88,14 @@ impl<'de> Visitor<'de> for Interoperable {
         while let Some(name) = members.next_key::<String>()? {
             members.next_value_seed(inner)?;
             if !names.insert(name) {
-                return Err(A::Error::custom("two members of one object have the same name"));
+                return Err(A::Error::custom("two members of an object have the same name"));
             }
         }
         Ok(())
     }
 }
 
-/// Drops what stands between tokens. The text must follow JSON's grammar.
+/// Removes white space between tokens. The text must be valid JSON.
 fn without_white_space(json: &str) -> String {
     let mut compact = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);

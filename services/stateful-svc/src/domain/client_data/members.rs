@@ -1,4 +1,4 @@
-//! One level of a JSON object; what lies deeper stays text.
+//! The members of a JSON object, whose values stay text.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// The members of this value; `None` when it is no object.
+    /// The members of this value; `None` when it is not an object.
     pub(super) fn of(json: &'a RawValue) -> Option<Self> {
         serde_json::from_str(json.get()).ok()
     }
 
-    /// The member of this name.
+    /// The member with this name.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
     }

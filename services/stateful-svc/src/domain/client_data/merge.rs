@@ -1,4 +1,4 @@
-//! RFC 7396 on text: only the objects that a patch reaches into are taken apart, and only down to where it reaches.
+//! RFC 7396 on text: only the objects that the patch changes are parsed.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub(super) fn merged(target: &RawValue, patch: &RawValue) -> Result<Box<RawValue
     RawValue::from_string(json)
 }
 
-/// Section 2 of the RFC, where it is called `MergePatch(Target, Patch)`.
+/// `MergePatch(Target, Patch)` in section 2 of the RFC.
 fn write_merged(json: &mut String, target: Option<&RawValue>, patch: &RawValue) -> Result<(), serde_json::Error> {
     let Some(Members(patch)) = Members::of(patch) else {
         json.push_str(patch.get());
@@ -23,7 +23,7 @@ fn write_merged(json: &mut String, target: Option<&RawValue>, patch: &RawValue) 
     let changes: HashMap<&str, &RawValue> = patch.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     let old: HashMap<&str, &RawValue> = target.iter().map(|(name, value)| (name.as_str(), *value)).collect();
 
-    // The members that there were keep their places; new ones follow.
+    // Existing members keep their order; new ones follow.
     let names = target.iter().chain(patch.iter().filter(|(name, _)| !old.contains_key(name.as_str())));
     json.push('{');
     let mut comma = "";

@@ -16,52 +16,58 @@ use service_kit::problem::ApiError;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Open, Sessions};
+use super::open::Subscription;
 use crate::feed::Event;
 use crate::metrics::{Closed, LiveConnection, LiveKind};
+use crate::routes::context::Sessions;
 use crate::routes::history::body as message_body;
 use crate::routes::session::body as session_body;
 use crate::routes::session_path::SessionPath;
 
-/// How many events wait for a slow reader before the feed waits for it too.
+/// How many events are buffered for a slow reader.
 const QUEUE: usize = 16;
-/// After which pause a browser comes back when the stream ends, in milliseconds.
+/// The reconnection delay of browsers, in milliseconds.
 const RETRY_MS: u32 = 500;
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Tells of a session's messages as they come.
+/// Streams a session's events.
 pub(in crate::routes) async fn stream(
     request: HttpRequest,
     SessionPath(id): SessionPath,
     Query(query): Query<LiveQuery>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let open = sessions.open(&request, id, query, LiveKind::Events).await?;
-    let mut answer = HttpResponse::Ok();
-    answer.content_type("text/event-stream");
-    answer.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    // Nginx, wherever one stands, passes each event on as it comes.
-    answer.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
+    let subscription = sessions.subscribe(&request, id, query, LiveKind::Events).await?;
+    let mut response = HttpResponse::Ok();
+    response.content_type("text/event-stream");
+    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    // Any Nginx on the way must forward each event at once.
+    response.insert_header((X_ACCEL_BUFFERING, HeaderValue::from_static("no")));
     if request.method() == Method::HEAD {
-        // Of a stream, no length is known.
-        return Ok(answer.body(body::None::new()));
+        // A stream has no known length.
+        return Ok(response.body(body::None::new()));
     }
     let (sender, receiver) = mpsc::channel(QUEUE);
     let connection = sessions.metrics.live.open(LiveKind::Events);
-    rt::spawn(tell(open, sender, sessions.live.send_timeout, connection));
+    rt::spawn(forward(subscription, sender, sessions.live.send_timeout, connection));
     let texts = stream::unfold(receiver, async |mut receiver| {
         let text = receiver.recv().await?;
         Some((Ok::<_, Error>(text), receiver))
     });
-    Ok(answer.streaming(texts))
+    Ok(response.streaming(texts))
 }
 
-async fn tell(mut open: Open, sender: mpsc::Sender<Bytes>, patience: Duration, connection: LiveConnection) {
+async fn forward(
+    mut subscription: Subscription,
+    sender: mpsc::Sender<Bytes>,
+    send_timeout: Duration,
+    connection: LiveConnection,
+) {
     let mut text = format!("retry: {RETRY_MS}\n\n");
     let reason = loop {
         let event = tokio::select! {
-            event = open.feed.next() => event,
+            event = subscription.feed.next() => event,
             () = sender.closed() => break Closed::ByClient,
         };
         let last = match &event {
@@ -70,21 +76,24 @@ async fn tell(mut open: Open, sender: mpsc::Sender<Bytes>, patience: Duration, c
             Event::Session(_) | Event::Message(_) | Event::Quiet => None,
         };
         match event {
-            Event::Session(session) => write(&mut text, None, EventName::Session, &session_body(&open.id, &session)),
+            Event::Session(session) => {
+                write(&mut text, None, EventName::Session, &session_body(&subscription.id, &session));
+            }
             Event::Message(message) => {
                 let number = message.number;
                 write(&mut text, Some(number), EventName::Message, &message_body(message));
-                connection.told(EventName::Message);
+                connection.sent(EventName::Message);
             }
             Event::Ended => write(&mut text, None, EventName::Ended, &Nothing {}),
             Event::GoingAway => write(&mut text, None, EventName::GoingAway, &Nothing {}),
-            // A comment, which clients pass over.
+            // A comment, which clients ignore.
             Event::Quiet => text.push_str(":\n\n"),
         }
-        match timeout(patience, sender.send(Bytes::from(std::mem::take(&mut text)))).await {
+        match timeout(send_timeout, sender.send(Bytes::from(std::mem::take(&mut text)))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => break Closed::ByClient,
-            // The stream ends after what is queued; a browser comes back with the id of the last event of that.
+            // The stream ends after the queued events; a browser reconnects with the id of the last
+            // one.
             Err(_) => break Closed::TooSlow,
         }
         if let Some(reason) = last {
@@ -94,7 +103,7 @@ async fn tell(mut open: Open, sender: mpsc::Sender<Bytes>, patience: Duration, c
     connection.close(reason);
 }
 
-/// Writes one event. JSON of one line has no line break that would end the field.
+/// Writes one event. The JSON is on one line, so no line break ends the field early.
 fn write(text: &mut String, id: Option<u64>, name: EventName, data: &impl Serialize) {
     if let Some(id) = id {
         let _infallible = writeln!(text, "id: {id}");

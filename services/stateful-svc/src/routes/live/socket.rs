@@ -1,4 +1,5 @@
-//! `GET /sessions/{session_id}/live`: a WebSocket, over which a client hears of messages and posts its own.
+//! `GET /sessions/{session_id}/live`: a WebSocket, over which a client receives events and posts
+//! messages.
 
 use std::io;
 use std::time::Duration;
@@ -19,11 +20,12 @@ use service_kit::telemetry::chain;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::{Open, Sessions};
+use super::open::Subscription;
 use crate::domain::message_rate::{Allowance, ClientRate, TooMany};
 use crate::domain::session_tag::Expected;
 use crate::feed::Event;
 use crate::metrics::{Closed, LiveConnection, LiveKind};
+use crate::routes::context::Sessions;
 use crate::routes::history::body as message_body;
 use crate::routes::messages;
 use crate::routes::session::body as session_body;
@@ -32,9 +34,9 @@ use crate::store::{Access, Routing};
 
 const X_CLIENT_RATE: HeaderName = HeaderName::from_static(CLIENT_RATE);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
-/// How long a client may take to send its Close frame in response to ours.
-const PEER_CLOSES_WITHIN: Duration = Duration::from_secs(1);
-/// A client that has been silent for so many heartbeats, and has not even answered pings, is gone.
+/// How long the server waits for the client's Close frame after its own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// After this many heartbeats without any frame, pongs included, the connection is closed.
 const SILENT_HEARTBEATS: u32 = 3;
 
 /// Opens a WebSocket.
@@ -47,34 +49,34 @@ pub(in crate::routes) async fn open(
 ) -> Result<HttpResponse, ApiError> {
     let headers = request.headers();
     if !headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        return Err(upgrade_required("Connect by a WebSocket client, or read the session's events from …/events."));
+        return Err(upgrade_required("Use a WebSocket client, or read the session's events from …/events."));
     }
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
     if !sessions.live.allowed_origins.allow(value(ORIGIN), value(HOST)) {
-        let detail = "Pages of this origin may not connect; LIVE_ALLOWED_ORIGINS of the service names those that may.";
+        let detail = "Pages of this origin may not connect; add the origin to LIVE_ALLOWED_ORIGINS of the service.";
         return Err(ApiError::new(ErrorCode::OriginNotAllowed, detail));
     }
     let rate = headers.get(X_CLIENT_RATE).and_then(|rate| ClientRate::parse(rate.as_bytes()));
-    let open = sessions.open(&request, id, query, LiveKind::Socket).await?;
+    let subscription = sessions.subscribe(&request, id, query, LiveKind::Socket).await?;
     let handshake = actix_ws::handle(&request, payload);
-    let (answer, sender, frames) = handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
+    let (response, sender, frames) = handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
     let (close, may_close) = oneshot::channel();
-    let answer = answer.map_body(|_, body| ClosesAfter::new(&request, body, may_close).boxed());
+    let response = response.map_body(|_, body| ClosesAfter::new(&request, body, may_close).boxed());
     let frames = frames.max_frame_size(MAX_FRAME_BYTES).aggregate_continuations();
     let socket = Socket {
         request_id: request_id(request.headers()),
-        patience: sessions.live.send_timeout,
-        silence: sessions.live.heartbeat * SILENT_HEARTBEATS,
-        heard: Instant::now(),
-        allowance: sessions.live.rates.of(open.access.caller, rate),
+        send_timeout: sessions.live.send_timeout,
+        idle_timeout: sessions.live.heartbeat * SILENT_HEARTBEATS,
+        last_received: Instant::now(),
+        allowance: sessions.live.rates.of(subscription.access.caller, rate),
         peer_code: None,
         connection: sessions.metrics.live.open(LiveKind::Socket),
         sessions: sessions.get_ref().clone(),
-        open,
+        subscription,
         sender,
     };
     rt::spawn(socket.serve(frames.max_continuation_size(MAX_FRAME_BYTES), close));
-    Ok(answer)
+    Ok(response)
 }
 
 fn upgrade_required(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
@@ -90,31 +92,32 @@ fn request_id(headers: &HeaderMap) -> Option<RequestId> {
 
 struct Socket {
     sessions: Sessions,
-    open: Open,
+    subscription: Subscription,
     sender: actix_ws::Session,
     connection: LiveConnection,
-    /// Of the request that opened it.
+    /// The id of the upgrade request.
     request_id: Option<RequestId>,
-    /// How long the client may take to make room for a frame.
-    patience: Duration,
-    /// How long it may be silent.
-    silence: Duration,
-    heard: Instant,
-    /// What its frames are counted against.
+    /// How long one frame may take to send.
+    send_timeout: Duration,
+    /// How long the client may send nothing.
+    idle_timeout: Duration,
+    last_received: Instant,
+    /// The client's rate limit.
     allowance: Allowance,
-    /// The code of its Close frame, when that is why the conversation is over; `Some(None)` for one without.
+    /// The code of the client's Close frame, if it has sent one; `Some(None)` for one without a
+    /// code.
     peer_code: Option<Option<CloseCode>>,
 }
 
-/// The conversation goes on, or is over for this reason.
+/// `Err` ends the connection for this reason.
 type Step = Result<(), Closed>;
 
 impl Socket {
     async fn serve(mut self, mut frames: AggregatedMessageStream, close: oneshot::Sender<()>) {
         let reason = loop {
             let step = tokio::select! {
-                event = self.open.feed.next() => self.tell(event).await,
-                frame = frames.recv() => self.take(frame).await,
+                event = self.subscription.feed.next() => self.forward(event).await,
+                frame = frames.recv() => self.handle(frame).await,
             };
             if let Err(reason) = step {
                 break reason;
@@ -123,27 +126,28 @@ impl Socket {
         let own = close_code(reason).map(|code| {
             Some(CloseReason { code: CloseCode::from(code), description: Some(reason.as_str().to_owned()) })
         });
-        let farewell = own.or(self.peer_code.map(echo));
-        if let Some(farewell) = farewell {
-            // A client that reads again within this time learns why it was cut. The others find the connection closed.
-            let sent = timeout(self.patience, self.sender.close(farewell)).await;
-            let is_waited_for = self.peer_code.is_none() && reason.leaves_frames_readable();
-            if matches!(sent, Ok(Ok(()))) && is_waited_for {
-                let _silent = timeout(PEER_CLOSES_WITHIN, until_closed(&mut frames)).await;
+        let close_frame = own.or(self.peer_code.map(echo));
+        if let Some(close_frame) = close_frame {
+            // A slow client that reads again within this time receives the reason.
+            let sent = timeout(self.send_timeout, self.sender.close(close_frame)).await;
+            let expects_close = self.peer_code.is_none() && reason.leaves_frames_readable();
+            if matches!(sent, Ok(Ok(()))) && expects_close {
+                let _timeout = timeout(CLOSE_TIMEOUT, until_closed(&mut frames)).await;
             }
             if reason != Closed::TooSlow {
-                // Both have said their last word, and it is for the server to close (RFC 6455, section 7.1.1). A client that
-                // reads slowly is still to be sent what waits for it; the framework closes after that.
+                // The closing handshake is complete, and the server closes first (RFC 6455, section
+                // 7.1.1). For a slow client the framework first sends what is buffered, then
+                // closes.
                 let _gone = close.send(());
             }
         }
         self.connection.close(reason);
     }
 
-    async fn tell(&mut self, event: Event) -> Step {
+    async fn forward(&mut self, event: Event) -> Step {
         match event {
             Event::Session(session) => {
-                let frame = frame(EventName::Session, None, session_body(&self.open.id, &session));
+                let frame = frame(EventName::Session, None, session_body(&self.subscription.id, &session));
                 self.send(EventName::Session, frame).await
             }
             Event::Message(message) => {
@@ -152,22 +156,22 @@ impl Socket {
             }
             Event::Ended => Err(Closed::Ended),
             Event::GoingAway => Err(Closed::GoingAway),
-            Event::Quiet if self.heard.elapsed() > self.silence => Err(Closed::Silent),
-            Event::Quiet => self.in_time(async |sender| sender.ping(b"").await).await,
+            Event::Quiet if self.last_received.elapsed() > self.idle_timeout => Err(Closed::Silent),
+            Event::Quiet => self.within_timeout(async |sender| sender.ping(b"").await).await,
         }
     }
 
-    async fn take(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Step {
-        self.heard = Instant::now();
+    async fn handle(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Step {
+        self.last_received = Instant::now();
         match frame {
             Some(Ok(AggregatedMessage::Text(text))) => match self.allowance.take(std::time::Instant::now()) {
                 Ok(()) => self.post(text.as_bytes()).await,
                 Err(too_many) => self.refuse(too_many).await,
             },
             Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
-            // A ping causes a frame, too.
+            // A ping costs a frame in return.
             Some(Ok(AggregatedMessage::Ping(bytes))) => match self.allowance.take(std::time::Instant::now()) {
-                Ok(()) => self.in_time(async |sender| sender.pong(&bytes).await).await,
+                Ok(()) => self.within_timeout(async |sender| sender.pong(&bytes).await).await,
                 Err(too_many) => self.refuse(too_many).await,
             },
             Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
@@ -184,19 +188,19 @@ impl Socket {
         }
     }
 
-    /// Tells when the next frame may come, unless the client has been told often enough.
+    /// Sends a rate-limit error, or ends the connection of a client that keeps ignoring them.
     async fn refuse(&mut self, too_many: TooMany) -> Step {
-        if too_many.goes_on {
+        if too_many.persists {
             return Err(Closed::RateLimited);
         }
         let TooMany { retry_after_s, .. } = too_many;
-        let detail = format!("Frames count as requests do; the next one may come in {retry_after_s} s.");
+        let detail = format!("WebSocket frames count against the request rate limit; retry in {retry_after_s} s.");
         let problem = ApiError::new(ErrorCode::RateLimited, detail).document(self.request_id);
         let frame = ServerFrame { retry_after_s: Some(retry_after_s), ..frame(EventName::Error, None, problem) };
         self.send(EventName::Error, frame).await
     }
 
-    /// Posts the message of a frame and tells what became of it.
+    /// Posts the message of a frame and sends the result.
     async fn post(&mut self, text: &[u8]) -> Step {
         let mut reference = None;
         match self.try_to_post(text, &mut reference).await {
@@ -207,7 +211,12 @@ impl Socket {
             Err(error) => {
                 if let Some(cause) = error.cause() {
                     let request_id = self.request_id.map(|id| id.to_string());
-                    tracing::error!(request_id, code = error.code().as_str(), cause = chain(cause), "a frame failed");
+                    tracing::error!(
+                        request_id,
+                        code = error.code().as_str(),
+                        cause = chain(cause),
+                        "WebSocket frame failed"
+                    );
                 }
                 let problem = error.document(self.request_id);
                 let frame = ServerFrame { reference, ..frame(EventName::Error, None, problem) };
@@ -219,7 +228,7 @@ impl Socket {
     async fn try_to_post(&self, text: &[u8], reference: &mut Option<String>) -> Result<MessagePosted, ApiError> {
         let given: ClientFrame = from_json(text, Strictness::Strict)?;
         if given.reference.as_ref().is_some_and(|reference| reference.len() > MAX_REF_BYTES) {
-            let detail = format!("`ref` may have {MAX_REF_BYTES} bytes.");
+            let detail = format!("`ref` must not exceed {MAX_REF_BYTES} bytes.");
             return Err(ApiError::new(ErrorCode::InvalidBody, detail));
         }
         *reference = given.reference;
@@ -227,29 +236,30 @@ impl Socket {
             None => None,
             Some(Some(key)) => Some(key),
             Some(None) => {
-                let detail = "`idempotency_key` must be a UUID, drawn at random for this message.";
+                let detail = "`idempotency_key` must be a UUID, generated for this message.";
                 return Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, detail));
             }
         };
-        // The session may have another home by now; a write by this way must not claim it back.
-        let access = Access { routing: Routing::RoundRobin, ..self.open.access };
+        // The session's home may have changed since; a write over this connection must not claim it
+        // back.
+        let access = Access { routing: Routing::RoundRobin, ..self.subscription.access };
         let appended = messages::append(&self.sessions, access, given.message, &Expected::Any, key).await?;
-        Ok(messages::posted(self.open.id.clone(), &appended.value))
+        Ok(messages::posted(self.subscription.id.clone(), &appended.value))
     }
 
     async fn send(&mut self, event: EventName, frame: ServerFrame<impl Serialize>) -> Step {
         let text = serde_json::to_string(&frame).map_err(|_| Closed::Malformed)?;
-        self.in_time(async |sender| sender.text(text).await).await?;
-        self.connection.told(event);
+        self.within_timeout(async |sender| sender.text(text).await).await?;
+        self.connection.sent(event);
         Ok(())
     }
 
-    /// Sends something, unless the client takes too long to make room for it.
-    async fn in_time(
+    /// Sends with a timeout, which a client exceeds when it does not read.
+    async fn within_timeout(
         &mut self,
         send: impl AsyncFnOnce(&mut actix_ws::Session) -> Result<(), actix_ws::Closed>,
     ) -> Step {
-        match timeout(self.patience, send(&mut self.sender)).await {
+        match timeout(self.send_timeout, send(&mut self.sender)).await {
             Ok(sent) => sent.map_err(|_| Closed::ByClient),
             Err(_) => Err(Closed::TooSlow),
         }
@@ -260,7 +270,8 @@ fn frame<T>(event: EventName, id: Option<u64>, data: T) -> ServerFrame<T> {
     ServerFrame { event, id, reference: None, retry_after_s: None, data }
 }
 
-/// The Close frame that answers the client's: with its code (RFC 6455, section 5.5.1), unless that is one that nobody may send.
+/// Echoes the client's Close frame with its code (RFC 6455, section 5.5.1), unless that code must
+/// not be sent.
 fn echo(code: Option<CloseCode>) -> Option<CloseReason> {
     let code = code.map(u16::from).map(|code| match code {
         1000..=1003 | 1007..=1014 | 3000..=4999 => code,
@@ -269,7 +280,7 @@ fn echo(code: Option<CloseCode>) -> Option<CloseReason> {
     code.map(|code| CloseReason { code: CloseCode::from(code), description: None })
 }
 
-/// Passes over what the client had sent before it learned that the connection is closed.
+/// Discards the frames that the client sent before it received the Close frame.
 async fn until_closed(frames: &mut AggregatedMessageStream) {
     while let Some(Ok(frame)) = frames.recv().await {
         if matches!(frame, AggregatedMessage::Close(_)) {
@@ -278,7 +289,7 @@ async fn until_closed(frames: &mut AggregatedMessageStream) {
     }
 }
 
-/// The code to close with; none where nobody is there to read it, or where the client's is to be echoed.
+/// The close code; `None` where the client is gone, or where its own code is echoed.
 const fn close_code(reason: Closed) -> Option<u16> {
     match reason {
         Closed::Ended => Some(close::SESSION_ENDED),

@@ -1,4 +1,4 @@
-//! What the hybrid store tells when it is scraped.
+//! The gauges of the hybrid store, read at each scrape.
 
 use std::sync::{Arc, Weak};
 
@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Opts};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::domain::clock::SteadyClock;
 
 /// The state of the hot set and of the lease.
@@ -22,9 +22,12 @@ impl<C: SteadyClock> Gauges<C> {
         let gauge = |name: &str, help: &str| IntGauge::with_opts(Opts::new(name, help));
         Ok(Self {
             store: Arc::downgrade(store),
-            sessions: gauge("stateful_hot_sessions", "Sessions in this instance's memory.")?,
-            bytes: gauge("stateful_hot_bytes", "About what they take, in bytes.")?,
-            lease: gauge("stateful_lease_held", "1 while sessions may be served from memory, else 0.")?,
+            sessions: gauge("stateful_hot_sessions", "Sessions that this instance holds in memory.")?,
+            bytes: gauge("stateful_hot_bytes", "Approximate memory of these sessions, in bytes.")?,
+            lease: gauge(
+                "stateful_lease_held",
+                "1 while the instance holds a trusted lease and may serve sessions from memory, else 0.",
+            )?,
         })
     }
 

@@ -1,8 +1,9 @@
 //! The sessions that this instance holds in memory under one lease.
 //!
-//! A session's slot is *hot* or *being filled*. Each act that may leave a copy draws a ticket and makes the slot its own; what
-//! was there is not served any more. It may fill the slot only if it is still its own: a later act takes it away, and so
-//! does a request to drop. Whatever is done to a slot is done under the cache's lock for its key.
+//! An entry is *hot* or *pending*. Each operation that may leave a copy draws a fencing ticket and
+//! reserves the entry; the previous copy is no longer served. It commits its copy only if the
+//! reservation is still its own: a later operation replaces it, and a drop request removes it. Each
+//! change of an entry happens under the cache's lock for its key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,120 +13,120 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 use proto_contracts::SessionDigest;
 
-use super::copy::Copy;
-use crate::store::broken::{Guarantee, is_broken};
+use super::hot_copy::HotCopy;
+use crate::store::failpoints::{Failpoint, is_active};
 
-/// A slot that is being filled, as far as it holds no last copy.
-const EMPTY_SLOT_BYTES: usize = 400;
+/// The size of a pending entry without a previous copy.
+const EMPTY_ENTRY_BYTES: usize = 400;
 
-/// Slots by session, weighed in bytes.
+/// Entries by session, weighed in bytes.
 pub(super) struct HotSet {
-    slots: Cache<SessionDigest, Slot>,
-    // Counts up under the lock of the key that a ticket is drawn for. So who has emptied a slot knows, from the count at
-    // that time, of all acts before.
+    entries: Cache<SessionDigest, Entry>,
+    // Incremented under the lock of the key that a ticket is drawn for. So the count at the time of
+    // a drop covers all earlier operations on that key.
     tickets: AtomicU64,
 }
 
 #[derive(Clone)]
-enum Slot {
-    Hot(Arc<Copy>),
-    /// `last` is what was hot before: good for nothing but for telling it, as unverified, when Redis is away.
-    Filling {
+enum Entry {
+    Hot(Arc<HotCopy>),
+    /// The previous copy is kept only to be served as unverified while Redis is away.
+    Pending {
         ticket: u64,
-        last: Option<Arc<Copy>>,
+        previous: Option<Arc<HotCopy>>,
     },
 }
 
-/// What an act gets that makes a slot its own.
-pub(super) struct Begun {
+/// A reserved entry.
+pub(super) struct Reservation {
     pub(super) ticket: u64,
-    /// What was in the slot.
-    pub(super) last: Option<Arc<Copy>>,
+    /// The copy that the entry held before.
+    pub(super) previous: Option<Arc<HotCopy>>,
 }
 
 impl HotSet {
-    /// An empty set of at most this weight, which forgets what is not used for `idle`.
+    /// An empty set of at most this size, which evicts entries unused for `idle`.
     pub(super) fn new(max_bytes: u64, idle: Duration) -> Self {
         // moka panics on more than a thousand years.
         let idle = idle.min(Duration::from_hours(24 * 365));
-        let slots = Cache::builder()
+        let entries = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|_, slot: &Slot| u32::try_from(slot.bytes()).unwrap_or(u32::MAX))
+            .weigher(|_, entry: &Entry| u32::try_from(entry.bytes()).unwrap_or(u32::MAX))
             .time_to_idle(idle)
             .build();
-        Self { slots, tickets: AtomicU64::new(0) }
+        Self { entries, tickets: AtomicU64::new(0) }
     }
 
     /// The copy, if there is one that may be served. Takes no lock.
-    pub(super) fn hot(&self, session: SessionDigest) -> Option<Arc<Copy>> {
-        match self.slots.get(&session)? {
-            Slot::Hot(copy) => Some(copy),
-            Slot::Filling { .. } => None,
+    pub(super) fn hot(&self, session: SessionDigest) -> Option<Arc<HotCopy>> {
+        match self.entries.get(&session)? {
+            Entry::Hot(copy) => Some(copy),
+            Entry::Pending { .. } => None,
         }
     }
 
-    /// Whether there is anything of the session.
+    /// Whether the session has an entry, hot or pending.
     pub(super) fn has(&self, session: SessionDigest) -> bool {
-        self.slots.contains_key(&session)
+        self.entries.contains_key(&session)
     }
 
-    /// Makes the slot an act's own. From now on, nothing is served of what was there.
-    pub(super) fn begin(&self, session: SessionDigest) -> Begun {
-        let mut begun = Begun { ticket: 0, last: None };
-        self.slots.entry(session).and_compute_with(|slot| {
-            begun.ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
-            begun.last = slot.and_then(|slot| slot.into_value().last());
-            Op::Put(Slot::Filling { ticket: begun.ticket, last: begun.last.clone() })
+    /// Reserves the entry for an operation. From now on the previous copy is not served.
+    pub(super) fn reserve(&self, session: SessionDigest) -> Reservation {
+        let mut reserved = Reservation { ticket: 0, previous: None };
+        self.entries.entry(session).and_compute_with(|entry| {
+            reserved.ticket = self.tickets.fetch_add(1, Ordering::Relaxed) + 1;
+            reserved.previous = entry.and_then(|entry| entry.into_value().into_copy());
+            Op::Put(Entry::Pending { ticket: reserved.ticket, previous: reserved.previous.clone() })
         });
-        begun
+        reserved
     }
 
-    /// Fills the slot, if it is still the act's own.
-    pub(super) fn fill(&self, session: SessionDigest, ticket: u64, copy: Copy) {
-        self.end(session, ticket, Op::Put(Slot::Hot(Arc::new(copy))));
+    /// Stores the operation's copy, if its reservation still holds.
+    pub(super) fn commit(&self, session: SessionDigest, ticket: u64, copy: HotCopy) {
+        self.end(session, ticket, Op::Put(Entry::Hot(Arc::new(copy))));
     }
 
-    /// Gives the slot back, if it is still the act's own.
-    pub(super) fn give_up(&self, session: SessionDigest, ticket: u64) {
+    /// Removes the entry, if the operation's reservation still holds.
+    pub(super) fn abandon(&self, session: SessionDigest, ticket: u64) {
         self.end(session, ticket, Op::Remove);
     }
 
-    fn end(&self, session: SessionDigest, ticket: u64, op: Op<Slot>) {
-        self.slots.entry(session).and_compute_with(|slot| match slot.map(|slot| slot.into_value()) {
-            Some(Slot::Filling { ticket: owner, .. }) if owner == ticket => op,
+    fn end(&self, session: SessionDigest, ticket: u64, op: Op<Entry>) {
+        self.entries.entry(session).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(Entry::Pending { ticket: owner, .. }) if owner == ticket => op,
             _ => Op::Nop,
         });
     }
 
-    /// Empties the slot. No act up to the ticket that is returned will fill it.
+    /// Removes the entry. No operation up to the returned ticket can commit a copy any more.
     pub(super) fn drop_copy(&self, session: SessionDigest) -> u64 {
         let mut newest = 0;
-        self.slots.entry(session).and_compute_with(|_| {
+        self.entries.entry(session).and_compute_with(|_| {
             newest = self.tickets.load(Ordering::Relaxed);
-            if is_broken(Guarantee::Drop) { Op::Nop } else { Op::Remove }
+            if is_active(Failpoint::NoDrop) { Op::Nop } else { Op::Remove }
         });
         newest
     }
 
-    /// How many slots there are, and what they weigh in bytes.
+    /// The number of entries and their size in bytes.
     pub(super) fn size(&self) -> (u64, u64) {
-        self.slots.run_pending_tasks();
-        (self.slots.entry_count(), self.slots.weighted_size())
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 }
 
-impl Slot {
-    fn last(self) -> Option<Arc<Copy>> {
+impl Entry {
+    fn into_copy(self) -> Option<Arc<HotCopy>> {
         match self {
             Self::Hot(copy) => Some(copy),
-            Self::Filling { last, .. } => last,
+            Self::Pending { previous, .. } => previous,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Hot(copy) | Self::Filling { last: Some(copy), .. } => copy.bytes(),
-            Self::Filling { last: None, .. } => EMPTY_SLOT_BYTES,
+            Self::Hot(copy) | Self::Pending { previous: Some(copy), .. } => copy.bytes(),
+            Self::Pending { previous: None, .. } => EMPTY_ENTRY_BYTES,
         }
     }
 }
@@ -147,7 +148,7 @@ mod tests {
         SessionId::generate(AffinityKey::random()).digest()
     }
 
-    fn copy(version: u64, data_bytes: usize) -> Copy {
+    fn copy(version: u64, data_bytes: usize) -> HotCopy {
         let json = format!("{{\"a\":\"{}\"}}", "x".repeat(data_bytes));
         let session = Session {
             client_data: ClientData::parse(&RawValue::from_string(json).expect("JSON")).expect("client data"),
@@ -158,7 +159,7 @@ mod tests {
             version,
             nonce: WriteNonce::random(),
         };
-        Copy::new(session, Caller::Anonymous, Stamp { now: 0, held: true, is_owned: false }, Duration::ZERO)
+        HotCopy::new(session, Caller::Anonymous, Stamp { now: 0, held: true, is_owned: false }, Duration::ZERO)
     }
 
     fn hot_version(set: &HotSet, session: SessionDigest) -> Option<u64> {
@@ -166,62 +167,63 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_filled_by_the_act_whose_own_it_is() {
+    fn only_the_last_reservation_can_commit() {
         let (set, id) = (HotSet::new(1 << 20, Duration::from_secs(60)), any_session());
-        let first = set.begin(id);
-        let second = set.begin(id);
+        let first = set.reserve(id);
+        let second = set.reserve(id);
         assert!(second.ticket > first.ticket && set.has(id));
-        set.fill(id, first.ticket, copy(1, 1));
-        assert_eq!(hot_version(&set, id), None, "a later act has taken it");
-        set.fill(id, second.ticket, copy(2, 1));
+        set.commit(id, first.ticket, copy(1, 1));
+        assert_eq!(hot_version(&set, id), None, "a later operation has reserved it");
+        set.commit(id, second.ticket, copy(2, 1));
         assert_eq!(hot_version(&set, id), Some(2));
 
-        let third = set.begin(id);
-        assert_eq!(hot_version(&set, id), None, "an act has begun that may change it");
-        assert_eq!(third.last.map(|last| last.session().version), Some(2));
-        assert_eq!(set.begin(id).last.map(|last| last.session().version), Some(2));
-        set.give_up(id, third.ticket);
-        assert!(set.has(id), "it is not the third's any more");
+        let third = set.reserve(id);
+        assert_eq!(hot_version(&set, id), None, "an operation has begun that may change it");
+        assert_eq!(third.previous.map(|copy| copy.session().version), Some(2));
+        assert_eq!(set.reserve(id).previous.map(|copy| copy.session().version), Some(2));
+        set.abandon(id, third.ticket);
+        assert!(set.has(id), "the third's reservation is void");
     }
 
     #[test]
-    fn a_request_to_drop_overtakes_fills_and_knows_of_all_before() {
+    fn a_drop_voids_reservations_and_covers_all_earlier_tickets() {
         let (set, id) = (HotSet::new(1 << 20, Duration::from_secs(60)), any_session());
-        let begun = set.begin(id);
-        assert!(set.drop_copy(id) >= begun.ticket);
-        set.fill(id, begun.ticket, copy(1, 1));
+        let reserved = set.reserve(id);
+        assert!(set.drop_copy(id) >= reserved.ticket);
+        set.commit(id, reserved.ticket, copy(1, 1));
         assert!(!set.has(id));
         let newest = set.drop_copy(id);
-        assert!(set.begin(id).ticket > newest);
+        assert!(set.reserve(id).ticket > newest);
     }
 
     #[test]
-    fn the_budget_is_kept() {
+    fn the_size_limit_is_kept() {
         let set = HotSet::new(1 << 20, Duration::from_secs(60));
         for number in 0..500 {
             let id = any_session();
-            let begun = set.begin(id);
-            set.fill(id, begun.ticket, copy(1, 100 * (number % 100)));
+            let reserved = set.reserve(id);
+            set.commit(id, reserved.ticket, copy(1, 100 * (number % 100)));
         }
         let (sessions, bytes) = set.size();
         assert!(bytes <= 1 << 20 && sessions > 100, "{sessions} sessions of {bytes} bytes");
     }
 
     #[test]
-    fn a_copy_is_shown_to_its_owner_and_not_after_its_end() {
+    fn a_copy_is_served_to_its_owner_until_its_expiry() {
         let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
         let at = Duration::from_secs;
         let session = copy(1, 1).session().clone();
-        // It was asked for at 50 s here, when it was 40 s in Redis, and ends at 100 s in Redis.
-        let owned = Copy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
+        // Requested at 50 s of this clock, when Redis's was at 40 s; it expires at 100 s of Redis's
+        // clock.
+        let owned = HotCopy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
         assert!(owned.show(ada, at(109), Duration::ZERO).is_some());
         assert!(owned.show(ada, at(110), Duration::ZERO).is_none());
         assert!(owned.show(ada, at(100), at(10)).is_none(), "it must live for longer than that");
         assert!(owned.show(bob, at(60), Duration::ZERO).is_none());
-        owned.lives_until(150_000, 60_000, at(70));
-        let shown = owned.show(ada, at(159), Duration::ZERO).expect("it lives on");
+        owned.extend_expiry(150_000, 60_000, at(70));
+        let shown = owned.show(ada, at(159), Duration::ZERO).expect("extended");
         assert_eq!(shown.expires_at, Timestamp::from_second(150).expect("in range"));
-        owned.lives_until(90_000, 60_000, at(70));
-        assert!(owned.show(ada, at(159), Duration::ZERO).is_some(), "Redis does not shorten a life");
+        owned.extend_expiry(90_000, 60_000, at(70));
+        assert!(owned.show(ada, at(159), Duration::ZERO).is_some(), "an expiry is never shortened");
     }
 }

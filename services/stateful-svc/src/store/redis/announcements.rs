@@ -1,8 +1,9 @@
-//! Hears of changes of sessions, whoever makes them: each script that changes a session says so on a channel of the record's
-//! name (`announce` in `session.lua`).
+//! Receives notifications of changes by any instance: each script that changes a session publishes
+//! to a channel with the record's name (`announce` in `session.lua`).
 //!
-//! One connection of the instance listens for all who wait. When it breaks, a change may be missed; so everybody is told when
-//! there is a new one. On a Cluster, what a script publishes is passed on to all nodes, and the connection may be to any.
+//! One connection of the instance serves all watchers. When it breaks, a change may be missed, so
+//! all watchers are notified after the reconnection. On a Cluster, messages reach all nodes, and
+//! the connection may be to any of them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,128 +20,130 @@ use super::fields::{record_key, session_of_record};
 use crate::store::StoreFault;
 use crate::store::changes::{Changes, Watchers};
 
-/// Pause before a connection is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// How long it may take until the instance listens.
-const LISTENS_WITHIN: Duration = Duration::from_secs(1);
+/// Delay before a reconnection.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who waits in this instance, and the task that listens for them.
+/// The watchers of this instance, and the task that receives notifications for them.
 pub(super) struct Announcements {
     watchers: Arc<Watchers>,
-    orders: mpsc::UnboundedSender<Order>,
+    commands: mpsc::UnboundedSender<Command>,
 }
 
-/// What the listening task is to do. Orders are few and are done at once, so their queue needs no bound.
-enum Order {
-    /// Listen to what is said of the session, and tell when that is so.
-    Listen(SessionDigest, oneshot::Sender<()>),
-    /// Listen no longer, unless somebody else wants to hear of it by now.
-    Leave(SessionDigest),
+/// A command to the receiving task. Commands are few and executed at once, so their queue needs no
+/// bound.
+enum Command {
+    /// Subscribe to the session, and notify the sender once that is done.
+    Subscribe(SessionDigest, oneshot::Sender<()>),
+    /// Unsubscribe, unless the session has a new watcher.
+    Unsubscribe(SessionDigest),
 }
 
 impl Announcements {
     /// Must be called within a Tokio runtime, on which one connection is kept.
     pub(super) fn new(target: RedisTarget) -> Self {
-        let (orders, taken) = mpsc::unbounded_channel();
-        let leave = orders.downgrade();
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let unsubscribe = commands.downgrade();
         let watchers = Watchers::new(move |session| {
-            // When the store is gone, so is the connection.
-            let _gone = leave.upgrade().map(|orders| orders.send(Order::Leave(session)));
+            // When the store has been dropped, so has the connection.
+            let _gone = unsubscribe.upgrade().map(|commands| commands.send(Command::Unsubscribe(session)));
         });
-        let listener = Listener { target, watchers: Arc::clone(&watchers), orders: taken };
-        tokio::spawn(listener.run());
-        Self { watchers, orders }
+        let task = Receiver { target, watchers: Arc::clone(&watchers), commands: receiver };
+        tokio::spawn(task.run());
+        Self { watchers, commands }
     }
 
-    /// Waits for changes of a session: of all that are made after this has returned.
+    /// Subscribes to changes of a session, from the return of this call on.
     pub(super) async fn watch(&self, session: SessionDigest) -> Result<Changes, StoreFault> {
         let changes = self.watchers.watch(session);
-        let (ready, listens) = oneshot::channel();
-        let sent = self.orders.send(Order::Listen(session, ready)).is_ok();
-        match timeout(LISTENS_WITHIN, listens).await {
+        let (ready, subscribed) = oneshot::channel();
+        let sent = self.commands.send(Command::Subscribe(session, ready)).is_ok();
+        match timeout(SUBSCRIBE_TIMEOUT, subscribed).await {
             Ok(Ok(())) if sent => Ok(changes),
-            _ => Err(StoreFault::Unavailable("the channel of changes cannot be subscribed to".into())),
+            _ => Err(StoreFault::Unavailable("the subscription to changes timed out".into())),
         }
     }
 }
 
-struct Listener {
+struct Receiver {
     target: RedisTarget,
     watchers: Arc<Watchers>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    commands: mpsc::UnboundedReceiver<Command>,
 }
 
-impl Listener {
-    /// Listens for as long as the store is there.
+impl Receiver {
+    /// Receives notifications until the store is dropped.
     async fn run(mut self) {
-        while let Err(cause) = self.listen().await {
-            tracing::debug!(%cause, "the connection that hears of changes is lost");
-            sleep(RETRY_AFTER).await;
+        while let Err(cause) = self.connect_and_receive().await {
+            tracing::debug!(%cause, "connection for change notifications lost; reconnecting");
+            sleep(RECONNECT_DELAY).await;
         }
     }
 
-    async fn listen(&mut self) -> RedisResult<()> {
+    async fn connect_and_receive(&mut self) -> RedisResult<()> {
         let (connection, mut pushes) = self.target.channel(RedisTimeouts::STORE).await?;
-        let mut channels = Channels { connection, heard: HashSet::new() };
+        let mut channels = Channels { connection, subscribed: HashSet::new() };
         for session in self.watchers.watched() {
-            channels.listen(session).await?;
+            channels.subscribe(session).await?;
         }
-        // What was said while nobody listened.
-        self.watchers.tell_all();
+        // Changes may have been missed before the subscriptions.
+        self.watchers.notify_all();
         loop {
             tokio::select! {
-                order = self.orders.recv() => match order {
-                    Some(order) => self.obey(&mut channels, order).await?,
+                command = self.commands.recv() => match command {
+                    Some(command) => self.execute(&mut channels, command).await?,
                     None => return Ok(()),
                 },
                 push = pushes.recv() => match push {
-                    Some(push) if push.kind != PushKind::Disconnection => self.pass_on(&push),
-                    _ => return Err(RedisError::from((ErrorKind::Io, "the other side has closed it"))),
+                    Some(push) if push.kind != PushKind::Disconnection => self.notify(&push),
+                    _ => return Err(RedisError::from((ErrorKind::Io, "connection closed by Redis"))),
                 },
             }
         }
     }
 
-    async fn obey(&self, channels: &mut Channels, order: Order) -> RedisResult<()> {
-        match order {
-            Order::Listen(session, ready) => {
-                // Who waited for a connection for too long has given up.
+    async fn execute(&self, channels: &mut Channels, command: Command) -> RedisResult<()> {
+        match command {
+            Command::Subscribe(session, ready) => {
+                // The watcher may have timed out and left.
                 if self.watchers.is_watched(session) {
-                    channels.listen(session).await?;
-                    let _gave_up = ready.send(());
+                    channels.subscribe(session).await?;
+                    let _timed_out = ready.send(());
                 }
             }
-            Order::Leave(session) if !self.watchers.is_watched(session) => channels.leave(session).await?,
-            Order::Leave(_) => {}
+            Command::Unsubscribe(session) if !self.watchers.is_watched(session) => {
+                channels.unsubscribe(session).await?;
+            }
+            Command::Unsubscribe(_) => {}
         }
         Ok(())
     }
 
-    fn pass_on(&self, push: &PushInfo) {
+    fn notify(&self, push: &PushInfo) {
         if let (PushKind::Message, [Value::BulkString(channel), ..]) = (&push.kind, push.data.as_slice())
             && let Some(session) = session_of_record(channel)
         {
-            self.watchers.tell(session);
+            self.watchers.notify(session);
         }
     }
 }
 
-/// The connection, and what it is subscribed to.
+/// The connection and its subscriptions.
 struct Channels {
     connection: MultiplexedConnection,
-    heard: HashSet<SessionDigest>,
+    subscribed: HashSet<SessionDigest>,
 }
 
 impl Channels {
-    async fn listen(&mut self, session: SessionDigest) -> RedisResult<()> {
-        if self.heard.insert(session) {
+    async fn subscribe(&mut self, session: SessionDigest) -> RedisResult<()> {
+        if self.subscribed.insert(session) {
             self.connection.subscribe(record_key(session)).await?;
         }
         Ok(())
     }
 
-    async fn leave(&mut self, session: SessionDigest) -> RedisResult<()> {
-        if self.heard.remove(&session) {
+    async fn unsubscribe(&mut self, session: SessionDigest) -> RedisResult<()> {
+        if self.subscribed.remove(&session) {
             self.connection.unsubscribe(record_key(session)).await?;
         }
         Ok(())

@@ -1,11 +1,11 @@
 
--- What all scripts end with: whose copy of the session may be served from memory (docs/adr/0005).
+-- The end of all scripts: which copy of the session may be served from memory (docs/adr/0005).
 --
--- ARGV's last three are the claim (look, take, write, take+write) and the sender's mark: its lease ('' when it has none)
--- and the ticket that it drew for this act. `holder` is the mark of the one copy that may be served, `drops` are marks of
--- copies that are not known to be gone.
--- Returns {now, held, owner, drops, outcome}: held is 1 when the sender may keep a copy of what it reads here.
-local outcome = act()
+-- The last three of ARGV are the claim (look, take, write, take+write) and the sender's mark: its
+-- lease ('' when it has none) and the fencing ticket of this operation. `holder` is the mark of the
+-- one copy that may be served, `drops` are the marks of copies that may still exist. Returns {now,
+-- held, owner, drops, outcome}: held is 1 when the sender may keep a copy of the result.
+local outcome = operation()
 local claim, lease, ticket = unpack(ARGV, #ARGV - 2)
 local takes = lease ~= '' and string.sub(claim, 1, 4) == 'take'
 local held = 0
@@ -16,7 +16,7 @@ if found and claim ~= 'look' then
     left[of] = tonumber(newest)
   end
   ticket = tonumber(ticket)
-  -- What the sender had from before this act was gone before it sent it.
+  -- The sender dropped its earlier copy before it sent this operation.
   if left[lease] and left[lease] < ticket then
     left[lease] = nil
   end
@@ -25,7 +25,8 @@ if found and claim ~= 'look' then
   if of == lease and tonumber(newest) <= ticket then
     holder = mine
   elseif of and (wrote or (takes and of ~= lease)) then
-    -- A stranger's copy; or the sender's own, when a later act of its own came first.
+    -- Another instance's copy; or the sender's own, when a later operation of it was executed
+    -- first.
     left[of] = math.max(left[of] or 0, tonumber(newest))
     holder = takes and of ~= lease and mine or ''
   elseif takes and not of then

@@ -1,22 +1,24 @@
-//! Who may keep a copy of a session in memory: what an act on Redis says of its sender. See `claim.lua`, and
-//! `docs/adr/0005-leases-make-memory-reads-linearizable.md` for why.
+//! The right to keep a copy of a session in memory, which each operation on Redis may claim. See
+//! `claim.lua`, and `docs/adr/0005-leases-make-memory-reads-linearizable.md` for the reasons.
 
 use std::fmt;
 use std::str::FromStr;
 
 use redis::ParsingError;
 
-/// Names a lease. An instance takes a new one when it starts, and whenever it may have lost the one that it had.
+/// Identifies a lease. An instance takes a new one at its start, and whenever it may have lost its
+/// lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::store) struct LeaseId(u64);
 
 impl LeaseId {
-    /// A name that no lease has had.
+    /// A new id.
     pub(in crate::store) fn random() -> Self {
         Self(rand::random())
     }
 
-    /// The lease's key in Redis, and the name of its channel. The braces make both belong to one node of a Cluster.
+    /// The lease's key in Redis, and the name of its channel. The braces place both on one node of
+    /// a Cluster.
     pub(in crate::store) fn key(self) -> String {
         format!("lease:{{{self}}}")
     }
@@ -28,16 +30,18 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// Names one act of one instance, and with it the copy that the act may leave in the instance's memory.
+/// Identifies one operation of one instance, and the copy that it may leave in the instance's
+/// memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Mark {
     pub(in crate::store) lease: LeaseId,
-    /// Drawn for each act, after the instance has dropped what it had of the session; later acts draw greater ones.
+    /// The fencing ticket: drawn for each operation after the instance has dropped its earlier
+    /// copy, in ascending order.
     pub(in crate::store) ticket: u64,
 }
 
 impl Mark {
-    /// Reads what `claim.lua` wrote: marks with blanks between them.
+    /// Parses the marks that `claim.lua` wrote, separated by spaces.
     pub(super) fn list(text: &str) -> Result<Vec<Self>, ParsingError> {
         let marks = text.split_ascii_whitespace().map(str::parse);
         marks.collect::<Result<_, UnknownMark>>().map_err(|error| error.to_string().into())
@@ -56,24 +60,24 @@ impl FromStr for Mark {
 
 /// The text is not a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a session's record names a copy in an unknown form")]
+#[error("a session's record has a malformed mark")]
 pub(in crate::store) struct UnknownMark;
 
-/// What an act does to the right to keep a copy.
+/// How an operation affects the right to keep a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Claim {
-    /// Reads, and leaves it where it is.
+    /// A read that leaves the right unchanged.
     Look,
-    /// Reads, and takes it.
+    /// A read that takes the right.
     Take(Mark),
-    /// Writes. Only a sender that has it already keeps it; else nobody has it then.
+    /// A write. The sender keeps the right if it has it; otherwise no instance has it afterwards.
     Write(Option<Mark>),
-    /// Writes, and takes it.
+    /// A write that takes the right.
     TakeAndWrite(Mark),
 }
 
 impl Claim {
-    /// Whether the act changes the session.
+    /// Whether the operation changes the session.
     pub(super) fn writes(self) -> bool {
         matches!(self, Self::Write(_) | Self::TakeAndWrite(_))
     }
@@ -90,14 +94,14 @@ impl Claim {
     }
 }
 
-/// What Redis said of an act beside its outcome.
+/// What a script returns besides the operation's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Stamp {
     /// Redis's time, in milliseconds since 1970.
     pub(in crate::store) now: i64,
-    /// The sender may keep a copy of what the act left.
+    /// The sender may keep a copy of the result.
     pub(in crate::store) held: bool,
-    /// The session belongs to somebody, who can only be the caller if the act was done.
+    /// The session has an owner. After a successful operation that is the caller.
     pub(in crate::store) is_owned: bool,
 }
 
@@ -107,7 +111,7 @@ impl Stamp {
     }
 }
 
-/// The outcome of an act, and what Redis said beside it.
+/// An operation's result with its stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Stamped<T> {
     pub(in crate::store) value: T,
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_read_back() {
+    fn marks_round_trip() {
         let mark = Mark { lease: LeaseId(0xab), ticket: 12 };
         let (claim, lease, ticket) = Claim::Take(mark).fields();
         assert_eq!(claim, "take");

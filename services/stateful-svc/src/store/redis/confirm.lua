@@ -1,5 +1,5 @@
--- KEYS[1] is a session's record. ARGV[1] is a lease, and ARGV[2] the newest of its tickets whose copy is known to be gone.
--- Returns the drops that are left, or nil when there is no such session.
+-- KEYS[1] a session's record, ARGV[1] a lease, ARGV[2] the newest of its tickets whose copy is
+-- gone. Returns the remaining drops; nil when there is no such session.
 local drops = redis.call('HGET', KEYS[1], 'drops')
 if not drops then
   return nil

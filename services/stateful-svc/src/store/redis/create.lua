@@ -1,7 +1,7 @@
--- ARGV[4] client data, ARGV[5] the name in it or '', ARGV[6] the write's nonce, ARGV[7] and ARGV[8] the request's key and
--- fingerprint or ''.
--- Returns {created, expires}, or {'replayed', created, expires, nonce} when the request was done before; REFUSED when the
--- session was deleted, KEY_REUSED, and nil when there is such a session of another request.
+-- ARGV[4] client data, ARGV[5] the name in it or '', ARGV[6] the write's nonce, ARGV[7] and ARGV[8]
+-- the request's key and fingerprint or ''. Returns {created, expires}; {'replayed', created,
+-- expires, nonce} for a repetition; REFUSED when the session was deleted; KEY_REUSED; nil when
+-- another request created the session.
 if redis.call('EXISTS', record) == 1 then
   local fields = find('nonce')
   if not fields then
@@ -9,14 +9,14 @@ if redis.call('EXISTS', record) == 1 then
   end
   touch(fields[1])
   if fields[2] == ARGV[6] then
-    -- An earlier attempt of this very act was done: its outcome is returned, as it was kept for repetitions.
+    -- An earlier attempt of this same operation was executed: its result is returned.
     return {fields[1], expiry_from(fields[1], fields[1])}
   end
-  local answer = kept(ARGV[7], ARGV[8])
-  if type(answer) ~= 'string' then
-    return answer
+  local result = kept(ARGV[7], ARGV[8])
+  if type(result) ~= 'string' then
+    return result
   end
-  return {'replayed', fields[1], string.match(answer, '^(%d+):(%x+)$')}
+  return {'replayed', fields[1], string.match(result, '^(%d+):(%x+)$')}
 end
 redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
   'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])

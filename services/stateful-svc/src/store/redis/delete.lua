@@ -1,6 +1,5 @@
--- ARGV[4] the condition on the session's tag.
--- Returns 1, also when the session was deleted before, whatever the condition: what it asks for is so. Returns nil when the
--- caller has no such session, and OVERTAKEN.
+-- ARGV[4] the precondition on the tag. Returns 1; also for a session deleted before, whatever the
+-- precondition. Returns nil when the caller has no such session; OVERTAKEN.
 local fields = find('version', 'nonce')
 if not fields then
   return redis.call('HEXISTS', record, 'deleted') == 1 and may_use(owner) and 1 or nil
@@ -10,7 +9,8 @@ if not allows(ARGV[4], fields[2], fields[3]) then
   return OVERTAKEN
 end
 wrote = true
--- UNLINK frees a long history in the background. What stays is a tombstone: no write can bring the session back.
+-- UNLINK frees a long history in the background. A tombstone remains, so that no write can recreate
+-- the session.
 redis.call('UNLINK', record, messages)
 redis.call('HSET', record, 'deleted', now, 'owner', owner)
 if holder ~= '' or drops ~= '' then

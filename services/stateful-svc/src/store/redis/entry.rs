@@ -1,15 +1,16 @@
-//! One element of a session's list of messages.
+//! The format of an element of a session's message list.
 //!
-//! `1:<accepted, ms since 1970>:<message id>:<bytes of the name>:<name><text>`, as `append.lua` writes it. The leading
-//! digit names the form *and* the wording of replies (`domain/conversation.rs`): who changes either takes the next number
-//! and goes on reading the old ones.
+//! `1:<accepted, ms since 1970>:<message id>:<bytes of the name>:<name><text>`, as `append.lua`
+//! writes it. The leading number is the version of the format *and* of the wording of replies
+//! (`domain/conversation.rs`). A change of either takes the next number and keeps reading the old
+//! ones.
 
 use jiff::Timestamp;
 
 use crate::domain::conversation::{ClientName, Utterance};
 use crate::domain::message::MessageText;
 
-/// Reads an element of the list.
+/// Parses an element of the list.
 pub(super) fn parse(entry: String) -> Result<Utterance, DamagedEntry> {
     let mut parts = entry.splitn(5, ':');
     let mut part = || parts.next().ok_or(DamagedEntry);
@@ -25,9 +26,10 @@ pub(super) fn parse(entry: String) -> Result<Utterance, DamagedEntry> {
     Ok(Utterance { id, text, name: ClientName::new(name), created_at })
 }
 
-/// The element was not written by `append.lua`. Its text is a client's and so is not told.
+/// The element is not in the format of `append.lua`. The error does not quote it, as the text is a
+/// client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an element of a session's list of messages has an unknown form")]
+#[error("an element of a session's message list is malformed")]
 pub(super) struct DamagedEntry;
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ mod tests {
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
     #[test]
-    fn an_entry_gives_back_what_was_said() {
+    fn an_entry_round_trips() {
         let utterance = parse(format!("1:1770249600000:{ID}:4:Évaa:b:c")).expect("well formed");
         assert_eq!(utterance.name.as_ref().map(ClientName::as_str), Some("Éva"));
         assert_eq!(utterance.text.as_str(), "a:b:c");
@@ -47,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_append_did_not_write_is_refused() {
+    fn malformed_entries_are_rejected() {
         for bad in
             ["", "1", "2:0:{ID}:0:x", "1:x:{ID}:0:x", "1:0:x:0:x", "1:0:{ID}:9:x", "1:0:{ID}:1:é", "1:0:{ID}:1:x"]
         {

@@ -1,4 +1,4 @@
-//! Why one attempt to have Redis do something came to nothing.
+//! Classifies a failed attempt of a Redis command.
 
 use std::error::Error;
 
@@ -9,18 +9,19 @@ use crate::store::StoreFault;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// What is known of an attempt that failed.
+/// What is known about a failed attempt.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nothing was done: Redis cannot be reached, or says that it does not serve now. It may be back in a moment.
+    /// Not executed: Redis is unreachable or not serving. A retry may succeed.
     Away(Cause),
-    /// Nothing was done, and it would be the same in a moment.
+    /// Not executed, and a retry would fail, too.
     Refused(Cause),
-    /// The connection broke after the command was sent. It was done before that, or never will be.
+    /// The connection broke after the command was sent. It was executed before that, or never will
+    /// be.
     Broken(Cause),
-    /// No answer came in time. It may be done at any time from now.
+    /// The response timed out. The command may still be executed at any time.
     Late(Cause),
-    /// Redis holds something that this program did not write.
+    /// Redis holds a value that this program did not write.
     Damaged(Cause),
 }
 
@@ -30,17 +31,17 @@ impl From<NoConnection> for Failure {
             NoConnection::Backend(_) | NoConnection::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
                 Self::Away(error.into())
             }
-            // Too many at once, which waiting makes no better.
+            // Pool exhausted: a retry would add to the load.
             _ => Self::Refused(error.into()),
         }
     }
 }
 
-/// What an error means for an act that had a connection.
+/// An error after a connection was obtained.
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         match error.kind() {
-            // The key holds something else, or the script returned it.
+            // The key holds another type, or the script returned one.
             ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Damaged(error.into()),
             _ if error.code() == Some("WRONGTYPE") => Self::Damaged(error.into()),
             ErrorKind::Io if error.is_timeout() => Self::Late(error.into()),
@@ -52,7 +53,7 @@ impl From<RedisError> for Failure {
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::TryAgain,
             ) => Self::Away(error.into()),
-            // It would not: it is out of memory, cannot write to its disk …
+            // Out of memory, disk errors, and so on.
             _ => Self::Refused(error.into()),
         }
     }
@@ -62,7 +63,7 @@ impl From<Failure> for StoreFault {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(cause) | Failure::Refused(cause) => Self::Unavailable(cause),
-            Failure::Broken(cause) | Failure::Late(cause) => Self::NoAnswer(cause),
+            Failure::Broken(cause) | Failure::Late(cause) => Self::NoResponse(cause),
             Failure::Damaged(cause) => Self::Damaged(cause),
         }
     }

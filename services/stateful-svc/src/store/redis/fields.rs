@@ -1,4 +1,4 @@
-//! What scripts take and return, in the terms of the domain.
+//! Conversions between the domain's types and the arguments and results of scripts.
 
 use std::fmt::Write as _;
 
@@ -20,20 +20,21 @@ use crate::store::StoreFault;
 
 /// `created, active, count, version, revision, nonce, data, expires`, as `read.lua` returns them.
 pub(super) type Record = (i64, i64, u64, u64, u64, String, String, i64);
-/// `created, active, count, version, expires, nonce, data`, as `read.lua` returns them of a patch that was made before.
-pub(super) type PatchedBefore = (i64, i64, u64, u64, i64, String, String);
+/// `created, active, count, version, expires, nonce, data`, as `read.lua` returns them for a
+/// repeated patch.
+pub(super) type RepeatedPatch = (i64, i64, u64, u64, i64, String, String);
 /// `created, active, count, version, expires`, as `patch.lua` returns them.
 pub(super) type Patched = (i64, i64, u64, u64, i64);
 /// `now, number, version, name, first, previous`, as `append.lua` returns them.
-pub(super) type Said = (i64, u64, u64, String, Option<String>, Option<String>);
-/// `number, version, nonce, first, entries, own`, as `append.lua` returns them of a message that was taken before.
-pub(super) type SaidBefore = (u64, u64, String, String, Vec<String>, bool);
+pub(super) type Appended = (i64, u64, u64, String, Option<String>, Option<String>);
+/// `number, version, nonce, first, entries, own`, as `append.lua` returns them for a repetition.
+pub(super) type RepeatedAppend = (u64, u64, String, String, Vec<String>, bool);
 /// `created, expires`, as `create.lua` returns them.
 pub(super) type Created = (i64, i64);
-/// `created, expires, nonce`, as `create.lua` returns them of a session that was created before.
-pub(super) type CreatedBefore = (i64, i64, String);
+/// `created, expires, nonce`, as `create.lua` returns them for a repetition.
+pub(super) type RepeatedCreate = (i64, i64, String);
 
-pub(super) fn session(fields: PatchedBefore) -> Result<Session, StoreFault> {
+pub(super) fn session(fields: RepeatedPatch) -> Result<Session, StoreFault> {
     let (created, active, message_count, version, expires, nonce, data) = fields;
     Ok(Session {
         client_data: ClientData::restore(data).map_err(damaged)?,
@@ -46,7 +47,8 @@ pub(super) fn session(fields: PatchedBefore) -> Result<Session, StoreFault> {
     })
 }
 
-/// The messages after the `after`-th, with the replies that they got; the entries start with the `after`-th itself.
+/// The messages after the `after`-th, with their replies; the entries start with the `after`-th
+/// itself.
 pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) -> Result<Vec<Message>, StoreFault> {
     let page: Result<Vec<_>, _> = entries.into_iter().map(entry::parse).collect();
     let mut page = page.map_err(damaged)?.into_iter();
@@ -56,23 +58,23 @@ pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) ->
     Ok(conversation::replay(&first, previous, after + 1, page))
 }
 
-/// The key of the session's record, and the name of the channel on which its changes are told.
+/// The key of the session's record, and the name of the channel of its changes.
 pub(super) fn record_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:meta")
 }
 
-/// The key under which it is noted that a ticket is in use.
+/// The key that exists while a ticket is in use.
 pub(super) fn ticket_key(ticket: TicketUse) -> String {
     let TicketUse { session, id } = ticket;
     format!("session:{{{session}}}:ticket:{id}")
 }
 
-/// The session whose record has this key.
+/// The session of a record's key.
 pub(super) fn session_of_record(key: &[u8]) -> Option<SessionDigest> {
     SessionDigest::parse_bytes(key.strip_prefix(b"session:{")?.strip_suffix(b"}:meta")?)
 }
 
-/// The key of the list of its messages. The braces make a Cluster keep both on one node.
+/// The key of the session's message list. The braces place it on the record's node of a Cluster.
 pub(super) fn messages_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:messages")
 }
@@ -82,7 +84,7 @@ pub(super) fn reservation_key(name: ShortDigest) -> String {
     format!("reserved:{{{name}}}")
 }
 
-/// The last arguments of a script that knows repetitions: key and fingerprint, empty when there is no key.
+/// Adds key and fingerprint, or two empty arguments.
 pub(super) fn add_key(call: &mut ScriptInvocation<'_>, keyed: Option<Keyed>) {
     match keyed {
         Some(Keyed { key, fingerprint }) => call.arg(key.to_string()).arg(fingerprint.to_string()),
@@ -90,7 +92,7 @@ pub(super) fn add_key(call: &mut ScriptInvocation<'_>, keyed: Option<Keyed>) {
     };
 }
 
-/// A condition on the session's tag, as `allows` in `session.lua` reads it.
+/// A precondition on the session's tag, as `allows` in `session.lua` parses it.
 pub(super) fn condition_field(expected: &Expected) -> String {
     let (sign, tags) = match expected {
         Expected::Any => return String::new(),
@@ -111,7 +113,7 @@ pub(super) fn caller_field(caller: Caller) -> String {
     }
 }
 
-/// The name as the record holds it: empty when there is none, as Lua's nil cannot be stored.
+/// The name in the record; empty for none, as Lua's nil cannot be stored.
 pub(super) fn name_field(client_data: &ClientData) -> String {
     client_data.name().map(|name| name.as_str().to_owned()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
--- ARGV[4] the number of the message before the page, ARGV[5] how many messages it may hold.
--- Returns {count, first, entries}; nil when there is no such session. The entries start with the one before the page, if
--- there is one, since the page's first reply quotes it.
+-- ARGV[4] the number of the message before the page, ARGV[5] the maximum number of messages.
+-- Returns {count, first, entries}; nil when there is no such session. The entries start with the
+-- one before the page, if any, since the page's first reply quotes it.
 local fields = find('count', 'first')
 if not fields then
   return nil

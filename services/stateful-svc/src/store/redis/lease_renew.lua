@@ -1,5 +1,5 @@
--- KEYS[1] is a lease, and the name of its channel; ARGV[1] as in lease_take.lua; ARGV[2] is told on the channel.
--- Returns 1; 0 when the lease was ended: it never comes back.
+-- KEYS[1] a lease and its channel, ARGV[1] the TTL in milliseconds, ARGV[2] the message to publish.
+-- Returns 1; 0 when the lease was deleted, which is final.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return 0
 end

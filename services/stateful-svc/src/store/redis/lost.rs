@@ -1,7 +1,8 @@
-//! Notices a session that Redis has lost: the one thing that must not happen, so somebody has to look.
+//! Detects sessions that Redis has lost, which must never happen.
 //!
-//! An instance remembers which sessions it has created. When Redis has no trace of one of them, not even a tombstone, well
-//! before its time can be up, it was lost: evicted, or gone with a Redis that came back without it.
+//! An instance remembers the sessions that it has created. When Redis has neither record nor
+//! tombstone of one of them, well before its expiry, the session was lost: evicted, or missing
+//! after a failover or restart of Redis.
 
 use std::time::Duration;
 
@@ -11,54 +12,55 @@ use proto_contracts::SessionDigest;
 
 use crate::domain::lifetime::Lifetime;
 
-/// Sessions that are remembered; each costs some 150 bytes.
+/// The most sessions that are remembered, at some 150 bytes each.
 const CAPACITY: u64 = 200_000;
 
-/// The sessions that were created here and must still be there.
+/// The sessions that this instance created and that must still exist.
 pub(super) struct Lost {
-    promised: Cache<SessionDigest, ()>,
+    created: Cache<SessionDigest, ()>,
     count: IntCounter,
 }
 
 impl Lost {
     pub(super) fn new(lifetime: Lifetime) -> Self {
-        // Near its end a session may be gone by Redis's clock and not yet by ours: then nothing is promised any more.
-        let most = |time: Duration| time.min(Duration::from_hours(24 * 365)) * 9 / 10;
-        let promised = Cache::builder()
+        // Forgotten before its expiry: the session may expire earlier by Redis's clock than by this
+        // one.
+        let shortened = |time: Duration| time.min(Duration::from_hours(24 * 365)) * 9 / 10;
+        let created = Cache::builder()
             .max_capacity(CAPACITY)
-            .time_to_idle(most(lifetime.idle))
-            .time_to_live(most(lifetime.absolute))
+            .time_to_idle(shortened(lifetime.idle))
+            .time_to_live(shortened(lifetime.absolute))
             .build();
         let count = Opts::new(
             "stateful_sessions_lost_total",
-            "Sessions that this instance had created, and that were gone before their time.",
+            "Sessions created by this instance that Redis lost before their expiry.",
         );
-        Self { promised, count: IntCounter::with_opts(count).expect("the name is valid") }
+        Self { created, count: IntCounter::with_opts(count).expect("the name is valid") }
     }
 
     pub(super) fn counter(&self) -> &IntCounter {
         &self.count
     }
 
-    /// The session was created and acknowledged.
-    pub(super) fn promise(&self, session: SessionDigest) {
-        self.promised.insert(session, ());
+    /// Remembers a created session.
+    pub(super) fn remember(&self, session: SessionDigest) {
+        self.created.insert(session, ());
     }
 
-    /// The session was used, which starts its idle time anew.
+    /// Records a use, which resets the session's idle time.
     pub(super) fn used(&self, session: SessionDigest) {
-        // A read is what keeps an entry.
-        let _promised = self.promised.get(&session);
+        // A read renews the entry.
+        let _created = self.created.get(&session);
     }
 
-    /// Takes the promise back, and tells whether there was one.
-    pub(super) fn take_back(&self, session: SessionDigest) -> bool {
-        self.promised.remove(&session).is_some()
+    /// Forgets the session; `true` when it was remembered.
+    pub(super) fn forget(&self, session: SessionDigest) -> bool {
+        self.created.remove(&session).is_some()
     }
 
-    /// The session is gone without a trace.
-    pub(super) fn lost(&self, session: SessionDigest) {
+    /// Counts and logs a lost session.
+    pub(super) fn report(&self, session: SessionDigest) {
         self.count.inc();
-        tracing::error!(%session, "a session was lost: Redis has no trace of it before its time was up");
+        tracing::error!(%session, "session lost: Redis has neither record nor tombstone before its expiry");
     }
 }

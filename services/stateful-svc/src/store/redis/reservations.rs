@@ -1,7 +1,7 @@
-//! The ids of sessions that are created under a key: reserved before the session is created.
+//! Reservations of the ids of sessions that are created with an idempotency key.
 //!
-//! Of a cluster, reservation and session may be on different nodes, so these are two steps. Who repeats a create that
-//! ended between them finds the reservation and goes on from there.
+//! On a Cluster, reservation and session may be on different nodes, so these are two steps. A
+//! repetition of a create that failed between them finds the reservation and continues from there.
 
 use service_kit::outage::RetryDeadline;
 
@@ -16,12 +16,12 @@ impl RedisStore {
         let key = reservation_key(name);
         let mut call = self.scripts.reserve_id.prepare_invoke();
         call.key(&key).arg(id.to_string()).arg(millis(self.lifetime.reservation()));
-        let Acknowledged { answer, is_acked } =
-            self.send_patiently::<String>(&key, &mut call, self.acks, RetryDeadline::start()).await?;
+        let Acknowledged { response, is_acked } =
+            self.send_with_retries::<String>(&key, &mut call, self.acks, RetryDeadline::start()).await?;
         if !is_acked {
             let fault = StoreFault::Unfinished("too few replicas have acknowledged the reserved id".into());
-            return Err(self.noted(fault));
+            return Err(self.logged(fault));
         }
-        answer.parse().map_err(damaged)
+        response.parse().map_err(damaged)
     }
 }

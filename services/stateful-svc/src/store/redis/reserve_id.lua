@@ -1,5 +1,6 @@
--- KEYS[1] names what a caller creates under a key. ARGV[1] is the id to reserve there, sealed, and ARGV[2] for how long, in
--- milliseconds, also after a repetition. Returns the id that is reserved: the first one.
+-- KEYS[1] the reservation of a caller and an idempotency key, ARGV[1] the sealed id to reserve,
+-- ARGV[2] the TTL in milliseconds, which a repetition renews. Returns the reserved id: the first
+-- one.
 local reserved = redis.call('GETEX', KEYS[1], 'PX', ARGV[2])
 if reserved then
   return reserved

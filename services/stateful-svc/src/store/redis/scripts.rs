@@ -1,11 +1,11 @@
-//! The Lua scripts: one for each act, each atomic.
+//! The Lua scripts: one for each operation, each atomic.
 
 use redis::{FromRedisValue, ParsingError, Script, Value};
 use service_kit::telemetry::traces::spans::name_script;
 
 use super::claim::Mark;
 
-/// Every script of the store, hashed once.
+/// All scripts of the store, hashed once.
 pub(super) struct Scripts {
     pub(super) create: Script,
     pub(super) read: Script,
@@ -14,13 +14,13 @@ pub(super) struct Scripts {
     pub(super) delete: Script,
     pub(super) history: Script,
     pub(super) touch: Script,
-    /// This one and those below know nothing of a session's content.
+    /// From here on: scripts that do not read a session's content.
     pub(super) reserve_id: Script,
     pub(super) confirm: Script,
     pub(super) take_lease: Script,
     pub(super) renew_lease: Script,
     pub(super) end_lease: Script,
-    pub(super) tell_lease: Script,
+    pub(super) publish_to_lease: Script,
 }
 
 macro_rules! script {
@@ -29,7 +29,7 @@ macro_rules! script {
             $name,
             Script::new(concat!(
                 include_str!("session.lua"),
-                "local function act()\n",
+                "local function operation()\n",
                 include_str!(concat!($name, ".lua")),
                 "end\n",
                 include_str!("claim.lua")
@@ -53,36 +53,37 @@ impl Scripts {
             take_lease: named("lease_take", Script::new(include_str!("lease_take.lua"))),
             renew_lease: named("lease_renew", Script::new(include_str!("lease_renew.lua"))),
             end_lease: named("lease_end", Script::new(include_str!("lease_end.lua"))),
-            tell_lease: named("lease_tell", Script::new(include_str!("lease_tell.lua"))),
+            publish_to_lease: named("lease_publish", Script::new(include_str!("lease_publish.lua"))),
         }
     }
 }
 
-/// A script that spans call by its name.
+/// Registers the script's name for spans.
 fn named(name: &'static str, script: Script) -> Script {
     name_script(&script, name);
     script
 }
 
-/// What a script returned, with what `claim.lua` adds to it.
+/// A script's return value, including what `claim.lua` adds.
 #[derive(Debug, PartialEq)]
-pub(super) struct Answer<T> {
+pub(super) struct Response<T> {
     /// Redis's time, in milliseconds since 1970.
     pub(super) now: i64,
     /// The sender may keep a copy.
     pub(super) held: bool,
-    /// The session belongs to somebody, who can only be the caller if the act was done.
+    /// The session has an owner. After a successful operation that is the caller.
     pub(super) is_owned: bool,
-    /// Copies that are not known to be gone.
+    /// Copies that may still exist.
     pub(super) drops: Vec<Mark>,
-    /// What the act itself returned; `None` for `UNSURE`: whether an earlier attempt of it was done cannot be told any more.
+    /// The operation's own result; `None` for `UNSURE`: whether an earlier attempt was executed is
+    /// not known.
     pub(super) reply: Option<T>,
 }
 
-impl<T: FromRedisValue> FromRedisValue for Answer<T> {
+impl<T: FromRedisValue> FromRedisValue for Response<T> {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         let mut items = Vec::<Value>::from_redis_value(value)?.into_iter();
-        // A nil at the end of a table is left out by Lua.
+        // Lua omits a nil at the end of a table.
         let mut next = || items.next().unwrap_or(Value::Nil);
         Ok(Self {
             now: i64::from_redis_value(next())?,
@@ -97,20 +98,20 @@ impl<T: FromRedisValue> FromRedisValue for Answer<T> {
     }
 }
 
-/// What an act returned: `T` when it did its act, `R` when the act was done before, by a request with the same key.
+/// An operation's result: `T`, or `R` for the repetition of a request with the same key.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply<T, R = ()> {
-    /// Nil: the caller has no such session (or, for a create, another request has one already).
+    /// Nil: the caller has no such session (for a create: another request has created it).
     Nil,
-    /// `REFUSED`: the session is there (or, for a create, was), and the act was refused.
+    /// `REFUSED`: the operation was rejected (for a create: the session was deleted).
     Refused,
-    /// `KEY_REUSED`: the key belongs to another request.
+    /// `KEY_REUSED`: the key was used with another request.
     KeyReused,
-    /// `OVERTAKEN`: the session's tag is not one that the condition allows.
+    /// `OVERTAKEN`: the session's tag does not satisfy the precondition.
     Overtaken,
-    /// The act was done.
+    /// The operation was executed.
     Done(T),
-    /// The act was done before; this is what was kept of it.
+    /// An earlier request executed the operation; this is its kept result.
     Replayed(R),
 }
 

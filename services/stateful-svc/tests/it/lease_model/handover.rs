@@ -1,9 +1,10 @@
-//! How a session moves between instances: one session, two or three instances with a client each.
+//! Handovers of one session between two or three instances with a client each.
 //!
-//! Every act that goes to Redis is one atomic script (`Step::Execute`) which says by whom it is sent: the sender's lease and a
-//! *ticket*, which the sender draws afresh for each act. Redis keeps the `holder` (the one mark whose copy may be served) and
-//! the `drops` (marks whose copies are not known to be gone). Messages are lost, late and overtaken; an act whose client has
-//! given up may still be executed at any later time; instances crash, stand still and lose their leases.
+//! Each operation on Redis is one atomic script (`Step::Execute`) with a mark: the sender's lease
+//! and a fencing *ticket*, drawn for each operation. Redis keeps the `holder` (the mark whose copy
+//! may be served) and the `drops` (marks whose copies may still exist). Messages are lost, late and
+//! reordered. An operation whose client has given up may still be executed at any later time.
+//! Instances crash, pause and lose their leases.
 
 mod fault;
 mod instance;
@@ -17,12 +18,12 @@ use instance::Kind::{RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRe
 use instance::{Client, Instance, Kind, Stage};
 use redis::{Act, Redis};
 
-/// What is checked.
+/// A configuration of the model.
 struct Handover {
     instances: usize,
-    /// For each client, which instance it asks and how many times.
+    /// For each client, its instance and its number of requests.
     clients: &'static [(usize, u8)],
-    /// What a client may ask, each time.
+    /// The kinds of requests.
     kinds: &'static [Kind],
     faults: Budget,
     without: Option<Rule>,
@@ -33,34 +34,34 @@ struct State {
     redis: Redis,
     instances: Vec<Instance>,
     clients: Vec<Client>,
-    /// Acts that their clients gave up while they were under way; Redis may still execute them.
+    /// Operations in flight whose clients have given up; Redis may still execute them.
     late: Vec<Act>,
-    /// Requests to drop that are under way to a lease's channel.
-    asked: Vec<u8>,
-    /// Confirmations under way: the lease, and the newest ticket whose copy is gone.
+    /// Drop requests in flight, by lease.
+    requested: Vec<u8>,
+    /// Confirmations in flight: the lease, and the newest ticket whose copy is gone.
     confirmed: Vec<(u8, u8)>,
-    /// The newest version that any client was told of.
+    /// The newest version that any client has seen.
     known: u8,
     faults: Budget,
-    /// A client was shown an older version than was known when it asked.
+    /// A client has read an older version than was known at its request.
     stale: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
-    /// The client asks; a sticky read looks at the lease.
+    /// The client sends a request; a sticky read checks the lease.
     Begin(usize, Kind),
-    /// A sticky read whose lease was good looks for the copy.
+    /// A sticky read with a trusted lease looks up the copy.
     LookUp(usize),
-    /// Redis executes the act.
+    /// Redis executes the operation.
     Execute(usize),
-    /// The instance asks Redis which drops are left.
+    /// The instance reads the remaining drops from Redis.
     Check(usize),
-    /// The client gets its answer.
-    Answer(usize),
-    /// An instance with drops to finish asks the lease's holder.
-    Ask(u8),
-    /// A request to drop arrives.
+    /// The client gets its response.
+    Respond(usize),
+    /// An instance that waits for drops sends a request to the lease's holder.
+    Request(u8),
+    /// A drop request arrives.
     Drop(u8),
     /// A confirmation is executed.
     Confirm(u8),
@@ -68,25 +69,25 @@ enum Step {
     Bury(u8),
     /// The drop of a dead lease is confirmed for it.
     ConfirmForDead(u8),
-    /// By its own clock, the instance's lease has run out.
-    Lapse(usize),
+    /// By the instance's clock, its lease has expired.
+    Expire(usize),
     /// The lease is renewed.
     Renew(usize),
-    /// The instance learns that its lease is dead.
+    /// The instance finds that its lease is dead.
     Learn(usize),
     /// The instance takes a new lease.
     Take(usize),
-    /// Redis executes an act that was given up.
+    /// Redis executes an operation whose client has given up.
     ExecuteLate(usize),
-    /// A request to drop, or a confirmation, is lost.
-    LoseAsked(u8),
-    LoseConfirmed(u8),
-    /// The client gives up, with its act in whatever state.
+    /// A drop request, or a confirmation, is lost.
+    LoseRequest(u8),
+    LoseConfirmation(u8),
+    /// The client gives up, in any stage.
     GiveUp(usize),
-    /// The instance dies and starts anew without memory.
+    /// The instance crashes and restarts without memory.
     Crash(usize),
-    /// The channel of drop requests breaks, for good as far as anybody can tell.
-    Deafen(usize),
+    /// The subscription to drop requests breaks, until a new lease.
+    Disconnect(usize),
 }
 
 impl Handover {
@@ -94,7 +95,7 @@ impl Handover {
         self.without != Some(rule)
     }
 
-    /// Steps that happen by themselves, sooner or later.
+    /// Steps that happen eventually.
     fn progress(&self, state: &State, steps: &mut Vec<Step>) {
         for (c, client) in state.clients.iter().enumerate() {
             match &client.stage {
@@ -113,29 +114,29 @@ impl Handover {
                     }
                 }
                 Stage::Settling { .. } => steps.push(Step::Check(c)),
-                Stage::Settled { .. } => steps.push(Step::Answer(c)),
+                Stage::Settled { .. } => steps.push(Step::Respond(c)),
             }
         }
         for (i, instance) in state.instances.iter().enumerate() {
             match instance.lease {
                 None => steps.push(Step::Take(i)),
                 Some(lease) if state.redis.dead.contains(&lease) => steps.push(Step::Learn(i)),
-                // Nothing but the renewal keeps an instance from running out of its lease.
-                Some(_) if instance.trusted && !self.renews(instance) => steps.push(Step::Lapse(i)),
+                // Without renewals the lease expires.
+                Some(_) if instance.trusted && !self.renews(instance) => steps.push(Step::Expire(i)),
                 Some(_) if !instance.trusted && self.renews(instance) => steps.push(Step::Renew(i)),
                 Some(_) => {}
             }
         }
-        steps.extend(state.asked.iter().map(|lease| Step::Drop(*lease)));
+        steps.extend(state.requested.iter().map(|lease| Step::Drop(*lease)));
         steps.extend(state.confirmed.iter().map(|(lease, _)| Step::Confirm(*lease)));
     }
 
     fn finish_drop(&self, state: &State, lease: u8, steps: &mut Vec<Step>) {
-        let under_way = state.asked.contains(&lease) || state.confirmed.iter().any(|(of, _)| *of == lease);
+        let in_flight = state.requested.contains(&lease) || state.confirmed.iter().any(|(of, _)| *of == lease);
         let step = match () {
             () if state.redis.dead.contains(&lease) => Step::ConfirmForDead(lease),
-            () if under_way => return,
-            () if self.listening(state, lease) => Step::Ask(lease),
+            () if in_flight => return,
+            () if self.is_connected(state, lease) => Step::Request(lease),
             () if !self.is_trusted(state, lease) => Step::Bury(lease),
             () => return,
         };
@@ -144,8 +145,8 @@ impl Handover {
         }
     }
 
-    /// Steps that may or may not happen.
-    fn mishaps(&self, state: &State, steps: &mut Vec<Step>) {
+    /// Steps that may happen.
+    fn faults(&self, state: &State, steps: &mut Vec<Step>) {
         for (c, client) in state.clients.iter().enumerate() {
             if client.stage != Stage::Idle && state.faults.give_ups > 0 {
                 steps.push(Step::GiveUp(c));
@@ -155,11 +156,11 @@ impl Handover {
             if state.faults.crashes > 0 {
                 steps.push(Step::Crash(i));
             }
-            if state.faults.deafens > 0 && !instance.deaf {
-                steps.push(Step::Deafen(i));
+            if state.faults.disconnects > 0 && !instance.disconnected {
+                steps.push(Step::Disconnect(i));
             }
-            if instance.lease.is_some() && instance.trusted && state.faults.lapses > 0 {
-                steps.push(Step::Lapse(i));
+            if instance.lease.is_some() && instance.trusted && state.faults.expiries > 0 {
+                steps.push(Step::Expire(i));
             }
         }
         for (lease, _) in &state.redis.drops {
@@ -169,8 +170,8 @@ impl Handover {
         }
         steps.extend((0..state.late.len()).map(Step::ExecuteLate));
         if state.faults.losses > 0 {
-            steps.extend(state.asked.iter().map(|lease| Step::LoseAsked(*lease)));
-            steps.extend(state.confirmed.iter().map(|(lease, _)| Step::LoseConfirmed(*lease)));
+            steps.extend(state.requested.iter().map(|lease| Step::LoseRequest(*lease)));
+            steps.extend(state.confirmed.iter().map(|(lease, _)| Step::LoseConfirmation(*lease)));
         }
     }
 
@@ -182,11 +183,11 @@ impl Handover {
     }
 
     fn renews(&self, instance: &Instance) -> bool {
-        !instance.deaf || !self.has(Rule::DeafInstancesDoNotRenew)
+        !instance.disconnected || !self.has(Rule::DisconnectedInstancesDoNotRenew)
     }
 
-    fn listening(&self, state: &State, lease: u8) -> bool {
-        state.instances.iter().any(|instance| instance.lease == Some(lease) && !instance.deaf)
+    fn is_connected(&self, state: &State, lease: u8) -> bool {
+        state.instances.iter().any(|instance| instance.lease == Some(lease) && !instance.disconnected)
     }
 
     fn is_trusted(&self, state: &State, lease: u8) -> bool {
@@ -196,7 +197,7 @@ impl Handover {
 }
 
 impl State {
-    /// A client is shown a version; `known` is what was known when it asked.
+    /// A client reads a version; `known` is the newest version known at its request.
     fn show(&mut self, version: u8, known: u8) {
         self.stale |= version < known;
         self.known = self.known.max(version);
@@ -206,15 +207,15 @@ impl State {
         self.clients.iter().any(|client| client.stage != Stage::Idle || client.left > 0)
     }
 
-    fn ask(&mut self, lease: u8) {
-        if !self.asked.contains(&lease) {
-            self.asked.push(lease);
-            self.asked.sort_unstable();
+    fn request(&mut self, lease: u8) {
+        if !self.requested.contains(&lease) {
+            self.requested.push(lease);
+            self.requested.sort_unstable();
         }
     }
 
     fn confirm(&mut self, lease: u8, ticket: u8) {
-        // One that is under way already may be older: then it stays, and this one is asked for again.
+        // An older confirmation in flight stays; this one is then requested again.
         if !self.confirmed.iter().any(|(of, _)| *of == lease) {
             self.confirmed.push((lease, ticket));
             self.confirmed.sort_unstable();
@@ -228,17 +229,17 @@ impl Model for Handover {
 
     fn init_states(&self) -> Vec<State> {
         let instances = (0..self.instances).map(Instance::new).collect();
-        let (late, asked, confirmed) = (Vec::new(), Vec::new(), Vec::new());
+        let (late, requested, confirmed) = (Vec::new(), Vec::new(), Vec::new());
         let clients = self.clients.iter().map(|(at, acts)| Client::new(*at, *acts)).collect();
         let (redis, faults) = (Redis::default(), self.faults);
-        vec![State { redis, instances, clients, late, asked, confirmed, known: 0, faults, stale: false }]
+        vec![State { redis, instances, clients, late, requested, confirmed, known: 0, faults, stale: false }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        // A broken run needs no end.
+        // A violation ends the run.
         if !state.stale && state.unfinished() {
             self.progress(state, steps);
-            self.mishaps(state, steps);
+            self.faults(state, steps);
         }
     }
 
@@ -249,13 +250,13 @@ impl Model for Handover {
             Step::LookUp(c) => instance::look_up(self, &mut next, c)?,
             Step::Execute(c) => instance::execute(self, &mut next, c)?,
             Step::Check(c) => instance::check(&mut next, c)?,
-            Step::Answer(c) => instance::answer(self, &mut next, c)?,
-            Step::Ask(lease) => next.ask(lease),
+            Step::Respond(c) => instance::respond(self, &mut next, c)?,
+            Step::Request(lease) => next.request(lease),
             Step::Drop(lease) => {
-                next.asked.retain(|of| *of != lease);
-                let instance = next.instances.iter_mut().find(|it| it.lease == Some(lease) && !it.deaf);
+                next.requested.retain(|of| *of != lease);
+                let instance = next.instances.iter_mut().find(|it| it.lease == Some(lease) && !it.disconnected);
                 if let Some(instance) = instance {
-                    instance.drop_copy(self.has(Rule::DropsVoidFills));
+                    instance.drop_copy(self.has(Rule::DropsVoidReservations));
                     let ticket = instance.ticket;
                     next.confirm(lease, ticket);
                 }
@@ -268,10 +269,10 @@ impl Model for Handover {
             }
             Step::Bury(lease) => next.redis.bury(lease),
             Step::ConfirmForDead(lease) => next.redis.confirm(lease, u8::MAX),
-            Step::Lapse(i) => {
+            Step::Expire(i) => {
                 next.instances[i].trusted = false;
                 if self.renews(&last.instances[i]) {
-                    next.faults.lapses -= 1;
+                    next.faults.expiries -= 1;
                 }
             }
             Step::Renew(i) => next.instances[i].trusted = true,
@@ -281,11 +282,11 @@ impl Model for Handover {
                 let act = next.late.remove(at);
                 next.redis.execute(&act, self.has(Rule::TicketsOrderActs));
             }
-            Step::LoseAsked(lease) => {
-                next.asked.retain(|of| *of != lease);
+            Step::LoseRequest(lease) => {
+                next.requested.retain(|of| *of != lease);
                 next.faults.losses -= 1;
             }
-            Step::LoseConfirmed(lease) => {
+            Step::LoseConfirmation(lease) => {
                 next.confirmed.retain(|(of, _)| *of != lease);
                 next.faults.losses -= 1;
             }
@@ -300,9 +301,9 @@ impl Model for Handover {
                 next.instances[i].crash();
                 next.faults.crashes -= 1;
             }
-            Step::Deafen(i) => {
-                next.instances[i].deaf = true;
-                next.faults.deafens -= 1;
+            Step::Disconnect(i) => {
+                next.instances[i].disconnected = true;
+                next.faults.disconnects -= 1;
             }
         }
         Some(next)
@@ -311,7 +312,7 @@ impl Model for Handover {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("reads are linearizable", |_, state: &State| !state.stale),
-            Property::always("nobody waits for ever", |model: &Self, state: &State| {
+            Property::always("no request waits forever", |model: &Self, state: &State| {
                 let mut steps = Vec::new();
                 if !state.stale && state.unfinished() {
                     model.progress(state, &mut steps);
@@ -351,21 +352,21 @@ fn two_instances_one_of_which_crashes() {
 }
 
 #[test]
-fn two_instances_one_of_which_stands_still() {
-    holds(handover(TWO, Budget { lapses: 1, ..NONE }));
+fn two_instances_one_of_which_pauses() {
+    holds(handover(TWO, Budget { expiries: 1, ..NONE }));
 }
 
 #[test]
-fn two_instances_one_of_which_is_deaf() {
-    holds(handover(TWO, Budget { deafens: 1, ..NONE }));
+fn two_instances_one_of_which_is_disconnected() {
+    holds(handover(TWO, Budget { disconnects: 1, ..NONE }));
 }
 
-/// A repetition takes no copy away, and tells nothing older than what is known.
+/// A repetition drops no copy, and its response is never stale.
 #[test]
 fn two_instances_and_writes_that_are_repeated() {
     let kinds = &[StickyRead, StickyWrite, RoundRobinWrite, StickyRepeat, RoundRobinRepeat];
     holds(Handover { kinds, ..handover(TWO, Budget { give_ups: 1, ..NONE }) });
-    holds(Handover { kinds, ..handover(TWO, Budget { lapses: 1, ..NONE }) });
+    holds(Handover { kinds, ..handover(TWO, Budget { expiries: 1, ..NONE }) });
 }
 
 #[test]
@@ -390,23 +391,23 @@ fn two_clients_of_one_instance_and_one_of_another_for_longer() {
 fn no_rule_of_the_handover_can_be_left_out() {
     const LONG: &[(usize, u8)] = &[(0, 3), (1, 3)];
     const CROWDED: &[(usize, u8)] = &[(0, 2), (0, 2), (1, 2)];
-    let lapse = Budget { lapses: 1, ..NONE };
+    let expiry = Budget { expiries: 1, ..NONE };
     for (rule, clients, faults) in [
-        (Rule::ReadsLookAtTheLease, TWO, lapse),
-        (Rule::LeaseFirst, TWO, lapse),
+        (Rule::ReadsCheckTheLease, TWO, expiry),
+        (Rule::LeaseFirst, TWO, expiry),
         (Rule::TrustEndsFirst, TWO, NONE),
-        (Rule::NewLeasesAreEmpty, TWO, lapse),
-        (Rule::DropsVoidFills, TWO, NONE),
+        (Rule::NewLeasesAreEmpty, TWO, expiry),
+        (Rule::DropsVoidReservations, TWO, NONE),
         (Rule::TakersFinishDrops, TWO, NONE),
         (Rule::ReadersFinishDrops, LONG, NONE),
-        (Rule::FillAfterDrops, CROWDED, NONE),
+        (Rule::CommitAfterDrops, CROWDED, NONE),
         (Rule::WritesDropTheirOwn, CROWDED, NONE),
         (Rule::TicketsOrderActs, CROWDED, NONE),
         (Rule::ConfirmationsCarryTickets, LONG, NONE),
-        (Rule::DeafInstancesDoNotRenew, TWO, Budget { deafens: 1, ..NONE }),
+        (Rule::DisconnectedInstancesDoNotRenew, TWO, Budget { disconnects: 1, ..NONE }),
     ] {
         let expected = match rule {
-            Rule::DeafInstancesDoNotRenew => "nobody waits for ever",
+            Rule::DisconnectedInstancesDoNotRenew => "no request waits forever",
             _ => "reads are linearizable",
         };
         let broken = breaks(Handover { without: Some(rule), ..handover(clients, faults) });

@@ -1,26 +1,27 @@
-//! When a lease is dead: its holder renews a counter, and trusts it for a time from *before* it sent the renewal that it
-//! heard of last. Another instance reads the counter, waits as long by its own clock from *after* the answer, and removes the
-//! lease if the counter still stands. No clock is compared with another, Redis's least of all.
+//! When a lease is dead. Its holder increments a counter, and trusts the lease for a time from
+//! *before* it sent the last confirmed renewal. Another instance reads the counter, waits as long
+//! by its own clock from *after* the response, and deletes the lease if the counter is unchanged.
+//! Clocks are never compared, Redis's neither.
 
 use stateright::{Model, Property};
 
 use super::{breaks, holds};
 
-/// For how long a renewal is trusted, and a counter watched, in steps of the clock.
+/// How long a renewal is trusted, and a counter observed, in clock steps.
 const TERM: u8 = 2;
 /// When the check ends.
 const END: u8 = 6;
 
-/// What the argument stands on.
+/// The premises of the argument.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
-    /// Trust counts from before the renewal was sent, not from when it was heard of.
+    /// Trust counts from before the renewal was sent, not from its confirmation.
     TrustFromBefore,
-    /// The watch counts from after the counter was read, not from when it was asked for.
+    /// The observation counts from after the counter was read, not from the request.
     WatchFromAfter,
-    /// A lease is removed only if its counter is the one that was watched.
+    /// A lease is deleted only if its counter has the observed value.
     RemoveIfUnchanged,
-    /// A renewal of a lease that was removed fails.
+    /// A renewal of a deleted lease fails.
     NeverRevive,
 }
 
@@ -31,13 +32,13 @@ struct Timing {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct State {
     now: u8,
-    /// The counter in Redis; `None` when the lease was removed.
+    /// The counter in Redis; `None` when the lease was deleted.
     count: Option<u8>,
     removed: bool,
-    /// When the renewals under way were sent; there are two at most, and each may be lost or late.
+    /// When the renewals in flight were sent; at most two, and each may be lost or late.
     renewals: [Option<u8>; 2],
-    /// Answers to renewals under way, by when those were sent.
-    heard: Option<u8>,
+    /// The confirmation in flight, by the time of its renewal.
+    confirmed: Option<u8>,
     trusted_until: u8,
     watch: Watch,
 }
@@ -46,11 +47,11 @@ struct State {
 enum Watch {
     #[default]
     Idle,
-    Asked {
+    Requested {
         at: u8,
     },
-    Answered {
-        asked: u8,
+    Read {
+        requested: u8,
         count: u8,
     },
     Watching {
@@ -68,8 +69,8 @@ enum Step {
     Renew(usize),
     LoseRenewal(usize),
     Renewed(usize),
-    Hear,
-    Ask,
+    Confirm,
+    Request,
     Read,
     Note,
     Remove,
@@ -94,13 +95,13 @@ impl Model for Timing {
                 Some(_) => steps.extend([Step::Renewed(i), Step::LoseRenewal(i)]),
             }
         }
-        if state.heard.is_some() {
-            steps.push(Step::Hear);
+        if state.confirmed.is_some() {
+            steps.push(Step::Confirm);
         }
         match state.watch {
-            Watch::Idle => steps.push(Step::Ask),
-            Watch::Asked { .. } => steps.push(Step::Read),
-            Watch::Answered { .. } => steps.push(Step::Note),
+            Watch::Idle => steps.push(Step::Request),
+            Watch::Requested { .. } => steps.push(Step::Read),
+            Watch::Read { .. } => steps.push(Step::Note),
             Watch::Watching { since, .. } if state.now >= since + TERM => steps.push(Step::Remove),
             Watch::Watching { .. } => {}
             Watch::Removing { .. } => steps.push(Step::Removed),
@@ -117,22 +118,22 @@ impl Model for Timing {
                 let sent = next.renewals[i].take()?;
                 if last.count.is_some() || self.without == Some(Rule::NeverRevive) {
                     next.count = Some(last.count.unwrap_or_default() + 1);
-                    next.heard = Some(sent);
+                    next.confirmed = Some(sent);
                 }
             }
-            Step::Hear => {
-                let sent = next.heard.take()?;
+            Step::Confirm => {
+                let sent = next.confirmed.take()?;
                 let from = if self.without == Some(Rule::TrustFromBefore) { last.now } else { sent };
                 next.trusted_until = last.trusted_until.max(from + TERM);
             }
-            Step::Ask => next.watch = Watch::Asked { at: last.now },
+            Step::Request => next.watch = Watch::Requested { at: last.now },
             Step::Read => {
-                let Watch::Asked { at } = last.watch else { return None };
-                next.watch = Watch::Answered { asked: at, count: last.count? };
+                let Watch::Requested { at } = last.watch else { return None };
+                next.watch = Watch::Read { requested: at, count: last.count? };
             }
             Step::Note => {
-                let Watch::Answered { asked, count } = last.watch else { return None };
-                let since = if self.without == Some(Rule::WatchFromAfter) { asked } else { last.now };
+                let Watch::Read { requested, count } = last.watch else { return None };
+                let since = if self.without == Some(Rule::WatchFromAfter) { requested } else { last.now };
                 next.watch = Watch::Watching { since, count };
             }
             Step::Remove => {
@@ -166,12 +167,12 @@ impl Model for Timing {
 }
 
 #[test]
-fn a_lease_that_was_declared_dead_is_trusted_by_nobody() {
+fn a_dead_lease_is_never_trusted() {
     holds(Timing { without: None });
 }
 
 #[test]
-fn no_rule_about_time_can_be_left_out() {
+fn no_premise_can_be_left_out() {
     use Rule::{NeverRevive, RemoveIfUnchanged, TrustFromBefore, WatchFromAfter};
     for rule in [TrustFromBefore, WatchFromAfter, RemoveIfUnchanged, NeverRevive] {
         let broken = breaks(Timing { without: Some(rule) });

@@ -1,43 +1,46 @@
-//! What may go wrong, and what may be left out.
+//! The faults, and the rules that can be left out.
 
-/// How often each thing may go wrong in one run.
+/// The number of faults of each kind in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     pub(super) crashes: u8,
-    /// A lease runs out by its holder's clock though it renews: a pause, a slow network.
-    pub(super) lapses: u8,
+    /// A lease expires by its holder's clock in spite of renewals: a pause, a slow network.
+    pub(super) expiries: u8,
     pub(super) losses: u8,
     pub(super) give_ups: u8,
-    pub(super) deafens: u8,
+    pub(super) disconnects: u8,
 }
 
-pub(super) const NONE: Budget = Budget { crashes: 0, lapses: 0, losses: 0, give_ups: 0, deafens: 0 };
+pub(super) const NONE: Budget = Budget { crashes: 0, expiries: 0, losses: 0, give_ups: 0, disconnects: 0 };
 
 /// The rules of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rule {
     /// A copy is served only while the lease is trusted.
-    ReadsLookAtTheLease,
-    /// The lease is looked at first, and the copy then.
+    ReadsCheckTheLease,
+    /// The lease is checked before the copy is looked up.
     LeaseFirst,
-    /// A lease is declared dead only after its holder has stopped to trust it (see the model of time).
+    /// A lease is declared dead only after its holder has stopped trusting it (see the model of
+    /// time).
     TrustEndsFirst,
-    /// A new lease starts without copies, and fills of the one before don't reach it.
+    /// A new lease starts without copies, and operations under the previous one cannot commit to
+    /// it.
     NewLeasesAreEmpty,
-    /// A request to drop voids the fills that are under way.
-    DropsVoidFills,
-    /// Who writes, or takes the session over, finishes the drops before it answers.
+    /// A drop request voids the reservations of operations in flight.
+    DropsVoidReservations,
+    /// An operation that writes or takes the session over waits for the drops before its response.
     TakersFinishDrops,
-    /// Who only reads does so too.
+    /// A plain read does so, too.
     ReadersFinishDrops,
-    /// A copy is put in only after the drops are finished.
-    FillAfterDrops,
-    /// A write drops the writer's own copy before it is sent.
+    /// A copy is committed only after the drops are finished.
+    CommitAfterDrops,
+    /// A write drops the sender's own copy before it is sent.
     WritesDropTheirOwn,
-    /// An act that overtook, or was overtaken by, another of the same instance is treated as a stranger's.
+    /// Operations of one instance that are executed out of order are treated like those of
+    /// different instances.
     TicketsOrderActs,
-    /// A confirmation confirms no more than what was dropped when it was sent.
+    /// A confirmation covers only what was dropped when it was sent.
     ConfirmationsCarryTickets,
-    /// Only instances that would hear a request to drop renew their lease.
-    DeafInstancesDoNotRenew,
+    /// Only instances that would receive a drop request renew their lease.
+    DisconnectedInstancesDoNotRenew,
 }

@@ -1,4 +1,4 @@
-//! What an instance keeps, and what it does with a request.
+//! The state of an instance, and its handling of requests.
 
 use super::fault::Rule;
 use super::redis::{Act, Mark};
@@ -10,7 +10,7 @@ pub(super) enum Kind {
     StickyWrite,
     RoundRobinRead,
     RoundRobinWrite,
-    /// A write that was done before, under its key, or that is refused: it changes nothing and leaves no copy.
+    /// A repeated or rejected write: it changes nothing and leaves no copy.
     StickyRepeat,
     RoundRobinRepeat,
 }
@@ -24,30 +24,30 @@ impl Kind {
         matches!(self, Self::StickyWrite | Self::StickyRead | Self::StickyRepeat)
     }
 
-    fn fills(self) -> bool {
+    fn leaves_copy(self) -> bool {
         !matches!(self, Self::StickyRepeat | Self::RoundRobinRepeat)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Instance {
-    /// The lease that it holds or has held of late.
+    /// The current or last lease.
     pub(super) lease: Option<u8>,
     /// The next lease's number; leases of different instances differ.
     next_lease: u8,
-    /// By its own clock, its lease has not run out.
+    /// By its own clock, its lease has not expired.
     pub(super) trusted: bool,
-    /// Its channel of drop requests is broken.
-    pub(super) deaf: bool,
+    /// Its subscription to drop requests is broken.
+    pub(super) disconnected: bool,
     /// The ticket drawn last.
     pub(super) ticket: u8,
-    pub(super) slot: Slot,
+    pub(super) entry: Entry,
 }
 
-/// A client, which asks one instance.
+/// A client of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Client {
-    /// The instance that it asks.
+    /// Its instance.
     pub(super) at: usize,
     /// How many requests it has left.
     pub(super) left: u8,
@@ -60,24 +60,24 @@ impl Client {
     }
 }
 
-/// What it has of the session.
+/// The instance's entry for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Slot {
+pub(super) enum Entry {
     Empty,
-    /// The act of this ticket is under way and may fill it.
-    Filling(u8),
+    /// Reserved by the operation with this ticket.
+    Pending(u8),
     Hot(u8),
 }
 
-/// Where a client is with its request. `known` is what was known when it asked.
+/// The stage of a request. `known` is the newest version known at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     Idle,
-    /// The lease was good; the copy is looked for next.
+    /// The lease is trusted; the lookup of the copy is next.
     Checked {
         known: u8,
     },
-    /// The copy was looked up first (only where [`Rule::LeaseFirst`] is out), or is about to be shown.
+    /// The copy was looked up; before the lease check only without [`Rule::LeaseFirst`].
     Found {
         known: u8,
         version: u8,
@@ -86,7 +86,7 @@ pub(super) enum Stage {
         known: u8,
         act: Act,
     },
-    /// Redis has answered; drops may be left.
+    /// Redis has responded; drops may remain.
     Settling {
         known: u8,
         act: Act,
@@ -104,12 +104,19 @@ pub(super) enum Stage {
 impl Instance {
     pub(super) fn new(place: usize) -> Self {
         let first = place as u8 * 8;
-        Self { lease: Some(first), next_lease: first + 1, trusted: true, deaf: false, ticket: 0, slot: Slot::Empty }
+        Self {
+            lease: Some(first),
+            next_lease: first + 1,
+            trusted: true,
+            disconnected: false,
+            ticket: 0,
+            entry: Entry::Empty,
+        }
     }
 
-    pub(super) fn drop_copy(&mut self, void_fills: bool) {
-        if void_fills || matches!(self.slot, Slot::Hot(_)) {
-            self.slot = Slot::Empty;
+    pub(super) fn drop_copy(&mut self, void_reservations: bool) {
+        if void_reservations || matches!(self.entry, Entry::Hot(_)) {
+            self.entry = Entry::Empty;
         }
     }
 
@@ -121,31 +128,31 @@ impl Instance {
     pub(super) fn take(&mut self, empty: bool) {
         self.lease = Some(self.next_lease);
         self.next_lease += 1;
-        (self.trusted, self.deaf) = (true, false);
+        (self.trusted, self.disconnected) = (true, false);
         if empty {
-            self.slot = Slot::Empty;
+            self.entry = Entry::Empty;
         }
     }
 
     pub(super) fn crash(&mut self) {
         self.learn();
-        self.slot = Slot::Empty;
+        self.entry = Entry::Empty;
     }
 
-    /// A ticket for an act, which drops what the instance has and voids what it fills.
+    /// Draws a ticket for an operation, and reserves the entry for it.
     fn draw(&mut self, drops: bool) -> u8 {
         self.ticket += 1;
         if drops {
-            self.slot = Slot::Filling(self.ticket);
+            self.entry = Entry::Pending(self.ticket);
         }
         self.ticket
     }
 
-    /// Puts a copy in, if the act is still the one that may.
-    fn keep(&mut self, act: &Act, version: u8, may_keep: bool) {
+    /// Commits a copy, if the reservation still holds.
+    fn commit(&mut self, act: &Act, version: u8, may_keep: bool) {
         let Some(mark) = act.mark else { return };
-        if may_keep && act.kind.fills() && self.slot == Slot::Filling(mark.ticket) {
-            self.slot = Slot::Hot(version);
+        if may_keep && act.kind.leaves_copy() && self.entry == Entry::Pending(mark.ticket) {
+            self.entry = Entry::Hot(version);
         }
     }
 }
@@ -156,9 +163,9 @@ pub(super) fn begin(model: &Handover, state: &mut State, c: usize, kind: Kind) {
     let instance = &mut state.instances[client.at];
     client.left -= 1;
     if kind == Kind::StickyRead {
-        let good = instance.trusted || !model.has(Rule::ReadsLookAtTheLease);
-        match instance.slot {
-            Slot::Hot(version) if !model.has(Rule::LeaseFirst) => {
+        let good = instance.trusted || !model.has(Rule::ReadsCheckTheLease);
+        match instance.entry {
+            Entry::Hot(version) if !model.has(Rule::LeaseFirst) => {
                 return client.stage = Stage::Found { known, version };
             }
             _ if good && instance.lease.is_some() => return client.stage = Stage::Checked { known },
@@ -182,8 +189,8 @@ fn sent(model: &Handover, instance: &mut Instance, known: u8, kind: Kind) -> Sta
 pub(super) fn look_up(model: &Handover, state: &mut State, c: usize) -> Option<()> {
     let client = &mut state.clients[c];
     let instance = &mut state.instances[client.at];
-    client.stage = match (client.stage, instance.slot) {
-        (Stage::Checked { known }, Slot::Hot(version)) if model.has(Rule::LeaseFirst) => {
+    client.stage = match (client.stage, instance.entry) {
+        (Stage::Checked { known }, Entry::Hot(version)) if model.has(Rule::LeaseFirst) => {
             Stage::Found { known, version }
         }
         (Stage::Checked { known }, _) => sent(model, instance, known, Kind::StickyRead),
@@ -204,10 +211,10 @@ pub(super) fn execute(model: &Handover, state: &mut State, c: usize) -> Option<(
     let client = &mut state.clients[c];
     let Stage::Sent { known, act } = client.stage else { return None };
     let (version, may_keep) = state.redis.execute(&act, model.has(Rule::TicketsOrderActs));
-    if !model.has(Rule::FillAfterDrops) {
-        state.instances[client.at].keep(&act, version, may_keep);
+    if !model.has(Rule::CommitAfterDrops) {
+        state.instances[client.at].commit(&act, version, may_keep);
     }
-    // The answer tells the drops that are left, so that most acts need not ask.
+    // The response lists the remaining drops, so that most operations need not read them.
     client.stage = if state.redis.drops.is_empty() {
         Stage::Settled { known, act, version, may_keep }
     } else {
@@ -222,18 +229,18 @@ pub(super) fn check(state: &mut State, c: usize) -> Option<()> {
     Some(())
 }
 
-pub(super) fn answer(model: &Handover, state: &mut State, c: usize) -> Option<()> {
+pub(super) fn respond(model: &Handover, state: &mut State, c: usize) -> Option<()> {
     let client = &mut state.clients[c];
     let Stage::Settled { known, act, version, may_keep } = client.stage else { return None };
     client.stage = Stage::Idle;
-    if model.has(Rule::FillAfterDrops) {
-        state.instances[client.at].keep(&act, version, may_keep);
+    if model.has(Rule::CommitAfterDrops) {
+        state.instances[client.at].commit(&act, version, may_keep);
     }
     state.show(version, known);
     Some(())
 }
 
-/// The client goes away. Its act may be on the way to Redis still; whatever comes back is not looked at.
+/// The client gives up. Its operation may still reach Redis; the reply is discarded.
 pub(super) fn give_up(state: &mut State, c: usize) {
     if let Stage::Sent { act, .. } = state.clients[c].stage {
         state.late.push(act);

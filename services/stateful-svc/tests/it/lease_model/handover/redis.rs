@@ -1,4 +1,4 @@
-//! What Redis keeps, and what its scripts do.
+//! The state of Redis, and its scripts.
 
 use super::instance::Kind;
 
@@ -6,13 +6,14 @@ use super::instance::Kind;
 pub(super) struct Redis {
     pub(super) version: u8,
     pub(super) holder: Option<Mark>,
-    /// Copies not known to be gone: the lease, and the newest of its tickets. Sorted, one for each lease.
+    /// Copies that may still exist: the lease, and the newest of its tickets. Sorted, one for each
+    /// lease.
     pub(super) drops: Vec<(u8, u8)>,
-    /// Leases that were declared dead; none comes back.
+    /// Leases that were declared dead, which is final.
     pub(super) dead: Vec<u8>,
 }
 
-/// Names an act, and the copy that it may fill.
+/// Identifies an operation, and the copy that it may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
     pub(super) lease: u8,
@@ -27,7 +28,7 @@ pub(super) struct Act {
 }
 
 impl Redis {
-    /// Tells the version, and whether the sender may keep a copy.
+    /// Returns the version, and whether the sender may keep a copy.
     pub(super) fn execute(&mut self, act: &Act, tickets_order: bool) -> (u8, bool) {
         if act.kind.writes() {
             self.version += 1;
@@ -41,7 +42,7 @@ impl Redis {
             }
             return (self.version, false);
         };
-        // Whatever the sender had from before this act was gone before it sent it.
+        // The sender dropped its earlier copy before it sent this operation.
         if tickets_order {
             self.confirm(mine.lease, mine.ticket - 1);
         } else {
@@ -51,7 +52,7 @@ impl Redis {
             Some(holder) if holder.lease == mine.lease && (holder.ticket < mine.ticket || !tickets_order) => {
                 self.holder = Some(mine);
             }
-            // A later act of the sender's came first; its copy may be there already.
+            // A later operation of the sender was executed first; its copy may exist already.
             Some(holder) if holder.lease == mine.lease => {
                 if act.kind.writes() {
                     self.displace();
@@ -68,7 +69,7 @@ impl Redis {
         (self.version, self.holder == Some(mine))
     }
 
-    /// The sender, or somebody on behalf of a dead lease, has no copy up to this ticket.
+    /// The lease, which may be dead, has no copy up to this ticket.
     pub(super) fn confirm(&mut self, lease: u8, ticket: u8) {
         self.drops.retain(|(of, newest)| *of != lease || *newest > ticket);
     }

@@ -1,111 +1,111 @@
-//! What the stores make of a reply of Redis that is lost together with its connection.
+//! The stores when a reply of Redis is lost together with its connection.
 
 use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{AppendError, Done, PatchError, SessionStore, StoreFault};
 
+use crate::redis_proxy::RedisProxy;
 use crate::redis_server::RedisServer;
-use crate::redis_way::Way;
 use crate::subject::{LIFETIME, any_session, data, key, message, patch, redis_store};
 
 #[tokio::test]
-async fn an_act_whose_answer_is_lost_is_done_once_and_answered() {
+async fn an_operation_whose_reply_is_lost_is_applied_once_and_succeeds() {
     let server = RedisServer::start().await;
-    let way = Way::to(&server);
-    let (store, beside) = (way.store(), redis_store(&server, LIFETIME));
+    let proxy = RedisProxy::to(&server);
+    let (store, beside) = (proxy.store(), redis_store(&server, LIFETIME));
     let (given, change) = (data(r#"{"name":"Ada"}"#), patch(r#"{"a":1}"#));
     for keyed in [false, true] {
         let id = any_session();
-        // Redis knows the scripts, and there is a connection.
+        // Loads the scripts into Redis, and opens a connection.
         let warm = any_session();
         store.create(warm, data("{}"), None).await.expect("created");
         store.append(warm, message("hi"), None).await.expect("taken");
         store.patch(warm, &change, &Expected::Any, None).await.expect("patched");
         store.delete(warm).await.expect("deleted");
 
-        way.cut_at_once_after(0);
+        proxy.cut_at_once_after(0);
         let key_of_create = keyed.then(|| Keyed::create(key(1), &given));
         let created = store.create(id, given.clone(), key_of_create).await.expect("created");
-        assert!(way.was_cut() && created.done == Done::Now && created.value.version == 1);
+        assert!(proxy.was_cut() && created.done == Done::Now && created.value.version == 1);
         let found = beside.read(id).await.expect("there").value;
         assert_eq!((found.nonce, found.created_at), (created.value.nonce, created.value.created_at));
 
         for number in 1..=3 {
-            way.cut_at_once_after(0);
+            proxy.cut_at_once_after(0);
             let hi = message("hi");
             let key_of_append = keyed.then(|| Keyed::append(key(10 + number), &hi.text));
             let taken = store.append(id, hi.clone(), key_of_append).await.expect("taken");
-            assert!(way.was_cut() && taken.done == Done::Now, "{taken:?}");
+            assert!(proxy.was_cut() && taken.done == Done::Now, "{taken:?}");
             assert_eq!((taken.value.message.number, taken.value.version), (number, 1 + number));
             let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
             assert_eq!((page.message_count, page.messages.last()), (number, Some(&taken.value.message)));
         }
 
-        way.cut_at_once_after(0);
+        proxy.cut_at_once_after(0);
         assert_eq!(store.read(id).await.expect("there").value.version, 4);
-        assert!(way.was_cut());
+        assert!(proxy.was_cut());
 
-        // Before the patch's comes the answer to the question what there is.
-        way.cut_at_once_after(1);
+        // The reply to the patch's read comes first.
+        proxy.cut_at_once_after(1);
         let key_of_patch = keyed.then(|| Keyed::patch(key(20), &change));
         let patched = store.patch(id, &change, &Expected::Any, key_of_patch).await.expect("patched");
-        assert!(way.was_cut() && patched.done == Done::Now);
+        assert!(proxy.was_cut() && patched.done == Done::Now);
         let found = beside.read(id).await.expect("there").value;
         assert_eq!(
             (found.version, found.nonce, &found.client_data),
             (5, patched.value.nonce, &patched.value.client_data)
         );
 
-        way.cut_at_once_after(0);
+        proxy.cut_at_once_after(0);
         store.delete(id).await.expect("deleted");
-        assert!(way.was_cut() && beside.read(id).await.is_err());
+        assert!(proxy.was_cut() && beside.read(id).await.is_err());
     }
 }
 
 #[tokio::test]
-async fn a_lost_answer_that_others_have_written_over_stays_unknown_and_is_not_done_twice() {
+async fn a_lost_reply_hidden_by_later_writes_stays_unknown_and_is_not_applied_twice() {
     let server = RedisServer::start().await;
-    let way = Way::to(&server);
-    let (store, beside) = (way.store(), redis_store(&server, LIFETIME));
+    let proxy = RedisProxy::to(&server);
+    let (store, beside) = (proxy.store(), redis_store(&server, LIFETIME));
     let id = any_session();
     store.create(id, data("{}"), None).await.expect("created");
     store.append(id, message("first"), None).await.expect("taken");
     store.patch(id, &patch("{}"), &Expected::Any, None).await.expect("patched");
 
-    let (is_done, go_on) = way.cut_after(0);
+    let (is_done, go_on) = proxy.cut_after(0);
     let others = async {
         is_done.await.expect("it was sent");
-        beside.append(id, message("of somebody else"), None).await.expect("taken");
-        go_on.send(()).expect("somebody waits");
+        beside.append(id, message("of another client"), None).await.expect("taken");
+        go_on.send(()).expect("the proxy waits");
     };
     let (taken, ()) = tokio::join!(store.append(id, message("mine"), None), others);
-    assert!(matches!(taken, Err(AppendError::Store(StoreFault::NoAnswer(_)))), "{taken:?}");
+    assert!(matches!(taken, Err(AppendError::Store(StoreFault::NoResponse(_)))), "{taken:?}");
     let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
     let texts: Vec<_> = page.messages.iter().map(|message| message.text.as_str()).collect();
-    assert_eq!(texts, ["first", "mine", "of somebody else"]);
+    assert_eq!(texts, ["first", "mine", "of another client"]);
 
-    // What has a key is known by it, whatever has come since.
-    let (is_done, go_on) = way.cut_after(0);
+    // A keyed write is recognized by its key, whatever came later.
+    let (is_done, go_on) = proxy.cut_after(0);
     let others = async {
         is_done.await.expect("it was sent");
         beside.append(id, message("once more"), None).await.expect("taken");
-        go_on.send(()).expect("somebody waits");
+        go_on.send(()).expect("the proxy waits");
     };
     let mine = message("mine, under a key");
     let keyed = Some(Keyed::append(key(1), &mine.text));
     let (taken, ()) = tokio::join!(store.append(id, mine, keyed), others);
     assert_eq!(taken.expect("taken").value.message.number, 4);
 
-    // Before the patch's comes the answer to the question what there is.
-    let (is_done, go_on) = way.cut_after(1);
+    // The reply to the patch's read comes first.
+    let (is_done, go_on) = proxy.cut_after(1);
     let others = async {
         is_done.await.expect("it was sent");
         beside.patch(id, &patch(r#"{"a":2}"#), &Expected::Any, None).await.expect("patched");
-        go_on.send(()).expect("somebody waits");
+        go_on.send(()).expect("the proxy waits");
     };
     let mine = patch(r#"{"a":1}"#);
     let (patched, ()) = tokio::join!(store.patch(id, &mine, &Expected::Any, None), others);
-    assert!(matches!(patched, Err(PatchError::Store(StoreFault::NoAnswer(_)))), "{patched:?}");
+    assert!(matches!(patched, Err(PatchError::Store(StoreFault::NoResponse(_)))), "{patched:?}");
     let found = beside.read(id).await.expect("there").value;
-    assert_eq!(found.client_data.as_str(), r#"{"a":2}"#, "the later one is not written over");
+    assert_eq!(found.client_data.as_str(), r#"{"a":2}"#, "the later patch is not overwritten");
 }

@@ -1,4 +1,4 @@
-//! A way to Redis on which a reply can be lost together with its connection.
+//! A proxy for Redis that can lose a reply together with its connection.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,27 +14,27 @@ use tokio::sync::oneshot;
 use crate::redis_server::RedisServer;
 use crate::subject::LIFETIME;
 
-/// A socket before a Redis, that passes everything on until it is to cut.
-pub(crate) struct Way {
+/// A socket in front of Redis that forwards everything until an order to cut.
+pub(crate) struct RedisProxy {
     folder: TempDir,
     cut: Cut,
 }
 
 type Cut = Arc<Mutex<Option<Order>>>;
 
-/// Which reply is lost, and when its connection breaks.
+/// The reply to lose, and when to close its connection.
 struct Order {
     /// Only replies to commands that contain this count.
     marker: Vec<u8>,
-    /// How many of them come before it.
+    /// The number of such replies before it.
     before: usize,
-    /// Notified when the reply has come, and so its command was executed.
+    /// Notified when the reply has arrived, so its command was executed.
     done: oneshot::Sender<()>,
-    /// What is waited for before the connection breaks.
+    /// Awaited before the connection is closed.
     may_go_on: oneshot::Receiver<()>,
 }
 
-impl Way {
+impl RedisProxy {
     pub(crate) fn to(server: &RedisServer) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(folder.path().join("socket")).expect("a socket");
@@ -42,7 +42,7 @@ impl Way {
         let (shared, socket) = (Arc::clone(&cut), server.socket());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass_on(client, socket.clone(), Arc::clone(&shared)));
+                tokio::spawn(forward(client, socket.clone(), Arc::clone(&shared)));
             }
         });
         Self { folder, cut }
@@ -57,19 +57,19 @@ impl Way {
         RedisStore::new(&target, target.pool(RedisTimeouts::STORE).expect("a pool"), LIFETIME)
     }
 
-    /// Loses a reply, after so many others. The first channel tells when its command was executed; the connection breaks
-    /// when the second one is sent to.
+    /// Loses the reply after `before` others. The first channel is notified when the command was
+    /// executed; a message to the second one closes the connection.
     pub(crate) fn cut_after(&self, before: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
         self.order("", before)
     }
 
     pub(crate) fn cut_at_once_after(&self, before: usize) {
-        self.cut_after(before).1.send(()).expect("somebody waits");
+        self.cut_after(before).1.send(()).expect("the proxy waits");
     }
 
-    /// Loses the reply to the next command that contains this text, after so many others that do.
+    /// Loses the reply to a command that contains this text, after `before` others that do.
     pub(crate) fn cut_reply_to(&self, text: &str, before: usize) {
-        self.order(text, before).1.send(()).expect("somebody waits");
+        self.order(text, before).1.send(()).expect("the proxy waits");
     }
 
     /// Whether the reply was lost.
@@ -85,11 +85,11 @@ impl Way {
     }
 }
 
-async fn pass_on(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
+async fn forward(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
     let server = UnixStream::connect(socket).await.expect("Redis is there");
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    // A pooled connection has one command at a time, which comes in one piece unless it is long.
+    // A pooled connection has one command at a time, which arrives in one read unless it is long.
     let command = Arc::new(Mutex::new(Vec::new()));
     let sent = Arc::clone(&command);
     let there = tokio::spawn(async move {
@@ -103,11 +103,11 @@ async fn pass_on(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
     });
     let mut reply = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from_server.read(&mut reply).await {
-        let order = its_turn(&cut, &command.lock().expect("not poisoned"));
+        let order = due_order(&cut, &command.lock().expect("not poisoned"));
         if let Some(Order { done, may_go_on, .. }) = order {
-            // The test may not care.
-            let _told = done.send(());
-            may_go_on.await.expect("the test tells");
+            // The test may have dropped it.
+            let _ignored = done.send(());
+            may_go_on.await.expect("the test sends");
             break;
         }
         if to_client.write_all(&reply[..length]).await.is_err() {
@@ -117,7 +117,7 @@ async fn pass_on(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
     there.abort();
 }
 
-fn its_turn(cut: &Cut, command: &[u8]) -> Option<Order> {
+fn due_order(cut: &Cut, command: &[u8]) -> Option<Order> {
     let mut cut = cut.lock().expect("not poisoned");
     let order = cut.as_mut()?;
     let marker = &order.marker;

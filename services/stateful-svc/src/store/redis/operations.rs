@@ -1,14 +1,14 @@
-//! The acts on a session, each with its claim on the right to keep a copy: see [`Claim`].
+//! The operations on a session, each with its claim on the right to keep a copy: see [`Claim`].
 
 use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::claim::{Claim, Stamped};
 use super::fields::{
-    Created, CreatedBefore, Patched, PatchedBefore, Record, Said, SaidBefore, add_key, condition_field, damaged,
-    name_field, replay, session, time,
+    Appended as AppendedFields, Created, Patched, Record, RepeatedAppend, RepeatedCreate, RepeatedPatch, add_key,
+    condition_field, damaged, name_field, replay, session, time,
 };
 use super::scripts::Reply;
-use super::{RedisStore, WhenAway, entry};
+use super::{OnOutage, RedisStore, entry};
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::conversation::{ClientName, Earlier, Quote, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
@@ -20,7 +20,8 @@ use crate::store::{
     Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, Source, StoreFault, Written,
 };
 
-/// How often a patch is merged anew when others changed the data in between. Of those that race, one wins each round.
+/// How often a patch is retried after concurrent changes of the data. One of the concurrent patches
+/// wins each round.
 const PATCH_ROUNDS: usize = 16;
 
 impl RedisStore {
@@ -35,13 +36,13 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.create, access);
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
-        let answer = self.run::<Created, CreatedBefore>(access, call, claim, WhenAway::Wait).await?;
-        let (created, expires, nonce, done) = match answer.value {
+        let response = self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
+        let (created, expires, nonce, done) = match response.value {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused | Reply::Overtaken => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
-                self.lost.promise(access.session);
+                self.lost.remember(access.session);
                 (created, expires, nonce, Done::Now)
             }
             Reply::Replayed((created, expires, nonce)) => {
@@ -49,7 +50,7 @@ impl RedisStore {
             }
         };
         let (created_at, expires_at) = (time(created)?, time(expires)?);
-        // The fingerprint says that the data of a repetition is the data of the first request.
+        // By its fingerprint, a repetition has the data of the first request.
         let value = Session {
             client_data,
             created_at,
@@ -59,16 +60,16 @@ impl RedisStore {
             version: 1,
             nonce,
         };
-        Ok(answer.stamp.on(Written { value, source: Source::Created, done }))
+        Ok(response.stamp.on(Written { value, source: Source::Created, done }))
     }
 
     pub(in crate::store) async fn read_as(
         &self,
         claim: Claim,
         access: Access,
-        when_away: WhenAway,
+        on_outage: OnOutage,
     ) -> Result<Stamped<Served<Session>>, ReadError> {
-        let found = self.fetch(claim, access, None, when_away).await?;
+        let found = self.fetch(claim, access, None, on_outage).await?;
         match found.value {
             Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken => Err(ReadError::NotFound),
@@ -90,8 +91,8 @@ impl RedisStore {
         call.arg(nonce.to_string());
         add_key(&mut call, keyed);
         call.arg(condition_field(expected));
-        let answer = self.run::<Said, SaidBefore>(access, call, claim, WhenAway::Wait).await?;
-        let appended = match answer.value {
+        let response = self.run::<AppendedFields, RepeatedAppend>(access, call, claim, OnOutage::Wait).await?;
+        let appended = match response.value {
             Reply::Nil => return Err(AppendError::NotFound),
             Reply::Refused => return Err(AppendError::Full),
             Reply::KeyReused => return Err(AppendError::KeyReused),
@@ -100,7 +101,7 @@ impl RedisStore {
                 let utterance = Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
                 let earlier = first.zip(previous).map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
                 let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
-                let message = utterance.answered(number, earlier);
+                let message = utterance.with_reply(number, earlier);
                 written(Appended { message, version, nonce: Some(nonce) }, Done::Now)
             }
             Reply::Replayed((number, version, nonce, first, entries, is_own)) => {
@@ -111,7 +112,7 @@ impl RedisStore {
                 written(Appended { message, version, nonce }, if is_own { Done::Now } else { Done::Before })
             }
         };
-        Ok(answer.stamp.on(appended))
+        Ok(response.stamp.on(appended))
     }
 
     pub(in crate::store) async fn patch_as(
@@ -122,9 +123,10 @@ impl RedisStore {
         expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Stamped<Written<Session>>, PatchError> {
-        // The merge is done here and not in the script: Lua's JSON would damage large numbers and empty arrays.
+        // The merge is done here and not in the script: Lua's JSON would damage large numbers and
+        // empty arrays.
         for _ in 0..PATCH_ROUNDS {
-            let found = self.fetch(Claim::Look, access, keyed, WhenAway::Wait).await?;
+            let found = self.fetch(Claim::Look, access, keyed, OnOutage::Wait).await?;
             let (before, revision) = match found.value {
                 Reply::Nil | Reply::Refused | Reply::Overtaken => return Err(PatchError::NotFound),
                 Reply::KeyReused => return Err(PatchError::KeyReused),
@@ -144,8 +146,8 @@ impl RedisStore {
             call.arg(revision).arg(client_data.as_str()).arg(name_field(&client_data)).arg(tag).arg(nonce.to_string());
             add_key(&mut call, keyed);
             call.arg(MAX_KEPT_PATCHES);
-            let answer = self.run::<Patched, ()>(access, call, claim, WhenAway::Wait).await?;
-            let (created, active, message_count, version, expires) = match answer.value {
+            let response = self.run::<Patched, ()>(access, call, claim, OnOutage::Wait).await?;
+            let (created, active, message_count, version, expires) = match response.value {
                 Reply::Nil => return Err(PatchError::NotFound),
                 Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => continue,
                 Reply::Done(patched) => patched,
@@ -159,7 +161,7 @@ impl RedisStore {
                 version,
                 nonce,
             };
-            return Ok(answer.stamp.on(written(patched, Done::Now)));
+            return Ok(response.stamp.on(written(patched, Done::Now)));
         }
         Err(PatchError::Contended)
     }
@@ -172,13 +174,13 @@ impl RedisStore {
     ) -> Result<Served<()>, DeleteError> {
         let mut call = self.call(&self.scripts.delete, access);
         call.arg(condition_field(expected));
-        let answer = self.run::<i64, ()>(access, call, claim, WhenAway::Wait).await?;
-        if answer.value == Reply::Overtaken {
+        let response = self.run::<i64, ()>(access, call, claim, OnOutage::Wait).await?;
+        if response.value == Reply::Overtaken {
             return Err(DeleteError::Overtaken);
         }
         self.live.ended(access.session);
-        self.lost.take_back(access.session);
-        match answer.value {
+        self.lost.forget(access.session);
+        match response.value {
             Reply::Done(_) => Ok(from_redis(())),
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
                 Err(DeleteError::NotFound)
@@ -186,7 +188,7 @@ impl RedisStore {
         }
     }
 
-    pub(in crate::store) async fn look_at_history(
+    pub(in crate::store) async fn read_history(
         &self,
         access: Access,
         after: Cursor,
@@ -194,9 +196,9 @@ impl RedisStore {
     ) -> Result<Served<HistoryPage>, ReadError> {
         let mut call = self.call(&self.scripts.history, access);
         call.arg(after.number()).arg(size.messages());
-        let answer =
-            self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, WhenAway::Wait).await?;
-        let (message_count, first, entries) = match answer.value {
+        let response =
+            self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, OnOutage::Wait).await?;
+        let (message_count, first, entries) = match response.value {
             Reply::Done(page) => page,
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
                 return Err(ReadError::NotFound);
@@ -206,19 +208,19 @@ impl RedisStore {
         Ok(from_redis(HistoryPage { messages, message_count }))
     }
 
-    /// The session and the revision of its data; or, when the patch that is about to be made was made before, the session
-    /// as it was then.
+    /// The session and the revision of its data; or, when a patch with this key was made before,
+    /// the session after that patch.
     async fn fetch(
         &self,
         claim: Claim,
         access: Access,
         keyed: Option<Keyed>,
-        when_away: WhenAway,
+        on_outage: OnOutage,
     ) -> Result<Stamped<Reply<(Session, u64), Session>>, StoreFault> {
         let mut call = self.call(&self.scripts.read, access);
         add_key(&mut call, keyed);
-        let answer = self.run::<Record, PatchedBefore>(access, call, claim, when_away).await?;
-        let found = match answer.value {
+        let response = self.run::<Record, RepeatedPatch>(access, call, claim, on_outage).await?;
+        let found = match response.value {
             Reply::Nil => Reply::Nil,
             Reply::Refused => Reply::Refused,
             Reply::KeyReused => Reply::KeyReused,
@@ -229,7 +231,7 @@ impl RedisStore {
             }
             Reply::Replayed(fields) => Reply::Replayed(session(fields)?),
         };
-        Ok(answer.stamp.on(found))
+        Ok(response.stamp.on(found))
     }
 }
 

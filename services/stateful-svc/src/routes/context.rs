@@ -1,0 +1,40 @@
+//! The state that handlers share.
+
+use std::sync::Arc;
+
+use service_kit::problem::ApiError;
+use service_kit::tokens::TokenVerifier;
+
+use super::live::shared::Live;
+use crate::domain::caller::Caller;
+use crate::domain::session_ids::SessionIds;
+use crate::metrics::{Act, SessionMetrics};
+use crate::store::{SessionStore, Written};
+
+/// Shared by the handlers of all workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    /// The session store.
+    pub store: Arc<dyn SessionStore>,
+    /// Proposes the ids of new sessions.
+    pub ids: SessionIds,
+    /// Verifies bearer tokens; `None`: tokens are rejected.
+    pub tokens: Option<Arc<TokenVerifier<Caller>>>,
+    /// What live connections share.
+    pub live: Live,
+    /// The service's metrics.
+    pub metrics: SessionMetrics,
+}
+
+impl Sessions {
+    /// Counts a write by its outcome and returns the outcome.
+    pub(super) fn count_write<T, E: Into<ApiError>>(
+        &self,
+        act: Act,
+        outcome: Result<Written<T>, E>,
+    ) -> Result<Written<T>, ApiError> {
+        let outcome = outcome.map_err(Into::into);
+        self.metrics.write(act, outcome.as_ref().map(|written| written.done).map_err(ApiError::code));
+        outcome
+    }
+}
