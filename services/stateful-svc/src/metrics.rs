@@ -24,14 +24,14 @@ pub struct SessionMetrics {
 
 /// The operation of a write, as in the label `act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Operation {
     Create,
     Append,
     Patch,
     Delete,
 }
 
-impl Act {
+impl Operation {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -63,9 +63,9 @@ impl SessionMetrics {
         for source in [Source::Memory, Source::Unverified, Source::Redis] {
             metrics.reads.with_label_values(&[source.label()]);
         }
-        for act in [Act::Create, Act::Append, Act::Patch, Act::Delete] {
+        for operation in [Operation::Create, Operation::Append, Operation::Patch, Operation::Delete] {
             for outcome in ["ok", "replayed", ErrorCode::SessionStoreUnavailable.as_str()] {
-                metrics.writes.with_label_values(&[act.as_str(), outcome]);
+                metrics.writes.with_label_values(&[operation.as_str(), outcome]);
             }
         }
         registry.register(Box::new(metrics.reads.clone()))?;
@@ -80,13 +80,13 @@ impl SessionMetrics {
     }
 
     /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.
-    pub fn write(&self, act: Act, outcome: Result<Done, ErrorCode>) {
+    pub fn write(&self, operation: Operation, outcome: Result<Done, ErrorCode>) {
         let outcome = match outcome {
             Ok(Done::Now) => "ok",
             Ok(Done::Before) => "replayed",
             Err(code) => code.as_str(),
         };
-        self.writes.with_label_values(&[act.as_str(), outcome]).inc();
+        self.writes.with_label_values(&[operation.as_str(), outcome]).inc();
     }
 }
 

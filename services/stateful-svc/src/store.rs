@@ -230,7 +230,7 @@ pub enum AppendError {
     Full,
     /// The session is not in an expected state.
     #[error("the precondition failed")]
-    Overtaken,
+    PreconditionFailed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(transparent)]
@@ -251,7 +251,7 @@ pub enum PatchError {
     Contended,
     /// The session is not in an expected state.
     #[error("the precondition failed")]
-    Overtaken,
+    PreconditionFailed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(transparent)]
@@ -266,7 +266,7 @@ pub enum DeleteError {
     NotFound,
     /// The session is not in an expected state.
     #[error("the precondition failed")]
-    Overtaken,
+    PreconditionFailed,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }

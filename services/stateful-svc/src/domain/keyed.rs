@@ -41,10 +41,10 @@ impl Keyed {
         Self::new(key, "patch", patch.as_str())
     }
 
-    fn new(key: IdempotencyKey, act: &str, what: &str) -> Self {
+    fn new(key: IdempotencyKey, operation: &str, input: &str) -> Self {
         Self {
             key: ShortDigest::of("idempotency key", &[key.as_bytes()]),
-            fingerprint: ShortDigest::of(act, &[what.as_bytes()]),
+            fingerprint: ShortDigest::of(operation, &[input.as_bytes()]),
         }
     }
 }

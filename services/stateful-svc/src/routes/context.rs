@@ -8,7 +8,7 @@ use service_kit::tokens::TokenVerifier;
 use super::live::shared::Live;
 use crate::domain::caller::Caller;
 use crate::domain::session_ids::SessionIds;
-use crate::metrics::{Act, SessionMetrics};
+use crate::metrics::{Operation, SessionMetrics};
 use crate::store::{SessionStore, Written};
 
 /// Shared by the handlers of all workers. Cheap to clone.
@@ -30,11 +30,11 @@ impl Sessions {
     /// Counts a write by its outcome and returns the outcome.
     pub(super) fn count_write<T, E: Into<ApiError>>(
         &self,
-        act: Act,
+        operation: Operation,
         outcome: Result<Written<T>, E>,
     ) -> Result<Written<T>, ApiError> {
         let outcome = outcome.map_err(Into::into);
-        self.metrics.write(act, outcome.as_ref().map(|written| written.done).map_err(ApiError::code));
+        self.metrics.write(operation, outcome.as_ref().map(|written| written.done).map_err(ApiError::code));
         outcome
     }
 }

@@ -18,7 +18,7 @@ use super::session_path::{SessionPath, parse_id};
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, MessageText, NewMessage};
 use crate::domain::session_tag::Expected;
-use crate::metrics::Act;
+use crate::metrics::Operation;
 use crate::store::{Access, Written};
 
 /// Posts a message to the session in the path.
@@ -69,7 +69,7 @@ pub(super) async fn append(
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
     let keyed = key.map(|key| Keyed::append(key, &message.text));
     let appended = sessions.store.append_if(access, message, expected, keyed).await;
-    sessions.count_write(Act::Append, appended)
+    sessions.count_write(Operation::Append, appended)
 }
 
 /// The wire type of a posted message.

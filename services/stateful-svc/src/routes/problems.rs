@@ -66,7 +66,7 @@ impl From<AppendError> for ApiError {
                 let detail = "The session has reached the maximum number of messages; create a new session.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
-            AppendError::Overtaken => precondition_failed(),
+            AppendError::PreconditionFailed => precondition_failed(),
             AppendError::KeyReused => key_reused(),
             AppendError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
@@ -82,7 +82,7 @@ impl From<PatchError> for ApiError {
                 let detail = "Too many concurrent updates of the client data; nothing was changed. Retry.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
-            PatchError::Overtaken => precondition_failed(),
+            PatchError::PreconditionFailed => precondition_failed(),
             PatchError::KeyReused => key_reused(),
             PatchError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
@@ -93,7 +93,7 @@ impl From<DeleteError> for ApiError {
     fn from(error: DeleteError) -> Self {
         match error {
             DeleteError::NotFound => not_found(),
-            DeleteError::Overtaken => precondition_failed(),
+            DeleteError::PreconditionFailed => precondition_failed(),
             DeleteError::Store(fault) => write_failed(fault, "Retry: a delete is idempotent."),
         }
     }

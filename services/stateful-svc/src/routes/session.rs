@@ -17,7 +17,7 @@ use super::session_path::SessionPath;
 use crate::domain::client_data::MergePatch;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
-use crate::metrics::Act;
+use crate::metrics::Operation;
 use crate::store::{Done, Source};
 
 /// Reads a session; 304 when the client has cached its state.
@@ -58,7 +58,7 @@ pub(super) async fn patch(
     let keyed = idempotency_key(request.headers())?.map(|key| Keyed::patch(key, &patch));
     let expected = condition(request.headers())?;
     let patched = sessions.store.patch(access, &patch, &expected, keyed).await;
-    let patched = sessions.count_write(Act::Patch, patched)?;
+    let patched = sessions.count_write(Operation::Patch, patched)?;
     let mut response = response::to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
     set_etag(&mut response, patched.value.tag())?;
     Ok(response)
@@ -73,7 +73,7 @@ pub(super) async fn delete(
     let access = sessions.access(request.headers(), &id)?;
     let expected = condition(request.headers())?;
     let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
-    sessions.metrics.write(Act::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
+    sessions.metrics.write(Operation::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }
 

@@ -21,7 +21,7 @@ use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::domain::session_ids::IdReservation;
-use crate::metrics::Act;
+use crate::metrics::Operation;
 use crate::store::{Access, CreateError, StoreFault, Written};
 
 /// Creates a session, whose id begins with its creator's affinity key. One idempotency key creates
@@ -39,7 +39,7 @@ pub(super) async fn create(
     condition_of_create(request.headers())?;
     let key = idempotency_key(request.headers())?;
     let created = start(&sessions, request.headers(), caller, client_data, key).await;
-    let created = sessions.count_write(Act::Create, created)?;
+    let created = sessions.count_write(Operation::Create, created)?;
 
     let (id, session) = &created.value;
     let mut response = response::to_write(&created, StatusCode::CREATED, &body(id, session))?;

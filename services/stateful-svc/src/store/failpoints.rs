@@ -12,13 +12,13 @@ pub(super) const MESSAGE_DELAY: Duration = Duration::from_millis(400);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failpoint {
     /// `no-handover`: a write does not wait until older copies are dropped.
-    NoHandover,
+    SkipHandover,
     /// `no-lease-check`: copies are served without a trusted lease, and kept when the lease ends or
     /// its channel is silent. Lease messages are delayed, too, as on a slow network. Otherwise a
     /// resumed process would drop its copies too soon for the missing check to show.
     NoLeaseCheck,
     /// `no-drop`: drop requests are confirmed but ignored.
-    NoDrop,
+    IgnoreDrops,
 }
 
 /// Whether `TANDEM_TEST_BREAK` names this failpoint.
@@ -32,9 +32,9 @@ pub(super) fn is_active(failpoint: Failpoint) -> bool {
         name
     });
     let name = match failpoint {
-        Failpoint::NoHandover => "no-handover",
+        Failpoint::SkipHandover => "no-handover",
         Failpoint::NoLeaseCheck => "no-lease-check",
-        Failpoint::NoDrop => "no-drop",
+        Failpoint::IgnoreDrops => "no-drop",
     };
     ACTIVE.as_deref() == Some(name)
 }

@@ -173,7 +173,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 Ok(written(Appended { message, version: *version, nonce: Some(*nonce) }, Done::Before))
             }
             Some(_) => Err(AppendError::KeyReused),
-            None if !expected.allows(record.tag()) => Err(AppendError::Overtaken),
+            None if !expected.allows(record.tag()) => Err(AppendError::PreconditionFailed),
             None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
             None => Ok(written(record.append(message, now, keyed), Done::Now)),
         };
@@ -191,7 +191,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         let patch = |record: &mut Record, now| match record.kept(keyed) {
             Some(Ok(Kept::Patched(session))) => Ok(written(session.clone(), Done::Before)),
             Some(_) => Err(PatchError::KeyReused),
-            None if !expected.allows(record.tag()) => Err(PatchError::Overtaken),
+            None if !expected.allows(record.tag()) => Err(PatchError::PreconditionFailed),
             None => {
                 record.client_data = record.client_data.merged(patch)?;
                 Ok(written(record.patched(now, keyed), Done::Now))
@@ -213,7 +213,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 }
                 if !expected.allows(record.tag()) {
                     record.expires_at = self.lifetime.expires_at(record.created_at, now);
-                    return Err(DeleteError::Overtaken);
+                    return Err(DeleteError::PreconditionFailed);
                 }
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
                 self.tombstones.insert(session, Tombstone { owner, expires_at });

@@ -160,7 +160,7 @@ impl RedisStore {
                 self.live.ended(access.session);
                 self.check_lost(access.session).await;
             }
-            Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Done(_) | Reply::Replayed(_) => {
+            Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Done(_) | Reply::Replayed(_) => {
                 self.live.used(access.session);
                 self.lost.used(access.session);
             }

@@ -163,8 +163,8 @@ async fn a_rejected_patch_changes_nothing(subject: Subject) {
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     store.create(id, data(&format!(r#"{{"a":"{half}"}}"#)), None).await.expect("created");
     let before = store.read(id).await.expect("there").value;
-    let refused = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
-    assert!(matches!(refused, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))), "{refused:?}");
+    let rejected = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
+    assert!(matches!(rejected, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))), "{rejected:?}");
     let after = store.read(id).await.expect("there").value;
     assert_eq!((after.client_data, after.version), (before.client_data, 1));
 }
@@ -190,19 +190,19 @@ async fn a_delete_is_final(subject: Subject) {
 
 async fn every_use_resets_the_idle_time(subject: Subject) {
     let almost = LIFETIME.idle - Duration::from_secs(10);
-    for act in ["read", "append", "patch", "history"] {
+    for operation in ["read", "append", "patch", "history"] {
         let (store, id) = (&subject.store, any_session());
         store.create(id, data("{}"), None).await.expect("created");
         say(&**store, id, 1).await;
         for _ in 0..3 {
             subject.advance(almost).await;
-            let used = match act {
+            let used = match operation {
                 "read" => store.read(id).await.is_ok(),
                 "append" => store.append(id, message("x"), None).await.is_ok(),
                 "patch" => store.patch(id, &patch("{}"), &Expected::Any, None).await.is_ok(),
                 _ => store.history(id, Cursor::START, PageSize::default()).await.is_ok(),
             };
-            assert!(used, "{act} within the idle time");
+            assert!(used, "{operation} within the idle time");
         }
         assert!(!all_messages(&**store, id, 50).await.is_empty(), "the messages expire with the session");
         subject.advance(LIFETIME.idle).await;
@@ -309,11 +309,11 @@ async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
 }
 
 /// Runs all of them in parallel, like requests of different clients.
-pub(crate) async fn at_once<F>(acts: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(crate) async fn at_once<F>(operations: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let running: Vec<_> = acts.into_iter().map(tokio::spawn).collect();
+    let running: Vec<_> = operations.into_iter().map(tokio::spawn).collect();
     join_all(running).await.into_iter().map(|done| done.expect("no panic")).collect()
 }
 

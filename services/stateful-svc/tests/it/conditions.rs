@@ -141,8 +141,8 @@ async fn every_unsafe_method_evaluates_both_conditions() {
         let stale = "\"1-0123456789abcdef\"";
         for (method, target, body) in &writes {
             for wrong in [("If-Match", stale), ("If-None-Match", &tag), ("If-None-Match", "*")] {
-                let refused = app.send(method, target, &[wrong], body).await;
-                assert_problem(&refused, ErrorCode::PreconditionFailed);
+                let rejected = app.send(method, target, &[wrong], body).await;
+                assert_problem(&rejected, ErrorCode::PreconditionFailed);
             }
             let both = [("If-Match", "*"), ("If-None-Match", &tag)];
             assert_problem(&app.send(method, target, &both, body).await, ErrorCode::PreconditionFailed);
@@ -193,8 +193,8 @@ async fn a_replayed_message_has_the_tag_of_the_first_response() {
 async fn a_create_has_no_state_to_match() {
     let app = spawn_app();
     for tag in ["*", "\"1-0123456789abcdef\""] {
-        let refused = app.send("POST", SESSIONS, &[("If-Match", tag)], "{}").await;
-        assert_problem(&refused, ErrorCode::PreconditionFailed);
+        let rejected = app.send("POST", SESSIONS, &[("If-Match", tag)], "{}").await;
+        assert_problem(&rejected, ErrorCode::PreconditionFailed);
         assert_eq!(app.send("POST", SESSIONS, &[("If-None-Match", tag)], "{}").await.status, 201);
     }
     for name in ["If-Match", "If-None-Match"] {

@@ -74,7 +74,7 @@ async fn a_response_after_a_lost_reply_is_the_one_that_is_replayed() {
         let apps = services(store, &server, &proxy);
         // The first round loads the scripts.
         for (round, cut, keyed) in [(0, false, true), (1, true, true), (2, true, false)] {
-            let key = |act: u32| keyed.then(|| format!("6f1d5a0e-4a53-4a9c-8a54-0d5c{round:04x}{act:04x}"));
+            let key = |number: u32| keyed.then(|| format!("6f1d5a0e-4a53-4a9c-8a54-0d5c{round:04x}{number:04x}"));
             let given = format!(r#"{{"client_data":{{"name":"Ada","round":"{store} {round}"}}}}"#);
             let marker = format!(r#""round":"{store} {round}""#);
             let create = Write { method: "POST", path: SESSIONS, body: &given, command: (&marker, 0) };

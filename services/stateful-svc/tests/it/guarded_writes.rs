@@ -50,14 +50,14 @@ async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
     let twin = SessionTag { nonce: WriteNonce::random(), ..now };
     let later = SessionTag { version: now.version + 1, ..now };
     for wrong in [vec![], vec![created], vec![twin], vec![later], vec![created, twin, later]] {
-        let refused = store.patch(id, &patch(r#"{"a":2}"#), &Expected::OneOf(wrong), None).await;
-        assert!(matches!(refused, Err(PatchError::Overtaken)), "{refused:?}");
+        let rejected = store.patch(id, &patch(r#"{"a":2}"#), &Expected::OneOf(wrong), None).await;
+        assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "{rejected:?}");
     }
     let read = store.read(id).await.expect("there").value;
     assert_eq!((read.tag(), read.client_data.as_str()), (now, r#"{"a":1}"#));
     store.append(id, message("hi"), None).await.expect("taken");
-    let refused = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
-    assert!(matches!(refused, Err(PatchError::Overtaken)), "a message is a write, too: {refused:?}");
+    let rejected = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
+    assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "a message is a write, too: {rejected:?}");
     let read = store.read(id).await.expect("there").value.tag();
     store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one matching tag suffices");
 }
@@ -72,12 +72,12 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
     assert_eq!(appended.tag(), Some(now.tag()), "the result of an append has the tag of the new state");
 
     for wrong in [only_after_create.clone(), Expected::OneOf(vec![]), Expected::NoneOf(vec![created, now.tag()])] {
-        let refused = store.append_if(id, message("second"), &wrong, None).await;
-        assert!(matches!(refused, Err(AppendError::Overtaken)), "{refused:?}");
-        let refused = store.append_if(id, message("second"), &wrong, Some(Keyed::append(key(2), &first.text))).await;
-        assert!(matches!(refused, Err(AppendError::Overtaken)), "{refused:?}");
-        let refused = store.delete_if(id, &wrong).await;
-        assert!(matches!(refused, Err(DeleteError::Overtaken)), "{refused:?}");
+        let rejected = store.append_if(id, message("second"), &wrong, None).await;
+        assert!(matches!(rejected, Err(AppendError::PreconditionFailed)), "{rejected:?}");
+        let rejected = store.append_if(id, message("second"), &wrong, Some(Keyed::append(key(2), &first.text))).await;
+        assert!(matches!(rejected, Err(AppendError::PreconditionFailed)), "{rejected:?}");
+        let rejected = store.delete_if(id, &wrong).await;
+        assert!(matches!(rejected, Err(DeleteError::PreconditionFailed)), "{rejected:?}");
     }
     assert_eq!(store.read(id).await.expect("there").value.tag(), now.tag(), "nothing was changed");
     // A repetition is recognized before its precondition is evaluated.
@@ -97,9 +97,12 @@ async fn of_patches_for_one_state_one_is_applied(subject: Subject) {
             let (store, expected) = (Arc::clone(store), Expected::OneOf(vec![tag]));
             async move { store.patch(id, &patch(&format!(r#"{{"winner":{n}}}"#)), &expected, None).await }
         };
-        let (made, refused): (Vec<_>, Vec<_>) = at_once((0..8).map(racer)).await.into_iter().partition(Result::is_ok);
+        let (made, rejected): (Vec<_>, Vec<_>) = at_once((0..8).map(racer)).await.into_iter().partition(Result::is_ok);
         assert_eq!(made.len(), 1, "round {round}: {made:?}");
-        assert!(refused.iter().all(|refused| matches!(refused, Err(PatchError::Overtaken))), "{refused:?}");
+        assert!(
+            rejected.iter().all(|rejected| matches!(rejected, Err(PatchError::PreconditionFailed))),
+            "{rejected:?}"
+        );
         let winner = made.into_iter().flatten().next().expect("one").value;
         let read = store.read(id).await.expect("there").value;
         assert_eq!((read.tag(), &read.client_data), (winner.tag(), &winner.client_data));
@@ -129,7 +132,7 @@ async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject
                     assert_eq!(patched.value.version, tag.version + 1, "a message came between");
                     made += 1;
                 }
-                Err(PatchError::Overtaken) => conflicts += 1,
+                Err(PatchError::PreconditionFailed) => conflicts += 1,
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -51,8 +51,8 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
     let (home, plain) = (hybrid(&server, LIFETIME).await, redis_store(&server, LIFETIME));
     let id = any_session();
     home.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
-    for act in ["create", "append", "patch", "read"] {
-        let said = match act {
+    for operation in ["create", "append", "patch", "read"] {
+        let said = match operation {
             "append" => home.append(id, message("hi"), None).await.map(drop).is_ok(),
             "patch" => home
                 .patch(id, &patch(r#"{"a":1}"#), &stateful_svc::domain::session_tag::Expected::Any, None)
@@ -62,13 +62,13 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
             "read" => home.read(id).await.is_ok(),
             _ => true,
         };
-        assert!(said, "{act}");
-        let hot = home.peek(id).unwrap_or_else(|| panic!("no copy after {act}")).value;
+        assert!(said, "{operation}");
+        let hot = home.peek(id).unwrap_or_else(|| panic!("no copy after {operation}")).value;
         let truth = plain.read(id).await.expect("there").value;
         // The read from Redis has just extended the expiry.
         assert!(hot.expires_at <= truth.expires_at);
         let hot = stateful_svc::domain::session::Session { expires_at: truth.expires_at, ..hot };
-        assert_eq!(hot, truth, "after {act}");
+        assert_eq!(hot, truth, "after {operation}");
     }
 }
 

@@ -92,10 +92,10 @@ async fn a_key_belongs_to_one_request(subject: Subject) {
 
     assert!(matches!(store.create(id, other.clone(), created(0, &other)).await, Err(CreateError::KeyReused)));
     for number in 0..3 {
-        let refused = store.append(id, bye.clone(), said(number, &bye)).await;
-        assert!(matches!(refused, Err(AppendError::KeyReused)), "{refused:?}");
-        let refused = store.patch(id, &change, &Expected::Any, patched(number, &change)).await;
-        assert!(matches!(refused, Err(PatchError::KeyReused)), "{refused:?}");
+        let rejected = store.append(id, bye.clone(), said(number, &bye)).await;
+        assert!(matches!(rejected, Err(AppendError::KeyReused)), "{rejected:?}");
+        let rejected = store.patch(id, &change, &Expected::Any, patched(number, &change)).await;
+        assert!(matches!(rejected, Err(PatchError::KeyReused)), "{rejected:?}");
     }
     assert_eq!(store.read(id).await.expect("there").value.tag(), before, "nothing was written");
 }
@@ -188,8 +188,8 @@ async fn a_rejected_write_may_be_repeated_with_its_key(subject: Subject) {
     let change = patch(r#"{"a":1}"#);
     let stale = Expected::OneOf(Vec::new());
     for _ in 0..2 {
-        let refused = store.patch(id, &change, &stale, patched(0, &change)).await;
-        assert!(matches!(refused, Err(PatchError::Overtaken)), "{refused:?}");
+        let rejected = store.patch(id, &change, &stale, patched(0, &change)).await;
+        assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "{rejected:?}");
     }
     let done = store.patch(id, &change, &Expected::Any, patched(0, &change)).await.expect("patched");
     assert_eq!(done.done, Done::Now);

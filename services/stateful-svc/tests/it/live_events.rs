@@ -181,9 +181,9 @@ async fn a_ticket_replaces_the_token_of_its_owner() {
     let other = there.create("Bob").await.session_id;
     let elsewhere = format!("{}?ticket={ticket}", path(Endpoint::Events, &other));
     for target in [elsewhere, format!("{events}?ticket=x"), format!("{events}?ticket=")] {
-        let refused = there.get(&target).await;
-        assert_problem(&refused, ErrorCode::InvalidTicket);
-        assert_eq!(refused.header("www-authenticate"), "Bearer");
+        let rejected = there.get(&target).await;
+        assert_problem(&rejected, ErrorCode::InvalidTicket);
+        assert_eq!(rejected.header("www-authenticate"), "Bearer");
     }
     // It authorizes live connections alone.
     assert_problem(

@@ -178,8 +178,8 @@ async fn a_page_of_another_origin_is_rejected() {
     let id = app.create("Ada").await.session_id;
     let live = path(Endpoint::Live, &id);
     for origin in ["https://evil.example", "null", "http://app.example", "http://127.0.0.1.evil.example", ""] {
-        let refused = app.send("GET", &live, &[("Upgrade", "websocket"), ("Origin", origin)], "").await;
-        assert_problem(&refused, ErrorCode::OriginNotAllowed);
+        let rejected = app.send("GET", &live, &[("Upgrade", "websocket"), ("Origin", origin)], "").await;
+        assert_problem(&rejected, ErrorCode::OriginNotAllowed);
     }
     let own = format!("http://{}", app.addr);
     for origin in ["https://app.example", own.as_str()] {

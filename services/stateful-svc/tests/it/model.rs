@@ -43,19 +43,19 @@ struct Route {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
+enum Operation {
     Create(Value, Option<u64>),
     Read,
-    Append(String, Wanted, Option<u64>),
-    Patch(Value, Wanted, Option<u64>),
-    Delete(Wanted),
+    Append(String, Precondition, Option<u64>),
+    Patch(Value, Precondition, Option<u64>),
+    Delete(Precondition),
     History(u64, u32),
     Wait(u64),
 }
 
 /// The precondition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum Precondition {
     Any,
     /// The state of the last result with a tag.
     LastSeen,
@@ -63,7 +63,7 @@ enum Wanted {
     Another,
 }
 
-impl Wanted {
+impl Precondition {
     fn allows(self, is_last_seen: bool) -> bool {
         match self {
             Self::Any => true,
@@ -75,7 +75,7 @@ impl Wanted {
 
 /// A result without ids and times.
 #[derive(Clone, Debug, PartialEq)]
-enum Seen {
+enum Observed {
     Session {
         data: Value,
         message_count: u64,
@@ -89,17 +89,17 @@ enum Seen {
     Messages(Vec<(u64, String, String)>),
     Nothing,
     /// The result of an earlier request with the same key.
-    Again(Box<Seen>),
-    Refused(Refusal),
+    Again(Box<Observed>),
+    Rejected(Rejection),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Refusal {
+enum Rejection {
     NotFound,
     Exists,
     Deleted,
     KeyReused,
-    Overtaken,
+    PreconditionFailed,
 }
 
 /// A client of the store under test.
@@ -110,7 +110,7 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    async fn act(&mut self, route: Route, who: Who, id: usize, act: &Act) -> Seen {
+    async fn apply(&mut self, route: Route, who: Who, id: usize, operation: &Operation) -> Observed {
         let store = self.subject.instance(route.instance);
         let session = Access { routing: route.routing, ..self.sessions[id] };
         let access = match who {
@@ -118,104 +118,104 @@ impl Client<'_> {
             Who::Ada => as_subject(session, "ada"),
             Who::Bob => as_subject(session, "bob"),
         };
-        match act {
-            Act::Create(given, given_key) => {
+        match operation {
+            Operation::Create(given, given_key) => {
                 let given = data(&given.to_string());
                 let keyed = given_key.map(|number| Keyed::create(key(number), &given));
                 match store.create(access, given, keyed).await {
                     Ok(created) => again(created.done, self.see(id, created.value)),
-                    Err(CreateError::Exists) => Seen::Refused(Refusal::Exists),
-                    Err(CreateError::Deleted) => Seen::Refused(Refusal::Deleted),
-                    Err(CreateError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(CreateError::Exists) => Observed::Rejected(Rejection::Exists),
+                    Err(CreateError::Deleted) => Observed::Rejected(Rejection::Deleted),
+                    Err(CreateError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
                     Err(CreateError::Store(fault)) => panic!("{fault:?}"),
                 }
             }
-            Act::Read => match store.read(access).await {
+            Operation::Read => match store.read(access).await {
                 Ok(read) => self.see(id, read.value),
-                Err(ReadError::NotFound) => Seen::Refused(Refusal::NotFound),
+                Err(ReadError::NotFound) => Observed::Rejected(Rejection::NotFound),
                 Err(ReadError::Store(fault)) => panic!("{fault:?}"),
             },
-            Act::Patch(change, wanted, given_key) => {
+            Operation::Patch(change, precondition, given_key) => {
                 let change = patch(&change.to_string());
                 let keyed = given_key.map(|number| Keyed::patch(key(number), &change));
-                let expected = self.expected(id, *wanted);
+                let expected = self.expected(id, *precondition);
                 match store.patch(access, &change, &expected, keyed).await {
                     Ok(patched) => again(patched.done, self.see(id, patched.value)),
-                    Err(PatchError::NotFound) => Seen::Refused(Refusal::NotFound),
-                    Err(PatchError::Overtaken) => Seen::Refused(Refusal::Overtaken),
-                    Err(PatchError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(PatchError::NotFound) => Observed::Rejected(Rejection::NotFound),
+                    Err(PatchError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
+                    Err(PatchError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            Act::Append(text, wanted, given_key) => {
+            Operation::Append(text, precondition, given_key) => {
                 let new = message(text);
                 let keyed = given_key.map(|number| Keyed::append(key(number), &new.text));
-                match store.append_if(access, new, &self.expected(id, *wanted), keyed).await {
+                match store.append_if(access, new, &self.expected(id, *precondition), keyed).await {
                     Ok(appended) => {
                         self.last_seen.insert(id, appended.value.tag().expect("kept by this version"));
                         let (message, version) = (appended.value.message, appended.value.version);
-                        let seen = Seen::Appended { number: message.number, reply: message.reply, version };
+                        let seen = Observed::Appended { number: message.number, reply: message.reply, version };
                         again(appended.done, seen)
                     }
-                    Err(AppendError::NotFound) => Seen::Refused(Refusal::NotFound),
-                    Err(AppendError::Overtaken) => Seen::Refused(Refusal::Overtaken),
-                    Err(AppendError::KeyReused) => Seen::Refused(Refusal::KeyReused),
+                    Err(AppendError::NotFound) => Observed::Rejected(Rejection::NotFound),
+                    Err(AppendError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
+                    Err(AppendError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            Act::History(after, size) => {
+            Operation::History(after, size) => {
                 let (after, size) = (Cursor::after(*after).expect("fits"), PageSize::parse(*size).expect("a size"));
                 match store.history(access, after, size).await {
                     Ok(page) => seen_messages(page.value.messages),
-                    Err(ReadError::NotFound) => Seen::Refused(Refusal::NotFound),
+                    Err(ReadError::NotFound) => Observed::Rejected(Rejection::NotFound),
                     Err(ReadError::Store(fault)) => panic!("{fault:?}"),
                 }
             }
-            Act::Delete(wanted) => match store.delete_if(access, &self.expected(id, *wanted)).await {
-                Ok(_) => Seen::Nothing,
-                Err(DeleteError::NotFound) => Seen::Refused(Refusal::NotFound),
-                Err(DeleteError::Overtaken) => Seen::Refused(Refusal::Overtaken),
+            Operation::Delete(precondition) => match store.delete_if(access, &self.expected(id, *precondition)).await {
+                Ok(_) => Observed::Nothing,
+                Err(DeleteError::NotFound) => Observed::Rejected(Rejection::NotFound),
+                Err(DeleteError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
                 Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
             },
-            Act::Wait(seconds) => {
+            Operation::Wait(seconds) => {
                 self.subject.advance(Duration::from_secs(*seconds)).await;
-                Seen::Nothing
+                Observed::Nothing
             }
         }
     }
 
-    fn expected(&self, id: usize, wanted: Wanted) -> Expected {
+    fn expected(&self, id: usize, precondition: Precondition) -> Expected {
         let last_seen = || self.last_seen.get(&id).copied().into_iter().collect();
-        match wanted {
-            Wanted::Any => Expected::Any,
-            Wanted::LastSeen => Expected::OneOf(last_seen()),
-            Wanted::Another => Expected::NoneOf(last_seen()),
+        match precondition {
+            Precondition::Any => Expected::Any,
+            Precondition::LastSeen => Expected::OneOf(last_seen()),
+            Precondition::Another => Expected::NoneOf(last_seen()),
         }
     }
 
-    fn see(&mut self, id: usize, session: Session) -> Seen {
+    fn see(&mut self, id: usize, session: Session) -> Observed {
         self.last_seen.insert(id, session.tag());
         let data = json_of(&session.client_data);
-        Seen::Session { data, message_count: session.message_count, version: session.version }
+        Observed::Session { data, message_count: session.message_count, version: session.version }
     }
 }
 
-fn again(done: Done, seen: Seen) -> Seen {
+fn again(done: Done, seen: Observed) -> Observed {
     match done {
         Done::Now => seen,
-        Done::Before => Seen::Again(Box::new(seen)),
+        Done::Before => Observed::Again(Box::new(seen)),
     }
 }
 
-fn seen_messages(messages: Vec<Message>) -> Seen {
-    Seen::Messages(messages.into_iter().map(|m| (m.number, m.text.into_string(), m.reply)).collect())
+fn seen_messages(messages: Vec<Message>) -> Observed {
+    Observed::Messages(messages.into_iter().map(|m| (m.number, m.text.into_string(), m.reply)).collect())
 }
 
 fn json_of(data: &ClientData) -> Value {
     serde_json::from_str(data.as_str()).expect("JSON")
 }
 
-fn acts() -> impl Strategy<Value = Vec<(Route, Who, usize, Act)>> {
+fn operations() -> impl Strategy<Value = Vec<(Route, Who, usize, Operation)>> {
     let member = || {
         prop_oneof![
             Just(Value::Null),
@@ -231,20 +231,20 @@ fn acts() -> impl Strategy<Value = Vec<(Route, Who, usize, Act)>> {
     let few_objects = move || prop_oneof![Just(json!({})), Just(json!({"name": "Ada"})), object()];
     let text = || prop_oneof!["[ab]", "[ -~é:\n]{1,100}"];
     let key = || prop::option::of(0..4_u64);
-    let wanted = || prop_oneof![4 => Just(Wanted::Any), 4 => Just(Wanted::LastSeen), 1 => Just(Wanted::Another)];
-    let act = prop_oneof![
-        3 => (few_objects(), key()).prop_map(|(data, key)| Act::Create(data, key)),
-        6 => Just(Act::Read),
-        4 => (text(), wanted(), key()).prop_map(|(text, wanted, key)| Act::Append(text, wanted, key)),
-        4 => (few_objects(), wanted(), key()).prop_map(|(patch, wanted, key)| Act::Patch(patch, wanted, key)),
-        1 => wanted().prop_map(Act::Delete),
-        2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Act::History(after, size)),
-        1 => (1..3_u64).prop_map(|hundreds| Act::Wait(hundreds * 100)),
+    let precondition = || prop_oneof![4 => Just(Precondition::Any), 4 => Just(Precondition::LastSeen), 1 => Just(Precondition::Another)];
+    let operation = prop_oneof![
+        3 => (few_objects(), key()).prop_map(|(data, key)| Operation::Create(data, key)),
+        6 => Just(Operation::Read),
+        4 => (text(), precondition(), key()).prop_map(|(text, precondition, key)| Operation::Append(text, precondition, key)),
+        4 => (few_objects(), precondition(), key()).prop_map(|(patch, precondition, key)| Operation::Patch(patch, precondition, key)),
+        1 => precondition().prop_map(Operation::Delete),
+        2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Operation::History(after, size)),
+        1 => (1..3_u64).prop_map(|hundreds| Operation::Wait(hundreds * 100)),
     ];
     let who = prop_oneof![2 => Just(Who::Anybody), 5 => Just(Who::Ada), 1 => Just(Who::Bob)];
     let routing = prop_oneof![3 => Just(Routing::Sticky), 1 => Just(Routing::RoundRobin)];
     let route = (0..2_usize, routing).prop_map(|(instance, routing)| Route { instance, routing });
-    prop::collection::vec((route, who, 0..SESSIONS, act), 1..60)
+    prop::collection::vec((route, who, 0..SESSIONS, operation), 1..60)
 }
 
 /// Runs random operations on a store and on the model, and compares their results.
@@ -252,15 +252,15 @@ fn compare_with_model(cases: u32, subject: impl AsyncFnOnce() -> Subject) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let subject = runtime.block_on(subject());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let outcome = TestRunner::new(config).run(&acts(), |acts| {
+    let outcome = TestRunner::new(config).run(&operations(), |operations| {
         // New ids for each example, so that examples are independent.
         let sessions = std::array::from_fn(|_| any_session());
         let mut client = Client { subject: &subject, sessions, last_seen: HashMap::new() };
         let mut model = Model::default();
-        for (step, (route, who, id, act)) in acts.iter().enumerate() {
-            let expected = model.act(*who, *id, act);
-            let seen = runtime.block_on(client.act(*route, *who, *id, act));
-            prop_assert_eq!(seen, expected, "step {}: {:?} {:?} on session {}: {:?}", step, route, who, id, act);
+        for (step, (route, who, id, operation)) in operations.iter().enumerate() {
+            let expected = model.apply(*who, *id, operation);
+            let seen = runtime.block_on(client.apply(*route, *who, *id, operation));
+            prop_assert_eq!(seen, expected, "step {}: {:?} {:?} on session {}: {:?}", step, route, who, id, operation);
         }
         Ok(())
     });

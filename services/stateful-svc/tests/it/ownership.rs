@@ -32,7 +32,7 @@ async fn with(app: &App, token: Option<&str>, method: &str, target: &str, body: 
 }
 
 /// Each operation on a session, by each path.
-fn acts(id: &SessionId) -> Vec<(&'static str, String, String)> {
+fn operations(id: &SessionId) -> Vec<(&'static str, String, String)> {
     let conversation = json!({"session_id": id.expose(), "message": "hi"}).to_string();
     let message = json!({"message": "hi"}).to_string();
     let patch = json!({"client_data": {"a": 1}}).to_string();
@@ -61,17 +61,18 @@ async fn an_owned_session_is_not_found_by_other_callers() {
     let never: SessionId = "0badcafe-00112233445566778899aabbccddeeff".parse().expect("well formed");
 
     for stranger in [Some(bob.as_str()), None] {
-        for ((method, target, body), (_, unknown, unknown_body)) in acts(&id).into_iter().zip(acts(&never)) {
-            let refused =
+        for ((method, target, body), (_, unknown, unknown_body)) in operations(&id).into_iter().zip(operations(&never))
+        {
+            let rejected =
                 assert_problem(&with(&app, stranger, method, &target, &body).await, ErrorCode::SessionNotFound);
             let nothing = with(&app, stranger, method, &unknown, &unknown_body).await;
             let nothing = assert_problem(&nothing, ErrorCode::SessionNotFound);
-            assert_eq!(refused.detail, nothing.detail, "an owned session looks like one that never existed");
+            assert_eq!(rejected.detail, nothing.detail, "an owned session looks like one that never existed");
         }
     }
     let unharmed = with(&app, Some(&ada), "GET", &path(Endpoint::Session, &id), "").await;
     assert_eq!(unharmed.header("etag"), created.header("etag"));
-    for (method, target, body) in acts(&id) {
+    for (method, target, body) in operations(&id) {
         let response = with(&app, Some(&ada), method, &target, &body).await;
         assert!(matches!(response.status, 200 | 201 | 204), "{method} {target}: {response:?}");
     }
@@ -88,7 +89,7 @@ async fn a_session_without_owner_is_open_to_any_caller_with_its_id() {
     let app = app_of(&issuer);
     let id = app.create("Ada").await.session_id;
     for token in [None, Some(issuer.token("bob").as_str())] {
-        for (method, target, body) in acts(&id).into_iter().filter(|(method, ..)| *method != "DELETE") {
+        for (method, target, body) in operations(&id).into_iter().filter(|(method, ..)| *method != "DELETE") {
             let response = with(&app, token, method, &target, &body).await;
             assert!(matches!(response.status, 200 | 201), "{method} {target}: {response:?}");
         }
@@ -113,7 +114,7 @@ async fn an_invalid_token_is_rejected_everywhere() {
     }
     let (_, expired) = &bad[0];
     for session in [&id, &open] {
-        for (method, target, body) in acts(session) {
+        for (method, target, body) in operations(session) {
             assert_problem(&with(&app, Some(expired), method, &target, &body).await, ErrorCode::InvalidToken);
         }
     }

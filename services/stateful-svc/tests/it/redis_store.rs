@@ -185,8 +185,8 @@ async fn a_long_outage_is_waited_for_once_and_service_resumes_at_once() {
         taken.expect("taken");
     });
     server.crash();
-    let is_away = |refused: Result<_, AppendError>| {
-        matches!(refused, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))))
+    let is_away = |rejected: Result<_, AppendError>| {
+        matches!(rejected, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))))
     };
     let start = Instant::now();
     assert!(join_all((0..20).map(|_| store.append(id, message("lost"), None))).await.into_iter().all(is_away));

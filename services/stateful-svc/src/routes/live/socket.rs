@@ -166,13 +166,13 @@ impl Socket {
         match frame {
             Some(Ok(AggregatedMessage::Text(text))) => match self.allowance.take(std::time::Instant::now()) {
                 Ok(()) => self.post(text.as_bytes()).await,
-                Err(too_many) => self.refuse(too_many).await,
+                Err(too_many) => self.reject(too_many).await,
             },
             Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
             // A ping costs a frame in return.
             Some(Ok(AggregatedMessage::Ping(bytes))) => match self.allowance.take(std::time::Instant::now()) {
                 Ok(()) => self.within_timeout(async |sender| sender.pong(&bytes).await).await,
-                Err(too_many) => self.refuse(too_many).await,
+                Err(too_many) => self.reject(too_many).await,
             },
             Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
             Some(Ok(AggregatedMessage::Close(reason))) => {
@@ -189,7 +189,7 @@ impl Socket {
     }
 
     /// Sends a rate-limit error, or ends the connection of a client that keeps ignoring them.
-    async fn refuse(&mut self, too_many: TooMany) -> Step {
+    async fn reject(&mut self, too_many: TooMany) -> Step {
         if too_many.persists {
             return Err(Closed::RateLimited);
         }

@@ -103,7 +103,7 @@ impl HotSet {
         let mut newest = 0;
         self.entries.entry(session).and_compute_with(|_| {
             newest = self.tickets.load(Ordering::Relaxed);
-            if is_active(Failpoint::NoDrop) { Op::Nop } else { Op::Remove }
+            if is_active(Failpoint::IgnoreDrops) { Op::Nop } else { Op::Remove }
         });
         newest
     }

@@ -3,8 +3,8 @@
 -- ARGV[11] the precondition on the tag.
 --
 -- Returns {now, number, version, name, first, previous}, the last two nil for the first message;
--- nil when there is no such session; REFUSED when it is full; KEY_REUSED; OVERTAKEN. For a
--- repetition returns {'replayed', number, version, nonce, first, entries, own}. The nonce is ''
+-- nil when there is no such session; REFUSED when it is full; KEY_REUSED; PRECONDITION_FAILED. For
+-- a repetition returns {'replayed', number, version, nonce, first, entries, own}. The nonce is ''
 -- when an earlier version of this script kept the result. The entries are the previous message, if
 -- any, and the message. own is 1 when an earlier attempt of this same operation appended it.
 local fields = find('count', 'version', 'name', 'first', 'last', 'nonce')
@@ -30,7 +30,7 @@ elseif not result and again then
   end
 end
 if not result and not allows(ARGV[11], version, nonce) then
-  result = OVERTAKEN
+  result = PRECONDITION_FAILED
 elseif not result and tonumber(count) >= tonumber(ARGV[4]) then
   result = REFUSED
 end

@@ -1,12 +1,12 @@
 -- ARGV[4] the precondition on the tag. Returns 1; also for a session deleted before, whatever the
--- precondition. Returns nil when the caller has no such session; OVERTAKEN.
+-- precondition. Returns nil when the caller has no such session; PRECONDITION_FAILED.
 local fields = find('version', 'nonce')
 if not fields then
   return redis.call('HEXISTS', record, 'deleted') == 1 and may_use(owner) and 1 or nil
 end
 if not allows(ARGV[4], fields[2], fields[3]) then
   touch(fields[1])
-  return OVERTAKEN
+  return PRECONDITION_FAILED
 end
 wrote = true
 -- UNLINK frees a long history in the background. A tombstone remains, so that no write can recreate

@@ -39,7 +39,7 @@ impl RedisStore {
         let response = self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
         let (created, expires, nonce, done) = match response.value {
             Reply::Nil => return Err(CreateError::Exists),
-            Reply::Refused | Reply::Overtaken => return Err(CreateError::Deleted),
+            Reply::Refused | Reply::PreconditionFailed => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
                 self.lost.remember(access.session);
@@ -72,7 +72,7 @@ impl RedisStore {
         let found = self.fetch(claim, access, None, on_outage).await?;
         match found.value {
             Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken => Err(ReadError::NotFound),
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed => Err(ReadError::NotFound),
         }
     }
 
@@ -96,7 +96,7 @@ impl RedisStore {
             Reply::Nil => return Err(AppendError::NotFound),
             Reply::Refused => return Err(AppendError::Full),
             Reply::KeyReused => return Err(AppendError::KeyReused),
-            Reply::Overtaken => return Err(AppendError::Overtaken),
+            Reply::PreconditionFailed => return Err(AppendError::PreconditionFailed),
             Reply::Done((now, number, version, name, first, previous)) => {
                 let utterance = Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
                 let earlier = first.zip(previous).map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
@@ -128,13 +128,13 @@ impl RedisStore {
         for _ in 0..PATCH_ROUNDS {
             let found = self.fetch(Claim::Look, access, keyed, OnOutage::Wait).await?;
             let (before, revision) = match found.value {
-                Reply::Nil | Reply::Refused | Reply::Overtaken => return Err(PatchError::NotFound),
+                Reply::Nil | Reply::Refused | Reply::PreconditionFailed => return Err(PatchError::NotFound),
                 Reply::KeyReused => return Err(PatchError::KeyReused),
                 Reply::Replayed(session) => return Ok(found.stamp.on(written(session, Done::Before))),
                 Reply::Done(found) => found,
             };
             if !expected.allows(before.tag()) {
-                return Err(PatchError::Overtaken);
+                return Err(PatchError::PreconditionFailed);
             }
             let tag = match expected {
                 Expected::Any => String::new(),
@@ -149,7 +149,7 @@ impl RedisStore {
             let response = self.run::<Patched, ()>(access, call, claim, OnOutage::Wait).await?;
             let (created, active, message_count, version, expires) = match response.value {
                 Reply::Nil => return Err(PatchError::NotFound),
-                Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => continue,
+                Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => continue,
                 Reply::Done(patched) => patched,
             };
             let patched = Session {
@@ -175,14 +175,14 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.delete, access);
         call.arg(condition_field(expected));
         let response = self.run::<i64, ()>(access, call, claim, OnOutage::Wait).await?;
-        if response.value == Reply::Overtaken {
-            return Err(DeleteError::Overtaken);
+        if response.value == Reply::PreconditionFailed {
+            return Err(DeleteError::PreconditionFailed);
         }
         self.live.ended(access.session);
         self.lost.forget(access.session);
         match response.value {
             Reply::Done(_) => Ok(from_redis(())),
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => {
                 Err(DeleteError::NotFound)
             }
         }
@@ -200,7 +200,7 @@ impl RedisStore {
             self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, OnOutage::Wait).await?;
         let (message_count, first, entries) = match response.value {
             Reply::Done(page) => page,
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::Overtaken | Reply::Replayed(()) => {
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => {
                 return Err(ReadError::NotFound);
             }
         };
@@ -224,7 +224,7 @@ impl RedisStore {
             Reply::Nil => Reply::Nil,
             Reply::Refused => Reply::Refused,
             Reply::KeyReused => Reply::KeyReused,
-            Reply::Overtaken => Reply::Overtaken,
+            Reply::PreconditionFailed => Reply::PreconditionFailed,
             Reply::Done((created, active, message_count, version, revision, nonce, data, expires)) => {
                 let fields = (created, active, message_count, version, expires, nonce, data);
                 Reply::Done((session(fields)?, revision))

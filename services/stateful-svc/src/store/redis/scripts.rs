@@ -107,8 +107,8 @@ pub(super) enum Reply<T, R = ()> {
     Refused,
     /// `KEY_REUSED`: the key was used with another request.
     KeyReused,
-    /// `OVERTAKEN`: the session's tag does not satisfy the precondition.
-    Overtaken,
+    /// `PRECONDITION_FAILED`: the session's tag does not satisfy the precondition.
+    PreconditionFailed,
     /// The operation was executed.
     Done(T),
     /// An earlier request executed the operation; this is its kept result.
@@ -121,7 +121,7 @@ impl<T: FromRedisValue, R: FromRedisValue> FromRedisValue for Reply<T, R> {
             Value::Nil => Ok(Self::Nil),
             Value::Int(0) => Ok(Self::Refused),
             Value::Int(-1) => Ok(Self::KeyReused),
-            Value::Int(-3) => Ok(Self::Overtaken),
+            Value::Int(-3) => Ok(Self::PreconditionFailed),
             Value::Array(mut items) if items.first().is_some_and(is_replay_mark) => {
                 items.remove(0);
                 R::from_redis_value(Value::Array(items)).map(Self::Replayed)

@@ -7,9 +7,9 @@ local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
 
 -- Return values of an operation besides nil (the caller has no such session) and a table (its
 -- result, or that of the repeated request). UNSURE: an earlier attempt of this operation may have
--- been executed, which later writes hide. OVERTAKEN: the session's tag does not satisfy the
--- request's precondition.
-local REFUSED, KEY_REUSED, UNSURE, OVERTAKEN = 0, -1, -2, -3
+-- been executed, which later writes hide. PRECONDITION_FAILED: the session's tag does not satisfy
+-- the request's precondition.
+local REFUSED, KEY_REUSED, UNSURE, PRECONDITION_FAILED = 0, -1, -2, -3
 
 -- The connection of an earlier attempt broke before its response.
 local again = ARGV[#ARGV] == 'again' and table.remove(ARGV) ~= nil

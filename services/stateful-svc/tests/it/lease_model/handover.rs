@@ -16,7 +16,7 @@ use super::{breaks, holds};
 use fault::{Budget, NONE, Rule};
 use instance::Kind::{RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRead, StickyRepeat, StickyWrite};
 use instance::{Client, Instance, Kind, Stage};
-use redis::{Act, Redis};
+use redis::{Operation, Redis};
 
 /// A configuration of the model.
 struct Handover {
@@ -35,7 +35,7 @@ struct State {
     instances: Vec<Instance>,
     clients: Vec<Client>,
     /// Operations in flight whose clients have given up; Redis may still execute them.
-    late: Vec<Act>,
+    late: Vec<Operation>,
     /// Drop requests in flight, by lease.
     requested: Vec<u8>,
     /// Confirmations in flight: the lease, and the newest ticket whose copy is gone.
@@ -105,7 +105,7 @@ impl Handover {
                 Stage::Idle => {}
                 Stage::Checked { .. } | Stage::Found { .. } => steps.push(Step::LookUp(c)),
                 Stage::Sent { .. } => steps.push(Step::Execute(c)),
-                Stage::Settling { act, .. } if self.settles(act) => {
+                Stage::Settling { operation, .. } if self.settles(operation) => {
                     if state.redis.drops.is_empty() {
                         steps.push(Step::Check(c));
                     }
@@ -175,8 +175,8 @@ impl Handover {
         }
     }
 
-    fn settles(&self, act: &Act) -> bool {
-        match act.kind {
+    fn settles(&self, operation: &Operation) -> bool {
+        match operation.kind {
             Kind::RoundRobinRead => self.has(Rule::ReadersFinishDrops),
             _ => self.has(Rule::TakersFinishDrops),
         }
@@ -230,7 +230,7 @@ impl Model for Handover {
     fn init_states(&self) -> Vec<State> {
         let instances = (0..self.instances).map(Instance::new).collect();
         let (late, requested, confirmed) = (Vec::new(), Vec::new(), Vec::new());
-        let clients = self.clients.iter().map(|(at, acts)| Client::new(*at, *acts)).collect();
+        let clients = self.clients.iter().map(|(at, requests)| Client::new(*at, *requests)).collect();
         let (redis, faults) = (Redis::default(), self.faults);
         vec![State { redis, instances, clients, late, requested, confirmed, known: 0, faults, stale: false }]
     }
@@ -279,8 +279,8 @@ impl Model for Handover {
             Step::Learn(i) => next.instances[i].learn(),
             Step::Take(i) => next.instances[i].take(self.has(Rule::NewLeasesAreEmpty)),
             Step::ExecuteLate(at) => {
-                let act = next.late.remove(at);
-                next.redis.execute(&act, self.has(Rule::TicketsOrderActs));
+                let operation = next.late.remove(at);
+                next.redis.execute(&operation, self.has(Rule::TicketsOrderActs));
             }
             Step::LoseRequest(lease) => {
                 next.requested.retain(|of| *of != lease);

@@ -1,7 +1,7 @@
 //! The state of an instance, and its handling of requests.
 
 use super::fault::Rule;
-use super::redis::{Act, Mark};
+use super::redis::{Mark, Operation};
 use super::{Handover, State};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,18 +84,18 @@ pub(super) enum Stage {
     },
     Sent {
         known: u8,
-        act: Act,
+        operation: Operation,
     },
     /// Redis has responded; drops may remain.
     Settling {
         known: u8,
-        act: Act,
+        operation: Operation,
         version: u8,
         may_keep: bool,
     },
     Settled {
         known: u8,
-        act: Act,
+        operation: Operation,
         version: u8,
         may_keep: bool,
     },
@@ -149,9 +149,9 @@ impl Instance {
     }
 
     /// Commits a copy, if the reservation still holds.
-    fn commit(&mut self, act: &Act, version: u8, may_keep: bool) {
-        let Some(mark) = act.mark else { return };
-        if may_keep && act.kind.leaves_copy() && self.entry == Entry::Pending(mark.ticket) {
+    fn commit(&mut self, operation: &Operation, version: u8, may_keep: bool) {
+        let Some(mark) = operation.mark else { return };
+        if may_keep && operation.kind.leaves_copy() && self.entry == Entry::Pending(mark.ticket) {
             self.entry = Entry::Hot(version);
         }
     }
@@ -183,7 +183,7 @@ fn sent(model: &Handover, instance: &mut Instance, known: u8, kind: Kind) -> Sta
             Mark { lease, ticket }
         }),
     };
-    Stage::Sent { known, act: Act { kind, mark } }
+    Stage::Sent { known, operation: Operation { kind, mark } }
 }
 
 pub(super) fn look_up(model: &Handover, state: &mut State, c: usize) -> Option<()> {
@@ -209,32 +209,32 @@ pub(super) fn look_up(model: &Handover, state: &mut State, c: usize) -> Option<(
 
 pub(super) fn execute(model: &Handover, state: &mut State, c: usize) -> Option<()> {
     let client = &mut state.clients[c];
-    let Stage::Sent { known, act } = client.stage else { return None };
-    let (version, may_keep) = state.redis.execute(&act, model.has(Rule::TicketsOrderActs));
+    let Stage::Sent { known, operation } = client.stage else { return None };
+    let (version, may_keep) = state.redis.execute(&operation, model.has(Rule::TicketsOrderActs));
     if !model.has(Rule::CommitAfterDrops) {
-        state.instances[client.at].commit(&act, version, may_keep);
+        state.instances[client.at].commit(&operation, version, may_keep);
     }
     // The response lists the remaining drops, so that most operations need not read them.
     client.stage = if state.redis.drops.is_empty() {
-        Stage::Settled { known, act, version, may_keep }
+        Stage::Settled { known, operation, version, may_keep }
     } else {
-        Stage::Settling { known, act, version, may_keep }
+        Stage::Settling { known, operation, version, may_keep }
     };
     Some(())
 }
 
 pub(super) fn check(state: &mut State, c: usize) -> Option<()> {
-    let Stage::Settling { known, act, version, may_keep } = state.clients[c].stage else { return None };
-    state.clients[c].stage = Stage::Settled { known, act, version, may_keep };
+    let Stage::Settling { known, operation, version, may_keep } = state.clients[c].stage else { return None };
+    state.clients[c].stage = Stage::Settled { known, operation, version, may_keep };
     Some(())
 }
 
 pub(super) fn respond(model: &Handover, state: &mut State, c: usize) -> Option<()> {
     let client = &mut state.clients[c];
-    let Stage::Settled { known, act, version, may_keep } = client.stage else { return None };
+    let Stage::Settled { known, operation, version, may_keep } = client.stage else { return None };
     client.stage = Stage::Idle;
     if model.has(Rule::CommitAfterDrops) {
-        state.instances[client.at].commit(&act, version, may_keep);
+        state.instances[client.at].commit(&operation, version, may_keep);
     }
     state.show(version, known);
     Some(())
@@ -242,8 +242,8 @@ pub(super) fn respond(model: &Handover, state: &mut State, c: usize) -> Option<(
 
 /// The client gives up. Its operation may still reach Redis; the reply is discarded.
 pub(super) fn give_up(state: &mut State, c: usize) {
-    if let Stage::Sent { act, .. } = state.clients[c].stage {
-        state.late.push(act);
+    if let Stage::Sent { operation, .. } = state.clients[c].stage {
+        state.late.push(operation);
     }
     state.clients[c].stage = Stage::Idle;
 }

@@ -21,7 +21,7 @@ pub(super) struct Mark {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Act {
+pub(super) struct Operation {
     pub(super) kind: Kind,
     /// `None` when the sender has no lease.
     pub(super) mark: Option<Mark>,
@@ -29,15 +29,15 @@ pub(super) struct Act {
 
 impl Redis {
     /// Returns the version, and whether the sender may keep a copy.
-    pub(super) fn execute(&mut self, act: &Act, tickets_order: bool) -> (u8, bool) {
-        if act.kind.writes() {
+    pub(super) fn execute(&mut self, operation: &Operation, tickets_order: bool) -> (u8, bool) {
+        if operation.kind.writes() {
             self.version += 1;
         }
-        if act.kind == Kind::RoundRobinRead {
+        if operation.kind == Kind::RoundRobinRead {
             return (self.version, false);
         }
-        let Some(mine) = act.mark else {
-            if act.kind.writes() {
+        let Some(mine) = operation.mark else {
+            if operation.kind.writes() {
                 self.displace();
             }
             return (self.version, false);
@@ -54,16 +54,16 @@ impl Redis {
             }
             // A later operation of the sender was executed first; its copy may exist already.
             Some(holder) if holder.lease == mine.lease => {
-                if act.kind.writes() {
+                if operation.kind.writes() {
                     self.displace();
                 }
                 return (self.version, false);
             }
-            _ if act.kind.takes() => {
+            _ if operation.kind.takes() => {
                 self.displace();
                 self.holder = Some(mine);
             }
-            _ if act.kind.writes() => self.displace(),
+            _ if operation.kind.writes() => self.displace(),
             _ => {}
         }
         (self.version, self.holder == Some(mine))
