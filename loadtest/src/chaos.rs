@@ -14,16 +14,19 @@ use jiff::Timestamp;
 use local_stack::Store;
 use tokio::task::JoinSet;
 
-use calls::{Caller, Repeats};
+use args::Idempotency;
+use calls::Caller;
 use checker::Facts;
-use clients::{ChaosClient, Run};
+use clients::ChaosClient;
 use faults::Fault;
 use ledger::{Interval, Moment};
-use plan::{ChaosPlan, Idempotency};
+use plan::ChaosPlan;
 use report::{ChaosReport, Results};
+use run::{Repeats, Run};
 use system::System;
 
 pub mod args;
+pub mod fault_kind;
 pub mod plan;
 pub mod report;
 
@@ -36,6 +39,7 @@ mod faults;
 mod ledger;
 mod promises;
 mod read_back;
+mod run;
 pub(crate) mod system;
 
 /// Runs the plan and reports on it. Each fault is told on standard error when it is over.

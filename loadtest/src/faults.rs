@@ -16,6 +16,7 @@ use probes::{Probes, Seen};
 use table::{Case, Request, Sees};
 
 pub mod args;
+pub mod case;
 pub mod table;
 
 mod inflict;

@@ -4,10 +4,11 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use local_stack::Store;
+use serde::Serialize;
 
-use crate::chaos::plan::{Faults, Guarantee, Idempotency};
+use crate::chaos::fault_kind::Faults;
 use crate::duration::parse_time;
 
 /// Options of `loadtest chaos`.
@@ -76,4 +77,39 @@ pub struct ChaosArgs {
     /// Also write the report to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// Whether a write of unknown outcome is repeated under its idempotency key until it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Idempotency {
+    /// If the system answers a repeated write as the first.
+    Auto,
+    /// In any case. A system that does not know the key does such writes twice, and the report says so.
+    On,
+    /// Never: the final reading decides.
+    Off,
+}
+
+/// A guarantee of the hybrid store that can be taken out, to see that its loss is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// Who writes waits until no older copy is left.
+    NoHandover,
+    /// A copy is served only while its lease is trusted, and given up with it.
+    NoLeaseCheck,
+    /// Who is asked to drop a copy does so.
+    NoDrop,
+}
+
+impl Guarantee {
+    /// The name as the service takes it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoHandover => "no-handover",
+            Self::NoLeaseCheck => "no-lease-check",
+            Self::NoDrop => "no-drop",
+        }
+    }
 }

@@ -13,8 +13,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use crate::chaos::answers;
-use crate::chaos::clients::{OpenSession, Run};
+
 use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber};
+use crate::chaos::run::{OpenSession, Repeats, Run};
 use crate::client::{CallError, Client, Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
 use crate::target::Target;
@@ -26,13 +27,6 @@ const REPEAT_FOR: Duration = Duration::from_secs(30);
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
 /// One in so many acknowledged writes is sent again, to see that it is not done again.
 const REPEATED: u32 = 32;
-
-/// Whether writes of unknown outcome are repeated under their key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeats {
-    UnderTheirKey,
-    Never,
-}
 
 /// What became of one request.
 enum Attempt {

@@ -4,19 +4,20 @@
 //! overlapped, is allowed.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use session::Session;
 
-use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, Seen, SessionNumber, Trust, View,
-};
+use crate::chaos::ledger::{ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, SessionNumber, View};
 
 mod messages;
 mod order;
+mod session;
 #[cfg(test)]
 mod tests;
+mod violation;
+
+pub(crate) use violation::{Breach, Violation};
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
@@ -26,81 +27,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) settled: Moment,
     /// When Redis was away, or coming back.
     pub(crate) redis_faults: &'a [Interval],
-}
-
-/// What the system promises and the checker looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Breach {
-    /// An acknowledged write is gone.
-    Lost,
-    /// A write was done twice, or its repetition was answered otherwise than the first try.
-    Duplicated,
-    /// A message stands after one that was sent when it had been acknowledged, or not where its client was told, or two
-    /// readers saw different orders.
-    Reordered,
-    /// An act saw a state older than one that somebody had been told of before it began, or two different states under one
-    /// version.
-    StaleRead,
-    /// A read was answered as unverified although Redis was there.
-    UnverifiedOutsideFault,
-    /// An answer showed another session's state.
-    CrossSessionRead,
-    /// A deleted session was seen again.
-    Resurrected,
-    /// Something is there that nobody wrote, or whose writer was told that it was not done.
-    Phantom,
-    /// A session could not be read at the end, so nothing is known of its writes.
-    Unreadable,
-}
-
-impl Breach {
-    /// As it stands in the report.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Duplicated => "duplicated",
-            Self::Reordered => "reordered",
-            Self::StaleRead => "stale read",
-            Self::UnverifiedOutsideFault => "unverified read outside a Redis fault",
-            Self::CrossSessionRead => "cross-session read",
-            Self::Resurrected => "resurrected",
-            Self::Phantom => "phantom",
-            Self::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// One broken promise.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Violation {
-    pub(crate) breach: Breach,
-    pub(crate) session: SessionNumber,
-    /// When the act that shows it began and ended, milliseconds since the run began.
-    pub(crate) begin_ms: u64,
-    pub(crate) end_ms: u64,
-    /// What was seen, in words.
-    pub(crate) what: String,
-}
-
-impl Violation {
-    fn new(breach: Breach, entry: &Entry, what: String) -> Self {
-        let millis = |moment: Moment| u64::try_from(moment.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            breach,
-            session: entry.session,
-            begin_ms: millis(entry.time.begin),
-            end_ms: millis(entry.time.end),
-            what,
-        }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { breach, session, begin_ms, end_ms, what } = self;
-        write!(f, "{}: session {session}, {begin_ms} to {end_ms} ms: {what}", breach.as_str())
-    }
 }
 
 /// What the checker found.
@@ -147,56 +73,6 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
         unverified_reads: facts.entries.iter().filter(|entry| entry.is_unverified()).count() as u64,
         worst_gap: worst_gap(&facts),
         violations,
-    }
-}
-
-/// All that was done to one session, the earliest first.
-struct Session<'a> {
-    entries: Vec<&'a Entry>,
-    settled: Moment,
-    /// From when on the session may be gone, since somebody was deleting it.
-    deletable: Option<Moment>,
-}
-
-impl<'a> Session<'a> {
-    fn new(mut entries: Vec<&'a Entry>, settled: Moment) -> Self {
-        entries.sort_by_key(|entry| (entry.time.begin, entry.time.end));
-        let deletes = entries.iter().filter(|entry| entry.act == Act::Delete);
-        let deletable = deletes.filter(|entry| entry.may_be_done()).map(|entry| entry.time.begin).min();
-        Self { entries, settled, deletable }
-    }
-
-    /// Whether this act saw that the session is gone when nobody had tried to delete it.
-    fn vanished_in(&self, entry: &Entry) -> bool {
-        entry.outcome == Outcome::Absent && self.deletable.is_none_or(|deletable| deletable > entry.time.end)
-    }
-
-    /// The acts of the final reading, with what they ended in.
-    fn last_reads(&self) -> impl Iterator<Item = &'a Entry> {
-        self.entries.iter().copied().filter(|entry| entry.time.begin >= self.settled)
-    }
-}
-
-impl Entry {
-    fn is_write(&self) -> bool {
-        matches!(self.act, Act::Create | Act::Append(_) | Act::Patch(_) | Act::Delete)
-    }
-
-    /// What an acknowledged act was told.
-    fn seen(&self) -> Option<&Seen> {
-        match &self.outcome {
-            Outcome::Done(seen) => Some(seen),
-            Outcome::Absent | Outcome::Refused | Outcome::Unknown => None,
-        }
-    }
-
-    /// Whether it was done, or nobody knows.
-    fn may_be_done(&self) -> bool {
-        matches!(self.outcome, Outcome::Done(_) | Outcome::Unknown)
-    }
-
-    fn is_unverified(&self) -> bool {
-        self.seen().is_some_and(|seen| seen.trust == Trust::Unverified)
     }
 }
 

@@ -9,8 +9,8 @@ use rand::RngExt as _;
 use tokio::task::JoinSet;
 
 use crate::chaos::calls::Caller;
-use crate::chaos::clients::Run;
 use crate::chaos::ledger::{Ledger, Message, Outcome};
+use crate::chaos::run::Run;
 
 /// How many come: more than the load bound's floor, since only those count whose request is on its way.
 const SIZE: usize = 96;

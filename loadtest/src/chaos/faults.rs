@@ -14,10 +14,11 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::chaos::clients::Run;
 use crate::chaos::crowd::Crowd;
+use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
-use crate::chaos::plan::{ChaosPlan, FaultKind};
+use crate::chaos::plan::ChaosPlan;
+use crate::chaos::run::Run;
 use crate::chaos::system::System;
 use crate::target::{Reach, Target};
 

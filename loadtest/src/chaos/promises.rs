@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto_contracts::ErrorCode;
 
-use crate::chaos::plan::FaultKind;
+use crate::chaos::fault_kind::FaultKind;
 use crate::outcome::ErrorKind;
 
 /// The gateway ends a request sooner: two attempts of 2 s, and 15 s at the last instance.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::chaos::calls::Caller;
-use crate::chaos::clients::{OpenSession, Run};
 use crate::chaos::ledger::{ClientNumber, Ledger, Outcome};
+use crate::chaos::run::{OpenSession, Run};
 
 /// Who reads.
 const READERS: u32 = 8;

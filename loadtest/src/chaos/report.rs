@@ -6,11 +6,12 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::chaos::calls::Repeats;
 use crate::chaos::checker::{Breach, Findings, Violation};
+use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
-use crate::chaos::plan::{ChaosPlan, FaultKind};
+use crate::chaos::plan::ChaosPlan;
+use crate::chaos::run::Repeats;
 use crate::outcome::ErrorKind;
 
 /// How many violations of each kind are told in words; all are counted.

@@ -12,7 +12,8 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
 
-use crate::chaos::plan::{ChaosPlan, FaultKind, Subject};
+use crate::chaos::fault_kind::FaultKind;
+use crate::chaos::plan::{ChaosPlan, Subject};
 use crate::client::Client;
 use crate::mistakes;
 use crate::request;

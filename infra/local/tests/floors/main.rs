@@ -43,6 +43,11 @@ fn gateway_keeps_its_floors() -> Result<()> {
 }
 
 #[test]
+fn loadtest_keeps_its_floors() -> Result<()> {
+    check("loadtest", "loadtest")
+}
+
+#[test]
 fn local_stack_keeps_its_floors() -> Result<()> {
     check("local-stack", "infra/local")
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{Breach, Session, Violation};
+use super::session::Session;
+use super::violation::{Breach, Violation};
 use crate::chaos::ledger::{Act, ClientNumber, Entry, Message, Moment, Outcome, View};
 
 /// Adds what is missing, doubled, displaced or made up.

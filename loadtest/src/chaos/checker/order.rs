@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
-use super::{Breach, Session, Violation};
+use super::session::Session;
+use super::violation::{Breach, Violation};
 use crate::chaos::ledger::{Act, Entry, Outcome, Patches, View};
 
 /// What somebody had been told.

@@ -1,0 +1,82 @@
+//! A violated guarantee.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::chaos::ledger::{Entry, Moment, SessionNumber};
+
+/// What the system promises and the checker looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Breach {
+    /// An acknowledged write is gone.
+    Lost,
+    /// A write was done twice, or its repetition was answered otherwise than the first try.
+    Duplicated,
+    /// A message stands after one that was sent when it had been acknowledged, or not where its client was told, or two
+    /// readers saw different orders.
+    Reordered,
+    /// An act saw a state older than one that somebody had been told of before it began, or two different states under one
+    /// version.
+    StaleRead,
+    /// A read was answered as unverified although Redis was there.
+    UnverifiedOutsideFault,
+    /// An answer showed another session's state.
+    CrossSessionRead,
+    /// A deleted session was seen again.
+    Resurrected,
+    /// Something is there that nobody wrote, or whose writer was told that it was not done.
+    Phantom,
+    /// A session could not be read at the end, so nothing is known of its writes.
+    Unreadable,
+}
+
+impl Breach {
+    /// As it stands in the report.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::StaleRead => "stale read",
+            Self::UnverifiedOutsideFault => "unverified read outside a Redis fault",
+            Self::CrossSessionRead => "cross-session read",
+            Self::Resurrected => "resurrected",
+            Self::Phantom => "phantom",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// One broken promise.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Violation {
+    pub(crate) breach: Breach,
+    pub(crate) session: SessionNumber,
+    /// When the act that shows it began and ended, milliseconds since the run began.
+    pub(crate) begin_ms: u64,
+    pub(crate) end_ms: u64,
+    /// What was seen, in words.
+    pub(crate) what: String,
+}
+
+impl Violation {
+    pub(super) fn new(breach: Breach, entry: &Entry, what: String) -> Self {
+        let millis = |moment: Moment| u64::try_from(moment.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            breach,
+            session: entry.session,
+            begin_ms: millis(entry.time.begin),
+            end_ms: millis(entry.time.end),
+            what,
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { breach, session, begin_ms, end_ms, what } = self;
+        write!(f, "{}: session {session}, {begin_ms} to {end_ms} ms: {what}", breach.as_str())
+    }
+}

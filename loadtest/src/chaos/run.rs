@@ -1,0 +1,194 @@
+//! The state that the clients of a run share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use proto_contracts::SessionId;
+use tokio::sync::watch;
+
+use crate::chaos::ledger::{ClientNumber, Moment, SessionNumber};
+use crate::target::Target;
+
+/// Sessions that a client has for itself.
+pub(super) const OWN: usize = 2;
+/// Clients that share a session.
+pub(super) const SHARERS: usize = 3;
+
+/// Whether writes of unknown outcome are repeated under their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeats {
+    UnderTheirKey,
+    Never,
+}
+
+/// What the clients of a run share.
+pub(crate) struct Run {
+    start: Instant,
+    pub(crate) target: Arc<Target>,
+    pub(crate) timeout: Duration,
+    pub(crate) repeats: Repeats,
+    /// Whether a repeated create may come with another affinity key: not where only its home knows a session.
+    pub(crate) strays: bool,
+    pub(super) stopped: AtomicBool,
+    /// Each acknowledged write is sent again, and not only some.
+    repeats_each: AtomicBool,
+    interrupted: watch::Sender<bool>,
+    sessions: AtomicU32,
+    clients: AtomicU32,
+    /// A second gateway, which takes half of the requests while it is there. Never held across an await.
+    second: RwLock<Option<Arc<Target>>>,
+    /// Never held across an await.
+    slots: Mutex<Vec<Slot>>,
+}
+
+/// A place for a session that is in use.
+pub(super) enum Slot {
+    Free,
+    /// Somebody is creating one.
+    Claimed,
+    Open(Arc<OpenSession>),
+}
+
+/// A session that was created.
+pub(crate) struct OpenSession {
+    pub(crate) number: SessionNumber,
+    pub(crate) id: SessionId,
+    /// Messages that were tried.
+    pub(super) said: AtomicU32,
+}
+
+impl OpenSession {
+    pub(crate) fn new(number: SessionNumber, id: SessionId) -> Self {
+        Self { number, id, said: AtomicU32::new(0) }
+    }
+}
+
+impl Run {
+    pub(crate) fn new(
+        target: Arc<Target>,
+        timeout: Duration,
+        repeats: Repeats,
+        strays: bool,
+        clients: u16,
+    ) -> Arc<Self> {
+        let slots = usize::from(clients) * OWN + usize::from(clients).div_ceil(SHARERS);
+        Arc::new(Self {
+            start: Instant::now(),
+            target,
+            timeout,
+            repeats,
+            strays,
+            stopped: AtomicBool::new(false),
+            repeats_each: AtomicBool::new(false),
+            interrupted: watch::Sender::new(false),
+            sessions: AtomicU32::new(0),
+            clients: AtomicU32::new(clients.into()),
+            second: RwLock::default(),
+            slots: Mutex::new((0..slots).map(|_| Slot::Free).collect()),
+        })
+    }
+
+    /// Time since the run began.
+    pub(crate) fn now(&self) -> Moment {
+        self.start.elapsed()
+    }
+
+    /// Has every client end when it has done what it is about.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Has each acknowledged write sent again from now on, or some of them only.
+    pub(crate) fn repeat_each_write(&self, each: bool) {
+        self.repeats_each.store(each, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeats_each_write(&self) -> bool {
+        self.repeats_each.load(Ordering::Relaxed)
+    }
+
+    /// Has the run end early, and whoever [pauses](Self::pause) go on at once.
+    pub(crate) fn interrupt(&self) {
+        self.interrupted.send_replace(true);
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        *self.interrupted.borrow()
+    }
+
+    /// Waits for so long, or until the run is interrupted.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let mut interrupted = self.interrupted.subscribe();
+        // Either is a reason to go on; the sender lives as long as this.
+        let _elapsed = tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
+    }
+
+    /// A number that no client has.
+    pub(crate) fn next_client(&self) -> ClientNumber {
+        self.clients.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends half of the requests to a second gateway from now on, or to none but the first.
+    pub(crate) fn set_second(&self, second: Option<Arc<Target>>) {
+        *self.second.write().unwrap_or_else(PoisonError::into_inner) = second;
+    }
+
+    pub(crate) fn second(&self) -> Option<Arc<Target>> {
+        self.second.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots().len()
+    }
+
+    /// The session that is open in a slot.
+    pub(crate) fn session_in(&self, slot: usize) -> Option<Arc<OpenSession>> {
+        match self.slots().get(slot) {
+            Some(Slot::Open(session)) => Some(Arc::clone(session)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, slot: usize, session: Slot) {
+        if let Some(place) = self.slots().get_mut(slot) {
+            *place = session;
+        }
+    }
+
+    /// Frees the slot if it still holds this session; whoever does so may delete it.
+    pub(super) fn leave(&self, slot: usize, session: &OpenSession) -> bool {
+        let mut slots = self.slots();
+        match slots.get_mut(slot) {
+            Some(place) if matches!(&*place, Slot::Open(held) if held.number == session.number) => {
+                *place = Slot::Free;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What there is to do in a slot.
+    pub(super) fn turn(&self, slot: usize) -> Turn {
+        let mut slots = self.slots();
+        match slots.get_mut(slot) {
+            Some(place @ Slot::Free) => {
+                *place = Slot::Claimed;
+                Turn::Create(self.sessions.fetch_add(1, Ordering::Relaxed))
+            }
+            Some(Slot::Open(session)) => Turn::Use(Arc::clone(session)),
+            Some(Slot::Claimed) | None => Turn::Wait,
+        }
+    }
+}
+
+pub(super) enum Turn {
+    Create(SessionNumber),
+    Use(Arc<OpenSession>),
+    Wait,
+}
