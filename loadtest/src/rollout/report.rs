@@ -137,7 +137,7 @@ pub struct RolloutReport {
 }
 
 impl RolloutReport {
-    /// Whether nothing failed and every lease was given back. A latency is reported, and is no
+    /// Whether nothing failed and every lease was released. A latency is reported, and is no
     /// failure: the machine may have been busy.
     pub fn is_clean(&self) -> bool {
         self.load.is_clean() && self.leases.are_all_given_back()

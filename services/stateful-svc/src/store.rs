@@ -291,7 +291,7 @@ pub enum StoreFault {
     /// The request was sent and got no response: a write may have been applied, or may still be.
     #[error("the session store did not respond; the outcome is unknown")]
     NoResponse(#[source] Box<dyn Error + Send + Sync>),
-    /// The write was applied, but what must precede the response did not happen in time: another
+    /// The write was applied, but what must precede the response did not happen in time. Another
     /// instance still has a copy of the session, or replicas lack the write.
     #[error("the session store did not complete the write; the outcome is unknown")]
     Unfinished(#[source] Box<dyn Error + Send + Sync>),

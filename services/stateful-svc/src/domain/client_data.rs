@@ -1,7 +1,7 @@
 //! The client's own data: a JSON object, stored as the text that the client sent.
 //!
 //! The text is never parsed into a tree of values and serialized again. That would cost time on
-//! each read, and it would change the data: large numbers would lose digits, empty arrays could
+//! each read, and it would change the data. Large numbers would lose digits, empty arrays could
 //! become objects (in Redis's Lua), members would change their order.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The service's replies to messages.
 //!
-//! A reply is computed from the session's state, which makes a lost session visible: the client
-//! that was at message 7 reads "message 1", without its name and without the earlier messages.
+//! A reply is computed from the session's state, which makes a lost session visible. The client
+//! that was at message 7 then reads "message 1", without its name and the earlier messages.
 //!
 //! A reply in the history must equal the original reply. Its inputs are fixed at the time of the
 //! write: the message's number, the first and the previous message, and the client's name at that

@@ -47,7 +47,7 @@ impl SessionIds {
 
 /// The reservation of a session id for a caller and an idempotency key.
 ///
-/// A session id grants access to its session, so stores hold it sealed: the secret half is XORed
+/// A session id grants access to its session, so stores hold it sealed. The secret half is XORed
 /// with a digest of caller and key, which is never stored. Any instance can open it for a request
 /// with that key, whatever its own secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

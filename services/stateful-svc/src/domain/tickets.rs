@@ -13,8 +13,8 @@ use super::digest::ShortDigest;
 use super::shared_secret::SharedSecret;
 
 /// How long after its issue a ticket in use can reopen its connection. A ticket is part of a URL,
-/// so it may leak: it grants access to its one session until then, until the session ends, or until
-/// it has been unused for a while. Half of the default session lifetime.
+/// so it may leak. A leaked ticket grants access to its one session until then, or until the
+/// session ends or the ticket has been unused for a while. Half of the default session lifetime.
 const REOPENS_FOR: Duration = Duration::from_hours(12);
 /// The subject of an anonymous caller's ticket.
 const ANONYMOUS: &str = "-";

@@ -4,8 +4,8 @@
 //! checks that the session has not changed in between. See
 //! `docs/adr/0003-session-writes-are-single-scripts.md`.
 //!
-//! The hybrid store builds on this one. Instances with either store can share a Redis: a write
-//! waits until all copies of the session in other instances' memory are dropped (`handover`), which
+//! The hybrid store builds on this one. Instances with either store can share a Redis. A write
+//! waits until all copies of the session in other instances' memory are dropped (`handover`). That
 //! costs nothing where there are none.
 
 use std::error::Error as _;

@@ -228,7 +228,7 @@ async fn a_slow_reader_is_disconnected_with_the_reason() {
         app.say(&id, &text).await;
     }
     let mut socket = Socket::open(app.addr, &id, "last_event_id=0").await;
-    // It reads nothing until the send timeout, 4 s after the buffers were full, and reads again
+    // It reads nothing until the send timeout, 4 s after the buffers were full. It reads again
     // within the 4 s in which the server tries to send the Close frame. The buffers may take up to
     // 2 s to fill.
     let pause = Duration::from_secs(6);

@@ -1,9 +1,9 @@
 //! Renews an instance's lease and handles the messages on its channel, both over one connection.
 //!
 //! Messages on the lease's channel arrive in order. So only a message on that channel extends the
-//! trust in the lease, after all drop requests that were published before it; and the lease is
-//! renewed only if the last message was received. An instance that receives nothing stops renewing,
-//! so those who wait for it need not wait long.
+//! trust in the lease, after all drop requests that were published before it. The lease is renewed
+//! only if the last message was received. An instance that receives nothing stops renewing, so
+//! those who wait for it need not wait long.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

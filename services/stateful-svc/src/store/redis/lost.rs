@@ -1,8 +1,8 @@
 //! Detects sessions that Redis has lost, which must never happen.
 //!
 //! An instance remembers the sessions that it has created. When Redis has neither record nor
-//! tombstone of one of them, well before its expiry, the session was lost: evicted, or missing
-//! after a failover or restart of Redis.
+//! tombstone of one of them well before its expiry, the session was lost. It was evicted, or a
+//! failover or restart of Redis lost it.
 
 use std::time::Duration;
 

@@ -89,8 +89,8 @@ local function kept(key, fingerprint)
   return string.sub(result, #fingerprint + 2)
 end
 
--- Fields of an existing record with their new values. claim.lua writes them together with its own,
--- since each command of a script costs time and space in the append-only file.
+-- Fields of an existing record with their new values. claim.lua writes them together with its own:
+-- each command costs time and space in the append-only file.
 local changes = {}
 local function set(...)
   for _, item in ipairs({...}) do
