@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An HTTP response.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// By lower-case name; the last of repeated headers.
@@ -26,7 +26,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// A header's value, or an empty text.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
@@ -45,7 +45,7 @@ impl Answer {
 ///
 /// # Errors
 /// When the connection closes before the response is complete.
-pub async fn send(addr: SocketAddr, method: &str, target: &str) -> io::Result<Answer> {
+pub async fn send(addr: SocketAddr, method: &str, target: &str) -> io::Result<Response> {
     raw(addr, format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").as_bytes()).await
 }
 
@@ -53,7 +53,7 @@ pub async fn send(addr: SocketAddr, method: &str, target: &str) -> io::Result<An
 ///
 /// # Errors
 /// When the connection closes before the response is complete.
-pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str) -> io::Result<Answer> {
+pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str) -> io::Result<Response> {
     let length = body.len();
     let head = format!(
         "{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
@@ -66,7 +66,7 @@ pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str)
 ///
 /// # Errors
 /// When the connection closes before the response is complete, or after 20 s.
-pub async fn raw(addr: SocketAddr, request: &[u8]) -> io::Result<Answer> {
+pub async fn raw(addr: SocketAddr, request: &[u8]) -> io::Result<Response> {
     tokio::time::timeout(TIMEOUT, async {
         let mut connection = TcpStream::connect(addr).await?;
         connection.write_all(request).await?;
@@ -75,7 +75,7 @@ pub async fn raw(addr: SocketAddr, request: &[u8]) -> io::Result<Answer> {
     .await?
 }
 
-async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result<Answer> {
+async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result<Response> {
     let mut text = Vec::new();
     let head = loop {
         if let Some(end) = text.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -101,5 +101,5 @@ async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    Ok(Answer { status, headers, body })
+    Ok(Response { status, headers, body })
 }

@@ -11,7 +11,7 @@ use service_kit::health::{HealthBuilder, Need};
 use service_kit::problem::ApiError;
 use service_kit::server::Server;
 use service_kit::telemetry::Metrics;
-use service_kit::testing::{Answer, raw, send, send_json};
+use service_kit::testing::{Response, raw, send, send_json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
@@ -81,7 +81,7 @@ async fn breaks() -> Result<HttpResponse, ApiError> {
     Err(ApiError::internal("the secret is hunter2"))
 }
 
-fn problem(response: &Answer, code: ErrorCode) -> Problem {
+fn problem(response: &Response, code: ErrorCode) -> Problem {
     let problem: Problem = response.json().unwrap_or_else(|error| panic!("{error}: {response:?}"));
     assert_eq!((response.status, problem.code), (code.status(), code), "{response:?}");
     assert_eq!(response.header("content-type"), "application/problem+json");

@@ -3,7 +3,7 @@
 
 use proto_contracts::Endpoint;
 use proto_contracts::stateful::Session;
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 
 use crate::app::{App, path, spawn_with};
 use crate::http_api::metrics;
@@ -17,7 +17,7 @@ const HOME: &str = "0badcafe";
 const STRAY: &str = "0badcaff";
 
 /// A request that the gateway has routed by this key.
-async fn routed(app: &App, method: &str, path: &str, affinity: &str, body: &str) -> Answer {
+async fn routed(app: &App, method: &str, path: &str, affinity: &str, body: &str) -> Response {
     let mut headers = vec![("X-Affinity-Key", affinity), ("X-Session-Affinity", "required")];
     if path == SESSIONS {
         headers.push(("Idempotency-Key", KEY));

@@ -6,7 +6,7 @@ use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
 use proto_contracts::{Endpoint, ErrorCode, Problem, SessionId};
 use serde_json::{Value, json};
 use service_kit::config::Env;
-use service_kit::testing::{Answer, raw, send, send_json};
+use service_kit::testing::{Response, raw, send, send_json};
 use stateful_svc::config::Config;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -41,24 +41,24 @@ pub(crate) fn spawn_with(settings: &[(&str, &str)]) -> App {
 }
 
 impl App {
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         send(self.addr, "GET", path).await.expect("a response")
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Response {
         send(self.addr, "DELETE", path).await.expect("a response")
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         send_json(self.addr, "POST", path, &body.to_string()).await.expect("a response")
     }
 
-    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Response {
         send_json(self.addr, "PATCH", path, &body.to_string()).await.expect("a response")
     }
 
     /// Sends a request with these header lines, and with a JSON body unless it is empty.
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         send_with(self.addr, method, path, headers, body).await
     }
 
@@ -91,7 +91,7 @@ pub(crate) async fn send_with(
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Answer {
+) -> Response {
     let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -109,7 +109,7 @@ pub(crate) fn path(endpoint: Endpoint, id: &SessionId) -> String {
 
 /// Asserts a problem document of this code.
 #[track_caller]
-pub(crate) fn assert_problem(response: &Answer, code: ErrorCode) -> Problem {
+pub(crate) fn assert_problem(response: &Response, code: ErrorCode) -> Problem {
     let body = String::from_utf8_lossy(&response.body);
     assert_eq!(response.status, code.status(), "{body}");
     assert_eq!(response.header("content-type"), "application/problem+json", "{body}");

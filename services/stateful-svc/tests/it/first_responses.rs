@@ -3,7 +3,7 @@
 
 use proto_contracts::Endpoint;
 use proto_contracts::stateful::Session;
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 
 use crate::app::{App, path, spawn_with};
 use crate::redis_proxy::RedisProxy;
@@ -22,8 +22,8 @@ fn services(store: &str, server: &RedisServer, proxy: &RedisProxy) -> [App; 2] {
 
 /// Asserts that the second response repeats the first.
 #[track_caller]
-fn assert_same(first: &Answer, second: &Answer) {
-    let lasting = |response: &Answer| {
+fn assert_same(first: &Response, second: &Response) {
+    let lasting = |response: &Response| {
         let mut headers = response.headers.clone();
         headers.retain(|name, _| !OF_THE_REQUEST.contains(&name.as_str()));
         (response.status, headers, String::from_utf8_lossy(&response.body).into_owned())
@@ -40,14 +40,14 @@ struct Write<'a> {
 }
 
 impl Write<'_> {
-    async fn send(&self, app: &App, key: Option<&str>) -> Answer {
+    async fn send(&self, app: &App, key: Option<&str>) -> Response {
         let routed = ("X-Session-Affinity", "required");
         let keyed: Vec<_> = key.map(|key| ("Idempotency-Key", key)).into_iter().chain([routed]).collect();
         app.send(self.method, self.path, &keyed, self.body).await
     }
 
     /// Sends it through `here`, with `cut` losing the reply, and repeats it through both.
-    async fn check(&self, [here, there]: &[App; 2], proxy: &RedisProxy, cut: bool, key: Option<&str>) -> Answer {
+    async fn check(&self, [here, there]: &[App; 2], proxy: &RedisProxy, cut: bool, key: Option<&str>) -> Response {
         if cut {
             proxy.cut_reply_to(self.command.0, self.command.1);
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGE_BYTES, Session};
 use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::json;
-use service_kit::testing::{Answer, raw, send, send_json};
+use service_kit::testing::{Response, raw, send, send_json};
 
 use crate::app::{assert_problem, path};
 use crate::http_api::contains_secret;
@@ -172,7 +172,7 @@ async fn bad_targets(addr: SocketAddr, id: &SessionId) {
 }
 
 async fn bad_framing(addr: SocketAddr, messages: &str) {
-    let post = async |headers: &str, body: &[u8]| -> Answer {
+    let post = async |headers: &str, body: &[u8]| -> Response {
         let head = format!("POST {messages} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
         raw(addr, &[head.as_bytes(), body].concat()).await.expect("a response")
     };

@@ -3,13 +3,13 @@
 use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
 use proto_contracts::{AffinityKey, Endpoint, ErrorCode, SessionId};
 use serde_json::{Value, json};
-use service_kit::testing::{Answer, raw};
+use service_kit::testing::{Response, raw};
 
 use crate::app::{App, assert_problem, path, spawn_app};
 
 /// Asserts what all successful responses of the stateful service have in common.
 #[track_caller]
-fn assert_stateful(response: &Answer, status: u16, source: &str) {
+fn assert_stateful(response: &Response, status: u16, source: &str) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(response.header("cache-control"), "no-store");
     assert_eq!(response.header("x-session-source"), source);
@@ -170,7 +170,7 @@ async fn the_legacy_paths_are_deprecated_and_lenient() {
 }
 
 #[track_caller]
-fn assert_deprecated(response: &Answer, successor: &str) {
+fn assert_deprecated(response: &Response, successor: &str) {
     assert_eq!(response.header("deprecation"), "@1770249600");
     assert_eq!(response.header("link"), format!("<{successor}>; rel=\"successor-version\""));
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use proto_contracts::stateful::Session;
 use proto_contracts::{Endpoint, SessionId};
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 use stateful_svc::store::{Access, AppendError, ReadError, Routing, SessionStore, Source, StoreFault};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -36,7 +36,7 @@ async fn hot_session(program: &Program) -> SessionId {
     id
 }
 
-async fn read(program: &Program, id: &SessionId) -> Answer {
+async fn read(program: &Program, id: &SessionId) -> Response {
     send_with(program.addr, "GET", &path(Endpoint::Session, id), &STICKY, "").await
 }
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use proto_contracts::stateful::{HistoryPage, MessagePosted, Session};
 use proto_contracts::{Endpoint, ErrorCode};
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 
 use crate::app::{App, assert_problem, path, send_with, spawn_app, spawn_with};
 use crate::http_api::{contains_secret, metrics};
@@ -20,13 +20,13 @@ const KEYS: [&str; 4] = [
     "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b04",
 ];
 
-async fn keyed(app: &App, key: &str, method: &str, path: &str, body: &str) -> Answer {
+async fn keyed(app: &App, key: &str, method: &str, path: &str, body: &str) -> Response {
     app.send(method, path, &[("Idempotency-Key", key)], body).await
 }
 
 /// The second response repeats the first.
 #[track_caller]
-fn assert_replay(first: &Answer, second: &Answer) {
+fn assert_replay(first: &Response, second: &Response) {
     let body = String::from_utf8_lossy(&second.body);
     assert_eq!((first.status, &first.body), (second.status, &second.body), "{body}");
     for header in ["content-type", "cache-control", "location", "etag", "x-affinity-key"] {
@@ -201,7 +201,7 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
 }
 
 /// A keyed create that the gateway routed by this affinity key.
-async fn create_by(app: &App, affinity: &str, key: &str, body: &str) -> Answer {
+async fn create_by(app: &App, affinity: &str, key: &str, body: &str) -> Response {
     let headers = [("Idempotency-Key", key), ("X-Affinity-Key", affinity), ("X-Session-Affinity", "required")];
     app.send("POST", SESSIONS, &headers, body).await
 }

@@ -10,7 +10,7 @@ use hmac::{KeyInit as _, Mac as _};
 use proto_contracts::stateful::Session;
 use proto_contracts::{Endpoint, ErrorCode, SessionId};
 use serde_json::{Value, json};
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 
 use crate::app::{App, assert_problem, path, send_with, spawn_app, spawn_with};
 use crate::program::Program;
@@ -25,7 +25,7 @@ fn app_of(issuer: &Issuer) -> App {
     spawn_with(&[("SESSION_STORE", "memory"), ("JWT_PUBLIC_KEY", &issuer.pem())])
 }
 
-async fn with(app: &App, token: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+async fn with(app: &App, token: Option<&str>, method: &str, target: &str, body: &str) -> Response {
     let credentials = token.map(|token| format!("Bearer {token}")).unwrap_or_default();
     let headers = [("Authorization", credentials.as_str())];
     app.send(method, target, if token.is_some() { &headers } else { &[] }, body).await

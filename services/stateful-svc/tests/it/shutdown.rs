@@ -9,7 +9,7 @@ use proto_contracts::stateful::Session;
 use secrecy::SecretString;
 use serde_json::Value;
 use service_kit::redis::{RedisPool, RedisTarget, RedisTimeouts};
-use service_kit::testing::{Answer, raw};
+use service_kit::testing::{Response, raw};
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -42,7 +42,7 @@ async fn wait_for_lease(server: &RedisServer) {
     }
 }
 
-async fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> Option<Answer> {
+async fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> Option<Response> {
     let length = body.len();
     let head = "host: test\r\nconnection: close\r\nx-session-affinity: required\r\ncontent-type: application/json";
     let request = format!("{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use proto_contracts::stateful::Session;
 use proto_contracts::{Endpoint, ErrorCode};
 use serde_json::json;
-use service_kit::testing::Answer;
+use service_kit::testing::Response;
 
 use crate::app::{App, assert_problem, path};
 use crate::http_api::contains_secret;
@@ -14,7 +14,7 @@ use crate::redis_store::app_on;
 const SESSIONS: &str = "/api/v1/stateful/sessions";
 const KEY: &str = "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b01";
 
-async fn create_keyed(app: &App) -> Answer {
+async fn create_keyed(app: &App) -> Response {
     app.send("POST", SESSIONS, &[("Idempotency-Key", KEY)], r#"{"client_data":{"name":"Ada"}}"#).await
 }
 

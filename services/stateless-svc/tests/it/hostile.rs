@@ -1,7 +1,7 @@
 //! Invalid input yields a 4xx problem and never stops the service.
 
 use proto_contracts::ErrorCode;
-use service_kit::testing::{Answer, raw, send, send_json};
+use service_kit::testing::{Response, raw, send, send_json};
 
 use super::{problem, spawn_app};
 
@@ -107,7 +107,7 @@ async fn malformed_http_is_rejected_and_the_service_keeps_running() {
             Ok(response) => assert_eq!(response.status, status, "{:?}", &request[..request.len().min(200)]),
             Err(error) => assert!(may_reset(&error), "{error}: {:?}", &request[..request.len().min(200)]),
         }
-        let after: Answer = send(addr, "GET", "/livez").await.expect("still alive");
+        let after: Response = send(addr, "GET", "/livez").await.expect("still alive");
         assert_eq!(after.status, 200);
     }
 }

@@ -8,7 +8,7 @@ use proto_contracts::health::{Readiness, Status};
 use proto_contracts::stateless::{CalculateResponse, Info, RandomResponse};
 use proto_contracts::{Endpoint, ErrorCode, PoolName, Problem, routes};
 use service_kit::config::Env;
-use service_kit::testing::{Answer, raw, send, send_json};
+use service_kit::testing::{Response, raw, send, send_json};
 use stateless_svc::Config;
 
 mod hostile;
@@ -31,7 +31,7 @@ fn spawn_app() -> SocketAddr {
 }
 
 /// Asserts a problem document and returns it.
-fn problem(response: &Answer, code: ErrorCode) -> Problem {
+fn problem(response: &Response, code: ErrorCode) -> Problem {
     let problem: Problem = response.json().unwrap_or_else(|error| panic!("{error}: {response:?}"));
     assert_eq!((response.status, problem.code), (code.status(), code), "{problem:?}");
     assert_eq!(response.header("content-type"), "application/problem+json");
