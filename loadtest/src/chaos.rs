@@ -1,4 +1,4 @@
-//! `loadtest chaos`: breaks the system while clients work with it, and checks that nothing they were told is taken back.
+//! `loadtest chaos`: injects faults under load, and checks that no acknowledged operation is lost.
 //!
 //! [`plan`] is what to do. `system` starts a stack of its own, or finds a running one; `clients` work with it by `calls`, whose `answers` they enter
 //! into a `ledger`; meanwhile `faults` are done to it. In the end everything is read once more (`read_back`), and the
@@ -31,10 +31,10 @@ pub mod plan;
 pub mod report;
 
 mod answers;
+mod burst;
 mod calls;
 mod checker;
 mod clients;
-mod crowd;
 mod faults;
 mod ledger;
 mod promises;
@@ -45,7 +45,7 @@ pub(crate) mod system;
 /// Runs the plan and reports on it. Each fault is told on standard error when it is over.
 ///
 /// # Errors
-/// When the system could not be started, or did not recover from a fault. Broken guarantees are in the report.
+/// When the system does not start, or does not recover from a fault. Violations are in the report.
 pub async fn chaos(plan: &ChaosPlan) -> Result<ChaosReport> {
     let system = System::find(plan).await?;
     let report = run(plan, &system).await;
@@ -77,9 +77,9 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     run.stop();
     let mut ledger = by_faults;
     let mut created = Vec::new();
-    for estate in clients.join_all().await {
-        ledger.extend(estate.ledger);
-        created.extend(estate.created);
+    for result in clients.join_all().await {
+        ledger.extend(result.ledger);
+        created.extend(result.created);
     }
     let settled = run.now();
     ledger.extend(read_back::read_back(&run, created).await);
@@ -93,7 +93,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     ))
 }
 
-/// Ctrl-C ends the run early: what was done to the system is undone, and the report tells what was found until then.
+/// Ctrl-C ends the run early: faults are undone, and the report covers the run until then.
 async fn interrupt_by_keyboard(run: Arc<Run>) {
     if tokio::signal::ctrl_c().await.is_ok() {
         run.interrupt();
@@ -104,5 +104,5 @@ fn narrate(fault: &Fault) {
     let Fault { kind, whom, time, undone } = fault;
     let [begin, end, undone] = [time.begin, time.end, *undone].map(|moment| moment.as_secs_f64());
     let (lasted, recovery) = (undone - begin, end - undone);
-    eprintln!("{begin:>7.1} s  {kind} ({whom}) for {lasted:.1} s, whole again after {recovery:.1} s");
+    eprintln!("{begin:>7.1} s  {kind} ({whom}) for {lasted:.1} s, recovered after {recovery:.1} s");
 }

@@ -14,11 +14,11 @@ use crate::chaos::run::{OWN, OpenSession, Run, SHARERS, Slot, Turn};
 const SHARED_PERCENT: u32 = 40;
 /// A session that holds so many messages is left for a new one, so that reading its history stays cheap.
 const MESSAGES: u32 = 120;
-/// Deleted sessions that a client comes back to, to see whether they stay deleted.
-const GRAVES: usize = 8;
+/// Deleted sessions that a client uses again, to check that they stay deleted.
+const DELETED: usize = 8;
 
-/// What a client leaves behind.
-pub(crate) struct Estate {
+/// The result of a client.
+pub(crate) struct ClientResult {
     pub(crate) ledger: Ledger,
     /// The sessions that it created.
     pub(crate) created: Vec<Arc<OpenSession>>,
@@ -31,7 +31,7 @@ pub(crate) struct ChaosClient {
     shared: usize,
     /// Counts its messages and its patches.
     sequence: u32,
-    graves: VecDeque<Arc<OpenSession>>,
+    deleted: VecDeque<Arc<OpenSession>>,
     created: Vec<Arc<OpenSession>>,
 }
 
@@ -43,13 +43,13 @@ impl ChaosClient {
             own: place * OWN,
             shared: usize::from(clients) * OWN + place / SHARERS,
             sequence: 0,
-            graves: VecDeque::new(),
+            deleted: VecDeque::new(),
             created: Vec::new(),
         }
     }
 
     /// Works until the run is stopped.
-    pub(crate) async fn work(mut self) -> Estate {
+    pub(crate) async fn work(mut self) -> ClientResult {
         while !self.caller.run.stopped.load(Ordering::Relaxed) {
             let slot = self.choose_slot();
             let outcome = match self.caller.run.turn(slot) {
@@ -61,7 +61,7 @@ impl ChaosClient {
                 self.caller.back_off().await;
             }
         }
-        Estate { ledger: self.caller.ledger, created: self.created }
+        ClientResult { ledger: self.caller.ledger, created: self.created }
     }
 
     /// The shared slot, unless somebody is creating its session, or one of the own ones.
@@ -99,7 +99,7 @@ impl ChaosClient {
                 self.caller.patch(session, self.sequence).await
             }
             830..960 => self.caller.history(session).await,
-            960..995 => self.visit_grave(session).await,
+            960..995 => self.use_deleted_session(session).await,
             _ if self.caller.run.leave(slot, session) => self.delete(session).await,
             _ => self.caller.read(session).await,
         }
@@ -114,23 +114,25 @@ impl ChaosClient {
 
     async fn delete(&mut self, session: &Arc<OpenSession>) -> Outcome {
         let outcome = self.caller.delete(session).await;
-        self.graves.push_front(Arc::clone(session));
-        self.graves.truncate(GRAVES);
+        self.deleted.push_front(Arc::clone(session));
+        self.deleted.truncate(DELETED);
         outcome
     }
 
     /// Reads, writes to or deletes again a session that is deleted, or may be; without one, reads.
-    async fn visit_grave(&mut self, session: &OpenSession) -> Outcome {
-        if self.graves.is_empty() {
+    async fn use_deleted_session(&mut self, session: &OpenSession) -> Outcome {
+        if self.deleted.is_empty() {
             return self.caller.read(session).await;
         }
-        let grave = self.caller.random.random_range(0..self.graves.len());
-        let Some(grave) = self.graves.get(grave).cloned() else { return self.caller.read(session).await };
+        let session_deleted = self.caller.random.random_range(0..self.deleted.len());
+        let Some(session_deleted) = self.deleted.get(session_deleted).cloned() else {
+            return self.caller.read(session).await;
+        };
         match self.caller.random.random_range(0..4) {
-            0 => self.append(&grave).await,
-            1 => self.caller.delete(&grave).await,
-            2 => self.caller.history(&grave).await,
-            _ => self.caller.read(&grave).await,
+            0 => self.append(&session_deleted).await,
+            1 => self.caller.delete(&session_deleted).await,
+            2 => self.caller.history(&session_deleted).await,
+            _ => self.caller.read(&session_deleted).await,
         }
     }
 }

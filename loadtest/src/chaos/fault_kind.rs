@@ -142,7 +142,7 @@ pub enum Faults {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFaults {
     /// Nobody knows it.
-    #[error("there is no fault '{0}'; there are {known}, or 'all', or 'none'", known = FaultKind::ALL.map(FaultKind::as_str).join(", "))]
+    #[error("no fault is named '{0}'; known: {known}, 'all' and 'none'", known = FaultKind::ALL.map(FaultKind::as_str).join(", "))]
     Unknown(String),
     /// It would make no difference.
     #[error("'{0}' is named twice")]
@@ -182,8 +182,8 @@ mod tests {
         assert_eq!("spill,kill-redis".parse(), Ok(Faults::These(vec![FaultKind::Spill, FaultKind::KillRedis])));
         for (wrong, said) in [
             ("scale,scale", "'scale' is named twice"),
-            ("", "there is no fault ''"),
-            ("all,scale", "there is no fault 'all'"),
+            ("", "no fault is named ''"),
+            ("all,scale", "no fault is named 'all'"),
         ] {
             let error = wrong.parse::<Faults>().expect_err("refused").to_string();
             assert!(error.starts_with(said), "{wrong}: {error}");

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::chaos::crowd::Crowd;
+use crate::chaos::burst::Burst;
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::ChaosPlan;
@@ -140,7 +140,7 @@ enum Deed {
     Reload,
     Upgrade,
     RouteRoundRobin,
-    GatherCrowd { slot: usize },
+    StartBurst { slot: usize },
     StartGateway { unknown: String },
     FillDisk,
     CutReplies,
@@ -154,7 +154,7 @@ enum UnderWay {
     Resume(String),
     Scale(u16),
     RouteSticky,
-    Crowd(Crowd),
+    Burst(Burst),
     Second {
         gateway: SecondGateway,
         unknown: String,
@@ -194,7 +194,7 @@ impl Deed {
             FaultKind::Reload => Self::Reload,
             FaultKind::UpgradeGateway => Self::Upgrade,
             FaultKind::ToggleStrategy => Self::RouteRoundRobin,
-            FaultKind::Spill => Self::GatherCrowd { slot: random.random_range(0..run.slot_count()) },
+            FaultKind::Spill => Self::StartBurst { slot: random.random_range(0..run.slot_count()) },
             FaultKind::TwoGateways => Self::StartGateway { unknown: any(random)? },
             FaultKind::CutReply => Self::CutReplies,
         })
@@ -246,7 +246,7 @@ impl Deed {
                 system.drain_again(&name).await?;
                 UnderWay::Drained(name)
             }
-            Self::GatherCrowd { slot } => UnderWay::Crowd(Crowd::gather(run, seed, slot)),
+            Self::StartBurst { slot } => UnderWay::Burst(Burst::start(run, seed, slot)),
             Self::CutReplies => {
                 system.cut_replies(CUT_ONE_IN)?;
                 run.repeat_each_write(true);
@@ -282,7 +282,7 @@ impl UnderWay {
             Self::Resume(name) => system.act(&name, Action::Resume).await?,
             Self::Scale(instances) => system.scale(instances).await?,
             Self::RouteSticky => system.set_strategy(Strategy::Sticky).await?,
-            Self::Crowd(crowd) => return crowd.leave().await,
+            Self::Burst(burst) => return burst.stop().await,
             Self::Second { gateway, .. } => {
                 run.set_second(None);
                 // What is on its way through it breaks, as when a gateway dies.
@@ -311,7 +311,7 @@ impl fmt::Display for Deed {
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
             Self::FillDisk => write!(f, "that of {REDIS}"),
-            Self::GatherCrowd { .. } => f.write_str("a crowd at one session"),
+            Self::StartBurst { .. } => f.write_str("a burst of clients on one session"),
             Self::CutReplies => write!(f, "one in {CUT_ONE_IN} replies of Redis"),
             Self::StartGateway { unknown } => write!(f, "one does not know {unknown}"),
         }

@@ -136,7 +136,7 @@ fn bad_usage_exits_with_64_and_names_the_fault() {
         (&["--faults", "spill", "--store", "memory"][..], "--faults spill: with --store memory"),
         (&["--faults", "two-gateways", "--target", "http://127.0.0.1:1"], "--faults two-gateways: a second gateway"),
         (&["--faults", "cut-reply", "--store", "memory"], "--faults cut-reply: with --store memory"),
-        (&["--faults", "earthquake"], "there is no fault 'earthquake'"),
+        (&["--faults", "earthquake"], "no fault is named 'earthquake'"),
         (&["--instances", "1"], "--instances 1"),
         (&["--store", "disk"], "--store"),
         (&["--duration", "0"], "--duration"),
