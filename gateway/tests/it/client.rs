@@ -7,7 +7,7 @@ use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::{AffinityKey, ErrorCode, Problem, RoutingStamp, Verdict, headers};
 use serde::de::DeserializeOwned;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// A request before it is sent.
 #[derive(Clone, Debug)]
@@ -160,8 +160,8 @@ impl Connection {
     pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self(BufReader::new(stream)))
     }
 

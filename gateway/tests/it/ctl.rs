@@ -132,7 +132,7 @@ fn a_drain_says_at_once_why_it_will_not_end() {
         assert!(refused.contains("stateful-2 is drained") && refused.contains("force"), "{refused}");
     }
     let last = run(&["drain", "stateful-1", "--deadline", "60", "--wait", "--force"]);
-    assert!(last.contains("no other instance of its pool serves"), "long before the deadline: {last}");
+    assert!(last.contains("no other instance of its pool is available"), "long before the deadline: {last}");
     ctl(&gateway, &["undrain", "stateful-2"]);
     let supposed = ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);
     assert!(supposed.contains("stateful-1 → stateful-2") && supposed.contains("only to or from"), "{supposed}");

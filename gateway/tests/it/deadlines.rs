@@ -32,7 +32,7 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         let mut writer = client.writer();
         let dripping = std::thread::spawn(move || {
             // A byte at a time moves no deadline. The gateway stops listening at some time, and then writing fails.
-            while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::PATIENCE {
+            while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::TIMEOUT {
                 std::thread::sleep(HEADER / 10);
             }
             begun.elapsed()
@@ -42,7 +42,7 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         assert_eq!((reply.status, reply.code()), (408, ErrorCode::RequestTimeout));
         assert_eq!(reply.header("connection"), Some("close"));
         assert!(took >= HEADER, "after {requests_before} requests it was cut early: {took:?}");
-        assert!(dripping.join().expect("no panic") < crate::PATIENCE, "the connection is gone in the end");
+        assert!(dripping.join().expect("no panic") < crate::TIMEOUT, "the connection is gone in the end");
     }
     assert_eq!(upstream.count(), 4, "no part of a request that never came got there");
 }
@@ -102,7 +102,7 @@ fn a_body_must_be_complete_within_its_time_however_it_drips() {
     client.write(&Request::new("POST", "/api/v1/stateless/calculate").header("content-length", "1000").head());
     let mut writer = client.writer();
     let dripping = std::thread::spawn(move || {
-        while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::PATIENCE {
+        while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::TIMEOUT {
             std::thread::sleep(Duration::from_millis(50));
         }
     });

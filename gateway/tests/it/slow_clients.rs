@@ -25,7 +25,7 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     let mut slow = Vec::with_capacity(SLOW);
     for _ in 0..SLOW {
         let mut stream = TcpStream::connect(gateway.addr).expect("connects");
-        stream.set_read_timeout(Some(crate::PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(crate::TIMEOUT)).expect("a time-out");
         std::io::Write::write_all(&mut stream, b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\nx: ").expect("sent");
         slow.push((stream, Instant::now()));
     }

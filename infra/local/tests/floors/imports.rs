@@ -54,7 +54,7 @@ impl Crate {
         let is_test = |module: &str| test_files.iter().any(|test| module == test || is_below(module, test));
         files.retain(|module, _| !is_test(module));
         let resolved = |(module, file): (&&str, &File)| {
-            let paths = file.imported(|name| files.contains_key(joined(module, name).as_str()));
+            let paths = file.imported(|name| is_module(&files, &joined(module, name)));
             let modules = paths.into_iter().filter_map(|path| resolve(&files, module, &path, 0));
             ((*module).to_owned(), modules.filter(|other| other != module).collect())
         };
@@ -161,7 +161,7 @@ fn resolve(files: &BTreeMap<&str, File>, from: &str, path: &[String], depth: usi
         "crate" => String::new(),
         "super" => parent(from).to_owned(),
         "self" => from.to_owned(),
-        child if files.contains_key(joined(from, child).as_str()) => joined(from, child),
+        child if is_module(files, &joined(from, child)) => joined(from, child),
         _ => return None,
     };
     let mut rest = &path[1..];
@@ -169,7 +169,7 @@ fn resolve(files: &BTreeMap<&str, File>, from: &str, path: &[String], depth: usi
         let child = joined(&module, segment);
         module = match segment.as_str() {
             "super" => parent(&module).to_owned(),
-            _ if files.contains_key(child.as_str()) => child,
+            _ if is_module(files, &child) => child,
             _ => break,
         };
         rest = further;
@@ -178,6 +178,11 @@ fn resolve(files: &BTreeMap<&str, File>, from: &str, path: &[String], depth: usi
     let export = rest.first().and_then(|name| files.get(module.as_str())?.exports.get(name)).filter(|_| depth < 8);
     let followed = export.and_then(|export| resolve(files, &module, &[export, &rest[1..]].concat(), depth + 1));
     followed.or(Some(module))
+}
+
+/// Whether it is a module: a file, or a folder whose module is declared inline.
+fn is_module(files: &BTreeMap<&str, File>, module: &str) -> bool {
+    files.contains_key(module) || files.keys().any(|file| is_below(file, module))
 }
 
 /// The leaves of a `use` tree, each with the name that it binds.

@@ -155,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn a_module_that_is_only_a_folder_has_a_floor_too() {
+        let found = faults_of(&[("beside/part", "pub struct A;"), ("low", "use crate::beside::part::A;")]);
+        assert_eq!(found, ["low.rs imports beside/part.rs, from floor 1 to floor 2"]);
+        let mut sources = Crate::default();
+        sources.append("", "pub mod top { pub mod part; }");
+        sources.append("top/part", "pub struct A;");
+        sources.append("low", "use crate::top::part::A;");
+        let found = faults(&sources, &Floors(BTreeMap::from([("top".to_owned(), 2), ("low".to_owned(), 1)])));
+        assert_eq!(found, ["low.rs imports top/part.rs, from floor 1 to floor 2"]);
+    }
+
+    #[test]
     fn files_that_import_each_other_are_found_and_longer_cycles_too() {
         let two = faults_of(&[
             ("middle", "mod part; use part::A; pub struct B;"),
