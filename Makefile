@@ -126,7 +126,7 @@ broken: ### Build the stateful service with failpoints: make chaos args='--broke
 test: packages ## Run all tests, against real servers
 	@cargo build --workspace --bins
 	@$(MAKE) broken PROFILE=dev
-	@cargo test --workspace
+	@INSTA_UPDATE=no cargo test --workspace
 
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage

@@ -3,6 +3,7 @@
 mod client;
 mod event_stream;
 mod testbed;
+mod texts;
 mod traces;
 mod upstream;
 mod weights;

@@ -6,6 +6,7 @@ mod data;
 mod full_disk;
 mod monitoring;
 mod rolls;
+mod texts;
 mod two_gateways;
 mod whole;
 

@@ -28,4 +28,5 @@ mod redis_server;
 mod redis_store;
 mod shutdown;
 mod subject;
+mod texts;
 mod tombstones;

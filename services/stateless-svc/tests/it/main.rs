@@ -13,6 +13,7 @@ use stateless_svc::Config;
 
 mod hostile;
 mod paths;
+mod texts;
 
 /// Starts the service on a free port; it ends with the test's runtime.
 fn spawn_app() -> SocketAddr {
