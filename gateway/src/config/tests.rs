@@ -134,7 +134,7 @@ fn an_instance_of_the_list_may_have_a_weight() {
     let weights: Vec<_> = pool.weights.iter().map(|(addr, weight)| (addr.port(), weight.get())).collect();
     assert_eq!((weights, pool.slow_start.as_secs()), (vec![(2, 3)], 60));
     for (list, expected) in [
-        ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drained"),
+        ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drain it"),
         ("[{ addr = '127.0.0.1:2', wieght = 2 }]", "wieght"),
         ("[{ weight = 2 }]", "addr"),
         ("['nowhere']", "not an address such as"),
