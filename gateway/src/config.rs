@@ -67,9 +67,10 @@ pub struct Config {
     pub health: HealthCheckConfig,
     /// Discovery by DNS.
     pub discovery: DiscoveryConfig,
-    /// Token for drain and weight requests to instances; without one only this gateway drains.
+    /// Token for drain and weight requests to instances; without one, a drain or weight holds at
+    /// this gateway alone.
     pub instance_token: Option<SecretString>,
-    /// Its deployment; instances of another one are rejected.
+    /// The gateway's deployment; instances of another deployment are rejected.
     pub deployment: Option<DeploymentName>,
     /// The log level as a `tracing` filter.
     pub log_filter: String,
@@ -168,7 +169,8 @@ impl Config {
         Self::checked(file, &environment).map_err(ConfigError::Invalid)
     }
 
-    /// The settings that only a restart or an upgrade changes, with a text to compare them by.
+    /// The settings that only a restart or a hot restart changes, each with its value as text. A
+    /// reload compares the texts.
     pub(crate) fn fixed(&self) -> [(&'static str, String); 15] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for InstanceName {
     }
 }
 
-/// The name of a deployment, which groups gateways and instances. It has the form of an instance's name.
+/// The name of a deployment, which groups gateways and instances. Same syntax as [`InstanceName`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeploymentName(InstanceName);
 
@@ -105,7 +105,7 @@ impl RequestId {
         Self(Uuid::now_v7())
     }
 
-    /// `None` unless the text is a UUID, with or without hyphens.
+    /// Parses a UUID, with or without hyphens; `None` for any other text.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         Uuid::try_parse_ascii(text).ok().map(Self)
     }
@@ -152,8 +152,8 @@ impl FromStr for MessageId {
 
 /// Identifies a write, so that a retry is not executed twice. The client generates it at random.
 ///
-/// A request with the key of another client's anonymous create gets that session. So a key is as secret as a session id: it
-/// has no `Display`, and `Debug` hides it.
+/// A request that repeats the key of another client's anonymous create receives that client's
+/// session. So a key is as secret as a session id: it has no `Display`, and `Debug` hides it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct IdempotencyKey(Uuid);
 

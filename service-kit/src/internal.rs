@@ -1,7 +1,7 @@
 //! Endpoints for gateways under `/internal`: begin or end a drain, set the weight.
 //!
-//! The instance stores both and repeats them in every `/health` response. So all of its gateways agree, also those that
-//! start later. A request must carry the instance's token.
+//! The instance stores both and reports them in every `/health` response. So all its gateways
+//! agree, even those that start later. A request must carry the instance's token.
 
 use std::future::{Ready, ready};
 use std::time::Duration;
@@ -79,8 +79,9 @@ fn no_content() -> HttpResponse {
     HttpResponse::build(StatusCode::NO_CONTENT).insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
-/// The request carries the instance's token. Must be a handler's first argument: the framework extracts arguments in
-/// order, so a request without the token is rejected before its body is read.
+/// Proof that the request carries the instance's token. It must be a handler's first argument:
+/// actix extracts arguments in order, so a request without the token is rejected before its body is
+/// read.
 struct Authorized;
 
 impl FromRequest for Authorized {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::problem::ApiError;
 
-/// With `Cache-Control: no-store`.
+/// A JSON response with `Cache-Control: no-store`.
 ///
 /// # Errors
 /// `internal` when `body` cannot be serialized.
@@ -15,7 +15,7 @@ pub fn no_store(status: StatusCode, body: &impl Serialize) -> Result<HttpRespons
     json(status, "no-store", body)
 }
 
-/// With this `Cache-Control`.
+/// A JSON response with this `Cache-Control`.
 ///
 /// # Errors
 /// `internal` when `body` cannot be serialized.

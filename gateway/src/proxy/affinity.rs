@@ -12,8 +12,8 @@ use crate::routing::{ClientKey, KeyOrigin, minting};
 
 /// The key of a request.
 ///
-/// A session id in the path wins, so that clients without a cookie jar are sticky; then the header, then the
-/// cookie. Malformed keys are skipped. Without a key one is minted.
+/// The session id in the path comes first, so that clients without a cookie jar are sticky; then
+/// the header, then the cookie. Malformed keys are skipped. If no key is left, a new one is minted.
 pub(super) fn client_key(request: &RequestHeader, resolved: &Resolved, snapshot: &Snapshot) -> ClientKey {
     if let Some(key) = resolved.key {
         return ClientKey { key, origin: KeyOrigin::Client };

@@ -1,4 +1,4 @@
-//! A server with a part of the API that misbehaves on demand.
+//! A server that implements part of the API and misbehaves on demand.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -31,7 +31,7 @@ pub(crate) enum Behaviour {
     RespondAfter(Duration),
     /// Respond with a problem document.
     RespondProblem(ErrorCode),
-    /// Respond with this status, without a document.
+    /// Respond with this status and an empty body.
     RespondStatus(StatusCode),
     /// Close the connection without a response.
     HangUp,
@@ -39,11 +39,11 @@ pub(crate) enum Behaviour {
     Ignore,
     /// Respond correctly, then close the connection.
     RespondAndClose,
-    /// Respond as if a message had been lost.
+    /// Respond to a message as if it was stored, but lose it.
     Forget,
 }
 
-/// A running server. It ends with the test's runtime.
+/// A running server. It stops with the test's runtime.
 pub(crate) struct Dummy {
     pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -98,7 +98,7 @@ impl Dummy {
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, fault: Fault, seen: Arc<Mutex<Seen>>) {
     let service = service_fn(move |request| respond(request, fault, Arc::clone(&seen)));
-    // A fault ends the connection with an error.
+    // `Err` after an injected fault, and when the client disconnects.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

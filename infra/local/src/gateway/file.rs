@@ -13,9 +13,9 @@ use crate::error::{Attempt, StackError};
 
 const FILE: &str = "gateway.toml";
 const GENERATED_FILE: &str = "gateway.written.toml";
-/// Backup of a file from a version that kept no such copy.
+/// Backup of a configuration file from an older version, which kept no copy of what it generated.
 const BACKUP_FILE: &str = "gateway.before.toml";
-/// Keys that the stack sets whatever an operator wrote.
+/// Keys that the stack always sets: an operator's edit of one is reverted.
 const STACK_KEYS: [&[&str]; 6] = [
     &["server", "listen"],
     &["server", "state_file"],
@@ -25,8 +25,8 @@ const STACK_KEYS: [&[&str]; 6] = [
     &["pools", "stateful", "instances"],
 ];
 
-/// Writes the configuration into the folder and keeps an operator's edits. Returns the file, and
-/// notes for the operator.
+/// Writes the configuration into the folder and keeps an operator's edits. Returns the file's path,
+/// and notes for the operator.
 ///
 /// # Errors
 /// [`StackError::Tool`] when the edited file is not TOML, else [`StackError::Io`].
@@ -66,8 +66,8 @@ fn put(file: &Path, text: &str) -> Result<(), StackError> {
     fs::rename(&beside, file).attempt(cannot)
 }
 
-/// Three-way merge: applies the changes from `base` to `generated`, except to edited values.
-/// Comments and order stay.
+/// Three-way merge: applies what changed from `base` to `generated` to `present`, except where an
+/// operator edited the value. Comments and the order of keys are kept.
 fn merge(
     file: &Path,
     present: &str,
@@ -102,7 +102,7 @@ fn merge(
     Ok(document.to_string())
 }
 
-/// The key paths of all values, except tables, in either.
+/// The key paths of all values of both tables. A table is not a value; the values in it are.
 fn paths(one: &Table, other: &Table) -> Vec<Vec<String>> {
     fn walk(table: &Table, above: &[String], found: &mut Vec<Vec<String>>) {
         for (key, value) in table {
@@ -125,7 +125,7 @@ fn at<'a>(table: &'a Table, path: &[String]) -> Option<&'a Value> {
     above.iter().try_fold(table, |table, key| table.get(key)?.as_table())?.get(last)
 }
 
-/// Copies the value at the path from `source`; removes it when it is absent there.
+/// Copies the value at the path from `source`, or removes it if `source` has none.
 fn set(document: &mut DocumentMut, source: &DocumentMut, path: &[&str]) {
     let Some((last, above)) = path.split_last() else { return };
     let value = path.iter().try_fold(source.as_item(), |item, key| item.get(key));

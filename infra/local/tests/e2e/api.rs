@@ -1,4 +1,4 @@
-//! A client of the API, through Nginx or at the gateway.
+//! A client of the API: through Nginx, or directly on a gateway or an instance.
 
 use anyhow::{Context, Result};
 use local_stack::Stack;
@@ -15,34 +15,35 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// By HTTPS, trusting the stack's CA alone.
+    /// A client that goes through Nginx by HTTPS and trusts only the stack's CA.
     pub(crate) fn through_nginx(stack: &Stack) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().https.context("Nginx runs")? })
     }
 
-    /// Of a running system: HTTPS at `TANDEM_TARGET`, with the CA file `TANDEM_CACERT`.
+    /// A client of a running system, at the URL in `TANDEM_TARGET`. It trusts only the CA in the
+    /// file that `TANDEM_CACERT` names.
     pub(crate) fn of_running_system() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
         let file = variable("TANDEM_CACERT")?;
         let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let authority = reqwest::Certificate::from_pem(&pem)?;
-        // Process-wide; a stack would install it when it starts.
+        // Process-wide. A stack installs it when it starts, but this test may start none.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().tls_certs_only([authority]).no_proxy().build()?;
         Ok(Self { client, base: variable("TANDEM_TARGET")? })
     }
 
-    /// On the gateway's own port.
+    /// A client of the gateway's own port, without Nginx.
     pub(crate) fn on_gateway(stack: &Stack) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().gateway })
     }
 
-    /// On the gateway's control plane.
+    /// A client of the gateway's control plane.
     pub(crate) fn control(stack: &Stack) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: stack.urls().control })
     }
 
-    /// On an instance's own port.
+    /// A client of an instance's own port, without the gateway.
     pub(crate) fn on_instance(stack: &Stack, name: &str) -> Result<Self> {
         Ok(Self { client: stack.client()?.build()?, base: format!("http://{}", stack.addr_of(name)?) })
     }
@@ -75,7 +76,7 @@ pub(crate) struct Created {
 }
 
 impl Created {
-    /// Sends the request with the body `{}`.
+    /// Sends a request that creates a session, with the body `{}`; anything but 201 is an error.
     pub(crate) async fn by(request: RequestBuilder) -> Result<Self> {
         let response = Response::to(request.json(&json!({}))).await?;
         anyhow::ensure!(response.status == 201, "{response}");

@@ -29,7 +29,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 async fn sentinels_restore_writes_and_no_acknowledged_message_is_lost() -> Result<()> {
     let stack = small_stack().redis(Topology::Sentinel).start().await?;
     let acknowledged = fail_over(&stack).await?;
-    // It must not return as a second master with its own writes.
+    // The former master must not come back as a second master with its own writes.
     stack.start_component(VICTIM).await?;
     until("the former master is a replica", || async {
         Ok(redis(&stack, VICTIM, "ROLE").await?.contains("slave").then_some(()))
@@ -89,7 +89,7 @@ struct Load {
 }
 
 impl Load {
-    /// Waits until each client has completed some more laps.
+    /// Waits until each client has posted [`LAPS`] more messages.
     async fn go_on(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
         let went = || self.laps.iter().zip(&begin).all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS);
@@ -121,7 +121,7 @@ impl Load {
     }
 }
 
-/// The messages that were acknowledged.
+/// The acknowledged messages of each session, in the order of `sessions`.
 struct Acknowledged {
     api: Api,
     sessions: Vec<Created>,
@@ -129,13 +129,14 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Each is in its session's history once, in order, and nothing else is.
+    /// Asserts that each history is exactly the acknowledged messages, once each and in order.
     async fn are_all_there(&self) -> Result<()> {
         assert_eq!(self.found().await?, self.messages);
         Ok(())
     }
 
-    /// What is in a session's history was acknowledged, and is there once and in order.
+    /// Asserts that each history has only acknowledged messages, once each and in order. Some may
+    /// be missing.
     async fn are_in_order(&self) -> Result<()> {
         for (found, acknowledged) in self.found().await?.iter().zip(&self.messages) {
             let in_order: Vec<_> = acknowledged.iter().filter(|text| found.contains(text)).collect();

@@ -11,7 +11,7 @@ use service_kit::telemetry::chain;
 
 /// Key of the advisory lock that the migrating instance holds: "tandem" in ASCII.
 const LOCK: i64 = 0x7461_6e64_656d;
-/// Limits a migration, and the wait for another instance's.
+/// Limit of each statement, and of the wait for the lock while another instance migrates.
 const STATEMENT_TIMEOUT: &str = "60s";
 /// The first and the longest delay between two attempts.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -54,7 +54,7 @@ pub async fn run_until_current(pool: Pool, schema: Schema) {
 }
 
 async fn migrate(pool: &Pool) -> Result<(), MigrationError> {
-    // Taken out of the pool, so that it is closed at the end in any case, which releases the lock.
+    // Detached from the pool, so that every return closes the connection, which releases the lock.
     let mut client = Object::take(pool.get().await?);
     client.batch_execute(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'")).await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
@@ -65,7 +65,7 @@ async fn migrate(pool: &Pool) -> Result<(), MigrationError> {
 /// Readiness probe: the database responds and the schema is current.
 ///
 /// # Errors
-/// The text contains no secret.
+/// The reason why the service is not ready. The text contains no secret.
 pub async fn probe(pool: Pool, schema: Schema) -> Result<(), Fault> {
     service_kit::postgres::probe(pool).await?;
     if schema.is_current() { Ok(()) } else { Err("the schema is not yet up to date".into()) }
