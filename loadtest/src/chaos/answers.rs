@@ -1,4 +1,4 @@
-//! What an answer of the service shows of a session. An answer that cannot be read shows nothing.
+//! Parses what a response shows of a session. A response that cannot be parsed gives `None`.
 
 use http::HeaderName;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
@@ -12,10 +12,10 @@ use crate::client::Response;
 
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";
-/// Stands for a message that is none of the run's.
+/// Placeholder for a message that this run did not send.
 const STRANGE: Message = Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
 
-/// The headers of a write's response that its repetitions have, too.
+/// Headers that the response to a repeated write must have in common with the first response.
 const LASTING: [HeaderName; 5] = [CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, HeaderName::from_static(AFFINITY_KEY)];
 
 /// The client data of a new session.
@@ -54,7 +54,7 @@ pub(crate) fn posted(answer: &Response, message: Message, id: &SessionId) -> Opt
     (posted.number == posted.message_count).then(|| seen(answer, view, own))
 }
 
-/// One page of a history. Collects its messages behind those of the pages before.
+/// One page of a history. Appends its messages to those of the earlier pages.
 pub(crate) fn history(
     answer: &Response,
     before: Seen,
@@ -90,7 +90,7 @@ pub(crate) fn deleted() -> Seen {
     Seen { view: View::Deleted, trust: Trust::Verified, origin: Origin::Own }
 }
 
-/// The answer to a write that was repeated, beside that to its first try.
+/// Compares the response to a repeated write with the response to its first attempt.
 pub(crate) fn repeated(answer: &Response, first: &Response) -> Seen {
     let same = answer.status == first.status
         && answer.body == first.body
@@ -107,7 +107,7 @@ fn of_session(answer: &Response, session: Session, number: SessionNumber, id: &S
     seen(answer, View::Session { version: session.version, messages: session.message_count, patches }, own)
 }
 
-/// The patches that are in the data; `None` when something else is.
+/// The patches in the client data; `None` if it has anything else.
 fn patches(data: &ClientData, number: SessionNumber) -> Option<Patches> {
     let mut data = data.clone();
     let owner_is_own = data.remove(OWNER).is_some_and(|found| found == owner(number).as_str());

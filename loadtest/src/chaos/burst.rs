@@ -22,7 +22,7 @@ const SAYS_ONE_IN: u32 = 40;
 const SPILL_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Clients that all use one session at a time.
+/// Clients that all use the same session, whichever is in the slot.
 pub(crate) struct Burst {
     run: Arc<Run>,
     stopping: Arc<AtomicBool>,
@@ -32,7 +32,7 @@ pub(crate) struct Burst {
 }
 
 impl Burst {
-    /// Starts clients of the session that is in this slot at a time.
+    /// Starts clients that use the session in this slot, and the next one when it is replaced.
     pub(crate) fn start(run: &Arc<Run>, seed: u64, slot: usize) -> Self {
         let (stopping, spilled) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let mut clients = JoinSet::new();

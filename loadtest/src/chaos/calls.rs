@@ -1,4 +1,4 @@
-//! How a client sends a request, and what its answer means for the ledger.
+//! How a client sends a request, and what the response means for the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::{request, scenario};
 
 /// How long a write of unknown outcome is repeated.
 const REPEAT_FOR: Duration = Duration::from_secs(30);
-/// What a client waits after a failure, so that it does not spin.
+/// Pause of a client after a failure, milliseconds, so that it does not spin.
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
-/// One in so many acknowledged writes is sent again, to see that it is not done again.
+/// One in so many acknowledged writes is sent again, to check that it is not executed twice.
 const REPEATED: u32 = 32;
 
 /// What became of one request.
@@ -33,7 +33,7 @@ enum Attempt {
     Done(Response),
     /// There is no such session.
     Absent,
-    /// Answered with an error that says that nothing was done.
+    /// An error response which means that nothing was executed.
     Refused,
     /// Never sent.
     Unsent,
@@ -58,7 +58,7 @@ impl Caller {
         Self { number, run, random, ledger: Ledger::default(), client, second: None }
     }
 
-    /// Creates a session. When that is not acknowledged, nobody knows its id.
+    /// Creates a session. Without an acknowledgement its id stays unknown.
     pub(crate) async fn create(&mut self, number: SessionNumber) -> (Outcome, Option<Arc<OpenSession>>) {
         let body = CreateSession { client_data: answers::birth_data(number) };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
@@ -72,7 +72,7 @@ impl Caller {
         (outcome, id.map(|id| Arc::new(OpenSession::new(number, id))))
     }
 
-    /// Says something.
+    /// Posts a message.
     pub(crate) async fn append(&mut self, session: &OpenSession, message: Message) -> Outcome {
         let body = PostMessage { message: message.to_string() };
         let request = request::post(&path(Endpoint::Messages, &session.id), &body);
@@ -123,7 +123,7 @@ impl Caller {
         self.enter(session.number, begin, Act::History, outcome)
     }
 
-    /// Deletes the session. One of unknown outcome can be done again without a key.
+    /// Deletes the session. A delete of unknown outcome needs no key to be sent again.
     pub(crate) async fn delete(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
         let request = request::bare(Method::DELETE, &path(Endpoint::Session, &session.id));
@@ -132,7 +132,7 @@ impl Caller {
         self.enter(session.number, begin, Act::Delete, outcome)
     }
 
-    /// Whether the system answers a repeated message as the first.
+    /// Whether the system replays the first response to a repeated message.
     pub(crate) async fn probe_repeats(&mut self) -> Result<Repeats> {
         let (_, session) = self.create(0).await;
         let session = session.context("the system creates no session although nothing is wrong yet")?;
@@ -152,7 +152,7 @@ impl Caller {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// Sends a write, again and again under its key while its outcome is unknown, if that is the way of this run.
+    /// Sends a write. If the run retries, repeats it under its key while its outcome is unknown.
     async fn write(
         &mut self,
         session: SessionNumber,
@@ -160,7 +160,8 @@ impl Caller {
         mut request: ScenarioRequest,
         mut read: impl FnMut(&Response) -> Option<Seen>,
     ) -> Outcome {
-        // Not from the seed: a second run with it against the same system would be answered with the first one's sessions.
+        // Not from the seed: a second run with that seed against the same system would get replayed
+        // responses, with the first run's sessions.
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
         let begin = self.run.now();
         let attempt = self.attempt(request.clone()).await;
@@ -176,7 +177,8 @@ impl Caller {
                 let begin = self.run.now();
                 self.stray(&act, &mut request);
                 let attempt = self.attempt(request.clone()).await;
-                // An error on a repetition tells nothing of the first try: perhaps it was done and the session deleted since.
+                // An error on a retry says nothing about the first attempt: it may have been
+                // executed, and the session deleted since.
                 let answered = matches!(attempt, Attempt::Absent | Attempt::Refused);
                 if let Outcome::Done(seen) = self.outcome(begin, attempt, &mut read) {
                     self.ledger.unknown_resolved += 1;
@@ -196,7 +198,7 @@ impl Caller {
         outcome
     }
 
-    /// Sends a write again that was acknowledged.
+    /// Repeats an acknowledged write.
     async fn repeat(&mut self, session: SessionNumber, write: Act, request: ScenarioRequest, first: &Response) {
         let begin = self.run.now();
         let attempt = self.attempt(request).await;
@@ -204,7 +206,8 @@ impl Caller {
         self.enter(session, begin, Act::Repeat(write.as_str()), outcome);
     }
 
-    /// Has a repeated create come with another affinity key than the first, as a browser's does whose cookie arrived meanwhile.
+    /// Gives a repeated create another affinity key than the first, like a browser that received a
+    /// cookie in between.
     fn stray(&mut self, act: &Act, request: &mut ScenarioRequest) {
         if *act == Act::Create && self.run.strays {
             let key = AffinityKey::from_bits(self.random.random()).to_string();
@@ -219,7 +222,7 @@ impl Caller {
         outcome
     }
 
-    /// What an attempt means for the act. An answer that says yes and cannot be read leaves it unknown.
+    /// The outcome of an act by this attempt. A success that cannot be parsed leaves it unknown.
     fn outcome(&mut self, begin: Moment, attempt: Attempt, read: impl FnOnce(&Response) -> Option<Seen>) -> Outcome {
         match attempt {
             Attempt::Done(answer) => match read(&answer) {

@@ -1,7 +1,7 @@
-//! Judges a ledger. It knows nothing of the system but what the clients were told, and when.
+//! Judges a ledger. All that it knows of the system is which responses clients received, and when.
 //!
-//! All that it holds against the system are facts: what cannot be decided, since an outcome stayed unknown or two acts
-//! overlapped, is allowed.
+//! It reports only what is certain: where an unknown outcome or an overlap of two acts leaves a
+//! doubt, it reports nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,13 +19,13 @@ mod violation;
 
 pub(crate) use violation::{Breach, Violation};
 
-/// What is judged.
+/// What the checker judges.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) entries: &'a [Entry],
-    /// From when on nobody wrote and nothing was wrong with the system: what is read later is the final state.
+    /// From then on no client wrote and the system had recovered: later reads show the final state.
     pub(crate) settled: Moment,
-    /// When Redis was away, or coming back.
+    /// When Redis was unavailable or recovering.
     pub(crate) redis_faults: &'a [Interval],
 }
 
@@ -36,9 +36,9 @@ pub(crate) struct Findings {
     pub(crate) acknowledged: u64,
     /// Writes whose outcome stayed unknown.
     pub(crate) unknown: u64,
-    /// Reads that were answered as unverified, inside and outside of Redis faults.
+    /// Reads whose response was marked as unverified, during Redis faults and outside of them.
     pub(crate) unverified_reads: u64,
-    /// The longest time for which a client that kept asking got no good answer.
+    /// The longest time for which a client that kept sending got no good response.
     pub(crate) worst_gap: Duration,
     /// In the order in which they happened.
     pub(crate) violations: Vec<Violation>,
@@ -93,7 +93,7 @@ fn unverified(entry: &Entry, facts: &Facts<'_>) -> Option<Violation> {
     (entry.is_unverified() && !excused).then(|| Violation::new(Breach::UnverifiedOutsideFault, entry, told))
 }
 
-/// Good answers are those that tell something: also that the session is gone.
+/// A good response is an acknowledgement, or that the session is gone.
 fn worst_gap(facts: &Facts<'_>) -> Duration {
     let mut clients: BTreeMap<ClientNumber, Vec<&Entry>> = BTreeMap::new();
     for entry in facts.entries.iter().filter(|entry| entry.time.begin < facts.settled) {

@@ -64,7 +64,7 @@ impl ChaosClient {
         ClientResult { ledger: self.caller.ledger, created: self.created }
     }
 
-    /// The shared slot, unless somebody is creating its session, or one of the own ones.
+    /// The shared slot, unless another client is creating its session, or one of the client's own.
     fn choose_slot(&mut self) -> usize {
         let shared = self.caller.random.random_range(0..100) < SHARED_PERCENT;
         if shared && !matches!(self.caller.run.slots().get(self.shared), Some(Slot::Claimed)) {
@@ -85,7 +85,7 @@ impl ChaosClient {
 
     async fn act(&mut self, slot: usize, session: &Arc<OpenSession>) -> Outcome {
         if session.said.load(Ordering::Relaxed) >= MESSAGES {
-            // Half of the sessions stay, to be read in the end.
+            // Half of the sessions are kept for the final reads.
             if self.caller.run.leave(slot, session) && self.caller.random.random_range(0..2) == 0 {
                 return self.delete(session).await;
             }

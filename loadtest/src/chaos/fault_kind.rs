@@ -11,21 +11,21 @@ use serde::Serialize;
 pub enum FaultKind {
     /// An instance of the stateful service is killed (SIGKILL) and started again.
     KillStateful,
-    /// One is stopped where it stands (SIGSTOP) and let go on.
+    /// An instance of the stateful service is paused (SIGSTOP) and resumed.
     PauseStateful,
     /// The sessions' Redis is killed and started again.
     KillRedis,
-    /// It is ended in order and started again at once.
+    /// The sessions' Redis is shut down cleanly and started again at once.
     RestartRedis,
-    /// The stateful pool gets an instance more or less, and is brought back.
+    /// The stateful pool is scaled up or down by one instance, and back.
     Scale,
     /// An instance of the stateless service is restarted by a drain.
     RollStateless,
-    /// One of the stateful service is.
+    /// An instance of the stateful service is restarted by a drain.
     RollStateful,
-    /// The gateway reads its configuration again.
+    /// The gateway reloads its configuration.
     Reload,
-    /// A new process of the gateway takes the place of the one that runs.
+    /// Hot restart: a new process of the gateway takes over from the old one.
     UpgradeGateway,
     /// The stateful pool is routed round robin for a while.
     ToggleStrategy,
@@ -33,22 +33,25 @@ pub enum FaultKind {
     KillGateway,
     /// PostgreSQL is killed and started again; sessions do not need it.
     KillPostgres,
-    /// A crowd comes to one session, so that its home is over its load bound and the gateway spills.
+    /// Many clients use one session, so that its home exceeds its load bound and the gateway
+    /// spills.
     Spill,
-    /// A second gateway takes half of the requests, and does not know one of the instances, which in the end stands still
-    /// for longer than its lease lasts.
+    /// A second gateway, which does not know one of the instances, gets half of the requests. In
+    /// the end that instance hangs for longer than its lease lasts.
     TwoGateways,
-    /// An instance of the stateful service stands still for so long that its checks fail.
+    /// An instance of the stateful service hangs for so long that its health checks fail.
     HangStateful,
-    /// The sessions' Redis stands still.
+    /// The sessions' Redis hangs.
     HangRedis,
-    /// The disk of the sessions' Redis is full; it ends itself, and is started again when there is room.
+    /// The disk of the sessions' Redis is full. Redis exits, and is started again when there is
+    /// space.
     FullDisk,
-    /// Connections of the stateful instances to Redis end after an act was executed and before its reply came.
+    /// Connections to Redis close after it executed a script and before the instance gets the
+    /// reply.
     CutReply,
-    /// An instance of the stateless service is added to the stateful pool, which must refuse it.
+    /// An instance of the stateless service is added to the stateful pool, which must reject it.
     WrongInstance,
-    /// An instance is drained, and once more when it is drained, which must not revive it.
+    /// An instance is drained, and drained again, which must not end the drain.
     DrainAgain,
 }
 
@@ -77,7 +80,7 @@ impl FaultKind {
         Self::DrainAgain,
     ];
 
-    /// The name as `--faults` takes it and as it stands in the report.
+    /// The name in `--faults` and in the report.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::KillStateful => "kill-stateful",
@@ -103,7 +106,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether operators do it on purpose, so that no request may fail in it.
+    /// Whether it is an operation of an operator, during which no request may fail.
     pub(crate) const fn is_operation(self) -> bool {
         matches!(
             self,
@@ -117,7 +120,7 @@ impl FaultKind {
         )
     }
 
-    /// Whether the sessions' Redis is away in it, so that reads may be answered as unverified.
+    /// Whether the sessions' Redis is unavailable during it, so that reads may be unverified.
     pub(crate) const fn takes_redis(self) -> bool {
         matches!(self, Self::KillRedis | Self::RestartRedis | Self::HangRedis | Self::FullDisk)
     }
@@ -141,7 +144,7 @@ pub enum Faults {
 /// The text names no such faults.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFaults {
-    /// Nobody knows it.
+    /// There is no such fault.
     #[error("no fault is named '{0}'; known: {known}, 'all' and 'none'", known = FaultKind::ALL.map(FaultKind::as_str).join(", "))]
     Unknown(String),
     /// It would make no difference.

@@ -27,12 +27,12 @@ const CALM_MS: RangeInclusive<u64> = 300..=1200;
 /// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about 1 s, a health interval
 /// too: some faults are shorter.
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
-/// How long an instance stands still, or the pool is routed the other way.
+/// How long an instance hangs, or the pool is routed the other way.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
-/// How long an instance stands still that one gateway takes for dead and the other does not: longer than a lease lasts, and
-/// too short for three health checks to fail.
+/// How long an instance hangs that one gateway considers down and the other healthy: longer than a
+/// lease lasts, and too short for three health checks to fail.
 const UNNOTICED: Duration = Duration::from_millis(1800);
-/// How long the two gateways go on to disagree after it.
+/// How long the two gateways still disagree after that.
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long Redis hangs: from about its timeout to several of them.
 const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
@@ -50,24 +50,25 @@ pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
     /// To what it was done.
     pub(crate) whom: String,
-    /// From its beginning until the system was whole again.
+    /// From its beginning until the system had recovered.
     pub(crate) time: Interval,
     /// When it was undone; from then on the system recovered.
     pub(crate) undone: Moment,
 }
 
-/// What was done, and by whom it was done.
+/// The injected faults, and the ledger of clients that were part of one.
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) faults: Vec<Fault>,
-    /// Of clients that were part of a fault.
+    /// The acts of clients that were part of a fault.
     pub(crate) ledger: Ledger,
 }
 
-/// Causes faults until the time is over and each has happened, or the run is interrupted. Tells each one to `narrate` when it is over.
+/// Injects faults until the time is over and each has happened, or the run is interrupted. Calls
+/// `narrate` with each fault that is over.
 ///
 /// # Errors
-/// When one could not be caused or undone, or the system did not recover from it.
+/// When a fault could not be injected or undone, or the system did not recover from it.
 pub(crate) async fn drive(
     system: &System,
     run: &Arc<Run>,
@@ -130,7 +131,7 @@ impl FaultKind {
     }
 }
 
-/// A fault whose choices are made. It reads as that to which it is done.
+/// A fault with its random choices made. `Display` gives its target.
 enum Deed {
     Kill(String),
     Stop(String),
@@ -163,7 +164,7 @@ enum UnderWay {
     /// Replies are cut.
     Cut,
     Drained(String),
-    /// It was over when it was done.
+    /// There is nothing to undo.
     Nothing,
 }
 
@@ -263,8 +264,9 @@ impl Deed {
 }
 
 impl UnderWay {
-    /// What is done at the end of a fault. Of two gateways, one takes an instance for dead; now it really stands still, so that
-    /// the other gateway's clients wait for it while its sessions are written to elsewhere.
+    /// The last step of a fault. Of two gateways, one considers an instance down. Now the instance
+    /// hangs, so that the other gateway's clients wait for it while its sessions are written
+    /// elsewhere.
     async fn come_to_a_head(&self, system: &System, run: &Run) -> Result<()> {
         if let Self::Second { unknown, .. } = self {
             system.act(unknown, Action::Pause).await?;
@@ -275,7 +277,7 @@ impl UnderWay {
         Ok(())
     }
 
-    /// Undoes it, and tells what clients did that were part of it.
+    /// Undoes the fault, and returns the ledger of the clients that were part of it.
     async fn undo(self, system: &System, run: &Run) -> Result<Ledger> {
         match self {
             Self::Start(name) => system.act(&name, Action::Start).await?,
@@ -285,7 +287,7 @@ impl UnderWay {
             Self::Burst(burst) => return burst.stop().await,
             Self::Second { gateway, .. } => {
                 run.set_second(None);
-                // What is on its way through it breaks, as when a gateway dies.
+                // Requests in flight through it break, as when a gateway dies.
                 gateway.kill().await;
             }
             Self::Disk => system.free_disk(REDIS).await?,

@@ -1,4 +1,4 @@
-//! What the clients did and what they were told: the facts that the checker judges. Nothing here talks to anybody.
+//! What the clients sent and received: the facts that the checker judges. No I/O here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::outcome::ErrorKind;
 /// Time since the run began.
 pub(crate) type Moment = Duration;
 
-/// From the moment before the first byte was sent until the whole answer was there.
+/// From just before the first byte was sent until the whole response was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) begin: Moment,
@@ -28,7 +28,8 @@ pub(crate) type SessionNumber = u32;
 /// Numbers the clients of a run.
 pub(crate) type ClientNumber = u32;
 
-/// One message of the run, which tells whose it is. Its text follows from it, so that a changed text shows.
+/// One message of the run. Its text names session, client and sequence and is derived from them, so
+/// that a changed text is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Message {
     pub(crate) session: SessionNumber,
@@ -37,7 +38,8 @@ pub(crate) struct Message {
     pub(crate) sequence: u32,
 }
 
-/// How much longer than their marks the texts are, at most, in bytes: chat lines of different lengths.
+/// Padding after a text's identification, at most, in bytes, so that the lengths differ like those
+/// of chat messages.
 const PADDING: u32 = 160;
 
 impl fmt::Display for Message {
@@ -49,7 +51,7 @@ impl fmt::Display for Message {
     }
 }
 
-/// The text is not one of a run's.
+/// The text is not a message of a run.
 #[derive(Debug)]
 pub(crate) struct StrangeMessage;
 
@@ -72,12 +74,13 @@ impl FromStr for Message {
 pub(crate) enum Act {
     Create,
     Append(Message),
-    /// Sets the client's own member of the client data to this number, which grows with each of its patches, from 1.
+    /// Sets the client's own member of the client data to this number, which counts its patches
+    /// from 1.
     Patch(u32),
     Read,
     History,
     Delete,
-    /// Sends a write of this name again, under its key, that was acknowledged already.
+    /// Repeats an acknowledged write of this name under its key.
     Repeat(&'static str),
 }
 
@@ -98,17 +101,17 @@ impl Act {
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was acknowledged, and this was told.
+    /// Acknowledged, with what the response showed.
     Done(Seen),
-    /// There is no such session: nothing was done.
+    /// There is no such session; nothing was executed.
     Absent,
-    /// Certainly not done.
+    /// Certainly not executed.
     Refused,
-    /// It may have been done, and it may yet be done, or not.
+    /// It may have been executed, may still be executed later, or neither.
     Unknown,
 }
 
-/// What an answer showed.
+/// What a response showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) view: View,
@@ -116,10 +119,10 @@ pub(crate) struct Seen {
     pub(crate) origin: Origin,
 }
 
-/// The part of the state that an answer shows.
+/// The part of the state that a response shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum View {
-    /// The answer to a message.
+    /// The response to a message.
     Posted { version: u64, number: u64 },
     /// A whole session, with the number of the last patch of each client.
     Session { version: u64, messages: u64, patches: Patches },
@@ -127,14 +130,14 @@ pub(crate) enum View {
     History(Vec<Message>),
     /// The session is deleted.
     Deleted,
-    /// The answer to a repeated write, beside the first.
+    /// How the response to a repeated write compares with the first response.
     Repeated(Repetition),
 }
 
-/// How a repeated write is answered.
+/// The response to a repeated write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repetition {
-    /// As the first was, byte for byte, and marked as a repetition.
+    /// The same as the first, byte for byte, and marked as replayed.
     AsTheFirst,
     Otherwise,
 }
@@ -142,24 +145,25 @@ pub(crate) enum Repetition {
 /// The last patch of each client that has patched the session.
 pub(crate) type Patches = BTreeMap<ClientNumber, u32>;
 
-/// Whether the service vouches for what it showed.
+/// Whether the service marked the response as current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
     Verified,
-    /// It said itself that it could not ask Redis whether its copy is the latest.
+    /// Marked `unverified`: the instance could not check with Redis that its copy is current.
     Unverified,
 }
 
-/// Whose state an answer showed.
+/// Which session's state a response showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// That of the session which was asked for.
+    /// That of the session in the request.
     Own,
-    /// Something in it belongs to another session, or to none of the run.
+    /// Some of it belongs to another session, or to no session of the run.
     Foreign,
 }
 
-/// One act of one client. A write that was repeated under its idempotency key is one act, from its first try on.
+/// One act of one client. A write and its retries under one idempotency key are one act, which
+/// begins with the first attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) client: ClientNumber,
@@ -179,7 +183,7 @@ pub(crate) struct Ledger {
     pub(crate) errors: Vec<(Interval, ErrorKind)>,
     /// Writes of unknown outcome that became known by repeating them.
     pub(crate) unknown_resolved: u64,
-    /// Answers from another instance than the session's home, which was over its load bound.
+    /// Responses from another instance, since the session's home was over its load bound.
     pub(crate) spilled: u64,
 }
 

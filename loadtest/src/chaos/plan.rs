@@ -27,10 +27,10 @@ pub enum Subject {
     Running {
         /// Where it takes requests.
         target: String,
-        /// Its state folder, which tells its agent.
+        /// Its state folder, which has the address of its agent.
         state: PathBuf,
     },
-    /// One of which nothing else is known, so that nothing can be done to it.
+    /// A system known only by its URL, so that no fault can be injected.
     Elsewhere {
         /// Where it takes requests.
         target: String,
@@ -74,7 +74,7 @@ pub struct ChaosPlan {
     pub subject: Subject,
     /// Which faults are caused.
     pub faults: Vec<FaultKind>,
-    /// Whether somebody else takes Redis away meanwhile, nobody knows when.
+    /// Whether faults from outside the run may make Redis unavailable at any time.
     pub redis_may_go: bool,
     /// How many clients there are.
     pub clients: u16,
@@ -91,7 +91,7 @@ pub struct ChaosPlan {
 /// The command line makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidChaos {
-    /// The last instance cannot be scaled away, and a lone one has nobody to fail over to.
+    /// The last instance cannot be removed, and a single instance has none to fail over to.
     #[error("--instances {0}: there must be two at least")]
     TooFewInstances(u16),
     /// The system cannot have this fault.

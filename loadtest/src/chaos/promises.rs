@@ -14,7 +14,7 @@ impl FaultKind {
     /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
     const fn may_fail_as(self) -> Option<&'static [ErrorCode]> {
         match self {
-            // The instance sends the act again and finds it done.
+            // The instance sends the script again, which finds that it was executed.
             Self::CutReply => Some(&[]),
             // A write whose outcome is unknown is repeated under its key; a read comes from memory.
             Self::FullDisk => Some(&[ErrorCode::SessionStoreUnavailable]),

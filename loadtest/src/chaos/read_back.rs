@@ -1,4 +1,4 @@
-//! The final reading: every session that was ever created, whole, when nobody writes any more.
+//! The final reads: every session that the run created, with its whole history, after all writes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +10,9 @@ use crate::chaos::calls::Caller;
 use crate::chaos::ledger::{ClientNumber, Ledger, Outcome};
 use crate::chaos::run::{OpenSession, Run};
 
-/// Who reads.
+/// Number of readers.
 const READERS: u32 = 8;
-/// How long it is tried to read one session. Nothing is wrong with the system any more, so the first try succeeds.
+/// Deadline for reading one session. The system has recovered, so the first attempt should succeed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads each of these sessions.
@@ -37,7 +37,7 @@ pub(crate) async fn read_back(run: &Arc<Run>, sessions: impl IntoIterator<Item =
     ledger
 }
 
-/// The session first and then its messages; both say when it is gone.
+/// Reads the session, then its history. Either ends the read when it reports the session gone.
 async fn read(caller: &mut Caller, session: &OpenSession) {
     let begin = caller.run.now();
     while caller.run.now() - begin < PATIENCE {

@@ -14,7 +14,7 @@ use crate::chaos::plan::ChaosPlan;
 use crate::chaos::run::Repeats;
 use crate::outcome::ErrorKind;
 
-/// How many violations of each kind are told in words; all are counted.
+/// How many violations of each kind are described; all are counted.
 const EXAMPLES: usize = 5;
 /// How many unpromised errors are listed; all are counted.
 const UNPROMISED: usize = 20;
@@ -42,17 +42,17 @@ pub struct ChaosReport {
     pub duplicated: u64,
     /// Messages out of their order.
     pub reordered: u64,
-    /// Acts that saw a state older than one that was known before they began.
+    /// Acts that returned a state older than one that was known before they began.
     pub stale_reads: u64,
-    /// Reads that the service itself called unverified.
+    /// Reads that the service marked as unverified.
     pub unverified_reads: u64,
-    /// Those of them that were not answered in a Redis fault.
+    /// Unverified reads outside of Redis faults.
     pub unverified_outside_faults: u64,
-    /// Answers that showed another session's state.
+    /// Responses that showed another session's state.
     pub cross_session_reads: u64,
     /// Acts that saw a session after its deletion.
     pub resurrected: u64,
-    /// Messages and patches that are there although nobody wrote them, or their writer was told that they are not.
+    /// Messages and patches that no client wrote, or whose write was rejected.
     pub phantoms: u64,
     /// Sessions that could not be read at the end.
     pub unreadable: u64,
@@ -62,17 +62,19 @@ pub struct ChaosReport {
     pub unknown: u64,
     /// Requests, repetitions and the final reading included.
     pub requests: u64,
-    /// Answers from another instance than the session's home, which was over its load bound.
+    /// Responses from another instance, since the session's home was over its load bound.
     pub spilled: u64,
     /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_response`.
     pub errors_by_kind: BTreeMap<String, u64>,
-    /// Those that failed while nothing was done to the system.
+    /// Requests that failed while no fault was injected.
     pub errors_outside_faults: u64,
-    /// Those that failed in what operators do on purpose: restarts by a drain, scaling, reloads and upgrades. None may.
+    /// Requests that failed during an operation: a restart by a drain, scaling, a reload or an
+    /// upgrade. None may.
     pub errors_in_operations: u64,
-    /// Those that failed otherwise than the runbook's table of failures says of the fault. None may.
+    /// Requests that failed in a way that the runbook's table of failures does not list for the
+    /// fault. None may.
     pub errors_unpromised: u64,
-    /// The longest time for which a client that kept asking got no good answer, milliseconds.
+    /// The longest time for which a client that kept sending got no good response, milliseconds.
     pub worst_gap_ms: u64,
     /// What was done to the system, in order.
     pub faults: Vec<FaultReport>,

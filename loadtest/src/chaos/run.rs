@@ -42,10 +42,10 @@ pub(crate) struct Run {
     slots: Mutex<Vec<Slot>>,
 }
 
-/// A place for a session that is in use.
+/// A slot for a session in use.
 pub(super) enum Slot {
     Free,
-    /// Somebody is creating one.
+    /// A client is creating one.
     Claimed,
     Open(Arc<OpenSession>),
 }
@@ -54,7 +54,7 @@ pub(super) enum Slot {
 pub(crate) struct OpenSession {
     pub(crate) number: SessionNumber,
     pub(crate) id: SessionId,
-    /// Messages that were tried.
+    /// How many messages were sent, acknowledged or not.
     pub(super) said: AtomicU32,
 }
 
@@ -94,7 +94,7 @@ impl Run {
         self.start.elapsed()
     }
 
-    /// Has every client end when it has done what it is about.
+    /// Makes every client stop after its current act.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -108,7 +108,7 @@ impl Run {
         self.repeats_each.load(Ordering::Relaxed)
     }
 
-    /// Has the run end early, and whoever [pauses](Self::pause) go on at once.
+    /// Ends the run early, and every [pause](Self::pause) at once.
     pub(crate) fn interrupt(&self) {
         self.interrupted.send_replace(true);
     }
@@ -124,7 +124,7 @@ impl Run {
         let _elapsed = tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
     }
 
-    /// A number that no client has.
+    /// A number that no client has yet.
     pub(crate) fn next_client(&self) -> ClientNumber {
         self.clients.fetch_add(1, Ordering::Relaxed)
     }
@@ -161,7 +161,7 @@ impl Run {
         }
     }
 
-    /// Frees the slot if it still holds this session; whoever does so may delete it.
+    /// Frees the slot if it still holds this session. The client that freed it may delete it.
     pub(super) fn leave(&self, slot: usize, session: &OpenSession) -> bool {
         let mut slots = self.slots();
         match slots.get_mut(slot) {

@@ -23,7 +23,7 @@ use crate::target::{Reach, Target};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Short beside what is waited for.
 const STEP: Duration = Duration::from_millis(20);
-/// How often the gateway looks after its instances, as in `make up`.
+/// The gateway's health check interval, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to fill.
@@ -32,16 +32,17 @@ const DISK_MIB: u32 = 512;
 /// Instances of the stateless service: the gateway refuses to drain the only one, and so to roll it.
 const STATELESS: u16 = 2;
 
-/// The plan has no fault for such a system; this is for whoever changes that.
+/// Error for a fault on such a system. The plan rejects such faults before.
 const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its address alone";
 
 /// A system that runs.
 pub(crate) enum System {
-    /// A stack that ends with this, and what stands between its instances and Redis, if anything does.
+    /// A stack that this run starts and stops, and the proxy between its instances and Redis, if
+    /// any.
     Own(Box<Stack>, Option<ReplyCutter>),
-    /// Somebody else's.
+    /// A system that was running before, and is left running.
     Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
-    /// One that can only be used.
+    /// A system that only accepts requests; no fault can be injected.
     Elsewhere(Arc<Target>),
 }
 
@@ -183,7 +184,7 @@ impl System {
     pub(crate) async fn free_disk(&self, redis: &str) -> Result<()> {
         let stack = self.own("a disk to fill")?;
         stack.free_disk().context("cannot make room on the disk")?;
-        // One that is about to end with its last write is not there any more a moment later.
+        // If its last write failed, Redis may still be about to exit.
         tokio::time::sleep(STEP).await;
         if stack.state_of(redis)? != ComponentState::Running {
             stack.start_component(redis).await.with_context(|| format!("cannot start {redis}"))?;
@@ -241,7 +242,7 @@ impl System {
         Ok(())
     }
 
-    /// Ends it, unless it is somebody else's.
+    /// Stops the system, if this run started it.
     pub(crate) async fn leave(self) {
         match self {
             Self::Own(stack, _) => stack.shutdown().await,

@@ -9,9 +9,9 @@ use proto_contracts::ErrorCode;
 /// A part that a system depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The home of the sessions that are asked for, of two instances.
+    /// One of two stateful instances: the home of the sessions in the requests.
     StatefulInstance,
-    /// One of two.
+    /// One of two stateless instances.
     StatelessInstance,
     /// The only gateway.
     OnlyGateway,
@@ -64,7 +64,7 @@ pub enum Fault {
     Killed,
     /// SIGSTOP: it takes connections and does nothing.
     Hung,
-    /// It stands still for nine tenths of the time, 450 ms each.
+    /// It is paused for nine tenths of the time, for 450 ms at a time.
     Slow,
     /// It has no memory left for more data.
     Full,

@@ -1,4 +1,4 @@
-//! Causing a fault, and ending it.
+//! Injects a fault, and ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::faults::table::{Case, Fault, Part};
 
-/// A slow process stands still for most of the time, so that what it does takes about half a second.
+/// A slow process is paused most of the time, so that each step takes it about half a second.
 const STANDS: Duration = Duration::from_millis(450);
 const RUNS: Duration = Duration::from_millis(50);
-/// What a Redis that is full may use, bytes: less than it has.
+/// `maxmemory` of a full Redis: less than it uses already.
 const FULL: &str = "1mb";
 
 /// A fault that goes on.
@@ -74,7 +74,7 @@ impl Inflicted {
 async fn slow_down(pid: Pid, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         for (signal, pause) in [(Signal::SIGSTOP, STANDS), (Signal::SIGCONT, RUNS)] {
-            // A process that has ended is as slow as it gets, and the probes show it.
+            // The process has ended. The probes show that as failures.
             if kill(pid, signal).is_err() {
                 return;
             }

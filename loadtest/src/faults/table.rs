@@ -33,7 +33,7 @@ const fn slow(requests: &'static [Request], how: &'static str) -> Row {
     Row { requests, at_first: served(how), then: served(how), repeat: NOTHING }
 }
 
-/// What a session's home has in its memory, it serves for a while.
+/// During an outage of Redis, a home serves its hot sessions from memory for a while.
 const fn from_memory(after: &'static str) -> Row {
     let sees = Sees { outcomes: SERVED_OR_AWAY, after };
     Row { requests: &[Request::Read], at_first: sees, then: sees, repeat: YES }
@@ -284,7 +284,7 @@ pub fn names() -> Vec<String> {
     CASES.iter().map(Case::name).collect()
 }
 
-/// The table in Markdown, as it stands in the runbook.
+/// The table in Markdown, as in the runbook.
 pub fn markdown() -> String {
     let mut text = String::from(
         "| what | fault | request | a client sees at first | and then | may be repeated |\n\
@@ -307,7 +307,7 @@ pub fn markdown() -> String {
 mod tests {
     use super::*;
 
-    /// What stands before and after it in the runbook.
+    /// The lines before and after the table in the runbook.
     const MARKERS: [&str; 2] = ["<!-- faults: begin -->\n", "<!-- faults: end -->"];
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures that are told as they happen.
+/// How many failures are printed as they happen.
 const SHOWN: usize = 20;
 
 /// What failed, with the time since the begin of the run.

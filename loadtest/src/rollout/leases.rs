@@ -1,5 +1,5 @@
-//! Whether each stateful instance that was stopped in order gave its lease back, by its own log.
-//! Who takes over one of its sessions waits for a second otherwise.
+//! Whether each stateful instance that was stopped cleanly released its lease, by its own log.
+//! Otherwise the instance that takes over one of its sessions waits for a second.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};

@@ -76,7 +76,7 @@ impl Load {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Ends it and tells what came of it.
+    /// Stops the load and returns its report.
     pub(crate) async fn stop(self) -> LoadReport {
         self.stop.send_replace(true);
         self.workers.join_all().await;

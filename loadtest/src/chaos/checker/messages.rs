@@ -45,7 +45,7 @@ impl<'a> Session<'a> {
         histories
     }
 
-    /// The acknowledged patches: whose, the how manieth and the version that it made.
+    /// The acknowledged patches: client, sequence, and the version that the patch made.
     fn acknowledged_patches(&self) -> impl Iterator<Item = (ClientNumber, u32, u64)> {
         self.entries.iter().filter_map(|entry| match (entry.act, &entry.seen()?.view) {
             (Act::Patch(sequence), View::Session { version, .. }) => Some((entry.client, sequence, *version)),
@@ -54,7 +54,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Where the client was told that its message stands, from 1.
+/// The number, from 1, with which the message was acknowledged.
 fn told_number(append: &Entry) -> Option<u64> {
     match append.seen()?.view {
         View::Posted { number, .. } => Some(number),
@@ -63,7 +63,8 @@ fn told_number(append: &Entry) -> Option<u64> {
 }
 
 impl Check<'_, '_> {
-    /// Acknowledged messages that a history does not show although it reaches their place, or does not show in the end.
+    /// Acknowledged messages that are missing from a history which is long enough to have them, or
+    /// from the final one.
     fn lost(&self, violations: &mut Vec<Violation>) {
         let mut told: Vec<(u64, Message)> =
             self.appends.iter().filter_map(|(&message, append)| Some((told_number(append)?, message))).collect();
@@ -84,7 +85,7 @@ impl Check<'_, '_> {
                 }
             }
         }
-        // The whole session: its creation and all that was said in it.
+        // The whole session is lost: its create and all its messages.
         if let Some(entry) = self.session.last_reads().find(|entry| self.session.vanished_in(entry)) {
             violations.push(Violation::new(Breach::Lost, entry, "the session is gone; nobody deleted it".to_owned()));
             for (number, message) in told.into_iter().filter(|(_, message)| !lost.contains(message)) {
@@ -108,7 +109,8 @@ impl Check<'_, '_> {
                 let unknown = |sequence| {
                     self.patches.get(&(client, sequence)).is_some_and(|patch| patch.outcome == Outcome::Unknown)
                 };
-                // An earlier one of unknown outcome may have been done late, and over this one.
+                // An earlier patch of unknown outcome may have been executed late and replaced this
+                // one.
                 let explained = found >= sequence || unknown(found);
                 if !explained && lost.insert((client, sequence)) {
                     let what =
@@ -130,7 +132,7 @@ impl Check<'_, '_> {
                 }
             }
         }
-        // A patch that was done twice shows in the version alone: it grows by one with each write.
+        // A patch that was executed twice shows only in the version, which each write increments.
         let tried = self.session.entries.iter().filter(|entry| entry.is_write() && entry.may_be_done());
         let tried = tried.filter(|entry| entry.act != Act::Delete).count() + twice.len();
         let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
@@ -153,7 +155,8 @@ impl Check<'_, '_> {
             }
         };
         let Some(&(longest_by, longest)) = self.histories.last() else { return };
-        // From the last to the first: none may have begun when one behind it was already acknowledged.
+        // From the last to the first: a message must not precede one that was acknowledged before
+        // it was sent.
         let mut earliest_end = Moment::MAX;
         for &message in longest.iter().rev() {
             let Some(append) = self.appends.get(&message) else { continue };
@@ -181,7 +184,7 @@ impl Check<'_, '_> {
     fn phantoms(&self, violations: &mut Vec<Violation>) {
         let mut made_up = HashSet::new();
         for &(entry, history) in &self.histories {
-            // Those of other sessions are counted as such.
+            // Messages of other sessions are reported as cross-session reads.
             for &message in history.iter().filter(|message| message.session == entry.session) {
                 let written = self.appends.get(&message).is_some_and(|append| append.may_be_done());
                 if !written && made_up.insert(message) {
@@ -205,7 +208,7 @@ impl Check<'_, '_> {
         }
     }
 
-    /// In the end each session is read: whole, or told to be gone.
+    /// The final reads must return each created session's history, or report the session gone.
     fn readable(&self, violations: &mut Vec<Violation>) {
         let created = self.session.entries.iter().find(|entry| entry.act == Act::Create && entry.seen().is_some());
         let Some(created) = created else { return };

@@ -1,4 +1,4 @@
-//! Reads and writes in real time: nobody who could know of a version is shown an older one.
+//! Reads and writes in real time: no act returns a version older than one that was already known.
 //!
 //! Each write makes one version, and versions only grow. So the acts on a session are linearizable when each shows at least
 //! the newest version of all acts that had ended before it began, and a write a newer one. That is checked for every pair in
@@ -11,7 +11,7 @@ use super::session::Session;
 use super::violation::{Breach, Violation};
 use crate::chaos::ledger::{Act, Entry, Outcome, Patches, View};
 
-/// What somebody had been told.
+/// The newest state that a client had received.
 #[derive(Default)]
 struct Known {
     version: u64,
@@ -43,15 +43,16 @@ impl Known {
                 self.messages = self.messages.max(messages.unwrap_or_default());
                 self.deleted |= seen.view == View::Deleted;
             }
-            // One that vanished without a delete is not deleted; that it is gone is held against the system below.
+            // Without a delete, a vanished session does not count as deleted: `contradicts` reports
+            // it.
             Outcome::Absent => self.deleted |= !session.vanished_in(entry),
             Outcome::Refused | Outcome::Unknown => {}
         }
     }
 
-    /// What the act shows that cannot be, since this was known before it began.
+    /// How the act contradicts what was known before it began.
     fn contradicts(&self, session: &Session<'_>, entry: &Entry) -> Option<Violation> {
-        // What these lack in the end is lost, and told so.
+        // What the final reads lack is reported as lost, not as a stale read.
         let last = entry.time.begin >= session.settled;
         match &entry.outcome {
             Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
@@ -60,7 +61,8 @@ impl Known {
                 Some(Violation::new(Breach::StaleRead, entry, what))
             }
             Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => None,
-            // A repeated answer tells what was once, and so may that to a repeated delete.
+            // A replayed response shows an earlier state, and so may the response to a second
+            // delete.
             Outcome::Done(_) if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) => {
                 let what = format!("{} was answered though the session was known to be deleted", entry.act.as_str());
                 Some(Violation::new(Breach::Resurrected, entry, what))
@@ -78,7 +80,8 @@ impl Known {
         }
     }
 
-    /// Whether more was known than this shows. A write shows what it made, which nobody can have known before.
+    /// Whether a newer state was known than this shows. A write returns a new version, so the
+    /// version known before must be older.
     fn is_newer_than(&self, act: Act, view: &View) -> bool {
         let (version, messages) = shown(view);
         let new_version = u64::from(matches!(act, Act::Append(_) | Act::Patch(_)));

@@ -2,11 +2,12 @@
 
 use crate::chaos::ledger::{Act, Entry, Moment, Outcome, Seen, Trust};
 
-/// All that was done to one session, the earliest first.
+/// All acts on one session, the earliest first.
 pub(super) struct Session<'a> {
     pub(super) entries: Vec<&'a Entry>,
     pub(super) settled: Moment,
-    /// From when on the session may be gone, since somebody was deleting it.
+    /// When the first delete began that may have been executed; from then on the session may be
+    /// gone.
     deletable: Option<Moment>,
 }
 
@@ -18,12 +19,12 @@ impl<'a> Session<'a> {
         Self { entries, settled, deletable }
     }
 
-    /// Whether this act saw that the session is gone when nobody had tried to delete it.
+    /// Whether this act found the session gone before any delete was tried.
     pub(super) fn vanished_in(&self, entry: &Entry) -> bool {
         entry.outcome == Outcome::Absent && self.deletable.is_none_or(|deletable| deletable > entry.time.end)
     }
 
-    /// The acts of the final reading, with what they ended in.
+    /// The acts of the final reads.
     pub(super) fn last_reads(&self) -> impl Iterator<Item = &'a Entry> {
         self.entries.iter().copied().filter(|entry| entry.time.begin >= self.settled)
     }
@@ -34,7 +35,7 @@ impl Entry {
         matches!(self.act, Act::Create | Act::Append(_) | Act::Patch(_) | Act::Delete)
     }
 
-    /// What an acknowledged act was told.
+    /// What the response to an acknowledged act showed.
     pub(super) fn seen(&self) -> Option<&Seen> {
         match &self.outcome {
             Outcome::Done(seen) => Some(seen),
@@ -42,7 +43,7 @@ impl Entry {
         }
     }
 
-    /// Whether it was done, or nobody knows.
+    /// Whether it was executed, or its outcome is unknown.
     pub(super) fn may_be_done(&self) -> bool {
         matches!(self.outcome, Outcome::Done(_) | Outcome::Unknown)
     }

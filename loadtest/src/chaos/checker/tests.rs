@@ -1,4 +1,4 @@
-//! Histories written by hand: each kind of breach is found, and nothing is held against a system that kept its promises.
+//! Handwritten ledgers: each kind of breach is found, and a ledger without one gives no violation.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::chaos::ledger::{
 
 mod simulated;
 
-/// From when on the sessions are read for the last time.
+/// When the final reads begin.
 const SETTLED: u64 = 1000;
 const REFUSED: Outcome = Outcome::Refused;
 const ABSENT: Outcome = Outcome::Absent;
@@ -58,7 +58,7 @@ fn deleted(client: ClientNumber, time: Range<u64>) -> Entry {
     act(client, time, Act::Delete, done(View::Deleted))
 }
 
-/// The final reading of a session that nobody patched.
+/// The final reads of a session without patches.
 fn last(messages: &[(ClientNumber, u32)]) -> [Entry; 2] {
     let count = messages.len() as u64;
     [read(90, SETTLED..1010, count + 1, count), history(90, 1010..1020, messages)]
@@ -68,7 +68,7 @@ fn gone() -> [Entry; 1] {
     [act(90, SETTLED..1010, Act::Read, ABSENT)]
 }
 
-/// The kinds of breaches in what happened between the creation and the final reading, with their numbers.
+/// The kinds of breaches between the create and the final reads, with the count of each.
 fn breaches(story: impl IntoIterator<Item = Entry>, last: impl IntoIterator<Item = Entry>) -> Vec<(Breach, u64)> {
     breaches_in(&[], [created()].into_iter().chain(story).chain(last).collect())
 }
@@ -117,7 +117,7 @@ fn acts_that_overlap_may_be_seen_in_either_order() {
     is_clean([posted(1, 1, 20..60, 2), posted(2, 1, 30..50, 1)], last(&[(2, 1), (1, 1)]));
     is_clean([posted(1, 1, 20..60, 1), read(2, 30..40, 2, 1), read(3, 25..50, 1, 0)], last(&[(1, 1)]));
     is_clean([posted(1, 1, 20..60, 1), deleted(2, 30..50), act(3, 40..55, Act::Read, ABSENT)], gone());
-    // Told at the very moment at which the next one asks.
+    // The response arrives at the moment at which the next request is sent.
     is_clean([posted(1, 1, 20..30, 1), read(2, 30..40, 1, 0)], last(&[(1, 1)]));
 }
 
@@ -156,7 +156,7 @@ fn a_message_that_is_overwritten_is_lost_even_if_its_session_is_deleted_later() 
 fn a_session_that_is_gone_is_lost_with_all_that_was_said_in_it() {
     let story = [posted(1, 1, 20..30, 1), posted(1, 2, 40..50, 2)];
     assert_eq!(breaches(story, gone()), [(Breach::Lost, 3)]);
-    // Whoever is told that there is nothing to delete has deleted nothing.
+    // A delete that found no session did not delete it.
     let story = [act(1, 20..30, Act::Delete, ABSENT)];
     assert_eq!(breaches(story, gone()), [(Breach::Lost, 1), (Breach::StaleRead, 1)]);
 }
@@ -167,7 +167,7 @@ fn a_patch_that_a_later_version_does_not_show_is_lost() {
     let end = |patches: &[(ClientNumber, u32)]| {
         [act(90, SETTLED..1010, Act::Read, view(3, 0, patches)), history(90, 1010..1020, &[])]
     };
-    // Both started from version 1, and the second wrote the whole.
+    // Both patches read version 1, and the second replaced the whole client data.
     let race = || [patch(1, 1, 20..50, view(2, 0, &[(1, 1)])), patch(2, 1, 20..60, view(3, 0, &[(2, 1)]))];
     finds(Breach::Lost, race(), end(&[(2, 1)]));
     let orderly = || [patch(1, 1, 20..30, view(2, 0, &[(1, 1)])), patch(1, 2, 40..60, view(3, 0, &[(1, 2)]))];
@@ -222,7 +222,7 @@ fn a_read_that_shows_less_than_was_known_is_stale() {
     let end = || last(&[(1, 1)]);
     finds(Breach::StaleRead, [write(), read(2, 40..50, 1, 0)], end());
     finds(Breach::StaleRead, [write(), history(2, 40..50, &[])], end());
-    // Nobody was told of the write yet, but somebody had read it.
+    // The write is not acknowledged yet, but another client has read it.
     let slow = posted(1, 1, 20..90, 1);
     finds(Breach::StaleRead, [slow, read(2, 30..40, 2, 1), read(3, 50..60, 1, 0)], end());
 }
@@ -300,7 +300,7 @@ fn a_session_that_nobody_could_read_in_the_end_is_told() {
     finds(Breach::Unreadable, [posted(1, 1, 20..30, 1)], []);
     finds(Breach::Unreadable, [], [act(90, SETTLED..1010, Act::Read, UNKNOWN)]);
     finds(Breach::Unreadable, [], [read(90, SETTLED..1010, 1, 0), act(90, 1010..1020, Act::History, UNKNOWN)]);
-    // One whose creation nobody was told of is nobody's.
+    // A session whose create was not acknowledged is not checked.
     assert_eq!(breaches_in(&[], vec![act(0, 0..10, Act::Create, UNKNOWN)]), []);
 }
 

@@ -12,28 +12,28 @@ use crate::chaos::ledger::{Entry, Moment, SessionNumber};
 pub(crate) enum Breach {
     /// An acknowledged write is gone.
     Lost,
-    /// A write was done twice, or its repetition was answered otherwise than the first try.
+    /// A write was executed twice, or its retry got another response than the first attempt.
     Duplicated,
-    /// A message stands after one that was sent when it had been acknowledged, or not where its client was told, or two
-    /// readers saw different orders.
+    /// A message precedes one that was acknowledged before it was sent, or has another number than
+    /// was acknowledged, or two readers saw different orders.
     Reordered,
-    /// An act saw a state older than one that somebody had been told of before it began, or two different states under one
-    /// version.
+    /// An act returned a state older than one that a client had received before it began, or two
+    /// different states have the same version.
     StaleRead,
-    /// A read was answered as unverified although Redis was there.
+    /// A response was marked as unverified although Redis was available.
     UnverifiedOutsideFault,
-    /// An answer showed another session's state.
+    /// A response showed another session's state.
     CrossSessionRead,
     /// A deleted session was seen again.
     Resurrected,
-    /// Something is there that nobody wrote, or whose writer was told that it was not done.
+    /// A session has data that no client wrote, or whose write was rejected.
     Phantom,
     /// A session could not be read at the end, so nothing is known of its writes.
     Unreadable,
 }
 
 impl Breach {
-    /// As it stands in the report.
+    /// The name in the report.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Lost => "lost",

@@ -1,6 +1,7 @@
-//! Runs of a perfect service, made up: each act takes effect at one moment between its begin and its end, or, when its
-//! outcome is unknown, whenever it likes or never. The checker has nothing to say against any of them, and sees it when an
-//! answer is made older.
+//! Simulated runs of a linearizable service. Each act takes effect at one moment between its begin
+//! and its end. If its outcome is unknown, it takes effect at any moment from then on, or never.
+//! The checker finds no violation in any run, and finds one when a response is replaced by an older
+//! state.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -23,7 +24,7 @@ struct Pending {
     known: bool,
 }
 
-/// The perfect service.
+/// The simulated service.
 #[derive(Clone)]
 struct Session {
     version: u64,
@@ -65,7 +66,7 @@ impl Session {
     }
 }
 
-/// What the clients set out to do.
+/// What the clients are going to do.
 fn pending(random: &mut StdRng) -> Vec<Pending> {
     // From when on it may be deleted: in most runs late, or never.
     let deletable = random.random_range(0..2 * SETTLED);
@@ -96,7 +97,7 @@ fn pending(random: &mut StdRng) -> Vec<Pending> {
     pending
 }
 
-/// A run of the perfect service.
+/// A run of the simulated service.
 fn run(seed: u64) -> Vec<Entry> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut session = Session { version: 1, messages: Vec::new(), patches: Patches::new(), deleted: false };
