@@ -87,11 +87,11 @@ fn a_weight_that_cannot_be_is_refused_and_changes_nothing() {
         let reply = weigh(&gateway, "stateful", name, weight);
         assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {weight}");
     }
-    assert!(weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drained"), "it names the cure");
+    assert!(weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"), "it names the cure");
     upstreams[1].forget_drain();
-    let untold = weigh(&gateway, "stateful", "stateful-2", "2");
-    assert_eq!((untold.status, untold.code()), (502, ErrorCode::UpstreamFailed), "gateways would disagree");
-    assert!(untold.problem().detail.contains("INSTANCE_WEIGHT"), "{untold:?}");
+    let rejected = weigh(&gateway, "stateful", "stateful-2", "2");
+    assert_eq!((rejected.status, rejected.code()), (502, ErrorCode::UpstreamFailed), "gateways would disagree");
+    assert!(rejected.problem().detail.contains("INSTANCE_WEIGHT"), "{rejected:?}");
     assert_eq!((gateway.stateful().epoch, instance(&gateway, "stateful-2").weight.get()), (epoch, 1));
 }
 
