@@ -33,7 +33,7 @@ async fn a_drain_outlasts_restarts_and_a_roll_ends_its_own() -> Result<()> {
     let refused = stack.control().drain(PoolName::Stateful, "stateful-1", 0).await.expect_err("the last");
     assert!(refused.to_string().contains("stateful-2 is drained"), "{refused}");
     let refused = stack.roll("stateful-1").await.expect_err("the last");
-    assert!(refused.to_string().contains("every request to it would fail"), "{refused}");
+    assert!(refused.to_string().contains("its requests would fail with 503"), "{refused}");
     let refused = stack.control().remove(PoolName::Stateful, "stateful-1").await.expect_err("the last");
     assert!(refused.to_string().contains("removing stateful-1"), "{refused}");
 
@@ -52,7 +52,7 @@ async fn an_instance_of_the_other_service_is_refused() -> Result<()> {
     let refused = stack.control().add(PoolName::Stateful, stateless.addr).await.expect_err("refused");
     assert!(refused.to_string().contains("Add it to the stateless pool"), "{refused}");
     let data_port = stack.control().add(PoolName::Stateful, stack.addr_of("gateway")?).await.expect_err("refused");
-    assert!(data_port.to_string().contains("no instance"), "{data_port}");
+    assert!(data_port.to_string().contains("it is not an instance"), "{data_port}");
     assert_eq!(pool(&stack).await?.instances.len(), 2);
     stack.shutdown().await;
     Ok(())
