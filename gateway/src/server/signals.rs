@@ -36,11 +36,7 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
             }
         });
         tokio::select! {
-            signal = self.inner.recv() => match signal {
-                ShutdownSignal::FastShutdown => return self.stop_at_once().await,
-                // Pingora's own upgrade is not used.
-                ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
-            },
+            () = self.graceful() => {}
             () = &mut upgraded => return ShutdownSignal::GracefulTerminate,
         }
         if !self.pre_stop_delay.is_zero() {
@@ -48,10 +44,7 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
             let _main_ended = self.main.send(LifecycleEvent::PreStop);
             tokio::select! {
                 () = tokio::time::sleep(self.pre_stop_delay) => {}
-                signal = self.inner.recv() => match signal {
-                    ShutdownSignal::FastShutdown => return self.stop_at_once().await,
-                    signal => return signal,
-                },
+                () = self.graceful() => {}
                 () = upgraded => {}
             }
         }
@@ -59,14 +52,19 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
     }
 }
 
-impl<S> Signals<S> {
-    /// Ends the process without Pingora's own shutdown, for Ctrl-C at a terminal.
+impl<S: ShutdownSignalWatch> Signals<S> {
+    /// Returns at a signal for an orderly stop. At SIGINT it ends the process instead, and never returns.
     ///
-    /// In Pingora's fast shutdown, a listener whose runtime is going away fails to accept in an endless loop, and the
-    /// server waits for that loop's thread.
-    async fn stop_at_once(&self) -> ShutdownSignal {
-        let _main_ended = self.main.send(LifecycleEvent::Stopped);
-        std::future::pending().await
+    /// Pingora's own upgrade (SIGQUIT) is not used, and neither is its fast shutdown: a listener whose runtime is
+    /// going away fails to accept in an endless loop, and the server waits for that loop's thread.
+    async fn graceful(&self) {
+        match self.inner.recv().await {
+            ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}
+            ShutdownSignal::FastShutdown => {
+                let _main_ended = self.main.send(LifecycleEvent::Stopped);
+                std::future::pending().await
+            }
+        }
     }
 }
 
