@@ -12,6 +12,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
 use crate::proxy::forward;
+use crate::proxy::retry::is_timeout;
 use crate::request::{ExchangeFailure, RequestContext};
 
 /// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the client
@@ -47,13 +48,12 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
     if ctx.problem.is_some() {
         return ctx.problem;
     }
-    let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
     match error.esource() {
         // Without a failed exchange nothing was sent, and the client may repeat anything.
         ErrorSource::Upstream => {
             Some(ctx.exchange_failure.map_or(ErrorCode::NoInstanceAvailable, ExchangeFailure::code))
         }
-        ErrorSource::Downstream if timed_out => Some(ErrorCode::RequestTimeout),
+        ErrorSource::Downstream if is_timeout(error) => Some(ErrorCode::RequestTimeout),
         ErrorSource::Downstream => match error.etype() {
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed => None,
             _ => Some(ErrorCode::BadRequest),

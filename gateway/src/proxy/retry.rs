@@ -119,7 +119,8 @@ fn may_retry_same_upstream(ctx: &RequestContext, error: &Error) -> bool {
     ctx.connection_reused && !ctx.retried_same_upstream && !is_timeout(error)
 }
 
-fn is_timeout(error: &Error) -> bool {
+/// Whether a read or a write took too long.
+pub fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
