@@ -59,6 +59,7 @@ pub use plan::{Plan, Progress};
 pub use port_offset::FreeOffset;
 pub use port_owner::PortOwner;
 pub use ports::Ports;
+pub use programs::find_program;
 pub use reply_cutter::ReplyCutter;
 pub use small_disk::SmallDisk;
 pub use stack::Stack;

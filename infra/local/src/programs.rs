@@ -10,14 +10,18 @@ use nix::unistd::{User, getuid};
 use crate::error::StackError;
 use crate::process::RunAs;
 
-/// Finds a program on the path or in the `sbin` folders, which a user's path may lack.
-pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathBuf, StackError> {
+/// Finds an installed program on the path or in the `sbin` folders, which a user's path may lack.
+pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|candidate| candidate.is_file())
-        .ok_or(StackError::NotInstalled { program, package })
+}
+
+/// Finds a program of the Debian package.
+pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathBuf, StackError> {
+    find_program(program).ok_or(StackError::NotInstalled { program, package })
 }
 
 /// The first existing user of these names, for a program that must not run as root. `None` when we

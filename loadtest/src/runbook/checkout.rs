@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use local_stack::{Builds, FreeOffset};
+use anyhow::{Context as _, Result, ensure};
+use local_stack::{Builds, FreeOffset, find_program};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
@@ -59,7 +59,8 @@ impl Checkout {
         fs::create_dir(&bin)?;
         for (program, options) in WRAPPED {
             let file = bin.join(program);
-            fs::write(&file, format!("#!/bin/sh\nexec {} {options} \"$@\"\n", found(program)?.display()))?;
+            let found = find_program(program).with_context(|| format!("{program} is not installed"))?;
+            fs::write(&file, format!("#!/bin/sh\nexec {} {options} \"$@\"\n", found.display()))?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         }
         let checkout = Self { folder, offset: FreeOffset::find()?, local_stack, exports: String::new() };
@@ -160,15 +161,6 @@ fn tail(output: &Output) -> String {
     let text = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join(" / ")
-}
-
-fn found(program: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join(program));
-    match candidates.find(|candidate| candidate.is_file()) {
-        Some(found) => Ok(found),
-        None => bail!("{program} is not installed"),
-    }
 }
 
 /// The command with each of the design's ports shifted.

@@ -24,8 +24,6 @@ const HAPROXY_CFG: &str = include_str!("../../../bench/haproxy.cfg");
 const CADDYFILE: &str = include_str!("../../../bench/Caddyfile");
 const GATEWAY_TOML: &str = include_str!("../../../bench/gateway.toml");
 
-/// Folders of servers that `PATH` may lack.
-const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 /// Successes in a row after which a contender has found its origins.
 const STEADY: usize = 40;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -125,9 +123,7 @@ impl Running {
 
 /// The path of an installed program.
 fn program(name: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from)).map(|dir| dir.join(name));
-    places.find(|file| file.is_file()).with_context(|| {
+    local_stack::find_program(name).with_context(|| {
         format!("{name} is not installed: `infra/local/install-packages.sh --for-bench`, or leave it out of --proxies")
     })
 }
