@@ -1,7 +1,9 @@
-//! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, and paths with many spellings.
+//! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, paths with many spellings, and
+//! what a program prints.
 
 pub mod issuer;
 pub mod paths;
+pub mod program;
 
 use std::collections::BTreeMap;
 use std::io;

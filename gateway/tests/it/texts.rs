@@ -2,10 +2,10 @@
 //! them is accepted.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use insta::assert_snapshot;
 use serde_json::Value;
+use service_kit::testing::program::printed;
 
 use crate::client::{Reply, Request};
 use crate::testbed::{INFO, Setup, TestGateway};
@@ -14,11 +14,8 @@ use crate::upstream::Upstream;
 const STRATEGY: &str = "/control/v1/pools/stateful/strategy";
 const INSTANCES: &str = "/control/v1/pools/stateful/instances";
 
-/// What the program prints, on standard output and then on standard error.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    let output = command.env_clear().envs(environment.iter().copied()).args(arguments).output().expect("runs");
-    String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+    printed(env!("CARGO_BIN_EXE_gateway"), arguments, environment).expect("runs")
 }
 
 #[test]

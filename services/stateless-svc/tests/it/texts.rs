@@ -2,10 +2,10 @@
 //! them is accepted.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use insta::assert_snapshot;
 use serde_json::Value;
+use service_kit::testing::program::printed;
 use service_kit::testing::{send, send_json};
 
 use crate::spawn_app;
@@ -13,17 +13,8 @@ use crate::spawn_app;
 /// Of no interface here, so that a program whose configuration is valid ends, too.
 const UNAVAILABLE: (&str, &str) = ("LISTEN_ADDR", "192.0.2.1:1");
 
-/// What the program prints, on standard output and then on standard error.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stateless-svc"));
-    let output = command
-        .env_clear()
-        .envs([UNAVAILABLE])
-        .envs(environment.iter().copied())
-        .args(arguments)
-        .output()
-        .expect("runs");
-    String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+    printed(env!("CARGO_BIN_EXE_stateless-svc"), arguments, &[&[UNAVAILABLE], environment].concat()).expect("runs")
 }
 
 #[test]
