@@ -80,8 +80,8 @@ pub fn print_config_ok(path: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Probes the gateway that runs with this configuration: liveness at the data plane, readiness at the
-/// control plane, which reflects the pools.
+/// Probes the gateway that runs with this configuration: liveness at the data plane, readiness at
+/// the control plane, which reflects the pools.
 pub fn probe(probe: Probe, config: &Config) -> ExitCode {
     let listen = match probe {
         Probe::Health => config.server.listen,

@@ -161,11 +161,16 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be read, is not valid TOML, or has invalid values.
-    pub fn load(path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn load(
+        path: &Path,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let file: File = toml::from_str(&text)
-            .map_err(|error| ConfigError::Malformed { path: path.to_owned(), message: error.to_string() })?;
+        let file: File = toml::from_str(&text).map_err(|error| ConfigError::Malformed {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
         Self::checked(file, &environment).map_err(ConfigError::Invalid)
     }
 
@@ -190,28 +195,51 @@ impl Config {
                 "[control]",
                 format!(
                     "{} {:?} {:?} {}",
-                    control.listen, control.metrics_listen, control.allowed_hosts, control.event_sample_per_s
+                    control.listen,
+                    control.metrics_listen,
+                    control.allowed_hosts,
+                    control.event_sample_per_s
                 ),
             ),
             ("[clients] max_connections", format!("{:?}", self.max_connections)),
             ("[affinity] seed", format!("{seed:?}")),
-            ("[pools] protocol", format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol)),
+            (
+                "[pools] protocol",
+                format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol),
+            ),
         ]
     }
 
     /// Identifies the configuration: 16 hex digits. It leaves out secrets, and what differs between
     /// gateways: name, addresses, files, log and traces.
     pub(crate) fn fingerprint(&self) -> String {
-        let Self { traffic, seed, health, discovery, tokens, stateless, stateful, server, control, .. } = self;
+        let Self {
+            traffic,
+            seed,
+            health,
+            discovery,
+            tokens,
+            stateless,
+            stateful,
+            server,
+            control,
+            ..
+        } = self;
         let waits = (server.pre_stop_delay, server.grace_period);
         let shown = (control.event_sample_per_s, &control.allowed_hosts);
-        let shared = format!("{:?}", (traffic, seed, health, discovery, tokens, stateless, stateful, waits, shown));
+        let shared = format!(
+            "{:?}",
+            (traffic, seed, health, discovery, tokens, stateless, stateful, waits, shown)
+        );
         format!("{:016x}", xxh3_64(shared.as_bytes()))
     }
 
     /// How this gateway identifies itself to instances.
     pub(crate) fn identity(&self) -> Identity {
-        Identity { instance_token: self.instance_token.clone(), deployment: self.deployment.clone() }
+        Identity {
+            instance_token: self.instance_token.clone(),
+            deployment: self.deployment.clone(),
+        }
     }
 
     /// The configuration of one pool.

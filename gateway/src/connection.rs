@@ -1,12 +1,12 @@
 //! Client connections: reads request headers, then lets Pingora serve the requests.
 //!
-//! `header` reads a header within a fixed deadline, and [`crate::http_strict`] checks it as it arrives. A
-//! rejected request gets a response from `refusal` and never reaches Pingora; a valid one is passed on as
-//! bytes that were already read.
+//! `header` reads a header within a fixed deadline, and [`crate::http_strict`] checks it as it
+//! arrives. A rejected request gets a response from `refusal` and never reaches Pingora; a valid
+//! one is passed on as bytes that were already read.
 //!
-//! **Invariant:** Pingora parses only headers that [`crate::http_strict`] accepted, so its own parser never
-//! rejects one. Their target is a canonical path ([`proto_contracts::path`]): the gateway forwards what it
-//! routes by.
+//! **Invariant:** Pingora parses only headers that [`crate::http_strict`] accepted, so its own
+//! parser never rejects one. Their target is a canonical path ([`proto_contracts::path`]): the
+//! gateway forwards what it routes by.
 
 mod bounds;
 mod header;
@@ -35,8 +35,8 @@ use crate::connection::timer::Timer;
 use crate::proxy;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
-/// After a hot restart, how long the old process keeps idle connections: a request on one still gets a
-/// response, with `Connection: close`.
+/// After a hot restart, how long the old process keeps idle connections: a request on one still
+/// gets a response, with `Connection: close`.
 pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 
 /// Serves the connections of one listener.
@@ -49,8 +49,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves at most `most` connections with this proxy. `handed_over` is true when a new process accepts
-    /// connections.
+    /// Serves at most `most` connections with this proxy. `handed_over` is true when a new process
+    /// accepts connections.
     pub fn new(
         most: usize,
         proxy: HttpProxy<proxy::DataPlane>,
@@ -65,7 +65,11 @@ impl Connections {
 
 #[async_trait]
 impl ServerApp for Connections {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
         // Held until the connection is closed.
         let (_place, untrusted) = match self.admit(&stream) {
             Ok(admitted) => admitted,
@@ -86,13 +90,20 @@ impl ServerApp for Connections {
             if untrusted {
                 timeouts.idle = self.bounds.idle(timeouts.idle);
             }
-            let next = header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
+            let next =
+                header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
             let bytes = match next.await {
                 Ok(bytes) => bytes,
                 Err(Ending::Silent) => return None,
                 Err(Ending::Refused(refused)) => {
                     // Boxed to keep the common future small.
-                    Box::pin(refusal::respond(stream, &refused, self.traffic.load_full(), &self.telemetry)).await;
+                    Box::pin(refusal::respond(
+                        stream,
+                        &refused,
+                        self.traffic.load_full(),
+                        &self.telemetry,
+                    ))
+                    .await;
                     return None;
                 }
             };
@@ -115,16 +126,19 @@ impl Connections {
     /// Takes a place for the connection. Returns it and whether the peer is not a trusted proxy.
     fn admit(&self, stream: &Stream) -> Result<(Place, bool), RefusedConnection> {
         let digest = stream.get_socket_digest();
-        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()).and_then(SocketAddr::as_inet);
+        let peer =
+            digest.as_ref().and_then(|digest| digest.peer_addr()).and_then(SocketAddr::as_inet);
         let traffic = self.traffic.load();
-        let untrusted = peer.map(|addr| addr.ip().to_canonical()).filter(|ip| !traffic.trusted_proxies.contains(*ip));
+        let untrusted = peer
+            .map(|addr| addr.ip().to_canonical())
+            .filter(|ip| !traffic.trusted_proxies.contains(*ip));
         let place = self.bounds.take(untrusted.map(|ip| (ip, traffic.clients.connections)))?;
         Ok((place, untrusted.is_some()))
     }
 }
 
-/// Waits until idle connections are closed: when the gateway begins to stop, plus [`IDLE_LINGER`] after a hot
-/// restart.
+/// Waits until idle connections are closed: when the gateway begins to stop, plus [`IDLE_LINGER`]
+/// after a hot restart.
 async fn stopping(mut shutdown: ShutdownWatch, handed_over: &watch::Receiver<bool>) {
     // A dropped sender means the same.
     let _stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();

@@ -1,7 +1,7 @@
 //! The control plane: an HTTP API for operators, on a listener of its own.
 //!
-//! Reads need no token, so the listener is on loopback by default; changes need the token. `guard` applies
-//! this to all paths.
+//! Reads need no token, so the listener is on loopback by default; changes need the token. `guard`
+//! applies this to all paths.
 
 mod api;
 mod drain;
@@ -104,16 +104,27 @@ impl ControlPlane {
             deployment: config.deployment.clone(),
             weight: Weight::ONE,
         };
-        let health =
-            PoolName::ALL.into_iter().fold(HealthBuilder::new("gateway", config.name.clone()), |health, name| {
+        let health = PoolName::ALL.into_iter().fold(
+            HealthBuilder::new("gateway", config.name.clone()),
+            |health, name| {
                 let pool = Arc::clone(pools.get(name));
-                health.dependency(name.as_str(), Need::Required, move || std::future::ready(pools::readiness(&pool)))
-            });
+                health.dependency(name.as_str(), Need::Required, move || {
+                    std::future::ready(pools::readiness(&pool))
+                })
+            },
+        );
         let health = health.build();
         // Only reads, and `Host` is arbitrary in container networks.
         let read_only = |listener| {
             let admit_all = Box::new(|_: &ServiceRequest| Ok(()));
-            Server::on_guarded(listener, &service, health.clone(), metrics.clone(), admit_all, |_| {})
+            Server::on_guarded(
+                listener,
+                &service,
+                health.clone(),
+                metrics.clone(),
+                admit_all,
+                |_| {},
+            )
         };
         let read_only = metrics_listener.map(read_only).transpose()?;
         let closing = watch::Sender::new(false);

@@ -20,8 +20,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pools, SetStrategy,
-    Strategy, StrategySet, SupposedWeight,
+    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pools,
+    SetStrategy, Strategy, StrategySet, SupposedWeight,
 };
 use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
 use serde_json::Value;
@@ -37,7 +37,13 @@ use target::Target;
 #[derive(Debug, Args)]
 pub struct Ctl {
     /// URL of the gateway's control plane.
-    #[arg(long, global = true, value_name = "URL", env = "GATEWAY_CONTROL", default_value = "http://127.0.0.1:8001")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "GATEWAY_CONTROL",
+        default_value = "http://127.0.0.1:8001"
+    )]
     control: String,
     /// A file that holds the control token.
     #[arg(long, global = true, value_name = "FILE")]
@@ -101,7 +107,8 @@ enum Command {
     Drain {
         #[command(flatten)]
         target: Target,
-        /// Seconds that its sessions may stay; 30 by default, or the deadline of a drain in progress.
+        /// Seconds that its sessions may stay; 30 by default, or the deadline of a drain in
+        /// progress.
         #[arg(long, value_name = "S")]
         deadline: Option<u64>,
         /// Show the progress until it is drained; fail if it is not.
@@ -157,7 +164,9 @@ impl Ctl {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             // The reader of the output, such as `head`, closed it.
-            Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(CtlError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
             Err(error) => {
                 let _nobody_reads = writeln!(io::stderr(), "gateway ctl: {error}");
                 ExitCode::FAILURE
@@ -174,18 +183,27 @@ impl Ctl {
                 pools.pools.retain(|known| pool.is_none_or(|pool| pool == known.name));
                 print(json, &pools, || show::pools(&pools))
             }
-            Command::Top { once, interval } => top::run(&client, json, once, Duration::from_secs(interval)).await,
+            Command::Top { once, interval } => {
+                top::run(&client, json, once, Duration::from_secs(interval)).await
+            }
             Command::Strategy { pool, strategy } => {
                 let path = format!("pools/{pool}/strategy");
-                let set: StrategySet = client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
-                print(json, &set, || format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts)))
+                let set: StrategySet =
+                    client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
+                print(json, &set, || {
+                    format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts))
+                })
             }
             Command::Weight { target, weight } => {
                 let path = target.find(&client).await?;
-                let changed: Instance = client.change(Method::PATCH, &path, Some(&ChangeInstance { weight })).await?;
+                let changed: Instance =
+                    client.change(Method::PATCH, &path, Some(&ChangeInstance { weight })).await?;
                 print(json, &changed, || {
                     let share = changed.key_share_percent;
-                    format!("{} has the weight {}: {share:.2} % of the keys.\n", target.name, changed.weight)
+                    format!(
+                        "{} has the weight {}: {share:.2} % of the keys.\n",
+                        target.name, changed.weight
+                    )
                 })
             }
             Command::Add { pool, addr, weight } => {
@@ -197,7 +215,9 @@ impl Ctl {
             Command::Remove { target, force } => {
                 let path = target.find(&client).await? + if force { "?force=true" } else { "" };
                 client.command(Method::DELETE, &path, None::<&Value>).await?;
-                print(json, &serde_json::json!({"removed": target.name}), || format!("{} is removed.\n", target.name))
+                print(json, &serde_json::json!({"removed": target.name}), || {
+                    format!("{} is removed.\n", target.name)
+                })
             }
             Command::Drain { target, deadline, wait, force } => {
                 let path = target.find(&client).await?;
@@ -213,14 +233,21 @@ impl Ctl {
             }
             Command::Explain { pool, key, without, with, drain, weight } => {
                 let weight = weight.as_ref().map(ToString::to_string);
-                let [without, with, drain] = [without, with, drain].map(|name| name.map(|name| name.to_string()));
-                let supposed = [("without", without), ("with", with), ("drain", drain), ("weight", weight)];
-                let supposed = supposed.iter().filter_map(|(what, text)| Some(format!("&{what}={}", text.as_ref()?)));
-                let path = format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
+                let [without, with, drain] =
+                    [without, with, drain].map(|name| name.map(|name| name.to_string()));
+                let supposed =
+                    [("without", without), ("with", with), ("drain", drain), ("weight", weight)];
+                let supposed = supposed
+                    .iter()
+                    .filter_map(|(what, text)| Some(format!("&{what}={}", text.as_ref()?)));
+                let path =
+                    format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
                 let explanation: Explanation = client.get(&path).await?;
                 print(json, &explanation, || show::explanation(&explanation))
             }
-            Command::Events { types, pool } => events::follow(&client, json, types.as_deref(), pool).await,
+            Command::Events { types, pool } => {
+                events::follow(&client, json, types.as_deref(), pool).await
+            }
             Command::Reload => {
                 let response = client.command(Method::POST, "reload", None::<&Value>).await?;
                 let response: Value = serde_json::from_slice(&response).unwrap_or_default();
@@ -234,6 +261,8 @@ impl Ctl {
 fn note(lasts: Lasts) -> &'static str {
     match lasts {
         Lasts::Saved => "",
-        Lasts::UntilRestart => "It lasts until the gateway restarts: [server] state_file is not set.\n",
+        Lasts::UntilRestart => {
+            "It lasts until the gateway restarts: [server] state_file is not set.\n"
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! File descriptors: the process limit, and the share of client connections.
 //!
-//! Each request may need a second descriptor for its upstream connection. Health checks, discovery, the
-//! control plane and logs need some, which clients must not use up.
+//! Each request may need a second descriptor for its upstream connection. Health checks, discovery,
+//! the control plane and logs need some, which clients must not use up.
 
 use pingora::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Reserved for listeners, health checks, discovery, the control plane, logs, hot restart and rejected
-/// connections.
+/// Reserved for listeners, health checks, discovery, the control plane, logs, hot restart and
+/// rejected connections.
 const RESERVED: usize = 256;
 /// Default limit of client connections, whatever the number of descriptors.
 const MOST_BY_DEFAULT: usize = 50_000;
@@ -35,7 +35,8 @@ pub fn raise_limit() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// The limit of client connections: the configured one, or one that leaves an upstream connection for each.
+/// The limit of client connections: the configured one, or one that leaves an upstream connection
+/// for each.
 ///
 /// # Errors
 /// When there are too few descriptors for the configured limit.
@@ -50,7 +51,11 @@ pub fn max_connections(wanted: Option<usize>, limit: usize) -> Result<usize, Too
     }
     let most = possible.clamp(1, MOST_BY_DEFAULT);
     if most < FEW {
-        tracing::warn!(limit, most, "the limit of file descriptors allows few connections; raise it (nofile)");
+        tracing::warn!(
+            limit,
+            most,
+            "the limit of file descriptors allows few connections; raise it (nofile)"
+        );
     }
     Ok(most)
 }
@@ -60,7 +65,8 @@ pub fn are_used_up(error: &Error) -> bool {
     let source = error.root_cause().downcast_ref::<std::io::Error>();
     let code = source.and_then(std::io::Error::raw_os_error);
     code.is_some_and(|code| {
-        code == rustix::io::Errno::MFILE.raw_os_error() || code == rustix::io::Errno::NFILE.raw_os_error()
+        code == rustix::io::Errno::MFILE.raw_os_error()
+            || code == rustix::io::Errno::NFILE.raw_os_error()
     })
 }
 
@@ -78,13 +84,19 @@ mod tests {
         assert_eq!(max_connections(Some(100), 1_024), Ok(100));
         assert_eq!(max_connections(Some(60_000), 1_048_576), Ok(60_000), "more if configured");
         let error = max_connections(Some(5_000), 1_024).expect_err("too many").to_string();
-        assert!(error.contains("10256 file descriptors") && error.contains("at most 384"), "{error}");
+        assert!(
+            error.contains("10256 file descriptors") && error.contains("at most 384"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_limit_is_raised_to_the_hard_limit() {
         let limit = raise_limit();
-        assert_eq!(getrlimit(Resource::Nofile).current.map_or(usize::MAX, |current| current as usize), limit);
+        assert_eq!(
+            getrlimit(Resource::Nofile).current.map_or(usize::MAX, |current| current as usize),
+            limit
+        );
     }
 
     #[test]

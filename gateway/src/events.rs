@@ -24,7 +24,8 @@ pub struct Events(Arc<Hub>);
 #[derive(Debug)]
 struct Hub {
     sender: broadcast::Sender<Event>,
-    /// Number of subscribers to requests. An atomic, because the data path reads it for every request.
+    /// Number of subscribers to requests. An atomic, because the data path reads it for every
+    /// request.
     want_requests: AtomicUsize,
     samplers: [Sampler; PoolName::ALL.len()],
     begin: Instant,
@@ -67,7 +68,8 @@ impl Events {
         }
     }
 
-    /// Subscribes. Requests are published only with a [subscription to requests](Self::want_requests).
+    /// Subscribes. Requests are published only with a [subscription to
+    /// requests](Self::want_requests).
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.0.sender.subscribe()
     }
@@ -103,7 +105,8 @@ mod tests {
         let events = Events::default();
         events.publish(|| unreachable!("there is no subscriber"));
         let mut listener = events.listen();
-        let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
+        let switched =
+            Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
         events.publish(|| switched.clone());
         assert_eq!(listener.try_recv().ok(), Some(switched));
     }

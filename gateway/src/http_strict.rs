@@ -1,9 +1,10 @@
-//! Strict parsing of request headers: rejects those that two parsers could read differently, and those
-//! that are too large.
+//! Strict parsing of request headers: rejects those that two parsers could read differently, and
+//! those that are too large.
 //!
-//! A proxy and a server that disagree on where a request ends allow request smuggling. The [`Scanner`]
-//! applies RFC 9112 narrowly, before Pingora's parser, so what it accepts has one meaning. It works line
-//! by line as bytes arrive, so faults are found before the header is complete.
+//! A proxy and a server that disagree on where a request ends allow request smuggling. The
+//! [`Scanner`] applies RFC 9112 narrowly, before Pingora's parser, so what it accepts has one
+//! meaning. It works line by line as bytes arrive, so faults are found before the header is
+//! complete.
 
 mod fault;
 mod field;
@@ -68,9 +69,13 @@ impl Scanner {
             let start = std::mem::replace(&mut self.line, end + 1);
             self.searched = end + 1;
             self.lines += 1;
-            let Some(line) = bytes[start..end].strip_suffix(b"\r") else { return Err(Fault::BareLineFeed) };
+            let Some(line) = bytes[start..end].strip_suffix(b"\r") else {
+                return Err(Fault::BareLineFeed);
+            };
             match &self.request {
-                None => self.request = Some(RequestLine::parse(line, start, self.limits.target_bytes)?),
+                None => {
+                    self.request = Some(RequestLine::parse(line, start, self.limits.target_bytes)?)
+                }
                 Some(request) if line.is_empty() => return self.finish(request, &bytes[..=end]),
                 Some(_) => self.fields.take(line, start, self.limits.fields)?,
             }
@@ -85,8 +90,8 @@ impl Scanner {
         Ok(Progress::Incomplete)
     }
 
-    /// The canonical target and the range that it replaces; `None` when the target is canonical. Call it
-    /// when the header is complete.
+    /// The canonical target and the range that it replaces; `None` when the target is canonical.
+    /// Call it when the header is complete.
     ///
     /// After the replacement every parser reads the same path, and only `Host` names a host.
     pub fn rewritten_target(&self) -> Option<(Range<usize>, &str)> {

@@ -118,8 +118,8 @@ impl Pool {
         self.protocol
     }
 
-    /// Whether its requests have affinity keys: always in the stateful pool, so that sessions keep their
-    /// homes over a change of strategy; in the stateless one only while it is sticky.
+    /// Whether its requests have affinity keys: always in the stateful pool, so that sessions keep
+    /// their homes over a change of strategy; in the stateless one only while it is sticky.
     pub fn tracks_keys(&self, strategy: Strategy) -> bool {
         self.name == PoolName::Stateful || strategy == Strategy::Sticky
     }
@@ -153,7 +153,11 @@ impl Pool {
     ///
     /// # Errors
     /// When the pool already has the address, or the change cannot be saved; then nothing has changed.
-    pub fn add(&self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), ChangeError<AddError>> {
+    pub fn add(
+        &self,
+        addr: SocketAddr,
+        weight: Option<Weight>,
+    ) -> Result<(), ChangeError<AddError>> {
         self.change_durably(|registry| registry.add(addr, weight))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
         self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
@@ -173,7 +177,9 @@ impl Pool {
 
     /// Removes an address that was just added, at once; it is saved in the background.
     pub fn take_back(&self, addr: SocketAddr) {
-        if let Ok(host) = self.change(|registry| registry.remove(self.name, &addr.to_string(), true)) {
+        if let Ok(host) =
+            self.change(|registry| registry.remove(self.name, &addr.to_string(), true))
+        {
             self.publish_removed(&host);
         }
     }
@@ -245,7 +251,9 @@ impl Pool {
     /// Publishes the progress of a drain until it is over.
     fn publish_drain(&self, registry: &Registry, addr: SocketAddr, changed: &[SocketAddr]) {
         let Some(host) = registry.hosts().iter().find(|host| host.addr() == addr) else { return };
-        let Some((instance, drain)) = host.instance().zip(host.drain(Instant::now())) else { return };
+        let Some((instance, drain)) = host.instance().zip(host.drain(Instant::now())) else {
+            return;
+        };
         if host.state() == InstanceState::Drained && !changed.contains(&addr) {
             return;
         }
@@ -261,7 +269,13 @@ impl Pool {
     }
 
     /// Ejects an instance that failed requests, within the policy. Returns whether it was ejected.
-    pub fn eject(&self, instance: &Arc<Instance>, reason: Reason, policy: Policy, now: Instant) -> bool {
+    pub fn eject(
+        &self,
+        instance: &Arc<Instance>,
+        reason: Reason,
+        policy: Policy,
+        now: Instant,
+    ) -> bool {
         let mut registry = self.lock();
         let ejected = registry.eject(self.name, instance, reason, policy, now);
         if let Some(addr) = ejected {
@@ -290,9 +304,12 @@ impl Pool {
         }
     }
 
-    /// Saves a change before it applies. It runs on a copy first, so it must affect only the registry.
-    /// Blocks on the disk.
-    fn change_durably<T, E>(&self, change: impl Fn(&mut Registry) -> Result<T, E>) -> Result<T, ChangeError<E>> {
+    /// Saves a change before it applies. It runs on a copy first, so it must affect only the
+    /// registry. Blocks on the disk.
+    fn change_durably<T, E>(
+        &self,
+        change: impl Fn(&mut Registry) -> Result<T, E>,
+    ) -> Result<T, ChangeError<E>> {
         let _file = self.write_ahead(&change)?;
         // Health checks may have changed the registry meanwhile, so the change runs again on it.
         self.change(change).map_err(ChangeError::Refused)
@@ -338,7 +355,10 @@ pub struct Pools {
 impl Pools {
     /// The two pools, each from `make`.
     pub fn new(mut make: impl FnMut(PoolName) -> Pool) -> Self {
-        Self { stateless: Arc::new(make(PoolName::Stateless)), stateful: Arc::new(make(PoolName::Stateful)) }
+        Self {
+            stateless: Arc::new(make(PoolName::Stateless)),
+            stateful: Arc::new(make(PoolName::Stateful)),
+        }
     }
 
     /// The pool of that name.

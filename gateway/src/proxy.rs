@@ -1,9 +1,9 @@
 //! The data plane: Pingora's request phases over the modules below.
 //!
-//! `request_filter` identifies the client, the route and the key, and applies limits. `upstream_peer`
-//! chooses the instance ([`crate::routing`]). `upstream_request_filter` and `response_filter` rewrite
-//! headers, and `logging` records the request. After a failure Pingora calls `upstream_peer` again, which
-//! skips instances that were tried.
+//! `request_filter` identifies the client, the route and the key, and applies limits.
+//! `upstream_peer` chooses the instance ([`crate::routing`]). `upstream_request_filter` and
+//! `response_filter` rewrite headers, and `logging` records the request. After a failure Pingora
+//! calls `upstream_peer` again, which skips instances that were tried.
 
 mod admission;
 mod affinity;
@@ -87,10 +87,15 @@ impl ProxyHttp for DataPlane {
         // Nginx compresses.
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<bool> {
         let (timeouts, lab) = (ctx.traffic.timeouts.client, ctx.traffic.lab);
         let peer = session.client_addr();
-        ctx.client = client::identify(&ctx.traffic.trusted_proxies, peer, &session.req_header().headers);
+        ctx.client =
+            client::identify(&ctx.traffic.trusted_proxies, peer, &session.req_header().headers);
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body.grace));
         if self.draining.load(Ordering::Relaxed) {
@@ -160,7 +165,11 @@ impl ProxyHttp for DataPlane {
         Ok(())
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<Box<HttpPeer>> {
         let Some(resolved) = ctx.resolved else { return Err(ctx.reject(ErrorCode::NotFound)) };
         if let Some(wait) = retry_budget::back_off(ctx.tried.len(), rand::random) {
             tokio::time::sleep(wait).await;
@@ -173,23 +182,29 @@ impl ProxyHttp for DataPlane {
         let max_in_flight = ctx.traffic.overload.max_in_flight;
         let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
         let short_timeout = std::mem::take(&mut ctx.short_timeout);
-        let mut chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
+        let mut chosen =
+            routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
         if chosen.is_err() && short_timeout {
-            // It left a slow instance, and the other one is gone meanwhile: retry without the short timeout.
+            // It left a slow instance, and the other one is gone meanwhile: retry without the short
+            // timeout.
             ctx.tried.clear();
             chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
         }
         let choice = match (chosen, ctx.exchange_failure) {
             (Ok(choice), _) => choice,
             (Err(_), Some(failure)) => return Err(ctx.reject(failure.code())),
-            (Err(RouteError::NoHealthyUpstream), None) => return Err(ctx.reject(ErrorCode::NoInstanceAvailable)),
+            (Err(RouteError::NoHealthyUpstream), None) => {
+                return Err(ctx.reject(ErrorCode::NoInstanceAvailable));
+            }
             (Err(RouteError::Saturated), None) => {
                 self.telemetry.routing.count_shed(resolved.pool, Shed::InstanceLimit);
                 return Err(ctx.reject(ErrorCode::Overloaded));
             }
         };
-        let in_flight = InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
-        let mut peer = Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
+        let in_flight =
+            InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
+        let mut peer =
+            Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
         ctx.sent = false;
         let body_left = match session.is_body_done() {
             true => Duration::ZERO,
@@ -205,12 +220,14 @@ impl ProxyHttp for DataPlane {
             && let Some(reserved) = self.allowance(ctx).reserve(ctx, began)
         {
             ctx.reserved_retry = Some(reserved);
-            peer.options.read_timeout = peer.options.read_timeout.map(|longest| longest.min(timeout));
+            peer.options.read_timeout =
+                peer.options.read_timeout.map(|longest| longest.min(timeout));
             ctx.short_timeout = true;
         }
         let feeds_limit = ctx.traffic.overload.shedding.is_some_and(|policy| {
             let in_flight = in_flight.instance().in_flight();
-            !resolved.endpoint.is_stream() && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
+            !resolved.endpoint.is_stream()
+                && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
         });
         let timed_from = feeds_limit.then_some(began);
         if let Some(trace) = &mut ctx.trace {
@@ -250,7 +267,8 @@ impl ProxyHttp for DataPlane {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         // Informational responses precede the response, except a switch of protocols.
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
             return Ok(());
         }
         // Once a response has begun there is no retry.
@@ -319,10 +337,20 @@ impl ProxyHttp for DataPlane {
         }
         ctx.attempt_failed(&error);
         let allowance = self.allowance(ctx);
-        retry::after_broken_exchange(session, ctx, error.more_context(format!("peer {peer}")), &allowance)
+        retry::after_broken_exchange(
+            session,
+            ctx,
+            error.more_context(format!("peer {peer}")),
+            &allowance,
+        )
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestContext) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+    ) -> FailToProxy {
         let code = local_reply::code_of(ctx, error);
         let error_code = code.map_or(0, ErrorCode::status);
         if let Some(code) = code {
@@ -339,18 +367,34 @@ impl ProxyHttp for DataPlane {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &RequestContext, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &RequestContext,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestContext) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        ctx: &mut RequestContext,
+    ) {
         self.telemetry.request_done(session, ctx, error);
     }
 }
 
 impl DataPlane {
     /// Sends a local reply. Returns the value for `request_filter`.
-    async fn reply(&self, session: &mut Session, ctx: &RequestContext, reply: LocalReply) -> Result<bool> {
+    async fn reply(
+        &self,
+        session: &mut Session,
+        ctx: &RequestContext,
+        reply: LocalReply,
+    ) -> Result<bool> {
         local_reply::write(session, ctx, reply).await?;
         Ok(true)
     }
@@ -358,7 +402,8 @@ impl DataPlane {
     /// Feeds the pool's adaptive limit.
     fn note_latency(&self, ctx: &mut RequestContext) {
         // A response before the whole request was sent has no meaningful latency.
-        let timed_from = ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
+        let timed_from =
+            ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
         let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
         let Some(policy) = ctx.traffic.overload.shedding else { return };
         let snapshot = self.pools.get(resolved.pool).snapshot();
@@ -380,7 +425,11 @@ impl DataPlane {
     fn allowance(&self, ctx: &RequestContext) -> retry::Allowance<'_> {
         let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
         let policy = ctx.traffic.retries;
-        retry::Allowance { budget: &self.guards.of(pool).retries, policy, metrics: &self.telemetry.routing }
+        retry::Allowance {
+            budget: &self.guards.of(pool).retries,
+            policy,
+            metrics: &self.telemetry.routing,
+        }
     }
 
     /// Counts a failed request at its instance.
@@ -388,7 +437,13 @@ impl DataPlane {
         if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
             let policy = ctx.traffic.outlier_ejection;
             let client = ctx.limited.map(ClientHash::of);
-            self.outliers.failed(resolved.pool, attempt.in_flight.instance(), reason, client, policy);
+            self.outliers.failed(
+                resolved.pool,
+                attempt.in_flight.instance(),
+                reason,
+                client,
+                policy,
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reload of the configuration: all of it is applied, or nothing.
 //!
-//! [`Traffic`], health checks, discovery and pools change at once. Changes of the control API stay, as over a
-//! restart. Settings that need a restart keep their values and are reported.
+//! [`Traffic`], health checks, discovery and pools change at once. Changes of the control API stay,
+//! as over a restart. Settings that need a restart keep their values and are reported.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,9 @@ use prometheus::{Gauge, GaugeVec, Opts};
 use proto_contracts::control::{Event, Reloaded};
 use tokio::sync::watch;
 
-use crate::config::{Config, ConfigError, DiscoveryConfig, HealthCheckConfig, ServiceName, Source, Traffic};
+use crate::config::{
+    Config, ConfigError, DiscoveryConfig, HealthCheckConfig, ServiceName, Source, Traffic,
+};
 use crate::events::Events;
 use crate::pool::Pools;
 
@@ -53,7 +55,8 @@ impl Reloader {
             succeeded: Timestamp::now(),
             failed: None,
         };
-        let (health, discovery) = (watch::Sender::new(config.health), watch::Sender::new(config.discovery));
+        let (health, discovery) =
+            (watch::Sender::new(config.health), watch::Sender::new(config.discovery));
         Self { source, traffic, pools, health, discovery, events, last: Mutex::new(last) }
     }
 
@@ -94,9 +97,10 @@ impl Reloader {
     }
 
     fn apply(&self, config: Config, last: &mut Last) -> Reloaded {
-        let differs = |((name, new), (_, old)): (&(&'static str, String), &(&'static str, String))| {
-            (new != old).then(|| (*name).to_owned())
-        };
+        let differs =
+            |((name, new), (_, old)): (&(&'static str, String), &(&'static str, String))| {
+                (new != old).then(|| (*name).to_owned())
+            };
         let fixed = config.fixed();
         let needs_restart: Vec<_> = fixed.iter().zip(&last.fixed).filter_map(differs).collect();
         let names = self.service_names();
@@ -105,7 +109,8 @@ impl Reloader {
         }
         last.fingerprint = config.fingerprint();
         last.succeeded = Timestamp::now();
-        self.health.send_if_modified(|health| std::mem::replace(health, config.health) != config.health);
+        self.health
+            .send_if_modified(|health| std::mem::replace(health, config.health) != config.health);
         let other_names = names != self.service_names();
         self.discovery.send_if_modified(|discovery| {
             std::mem::replace(discovery, config.discovery) != config.discovery || other_names
@@ -144,7 +149,10 @@ impl ReloadMetrics {
                 format!("Time of the last configuration load with {outcome}; 0 for never."),
             ))
         };
-        let info = Opts::new("gateway_config_info", "1, with the fingerprint of the current configuration.");
+        let info = Opts::new(
+            "gateway_config_info",
+            "1, with the fingerprint of the current configuration.",
+        );
         Ok(Self {
             reloader,
             succeeded: time("success")?,

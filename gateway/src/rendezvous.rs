@@ -1,9 +1,10 @@
 //! Rendezvous hashing (highest random weight) over instance names.
 //!
-//! Each member scores each key by a hash of both; the highest score is the key's home. It needs no table, every
-//! gateway with the same members computes the same home, and a change of membership moves the minimum of keys:
-//! only those of the removed instance, or only those that the new one wins.
-//! Source: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
+//! Each member scores each key by a hash of both; the highest score is the key's home. It needs no
+//! table, every gateway with the same members computes the same home, and a change of membership
+//! moves the minimum of keys: only those of the removed instance, or only those that the new one
+//! wins. Source: D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit rates",
+//! 1998.
 
 mod weighted;
 
@@ -28,7 +29,10 @@ impl Seed {
     }
 
     /// A fingerprint of a list of names, with their weights where these differ.
-    pub fn fingerprint<'a>(self, members: impl Iterator<Item = (&'a InstanceName, Option<Weight>)>) -> u32 {
+    pub fn fingerprint<'a>(
+        self,
+        members: impl Iterator<Item = (&'a InstanceName, Option<Weight>)>,
+    ) -> u32 {
         let written = |(name, weight): (&InstanceName, Option<Weight>)| {
             // No name has a space.
             weight.map_or_else(|| name.to_string(), |weight| format!("{name} {weight}"))
@@ -46,7 +50,8 @@ impl NameHash {
     /// The score of the key; the highest is its home.
     #[inline]
     pub fn score(self, key: AffinityKey) -> u64 {
-        // The key is spread over all 64 bits first, since it fills only 32; then SplitMix64's finalizer mixes.
+        // The key is spread over all 64 bits first, since it fills only 32; then SplitMix64's
+        // finalizer mixes.
         let mut x = self.0 ^ u64::from(key.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -82,7 +87,8 @@ mod tests {
     fn the_seed_decides() {
         let names = ["a", "b", "c"];
         let (one, two) = (Seed::from_text("one"), Seed::from_text("two"));
-        let same = (0..3_000).filter(|&key| home(one, &names, key) == home(two, &names, key)).count();
+        let same =
+            (0..3_000).filter(|&key| home(one, &names, key) == home(two, &names, key)).count();
         assert!((850..1_150).contains(&same), "a third agrees by chance, not {same} of 3000");
     }
 }

@@ -1,7 +1,7 @@
 //! Chooses the instance of a request: two strategies, two code paths.
 //!
-//! [`round_robin`] and [`sticky`] share only the pool's [`Snapshot`]. The pool's strategy at the time of
-//! the request selects one.
+//! [`round_robin`] and [`sticky`] share only the pool's [`Snapshot`]. The pool's strategy at the
+//! time of the request selects one.
 
 mod client_key;
 pub mod minting;
@@ -37,8 +37,8 @@ pub enum RouteError {
     Saturated,
 }
 
-/// Chooses an instance by this strategy, which is the pool's or the lab's override. Instances that were
-/// tried or have `max_in_flight` requests in flight are skipped.
+/// Chooses an instance by this strategy, which is the pool's or the lab's override. Instances that
+/// were tried or have `max_in_flight` requests in flight are skipped.
 ///
 /// # Errors
 /// When there is none.
@@ -52,8 +52,12 @@ pub fn choose<'a>(
 ) -> Result<Choice<'a>, RouteError> {
     let chosen = match (strategy, client) {
         (Strategy::Sticky, Some(client)) => {
-            let found = sticky::choose(snapshot, client.key, tried, pool.load_bound(), max_in_flight);
-            found.map(|found| Choice { member: found.member, verdict: sticky::verdict(found.place, client.origin) })
+            let found =
+                sticky::choose(snapshot, client.key, tried, pool.load_bound(), max_in_flight);
+            found.map(|found| Choice {
+                member: found.member,
+                verdict: sticky::verdict(found.place, client.origin),
+            })
         }
         // A request without a key cannot be sticky.
         (Strategy::RoundRobin, _) | (Strategy::Sticky, None) => {

@@ -77,7 +77,8 @@ pub enum Start {
     TakeOver,
 }
 
-/// Builds the gateway with its own listeners or those of the old process. `source` is read again on reload.
+/// Builds the gateway with its own listeners or those of the old process. `source` is read again on
+/// reload.
 ///
 /// # Errors
 /// When an address cannot be bound, or the state file or the hot restart socket is not usable.
@@ -92,24 +93,39 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let state_file = Arc::new(StateFile::open(config.server.state_file.clone(), events.clone())?);
     let pools = Arc::new(Pools::new(|name| {
         let state_file = Arc::clone(&state_file);
-        Pool::new(name, config.pool(name), config.health.thresholds, config.seed, state_file, events.clone())
+        Pool::new(
+            name,
+            config.pool(name),
+            config.health.thresholds,
+            config.seed,
+            state_file,
+            events.clone(),
+        )
     }));
     let identity = config.identity();
     let telemetry = Arc::new(Telemetry::new(&config.name, &pools, events.clone())?);
     let traffic = Arc::new(ArcSwap::from_pointee(config.traffic.clone()));
-    let reloader = Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
+    let reloader =
+        Reloader::new(source, &config, Arc::clone(&traffic), Arc::clone(&pools), events.clone());
     let reloader = Arc::new(reloader);
     telemetry.metrics.registry().register(Box::new(ReloadMetrics::new(Arc::clone(&reloader))?))?;
-    telemetry.metrics.registry().register(Box::new(StateFileMetrics::new(Arc::clone(&state_file))?))?;
+    telemetry
+        .metrics
+        .registry()
+        .register(Box::new(StateFileMetrics::new(Arc::clone(&state_file))?))?;
 
     let (wanted, control) = (config.server.listen, config.control.listen);
     let listener = upgrade::listener(old_process.as_mut(), wanted);
     let listener = listener.map_err(|source| BuildError::Listen { addr: wanted, source })?;
     let control_listener = upgrade::listener(old_process.as_mut(), control);
-    let control_listener = control_listener.map_err(|source| BuildError::Control { addr: control, source })?;
+    let control_listener =
+        control_listener.map_err(|source| BuildError::Control { addr: control, source })?;
     let no_control = |source| BuildError::Control { addr: control, source };
     let no_data = |source| BuildError::Listen { addr: wanted, source };
-    let mut copies = vec![listener.try_clone().map_err(no_data)?, control_listener.try_clone().map_err(no_control)?];
+    let mut copies = vec![
+        listener.try_clone().map_err(no_data)?,
+        control_listener.try_clone().map_err(no_control)?,
+    ];
     let metrics_listener = match config.control.metrics_listen {
         None => None,
         Some(addr) => {
@@ -128,7 +144,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         reloader: Arc::clone(&reloader),
         upgrading: Arc::clone(&upgrading),
     };
-    let control = ControlPlane::new(&config, control_listener, metrics_listener, parts).map_err(no_control)?;
+    let control = ControlPlane::new(&config, control_listener, metrics_listener, parts)
+        .map_err(no_control)?;
 
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
     let (sender, lifecycle) = mpsc::channel();
@@ -140,7 +157,9 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         server.add_service(background_service("upgrade", handover));
     }
     if config.traffic.lab == Lab::Open {
-        tracing::warn!("the lab is open ([lab] enabled): any client may override the strategy with X-Routing-Strategy");
+        tracing::warn!(
+            "the lab is open ([lab] enabled): any client may override the strategy with X-Routing-Strategy"
+        );
     }
     let draining = Arc::new(AtomicBool::new(false));
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
@@ -158,8 +177,10 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     };
     let proxy = http_proxy(&server.configuration, data_plane);
     let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
-    let connections = Connections::new(most, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
-    let service = BoundService::new("data plane", connections, listener, handed_over.clone()).map_err(no_data)?;
+    let connections =
+        Connections::new(most, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
+    let service = BoundService::new("data plane", connections, listener, handed_over.clone())
+        .map_err(no_data)?;
     let addr = service.addr();
     let serving = server.add_service(service);
     let first = FirstChecks {
@@ -167,12 +188,18 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         main: sender.clone(),
     };
     let (health, discovery) = (reloader.health(), reloader.discovery());
-    let checks =
-        HealthCheckService { pools, config: health, discovery, telemetry: Arc::clone(&telemetry), first, identity };
+    let checks = HealthCheckService {
+        pools,
+        config: health,
+        discovery,
+        telemetry: Arc::clone(&telemetry),
+        first,
+        identity,
+    };
     let checking = server.add_service(background_service("health checks", checks));
     server.add_service(background_service("outlier ejection", ejector));
-    // Requests wait in the listener's queue until the first checks are done: with half of the members, homes
-    // would be wrong.
+    // Requests wait in the listener's queue until the first checks are done: with half of the
+    // members, homes would be wrong.
     serving.add_dependency(&checking);
     Ok(Gateway {
         addr,
@@ -208,7 +235,8 @@ impl Gateway {
         self.control.metrics_addr()
     }
 
-    /// Runs until SIGTERM (drains), SIGINT (stops at once) or a hot restart (drains). SIGHUP reloads.
+    /// Runs until SIGTERM (drains), SIGINT (stops at once) or a hot restart (drains). SIGHUP
+    /// reloads.
     ///
     /// # Errors
     /// When the hot restart failed.
@@ -218,16 +246,32 @@ impl Gateway {
 
     /// Runs until the signal.
     ///
-    /// Pingora's shutdown sleeps for the whole grace period even when idle, so it runs in a thread that is
-    /// abandoned when the last request has ended.
+    /// Pingora's shutdown sleeps for the whole grace period even when idle, so it runs in a thread
+    /// that is abandoned when the last request has ended.
     ///
     /// # Errors
     /// When the hot restart failed.
-    pub fn run(self, signal: impl ShutdownSignalWatch + Send + Sync + 'static) -> Result<(), UpgradeError> {
-        let Self { addr, mut server, control, telemetry, pre_stop_delay, grace_period, sender, lifecycle, .. } = self;
+    pub fn run(
+        self,
+        signal: impl ShutdownSignalWatch + Send + Sync + 'static,
+    ) -> Result<(), UpgradeError> {
+        let Self {
+            addr,
+            mut server,
+            control,
+            telemetry,
+            pre_stop_delay,
+            grace_period,
+            sender,
+            lifecycle,
+            ..
+        } = self;
         tracing::info!(%addr, control = %control.addr(), "listening");
         server.add_service(background_service("stop watch", StopWatch { main: sender.clone() }));
-        server.add_service(background_service("reload by SIGHUP", ReloadWatch { reloader: self.reloader }));
+        server.add_service(background_service(
+            "reload by SIGHUP",
+            ReloadWatch { reloader: self.reloader },
+        ));
         let signal = Signals {
             inner: signal,
             pre_stop_delay,
@@ -273,7 +317,10 @@ impl Gateway {
                     let _ended_already = done.send(());
                 }
                 Ok(LifecycleEvent::PreStop) => {
-                    tracing::info!(seconds = pre_stop_delay.as_secs(), "pre-stop delay: readiness fails");
+                    tracing::info!(
+                        seconds = pre_stop_delay.as_secs(),
+                        "pre-stop delay: readiness fails"
+                    );
                     control.iter().for_each(control::Running::drain);
                     draining = true;
                 }
@@ -294,7 +341,10 @@ impl Gateway {
         self.state_file.close();
         match telemetry.metrics.active() {
             0 => tracing::info!(cut_off = 0, "stopped"),
-            cut_off => tracing::warn!(cut_off, "stopped; requests were aborted at the end of the grace period"),
+            cut_off => tracing::warn!(
+                cut_off,
+                "stopped; requests were aborted at the end of the grace period"
+            ),
         }
         Ok(())
     }

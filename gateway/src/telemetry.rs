@@ -53,13 +53,20 @@ impl Telemetry {
     ///
     /// # Errors
     /// Never in practice: the names are constant and each is registered once.
-    pub fn new(name: &InstanceName, pools: &Arc<Pools>, events: Events) -> Result<Self, prometheus::Error> {
+    pub fn new(
+        name: &InstanceName,
+        pools: &Arc<Pools>,
+        events: Events,
+    ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new("gateway", name)?;
         let routing = RoutingMetrics::new(metrics.registry())?;
         let connections = ConnectionMetrics::new(metrics.registry())?;
         metrics.registry().register(Box::new(InstanceMetrics::new(Arc::clone(pools))?))?;
         let refused = IntCounterVec::new(
-            Opts::new("gateway_refused_requests_total", "Requests rejected for their header, by fault."),
+            Opts::new(
+                "gateway_refused_requests_total",
+                "Requests rejected for their header, by fault.",
+            ),
             &["fault"],
         )?;
         metrics.registry().register(Box::new(refused.clone()))?;
@@ -81,7 +88,13 @@ impl Telemetry {
     }
 
     /// Records a request with a rejected header.
-    pub fn request_refused(&self, session: &HttpSession, ctx: &RequestContext, fault: Fault, method: &str) {
+    pub fn request_refused(
+        &self,
+        session: &HttpSession,
+        ctx: &RequestContext,
+        fault: Fault,
+        method: &str,
+    ) {
         let response = session.response_written();
         let outcome = Outcome {
             method: method_label(method),

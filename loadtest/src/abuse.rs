@@ -70,7 +70,10 @@ pub struct AbuseReport {
 impl AbuseReport {
     /// Whether the load was unaffected.
     pub fn is_clean(&self) -> bool {
-        self.load.is_clean() && self.ejections == 0 && self.not_healthy.is_empty() && self.is_within_limit()
+        self.load.is_clean()
+            && self.ejections == 0
+            && self.not_healthy.is_empty()
+            && self.is_within_limit()
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -89,7 +92,8 @@ impl fmt::Display for AbuseReport {
         let Self { tricks, ejections, not_healthy, p99_quiet_ms, p99_abused_ms, load, .. } = self;
         writeln!(f, "{:<24}{:>8}  responses", "tricks of the abuser", "attempts")?;
         for (name, Tried { times, responses }) in tricks {
-            let responses: Vec<_> = responses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+            let responses: Vec<_> =
+                responses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
             writeln!(f, "{name:<24}{times:>8}  {}", responses.join(", "))?;
         }
         writeln!(f, "\nload beside it")?;
@@ -98,11 +102,15 @@ impl fmt::Display for AbuseReport {
         row("instances not healthy", &not_healthy.len())?;
         row("requests", &load.requests)?;
         row("failed requests", &load.failed)?;
-        for (name, p99) in [("p99 undisturbed, ms", p99_quiet_ms), ("p99 beside the abuser, ms", p99_abused_ms)] {
+        for (name, p99) in
+            [("p99 undisturbed, ms", p99_quiet_ms), ("p99 beside the abuser, ms", p99_abused_ms)]
+        {
             p99.map_or(Ok(()), |p99| row(name, &format_args!("{p99:.2}")))?;
         }
         self.ratio().map_or(Ok(()), |ratio| row("ratio", &format_args!("{ratio:.2}")))?;
-        load.failed_by_kind.iter().try_for_each(|(kind, count)| row(&format!("failed {kind}"), count))?;
+        load.failed_by_kind
+            .iter()
+            .try_for_each(|(kind, count)| row(&format!("failed {kind}"), count))?;
         writeln!(f, "{}", if self.is_clean() { "the load was unaffected" } else { "FAILED" })
     }
 }
@@ -113,7 +121,10 @@ impl fmt::Display for AbuseReport {
 /// When the system does not start or its state cannot be read. Damage by the abuser is in the
 /// report.
 pub async fn abuse(args: &AbuseArgs) -> Result<AbuseReport> {
-    let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).health_interval(HEALTH_INTERVAL);
+    let stack = Stack::for_tests()
+        .stateless(INSTANCES)
+        .stateful(INSTANCES)
+        .health_interval(HEALTH_INTERVAL);
     let stack = stack.start().await.context("the system does not start")?;
     let report = run(args, &stack).await;
     stack.shutdown().await;
@@ -137,7 +148,8 @@ async fn run(args: &AbuseArgs, stack: &Stack) -> Result<AbuseReport> {
     tokio::time::sleep(args.duration).await;
     load.latencies().begin(Stage::Other);
     stop.send_replace(true);
-    let mut tricks: BTreeMap<&'static str, Tried> = Trick::ALL.map(|trick| (trick.name(), Tried::default())).into();
+    let mut tricks: BTreeMap<&'static str, Tried> =
+        Trick::ALL.map(|trick| (trick.name(), Tried::default())).into();
     for (trick, status) in abusers.join_all().await.into_iter().flatten() {
         let tried = tricks.entry(trick.name()).or_default();
         tried.times += 1;
@@ -146,7 +158,8 @@ async fn run(args: &AbuseArgs, stack: &Stack) -> Result<AbuseReport> {
         }
     }
     tokio::time::sleep(SETTLE).await;
-    let (p99_quiet_ms, p99_abused_ms) = (load.latencies().p99(Stage::Quiet), load.latencies().p99(Stage::Abused));
+    let (p99_quiet_ms, p99_abused_ms) =
+        (load.latencies().p99(Stage::Quiet), load.latencies().p99(Stage::Abused));
     let load = load.stop().await;
     Ok(AbuseReport {
         tricks,
@@ -163,10 +176,12 @@ async fn run(args: &AbuseArgs, stack: &Stack) -> Result<AbuseReport> {
 async fn ejections(stack: &Stack) -> Result<u64> {
     let control = Arc::new(Target::resolve(&stack.urls().control, None, Reach::ThisMachine).await?);
     let request = http::Request::get("/metrics").body(Full::default()).context("no request")?;
-    let metrics = Client::new(control).send(request).await.context("cannot read the gateway's metrics")?;
+    let metrics =
+        Client::new(control).send(request).await.context("cannot read the gateway's metrics")?;
     let text = String::from_utf8_lossy(&metrics.body);
     let counts = text.lines().filter(|line| line.starts_with("gateway_upstream_ejections_total{"));
-    let counts: Vec<u64> = counts.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    let counts: Vec<u64> =
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     anyhow::ensure!(!counts.is_empty(), "no metric of ejections: {}", metrics.status);
     Ok(counts.into_iter().sum())
 }

@@ -76,14 +76,22 @@ async fn on_a_stack(
 
 fn machine() -> Result<Machine> {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let named =
-        |line: &str| line.strip_prefix("model name").map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned());
+    let named = |line: &str| {
+        line.strip_prefix("model name")
+            .map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned())
+    };
     let builds = Builds::beside_current_exe()?;
     let profile = builds.dir().file_name().map(|name| name.to_string_lossy().into_owned());
     Ok(Machine {
-        processor: processors.lines().find_map(named).unwrap_or_else(|| "unknown processor".to_owned()),
+        processor: processors
+            .lines()
+            .find_map(named)
+            .unwrap_or_else(|| "unknown processor".to_owned()),
         cores: thread::available_parallelism()?.get(),
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
         profile: profile.unwrap_or_default(),
     })
 }

@@ -1,11 +1,12 @@
 //! `loadtest chaos`: injects faults under load, and checks that no acknowledged operation is lost.
 //!
-//! [`plan`] is what to do. `system` starts a stack of its own, or finds a running one; `clients` work with it by `calls`, whose `answers` they enter
-//! into a `ledger`; meanwhile `faults` are done to it. In the end everything is read once more (`read_back`), and the
-//! `checker`, which knows nothing but the ledger, judges; [`report`] says what it found.
+//! [`plan`] is what to do. `system` starts a stack of its own, or finds a running one; `clients`
+//! work with it by `calls`, whose `answers` they enter into a `ledger`; meanwhile `faults` are done
+//! to it. In the end everything is read once more (`read_back`), and the `checker`, which knows
+//! nothing but the ledger, judges; [`report`] says what it found.
 //!
-//! **Invariant:** the checker trusts nothing that the system says of itself: only what clients sent, what they were told, and
-//! when.
+//! **Invariant:** the checker trusts nothing that the system says of itself: only what clients
+//! sent, what they were told, and when.
 
 use std::sync::Arc;
 
@@ -57,11 +58,14 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let timestamp = Timestamp::now();
     let target = system.target().await?;
     let strays = system.store() != Store::Memory.as_str();
-    let new_run = |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, strays, plan.clients);
+    let new_run =
+        |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, strays, plan.clients);
     let repeats = match plan.idempotency {
         Idempotency::On => Repeats::UnderTheirKey,
         Idempotency::Off => Repeats::Never,
-        Idempotency::Auto => Caller::new(0, plan.seed, new_run(Repeats::Never)).probe_repeats().await?,
+        Idempotency::Auto => {
+            Caller::new(0, plan.seed, new_run(Repeats::Never)).probe_repeats().await?
+        }
     };
     let run = new_run(repeats);
     let mut clients = JoinSet::new();
@@ -86,10 +90,19 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let whole_run = plan.redis_may_go.then(|| Interval { begin: Moment::ZERO, end: run.now() });
     let caused = faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time);
     let redis_faults: Vec<Interval> = caused.chain(whole_run).collect();
-    let findings = checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });
+    let findings =
+        checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });
     Ok(ChaosReport::new(
         plan,
-        Results { timestamp, store: system.store().to_owned(), duration, repeats, ledger, faults, findings },
+        Results {
+            timestamp,
+            store: system.store().to_owned(),
+            duration,
+            repeats,
+            ledger,
+            faults,
+            findings,
+        },
     ))
 }
 

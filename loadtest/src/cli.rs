@@ -27,61 +27,68 @@ const EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when s
 pub enum Command {
     /// Compare stateless with stateful requests.
     ///
-    /// Stateless: GET info. Stateful: clients that create a session, post messages to it and read it, repeatedly. The
-    /// responses are checked: a lost message or session counts as an error.
+    /// Stateless: GET info. Stateful: clients that create a session, post messages to it and read
+    /// it, repeatedly. The responses are checked: a lost message or session counts as an error.
     #[command(after_help = EXIT_STATUS)]
     Compare(CompareArgs),
     /// Inject faults under load, and check that no acknowledged operation is lost or undone.
     ///
-    /// Starts its own system, unless --target names a running one. Clients create, write, patch, read and delete sessions,
-    /// some concurrently on the same session, while faults are injected one at a time. A ledger records every operation
-    /// with its times and outcome: acknowledged, rejected or unknown. At the end every session is read, and the ledger is
-    /// checked: nothing acknowledged is lost, duplicated or reordered, no read is stale or shows another session's state,
-    /// and deleted sessions stay deleted. Needs the workspace's binaries of the same build profile.
+    /// Starts its own system, unless --target names a running one. Clients create, write, patch,
+    /// read and delete sessions, some concurrently on the same session, while faults are injected
+    /// one at a time. A ledger records every operation with its times and outcome: acknowledged,
+    /// rejected or unknown. At the end every session is read, and the ledger is checked: nothing
+    /// acknowledged is lost, duplicated or reordered, no read is stale or shows another session's
+    /// state, and deleted sessions stay deleted. Needs the workspace's binaries of the same build
+    /// profile.
     #[command(after_help = CHAOS_EXIT_STATUS)]
     Chaos(ChaosArgs),
     /// Run operations under load, and check that no request fails.
     ///
-    /// Starts its own system. Requests of all kinds are sent at a constant rate, and event streams are followed, while every
-    /// instance of both pools is restarted in turn, pools are scaled from two to four and back, the configuration is
-    /// reloaded and the gateway is upgraded. Clients retry nothing, so each failed request is counted. A stream may end
-    /// with its instance or gateway, but must resume without a gap. Needs the workspace's binaries.
+    /// Starts its own system. Requests of all kinds are sent at a constant rate, and event streams
+    /// are followed, while every instance of both pools is restarted in turn, pools are scaled from
+    /// two to four and back, the configuration is reloaded and the gateway is upgraded. Clients
+    /// retry nothing, so each failed request is counted. A stream may end with its instance or
+    /// gateway, but must resume without a gap. Needs the workspace's binaries.
     #[command(after_help = ROLLOUT_EXIT_STATUS)]
     Rollout(RolloutArgs),
     /// Run one hostile client beside normal load, and check that the load is unaffected.
     ///
-    /// Starts its own system. Normal requests are sent at a constant rate, first undisturbed. Then one anonymous client
-    /// sends escaped paths, slow bodies, aborted requests, streams opened and closed, slow reads and rejected upgrades
-    /// over many connections. No instance may be ejected, no normal request may fail, and the p99 of the normal requests
-    /// must stay within a bound. Needs the workspace's binaries.
+    /// Starts its own system. Normal requests are sent at a constant rate, first undisturbed. Then
+    /// one anonymous client sends escaped paths, slow bodies, aborted requests, streams opened and
+    /// closed, slow reads and rejected upgrades over many connections. No instance may be ejected,
+    /// no normal request may fail, and the p99 of the normal requests must stay within a bound.
+    /// Needs the workspace's binaries.
     #[command(after_help = ABUSE_EXIT_STATUS)]
     Abuse(AbuseArgs),
     /// Run a command under load, and check that no request fails.
     ///
-    /// For an operation on a running system: `loadtest during -- docker compose up -d --force-recreate gateway`. Requests of
-    /// all kinds are sent at a constant rate, and event streams are followed, from before the command starts until some
-    /// time after its end. Clients retry nothing. A missing acknowledged message is a failure, too.
+    /// For an operation on a running system: `loadtest during -- docker compose up -d
+    /// --force-recreate gateway`. Requests of all kinds are sent at a constant rate, and event
+    /// streams are followed, from before the command starts until some time after its end. Clients
+    /// retry nothing. A missing acknowledged message is a failure, too.
     #[command(after_help = DURING_EXIT_STATUS)]
     During(DuringArgs),
     /// Run every command of the runbook under load, and count failed requests by section.
     ///
-    /// Starts its own system, with two gateways behind Nginx. The commands of each section run in order, unchanged; those
-    /// that need containers or another system are listed with the reason. A section that promises that no request fails
-    /// must keep that promise. Needs the workspace's binaries.
+    /// Starts its own system, with two gateways behind Nginx. The commands of each section run in
+    /// order, unchanged; those that need containers or another system are listed with the reason. A
+    /// section that promises that no request fails must keep that promise. Needs the workspace's
+    /// binaries.
     #[command(after_help = RUNBOOK_EXIT_STATUS)]
     Runbook(RunbookArgs),
-    /// Kill, hang, slow down and fill each component, and compare what clients see with the runbook's table.
+    /// Kill, hang, slow down and fill each component, and compare what clients see with the
+    /// runbook's table.
     ///
-    /// Starts its own systems, behind Nginx. Statuses, codes and missing responses are compared; latencies are printed. Needs
-    /// the workspace's binaries.
+    /// Starts its own systems, behind Nginx. Statuses, codes and missing responses are compared;
+    /// latencies are printed. Needs the workspace's binaries.
     #[command(after_help = FAULTS_EXIT_STATUS)]
     Faults(FaultsArgs),
     /// Measure CPU, memory and throughput, beside baselines.
     ///
-    /// Starts its own systems, one for each part. The loads of a part alternate in rounds; figures are the median of the
-    /// rounds, with minimum and maximum. Needs the workspace's binaries of the same build profile, and redis-benchmark
-    /// (Debian's redis-tools). The part `proxies` compares the gateway with Nginx, HAProxy and Caddy, which must be
-    /// installed.
+    /// Starts its own systems, one for each part. The loads of a part alternate in rounds; figures
+    /// are the median of the rounds, with minimum and maximum. Needs the workspace's binaries of
+    /// the same build profile, and redis-benchmark (Debian's redis-tools). The part `proxies`
+    /// compares the gateway with Nginx, HAProxy and Caddy, which must be installed.
     #[command(after_help = BENCH_EXIT_STATUS)]
     Bench(BenchArgs),
     /// Serve the origins behind the proxies that `bench` compares

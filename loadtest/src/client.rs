@@ -30,7 +30,10 @@ pub(crate) struct Response {
 impl Response {
     /// Whether the key's home was over its load bound, so that another instance served it.
     pub(crate) fn is_spilled(&self) -> bool {
-        let stamp = self.headers.get(AFFINITY).and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
+        let stamp = self
+            .headers
+            .get(AFFINITY)
+            .and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
         stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
     }
 }
@@ -65,7 +68,10 @@ impl Client {
     }
 
     /// Sends the request and reads the whole response.
-    pub(crate) async fn send(&mut self, mut request: ScenarioRequest) -> Result<Response, CallError> {
+    pub(crate) async fn send(
+        &mut self,
+        mut request: ScenarioRequest,
+    ) -> Result<Response, CallError> {
         request.headers_mut().insert(HOST, self.target.host.clone());
         if let Some(mut connection) = self.idle.take()
             && connection.ready().await.is_ok()
@@ -103,14 +109,20 @@ struct Failed {
     unsent: Option<ScenarioRequest>,
 }
 
-async fn exchange(connection: &mut SendRequest<Full<Bytes>>, request: ScenarioRequest) -> Result<Response, Failed> {
+async fn exchange(
+    connection: &mut SendRequest<Full<Bytes>>,
+    request: ScenarioRequest,
+) -> Result<Response, Failed> {
     let response = connection.try_send_request(request).await.map_err(|mut failed| {
         let unsent = failed.take_message();
         Failed { error: CallError::Broken(failed.into_error()), unsent }
     })?;
     let (head, body) = response.into_parts();
-    let body =
-        body.collect().await.map_err(|error| Failed { error: CallError::Broken(error), unsent: None })?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| Failed { error: CallError::Broken(error), unsent: None })?
+        .to_bytes();
     Ok(Response { status: head.status, headers: head.headers, body })
 }
 
@@ -120,7 +132,8 @@ async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, CallError>
     match &target.tls {
         None => handshake(stream).await,
         Some((connector, name)) => {
-            let stream = connector.connect(name.clone(), stream).await.map_err(CallError::Connect)?;
+            let stream =
+                connector.connect(name.clone(), stream).await.map_err(CallError::Connect)?;
             handshake(stream).await
         }
     }
@@ -130,7 +143,8 @@ async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, CallError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
     // Ends when the sender is dropped or the server closes; the sender gets its errors.
     tokio::spawn(connection);
     Ok(sender)

@@ -25,7 +25,8 @@ pub(crate) async fn work<S: Scenario>(
         if start >= until {
             return;
         }
-        let (operation, outcome) = perform(&mut client, &mut scenario, start + timeout, ErrorKind::Timeout).await;
+        let (operation, outcome) =
+            perform(&mut client, &mut scenario, start + timeout, ErrorKind::Timeout).await;
         lock(recorder).record(operation, start, outcome);
         if outcome == Err(ErrorKind::Connect) {
             tokio::time::sleep(CONNECT_BACKOFF).await;

@@ -8,7 +8,8 @@ use jiff::SignedDuration;
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let in_seconds = text.parse().map(Duration::from_secs).ok();
     let time = in_seconds.or_else(|| text.parse::<SignedDuration>().ok()?.try_into().ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "write a time such as 90s, 2m or 1m 30s".to_owned())
+    time.filter(|time| !time.is_zero())
+        .ok_or_else(|| "write a time such as 90s, 2m or 1m 30s".to_owned())
 }
 
 #[cfg(test)]

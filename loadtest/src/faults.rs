@@ -1,7 +1,9 @@
-//! `loadtest faults`: what a client sees when a part of the system is killed, hangs, is slow or is full.
+//! `loadtest faults`: what a client sees when a part of the system is killed, hangs, is slow or is
+//! full.
 //!
-//! [`table`] says what it is, and the runbook prints that. Here each fault is caused on a system of its own, `probes` are
-//! sent through Nginx, at first and once the system knows of the fault, and what comes back is held against the table.
+//! [`table`] says what it is, and the runbook prints that. Here each fault is caused on a system of
+//! its own, `probes` are sent through Nginx, at first and once the system knows of the fault, and
+//! what comes back is held against the table.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -52,7 +54,8 @@ pub struct FaultsReport {
 }
 
 impl FaultsReport {
-    /// Whether clients saw nothing but what the table says. How long it took is reported and not judged.
+    /// Whether clients saw nothing but what the table says. How long it took is reported and not
+    /// judged.
     pub fn holds(&self) -> bool {
         self.observed.iter().all(|observed| observed.holds)
     }
@@ -63,7 +66,11 @@ impl fmt::Display for FaultsReport {
         for Observed { case, request, at_first, seen, longest_s, holds } in &self.observed {
             let when = if *at_first { "at first" } else { "then" };
             let verdict = if *holds { "" } else { "  NOT IN THE TABLE" };
-            writeln!(f, "{case:<36}{request:<26}{when:<10}{longest_s:>6.1} s  {}{verdict}", seen.join(", "))?;
+            writeln!(
+                f,
+                "{case:<36}{request:<26}{when:<10}{longest_s:>6.1} s  {}{verdict}",
+                seen.join(", ")
+            )?;
         }
         Ok(())
     }
@@ -78,7 +85,10 @@ pub async fn faults(args: &FaultsArgs) -> Result<FaultsReport> {
     for gateways in [Gateways::One, Gateways::Two] {
         let cases: Vec<_> = table::CASES
             .iter()
-            .filter(|case| case.needs() == gateways && (args.only.is_empty() || args.only.contains(&case.name())))
+            .filter(|case| {
+                case.needs() == gateways
+                    && (args.only.is_empty() || args.only.contains(&case.name()))
+            })
             .collect();
         if cases.is_empty() {
             continue;
@@ -104,7 +114,9 @@ async fn try_case(stack: &Stack, case: &Case) -> Result<Vec<Observed>> {
     let then = probes.send().await;
     inflicted.end(stack).await?;
     recover(&probes).await?;
-    let sees = |request, at_first| case.sees(request).map(|row| if at_first { row.at_first } else { row.then });
+    let sees = |request, at_first| {
+        case.sees(request).map(|row| if at_first { row.at_first } else { row.then })
+    };
     let mut observed = Vec::new();
     for (seen, first) in [(at_first, true), (then, false)] {
         for (request, seen) in seen {
@@ -130,7 +142,8 @@ async fn recover(probes: &Probes) -> Result<()> {
     let begin = Instant::now();
     loop {
         let seen = probes.send().await;
-        if seen.iter().flat_map(|(_, seen)| seen).all(|seen| seen.outcome == table::Outcome::Served) {
+        if seen.iter().flat_map(|(_, seen)| seen).all(|seen| seen.outcome == table::Outcome::Served)
+        {
             return Ok(());
         }
         anyhow::ensure!(begin.elapsed() < RECOVERY, "the system does not recover: {seen:?}");

@@ -92,7 +92,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Abuse(args) => run_abuse(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
-        Command::Origins(args) => origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run),
+        Command::Origins(args) => {
+            origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run)
+        }
     };
     match result {
         Ok(Verdict::Clean) => exit::CLEAN,
@@ -130,8 +132,9 @@ async fn run_compare(args: &CompareArgs) -> Result<Verdict, Failure> {
 async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
     let plan = ChaosPlan::from_args(args).map_err(|error| Failure::Usage(error.into()))?;
     // The CA of a running system is only known once the system is found.
-    let failure =
-        |error: anyhow::Error| if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) };
+    let failure = |error: anyhow::Error| {
+        if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) }
+    };
     let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
@@ -168,15 +171,17 @@ async fn run_abuse(args: &AbuseArgs) -> Result<Verdict, Failure> {
 }
 
 async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {
-    let failure =
-        |error: anyhow::Error| if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) };
+    let failure = |error: anyhow::Error| {
+        if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) }
+    };
     let report = rollout::during(args).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {
-    let report: BenchReport = bench::bench(&BenchPlan::from_args(args)).await.map_err(Failure::Run)?;
+    let report: BenchReport =
+        bench::bench(&BenchPlan::from_args(args)).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_sound() { Verdict::Clean } else { Verdict::Errors })
 }

@@ -37,11 +37,18 @@ pub(crate) async fn drain_again(control: &Control, name: &str) -> Result<()> {
     control.drain(PoolName::Stateful, name, 0).await?;
     let begin = Instant::now();
     while !is_drained(control, name).await? {
-        ensure!(begin.elapsed() < DRAIN_TIMEOUT, "{name} is not drained after {} s", DRAIN_TIMEOUT.as_secs());
+        ensure!(
+            begin.elapsed() < DRAIN_TIMEOUT,
+            "{name} is not drained after {} s",
+            DRAIN_TIMEOUT.as_secs()
+        );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     control.drain(PoolName::Stateful, name, 30).await?;
-    ensure!(is_drained(control, name).await?, "{name} was drained, and draining it again revived it");
+    ensure!(
+        is_drained(control, name).await?,
+        "{name} was drained, and draining it again revived it"
+    );
     Ok(())
 }
 
@@ -56,6 +63,9 @@ pub(crate) async fn undrain(control: &Control, name: &str) -> Result<()> {
 
 async fn is_drained(control: &Control, name: &str) -> Result<bool> {
     let pool = control.pool(PoolName::Stateful).await?;
-    let mut named = pool.instances.iter().filter(|instance| instance.name.as_ref().is_some_and(|n| n.as_str() == name));
+    let mut named = pool
+        .instances
+        .iter()
+        .filter(|instance| instance.name.as_ref().is_some_and(|n| n.as_str() == name));
     Ok(named.any(|instance| instance.state == InstanceState::Drained))
 }

@@ -31,8 +31,14 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// `rate` requests per second for `duration`, then `grace` for the outstanding ones.
-    pub(crate) fn new(start: Instant, rate: NonZeroU32, duration: Duration, grace: Duration) -> Self {
-        let count = u64::try_from(duration.as_nanos() * u128::from(rate.get()) / 1_000_000_000).unwrap_or(u64::MAX);
+    pub(crate) fn new(
+        start: Instant,
+        rate: NonZeroU32,
+        duration: Duration,
+        grace: Duration,
+    ) -> Self {
+        let count = u64::try_from(duration.as_nanos() * u128::from(rate.get()) / 1_000_000_000)
+            .unwrap_or(u64::MAX);
         Self {
             start,
             rate,

@@ -42,8 +42,11 @@ pub(crate) struct Received<'a> {
 pub(crate) async fn serve(names: &[String]) -> Result<()> {
     let mut origins = Vec::new();
     for name in names {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.context("no free port")?;
-        let instance = HeaderValue::from_str(name).with_context(|| format!("'{name}' is not a valid header value"))?;
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+            .await
+            .context("no free port")?;
+        let instance = HeaderValue::from_str(name)
+            .with_context(|| format!("'{name}' is not a valid header value"))?;
         writeln!(std::io::stdout(), "{name} {}", listener.local_addr()?)?;
         origins.push(accept(listener, Arc::new(Origin { name: name.clone(), instance })));
     }
@@ -81,10 +84,12 @@ impl Origin {
             ("text/plain", Bytes::from_static(HEALTHY.as_bytes()))
         } else {
             let headers = request.headers();
-            let key = text(headers, AFFINITY_KEY).or_else(|| affinity(text(headers, COOKIE.as_str())?));
+            let key =
+                text(headers, AFFINITY_KEY).or_else(|| affinity(text(headers, COOKIE.as_str())?));
             let request_id = text(headers, REQUEST_ID).unwrap_or_default();
             let path = request.uri().path();
-            let received = Received { instance: &self.name, path, key: key.unwrap_or_default(), request_id };
+            let received =
+                Received { instance: &self.name, path, key: key.unwrap_or_default(), request_id };
             // Strings always serialize; an empty body would be counted as a failure.
             ("application/json", serde_json::to_vec(&received).unwrap_or_default().into())
         };

@@ -24,7 +24,11 @@ pub(crate) struct Finished {
 ///
 /// # Errors
 /// When the first connection fails. Later failures are counted in the record.
-pub(crate) async fn run(plan: &Plan, phase: Phase, progress: PhaseProgress) -> Result<Finished, CallError> {
+pub(crate) async fn run(
+    plan: &Plan,
+    phase: Phase,
+    progress: PhaseProgress,
+) -> Result<Finished, CallError> {
     match phase.kind {
         Kind::Stateless => run_scenarios(plan, phase.pacing, progress, |_| InfoCalls::new()).await,
         Kind::Stateful => {
@@ -52,14 +56,18 @@ async fn run_scenarios<S: Scenario>(
         Pacing::ClosedLoop => {
             for (client, scenario) in numbered {
                 let recorder = Arc::clone(&recorder);
-                tasks.spawn(async move { closed_loop::work(client, scenario, until, timeout, &recorder).await });
+                tasks.spawn(async move {
+                    closed_loop::work(client, scenario, until, timeout, &recorder).await
+                });
             }
         }
         Pacing::OpenLoop(rate) => {
             let schedule = Arc::new(Schedule::new(start, rate, plan.duration, timeout));
             for (client, scenario) in numbered {
                 let (recorder, schedule) = (Arc::clone(&recorder), Arc::clone(&schedule));
-                tasks.spawn(async move { open_loop::work(client, scenario, &schedule, timeout, &recorder).await });
+                tasks.spawn(async move {
+                    open_loop::work(client, scenario, &schedule, timeout, &recorder).await
+                });
             }
             tasks.spawn_blocking(move || schedule.keep_time(workers));
         }
@@ -80,7 +88,8 @@ async fn run_scenarios<S: Scenario>(
 /// The clients of a phase. All but the first may be unconnected.
 async fn connect(plan: &Plan) -> Result<Vec<Client>, CallError> {
     let target = Arc::new(plan.target.clone());
-    let mut clients: Vec<Client> = (0..plan.connections.get()).map(|_| Client::new(Arc::clone(&target))).collect();
+    let mut clients: Vec<Client> =
+        (0..plan.connections.get()).map(|_| Client::new(Arc::clone(&target))).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         match client.warm_up().await {
             Err(error) if number == 0 => return Err(error),

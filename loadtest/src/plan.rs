@@ -226,7 +226,11 @@ impl Plan {
             duration: args.duration,
             connections: args.connections,
             timeout: args.timeout,
-            sessions: SessionMix { messages: args.messages, reads: args.reads, affinity: args.affinity },
+            sessions: SessionMix {
+                messages: args.messages,
+                reads: args.reads,
+                affinity: args.affinity,
+            },
             seed: args.seed,
         })
     }

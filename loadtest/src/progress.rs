@@ -37,21 +37,31 @@ pub(crate) struct PhaseProgress(ProgressBar);
 
 impl PhaseProgress {
     /// Updates the line until it is cancelled.
-    pub(crate) async fn follow(&self, recorder: &Mutex<Recorder>, start: Instant, duration: Duration) -> Infallible {
+    pub(crate) async fn follow(
+        &self,
+        recorder: &Mutex<Recorder>,
+        start: Instant,
+        duration: Duration,
+    ) -> Infallible {
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
             interval.tick().await;
             let (requests, failed) = {
                 let recorder = lock(recorder);
                 let series = recorder.series.values();
-                (series.clone().map(Series::requests).sum::<u64>(), series.map(Series::failed).sum::<u64>())
+                (
+                    series.clone().map(Series::requests).sum::<u64>(),
+                    series.map(Series::failed).sum::<u64>(),
+                )
             };
             let elapsed = start.elapsed();
-            self.0.set_position(u64::try_from(elapsed.min(duration).as_millis()).unwrap_or(u64::MAX));
+            self.0
+                .set_position(u64::try_from(elapsed.min(duration).as_millis()).unwrap_or(u64::MAX));
             let rate = requests as f64 / elapsed.as_secs_f64().max(0.001);
             let (requests, failed) = (HumanCount(requests), HumanCount(failed));
             let waiting = if elapsed > duration { ", waiting for the last responses" } else { "" };
-            self.0.set_message(format!("{requests} requests, {rate:.0}/s, {failed} errors{waiting}"));
+            self.0
+                .set_message(format!("{requests} requests, {rate:.0}/s, {failed} errors{waiting}"));
         }
     }
 }

@@ -71,7 +71,12 @@ impl Recorder {
     }
 
     /// Records a request that ended now and was due, or sent, at `since`.
-    pub(crate) fn record(&mut self, operation: Operation, since: Instant, outcome: Result<(), ErrorKind>) {
+    pub(crate) fn record(
+        &mut self,
+        operation: Operation,
+        since: Instant,
+        outcome: Result<(), ErrorKind>,
+    ) {
         let now = Instant::now();
         self.last_end = now;
         self.series.entry(operation).or_insert_with(Series::new).record(now - since, outcome);

@@ -146,7 +146,12 @@ impl KindReport {
             Pacing::OpenLoop(rate) => Some(rate),
         };
         let elapsed_s = finished.elapsed.as_secs_f64();
-        Self { total: Measurement::new(&total, finished.elapsed), target_rate, elapsed_s, operations }
+        Self {
+            total: Measurement::new(&total, finished.elapsed),
+            target_rate,
+            elapsed_s,
+            operations,
+        }
     }
 }
 
@@ -157,20 +162,29 @@ impl Measurement {
         Self {
             requests,
             errors,
-            rps: if elapsed.is_zero() { 0.0 } else { (requests - errors) as f64 / elapsed.as_secs_f64() },
+            rps: if elapsed.is_zero() {
+                0.0
+            } else {
+                (requests - errors) as f64 / elapsed.as_secs_f64()
+            },
             p50_ms: quantile_ms(0.5),
             p90_ms: quantile_ms(0.9),
             p99_ms: quantile_ms(0.99),
             p999_ms: quantile_ms(0.999),
             max_ms: series.latencies.max() as f64 / 1000.0,
-            errors_by_kind: series.errors.iter().map(|(kind, &count)| (kind.to_string(), count)).collect(),
+            errors_by_kind: series
+                .errors
+                .iter()
+                .map(|(kind, &count)| (kind.to_string(), count))
+                .collect(),
         }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = ["requests", "errors", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"];
+        let columns =
+            ["requests", "errors", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"];
         write!(f, "{:<12}", "")?;
         for column in columns {
             write!(f, "{column:>11}")?;

@@ -47,7 +47,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the system does not start, or an operation fails. Failed requests are in the report.
 pub async fn rollout(args: &RolloutArgs) -> Result<RolloutReport> {
-    let stack = Stack::for_tests().stateless(INSTANCES).stateful(INSTANCES).health_interval(HEALTH_INTERVAL);
+    let stack = Stack::for_tests()
+        .stateless(INSTANCES)
+        .stateful(INSTANCES)
+        .health_interval(HEALTH_INTERVAL);
     let stack = stack.start().await.context("the system does not start")?;
     let report = run(args, &stack).await;
     stack.shutdown().await;
@@ -74,13 +77,19 @@ async fn run(args: &RolloutArgs, stack: &Stack) -> Result<RolloutReport> {
 /// When the target cannot be used, or the command cannot be started. Failed requests are in the
 /// report.
 pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
-    let target = Arc::new(Target::resolve(&args.target, args.cacert.as_deref(), Reach::ThisMachine).await?);
+    let target =
+        Arc::new(Target::resolve(&args.target, args.cacert.as_deref(), Reach::ThisMachine).await?);
     let [program, arguments @ ..] = &args.command[..] else { bail!("there is no command") };
     let load = Load::start(&args.load, &target);
     // So that what fails anyway is not taken for the command's doing.
     tokio::time::sleep(WARM_UP).await;
     let begin = Instant::now();
-    let ended = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).status().await;
+    let ended = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await;
     let command_s = begin.elapsed().as_secs_f64();
     tokio::time::sleep(args.settle).await;
     let load = load.stop().await;
@@ -96,14 +105,18 @@ async fn make_mistakes(stack: &Stack) -> Result<()> {
     mistakes::add_wrong_instance(control, stack.addr_of("stateless-1")?).await?;
     mistakes::drain_again(control, NAME).await?;
     mistakes::undrain(control, NAME).await?;
-    Ok(control.await_healthy(&[(PoolName::Stateful, NAME.to_owned(), stack.addr_of(NAME)?)]).await?)
+    Ok(control
+        .await_healthy(&[(PoolName::Stateful, NAME.to_owned(), stack.addr_of(NAME)?)])
+        .await?)
 }
 
 /// Does the operations in turn, so that each meets each.
 async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Operations, Leases)> {
     let (mut done, mut leases) = (Operations::default(), Leases::default());
-    let rounds =
-        [args.rolls, args.scales, args.mistakes, args.reloads, args.upgrades].into_iter().max().unwrap_or_default();
+    let rounds = [args.rolls, args.scales, args.mistakes, args.reloads, args.upgrades]
+        .into_iter()
+        .max()
+        .unwrap_or_default();
     for round in 0..rounds {
         let begin = Instant::now();
         if round < args.upgrades {
@@ -125,7 +138,10 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
             if round < args.scales {
                 stack.scale(pool, SCALED).await.with_context(|| format!("cannot scale {pool}"))?;
                 let marks = lease_marks(stack, pool, INSTANCES + 1..=SCALED)?;
-                stack.scale(pool, INSTANCES).await.with_context(|| format!("cannot scale {pool}"))?;
+                stack
+                    .scale(pool, INSTANCES)
+                    .await
+                    .with_context(|| format!("cannot scale {pool}"))?;
                 note_leases(&mut leases, &marks)?;
                 *done.scales_of(pool) += 1;
             }
@@ -144,7 +160,11 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
 }
 
 /// Where the logs of these instances end now; none of a pool that has no leases.
-fn lease_marks(stack: &Stack, pool: PoolName, numbers: RangeInclusive<u16>) -> Result<Vec<LogMark>> {
+fn lease_marks(
+    stack: &Stack,
+    pool: PoolName,
+    numbers: RangeInclusive<u16>,
+) -> Result<Vec<LogMark>> {
     let of_pool = numbers.filter(|_| pool == PoolName::Stateful);
     of_pool.map(|number| LogMark::at_end_of(stack.log_path(&format!("{pool}-{number}"))?)).collect()
 }

@@ -1,7 +1,8 @@
-//! `loadtest runbook`: every command of the runbook on a local stack, under load, with failed requests counted by section.
+//! `loadtest runbook`: every command of the runbook on a local stack, under load, with failed
+//! requests counted by section.
 //!
-//! `document` reads sections, promises and commands; `checkout` runs a command as an operator would; `not_here` names
-//! what needs containers or another system.
+//! `document` reads sections, promises and commands; `checkout` runs a command as an operator
+//! would; `not_here` names what needs containers or another system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,18 +38,25 @@ const SERVED_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the runbook cannot be read, the system does not start, or requests hang.
 pub async fn runbook(args: &RunbookArgs) -> Result<RunbookReport> {
-    let file = args.file.canonicalize().with_context(|| format!("cannot read {}", args.file.display()))?;
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let repository = file.parent().and_then(Path::parent).context("the runbook stands in docs/ of the repository")?;
+    let file =
+        args.file.canonicalize().with_context(|| format!("cannot read {}", args.file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let repository = file
+        .parent()
+        .and_then(Path::parent)
+        .context("the runbook stands in docs/ of the repository")?;
     let sections = document::sections(&text);
     let mut report = RunbookReport::default();
     let mut checkout = Checkout::start(repository).await?;
     let status = AgentClient::of_running(&checkout.state())?.status().await?;
     let https = status.urls.https.clone().context("Nginx is not part of the system")?;
-    let target = Target::resolve(&https, Some(Path::new(&status.ca_file)), Reach::ThisMachine).await?;
+    let target =
+        Target::resolve(&https, Some(Path::new(&status.ca_file)), Reach::ThisMachine).await?;
     let run = async {
         let system = System::running(&https, &checkout.state()).await?;
-        let mut run = Run { checkout: &mut checkout, system, target: Arc::new(target), load: load(args) };
+        let mut run =
+            Run { checkout: &mut checkout, system, target: Arc::new(target), load: load(args) };
         for section in &sections {
             // The operator's shell is set up whatever is wanted.
             let wanted = args.sections.is_empty()
@@ -90,19 +98,27 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs one section. Gives whether the system is as before it, without which no other section can be tried.
+    /// Runs one section. Gives whether the system is as before it, without which no other section
+    /// can be tried.
     async fn section(&mut self, section: &Section, report: &mut RunbookReport) -> Result<bool> {
         let mut commands = Vec::new();
         for command in &section.commands {
             match not_here::reason(&command.text) {
                 None => commands.push(command),
                 Some(reason) => {
-                    report.not_run.push(NotRun { line: command.line, command: command.text.clone(), reason });
+                    report.not_run.push(NotRun {
+                        line: command.line,
+                        command: command.text.clone(),
+                        reason,
+                    });
                 }
             }
         }
         if !section.commands.is_empty() && section.promise.is_none() {
-            report.wrong.push(format!("line {}: '{}' has commands and no promise", section.line, section.title));
+            report.wrong.push(format!(
+                "line {}: '{}' has commands and no promise",
+                section.line, section.title
+            ));
         }
         if commands.is_empty() {
             return Ok(true);
@@ -148,7 +164,9 @@ impl Run<'_> {
 
     async fn command(&mut self, command: &Command, report: &mut RunbookReport) -> Result<()> {
         eprintln!("  {}", command.text);
-        if let Ended::Wrong(how) = self.checkout.run(&command.text).await.with_context(|| command.text.clone())? {
+        if let Ended::Wrong(how) =
+            self.checkout.run(&command.text).await.with_context(|| command.text.clone())?
+        {
             report.wrong.push(format!("line {}: `{}`: {how}", command.line, command.text));
         }
         Ok(())

@@ -55,7 +55,8 @@ fn expect_status(response: &Response, expected: StatusCode) -> Result<(), ErrorK
     if response.status == expected {
         return Ok(());
     }
-    Err(problem_code(response).map_or(ErrorKind::Status(response.status.as_u16()), ErrorKind::Problem))
+    Err(problem_code(response)
+        .map_or(ErrorKind::Status(response.status.as_u16()), ErrorKind::Problem))
 }
 
 /// The code of a problem document.

@@ -69,12 +69,19 @@ impl Target {
     ///
     /// # Errors
     /// See [`InvalidTarget`].
-    pub async fn resolve(url: &str, cacert: Option<&Path>, reach: Reach) -> Result<Self, InvalidTarget> {
+    pub async fn resolve(
+        url: &str,
+        cacert: Option<&Path>,
+        reach: Reach,
+    ) -> Result<Self, InvalidTarget> {
         let malformed = || InvalidTarget::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| malformed())?;
         let authority = uri.authority().ok_or_else(malformed)?;
         let scheme = uri.scheme_str().ok_or_else(malformed)?;
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+        if !matches!(uri.path(), "" | "/")
+            || uri.query().is_some()
+            || authority.as_str().contains('@')
+        {
             return Err(malformed());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -90,7 +97,8 @@ impl Target {
         let tls = match (scheme, cacert) {
             ("https", Some(file)) => {
                 let name = ServerName::try_from(host.to_owned()).map_err(|_| malformed())?;
-                let connector = connector(file).map_err(|error| InvalidTarget::Authority(file.to_owned(), error))?;
+                let connector = connector(file)
+                    .map_err(|error| InvalidTarget::Authority(file.to_owned(), error))?;
                 Some((connector, name))
             }
             ("https", None) => return Err(InvalidTarget::NoAuthority),
@@ -114,7 +122,10 @@ impl Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("url", &self.url).field("addr", &self.addr).finish_non_exhaustive()
+        f.debug_struct("Target")
+            .field("url", &self.url)
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
     }
 }
 

@@ -33,7 +33,8 @@ impl AffinityKey {
         Self(rand::random())
     }
 
-    /// Reads a key from the bytes of a header, a cookie or a path; `None` unless they are exactly 8 lower-case hex digits.
+    /// Reads a key from the bytes of a header, a cookie or a path; `None` unless they are exactly 8
+    /// lower-case hex digits.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         hex::decode(text).map(u32::from_be_bytes).map(Self)
     }
@@ -102,7 +103,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, in the order of the definition.
-    pub const ALL: [Self; 6] = [Self::Home, Self::New, Self::Failover, Self::Spilled, Self::Invalid, Self::Off];
+    pub const ALL: [Self; 6] =
+        [Self::Home, Self::New, Self::Failover, Self::Spilled, Self::Invalid, Self::Off];
 
     /// The name in headers, logs and metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -160,7 +162,8 @@ impl Serialize for Epoch {
 impl<'de> Deserialize<'de> for Epoch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let bytes = hex::decode(text.as_bytes()).ok_or_else(|| serde::de::Error::custom("an epoch is 8 hex digits"))?;
+        let bytes = hex::decode(text.as_bytes())
+            .ok_or_else(|| serde::de::Error::custom("an epoch is 8 hex digits"))?;
         Ok(Self(u32::from_be_bytes(bytes)))
     }
 }
@@ -214,12 +217,15 @@ impl FromStr for RoutingStamp {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split("; ");
         let verdict = parts.next().ok_or(InvalidStamp)?;
-        let verdict = Verdict::ALL.into_iter().find(|v| v.as_str() == verdict).ok_or(InvalidStamp)?;
+        let verdict =
+            Verdict::ALL.into_iter().find(|v| v.as_str() == verdict).ok_or(InvalidStamp)?;
         let (mut key, mut epoch) = (None, None);
         for part in parts {
             match part.split_once('=') {
                 Some(("key", text)) => key = Some(text.parse().map_err(|_| InvalidStamp)?),
-                Some(("epoch", text)) => epoch = hex::decode(text.as_bytes()).map(u32::from_be_bytes).map(Epoch),
+                Some(("epoch", text)) => {
+                    epoch = hex::decode(text.as_bytes()).map(u32::from_be_bytes).map(Epoch)
+                }
                 _ => return Err(InvalidStamp),
             }
         }
@@ -258,7 +264,10 @@ mod tests {
     #[test]
     fn a_verdict_has_the_same_name_in_json_and_in_headers() {
         for verdict in Verdict::ALL {
-            assert_eq!(serde_json::to_string(&verdict).expect("serializes"), format!("\"{verdict}\""));
+            assert_eq!(
+                serde_json::to_string(&verdict).expect("serializes"),
+                format!("\"{verdict}\"")
+            );
         }
     }
 }

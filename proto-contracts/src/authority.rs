@@ -10,7 +10,8 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Parses a name, an IPv4 address or an IPv6 address in brackets, with an optional port. `a:` has no port.
+    /// Parses a name, an IPv4 address or an IPv6 address in brackets, with an optional port. `a:`
+    /// has no port.
     ///
     /// `None` for anything else, including user information.
     pub fn parse(text: &'a [u8]) -> Option<Self> {
@@ -34,9 +35,12 @@ impl<'a> Authority<'a> {
         is_host.then_some(Self { host, port })
     }
 
-    /// The authority of a request: from an absolute-form target, else from the `Host` field (RFC 9112, section 3.2.2). `None`
-    /// when it is missing, malformed, or there are two `Host` fields.
-    pub fn requested(target: Option<&'a str>, mut fields: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+    /// The authority of a request: from an absolute-form target, else from the `Host` field (RFC
+    /// 9112, section 3.2.2). `None` when it is missing, malformed, or there are two `Host` fields.
+    pub fn requested(
+        target: Option<&'a str>,
+        mut fields: impl Iterator<Item = &'a [u8]>,
+    ) -> Option<Self> {
         match (target, fields.next(), fields.next()) {
             (Some(target), _, _) => Self::parse(target.as_bytes()),
             (None, Some(field), None) => Self::parse(field),
@@ -51,7 +55,8 @@ impl<'a> Authority<'a> {
 
     /// Whether both have the same host and port. `default_port` is the scheme's.
     pub fn is_same_as(&self, other: &Authority<'_>, default_port: u16) -> bool {
-        self.has_same_host(other) && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
+        self.has_same_host(other)
+            && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
     }
 
     /// Whether both have the same host, whatever the ports.
@@ -61,7 +66,8 @@ impl<'a> Authority<'a> {
 
     /// Whether this is the host, whatever the port. An IPv6 address must be in brackets.
     pub fn has_host(&self, host: &[u8]) -> bool {
-        self.host.eq_ignore_ascii_case(host) || ipv6(self.host).is_some_and(|own| ipv6(host) == Some(own))
+        self.host.eq_ignore_ascii_case(host)
+            || ipv6(self.host).is_some_and(|own| ipv6(host) == Some(own))
     }
 }
 
@@ -84,12 +90,22 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_a_port_or_without() {
-        for text in ["a", "a:", "a.b-c_d~", "localhost:8443", "127.0.0.1:1", "[::1]", "[::1]:", "[::1]:65535", "a:080"]
-        {
+        for text in [
+            "a",
+            "a:",
+            "a.b-c_d~",
+            "localhost:8443",
+            "127.0.0.1:1",
+            "[::1]",
+            "[::1]:",
+            "[::1]:65535",
+            "a:080",
+        ] {
             assert!(parse(text).is_some(), "{text}");
         }
         for text in [
-            "", ":", ":1", "a:b", "a:+1", "a:65536", "a:1:2", "[::1", "::1", "[a]", "[::1]x", "a/b", "u@a", "a%20", "ä",
+            "", ":", ":1", "a:b", "a:+1", "a:65536", "a:1:2", "[::1", "::1", "[a]", "[::1]x",
+            "a/b", "u@a", "a%20", "ä",
         ] {
             assert!(parse(text).is_none(), "{text}");
         }
@@ -100,13 +116,19 @@ mod tests {
         let same = |one: &str, other: &str, default_port| {
             parse(one).expect("a host").is_same_as(&parse(other).expect("a host"), default_port)
         };
-        for (one, other) in
-            [("a", "A"), ("a:80", "a"), ("a:", "a"), ("a:0080", "a:80"), ("[::1]", "[0:0:0:0:0:0:0:1]:80")]
-        {
+        for (one, other) in [
+            ("a", "A"),
+            ("a:80", "a"),
+            ("a:", "a"),
+            ("a:0080", "a:80"),
+            ("[::1]", "[0:0:0:0:0:0:0:1]:80"),
+        ] {
             assert!(same(one, other, 80) && same(other, one, 80), "{one} {other}");
         }
         assert!(same("a", "a:443", 443));
-        for (one, other) in [("a", "b"), ("a:443", "a"), ("a:81", "a:80"), ("[::1]", "[::2]"), ("a", "a.")] {
+        for (one, other) in
+            [("a", "b"), ("a:443", "a"), ("a:81", "a:80"), ("[::1]", "[::2]"), ("a", "a.")]
+        {
             assert!(!same(one, other, 80), "{one} {other}");
         }
     }

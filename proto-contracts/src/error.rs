@@ -255,7 +255,11 @@ pub struct Problem {
 
 impl Problem {
     /// `detail` must not contain internal text.
-    pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>, request_id: Option<RequestId>) -> Self {
+    pub fn new(
+        code: ErrorCode,
+        detail: impl Into<Cow<'static, str>>,
+        request_id: Option<RequestId>,
+    ) -> Self {
         Self {
             kind: format!("urn:tandem:error:{code}").into(),
             title: code.title().into(),

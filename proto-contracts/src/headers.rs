@@ -4,8 +4,8 @@
 pub const INSTANCE_ID: &str = "x-instance-id";
 /// The number of live sessions, on a stateful instance's `/health` response.
 pub const LIVE_SESSIONS: &str = "x-live-sessions";
-/// The instance's service: `stateless-svc` or `stateful-svc`. Like the three headers below it is for gateways, and only on
-/// `/health` responses.
+/// The instance's service: `stateless-svc` or `stateful-svc`. Like the three headers below it is
+/// for gateways, and only on `/health` responses.
 pub const SERVICE: &str = "x-service";
 /// The service's version.
 pub const SERVICE_VERSION: &str = "x-service-version";
@@ -13,32 +13,38 @@ pub const SERVICE_VERSION: &str = "x-service-version";
 pub const SERVICE_PROTOCOL: &str = "x-service-protocol";
 /// The [`DeploymentName`](crate::DeploymentName) of the instance, if it has one.
 pub const DEPLOYMENT: &str = "x-deployment";
-/// Whole seconds until the instance's keys move away, on `/health` responses while it is draining or stopping. 0 means now.
+/// Whole seconds until the instance's keys move away, on `/health` responses while it is draining
+/// or stopping. 0 means now.
 pub const DRAINING: &str = "x-draining";
-/// The operator's last [`DrainDecision`](crate::health::DrainDecision), on `/health` responses and on a gateway's request
-/// that sets it.
+/// The operator's last [`DrainDecision`](crate::health::DrainDecision), on `/health` responses and
+/// on a gateway's request that sets it.
 pub const DRAIN_DECISION: &str = "x-drain-decision";
-/// The instance's [`WeightDecision`](crate::WeightDecision), on `/health` responses and on a gateway's request that sets
-/// it.
+/// The instance's [`WeightDecision`](crate::WeightDecision), on `/health` responses and on a
+/// gateway's request that sets it.
 pub const WEIGHT: &str = "x-weight";
 /// The instance that served the request, on the gateway's response.
 pub const SERVED_BY: &str = "x-served-by";
 /// Why it went there, on the gateway's response: a [`RoutingStamp`](crate::RoutingStamp).
 pub const AFFINITY: &str = "x-affinity";
-/// The affinity key: from a client without cookies, to the services, and on the response to a create.
+/// The affinity key: from a client without cookies, to the services, and on the response to a
+/// create.
 pub const AFFINITY_KEY: &str = "x-affinity-key";
-/// `required` (sticky) or `none` (round robin): how the gateway chose the instance. Only the gateway sets it.
+/// `required` (sticky) or `none` (round robin): how the gateway chose the instance. Only the
+/// gateway sets it.
 pub const SESSION_AFFINITY: &str = "x-session-affinity";
-/// `sticky` or `round_robin`: overrides the strategy for this request. Only a gateway with `[lab]` accepts it.
+/// `sticky` or `round_robin`: overrides the strategy for this request. Only a gateway with `[lab]`
+/// accepts it.
 pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
-/// The client's remaining quota: `"client";r=<requests>;t=<seconds until it is full>` (draft-ietf-httpapi-ratelimit-headers).
+/// The client's remaining quota: `"client";r=<requests>;t=<seconds until it is full>`
+/// (draft-ietf-httpapi-ratelimit-headers).
 pub const RATE_LIMIT: &str = "ratelimit";
 /// The client's quota: `"client";q=<requests>;w=<window in seconds>`, of the same draft.
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// How long a change lasts, on responses without a body: see [`Lasts`](crate::control::Lasts).
 pub const CHANGE_LASTS: &str = "x-change-lasts";
-/// The rate limit of a WebSocket's client, so that the instance applies it to messages: `<address>;q=<burst>;w=<seconds until
-/// the burst is refilled>`. Absent for a client without a limit.
+/// The rate limit of a WebSocket's client, so that the instance applies it to messages:
+/// `<address>;q=<burst>;w=<seconds until the burst is refilled>`. Absent for a client without a
+/// limit.
 pub const CLIENT_RATE: &str = "x-client-rate";
 /// The source of the session in the stateful service: `memory`, `redis` or `created`.
 pub const SESSION_SOURCE: &str = "x-session-source";
@@ -54,7 +60,8 @@ pub const SERVER_TIMING: &str = "server-timing";
 pub const CACHE_STATUS: &str = "x-cache-status";
 /// A UUID that makes a write safe to retry: see [`IdempotencyKey`](crate::IdempotencyKey).
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// `true` on the response to a retry: it repeats the first response, and nothing was executed again.
+/// `true` on the response to a retry: it repeats the first response, and nothing was executed
+/// again.
 pub const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 /// The number of the last message that a reconnecting client has received (HTML standard).
 pub const LAST_EVENT_ID: &str = "last-event-id";
@@ -73,7 +80,8 @@ pub const DEPRECATION: &str = "deprecation";
 pub const SESSION_AFFINITY_REQUIRED: &str = "required";
 /// Value of [`SESSION_AFFINITY`] for round robin.
 pub const SESSION_AFFINITY_NONE: &str = "none";
-/// Value of [`DEPRECATION`] on the legacy paths: 5 February 2026, the date of the plan for their successors.
+/// Value of [`DEPRECATION`] on the legacy paths: 5 February 2026, the date of the plan for their
+/// successors.
 pub const LEGACY_DEPRECATED_SINCE: &str = "@1770249600";
 /// Media type of an error (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";

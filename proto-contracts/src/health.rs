@@ -1,4 +1,5 @@
-//! Health responses: the bodies of `/livez` and `/readyz`, and what gateways and instances exchange.
+//! Health responses: the bodies of `/livez` and `/readyz`, and what gateways and instances
+//! exchange.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,29 +13,30 @@ use crate::ids::InstanceName;
 /// Body of a `/health` response, which checks no dependency.
 pub const HEALTHY: &str = "healthy";
 
-/// Version of the contract between gateways and instances: their headers, the affinity key, the meaning of paths. It grows
-/// with each incompatible change, and gateways use no instance with another version. An instance that sends none predates
-/// the header.
+/// Version of the contract between gateways and instances: their headers, the affinity key, the
+/// meaning of paths. It grows with each incompatible change, and gateways use no instance with
+/// another version. An instance that sends none predates the header.
 pub const PROTOCOL: u32 = 1;
 
-/// Begins a drain (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) or ends it (`DELETE`). Gateways forward no
-/// client request to it.
+/// Begins a drain (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) or ends it
+/// (`DELETE`). Gateways forward no client request to it.
 pub const DRAIN_PATH: &str = "/internal/drain";
 
-/// Sets the weight (`PUT`, with a [`WeightDecision`](crate::WeightDecision) in `X-Weight`). Gateways forward no client request
-/// to it.
+/// Sets the weight (`PUT`, with a [`WeightDecision`](crate::WeightDecision) in `X-Weight`).
+/// Gateways forward no client request to it.
 pub const WEIGHT_PATH: &str = "/internal/weight";
 
-/// An operator's last decision on an instance's drain: `decided=<unix ms>`, and `; until=<unix ms>` while it drains. The time
-/// is 0 if there was no decision since the instance started.
+/// An operator's last decision on an instance's drain: `decided=<unix ms>`, and `; until=<unix ms>`
+/// while it drains. The time is 0 if there was no decision since the instance started.
 ///
-/// Instances and gateways both store it, and of two decisions the later one wins. So it survives a restart of either, and
-/// gateways converge.
+/// Instances and gateways both store it, and of two decisions the later one wins. So it survives a
+/// restart of either, and gateways converge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrainDecision {
     /// When it was decided, in milliseconds since 1970, by the clock of the deciding gateway.
     pub decided_ms: u64,
-    /// When the keys move away, in milliseconds since 1970, by the instance's clock; `None` for no drain.
+    /// When the keys move away, in milliseconds since 1970, by the instance's clock; `None` for no
+    /// drain.
     pub until_ms: Option<u64>,
 }
 
@@ -55,7 +57,9 @@ impl FromStr for DrainDecision {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (decided, until) = match text.split_once("; ") {
-            Some((decided, until)) => (decided, Some(until.strip_prefix("until=").ok_or(InvalidDrainDecision)?)),
+            Some((decided, until)) => {
+                (decided, Some(until.strip_prefix("until=").ok_or(InvalidDrainDecision)?))
+            }
             None => (text, None),
         };
         let decided = decided.strip_prefix("decided=").ok_or(InvalidDrainDecision)?;
@@ -109,8 +113,15 @@ mod tests {
             let decision = DrainDecision { decided_ms: 1_800_000_000_000, until_ms };
             assert_eq!(decision.to_string().parse(), Ok(decision));
         }
-        for wrong in ["", "decided=", "decided=-1", "until=1", "decided=1; until=", "decided=1;until=2", "decided=1; x"]
-        {
+        for wrong in [
+            "",
+            "decided=",
+            "decided=-1",
+            "until=1",
+            "decided=1; until=",
+            "decided=1;until=2",
+            "decided=1; x",
+        ] {
             assert_eq!(wrong.parse::<DrainDecision>(), Err(InvalidDrainDecision), "{wrong:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Fixed-width lower-case hexadecimal, without allocation.
 
-/// Parses exactly `2 * N` lower-case hex digits. Upper case is rejected, so each value has one spelling.
+/// Parses exactly `2 * N` lower-case hex digits. Upper case is rejected, so each value has one
+/// spelling.
 pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;

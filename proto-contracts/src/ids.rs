@@ -10,9 +10,12 @@ use uuid::Uuid;
 
 /// The stable name of an instance, whatever its address. Cheap to clone.
 ///
-/// Every response carries it in `X-Instance-Id`. The sticky strategy hashes this name, never an address.
+/// Every response carries it in `X-Instance-Id`. The sticky strategy hashes this name, never an
+/// address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-pub struct InstanceName(#[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9._-]{1,63}$"))] Arc<str>);
+pub struct InstanceName(
+    #[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9._-]{1,63}$"))] Arc<str>,
+);
 
 impl InstanceName {
     /// The longest name, in bytes: the limit of a DNS label, so container and pod names fit.
@@ -46,7 +49,8 @@ impl FromStr for InstanceName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=Self::MAX_LEN).contains(&text.len());
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        let plain =
+            text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if fits && plain { Ok(Self(text.into())) } else { Err(InvalidInstanceName) }
     }
 }
@@ -93,8 +97,8 @@ impl FromStr for DeploymentName {
     }
 }
 
-/// Identifies a request in logs and responses. The gateway generates a UUID v7 unless a trusted proxy or the client sent a
-/// UUID. The default is the nil UUID, which identifies none.
+/// Identifies a request in logs and responses. The gateway generates a UUID v7 unless a trusted
+/// proxy or the client sent a UUID. The default is the nil UUID, which identifies none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RequestId(#[schemars(with = "String", extend("format" = "uuid"))] Uuid);
@@ -158,7 +162,8 @@ impl FromStr for MessageId {
 pub struct IdempotencyKey(Uuid);
 
 impl IdempotencyKey {
-    /// Parses a UUID, with or without hyphens. The nil and the max UUID are not random and are rejected.
+    /// Parses a UUID, with or without hyphens. The nil and the max UUID are not random and are
+    /// rejected.
     pub fn parse_bytes(text: &[u8]) -> Option<Self> {
         Uuid::try_parse_ascii(text).ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max()).map(Self)
     }
@@ -199,12 +204,19 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_is_a_random_uuid() {
-        let key = IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
+        let key =
+            IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
         assert_eq!(IdempotencyKey::parse_bytes(b"00112233445566778899AABBCCDDEEFF"), Some(key));
         assert!(!format!("{key:?}").contains("0011"), "it opens what it created");
         let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
-        for bad in ["", "1", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeefg", &nil, &max]
-        {
+        for bad in [
+            "",
+            "1",
+            "00112233-4455-6677-8899-aabbccddeef",
+            "00112233-4455-6677-8899-aabbccddeefg",
+            &nil,
+            &max,
+        ] {
             assert_eq!(IdempotencyKey::parse_bytes(bad.as_bytes()), None, "{bad:?}");
         }
     }

@@ -1,7 +1,8 @@
-//! The wire contract between Tandem's parts and its clients: ids, header and cookie names, routes, error codes and bodies.
+//! The wire contract between Tandem's parts and its clients: ids, header and cookie names, routes,
+//! error codes and bodies.
 //!
-//! The services, the gateway, the local stack and the load tests all depend on this crate, so a name that two of them must
-//! agree on is defined once.
+//! The services, the gateway, the local stack and the load tests all depend on this crate, so a
+//! name that two of them must agree on is defined once.
 //!
 //! **Invariant:** no I/O and no framework. Everything here can be tested without a socket.
 

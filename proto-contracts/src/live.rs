@@ -1,8 +1,9 @@
 //! Live connections: `GET …/events` (server-sent events) and `GET …/live` (a WebSocket).
 //!
-//! Both carry the same [events](EventName). A stream begins with the present session. Then come the messages after the
-//! client's `last_event_id`, or only new ones without it: in order, each once. The id of a message's event is its number, so
-//! a client that reconnects with the last id misses none.
+//! Both carry the same [events](EventName). A stream begins with the present session. Then come the
+//! messages after the client's `last_event_id`, or only new ones without it: in order, each once.
+//! The id of a message's event is its number, so a client that reconnects with the last id misses
+//! none.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,17 +12,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventName {
-    /// The session: first in a stream, and after each change of its client data. Data: [`Session`](crate::stateful::Session).
+    /// The session: first in a stream, and after each change of its client data. Data:
+    /// [`Session`](crate::stateful::Session).
     Session,
     /// A message from any client. Data: [`HistoryMessage`](crate::stateful::HistoryMessage).
     Message,
-    /// The result of a message sent on this WebSocket. Data: [`MessagePosted`](crate::stateful::MessagePosted).
+    /// The result of a message sent on this WebSocket. Data:
+    /// [`MessagePosted`](crate::stateful::MessagePosted).
     Posted,
     /// A frame on this WebSocket was rejected. Data: a [`Problem`](crate::Problem).
     Error,
     /// The session was deleted or has expired; the last event. Data: `{}`.
     Ended,
-    /// The instance is stopping, or the client reads too slowly; reconnect with the last id. Data: `{}`.
+    /// The instance is stopping, or the client reads too slowly; reconnect with the last id. Data:
+    /// `{}`.
     GoingAway,
 }
 
@@ -43,19 +47,21 @@ impl EventName {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LiveQuery {
-    /// The number of the last message that the client has; 0 for none. The header `Last-Event-ID`, which browsers send when
-    /// they reconnect, takes precedence.
+    /// The number of the last message that the client has; 0 for none. The header `Last-Event-ID`,
+    /// which browsers send when they reconnect, takes precedence.
     pub last_event_id: Option<u64>,
     /// Replaces the `Authorization` header, which browsers cannot set here.
     pub ticket: Option<String>,
 }
 
-/// Response to `POST …/tickets`: authorizes `…/events` and `…/live` of this session as its requester.
+/// Response to `POST …/tickets`: authorizes `…/events` and `…/live` of this session as its
+/// requester.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The value of the query parameter `ticket`.
     pub ticket: String,
-    /// Until when it opens a first connection. An open one stays, and can be reopened for a while after its end.
+    /// Until when it opens a first connection. An open one stays, and can be reopened for a while
+    /// after its end.
     pub expires_at: Timestamp,
 }
 
@@ -92,7 +98,8 @@ pub struct ClientFrame {
 
 /// The longest `ref`, in bytes.
 pub const MAX_REF_BYTES: usize = 64;
-/// The largest frame from a client, in bytes: a message with every character escaped, and the other fields.
+/// The largest frame from a client, in bytes: a message with every character escaped, and the other
+/// fields.
 pub const MAX_FRAME_BYTES: usize = 128 * 1024;
 
 /// Close codes: those of RFC 6455, and one for ended sessions.

@@ -1,8 +1,9 @@
 //! Canonical paths, for the gateway's routing and the services' alike.
 //!
-//! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints. If a gateway resolved the raw path and
-//! a service the decoded one, the wrong limits, timeouts and affinity key would apply. [`canonical`] normalizes each path or
-//! rejects it, and proxies forward the canonical form.
+//! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints. If a gateway
+//! resolved the raw path and a service the decoded one, the wrong limits, timeouts and affinity key
+//! would apply. [`canonical`] normalizes each path or rejects it, and proxies forward the canonical
+//! form.
 
 use std::borrow::Cow;
 
@@ -14,13 +15,15 @@ pub const MAX_BYTES: usize = 8 * 1024;
 /// Why a path is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PathFault {
-    /// A byte that is illegal in paths, such as a backslash, a space, a control byte or one beyond ASCII.
+    /// A byte that is illegal in paths, such as a backslash, a space, a control byte or one beyond
+    /// ASCII.
     #[error("The path has an illegal byte; escape it as %XX.")]
     IllegalByte,
     /// A `%` without two hex digits.
     #[error("A % in the path must be followed by two hex digits.")]
     BadEscape,
-    /// An escaped slash or backslash: some servers decode it before splitting the path, others after.
+    /// An escaped slash or backslash: some servers decode it before splitting the path, others
+    /// after.
     #[error("The path has an escaped slash or backslash (%2F, %5C), which is not allowed.")]
     EscapedSlash,
     /// An escaped control character, such as NUL.
@@ -54,8 +57,9 @@ impl PathFault {
 
 /// The canonical form of a path, borrowed when the path has it already.
 ///
-/// Escaped unreserved characters are decoded, and other escapes get upper-case digits. Illegal characters that browsers send
-/// (`[ ] ^ { | }`) are escaped. Empty segments stay: they match no template.
+/// Escaped unreserved characters are decoded, and other escapes get upper-case digits. Illegal
+/// characters that browsers send (`[ ] ^ { | }`) are escaped. Empty segments stay: they match no
+/// template.
 ///
 /// # Errors
 /// When the path is illegal or ambiguous.
@@ -70,7 +74,9 @@ pub fn canonical(path: &str) -> Result<Cow<'_, str>, PathFault> {
     if normalized.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(PathFault::DotSegment);
     }
-    if decoded_bytes(normalized.as_bytes(), |text| text.chars().any(char::is_control)).ok_or(PathFault::NotUtf8)? {
+    if decoded_bytes(normalized.as_bytes(), |text| text.chars().any(char::is_control))
+        .ok_or(PathFault::NotUtf8)?
+    {
         return Err(PathFault::EscapedControl);
     }
     Ok(if normalized == path { Cow::Borrowed(path) } else { Cow::Owned(normalized) })
@@ -118,7 +124,8 @@ fn normalized(path: &[u8]) -> Result<String, PathFault> {
                 }
             }
             b'[' | b']' | b'^' | b'{' | b'|' | b'}' => push_escaped(&mut out, *byte),
-            b'/' | b':' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+            b'/' | b':' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b','
+            | b';' | b'=' => {
                 out.push(char::from(*byte));
             }
             byte if is_unreserved(*byte) => out.push(char::from(*byte)),
@@ -166,7 +173,8 @@ const fn digit(byte: u8) -> Option<u8> {
 }
 
 fn push_escaped(out: &mut String, byte: u8) {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     out.extend(['%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
 }
 
@@ -192,8 +200,15 @@ mod tests {
 
     #[test]
     fn a_canonical_path_is_borrowed() {
-        for path in ["/", "*", "", "/api/v1/stateful/sessions/0badcafe-0011", "//a//", "/openapi.json", "/a;b=c/%2525"]
-        {
+        for path in [
+            "/",
+            "*",
+            "",
+            "/api/v1/stateful/sessions/0badcafe-0011",
+            "//a//",
+            "/openapi.json",
+            "/a;b=c/%2525",
+        ] {
             assert!(matches!(canonical(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
         }
     }
@@ -231,7 +246,11 @@ mod tests {
         ] {
             assert_eq!(canonical(path), Err(fault), "{path}");
         }
-        assert!(canonical("/...").is_ok() && canonical("/..a").is_ok() && canonical("/.well-known").is_ok());
+        assert!(
+            canonical("/...").is_ok()
+                && canonical("/..a").is_ok()
+                && canonical("/.well-known").is_ok()
+        );
     }
 
     #[test]

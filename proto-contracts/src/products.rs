@@ -15,7 +15,8 @@ pub struct Product {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Price in the shop's currency, as a decimal string with two places, so that no client rounds it.
+    /// Price in the shop's currency, as a decimal string with two places, so that no client rounds
+    /// it.
     pub price: String,
     /// Units in stock.
     pub stock: i32,

@@ -1,4 +1,5 @@
-//! All paths of the API: the services mount these templates, and the gateway resolves paths against them.
+//! All paths of the API: the services mount these templates, and the gateway resolves paths against
+//! them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +13,9 @@ use crate::path;
 use crate::session_id::SessionId;
 
 /// One of the gateway's two pools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolName {
     /// Instances of stateless-svc.
@@ -61,7 +64,8 @@ impl FromStr for PoolName {
     }
 }
 
-/// An endpoint of the API. Its templates are the bounded set of route labels in metrics and access logs.
+/// An endpoint of the API. Its templates are the bounded set of route labels in metrics and access
+/// logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// Service, version and instance.
@@ -130,12 +134,18 @@ impl Endpoint {
             Self::Products => ("/api/v1/stateless/products", None),
             Self::Product => ("/api/v1/stateless/products/{product_id}", None),
             Self::Sessions => ("/api/v1/stateful/sessions", Some("/api/stateful/session")),
-            Self::Session => ("/api/v1/stateful/sessions/{session_id}", Some("/api/stateful/session/{session_id}")),
-            Self::Conversations => ("/api/v1/stateful/conversations", Some("/api/stateful/conversation")),
-            Self::Messages => ("/api/v1/stateful/sessions/{session_id}/messages", None),
-            Self::History => {
-                ("/api/v1/stateful/sessions/{session_id}/history", Some("/api/stateful/history/{session_id}"))
+            Self::Session => (
+                "/api/v1/stateful/sessions/{session_id}",
+                Some("/api/stateful/session/{session_id}"),
+            ),
+            Self::Conversations => {
+                ("/api/v1/stateful/conversations", Some("/api/stateful/conversation"))
             }
+            Self::Messages => ("/api/v1/stateful/sessions/{session_id}/messages", None),
+            Self::History => (
+                "/api/v1/stateful/sessions/{session_id}/history",
+                Some("/api/stateful/history/{session_id}"),
+            ),
             Self::Events => ("/api/v1/stateful/sessions/{session_id}/events", None),
             Self::Live => ("/api/v1/stateful/sessions/{session_id}/live", None),
             Self::Tickets => ("/api/v1/stateful/sessions/{session_id}/tickets", None),
@@ -167,10 +177,15 @@ impl Resolved {
     /// The template, for logs and metrics: it has no session id.
     pub fn template(&self) -> &'static str {
         let templates = self.endpoint.templates();
-        if self.is_legacy { templates.legacy.unwrap_or(templates.canonical) } else { templates.canonical }
+        if self.is_legacy {
+            templates.legacy.unwrap_or(templates.canonical)
+        } else {
+            templates.canonical
+        }
     }
 
-    /// The decoded value of the template's `{…}` in a canonical path; empty when the template has none.
+    /// The decoded value of the template's `{…}` in a canonical path; empty when the template has
+    /// none.
     pub fn parameter<'a>(&self, path: &'a str) -> Cow<'a, str> {
         let mut segments = self.template().split('/').zip(path.split('/'));
         segments
@@ -225,7 +240,11 @@ fn stateless_legacy(first: &str, second: Option<&str>) -> Endpoint {
     }
 }
 
-fn stateful<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
+fn stateful<'a>(
+    first: &str,
+    id: Option<&'a str>,
+    rest: Option<&str>,
+) -> (Endpoint, Option<&'a str>) {
     let endpoint = match (first, id, rest) {
         ("sessions", None, None) => Endpoint::Sessions,
         ("sessions", Some(_), None) => Endpoint::Session,
@@ -240,7 +259,11 @@ fn stateful<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoi
     (endpoint, id)
 }
 
-fn stateful_legacy<'a>(first: &str, id: Option<&'a str>, rest: Option<&str>) -> (Endpoint, Option<&'a str>) {
+fn stateful_legacy<'a>(
+    first: &str,
+    id: Option<&'a str>,
+    rest: Option<&str>,
+) -> (Endpoint, Option<&'a str>) {
     let endpoint = match (first, id, rest) {
         ("session", None, None) => Endpoint::Sessions,
         ("session", Some(_), None) => Endpoint::Session,
@@ -261,14 +284,24 @@ mod tests {
     fn every_template_resolves_to_its_endpoint() {
         for endpoint in Endpoint::ALL {
             let templates = endpoint.templates();
-            for (template, is_legacy) in [(Some(templates.canonical), false), (templates.legacy, true)] {
+            for (template, is_legacy) in
+                [(Some(templates.canonical), false), (templates.legacy, true)]
+            {
                 let Some(template) = template else { continue };
                 let path = template.replace("{session_id}", ID).replace("{product_id}", "p001");
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
-                assert_eq!((resolved.endpoint, resolved.is_legacy), (endpoint, is_legacy), "{path}");
+                assert_eq!(
+                    (resolved.endpoint, resolved.is_legacy),
+                    (endpoint, is_legacy),
+                    "{path}"
+                );
                 assert_eq!(resolved.template(), template);
                 let parameter = if template.contains("{product_id}") { "p001" } else { ID };
-                assert_eq!(resolved.parameter(&path), if template.contains('{') { parameter } else { "" }, "{path}");
+                assert_eq!(
+                    resolved.parameter(&path),
+                    if template.contains('{') { parameter } else { "" },
+                    "{path}"
+                );
                 assert_eq!(resolved.key.is_some(), template.contains("{session_id}"), "{path}");
                 assert!(path.contains(resolved.pool.as_str()));
             }

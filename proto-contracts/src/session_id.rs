@@ -9,10 +9,11 @@ use sha2::{Digest as _, Sha256};
 use crate::affinity::AffinityKey;
 use crate::hex;
 
-/// `<affinity key>-<32 hex digits>`: the key that routes to the session's home, and 128 random bits.
+/// `<affinity key>-<32 hex digits>`: the key that routes to the session's home, and 128 random
+/// bits.
 ///
-/// The id is a bearer secret. It has no `Display`, and `Debug` shows only the [`SessionDigest`]. [`SessionId::expose`] and
-/// serialization reveal it.
+/// The id is a bearer secret. It has no `Display`, and `Debug` shows only the [`SessionDigest`].
+/// [`SessionId::expose`] and serialization reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId {
     key: AffinityKey,

@@ -38,8 +38,8 @@ pub struct PatchSession<D = ClientData> {
     pub client_data: D,
 }
 
-/// A session. The response's `ETag` identifies the write that produced this state; it does not cover `expires_at`, which moves
-/// with each use.
+/// A session. The response's `ETag` identifies the write that produced this state; it does not
+/// cover `expires_at`, which moves with each use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session<D = ClientData> {
     /// The bearer secret.
@@ -65,8 +65,8 @@ pub struct PostMessage {
     pub message: String,
 }
 
-/// `POST /conversations`: the same, with the session's id in the body. The service uses text for `I`, to report a malformed id
-/// as such.
+/// `POST /conversations`: the same, with the session's id in the body. The service uses text for
+/// `I`, to report a malformed id as such.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostConversation<I = SessionId> {
     /// The session.

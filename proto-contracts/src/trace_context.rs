@@ -19,8 +19,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Parses the header's value; `None` when it is invalid. Of a later version it reads the known fields, as the standard
-    /// requires.
+    /// Parses the header's value; `None` when it is invalid. Of a later version it reads the known
+    /// fields, as the standard requires.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (fields, rest) = value.split_at_checked(LENGTH)?;
         let [version] = hex::decode(&fields[..2])?;
@@ -73,7 +73,10 @@ mod tests {
 
     #[test]
     fn a_later_version_may_have_more_fields() {
-        for later in ["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", &format!("cc{}-more", &VALID[2..])] {
+        for later in [
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            &format!("cc{}-more", &VALID[2..]),
+        ] {
             assert!(TraceContext::parse(later.as_bytes()).is_some(), "{later}");
         }
     }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// An instance's share of its pool's keys and requests, relative to the others: 1 to 256, as in HAProxy. The default is 1.
-/// There is no 0: drain the instance instead.
+/// An instance's share of its pool's keys and requests, relative to the others: 1 to 256, as in
+/// HAProxy. The default is 1. There is no 0: drain the instance instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Weight(#[schemars(extend("minimum" = 1, "maximum" = 256))] u16);
@@ -57,12 +57,16 @@ impl FromStr for Weight {
 impl<'de> Deserialize<'de> for Weight {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let shares = i64::deserialize(deserializer)?;
-        u16::try_from(shares).ok().and_then(Self::new).ok_or_else(|| serde::de::Error::custom(InvalidWeight))
+        u16::try_from(shares)
+            .ok()
+            .and_then(Self::new)
+            .ok_or_else(|| serde::de::Error::custom(InvalidWeight))
     }
 }
 
-/// The value of `X-Weight`: `<weight>; decided=<unix ms>`. The time is 0 for the instance's own `INSTANCE_WEIGHT`, which no
-/// operator has changed since it started. Of two decisions the later one wins.
+/// The value of `X-Weight`: `<weight>; decided=<unix ms>`. The time is 0 for the instance's own
+/// `INSTANCE_WEIGHT`, which no operator has changed since it started. Of two decisions the later
+/// one wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WeightDecision {
     /// The weight.
@@ -98,8 +102,14 @@ mod tests {
 
     #[test]
     fn a_weight_is_1_to_256() {
-        for (json, shares) in [("1", Some(1)), ("256", Some(256)), ("0", None), ("257", None), ("-1", None)] {
-            assert_eq!(serde_json::from_str::<Weight>(json).ok().map(Weight::get), shares, "{json}");
+        for (json, shares) in
+            [("1", Some(1)), ("256", Some(256)), ("0", None), ("257", None), ("-1", None)]
+        {
+            assert_eq!(
+                serde_json::from_str::<Weight>(json).ok().map(Weight::get),
+                shares,
+                "{json}"
+            );
             assert_eq!(json.parse::<Weight>().ok().map(Weight::get), shares, "{json}");
         }
         let zero = serde_json::from_str::<Weight>("0").expect_err("refused").to_string();

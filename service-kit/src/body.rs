@@ -1,6 +1,7 @@
 //! JSON bodies and query strings, with errors that name the faulty field.
 //!
-//! Canonical paths are strict. The deprecated legacy paths ignore unknown fields and the content type, as they always did.
+//! Canonical paths are strict. The deprecated legacy paths ignore unknown fields and the content
+//! type, as they always did.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -21,11 +22,12 @@ use crate::routes::is_legacy;
 
 /// The largest body, in bytes: the gateway's default `max_body_bytes`.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How much of a too large body is read and discarded before the response, in bytes. When a server closes a connection with
-/// unread data, the proxy in front of it sees a reset instead of the response.
+/// How much of a too large body is read and discarded before the response, in bytes. When a server
+/// closes a connection with unread data, the proxy in front of it sees a reset instead of the
+/// response.
 const MAX_DISCARDED_BYTES: usize = 2 * 1024 * 1024;
-/// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), so that the gateway rejects slow clients; a
-/// test of the gateway compares both.
+/// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), so that the
+/// gateway rejects slow clients; a test of the gateway compares both.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How strictly input is checked.
@@ -126,7 +128,8 @@ pub fn from_query<T: DeserializeOwned>(query: &str, strictness: Strictness) -> R
     let value = serde_ignored::deserialize(tracked, |path| {
         unknown.get_or_insert_with(|| path.to_string());
     });
-    let value = value.map_err(|error| invalid(ErrorCode::InvalidQuery, "parameter", &track.path(), &error))?;
+    let value = value
+        .map_err(|error| invalid(ErrorCode::InvalidQuery, "parameter", &track.path(), &error))?;
     match unknown {
         Some(name) if strictness == Strictness::Strict => {
             Err(ApiError::new(ErrorCode::InvalidQuery, format!("unknown parameter `{name}`")))
@@ -146,7 +149,9 @@ async fn read(payload: &mut Payload) -> Result<Bytes, ApiError> {
 }
 
 async fn collect(payload: &mut Payload) -> Result<Bytes, ApiError> {
-    let Some(first) = payload.next().await.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
+    let Some(first) = payload.next().await.transpose().map_err(broken)? else {
+        return Ok(Bytes::new());
+    };
     let mut read = first.len();
     let mut next = payload.next().await.transpose().map_err(broken)?;
     if next.is_none() && read <= MAX_BODY_BYTES {
@@ -176,26 +181,41 @@ fn broken(error: PayloadError) -> ApiError {
 
 fn check_media_type(request: &HttpRequest, strictness: Strictness) -> Result<(), ApiError> {
     let headers = request.headers();
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Encoding is not supported."));
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(ApiError::new(
+            ErrorCode::UnsupportedMediaType,
+            "Content-Encoding is not supported.",
+        ));
     }
     if strictness == Strictness::Lenient {
         return Ok(());
     }
     match headers.get(CONTENT_TYPE).map(|value| value.as_bytes()) {
         Some(value) if is_json(value) => Ok(()),
-        Some(_) => Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Type must be application/json.")),
-        None => Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Type is missing: send application/json.")),
+        Some(_) => Err(ApiError::new(
+            ErrorCode::UnsupportedMediaType,
+            "Content-Type must be application/json.",
+        )),
+        None => Err(ApiError::new(
+            ErrorCode::UnsupportedMediaType,
+            "Content-Type is missing: send application/json.",
+        )),
     }
 }
 
 /// `application/json` or `application/<something>+json`, with or without parameters.
 fn is_json(content_type: &[u8]) -> bool {
     let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let Some((tree, subtype)) = essence.split_at_checked(b"application/".len()) else { return false };
+    let Some((tree, subtype)) = essence.split_at_checked(b"application/".len()) else {
+        return false;
+    };
     let suffix = subtype.len().checked_sub(b"+json".len()).map(|start| &subtype[start..]);
     tree.eq_ignore_ascii_case(b"application/")
-        && (subtype.eq_ignore_ascii_case(b"json") || suffix.is_some_and(|s| s.eq_ignore_ascii_case(b"+json")))
+        && (subtype.eq_ignore_ascii_case(b"json")
+            || suffix.is_some_and(|s| s.eq_ignore_ascii_case(b"+json")))
 }
 
 fn not_an_object(text: &[u8]) -> ApiError {
@@ -214,7 +234,12 @@ fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new(ErrorCode::MalformedJson, error.to_string())
 }
 
-fn invalid(code: ErrorCode, what: &str, path: &serde_path_to_error::Path, error: &dyn fmt::Display) -> ApiError {
+fn invalid(
+    code: ErrorCode,
+    what: &str,
+    path: &serde_path_to_error::Path,
+    error: &dyn fmt::Display,
+) -> ApiError {
     let detail = match path.iter().next() {
         Some(_) => format!("{what} `{path}`: {error}"),
         None => error.to_string(),
@@ -242,7 +267,11 @@ mod tests {
             ("[\"add\", [1]]", "invalid_body", "must be a JSON object"),
             ("null", "invalid_body", "must be a JSON object"),
             ("{\"operands\": [1, \"2\"]}", "invalid_body", "field `operands[1]`"),
-            ("{\"operation\": \"root\"}", "invalid_body", "field `operation`: unknown variant `root`"),
+            (
+                "{\"operation\": \"root\"}",
+                "invalid_body",
+                "field `operation`: unknown variant `root`",
+            ),
             ("{\"operator\": \"add\"}", "invalid_body", "unknown field `operator`"),
             ("{\"operands\": [], \"operands\": []}", "invalid_body", "duplicate field"),
             ("{\"operands\": [1e999]}", "invalid_body", "field `operands[0]`: number out of range"),
@@ -257,7 +286,8 @@ mod tests {
     #[test]
     fn what_is_not_utf8_is_not_json() {
         for text in [&b"{\"operands\xff\": []}"[..], b"{\"operation\": \"add\xff\"}", b"\xff"] {
-            let error = from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("rejected");
+            let error =
+                from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("rejected");
             assert_eq!(error.code(), ErrorCode::MalformedJson, "{error}");
         }
     }
@@ -282,18 +312,26 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::InvalidQuery);
             assert!(error.detail().contains(expected), "{query}: {error}");
         }
-        let lenient = from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
+        let lenient =
+            from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
         assert_eq!(lenient.max, 7);
     }
 
     #[test]
     fn json_has_several_media_types() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+        for good in
+            ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"]
+        {
             assert!(is_json(good.as_bytes()), "{good}");
         }
-        for bad in
-            ["text/plain", "application/jsonp", "application/", "", "text/json", "application/x-www-form-urlencoded"]
-        {
+        for bad in [
+            "text/plain",
+            "application/jsonp",
+            "application/",
+            "",
+            "text/json",
+            "application/x-www-form-urlencoded",
+        ] {
             assert!(!is_json(bad.as_bytes()), "{bad}");
         }
     }

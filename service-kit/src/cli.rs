@@ -12,7 +12,8 @@ use reqwest::header::HOST;
 /// Shorter than the timeout of container health checks.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Probes the running instance instead of starting one. So a container's health check needs no other program.
+/// Probes the running instance instead of starting one. So a container's health check needs no
+/// other program.
 #[derive(Args, Clone, Copy, Debug)]
 #[group(multiple = false)]
 pub struct ProbeArgs {
@@ -44,17 +45,22 @@ impl ProbeArgs {
     }
 }
 
-/// Parses the command line of a service, whose configuration is in its environment. Exits on `--help`, `--version` and unknown
-/// arguments.
-pub fn probe_of_service(name: &'static str, version: &'static str, about: &'static str) -> Option<Probe> {
+/// Parses the command line of a service, whose configuration is in its environment. Exits on
+/// `--help`, `--version` and unknown arguments.
+pub fn probe_of_service(
+    name: &'static str,
+    version: &'static str,
+    about: &'static str,
+) -> Option<Probe> {
     // Set `about` last, or the group's text replaces it.
-    let matches = ProbeArgs::augment_args(Command::new(name).version(version)).about(about).get_matches();
+    let matches =
+        ProbeArgs::augment_args(Command::new(name).version(version)).about(about).get_matches();
     ProbeArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).probe()
 }
 
 impl Probe {
-    /// Sends the probe to this address, with this `Host`. Prints a failure to standard error. Must not be called within a Tokio
-    /// runtime.
+    /// Sends the probe to this address, with this `Host`. Prints a failure to standard error. Must
+    /// not be called within a Tokio runtime.
     pub fn ask(self, listen: SocketAddr, host: &str) -> ExitCode {
         match self.send(listen, host) {
             Ok(()) => ExitCode::SUCCESS,
@@ -123,9 +129,13 @@ mod tests {
 
     #[test]
     fn a_200_is_healthy() {
-        let (result, request) = probe_server(Probe::Health, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let (result, request) =
+            probe_server(Probe::Health, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(result, Ok(()));
-        assert!(request.starts_with("GET /health ") && request.contains("host: localhost"), "{request}");
+        assert!(
+            request.starts_with("GET /health ") && request.contains("host: localhost"),
+            "{request}"
+        );
     }
 
     #[test]
@@ -135,7 +145,9 @@ mod tests {
         let fault = result.expect_err("not ready");
         assert!(fault.contains("503") && fault.contains("redis"), "{fault}");
         assert!(request.starts_with("GET /readyz "), "{request}");
-        let unused = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let unused = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
         assert!(Probe::Health.send(unused, "localhost").is_err());
     }
 }

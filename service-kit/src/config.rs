@@ -24,14 +24,17 @@ pub struct ServiceConfig {
     pub workers: NonZeroUsize,
     /// `LOG_LEVEL`: a filter of `tracing-subscriber`, such as `info` or `info,access=off`.
     pub log_filter: String,
-    /// `SHUTDOWN_TIMEOUT_S`: how long requests in flight may take to finish during shutdown; 30 s by default.
+    /// `SHUTDOWN_TIMEOUT_S`: how long requests in flight may take to finish during shutdown; 30 s
+    /// by default.
     pub shutdown_timeout: Duration,
     /// `OTEL_*`: traces; off by default.
     pub traces: Option<TraceConfig>,
-    /// `SHUTDOWN_ANNOUNCE_S`: the pre-stop delay. After SIGTERM the instance announces the stop in its health responses and
-    /// serves on, before it closes its listener. By default 12 s: two health checks of a gateway, 5 s apart, and a margin.
+    /// `SHUTDOWN_ANNOUNCE_S`: the pre-stop delay. After SIGTERM the instance announces the stop in
+    /// its health responses and serves on, before it closes its listener. By default 12 s: two
+    /// health checks of a gateway, 5 s apart, and a margin.
     pub announce: Duration,
-    /// `INSTANCE_TOKEN`: the bearer token for `/internal` requests of gateways; without it they cannot drain the instance.
+    /// `INSTANCE_TOKEN`: the bearer token for `/internal` requests of gateways; without it they
+    /// cannot drain the instance.
     pub instance_token: Option<SecretString>,
     /// `DEPLOYMENT`: the deployment's name; gateways of another deployment reject the instance.
     pub deployment: Option<DeploymentName>,
@@ -97,10 +100,13 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<Self, String> {
         tracing_subscriber::EnvFilter::from_str(text).map_err(|error| error.to_string())?;
         // The syntax takes a lone word for a target: a misspelt level would silence the log.
-        match text.split(',').find(|part| !part.contains(['=', '[']) && LevelFilter::from_str(part.trim()).is_err()) {
-            Some(part) => {
-                Err(format!("'{part}' is not a level; the levels are off, error, warn, info, debug and trace"))
-            }
+        match text
+            .split(',')
+            .find(|part| !part.contains(['=', '[']) && LevelFilter::from_str(part.trim()).is_err())
+        {
+            Some(part) => Err(format!(
+                "'{part}' is not a level; the levels are off, error, warn, info, debug and trace"
+            )),
             None => Ok(Self(text.to_owned())),
         }
     }

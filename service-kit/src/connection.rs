@@ -26,11 +26,13 @@ pub(crate) fn store(stream: &dyn Any, data: &mut Extensions) {
 
 /// A streamed body after which the server closes its side of the connection at once.
 ///
-/// After an upgraded connection ends, the framework waits up to two seconds for the client to close first. WebSocket clients
-/// wait for the server (RFC 6455, section 7.1.1), so both would wait, and browsers report an unclean close.
+/// After an upgraded connection ends, the framework waits up to two seconds for the client to close
+/// first. WebSocket clients wait for the server (RFC 6455, section 7.1.1), so both would wait, and
+/// browsers report an unclean close.
 pub struct ClosesAfter {
     body: BoxBody,
-    /// Resolves when the connection is to be closed. When its sender is dropped, the framework's own close applies.
+    /// Resolves when the connection is to be closed. When its sender is dropped, the framework's
+    /// own close applies.
     may_close: oneshot::Receiver<()>,
     connection: Option<Connection>,
     /// The framework has bytes that it has not written to the connection yet.
@@ -39,7 +41,8 @@ pub struct ClosesAfter {
 }
 
 impl ClosesAfter {
-    /// Sends the body in response to the request. The connection closes after it once `may_close` resolves.
+    /// Sends the body in response to the request. The connection closes after it once `may_close`
+    /// resolves.
     pub fn new(request: &HttpRequest, body: BoxBody, may_close: oneshot::Receiver<()>) -> Self {
         let connection = request.conn_data::<Connection>().copied();
         Self { body, may_close, connection, is_unflushed: false, is_over: false }
@@ -53,7 +56,10 @@ impl MessageBody for ClosesAfter {
         self.body.size()
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
         if !self.is_over {
             match Pin::new(&mut self.body).poll_next(context) {
                 Poll::Ready(Some(Ok(bytes))) => {
@@ -77,8 +83,8 @@ impl MessageBody for ClosesAfter {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => {
                 if let Some(Connection(socket)) = self.connection.take() {
-                    // The framework polls a body only while it owns the connection, so the descriptor is still this socket's.
-                    // The client may have closed it already.
+                    // The framework polls a body only while it owns the connection, so the
+                    // descriptor is still this socket's. The client may have closed it already.
                     let _result = shutdown(socket, Shutdown::Write);
                 }
             }

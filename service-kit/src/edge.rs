@@ -1,7 +1,7 @@
 //! The middleware around all requests of a service.
 //!
-//! It canonicalizes the path, assigns the request id, catches panics, turns failures into problem documents, adds headers to
-//! the response, records metrics, and writes the access log.
+//! It canonicalizes the path, assigns the request id, catches panics, turns failures into problem
+//! documents, adds headers to the response, records metrics, and writes the access log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -57,8 +57,8 @@ impl Edge {
     /// One for all workers of the instance. `admit` rejects requests whatever their path.
     pub fn new(instance: InstanceName, metrics: Metrics, admit: Box<Admit>) -> Self {
         // All characters of an instance name are valid in a header.
-        let instance_header =
-            HeaderValue::from_str(instance.as_str()).unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
+        let instance_header = HeaderValue::from_str(instance.as_str())
+            .unwrap_or_else(|_| HeaderValue::from_static("unnamed"));
         Self(Arc::new(Shared { instance, instance_header, metrics, admit }))
     }
 }
@@ -107,9 +107,13 @@ where
                 path?;
                 service.call(request).await
             };
-            let outcome = AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
+            let outcome =
+                AssertUnwindSafe(serve.instrument(arrival.trace.span())).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_panic| {
-                Err(ApiError::internal("a handler panicked; the log line of the panic has its location").into())
+                Err(ApiError::internal(
+                    "a handler panicked; the log line of the panic has its location",
+                )
+                .into())
             });
             drop(in_flight);
             shared.finish(arrival, outcome)
@@ -117,8 +121,9 @@ where
     }
 }
 
-/// A request in progress. When its client disconnects, the framework drops this, and the handler continues in the background.
-/// A cancelled handler would cost its database connection, so a client that aborts many requests would slow down others.
+/// A request in progress. When its client disconnects, the framework drops this, and the handler
+/// continues in the background. A cancelled handler would cost its database connection, so a client
+/// that aborts many requests would slow down others.
 pub struct Serving(Option<LocalBoxFuture<'static, Result<ServiceResponse, Error>>>);
 
 impl Future for Serving {
@@ -143,7 +148,9 @@ impl Drop for Serving {
 /// Canonicalizes the request's path, so that routing matches the gateway's.
 fn make_canonical(request: &mut ServiceRequest) -> Result<(), ApiError> {
     let reject = |fault: PathFault| ApiError::new(fault.code(), fault.to_string());
-    let Cow::Owned(canonical) = path::canonical(request.uri().path()).map_err(reject)? else { return Ok(()) };
+    let Cow::Owned(canonical) = path::canonical(request.uri().path()).map_err(reject)? else {
+        return Ok(());
+    };
     let mut parts = request.uri().clone().into_parts();
     let target = match request.uri().query() {
         Some(query) => format!("{canonical}?{query}"),
@@ -182,15 +189,20 @@ impl Arrival {
     fn of(request: &ServiceRequest, is_canonical: bool) -> Self {
         let (request_id, request_id_header) = request_id(request.headers());
         let path = request.uri().path();
-        let probe = ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
+        let probe =
+            ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
         let resolved = if probe.is_none() && is_canonical { routes::resolve(path) } else { None };
         // Read by the guards of `routes::mount`.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         let method = method_label(request.method().as_str());
-        let route = probe.or(resolved.map(|r| r.template())).unwrap_or(Endpoint::Unknown.templates().canonical);
+        let route = probe
+            .or(resolved.map(|r| r.template()))
+            .unwrap_or(Endpoint::Unknown.templates().canonical);
         let kind = if probe.is_some() { Kind::Probe } else { Kind::Call };
         let trace = match kind {
-            Kind::Call => RequestSpan::begin(|| received(request.headers(), method, route, request_id)),
+            Kind::Call => {
+                RequestSpan::begin(|| received(request.headers(), method, route, request_id))
+            }
             Kind::Probe => RequestSpan::none(),
         };
         Self {
@@ -201,7 +213,9 @@ impl Arrival {
             request_id,
             request_id_header,
             trace,
-            successor: resolved.filter(|r| r.is_legacy).and_then(|r| successor(r.endpoint, request.path())),
+            successor: resolved
+                .filter(|r| r.is_legacy)
+                .and_then(|r| successor(r.endpoint, request.path())),
         }
     }
 }
@@ -209,7 +223,9 @@ impl Arrival {
 /// The client's id if it is a UUID, else a new one; and its header.
 fn request_id(headers: &HeaderMap) -> (RequestId, HeaderValue) {
     let given = headers.get(X_REQUEST_ID);
-    let id = given.and_then(|value| RequestId::parse_bytes(value.as_bytes())).unwrap_or_else(RequestId::generate);
+    let id = given
+        .and_then(|value| RequestId::parse_bytes(value.as_bytes()))
+        .unwrap_or_else(RequestId::generate);
     let text = id.to_ascii();
     match given {
         // Already in our spelling: the bytes are shared with the request, not copied.
@@ -259,7 +275,11 @@ fn as_ours<R>(error: &Error, look: impl FnOnce(&ApiError) -> R) -> R {
 }
 
 impl Shared {
-    fn finish(&self, arrival: Arrival, outcome: Result<ServiceResponse, Error>) -> Result<ServiceResponse, Error> {
+    fn finish(
+        &self,
+        arrival: Arrival,
+        outcome: Result<ServiceResponse, Error>,
+    ) -> Result<ServiceResponse, Error> {
         match outcome {
             Ok(response) => match response.response().error() {
                 None => Ok(self.stamped(&arrival, response, None)),
@@ -283,7 +303,12 @@ impl Shared {
         }
     }
 
-    fn stamped(&self, arrival: &Arrival, mut response: ServiceResponse, code: Option<ErrorCode>) -> ServiceResponse {
+    fn stamped(
+        &self,
+        arrival: &Arrival,
+        mut response: ServiceResponse,
+        code: Option<ErrorCode>,
+    ) -> ServiceResponse {
         self.stamp(arrival, |name, value| {
             response.headers_mut().insert(name, value);
         });
@@ -312,21 +337,35 @@ impl Shared {
         arrival.trace.finish(status.as_u16(), code);
         self.metrics.observe(method, route, status.as_str(), duration);
         if kind == Kind::Call {
-            let (status, instance, trace_id) = (status.as_u16(), self.instance.as_str(), arrival.trace.trace_id());
-            access::log(&Line { method, route, status, duration, request_id, instance, code, trace_id });
+            let (status, instance, trace_id) =
+                (status.as_u16(), self.instance.as_str(), arrival.trace.trace_id());
+            access::log(&Line {
+                method,
+                route,
+                status,
+                duration,
+                request_id,
+                instance,
+                code,
+                trace_id,
+            });
         }
     }
 }
 
-/// Logs the cause of a failure, once. Client errors and failures without a cause are only in the access log; a missing cause
-/// was logged elsewhere, such as once per outage.
+/// Logs the cause of a failure, once. Client errors and failures without a cause are only in the
+/// access log; a missing cause was logged elsewhere, such as once per outage.
 fn log_failure(error: &ApiError, arrival: &Arrival) {
     let (code, request_id, route) = (error.code(), arrival.request_id, arrival.route);
     let Some(cause) = error.cause() else { return };
     let trace_id = arrival.trace.trace_id().map(tracing::field::display);
     match code.status() {
-        500 => tracing::error!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed"),
-        501.. => tracing::warn!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed"),
+        500 => {
+            tracing::error!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed")
+        }
+        501.. => {
+            tracing::warn!(%code, %request_id, trace_id, route, cause = chain(cause), "request failed")
+        }
         _ => {}
     }
 }

@@ -12,8 +12,8 @@ pub enum EntityTags {
     Any,
     /// The listed tags, without quotes and without `W/`.
     ///
-    /// Weak tags match like strong ones, although the RFC excludes them from `If-Match`: proxies that compress a response, such
-    /// as Nginx, make its tag weak, and it still names one state.
+    /// Weak tags match like strong ones, although the RFC excludes them from `If-Match`: proxies
+    /// that compress a response, such as Nginx, make its tag weak, and it still names one state.
     List(Vec<Vec<u8>>),
 }
 
@@ -27,8 +27,14 @@ impl EntityTags {
         let mut lines = headers.get_all(name).map(HeaderValue::as_bytes);
         let Some(first) = lines.next() else { return Ok(None) };
         let rest: Vec<&[u8]> = lines.collect();
-        let tags = if rest.is_empty() { parse(first) } else { parse(&[&[first], &rest[..]].concat().join(&b',')) };
-        let expected = format!("{name} must be * or a list of entity tags in quotes, such as \"3-0123456789abcdef\".");
+        let tags = if rest.is_empty() {
+            parse(first)
+        } else {
+            parse(&[&[first], &rest[..]].concat().join(&b','))
+        };
+        let expected = format!(
+            "{name} must be * or a list of entity tags in quotes, such as \"3-0123456789abcdef\"."
+        );
         tags.map(Some).ok_or_else(|| ApiError::new(ErrorCode::InvalidEntityTag, expected))
     }
 
@@ -91,10 +97,31 @@ mod tests {
 
     #[test]
     fn malformed_lists_are_rejected() {
-        for bad in ["", " ", ",", "x", "1-0123456789abcdef", "\"", "\"a", "a\"", "w/\"a\"", "W/a", "W/*", "\"a\" \"b\""]
-            .into_iter()
-            .chain(["\"a\"b", "*, \"a\"", "\"a\", *", "**", "\"a b\"", "\"a\tb\"", "W/ \"a\"", "\"a\";\"b\""])
-        {
+        for bad in [
+            "",
+            " ",
+            ",",
+            "x",
+            "1-0123456789abcdef",
+            "\"",
+            "\"a",
+            "a\"",
+            "w/\"a\"",
+            "W/a",
+            "W/*",
+            "\"a\" \"b\"",
+        ]
+        .into_iter()
+        .chain([
+            "\"a\"b",
+            "*, \"a\"",
+            "\"a\", *",
+            "**",
+            "\"a b\"",
+            "\"a\tb\"",
+            "W/ \"a\"",
+            "\"a\";\"b\"",
+        ]) {
             assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
         }
     }

@@ -47,7 +47,8 @@ type Source = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 impl Env {
     /// Only these variables.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let map: HashMap<String, OsString> = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
+        let map: HashMap<String, OsString> =
+            pairs.into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
         Self(Box::new(move |variable| map.get(variable).cloned()))
     }
 
@@ -55,13 +56,22 @@ impl Env {
     ///
     /// # Errors
     /// When the text does not parse.
-    pub fn parse<T>(&self, variable: &'static str, default: &str, example: &'static str) -> Result<T, ConfigError>
+    pub fn parse<T>(
+        &self,
+        variable: &'static str,
+        default: &str,
+        example: &'static str,
+    ) -> Result<T, ConfigError>
     where
         T: FromStr,
         T::Err: Display,
     {
         let text = self.text(variable, default, example)?;
-        text.parse().map_err(|error| ConfigError { variable, fault: format!("is '{text}': {error}"), example })
+        text.parse().map_err(|error| ConfigError {
+            variable,
+            fault: format!("is '{text}': {error}"),
+            example,
+        })
     }
 
     /// Reads a value that must be within `range`.
@@ -100,7 +110,8 @@ impl Env {
         self.parse_within(variable, default, range, "30").map(Duration::from_secs)
     }
 
-    /// Reads a secret and parses it with `read`, whose error is dropped because it may quote the secret.
+    /// Reads a secret and parses it with `read`, whose error is dropped because it may quote the
+    /// secret.
     ///
     /// # Errors
     /// When `read` rejects the text.
@@ -114,12 +125,20 @@ impl Env {
         let secret = SecretString::from(self.text(variable, default, example)?);
         // The error is dropped: parsers quote their input.
         read(&secret).map_err(|_| {
-            let fault = format!("cannot be used (its {} bytes are not shown)", secret.expose_secret().len());
+            let fault = format!(
+                "cannot be used (its {} bytes are not shown)",
+                secret.expose_secret().len()
+            );
             ConfigError { variable, fault, example }
         })
     }
 
-    fn text(&self, variable: &'static str, default: &str, example: &'static str) -> Result<String, ConfigError> {
+    fn text(
+        &self,
+        variable: &'static str,
+        default: &str,
+        example: &'static str,
+    ) -> Result<String, ConfigError> {
         match (self.0)(variable) {
             None => Ok(default.to_owned()),
             Some(text) if text.is_empty() => Ok(default.to_owned()),
@@ -139,7 +158,8 @@ mod tests {
     #[test]
     fn a_secret_is_never_quoted() {
         let env = Env::from_pairs([("DATABASE_URL", "hunter2")]);
-        let error = env.secret("DATABASE_URL", "", "postgresql://…", |text| Err::<(), _>(text.clone()));
+        let error =
+            env.secret("DATABASE_URL", "", "postgresql://…", |text| Err::<(), _>(text.clone()));
         let error = error.expect_err("rejected").to_string();
         assert!(error.starts_with("DATABASE_URL") && !error.contains("hunter2"), "{error}");
     }

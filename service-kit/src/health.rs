@@ -1,7 +1,8 @@
 //! `/health`, `/livez` and `/readyz`.
 //!
-//! `/health` is for gateways. It checks no dependency: a database outage must not remove every instance from the pool.
-//! `/readyz` is for people and orchestrators. It reports the state of each dependency.
+//! `/health` is for gateways. It checks no dependency: a database outage must not remove every
+//! instance from the pool. `/readyz` is for people and orchestrators. It reports the state of each
+//! dependency.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -121,9 +122,13 @@ impl HealthBuilder {
         self
     }
 
-    /// Adds a count to every `/health` response, as a header: of things that live in the instance, such as sessions. A drain
-    /// ends early once all counts are 0. `number` must be cheap.
-    pub fn report(mut self, header: &'static str, number: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    /// Adds a count to every `/health` response, as a header: of things that live in the instance,
+    /// such as sessions. A drain ends early once all counts are 0. `number` must be cheap.
+    pub fn report(
+        mut self,
+        header: &'static str,
+        number: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         self.reports.push((HeaderName::from_static(header), Box::new(number)));
         self
     }
@@ -131,7 +136,8 @@ impl HealthBuilder {
     /// The finished `Health`.
     pub fn build(self) -> Health {
         let Self { service, instance, probes, reports } = self;
-        let (drain, weight, cached) = (watch::Sender::default(), watch::Sender::default(), Mutex::default());
+        let (drain, weight, cached) =
+            (watch::Sender::default(), watch::Sender::default(), Mutex::default());
         Health(Arc::new(Inner { service, instance, probes, reports, drain, weight, cached }))
     }
 }
@@ -147,13 +153,14 @@ impl Health {
         self.0.drain.send_modify(Drain::stop);
     }
 
-    /// Begins the pre-stop delay: readiness fails and `/health` announces the stop, while the instance serves on.
+    /// Begins the pre-stop delay: readiness fails and `/health` announces the stop, while the
+    /// instance serves on.
     pub fn leave(&self) {
         self.0.drain.send_modify(Drain::leave);
     }
 
-    /// Begins a drain, announced by `/health`: the keys stay until the deadline, or until no work is left. Returns whether
-    /// the decision was accepted.
+    /// Begins a drain, announced by `/health`: the keys stay until the deadline, or until no work
+    /// is left. Returns whether the decision was accepted.
     pub(crate) fn begin_drain(&self, deadline: Option<Duration>, decided_ms: Option<u64>) -> bool {
         self.0.drain.send_if_modified(|drain| drain.begin(Moment::now(), deadline, decided_ms))
     }
@@ -163,7 +170,8 @@ impl Health {
         self.0.drain.send_if_modified(|drain| drain.end(Moment::now(), decided_ms))
     }
 
-    /// Sets the weight that `/health` announces, unless a later decision is known. Returns whether it was accepted.
+    /// Sets the weight that `/health` announces, unless a later decision is known. Returns whether
+    /// it was accepted.
     pub(crate) fn set_weight(&self, decision: WeightDecision) -> bool {
         self.0.weight.send_if_modified(|weight| {
             let is_later = decision.decided_ms >= weight.decided_ms;
@@ -226,7 +234,12 @@ impl Health {
     }
 
     fn report(&self, status: Status, dependencies: BTreeMap<String, Dependency>) -> Readiness {
-        Readiness { status, service: self.0.service.to_owned(), instance: self.0.instance.clone(), dependencies }
+        Readiness {
+            status,
+            service: self.0.service.to_owned(),
+            instance: self.0.instance.clone(),
+            dependencies,
+        }
     }
 }
 
@@ -250,7 +263,9 @@ async fn healthy(
     if let Some(deployment) = deployment.as_ref() {
         response.insert_header((DEPLOYMENT, deployment.to_string()));
     }
-    response.content_type("text/plain").insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    response
+        .content_type("text/plain")
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
     for (name, number) in &health.0.reports {
         response.insert_header((name.clone(), HeaderValue::from(number())));
     }
@@ -273,7 +288,11 @@ async fn livez(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
 
 async fn readyz(health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
     let readiness = health.readiness().await;
-    let status = if readiness.status == Status::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.status == Status::Up {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     response::no_store(status, &readiness)
 }
 

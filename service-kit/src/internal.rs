@@ -49,14 +49,22 @@ async fn begin_drain(
     Ok(no_content())
 }
 
-async fn end_drain(_: Authorized, request: HttpRequest, health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+async fn end_drain(
+    _: Authorized,
+    request: HttpRequest,
+    health: web::Data<Health>,
+) -> Result<HttpResponse, ApiError> {
     if health.end_drain(decided_ms(&request)) {
         tracing::info!("drain ended");
     }
     Ok(no_content())
 }
 
-async fn set_weight(_: Authorized, request: HttpRequest, health: web::Data<Health>) -> Result<HttpResponse, ApiError> {
+async fn set_weight(
+    _: Authorized,
+    request: HttpRequest,
+    health: web::Data<Health>,
+) -> Result<HttpResponse, ApiError> {
     let decision: Option<WeightDecision> =
         request.headers().get(WEIGHT).and_then(|value| value.to_str().ok()?.parse().ok());
     let decision = decision.ok_or_else(|| {
@@ -89,13 +97,19 @@ impl FromRequest for Authorized {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let sent = request.headers().get(AUTHORIZATION).and_then(|sent| bearer_token(sent.as_bytes()));
+        let sent =
+            request.headers().get(AUTHORIZATION).and_then(|sent| bearer_token(sent.as_bytes()));
         let token = request.app_data::<web::Data<Token>>();
-        // In constant time, so that the response time does not reveal how much of a guess was right.
-        let is_token = |sent: &[u8], token: &Token| bool::from(sent.ct_eq(token.0.expose_secret().as_bytes()));
+        // In constant time, so that the response time does not reveal how much of a guess was
+        // right.
+        let is_token =
+            |sent: &[u8], token: &Token| bool::from(sent.ct_eq(token.0.expose_secret().as_bytes()));
         ready(match (sent, token) {
             (Some(sent), Some(token)) if is_token(sent, token) => Ok(Self),
-            _ => Err(ApiError::new(ErrorCode::Unauthorized, "The token is not this instance's INSTANCE_TOKEN.")),
+            _ => Err(ApiError::new(
+                ErrorCode::Unauthorized,
+                "The token is not this instance's INSTANCE_TOKEN.",
+            )),
         })
     }
 }

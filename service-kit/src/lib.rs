@@ -1,8 +1,8 @@
 //! The parts that all binaries share: services and gateway.
 //!
-//! A service reads its configuration ([`config`]), starts its log ([`telemetry`]), and builds a [`server::Server`] from its
-//! [`health`] probes and [`routes`]. Every request passes the [`edge`], which assigns its id, measures and logs it, and turns
-//! a failure into a [`problem`].
+//! A service reads its configuration ([`config`]), starts its log ([`telemetry`]), and builds a
+//! [`server::Server`] from its [`health`] probes and [`routes`]. Every request passes the [`edge`],
+//! which assigns its id, measures and logs it, and turns a failure into a [`problem`].
 //!
 //! **Invariant:** no endpoint of a service, no session and no product appears here.
 

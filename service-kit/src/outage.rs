@@ -1,7 +1,7 @@
 //! Bridges short database outages: one request probes, the others wait up to 8 s.
 //!
-//! A restart or a failover takes seconds, and requests that arrive meanwhile wait instead of failing. In a longer
-//! outage they fail at once: only its first seconds are waited for.
+//! A restart or a failover takes seconds, and requests that arrive meanwhile wait instead of
+//! failing. In a longer outage they fail at once: only its first seconds are waited for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,7 +57,12 @@ impl RetryDeadline {
 impl Outage {
     /// Of a database with this name in the log.
     pub fn of(what: &'static str) -> Self {
-        Self { what, away: AtomicBool::default(), times: Mutex::default(), probe: tokio::sync::Mutex::default() }
+        Self {
+            what,
+            away: AtomicBool::default(),
+            times: Mutex::default(),
+            probe: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Waits for the end of an outage, until `deadline` or the outage's eighth second.

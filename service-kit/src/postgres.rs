@@ -1,10 +1,12 @@
-//! A pool of PostgreSQL connections that starts empty, so a service starts while its database is unreachable.
+//! A pool of PostgreSQL connections that starts empty, so a service starts while its database is
+//! unreachable.
 
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod,
+    Runtime,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::NoTls;
@@ -19,8 +21,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The server's timeout for statements, in milliseconds. The client's is [`QUERY_TIMEOUT`].
 const STATEMENT_TIMEOUT_MS: u32 = 5_000;
-/// The client's timeout for queries. After it, drop the connection instead of returning it to the pool: the response may
-/// still arrive.
+/// The client's timeout for queries. After it, drop the connection instead of returning it to the
+/// pool: the response may still arrive.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long sent data may stay unacknowledged before the connection is closed.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +56,10 @@ impl PostgresTarget {
     /// Never in practice: its timeouts need a runtime, and it has one.
     pub fn pool(&self, application_name: &str) -> Result<Pool, deadpool_postgres::BuildError> {
         let mut config = self.0.clone();
-        config.application_name(application_name).connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT);
+        config
+            .application_name(application_name)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_user_timeout(TCP_USER_TIMEOUT);
         // `Fast` only checks whether the connection is closed, without a round trip.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         Pool::builder(Manager::from_config(config, NoTls, manager))
@@ -88,7 +93,9 @@ pub async fn probe(pool: Pool) -> Result<(), Fault> {
 
 fn fault(error: &PoolError) -> Fault {
     match error {
-        PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)) => "no connection in time".into(),
+        PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)) => {
+            "no connection in time".into()
+        }
         PoolError::Backend(error) if error.as_db_error().is_some() => "rejects the login".into(),
         _ => "cannot be connected to".into(),
     }
@@ -103,7 +110,9 @@ mod tests {
         let parse = |url: &str| PostgresTarget::parse(&SecretString::from(url));
         let target = parse("postgresql://tandem:hunter2@127.0.0.1:8432/tandem").expect("a URL");
         assert!(!format!("{target:?}").contains("hunter2"));
-        for bad in ["", "host=127.0.0.1", "postgresql://", "redis://127.0.0.1", "postgresql://h:port/x"] {
+        for bad in
+            ["", "host=127.0.0.1", "postgresql://", "redis://127.0.0.1", "postgresql://h:port/x"]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

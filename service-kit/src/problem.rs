@@ -35,8 +35,11 @@ impl ApiError {
 
     /// An internal error; the response does not contain the cause.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::new(ErrorCode::Internal, "The request failed; the log has the cause under its request id.")
-            .caused_by(cause)
+        Self::new(
+            ErrorCode::Internal,
+            "The request failed; the log has the cause under its request id.",
+        )
+        .caused_by(cause)
     }
 
     /// Adds the cause, for the log.
@@ -77,7 +80,8 @@ impl ApiError {
             response.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if code.status() == 401 {
-            // RFC 9110, section 15.5.2, requires a challenge. A more specific one replaces it below.
+            // RFC 9110, section 15.5.2, requires a challenge. A more specific one replaces it
+            // below.
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         for pair in headers {
@@ -125,7 +129,10 @@ impl fmt::Display for ApiError {
 
 impl fmt::Debug for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiError").field("code", &self.0.code).field("detail", &self.0.detail).finish_non_exhaustive()
+        f.debug_struct("ApiError")
+            .field("code", &self.0.code)
+            .field("detail", &self.0.detail)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_problem_has_content_type_caching_and_retry_after() {
-        let response = ApiError::new(ErrorCode::DatabaseUnavailable, "Retry later.").to_response(None);
+        let response =
+            ApiError::new(ErrorCode::DatabaseUnavailable, "Retry later.").to_response(None);
         assert_eq!(response.status(), 503);
         let header = |name: HeaderName| response.headers().get(name).map(HeaderValue::as_bytes);
         assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
@@ -158,8 +166,10 @@ mod tests {
     fn every_401_carries_a_challenge() {
         let challenge = |error: &ApiError| {
             let response = error.to_response(None);
-            let challenges =
-                response.headers().get_all(header::WWW_AUTHENTICATE).map(|value| value.as_bytes().to_vec());
+            let challenges = response
+                .headers()
+                .get_all(header::WWW_AUTHENTICATE)
+                .map(|value| value.as_bytes().to_vec());
             challenges.collect::<Vec<_>>()
         };
         for &code in ErrorCode::ALL {
@@ -167,7 +177,8 @@ mod tests {
             assert_eq!(challenge(&ApiError::new(code, "")), expected, "{code}");
         }
         let own = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-        let error = ApiError::new(ErrorCode::InvalidToken, "").with_header(header::WWW_AUTHENTICATE, own.clone());
+        let error = ApiError::new(ErrorCode::InvalidToken, "")
+            .with_header(header::WWW_AUTHENTICATE, own.clone());
         assert_eq!(challenge(&error), [own.as_bytes()]);
     }
 

@@ -1,10 +1,12 @@
 //! Pools of Redis connections. A pool starts empty, so a service starts while Redis is unreachable.
 //!
-//! deadpool-redis' own manager sends `PING` before each use, which doubles the round trips. Ours sends it only after a
-//! pause, and replaces a connection once an error occurred on it or Redis closed it.
+//! deadpool-redis' own manager sends `PING` before each use, which doubles the round trips. Ours
+//! sends it only after a pause, and replaces a connection once an error occurred on it or Redis
+//! closed it.
 //!
-//! Redis is one server, one master with Sentinels, or a cluster: see [`RedisTarget`]. Code that names the key of each
-//! command ([`RedisPool::owner_of`], [`RedisPool::redirected`]) works on all three.
+//! Redis is one server, one master with Sentinels, or a cluster: see [`RedisTarget`]. Code that
+//! names the key of each command ([`RedisPool::owner_of`], [`RedisPool::redirected`]) works on all
+//! three.
 
 use std::sync::Arc;
 
@@ -62,8 +64,8 @@ impl RedisPool {
         }
     }
 
-    /// After a `MOVED` or `ASK` error: a connection to the server that it names. The command was not executed and may be
-    /// sent again there. `None` for other errors.
+    /// After a `MOVED` or `ASK` error: a connection to the server that it names. The command was
+    /// not executed and may be sent again there. `None` for other errors.
     pub async fn redirected(&self, error: &RedisError) -> Option<Result<Pooled, NoConnection>> {
         match &*self.0 {
             Servers::One(_) => None,
@@ -79,8 +81,9 @@ impl RedisPool {
         }
     }
 
-    /// Has later commands use connections that are opened after this call, in the caller's runtime. A connection ends with
-    /// the runtime that it was opened in, so call this before commands that run after the HTTP workers have ended.
+    /// Has later commands use connections that are opened after this call, in the caller's runtime.
+    /// A connection ends with the runtime that it was opened in, so call this before commands that
+    /// run after the HTTP workers have ended.
     pub fn outdate_connections(&self) {
         match &*self.0 {
             Servers::One(pool) => pool.manager().outdate(),
@@ -88,7 +91,8 @@ impl RedisPool {
         }
     }
 
-    /// Groups items so that the keys of each group fit one pipeline: by slot on a cluster, else one group.
+    /// Groups items so that the keys of each group fit one pipeline: by slot on a cluster, else one
+    /// group.
     pub fn by_slot<T: Copy>(&self, items: &[T], key: impl Fn(T) -> String) -> Vec<Vec<T>> {
         match &*self.0 {
             Servers::One(_) => vec![items.to_vec()],

@@ -19,7 +19,11 @@ pub fn no_store(status: StatusCode, body: &impl Serialize) -> Result<HttpRespons
 ///
 /// # Errors
 /// `internal` when `body` cannot be serialized.
-pub fn json(status: StatusCode, cache_control: &'static str, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
+pub fn json(
+    status: StatusCode,
+    cache_control: &'static str,
+    body: &impl Serialize,
+) -> Result<HttpResponse, ApiError> {
     let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));

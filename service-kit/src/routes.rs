@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
-use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web};
+use actix_web::{
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
+};
 use proto_contracts::routes::Resolved;
 use proto_contracts::{Endpoint, ErrorCode};
 
@@ -71,9 +73,13 @@ where
 
 /// Mounts an endpoint under its canonical and legacy paths. Other methods get 405 with `Allow`.
 ///
-/// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own matching, a regular expression
-/// per path, took a third of the time of a read from memory.
-pub fn mount<const N: usize>(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: impl Fn() -> [MethodRoute; N]) {
+/// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own
+/// matching, a regular expression per path, took a third of the time of a read from memory.
+pub fn mount<const N: usize>(
+    app: &mut web::ServiceConfig,
+    endpoint: Endpoint,
+    methods: impl Fn() -> [MethodRoute; N],
+) {
     let is_endpoint = move |context: &guard::GuardContext<'_>| {
         context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
     };
@@ -81,7 +87,8 @@ pub fn mount<const N: usize>(app: &mut web::ServiceConfig, endpoint: Endpoint, m
     let methods = methods();
     let not_allowed = not_allowed_but(&methods);
     for MethodRoute { method, route } in methods {
-        let has_method = move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
+        let has_method =
+            move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
         app.service(scope().guard(guard::fn_guard(has_method)).default_service(route));
     }
     app.service(scope().default_service(not_allowed));
@@ -92,7 +99,9 @@ pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec
     let methods = methods.into();
     let resource = web::resource(path).default_service(not_allowed_but(&methods));
     let resource = methods.into_iter().fold(resource, |resource, MethodRoute { method, route }| {
-        resource.route(route.guard(guard::fn_guard(move |context| serves(&method, &context.head().method))))
+        resource.route(
+            route.guard(guard::fn_guard(move |context| serves(&method, &context.head().method))),
+        )
     });
     app.service(resource);
 }
@@ -124,7 +133,10 @@ pub fn parameter(request: &HttpRequest) -> Cow<'_, str> {
 
 /// Responds with 404 to requests without a route.
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(ErrorCode::NotFound, "No resource has this path; the API is described under /docs."))
+    Err(ApiError::new(
+        ErrorCode::NotFound,
+        "No resource has this path; the API is described under /docs.",
+    ))
 }
 
 fn method_not_allowed(method: &Method, allow: &HeaderValue) -> ApiError {

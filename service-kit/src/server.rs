@@ -20,8 +20,8 @@ use crate::problem::ApiError;
 use crate::routes::{self, get};
 use crate::telemetry::{self, Metrics};
 
-/// How long an idle connection is kept. Longer than the gateway's 50 s: the client must close first, or a request could race
-/// with the close.
+/// How long an idle connection is kept. Longer than the gateway's 50 s: the client must close
+/// first, or a request could race with the close.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to send a request's header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,10 +52,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the listener. `api` mounts the service's endpoints and is called once per worker, so workers share what it
-    /// captures.
+    /// Binds the listener. `api` mounts the service's endpoints and is called once per worker, so
+    /// workers share what it captures.
     ///
-    /// HTTP/1.1 only. The framework limits a header to 96 fields and 128 KiB; [`body`](crate::body) limits bodies.
+    /// HTTP/1.1 only. The framework limits a header to 96 fields and 128 KiB; [`body`](crate::body)
+    /// limits bodies.
     ///
     /// # Errors
     /// When the address cannot be bound.
@@ -120,9 +121,10 @@ impl Server {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEADER_TIMEOUT)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            // By default the framework keeps serving a half-closed connection and notices a disconnected client only at its
-            // second write: for streams, heartbeats later. Gateways never half-close, so end of input means that the client
-            // disconnected. Its stream slot is freed at once; a handler in progress continues (`edge`).
+            // By default the framework keeps serving a half-closed connection and notices a
+            // disconnected client only at its second write: for streams, heartbeats later. Gateways
+            // never half-close, so end of input means that the client disconnected. Its stream slot
+            // is freed at once; a handler in progress continues (`edge`).
             .h1_allow_half_closed(false)
             .on_connect(connection::store)
             .tcp_nodelay(true)
@@ -135,11 +137,19 @@ impl Server {
         };
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
         let give_back = Box::pin(async { Ok(()) });
-        Ok(Self { server: http.run(), health, addr, metrics: counted, announce: config.announce, give_back })
+        Ok(Self {
+            server: http.run(),
+            health,
+            addr,
+            metrics: counted,
+            announce: config.announce,
+            give_back,
+        })
     }
 
-    /// Releases shared resources, such as leases, after the last request. It may take three seconds. The HTTP workers and their
-    /// runtimes have ended by then, and with them all connections that they opened.
+    /// Releases shared resources, such as leases, after the last request. It may take three
+    /// seconds. The HTTP workers and their runtimes have ended by then, and with them all
+    /// connections that they opened.
     pub fn giving_back<E: Error + Send + Sync + 'static>(
         self,
         give_back: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -154,19 +164,21 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT, then stops in four steps:
     ///
-    /// 1. *announce*: the pre-stop delay. Readiness fails and health responses announce the stop, while it serves on;
+    /// 1. *announce*: the pre-stop delay. Readiness fails and health responses announce the stop,
+    ///    while it serves on;
     /// 2. *drain*: the listener closes and requests in flight finish;
     /// 3. *give back*: see [`giving_back`](Self::giving_back);
     /// 4. *close*: this returns.
     ///
-    /// During the pre-stop delay, gateways stop sending requests, so none meets a closed listener. A second signal ends the
-    /// delay, and SIGINT skips it.
+    /// During the pre-stop delay, gateways stop sending requests, so none meets a closed listener.
+    /// A second signal ends the delay, and SIGINT skips it.
     ///
     /// # Errors
     /// When signal handlers cannot be installed, or the server ends by itself.
     pub async fn run_until_stopped(self) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let (health, announce) = (self.health.clone(), self.announce);
         self.run_until(async move {
             tokio::select! {
@@ -187,8 +199,9 @@ impl Server {
         .await
     }
 
-    /// Serves until `stop` resolves. Then readiness fails, the listener and idle connections close, and requests in flight
-    /// finish within the shutdown timeout or are cut off. Finally shared resources are released.
+    /// Serves until `stop` resolves. Then readiness fails, the listener and idle connections close,
+    /// and requests in flight finish within the shutdown timeout or are cut off. Finally shared
+    /// resources are released.
     ///
     /// # Errors
     /// When the server ends by itself.
@@ -207,11 +220,15 @@ impl Server {
         };
         match metrics.active() {
             0 => {}
-            requests => tracing::warn!(requests, "requests in flight were cut off at the shutdown timeout"),
+            requests => {
+                tracing::warn!(requests, "requests in flight were cut off at the shutdown timeout")
+            }
         }
         match tokio::time::timeout(RELEASE_TIMEOUT, give_back).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(cause = telemetry::chain(&*error), "not everything was given back"),
+            Ok(Err(error)) => {
+                tracing::warn!(cause = telemetry::chain(&*error), "not everything was given back")
+            }
             Err(_) => tracing::warn!(cause = "timed out", "not everything was given back"),
         }
         tracing::info!("stopped");

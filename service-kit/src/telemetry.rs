@@ -24,10 +24,10 @@ use sink::Sink;
 pub use traces::TraceConfig;
 use traces::{CannotTrace, Flush};
 
-/// Crates that are noisy at `info`, and two that log normal events as errors: malformed requests and client disconnects, and a
-/// pooled connection that was busy. `LOG_LEVEL` can enable them by name.
-const QUIET: &str =
-    "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
+/// Crates that are noisy at `info`, and two that log normal events as errors: malformed requests
+/// and client disconnects, and a pooled connection that was busy. `LOG_LEVEL` can enable them by
+/// name.
+const QUIET: &str = "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
 
 /// The log or the traces cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +64,11 @@ impl Drop for LogGuard {
     }
 }
 
-/// Starts the log: JSON lines on standard output, written in batches by a background thread. A killed process loses the lines
-/// of its last few milliseconds.
+/// Starts the log: JSON lines on standard output, written in batches by a background thread. A
+/// killed process loses the lines of its last few milliseconds.
 ///
-/// `filter` has the syntax of [`EnvFilter`]; [`ServiceConfig`](crate::config::ServiceConfig) has checked it. Panics are
-/// logged as errors. `traces` also starts the export of spans.
+/// `filter` has the syntax of [`EnvFilter`]; [`ServiceConfig`](crate::config::ServiceConfig) has
+/// checked it. Panics are logged as errors. `traces` also starts the export of spans.
 ///
 /// # Errors
 /// When the process already has a log, or the exporter cannot be built.
@@ -103,7 +103,8 @@ pub fn start(filter: &str, traces: Option<&TraceConfig>) -> Result<LogGuard, Sta
     Ok(LogGuard { flush, sink })
 }
 
-/// An error and its sources, outermost first. A source that its error already quotes is not repeated.
+/// An error and its sources, outermost first. A source that its error already quotes is not
+/// repeated.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let sources = std::iter::successors(error.source(), |source| (*source).source());
     sources.fold(error.to_string(), |text, source| {

@@ -1,5 +1,5 @@
-//! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, paths with many spellings, and
-//! what a program prints.
+//! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, paths
+//! with many spellings, and what a program prints.
 
 pub mod issuer;
 pub mod paths;
@@ -48,14 +48,23 @@ impl Response {
 /// # Errors
 /// When the connection closes before the response is complete.
 pub async fn send(addr: SocketAddr, method: &str, target: &str) -> io::Result<Response> {
-    raw(addr, format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").as_bytes()).await
+    raw(
+        addr,
+        format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").as_bytes(),
+    )
+    .await
 }
 
 /// Sends a request with a JSON body.
 ///
 /// # Errors
 /// When the connection closes before the response is complete.
-pub async fn send_json(addr: SocketAddr, method: &str, target: &str, body: &str) -> io::Result<Response> {
+pub async fn send_json(
+    addr: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> io::Result<Response> {
     let length = body.len();
     let head = format!(
         "{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
@@ -89,13 +98,17 @@ async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result
     };
     let mut body = text.split_off(head);
     let lines = String::from_utf8_lossy(&text).into_owned();
-    let status = lines.get(9..12).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status = lines
+        .get(9..12)
+        .and_then(|status| status.parse().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
     let headers: BTreeMap<_, _> = lines
         .lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_usize);
+    let length =
+        headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_usize);
     // These have a length and no body.
     let bodiless = request.starts_with(b"HEAD ") || status == 304;
     while !bodiless && body.len() < length {

@@ -24,7 +24,8 @@ const CACHE_SIZE: u64 = 10_000;
 /// How long a verified token is cached. Its expiry is checked on each request.
 const CACHE_TTL: Duration = Duration::from_mins(15);
 
-/// The token of `Authorization: Bearer <token>`, given the header's value. The scheme may be written in any case.
+/// The token of `Authorization: Bearer <token>`, given the header's value. The scheme may be
+/// written in any case.
 pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = credentials.split_at_checked(b"Bearer ".len())?;
     let token = token.trim_ascii();
@@ -96,7 +97,9 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
         for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
             let decoded = match &renamed {
                 None => decode::<Claims>(token, key.decoding_key(), &self.validation),
-                Some(renamed) => renamed.key(key).and_then(|key| decode::<Claims>(token, &key, &self.validation)),
+                Some(renamed) => {
+                    renamed.key(key).and_then(|key| decode::<Claims>(token, &key, &self.validation))
+                }
             };
             match decoded {
                 Ok(token) => return self.verified(&token.claims),
@@ -111,7 +114,10 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
             return Err(InvalidToken::Malformed);
         }
         // A cast from a float saturates.
-        Ok(Verified { subject: (self.name)(&claims.iss, &claims.sub), expires: claims.exp.round() as u64 })
+        Ok(Verified {
+            subject: (self.name)(&claims.iss, &claims.sub),
+            expires: claims.exp.round() as u64,
+        })
     }
 }
 

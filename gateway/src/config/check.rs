@@ -16,7 +16,8 @@ const MIN_TOKEN_LEN: usize = 16;
 /// The IPv4 form of a network of IPv4-mapped IPv6 addresses: addresses are compared in that form.
 pub(super) fn canonical(network: IpNet) -> IpNet {
     if let IpNet::V6(v6) = network
-        && let (Some(v4), Some(length)) = (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
+        && let (Some(v4), Some(length)) =
+            (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
     {
         return IpNet::new_assert(v4.into(), length);
     }
@@ -103,7 +104,9 @@ impl<'a> Check<'a> {
         self.require(
             tracing_subscriber::EnvFilter::try_new(&filter).is_ok(),
             "LOG_LEVEL",
-            format_args!("is {filter:?}; write a level such as info, or a filter such as info,gateway=debug"),
+            format_args!(
+                "is {filter:?}; write a level such as info, or a filter such as info,gateway=debug"
+            ),
         );
         filter
     }
@@ -111,13 +114,17 @@ impl<'a> Check<'a> {
     /// This gateway's name.
     pub(super) fn name(&mut self) -> Option<InstanceName> {
         let text = (self.environment)("INSTANCE_ID").unwrap_or_else(|| "gateway-1".to_owned());
-        text.parse().map_err(|error| self.problems.0.push(format!("INSTANCE_ID is {text:?}: {error}"))).ok()
+        text.parse()
+            .map_err(|error| self.problems.0.push(format!("INSTANCE_ID is {text:?}: {error}")))
+            .ok()
     }
 
     /// The deployment, if set.
     pub(super) fn deployment(&mut self) -> Option<DeploymentName> {
         let text = self.variable("DEPLOYMENT")?;
-        text.parse().map_err(|error| self.problems.0.push(format!("DEPLOYMENT is {text:?}: {error}"))).ok()
+        text.parse()
+            .map_err(|error| self.problems.0.push(format!("DEPLOYMENT is {text:?}: {error}")))
+            .ok()
     }
 
     /// Where traces are sent, from OpenTelemetry's variables.
@@ -139,7 +146,8 @@ impl<'a> Check<'a> {
 
     /// These variables, for code shared with the services.
     fn env(&self, names: &[&'static str]) -> Env {
-        let variables: Vec<_> = names.iter().filter_map(|name| Some((*name, self.variable(name)?))).collect();
+        let variables: Vec<_> =
+            names.iter().filter_map(|name| Some((*name, self.variable(name)?))).collect();
         Env::from_pairs(variables.iter().map(|(name, value)| (*name, value.as_str())))
     }
 

@@ -27,7 +27,12 @@ pub(super) struct Section {
 
 impl Default for Section {
     fn default() -> Self {
-        Self { max_connections: 0, max_connections_per_address: 500, max_requests: 50, max_streams: 100 }
+        Self {
+            max_connections: 0,
+            max_connections_per_address: 500,
+            max_requests: 50,
+            max_streams: 100,
+        }
     }
 }
 
@@ -44,7 +49,10 @@ impl Section {
             if value == 0 { u32::MAX } else { value }
         };
         let limits = ClientLimits {
-            connections: bound("[clients] max_connections_per_address", self.max_connections_per_address),
+            connections: bound(
+                "[clients] max_connections_per_address",
+                self.max_connections_per_address,
+            ),
             requests: bound("[clients] max_requests", self.max_requests),
             streams: bound("[clients] max_streams", self.max_streams),
         };

@@ -56,17 +56,26 @@ impl Section {
             "[control] listen",
             "must differ from [server] listen: clients must not reach the control plane",
         );
-        check.require(!self.allowed_hosts.is_empty(), "[control] allowed_hosts", "must name at least one host");
+        check.require(
+            !self.allowed_hosts.is_empty(),
+            "[control] allowed_hosts",
+            "must name at least one host",
+        );
         for host in &self.allowed_hosts {
             check.require(
-                Authority::parse(host.as_bytes()).is_some_and(|parsed| parsed.has_host(host.as_bytes())),
+                Authority::parse(host.as_bytes())
+                    .is_some_and(|parsed| parsed.has_host(host.as_bytes())),
                 "[control] allowed_hosts",
-                format_args!("has {host:?}; write a name or an address without a port, such as \"[::1]\""),
+                format_args!(
+                    "has {host:?}; write a name or an address without a port, such as \"[::1]\""
+                ),
             );
         }
         let metrics_listen = check.address("GATEWAY_METRICS_LISTEN").or(self.metrics_listen);
         check.require(
-            metrics_listen.is_none_or(|metrics| metrics.port() == 0 || (metrics != listen && metrics != server.listen)),
+            metrics_listen.is_none_or(|metrics| {
+                metrics.port() == 0 || (metrics != listen && metrics != server.listen)
+            }),
             "[control] metrics_listen",
             "must differ from [control] listen and from [server] listen",
         );

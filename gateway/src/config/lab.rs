@@ -7,7 +7,8 @@ use serde::Deserialize;
 pub enum Lab {
     /// No: `X-Routing-Strategy` is dropped.
     Closed,
-    /// `X-Routing-Strategy` selects the strategy of a request, so that both run under the same load.
+    /// `X-Routing-Strategy` selects the strategy of a request, so that both run under the same
+    /// load.
     Open,
 }
 

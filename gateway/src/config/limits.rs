@@ -8,7 +8,8 @@ use serde::Deserialize;
 use crate::config::check::Check;
 use crate::http_strict::HeaderLimits;
 
-/// Highest limit of header fields: the services' framework accepts 96, and the gateway adds up to 8.
+/// Highest limit of header fields: the services' framework accepts 96, and the gateway adds up to
+/// 8.
 const MOST_HEADER_FIELDS: usize = 96 - 8;
 /// Highest limit of header bytes: the services' framework accepts 128 KiB, and the gateway adds far
 /// less than 2 KiB.
@@ -37,7 +38,9 @@ pub struct BodyLimits {
 impl BodyLimits {
     /// The limit of a request in bytes; the default if it has no known endpoint.
     pub fn of(&self, resolved: Option<&Resolved>) -> u64 {
-        let own = |resolved: &Resolved| self.of.iter().find(|(endpoint, _)| *endpoint == resolved.endpoint);
+        let own = |resolved: &Resolved| {
+            self.of.iter().find(|(endpoint, _)| *endpoint == resolved.endpoint)
+        };
         resolved.and_then(own).map_or(self.any, |&(_, bytes)| bytes)
     }
 }
@@ -66,7 +69,12 @@ impl Default for Section {
 
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Limits {
-        let Self { max_header_fields: fields, max_header_bytes: bytes, max_target_bytes: target_bytes, .. } = self;
+        let Self {
+            max_header_fields: fields,
+            max_header_bytes: bytes,
+            max_target_bytes: target_bytes,
+            ..
+        } = self;
         check.require(
             (1..=MOST_HEADER_FIELDS).contains(&fields),
             "[limits] max_header_fields",
@@ -80,7 +88,9 @@ impl Section {
         check.require(
             (1..=MOST_TARGET_BYTES.min(bytes)).contains(&target_bytes),
             "[limits] max_target_bytes",
-            format_args!("must be 1 to {MOST_TARGET_BYTES}, and not more than max_header_bytes ({bytes})"),
+            format_args!(
+                "must be 1 to {MOST_TARGET_BYTES}, and not more than max_header_bytes ({bytes})"
+            ),
         );
         check.require(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
         let of = self.route_body_bytes.iter().filter_map(|(route, &bytes)| {

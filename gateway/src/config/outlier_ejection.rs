@@ -18,7 +18,12 @@ pub(super) struct Section {
 
 impl Default for Section {
     fn default() -> Self {
-        Self { consecutive_failures: 5, base_ejection_ms: 30_000, max_ejection_ms: 300_000, max_percent: 50 }
+        Self {
+            consecutive_failures: 5,
+            base_ejection_ms: 30_000,
+            max_ejection_ms: 300_000,
+            max_percent: 50,
+        }
     }
 }
 
@@ -26,13 +31,21 @@ impl Section {
     /// The policy; `None`: off.
     pub(super) fn check(self, check: &mut Check<'_>) -> Option<Policy> {
         let Self { consecutive_failures, base_ejection_ms, max_ejection_ms, max_percent } = self;
-        check.require(base_ejection_ms > 0, "[outlier_ejection] base_ejection_ms", "must be at least 1");
+        check.require(
+            base_ejection_ms > 0,
+            "[outlier_ejection] base_ejection_ms",
+            "must be at least 1",
+        );
         check.require(
             max_ejection_ms >= base_ejection_ms,
             "[outlier_ejection] max_ejection_ms",
             format_args!("must be at least base_ejection_ms ({base_ejection_ms})"),
         );
-        check.require((1..=100).contains(&max_percent), "[outlier_ejection] max_percent", "must be 1 to 100");
+        check.require(
+            (1..=100).contains(&max_percent),
+            "[outlier_ejection] max_percent",
+            "must be 1 to 100",
+        );
         (consecutive_failures > 0).then_some(Policy {
             consecutive_failures,
             base: Duration::from_millis(base_ejection_ms),

@@ -59,7 +59,9 @@ impl FromStr for ServiceName {
             (1..=63).contains(&label.len()) && label.bytes().all(fine)
         };
         let labels = host.strip_suffix('.').unwrap_or(host);
-        let is_name = labels.len() <= 253 && labels.split('.').all(is_label) && labels.parse::<IpAddr>().is_err();
+        let is_name = labels.len() <= 253
+            && labels.split('.').all(is_label)
+            && labels.parse::<IpAddr>().is_err();
         // The resolver's library must accept it, too.
         let is_name = is_name && Name::from_ascii(host).is_ok();
         if is_name { Ok(Self { host: host.to_owned(), port }) } else { Err(InvalidServiceName) }
@@ -145,11 +147,14 @@ impl<'de> Deserialize<'de> for Listed {
             type Value = Listed;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address, or a table such as { addr = \"127.0.0.1:8202\", weight = 2 }")
+                f.write_str(
+                    "an address, or a table such as { addr = \"127.0.0.1:8202\", weight = 2 }",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Listed, E> {
-                let wrong = |_| E::custom(format!("{text:?} is not an address such as 127.0.0.1:8201"));
+                let wrong =
+                    |_| E::custom(format!("{text:?} is not an address such as 127.0.0.1:8201"));
                 Ok(Listed { addr: text.parse().map_err(wrong)?, weight: None })
             }
 
@@ -196,10 +201,14 @@ impl PoolSection {
         let discover = self.discover(check, defaults);
         let from_environment = check.addresses(defaults.variable);
         let instances_setting = format!("{} instances", defaults.section);
-        let setting = if from_environment.is_some() { defaults.variable } else { &instances_setting };
-        let unlisted = || if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] };
+        let setting =
+            if from_environment.is_some() { defaults.variable } else { &instances_setting };
+        let unlisted = || {
+            if discover.is_some() { vec![] } else { vec![([127, 0, 0, 1], defaults.port).into()] }
+        };
         let listed = if from_environment.is_none() { self.instances } else { None };
-        let weighted = listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
+        let weighted =
+            listed.iter().flatten().filter_map(|listed| Some((listed.addr, listed.weight?)));
         let weights = weighted.collect();
         let listed = listed.map(|listed| listed.into_iter().map(|listed| listed.addr).collect());
         let instances: Vec<_> = from_environment.or(listed).unwrap_or_else(unlisted);
@@ -219,14 +228,23 @@ impl PoolSection {
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
         let strategy = self.strategy.unwrap_or(defaults.strategy);
-        PoolConfig { strategy, instances, weights, slow_start, discover, load_bound, protocol: self.protocol }
+        PoolConfig {
+            strategy,
+            instances,
+            weights,
+            slow_start,
+            discover,
+            load_bound,
+            protocol: self.protocol,
+        }
     }
 
     /// The DNS name for discovery, if set.
     fn discover(&self, check: &mut Check<'_>, defaults: &Defaults) -> Option<ServiceName> {
         let from_environment = check.variable(defaults.discover_variable);
         let in_file = format!("{} discover", defaults.section);
-        let setting = if from_environment.is_some() { defaults.discover_variable } else { &in_file };
+        let setting =
+            if from_environment.is_some() { defaults.discover_variable } else { &in_file };
         let text = from_environment.or_else(|| self.discover.clone())?;
         let name = text.parse();
         check.require(

@@ -58,7 +58,11 @@ impl Section {
             "[rate_limit] requests_per_second",
             format_args!("must be 0 (off) to {MAX_RATE}"),
         );
-        check.require((1..=MAX_RATE).contains(&burst), "[rate_limit] burst", format_args!("must be 1 to {MAX_RATE}"));
+        check.require(
+            (1..=MAX_RATE).contains(&burst),
+            "[rate_limit] burst",
+            format_args!("must be 1 to {MAX_RATE}"),
+        );
         let exempt = Exempt::of(exempt.into_iter().map(canonical).collect());
         ((requests_per_second > 0).then(|| Policy::new(requests_per_second, burst)), exempt)
     }

@@ -31,7 +31,8 @@ impl Section {
             "[retries] max_attempts",
             format_args!("must be 1 (no retry) to {MAX_ATTEMPTS}"),
         );
-        let attempt_timeout = (attempt_timeout_ms > 0).then(|| Duration::from_millis(attempt_timeout_ms));
+        let attempt_timeout =
+            (attempt_timeout_ms > 0).then(|| Duration::from_millis(attempt_timeout_ms));
         Policy { budget_percent, min_per_second, max_attempts, attempt_timeout }
     }
 }

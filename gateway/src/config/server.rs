@@ -20,8 +20,8 @@ pub struct Server {
     pub state_file: Option<PathBuf>,
     /// Socket for hot restart; `None`: off.
     pub upgrade_sock: Option<PathBuf>,
-    /// Pre-stop delay: how long readiness fails after SIGTERM before the listener closes, so that load
-    /// balancers switch to other gateways.
+    /// Pre-stop delay: how long readiness fails after SIGTERM before the listener closes, so that
+    /// load balancers switch to other gateways.
     pub pre_stop_delay: Duration,
     /// How long requests in flight, streams included, may continue after SIGTERM or an upgrade.
     pub grace_period: Duration,
@@ -87,12 +87,17 @@ impl Section {
                 threads => threads,
             },
             state_file: check.variable("GATEWAY_STATE_FILE").map(PathBuf::from).or(self.state_file),
-            upgrade_sock: check.variable("GATEWAY_UPGRADE_SOCK").map(PathBuf::from).or(self.upgrade_sock),
+            upgrade_sock: check
+                .variable("GATEWAY_UPGRADE_SOCK")
+                .map(PathBuf::from)
+                .or(self.upgrade_sock),
             pre_stop_delay: Duration::from_secs(self.announce_s),
             grace_period: Duration::from_secs(self.grace_period_s),
         };
-        let routing_headers = if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };
-        let trusted_proxies = check.networks("GATEWAY_TRUSTED_PROXIES").unwrap_or(self.trusted_proxies);
+        let routing_headers =
+            if self.expose_routing { RoutingHeaders::Exposed } else { RoutingHeaders::Hidden };
+        let trusted_proxies =
+            check.networks("GATEWAY_TRUSTED_PROXIES").unwrap_or(self.trusted_proxies);
         let trusted_proxies = TrustedProxies(trusted_proxies.into_iter().map(canonical).collect());
         (server, trusted_proxies, routing_headers)
     }

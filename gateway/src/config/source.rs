@@ -16,7 +16,10 @@ pub struct Source {
 
 impl Source {
     /// This file, with overrides from this environment.
-    pub fn new(path: impl Into<PathBuf>, environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn new(
+        path: impl Into<PathBuf>,
+        environment: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         Self { path: path.into(), environment: Box::new(environment) }
     }
 

@@ -8,7 +8,9 @@ use crate::resilience::load_bound::LoadBound;
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(text.as_bytes()).expect("written");
-    let lookup = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+    let lookup = |name: &str| {
+        environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    };
     Config::load(file.path(), lookup)
 }
 
@@ -36,7 +38,10 @@ fn the_file_in_the_repository_is_the_default_too() {
 fn the_environment_wins_over_the_file() {
     let config = load(
         "[server]\nlisten = '127.0.0.1:1'\n[pools.stateful]\ninstances = ['127.0.0.1:2']",
-        &[("GATEWAY_LISTEN", "127.0.0.1:3"), ("GATEWAY_STATEFUL_INSTANCES", "127.0.0.1:4, 127.0.0.1:5")],
+        &[
+            ("GATEWAY_LISTEN", "127.0.0.1:3"),
+            ("GATEWAY_STATEFUL_INSTANCES", "127.0.0.1:4, 127.0.0.1:5"),
+        ],
     )
     .expect("fine");
     assert_eq!(config.server.listen.port(), 3);
@@ -45,13 +50,20 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn gateways_with_the_same_settings_have_the_same_fingerprint() {
-    let fingerprint = |text, environment: &[(&str, &str)]| load(text, environment).expect("fine").fingerprint();
-    let one =
-        fingerprint("", &[("INSTANCE_ID", "gateway-1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")]);
-    let other = [("INSTANCE_ID", "gateway-2"), ("GATEWAY_LISTEN", "127.0.0.1:3"), ("LOG_LEVEL", "debug")];
+    let fingerprint =
+        |text, environment: &[(&str, &str)]| load(text, environment).expect("fine").fingerprint();
+    let one = fingerprint(
+        "",
+        &[("INSTANCE_ID", "gateway-1"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")],
+    );
+    let other =
+        [("INSTANCE_ID", "gateway-2"), ("GATEWAY_LISTEN", "127.0.0.1:3"), ("LOG_LEVEL", "debug")];
     assert_eq!(fingerprint("", &other), one);
-    for text in ["[affinity]\nseed = 'x'", "[pools.stateful]\nstrategy = 'round_robin'", "[limits]\nmax_body_bytes = 1"]
-    {
+    for text in [
+        "[affinity]\nseed = 'x'",
+        "[pools.stateful]\nstrategy = 'round_robin'",
+        "[limits]\nmax_body_bytes = 1",
+    ] {
         assert_ne!(fingerprint(text, &other), one, "{text}");
     }
 }
@@ -118,7 +130,11 @@ fn all_invalid_values_are_reported_by_name() {
 fn the_load_is_bounded_by_default() {
     let bound = |text: &str| load(text, &[]).expect("fine").pool(PoolName::Stateful).load_bound;
     assert_eq!(bound(""), Some(LoadBound { factor: 1.25, floor: 64 }));
-    assert_eq!(bound("[pools.stateful]\nbounded_load = 2.0\nbounded_load_floor = 0").map(|bound| bound.floor), Some(0));
+    assert_eq!(
+        bound("[pools.stateful]\nbounded_load = 2.0\nbounded_load_floor = 0")
+            .map(|bound| bound.floor),
+        Some(0)
+    );
     assert_eq!(bound("[pools.stateful]\nbounded_load = 0.0"), None);
 }
 
@@ -131,7 +147,8 @@ fn an_instance_of_the_list_may_have_a_weight() {
     let config = config.expect("fine");
     let pool = config.pool(PoolName::Stateful);
     assert_eq!(pool.instances.len(), 2);
-    let weights: Vec<_> = pool.weights.iter().map(|(addr, weight)| (addr.port(), weight.get())).collect();
+    let weights: Vec<_> =
+        pool.weights.iter().map(|(addr, weight)| (addr.port(), weight.get())).collect();
     assert_eq!((weights, pool.slow_start.as_secs()), (vec![(2, 3)], 60));
     for (list, expected) in [
         ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drain it"),
@@ -140,18 +157,25 @@ fn an_instance_of_the_list_may_have_a_weight() {
         ("['nowhere']", "not an address such as"),
         ("[8201]", "or a table such as"),
     ] {
-        let error = load(&format!("[pools.stateful]\ninstances = {list}"), &[]).expect_err("refused").to_string();
+        let error = load(&format!("[pools.stateful]\ninstances = {list}"), &[])
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains(expected), "{expected} in {error}");
     }
-    let slow = load("[pools.stateless]\nslow_start_s = 3601", &[]).expect_err("refused").to_string();
+    let slow =
+        load("[pools.stateless]\nslow_start_s = 3601", &[]).expect_err("refused").to_string();
     assert!(slow.contains("[pools.stateless] slow_start_s"), "{slow}");
 }
 
 #[test]
 fn discovered_instances_need_not_be_listed() {
-    let config = load("[pools.stateful]\ndiscover = 'stateful-svc.tandem.internal:8201'", &[]).expect("fine");
+    let config = load("[pools.stateful]\ndiscover = 'stateful-svc.tandem.internal:8201'", &[])
+        .expect("fine");
     let pool = config.pool(PoolName::Stateful);
-    assert_eq!(pool.discover.as_ref().map(ToString::to_string).as_deref(), Some("stateful-svc.tandem.internal:8201"));
+    assert_eq!(
+        pool.discover.as_ref().map(ToString::to_string).as_deref(),
+        Some("stateful-svc.tandem.internal:8201")
+    );
     assert!(pool.instances.is_empty());
     let both = load(
         "[pools.stateful]\ndiscover = 'elsewhere:1'\ninstances = ['127.0.0.1:1']",
@@ -165,9 +189,20 @@ fn discovered_instances_need_not_be_listed() {
 #[test]
 fn an_invalid_dns_name_is_rejected() {
     let long = "a".repeat(64);
-    for name in ["-a.test", "a..test", ".test", "a b", "*.test", "a.test\\", "ä.test", "127.0.0.1", "127.0.0.1.", &long]
-    {
-        let message = problems(&format!("[pools.stateful]\ndiscover = \"{}:1\"", name.escape_default()), &[]);
+    for name in [
+        "-a.test",
+        "a..test",
+        ".test",
+        "a b",
+        "*.test",
+        "a.test\\",
+        "ä.test",
+        "127.0.0.1",
+        "127.0.0.1.",
+        &long,
+    ] {
+        let message =
+            problems(&format!("[pools.stateful]\ndiscover = \"{}:1\"", name.escape_default()), &[]);
         assert!(message.contains("discover"), "{name}: {message}");
     }
 }

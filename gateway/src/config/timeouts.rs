@@ -25,14 +25,15 @@ pub struct Timeouts {
 pub struct ClientTimeouts {
     /// For the whole header, from the start of the connection or the header's first byte.
     pub header: Duration,
-    /// Until the first byte of the next request. Longer than the 60 s that Nginx keeps connections, so
-    /// that the gateway never closes one that is about to be used.
+    /// Until the first byte of the next request. Longer than the 60 s that Nginx keeps connections,
+    /// so that the gateway never closes one that is about to be used.
     pub idle: Duration,
     /// For the body, from the end of the header.
     pub body: BodyPace,
     /// For each write of a response. Pingora's default is none, which keeps the response in memory.
     pub write: Duration,
-    /// Minimum read rate for responses other than streams, in bytes/s; `None`: only `write` applies.
+    /// Minimum read rate for responses other than streams, in bytes/s; `None`: only `write`
+    /// applies.
     pub min_write_rate: Option<usize>,
 }
 
@@ -52,7 +53,8 @@ impl BodyPace {
     /// Time left for the next read, after `bytes` were received in `elapsed`.
     pub fn left(&self, bytes: u64, elapsed: Duration) -> Duration {
         let earned = bytes.saturating_mul(1_000).checked_div(self.min_rate);
-        let allowed = earned.map_or(self.longest, |ms| self.grace.saturating_add(Duration::from_millis(ms)));
+        let allowed =
+            earned.map_or(self.longest, |ms| self.grace.saturating_add(Duration::from_millis(ms)));
         allowed.min(self.longest).saturating_sub(elapsed)
     }
 }
@@ -68,18 +70,19 @@ pub struct UpstreamTimeouts {
     pub write: Duration,
     /// Maximum silence within a stream; the services send four heartbeats a minute.
     pub stream_idle: Duration,
-    /// Keep-alive of idle connections: less than the services' 75 s, so that they never close one that
-    /// is about to be used.
+    /// Keep-alive of idle connections: less than the services' 75 s, so that they never close one
+    /// that is about to be used.
     pub idle: Duration,
 }
 
 impl UpstreamTimeouts {
-    /// Sets them on the peer. `body_left` is the time left for the client's body: Pingora's read timeout
-    /// starts with the exchange, but the instance responds only to a complete request.
+    /// Sets them on the peer. `body_left` is the time left for the client's body: Pingora's read
+    /// timeout starts with the exchange, but the instance responds only to a complete request.
     pub fn apply(&self, peer: &mut HttpPeer, endpoint: Endpoint, body_left: Duration) {
         let options = &mut peer.options;
         options.connection_timeout = Some(self.connect);
-        options.read_timeout = Some(if endpoint.is_stream() { self.stream_idle } else { self.response + body_left });
+        options.read_timeout =
+            Some(if endpoint.is_stream() { self.stream_idle } else { self.response + body_left });
         options.write_timeout = Some(self.write);
         options.idle_timeout = Some(self.idle);
     }
@@ -124,7 +127,11 @@ impl Default for Section {
 impl Section {
     pub(super) fn check(self, check: &mut Check<'_>) -> Timeouts {
         let mut checked = |setting: &str, ms: u64| {
-            check.require((1..=MOST_MS).contains(&ms), setting, format_args!("must be 1 to {MOST_MS}"));
+            check.require(
+                (1..=MOST_MS).contains(&ms),
+                setting,
+                format_args!("must be 1 to {MOST_MS}"),
+            );
             Duration::from_millis(ms)
         };
         Timeouts {
@@ -137,7 +144,9 @@ impl Section {
                     longest: checked("[timeouts] body_ms", self.body_ms),
                 },
                 write: checked("[timeouts] client_write_ms", self.client_write_ms),
-                min_write_rate: usize::try_from(self.client_write_min_bytes_per_s).ok().filter(|rate| *rate > 0),
+                min_write_rate: usize::try_from(self.client_write_min_bytes_per_s)
+                    .ok()
+                    .filter(|rate| *rate > 0),
             },
             upstream: UpstreamTimeouts {
                 connect: checked("[timeouts] upstream_connect_ms", self.upstream_connect_ms),
@@ -159,7 +168,11 @@ mod tests {
         let second = Duration::from_secs(1);
         let pace = BodyPace { grace: 10 * second, min_rate: 500, longest: 60 * second };
         assert_eq!(pace.left(0, Duration::ZERO), 10 * second);
-        assert_eq!(pace.left(10, 10 * second), Duration::from_millis(20), "a byte a second is too slow");
+        assert_eq!(
+            pace.left(10, 10 * second),
+            Duration::from_millis(20),
+            "a byte a second is too slow"
+        );
         assert_eq!(pace.left(5_000, 10 * second), 10 * second, "who sends at the rate may go on");
         assert_eq!(pace.left(1_000_000, 59 * second), second);
         assert_eq!(pace.left(u64::MAX, 61 * second), Duration::ZERO);

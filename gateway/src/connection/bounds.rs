@@ -1,7 +1,7 @@
 //! Limits of client connections: in total and per address.
 //!
-//! A trusted proxy has many clients, so it has no limit per address. When connections are scarce, idle ones
-//! of other peers are closed sooner.
+//! A trusted proxy has many clients, so it has no limit per address. When connections are scarce,
+//! idle ones of other peers are closed sooner.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,15 +39,20 @@ impl Bounds {
     /// Limits to `most` connections in total.
     pub(super) fn new(most: usize, telemetry: Arc<Telemetry>) -> Self {
         telemetry.connections.most(most);
-        let (open, by_address, full) = (AtomicUsize::new(0), Arc::default(), AtomicBool::new(false));
+        let (open, by_address, full) =
+            (AtomicUsize::new(0), Arc::default(), AtomicBool::new(false));
         Self { most, open, by_address, full, telemetry }
     }
 
-    /// Takes a place for a connection. `address` is the peer's with its limit, unless it is a trusted proxy.
+    /// Takes a place for a connection. `address` is the peer's with its limit, unless it is a
+    /// trusted proxy.
     ///
     /// # Errors
     /// When a limit is reached.
-    pub(super) fn take(self: &Arc<Self>, address: Option<(IpAddr, u32)>) -> Result<Place, RefusedConnection> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        address: Option<(IpAddr, u32)>,
+    ) -> Result<Place, RefusedConnection> {
         let of_address = match address {
             None => None,
             Some((ip, most)) => match self.by_address.take(Client::Address(ip), most) {
@@ -85,7 +90,10 @@ impl Drop for Place {
         telemetry.connections.closed();
         let left = open.fetch_sub(1, Ordering::Relaxed) - 1;
         // With hysteresis, so that the state does not flap.
-        if full.load(Ordering::Relaxed) && left <= most / 10 * 9 && full.swap(false, Ordering::Relaxed) {
+        if full.load(Ordering::Relaxed)
+            && left <= most / 10 * 9
+            && full.swap(false, Ordering::Relaxed)
+        {
             telemetry.connections_free();
         }
     }

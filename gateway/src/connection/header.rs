@@ -57,9 +57,9 @@ pub(super) struct Refused {
 
 /// Reads a header, and the part of the body that arrives with it.
 ///
-/// The first header must be complete within the header timeout. A later one has the idle timeout until its
-/// first byte, then the header timeout. A stopping gateway waits for no later request, but still for the
-/// first one.
+/// The first header must be complete within the header timeout. A later one has the idle timeout
+/// until its first byte, then the header timeout. A stopping gateway waits for no later request,
+/// but still for the first one.
 pub(super) async fn read(
     stream: &mut Stream,
     turn: Turn,
@@ -116,8 +116,8 @@ fn with_canonical_target(bytes: BytesMut, scanner: &Scanner) -> BytesMut {
     BytesMut::from(&parts.concat()[..])
 }
 
-/// Reads first bytes into a buffer shared by the thread's connections, so that idle ones have none, and
-/// later bytes into the connection's own.
+/// Reads first bytes into a buffer shared by the thread's connections, so that idle ones have none,
+/// and later bytes into the connection's own.
 async fn read_more(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
     if bytes.capacity() > 0 {
         return stream.read_buf(bytes).await;

@@ -22,8 +22,8 @@ use crate::telemetry::{RefusedConnection, Telemetry};
 
 /// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long further input is discarded. Closing at once would send a reset, and the client could lose the
-/// response.
+/// How long further input is discarded. Closing at once would send a reset, and the client could
+/// lose the response.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Timeout of writing the response to a rejected connection, and of the client reading it.
@@ -31,9 +31,14 @@ const REJECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many rejected connections may wait for that.
 const MAX_READING: usize = 64;
 
-/// Sends the error and closes the connection, so that nothing after the rejected header is read as a
-/// request.
-pub(super) async fn respond(stream: Stream, refused: &Refused, traffic: Arc<Traffic>, telemetry: &Telemetry) {
+/// Sends the error and closes the connection, so that nothing after the rejected header is read as
+/// a request.
+pub(super) async fn respond(
+    stream: Stream,
+    refused: &Refused,
+    traffic: Arc<Traffic>,
+    telemetry: &Telemetry,
+) {
     let mut ctx = RequestContext::new(telemetry.metrics.enter(), traffic);
     ctx.started = refused.since.into_std();
     ctx.request_id = request_id(&refused.bytes);
@@ -76,7 +81,9 @@ fn response_to(why: RefusedConnection) -> String {
     let code = ErrorCode::TooManyConnections;
     let detail = match why {
         RefusedConnection::OfAll => "The limit of client connections is reached; retry shortly.",
-        RefusedConnection::OfAddress => "The limit of connections from this address is reached; close one first.",
+        RefusedConnection::OfAddress => {
+            "The limit of connections from this address is reached; close one first."
+        }
     };
     let body = serde_json::to_string(&Problem::new(code, detail, None)).unwrap_or_default();
     let after = code.retry_after_s().unwrap_or(1);
@@ -91,8 +98,11 @@ fn response_to(why: RefusedConnection) -> String {
 
 async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused) -> Result<()> {
     let fault = refused.fault;
-    let (mut response, body) =
-        local_reply::problem(fault.code(), fault.detail(ctx.traffic.limits.header), ctx.request_id)?;
+    let (mut response, body) = local_reply::problem(
+        fault.code(),
+        fault.detail(ctx.traffic.limits.header),
+        ctx.request_id,
+    )?;
     response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
     if fault == Fault::UnknownMethod {
         response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
@@ -126,5 +136,7 @@ fn request_id(bytes: &[u8]) -> RequestId {
     };
     let line = bytes.split(|&byte| byte == b'\n').find(named);
     let value = line.and_then(|line| line.get(headers::REQUEST_ID.len() + 1..));
-    value.and_then(|value| RequestId::parse_bytes(value.trim_ascii())).unwrap_or_else(RequestId::generate)
+    value
+        .and_then(|value| RequestId::parse_bytes(value.trim_ascii()))
+        .unwrap_or_else(RequestId::generate)
 }

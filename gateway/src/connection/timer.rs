@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A deadline that is cheap to move: the runtime's timer is reset only when it fires early, or when the
-/// deadline moves closer.
+/// A deadline that is cheap to move: the runtime's timer is reset only when it fires early, or when
+/// the deadline moves closer.
 #[derive(Debug)]
 pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,

@@ -96,9 +96,24 @@ impl Operation {
         delete
     );
 
-    fn new(method: &'static str, id: &'static str, summary: &'static str, route: MethodRoute) -> Self {
+    fn new(
+        method: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        route: MethodRoute,
+    ) -> Self {
         let success = Success { status: 204, description: "Done.", content: None };
-        Self { method, id, summary, query: None, body: None, success, also: None, errors: &[], route }
+        Self {
+            method,
+            id,
+            summary,
+            query: None,
+            body: None,
+            success,
+            also: None,
+            errors: &[],
+            route,
+        }
     }
 
     /// Sets the schema of its query.
@@ -134,7 +149,14 @@ impl Operation {
 
     /// It returns JSON without a schema.
     pub(super) fn returns_any(self, description: &'static str) -> Self {
-        Self { success: Success { status: 200, description, content: Some(("application/json", None)) }, ..self }
+        Self {
+            success: Success {
+                status: 200,
+                description,
+                content: Some(("application/json", None)),
+            },
+            ..self
+        }
     }
 
     /// Its error codes, besides those of every operation.

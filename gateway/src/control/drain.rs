@@ -16,9 +16,9 @@ use crate::control::state::State;
 use crate::control::{pools, saved};
 use crate::pool::{LastInstance, Pool};
 
-/// Drains an instance: it gets no new keys, and its keys move at the deadline or when it has no sessions. It
-/// announces the drain to all gateways. Until the request to it succeeds, only this gateway drains it, as the
-/// response shows.
+/// Drains an instance: it gets no new keys, and its keys move at the deadline or when it has no
+/// sessions. It announces the drain to all gateways. Until the request to it succeeds, only this
+/// gateway drains it, as the response shows.
 pub(super) async fn drain(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
@@ -26,13 +26,17 @@ pub(super) async fn drain(
 ) -> Result<HttpResponse, ApiError> {
     let (pool, addr) = find(&state, &path)?;
     if wanted.deadline_s.is_some_and(|deadline| deadline > DrainInstance::MAX_DEADLINE_S) {
-        let detail = format!("'deadline_s' must be 0 to {}, in seconds.", DrainInstance::MAX_DEADLINE_S);
+        let detail =
+            format!("'deadline_s' must be 0 to {}, in seconds.", DrainInstance::MAX_DEADLINE_S);
         return Err(ApiError::new(ErrorCode::InvalidBody, detail));
     }
     let deadline = wanted.deadline_s.map(Duration::from_secs);
     let draining = Arc::clone(pool);
-    let pending =
-        saved::change(move || draining.drain(addr, deadline, wanted.force), |last| last_instance(&last)).await?;
+    let pending = saved::change(
+        move || draining.drain(addr, deadline, wanted.force),
+        |last| last_instance(&last),
+    )
+    .await?;
     if let Some(pending) = pending {
         let _in_its_note = state.prober.set_drain_and_check(pool, pending).await;
     }
@@ -53,7 +57,10 @@ pub(super) async fn undrain(
         && let Err(error) = state.prober.set_drain_and_check(pool, undrain.pending).await
         && pool.resume_drain(&undrain)
     {
-        return Err(ApiError::new(ErrorCode::UpstreamFailed, format!("Nothing was changed: {error}.")));
+        return Err(ApiError::new(
+            ErrorCode::UpstreamFailed,
+            format!("Nothing was changed: {error}."),
+        ));
     }
     shown(pool, addr)
 }
@@ -63,12 +70,15 @@ pub(super) fn last_instance(last: &LastInstance) -> ApiError {
     ApiError::new(ErrorCode::LastInstance, format!("Nothing was changed: {last}."))
 }
 
-pub(super) fn find<'a>(state: &'a State, path: &(String, String)) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
+pub(super) fn find<'a>(
+    state: &'a State,
+    path: &(String, String),
+) -> Result<(&'a Arc<Pool>, SocketAddr), ApiError> {
     let (pool, name) = path;
     let pool = state.pool(pool)?;
-    let addr = pool
-        .addr_of(name)
-        .ok_or_else(|| ApiError::new(ErrorCode::InstanceNotFound, format!("The pool has no instance '{name}'.")))?;
+    let addr = pool.addr_of(name).ok_or_else(|| {
+        ApiError::new(ErrorCode::InstanceNotFound, format!("The pool has no instance '{name}'."))
+    })?;
     Ok((pool, addr))
 }
 
@@ -87,7 +97,10 @@ pub(super) fn instance(pool: &Pool, addr: SocketAddr) -> Result<control::Instanc
         Some(pools::instance(registry, host, 0.0))
     });
     let Some(mut instance) = instance else {
-        return Err(ApiError::new(ErrorCode::InstanceNotFound, format!("The instance at {addr} was removed.")));
+        return Err(ApiError::new(
+            ErrorCode::InstanceNotFound,
+            format!("The instance at {addr} was removed."),
+        ));
     };
     instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
     Ok(instance)

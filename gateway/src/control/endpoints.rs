@@ -16,10 +16,14 @@ pub(super) fn all() -> [ControlEndpoint; 10] {
         ),
         ControlEndpoint::new(
             "/control/v1/pools/{pool}/strategy",
-            [Operation::put("set_strategy", "Switches the strategy from the next request on.", pools::set_strategy)
-                .body::<control::SetStrategy>()
-                .returns::<control::StrategySet>(200, "The strategy from now on.")
-                .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])],
+            [Operation::put(
+                "set_strategy",
+                "Switches the strategy from the next request on.",
+                pools::set_strategy,
+            )
+            .body::<control::SetStrategy>()
+            .returns::<control::StrategySet>(200, "The strategy from now on.")
+            .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])],
         ),
         ControlEndpoint::new(
             "/control/v1/pools/{pool}/instances",
@@ -43,15 +47,19 @@ pub(super) fn all() -> [ControlEndpoint; 10] {
         ControlEndpoint::new(
             "/control/v1/pools/{pool}/instances/{name}",
             [
-                Operation::patch("change_instance", "Changes an instance's weight at all gateways.", instances::change)
-                    .body::<control::ChangeInstance>()
-                    .returns::<control::Instance>(200, "The instance from now on.")
-                    .fails_with(&[
-                        ErrorCode::PoolNotFound,
-                        ErrorCode::InstanceNotFound,
-                        ErrorCode::UpstreamFailed,
-                        ErrorCode::StateNotSaved,
-                    ]),
+                Operation::patch(
+                    "change_instance",
+                    "Changes an instance's weight at all gateways.",
+                    instances::change,
+                )
+                .body::<control::ChangeInstance>()
+                .returns::<control::Instance>(200, "The instance from now on.")
+                .fails_with(&[
+                    ErrorCode::PoolNotFound,
+                    ErrorCode::InstanceNotFound,
+                    ErrorCode::UpstreamFailed,
+                    ErrorCode::StateNotSaved,
+                ]),
                 Operation::delete(
                     "remove_instance",
                     "Removes an instance; requests in flight continue.",
@@ -84,38 +92,66 @@ pub(super) fn all() -> [ControlEndpoint; 10] {
         ),
         ControlEndpoint::new(
             "/control/v1/pools/{pool}/instances/{name}/undrain",
-            [Operation::post("undrain_instance", "Ends a drain: the instance gets its keys back.", drain::undrain)
-                .returns::<control::Instance>(200, "The instance as it is now.")
-                .fails_with(&[
-                    ErrorCode::PoolNotFound,
-                    ErrorCode::InstanceNotFound,
-                    ErrorCode::UpstreamFailed,
-                    ErrorCode::StateNotSaved,
-                ])],
+            [Operation::post(
+                "undrain_instance",
+                "Ends a drain: the instance gets its keys back.",
+                drain::undrain,
+            )
+            .returns::<control::Instance>(200, "The instance as it is now.")
+            .fails_with(&[
+                ErrorCode::PoolNotFound,
+                ErrorCode::InstanceNotFound,
+                ErrorCode::UpstreamFailed,
+                ErrorCode::StateNotSaved,
+            ])],
         ),
         ControlEndpoint::new(
             "/control/v1/pools/{pool}/explain",
-            [Operation::get("explain", "Where a key goes and why, and what a change would move.", explain::explain)
-                .query::<control::ExplainQuery>()
-                .returns::<control::Explanation>(200, "The key's ranking, the chosen instance and the reason.")
-                .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists])],
+            [Operation::get(
+                "explain",
+                "Where a key goes and why, and what a change would move.",
+                explain::explain,
+            )
+            .query::<control::ExplainQuery>()
+            .returns::<control::Explanation>(
+                200,
+                "The key's ranking, the chosen instance and the reason.",
+            )
+            .fails_with(&[
+                ErrorCode::PoolNotFound,
+                ErrorCode::InstanceNotFound,
+                ErrorCode::InstanceExists,
+            ])],
         ),
         ControlEndpoint::new(
             "/control/v1/reload",
-            [Operation::post("reload", "Reloads the configuration; an invalid one changes nothing.", reload::reload)
-                .returns::<control::Reloaded>(200, "The configuration from now on.")
-                .fails_with(&[ErrorCode::InvalidConfig])],
+            [Operation::post(
+                "reload",
+                "Reloads the configuration; an invalid one changes nothing.",
+                reload::reload,
+            )
+            .returns::<control::Reloaded>(200, "The configuration from now on.")
+            .fails_with(&[ErrorCode::InvalidConfig])],
         ),
         ControlEndpoint::new(
             "/control/v1/events",
-            [Operation::get("events", "Streams events, beginning with the current pools.", events::stream)
-                .query::<control::EventsQuery>()
-                .returns_as::<Event>("text/event-stream", 200, "One of these as the data of each server-sent event.")
-                .fails_with(&[ErrorCode::TooManyStreams])],
+            [Operation::get(
+                "events",
+                "Streams events, beginning with the current pools.",
+                events::stream,
+            )
+            .query::<control::EventsQuery>()
+            .returns_as::<Event>(
+                "text/event-stream",
+                200,
+                "One of these as the data of each server-sent event.",
+            )
+            .fails_with(&[ErrorCode::TooManyStreams])],
         ),
         ControlEndpoint::new(
             "/control/v1/openapi.json",
-            [Operation::get("openapi", "This document.", openapi::document).returns_any("OpenAPI 3.1.")],
+            [Operation::get("openapi", "This document.", openapi::document)
+                .returns_any("OpenAPI 3.1.")],
         ),
     ]
 }

@@ -35,7 +35,8 @@ pub(super) async fn stream(
     state: web::Data<State>,
     Query(query): Query<EventsQuery>,
 ) -> Result<HttpResponse, ApiError> {
-    let place = state.listeners.place(guard::holds_token(request.headers(), state.token.as_ref()))?;
+    let place =
+        state.listeners.place(guard::holds_token(request.headers(), state.token.as_ref()))?;
     let mut response = HttpResponse::Ok();
     response.content_type("text/event-stream");
     response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
@@ -51,7 +52,9 @@ pub(super) async fn stream(
     let wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
     rt::spawn(async move {
         let _until_it_ends = (place, wanted);
-        let pools = query.wants_type(Event::POOLS).then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
+        let pools = query
+            .wants_type(Event::POOLS)
+            .then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
         send_events(pools, events, &query, sender, state.closing.clone()).await;
     });
     let texts = stream::unfold(receiver, async |mut receiver| {
@@ -61,8 +64,8 @@ pub(super) async fn stream(
     Ok(response.streaming(texts))
 }
 
-/// Sends the first event, then those of the query, until the reader leaves or is too slow, or the control
-/// plane closes.
+/// Sends the first event, then those of the query, until the reader leaves or is too slow, or the
+/// control plane closes.
 async fn send_events(
     first: Option<Event>,
     mut events: broadcast::Receiver<Event>,
@@ -74,7 +77,9 @@ async fn send_events(
     first.iter().for_each(|event| write(&mut text, event));
     loop {
         // A reader that is too slow reconnects, and gets the pools of that time.
-        if !text.is_empty() && !matches!(timeout(SEND_TIMEOUT, sender.send(Bytes::from(text))).await, Ok(Ok(()))) {
+        if !text.is_empty()
+            && !matches!(timeout(SEND_TIMEOUT, sender.send(Bytes::from(text))).await, Ok(Ok(())))
+        {
             return;
         }
         text = String::new();
@@ -122,13 +127,17 @@ mod tests {
         let (events, closing) = (Events::default(), watch::Sender::new(false));
         let (sender, texts) = mpsc::channel(QUEUE);
         let (receiver, closed) = (events.listen(), closing.subscribe());
-        let task =
-            tokio::spawn(async move { send_events(None, receiver, &EventsQuery::default(), sender, closed).await });
+        let task = tokio::spawn(async move {
+            send_events(None, receiver, &EventsQuery::default(), sender, closed).await
+        });
         Listener { events, texts, closing, task }
     }
 
     fn switch(events: &Events) {
-        events.publish(|| Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky });
+        events.publish(|| Event::StrategyChanged {
+            pool: PoolName::Stateful,
+            strategy: Strategy::Sticky,
+        });
     }
 
     async fn next(listener: &mut Listener) -> Option<String> {
@@ -146,12 +155,17 @@ mod tests {
         while received + missed < 5_000 {
             let text = next(&mut listener).await.expect("it goes on");
             received += text.matches("event: strategy_changed").count();
-            if let Some(rest) = text.strip_prefix("event: missed\ndata: {\"type\":\"missed\",\"events\":") {
+            if let Some(rest) =
+                text.strip_prefix("event: missed\ndata: {\"type\":\"missed\",\"events\":")
+            {
                 missed += rest.trim_end_matches(['}', '\n']).parse::<usize>().expect("a number");
             }
         }
         assert_eq!(received + missed, 5_000);
-        assert!(missed > 3_000, "no more than the backlog and the queue is kept: {missed} were missed");
+        assert!(
+            missed > 3_000,
+            "no more than the backlog and the queue is kept: {missed} were missed"
+        );
     }
 
     #[tokio::test(start_paused = true)]

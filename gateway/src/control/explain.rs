@@ -14,7 +14,8 @@ use crate::pool::{Member, Pool, Snapshot};
 use crate::resilience::load_bound;
 use crate::routing::sticky::{self, Found, Place};
 
-/// The ranking of a key and, with `without`, `with`, `drain` or `weight`, the effect of that change.
+/// The ranking of a key and, with `without`, `with`, `drain` or `weight`, the effect of that
+/// change.
 pub(super) async fn explain(
     state: web::Data<State>,
     pool: web::Path<String>,
@@ -34,7 +35,9 @@ fn explanation(
 ) -> Result<Explanation, ApiError> {
     let found = sticky::choose(snapshot, query.key, &[], pool.load_bound(), max_in_flight);
     let limits = Limits {
-        bound: pool.load_bound().map(|bound| bound.limits(snapshot.in_flight(), snapshot.usable_shares())),
+        bound: pool
+            .load_bound()
+            .map(|bound| bound.limits(snapshot.in_flight(), snapshot.usable_shares())),
         max_in_flight,
     };
     let ranking: Vec<_> = sticky::ranking(snapshot, query.key)
@@ -45,7 +48,9 @@ fn explanation(
             name: member.instance.name().clone(),
             score: format!("{score:016x}"),
             weight: member.weight,
-            weighted_score: snapshot.is_weighted().then(|| member.weighted_score(query.key).value()),
+            weighted_score: snapshot
+                .is_weighted()
+                .then(|| member.weighted_score(query.key).value()),
             state: member.state,
             passed_over: why_skipped(member, limits),
         })
@@ -82,9 +87,12 @@ fn why_skipped(member: &Member, limits: Limits) -> Option<String> {
     }
     let in_flight = member.instance.in_flight();
     if in_flight >= limits.max_in_flight {
-        return Some(format!("it has {in_flight} requests in flight, the limit of [overload] max_in_flight"));
+        return Some(format!(
+            "it has {in_flight} requests in flight, the limit of [overload] max_in_flight"
+        ));
     }
-    let limit = limits.bound.map(|bound| bound.of(member.weight)).filter(|&limit| in_flight >= limit)?;
+    let limit =
+        limits.bound.map(|bound| bound.of(member.weight)).filter(|&limit| in_flight >= limit)?;
     Some(format!("it has {in_flight} requests in flight; its load bound is {limit}"))
 }
 
@@ -112,7 +120,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
             format!("{name} is the key's home: its weighted score is the highest")
         }
         Place::Home => format!("{name} is the key's home: its score is the highest"),
-        Place::Spilled => format!("{name} is the highest-ranked member below its limit ({passed_over})"),
+        Place::Spilled => {
+            format!("{name} is the highest-ranked member below its limit ({passed_over})")
+        }
         Place::Further => format!("{name} is the highest-ranked available member ({passed_over})"),
     };
     let note = match found.member.state {
@@ -125,7 +135,9 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
     match snapshot.strategy {
         Strategy::Sticky => format!("Sticky: {why}.{note}"),
         other => {
-            format!("The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{note}")
+            format!(
+                "The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{note}"
+            )
         }
     }
 }

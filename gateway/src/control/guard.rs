@@ -31,23 +31,33 @@ pub(super) fn admit(config: &Control, upgrading: Arc<AtomicBool>) -> Box<Admit> 
 }
 
 fn check_host(request: &ServiceRequest, allowed: &[String]) -> Result<(), ApiError> {
-    let is_allowed = |host: Authority<'_>| allowed.iter().any(|name| host.has_host(name.as_bytes()));
+    let is_allowed =
+        |host: Authority<'_>| allowed.iter().any(|name| host.has_host(name.as_bytes()));
     let in_target = request.uri().authority().map(|authority| authority.as_str());
     let fields = request.headers().get_all(HOST).map(HeaderValue::as_bytes);
     if Authority::requested(in_target, fields).is_some_and(is_allowed) {
         return Ok(());
     }
-    Err(ApiError::new(ErrorCode::MisdirectedRequest, "This Host is not in [control] allowed_hosts."))
+    Err(ApiError::new(
+        ErrorCode::MisdirectedRequest,
+        "This Host is not in [control] allowed_hosts.",
+    ))
 }
 
 fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result<(), ApiError> {
     let Some(token) = token else {
-        return Err(unauthorized("The gateway has no CONTROL_TOKEN, so the control API is read-only."));
+        return Err(unauthorized(
+            "The gateway has no CONTROL_TOKEN, so the control API is read-only.",
+        ));
     };
     let Some(sent) = sent_token(request.headers()) else {
         return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'."));
     };
-    if is_token(sent, token) { Ok(()) } else { Err(unauthorized("The token is not the gateway's CONTROL_TOKEN.")) }
+    if is_token(sent, token) {
+        Ok(())
+    } else {
+        Err(unauthorized("The token is not the gateway's CONTROL_TOKEN."))
+    }
 }
 
 /// Whether the headers have the token, for requests where it is optional.
@@ -67,7 +77,10 @@ fn is_token(sent: &[u8], token: &SecretString) -> bool {
 /// Rejects changes during a hot restart, because the new process would miss them.
 fn check_no_upgrade(upgrading: &AtomicBool) -> Result<(), ApiError> {
     if upgrading.load(Ordering::Acquire) {
-        return Err(ApiError::new(ErrorCode::UpgradeInProgress, "The gateway is being upgraded; retry in a moment."));
+        return Err(ApiError::new(
+            ErrorCode::UpgradeInProgress,
+            "The gateway is being upgraded; retry in a moment.",
+        ));
     }
     Ok(())
 }
@@ -84,7 +97,11 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    fn judge(token: Option<&str>, method: Method, headers: &[(&str, &str)]) -> Result<(), ErrorCode> {
+    fn judge(
+        token: Option<&str>,
+        method: Method,
+        headers: &[(&str, &str)],
+    ) -> Result<(), ErrorCode> {
         let config = Control {
             listen: ([127, 0, 0, 1], 0).into(),
             metrics_listen: None,
@@ -92,9 +109,10 @@ mod tests {
             event_sample_per_s: 0,
             token: token.map(SecretString::from),
         };
-        let request = headers
-            .iter()
-            .fold(TestRequest::default().method(method), |request, header| request.insert_header(*header));
+        let request =
+            headers.iter().fold(TestRequest::default().method(method), |request, header| {
+                request.insert_header(*header)
+            });
         admit(&config, Arc::default())(&request.to_srv_request()).map_err(|error| error.code())
     }
 
@@ -103,7 +121,8 @@ mod tests {
         for host in ["localhost", "localhost:8001", "LOCALHOST:1", "[::1]:8001", "[::1]"] {
             assert_eq!(judge(Some(TOKEN), Method::GET, &[("host", host)]), Ok(()), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "localhost@evil.example", "::1"] {
+        for host in ["", "evil.example", "localhost.evil.example", "localhost@evil.example", "::1"]
+        {
             assert_eq!(
                 judge(Some(TOKEN), Method::GET, &[("host", host)]),
                 Err(ErrorCode::MisdirectedRequest),
@@ -117,11 +136,15 @@ mod tests {
     fn the_host_in_the_target_counts_before_the_field() {
         let judge = |target: &str, hosts: &[&str]| {
             let request = TestRequest::with_uri(target);
-            let request = hosts.iter().fold(request, |request, host| request.append_header(("host", *host)));
+            let request =
+                hosts.iter().fold(request, |request, host| request.append_header(("host", *host)));
             check_host(&request.to_srv_request(), &["localhost".to_owned()]).is_ok()
         };
         assert!(judge("http://localhost:8001/x", &["localhost:8001"]));
-        assert!(judge("http://LOCALHOST/x", &["evil.example"]), "RFC 9112, section 3.2.2: the field is ignored");
+        assert!(
+            judge("http://LOCALHOST/x", &["evil.example"]),
+            "RFC 9112, section 3.2.2: the field is ignored"
+        );
         assert!(!judge("http://evil.example/x", &["localhost"]));
         assert!(!judge("http://localhost@evil.example/x", &["localhost"]));
         assert!(judge("/x", &["localhost:"]), "an empty port is none");
@@ -140,7 +163,8 @@ mod tests {
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
         let check = |method| {
-            let request = TestRequest::default().method(method).insert_header(("host", "localhost"));
+            let request =
+                TestRequest::default().method(method).insert_header(("host", "localhost"));
             let request = request.insert_header(("authorization", "Bearer 0123456789abcdef"));
             admit(&request.to_srv_request()).map_err(|error| error.code())
         };
@@ -152,14 +176,26 @@ mod tests {
     fn every_change_needs_the_token() {
         let with = |value| [("host", "localhost"), ("authorization", value)];
         for method in [Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
-            assert_eq!(judge(Some(TOKEN), method.clone(), &with("Bearer 0123456789abcdef")), Ok(()));
-            for wrong in
-                ["", "Bearer", "Bearer ", "Bearer 0123456789abcde", "Basic 0123456789abcdef", "0123456789abcdef"]
-            {
+            assert_eq!(
+                judge(Some(TOKEN), method.clone(), &with("Bearer 0123456789abcdef")),
+                Ok(())
+            );
+            for wrong in [
+                "",
+                "Bearer",
+                "Bearer ",
+                "Bearer 0123456789abcde",
+                "Basic 0123456789abcdef",
+                "0123456789abcdef",
+            ] {
                 let refused = judge(Some(TOKEN), method.clone(), &with(wrong));
                 assert_eq!(refused, Err(ErrorCode::Unauthorized), "{wrong:?}");
             }
-            assert_eq!(judge(None, method, &with("Bearer ")), Err(ErrorCode::Unauthorized), "no token opens nothing");
+            assert_eq!(
+                judge(None, method, &with("Bearer ")),
+                Err(ErrorCode::Unauthorized),
+                "no token opens nothing"
+            );
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery};
+use proto_contracts::control::{
+    AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery,
+};
 use proto_contracts::{ErrorCode, headers};
 use service_kit::body::{Json, Query};
 use service_kit::problem::ApiError;
@@ -17,8 +19,8 @@ use crate::control::{drain, saved};
 use crate::pool::ProbeError;
 use crate::pool::{Host, Pool, RemoveError};
 
-/// Adds an instance and checks it at once. An unreachable one is added as `pending`, with the reason; an
-/// address that is not an instance of the pool is rejected.
+/// Adds an instance and checks it at once. An unreachable one is added as `pending`, with the
+/// reason; an address that is not an instance of the pool is rejected.
 pub(super) async fn add(
     state: web::Data<State>,
     pool: web::Path<String>,
@@ -40,11 +42,13 @@ pub(super) async fn add(
         let detail = format!("Nothing was changed. {addr}: {mismatch}.");
         return Err(ApiError::new(ErrorCode::WrongInstance, detail));
     }
-    let exists = |error| ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."));
+    let exists = |error| {
+        ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."))
+    };
     let adding = Arc::clone(pool);
     saved::change(move || adding.add(addr, wanted.weight), exists).await?;
-    // The whole pool first, to find out whether a holder of the same name is still alive. Then the new one
-    // again, because its check may have come before the holder's.
+    // The whole pool first, to find out whether a holder of the same name is still alive. Then the
+    // new one again, because its check may have come before the holder's.
     state.prober.probe_pool(pool).await;
     state.prober.check(pool, addr).await;
     let duplicate = pool.hosts(|hosts| {
@@ -54,13 +58,16 @@ pub(super) async fn add(
     });
     if let Some(why) = duplicate {
         pool.take_back(addr);
-        return Err(ApiError::new(ErrorCode::InstanceExists, format!("Nothing was changed. {addr}: {why}.")));
+        return Err(ApiError::new(
+            ErrorCode::InstanceExists,
+            format!("Nothing was changed. {addr}: {why}."),
+        ));
     }
     added(pool, addr, StatusCode::CREATED)
 }
 
-/// Changes the weight of an instance, which announces it to all gateways. If the request to it fails, nothing
-/// changes, because gateways with different weights would disagree on homes.
+/// Changes the weight of an instance, which announces it to all gateways. If the request to it
+/// fails, nothing changes, because gateways with different weights would disagree on homes.
 pub(super) async fn change(
     state: web::Data<State>,
     path: web::Path<(String, String)>,
@@ -68,7 +75,9 @@ pub(super) async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let (pool, addr) = drain::find(&state, &path)?;
     let weighing = Arc::clone(pool);
-    let decided = saved::change(move || weighing.set_weight(addr, wanted.weight), |never| match never {}).await?;
+    let decided =
+        saved::change(move || weighing.set_weight(addr, wanted.weight), |never| match never {})
+            .await?;
     if let Some((before, pending)) = decided
         && let Err(error) = state.prober.set_weight_and_check(pool, pending).await
     {
@@ -100,9 +109,10 @@ pub(super) async fn remove(
     let removed = name.clone();
     let refused = |error| match error {
         RemoveError::Last(last) => drain::last_instance(&last),
-        RemoveError::Unknown => {
-            ApiError::new(ErrorCode::InstanceNotFound, format!("'{name}' cannot be removed: {error}."))
-        }
+        RemoveError::Unknown => ApiError::new(
+            ErrorCode::InstanceNotFound,
+            format!("'{name}' cannot be removed: {error}."),
+        ),
     };
     saved::change(move || pool.remove(&removed, query.force), refused).await?;
     let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));

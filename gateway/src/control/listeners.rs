@@ -42,8 +42,9 @@ impl Listeners {
                 ))
             })?)
         };
-        let place = take(&self.all)
-            .ok_or_else(|| full(format!("The limit of {MAX_LISTENERS} event streams is reached; close one first.")))?;
+        let place = take(&self.all).ok_or_else(|| {
+            full(format!("The limit of {MAX_LISTENERS} event streams is reached; close one first."))
+        })?;
         Ok((place, unreserved))
     }
 }
@@ -64,7 +65,8 @@ mod tests {
         };
         assert_eq!(without_token.len(), MAX_LISTENERS - RESERVED);
         assert!(refused.detail().contains("CONTROL_TOKEN"), "{refused}");
-        let mut holders: Vec<_> = (0..RESERVED).map(|_| listeners.place(true).expect("a reserved place")).collect();
+        let mut holders: Vec<_> =
+            (0..RESERVED).map(|_| listeners.place(true).expect("a reserved place")).collect();
         assert!(listeners.place(true).is_err(), "there are no more");
         without_token.pop();
         holders.push(listeners.place(true).expect("unreserved places are for all"));

@@ -24,8 +24,10 @@ pub(super) async fn document(state: web::Data<State>) -> Result<HttpResponse, Ap
 /// Generates the document of these endpoints.
 pub(super) fn describe(endpoints: &[ControlEndpoint]) -> Value {
     let mut schemas = Schemas::new();
-    let paths: Map<_, _> =
-        endpoints.iter().map(|endpoint| (endpoint.path.to_owned(), path(endpoint, &mut schemas))).collect();
+    let paths: Map<_, _> = endpoints
+        .iter()
+        .map(|endpoint| (endpoint.path.to_owned(), path(endpoint, &mut schemas)))
+        .collect();
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -46,7 +48,8 @@ pub(super) fn describe(endpoints: &[ControlEndpoint]) -> Value {
     })
 }
 
-/// The schemas of requests and of responses: a field that is optional in a request is in every response.
+/// The schemas of requests and of responses: a field that is optional in a request is in every
+/// response.
 struct Schemas {
     read: SchemaGenerator,
     written: SchemaGenerator,
@@ -80,12 +83,17 @@ impl Schemas {
 
 fn path(endpoint: &ControlEndpoint, schemas: &mut Schemas) -> Value {
     let operations = endpoint.operations.iter();
-    let described =
-        operations.map(|operation| (operation.method.to_owned(), describe_operation(endpoint, operation, schemas)));
+    let described = operations.map(|operation| {
+        (operation.method.to_owned(), describe_operation(endpoint, operation, schemas))
+    });
     Value::Object(described.collect())
 }
 
-fn describe_operation(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut Schemas) -> Value {
+fn describe_operation(
+    endpoint: &ControlEndpoint,
+    operation: &Operation,
+    schemas: &mut Schemas,
+) -> Value {
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
@@ -95,13 +103,19 @@ fn describe_operation(endpoint: &ControlEndpoint, operation: &Operation, schemas
     });
     if let Some(body) = operation.body {
         let schema = schemas.read(body);
-        described["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        described["requestBody"] =
+            json!({"required": true, "content": {"application/json": {"schema": schema}}});
     }
     described
 }
 
-fn parameters(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut Schemas) -> Vec<Value> {
-    let segments = endpoint.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+fn parameters(
+    endpoint: &ControlEndpoint,
+    operation: &Operation,
+    schemas: &mut Schemas,
+) -> Vec<Value> {
+    let segments =
+        endpoint.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
     let in_path = segments.map(|name| {
         let (description, schema) = match name {
             "pool" => ("Which pool.", schemas.read(SchemaGenerator::subschema_for::<proto_contracts::PoolName>)),
@@ -113,7 +127,10 @@ fn parameters(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut S
     let Some(query) = operation.query else { return all };
     // Parameters are listed one by one, so the query's type is not a definition.
     let reference = schemas.read(query);
-    let name = reference["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()).unwrap_or_default();
+    let name = reference["$ref"]
+        .as_str()
+        .and_then(|reference| reference.rsplit('/').next())
+        .unwrap_or_default();
     let definition = schemas.read.definitions_mut().remove(name).unwrap_or_default();
     let required = definition["required"].as_array().cloned().unwrap_or_default();
     for (name, schema) in definition["properties"].as_object().into_iter().flatten() {
@@ -127,7 +144,9 @@ fn parameters(endpoint: &ControlEndpoint, operation: &Operation, schemas: &mut S
 
 /// The schema of an optional parameter: unlike a field it is never null.
 fn without_null(schema: &Value) -> Value {
-    let choice = schema["anyOf"].as_array().and_then(|choices| choices.iter().find(|choice| choice["type"] != "null"));
+    let choice = schema["anyOf"]
+        .as_array()
+        .and_then(|choices| choices.iter().find(|choice| choice["type"] != "null"));
     let mut schema = choice.unwrap_or(schema).clone();
     if let Some(fields) = schema.as_object_mut() {
         fields.remove("description");
@@ -164,7 +183,9 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Map<String, Value>
         ],
         None => &[],
     };
-    for &code in [&of_all, of_changes, of_queries, of_bodies, operation.errors].into_iter().flatten() {
+    for &code in
+        [&of_all, of_changes, of_queries, of_bodies, operation.errors].into_iter().flatten()
+    {
         by_status.entry(code.status()).or_default().push(code);
     }
     let problem = schemas.written(SchemaGenerator::subschema_for::<Problem>);

@@ -47,14 +47,19 @@ pub(super) async fn set_strategy(
 /// A pool is ready while it has an available instance.
 pub(super) fn readiness(pool: &Pool) -> Result<(), Fault> {
     let healthy = pool.hosts(|hosts| {
-        let serves = |host: &Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
+        let serves =
+            |host: &Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
         hosts.iter().any(serves)
     });
     if healthy { Ok(()) } else { Err("no instance is healthy".into()) }
 }
 
 /// The view of a host.
-pub(super) fn instance(registry: &Registry, host: &Host, key_share_percent: f64) -> control::Instance {
+pub(super) fn instance(
+    registry: &Registry,
+    host: &Host,
+    key_share_percent: f64,
+) -> control::Instance {
     let slow_start = registry.slow_start_of(host, Instant::now());
     let count = |read: fn(&Instance) -> u64| host.instance().map_or(0, |instance| read(instance));
     control::Instance {
@@ -71,7 +76,9 @@ pub(super) fn instance(registry: &Registry, host: &Host, key_share_percent: f64)
         weight: registry.weight_of(host),
         slow_start_percent: (slow_start != SlowStart::OVER).then(|| slow_start.percent()),
         drain: host.drain(Instant::now()),
-        ejected_for_s: host.ejected_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
+        ejected_for_s: host
+            .ejected_for(Instant::now())
+            .map(|left| left.as_secs_f64().ceil() as u64),
         last_error: host.last_error().map(str::to_owned),
     }
 }
@@ -84,7 +91,9 @@ fn view(pool: &Pool) -> control::Pool {
         registry.hosts().iter().map(|host| instance(registry, host, share(host))).collect()
     });
     // Hosts without a name come last.
-    instances.sort_by(|a: &control::Instance, b| a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name)));
+    instances.sort_by(|a: &control::Instance, b| {
+        a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name))
+    });
     let (strategy, epoch) = (snapshot.strategy, snapshot.epoch);
     control::Pool { name: pool.name(), strategy, epoch, instances, discovery: pool.discovery() }
 }

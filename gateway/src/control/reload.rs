@@ -10,9 +10,8 @@ use crate::control::state::State;
 
 /// Reloads the configuration, as SIGHUP does.
 pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    let reloaded = state
-        .reloader
-        .reload()
-        .map_err(|error| ApiError::new(ErrorCode::InvalidConfig, format!("Nothing has changed: {error}")))?;
+    let reloaded = state.reloader.reload().map_err(|error| {
+        ApiError::new(ErrorCode::InvalidConfig, format!("Nothing has changed: {error}"))
+    })?;
     response::no_store(StatusCode::OK, &reloaded)
 }

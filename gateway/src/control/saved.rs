@@ -33,8 +33,9 @@ fn not_saved(error: &SaveError) -> ApiError {
             );
             ApiError::new(ErrorCode::StateNotSaved, detail)
         }
-        SaveError::Frozen => {
-            ApiError::new(ErrorCode::UpgradeInProgress, "The gateway is being upgraded; retry in a moment.")
-        }
+        SaveError::Frozen => ApiError::new(
+            ErrorCode::UpgradeInProgress,
+            "The gateway is being upgraded; retry in a moment.",
+        ),
     }
 }

@@ -30,9 +30,9 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
-        let name: PoolName = name
-            .parse()
-            .map_err(|error| ApiError::new(ErrorCode::PoolNotFound, format!("There is no pool '{name}': {error}.")))?;
+        let name: PoolName = name.parse().map_err(|error| {
+            ApiError::new(ErrorCode::PoolNotFound, format!("There is no pool '{name}': {error}."))
+        })?;
         Ok(self.pools.get(name))
     }
 }

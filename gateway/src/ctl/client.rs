@@ -90,11 +90,22 @@ impl Client {
 
     /// An endless response body.
     pub(super) async fn stream(&self, path: &str) -> Result<Incoming, CtlError> {
-        let response = self.in_time(self.send(Method::GET, &format!("/control/v1/{path}"), None::<&()>)).await?;
-        if response.status().is_success() { Ok(response.into_body()) } else { Err(self.refusal(response).await?) }
+        let response = self
+            .in_time(self.send(Method::GET, &format!("/control/v1/{path}"), None::<&()>))
+            .await?;
+        if response.status().is_success() {
+            Ok(response.into_body())
+        } else {
+            Err(self.refusal(response).await?)
+        }
     }
 
-    async fn text(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Bytes, CtlError> {
+    async fn text(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Bytes, CtlError> {
         self.in_time(async {
             let response = self.send(method, target, body).await?;
             if response.status().is_success() {
@@ -106,8 +117,14 @@ impl Client {
         .await
     }
 
-    async fn in_time<T>(&self, call: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
-        let silent = || CtlError::Silent { authority: self.authority.clone(), seconds: RESPONSE_TIMEOUT.as_secs() };
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, CtlError>>,
+    ) -> Result<T, CtlError> {
+        let silent = || CtlError::Silent {
+            authority: self.authority.clone(),
+            seconds: RESPONSE_TIMEOUT.as_secs(),
+        };
         timeout(RESPONSE_TIMEOUT, call).await.unwrap_or_else(|_| Err(silent()))
     }
 
@@ -128,14 +145,16 @@ impl Client {
             Some(body) => Bytes::from(serde_json::to_vec(body).map_err(CtlError::Unreadable)?),
             None => Bytes::new(),
         };
-        let mut request = Request::builder().method(method).uri(target).header(HOST, &self.authority);
+        let mut request =
+            Request::builder().method(method).uri(target).header(HOST, &self.authority);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
         }
-        let request = request.body(Full::new(body)).map_err(|_| CtlError::Url(self.authority.clone()))?;
+        let request =
+            request.body(Full::new(body)).map_err(|_| CtlError::Url(self.authority.clone()))?;
         sender.send_request(request).await.map_err(|source| self.broken(source))
     }
 
@@ -148,8 +167,13 @@ impl Client {
         let status = response.status();
         let body = self.whole(response).await?;
         Ok(match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => CtlError::Refused { code: Some(problem.code), detail: problem.detail.into_owned() },
-            Err(_) => CtlError::Refused { code: None, detail: format!("{} responded with {status}.", self.authority) },
+            Ok(problem) => {
+                CtlError::Refused { code: Some(problem.code), detail: problem.detail.into_owned() }
+            }
+            Err(_) => CtlError::Refused {
+                code: None,
+                detail: format!("{} responded with {status}.", self.authority),
+            },
         })
     }
 

@@ -26,7 +26,8 @@ pub(super) async fn run(
     wanted: DrainInstance,
     wait: bool,
 ) -> Result<(), CtlError> {
-    let begun: Instance = client.change(Method::POST, &format!("{path}/drain"), Some(&wanted)).await?;
+    let begun: Instance =
+        client.change(Method::POST, &format!("{path}/drain"), Some(&wanted)).await?;
     if !wait {
         return print(json, &begun, || outcome(&target.name, &begun));
     }
@@ -35,7 +36,8 @@ pub(super) async fn run(
     let mut progress = Progress::default();
     loop {
         let pools: Pools = client.get("pools").await?;
-        let Some(instance) = pools.pools.iter().filter(|pool| target.is_in(pool)).find_map(|pool| target.of(pool))
+        let Some(instance) =
+            pools.pools.iter().filter(|pool| target.is_in(pool)).find_map(|pool| target.of(pool))
         else {
             break;
         };
@@ -58,7 +60,11 @@ pub(super) async fn run(
         }
         if begin.elapsed() > deadline + MARGIN {
             let left = left(instance);
-            return failed(format!("{} is not drained {} s after its deadline: {left}", target.name, MARGIN.as_secs()));
+            return failed(format!(
+                "{} is not drained {} s after its deadline: {left}",
+                target.name,
+                MARGIN.as_secs()
+            ));
         }
         if !json {
             progress.show(&format!("{}: {}, {}", target.name, instance.state, left(instance)));
@@ -88,7 +94,8 @@ fn outcome(name: &str, instance: &Instance) -> String {
 }
 
 fn left(instance: &Instance) -> String {
-    let sessions = instance.live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
+    let sessions =
+        instance.live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
     format!("{} requests in flight, {} streams{sessions}", instance.in_flight, instance.streams)
 }
 

@@ -58,7 +58,9 @@ pub(super) enum CtlError {
         detail: String,
     },
     /// The response cannot be parsed.
-    #[error("cannot parse the response: {0}. Do the gateway and this program have the same version?")]
+    #[error(
+        "cannot parse the response: {0}. Do the gateway and this program have the same version?"
+    )]
     Unreadable(#[source] serde_json::Error),
     /// There is no such instance.
     #[error("no pool has an instance '{name}'; there are {known}")]

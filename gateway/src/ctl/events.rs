@@ -18,8 +18,10 @@ pub(super) async fn follow(
     pool: Option<PoolName>,
 ) -> Result<(), CtlError> {
     let filters = [("types", types), ("pool", pool.map(PoolName::as_str))];
-    let filters: Vec<_> = filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect();
-    let mut stream = client.stream(&format!("events?{}", filters.join("&").replace(' ', ""))).await?;
+    let filters: Vec<_> =
+        filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect();
+    let mut stream =
+        client.stream(&format!("events?{}", filters.join("&").replace(' ', ""))).await?;
     let mut bytes = Vec::new();
     while let Some(Ok(frame)) = stream.frame().await {
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
@@ -59,8 +61,17 @@ fn line(event: &Event) -> String {
             let name = instance.as_ref().map_or_else(|| addr.to_string(), ToString::to_string);
             format!("{pool}  {name} is removed")
         }
-        Event::DrainProgressed { pool, instance, state, seconds_left, in_flight, streams, live_sessions } => {
-            let sessions = live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
+        Event::DrainProgressed {
+            pool,
+            instance,
+            state,
+            seconds_left,
+            in_flight,
+            streams,
+            live_sessions,
+        } => {
+            let sessions =
+                live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
             format!(
                 "{pool}  {instance} is {state}, {seconds_left} s left: {in_flight} requests in flight, {streams} streams{sessions}"
             )
@@ -71,9 +82,13 @@ fn line(event: &Event) -> String {
         }
         Event::OverloadChanged { pool, limit: None } => format!("{pool}  no longer overloaded"),
         Event::ConnectionsChanged { limit: Some(limit) } => {
-            format!("clients have {limit} connections, as many as they may: further ones are refused")
+            format!(
+                "clients have {limit} connections, as many as they may: further ones are refused"
+            )
         }
-        Event::ConnectionsChanged { limit: None } => "accepting new client connections again".to_owned(),
+        Event::ConnectionsChanged { limit: None } => {
+            "accepting new client connections again".to_owned()
+        }
         Event::DiscoveryChanged { pool, error: Some(error) } => {
             format!("{pool}  discovery failed, keeping the known instances: {error}")
         }
@@ -82,12 +97,16 @@ fn line(event: &Event) -> String {
             [] => format!("the configuration was reloaded: {}", reloaded.fingerprint),
             settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),
         },
-        Event::ConfigRejected { detail } => format!("the configuration is wrong, nothing has changed: {detail}"),
+        Event::ConfigRejected { detail } => {
+            format!("the configuration is wrong, nothing has changed: {detail}")
+        }
         Event::StateFileChanged { error: Some(error) } => {
             format!("the state file cannot be written, changes are refused: {error}")
         }
         Event::StateFileChanged { error: None } => "the state file is writable again".to_owned(),
-        Event::Missed { events } => format!("(this reader was too slow: {events} events were passed over)"),
+        Event::Missed { events } => {
+            format!("(this reader was too slow: {events} events were passed over)")
+        }
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }
 }
@@ -96,7 +115,11 @@ fn request(routed: &Routed) -> String {
     let instance = routed.instance.as_ref().map_or("-", |name| name.as_str());
     let verdict = routed.verdict.map_or("-", |verdict| verdict.as_str());
     let key = routed.key.map_or_else(|| "-".to_owned(), |key| key.to_string());
-    let others = if routed.sample_weight > 1 { format!("  (1 of {})", routed.sample_weight) } else { String::new() };
+    let others = if routed.sample_weight > 1 {
+        format!("  (1 of {})", routed.sample_weight)
+    } else {
+        String::new()
+    };
     format!(
         "{instance:<14} {verdict:<8} {key:<8} {} {:>8.1} ms  {} {}{others}",
         routed.status, routed.duration_ms, routed.method, routed.route

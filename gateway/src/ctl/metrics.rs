@@ -11,7 +11,8 @@ pub(super) struct Counters {
     pub(super) verdicts: BTreeMap<String, f64>,
     /// Requests sent once more.
     pub(super) retries: f64,
-    /// Requests that are over, streams left out, by the upper bound of their duration in seconds; cumulative.
+    /// Requests that are over, streams left out, by the upper bound of their duration in seconds;
+    /// cumulative.
     buckets: Vec<(f64, f64)>,
 }
 
@@ -31,7 +32,8 @@ impl Counters {
                     let route = sample.label("http_route").unwrap_or_default();
                     let is_stream = route.ends_with("/events") || route.ends_with("/live");
                     let bound = sample.label("le").and_then(|bound| bound.parse().ok());
-                    if let (false, Some(bound), true) = (is_stream, bound, route_is_of(route, pool)) {
+                    if let (false, Some(bound), true) = (is_stream, bound, route_is_of(route, pool))
+                    {
                         counters.add(bound, sample.value);
                     }
                 }
@@ -50,14 +52,21 @@ impl Counters {
 
     /// What was counted since then.
     pub(super) fn since(&self, before: &Self) -> Self {
-        let earlier = |bound: f64| before.buckets.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n);
+        let earlier = |bound: f64| {
+            before.buckets.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n)
+        };
         let of = |name: &String| before.verdicts.get(name).copied().unwrap_or_default();
         // A gateway that was restarted begins at nothing.
         let grown = |now: f64, then: f64| if now < then { now } else { now - then };
-        let mut buckets: Vec<_> = self.buckets.iter().map(|&(bound, n)| (bound, grown(n, earlier(bound)))).collect();
+        let mut buckets: Vec<_> =
+            self.buckets.iter().map(|&(bound, n)| (bound, grown(n, earlier(bound)))).collect();
         buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         Self {
-            verdicts: self.verdicts.iter().map(|(name, &n)| (name.clone(), grown(n, of(name)))).collect(),
+            verdicts: self
+                .verdicts
+                .iter()
+                .map(|(name, &n)| (name.clone(), grown(n, of(name))))
+                .collect(),
             retries: grown(self.retries, before.retries),
             buckets,
         }
@@ -68,8 +77,8 @@ impl Counters {
         self.verdicts.values().sum()
     }
 
-    /// The duration in milliseconds that this share of the requests did not exceed, interpolated within its bucket as
-    /// Prometheus' `histogram_quantile` does; `None` when there were none.
+    /// The duration in milliseconds that this share of the requests did not exceed, interpolated
+    /// within its bucket as Prometheus' `histogram_quantile` does; `None` when there were none.
     pub(super) fn quantile_ms(&self, share: f64) -> Option<f64> {
         let total = self.buckets.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
         let wanted = share * total;
@@ -102,7 +111,11 @@ impl<'a> Sample<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let (head, value) = line.rsplit_once(' ')?;
         let (name, labels) = head.split_once('{').unwrap_or((head, ""));
-        Some(Self { name, labels: labels.strip_suffix('}').unwrap_or(labels), value: value.parse().ok()? })
+        Some(Self {
+            name,
+            labels: labels.strip_suffix('}').unwrap_or(labels),
+            value: value.parse().ok()?,
+        })
     }
 
     /// The value of a label; none of the gateway's holds a quote or a comma.

@@ -7,10 +7,15 @@ use serde::Serialize;
 use crate::ctl::error::CtlError;
 
 /// Prints a response as JSON or as text.
-pub(super) fn print(json: bool, response: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CtlError> {
+pub(super) fn print(
+    json: bool,
+    response: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), CtlError> {
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, response).map_err(|error| CtlError::Output(error.into()))?;
+        serde_json::to_writer(&mut out, response)
+            .map_err(|error| CtlError::Output(error.into()))?;
         writeln!(out).map_err(CtlError::Output)
     } else {
         out.write_all(text().as_bytes()).and_then(|()| out.flush()).map_err(CtlError::Output)

@@ -14,7 +14,8 @@ pub(super) fn pools(pools: &Pools) -> String {
 fn pool(pool: &Pool) -> String {
     let mut text = format!("{}  {}  epoch {}\n", pool.name, pool.strategy, pool.epoch);
     if let Some(Discovery { name, addresses, found_s_ago, error }) = &pool.discovery {
-        let when = found_s_ago.map_or_else(|| "before the gateway's start".to_owned(), |ago| format!("{ago} s ago"));
+        let when = found_s_ago
+            .map_or_else(|| "before the gateway's start".to_owned(), |ago| format!("{ago} s ago"));
         let _infallible = writeln!(text, "  {name}: {addresses} addresses, resolved {when}");
         if let Some(error) = error {
             let _infallible = writeln!(text, "    last lookup failed: {error}");
@@ -29,7 +30,8 @@ fn pool(pool: &Pool) -> String {
         "NAME", "ADDR", "STATE", "FLIGHT", "LIVE", "SESSION", "KEYS %"
     );
     for instance in &pool.instances {
-        let sessions = instance.live_sessions.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let sessions =
+            instance.live_sessions.map_or_else(|| "-".to_owned(), |count| count.to_string());
         let _infallible = writeln!(
             text,
             "  {:<16} {:<21} {:<10} {:>6} {:>5} {:>7} {:>6.2}",
@@ -45,7 +47,8 @@ fn pool(pool: &Pool) -> String {
             let _infallible = writeln!(text, "    weight {}", instance.weight);
         }
         if let Some(percent) = instance.slow_start_percent {
-            let _infallible = writeln!(text, "    slow start: {percent} % of its share of new keys");
+            let _infallible =
+                writeln!(text, "    slow start: {percent} % of its share of new keys");
         }
         if let Some(error) = &instance.last_error {
             let _infallible = writeln!(text, "    {error}");
@@ -57,7 +60,9 @@ fn pool(pool: &Pool) -> String {
 /// The result of adding an instance.
 pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
     match &instance.name {
-        Some(name) => format!("{name} at {} is in {pool}; it is {}.\n", instance.addr, instance.state),
+        Some(name) => {
+            format!("{name} at {} is in {pool}; it is {}.\n", instance.addr, instance.state)
+        }
         None => {
             let error = instance.last_error.as_deref().unwrap_or("it has not been checked yet");
             format!("{} joins {pool} once its checks pass; now {error}.\n", instance.addr)
@@ -67,9 +72,15 @@ pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
 
 /// Where a key goes, why, and what would move.
 pub(super) fn explanation(explained: &Explanation) -> String {
-    let mut text =
-        format!("key {} in {} ({}, epoch {})\n\n", explained.key, explained.pool, explained.strategy, explained.epoch);
-    let _infallible = writeln!(text, "  {:>4}  {:<16} {:<16} {:<10} PASSED OVER", "RANK", "NAME", "SCORE", "STATE");
+    let mut text = format!(
+        "key {} in {} ({}, epoch {})\n\n",
+        explained.key, explained.pool, explained.strategy, explained.epoch
+    );
+    let _infallible = writeln!(
+        text,
+        "  {:>4}  {:<16} {:<16} {:<10} PASSED OVER",
+        "RANK", "NAME", "SCORE", "STATE"
+    );
     for ranked in &explained.ranking {
         let chosen = if explained.choice.as_ref() == Some(&ranked.name) { "→" } else { " " };
         let passed_over = ranked.passed_over.as_deref().unwrap_or_default();
@@ -81,7 +92,9 @@ pub(super) fn explanation(explained: &Explanation) -> String {
             ranked.state.as_str()
         );
         let line = match ranked.weighted_score {
-            Some(score) => format!("{}  weight {}, weighted {score:.3}", line.trim_end(), ranked.weight),
+            Some(score) => {
+                format!("{}  weight {}, weighted {score:.3}", line.trim_end(), ranked.weight)
+            }
             None => line,
         };
         let _infallible = writeln!(text, "{}", line.trim_end());
@@ -94,21 +107,25 @@ pub(super) fn explanation(explained: &Explanation) -> String {
 }
 
 fn change(explained: &Explanation, change: &Change) -> String {
-    let name = |name: &Option<_>| name.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-    let mut text = format!("\n{}\n\n{:.2} % of all keys would move, ", change.effect, change.moved_percent);
+    let name =
+        |name: &Option<_>| name.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let mut text =
+        format!("\n{}\n\n{:.2} % of all keys would move, ", change.effect, change.moved_percent);
     let home = name(&change.home);
     let _infallible = match change.moves {
         true => writeln!(text, "and {} to {home}:", explained.key),
         false => writeln!(text, "and {} would stay with {home}:", explained.key),
     };
     for flow in &change.flows {
-        let _infallible = writeln!(text, "  {:>6.2} %  {} → {}", flow.percent, name(&flow.from), name(&flow.to));
+        let _infallible =
+            writeln!(text, "  {:>6.2} %  {} → {}", flow.percent, name(&flow.from), name(&flow.to));
     }
     if !change.examples.is_empty() {
         text += "such as\n";
     }
     for example in &change.examples {
-        let _infallible = writeln!(text, "  {}  {} → {}", example.key, name(&example.from), name(&example.to));
+        let _infallible =
+            writeln!(text, "  {}  {} → {}", example.key, name(&example.from), name(&example.to));
     }
     text
 }
@@ -153,9 +170,13 @@ mod tests {
     fn a_table_fits_80_columns_with_errors_below() {
         let text = pools(&sample());
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for expected in
-            ["stateful  sticky  epoch 0badcafe", "66.67", "a-name-that-is-…", "    timed out", "no instance"]
-        {
+        for expected in [
+            "stateful  sticky  epoch 0badcafe",
+            "66.67",
+            "a-name-that-is-…",
+            "    timed out",
+            "no instance",
+        ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
     }

@@ -26,7 +26,10 @@ impl Target {
         let having: Vec<&Pool> = candidates.filter(|pool| self.of(pool).is_some()).collect();
         match having[..] {
             [pool] => Ok(format!("pools/{}/instances/{}", pool.name, self.name)),
-            [] => Err(CtlError::UnknownInstance { name: self.name.clone(), known: show::labels(&pools) }),
+            [] => Err(CtlError::UnknownInstance {
+                name: self.name.clone(),
+                known: show::labels(&pools),
+            }),
             _ => Err(CtlError::Ambiguous { name: self.name.clone() }),
         }
     }
@@ -40,7 +43,8 @@ impl Target {
     pub(super) fn of<'a>(&self, pool: &'a Pool) -> Option<&'a Instance> {
         let addr = self.name.parse().ok();
         pool.instances.iter().find(|instance| {
-            instance.name.as_ref().is_some_and(|name| name.as_str() == self.name) || Some(instance.addr) == addr
+            instance.name.as_ref().is_some_and(|name| name.as_str() == self.name)
+                || Some(instance.addr) == addr
         })
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// How long unused turns are kept, so that a few manual requests are all sampled.
 const BURST: Duration = Duration::from_millis(500);
 
-/// Takes at most a number of requests per second, evenly spaced, and counts those in between: GCRA (ITU-T
-/// I.371) on one atomic.
+/// Takes at most a number of requests per second, evenly spaced, and counts those in between: GCRA
+/// (ITU-T I.371) on one atomic.
 #[derive(Debug)]
 pub(super) struct Sampler {
     /// Nanoseconds between samples; 0: none.
@@ -25,8 +25,8 @@ impl Sampler {
         Self { interval, due: AtomicU64::new(0), skipped: AtomicU64::new(0) }
     }
 
-    /// Whether a request at this time since the beginning is taken, and then how many it stands for. Their sum is the number
-    /// of requests so far.
+    /// Whether a request at this time since the beginning is taken, and then how many it stands
+    /// for. Their sum is the number of requests so far.
     pub(super) fn take(&self, since_begin: Duration) -> Option<u64> {
         if self.interval == 0 {
             return None;
@@ -76,7 +76,10 @@ mod tests {
         let skipped = sampler.skipped.load(Ordering::Relaxed);
         assert_eq!(sampled.iter().sum::<u64>() + skipped, 1_000_000);
         let (least, most) = (sampled[30..].iter().min(), sampled[30..].iter().max());
-        assert!(least >= Some(&1_900) && most <= Some(&2_100), "evenly spaced: {least:?} to {most:?}");
+        assert!(
+            least >= Some(&1_900) && most <= Some(&2_100),
+            "evenly spaced: {least:?} to {most:?}"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The background service of discovery and health checks, and the condition for the data plane to start.
+//! The background service of discovery and health checks, and the condition for the data plane to
+//! start.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,8 +20,8 @@ use crate::health_check::prober::Prober;
 use crate::pool::{Host, LookupPhase, Pools};
 use crate::telemetry::Telemetry;
 
-/// Hot restart: how long the new process waits for a healthy instance in each pool where the old one has
-/// one.
+/// Hot restart: how long the new process waits for a healthy instance in each pool where the old
+/// one has one.
 const HEALTHY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between those checks.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -43,7 +44,8 @@ pub struct HealthCheckService<M> {
 
 /// What to do after the first checks.
 pub struct FirstChecks<M> {
-    /// Hot restart: the pools that need a healthy instance before the takeover; `None`: a fresh start.
+    /// Hot restart: the pools that need a healthy instance before the takeover; `None`: a fresh
+    /// start.
     pub needed: Option<Vec<PoolName>>,
     /// Receives [`Checked`].
     pub main: mpsc::Sender<M>,
@@ -59,7 +61,11 @@ pub struct Checked {
 
 #[async_trait]
 impl<M: From<Checked> + Send + 'static> BackgroundService for HealthCheckService<M> {
-    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+    async fn start_with_ready_notifier(
+        &self,
+        mut shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
         let mut config = self.config.clone();
         let current = *config.borrow_and_update();
         let prober = Prober::configured(&current, &self.identity);
@@ -85,9 +91,11 @@ impl<M> HealthCheckService<M> {
         join_all(self.pools.iter().map(|pool| prober.probe_pool(pool))).await;
     }
 
-    /// Checks until each of these pools has a healthy instance. Returns one that has none at the timeout.
+    /// Checks until each of these pools has a healthy instance. Returns one that has none at the
+    /// timeout.
     async fn await_healthy(&self, prober: &Prober, needed: &[PoolName]) -> Option<PoolName> {
-        let has_healthy = |hosts: &[Host]| hosts.iter().any(|host| host.state() == InstanceState::Healthy);
+        let has_healthy =
+            |hosts: &[Host]| hosts.iter().any(|host| host.state() == InstanceState::Healthy);
         let begun = Instant::now();
         loop {
             let lacking = needed.iter().find(|name| !self.pools.get(**name).hosts(has_healthy));
@@ -112,7 +120,8 @@ impl<M> HealthCheckService<M> {
         let mut discovery = self.discovery.clone();
         loop {
             let how = *discovery.borrow_and_update();
-            let watch = join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), every)));
+            let watch =
+                join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), every)));
             tokio::select! {
                 _ = watch => {}
                 () = discovery::watch(Arc::clone(&self.pools), how, &self.telemetry, &prober) => {}

@@ -1,7 +1,7 @@
 //! Discovery by DNS: resolves the pools' names at an interval.
 //!
-//! TTLs are ignored: the interval is the maximum age. Each lookup uses a new resolver, so changes of
-//! `/etc/resolv.conf` need no restart.
+//! TTLs are ignored: the interval is the maximum age. Each lookup uses a new resolver, so changes
+//! of `/etc/resolv.conf` need no restart.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::future::{self, Either, join_all};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ResolverOpts,
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -80,7 +81,12 @@ pub(super) async fn lookup_all(
 }
 
 /// Resolves all names at every interval, forever.
-pub(super) async fn watch(pools: Arc<Pools>, how: DiscoveryConfig, telemetry: &Telemetry, prober: &Prober) {
+pub(super) async fn watch(
+    pools: Arc<Pools>,
+    how: DiscoveryConfig,
+    telemetry: &Telemetry,
+    prober: &Prober,
+) {
     let mut ticks = interval(how.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,8 +97,8 @@ pub(super) async fn watch(pools: Arc<Pools>, how: DiscoveryConfig, telemetry: &T
 
 /// All IPv4 and IPv6 addresses of a name.
 ///
-/// Each family is a separate query, and some servers respond to only one of them. After a response with
-/// addresses the other is awaited for [`SECOND_FAMILY_TIMEOUT`].
+/// Each family is a separate query, and some servers respond to only one of them. After a response
+/// with addresses the other is awaited for [`SECOND_FAMILY_TIMEOUT`].
 ///
 /// # Errors
 /// When there is no address, or no valid response in time.
@@ -101,8 +107,12 @@ async fn lookup(name: &ServiceName, how: DiscoveryConfig) -> Result<Vec<SocketAd
     let v6 = pin!(lookup_version(name, how, LookupIpStrategy::Ipv6Only));
     let late = |_| Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });
     let (first, second) = match future::select(v4, v6).await {
-        Either::Left((first @ Ok(_), v6)) => (first, timeout(SECOND_FAMILY_TIMEOUT, v6).await.unwrap_or_else(late)),
-        Either::Right((first @ Ok(_), v4)) => (first, timeout(SECOND_FAMILY_TIMEOUT, v4).await.unwrap_or_else(late)),
+        Either::Left((first @ Ok(_), v6)) => {
+            (first, timeout(SECOND_FAMILY_TIMEOUT, v6).await.unwrap_or_else(late))
+        }
+        Either::Right((first @ Ok(_), v4)) => {
+            (first, timeout(SECOND_FAMILY_TIMEOUT, v4).await.unwrap_or_else(late))
+        }
         Either::Left((first @ Err(_), v6)) => (first, v6.await),
         Either::Right((first @ Err(_), v4)) => (first, v4.await),
     };
@@ -134,7 +144,9 @@ async fn lookup_version(
     let host = Name::from_ascii(&name.host).map_err(|error| failed(error.to_string()))?;
     let found = match timeout(how.timeout, resolver.lookup_ip(host)).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) if error.is_no_records_found() => return Err(LookupError::Empty(name.clone())),
+        Ok(Err(error)) if error.is_no_records_found() => {
+            return Err(LookupError::Empty(name.clone()));
+        }
         Ok(Err(NetError::Timeout)) | Err(_) => {
             return Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });
         }
@@ -157,10 +169,12 @@ fn resolver(how: DiscoveryConfig, version: LookupIpStrategy) -> Result<TokioReso
                 connection.port = addr.port();
                 connection
             };
-            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(on_port).into();
+            let connections =
+                [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(on_port).into();
             let server = NameServerConfig::new(addr.ip(), true, connections);
             let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            let mut builder =
+                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
             *builder.options_mut() = ResolverOpts::default();
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
             builder

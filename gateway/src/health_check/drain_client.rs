@@ -29,7 +29,9 @@ pub enum DrainRequestError {
     #[error("The instance has a different INSTANCE_TOKEN")]
     Refused,
     /// It does not have the path.
-    #[error("The instance does not support it: its version is too old, or it has no INSTANCE_TOKEN")]
+    #[error(
+        "The instance does not support it: its version is too old, or it has no INSTANCE_TOKEN"
+    )]
     Unknown,
     /// Another status.
     #[error("The instance responded with {0}")]
@@ -49,7 +51,9 @@ impl DrainClient<'_> {
     /// # Errors
     /// When the instance did not confirm.
     pub(super) async fn set_drain(&self, pending: PendingDrain) -> Result<(), DrainRequestError> {
-        timeout(self.timeout, self.send_drain(pending)).await.unwrap_or(Err(DrainRequestError::TimedOut))
+        timeout(self.timeout, self.send_drain(pending))
+            .await
+            .unwrap_or(Err(DrainRequestError::TimedOut))
     }
 
     /// Sets the weight of an instance.
@@ -71,7 +75,8 @@ impl DrainClient<'_> {
         };
         // In a header, because older versions reject unknown fields.
         let decision = DrainDecision { decided_ms, until_ms: None };
-        self.send(addr, (method, DRAIN_PATH), (headers::DRAIN_DECISION, decision.to_string()), body).await
+        self.send(addr, (method, DRAIN_PATH), (headers::DRAIN_DECISION, decision.to_string()), body)
+            .await
     }
 
     async fn send(
@@ -83,8 +88,11 @@ impl DrainClient<'_> {
     ) -> Result<(), DrainRequestError> {
         let broken = |error: Box<pingora::Error>| DrainRequestError::Connection(error.to_string());
         let token = self.token.ok_or(DrainRequestError::NoToken)?;
-        let (mut session, _) =
-            self.connector.get_http_session(&HttpPeer::new(addr, false, String::new())).await.map_err(broken)?;
+        let (mut session, _) = self
+            .connector
+            .get_http_session(&HttpPeer::new(addr, false, String::new()))
+            .await
+            .map_err(broken)?;
         let mut request = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broken)?;
         request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
         request

@@ -37,7 +37,8 @@ struct Suspect {
 pub struct Reporter(mpsc::Sender<Suspect>);
 
 impl Reporter {
-    /// Counts a failed request of this client; `None`: an exempt one. Without a policy nothing is counted.
+    /// Counts a failed request of this client; `None`: an exempt one. Without a policy nothing is
+    /// counted.
     ///
     /// A single client cannot eject an instance, because its requests may be the cause.
     pub fn failed(
@@ -75,7 +76,12 @@ impl Ejector {
     pub fn new(pools: Arc<Pools>, telemetry: Arc<Telemetry>) -> (Self, Reporter) {
         let (reporter, suspects) = mpsc::channel(BACKLOG);
         (
-            Self { suspects: Mutex::new(suspects), pools, prober: Prober::new(READINESS_TIMEOUT), telemetry },
+            Self {
+                suspects: Mutex::new(suspects),
+                pools,
+                prober: Prober::new(READINESS_TIMEOUT),
+                telemetry,
+            },
             Reporter(reporter),
         )
     }
@@ -106,15 +112,17 @@ impl BackgroundService for Ejector {
 }
 
 impl Ejector {
-    /// Whether a shared dependency failed: no other instance is ready, and some report so. The first ready
-    /// one decides at once.
+    /// Whether a shared dependency failed: no other instance is ready, and some report so. The
+    /// first ready one decides at once.
     async fn is_shared(&self, pool: PoolName, suspect: &Arc<Instance>) -> bool {
         let others: Vec<_> = self.pools.get(pool).hosts(|hosts| {
             let healthy = hosts.iter().filter(|host| host.state() == InstanceState::Healthy);
-            let others = healthy.filter(|host| host.instance().is_some_and(|known| !Arc::ptr_eq(known, suspect)));
+            let others = healthy
+                .filter(|host| host.instance().is_some_and(|known| !Arc::ptr_eq(known, suspect)));
             others.map(Host::addr).collect()
         });
-        let mut responses: FuturesUnordered<_> = others.into_iter().map(|addr| self.prober.readiness(addr)).collect();
+        let mut responses: FuturesUnordered<_> =
+            others.into_iter().map(|addr| self.prober.readiness(addr)).collect();
         let mut some_not_ready = false;
         while let Some(ready) = responses.next().await {
             match ready {

@@ -29,7 +29,12 @@ pub struct Prober {
 impl Prober {
     /// A prober with this timeout that accepts missing identity headers.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, connector: Connector::new(None), identity: Identity::default(), require_identity: false }
+        Self {
+            timeout,
+            connector: Connector::new(None),
+            identity: Identity::default(),
+            require_identity: false,
+        }
     }
 
     /// A prober as configured, for a gateway with this identity.
@@ -43,21 +48,36 @@ impl Prober {
     /// # Errors
     /// When it does not respond in time, or not as an instance of the pool.
     pub async fn probe(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
-        timeout(self.timeout, self.request_health(pool, addr)).await.unwrap_or(Err(ProbeError::TimedOut))
+        timeout(self.timeout, self.request_health(pool, addr))
+            .await
+            .unwrap_or(Err(ProbeError::TimedOut))
     }
 
-    /// Checks all addresses of the pool concurrently, and repeats decisions that instances do not announce.
+    /// Checks all addresses of the pool concurrently, and repeats decisions that instances do not
+    /// announce.
     pub async fn probe_pool(&self, pool: &Pool) {
         let addrs = pool.hosts(|hosts| hosts.iter().map(Host::addr).collect::<Vec<_>>());
         join_all(addrs.into_iter().map(|addr| self.check(pool, addr))).await;
-        join_all(pool.pending_drains().into_iter().map(|pending| self.set_drain_and_check(pool, pending))).await;
-        join_all(pool.pending_weights().into_iter().map(|pending| self.set_weight_and_check(pool, pending))).await;
+        join_all(
+            pool.pending_drains()
+                .into_iter()
+                .map(|pending| self.set_drain_and_check(pool, pending)),
+        )
+        .await;
+        join_all(
+            pool.pending_weights()
+                .into_iter()
+                .map(|pending| self.set_weight_and_check(pool, pending)),
+        )
+        .await;
     }
 
     /// Checks one address and updates the pool.
     pub async fn check(&self, pool: &Pool, addr: SocketAddr) {
         match self.probe(pool.name(), addr).await {
-            Err(error @ ProbeError::NoDescriptor) => tracing::error!(%addr, %error, "health check skipped"),
+            Err(error @ ProbeError::NoDescriptor) => {
+                tracing::error!(%addr, %error, "health check skipped")
+            }
             outcome => pool.record_probe(addr, outcome),
         }
     }
@@ -66,7 +86,11 @@ impl Prober {
     ///
     /// # Errors
     /// When the request failed; then only this gateway applies the decision, and `drain.note` has the cause.
-    pub async fn set_drain_and_check(&self, pool: &Pool, pending: PendingDrain) -> Result<(), DrainRequestError> {
+    pub async fn set_drain_and_check(
+        &self,
+        pool: &Pool,
+        pending: PendingDrain,
+    ) -> Result<(), DrainRequestError> {
         let outcome = self.drain_client().set_drain(pending).await;
         match &outcome {
             Ok(()) => self.check(pool, pending.addr).await,
@@ -79,7 +103,11 @@ impl Prober {
     ///
     /// # Errors
     /// When the request failed.
-    pub async fn set_weight_and_check(&self, pool: &Pool, pending: PendingWeight) -> Result<(), DrainRequestError> {
+    pub async fn set_weight_and_check(
+        &self,
+        pool: &Pool,
+        pending: PendingWeight,
+    ) -> Result<(), DrainRequestError> {
         self.drain_client().set_weight(pending).await?;
         self.check(pool, pending.addr).await;
         Ok(())
@@ -119,8 +147,14 @@ impl Prober {
         if name.is_none() && (status == http::StatusCode::OK || status.is_client_error()) {
             return Err(Mismatch::NotAnInstance { status: status.as_u16() }.into());
         }
-        let name = name.filter(|_| status == http::StatusCode::OK).ok_or(ProbeError::Status(status.as_u16()))?;
-        Claims::of(&response).check(pool, self.identity.deployment.as_ref(), self.require_identity)?;
+        let name = name
+            .filter(|_| status == http::StatusCode::OK)
+            .ok_or(ProbeError::Status(status.as_u16()))?;
+        Claims::of(&response).check(
+            pool,
+            self.identity.deployment.as_ref(),
+            self.require_identity,
+        )?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
         Ok(Report {
             name,
@@ -136,7 +170,9 @@ impl Prober {
     async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
         let broken = |error: Box<pingora::Error>| match descriptors::are_used_up(&error) {
             true => ProbeError::NoDescriptor,
-            false if *error.etype() == pingora::ErrorType::InvalidHTTPHeader => Mismatch::NotHttp.into(),
+            false if *error.etype() == pingora::ErrorType::InvalidHTTPHeader => {
+                Mismatch::NotHttp.into()
+            }
             false => ProbeError::Connection(error.to_string()),
         };
         let peer = HttpPeer::new(addr, false, String::new());

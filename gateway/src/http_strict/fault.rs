@@ -116,11 +116,18 @@ impl Fault {
     pub fn detail(self, limits: HeaderLimits) -> Cow<'static, str> {
         let text = match self {
             Self::TargetTooLong => {
-                return format!("The request target may have at most {} bytes.", limits.target_bytes).into();
+                return format!(
+                    "The request target may have at most {} bytes.",
+                    limits.target_bytes
+                )
+                .into();
             }
             Self::HeaderTooLarge | Self::TooManyFields => {
-                return format!("The header may have at most {} fields and {} bytes.", limits.fields, limits.bytes)
-                    .into();
+                return format!(
+                    "The header may have at most {} fields and {} bytes.",
+                    limits.fields, limits.bytes
+                )
+                .into();
             }
             Self::NoRequestLine => "The first line must be a method, a target and HTTP/1.1.",
             Self::BareLineFeed => "A header line ends with a bare LF; it must end with CR LF.",
@@ -134,7 +141,9 @@ impl Fault {
             Self::BadTarget => {
                 "The request target must be a path or a URL of this host; percent-encode reserved characters."
             }
-            Self::BadEscape => "A % in the request target must be followed by two hex digits other than 00.",
+            Self::BadEscape => {
+                "A % in the request target must be followed by two hex digits other than 00."
+            }
             Self::DotSegment => return PathFault::DotSegment.to_string().into(),
             Self::EscapedSlash => return PathFault::EscapedSlash.to_string().into(),
             Self::EscapedControl => return PathFault::EscapedControl.to_string().into(),
@@ -156,7 +165,9 @@ impl Fault {
             Self::UnknownCoding => "The only supported transfer coding is chunked.",
             Self::SeveralCodings => "There must be at most one transfer coding, chunked.",
             Self::ChunksInHttp10 => "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.",
-            Self::UnknownExpectation => "The only supported expectation is 100-continue, in HTTP/1.1.",
+            Self::UnknownExpectation => {
+                "The only supported expectation is 100-continue, in HTTP/1.1."
+            }
             Self::UnknownUpgrade => "The only supported upgrade is websocket, over HTTP/1.1.",
             Self::UpgradeWithBody => "A request with Upgrade must not have a body.",
             Self::TooSlow => "The header did not arrive within the timeout.",

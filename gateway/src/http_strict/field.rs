@@ -25,7 +25,12 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Parses a line that starts at offset `start`.
-    pub(super) fn take(&mut self, line: &[u8], start: usize, max_fields: usize) -> Result<(), Fault> {
+    pub(super) fn take(
+        &mut self,
+        line: &[u8],
+        start: usize,
+        max_fields: usize,
+    ) -> Result<(), Fault> {
         let name_len = token::token_len(line);
         match line.get(name_len) {
             Some(b':') if name_len > 0 => {}

@@ -54,7 +54,11 @@ impl RequestLine {
         }
         let Some(target_end) = memchr::memchr(b' ', rest) else {
             // `GET /` alone is HTTP/0.9.
-            return Err(if rest.is_empty() { Fault::NoRequestLine } else { Fault::UnsupportedVersion });
+            return Err(if rest.is_empty() {
+                Fault::NoRequestLine
+            } else {
+                Fault::UnsupportedVersion
+            });
         };
         let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
         if target.len() > max_target {
@@ -62,7 +66,11 @@ impl RequestLine {
         }
         let version = read_version(version)?;
         if let Some(byte) = token::not_in_target(target) {
-            return Err(if byte.is_ascii_graphic() { Fault::BadTarget } else { Fault::IllegalByteInTarget });
+            return Err(if byte.is_ascii_graphic() {
+                Fault::BadTarget
+            } else {
+                Fault::IllegalByteInTarget
+            });
         }
         if !is_well_escaped(target) {
             return Err(Fault::BadEscape);
@@ -75,19 +83,25 @@ impl RequestLine {
             [b'/', ..] => (None, 0),
             b"*" if method == b"OPTIONS" => (None, 0),
             _ => {
-                let Absolute { authority, default_port } = absolute(target).ok_or(Fault::BadTarget)?;
+                let Absolute { authority, default_port } =
+                    absolute(target).ok_or(Fault::BadTarget)?;
                 let path_start = authority.end;
                 let authority = target_start + authority.start..target_start + authority.end;
                 (Some(Absolute { authority, default_port }), path_start)
             }
         };
-        let path = std::str::from_utf8(&target[path_start..]).map_err(|_| Fault::IllegalByteInTarget)?;
-        let (path, query) = path.split_at(memchr::memchr(b'?', path.as_bytes()).unwrap_or(path.len()));
+        let path =
+            std::str::from_utf8(&target[path_start..]).map_err(|_| Fault::IllegalByteInTarget)?;
+        let (path, query) =
+            path.split_at(memchr::memchr(b'?', path.as_bytes()).unwrap_or(path.len()));
         let rewritten = match (path::canonical(path)?, &absolute) {
             (Cow::Borrowed(_), None) => None,
             (canonical, _) => {
                 let root = if canonical.is_empty() { "/" } else { "" };
-                Some((target_start..target_start + target.len(), format!("{root}{canonical}{query}")))
+                Some((
+                    target_start..target_start + target.len(),
+                    format!("{root}{canonical}{query}"),
+                ))
             }
         };
         Ok(Self { version, absolute, rewritten })
@@ -119,11 +133,15 @@ fn is_well_escaped(target: &[u8]) -> bool {
 
 /// The host of a target such as `http://host:port/path`.
 fn absolute(target: &[u8]) -> Option<Absolute> {
-    let (scheme, default_port) = [(&b"http://"[..], 80), (b"https://", 443)]
-        .into_iter()
-        .find(|(scheme, _)| target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme)))?;
+    let (scheme, default_port) =
+        [(&b"http://"[..], 80), (b"https://", 443)].into_iter().find(|(scheme, _)| {
+            target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme))
+        })?;
     let start = scheme.len();
-    let end = target[start..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(target.len(), |at| start + at);
+    let end = target[start..]
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .map_or(target.len(), |at| start + at);
     Authority::parse(&target[start..end])?;
     Some(Absolute { authority: start..end, default_port })
 }

@@ -31,7 +31,11 @@ fn what_has_one_meaning_is_fine() {
     ] {
         let header = format!("{request_line}\r\nHost: a\r\n{fields}\r\n");
         let chunked = fields.starts_with("Transfer");
-        assert_eq!(scan(&header), Ok(Progress::Complete(Header { len: header.len(), chunked })), "{header:?}");
+        assert_eq!(
+            scan(&header),
+            Ok(Progress::Complete(Header { len: header.len(), chunked })),
+            "{header:?}"
+        );
         let followed = format!("{header}body");
         assert_eq!(scan(&followed), scan(&header), "what follows is no part of it");
     }
@@ -130,14 +134,20 @@ fn each_fault_is_found() {
         (Fault::UnknownCoding, "POST / HTTP/1.1\r\ntransfer-encoding: \x0bchunked\r\n"),
         (Fault::UnknownCoding, "POST / HTTP/1.1\r\ntransfer-encoding:\r\n"),
         (Fault::SeveralCodings, "POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n"),
-        (Fault::SeveralCodings, "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n"),
+        (
+            Fault::SeveralCodings,
+            "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        ),
         (Fault::ChunksInHttp10, "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n"),
         (Fault::UnknownExpectation, "POST / HTTP/1.1\r\nexpect: 200-ok\r\n"),
         (Fault::UnknownExpectation, "POST / HTTP/1.0\r\nexpect: 100-continue\r\n\r\n"),
         (Fault::UnknownUpgrade, "GET / HTTP/1.1\r\nupgrade: h2c\r\n"),
         (Fault::UnknownUpgrade, "GET / HTTP/1.1\r\nupgrade: websocket\r\nupgrade: websocket\r\n"),
         (Fault::UnknownUpgrade, "GET / HTTP/1.0\r\nupgrade: websocket\r\n\r\n"),
-        (Fault::UpgradeWithBody, "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\ncontent-length: 1\r\n\r\n"),
+        (
+            Fault::UpgradeWithBody,
+            "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\ncontent-length: 1\r\n\r\n",
+        ),
         (Fault::TargetTooLong, &long_target),
         (Fault::TargetTooLong, &endless_target),
         (Fault::HeaderTooLarge, &long_header),
@@ -170,10 +180,16 @@ fn host_and_target_compare_as_uris_do() {
         let header = format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
         assert!(matches!(scan(&header), Ok(Progress::Complete(_))), "{header:?}");
     }
-    for (target, host) in
-        [("http://a/", "b"), ("https://a/", "a:80"), ("http://a:443/", "a"), ("http://[::1]/", "[::2]")]
-    {
-        assert_eq!(scan(&format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n")), Err(Fault::HostDiffers));
+    for (target, host) in [
+        ("http://a/", "b"),
+        ("https://a/", "a:80"),
+        ("http://a:443/", "a"),
+        ("http://[::1]/", "[::2]"),
+    ] {
+        assert_eq!(
+            scan(&format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n")),
+            Err(Fault::HostDiffers)
+        );
     }
 }
 
@@ -191,11 +207,17 @@ fn the_target_is_given_its_one_form() {
         let mut scanner = Scanner::new(LIMITS);
         assert!(matches!(scanner.scan(header.as_bytes()), Ok(Progress::Complete(_))), "{sent}");
         let (place, rewritten) = scanner.rewritten_target().expect("another form");
-        assert_eq!((rewritten, &header[place]), (target, sent.split_once(' ').expect("a method").1));
+        assert_eq!(
+            (rewritten, &header[place]),
+            (target, sent.split_once(' ').expect("a method").1)
+        );
     }
     for sent in ["GET /a%2Bb?%61", "GET /", "OPTIONS *", "GET /a?b?/../%2f"] {
         let mut scanner = Scanner::new(LIMITS);
-        assert!(scanner.scan(format!("{sent} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).is_ok(), "{sent}");
+        assert!(
+            scanner.scan(format!("{sent} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).is_ok(),
+            "{sent}"
+        );
         assert_eq!(scanner.rewritten_target(), None, "{sent}");
     }
 }
@@ -208,7 +230,9 @@ fn every_path_is_routed_by_its_canonical_form_or_refused() {
         let header = [b"GET ", &path[..], b"?%2e%2E/ HTTP/1.1\r\nhost: a\r\n\r\n"].concat();
         let shown = String::from_utf8_lossy(&path[..path.len().min(300)]);
         let mut scanner = Scanner::new(HeaderLimits { target_bytes: 16 * 1024, ..WIDE });
-        let canonical = std::str::from_utf8(&path).ok().and_then(|path| proto_contracts::path::canonical(path).ok());
+        let canonical = std::str::from_utf8(&path)
+            .ok()
+            .and_then(|path| proto_contracts::path::canonical(path).ok());
         match (scanner.scan(&header), canonical) {
             (Ok(Progress::Complete(_)), Some(canonical)) => {
                 let expected = format!("{canonical}?%2e%2E/");
@@ -230,13 +254,18 @@ fn method() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 }
 
-/// A request by the book: what RFC 9112's grammar allows of the fields that the scanner looks into, and any others.
+/// A request by the book: what RFC 9112's grammar allows of the fields that the scanner looks into,
+/// and any others.
 fn by_the_book() -> impl Strategy<Value = String> {
-    let framing = prop::sample::select(vec!["", "Content-Length: 7\r\n", "transfer-encoding: chunked\r\n"]);
-    let field = ("[A-Za-z0-9!#$%&'*+.^_`|~-]{1,20}", "[ -~\t]{0,40}").prop_filter("has no meaning", |(name, _)| {
-        let known = ["host", "expect", "upgrade", "content-length", "transfer-encoding"];
-        !known.contains(&name.to_ascii_lowercase().as_str())
-    });
+    let framing =
+        prop::sample::select(vec!["", "Content-Length: 7\r\n", "transfer-encoding: chunked\r\n"]);
+    let field = ("[A-Za-z0-9!#$%&'*+.^_`|~-]{1,20}", "[ -~\t]{0,40}").prop_filter(
+        "has no meaning",
+        |(name, _)| {
+            let known = ["host", "expect", "upgrade", "content-length", "transfer-encoding"];
+            !known.contains(&name.to_ascii_lowercase().as_str())
+        },
+    );
     let fields = prop::collection::vec(field, 0..8);
     (
         method(),
@@ -271,7 +300,8 @@ fn nearly_by_the_book() -> impl Strategy<Value = Vec<u8>> {
 
 /// How long Pingora takes the header to be, and how many fields it finds; `None` where it refuses.
 fn read_by_pingora(bytes: &[u8]) -> Option<(usize, usize)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut session = HttpSession::new(Box::new(std::io::Cursor::new(Vec::new())));
         session.set_pipelined_prefix(BytesMut::from(bytes));

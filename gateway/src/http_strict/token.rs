@@ -4,8 +4,8 @@ use crate::http_strict::fault::Fault;
 
 /// The bytes of a method and of a field's name.
 const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-/// The bytes of a target. RFC 3986 allows fewer, but browsers send those; what it forbids and some servers rewrite
-/// (a backslash to a slash, what follows a `#` to nothing) is not among them.
+/// The bytes of a target. RFC 3986 allows fewer, but browsers send those; what it forbids and some
+/// servers rewrite (a backslash to a slash, what follows a `#` to nothing) is not among them.
 const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[]^_{|}~");
 
 /// Letters, digits and these.
@@ -34,7 +34,8 @@ pub(super) fn not_in_target(bytes: &[u8]) -> Option<u8> {
     bytes.iter().copied().find(|&byte| !TARGET[usize::from(byte)])
 }
 
-/// Makes sure that a header of so many lines has no control byte but those at the ends of its lines, and tabs.
+/// Makes sure that a header of so many lines has no control byte but those at the ends of its
+/// lines, and tabs.
 ///
 /// Without a branch in the loop, so that it runs over many bytes at once.
 pub(super) fn no_stray_controls(header: &[u8], lines: usize) -> Result<(), Fault> {

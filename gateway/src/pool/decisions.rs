@@ -1,5 +1,5 @@
-//! Operators' decisions about instances: drains and weights. They are saved, announced by the instance and
-//! shared by all gateways.
+//! Operators' decisions about instances: drains and weights. They are saved, announced by the
+//! instance and shared by all gateways.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -55,12 +55,13 @@ impl Pool {
         });
         let before = self.decide(addr, |registry| Ok(registry.decide_undrain(addr)))?;
         let pending = self.lock().pending_drain_at(addr, Instant::now());
-        let undrain = |pending| Undrain { pending, before, was_announced: was_announced == Some(true) };
+        let undrain =
+            |pending| Undrain { pending, before, was_announced: was_announced == Some(true) };
         Ok(pending.map(undrain))
     }
 
-    /// Resumes a drain after the instance rejected the undrain, if the instance announced it. Returns
-    /// whether it did; otherwise the gateway retries at the health checks.
+    /// Resumes a drain after the instance rejected the undrain, if the instance announced it.
+    /// Returns whether it did; otherwise the gateway retries at the health checks.
     pub fn resume_drain(&self, refused: &Undrain) -> bool {
         if refused.was_announced
             && let Some(before) = refused.before
@@ -70,7 +71,8 @@ impl Pool {
         refused.was_announced
     }
 
-    /// Sets the weight of an instance. Returns the decision for the instance, unless it has that weight.
+    /// Sets the weight of an instance. Returns the decision for the instance, unless it has that
+    /// weight.
     ///
     /// # Errors
     /// When the decision cannot be saved; then nothing has changed.

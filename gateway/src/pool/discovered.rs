@@ -1,8 +1,8 @@
 //! The addresses of a pool's DNS name.
 //!
-//! An address in the records is an instance. One that disappears stays a member while its health checks
-//! pass, because a response may be truncated or stale and sessions would lose their homes. Once its
-//! checks fail it is removed, as Envoy does for hosts with health checks.
+//! An address in the records is an instance. One that disappears stays a member while its health
+//! checks pass, because a response may be truncated or stale and sessions would lose their homes.
+//! Once its checks fail it is removed, as Envoy does for hosts with health checks.
 
 use std::net::SocketAddr;
 use std::time::Instant;

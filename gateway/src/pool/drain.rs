@@ -1,8 +1,9 @@
 //! Drains, as decided by operators and announced by instances.
 //!
-//! An operator's decision applies to an instance's name. The instance announces it, each gateway saves
-//! it, and the latest decision wins. So it survives restarts of both, and a gateway repeats it to an
-//! instance that lost it. A stop (SIGTERM) is announced as a drain that is over, without a decision.
+//! An operator's decision applies to an instance's name. The instance announces it, each gateway
+//! saves it, and the latest decision wins. So it survives restarts of both, and a gateway repeats
+//! it to an instance that lost it. A stop (SIGTERM) is announced as a drain that is over, without a
+//! decision.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,7 +59,8 @@ fn millis(time: Duration) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Drain {
     pub(super) until: Instant,
-    /// The same in wall time, by which gateways agree on the last drained; `None`: the instance stops.
+    /// The same in wall time, by which gateways agree on the last drained; `None`: the instance
+    /// stops.
     pub(super) until_ms: Option<u64>,
     /// Why the instance does not announce it, if so.
     pub(super) unannounced: Option<String>,
@@ -103,12 +105,12 @@ pub struct PendingDrain {
 }
 
 fn note(drain: &Drain) -> Option<String> {
-    let last =
-        drain.last.then(|| "No other instance is available, so this one keeps serving past its deadline.".to_owned());
-    let unannounced = drain
-        .unannounced
-        .as_ref()
-        .map(|why| format!("{why}; only this gateway drains it. The gateway retries at each health check."));
+    let last = drain.last.then(|| {
+        "No other instance is available, so this one keeps serving past its deadline.".to_owned()
+    });
+    let unannounced = drain.unannounced.as_ref().map(|why| {
+        format!("{why}; only this gateway drains it. The gateway retries at each health check.")
+    });
     [last, unannounced].into_iter().flatten().reduce(|all, next| all + " " + &next)
 }
 

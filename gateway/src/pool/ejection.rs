@@ -18,12 +18,17 @@ struct Current {
 }
 
 impl Ejections {
-    /// Ejects the instance for n × base. As in Envoy, n grows with each ejection and falls by one per base
-    /// time without one.
+    /// Ejects the instance for n × base. As in Envoy, n grows with each ejection and falls by one
+    /// per base time without one.
     pub(super) fn begin(&mut self, now: Instant, base: Duration, max: Duration, why: String) {
-        let good_standing = self.returned.map_or(Duration::ZERO, |returned| now.saturating_duration_since(returned));
+        let good_standing = self
+            .returned
+            .map_or(Duration::ZERO, |returned| now.saturating_duration_since(returned));
         let forgiven = good_standing.as_millis() / base.as_millis().max(1);
-        self.times = self.times.saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX)).saturating_add(1);
+        self.times = self
+            .times
+            .saturating_sub(u32::try_from(forgiven).unwrap_or(u32::MAX))
+            .saturating_add(1);
         self.current = Some(Current { until: now + base.saturating_mul(self.times).min(max), why });
     }
 

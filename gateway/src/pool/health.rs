@@ -61,7 +61,8 @@ mod tests {
         results
             .chars()
             .map(|result| {
-                health = if result == '+' { health.pass(THRESHOLDS) } else { health.fail(THRESHOLDS) };
+                health =
+                    if result == '+' { health.pass(THRESHOLDS) } else { health.fail(THRESHOLDS) };
                 if health.is_up() { 'U' } else { 'd' }
             })
             .collect()

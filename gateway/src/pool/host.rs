@@ -91,8 +91,8 @@ impl Host {
         self.version.as_deref()
     }
 
-    /// Why it is rejected, as a metric label: not an instance of this pool, a duplicate name, or never
-    /// reachable.
+    /// Why it is rejected, as a metric label: not an instance of this pool, a duplicate name, or
+    /// never reachable.
     pub fn refused_for(&self) -> Option<&'static str> {
         match self.state() {
             InstanceState::WrongInstance => self.mismatch,
@@ -127,7 +127,9 @@ impl Host {
         match (&self.instance, &self.refused) {
             (Some(_), _) if self.drained => InstanceState::Drained,
             _ if self.mismatch.is_some() => InstanceState::WrongInstance,
-            (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => InstanceState::Ejected,
+            (Some(_), _) if self.health.is_up() && self.ejections.why().is_some() => {
+                InstanceState::Ejected
+            }
             (Some(_), _) if self.health.is_up() && self.drain.is_some() => InstanceState::Draining,
             (Some(_), _) if self.health.is_up() => InstanceState::Healthy,
             (Some(_), _) => InstanceState::Unhealthy,

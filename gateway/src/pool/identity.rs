@@ -100,7 +100,12 @@ impl<'a> Claims<'a> {
     ///
     /// # Errors
     /// When they do not match.
-    pub fn check(self, pool: PoolName, deployment: Option<&DeploymentName>, require: bool) -> Result<(), Mismatch> {
+    pub fn check(
+        self,
+        pool: PoolName,
+        deployment: Option<&DeploymentName>,
+        require: bool,
+    ) -> Result<(), Mismatch> {
         if require && (self.service.is_none() || self.protocol.is_none()) {
             return Err(Mismatch::Unidentified);
         }
@@ -124,12 +129,19 @@ impl<'a> Claims<'a> {
 mod tests {
     use super::*;
 
-    const FINE: Claims<'_> =
-        Claims { service: Some("stateful-svc"), protocol: Some("1"), version: Some("1.2.3"), deployment: Some("blue") };
+    const FINE: Claims<'_> = Claims {
+        service: Some("stateful-svc"),
+        protocol: Some("1"),
+        version: Some("1.2.3"),
+        deployment: Some("blue"),
+    };
 
     fn label(claims: Claims<'_>, require: bool) -> Option<&'static str> {
         let blue = "blue".parse().expect("a name");
-        claims.check(PoolName::Stateful, Some(&blue), require).err().map(|mismatch| mismatch.label())
+        claims
+            .check(PoolName::Stateful, Some(&blue), require)
+            .err()
+            .map(|mismatch| mismatch.label())
     }
 
     #[test]
@@ -143,24 +155,41 @@ mod tests {
             (Claims { deployment: Some("green"), ..FINE }, Some("wrong_deployment")),
             (Claims { deployment: None, ..FINE }, None),
         ] {
-            assert_eq!((label(claims, false), label(claims, true)), (expected, expected), "{claims:?}");
+            assert_eq!(
+                (label(claims, false), label(claims, true)),
+                (expected, expected),
+                "{claims:?}"
+            );
         }
-        assert_eq!(label(Claims::default(), false), None, "an older version, while an upgrade goes on");
+        assert_eq!(
+            label(Claims::default(), false),
+            None,
+            "an older version, while an upgrade goes on"
+        );
         assert_eq!(label(Claims::default(), true), Some("wrong_protocol"));
         let green = Claims { deployment: Some("green"), ..FINE };
-        assert_eq!(green.check(PoolName::Stateful, None, false), Ok(()), "compared where both have one");
+        assert_eq!(
+            green.check(PoolName::Stateful, None, false),
+            Ok(()),
+            "compared where both have one"
+        );
     }
 
     #[test]
     fn a_mismatch_names_cause_and_cure() {
         let stateless = Claims { service: Some("stateless-svc"), ..FINE };
-        let message = stateless.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
+        let message =
+            stateless.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
         assert_eq!(
             message,
             "it is an instance of stateless-svc, but the stateful pool takes stateful-svc. Add it to the stateless pool"
         );
         let newer = Claims { protocol: Some("2"), ..FINE };
-        let message = newer.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
-        assert!(message.contains("protocol 2 (version 1.2.3)") && message.contains("has 1."), "{message}");
+        let message =
+            newer.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
+        assert!(
+            message.contains("protocol 2 (version 1.2.3)") && message.contains("has 1."),
+            "{message}"
+        );
     }
 }

@@ -48,7 +48,8 @@ impl Instance {
         h2c_peer.options.set_http_version(2, 2);
         h2c_peer.options.max_h2_streams = MAX_H2_STREAMS;
         // An instance name is letters, digits and three signs, all of which a header may hold.
-        let name_header = HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let name_header =
+            HeaderValue::from_str(name.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
         Self {
             name,
             name_header,
@@ -122,8 +123,9 @@ impl Instance {
         self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a failed request and returns the number of consecutive failures. Consecutive failures of
-    /// one client count once, because its requests may be the cause; those of an exempt client all count.
+    /// Counts a failed request and returns the number of consecutive failures. Consecutive failures
+    /// of one client count once, because its requests may be the cause; those of an exempt client
+    /// all count.
     pub fn count_failure(&self, witness: Option<ClientHash>) -> Option<u32> {
         let hash = witness.map_or(0, |ClientHash(hash)| hash);
         let last = self.last_failed_client.swap(hash, Ordering::Relaxed);
@@ -221,8 +223,8 @@ pub struct InFlight {
     received: u64,
 }
 
-/// From this size on, a response counts as a transfer, so that a slow client does not occupy a place in
-/// flight.
+/// From this size on, a response counts as a transfer, so that a slow client does not occupy a
+/// place in flight.
 const LONG_RESPONSE: u64 = 32 * 1024;
 
 impl InFlight {

@@ -25,19 +25,32 @@ impl LastInstance {
     ///
     /// # Errors
     /// When the instance at this address is available and no other is.
-    pub(super) fn check(hosts: &[Host], pool: PoolName, addr: SocketAddr, act: &'static str) -> Result<(), Self> {
+    pub(super) fn check(
+        hosts: &[Host],
+        pool: PoolName,
+        addr: SocketAddr,
+        act: &'static str,
+    ) -> Result<(), Self> {
         // A draining instance is no replacement for another one that is to be drained.
         let serves = |host: &Host| {
-            host.state() == InstanceState::Healthy || act == "removing" && host.state() == InstanceState::Draining
+            host.state() == InstanceState::Healthy
+                || act == "removing" && host.state() == InstanceState::Draining
         };
         let Some(target) = hosts.iter().find(|host| host.addr == addr) else { return Ok(()) };
         let others = || hosts.iter().filter(|host| host.addr != addr);
-        if !matches!(target.state(), InstanceState::Healthy | InstanceState::Draining) || others().any(serves) {
+        if !matches!(target.state(), InstanceState::Healthy | InstanceState::Draining)
+            || others().any(serves)
+        {
             return Ok(());
         }
-        let described: Vec<_> =
-            others().map(|host| format!("{} is {}", label(host.name(), host.addr), host.state())).collect();
-        let others = if described.is_empty() { "there is no other".to_owned() } else { described.join(", ") };
+        let described: Vec<_> = others()
+            .map(|host| format!("{} is {}", label(host.name(), host.addr), host.state()))
+            .collect();
+        let others = if described.is_empty() {
+            "there is no other".to_owned()
+        } else {
+            described.join(", ")
+        };
         let instance = label(target.name(), addr);
         Err(Self { act, instance, pool, others })
     }

@@ -2,6 +2,8 @@
 
 mod discovery;
 mod drains;
+mod ejection;
+mod probes;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -11,26 +13,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proto_contracts::control::{InstanceState, Strategy};
+use proto_contracts::control::Strategy;
 use proto_contracts::{InstanceName, PoolName, Weight};
 
 use crate::config::{self, Thresholds};
 use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
-use crate::pool::health::Health;
 use crate::pool::host::{Host, label};
 use crate::pool::instance::Instance;
 use crate::pool::last::LastInstance;
-use crate::pool::report::{ProbeError, Report};
 use crate::pool::slow_start::SlowStart;
 use crate::pool::snapshot::{Entry, Snapshot};
 use crate::pool::state_file::{KnownName, KnownWeightDecision, PoolState};
 use crate::pool::weights::Weights;
 use crate::rendezvous::Seed;
-use crate::resilience::outlier::{Policy, Reason};
-
-/// Instances with timeouts within this time may have the same cause.
-const RECENT: Duration = Duration::from_secs(5);
 
 /// Why an address cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,19 +63,11 @@ pub struct Registry {
     slow_start: Duration,
 }
 
-/// Whether an address becomes a member after a passed check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Join {
-    /// Yes, if its name is unique.
-    Now,
-    /// Not yet: more checks must pass.
-    Later,
-}
-
 impl Registry {
     /// The configured instances with the saved changes of the control API.
     pub fn new(config: &config::PoolConfig, thresholds: Thresholds, state: PoolState) -> Self {
-        let discovered = config.discover.clone().map(|name| Discovered::restored(name, state.discovered));
+        let discovered =
+            config.discover.clone().map(|name| Discovered::restored(name, state.discovered));
         let mut registry = Self {
             strategy: state.strategy.unwrap_or(config.strategy),
             thresholds,
@@ -91,7 +79,11 @@ impl Registry {
             weights: Weights {
                 configured: config.weights.clone(),
                 added: state.weights.into_iter().map(|known| (known.addr, known.weight)).collect(),
-                decided: state.weight_decisions.into_iter().map(KnownWeightDecision::into).collect(),
+                decided: state
+                    .weight_decisions
+                    .into_iter()
+                    .map(KnownWeightDecision::into)
+                    .collect(),
             },
             slow_start: config.slow_start,
         };
@@ -101,8 +93,8 @@ impl Registry {
                 registry.hosts.push(Host::new(addr));
             }
         }
-        // An instance that is down while the gateway starts keeps its keys: it stays a member with its saved
-        // name.
+        // An instance that is down while the gateway starts keeps its keys: it stays a member with
+        // its saved name.
         for KnownName { addr, name } in state.names {
             if !registry.names().contains(&name)
                 && let Some(host) = registry.host(addr)
@@ -133,7 +125,12 @@ impl Registry {
         let now = Instant::now();
         let entry = |host: &Host| {
             let (instance, state) = (Arc::clone(host.instance()?), host.state());
-            Some(Entry { instance, state, weight: self.weight_of(host), slow_start: self.slow_start_of(host, now) })
+            Some(Entry {
+                instance,
+                state,
+                weight: self.weight_of(host),
+                slow_start: self.slow_start_of(host, now),
+            })
         };
         Snapshot::new(self.strategy, seed, self.hosts.iter().filter_map(entry))
     }
@@ -147,7 +144,11 @@ impl Registry {
     pub(super) fn starts_slowly(&mut self, now: Instant) -> bool {
         let window = self.slow_start;
         // No short circuit: the call has a side effect.
-        self.hosts.iter_mut().filter_map(|host| host.serving.grows(window, now).then_some(())).count() > 0
+        self.hosts
+            .iter_mut()
+            .filter_map(|host| host.serving.grows(window, now).then_some(()))
+            .count()
+            > 0
     }
 
     /// Configured and discovered addresses.
@@ -161,7 +162,8 @@ impl Registry {
         let addrs: Vec<_> = self.hosts.iter().map(Host::addr).collect();
         let given: Vec<_> = self.given().collect();
         let is_added = |host: &&Host| !host.absent && !given.contains(&host.addr);
-        // A stopped instance must not be a member after a restart; a drained one has a saved decision.
+        // A stopped instance must not be a member after a restart; a drained one has a saved
+        // decision.
         let known = |host: &Host| {
             let name = host.name().filter(|name| !host.drained || self.is_decided(name))?;
             Some(KnownName { addr: host.addr, name: name.clone() })
@@ -179,8 +181,8 @@ impl Registry {
         }
     }
 
-    /// Applies a reloaded configuration, with changes of the control API on top. Instances that stay keep
-    /// their health and names.
+    /// Applies a reloaded configuration, with changes of the control API on top. Instances that
+    /// stay keep their health and names.
     pub fn reconfigure(&mut self, config: &config::PoolConfig, thresholds: Thresholds) {
         let PoolState { strategy, added, removed, discovered, .. } = self.state();
         self.strategy = strategy.unwrap_or(config.strategy);
@@ -191,9 +193,11 @@ impl Registry {
         self.thresholds = thresholds;
         if self.discovered.as_ref().map(Discovered::name) != config.discover.as_ref() {
             // The old addresses stay until the first lookup of the new name.
-            self.discovered = config.discover.clone().map(|name| Discovered::restored(name, discovered));
+            self.discovered =
+                config.discover.clone().map(|name| Discovered::restored(name, discovered));
         }
-        let wanted: Vec<_> = self.given().filter(|addr| !removed.contains(addr)).chain(added).collect();
+        let wanted: Vec<_> =
+            self.given().filter(|addr| !removed.contains(addr)).chain(added).collect();
         let is_discovered = self.discovered.is_some();
         self.hosts.retain(|host| wanted.contains(&host.addr) || (host.absent && is_discovered));
         for addr in wanted {
@@ -227,7 +231,12 @@ impl Registry {
     ///
     /// # Errors
     /// When there is none, or it is the last available one and `force` is not set.
-    pub fn remove(&mut self, pool: PoolName, label: &str, force: bool) -> Result<Host, RemoveError> {
+    pub fn remove(
+        &mut self,
+        pool: PoolName,
+        label: &str,
+        force: bool,
+    ) -> Result<Host, RemoveError> {
         let place = self.place_of(label).ok_or(RemoveError::Unknown)?;
         if !force {
             LastInstance::check(&self.hosts, pool, self.hosts[place].addr, "removing")?;
@@ -251,17 +260,10 @@ impl Registry {
 
     /// The address of the instance with that name or address, if it is or was a member.
     pub fn addr_of(&self, label: &str) -> Option<SocketAddr> {
-        self.place_of(label).map(|place| &self.hosts[place]).filter(|host| host.name().is_some()).map(Host::addr)
-    }
-
-    /// Applies the result of a health check. Returns the addresses whose state or name changed.
-    pub fn record_probe(
-        &mut self,
-        pool: PoolName,
-        addr: SocketAddr,
-        result: Result<Report, ProbeError>,
-    ) -> Vec<SocketAddr> {
-        self.changed_with(pool, |registry| registry.apply_probe(pool, addr, result)).0
+        self.place_of(label)
+            .map(|place| &self.hosts[place])
+            .filter(|host| host.name().is_some())
+            .map(Host::addr)
     }
 
     /// Makes a change. Returns the addresses whose state, name or weight changed.
@@ -270,155 +272,13 @@ impl Registry {
         pool: PoolName,
         change: impl FnOnce(&mut Self) -> T,
     ) -> (Vec<SocketAddr>, T) {
-        let look =
-            |registry: &Self, host: &Host| (host.addr, host.state(), host.name().cloned(), registry.weight_of(host));
+        let look = |registry: &Self, host: &Host| {
+            (host.addr, host.state(), host.name().cloned(), registry.weight_of(host))
+        };
         let before: Vec<_> = self.hosts.iter().map(|host| look(self, host)).collect();
         let outcome = change(self);
         let changed = self.hosts.iter().filter(|host| !before.contains(&look(self, host)));
         (changed.map(|host| (log_change(pool, host), host.addr).1).collect(), outcome)
-    }
-
-    fn apply_probe(&mut self, pool: PoolName, addr: SocketAddr, result: Result<Report, ProbeError>) {
-        let (thresholds, now) = (self.thresholds, Instant::now());
-        // It may have been removed during the check.
-        let Some(host) = self.host(addr) else { return };
-        match result {
-            Err(error) => {
-                host.health = host.health.fail(thresholds);
-                host.mismatch = match &error {
-                    // Requests to it would fail, so one check is enough.
-                    ProbeError::Mismatch(mismatch) => {
-                        host.health = Health::DOWN;
-                        Some(mismatch.label())
-                    }
-                    _ => None,
-                };
-                host.last_error = Some(error.to_string());
-                host.announced = None;
-                // Its weight stays, so that homes stay while it is down.
-            }
-            Ok(report) => {
-                host.health = host.health.pass(thresholds);
-                host.last_error = None;
-                host.mismatch = None;
-                if host.version.as_deref() != report.version.as_deref() {
-                    host.version = report.version.clone();
-                }
-                if host.health.is_up()
-                    && host.ejections.end_if_over(now)
-                    && let Some(instance) = &host.instance
-                {
-                    instance.clear_failures();
-                }
-                host.reports_sessions = report.live_sessions.is_some();
-                let join = if host.health.is_up() || host.instance.is_some() { Join::Now } else { Join::Later };
-                self.claim(pool, addr, report.name.clone(), join);
-                if let (Some(sessions), Some(instance)) =
-                    (report.live_sessions, self.host(addr).and_then(|host| host.instance.as_ref()))
-                {
-                    instance.report_sessions(sessions);
-                }
-                self.apply_weight(addr, &report);
-                self.apply_announcement(addr, &report, now);
-            }
-        }
-        self.update_drain_states(now);
-    }
-
-    /// Ejects an instance that failed requests, and returns its address. It does nothing if too few would
-    /// be left, or if all instances time out, since a shared dependency is the likelier cause.
-    ///
-    /// After connection failures, which health checks also find, the instance is unhealthy until its
-    /// checks pass. After other failures it is ejected for a time.
-    pub fn eject(
-        &mut self,
-        pool: PoolName,
-        instance: &Arc<Instance>,
-        reason: Reason,
-        policy: Policy,
-        now: Instant,
-    ) -> Option<SocketAddr> {
-        let members = self.hosts.iter().filter(|host| host.instance.is_some());
-        let out = members.clone().filter(|host| host.state() != InstanceState::Healthy).count() + 1;
-        let members = members.count();
-        // The product is far below the range of a `usize`.
-        let too_few_left = out >= members || out * 100 > policy.max_percent as usize * members;
-        let is_it = |host: &&mut Host| host.instance.as_ref().is_some_and(|known| Arc::ptr_eq(known, instance));
-        let do_others_time_out = || {
-            let healthy = self.hosts.iter().filter(|host| host.state() == InstanceState::Healthy);
-            let mut others =
-                healthy.filter_map(|host| host.instance.as_ref()).filter(|other| !Arc::ptr_eq(other, instance));
-            others.all(|other| other.has_timed_out_within(RECENT, now))
-        };
-        let is_shared = reason == Reason::Timeouts && do_others_time_out();
-        let host = self.hosts.iter_mut().find(is_it)?;
-        if host.state() != InstanceState::Healthy {
-            return None;
-        }
-        let why = reason.describe(policy.consecutive_failures);
-        let spared = match (too_few_left, is_shared) {
-            (true, _) => Some("max_percent would be exceeded"),
-            (_, true) => Some("all other instances time out as well, so a shared dependency is the likelier cause"),
-            _ => None,
-        };
-        if let Some(spared) = spared {
-            tracing::warn!(%pool, instance = %instance.name(), why, "not ejected: {spared}");
-            return None;
-        }
-        match reason {
-            Reason::Connections => {
-                host.health = Health::DOWN;
-                host.last_error = Some(why);
-            }
-            Reason::Errors | Reason::Timeouts => host.ejections.begin(now, policy.base, policy.max, why),
-        }
-        log_change(pool, host);
-        Some(host.addr)
-    }
-
-    /// Assigns the reported name to the address, unless another healthy address has it.
-    ///
-    /// A holder whose last check failed loses the name: the instance moved to this address.
-    fn claim(&mut self, pool: PoolName, addr: SocketAddr, name: InstanceName, join: Join) {
-        if self.host(addr).is_some_and(|host| host.name() == Some(&name)) {
-            return;
-        }
-        let holder = self.hosts.iter_mut().find(|host| host.addr != addr && host.name() == Some(&name));
-        let refused = match holder {
-            Some(holder) if holder.health.is_up() && holder.last_error.is_none() => {
-                let held_by = holder.addr;
-                let is_new = self.host(addr).is_some_and(|host| host.refused.as_ref() != Some(&name));
-                if is_new {
-                    tracing::error!(
-                        %pool, instance = %name, %addr, %held_by,
-                        "duplicate INSTANCE_ID; second instance rejected"
-                    );
-                }
-                if let Some(host) = self.host(addr) {
-                    host.last_error = Some(format!(
-                        "duplicate INSTANCE_ID {name}: the healthy instance at {held_by} has it; give each instance its own"
-                    ));
-                }
-                true
-            }
-            _ if join == Join::Later => false,
-            Some(holder) => {
-                tracing::info!(%pool, instance = %name, from = %holder.addr, to = %addr, "instance moved");
-                holder.instance = None;
-                false
-            }
-            None => false,
-        };
-        let Some(host) = self.host(addr) else { return };
-        if refused {
-            host.instance = None;
-            host.refused = Some(name);
-        } else {
-            host.refused = None;
-            if join == Join::Now {
-                host.instance = Some(Arc::new(Instance::new(name, addr)));
-            }
-        }
     }
 
     pub(super) fn host(&mut self, addr: SocketAddr) -> Option<&mut Host> {

@@ -27,7 +27,14 @@ impl Report {
     /// The report of a healthy instance with that name.
     pub(super) fn of(name: &str) -> Self {
         let name = name.parse().expect("a name");
-        Self { name, live_sessions: None, seconds_left: None, decision: None, version: None, weight: None }
+        Self {
+            name,
+            live_sessions: None,
+            seconds_left: None,
+            decision: None,
+            version: None,
+            weight: None,
+        }
     }
 }
 

@@ -87,10 +87,19 @@ mod tests {
     fn the_share_grows_evenly_from_a_tenth() {
         let percent = |seconds| SlowStart::after(Duration::from_secs(seconds), WINDOW).percent();
         assert_eq!([0, 20, 40, 59, 60, 600].map(percent), [10, 40, 70, 98, 100, 100]);
-        assert_eq!(SlowStart::after(Duration::ZERO, Duration::ZERO), SlowStart::OVER, "off by default");
+        assert_eq!(
+            SlowStart::after(Duration::ZERO, Duration::ZERO),
+            SlowStart::OVER,
+            "off by default"
+        );
         for percent in [10_u8, 55] {
-            let taken = (0..100_000).filter(|&i| SlowStart(percent).accepts(AffinityKey::from_bits(i * 7_919))).count();
-            assert!(taken.abs_diff(usize::from(percent) * 1_000) < 1_000, "{percent} %: {taken} of 100000");
+            let taken = (0..100_000)
+                .filter(|&i| SlowStart(percent).accepts(AffinityKey::from_bits(i * 7_919)))
+                .count();
+            assert!(
+                taken.abs_diff(usize::from(percent) * 1_000) < 1_000,
+                "{percent} %: {taken} of 100000"
+            );
         }
     }
 

@@ -67,7 +67,12 @@ impl Member {
 
     fn as_entry(&self) -> Entry {
         let Self { instance, state, weight, slow_start, .. } = self;
-        Entry { instance: Arc::clone(instance), state: *state, weight: *weight, slow_start: *slow_start }
+        Entry {
+            instance: Arc::clone(instance),
+            state: *state,
+            weight: *weight,
+            slow_start: *slow_start,
+        }
     }
 }
 
@@ -90,9 +95,13 @@ impl Snapshot {
     /// Builds the snapshot of these members.
     ///
     /// When most of a pool fails its checks, the checks are ignored and all members are used, as in
-    /// Envoy's panic mode. Ejections apply only while a healthy member is left. Drained instances are not
-    /// members; draining ones get nothing new while another member can.
-    pub fn new(strategy: Strategy, seed: Seed, members: impl Iterator<Item = impl Into<Entry>>) -> Self {
+    /// Envoy's panic mode. Ejections apply only while a healthy member is left. Drained instances
+    /// are not members; draining ones get nothing new while another member can.
+    pub fn new(
+        strategy: Strategy,
+        seed: Seed,
+        members: impl Iterator<Item = impl Into<Entry>>,
+    ) -> Self {
         let mut members: Vec<_> = members
             .map(Into::into)
             .filter(|entry| entry.state != InstanceState::Drained)
@@ -120,11 +129,15 @@ impl Snapshot {
         }
         // Equal weights rank as no weights.
         let is_weighted = members.iter().any(|member| member.weight != members[0].weight);
-        let named = members.iter().map(|member| (member.instance.name(), is_weighted.then_some(member.weight)));
+        let named = members
+            .iter()
+            .map(|member| (member.instance.name(), is_weighted.then_some(member.weight)));
         let epoch = Epoch::from_bits(seed.fingerprint(named));
         let usable = (0..members.len()).filter(|&i| members[i].usable).collect();
         let in_rotation: Vec<_> = (0..members.len()).filter(|&i| members[i].takes_new).collect();
-        let share = |i: usize| u64::from(members[i].weight.get()) * u64::from(members[i].slow_start.percent());
+        let share = |i: usize| {
+            u64::from(members[i].weight.get()) * u64::from(members[i].slow_start.percent())
+        };
         let shares: Vec<_> = in_rotation.iter().map(|&i| (i, share(i))).collect();
         let differ = shares.iter().any(|&(_, share)| share != shares[0].1);
         let turns = differ.then(|| turns::smooth(&shares));
@@ -132,7 +145,12 @@ impl Snapshot {
     }
 
     /// A copy with changed members; those for which `change` returns `None` are removed.
-    pub fn changed(&self, seed: Seed, change: impl Fn(Entry) -> Option<Entry>, joining: Option<Entry>) -> Self {
+    pub fn changed(
+        &self,
+        seed: Seed,
+        change: impl Fn(Entry) -> Option<Entry>,
+        joining: Option<Entry>,
+    ) -> Self {
         let members = self.members.iter().map(Member::as_entry).filter_map(change).chain(joining);
         Self::new(self.strategy, seed, members)
     }
@@ -194,8 +212,8 @@ pub(crate) mod tests {
         Snapshot::new(Strategy::Sticky, Seed::from_text("test"), entries)
     }
 
-    /// A sticky snapshot of these names; one that ends in `!` is down, in `~` ejected, in `>` being drained, in
-    /// `.` drained.
+    /// A sticky snapshot of these names; one that ends in `!` is down, in `~` ejected, in `>` being
+    /// drained, in `.` drained.
     pub(crate) fn snapshot(names: &[&str]) -> Snapshot {
         let members = names.iter().zip(1..).map(|(name, port)| {
             let state = match name.chars().last() {
@@ -231,8 +249,16 @@ pub(crate) mod tests {
     #[test]
     fn ejections_apply_while_a_healthy_member_is_left() {
         assert_eq!(usable(&snapshot(&["a~", "b"])), ["b"]);
-        assert_eq!(usable(&snapshot(&["a~", "b!", "c"])), ["c"], "only one of three fails its checks");
-        assert_eq!(usable(&snapshot(&["a~", "b!"])), ["a"], "better than one that fails its checks");
+        assert_eq!(
+            usable(&snapshot(&["a~", "b!", "c"])),
+            ["c"],
+            "only one of three fails its checks"
+        );
+        assert_eq!(
+            usable(&snapshot(&["a~", "b!"])),
+            ["a"],
+            "better than one that fails its checks"
+        );
         assert_eq!(usable(&snapshot(&["a~", "b!", "c!"])), ["a", "b", "c"]);
     }
 
@@ -269,8 +295,11 @@ pub(crate) mod tests {
             |entry| {
                 let is_slow = entry.instance.name().as_str() == "b";
                 let window = std::time::Duration::from_secs(60);
-                let slow_start =
-                    if is_slow { SlowStart::after(std::time::Duration::ZERO, window) } else { SlowStart::OVER };
+                let slow_start = if is_slow {
+                    SlowStart::after(std::time::Duration::ZERO, window)
+                } else {
+                    SlowStart::OVER
+                };
                 Some(Entry { slow_start, ..entry })
             },
             None,

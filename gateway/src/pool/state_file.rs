@@ -1,8 +1,8 @@
 //! Saves state over restarts: strategies, added and removed instances, names by address, decisions.
 //!
-//! An operator's *change* is written before it is acknowledged, and rejected if that fails. What the
-//! gateway *learns* (names, discovered addresses) is written by a background thread, with retries. No
-//! other thread waits for the disk.
+//! An operator's *change* is written before it is acknowledged, and rejected if that fails. What
+//! the gateway *learns* (names, discovered addresses) is written by a background thread, with
+//! retries. No other thread waits for the disk.
 //!
 //! Lock order: the file, then a pool's registry, then the states.
 
@@ -75,7 +75,10 @@ impl StateFile {
     /// When the file is not readable or writable, or is corrupt.
     pub fn open(path: Option<PathBuf>, events: Events) -> Result<Self, StateFileError> {
         let Some(path) = path else {
-            return Ok(Self { writer: Arc::new(Writer::new(None, States::new(), events)), wake: None });
+            return Ok(Self {
+                writer: Arc::new(Writer::new(None, States::new(), events)),
+                wake: None,
+            });
         };
         let io = |source| StateFileError::Io { path: path.clone(), source };
         let states: States = match fs::read(&path) {
@@ -88,7 +91,10 @@ impl StateFile {
         let (wake, woken) = mpsc::channel();
         let writer = Arc::new(Writer::new(Some(path.clone()), states, events));
         let thread = Arc::clone(&writer);
-        thread::Builder::new().name("state file".to_owned()).spawn(move || thread.run(&woken)).map_err(io)?;
+        thread::Builder::new()
+            .name("state file".to_owned())
+            .spawn(move || thread.run(&woken))
+            .map_err(io)?;
         Ok(Self { writer, wake: Some(wake) })
     }
 
@@ -123,7 +129,11 @@ impl StateFile {
     /// During and after a hot restart.
     pub fn begin(&self) -> Result<Change<'_>, SaveError> {
         let file = self.writer.file();
-        if file.frozen || file.closed { Err(SaveError::Frozen) } else { Ok(Change { state_file: self, file }) }
+        if file.frozen || file.closed {
+            Err(SaveError::Frozen)
+        } else {
+            Ok(Change { state_file: self, file })
+        }
     }
 
     /// Rejects changes from now on, and waits for one in progress: a new process reads the file.

@@ -22,7 +22,8 @@ impl DataPlane {
         if ctx.client.is_limited(&traffic.exempt) {
             let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
             // An invalid token has no rate of its own.
-            let client = user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
+            let client =
+                user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
             ctx.limited = Some(client);
             if let Some(policy) = &traffic.rate_limit {
                 let quota = self.clients.take(client, ctx.started, policy);

@@ -14,7 +14,11 @@ use crate::routing::{ClientKey, KeyOrigin, minting};
 ///
 /// The session id in the path comes first, so that clients without a cookie jar are sticky; then
 /// the header, then the cookie. Malformed keys are skipped. If no key is left, a new one is minted.
-pub(super) fn client_key(request: &RequestHeader, resolved: &Resolved, snapshot: &Snapshot) -> ClientKey {
+pub(super) fn client_key(
+    request: &RequestHeader,
+    resolved: &Resolved,
+    snapshot: &Snapshot,
+) -> ClientKey {
     if let Some(key) = resolved.key {
         return ClientKey { key, origin: KeyOrigin::Client };
     }
@@ -36,7 +40,11 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
 /// The keys that the client sent, valid or not: the header's, then the cookies'.
 fn sent_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let header = headers.get_all(headers::AFFINITY_KEY).iter().map(|value| value.as_bytes());
-    let cookies = headers.get_all(COOKIE).iter().flat_map(|value| pairs(value.as_bytes())).filter_map(affinity_value);
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|value| pairs(value.as_bytes()))
+        .filter_map(affinity_value);
     header.chain(cookies)
 }
 
@@ -47,7 +55,8 @@ pub(super) fn has_affinity(cookie: &[u8]) -> bool {
 
 /// A `Cookie` header without the affinity cookie; `None` if nothing is left.
 pub(super) fn without_affinity(cookie: &[u8]) -> Option<Vec<u8>> {
-    let others: Vec<_> = pairs(cookie).filter(|pair| !pair.is_empty() && affinity_value(pair).is_none()).collect();
+    let others: Vec<_> =
+        pairs(cookie).filter(|pair| !pair.is_empty() && affinity_value(pair).is_none()).collect();
     (!others.is_empty()).then(|| others.join(&b"; "[..]))
 }
 
@@ -90,7 +99,8 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_decides_nothing() {
-        let keyed = || key_of(SESSIONS, &[("idempotency-key", "5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f")]);
+        let keyed =
+            || key_of(SESSIONS, &[("idempotency-key", "5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f")]);
         let (first, second) = (keyed(), keyed());
         assert_eq!((first.0, second.0), (KeyOrigin::Minted, KeyOrigin::Minted));
         assert_ne!(first.1, second.1, "a new client is placed by load, not by its idempotency key");
@@ -108,14 +118,20 @@ mod tests {
 
     #[test]
     fn cookies_that_only_resemble_it_are_none() {
-        assert_eq!(key_of(SESSIONS, &[("cookie", "xaffinity=0000000c; affinityy=1; affinity")]).0, KeyOrigin::Minted);
+        assert_eq!(
+            key_of(SESSIONS, &[("cookie", "xaffinity=0000000c; affinityy=1; affinity")]).0,
+            KeyOrigin::Minted
+        );
     }
 
     #[test]
     fn instances_get_only_other_cookies() {
         assert_eq!(without_affinity(b"affinity=0000000c"), None);
         assert_eq!(without_affinity(b"affinity=0000000c; affinity=x;"), None);
-        assert_eq!(without_affinity(b"a=b;affinity=0000000c;c=d").as_deref(), Some(&b"a=b; c=d"[..]));
+        assert_eq!(
+            without_affinity(b"a=b;affinity=0000000c;c=d").as_deref(),
+            Some(&b"a=b; c=d"[..])
+        );
         assert_eq!(without_affinity(b"a=b").as_deref(), Some(&b"a=b"[..]));
     }
 }

@@ -1,8 +1,8 @@
 //! Buffers the beginning of a body before the request is sent upstream.
 //!
-//! Otherwise a slow client would occupy a place of `max_in_flight`, a connection and a worker of the
-//! instance. The bytes are in Pingora's retry buffer, so small bodies are complete before anything is sent,
-//! and failed attempts can be retried.
+//! Otherwise a slow client would occupy a place of `max_in_flight`, a connection and a worker of
+//! the instance. The bytes are in Pingora's retry buffer, so small bodies are complete before
+//! anything is sent, and failed attempts can be retried.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
@@ -27,8 +27,8 @@ pub(super) async fn read_ahead(
     max_bytes: u64,
 ) -> Result<()> {
     if session.req_header().headers.contains_key(EXPECT) {
-        // The gateway sends 100 Continue itself. Pingora would close the connection after this response
-        // before the end of the request.
+        // The gateway sends 100 Continue itself. Pingora would close the connection after this
+        // response before the end of the request.
         session.set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(|error| error.into_down())?;
         session.set_close_on_response_before_downstream_finish(true);
@@ -41,7 +41,10 @@ pub(super) async fn read_ahead(
     session.enable_retry_buffering();
     loop {
         session.set_read_timeout(Some(pace.left(ctx.request_bytes, ctx.started.elapsed())));
-        let Some(piece) = session.read_request_body().await.map_err(|error| error.into_down())? else { return Ok(()) };
+        let Some(piece) = session.read_request_body().await.map_err(|error| error.into_down())?
+        else {
+            return Ok(());
+        };
         ctx.request_bytes = session.body_bytes_read() as u64;
         if ctx.request_bytes > max_bytes {
             return Err(ctx.reject(ErrorCode::BodyTooLarge));

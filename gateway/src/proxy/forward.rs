@@ -53,12 +53,13 @@ fn is_internal(name: &HeaderName) -> bool {
         )
 }
 
-/// Drops Pingora's map of header name spellings, which would be copied with every request and cost an
-/// allocation per added header.
+/// Drops Pingora's map of header name spellings, which would be copied with every request and cost
+/// an allocation per added header.
 pub(super) fn forget_request_spelling(request: &mut RequestHeader) {
     // Only a target in origin form survives the conversion.
     if request.has_case() && request.raw_path().starts_with(b"/") && request.raw_path_is_utf8() {
-        let parts: http::request::Parts = mem::replace(request, http::Request::new(()).into_parts().0.into()).into();
+        let parts: http::request::Parts =
+            mem::replace(request, http::Request::new(()).into_parts().0.into()).into();
         *request = parts.into();
     }
 }
@@ -66,7 +67,8 @@ pub(super) fn forget_request_spelling(request: &mut RequestHeader) {
 /// The same for a response.
 fn forget_response_spelling(response: &mut ResponseHeader) {
     if response.has_case() {
-        let parts: http::response::Parts = mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
+        let parts: http::response::Parts =
+            mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
         *response = parts.into();
     }
 }
@@ -77,7 +79,8 @@ fn forget_response_spelling(response: &mut ResponseHeader) {
 /// When Pingora rejects a header; it accepts these.
 pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
     // Most requests have none, and an empty list does not allocate.
-    let internal: Vec<_> = request.headers.keys().filter(|name| is_internal(name)).cloned().collect();
+    let internal: Vec<_> =
+        request.headers.keys().filter(|name| is_internal(name)).cloned().collect();
     for name in internal {
         request.remove_header(&name);
     }
@@ -91,8 +94,11 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
         None => {}
     }
     let affinity = match ctx.attempt.as_ref().map(|attempt| (attempt.strategy, attempt.verdict)) {
-        // A spilled request is an exception, so the instance must not take the session over from its home.
-        Some((Strategy::Sticky, verdict)) if verdict != Verdict::Spilled => headers::SESSION_AFFINITY_REQUIRED,
+        // A spilled request is an exception, so the instance must not take the session over from
+        // its home.
+        Some((Strategy::Sticky, verdict)) if verdict != Verdict::Spilled => {
+            headers::SESSION_AFFINITY_REQUIRED
+        }
         _ => headers::SESSION_AFFINITY_NONE,
     };
     request.insert_header(X_SESSION_AFFINITY, affinity)?;
@@ -123,17 +129,25 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> 
         response.remove_header(&X_SERVED_BY);
         response.remove_header(&X_AFFINITY);
     }
-    if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) = (routing, &ctx.attempt, ctx.stamp()) {
+    if let (RoutingHeaders::Exposed, Some(attempt), Some(stamp)) =
+        (routing, &ctx.attempt, ctx.stamp())
+    {
         response.insert_header(X_SERVED_BY, attempt.in_flight.instance().name_header())?;
         response.insert_header(X_AFFINITY, stamp.to_ascii())?;
     }
     if let Some((quota, policy)) = &ctx.quota {
         response.insert_header(RATE_LIMIT_POLICY, policy.clone())?;
-        response.insert_header(RATE_LIMIT, format!(r#""client";r={};t={}"#, quota.remaining, quota.reset_s))?;
+        response.insert_header(
+            RATE_LIMIT,
+            format!(r#""client";r={};t={}"#, quota.remaining, quota.reset_s),
+        )?;
     }
     if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}", cookie_key(response, client));
+        let cookie = format!(
+            "{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax{secure}",
+            cookie_key(response, client)
+        );
         response.append_header(SET_COOKIE, cookie)?;
         // A shared cache must not store the key of one client.
         if !response.headers.get_all(CACHE_CONTROL).iter().any(keeps_shared_caches_off) {
@@ -143,8 +157,8 @@ pub(super) fn to_client(response: &mut ResponseHeader, ctx: &RequestContext) -> 
     Ok(())
 }
 
-/// The key for a client that sent none: that of the response's session, which may differ for a repeated
-/// create or a session id in the body.
+/// The key for a client that sent none: that of the response's session, which may differ for a
+/// repeated create or a session id in the body.
 fn cookie_key(response: &ResponseHeader, client: ClientKey) -> AffinityKey {
     let session_key = response.headers.get(X_AFFINITY_KEY);
     session_key.and_then(|value| AffinityKey::parse_bytes(value.as_bytes())).unwrap_or(client.key)
@@ -160,15 +174,23 @@ fn keeps_shared_caches_off(cache_control: &HeaderValue) -> bool {
 
 /// The value of `CLIENT_RATE`: the client's address and its policy.
 fn client_rate(ip: IpAddr, policy: &HeaderValue) -> String {
-    let numbers = policy.to_str().ok().and_then(|policy| policy.split_once(';')).map_or("", |(_, numbers)| numbers);
+    let numbers = policy
+        .to_str()
+        .ok()
+        .and_then(|policy| policy.split_once(';'))
+        .map_or("", |(_, numbers)| numbers);
     format!("{ip};{numbers}")
 }
 
 fn forwarded_for(ctx: &RequestContext) -> HeaderValue {
     let text = match &ctx.client.forwarded_for {
         ForwardedFor::Peer => ctx.client.ip.to_string(),
-        ForwardedFor::AsSent(client, peer) => format!("{}, {peer}", client.to_str().unwrap_or("unknown")),
-        ForwardedFor::Hops(hops) => hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        ForwardedFor::AsSent(client, peer) => {
+            format!("{}, {peer}", client.to_str().unwrap_or("unknown"))
+        }
+        ForwardedFor::Hops(hops) => {
+            hops.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -177,8 +199,12 @@ fn drop_affinity_cookie(request: &mut RequestHeader) -> Result<()> {
     if !request.headers.get_all(COOKIE).iter().any(|value| has_affinity(value.as_bytes())) {
         return Ok(());
     }
-    let kept: Vec<_> =
-        request.headers.get_all(COOKIE).iter().filter_map(|value| without_affinity(value.as_bytes())).collect();
+    let kept: Vec<_> = request
+        .headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| without_affinity(value.as_bytes()))
+        .collect();
     request.remove_header(&COOKIE);
     kept.into_iter().try_for_each(|value| request.append_header(COOKIE, value).map(|_| ()))
 }

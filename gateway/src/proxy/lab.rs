@@ -10,7 +10,10 @@ use crate::config::Lab;
 ///
 /// # Errors
 /// When the override is invalid or repeated; a silent fallback would falsify measurements.
-pub(super) fn requested_strategy(lab: Lab, request: &RequestHeader) -> Result<Option<Strategy>, ErrorCode> {
+pub(super) fn requested_strategy(
+    lab: Lab,
+    request: &RequestHeader,
+) -> Result<Option<Strategy>, ErrorCode> {
     if lab == Lab::Closed {
         return Ok(None);
     }

@@ -15,8 +15,8 @@ use crate::proxy::forward;
 use crate::proxy::retry::is_timeout;
 use crate::request::{ExchangeFailure, RequestContext};
 
-/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the client
-/// could lose the response.
+/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
+/// client could lose the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A response of the gateway itself.
@@ -39,7 +39,10 @@ pub(super) fn without_route(request: &RequestHeader) -> LocalReply {
 
 /// Whether the declared body is too large.
 pub(super) fn is_too_large(request: &RequestHeader, max_body_bytes: u64) -> bool {
-    let length = request.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length = request
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     length.is_some_and(|length| length > max_body_bytes)
 }
 
@@ -66,12 +69,18 @@ pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> 
 ///
 /// # Errors
 /// When the client is gone.
-pub(super) async fn write(session: &mut Session, ctx: &RequestContext, reply: LocalReply) -> Result<()> {
+pub(super) async fn write(
+    session: &mut Session,
+    ctx: &RequestContext,
+    reply: LocalReply,
+) -> Result<()> {
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return Ok(());
     }
     let (mut response, body) = match reply {
-        LocalReply::Healthy => document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?,
+        LocalReply::Healthy => {
+            document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?
+        }
         LocalReply::Problem(code) => problem(code, detail(code, ctx), ctx.request_id)?,
     };
     if reply == LocalReply::Problem(ErrorCode::MethodNotAllowed) {
@@ -111,7 +120,8 @@ pub(crate) fn problem(
     request_id: RequestId,
 ) -> Result<(ResponseHeader, Bytes)> {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&Problem::new(code, detail, Some(request_id))).unwrap_or_default();
+    let body =
+        serde_json::to_vec(&Problem::new(code, detail, Some(request_id))).unwrap_or_default();
     let (mut response, body) = document(status, headers::PROBLEM_JSON, body.into())?;
     if let Some(seconds) = code.retry_after_s() {
         response.insert_header(RETRY_AFTER, seconds)?;
@@ -119,7 +129,11 @@ pub(crate) fn problem(
     Ok((response, body))
 }
 
-fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(ResponseHeader, Bytes)> {
+fn document(
+    status: StatusCode,
+    content_type: &str,
+    body: Bytes,
+) -> Result<(ResponseHeader, Bytes)> {
     let mut response = ResponseHeader::build(status, Some(8))?;
     response.insert_header(CONTENT_TYPE, content_type)?;
     response.insert_header(CONTENT_LENGTH, body.len())?;
@@ -130,24 +144,35 @@ fn document(status: StatusCode, content_type: &str, body: Bytes) -> Result<(Resp
 fn detail(code: ErrorCode, ctx: &RequestContext) -> Cow<'static, str> {
     let text = match code {
         ErrorCode::BodyTooLarge => {
-            return format!("The body may have at most {} bytes.", ctx.traffic.limits.body.of(ctx.resolved.as_ref()))
-                .into();
+            return format!(
+                "The body may have at most {} bytes.",
+                ctx.traffic.limits.body.of(ctx.resolved.as_ref())
+            )
+            .into();
         }
         ErrorCode::TooManyInFlight => {
             let most = ctx.traffic.clients.requests;
-            return format!("A client may have at most {most} requests in flight; wait for a response.").into();
+            return format!(
+                "A client may have at most {most} requests in flight; wait for a response."
+            )
+            .into();
         }
         ErrorCode::TooManyClientStreams => {
             let most = ctx.traffic.clients.streams;
-            return format!("A client may have at most {most} live connections; close one first.").into();
+            return format!("A client may have at most {most} live connections; close one first.")
+                .into();
         }
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The request is not valid HTTP/1.1.",
         ErrorCode::InvalidStrategy => "X-Routing-Strategy may be 'sticky' or 'round_robin'.",
         ErrorCode::RequestTimeout => "The request timed out: the body arrived too slowly.",
-        ErrorCode::NoInstanceAvailable => "No instance is available; the request was not forwarded. Retry shortly.",
-        ErrorCode::Overloaded => "All instances are at capacity; the request was not forwarded. Retry shortly.",
+        ErrorCode::NoInstanceAvailable => {
+            "No instance is available; the request was not forwarded. Retry shortly."
+        }
+        ErrorCode::Overloaded => {
+            "All instances are at capacity; the request was not forwarded. Retry shortly."
+        }
         ErrorCode::RateLimited => "The client exceeds its rate limit; see RateLimit-Policy.",
         ErrorCode::UpstreamTimeout => {
             "The instance did not respond in time; it may or may not have processed the request."

@@ -50,7 +50,11 @@ impl Allowance<'_> {
 }
 
 /// After a failed connection nothing was sent, so any request may be retried.
-pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, allowance: &Allowance<'_>) -> Box<Error> {
+pub fn after_failed_connect(
+    ctx: &mut RequestContext,
+    mut error: Box<Error>,
+    allowance: &Allowance<'_>,
+) -> Box<Error> {
     if let Some(attempt) = &ctx.attempt {
         attempt.in_flight.instance().count_connect_failure();
     }
@@ -63,8 +67,8 @@ pub fn after_failed_connect(ctx: &mut RequestContext, mut error: Box<Error>, all
     error
 }
 
-/// After a broken exchange the instance may have processed the request, so only an idempotent one is
-/// retried, if no response was begun and its body is in Pingora's retry buffer.
+/// After a broken exchange the instance may have processed the request, so only an idempotent one
+/// is retried, if no response was begun and its body is in Pingora's retry buffer.
 pub fn after_broken_exchange(
     session: &Session,
     ctx: &mut RequestContext,
@@ -73,7 +77,8 @@ pub fn after_broken_exchange(
 ) -> Box<Error> {
     let idempotent = is_idempotent(session.req_header());
     let upstream_failed = *error.esource() == ErrorSource::Upstream;
-    let no_response = session.response_written().is_none_or(|response| response.status.is_informational());
+    let no_response =
+        session.response_written().is_none_or(|response| response.status.is_informational());
     let possible = idempotent
         && upstream_failed
         && no_response
@@ -83,20 +88,26 @@ pub fn after_broken_exchange(
     error.set_retry(again);
     let timed_out = is_timeout(&error);
     if upstream_failed {
-        ctx.exchange_failure = Some(if timed_out { ExchangeFailure::TimedOut } else { ExchangeFailure::Broken });
+        ctx.exchange_failure =
+            Some(if timed_out { ExchangeFailure::TimedOut } else { ExchangeFailure::Broken });
     }
     ctx.short_timeout &= timed_out;
     if again {
-        let next = if may_retry_same_upstream(ctx, &error) { Next::SameInstance } else { Next::AnotherInstance };
+        let next = if may_retry_same_upstream(ctx, &error) {
+            Next::SameInstance
+        } else {
+            Next::AnotherInstance
+        };
         prepare_retry(ctx, allowance.metrics, next);
     }
     error
 }
 
-/// How a broken exchange counts for outlier ejection: only after the whole request was sent. A stream that
-/// breaks after it began does not count, because its client may be the cause.
+/// How a broken exchange counts for outlier ejection: only after the whole request was sent. A
+/// stream that breaks after it began does not count, because its client may be the cause.
 pub fn outlier_reason(session: &Session, ctx: &RequestContext, error: &Error) -> Option<Reason> {
-    if *error.esource() != ErrorSource::Upstream || may_retry_same_upstream(ctx, error) || !ctx.sent {
+    if *error.esource() != ErrorSource::Upstream || may_retry_same_upstream(ctx, error) || !ctx.sent
+    {
         return None;
     }
     // An instance that rejects a body may close while the rest is written.
@@ -105,7 +116,8 @@ pub fn outlier_reason(session: &Session, ctx: &RequestContext, error: &Error) ->
     if body_rejected
         || stream
             && session.response_written().is_some_and(|response| {
-                !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+                !response.status.is_informational()
+                    || response.status == StatusCode::SWITCHING_PROTOCOLS
             })
     {
         return None;
@@ -113,8 +125,8 @@ pub fn outlier_reason(session: &Session, ctx: &RequestContext, error: &Error) ->
     Some(if is_timeout(error) { Reason::Timeouts } else { Reason::Connections })
 }
 
-/// A kept connection may break because the instance restarted or closed it; a second failure or a timeout
-/// is the instance's.
+/// A kept connection may break because the instance restarted or closed it; a second failure or a
+/// timeout is the instance's.
 fn may_retry_same_upstream(ctx: &RequestContext, error: &Error) -> bool {
     ctx.connection_reused && !ctx.retried_same_upstream && !is_timeout(error)
 }
@@ -124,10 +136,13 @@ pub fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
 }
 
-/// Whether the request may switch to another instance after a short timeout: it is idempotent, and its body
-/// is complete and buffered. The first instance may still process it, which an idempotency key makes safe.
+/// Whether the request may switch to another instance after a short timeout: it is idempotent, and
+/// its body is complete and buffered. The first instance may still process it, which an idempotency
+/// key makes safe.
 pub fn may_switch_upstream(session: &mut Session) -> bool {
-    session.is_body_done() && !session.as_ref().retry_buffer_truncated() && is_idempotent(session.req_header())
+    session.is_body_done()
+        && !session.as_ref().retry_buffer_truncated()
+        && is_idempotent(session.req_header())
 }
 
 /// Whether the request is idempotent, by its method or an idempotency key.

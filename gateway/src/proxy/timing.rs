@@ -30,7 +30,8 @@ impl Timing {
         line.push_milliseconds(self.gateway);
         line.push(b", upstream;dur=");
         line.push_milliseconds(self.upstream);
-        HeaderValue::from_bytes(&line.bytes[..line.length]).unwrap_or_else(|_| HeaderValue::from_static(""))
+        HeaderValue::from_bytes(&line.bytes[..line.length])
+            .unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 
@@ -76,7 +77,10 @@ mod tests {
     #[test]
     fn times_are_in_milliseconds() {
         let header = |gateway, upstream| {
-            let timing = Timing { gateway: Duration::from_micros(gateway), upstream: Duration::from_micros(upstream) };
+            let timing = Timing {
+                gateway: Duration::from_micros(gateway),
+                upstream: Duration::from_micros(upstream),
+            };
             timing.to_header().to_str().expect("text").to_owned()
         };
         assert_eq!(header(42, 1_500), "gateway;dur=0.042, upstream;dur=1.500");

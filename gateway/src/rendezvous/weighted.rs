@@ -1,11 +1,12 @@
 //! Scores of members whose weights differ: the logarithmic form of rendezvous hashing.
 //!
-//! A member of weight w whose hash with the key is u, evenly spread over (0, 1), scores w ÷ −ln u. The highest score is
-//! member i's with the probability wᵢ ÷ Σw, and a change of one weight changes that member's scores alone: keys move to it or
-//! from it, and as few as any scheme can. Source: C. Schindelhauer, G. Schomaker, "Weighted distributed hash tables", 2005.
+//! A member of weight w whose hash with the key is u, evenly spread over (0, 1), scores w ÷ −ln u.
+//! The highest score is member i's with the probability wᵢ ÷ Σw, and a change of one weight changes
+//! that member's scores alone: keys move to it or from it, and as few as any scheme can. Source: C.
+//! Schindelhauer, G. Schomaker, "Weighted distributed hash tables", 2005.
 //!
-//! **Invariant:** integers alone. The logarithm of a floating-point library may differ in its last bit from platform to
-//! platform, and two gateways would then disagree on a key.
+//! **Invariant:** integers alone. The logarithm of a floating-point library may differ in its last
+//! bit from platform to platform, and two gateways would then disagree on a key.
 
 use std::cmp::Ordering;
 
@@ -14,8 +15,8 @@ use proto_contracts::Weight;
 /// Bits after the point of a logarithm.
 const FRACTION: u32 = 48;
 const ONE: u64 = 1 << FRACTION;
-/// The segments between 1 and 2 that the table divides; between its points the logarithm is taken as straight, which is wrong
-/// by 1.7 × 10⁻⁷ at most.
+/// The segments between 1 and 2 that the table divides; between its points the logarithm is taken
+/// as straight, which is wrong by 1.7 × 10⁻⁷ at most.
 const SEGMENTS: usize = 1 << 10;
 const TABLE: [u64; SEGMENTS + 1] = table();
 

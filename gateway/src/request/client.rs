@@ -34,8 +34,8 @@ pub struct Client {
 pub enum AddressOf {
     /// The client's own.
     Client,
-    /// A trusted proxy's, because its entry for the client is malformed. The proxy's exemption does not
-    /// apply, because a client can cause that.
+    /// A trusted proxy's, because its entry for the client is malformed. The proxy's exemption does
+    /// not apply, because a client can cause that.
     Proxy,
 }
 
@@ -58,7 +58,8 @@ impl Scheme {
     }
 }
 
-/// The trusted part of the forwarding chain: entries before the first untrusted address are dropped.
+/// The trusted part of the forwarding chain: entries before the first untrusted address are
+/// dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardedFor {
     /// The peer is the client.
@@ -76,7 +77,12 @@ impl Client {
     }
 
     const fn direct(ip: IpAddr) -> Self {
-        Self { ip, address_of: AddressOf::Client, scheme: Scheme::Http, forwarded_for: ForwardedFor::Peer }
+        Self {
+            ip,
+            address_of: AddressOf::Client,
+            scheme: Scheme::Http,
+            forwarded_for: ForwardedFor::Peer,
+        }
     }
 
     /// Whether limits apply to it.
@@ -87,9 +93,13 @@ impl Client {
 
 /// Identifies the client from the peer and, if the peer is trusted, its headers.
 ///
-/// `X-Forwarded-For` is read from the right: trusted proxies are skipped, and the first untrusted address
-/// is the client. Entries before it can be forged.
-pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &HeaderMap) -> Client {
+/// `X-Forwarded-For` is read from the right: trusted proxies are skipped, and the first untrusted
+/// address is the client. Entries before it can be forged.
+pub fn identify(
+    trusted: &TrustedProxies,
+    peer: Option<&SocketAddr>,
+    headers: &HeaderMap,
+) -> Client {
     let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
         return Client::unknown();
     };
@@ -102,10 +112,16 @@ pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &H
         return Client { scheme: scheme(headers, 0), ..direct };
     };
     if let Some(ip) = plain_address(nearest).filter(|ip| !trusted.contains(*ip))
-        && let Some(whole) = headers.get(X_FORWARDED_FOR).filter(|value| value.as_bytes() == nearest)
+        && let Some(whole) =
+            headers.get(X_FORWARDED_FOR).filter(|value| value.as_bytes() == nearest)
     {
         let forwarded_for = ForwardedFor::AsSent(whole.clone(), peer);
-        return Client { ip, address_of: AddressOf::Client, scheme: scheme(headers, 0), forwarded_for };
+        return Client {
+            ip,
+            address_of: AddressOf::Client,
+            scheme: scheme(headers, 0),
+            forwarded_for,
+        };
     }
     let mut hops = vec![peer];
     let mut address_of = AddressOf::Client;
@@ -124,7 +140,12 @@ pub fn identify(trusted: &TrustedProxies, peer: Option<&SocketAddr>, headers: &H
     let last = if address_of == AddressOf::Proxy { read } else { read - 1 };
     let ip = hops[read];
     hops.reverse();
-    Client { ip, address_of, scheme: scheme(headers, last), forwarded_for: ForwardedFor::Hops(hops) }
+    Client {
+        ip,
+        address_of,
+        scheme: scheme(headers, last),
+        forwarded_for: ForwardedFor::Hops(hops),
+    }
 }
 
 /// The user of a valid token. Authorization is the instance's.
@@ -147,18 +168,21 @@ pub fn request_id(request: &RequestHeader) -> RequestId {
         .unwrap_or_else(RequestId::generate)
 }
 
-/// The entries of a list header in reverse order, over all its lines. Empty entries are ignored (RFC 9110,
-/// section 5.6.1).
+/// The entries of a list header in reverse order, over all its lines. Empty entries are ignored
+/// (RFC 9110, section 5.6.1).
 fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(name).into_iter().rev();
-    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
+    let entries =
+        lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
     entries.filter(|entry| !entry.is_empty())
 }
 
 /// The scheme at this position from the right, or the first one if the list is shorter.
 fn scheme(headers: &HeaderMap, from_right: usize) -> Scheme {
     let entry = from_the_right(headers, X_FORWARDED_PROTO).take(from_right + 1).last();
-    let https = entry.is_some_and(|entry| unquoted(entry).eq_ignore_ascii_case(Scheme::Https.as_str().as_bytes()));
+    let https = entry.is_some_and(|entry| {
+        unquoted(entry).eq_ignore_ascii_case(Scheme::Https.as_str().as_bytes())
+    });
     if https { Scheme::Https } else { Scheme::Http }
 }
 
@@ -205,17 +229,19 @@ mod tests {
     fn identify_from(peer: &str, sent: &[(&'static str, &[u8])]) -> Client {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
-        let trusted = "[server]\ntrusted_proxies = ['10.0.0.0/8', '::ffff:172.16.0.0/108', 'fd00::/8']";
+        let trusted =
+            "[server]\ntrusted_proxies = ['10.0.0.0/8', '::ffff:172.16.0.0/108', 'fd00::/8']";
         std::fs::write(&file, trusted).expect("written");
         let config = Config::load(&file, |_| None).expect("fine");
-        let headers = sent
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value")));
+        let headers = sent.iter().map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value"))
+        });
         let headers = headers.fold(HeaderMap::new(), |mut headers, (name, value)| {
             headers.append(name, value);
             headers
         });
-        let peer = SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
+        let peer =
+            SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
         identify(&config.traffic.trusted_proxies, Some(&peer), &headers)
     }
 
@@ -227,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_stranger_is_not_believed() {
-        let forged: [(&str, &[u8]); 2] = [("x-forwarded-for", b"203.0.113.9"), ("x-forwarded-proto", b"https")];
+        let forged: [(&str, &[u8]); 2] =
+            [("x-forwarded-for", b"203.0.113.9"), ("x-forwarded-proto", b"https")];
         let client = identify_from("192.0.2.1", &forged);
         assert_eq!(client, Client::direct("192.0.2.1".parse().expect("an address")));
     }
@@ -287,18 +314,27 @@ mod tests {
         ] {
             let client = identify_from("10.1.2.3", &[("x-forwarded-for", chain)]);
             let chain = String::from_utf8_lossy(chain);
-            assert_eq!((client.ip.to_string().as_str(), client.address_of), (ip, AddressOf::Proxy), "{chain}");
+            assert_eq!(
+                (client.ip.to_string().as_str(), client.address_of),
+                (ip, AddressOf::Proxy),
+                "{chain}"
+            );
             assert!(client.is_limited(&exempt), "{chain}");
         }
         for chain in [&b""[..], b" , "] {
-            assert_eq!(through(chain), ("10.1.2.3".to_owned(), AddressOf::Client), "nothing was said");
+            assert_eq!(
+                through(chain),
+                ("10.1.2.3".to_owned(), AddressOf::Client),
+                "nothing was said"
+            );
         }
         assert!(!identify_from("10.1.2.3", &[]).is_limited(&exempt));
     }
 
     #[test]
     fn of_several_lines_the_last_is_the_nearest_proxys() {
-        let lines: [(&str, &[u8]); 2] = [("x-forwarded-for", b"1.1.1.1"), ("x-forwarded-for", b"203.0.113.9")];
+        let lines: [(&str, &[u8]); 2] =
+            [("x-forwarded-for", b"1.1.1.1"), ("x-forwarded-for", b"203.0.113.9")];
         let client = identify_from("10.1.2.3", &lines);
         assert_eq!(client.ip.to_string(), "203.0.113.9");
         let hops = ["203.0.113.9", "10.1.2.3"].map(|ip| ip.parse().expect("an address"));
@@ -323,9 +359,13 @@ mod tests {
             ("203.0.113.9, 10.0.0.1", "https", Scheme::Https),
             ("unknown, 10.0.0.1", "https, http", Scheme::Https),
         ] {
-            let sent = [("x-forwarded-for", chain.as_bytes()), ("x-forwarded-proto", proto.as_bytes())];
+            let sent =
+                [("x-forwarded-for", chain.as_bytes()), ("x-forwarded-proto", proto.as_bytes())];
             assert_eq!(identify_from("10.1.2.3", &sent).scheme, scheme, "{chain} {proto}");
         }
-        assert_eq!(identify_from("10.1.2.3", &[("x-forwarded-proto", b"Https")]).scheme, Scheme::Https);
+        assert_eq!(
+            identify_from("10.1.2.3", &[("x-forwarded-proto", b"Https")]).scheme,
+            Scheme::Https
+        );
     }
 }

@@ -53,9 +53,11 @@ pub struct RequestContext {
     pub connection_reused: bool,
     /// Whether an instance was tried again after a pooled connection to it broke.
     pub retried_same_upstream: bool,
-    /// How the last exchange failed that had begun, so that the instance may have acted on the request.
+    /// How the last exchange failed that had begun, so that the instance may have acted on the
+    /// request.
     pub exchange_failure: Option<ExchangeFailure>,
-    /// Whether the last attempt had less time than an instance may take, since another one was left to go to.
+    /// Whether the last attempt had less time than an instance may take, since another one was left
+    /// to go to.
     pub short_timeout: bool,
     /// The retry reserved for it while it has the short timeout.
     pub reserved_retry: Option<ReservedRetry>,
@@ -139,14 +141,19 @@ impl RequestContext {
     /// The value of `X-Affinity` for the last attempt.
     pub fn stamp(&self) -> Option<RoutingStamp> {
         let attempt = self.attempt.as_ref()?;
-        Some(RoutingStamp { verdict: attempt.verdict, key: self.key.map(|client| client.key), epoch: attempt.epoch })
+        Some(RoutingStamp {
+            verdict: attempt.verdict,
+            key: self.key.map(|client| client.key),
+            epoch: attempt.epoch,
+        })
     }
 
     /// Records that the whole request was sent: latency is measured from here.
     pub fn request_sent(&mut self) {
         self.sent = true;
         if self.request_bytes > 0
-            && let Some(timed_from) = self.attempt.as_mut().and_then(|attempt| attempt.timed_from.as_mut())
+            && let Some(timed_from) =
+                self.attempt.as_mut().and_then(|attempt| attempt.timed_from.as_mut())
         {
             *timed_from = Instant::now();
         }

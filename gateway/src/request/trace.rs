@@ -1,13 +1,15 @@
 //! The spans of a sampled request: one for the request, and a child for each attempt.
 //!
-//! They use OpenTelemetry's API directly, because Pingora's phases are not one future that a `tracing`
-//! span could follow. Names and attributes follow the semantic conventions; own ones begin with
-//! `tandem.`. Spans contain no path, which may contain a session id.
+//! They use OpenTelemetry's API directly, because Pingora's phases are not one future that a
+//! `tracing` span could follow. Names and attributes follow the semantic conventions; own ones
+//! begin with `tandem.`. Spans contain no path, which may contain a session id.
 
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _};
+use opentelemetry::trace::{
+    Span as _, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _,
+};
 use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::trace::Span;
 use pingora::http::RequestHeader;
@@ -33,23 +35,34 @@ pub struct RequestTrace {
 }
 
 impl RequestTrace {
-    /// Begins the span of a request. `None` without a collector, and for a request that the parent-based
-    /// sampler leaves out.
-    pub fn begin(request: &RequestHeader, resolved: &Resolved, began: Instant) -> Option<Box<Self>> {
+    /// Begins the span of a request. `None` without a collector, and for a request that the
+    /// parent-based sampler leaves out.
+    pub fn begin(
+        request: &RequestHeader,
+        resolved: &Resolved,
+        began: Instant,
+    ) -> Option<Box<Self>> {
         let tracer = traces::tracer()?;
         let parent = parent(&request.headers);
         if traces::is_unsampled(parent.as_ref()) {
             return None;
         }
         let state = request.headers.get(TRACESTATE).map(HeaderValue::as_bytes);
-        let sender = parent.as_ref().map_or_else(Context::new, |parent| traces::remote(parent, state));
+        let sender =
+            parent.as_ref().map_or_else(Context::new, |parent| traces::remote(parent, state));
         let method = method_label(request.method.as_str());
         let span = tracer
             .span_builder(format!("{method} {}", resolved.template()))
             .with_kind(SpanKind::Server)
             .with_start_time(SystemTime::now() - began.elapsed())
             .start_with_context(tracer, &sender);
-        Some(Box::new(Self { span, continues: parent.is_some(), method, attempt: None, attempts: 0 }))
+        Some(Box::new(Self {
+            span,
+            continues: parent.is_some(),
+            method,
+            attempt: None,
+            attempts: 0,
+        }))
     }
 
     /// Begins the span of an attempt.
@@ -66,7 +79,10 @@ impl RequestTrace {
         }
         self.attempts += 1;
         let parent = Context::new().with_remote_span_context(self.span.span_context().clone());
-        let builder = tracer.span_builder(self.method).with_kind(SpanKind::Client).with_attributes(attributes);
+        let builder = tracer
+            .span_builder(self.method)
+            .with_kind(SpanKind::Client)
+            .with_attributes(attributes);
         self.attempt = Some(builder.start_with_context(tracer, &parent));
     }
 
@@ -82,9 +98,14 @@ impl RequestTrace {
         self.span.is_recording().then(|| self.span.span_context().trace_id())
     }
 
-    /// Ends the request's span with these attributes, and that of its last attempt. `error` is the code of
-    /// a local reply.
-    pub fn end(mut self: Box<Self>, outcome: &Outcome<'_>, attributes: Vec<KeyValue>, error: Option<&str>) {
+    /// Ends the request's span with these attributes, and that of its last attempt. `error` is the
+    /// code of a local reply.
+    pub fn end(
+        mut self: Box<Self>,
+        outcome: &Outcome<'_>,
+        attributes: Vec<KeyValue>,
+        error: Option<&str>,
+    ) {
         let status = outcome.status.parse::<i64>().unwrap_or_default();
         if let Some(mut attempt) = self.attempt.take() {
             attempt.set_attribute(KeyValue::new("http.response.status_code", status));
@@ -112,9 +133,9 @@ impl RequestTrace {
 
 /// Propagates the trace context to the instance.
 ///
-/// A client's valid `traceparent` is forwarded with its `tracestate`; with a collector, the gateway's span
-/// replaces the parent. An invalid one is dropped with its `tracestate` (W3C Trace Context, 4.3). Without
-/// a collector the gateway begins no trace, so that the services can.
+/// A client's valid `traceparent` is forwarded with its `tracestate`; with a collector, the
+/// gateway's span replaces the parent. An invalid one is dropped with its `tracestate` (W3C Trace
+/// Context, 4.3). Without a collector the gateway begins no trace, so that the services can.
 ///
 /// # Errors
 /// When Pingora rejects a header; it accepts these.

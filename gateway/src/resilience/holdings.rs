@@ -10,8 +10,8 @@ use crate::resilience::rate_limit::Client;
 
 /// Maximum number of clients that are counted at once. With 8 bytes each the table has 256 KiB.
 const CELLS: usize = 1 << 15;
-/// Associativity. With 10,000 clients at once about one set in 2,000 is full; a client without a cell
-/// is not counted.
+/// Associativity. With 10,000 clients at once about one set in 2,000 is full; a client without a
+/// cell is not counted.
 const WAYS: usize = 8;
 /// Bits of a cell for the count. The others identify the client.
 const COUNT_BITS: u32 = 24;
@@ -71,7 +71,9 @@ impl Holdings {
             let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
             let is_its_own = |known: u64| known & COUNT_MASK != 0 && known & !COUNT_MASK == tag;
             let its_own = set.iter().position(|cell| is_its_own(read(cell)));
-            let Some(way) = its_own.or_else(|| set.iter().position(|cell| read(cell) & COUNT_MASK == 0)) else {
+            let Some(way) =
+                its_own.or_else(|| set.iter().position(|cell| read(cell) & COUNT_MASK == 0))
+            else {
                 return Some(Holding { table: Arc::clone(self), cell: None, held: 1 });
             };
             let known = read(&set[way]);
@@ -84,8 +86,13 @@ impl Holdings {
                 return None;
             }
             let next = tag | u64::from(held + 1);
-            if set[way].compare_exchange(known, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return Some(Holding { table: Arc::clone(self), cell: Some((first + way) as u32), held: held + 1 });
+            if set[way].compare_exchange(known, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            {
+                return Some(Holding {
+                    table: Arc::clone(self),
+                    cell: Some((first + way) as u32),
+                    held: held + 1,
+                });
             }
         }
     }
@@ -141,8 +148,10 @@ mod tests {
     #[test]
     fn a_full_set_rejects_no_client() {
         let table = Arc::new(Holdings::default());
-        let clients = (0..200_000_u32).map(|client| Client::Address((0x0a00_0000 + client).to_be_bytes().into()));
-        let held: Vec<_> = clients.map(|client| table.take(client, 1).expect("each holds its first")).collect();
+        let clients = (0..200_000_u32)
+            .map(|client| Client::Address((0x0a00_0000 + client).to_be_bytes().into()));
+        let held: Vec<_> =
+            clients.map(|client| table.take(client, 1).expect("each holds its first")).collect();
         let counted = held.iter().filter(|held| held.cell.is_some()).count();
         assert!(counted > CELLS * 9 / 10, "{counted} are counted");
     }

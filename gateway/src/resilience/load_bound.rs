@@ -1,22 +1,24 @@
-//! Bounded load: how many requests an instance may have in flight before a request spills to the next in the ranking.
+//! Bounded load: how many requests an instance may have in flight before a request spills to the
+//! next in the ranking.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proto_contracts::Weight;
 
-/// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016), with a floor.
+/// The bound of consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2016),
+/// with a floor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LoadBound {
     /// Factor over the mean; 1.25 is 25 % above it.
     pub factor: f64,
-    /// Below this many in flight an instance is never skipped: they are a few milliseconds of work, and
-    /// uneven by chance. With a floor of 16, one in forty reads of 64 evenly busy connections spilled
-    /// (`make bench`); with 64 none does.
+    /// Below this many in flight an instance is never skipped: they are a few milliseconds of work,
+    /// and uneven by chance. With a floor of 16, one in forty reads of 64 evenly busy connections
+    /// spilled (`make bench`); with 64 none does.
     pub floor: u64,
 }
 
-/// A pool's bound, shared with the data path. A concurrent reload may mix old and new values; either is
-/// valid.
+/// A pool's bound, shared with the data path. A concurrent reload may mix old and new values;
+/// either is valid.
 #[derive(Debug, Default)]
 pub struct SharedBound {
     /// The bits of the factor; zero: no bound.
@@ -46,7 +48,8 @@ impl SharedBound {
 }
 
 impl LoadBound {
-    /// The limits while the usable members have `in_flight` requests and `usable_shares` weight in total.
+    /// The limits while the usable members have `in_flight` requests and `usable_shares` weight in
+    /// total.
     pub fn limits(self, in_flight: u64, usable_shares: u64) -> Limits {
         let mean = (in_flight + 1) as f64 / usable_shares.max(1) as f64;
         Limits { per_share: self.factor * mean, floor: self.floor }
@@ -89,6 +92,9 @@ mod tests {
     #[test]
     fn an_instance_may_have_what_its_weight_is_worth() {
         let limits = BOUND.limits(399, 4);
-        assert_eq!([1, 2].map(|shares| limits.of(Weight::new(shares).expect("a weight"))), [125, 250]);
+        assert_eq!(
+            [1, 2].map(|shares| limits.of(Weight::new(shares).expect("a weight"))),
+            [125, 250]
+        );
     }
 }

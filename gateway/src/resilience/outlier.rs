@@ -1,4 +1,5 @@
-//! Outlier ejection: an instance that fails requests is ejected for a time, even if its health checks pass.
+//! Outlier ejection: an instance that fails requests is ejected for a time, even if its health
+//! checks pass.
 //!
 //! The data path counts consecutive failures and reports suspects; [`crate::health_check::ejector`]
 //! decides.
@@ -18,8 +19,8 @@ pub struct Policy {
     pub base: Duration,
     /// The longest ejection.
     pub max: Duration,
-    /// Maximum share of a pool that may be out, for any reason, in per cent. The last instance is never
-    /// ejected.
+    /// Maximum share of a pool that may be out, for any reason, in per cent. The last instance is
+    /// never ejected.
     pub max_percent: u32,
 }
 
@@ -72,7 +73,9 @@ pub enum UpstreamOutcome {
 /// unavailable, which affects all instances.
 pub fn upstream_outcome(response: &ResponseHeader) -> UpstreamOutcome {
     match response.status {
-        StatusCode::SERVICE_UNAVAILABLE if response.headers.contains_key(RETRY_AFTER) => UpstreamOutcome::Neutral,
+        StatusCode::SERVICE_UNAVAILABLE if response.headers.contains_key(RETRY_AFTER) => {
+            UpstreamOutcome::Neutral
+        }
         StatusCode::INTERNAL_SERVER_ERROR
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE

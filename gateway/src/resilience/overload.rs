@@ -1,10 +1,10 @@
 //! Load shedding: an adaptive limit of requests in flight per pool, driven by latency.
 //!
-//! Without a limit, requests of a flood queue at the instances until their clients give up. The limit
-//! is halved when most responses are later than the target. Otherwise it grows by a tenth, or doubles
-//! when less than half of it is used. The target is far above the usual latency, so the limit bounds
-//! queues and never leaves instances idle. Only requests sent since the last change count for the next
-//! one.
+//! Without a limit, requests of a flood queue at the instances until their clients give up. The
+//! limit is halved when most responses are later than the target. Otherwise it grows by a tenth, or
+//! doubles when less than half of it is used. The target is far above the usual latency, so the
+//! limit bounds queues and never leaves instances idle. Only requests sent since the last change
+//! count for the next one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -73,8 +73,8 @@ impl AdaptiveLimit {
         (limit != OPEN).then_some(limit)
     }
 
-    /// Records a response to a request sent at `sent`. `range` and `in_flight` are called only when the
-    /// limit is evaluated.
+    /// Records a response to a request sent at `sent`. `range` and `in_flight` are called only when
+    /// the limit is evaluated.
     pub fn record(
         &self,
         sent: Instant,
@@ -96,7 +96,8 @@ impl AdaptiveLimit {
         }
         // One thread evaluates; counts of others meanwhile may be lost, which is little.
         self.changed.compare_exchange(changed, now, Ordering::Relaxed, Ordering::Relaxed).ok()?;
-        let (late, in_time) = (self.late.swap(0, Ordering::Relaxed), self.in_time.swap(0, Ordering::Relaxed));
+        let (late, in_time) =
+            (self.late.swap(0, Ordering::Relaxed), self.in_time.swap(0, Ordering::Relaxed));
         let limit = self.limit.load(Ordering::Relaxed);
         let next = if late > in_time {
             let Range { floor, ceiling } = range();
@@ -133,7 +134,13 @@ mod tests {
     fn run(limit: &AdaptiveLimit, from: Instant, latency_ms: u64, seconds: u64) -> Instant {
         let mut sent = from;
         while sent < from + Duration::from_secs(seconds) {
-            limit.record(sent, sent + Duration::from_millis(latency_ms), POLICY, || RANGE, || 1_000);
+            limit.record(
+                sent,
+                sent + Duration::from_millis(latency_ms),
+                POLICY,
+                || RANGE,
+                || 1_000,
+            );
             sent += Duration::from_millis(5);
         }
         sent
@@ -158,7 +165,9 @@ mod tests {
         let end = run(&limit, Instant::now(), 600, 20);
         assert_eq!(limit.limit(), Some(64));
         let responses = (0..).map(|nth| end + Duration::from_millis(50 * nth));
-        let needed = responses.map(|sent| limit.record(sent, sent + Duration::from_millis(5), POLICY, || RANGE, || 1));
+        let needed = responses.map(|sent| {
+            limit.record(sent, sent + Duration::from_millis(5), POLICY, || RANGE, || 1)
+        });
         let needed = needed.take_while(|change| *change != Some(Change::Ended)).count();
         assert!(needed <= 100, "one client alone took {needed} responses");
     }

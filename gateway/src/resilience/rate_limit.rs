@@ -1,7 +1,8 @@
 //! A request rate per client, who is a user or an address: GCRA in a table of fixed size.
 //!
-//! In GCRA (ITU-T I.371) a client's *theoretical arrival time* advances by one interval per request. A
-//! request is too early when that time is more than the burst ahead. It needs one word per client.
+//! In GCRA (ITU-T I.371) a client's *theoretical arrival time* advances by one interval per
+//! request. A request is too early when that time is more than the burst ahead. It needs one word
+//! per client.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +11,11 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// Number of clients in the table. With 8 bytes each it has 1 MiB, whatever the number of addresses.
+/// Number of clients in the table. With 8 bytes each it has 1 MiB, whatever the number of
+/// addresses.
 const CELLS: usize = 1 << 17;
-/// Associativity. A full set evicts the client with the earliest arrival time, so many addresses cannot
-/// evict one that exceeds its rate.
+/// Associativity. A full set evicts the client with the earliest arrival time, so many addresses
+/// cannot evict one that exceeds its rate.
 const WAYS: usize = 4;
 /// Bits of a cell for the time in microseconds, enough for 8 years. The others identify the client.
 const TIME_BITS: u32 = 48;
@@ -63,7 +65,8 @@ pub enum Client {
 }
 
 impl Client {
-    /// Hashes the client. The kinds differ in length, so none collides with another by construction.
+    /// Hashes the client. The kinds differ in length, so none collides with another by
+    /// construction.
     pub fn hash(self, seed: u64) -> u64 {
         match self {
             Self::User(User(id)) => xxh3_64_with_seed(&id, seed),
@@ -113,7 +116,9 @@ impl RateLimiter {
         let hash = client.hash(self.seed);
         let micros = |duration: Duration| duration.as_micros() as u64;
         // Offset by a burst, so that 0 is in the past for every policy.
-        let now = (micros(now.saturating_duration_since(self.began)) + micros(Duration::from_hours(24))) & TIME_MASK;
+        let now = (micros(now.saturating_duration_since(self.began))
+            + micros(Duration::from_hours(24)))
+            & TIME_MASK;
         let interval = micros(policy.interval).max(1);
         let whole = interval * u64::from(policy.burst);
         let cell = self.cell(hash);
@@ -125,13 +130,26 @@ impl RateLimiter {
             if next - now > whole {
                 let early = next - now - whole;
                 let retry_after_s = Some(early.div_ceil(1_000_000).max(1));
-                return Quota { remaining: 0, reset_s: (due - now).div_ceil(1_000_000), retry_after_s };
+                return Quota {
+                    remaining: 0,
+                    reset_s: (due - now).div_ceil(1_000_000),
+                    retry_after_s,
+                };
             }
-            match cell.compare_exchange_weak(known, tag | (next & TIME_MASK), Ordering::Relaxed, Ordering::Relaxed) {
+            match cell.compare_exchange_weak(
+                known,
+                tag | (next & TIME_MASK),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => {
                     // At most the burst, a `u32`.
                     let remaining = ((whole - (next - now)) / interval) as u32;
-                    return Quota { remaining, reset_s: (next - now).div_ceil(1_000_000), retry_after_s: None };
+                    return Quota {
+                        remaining,
+                        reset_s: (next - now).div_ceil(1_000_000),
+                        retry_after_s: None,
+                    };
                 }
                 Err(other) => known = other,
             }
@@ -142,8 +160,10 @@ impl RateLimiter {
     fn cell(&self, hash: u64) -> &AtomicU64 {
         let set = (hash as usize % (CELLS / WAYS)) * WAYS;
         let set = &self.cells[set..set + WAYS];
-        let is_it = |cell: &&AtomicU64| cell.load(Ordering::Relaxed) & !TIME_MASK == hash & !TIME_MASK;
-        let least_in_debt = || set.iter().min_by_key(|cell| cell.load(Ordering::Relaxed) & TIME_MASK);
+        let is_it =
+            |cell: &&AtomicU64| cell.load(Ordering::Relaxed) & !TIME_MASK == hash & !TIME_MASK;
+        let least_in_debt =
+            || set.iter().min_by_key(|cell| cell.load(Ordering::Relaxed) & TIME_MASK);
         set.iter().find(is_it).or_else(least_in_debt).unwrap_or(&set[0])
     }
 }
@@ -174,10 +194,22 @@ mod tests {
         }
         assert_eq!(limiter.take(client, now, &policy).retry_after_s, Some(1));
         let later = now + Duration::from_secs(1);
-        assert_eq!((0..100).filter(|_| limiter.take(client, later, &policy).retry_after_s.is_none()).count(), 10);
-        assert_eq!(limiter.take(at("192.0.2.2"), later, &policy).remaining, 19, "another client is not concerned");
+        assert_eq!(
+            (0..100)
+                .filter(|_| limiter.take(client, later, &policy).retry_after_s.is_none())
+                .count(),
+            10
+        );
+        assert_eq!(
+            limiter.take(at("192.0.2.2"), later, &policy).remaining,
+            19,
+            "another client is not concerned"
+        );
         let much_later = now + Duration::from_mins(1);
-        assert_eq!(limiter.take(client, much_later, &policy), Quota { remaining: 19, reset_s: 1, retry_after_s: None });
+        assert_eq!(
+            limiter.take(client, much_later, &policy),
+            Quota { remaining: 19, reset_s: 1, retry_after_s: None }
+        );
     }
 
     #[test]

@@ -63,7 +63,8 @@ impl RetryBudget {
         self.requests.add(self.second(now));
     }
 
-    /// Takes a retry from the budget; `false` when it is used up. Reserved retries do not count: most are never used.
+    /// Takes a retry from the budget; `false` when it is used up. Reserved retries do not count:
+    /// most are never used.
     pub fn take(&self, now: Instant, policy: Policy) -> bool {
         let second = self.second(now);
         let taken = self.left(second, policy) > 0;
@@ -75,7 +76,8 @@ impl RetryBudget {
 
     /// Keeps a retry for a request that is given less time than others because it can be retried.
     ///
-    /// Without that, requests that time out together would find the budget used up and fail, sooner than if they had waited.
+    /// Without that, requests that time out together would find the budget used up and fail, sooner
+    /// than if they had waited.
     pub fn reserve(&self, now: Instant, policy: Policy) -> Option<ReservedRetry> {
         let before = self.reserved.fetch_add(1, Ordering::Relaxed);
         let reserved = ReservedRetry(Arc::clone(&self.reserved));
@@ -99,8 +101,8 @@ impl RetryBudget {
     }
 }
 
-/// The back-off after failures at `failed` instances: none before the first retry, then random, so that
-/// requests that failed together are not retried together.
+/// The back-off after failures at `failed` instances: none before the first retry, then random, so
+/// that requests that failed together are not retried together.
 pub fn back_off(failed: usize, random: impl FnOnce() -> f64) -> Option<Duration> {
     let doublings = u32::try_from(failed.checked_sub(2)?).unwrap_or(u32::MAX);
     let longest = FIRST_BACK_OFF.saturating_mul(2_u32.saturating_pow(doublings)).min(MAX_BACK_OFF);
@@ -111,7 +113,8 @@ pub fn back_off(failed: usize, random: impl FnOnce() -> f64) -> Option<Duration>
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { budget_percent: 20, min_per_second: 3, max_attempts: 4, attempt_timeout: None };
+    const POLICY: Policy =
+        Policy { budget_percent: 20, min_per_second: 3, max_attempts: 4, attempt_timeout: None };
 
     #[test]
     fn a_fifth_of_the_requests_may_be_retries() {
@@ -142,13 +145,20 @@ mod tests {
         budget.take_reserved(now, reserved.swap_remove(0));
         drop(reserved);
         let later = now + Duration::from_secs(11);
-        assert_eq!((0..40).filter_map(|_| budget.reserve(later, POLICY)).count(), 40, "each was given back at once");
+        assert_eq!(
+            (0..40).filter_map(|_| budget.reserve(later, POLICY)).count(),
+            40,
+            "each was given back at once"
+        );
     }
 
     #[test]
     fn the_wait_grows_and_is_random() {
         let longest = |failed| back_off(failed, || 1.0).map(|wait| wait.as_millis());
-        assert_eq!([0, 1, 2, 3, 4, 9].map(longest), [None, None, Some(25), Some(50), Some(100), Some(250)]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 9].map(longest),
+            [None, None, Some(25), Some(50), Some(100), Some(250)]
+        );
         assert_eq!(back_off(4, || 0.0), Some(Duration::ZERO));
     }
 }

@@ -18,7 +18,10 @@ impl Window {
         let known = place.load(Ordering::Relaxed);
         if unpack(known).0 == second {
             place.fetch_add(1, Ordering::Relaxed);
-        } else if place.compare_exchange(known, pack(second, 1), Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        } else if place
+            .compare_exchange(known, pack(second, 1), Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+        {
             // Another thread began this second first.
             place.fetch_add(1, Ordering::Relaxed);
         }
@@ -27,7 +30,10 @@ impl Window {
     /// Events of the last [`SECONDS`], this one included.
     pub(super) fn count(&self, second: u32) -> u64 {
         let counted = self.0.iter().map(|place| unpack(place.load(Ordering::Relaxed)));
-        counted.filter(|&(of, _)| of <= second && second - of < SECONDS).map(|(_, count)| u64::from(count)).sum()
+        counted
+            .filter(|&(of, _)| of <= second && second - of < SECONDS)
+            .map(|(_, count)| u64::from(count))
+            .sum()
     }
 }
 

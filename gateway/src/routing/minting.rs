@@ -7,12 +7,13 @@ use proto_contracts::AffinityKey;
 use crate::pool::{Member, Snapshot};
 use crate::routing::sticky;
 
-/// Maximum draws until two candidates have homes that accept new keys. With nine of ten members drained,
-/// 256 draws fail once in 500 billion times; then the home is drained or fails over, which is valid.
+/// Maximum draws until two candidates have homes that accept new keys. With nine of ten members
+/// drained, 256 draws fail once in 500 billion times; then the home is drained or fails over, which
+/// is valid.
 const MAX_DRAWS: usize = 256;
 
-/// Mints a key: of two candidates whose homes accept new keys, the one whose home has fewer sessions for
-/// its weight. A home in slow start accepts only a share.
+/// Mints a key: of two candidates whose homes accept new keys, the one whose home has fewer
+/// sessions for its weight. A home in slow start accepts only a share.
 ///
 /// Two choices keep the maximum close to the mean (M. Mitzenmacher, "The power of two choices in
 /// randomized load balancing", 2001), and need only what instances report.
@@ -71,7 +72,8 @@ mod tests {
         for _ in 0..1_000 {
             mint_with(&snapshot, &mut draw);
         }
-        let counts: Vec<_> = snapshot.members().iter().map(|member| member.instance.sessions()).collect();
+        let counts: Vec<_> =
+            snapshot.members().iter().map(|member| member.instance.sessions()).collect();
         assert!(counts.iter().all(|count| (325..=342).contains(count)), "{counts:?}");
     }
 
@@ -82,9 +84,13 @@ mod tests {
         for _ in 0..4_000 {
             mint_with(&members, &mut draw);
         }
-        let counts: Vec<_> = members.members().iter().map(|member| member.instance.sessions()).collect();
+        let counts: Vec<_> =
+            members.members().iter().map(|member| member.instance.sessions()).collect();
         let expected = [1_000_u64, 2_000, 1_000];
-        assert!(counts.iter().zip(expected).all(|(count, theory)| count.abs_diff(theory) < 40), "{counts:?}");
+        assert!(
+            counts.iter().zip(expected).all(|(count, theory)| count.abs_diff(theory) < 40),
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -97,7 +103,10 @@ mod tests {
             Some(Entry {
                 slow_start: SlowStart::after(Duration::ZERO, Duration::from_secs(60)),
                 ..Entry::from((
-                    Arc::new(Instance::new("s3".parse().expect("a name"), ([127, 0, 0, 1], 3).into())),
+                    Arc::new(Instance::new(
+                        "s3".parse().expect("a name"),
+                        ([127, 0, 0, 1], 3).into(),
+                    )),
                     InstanceState::Healthy,
                 ))
             }),
@@ -105,7 +114,8 @@ mod tests {
         let mut draw = draws();
         let keys: Vec<_> = (0..1_000).map(|_| mint_with(&slow, &mut draw)).collect();
         let newcomer = slow.members()[2].instance.sessions();
-        // A tenth of its third of the draws, of which each of two counts since it is the emptiest: 2 × 1/21.
+        // A tenth of its third of the draws, of which each of two counts since it is the emptiest:
+        // 2 × 1/21.
         assert!((60..=140).contains(&newcomer), "{newcomer} of 1000");
         let home = |key| sticky::home(&slow, key).expect("a home").instance.name().to_string();
         assert_eq!(keys.into_iter().filter(|&key| home(key) == "s3").count() as u64, newcomer);
@@ -138,9 +148,11 @@ mod tests {
 
     #[test]
     fn no_newcomer_is_placed_on_an_instance_that_is_drained() {
-        let snapshot = snapshot(&["s1", "s2>", "s3>", "s4>", "s5>", "s6>", "s7>", "s8>", "s9>", "s10>"]);
+        let snapshot =
+            snapshot(&["s1", "s2>", "s3>", "s4>", "s5>", "s6>", "s7>", "s8>", "s9>", "s10>"]);
         let mut draw = draws();
-        let homes = (0..1_000).filter_map(|_| sticky::home(&snapshot, mint_with(&snapshot, &mut draw)));
+        let homes =
+            (0..1_000).filter_map(|_| sticky::home(&snapshot, mint_with(&snapshot, &mut draw)));
         assert!(homes.map(|home| home.instance.name().as_str()).all(|name| name == "s1"));
     }
 

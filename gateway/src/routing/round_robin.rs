@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::pool::{Instance, Member, Snapshot};
 use crate::routing::client_key::is_tried;
 
-/// The next member in turn that was not tried and has fewer than `max_in_flight` requests in flight. Turns
-/// follow weights. A draining member is used only when no other is left.
+/// The next member in turn that was not tried and has fewer than `max_in_flight` requests in
+/// flight. Turns follow weights. A draining member is used only when no other is left.
 pub fn choose<'a>(
     snapshot: &'a Snapshot,
     cursor: &AtomicUsize,
@@ -15,7 +15,8 @@ pub fn choose<'a>(
     max_in_flight: u64,
 ) -> Option<&'a Member> {
     let places = snapshot.turns();
-    // One step of the shared cursor per request keeps the turns exact; a retry continues from its own place.
+    // One step of the shared cursor per request keeps the turns exact; a retry continues from its
+    // own place.
     let start = cursor.fetch_add(1, Ordering::Relaxed);
     (0..places.len())
         .map(|step| snapshot.member(places[start.wrapping_add(step) % places.len()]))
@@ -61,18 +62,29 @@ mod tests {
             assert_eq!(member.instance.name().as_str(), "b");
         }
         let tried = [Arc::clone(&snapshot.members()[1].instance)];
-        assert_eq!(choose(&snapshot, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(), "a");
+        assert_eq!(
+            choose(&snapshot, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(),
+            "a"
+        );
     }
 
     #[test]
     fn takes_as_many_turns_as_its_weight_says() {
         let members = weighted(&[("a", 1), ("b", 2), ("c", 1)]);
         let cursor = AtomicUsize::new(0);
-        let chosen = || choose(&members, &cursor, &[], u64::MAX).expect("one").instance.name().to_string();
+        let chosen =
+            || choose(&members, &cursor, &[], u64::MAX).expect("one").instance.name().to_string();
         let names: Vec<_> = (0..8).map(|_| chosen()).collect();
         assert_eq!(names, ["b", "a", "c", "b", "b", "a", "c", "b"], "spread, not in a row");
-        let tried: Vec<_> = ["a", "b"].iter().zip(members.members()).map(|(_, m)| Arc::clone(&m.instance)).collect();
-        assert_eq!(choose(&members, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(), "c");
+        let tried: Vec<_> = ["a", "b"]
+            .iter()
+            .zip(members.members())
+            .map(|(_, m)| Arc::clone(&m.instance))
+            .collect();
+        assert_eq!(
+            choose(&members, &cursor, &tried, u64::MAX).expect("one").instance.name().as_str(),
+            "c"
+        );
     }
 
     #[test]

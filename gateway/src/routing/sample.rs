@@ -11,7 +11,8 @@ pub fn homes(snapshot: &Snapshot, sample: u32) -> Vec<u32> {
     let mut counts = vec![0; members.len()];
     for key in keys(sample) {
         let home = sticky::home(snapshot, key).map(|member| member.instance.name());
-        if let Some(place) = members.iter().position(|member| Some(member.instance.name()) == home) {
+        if let Some(place) = members.iter().position(|member| Some(member.instance.name()) == home)
+        {
             counts[place] += 1;
         }
     }

@@ -29,9 +29,9 @@ pub enum Place {
     Spilled,
 }
 
-/// The highest-ranked member that is usable, was not tried and is within its load bound; if all are over
-/// it, the highest-ranked. `None` when none is left with fewer than `max_in_flight` requests in flight;
-/// without a load bound an overloaded home has no substitute.
+/// The highest-ranked member that is usable, was not tried and is within its load bound; if all are
+/// over it, the highest-ranked. `None` when none is left with fewer than `max_in_flight` requests
+/// in flight; without a load bound an overloaded home has no substitute.
 ///
 /// The home is defined over all members, healthy or not, so that a key returns when its home does.
 pub fn choose<'a>(
@@ -50,7 +50,8 @@ pub fn choose<'a>(
         return Some(first);
     }
     let limits = bound.limits(snapshot.in_flight(), snapshot.usable_shares());
-    let has_room_for = |member: &Member| member.instance.in_flight() < limits.of(member.weight).min(max_in_flight);
+    let has_room_for =
+        |member: &Member| member.instance.in_flight() < limits.of(member.weight).min(max_in_flight);
     if has_room_for(first.member) {
         return Some(first);
     }
@@ -60,7 +61,11 @@ pub fn choose<'a>(
 }
 
 /// The highest-ranked usable member that fits.
-fn highest<'a>(snapshot: &'a Snapshot, key: AffinityKey, fits: impl Fn(&Member) -> bool) -> Option<Found<'a>> {
+fn highest<'a>(
+    snapshot: &'a Snapshot,
+    key: AffinityKey,
+    fits: impl Fn(&Member) -> bool,
+) -> Option<Found<'a>> {
     if snapshot.is_weighted() {
         return highest_by(snapshot, fits, |member| member.weighted_score(key));
     }
@@ -99,12 +104,16 @@ pub fn home(snapshot: &Snapshot, key: AffinityKey) -> Option<&Member> {
 
 #[inline]
 fn home_by<S: Ord>(snapshot: &Snapshot, score: impl Fn(&Member) -> S) -> Option<&Member> {
-    snapshot.members().iter().reduce(|best, member| if score(member) > score(best) { member } else { best })
+    snapshot
+        .members()
+        .iter()
+        .reduce(|best, member| if score(member) > score(best) { member } else { best })
 }
 
 /// All members with their hashes, the home first: the order of failover.
 pub fn ranking(snapshot: &Snapshot, key: AffinityKey) -> Vec<(u64, &Member)> {
-    let mut ranking: Vec<_> = snapshot.members().iter().map(|member| (member.name_hash.score(key), member)).collect();
+    let mut ranking: Vec<_> =
+        snapshot.members().iter().map(|member| (member.name_hash.score(key), member)).collect();
     if snapshot.is_weighted() {
         ranking.sort_by_key(|&(_, member)| Reverse(member.weighted_score(key)));
     } else {
@@ -137,7 +146,9 @@ mod tests {
 
     fn homes(snapshot: &Snapshot) -> Vec<&str> {
         (0..KEYS)
-            .filter_map(|bits| home(snapshot, AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9))))
+            .filter_map(|bits| {
+                home(snapshot, AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9)))
+            })
             .map(|member| member.instance.name().as_str())
             .collect()
     }
@@ -155,24 +166,39 @@ mod tests {
     /// The share of 100,000 keys whose home each member is, in per cent, and the homes.
     fn shares(members: &Snapshot) -> (Vec<f64>, Vec<usize>) {
         const KEYS: u32 = 100_000;
-        let place =
-            |member: &Member| members.members().iter().position(|other| std::ptr::eq(other, member)).expect("a member");
-        let home_of = |bits: u32| home(members, AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9)));
+        let place = |member: &Member| {
+            members
+                .members()
+                .iter()
+                .position(|other| std::ptr::eq(other, member))
+                .expect("a member")
+        };
+        let home_of =
+            |bits: u32| home(members, AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9)));
         let homes: Vec<_> = (0..KEYS).filter_map(home_of).map(place).collect();
-        let share = |place| 100.0 * homes.iter().filter(|home| **home == place).count() as f64 / f64::from(KEYS);
+        let share = |place| {
+            100.0 * homes.iter().filter(|home| **home == place).count() as f64 / f64::from(KEYS)
+        };
         ((0..members.members().len()).map(share).collect(), homes)
     }
 
     #[test]
     fn homes_are_shared_as_the_weights_say_within_a_point() {
-        for weights in [vec![1, 2, 1], vec![1, 1, 3, 5], vec![256, 1, 128], vec![3; 7], vec![1, 10, 100]] {
-            let names: Vec<_> = (1..=weights.len()).map(|number| format!("stateful-{number}")).collect();
-            let members: Vec<_> = names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
+        for weights in
+            [vec![1, 2, 1], vec![1, 1, 3, 5], vec![256, 1, 128], vec![3; 7], vec![1, 10, 100]]
+        {
+            let names: Vec<_> =
+                (1..=weights.len()).map(|number| format!("stateful-{number}")).collect();
+            let members: Vec<_> =
+                names.iter().map(String::as_str).zip(weights.iter().copied()).collect();
             let total: u16 = weights.iter().sum();
             let (measured, _) = shares(&weighted(&members));
             for (share, weight) in measured.iter().zip(&weights) {
                 let theory = 100.0 * f64::from(*weight) / f64::from(total);
-                assert!((share - theory).abs() < 1.0, "{weights:?}: {share} %, by theory {theory} %");
+                assert!(
+                    (share - theory).abs() < 1.0,
+                    "{weights:?}: {share} %, by theory {theory} %"
+                );
             }
             eprintln!("weights {weights:?}: {measured:?} % of 100,000 keys");
         }
@@ -188,19 +214,30 @@ mod tests {
             ((4, 2, 1), (4, 2, 8), 2),
             ((100, 2, 1), (1, 2, 1), 0),
         ] {
-            let [(before, then), (after, now)] = [before, after].map(|(a, b, c)| ([a, b, c], shares(&of(a, b, c)).1));
-            let theory = |weights: [u16; 3]| 100.0 * f64::from(weights[place]) / f64::from(weights.iter().sum::<u16>());
+            let [(before, then), (after, now)] =
+                [before, after].map(|(a, b, c)| ([a, b, c], shares(&of(a, b, c)).1));
+            let theory = |weights: [u16; 3]| {
+                100.0 * f64::from(weights[place]) / f64::from(weights.iter().sum::<u16>())
+            };
             let must_move = (theory(after) - theory(before)).abs();
             let moved: Vec<_> = then.iter().zip(&now).filter(|(then, now)| then != now).collect();
             let grows = after[place] > before[place];
-            let is_needed = |&&(then, now): &&(&usize, &usize)| if grows { *now == place } else { *then == place };
-            assert_eq!(moved.iter().filter(is_needed).count(), moved.len(), "to it or from it, and between no others");
+            let is_needed = |&&(then, now): &&(&usize, &usize)| {
+                if grows { *now == place } else { *then == place }
+            };
+            assert_eq!(
+                moved.iter().filter(is_needed).count(),
+                moved.len(),
+                "to it or from it, and between no others"
+            );
             let measured = 100.0 * moved.len() as f64 / then.len() as f64;
             assert!(
                 (measured - must_move).abs() < 1.0,
                 "{before:?} to {after:?}: {measured} %, by theory {must_move} %"
             );
-            eprintln!("weights {before:?} to {after:?}: {measured:.2} % of the keys move, by theory {must_move:.2} %");
+            eprintln!(
+                "weights {before:?} to {after:?}: {measured:.2} % of the keys move, by theory {must_move:.2} %"
+            );
         }
     }
 
@@ -212,19 +249,25 @@ mod tests {
         // One of them weighs more, so the others are ranked by the weighted score.
         let mixed = weighted(&[("s1", 2), ("s2", 1), ("s3", 1), ("s4", 1), ("s5", 1)]);
         let ranked = |snapshot: &Snapshot, key| {
-            let names = ranking(snapshot, key).into_iter().map(|(_, member)| member.instance.name().to_string());
+            let names = ranking(snapshot, key)
+                .into_iter()
+                .map(|(_, member)| member.instance.name().to_string());
             names.collect::<Vec<_>>()
         };
         for bits in 0..5_000_u32 {
             let key = AffinityKey::from_bits(bits.wrapping_mul(0x9e37_79b9));
             // The ranking of before there were weights.
             let mut hashed: Vec<_> = names.iter().map(|name| name.to_string()).collect();
-            let hash = |name: &str| Seed::from_text("test").name_hash(&name.parse().expect("a name")).score(key);
+            let hash = |name: &str| {
+                Seed::from_text("test").name_hash(&name.parse().expect("a name")).score(key)
+            };
             hashed.sort_by_key(|name| Reverse(hash(name)));
             assert_eq!(ranked(&plain, key), hashed);
             assert_eq!(ranked(&of(1), key), hashed);
             assert_eq!(ranked(&of(7), key), hashed);
-            let without = |names: Vec<String>| names.into_iter().filter(|name| name != "s1").collect::<Vec<_>>();
+            let without = |names: Vec<String>| {
+                names.into_iter().filter(|name| name != "s1").collect::<Vec<_>>()
+            };
             assert_eq!(without(ranked(&mixed, key)), without(hashed));
         }
         assert!(!of(7).is_weighted() && mixed.is_weighted());
@@ -240,15 +283,20 @@ mod tests {
         let members = snapshot(&["s1", "s2", "s3"]);
         let key = AffinityKey::from_bits(7);
         let bound = Some(LoadBound { factor: 1.25, floor: 4 });
-        let ranking: Vec<_> = ranking(&members, key).into_iter().map(|(_, member)| &member.instance).collect();
-        let choose = |tried: &[Arc<Instance>]| choose(&members, key, tried, bound, u64::MAX).expect("one is left");
+        let ranking: Vec<_> =
+            ranking(&members, key).into_iter().map(|(_, member)| &member.instance).collect();
+        let choose = |tried: &[Arc<Instance>]| {
+            choose(&members, key, tried, bound, u64::MAX).expect("one is left")
+        };
         let send = |place: usize| InFlight::begin(Arc::clone(ranking[place]), Load::Counts);
 
         let mut in_flight: Vec<_> = (0..3).map(|_| send(0)).collect();
         assert_eq!(choose(&[]).place, Place::Home, "below the floor");
         in_flight.push(send(0));
         let spilled = choose(&[]);
-        assert!(spilled.place == Place::Spilled && Arc::ptr_eq(&spilled.member.instance, ranking[1]));
+        assert!(
+            spilled.place == Place::Spilled && Arc::ptr_eq(&spilled.member.instance, ranking[1])
+        );
         in_flight.extend((0..4).map(|_| send(1)));
         assert!(Arc::ptr_eq(&choose(&[]).member.instance, ranking[2]), "the next one is full, too");
         in_flight.extend((0..4).map(|_| send(2)));
@@ -259,10 +307,15 @@ mod tests {
         assert_eq!(choose(&home).place, Place::Further, "it was tried: that is a failover");
         in_flight.extend((0..4).map(|_| send(1)));
         let spilled = choose(&home);
-        assert_eq!(spilled.place, Place::Spilled, "its stand-in is full: that one must keep its copies, too");
+        assert_eq!(
+            spilled.place,
+            Place::Spilled,
+            "its stand-in is full: that one must keep its copies, too"
+        );
         assert!(Arc::ptr_eq(&spilled.member.instance, ranking[2]));
         drop(in_flight);
-        let streams: Vec<_> = (0..40).map(|_| InFlight::begin(Arc::clone(ranking[0]), Load::Stream)).collect();
+        let streams: Vec<_> =
+            (0..40).map(|_| InFlight::begin(Arc::clone(ranking[0]), Load::Stream)).collect();
         assert_eq!(choose(&[]).place, Place::Home, "streams don't count");
         assert_eq!((ranking[0].in_flight(), ranking[0].streams()), (0, 40));
         drop(streams);

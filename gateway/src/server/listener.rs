@@ -1,5 +1,5 @@
-//! A Pingora service with a listener that is bound when the gateway is built, so that a port in use is an
-//! error at the start, and port 0 works. Pingora itself binds later, and panics on errors.
+//! A Pingora service with a listener that is bound when the gateway is built, so that a port in use
+//! is an error at the start, and port 0 works. Pingora itself binds later, and panics on errors.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -41,7 +41,8 @@ pub(super) struct BoundService<A> {
 }
 
 impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
-    /// A service on this listener. `handed_over` is true when a new process accepts its connections.
+    /// A service on this listener. `handed_over` is true when a new process accepts its
+    /// connections.
     pub(super) fn new(
         name: &str,
         app: A,
@@ -50,7 +51,8 @@ impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
     ) -> io::Result<Self> {
         let (addr, app) = (listener.local_addr()?, Arc::new(app));
         let mut service = Service::new(name.to_owned(), Shared(Arc::clone(&app)));
-        // Our own code reads headers, and bodies come in large pieces: a read buffer would cost each connection 64 KiB.
+        // Our own code reads headers, and bodies come in large pieces: a read buffer would cost
+        // each connection 64 KiB.
         let buffers = L4BufferSettings::default().read(0);
         service.add_listener(ListenerConfig::tcp(addr.to_string()).l4_buffer(buffers));
         Ok(Self { service, app, listener: Some(listener), addr, handed_over })
@@ -64,16 +66,24 @@ impl<A: ServerApp + Send + Sync + 'static> BoundService<A> {
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> PingoraService for BoundService<A> {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
         let mut last = None;
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
             // Keeps the socket open after Pingora closes its copy.
-            last =
-                listener.try_clone().inspect_err(|error| tracing::error!(%error, "cannot duplicate the listener")).ok();
+            last = listener
+                .try_clone()
+                .inspect_err(|error| tracing::error!(%error, "cannot duplicate the listener"))
+                .ok();
             // Pingora looks up listeners by address before it binds, as after its own upgrade.
             fds.lock().add(self.addr.to_string(), listener.into_raw_fd());
         }
-        PingoraService::start_service(&mut self.service, fds, shutdown.clone(), listeners_per_fd).await;
+        PingoraService::start_service(&mut self.service, fds, shutdown.clone(), listeners_per_fd)
+            .await;
         if let Some(listener) = last.filter(|_| !*self.handed_over.borrow()) {
             serve_queued(&self.app, &listener, &shutdown);
         }
@@ -110,9 +120,13 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
     }
 }
 
-/// Serves the connections in the accept queue. The kernel would reset them when the listener closes, and
-/// their clients could not know whether a request was read.
-fn serve_queued<A: ServerApp + Send + Sync + 'static>(app: &Arc<A>, listener: &TcpListener, shutdown: &ShutdownWatch) {
+/// Serves the connections in the accept queue. The kernel would reset them when the listener
+/// closes, and their clients could not know whether a request was read.
+fn serve_queued<A: ServerApp + Send + Sync + 'static>(
+    app: &Arc<A>,
+    listener: &TcpListener,
+    shutdown: &ShutdownWatch,
+) {
     for _ in 0..BACKLOG {
         let accepted = listener.accept().and_then(|(stream, peer)| connection(stream, peer));
         match accepted {
@@ -121,7 +135,9 @@ fn serve_queued<A: ServerApp + Send + Sync + 'static>(app: &Arc<A>, listener: &T
                 tokio::spawn(async move { app.process_new(Box::new(stream), &shutdown).await });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => return tracing::warn!(%error, "connections in the accept queue are reset"),
+            Err(error) => {
+                return tracing::warn!(%error, "connections in the accept queue are reset");
+            }
         }
     }
 }

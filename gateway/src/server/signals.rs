@@ -53,10 +53,12 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
 }
 
 impl<S: ShutdownSignalWatch> Signals<S> {
-    /// Returns at a signal for an orderly stop. At SIGINT it ends the process instead, and never returns.
+    /// Returns at a signal for an orderly stop. At SIGINT it ends the process instead, and never
+    /// returns.
     ///
-    /// Pingora's own upgrade (SIGQUIT) is not used, and neither is its fast shutdown: a listener whose runtime is
-    /// going away fails to accept in an endless loop, and the server waits for that loop's thread.
+    /// Pingora's own upgrade (SIGQUIT) is not used, and neither is its fast shutdown: a listener
+    /// whose runtime is going away fails to accept in an endless loop, and the server waits for
+    /// that loop's thread.
     async fn graceful(&self) {
         match self.inner.recv().await {
             ShutdownSignal::GracefulUpgrade | ShutdownSignal::GracefulTerminate => {}

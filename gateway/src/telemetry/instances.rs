@@ -1,4 +1,5 @@
-//! Metrics of instances and pools, collected at each scrape, so that the data path touches no labels.
+//! Metrics of instances and pools, collected at each scrape, so that the data path touches no
+//! labels.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,14 +17,19 @@ type Read = fn(&Host) -> Option<f64>;
 /// Name, help and source of each metric.
 const FIGURES: [(&str, &str, Read); 9] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
-        // An address that is refused and never was a member counts as refused, and not as an instance that is down.
-        let never_member = matches!(slot.state(), InstanceState::WrongInstance | InstanceState::DuplicateName)
-            && slot.instance().is_none();
-        (!never_member).then(|| f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
+        // An address that is refused and never was a member counts as refused, and not as an
+        // instance that is down.
+        let never_member =
+            matches!(slot.state(), InstanceState::WrongInstance | InstanceState::DuplicateName)
+                && slot.instance().is_none();
+        (!never_member)
+            .then(|| f64::from(u8::from(slot.is_up() && slot.state() != InstanceState::Ejected)))
     }),
-    ("gateway_upstream_ejected", "1 while the instance is ejected as an outlier, else 0.", |host| {
-        Some(f64::from(u8::from(host.state() == InstanceState::Ejected)))
-    }),
+    (
+        "gateway_upstream_ejected",
+        "1 while the instance is ejected as an outlier, else 0.",
+        |host| Some(f64::from(u8::from(host.state() == InstanceState::Ejected))),
+    ),
     ("gateway_upstream_draining", "1 while the instance is draining or drained, else 0.", |host| {
         Some(f64::from(u8::from(host.drain(Instant::now()).is_some())))
     }),
@@ -32,18 +38,24 @@ const FIGURES: [(&str, &str, Read); 9] = [
         "Seconds until the keys of a draining instance move to other instances.",
         |host| host.drain(Instant::now()).map(|drain| drain.seconds_left as f64),
     ),
-    ("gateway_upstream_in_flight", "Requests in flight at the instance, streams not counted.", |host| {
-        host.instance().map(|instance| instance.in_flight() as f64)
-    }),
-    ("gateway_upstream_transfers", "Long responses of the instance that are still being sent to clients.", |host| {
-        host.instance().map(|instance| instance.transfers() as f64)
-    }),
+    (
+        "gateway_upstream_in_flight",
+        "Requests in flight at the instance, streams not counted.",
+        |host| host.instance().map(|instance| instance.in_flight() as f64),
+    ),
+    (
+        "gateway_upstream_transfers",
+        "Long responses of the instance that are still being sent to clients.",
+        |host| host.instance().map(|instance| instance.transfers() as f64),
+    ),
     ("gateway_upstream_requests", "Requests sent to the instance since it joined.", |host| {
         host.instance().map(|instance| instance.requests() as f64)
     }),
-    ("gateway_upstream_connect_failures", "Connections to the instance that failed since it joined.", |host| {
-        host.instance().map(|instance| instance.connect_failures() as f64)
-    }),
+    (
+        "gateway_upstream_connect_failures",
+        "Connections to the instance that failed since it joined.",
+        |host| host.instance().map(|instance| instance.connect_failures() as f64),
+    ),
     ("gateway_upstream_live_sessions", "Live sessions by the instance's last report.", |host| {
         host.live_sessions().map(|count| count as f64)
     }),
@@ -59,8 +71,14 @@ pub(super) struct InstanceMetrics {
 }
 
 /// The labels of [`Host::refused_for`]; each series exists at 0.
-const REFUSALS: [&str; 6] =
-    ["wrong_service", "wrong_protocol", "wrong_deployment", "not_an_instance", "duplicate_name", "unreachable"];
+const REFUSALS: [&str; 6] = [
+    "wrong_service",
+    "wrong_protocol",
+    "wrong_deployment",
+    "not_an_instance",
+    "duplicate_name",
+    "unreachable",
+];
 
 impl InstanceMetrics {
     /// The metrics of these pools.
@@ -76,11 +94,13 @@ impl InstanceMetrics {
             "gateway_pool_healthy_instances",
             "Instances of the pool that are healthy, draining ones included.",
         );
-        let strategy = Opts::new("gateway_pool_strategy", "1 for the pool's current strategy, else 0.");
+        let strategy =
+            Opts::new("gateway_pool_strategy", "1 for the pool's current strategy, else 0.");
         let healthy = GaugeVec::new(healthy, &["pool"])?;
         let strategy = GaugeVec::new(strategy, &["pool", "strategy"])?;
         let refused = "Addresses of the pool that are not accepted as members, by reason.";
-        let refused = GaugeVec::new(Opts::new("gateway_upstream_refused", refused), &["pool", "reason"])?;
+        let refused =
+            GaugeVec::new(Opts::new("gateway_upstream_refused", refused), &["pool", "reason"])?;
         Ok(Self { pools, gauges, healthy, strategy, refused })
     }
 }
@@ -88,7 +108,11 @@ impl InstanceMetrics {
 impl Collector for InstanceMetrics {
     fn desc(&self) -> Vec<&Desc> {
         let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.desc());
-        instances.chain(self.healthy.desc()).chain(self.strategy.desc()).chain(self.refused.desc()).collect()
+        instances
+            .chain(self.healthy.desc())
+            .chain(self.strategy.desc())
+            .chain(self.refused.desc())
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -98,7 +122,9 @@ impl Collector for InstanceMetrics {
         }
         for pool in self.pools.iter() {
             let name = pool.name().as_str();
-            let serves = |host: &&Host| matches!(host.state(), InstanceState::Healthy | InstanceState::Draining);
+            let serves = |host: &&Host| {
+                matches!(host.state(), InstanceState::Healthy | InstanceState::Draining)
+            };
             let healthy = pool.hosts(|hosts| hosts.iter().filter(serves).count());
             self.healthy.with_label_values(&[name]).set(healthy as f64);
             let current = pool.snapshot().strategy;

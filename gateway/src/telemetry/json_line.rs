@@ -3,13 +3,17 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-/// An object that is being written. Each field is two copies; `serde_json` would cost more than routing
-/// the request.
+/// An object that is being written. Each field is two copies; `serde_json` would cost more than
+/// routing the request.
 pub(super) struct JsonLine<'a>(&'a mut Vec<u8>);
 
 impl<'a> JsonLine<'a> {
     /// Begins with a field whose text `value` appends.
-    pub(super) fn begin(buffer: &'a mut Vec<u8>, name: &'static str, value: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(super) fn begin(
+        buffer: &'a mut Vec<u8>,
+        name: &'static str,
+        value: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
         buffer.push(b'{');
         let mut line = Self(buffer);
         line.field(name, value);
@@ -37,7 +41,11 @@ impl<'a> JsonLine<'a> {
     }
 
     /// A list of texts without characters that JSON escapes.
-    pub(super) fn plain_list<'b>(&mut self, name: &'static str, texts: impl Iterator<Item = &'b str>) {
+    pub(super) fn plain_list<'b>(
+        &mut self,
+        name: &'static str,
+        texts: impl Iterator<Item = &'b str>,
+    ) {
         self.comma();
         self.name(name);
         for (place, text) in texts.enumerate() {
@@ -50,7 +58,9 @@ impl<'a> JsonLine<'a> {
 
     /// A whole number.
     pub(super) fn number(&mut self, name: &'static str, number: impl itoa::Integer) {
-        self.raw(name, |buffer| buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()));
+        self.raw(name, |buffer| {
+            buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes())
+        });
     }
 
     /// A value that `value` appends as it stands in JSON.
@@ -90,7 +100,8 @@ mod tests {
     #[test]
     fn what_is_written_is_json() {
         let mut buffer = Vec::new();
-        let mut line = JsonLine::begin(&mut buffer, "first", |buffer| buffer.extend_from_slice(b"1"));
+        let mut line =
+            JsonLine::begin(&mut buffer, "first", |buffer| buffer.extend_from_slice(b"1"));
         line.plain("plain", "a-b");
         line.display("display", std::net::Ipv4Addr::LOCALHOST);
         line.escaped("escaped", "\"\n\u{7}");

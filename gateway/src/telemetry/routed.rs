@@ -6,7 +6,12 @@ use proto_contracts::control::Routed;
 use crate::request::{Outcome, RequestContext};
 
 /// The event of a sampled request.
-pub(super) fn event(ctx: &RequestContext, outcome: &Outcome<'_>, pool: PoolName, sample_weight: u64) -> Routed {
+pub(super) fn event(
+    ctx: &RequestContext,
+    outcome: &Outcome<'_>,
+    pool: PoolName,
+    sample_weight: u64,
+) -> Routed {
     let stamp = ctx.stamp();
     Routed {
         pool,

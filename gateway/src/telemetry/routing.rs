@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
 use proto_contracts::{PoolName, Verdict};
 use service_kit::telemetry::metrics::DURATION_BUCKETS;
 
@@ -24,7 +26,8 @@ pub enum Shed {
 
 impl Shed {
     /// Every reason, in the order of their discriminants.
-    const ALL: [Self; 4] = [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate, Self::ClientHoldings];
+    const ALL: [Self; 4] =
+        [Self::PoolLimit, Self::InstanceLimit, Self::ClientRate, Self::ClientHoldings];
 
     /// The label in metrics.
     const fn as_str(self) -> &'static str {
@@ -58,10 +61,15 @@ impl RoutingMetrics {
             Opts::new("gateway_affinity_total", "Requests routed, by verdict."),
             &["pool", "verdict"],
         )?;
-        let retries =
-            IntCounterVec::new(Opts::new("gateway_upstream_retries_total", "Requests that were retried."), &["pool"])?;
+        let retries = IntCounterVec::new(
+            Opts::new("gateway_upstream_retries_total", "Requests that were retried."),
+            &["pool"],
+        )?;
         let refused_retries = IntCounterVec::new(
-            Opts::new("gateway_upstream_retries_refused_total", "Retries that the retry budget did not allow."),
+            Opts::new(
+                "gateway_upstream_retries_refused_total",
+                "Retries that the retry budget did not allow.",
+            ),
             &["pool"],
         )?;
         let shed = IntCounterVec::new(
@@ -89,13 +97,19 @@ impl RoutingMetrics {
         registry.register(Box::new(refused_retries.clone()))?;
         registry.register(Box::new(shed.clone()))?;
         registry.register(Box::new(ejections.clone()))?;
-        let ejection = |pool: PoolName, reason: Reason| ejections.with_label_values(&[pool.as_str(), reason.as_str()]);
-        let verdict = |pool: PoolName, verdict: Verdict| verdicts.with_label_values(&[pool.as_str(), verdict.as_str()]);
+        let ejection = |pool: PoolName, reason: Reason| {
+            ejections.with_label_values(&[pool.as_str(), reason.as_str()])
+        };
+        let verdict = |pool: PoolName, verdict: Verdict| {
+            verdicts.with_label_values(&[pool.as_str(), verdict.as_str()])
+        };
         Ok(Self {
             verdicts: PoolName::ALL.map(|pool| Verdict::ALL.map(|of| verdict(pool, of))),
-            refused_retries: PoolName::ALL.map(|pool| refused_retries.with_label_values(&[pool.as_str()])),
-            shed: PoolName::ALL
-                .map(|pool| Shed::ALL.map(|reason| shed.with_label_values(&[pool.as_str(), reason.as_str()]))),
+            refused_retries: PoolName::ALL
+                .map(|pool| refused_retries.with_label_values(&[pool.as_str()])),
+            shed: PoolName::ALL.map(|pool| {
+                Shed::ALL.map(|reason| shed.with_label_values(&[pool.as_str(), reason.as_str()]))
+            }),
             ejections: PoolName::ALL.map(|pool| Reason::ALL.map(|reason| ejection(pool, reason))),
             retries: PoolName::ALL.map(|pool| retries.with_label_values(&[pool.as_str()])),
             upstream: PoolName::ALL.map(|pool| upstream.with_label_values(&[pool.as_str()])),
@@ -151,8 +165,12 @@ mod tests {
         }
         metrics.verdicts[PoolName::Stateful as usize][Verdict::Failover as usize].inc_by(7);
         metrics.count_retry(PoolName::Stateless);
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("encodes");
-        assert!(text.contains(r#"gateway_affinity_total{pool="stateful",verdict="failover"} 7"#), "{text}");
+        let text =
+            prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("encodes");
+        assert!(
+            text.contains(r#"gateway_affinity_total{pool="stateful",verdict="failover"} 7"#),
+            "{text}"
+        );
         assert!(text.contains(r#"gateway_upstream_retries_total{pool="stateless"} 1"#), "{text}");
     }
 }

@@ -29,7 +29,10 @@ impl StateFileMetrics {
                 "writable",
                 "1 while the last write of the state file succeeded, else 0.",
             ))?,
-            failures: IntCounter::with_opts(opts("write_failures_total", "Writes of the state file that failed."))?,
+            failures: IntCounter::with_opts(opts(
+                "write_failures_total",
+                "Writes of the state file that failed.",
+            ))?,
             last_success: Gauge::with_opts(opts(
                 "last_success_timestamp_seconds",
                 "When the state file was last written.",

@@ -1,4 +1,5 @@
-//! Bounded load: an instance with more than its share in flight is passed over for the next in rank.
+//! Bounded load: an instance with more than its share in flight is passed over for the next in
+//! rank.
 
 use proto_contracts::{AffinityKey, Verdict, headers};
 
@@ -11,7 +12,12 @@ use crate::upstream::{Act, Upstream};
 const FLOOR: usize = 64;
 
 /// Sends requests until so many wait for the instance.
-fn fill(gateway: &TestGateway, home: &Upstream, request: &Request, count: usize) -> Vec<Connection> {
+fn fill(
+    gateway: &TestGateway,
+    home: &Upstream,
+    request: &Request,
+    count: usize,
+) -> Vec<Connection> {
     home.act(Act::Hang);
     let wanted = home.count() + count;
     let start = |_| {
@@ -24,9 +30,14 @@ fn fill(gateway: &TestGateway, home: &Upstream, request: &Request, count: usize)
     waiting
 }
 
-fn home_and_next<'a>(gateway: &TestGateway, all: &'a [Upstream], key: AffinityKey) -> (&'a Upstream, &'a Upstream) {
+fn home_and_next<'a>(
+    gateway: &TestGateway,
+    all: &'a [Upstream],
+    key: AffinityKey,
+) -> (&'a Upstream, &'a Upstream) {
     let ranking = gateway.ranking(key);
-    let named = |name: &str| all.iter().find(|upstream| upstream.name() == name).expect("one of them");
+    let named =
+        |name: &str| all.iter().find(|upstream| upstream.name() == name).expect("one of them");
     (named(&ranking[0]), named(&ranking[1]))
 }
 
@@ -39,14 +50,19 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
     let read = Request::get(&session_path(key));
     let waiting = fill(&gateway, home, &read, FLOOR);
     let instances = gateway.stateful().instances;
-    let full =
-        instances.iter().find(|instance| instance.name.as_ref().is_some_and(|name| name.as_str() == home.name()));
+    let full = instances
+        .iter()
+        .find(|instance| instance.name.as_ref().is_some_and(|name| name.as_str() == home.name()));
     assert_eq!(full.map(|instance| instance.in_flight), Some(FLOOR as u64));
 
     let spilled = gateway.send(&read);
     assert_eq!((spilled.verdict(), spilled.served_by()), (Verdict::Spilled, next.name().as_str()));
     let seen = next.last();
-    assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE), "it is to leave no copy");
+    assert_eq!(
+        seen.header(headers::SESSION_AFFINITY),
+        Some(headers::SESSION_AFFINITY_NONE),
+        "it is to leave no copy"
+    );
     assert_eq!(seen.header(headers::AFFINITY_KEY), Some(key.to_string().as_str()));
     let explanation = gateway.explain(key);
     assert!(explanation.reason.contains("load bound"), "{}", explanation.reason);
@@ -59,8 +75,13 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
         assert_eq!((reply.status, reply.verdict()), (200, Verdict::Home));
     }
     // A request is in flight until it is logged, shortly after its last byte.
-    eventually("it goes home again", || (gateway.send(&read).verdict() == Verdict::Home).then_some(()));
-    assert_eq!(home.last().header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
+    eventually("it goes home again", || {
+        (gateway.send(&read).verdict() == Verdict::Home).then_some(())
+    });
+    assert_eq!(
+        home.last().header(headers::SESSION_AFFINITY),
+        Some(headers::SESSION_AFFINITY_REQUIRED)
+    );
 }
 
 /// One after the other, all pending, so that the requests in flight are known.
@@ -77,10 +98,15 @@ fn a_hot_key_brings_no_instance_above_its_bound() {
         connection.start(&Request::get(&session_path(key)));
         waiting.push(connection);
         let counts = || upstreams.iter().map(Upstream::count).collect::<Vec<_>>();
-        let counts = eventually("it has come", || Some(counts()).filter(|all| all.iter().sum::<usize>() == sent));
+        let counts = eventually("it has come", || {
+            Some(counts()).filter(|all| all.iter().sum::<usize>() == sent)
+        });
         let most = counts.into_iter().max().unwrap_or_default();
         let bound = FLOOR.max((1.25 * sent as f64 / 3.0).ceil() as usize);
-        assert!(most <= bound, "{most} in flight at one instance, which may have {bound}, after {sent} requests");
+        assert!(
+            most <= bound,
+            "{most} in flight at one instance, which may have {bound}, after {sent} requests"
+        );
         let share = most as f64 / bound as f64;
         if share >= fullest.0 {
             fullest = (share, most, bound);
@@ -91,7 +117,8 @@ fn a_hot_key_brings_no_instance_above_its_bound() {
         fullest.1, fullest.2
     );
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
-    let verdicts: Vec<_> = waiting.iter_mut().map(|connection| connection.reply_to("GET").verdict()).collect();
+    let verdicts: Vec<_> =
+        waiting.iter_mut().map(|connection| connection.reply_to("GET").verdict()).collect();
     let spilled = verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count();
     assert!(spilled > 0, "the bound was felt");
 }
@@ -142,7 +169,8 @@ fn streams_do_not_count() {
 fn a_client_that_goes_away_is_in_flight_no_more() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let waiting = fill(&gateway, &upstream, &Request::get(&session_path(AffinityKey::random())), FLOOR);
+    let waiting =
+        fill(&gateway, &upstream, &Request::get(&session_path(AffinityKey::random())), FLOOR);
     let in_flight = || gateway.stateful().instances[0].in_flight;
     assert_eq!(in_flight(), FLOOR as u64);
     drop(waiting);

@@ -21,7 +21,12 @@ pub(crate) struct Request {
 impl Request {
     /// A request without a body.
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        Self { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: None }
+        Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     /// A `GET`.
@@ -58,9 +63,11 @@ impl Request {
 
     /// The bytes of the header.
     pub(crate) fn head(&self) -> Vec<u8> {
-        let named = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let named =
+            |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let host = if named("host") { "" } else { "host: tandem.test\r\n" };
-        let lines: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines: String =
+            self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!("{} {} HTTP/1.1\r\n{host}{lines}\r\n", self.method, self.target).into_bytes()
     }
 }
@@ -81,7 +88,11 @@ pub(crate) struct Reply {
 impl Reply {
     /// The values of a header.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The value of a header that may stand once.
@@ -140,7 +151,11 @@ impl Reply {
         assert_eq!((problem.status, problem.code.status()), (self.status, self.status), "{self:?}");
         assert_eq!(problem.kind, format!("urn:tandem:error:{}", problem.code));
         let id = problem.request_id.expect("a request id").to_string();
-        assert_eq!(self.header(headers::REQUEST_ID), Some(id.as_str()), "the header and the document agree");
+        assert_eq!(
+            self.header(headers::REQUEST_ID),
+            Some(id.as_str()),
+            "the header and the document agree"
+        );
         problem
     }
 
@@ -287,7 +302,11 @@ fn read_reply(stream: &mut impl BufRead, method: &str) -> io::Result<Reply> {
 
 pub(crate) fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, Vec<(String, String)>)> {
     let first = read_line(stream)?;
-    let status = first.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let status = first
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or(io::ErrorKind::InvalidData)?;
     let mut headers = Vec::new();
     loop {
         let line = read_line(stream)?;
@@ -303,7 +322,8 @@ fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
         stream.read_exact(&mut body)?;
     } else if reply.header("transfer-encoding") == Some("chunked") {
         loop {
-            let length = usize::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            let length = usize::from_str_radix(&read_line(stream)?, 16)
+                .map_err(|_| io::ErrorKind::InvalidData)?;
             let start = body.len();
             body.resize(start + length, 0);
             stream.read_exact(&mut body[start..])?;

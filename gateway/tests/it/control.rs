@@ -32,7 +32,8 @@ fn a_change_needs_the_token() {
             Request::new("DELETE", &format!("{INSTANCES}/stateful-1")),
         ];
         for change in changes {
-            let request = wrong.map_or(change.clone(), |value| change.header("authorization", value));
+            let request =
+                wrong.map_or(change.clone(), |value| change.header("authorization", value));
             let reply = gateway.request(request);
             assert_eq!((reply.status, reply.code()), (401, ErrorCode::Unauthorized), "{wrong:?}");
             assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
@@ -61,11 +62,19 @@ fn a_web_page_under_another_name_reaches_nothing() {
     for path in ["/control/v1/pools", "/metrics", "/health", "/readyz", "/nowhere"] {
         for host in ["evil.test", "127.0.0.1.evil.test", "[::2]", "127.0.0.1@evil.test"] {
             let reply = client.send(&Request::get(path).header("host", host));
-            assert_eq!((reply.status, reply.code()), (421, ErrorCode::MisdirectedRequest), "{path} at {host}");
+            assert_eq!(
+                (reply.status, reply.code()),
+                (421, ErrorCode::MisdirectedRequest),
+                "{path} at {host}"
+            );
         }
     }
     for host in ["localhost", "LOCALHOST:9", "127.0.0.1", "[::1]:8001"] {
-        assert_eq!(client.send(&Request::get("/control/v1/pools").header("host", host)).status, 200, "{host}");
+        assert_eq!(
+            client.send(&Request::get("/control/v1/pools").header("host", host)).status,
+            200,
+            "{host}"
+        );
     }
 }
 
@@ -101,12 +110,19 @@ fn what_does_not_exist_or_is_malformed_is_named() {
         (gateway.remove("stateful-1%2fdrain"), ErrorCode::BadRequest, "slash"),
     ] {
         assert_eq!(reply.code(), code, "{reply:?}");
-        assert!(reply.problem().detail.contains(reported), "{reported} in {}", reply.problem().detail);
+        assert!(
+            reply.problem().detail.contains(reported),
+            "{reported} in {}",
+            reply.problem().detail
+        );
     }
     let plain = Request::new("PUT", STRATEGY).body(ROUND_ROBIN.as_bytes());
     assert_eq!(gateway.change(plain).code(), ErrorCode::UnsupportedMediaType);
     let wrong_method = gateway.change(Request::post(STRATEGY));
-    assert_eq!((wrong_method.code(), wrong_method.header("allow")), (ErrorCode::MethodNotAllowed, Some("PUT")));
+    assert_eq!(
+        (wrong_method.code(), wrong_method.header("allow")),
+        (ErrorCode::MethodNotAllowed, Some("PUT"))
+    );
     assert_eq!(gateway.request(Request::get("/control/v2")).code(), ErrorCode::NotFound);
     assert_eq!(gateway.stateful().strategy, Strategy::Sticky, "none of these changed anything");
 }
@@ -118,7 +134,10 @@ fn explain_tells_the_whole_ranking_and_why() {
     let explained = gateway.explain(key);
     assert_eq!((explained.key, explained.strategy), (key, Strategy::Sticky));
     assert_eq!(explained.ranking.iter().map(|ranked| ranked.rank).collect::<Vec<_>>(), [1, 2]);
-    assert!(explained.ranking[0].score > explained.ranking[1].score, "the highest hash is the home");
+    assert!(
+        explained.ranking[0].score > explained.ranking[1].score,
+        "the highest hash is the home"
+    );
     assert_eq!(explained.choice.as_ref(), Some(&explained.ranking[0].name));
     assert!(explained.reason.contains("home") && explained.change.is_none());
     gateway.change(switch(ROUND_ROBIN));
@@ -140,7 +159,8 @@ fn explain_refuses_what_cannot_be_supposed() {
         ("key=0000000a&without=stateful-9", 404, ErrorCode::InstanceNotFound),
         ("key=0000000a&with=stateful-1", 409, ErrorCode::InstanceExists),
     ] {
-        let reply = gateway.request(Request::get(&format!("/control/v1/pools/stateful/explain?{query}")));
+        let reply =
+            gateway.request(Request::get(&format!("/control/v1/pools/stateful/explain?{query}")));
         assert_eq!((reply.status, reply.code()), (status, code), "{query}");
     }
     assert_eq!(
@@ -148,6 +168,7 @@ fn explain_refuses_what_cannot_be_supposed() {
         ErrorCode::PoolNotFound
     );
     let both = "/control/v1/pools/stateful/explain?key=0000000a&without=stateful-1&with=stateful-3";
-    let change = gateway.request(Request::get(both)).json::<Explanation>().change.expect("a change");
+    let change =
+        gateway.request(Request::get(both)).json::<Explanation>().change.expect("a change");
     assert!(change.home.is_some_and(|home| home.as_str() != "stateful-1"));
 }

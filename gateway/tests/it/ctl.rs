@@ -14,7 +14,12 @@ use crate::upstream::Upstream;
 
 fn command(control: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-    command.env_clear().env("GATEWAY_CONTROL", control).env("CONTROL_TOKEN", TOKEN).arg("ctl").args(arguments);
+    command
+        .env_clear()
+        .env("GATEWAY_CONTROL", control)
+        .env("CONTROL_TOKEN", TOKEN)
+        .arg("ctl")
+        .args(arguments);
     command
 }
 
@@ -46,12 +51,17 @@ fn it_shows_and_changes_what_the_control_api_does() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
     let table = ctl(&gateway, &["pools"]);
-    for expected in
-        ["stateless  round_robin", "stateful  sticky", "stateful-2", "healthy", &upstreams[1].addr().to_string()]
-    {
+    for expected in [
+        "stateless  round_robin",
+        "stateful  sticky",
+        "stateful-2",
+        "healthy",
+        &upstreams[1].addr().to_string(),
+    ] {
         assert!(table.contains(expected), "{expected} in\n{table}");
     }
-    let one: Pools = serde_json::from_str(&ctl(&gateway, &["pools", "stateful", "--json"])).expect("JSON");
+    let one: Pools =
+        serde_json::from_str(&ctl(&gateway, &["pools", "stateful", "--json"])).expect("JSON");
     assert_eq!(one.pools.iter().map(|pool| pool.name).collect::<Vec<_>>(), [PoolName::Stateful]);
 
     assert!(ctl(&gateway, &["strategy", "stateful", "round_robin"]).contains("round_robin"));
@@ -64,32 +74,50 @@ fn it_shows_and_changes_what_the_control_api_does() {
     assert_eq!(ctl(&gateway, &["remove", &addr]), format!("{addr} is removed.\n"));
     assert_eq!(gateway.stateful().instances.len(), 1);
 
-    let reported = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--with", "stateful-9"]);
-    for expected in
-        ["stateful-1", "is the key's home", "% of all keys would move", "stateful-1 → stateful-9", "such as"]
-    {
+    let reported =
+        ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--with", "stateful-9"]);
+    for expected in [
+        "stateful-1",
+        "is the key's home",
+        "% of all keys would move",
+        "stateful-1 → stateful-9",
+        "such as",
+    ] {
         assert!(reported.contains(expected), "{expected} in\n{reported}");
     }
     let json = ctl(&gateway, &["explain", "stateful", "--key", "0badcafe", "--json"]);
-    assert_eq!(serde_json::from_str::<Explanation>(&json).expect("JSON").key.to_string(), "0badcafe");
+    assert_eq!(
+        serde_json::from_str::<Explanation>(&json).expect("JSON").key.to_string(),
+        "0badcafe"
+    );
 }
 
 #[test]
 fn each_fault_is_told_with_its_cause_and_its_cure() {
     let upstreams = Upstream::start_all(["twin", "twin"]);
     let gateway = Setup::new().stateless(&upstreams[..1]).stateful(&upstreams[1..]).start();
-    let run = |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
+    let run =
+        |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
 
     let unknown = run(&["remove", "stateful-9"]);
     assert!(unknown.contains("'stateful-9'") && unknown.contains("there are twin"), "{unknown}");
     assert!(run(&["remove", "twin"]).contains("--pool stateful"));
     let again = ctl(&gateway, &["add", "stateful", &upstreams[1].addr().to_string()]);
-    assert!(again.contains("twin") && again.contains("healthy"), "added again, it is as it was: {again}");
+    assert!(
+        again.contains("twin") && again.contains("healthy"),
+        "added again, it is as it was: {again}"
+    );
     let other = upstreams[0].addr().to_string();
-    assert!(run(&["add", "stateful", &other]).contains("duplicate INSTANCE_ID twin"), "two of one name");
+    assert!(
+        run(&["add", "stateful", &other]).contains("duplicate INSTANCE_ID twin"),
+        "two of one name"
+    );
     let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
     assert!(strange.contains("it has twin"), "{strange}");
-    assert!(run(&["events", "--types", "nonsense"]).contains("strategy_changed"), "it lists the types");
+    assert!(
+        run(&["events", "--types", "nonsense"]).contains("strategy_changed"),
+        "it lists the types"
+    );
 
     let mut tokenless = command(&url(&gateway), &["strategy", "stateful", "round_robin"]);
     let refused = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
@@ -97,21 +125,32 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{TOKEN}\n")).expect("writes");
-    let with_file = ["--token-file", file.to_str().expect("text"), "strategy", "stateful", "round_robin"];
+    let with_file =
+        ["--token-file", file.to_str().expect("text"), "strategy", "stateful", "round_robin"];
     let mut from_file = command(&url(&gateway), &with_file);
     assert!(from_file.env_remove("CONTROL_TOKEN").output().expect("runs").status.success());
     let missing = run(&["--token-file", "/nowhere/token", "pools"]);
     assert!(missing.contains("/nowhere/token"), "{missing}");
 
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let nobody =
+        TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     // Where clients are served there is no control API, and a 404 alone would be a riddle.
-    let clients = fault(&command(&format!("http://{}", gateway.addr), &["pools"]).output().expect("runs"));
+    let clients =
+        fault(&command(&format!("http://{}", gateway.addr), &["pools"]).output().expect("runs"));
     assert!(clients.contains("control plane") && clients.contains("127.0.0.1:8001"), "{clients}");
     let alone = fault(&command(&format!("http://{nobody}"), &["pools"]).output().expect("runs"));
-    assert!(alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"), "{alone}");
-    for wrong in ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"] {
+    assert!(
+        alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"),
+        "{alone}"
+    );
+    for wrong in
+        ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"]
+    {
         let reported = fault(&command(wrong, &["pools"]).output().expect("runs"));
-        assert!(reported.contains(wrong) && reported.contains("http://127.0.0.1:8001"), "{reported}");
+        assert!(
+            reported.contains(wrong) && reported.contains("http://127.0.0.1:8001"),
+            "{reported}"
+        );
     }
     let usage = command(&url(&gateway), &["pools", "other"]).output().expect("runs");
     assert_eq!(usage.status.code(), Some(2));
@@ -123,21 +162,35 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
 fn a_drain_says_at_once_why_it_will_not_end() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
-    let run = |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
+    let run =
+        |arguments: &[&str]| fault(&command(&url(&gateway), arguments).output().expect("runs"));
     let reported = ctl(&gateway, &["drain", "stateful-2", "--deadline", "0", "--wait"]);
     assert!(reported.contains("is drained after"), "{reported}");
     let reported = ctl(&gateway, &["drain", "stateful-2", "--deadline", "3000"]);
     assert_eq!(reported, "stateful-2 is drained, until it is undrained.\n");
     for refused in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
-        assert!(refused.contains("stateful-2 is drained") && refused.contains("force"), "{refused}");
+        assert!(
+            refused.contains("stateful-2 is drained") && refused.contains("force"),
+            "{refused}"
+        );
     }
     let last = run(&["drain", "stateful-1", "--deadline", "60", "--wait", "--force"]);
-    assert!(last.contains("no other instance of its pool is available"), "long before the deadline: {last}");
+    assert!(
+        last.contains("no other instance of its pool is available"),
+        "long before the deadline: {last}"
+    );
     ctl(&gateway, &["undrain", "stateful-2"]);
-    let supposed = ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);
-    assert!(supposed.contains("stateful-1 → stateful-2") && supposed.contains("only to or from"), "{supposed}");
+    let supposed =
+        ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);
+    assert!(
+        supposed.contains("stateful-1 → stateful-2") && supposed.contains("only to or from"),
+        "{supposed}"
+    );
     let weighed = ctl(&gateway, &["weight", "stateful-2", "3"]);
-    assert!(weighed.contains("stateful-2 has the weight 3: 7"), "three quarters of the keys: {weighed}");
+    assert!(
+        weighed.contains("stateful-2 has the weight 3: 7"),
+        "three quarters of the keys: {weighed}"
+    );
     let explained = ctl(&gateway, &["explain", "stateful", "--key", "00000001"]);
     assert!(explained.contains("weight 3, weighted "), "{explained}");
     assert!(ctl(&gateway, &["pools"]).contains("    weight 3\n"));
@@ -150,7 +203,10 @@ fn a_drain_says_at_once_why_it_will_not_end() {
 fn top_measures_requests_verdicts_and_durations() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
-    let top = command(&url(&gateway), &["top", "--once", "--json"]).stdout(Stdio::piped()).spawn().expect("runs");
+    let top = command(&url(&gateway), &["top", "--once", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runs");
     let mut top = Some(top);
     let mut client = gateway.connect();
     let output = loop {
@@ -163,12 +219,24 @@ fn top_measures_requests_verdicts_and_durations() {
     };
     let reported: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let pool = &reported["pools"][0];
-    assert_eq!((&pool["name"], &pool["verdicts"][0][0]), (&"stateless".into(), &"off".into()), "{reported}");
-    for rate in [&pool["requests_per_s"], &pool["instances"][0]["requests_per_s"], &pool["p50_ms"], &pool["p99_ms"]] {
+    assert_eq!(
+        (&pool["name"], &pool["verdicts"][0][0]),
+        (&"stateless".into(), &"off".into()),
+        "{reported}"
+    );
+    for rate in [
+        &pool["requests_per_s"],
+        &pool["instances"][0]["requests_per_s"],
+        &pool["p50_ms"],
+        &pool["p99_ms"],
+    ] {
         assert!(rate.as_f64().is_some_and(|rate| rate > 0.0), "{reported}");
     }
     let frame = ctl(&gateway, &["top", "--once"]);
-    assert!(frame.contains("stateless-1") && frame.contains("REQ/S") && !frame.contains('\u{1b}'), "{frame}");
+    assert!(
+        frame.contains("stateless-1") && frame.contains("REQ/S") && !frame.contains('\u{1b}'),
+        "{frame}"
+    );
     assert!(frame.lines().all(|line| line.chars().count() <= 80), "{frame}");
 }
 
@@ -177,12 +245,18 @@ fn events_are_followed_until_the_gateway_stops() {
     let upstream = Upstream::start("stateful-1");
     let mut gateway = Setup::new().stateful([&upstream]).start();
     let follow = |arguments: &[&str]| {
-        let mut child =
-            command(&url(&gateway), arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+        let mut child = command(&url(&gateway), arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("runs");
+        let lines = BufReader::new(child.stdout.take().expect("piped"))
+            .lines()
+            .map(|line| line.expect("text"));
         (child, lines)
     };
-    let (child, mut lines) = follow(&["events", "--types", "pools, strategy_changed", "--pool", "stateful"]);
+    let (child, mut lines) =
+        follow(&["events", "--types", "pools, strategy_changed", "--pool", "stateful"]);
     let (json_child, mut json_lines) = follow(&["events", "--json"]);
     assert!(lines.any(|line| line.contains("stateful-1")), "the pools come first");
     let first: Event = serde_json::from_str(&json_lines.next().expect("a line")).expect("an event");

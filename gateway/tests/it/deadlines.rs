@@ -14,7 +14,8 @@ const HEADER: Duration = Duration::from_millis(300);
 const IDLE: Duration = Duration::from_millis(900);
 
 fn start(upstream: &Upstream) -> TestGateway {
-    let timeouts = format!("[timeouts]\nheader_ms = {}\nidle_ms = {}", HEADER.as_millis(), IDLE.as_millis());
+    let timeouts =
+        format!("[timeouts]\nheader_ms = {}\nidle_ms = {}", HEADER.as_millis(), IDLE.as_millis());
     Setup::new().stateless([upstream]).section(&timeouts).start()
 }
 
@@ -31,8 +32,11 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         client.write(b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n");
         let mut writer = client.writer();
         let dripping = std::thread::spawn(move || {
-            // A byte at a time moves no deadline. The gateway stops listening at some time, and then writing fails.
-            while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::TIMEOUT {
+            // A byte at a time moves no deadline. The gateway stops listening at some time, and
+            // then writing fails.
+            while std::io::Write::write_all(&mut writer, b"x").is_ok()
+                && begun.elapsed() < crate::TIMEOUT
+            {
                 std::thread::sleep(HEADER / 10);
             }
             begun.elapsed()
@@ -42,7 +46,10 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         assert_eq!((reply.status, reply.code()), (408, ErrorCode::RequestTimeout));
         assert_eq!(reply.header("connection"), Some("close"));
         assert!(took >= HEADER, "after {requests_before} requests it was cut early: {took:?}");
-        assert!(dripping.join().expect("no panic") < crate::TIMEOUT, "the connection is gone in the end");
+        assert!(
+            dripping.join().expect("no panic") < crate::TIMEOUT,
+            "the connection is gone in the end"
+        );
     }
     assert_eq!(upstream.count(), 4, "no part of a request that never came got there");
 }
@@ -96,13 +103,20 @@ fn a_header_that_ends_too_soon_is_told_so() {
 #[test]
 fn a_body_must_be_complete_within_its_time_however_it_drips() {
     let upstream = Upstream::start("stateless-1");
-    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nbody_ms = 500\n").start();
+    let gateway =
+        Setup::new().stateless([&upstream]).section("[timeouts]\nbody_ms = 500\n").start();
     let mut client = gateway.connect();
     let begun = Instant::now();
-    client.write(&Request::new("POST", "/api/v1/stateless/calculate").header("content-length", "1000").head());
+    client.write(
+        &Request::new("POST", "/api/v1/stateless/calculate")
+            .header("content-length", "1000")
+            .head(),
+    );
     let mut writer = client.writer();
     let dripping = std::thread::spawn(move || {
-        while std::io::Write::write_all(&mut writer, b"x").is_ok() && begun.elapsed() < crate::TIMEOUT {
+        while std::io::Write::write_all(&mut writer, b"x").is_ok()
+            && begun.elapsed() < crate::TIMEOUT
+        {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
@@ -116,7 +130,10 @@ fn a_body_must_be_complete_within_its_time_however_it_drips() {
 #[test]
 fn an_instance_has_the_time_that_the_configuration_gives_it() {
     let upstream = Upstream::start("stateless-1");
-    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nupstream_response_ms = 300\n").start();
+    let gateway = Setup::new()
+        .stateless([&upstream])
+        .section("[timeouts]\nupstream_response_ms = 300\n")
+        .start();
     upstream.act(Act::Hang);
     let reply = gateway.send(&Request::post("/api/v1/stateless/calculate"));
     assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
@@ -139,7 +156,8 @@ fn the_deadlines_of_nginx_gateway_and_services_fit_each_other() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
     let timeouts = gateway::Config::load(&file, |_| None).expect("fine").traffic.timeouts;
     let (client, upstream) = (timeouts.client, timeouts.upstream);
-    // What a client is slow with is refused by the outermost that sees it, so each further in waits longer.
+    // What a client is slow with is refused by the outermost that sees it, so each further in waits
+    // longer.
     assert!(nginx("limits.conf", "client_header_timeout") <= client.header);
     assert!(client.body.grace <= client.body.longest);
     assert!(

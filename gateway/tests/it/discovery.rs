@@ -15,7 +15,8 @@ use crate::upstream::Upstream;
 fn instances(names: &[(&str, &str)]) -> Vec<Upstream> {
     let mut port = 0;
     let start = |&(name, ip): &(&str, &str)| {
-        let upstream = Upstream::start_at(name, SocketAddr::new(ip.parse().expect("an address"), port));
+        let upstream =
+            Upstream::start_at(name, SocketAddr::new(ip.parse().expect("an address"), port));
         port = upstream.addr().port();
         upstream
     };
@@ -28,14 +29,19 @@ fn at(upstreams: &[&Upstream]) -> Zone {
 
 /// A gateway whose stateful pool is found by this server alone.
 fn discovering(server: &NameServer, port: u16) -> Setup {
-    let section = format!("[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'", server.addr());
-    Setup::new().section(&section).stateful_setting(&format!("discover = 'stateful-svc.test:{port}'"))
+    let section =
+        format!("[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'", server.addr());
+    Setup::new()
+        .section(&section)
+        .stateful_setting(&format!("discover = 'stateful-svc.test:{port}'"))
 }
 
 fn await_members(gateway: &TestGateway, names: &[&str]) {
     eventually(&format!("{names:?} are the members"), || {
         let instances = gateway.stateful().instances;
-        let reported = instances.iter().filter_map(|instance| Some(instance.name.as_ref()?.as_str().to_owned()));
+        let reported = instances
+            .iter()
+            .filter_map(|instance| Some(instance.name.as_ref()?.as_str().to_owned()));
         let all = instances.iter().all(|instance| instance.state == InstanceState::Healthy);
         (all && reported.collect::<Vec<_>>() == names).then_some(())
     });
@@ -43,7 +49,11 @@ fn await_members(gateway: &TestGateway, names: &[&str]) {
 
 #[test]
 fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
-    let mut all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2"), ("stateful-3", "::1")]);
+    let mut all = instances(&[
+        ("stateful-1", "127.0.0.1"),
+        ("stateful-2", "127.0.0.2"),
+        ("stateful-3", "::1"),
+    ]);
     let server = NameServer::start(at(&[&all[0]]));
     let gateway = discovering(&server, all[0].addr().port()).start_unready();
     await_members(&gateway, &["stateful-1"]);
@@ -61,7 +71,11 @@ fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
     let queries = server.queries();
     eventually("it was queries again", || (server.queries() > queries + 6).then_some(()));
     await_members(&gateway, &["stateful-1", "stateful-3"]);
-    assert!(gateway.metrics().contains(r#"gateway_discovery_lookups_total{outcome="found",pool="stateful"}"#));
+    assert!(
+        gateway
+            .metrics()
+            .contains(r#"gateway_discovery_lookups_total{outcome="found",pool="stateful"}"#)
+    );
 }
 
 #[test]
@@ -70,7 +84,9 @@ fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
     for (kind, instance) in [(1, &all[0]), (28, &all[1])] {
         let server = NameServer::start(Zone::Only(kind, vec![instance.addr().ip()]));
         let gateway = discovering(&server, instance.addr().port()).start_unready();
-        eventually("the instance is found", || (gateway.stateful().instances.len() == 1).then_some(()));
+        eventually("the instance is found", || {
+            (gateway.stateful().instances.len() == 1).then_some(())
+        });
         let discovery = gateway.stateful().discovery.expect("it is discovered");
         assert_eq!((discovery.addresses, discovery.error), (1, None), "records of type {kind}");
         // The other is still a failure where nothing at all is found.
@@ -97,10 +113,15 @@ fn every_name_that_the_configuration_takes_can_be_looked_up() {
         &longest,
     ] {
         let server = NameServer::start(at(&[upstream]));
-        let section = format!("[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'", server.addr());
+        let section = format!(
+            "[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'",
+            server.addr()
+        );
         let discover = format!("discover = '{name}:{port}'");
         let gateway = Setup::new().section(&section).stateful_setting(&discover).start_unready();
-        eventually(&format!("{name} is found"), || (gateway.stateful().instances.len() == 1).then_some(()));
+        eventually(&format!("{name} is found"), || {
+            (gateway.stateful().instances.len() == 1).then_some(())
+        });
     }
 }
 
@@ -125,19 +146,29 @@ fn a_resolver_that_fails_takes_nobody_away() {
         (Zone::NoSuchName, "no address"),
         (Zone::Empty, "no address"),
         (Zone::Garbage, "stateful-svc.test"),
-        (Zone::Addresses(vec![IpAddr::from([0, 0, 0, 0]), IpAddr::from([224, 0, 0, 1])]), "no address"),
+        (
+            Zone::Addresses(vec![IpAddr::from([0, 0, 0, 0]), IpAddr::from([224, 0, 0, 1])]),
+            "no address",
+        ),
     ] {
         server.set(zone.clone());
         let error = reported().unwrap_or_else(|| panic!("{zone:?} is published"));
         assert!(error.contains(expected), "{zone:?}: {error}");
         let pool = gateway.stateful();
         assert_eq!((pool.epoch, pool.instances.len()), (epoch, 2), "{zone:?}");
-        assert!(pool.discovery.is_some_and(|discovery| discovery.error.is_some()), "{zone:?} is shown");
+        assert!(
+            pool.discovery.is_some_and(|discovery| discovery.error.is_some()),
+            "{zone:?} is shown"
+        );
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "{zone:?}");
         server.set(good.clone());
         assert_eq!(reported(), None, "after {zone:?} it works again");
     }
-    assert!(gateway.metrics().contains(r#"gateway_discovery_lookups_total{outcome="failed",pool="stateful"}"#));
+    assert!(
+        gateway
+            .metrics()
+            .contains(r#"gateway_discovery_lookups_total{outcome="failed",pool="stateful"}"#)
+    );
 }
 
 #[test]
@@ -145,7 +176,8 @@ fn a_start_without_an_answer_finds_whom_the_last_one_knew() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let server = NameServer::start(at(&[&all[0], &all[1]]));
     let folder = tempfile::tempdir().expect("a folder");
-    let setup = discovering(&server, all[0].addr().port()).state_file(folder.path().join("state.json"));
+    let setup =
+        discovering(&server, all[0].addr().port()).state_file(folder.path().join("state.json"));
     let first = setup.start_unready();
     await_members(&first, &["stateful-1", "stateful-2"]);
     let epoch = first.stateful().epoch;
@@ -164,7 +196,10 @@ fn an_instance_that_comes_back_elsewhere_has_its_keys_again() {
     await_members(&gateway, &["stateful-1", "stateful-2"]);
     let (epoch, key) = (gateway.stateful().epoch, gateway.key_at("stateful-2"));
     all[1].leave();
-    let again = Upstream::start_at("stateful-2", SocketAddr::new([127, 0, 0, 3].into(), all[0].addr().port()));
+    let again = Upstream::start_at(
+        "stateful-2",
+        SocketAddr::new([127, 0, 0, 3].into(), all[0].addr().port()),
+    );
     server.set(at(&[&all[0], &again]));
     eventually("its keys are home again, at its new address", || {
         let reply = gateway.send(&Request::get(&session_path(key)));
@@ -177,10 +212,15 @@ fn an_instance_that_comes_back_elsewhere_has_its_keys_again() {
 
 #[test]
 fn two_gateways_agree_whatever_the_order_of_the_answers() {
-    let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2"), ("stateful-3", "127.0.0.3")]);
+    let all = instances(&[
+        ("stateful-1", "127.0.0.1"),
+        ("stateful-2", "127.0.0.2"),
+        ("stateful-3", "127.0.0.3"),
+    ]);
     let names = ["stateful-1", "stateful-2", "stateful-3"];
     let port = all[0].addr().port();
-    let servers = [[0, 1, 2], [2, 0, 1]].map(|order| NameServer::start(at(&order.map(|place| &all[place]))));
+    let servers =
+        [[0, 1, 2], [2, 0, 1]].map(|order| NameServer::start(at(&order.map(|place| &all[place]))));
     let gateways = servers.each_ref().map(|server| discovering(server, port).start_unready());
     gateways.iter().for_each(|gateway| await_members(gateway, &names));
     assert_eq!(gateways[0].stateful().epoch, gateways[1].stateful().epoch);

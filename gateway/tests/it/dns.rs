@@ -77,7 +77,8 @@ impl Drop for NameServer {
     fn drop(&mut self) {
         self.shared.lock().expect("no panic").over = true;
         // Wakes the thread, which then sees that it is over.
-        let _woken = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"over", self.addr));
+        let _woken =
+            UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"over", self.addr));
         if let Some(thread) = self.thread.take() {
             thread.join().expect("no panic");
         }

@@ -14,7 +14,8 @@ const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 const LONG: &str = r#"{"deadline_s":3000}"#;
 
 fn instance(gateway: &TestGateway, name: &str) -> Instance {
-    let named = |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+    let named =
+        |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
     gateway.stateful().instances.into_iter().find(named).expect("it is listed")
 }
 
@@ -26,7 +27,10 @@ fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
     let reported: Instance = gateway.drain_request("stateful-2", "drain", LONG).json();
     assert_eq!(reported.state, InstanceState::Draining, "the response shows it");
     let drain = reported.drain.expect("its drain");
-    assert!(drain.announced && !drain.serves_as_the_last && drain.seconds_left > 2_000, "{drain:?}");
+    assert!(
+        drain.announced && !drain.serves_as_the_last && drain.seconds_left > 2_000,
+        "{drain:?}"
+    );
 
     let before = upstreams[1].count();
     for _ in 0..60 {
@@ -36,7 +40,11 @@ fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
     let old = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((old.verdict(), old.served_by()), (Verdict::Home, "stateful-2"));
     assert_eq!(gateway.stateful().epoch, epoch, "it is a member still");
-    assert!(gateway.metrics().contains(r#"gateway_upstream_draining{pool="stateful",upstream="stateful-2"} 1"#));
+    assert!(
+        gateway
+            .metrics()
+            .contains(r#"gateway_upstream_draining{pool="stateful",upstream="stateful-2"} 1"#)
+    );
 
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
     let before = upstreams[1].count();
@@ -57,7 +65,11 @@ fn the_deadline_moves_the_keys_and_undrain_brings_them_back() {
     assert_ne!(gateway.stateful().epoch, epoch);
     assert_eq!(instance(&gateway, "stateful-2").key_share_percent, 0.0);
     let moved = gateway.send(&Request::get(&session_path(key)));
-    assert_eq!((moved.verdict(), moved.served_by()), (Verdict::Home, next.as_str()), "it has a new home");
+    assert_eq!(
+        (moved.verdict(), moved.served_by()),
+        (Verdict::Home, next.as_str()),
+        "it has a new home"
+    );
 
     let reported: Instance = gateway.drain_request("stateful-2", "undrain", "").json();
     assert_eq!((reported.state, reported.drain), (InstanceState::Healthy, None));
@@ -73,7 +85,11 @@ fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
     let other = Setup::new().stateful(upstreams.iter().rev()).start();
     assert_eq!(one.drain_request("stateful-3", "drain", LONG).status, 200);
     other.wait_for("stateful-3", InstanceState::Draining);
-    assert_eq!(other.drain_request("stateful-3", "drain", r#"{"deadline_s":0}"#).status, 200, "either may change it");
+    assert_eq!(
+        other.drain_request("stateful-3", "drain", r#"{"deadline_s":0}"#).status,
+        200,
+        "either may change it"
+    );
     one.wait_for("stateful-3", InstanceState::Drained);
     let late = Setup::new().stateful(&upstreams).start();
     late.wait_for("stateful-3", InstanceState::Drained);
@@ -95,7 +111,11 @@ fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
     let without = gateway.stateful().epoch;
     upstreams[0].leave();
     eventually("its absence is noticed", || instance(&gateway, "stateful-1").last_error);
-    assert_eq!(instance(&gateway, "stateful-1").state, InstanceState::Drained, "gone, and no member for it");
+    assert_eq!(
+        instance(&gateway, "stateful-1").state,
+        InstanceState::Drained,
+        "gone, and no member for it"
+    );
     assert_eq!(gateway.stateful().epoch, without);
     assert_ne!(without, epoch);
 }
@@ -110,12 +130,19 @@ fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_o
     assert!(detail.contains("its requests would fail") && detail.contains("force"), "{detail}");
     assert_eq!(instance(&gateway, "stateful-1").drain, None, "nothing was changed");
 
-    let reported: Instance = gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
+    let reported: Instance =
+        gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":3000,"force":true}"#).json();
     let drain = reported.drain.expect("its drain");
-    assert!(drain.serves_as_the_last && drain.seconds_left > 2_000, "before its deadline: {drain:?}");
+    assert!(
+        drain.serves_as_the_last && drain.seconds_left > 2_000,
+        "before its deadline: {drain:?}"
+    );
     assert!(drain.note.is_some_and(|note| note.contains("No other instance is available")));
-    let reported: Instance = gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
-    assert!(reported.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0));
+    let reported: Instance =
+        gateway.drain_request("stateful-1", "drain", r#"{"deadline_s":0}"#).json();
+    assert!(
+        reported.drain.is_some_and(|drain| drain.serves_as_the_last && drain.seconds_left == 0)
+    );
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     let second = Upstream::start("stateful-2");
     assert_eq!(gateway.add(second.addr()).status, 201);
@@ -138,14 +165,20 @@ fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
         gateway.wait_for("stateful-1", InstanceState::Drained);
         gateway.wait_for("stateful-2", InstanceState::Drained);
         gateway.wait_for("stateful-3", InstanceState::Draining);
-        assert!(instance(gateway, "stateful-3").drain.is_some_and(|drain| drain.serves_as_the_last));
+        assert!(
+            instance(gateway, "stateful-3").drain.is_some_and(|drain| drain.serves_as_the_last)
+        );
         assert_eq!(gateway.send(&Request::post(SESSIONS)).served_by(), "stateful-3");
     }
     let epochs = [&one, &other, &late].map(|gateway| gateway.stateful().epoch);
     assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
     for _ in 0..3 {
         for name in NAMES {
-            assert_eq!(other.drain_request(name, "drain", LONG).status, 200, "a repetition changes nothing");
+            assert_eq!(
+                other.drain_request(name, "drain", LONG).status,
+                200,
+                "a repetition changes nothing"
+            );
         }
         assert_eq!(other.stateful().epoch, epochs[0]);
     }
@@ -171,7 +204,11 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
     eventually("its absence is noticed", || instance(&gateway, "stateful-2").last_error);
     drop(gateway);
     let gateway = setup.start_unready();
-    assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained), "by the state file alone");
+    assert_eq!(
+        gateway.state_of("stateful-2"),
+        Some(InstanceState::Drained),
+        "by the state file alone"
+    );
     upstreams[1].forget_all();
     upstreams[1].come_back();
     for gateway in [&gateway, &other] {
@@ -182,7 +219,10 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
         assert_eq!(gateway.stateful().epoch, epoch);
     }
     assert_eq!(upstreams[1].count(), 0, "it was sent nothing meanwhile");
-    assert_eq!(other.drain_request("stateful-2", "undrain", "").json::<Instance>().state, InstanceState::Healthy);
+    assert_eq!(
+        other.drain_request("stateful-2", "undrain", "").json::<Instance>().state,
+        InstanceState::Healthy
+    );
     gateway.wait_for("stateful-2", InstanceState::Healthy);
     assert_ne!(gateway.stateful().epoch, epoch);
 }
@@ -205,7 +245,11 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     one.wait_for("stateful-2", InstanceState::Drained);
     let reported: Instance = one.drain_request("stateful-2", "undrain", "").json();
     assert_eq!((reported.state, reported.drain), (InstanceState::Healthy, None));
-    assert_eq!(one.drain_request("stateful-2", "undrain", "").status, 200, "there is nothing left to end");
+    assert_eq!(
+        one.drain_request("stateful-2", "undrain", "").status,
+        200,
+        "there is nothing left to end"
+    );
 }
 
 #[test]
@@ -223,9 +267,16 @@ fn what_cannot_be_drained_is_refused_and_changes_nothing() {
         assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {body}");
     }
     let path = "/control/v1/pools/stateful/instances/stateful-1/drain";
-    assert_eq!(gateway.request(Request::new("POST", path).json(LONG)).status, 401, "a change needs the token");
+    assert_eq!(
+        gateway.request(Request::new("POST", path).json(LONG)).status,
+        401,
+        "a change needs the token"
+    );
     let other_pool = "/control/v1/pools/stateles/instances/stateful-1/drain";
-    assert_eq!(gateway.change(Request::new("POST", other_pool).json(LONG)).code(), ErrorCode::PoolNotFound);
+    assert_eq!(
+        gateway.change(Request::new("POST", other_pool).json(LONG)).code(),
+        ErrorCode::PoolNotFound
+    );
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
 }
 

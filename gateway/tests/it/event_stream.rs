@@ -31,7 +31,10 @@ impl TestGateway {
 
     #[track_caller]
     fn listen_by(&self, request: Request) -> EventStream {
-        EventStream::open(self.connect_control(), &request.header("host", &self.control_addr.to_string()))
+        EventStream::open(
+            self.connect_control(),
+            &request.header("host", &self.control_addr.to_string()),
+        )
     }
 }
 
@@ -42,8 +45,13 @@ impl EventStream {
         let mut stream = connection.into_stream();
         let (status, headers) = read_head(&mut stream).expect("a head");
         assert_eq!(status, 200, "{headers:?}");
-        let is = |name: &str, value: &str| headers.iter().any(|(known, reported)| known == name && reported == value);
-        assert!(is("content-type", "text/event-stream") && is("cache-control", "no-store"), "{headers:?}");
+        let is = |name: &str, value: &str| {
+            headers.iter().any(|(known, reported)| known == name && reported == value)
+        };
+        assert!(
+            is("content-type", "text/event-stream") && is("cache-control", "no-store"),
+            "{headers:?}"
+        );
         Self { stream, text: String::new() }
     }
 
@@ -52,9 +60,12 @@ impl EventStream {
     pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             let block = self.block()?;
-            let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            let field = |name: &str| {
+                block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            };
             let Some(data) = field("data") else { continue };
-            let event: Event = serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data}"));
+            let event: Event =
+                serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data}"));
             assert_eq!(field("event"), Some(event.name()), "{block}");
             return Some(event);
         }
@@ -89,7 +100,8 @@ impl EventStream {
         if self.stream.fill_buf().is_ok_and(<[u8]>::is_empty) {
             return None;
         }
-        let length = usize::from_str_radix(&read_line(&mut self.stream).expect("a length"), 16).expect("in hex");
+        let length = usize::from_str_radix(&read_line(&mut self.stream).expect("a length"), 16)
+            .expect("in hex");
         let mut bytes = vec![0; length];
         self.stream.read_exact(&mut bytes).expect("a chunk");
         read_line(&mut self.stream).expect("its end");

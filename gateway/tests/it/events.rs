@@ -21,13 +21,15 @@ fn routed(event: &Event) -> Option<Routed> {
 fn a_stream_begins_with_the_pools_and_tells_each_change() {
     let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
-    let mut stream = gateway.listen("?types=pools,strategy_changed,instance_added,instance_changed,instance_removed");
+    let mut stream = gateway
+        .listen("?types=pools,strategy_changed,instance_added,instance_changed,instance_removed");
     let Some(Event::Pools(pools)) = stream.next() else { panic!("the pools come first") };
     assert_eq!(pools.pools.iter().map(|pool| pool.name).collect::<Vec<_>>(), PoolName::ALL);
     assert_eq!(pools.pools[1].epoch, gateway.stateful().epoch);
 
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
-    let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::RoundRobin };
+    let switched =
+        Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::RoundRobin };
     assert_eq!(stream.next(), Some(switched));
 
     let addr = upstreams[2].addr();
@@ -41,9 +43,12 @@ fn a_stream_begins_with_the_pools_and_tells_each_change() {
     });
     upstreams[1].leave();
     let detail = stream.find("the lost one is unhealthy", |event| match event {
-        Event::InstanceChanged { instance: Some(name), state: InstanceState::Unhealthy, detail, .. } => {
-            (name.as_str() == "stateful-2").then(|| detail.clone())
-        }
+        Event::InstanceChanged {
+            instance: Some(name),
+            state: InstanceState::Unhealthy,
+            detail,
+            ..
+        } => (name.as_str() == "stateful-2").then(|| detail.clone()),
         _ => None,
     });
     assert!(detail.is_some_and(|detail| detail.contains("connection failed")), "it has the reason");
@@ -65,11 +70,20 @@ fn a_request_is_told_with_all_that_its_log_line_tells() {
     let get = || Request::get(&session_path(key)).header("x-request-id", id);
     let reply = gateway.send(&get());
     let reported = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((reported.pool, reported.status, reported.sample_weight), (PoolName::Stateful, 200, 1));
+    assert_eq!(
+        (reported.pool, reported.status, reported.sample_weight),
+        (PoolName::Stateful, 200, 1)
+    );
     assert_eq!((reported.verdict, reported.key), (Some(Verdict::Home), Some(key)));
-    assert_eq!((reported.strategy, reported.epoch), (Some(Strategy::Sticky), Some(reply.stamp().epoch)));
+    assert_eq!(
+        (reported.strategy, reported.epoch),
+        (Some(Strategy::Sticky), Some(reply.stamp().epoch))
+    );
     assert_eq!(reported.instance.as_ref().map(|name| name.as_str()), Some("stateful-2"));
-    assert_eq!((&*reported.method, &*reported.route), ("GET", "/api/v1/stateful/sessions/{session_id}"));
+    assert_eq!(
+        (&*reported.method, &*reported.route),
+        ("GET", "/api/v1/stateful/sessions/{session_id}")
+    );
     assert_eq!(reported.request_id.to_string(), id);
     assert!(reported.duration_ms > 0.0 && reported.tried.is_empty() && reported.code.is_none());
 
@@ -80,7 +94,10 @@ fn a_request_is_told_with_all_that_its_log_line_tells() {
     upstreams[0].leave();
     assert_eq!(gateway.send(&get()).status, 503);
     let reported = stream.next().as_ref().and_then(routed).expect("a request");
-    assert_eq!((reported.status, reported.code, reported.instance), (503, Some(ErrorCode::NoInstanceAvailable), None));
+    assert_eq!(
+        (reported.status, reported.code, reported.instance),
+        (503, Some(ErrorCode::NoInstanceAvailable), None)
+    );
 }
 
 #[test]
@@ -113,7 +130,10 @@ fn many_requests_are_a_sample_that_adds_up() {
     });
     let (events, sum) = reader.join().expect("no panic");
     assert!(events * 10 < REQUESTS, "{events} events of {REQUESTS} requests");
-    assert!((REQUESTS..=REQUESTS + extra).contains(&sum), "each is counted once: {sum} of {REQUESTS} and {extra}");
+    assert!(
+        (REQUESTS..=REQUESTS + extra).contains(&sum),
+        "each is counted once: {sum} of {REQUESTS} and {extra}"
+    );
 }
 
 #[test]
@@ -128,9 +148,15 @@ fn a_listener_hears_of_what_it_asked_for_alone() {
     gateway.send(&Request::get(SESSIONS).key(AffinityKey::from_bits(1)));
     gateway.send(&Request::get(INFO));
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
-    assert_eq!(stream.next().as_ref().and_then(routed).map(|reported| reported.pool), Some(PoolName::Stateful));
+    assert_eq!(
+        stream.next().as_ref().and_then(routed).map(|reported| reported.pool),
+        Some(PoolName::Stateful)
+    );
     assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"));
-    assert_eq!(requests.next().as_ref().and_then(routed).map(|reported| reported.pool), Some(PoolName::Stateless));
+    assert_eq!(
+        requests.next().as_ref().and_then(routed).map(|reported| reported.pool),
+        Some(PoolName::Stateless)
+    );
 
     for (query, reported) in [
         ("types=routed,nonsense", "strategy_changed"),
@@ -140,7 +166,11 @@ fn a_listener_hears_of_what_it_asked_for_alone() {
     ] {
         let reply = gateway.request(Request::get(&format!("/control/v1/events?{query}")));
         assert_eq!((reply.status, reply.code()), (400, ErrorCode::InvalidQuery), "{query}");
-        assert!(reply.problem().detail.contains(reported), "{reported} in {}", reply.problem().detail);
+        assert!(
+            reply.problem().detail.contains(reported),
+            "{reported} in {}",
+            reply.problem().detail
+        );
     }
 }
 
@@ -149,8 +179,9 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let mut streams: Vec<_> = (0..48).map(|_| gateway.listen("?types=strategy_changed")).collect();
-    let with_token =
-        |value: &str| Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"));
+    let with_token = |value: &str| {
+        Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"))
+    };
     let refused = |request: Request, reported: &str| {
         // By the status line first: a stream that is opened instead never ends.
         let mut client = gateway.connect_control();
@@ -158,23 +189,38 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
         assert!(client.read_exactly(12).ends_with(b"503"), "{request:?}");
         let reply = gateway.request(request);
         assert_eq!((reply.status, reply.code()), (503, ErrorCode::TooManyStreams));
-        assert!(reply.header("retry-after").is_some() && reply.problem().detail.contains(reported), "{reply:?}");
+        assert!(
+            reply.header("retry-after").is_some() && reply.problem().detail.contains(reported),
+            "{reply:?}"
+        );
     };
     refused(Request::get("/control/v1/events"), "CONTROL_TOKEN");
     refused(with_token("a-wrong-token-0123"), "CONTROL_TOKEN");
-    assert_eq!(gateway.request(Request::get("/control/v1/pools")).status, 200, "everything else goes on");
+    assert_eq!(
+        gateway.request(Request::get("/control/v1/pools")).status,
+        200,
+        "everything else goes on"
+    );
     streams.extend((0..16).map(|_| gateway.listen_with_token("?types=strategy_changed")));
     refused(with_token(TOKEN), "64");
     // Nothing is sent, so the end of the connection itself must free the place.
     streams.remove(0);
     eventually("there is room again", || {
         let reply = gateway.request(Request::new("HEAD", "/control/v1/events"));
-        assert_eq!(reply.header("content-length").filter(|_| reply.status == 200), None, "no length is known");
+        assert_eq!(
+            reply.header("content-length").filter(|_| reply.status == 200),
+            None,
+            "no length is known"
+        );
         (reply.status == 200).then_some(())
     });
     gateway.set_strategy(PoolName::Stateful, Strategy::RoundRobin);
     for stream in &mut streams {
-        assert_eq!(stream.next().map(|event| event.name()), Some("strategy_changed"), "all hear of it");
+        assert_eq!(
+            stream.next().map(|event| event.name()),
+            Some("strategy_changed"),
+            "all hear of it"
+        );
     }
 }
 

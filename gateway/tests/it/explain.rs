@@ -23,14 +23,28 @@ fn a_drain_moves_the_keys_of_the_drained_and_no_others_and_says_when() {
     let drained = suppose(&gateway, "drain=stateful-2");
     let share = gateway.stateful().instances[1].key_share_percent;
     assert!((drained.moved_percent - share).abs() < 0.01, "{} of {share} %", drained.moved_percent);
-    assert!(drained.flows.iter().all(|flow| flow.from.as_ref().is_some_and(|from| from.as_str() == "stateful-2")));
+    assert!(
+        drained
+            .flows
+            .iter()
+            .all(|flow| flow.from.as_ref().is_some_and(|from| from.as_str() == "stateful-2"))
+    );
     let sum: f64 = drained.flows.iter().map(|flow| flow.percent).sum();
-    assert!((sum - drained.moved_percent).abs() < 0.05 && drained.flows.len() == 2, "{:?}", drained.flows);
+    assert!(
+        (sum - drained.moved_percent).abs() < 0.05 && drained.flows.len() == 2,
+        "{:?}",
+        drained.flows
+    );
     assert_eq!(drained.examples.len(), 5);
     for example in &drained.examples {
         let ranking = gateway.ranking(example.key);
-        let reported = [&example.from, &example.to].map(|name| name.as_ref().map(ToString::to_string));
-        assert_eq!(reported, [Some(ranking[0].clone()), Some(ranking[1].clone())], "the next in rank takes it");
+        let reported =
+            [&example.from, &example.to].map(|name| name.as_ref().map(ToString::to_string));
+        assert_eq!(
+            reported,
+            [Some(ranking[0].clone()), Some(ranking[1].clone())],
+            "the next in rank takes it"
+        );
     }
     for expected in ["no new key", "stateful-2", "deadline", "12 by its last report"] {
         assert!(drained.effect.contains(expected), "{expected} in {}", drained.effect);
@@ -47,7 +61,12 @@ fn a_newcomer_takes_from_everybody_and_an_exchange_is_both() {
     let gateway = Setup::new().stateful(&upstreams).start();
     let joined = suppose(&gateway, "with=stateful-4");
     assert!((24.0..26.0).contains(&joined.moved_percent), "{}", joined.moved_percent);
-    assert!(joined.flows.iter().all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-4")));
+    assert!(
+        joined
+            .flows
+            .iter()
+            .all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-4"))
+    );
     assert_eq!(joined.flows.len(), 3);
     let both = suppose(&gateway, "with=stateful-4&drain=stateful-1&without=stateful-2");
     assert!(
@@ -56,10 +75,18 @@ fn a_newcomer_takes_from_everybody_and_an_exchange_is_both() {
                 != Some(gateway.ranking(AffinityKey::from_bits(1))[0].clone()))
     );
     let all_gone = suppose(&gateway, "without=stateful-1&drain=stateful-1");
-    assert_eq!(all_gone.epoch, suppose(&gateway, "without=stateful-1").epoch, "one that is named twice leaves once");
-    let nobody = gateway.request(Request::get("/control/v1/pools/stateful/explain?key=00000001&drain=stateful-9"));
+    assert_eq!(
+        all_gone.epoch,
+        suppose(&gateway, "without=stateful-1").epoch,
+        "one that is named twice leaves once"
+    );
+    let nobody = gateway
+        .request(Request::get("/control/v1/pools/stateful/explain?key=00000001&drain=stateful-9"));
     assert_eq!(nobody.code(), ErrorCode::InstanceNotFound);
-    assert!(nobody.problem().detail.contains("stateful-1, stateful-2, stateful-3"), "it names the members");
+    assert!(
+        nobody.problem().detail.contains("stateful-1, stateful-2, stateful-3"),
+        "it names the members"
+    );
 }
 
 #[test]
@@ -74,7 +101,8 @@ fn the_last_member_can_be_supposed_to_go() {
 #[test]
 fn it_says_why_those_above_the_choice_were_passed_over() {
     let mut upstreams = Upstream::start_all(NAMES);
-    let gateway = Setup::new().stateful(&upstreams).stateful_setting("bounded_load_floor = 2").start();
+    let gateway =
+        Setup::new().stateful(&upstreams).stateful_setting("bounded_load_floor = 2").start();
     let key = AffinityKey::from_bits(1);
     let ranking = gateway.ranking(key);
     let place = |name: &str| NAMES.iter().position(|known| *known == name).expect("one of them");
@@ -85,22 +113,31 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     assert_eq!(spilled.choice.as_ref().map(|name| name.as_str()), Some(ranking[1].as_str()));
     let reported = spilled.ranking[0].passed_over.as_deref().expect("why");
     assert_eq!(reported, "it has 2 requests in flight; its load bound is 2");
-    assert!(spilled.reason.contains(&format!("the home {}: {reported}", ranking[0])), "{}", spilled.reason);
+    assert!(
+        spilled.reason.contains(&format!("the home {}: {reported}", ranking[0])),
+        "{}",
+        spilled.reason
+    );
     assert_eq!(spilled.ranking[1].passed_over, None);
     upstreams[place(&ranking[0])].act(Act::ok());
     drop(busy);
 
     upstreams[place(&ranking[0])].leave();
     let down = eventually("it is found down", || {
-        Some(gateway.explain(key))
-            .filter(|reported| reported.ranking[0].passed_over.as_deref() == Some("its health checks fail"))
+        Some(gateway.explain(key)).filter(|reported| {
+            reported.ranking[0].passed_over.as_deref() == Some("its health checks fail")
+        })
     });
-    assert!(down.reason.contains("highest-ranked available member") && down.reason.contains("its health checks fail"));
+    assert!(
+        down.reason.contains("highest-ranked available member")
+            && down.reason.contains("its health checks fail")
+    );
     upstreams[place(&ranking[1])].leave();
     upstreams[place(&ranking[2])].leave();
     eventually("the checks are distrusted", || {
         let reported = gateway.explain(key);
-        (reported.choice.as_ref() == Some(&reported.ranking[0].name) && reported.reason.contains("ignored"))
-            .then_some(())
+        (reported.choice.as_ref() == Some(&reported.ranking[0].name)
+            && reported.reason.contains("ignored"))
+        .then_some(())
     });
 }

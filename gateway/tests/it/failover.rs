@@ -8,8 +8,8 @@ use crate::upstream::{Act, Upstream};
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
-/// Three instances whose health is checked once, at the start: what happens later the gateway learns from requests. Most of
-/// those fail at first here, so the budget of retries must not count.
+/// Three instances whose health is checked once, at the start: what happens later the gateway
+/// learns from requests. Most of those fail at first here, so the budget of retries must not count.
 fn three() -> ([Upstream; 3], TestGateway) {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new()
@@ -45,7 +45,11 @@ fn a_refused_connection_leads_to_the_next_in_rank_and_back_home() {
                 "{down} are down: {request:?}"
             );
             assert_eq!(reply.verdict(), if down == 0 { Verdict::Home } else { Verdict::Failover });
-            assert_eq!((reply.key(), reply.header("set-cookie")), (key, None), "the key stays what it is");
+            assert_eq!(
+                (reply.key(), reply.header("set-cookie")),
+                (key, None),
+                "the key stays what it is"
+            );
         }
         upstreams[by_rank[down]].leave();
     }
@@ -74,9 +78,14 @@ fn round_robin_passes_over_what_refuses() {
     let gateway = Setup::new().stateless(&upstreams).checked_once().start();
     upstreams[0].leave();
     let mut client = gateway.connect();
-    for request in [Request::get(INFO), Request::post(INFO), Request::get(INFO), Request::post(INFO)] {
+    for request in
+        [Request::get(INFO), Request::post(INFO), Request::get(INFO), Request::post(INFO)]
+    {
         let reply = client.send(&request);
-        assert_eq!((reply.status, reply.served_by(), reply.verdict()), (200, "stateless-2", Verdict::Off));
+        assert_eq!(
+            (reply.status, reply.served_by(), reply.verdict()),
+            (200, "stateless-2", Verdict::Off)
+        );
     }
 }
 
@@ -85,9 +94,14 @@ fn what_is_safe_to_repeat_is_repeated_elsewhere_when_no_answer_comes() {
     let (upstreams, gateway) = three();
     // A deleted session stays deleted, and a write with an idempotency key is done once.
     let keyed = Some("5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f");
-    for (method, idempotency_key) in
-        [("GET", None), ("HEAD", None), ("OPTIONS", None), ("DELETE", None), ("POST", keyed), ("PATCH", keyed)]
-    {
+    for (method, idempotency_key) in [
+        ("GET", None),
+        ("HEAD", None),
+        ("OPTIONS", None),
+        ("DELETE", None),
+        ("POST", keyed),
+        ("PATCH", keyed),
+    ] {
         let key = AffinityKey::random();
         let ranking = gateway.ranking(key);
         let home = &upstreams[place(&ranking[0])];
@@ -100,7 +114,10 @@ fn what_is_safe_to_repeat_is_repeated_elsewhere_when_no_answer_comes() {
         let reply = gateway.send(&request);
         assert_eq!((reply.status, reply.served_by()), (200, ranking[1].as_str()), "{method}");
         assert_eq!(reply.verdict(), Verdict::Failover);
-        assert!((1..=2).contains(&(home.count() - before)), "tried once, or twice after a kept connection broke");
+        assert!(
+            (1..=2).contains(&(home.count() - before)),
+            "tried once, or twice after a kept connection broke"
+        );
         home.act(Act::ok());
     }
 }
@@ -115,10 +132,17 @@ fn what_may_have_been_done_is_not_done_again() {
         let before: usize = upstreams.iter().map(Upstream::count).sum();
         let reply = gateway.send(&Request::new(method, SESSIONS).key(key).json("{}"));
         assert_eq!((reply.status, reply.code()), (502, ErrorCode::UpstreamFailed), "{method}");
-        assert!(reply.problem().detail.contains("may or may not"), "whether it was done nobody knows: {reply:?}");
+        assert!(
+            reply.problem().detail.contains("may or may not"),
+            "whether it was done nobody knows: {reply:?}"
+        );
         assert_eq!(reply.header("retry-after"), None, "to repeat it blindly is no advice");
         assert_eq!((reply.served_by(), reply.verdict()), (home.name().as_str(), Verdict::Home));
-        assert_eq!(upstreams.iter().map(Upstream::count).sum::<usize>(), before + 1, "one instance saw it, once");
+        assert_eq!(
+            upstreams.iter().map(Upstream::count).sum::<usize>(),
+            before + 1,
+            "one instance saw it, once"
+        );
         home.act(Act::ok());
     }
 }
@@ -156,7 +180,11 @@ fn with_every_instance_gone_nothing_was_sent_and_the_client_may_come_back() {
     for request in [Request::get(SESSIONS), Request::post(SESSIONS)] {
         let mut client = gateway.connect();
         let reply = client.send(&request);
-        assert_eq!((reply.status, reply.code()), (503, ErrorCode::NoInstanceAvailable), "{request:?}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (503, ErrorCode::NoInstanceAvailable),
+            "{request:?}"
+        );
         assert_eq!(reply.header("retry-after"), Some("1"));
         assert_eq!(reply.header("connection"), Some("close"));
         assert!(client.is_closed_by_peer(), "as announced");

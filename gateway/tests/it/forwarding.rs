@@ -28,12 +28,17 @@ fn internal_headers_of_a_client_do_not_reach_the_instances() {
     let (stateless, stateful) = (Upstream::start("stateless-1"), Upstream::start("stateful-1"));
     let gateway = Setup::new().stateless([&stateless]).stateful([&stateful]).start();
     for (path, upstream) in [(INFO, &stateless), (SESSIONS, &stateful)] {
-        let forged =
-            |request: Request, name: &&str| request.header(name, "forged").header(&name.to_uppercase(), "forged");
+        let forged = |request: Request, name: &&str| {
+            request.header(name, "forged").header(&name.to_uppercase(), "forged")
+        };
         let request = INTERNAL.iter().fold(Request::get(path), forged).header("x-custom", "kept");
         assert_eq!(gateway.send(&request).status, 200);
         let seen = upstream.last();
-        let leaked: Vec<_> = seen.headers.iter().filter(|(_, values)| values.iter().any(|v| v == "forged")).collect();
+        let leaked: Vec<_> = seen
+            .headers
+            .iter()
+            .filter(|(_, values)| values.iter().any(|v| v == "forged"))
+            .collect();
         assert!(leaked.is_empty(), "{leaked:?} on {path}");
         assert_eq!(seen.header("x-custom"), Some("kept"));
     }
@@ -44,7 +49,8 @@ fn a_request_without_a_host_has_no_forwarded_host_of_the_clients_own() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let mut client = gateway.connect();
-    client.write(format!("GET {INFO} HTTP/1.0\r\nx-forwarded-host: forged.test\r\n\r\n").as_bytes());
+    client
+        .write(format!("GET {INFO} HTTP/1.0\r\nx-forwarded-host: forged.test\r\n\r\n").as_bytes());
     assert_eq!(client.reply_to("GET").status, 200);
     assert_eq!(upstream.last().header("x-forwarded-host"), None);
 }
@@ -86,8 +92,14 @@ fn instances_learn_the_client_from_a_trusted_proxy() {
     assert_eq!(upstream.last().header("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
     assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"));
     // Some proxies append a line of their own instead of an entry.
-    gateway.send(&proxied().header("x-forwarded-for", "forged").header("x-forwarded-for", "203.0.113.9"));
-    assert_eq!(upstream.last().header("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"), "what is not believed goes");
+    gateway.send(
+        &proxied().header("x-forwarded-for", "forged").header("x-forwarded-for", "203.0.113.9"),
+    );
+    assert_eq!(
+        upstream.last().header("x-forwarded-for"),
+        Some("203.0.113.9, 127.0.0.1"),
+        "what is not believed goes"
+    );
     for (sent, seen) in [
         ("\u{ff}, 203.0.113.9", "203.0.113.9, 127.0.0.1"),
         ("1.1.1.1, \"[2001:DB8::9]:80\", 127.0.0.2,", "2001:db8::9, 127.0.0.2, 127.0.0.1"),
@@ -122,11 +134,18 @@ fn clients_see_who_served_them_and_why() {
     upstream.report_sessions(3);
     let gateway = Setup::new().stateful([&upstream]).start();
     let key = AffinityKey::from_bits(0xfeed);
-    upstream.act(Act::Respond(200, vec![("x-live-sessions", "3"), ("x-session-source", "redis")], "ok"));
+    upstream.act(Act::Respond(
+        200,
+        vec![("x-live-sessions", "3"), ("x-session-source", "redis")],
+        "ok",
+    ));
     let reply = gateway.send(&Request::get(SESSIONS).key(key));
     assert_eq!(reply.served_by(), "stateful-1");
     let stamp = reply.stamp();
-    assert_eq!((stamp.verdict, stamp.key, stamp.epoch), (Verdict::Home, Some(key), gateway.stateful().epoch));
+    assert_eq!(
+        (stamp.verdict, stamp.key, stamp.epoch),
+        (Verdict::Home, Some(key), gateway.stateful().epoch)
+    );
     assert_eq!((reply.header("x-instance-id"), reply.header("x-live-sessions")), (None, None));
     assert_eq!(reply.header("x-session-source"), Some("redis"), "the service's own header passes");
 }
@@ -144,7 +163,11 @@ fn routing_can_be_hidden_from_clients() {
         }
     }
     let seen = upstream.last();
-    assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED), "instances still see");
+    assert_eq!(
+        seen.header(headers::SESSION_AFFINITY),
+        Some(headers::SESSION_AFFINITY_REQUIRED),
+        "instances still see"
+    );
 }
 
 #[test]
@@ -157,7 +180,9 @@ fn one_request_id_goes_from_the_client_to_the_instance_and_back() {
         assert_eq!(reply.header("x-request-id"), Some(id), "{sent}");
         assert_eq!(upstream.last().header("x-request-id"), Some(id));
     }
-    for sent in ["", "1", "not-a-uuid", "0190b0e4-7d1c-7a52-9c41-0123456789ab; DROP", &"a".repeat(9_000)] {
+    for sent in
+        ["", "1", "not-a-uuid", "0190b0e4-7d1c-7a52-9c41-0123456789ab; DROP", &"a".repeat(9_000)]
+    {
         let reply = gateway.send(&Request::get(INFO).header("x-request-id", sent));
         let made = reply.header("x-request-id").expect("an id");
         assert!(RequestId::parse_bytes(made.as_bytes()).is_some() && made != sent, "{made}");
@@ -171,9 +196,14 @@ fn status_body_and_method_pass_through_untouched() {
     let gateway = Setup::new().stateful([&upstream]).start();
     let mut client = gateway.connect();
     for status in [200, 201, 404, 418, 500, 503] {
-        upstream.act(Act::Respond(status, vec![("x-custom", "kept"), ("etag", "\"v1\"")], "the body"));
+        upstream.act(Act::Respond(
+            status,
+            vec![("x-custom", "kept"), ("etag", "\"v1\"")],
+            "the body",
+        ));
         for method in ["GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "HEAD"] {
-            let reply = client.send(&Request::new(method, &format!("{SESSIONS}?a=b&c=%2F")).json("{\"a\":1}"));
+            let reply = client
+                .send(&Request::new(method, &format!("{SESSIONS}?a=b&c=%2F")).json("{\"a\":1}"));
             assert_eq!((reply.status, reply.header("etag")), (status, Some("\"v1\"")), "{method}");
             assert_eq!(reply.body, if method == "HEAD" { &b""[..] } else { b"the body" });
             let seen = upstream.last();

@@ -19,8 +19,7 @@ use crate::testbed::{SESSIONS, Setup};
 const NAME: &str = "stateful-1";
 /// With which every connection of HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
-const HEALTHY: &str =
-    "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\nconnection: close\r\n\r\nhealthy";
+const HEALTHY: &str = "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\nconnection: close\r\n\r\nhealthy";
 
 /// An instance that speaks HTTP/2 by prior knowledge, and responds to health checks in HTTP/1.1.
 #[derive(Clone)]
@@ -38,7 +37,8 @@ impl H2cUpstream {
         let upstream = Self { addr, connections: Arc::default(), seen: Arc::default() };
         let own = upstream.clone();
         thread::spawn(move || {
-            let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).expect("a listener");
                 while let Ok((stream, _)) = listener.accept().await {
@@ -72,9 +72,13 @@ impl H2cUpstream {
                     text.extend_from_slice(&piece);
                 }
                 let text = String::from_utf8(text).expect("text");
-                let response = Response::builder().version(Version::HTTP_2).header(headers::INSTANCE_ID, NAME).body(());
+                let response = Response::builder()
+                    .version(Version::HTTP_2)
+                    .header(headers::INSTANCE_ID, NAME)
+                    .body(());
                 own.seen.lock().expect("no panic").push((head.headers, head.uri.to_string()));
-                let mut stream = respond.send_response(response.expect("a response"), false).expect("sent");
+                let mut stream =
+                    respond.send_response(response.expect("a response"), false).expect("sent");
                 stream.send_data(Bytes::from(format!("got {text}")), true).expect("sent");
             });
         }
@@ -84,11 +88,13 @@ impl H2cUpstream {
 #[test]
 fn requests_share_a_connection_and_look_as_by_http1() {
     let upstream = H2cUpstream::start();
-    let gateway = Setup::new().stateful_at(upstream.addr).stateful_setting("protocol = 'h2c'").start();
+    let gateway =
+        Setup::new().stateful_at(upstream.addr).stateful_setting("protocol = 'h2c'").start();
     let mut client = gateway.connect();
     for number in 0..20 {
-        let request =
-            Request::new("POST", SESSIONS).header("cookie", "affinity=0000000c; a=b").json(&format!("{number}"));
+        let request = Request::new("POST", SESSIONS)
+            .header("cookie", "affinity=0000000c; a=b")
+            .json(&format!("{number}"));
         let reply = client.send(&request);
         assert_eq!((reply.status, reply.body), (200, format!("got {number}").into_bytes()));
         let reply = client.send(&Request::get(SESSIONS).header("cookie", "affinity=0000000c"));
@@ -100,7 +106,10 @@ fn requests_share_a_connection_and_look_as_by_http1() {
     assert_eq!(seen.len(), 40);
     let (first, uri) = &seen[0];
     assert_eq!(first.get(COOKIE).map(|value| value.as_bytes()), Some(&b"a=b"[..]));
-    assert_eq!(first.get(headers::AFFINITY_KEY).map(|value| value.as_bytes()), Some(&b"0000000c"[..]));
+    assert_eq!(
+        first.get(headers::AFFINITY_KEY).map(|value| value.as_bytes()),
+        Some(&b"0000000c"[..])
+    );
     assert!(first.contains_key(headers::REQUEST_ID) && !first.contains_key(HOST), "{first:?}");
     assert!(uri.ends_with(SESSIONS), "{uri}");
     // One for each of the gateway's threads at most.
@@ -110,7 +119,8 @@ fn requests_share_a_connection_and_look_as_by_http1() {
 #[test]
 fn a_client_of_http_1_0_needs_no_host() {
     let upstream = H2cUpstream::start();
-    let gateway = Setup::new().stateful_at(upstream.addr).stateful_setting("protocol = 'h2c'").start();
+    let gateway =
+        Setup::new().stateful_at(upstream.addr).stateful_setting("protocol = 'h2c'").start();
     let mut client = gateway.connect();
     client.write(format!("GET {SESSIONS} HTTP/1.0\r\n\r\n").as_bytes());
     assert_eq!(client.reply_to("GET").status, 200);

@@ -1,4 +1,5 @@
-//! The health checks: how many results change the gateway's mind, and when it does not believe them.
+//! The health checks: how many results change the gateway's mind, and when it does not believe
+//! them.
 
 use std::net::SocketAddr;
 
@@ -23,7 +24,10 @@ fn an_instance_falls_after_so_many_failures_and_rises_after_so_many_passes() {
     gateway.wait_for("stateful-2", InstanceState::Unhealthy);
     assert!(upstreams[1].health_checks() >= 4, "after {} failures", upstreams[1].health_checks());
     let instance = gateway.stateful().instances.into_iter().nth(1).expect("it stays a member");
-    assert!(instance.last_error.as_ref().is_some_and(|error| error.contains("500")), "{instance:?}");
+    assert!(
+        instance.last_error.as_ref().is_some_and(|error| error.contains("500")),
+        "{instance:?}"
+    );
     let away = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((away.verdict(), away.served_by()), (Verdict::Failover, ranking[1].as_str()));
     assert_eq!(gateway.ranking(key), ranking, "home is defined over all members, healthy or not");
@@ -46,12 +50,18 @@ fn an_instance_that_is_killed_and_started_again_gets_its_keys_home() {
     let paths: Vec<_> = (0..30).map(|_| session_path(AffinityKey::random())).collect();
     let serve = || {
         let mut client = gateway.connect();
-        paths.iter().map(|path| client.send(&Request::get(path)).served_by().to_owned()).collect::<Vec<_>>()
+        paths
+            .iter()
+            .map(|path| client.send(&Request::get(path)).served_by().to_owned())
+            .collect::<Vec<_>>()
     };
     let before = serve();
     upstreams[0].leave();
     gateway.wait_for("stateful-1", InstanceState::Unhealthy);
-    assert!(serve().iter().zip(&before).all(|(now, then)| now == then || then == "stateful-1"), "no other key moves");
+    assert!(
+        serve().iter().zip(&before).all(|(now, then)| now == then || then == "stateful-1"),
+        "no other key moves"
+    );
     assert_eq!(gateway.stateful().epoch, epoch);
     upstreams[0].come_back();
     gateway.wait_for("stateful-1", InstanceState::Healthy);
@@ -69,7 +79,10 @@ fn checks_that_fail_most_of_a_pool_at_once_are_not_believed() {
     for _ in 0..30 {
         let key = AffinityKey::random();
         let reply = gateway.send(&Request::get(&session_path(key)));
-        assert_eq!((reply.verdict(), reply.served_by()), (Verdict::Home, gateway.ranking(key)[0].as_str()));
+        assert_eq!(
+            (reply.verdict(), reply.served_by()),
+            (Verdict::Home, gateway.ranking(key)[0].as_str())
+        );
     }
     upstreams[0].health(Health::Well);
     gateway.wait_for("stateful-1", InstanceState::Healthy);
@@ -128,9 +141,14 @@ fn two_instances_of_one_name_are_refused_until_one_has_gone() {
     let gateway = Setup::new().stateful(&upstreams).start_unready();
     let twins = |state: InstanceState| -> Vec<SocketAddr> {
         let pool = gateway.pool(PoolName::Stateful);
-        pool.instances.iter().filter(|instance| instance.state == state).map(|instance| instance.addr).collect()
+        pool.instances
+            .iter()
+            .filter(|instance| instance.state == state)
+            .map(|instance| instance.addr)
+            .collect()
     };
-    let refused = eventually("one is refused", || twins(InstanceState::DuplicateName).first().copied());
+    let refused =
+        eventually("one is refused", || twins(InstanceState::DuplicateName).first().copied());
     gateway.wait_for("stateful-1", InstanceState::Healthy);
     gateway.wait_for("twin", InstanceState::Healthy);
     let epoch = gateway.stateful().epoch;
@@ -138,13 +156,18 @@ fn two_instances_of_one_name_are_refused_until_one_has_gone() {
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
     let (first, second) = upstreams[1..].split_at_mut(1);
-    let (held, idle) =
-        if first[0].addr() == refused { (&mut second[0], &first[0]) } else { (&mut first[0], &second[0]) };
+    let (held, idle) = if first[0].addr() == refused {
+        (&mut second[0], &first[0])
+    } else {
+        (&mut first[0], &second[0])
+    };
     assert!(held.count() > 0);
     assert_eq!(idle.count(), 0, "who is refused gets nothing");
 
     held.leave();
-    eventually("the other takes over", || twins(InstanceState::Healthy).contains(&refused).then_some(()));
+    eventually("the other takes over", || {
+        twins(InstanceState::Healthy).contains(&refused).then_some(())
+    });
     assert_eq!(gateway.stateful().epoch, epoch, "the same names, so no key moved");
     let key = gateway.key_at("twin");
     assert_eq!(gateway.send(&Request::get(&session_path(key))).verdict(), Verdict::Home);

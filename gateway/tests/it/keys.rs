@@ -31,10 +31,21 @@ fn the_path_wins_over_the_header_and_the_header_over_the_cookie() {
     ] {
         let reply = gateway.send(&request);
         assert_eq!((reply.verdict(), reply.key()), (Verdict::Home, expected));
-        assert_eq!(reply.header("set-cookie"), None, "a key of the client's own never rewrites the cookie");
+        assert_eq!(
+            reply.header("set-cookie"),
+            None,
+            "a key of the client's own never rewrites the cookie"
+        );
         let seen = upstream.last();
-        assert_eq!(seen.header(headers::AFFINITY_KEY), Some(expected.to_string().as_str()), "the gateway's, once");
-        assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
+        assert_eq!(
+            seen.header(headers::AFFINITY_KEY),
+            Some(expected.to_string().as_str()),
+            "the gateway's, once"
+        );
+        assert_eq!(
+            seen.header(headers::SESSION_AFFINITY),
+            Some(headers::SESSION_AFFINITY_REQUIRED)
+        );
     }
 }
 
@@ -42,7 +53,17 @@ fn the_path_wins_over_the_header_and_the_header_over_the_cookie() {
 fn malformed_keys_are_replaced_and_said_so() {
     let (_upstream, gateway) = one_instance();
     let long = "0".repeat(60_000);
-    for bad in ["", "0000000C", "0000000", "000000000", "0000000g", "../../etc", "\"0000000c\"", "ä", &long] {
+    for bad in [
+        "",
+        "0000000C",
+        "0000000",
+        "000000000",
+        "0000000g",
+        "../../etc",
+        "\"0000000c\"",
+        "ä",
+        &long,
+    ] {
         for request in [
             Request::get(SESSIONS).header(headers::AFFINITY_KEY, bad),
             Request::get(SESSIONS).header("cookie", &format!("affinity={bad}")),
@@ -68,10 +89,17 @@ fn of_several_keys_the_first_that_is_well_formed_counts() {
     let (_upstream, gateway) = one_instance();
     let key = |request: Request| gateway.send(&request).key();
     let get = || Request::get(SESSIONS);
-    assert_eq!(key(get().header("cookie", "affinity=nonsense").header("cookie", "a=b; affinity=0000000c")), IN_COOKIE);
-    assert_eq!(key(with_cookie(get().header(headers::AFFINITY_KEY, "nonsense"), IN_COOKIE)), IN_COOKIE);
+    assert_eq!(
+        key(get().header("cookie", "affinity=nonsense").header("cookie", "a=b; affinity=0000000c")),
+        IN_COOKIE
+    );
+    assert_eq!(
+        key(with_cookie(get().header(headers::AFFINITY_KEY, "nonsense"), IN_COOKIE)),
+        IN_COOKIE
+    );
     assert_eq!(key(get().key(IN_HEADER).key(IN_COOKIE)), IN_HEADER);
-    let resembling = gateway.send(&get().header("cookie", "xaffinity=0000000c; affinity2=0000000c; affinity"));
+    let resembling =
+        gateway.send(&get().header("cookie", "xaffinity=0000000c; affinity2=0000000c; affinity"));
     assert_eq!(resembling.verdict(), Verdict::New, "these are other cookies");
 }
 
@@ -90,8 +118,11 @@ fn the_cookie_is_for_this_site_alone_and_out_of_scripts_reach() {
 #[test]
 fn the_cookie_is_secure_when_a_trusted_proxy_says_https() {
     let upstream = Upstream::start("stateful-1");
-    for (trusted, ends) in [("['127.0.0.1/32']", "; SameSite=Lax; Secure"), ("['192.0.2.0/24']", "; SameSite=Lax")] {
-        let setup = Setup::new().stateful([&upstream]).server(&format!("trusted_proxies = {trusted}"));
+    for (trusted, ends) in
+        [("['127.0.0.1/32']", "; SameSite=Lax; Secure"), ("['192.0.2.0/24']", "; SameSite=Lax")]
+    {
+        let setup =
+            Setup::new().stateful([&upstream]).server(&format!("trusted_proxies = {trusted}"));
         let gateway = setup.start();
         let reply = gateway.send(&Request::post(SESSIONS).header("x-forwarded-proto", "https"));
         assert!(cookie(&reply).ends_with(ends), "trusting {trusted}: {}", cookie(&reply));
@@ -107,7 +138,11 @@ fn an_answer_that_sets_the_cookie_is_not_for_a_shared_cache() {
         (Some("private, max-age=60"), "private, max-age=60"),
         (Some("no-store"), "no-store"),
     ] {
-        upstream.act(Act::Respond(200, sent.map(|sent| ("cache-control", sent)).into_iter().collect(), "ok"));
+        upstream.act(Act::Respond(
+            200,
+            sent.map(|sent| ("cache-control", sent)).into_iter().collect(),
+            "ok",
+        ));
         let newcomer = gateway.send(&Request::get(SESSIONS));
         assert_eq!(newcomer.header("cache-control"), Some(kept), "the instance sent {sent:?}");
         let known = gateway.send(&Request::get(SESSIONS).key(IN_HEADER));

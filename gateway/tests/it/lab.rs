@@ -22,20 +22,34 @@ fn each_request_takes_the_path_that_it_asks_for() {
     let mut turns = BTreeSet::new();
     for _ in 0..3 {
         let sticky = client.send(&get("sticky"));
-        assert_eq!((sticky.verdict(), sticky.served_by(), sticky.key()), (Verdict::Home, home.as_str(), key));
-        let seen = upstreams.iter().find(|upstream| upstream.name() == home).expect("one of them").last();
-        assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_REQUIRED));
+        assert_eq!(
+            (sticky.verdict(), sticky.served_by(), sticky.key()),
+            (Verdict::Home, home.as_str(), key)
+        );
+        let seen =
+            upstreams.iter().find(|upstream| upstream.name() == home).expect("one of them").last();
+        assert_eq!(
+            seen.header(headers::SESSION_AFFINITY),
+            Some(headers::SESSION_AFFINITY_REQUIRED)
+        );
         assert_eq!(seen.header(STRATEGY), None, "it is between client and gateway");
 
         let in_turn = client.send(&get("round_robin"));
         assert_eq!((in_turn.verdict(), in_turn.key()), (Verdict::Off, key));
-        let seen =
-            upstreams.iter().find(|upstream| upstream.name() == in_turn.served_by()).expect("one of them").last();
+        let seen = upstreams
+            .iter()
+            .find(|upstream| upstream.name() == in_turn.served_by())
+            .expect("one of them")
+            .last();
         assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE));
         turns.insert(in_turn.served_by().to_owned());
     }
     assert_eq!(turns.len(), 3, "the turns go on as if the sticky requests had not been: {turns:?}");
-    assert_eq!(client.send(&Request::get(&session_path(key))).verdict(), Verdict::Home, "the pool's own strategy");
+    assert_eq!(
+        client.send(&Request::get(&session_path(key))).verdict(),
+        Verdict::Home,
+        "the pool's own strategy"
+    );
     assert_eq!(gateway.stateful().strategy.as_str(), "sticky", "which nobody has switched");
 }
 
@@ -52,7 +66,10 @@ fn a_stateless_request_can_be_sticky_in_the_lab() {
         assert_eq!(browser.send(Request::get(INFO)).stamp().key, None, "the others know no key");
     }
     let text = gateway.metrics();
-    assert!(text.contains("gateway_affinity_total{pool=\"stateless\",verdict=\"new\"} 1"), "{text}");
+    assert!(
+        text.contains("gateway_affinity_total{pool=\"stateless\",verdict=\"new\"} 1"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -60,10 +77,17 @@ fn what_names_no_strategy_is_refused_with_the_names() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).section(OPEN).start();
     let mut client = gateway.connect();
-    for values in
-        [&["ip_hash"][..], &[""], &["Sticky"], &["sticky", "sticky"], &["sticky, round_robin"], &["stick\u{e9}"]]
-    {
-        let request = values.iter().fold(Request::get(SESSIONS), |request, value| request.header(STRATEGY, value));
+    for values in [
+        &["ip_hash"][..],
+        &[""],
+        &["Sticky"],
+        &["sticky", "sticky"],
+        &["sticky, round_robin"],
+        &["stick\u{e9}"],
+    ] {
+        let request = values
+            .iter()
+            .fold(Request::get(SESSIONS), |request, value| request.header(STRATEGY, value));
         let reply = client.send(&request);
         assert_eq!((reply.status, reply.code()), (400, ErrorCode::InvalidStrategy), "{values:?}");
         assert!(reply.problem().detail.contains("'sticky' or 'round_robin'"), "{reply:?}");
@@ -82,10 +106,14 @@ fn a_closed_lab_ignores_the_header_and_drops_it() {
     for value in ["round_robin", "nonsense"] {
         for _ in 0..2 {
             let reply = client.send(&Request::get(&session_path(key)).header(STRATEGY, value));
-            assert_eq!((reply.status, reply.verdict(), reply.served_by()), (200, Verdict::Home, home.as_str()));
+            assert_eq!(
+                (reply.status, reply.verdict(), reply.served_by()),
+                (200, Verdict::Home, home.as_str())
+            );
         }
     }
-    let seen = upstreams.iter().find(|upstream| upstream.name() == home).expect("one of them").last();
+    let seen =
+        upstreams.iter().find(|upstream| upstream.name() == home).expect("one of them").last();
     assert_eq!(seen.header(STRATEGY), None);
     assert_eq!(gateway.pool(PoolName::Stateful).instances.len(), 2);
 }

@@ -17,11 +17,21 @@ fn it_tells_that_it_is_well() {
     let mut client = gateway.connect();
     let reply = client.send(&Request::get("/health"));
     assert_eq!((reply.status, reply.body.as_slice()), (200, &b"healthy"[..]));
-    assert_eq!((reply.header("content-type"), reply.header("cache-control")), (Some("text/plain"), Some("no-store")));
+    assert_eq!(
+        (reply.header("content-type"), reply.header("cache-control")),
+        (Some("text/plain"), Some("no-store"))
+    );
     let head = client.send(&Request::new("HEAD", "/health"));
-    assert_eq!((head.status, head.header("content-length")), (200, Some("7")), "the length of what GET would send");
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("7")),
+        "the length of what GET would send"
+    );
     let posted = client.send(&Request::post("/health"));
-    assert_eq!((posted.code(), posted.header("allow")), (ErrorCode::MethodNotAllowed, Some("GET, HEAD")));
+    assert_eq!(
+        (posted.code(), posted.header("allow")),
+        (ErrorCode::MethodNotAllowed, Some("GET, HEAD"))
+    );
 }
 
 #[test]
@@ -29,11 +39,17 @@ fn an_unknown_path_is_a_problem_and_the_connection_goes_on() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let mut client = gateway.connect();
-    for path in ["/", "/api", "/api/v1", "/api/v2/stateless/info", "/favicon.ico", "/API/v1/stateless/info"] {
+    for path in
+        ["/", "/api", "/api/v1", "/api/v2/stateless/info", "/favicon.ico", "/API/v1/stateless/info"]
+    {
         let reply = client.send(&Request::get(path));
         assert_eq!((reply.status, reply.code()), (404, ErrorCode::NotFound), "{path}");
         assert_eq!(client.send(&Request::new("HEAD", path)).status, 404, "and no body follows");
-        assert_eq!(client.send(&Request::get(INFO)).status, 200, "the connection is still good after {path}");
+        assert_eq!(
+            client.send(&Request::get(INFO)).status,
+            200,
+            "the connection is still good after {path}"
+        );
     }
 }
 
@@ -58,11 +74,19 @@ fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
 
     let mut client = gateway.connect();
     client.write(&Request::new("POST", SESSIONS).header("content-length", "999999999999").head());
-    assert_eq!(client.reply_to("POST").code(), ErrorCode::BodyTooLarge, "rejected without waiting for the body");
+    assert_eq!(
+        client.reply_to("POST").code(),
+        ErrorCode::BodyTooLarge,
+        "rejected without waiting for the body"
+    );
     client.finish();
     assert!(client.is_closed_by_peer(), "what is left of the body is no next request");
     let fits = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; MIB]));
-    assert_eq!((fits.status, upstream.last().body_bytes), (200, MIB), "a body of exactly the limit passes");
+    assert_eq!(
+        (fits.status, upstream.last().body_bytes),
+        (200, MIB),
+        "a body of exactly the limit passes"
+    );
 }
 
 #[test]
@@ -82,9 +106,16 @@ fn a_body_that_grows_too_large_in_chunks_is_refused_and_the_client_reads_why() {
     });
     let reply = client.reply_to("POST");
     assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge));
-    assert!(sending.join().expect("no panic").is_ok(), "the rest was read, so the client saw no reset");
+    assert!(
+        sending.join().expect("no panic").is_ok(),
+        "the rest was read, so the client saw no reset"
+    );
     assert!(client.is_closed_by_peer());
-    assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "the instance's next connection is sound");
+    assert_eq!(
+        gateway.send(&Request::post(SESSIONS)).status,
+        200,
+        "the instance's next connection is sound"
+    );
 }
 
 #[test]
@@ -93,7 +124,11 @@ fn a_refused_body_is_never_read_as_the_next_request() {
     let gateway = Setup::new().stateless([&upstream]).start();
     let smuggled = Request::get(INFO).head();
     let mut client = gateway.connect();
-    client.write(&Request::new("POST", "/nowhere").header("content-length", &smuggled.len().to_string()).head());
+    client.write(
+        &Request::new("POST", "/nowhere")
+            .header("content-length", &smuggled.len().to_string())
+            .head(),
+    );
     client.write(&smuggled);
     assert_eq!(client.reply_to("POST").status, 404);
     client.finish();
@@ -106,11 +141,14 @@ fn hostile_requests_get_a_client_error_and_harm_nobody() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let long_path = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(30_000));
-    let many_headers = format!("GET {SESSIONS} HTTP/1.1\r\nhost: a\r\n{}\r\n", "a: b\r\n".repeat(300));
+    let many_headers =
+        format!("GET {SESSIONS} HTTP/1.1\r\nhost: a\r\n{}\r\n", "a: b\r\n".repeat(300));
     let negative = format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n");
-    let two_lengths =
-        format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab");
-    let bad_chunk = format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    let two_lengths = format!(
+        "POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab"
+    );
+    let bad_chunk =
+        format!("POST {SESSIONS} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
     for (what, bytes) in [
         ("garbage", "\u{1}\u{2}garbage\r\n\r\n"),
         ("a long path", &long_path),
@@ -126,7 +164,11 @@ fn hostile_requests_get_a_client_error_and_harm_nobody() {
         client.finish();
         let reply = client.reply_to("GET");
         assert!((400..500).contains(&reply.status), "{what} gives {}", reply.status);
-        assert_eq!(gateway.send(&Request::get(SESSIONS)).status, 200, "others are served after {what}");
+        assert_eq!(
+            gateway.send(&Request::get(SESSIONS)).status,
+            200,
+            "others are served after {what}"
+        );
     }
 }
 
@@ -145,5 +187,9 @@ fn a_route_may_have_a_body_limit_of_its_own() {
         assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge), "{path}");
         assert!(String::from_utf8_lossy(&reply.body).contains("64 bytes"), "{reply:?}");
     }
-    assert_eq!(gateway.send(&Request::new("POST", SESSIONS).json(&large)).status, 200, "the others keep theirs");
+    assert_eq!(
+        gateway.send(&Request::new("POST", SESSIONS).json(&large)).status,
+        200,
+        "the others keep theirs"
+    );
 }

@@ -26,20 +26,26 @@ fn homes(gateway: &TestGateway) -> Vec<String> {
         let host = gateway.control_addr.to_string();
         let homes = (from..from + KEYS / READERS).map(|place| {
             let path = format!("/control/v1/pools/stateful/explain?key={}", key(place));
-            let explained: Explanation = client.send(&Request::get(&path).header("host", &host)).json();
+            let explained: Explanation =
+                client.send(&Request::get(&path).header("host", &host)).json();
             explained.ranking[0].name.to_string()
         });
         homes.collect::<Vec<_>>()
     };
     thread::scope(|scope| {
-        let readers: Vec<_> = (0..READERS).map(|i| scope.spawn(move || query(i * KEYS / READERS))).collect();
+        let readers: Vec<_> =
+            (0..READERS).map(|i| scope.spawn(move || query(i * KEYS / READERS))).collect();
         readers.into_iter().flat_map(|asker| asker.join().expect("no panic")).collect()
     })
 }
 
 fn explain(gateway: &TestGateway, key: AffinityKey, supposed: &str) -> Change {
     let path = format!("/control/v1/pools/stateful/explain?key={key}&{supposed}");
-    gateway.request(Request::get(&path)).json::<Explanation>().change.expect("something was supposed")
+    gateway
+        .request(Request::get(&path))
+        .json::<Explanation>()
+        .change
+        .expect("something was supposed")
 }
 
 #[test]
@@ -51,11 +57,17 @@ fn a_newcomer_takes_its_share_and_gives_exactly_that_back() {
 
     let newcomer = Upstream::start("stateful-4");
     let added = gateway.add(newcomer.addr());
-    assert_eq!((added.status, added.json::<Instance>().name), (201, Some("stateful-4".parse().expect("a name"))));
+    assert_eq!(
+        (added.status, added.json::<Instance>().name),
+        (201, Some("stateful-4".parse().expect("a name")))
+    );
     gateway.wait_for("stateful-4", InstanceState::Healthy);
     let after = homes(&gateway);
     let moved: Vec<_> = (0..KEYS as usize).filter(|&place| before[place] != after[place]).collect();
-    assert!(moved.iter().all(|&place| after[place] == "stateful-4"), "keys move to the newcomer alone");
+    assert!(
+        moved.iter().all(|&place| after[place] == "stateful-4"),
+        "keys move to the newcomer alone"
+    );
     let percent = moved.len() as f64 / f64::from(KEYS) * 100.0;
     assert!((22.0..=28.0).contains(&percent), "{percent} %");
     assert_eq!(gateway.stateful().epoch, predicted.epoch, "explain knew the epoch");
@@ -95,11 +107,23 @@ fn an_instance_that_returns_on_another_port_moves_no_key() {
     assert_eq!(gateway.stateful().epoch, epoch);
     let at_home = gateway.key_at("stateful-2");
     let reply = gateway.send(&Request::get(&session_path(at_home)));
-    assert_eq!((reply.verdict(), reply.served_by(), returned.count()), (Verdict::Home, "stateful-2", 1));
+    assert_eq!(
+        (reply.verdict(), reply.served_by(), returned.count()),
+        (Verdict::Home, "stateful-2", 1)
+    );
 
     let old = upstreams[1].addr();
-    let left = gateway.stateful().instances.into_iter().find(|instance| instance.addr == old).expect("still known");
-    assert_eq!((left.name, left.state), (None, InstanceState::Pending), "the old address is nobody's");
+    let left = gateway
+        .stateful()
+        .instances
+        .into_iter()
+        .find(|instance| instance.addr == old)
+        .expect("still known");
+    assert_eq!(
+        (left.name, left.state),
+        (None, InstanceState::Pending),
+        "the old address is nobody's"
+    );
     assert_eq!(gateway.remove(&old.to_string()).status, 204, "and can be removed by itself");
 }
 
@@ -128,13 +152,21 @@ fn a_newcomer_under_a_members_name_is_refused_loudly() {
     let reply = gateway.add(impostor.addr());
     assert_eq!((reply.status, reply.code()), (409, ErrorCode::InstanceExists));
     let detail = reply.problem().detail;
-    let named = [impostor.addr().to_string(), upstreams[1].addr().to_string(), "stateful-2".to_owned()];
-    assert!(named.iter().all(|part| detail.contains(part)) && detail.contains("INSTANCE_ID"), "{detail}");
+    let named =
+        [impostor.addr().to_string(), upstreams[1].addr().to_string(), "stateful-2".to_owned()];
+    assert!(
+        named.iter().all(|part| detail.contains(part)) && detail.contains("INSTANCE_ID"),
+        "{detail}"
+    );
     assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
     let epoch = gateway.stateful().epoch;
     let again = gateway.add(upstreams[0].addr());
     let shown: Instance = again.json();
-    assert_eq!((again.status, shown.state), (200, InstanceState::Healthy), "added again, it is as it was");
+    assert_eq!(
+        (again.status, shown.state),
+        (200, InstanceState::Healthy),
+        "added again, it is as it was"
+    );
     assert_eq!(shown.name, Some("stateful-1".parse().expect("a name")));
     assert_eq!((gateway.stateful().instances.len(), gateway.stateful().epoch), (3, epoch));
 }
@@ -144,7 +176,11 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().deployment("blue").stateful(&upstreams).start();
     let stranger = Upstream::start("stranger");
-    let fine = [("x-service", "stateful-svc"), ("x-service-protocol", "1"), ("x-service-version", "1.2.3")];
+    let fine = [
+        ("x-service", "stateful-svc"),
+        ("x-service-protocol", "1"),
+        ("x-service-version", "1.2.3"),
+    ];
     let with = |name, value| {
         let rest = fine.into_iter().filter(|(other, _)| *other != name);
         Health::As(rest.chain([(name, value)]).collect())
@@ -160,7 +196,10 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
         let reply = gateway.add(stranger.addr());
         assert_eq!((reply.status, reply.code()), (422, ErrorCode::WrongInstance), "{health:?}");
         let detail = reply.problem().detail;
-        assert!(detail.contains(reported) && detail.contains(&stranger.addr().to_string()), "{detail}");
+        assert!(
+            detail.contains(reported) && detail.contains(&stranger.addr().to_string()),
+            "{detail}"
+        );
         assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
     }
     let not_http = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -186,7 +225,8 @@ fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_i
     let gateway = Setup::new().stateful(&upstreams).thresholds(1_000, 2).start();
     let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
     let mut events = gateway.listen("?types=instance_changed");
-    upstreams[1].health(Health::As(vec![("x-service", "stateless-svc"), ("x-service-protocol", "1")]));
+    upstreams[1]
+        .health(Health::As(vec![("x-service", "stateless-svc"), ("x-service-protocol", "1")]));
     gateway.wait_for("stateful-2", InstanceState::WrongInstance);
     assert!(matches!(
         events.next(),
@@ -203,7 +243,10 @@ fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_i
         let line = format!(r#"gateway_upstream_refused{{pool="stateful",reason="{reason}"}} "#);
         gateway.metrics().lines().find_map(|metric| metric.strip_prefix(&line).map(str::to_owned))
     };
-    assert_eq!((refused("wrong_service").as_deref(), refused("duplicate_name").as_deref()), (Some("1"), Some("0")));
+    assert_eq!(
+        (refused("wrong_service").as_deref(), refused("duplicate_name").as_deref()),
+        (Some("1"), Some("0"))
+    );
     let down = r#"gateway_upstream_healthy{pool="stateful",upstream="stateful-2"} 0"#;
     assert!(gateway.metrics().contains(down), "a member that is gone is down as well");
     upstreams[1].health(Health::Well);
@@ -218,15 +261,23 @@ fn an_instance_that_names_no_service_is_accepted_unless_that_is_required() {
         upstream.health(Health::As(vec![]));
     }
     let lenient = Setup::new().stateful(&upstreams).start();
-    assert_eq!(lenient.healthy(proto_contracts::PoolName::Stateful), 3, "an older version, while an upgrade goes on");
-    let strict = Setup::new().stateful(&upstreams).health("require_identity = true").start_unready();
+    assert_eq!(
+        lenient.healthy(proto_contracts::PoolName::Stateful),
+        3,
+        "an older version, while an upgrade goes on"
+    );
+    let strict =
+        Setup::new().stateful(&upstreams).health("require_identity = true").start_unready();
     let refused = eventually("it is refused", || {
         let instances = strict.stateful().instances;
         instances.into_iter().find(|instance| instance.state == InstanceState::WrongInstance)
     });
     assert!(refused.last_error.is_some_and(|error| error.contains("require_identity = false")));
     let metrics = strict.metrics();
-    assert!(!metrics.contains(r#"gateway_upstream_healthy{pool="stateful""#), "refused, and not down: {metrics}");
+    assert!(
+        !metrics.contains(r#"gateway_upstream_healthy{pool="stateful""#),
+        "refused, and not down: {metrics}"
+    );
 }
 
 #[test]
@@ -250,7 +301,10 @@ fn the_last_instance_is_removed_by_force_alone() {
     let refused = gateway.remove("stateful-1");
     assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
     let detail = refused.problem().detail;
-    assert!(detail.contains("stateful-1") && detail.contains("503") && detail.contains("force"), "{detail}");
+    assert!(
+        detail.contains("stateful-1") && detail.contains("503") && detail.contains("force"),
+        "{detail}"
+    );
     assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "nothing was changed");
     assert_eq!(gateway.remove("stateful-1?force=maybe").code(), ErrorCode::InvalidQuery);
     assert_eq!(gateway.remove("stateful-1?force=true").status, 204);
@@ -271,5 +325,9 @@ fn removing_lets_requests_in_flight_finish() {
     upstreams[0].act(crate::upstream::Act::ok());
     let reply = client.reply_to("POST");
     assert_eq!((reply.status, reply.served_by()), (200, "stateful-1"));
-    assert_eq!(client.send(&Request::get(SESSIONS).key(key)).served_by(), "stateful-2", "the next one goes elsewhere");
+    assert_eq!(
+        client.send(&Request::get(SESSIONS).key(key)).served_by(),
+        "stateful-2",
+        "the next one goes elsewhere"
+    );
 }

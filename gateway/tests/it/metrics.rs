@@ -9,7 +9,8 @@ use crate::upstream::Upstream;
 
 #[test]
 fn every_family_is_there_and_no_label_holds_a_session_id() {
-    let (stateless, mut stateful) = (Upstream::start("stateless-1"), Upstream::start_all(["stateful-1", "stateful-2"]));
+    let (stateless, mut stateful) =
+        (Upstream::start("stateless-1"), Upstream::start_all(["stateful-1", "stateful-2"]));
     stateful[0].report_sessions(4);
     let gateway = Setup::new().stateless([&stateless]).stateful(&stateful).checked_once().start();
     let id = SessionId::generate(gateway.key_at("stateful-2")).expose();
@@ -28,7 +29,10 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
     }
     assert_eq!(gateway.send(&Request::new("BREW", INFO)).status, 405);
     // A request is measured after its response is sent.
-    let last = ["http_response_status_code=\"200\",http_route=\"local\"", "http_request_method=\"_OTHER\""];
+    let last = [
+        "http_response_status_code=\"200\",http_route=\"local\"",
+        "http_request_method=\"_OTHER\"",
+    ];
     let measured = |text: &String| last.iter().all(|series| text.contains(series));
     let text = eventually("all are measured", || Some(gateway.metrics()).filter(measured));
     for expected in [
@@ -54,11 +58,17 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
         assert!(text.contains(expected), "{expected} in:\n{text}");
     }
     let count = |start: &str| -> f64 {
-        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in:\n{text}"));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(start))
+            .unwrap_or_else(|| panic!("{start} in:\n{text}"));
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     };
     assert!(count("gateway_affinity_total{pool=\"stateful\",verdict=\"failover\"}") >= 1.0);
-    assert!(count("gateway_upstream_connect_failures{pool=\"stateful\",upstream=\"stateful-2\"}") >= 1.0);
+    assert!(
+        count("gateway_upstream_connect_failures{pool=\"stateful\",upstream=\"stateful-2\"}")
+            >= 1.0
+    );
     assert!(count("gateway_upstream_retries_total{pool=\"stateful\"}") >= 1.0);
     assert!(!text.contains(&id) && !text.contains(&id[9..]), "a session id is a secret");
 }
@@ -70,7 +80,10 @@ fn an_instance_that_has_left_leaves_no_label() {
     assert!(gateway.metrics().contains("upstream=\"stateful-2\""));
     assert_eq!(gateway.remove("stateful-2").status, 204);
     let text = gateway.metrics();
-    assert!(!text.contains("upstream=\"stateful-2\"") && text.contains("upstream=\"stateful-1\""), "{text}");
+    assert!(
+        !text.contains("upstream=\"stateful-2\"") && text.contains("upstream=\"stateful-1\""),
+        "{text}"
+    );
 }
 
 #[test]
@@ -79,7 +92,9 @@ fn requests_in_flight_are_counted_while_they_last() {
     let gateway = Setup::new().stateful([&upstream]).start();
     upstream.act(crate::upstream::Act::Hang);
     let mut clients = [gateway.connect(), gateway.connect()];
-    clients.iter_mut().for_each(|client| client.start(&Request::get(SESSIONS).key(AffinityKey::from_bits(1))));
+    clients
+        .iter_mut()
+        .for_each(|client| client.start(&Request::get(SESSIONS).key(AffinityKey::from_bits(1))));
     eventually("both have arrived", || (upstream.count() == 2).then_some(()));
     assert_eq!(gateway.stateful().instances[0].in_flight, 2);
     upstream.act(crate::upstream::Act::ok());
@@ -90,12 +105,16 @@ fn requests_in_flight_are_counted_while_they_last() {
 #[test]
 fn who_may_read_the_metrics_alone_reaches_nothing_else() {
     let stateful = Upstream::start("stateful-1");
-    let gateway = Setup::new().stateful([&stateful]).control("metrics_listen = '127.0.0.1:0'").start();
+    let gateway =
+        Setup::new().stateful([&stateful]).control("metrics_listen = '127.0.0.1:0'").start();
     let mut monitoring = gateway.connect_metrics();
     let scraped = monitoring.send(&Request::get("/metrics").header("host", "gateway:8003"));
     assert_eq!(scraped.status, 200);
     let text = String::from_utf8(scraped.body).expect("UTF-8");
-    assert!(text.contains("gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1"), "{text}");
+    assert!(
+        text.contains("gateway_upstream_healthy{pool=\"stateful\",upstream=\"stateful-1\"} 1"),
+        "{text}"
+    );
     assert_eq!(monitoring.send(&Request::get("/livez")).status, 200);
     for path in ["/control/v1/pools", "/control/v1/events", "/control/v1/openapi.json", "/"] {
         assert_eq!(monitoring.send(&Request::get(path)).status, 404, "{path}");

@@ -59,7 +59,11 @@ fn live_sessions_are_shown_as_they_were_reported() {
     upstreams[0].report_sessions(7);
     let gateway = Setup::new().stateful(&upstreams).checked_once().start();
     newcomers(&gateway, 20);
-    assert_eq!(gateway.stateful().instances[0].live_sessions, Some(7), "minted keys are no sessions yet");
+    assert_eq!(
+        gateway.stateful().instances[0].live_sessions,
+        Some(7),
+        "minted keys are no sessions yet"
+    );
     let shown = "gateway_upstream_live_sessions{pool=\"stateful\",upstream=\"stateful-1\"} 7\n";
     assert!(gateway.metrics().contains(shown));
 }

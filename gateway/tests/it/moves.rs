@@ -1,4 +1,5 @@
-//! How many keys a change of membership moves, counted over 100,000 keys of a fixed seed, and that gateways agree on all.
+//! How many keys a change of membership moves, counted over 100,000 keys of a fixed seed, and that
+//! gateways agree on all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,14 +37,20 @@ fn pool(numbers: impl IntoIterator<Item = u16>, first_port: u16) -> Snapshot {
 }
 
 fn homes(snapshot: &Snapshot) -> Vec<String> {
-    keys().map(|key| sticky::home(snapshot, key).expect("a member").instance.name().to_string()).collect()
+    keys()
+        .map(|key| sticky::home(snapshot, key).expect("a member").instance.name().to_string())
+        .collect()
 }
 
 #[test]
 fn a_change_of_membership_moves_the_least_that_any_scheme_can() {
     for n in 2..=10_u16 {
         let before = homes(&pool(1..=n, 8_200));
-        assert_eq!(homes(&pool((1..=n).rev(), 9_200)), before, "a change of address, and of order, moves none");
+        assert_eq!(
+            homes(&pool((1..=n).rev(), 9_200)),
+            before,
+            "a change of address, and of order, moves none"
+        );
 
         let newcomer = format!("stateful-{}", n + 1);
         let after = homes(&pool(1..=n + 1, 8_200));
@@ -56,16 +63,23 @@ fn a_change_of_membership_moves_the_least_that_any_scheme_can() {
         let leaver = format!("stateful-{}", n / 2 + 1);
         let after = homes(&pool((1..=n).filter(|&number| number != n / 2 + 1), 8_200));
         let moved: Vec<_> = (0..KEYS).filter(|&place| before[place] != after[place]).collect();
-        assert!(moved.iter().all(|&place| before[place] == leaver), "only from the one that leaves");
+        assert!(
+            moved.iter().all(|&place| before[place] == leaver),
+            "only from the one that leaves"
+        );
         let removed = 100.0 * moved.len() as f64 / KEYS as f64;
         let ideal_removed = 100.0 / f64::from(n);
-        assert!((removed - ideal_removed).abs() < 1.0, "N = {n}: removing moved {removed} %, not {ideal_removed} %");
+        assert!(
+            (removed - ideal_removed).abs() < 1.0,
+            "N = {n}: removing moved {removed} %, not {ideal_removed} %"
+        );
     }
 }
 
 #[test]
 fn two_gateways_agree_on_every_key_however_they_came_by_their_members() {
-    let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4", "stateful-5"]);
+    let upstreams =
+        Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4", "stateful-5"]);
     let one = Setup::new().stateful(&upstreams[..2]).start();
     for upstream in &upstreams[2..] {
         assert_eq!(one.add(upstream.addr()).status, 201);
@@ -79,11 +93,17 @@ fn two_gateways_agree_on_every_key_however_they_came_by_their_members() {
             gateway.wait_for(&upstream.name(), InstanceState::Healthy);
         }
     }
-    // What both compute from: the names, and the seed. So they agree on all keys when each agrees with this.
+    // What both compute from: the names, and the seed. So they agree on all keys when each agrees
+    // with this.
     let members = pool((1..=5).rev(), 8_200);
     assert_eq!((one.stateful().epoch, other.stateful().epoch), (members.epoch, members.epoch));
     let shares = |gateway: &TestGateway| {
-        gateway.stateful().instances.into_iter().map(|instance| instance.key_share_percent).collect::<Vec<_>>()
+        gateway
+            .stateful()
+            .instances
+            .into_iter()
+            .map(|instance| instance.key_share_percent)
+            .collect::<Vec<_>>()
     };
     assert_eq!(shares(&one), shares(&other));
     let homes = homes(&members);

@@ -1,4 +1,5 @@
-//! What one client chooses to send counts against no instance, and takes nothing from other clients.
+//! What one client chooses to send counts against no instance, and takes nothing from other
+//! clients.
 
 mod bodies;
 mod holdings;
@@ -30,14 +31,20 @@ pub(crate) fn figure(gateway: &TestGateway, series: &str) -> u64 {
 }
 
 fn ejections(gateway: &TestGateway) -> u64 {
-    let of = |reason| format!("gateway_upstream_ejections_total{{pool=\"stateless\",reason=\"{reason}\"}}");
-    ["errors", "timeouts", "connections"].into_iter().map(|reason| figure(gateway, &of(reason))).sum()
+    let of = |reason| {
+        format!("gateway_upstream_ejections_total{{pool=\"stateless\",reason=\"{reason}\"}}")
+    };
+    ["errors", "timeouts", "connections"]
+        .into_iter()
+        .map(|reason| figure(gateway, &of(reason)))
+        .sum()
 }
 
 #[track_caller]
 fn assert_nobody_is_ejected(gateway: &TestGateway) {
     assert_eq!(ejections(gateway), 0);
-    let states = gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
+    let states =
+        gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
     assert!(states.into_iter().all(|state| state == InstanceState::Healthy));
 }
 
@@ -70,11 +77,18 @@ fn aborted_requests_eject_nobody_and_leave_nothing_behind() {
     for _ in 0..3 {
         let sent = upstream.count() + other.count();
         let clients = gateway.start_many(20, &Request::get(INFO));
-        eventually("all are sent", || (upstream.count() + other.count() == sent + 20).then_some(()));
+        eventually("all are sent", || {
+            (upstream.count() + other.count() == sent + 20).then_some(())
+        });
         drop(clients);
         eventually("no place is held", || {
             let places = ["stateless-1", "stateless-2"].map(|name| {
-                figure(&gateway, &format!("gateway_upstream_in_flight{{pool=\"stateless\",upstream=\"{name}\"}}"))
+                figure(
+                    &gateway,
+                    &format!(
+                        "gateway_upstream_in_flight{{pool=\"stateless\",upstream=\"{name}\"}}"
+                    ),
+                )
             });
             (places == [0, 0]).then_some(())
         });
@@ -92,9 +106,14 @@ fn an_instance_that_refuses_bodies_and_closes_is_not_ejected() {
     for bytes in [50_000, 500_000] {
         for _ in 0..20 {
             let mut client = gateway.connect();
-            client.write(&Request::new("POST", CALCULATE).header("content-length", &bytes.to_string()).head());
+            client.write(
+                &Request::new("POST", CALCULATE)
+                    .header("content-length", &bytes.to_string())
+                    .head(),
+            );
             client.write_all(&vec![b'x'; bytes]);
-            // Its refusal may be lost with the connection that it resets, but that is no fault of the instance's.
+            // Its refusal may be lost with the connection that it resets, but that is no fault of
+            // the instance's.
             client.try_reply();
         }
     }
@@ -121,12 +140,16 @@ fn refused_upgrades_eject_nobody() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     // Failures of a client whom no limit concerns would all count.
     let gateway = Setup::new().stateful(&upstreams).start();
-    let live = format!("{}/live", crate::testbed::session_path(proto_contracts::AffinityKey::random()));
+    let live =
+        format!("{}/live", crate::testbed::session_path(proto_contracts::AffinityKey::random()));
     for status in [400, 426, 503] {
         let headers = if status == 503 { vec![("retry-after", "1")] } else { Vec::new() };
-        upstreams.iter().for_each(|upstream| upstream.act(Act::Respond(status, headers.clone(), "no")));
+        upstreams
+            .iter()
+            .for_each(|upstream| upstream.act(Act::Respond(status, headers.clone(), "no")));
         for _ in 0..20 {
-            let upgrade = Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
+            let upgrade =
+                Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
             assert_eq!(gateway.send(&upgrade).status, status);
         }
     }

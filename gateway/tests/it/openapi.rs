@@ -36,12 +36,14 @@ impl Document {
         self.0.pointer(place).unwrap_or_else(|| panic!("{reference} leads nowhere"))
     }
 
-    /// What of the value the schema does not allow. Stricter than JSON Schema: every field must be documented.
+    /// What of the value the schema does not allow. Stricter than JSON Schema: every field must be
+    /// documented.
     fn faults(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
         let schema = self.resolve(schema);
         for key in ["oneOf", "anyOf"] {
             if let Some(choices) = schema[key].as_array() {
-                let faults: Vec<_> = choices.iter().map(|choice| self.faults(choice, value, at)).collect();
+                let faults: Vec<_> =
+                    choices.iter().map(|choice| self.faults(choice, value, at)).collect();
                 return if faults.iter().any(Vec::is_empty) { Vec::new() } else { faults.concat() };
             }
         }
@@ -65,7 +67,9 @@ impl Document {
             Value::Array(_) => "array",
             Value::Object(_) => "object",
         };
-        let fits = types.is_empty() || types.contains(&actual) || (actual == "integer" && types.contains(&"number"));
+        let fits = types.is_empty()
+            || types.contains(&actual)
+            || (actual == "integer" && types.contains(&"number"));
         if !fits {
             return vec![format!("{at} is {value}, no {types:?}")];
         }
@@ -76,9 +80,11 @@ impl Document {
             }
             Value::Object(fields) if schema["properties"].is_object() => {
                 let known = &schema["properties"];
-                let missing = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
                 let missing =
-                    missing.filter(|name| !fields.contains_key(*name)).map(|name| format!("{at}.{name} is missing"));
+                    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let missing = missing
+                    .filter(|name| !fields.contains_key(*name))
+                    .map(|name| format!("{at}.{name} is missing"));
                 let check = |(name, value): (&String, &Value)| match known.get(name) {
                     Some(schema) => self.faults(schema, value, &format!("{at}.{name}")),
                     None => vec![format!("{at}.{name} is not documented")],
@@ -101,15 +107,24 @@ fn each_path_is_mounted_with_just_the_methods_that_are_documented() {
     assert_eq!(document.0["openapi"], "3.1.0");
     let paths = document.0["paths"].as_object().expect("paths");
     for (path, item) in paths {
-        let documented: BTreeSet<_> = item.as_object().expect("methods").keys().map(String::as_str).collect();
-        let other = METHODS.into_iter().find(|method| !documented.contains(method)).expect("PATCH at least");
+        let documented: BTreeSet<_> =
+            item.as_object().expect("methods").keys().map(String::as_str).collect();
+        let other = METHODS
+            .into_iter()
+            .find(|method| !documented.contains(method))
+            .expect("PATCH at least");
         let refused = gateway.change(Request::new(&other.to_uppercase(), &target(path)));
-        assert_eq!(refused.code(), ErrorCode::MethodNotAllowed, "{other} {path} is neither documented nor mounted");
+        assert_eq!(
+            refused.code(),
+            ErrorCode::MethodNotAllowed,
+            "{other} {path} is neither documented nor mounted"
+        );
         let allowed = refused.header("allow").expect("Allow").to_ascii_lowercase();
         let allowed: BTreeSet<_> = allowed.split(", ").filter(|method| *method != "head").collect();
         assert_eq!(allowed, documented, "{path}");
     }
-    let ids: BTreeSet<_> = document.operations().map(|(_, _, operation)| operation["operationId"].as_str()).collect();
+    let ids: BTreeSet<_> =
+        document.operations().map(|(_, _, operation)| operation["operationId"].as_str()).collect();
     assert_eq!(ids.len(), document.operations().count(), "each operation has a name of its own");
 }
 
@@ -121,7 +136,8 @@ fn what_the_document_says_of_tokens_is_what_the_control_plane_does() {
         // Nothing listens to a stream here.
         let method = if method == "get" { "head" } else { method };
         let reply = gateway.request(Request::new(&method.to_uppercase(), &target(path)));
-        let needs_token = operation["security"].as_array().is_some_and(|security| !security.is_empty());
+        let needs_token =
+            operation["security"].as_array().is_some_and(|security| !security.is_empty());
         assert_eq!(reply.status == 401, needs_token, "{method} {path}: {reply:?}");
         assert_eq!(operation["responses"].get("401").is_some(), needs_token, "{method} {path}");
     }
@@ -136,13 +152,19 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     let mut called = BTreeSet::new();
     let mut check = |path: &str, method: &str, reply: &Reply| {
         let response = &document.0["paths"][path][method]["responses"][reply.status.to_string()];
-        assert!(response.is_object(), "{method} {path} returns {}, which is not documented", reply.status);
+        assert!(
+            response.is_object(),
+            "{method} {path} returns {}, which is not documented",
+            reply.status
+        );
         called.insert((path.to_owned(), method.to_owned()));
         let Some(content) = response["content"].as_object() else {
             return assert!(reply.body.is_empty(), "{method} {path}");
         };
         let media_type = reply.header("content-type").expect("a type");
-        let schema = &content.get(media_type).unwrap_or_else(|| panic!("{media_type} of {method} {path}"))["schema"];
+        let schema = &content
+            .get(media_type)
+            .unwrap_or_else(|| panic!("{media_type} of {method} {path}"))["schema"];
         assert_eq!(document.faults(schema, &reply.json(), ""), [""; 0], "{method} {path}");
     };
 
@@ -160,26 +182,42 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
         "key=1",
         "key=00000001&without=nobody",
     ] {
-        check(explain, "get", &gateway.request(Request::get(&format!("{}?{query}", target(explain)))));
+        check(
+            explain,
+            "get",
+            &gateway.request(Request::get(&format!("{}?{query}", target(explain)))),
+        );
     }
     let strategy = "/control/v1/pools/{pool}/strategy";
     for body in ["{\"strategy\":\"round_robin\"}", "{", "[]"] {
         check(strategy, "put", &gateway.change(Request::new("PUT", &target(strategy)).json(body)));
     }
-    let (drain, undrain) =
-        ("/control/v1/pools/{pool}/instances/{name}/drain", "/control/v1/pools/{pool}/instances/{name}/undrain");
-    for (name, body) in
-        [("stateful-1", "{\"deadline_s\":600}"), ("stateful-1", "{\"deadline_s\":-1}"), ("nobody", "{}")]
-    {
+    let (drain, undrain) = (
+        "/control/v1/pools/{pool}/instances/{name}/drain",
+        "/control/v1/pools/{pool}/instances/{name}/undrain",
+    );
+    for (name, body) in [
+        ("stateful-1", "{\"deadline_s\":600}"),
+        ("stateful-1", "{\"deadline_s\":-1}"),
+        ("nobody", "{}"),
+    ] {
         check(drain, "post", &gateway.drain_request(name, "drain", body));
     }
     check(pools, "get", &gateway.request(Request::get(pools)));
     check(undrain, "post", &gateway.drain_request("stateful-1", "undrain", ""));
     let instance = "/control/v1/pools/{pool}/instances/{name}";
     for body in ["{\"weight\":2}", "{\"weight\":0}", "{}"] {
-        check(instance, "patch", &gateway.change(Request::new("PATCH", &target(instance)).json(body)));
+        check(
+            instance,
+            "patch",
+            &gateway.change(Request::new("PATCH", &target(instance)).json(body)),
+        );
     }
-    check(explain, "get", &gateway.request(Request::get(&format!("{}?key=00000001", target(explain)))));
+    check(
+        explain,
+        "get",
+        &gateway.request(Request::get(&format!("{}?key=00000001", target(explain)))),
+    );
     check(instance, "delete", &gateway.remove("stateful-1"));
     check(instance, "delete", &gateway.remove("stateful-1"));
     let reload = "/control/v1/reload";
@@ -191,7 +229,11 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     // Answers without end are looked at below.
     let all = document.operations().map(|(path, method, _)| (path.to_owned(), method.to_owned()));
     let left: Vec<_> = all.filter(|operation| !called.contains(operation)).collect();
-    assert_eq!(left, [("/control/v1/events".to_owned(), "get".to_owned())], "each other operation is called");
+    assert_eq!(
+        left,
+        [("/control/v1/events".to_owned(), "get".to_owned())],
+        "each other operation is called"
+    );
 }
 
 #[test]
@@ -201,8 +243,13 @@ fn every_event_is_documented() {
     let document = Document::of(&gateway);
     let schema = &document.0["components"]["schemas"]["Event"];
     let variants = schema["oneOf"].as_array().expect("variants");
-    let types: Vec<_> = variants.iter().map(|variant| variant["properties"]["type"]["const"].as_str()).collect();
-    assert_eq!(types, Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(), "and each can be selected");
+    let types: Vec<_> =
+        variants.iter().map(|variant| variant["properties"]["type"]["const"].as_str()).collect();
+    assert_eq!(
+        types,
+        Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(),
+        "and each can be selected"
+    );
 
     let mut stream = gateway.listen("");
     gateway.add(upstreams[1].addr());
@@ -212,7 +259,8 @@ fn every_event_is_documented() {
     while !seen.contains("instance_removed") || !seen.contains("routed") {
         let event = stream.next().expect("it goes on");
         let json = serde_json::to_value(&event).expect("JSON");
-        let variant = variants.iter().find(|variant| variant["properties"]["type"]["const"] == event.name());
+        let variant =
+            variants.iter().find(|variant| variant["properties"]["type"]["const"] == event.name());
         let variant = variant.unwrap_or_else(|| panic!("{} has no schema", event.name()));
         let mut body = json.clone();
         // A variant that wraps a type has its fields by reference, beside the type's name.
@@ -234,7 +282,9 @@ fn descriptions_are_for_readers_of_the_document() {
     let text = gateway.request(Request::get("/control/v1/openapi.json")).body;
     let text = String::from_utf8(text).expect("text");
     for rust in ["[`", "](crate", "Self::"] {
-        let found = text.split_once(rust).map(|(before, _)| before.chars().rev().take(80).collect::<String>());
+        let found = text
+            .split_once(rust)
+            .map(|(before, _)| before.chars().rev().take(80).collect::<String>());
         assert_eq!(
             found.map(|before| before.chars().rev().collect::<String>()),
             None,

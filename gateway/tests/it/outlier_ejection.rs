@@ -19,13 +19,19 @@ fn error() -> Act {
 fn ejections(gateway: &TestGateway, pool: PoolName, reason: &str) -> u64 {
     let name = format!(r#"gateway_upstream_ejections_total{{pool="{pool}",reason="{reason}"}} "#);
     let metrics = gateway.metrics();
-    metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("it is there").parse().expect("a number")
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .expect("it is there")
+        .parse()
+        .expect("a number")
 }
 
 /// Three stateful instances; an ejection lasts for `base_ms` the first time.
 fn three(base_ms: u64) -> ([Upstream; 3], TestGateway) {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
-    let section = format!("[outlier_ejection]\nbase_ejection_ms = {base_ms}\nmax_ejection_ms = 3600000");
+    let section =
+        format!("[outlier_ejection]\nbase_ejection_ms = {base_ms}\nmax_ejection_ms = 3600000");
     let gateway = Setup::new().stateful(&upstreams).section(&section).start();
     (upstreams, gateway)
 }
@@ -39,15 +45,26 @@ fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_i
     let mut client = gateway.connect();
     for nth in 1..=5 {
         let reply = client.send(&read);
-        assert_eq!((reply.status, reply.verdict()), (500, Verdict::Home), "request {nth} gets the instance's response");
+        assert_eq!(
+            (reply.status, reply.verdict()),
+            (500, Verdict::Home),
+            "request {nth} gets the instance's response"
+        );
     }
     gateway.wait_for("stateful-1", InstanceState::Ejected);
     let since = Instant::now();
     let instance = gateway.stateful().instances.swap_remove(0);
     assert!(instance.ejected_for_s.is_some_and(|seconds| seconds <= 2), "{instance:?}");
-    assert!(instance.last_error.as_deref().is_some_and(|why| why.contains("5 consecutive")), "{instance:?}");
+    assert!(
+        instance.last_error.as_deref().is_some_and(|why| why.contains("5 consecutive")),
+        "{instance:?}"
+    );
     assert_eq!(ejections(&gateway, PoolName::Stateful, "errors"), 1);
-    assert_eq!(gateway.explain(key).ranking[0].state, InstanceState::Ejected, "it stays the first in rank");
+    assert_eq!(
+        gateway.explain(key).ranking[0].state,
+        InstanceState::Ejected,
+        "it stays the first in rank"
+    );
     assert_eq!(gateway.stateful().epoch, epoch, "it stays a member");
 
     let failed_over = client.send(&read);
@@ -70,7 +87,9 @@ fn an_ejected_instance_stays_out_while_its_health_checks_fail() {
     upstreams[0].health(crate::upstream::Health::Failing(500));
     gateway.wait_for("stateful-1", InstanceState::Unhealthy);
     let checks = upstreams[0].health_checks();
-    eventually("its time is long over", || (upstreams[0].health_checks() > checks + 5).then_some(()));
+    eventually("its time is long over", || {
+        (upstreams[0].health_checks() > checks + 5).then_some(())
+    });
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Unhealthy));
     upstreams[0].act(Act::ok());
     upstreams[0].health(crate::upstream::Health::Well);
@@ -94,15 +113,17 @@ fn a_success_between_starts_the_count_anew() {
 #[test]
 fn what_all_instances_depend_on_ejects_none() {
     let (upstreams, gateway) = three(3_600_000);
-    upstreams.iter().for_each(|upstream| upstream.act(Act::Respond(503, vec![("retry-after", "1")], "")));
+    upstreams
+        .iter()
+        .for_each(|upstream| upstream.act(Act::Respond(503, vec![("retry-after", "1")], "")));
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     let mut client = gateway.connect();
     (0..20).for_each(|_| assert_eq!(client.send(&read).status, 503));
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
 }
 
-/// A dependency is away: all instances say so, and the requests of one happen to be those that wait for it. The others
-/// respond from memory, or have no request at all.
+/// A dependency is away: all instances say so, and the requests of one happen to be those that wait
+/// for it. The others respond from memory, or have no request at all.
 #[test]
 fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
@@ -112,7 +133,8 @@ fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     upstreams[0].act(Act::Hang);
     upstreams.iter().for_each(|upstream| upstream.ready(false));
-    // A second check shows that the first one is over. It clears the count, so how many requests it takes varies.
+    // A second check shows that the first one is over. It clears the count, so how many requests it
+    // takes varies.
     let checked = |upstream: &Upstream| upstream.readiness_checks() >= 2;
     eventually("the others are checked twice", || {
         for mut client in gateway.start_many(6, &read) {
@@ -137,17 +159,24 @@ fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
 #[test]
 fn a_pool_that_waits_as_a_whole_ejects_none() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);
-    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300\nmin_per_second = 1000").start();
+    let gateway = Setup::new()
+        .stateless(&upstreams)
+        .retries("attempt_timeout_ms = 300\nmin_per_second = 1000")
+        .start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let clients = gateway.start_many(30, &Request::get(INFO));
-    // Each is left by all that it could go on from: every instance has let far more than five requests wait.
-    eventually("all are sent to each", || (upstreams.iter().map(Upstream::count).sum::<usize>() == 90).then_some(()));
+    // Each is left by all that it could go on from: every instance has let far more than five
+    // requests wait.
+    eventually("all are sent to each", || {
+        (upstreams.iter().map(Upstream::count).sum::<usize>() == 90).then_some(())
+    });
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     for mut client in clients {
         assert_eq!(client.reply_to("GET").status, 200);
     }
     assert_eq!(ejections(&gateway, PoolName::Stateless, "timeouts"), 0);
-    let states = gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
+    let states =
+        gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
     assert!(states.eq([InstanceState::Healthy; 3]));
 }
 
@@ -155,13 +184,16 @@ fn a_pool_that_waits_as_a_whole_ejects_none() {
 fn at_most_half_of_a_pool_is_ejected() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4"]);
     let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
-    let gateway = Setup::new().stateful(&upstreams).strategy(Strategy::RoundRobin).section(section).start();
+    let gateway =
+        Setup::new().stateful(&upstreams).strategy(Strategy::RoundRobin).section(section).start();
     upstreams.iter().for_each(|upstream| upstream.act(error()));
     let mut client = gateway.connect();
     for _ in 0..200 {
         assert_eq!(client.send(&Request::get(SESSIONS)).status, 500);
     }
-    eventually("two are out", || (ejections(&gateway, PoolName::Stateful, "errors") == 2).then_some(()));
+    eventually("two are out", || {
+        (ejections(&gateway, PoolName::Stateful, "errors") == 2).then_some(())
+    });
     for _ in 0..100 {
         client.send(&Request::get(SESSIONS));
     }
@@ -169,7 +201,8 @@ fn at_most_half_of_a_pool_is_ejected() {
     assert_eq!(states.filter(|state| *state == InstanceState::Ejected).count(), 2);
     let left: Vec<_> = upstreams.iter().map(Upstream::count).collect();
     (0..10).for_each(|_| assert_eq!(client.send(&Request::get(SESSIONS)).status, 500));
-    let attempts = upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
+    let attempts =
+        upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
     assert_eq!(attempts, 2, "the two that are left are tried");
 }
 
@@ -202,7 +235,11 @@ fn an_instance_that_refuses_connections_is_out_at_once_and_back_with_its_health_
     assert!(why.is_some(), "it has the reason");
     let failures = gateway.stateful().instances[0].connect_failures;
     (0..5).for_each(|_| assert_eq!(gateway.send(&read).status, 200));
-    assert_eq!(gateway.stateful().instances[0].connect_failures, failures, "nobody tries it any more");
+    assert_eq!(
+        gateway.stateful().instances[0].connect_failures,
+        failures,
+        "nobody tries it any more"
+    );
     upstreams[0].come_back();
     gateway.wait_for("stateful-1", InstanceState::Healthy);
     assert_eq!(gateway.send(&read).verdict(), Verdict::Home);
@@ -211,7 +248,10 @@ fn an_instance_that_refuses_connections_is_out_at_once_and_back_with_its_health_
 #[test]
 fn ejection_can_be_turned_off() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
-    let gateway = Setup::new().stateful(&upstreams).section("[outlier_ejection]\nconsecutive_failures = 0").start();
+    let gateway = Setup::new()
+        .stateful(&upstreams)
+        .section("[outlier_ejection]\nconsecutive_failures = 0")
+        .start();
     upstreams[0].act(error());
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     let mut client = gateway.connect();

@@ -18,7 +18,12 @@ use crate::upstream::{Act, Upstream};
 const FOUR: &str = "[overload]\nmax_in_flight = 4\nmin_in_flight = 1";
 
 /// Sends requests that wait for a response.
-fn fill(gateway: &TestGateway, upstreams: &[Upstream], request: &Request, count: usize) -> Vec<Connection> {
+fn fill(
+    gateway: &TestGateway,
+    upstreams: &[Upstream],
+    request: &Request,
+    count: usize,
+) -> Vec<Connection> {
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let sent = || upstreams.iter().map(Upstream::count).sum::<usize>();
     let before = sent();
@@ -47,7 +52,9 @@ fn no_instance_has_more_in_flight_than_it_may() {
     for mut connection in waiting {
         assert_eq!(connection.reply_to("GET").status, 200);
     }
-    eventually("there is room again", || (gateway.send(&Request::get(INFO)).status == 200).then_some(()));
+    eventually("there is room again", || {
+        (gateway.send(&Request::get(INFO)).status == 200).then_some(())
+    });
 }
 
 #[test]
@@ -58,16 +65,32 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     let gateway = Setup::new().stateful(&upstreams).section(FOUR).start();
     let waiting = fill(&gateway, &upstreams, &read, 5);
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
-    let verdicts: Vec<_> = waiting.into_iter().map(|mut connection| connection.reply_to("GET").verdict()).collect();
-    assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count(), 1, "{verdicts:?}");
+    let verdicts: Vec<_> =
+        waiting.into_iter().map(|mut connection| connection.reply_to("GET").verdict()).collect();
+    assert_eq!(
+        verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count(),
+        1,
+        "{verdicts:?}"
+    );
 
-    let gateway = Setup::new().stateful(&upstreams).stateful_setting("bounded_load = 0").section(FOUR).start();
+    let gateway = Setup::new()
+        .stateful(&upstreams)
+        .stateful_setting("bounded_load = 0")
+        .section(FOUR)
+        .start();
     let waiting = fill(&gateway, &upstreams, &read, 4);
-    assert_eq!(gateway.send(&read).code(), ErrorCode::Overloaded, "the session is in its home's memory alone");
+    assert_eq!(
+        gateway.send(&read).code(),
+        ErrorCode::Overloaded,
+        "the session is in its home's memory alone"
+    );
     let explained = gateway.explain(key);
     let why = explained.ranking[0].passed_over.as_deref().expect("a reason");
     assert!(why.contains("4 requests in flight"), "{why}");
-    assert!(explained.choice.is_none() && explained.reason.contains("at their limit"), "{explained:?}");
+    assert!(
+        explained.choice.is_none() && explained.reason.contains("at their limit"),
+        "{explained:?}"
+    );
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     drop(waiting);
 }
@@ -75,11 +98,13 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
 /// The most memory that this process, of which the gateway is a part, has had resident.
 fn most_resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a high-water mark");
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a high-water mark");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
 }
 
-/// Floods an instance with ten times what it can do, of which it must do at least this share, and all of it again afterwards.
+/// Floods an instance with ten times what it can do, of which it must do at least this share, and
+/// all of it again afterwards.
 #[expect(clippy::print_stdout, reason = "the figures are what the flood is for")]
 fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Flood {
     let capacity = hosts as f64 / flood::SERVICE_TIME.as_secs_f64();
@@ -89,13 +114,19 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
     let before = most_resident_mib();
     let flood = Flood::send(gateway.addr, INFO, 10.0 * capacity, lasts);
     let grown = most_resident_mib() - before;
-    println!("capacity {capacity:.0}/s; {flood}; at most {} were at the instance", upstream.most_at_once());
+    println!(
+        "capacity {capacity:.0}/s; {flood}; at most {} were at the instance",
+        upstream.most_at_once()
+    );
     let after = std::time::Instant::now();
     eventually("all is well again", || {
         let all = (0..20).all(|_| gateway.send(&Request::get(INFO)).status == 200);
         all.then_some(())
     });
-    println!("well again after {:?}; gateway, instance and flood took {grown} MiB more at most", after.elapsed());
+    println!(
+        "well again after {:?}; gateway, instance and flood took {grown} MiB more at most",
+        after.elapsed()
+    );
     assert!(after.elapsed() < Duration::from_secs(10), "well again after {:?}", after.elapsed());
     // Most of it is the flood's record of half a million responses.
     assert!(grown < 512, "{grown} MiB");
@@ -124,8 +155,9 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
 
 #[test]
 fn a_tenfold_flood_is_shed_and_leaves_a_pool_its_throughput() {
-    // 40 requests a second, asked for 400: little enough for a debug build on a machine that is busy with other tests. How
-    // soon those that are shed hear of it is measured below, where nothing else runs.
+    // 40 requests a second, asked for 400: little enough for a debug build on a machine that is
+    // busy with other tests. How soon those that are shed hear of it is measured below, where
+    // nothing else runs.
     let section = "[overload]\nlatency_target_ms = 300\nmin_in_flight = 8";
     let flood = flood_tenfold(2, Duration::from_secs(5), section, 0.25);
     assert!(flood.shed > 0, "{flood}");

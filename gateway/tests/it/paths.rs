@@ -1,4 +1,5 @@
-//! One reading of a path: however a client spells it, it is routed, limited and forwarded as what it stands for.
+//! One reading of a path: however a client spells it, it is routed, limited and forwarded as what
+//! it stands for.
 
 use proto_contracts::control::InstanceState;
 use proto_contracts::{ErrorCode, PoolName, Verdict};
@@ -9,7 +10,9 @@ use crate::upstream::{Act, Upstream};
 
 /// Each byte escaped, but for the slashes.
 fn escaped(path: &str) -> String {
-    path.bytes().map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") }).collect()
+    path.bytes()
+        .map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") })
+        .collect()
 }
 
 #[test]
@@ -23,7 +26,11 @@ fn the_path_that_was_resolved_is_the_one_that_is_forwarded() {
         (format!("http://tandem.test{INFO}?a"), &stateless, format!("{INFO}?a")),
         (format!("http://TANDEM.test:80{}", escaped(INFO)), &stateless, INFO.to_owned()),
         (format!("{SESSIONS}/%2565/%6cive"), &stateful, format!("{SESSIONS}/%2565/live")),
-        (format!("{SESSIONS}/a%2bb+c%c3%a4{{}}"), &stateful, format!("{SESSIONS}/a%2Bb+c%C3%A4%7B%7D")),
+        (
+            format!("{SESSIONS}/a%2bb+c%c3%a4{{}}"),
+            &stateful,
+            format!("{SESSIONS}/a%2Bb+c%C3%A4%7B%7D"),
+        ),
         (format!("{SESSIONS}//x"), &stateful, format!("{SESSIONS}//x")),
     ] {
         let before = upstream.count();
@@ -47,7 +54,10 @@ fn the_path_that_was_resolved_is_the_one_that_is_forwarded() {
         assert_eq!(stateful.count(), seen, "{sent}");
     }
     let refused = gateway.metrics();
-    assert!(refused.contains(r#"gateway_refused_requests_total{fault="dot_segment"} 2"#), "{refused}");
+    assert!(
+        refused.contains(r#"gateway_refused_requests_total{fault="dot_segment"} 2"#),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -58,7 +68,8 @@ fn streams_that_one_client_spells_otherwise_eject_nobody() {
     let key = gateway.key_at("stateful-1");
     upstreams[0].act(Act::Hang);
     let session = session_path(key);
-    let spelt = ["/%65vents", "/event%73", "/%6cive", "/liv%65", "/%65%76%65%6e%74%73", "/%6C%69%76%65"];
+    let spelt =
+        ["/%65vents", "/event%73", "/%6cive", "/liv%65", "/%65%76%65%6e%74%73", "/%6C%69%76%65"];
     let streams: Vec<_> = spelt
         .iter()
         .map(|stream| {
@@ -67,12 +78,19 @@ fn streams_that_one_client_spells_otherwise_eject_nobody() {
             client
         })
         .collect();
-    crate::eventually("the instance has all of them", || (upstreams[0].count() >= spelt.len()).then_some(()));
+    crate::eventually("the instance has all of them", || {
+        (upstreams[0].count() >= spelt.len()).then_some(())
+    });
     // Far longer than it would take to give six of them up, one after the other.
     std::thread::sleep(std::time::Duration::from_millis(800));
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
     assert_eq!(upstreams[1].count(), 0, "no stream was tried elsewhere");
-    assert!(upstreams[0].targets().iter().all(|target| target.ends_with("/events") || target.ends_with("/live")));
+    assert!(
+        upstreams[0]
+            .targets()
+            .iter()
+            .all(|target| target.ends_with("/events") || target.ends_with("/live"))
+    );
     drop(streams);
 }
 
@@ -82,8 +100,11 @@ fn an_escaped_id_keeps_its_home() {
     let gateway = Setup::new().stateful(&upstreams).start();
     for home in ["stateful-1", "stateful-2", "stateful-3"] {
         let session = session_path(gateway.key_at(home));
-        for spelt in [escaped(&session), session.replacen("/sessions/", "/session%73/", 1), session.replace('-', "%2D")]
-        {
+        for spelt in [
+            escaped(&session),
+            session.replacen("/sessions/", "/session%73/", 1),
+            session.replace('-', "%2D"),
+        ] {
             // Another key in a header would decide if the one in the path were not seen.
             let reply = gateway.send(&Request::get(&spelt).key(gateway.key_at("stateful-1")));
             assert_eq!((reply.served_by(), reply.verdict()), (home, Verdict::Home), "{spelt}");
@@ -97,7 +118,9 @@ fn a_routes_limit_of_bodies_holds_for_every_spelling() {
     let limit = "[limits.route_body_bytes]\n\"/api/v1/stateful/conversations\" = 100";
     let gateway = Setup::new().stateful([&upstream]).section(limit).start();
     let path = "/api/v1/stateful/conversations";
-    for spelt in [path, &escaped(path), "/%61pi/v1/stateful/conversation%73", "/api/state%66ul/conversation"] {
+    for spelt in
+        [path, &escaped(path), "/%61pi/v1/stateful/conversation%73", "/api/state%66ul/conversation"]
+    {
         let reply = gateway.send(&Request::new("POST", spelt).json(&format!("{:200}", "{}")));
         assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge), "{spelt}");
     }

@@ -31,7 +31,8 @@ fn program(config: &Path) -> Command {
 
 fn checked(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let mut command = program(config);
-    let output = command.arg("--check-config").envs(environment.iter().copied()).output().expect("runs");
+    let output =
+        command.arg("--check-config").envs(environment.iter().copied()).output().expect("runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -71,8 +72,11 @@ fn a_wrong_configuration_is_not_run_and_a_port_that_is_taken_is_told() {
 
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("an address");
-    std::fs::write(&file, format!("[server]\nlisten = '{taken}'\n[control]\nlisten = '127.0.0.1:0'\n"))
-        .expect("writes");
+    std::fs::write(
+        &file,
+        format!("[server]\nlisten = '{taken}'\n[control]\nlisten = '127.0.0.1:0'\n"),
+    )
+    .expect("writes");
     let output = program(&file).output().expect("runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -122,7 +126,9 @@ impl Process {
             look(line);
             line["message"] == "listening" && line["control"].is_string()
         });
-        let addr = |name: &str| listening[name].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
+        let addr = |name: &str| {
+            listening[name].as_str().and_then(|addr| addr.parse().ok()).expect("an address")
+        };
         (process.addr, process.control) = (addr("addr"), addr("control"));
         process.next_line(|line| line["state"] == "healthy");
         process
@@ -132,7 +138,8 @@ impl Process {
     fn next_line(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.log.next().expect("the log goes on").expect("reads");
-            let value: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+            let value: Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
             if is_it(&value) {
                 return value;
             }
@@ -147,7 +154,9 @@ impl Process {
 
     /// A figure of its metrics.
     fn figure(&self, name: &str) -> Option<usize> {
-        self.control("/metrics").lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+        self.control("/metrics")
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     fn signal(&self, signal: Signal) {
@@ -174,17 +183,24 @@ fn it_logs_each_request_as_json_without_its_session() {
     let key = AffinityKey::from_bits(0xbeef);
     let id = SessionId::generate(key).expose();
     let request_id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
-    let history = Request::get(&format!("{SESSIONS}/{id}/history")).header("x-request-id", request_id);
+    let history =
+        Request::get(&format!("{SESSIONS}/{id}/history")).header("x-request-id", request_id);
     let reply = Connection::open(process.addr).expect("connects").send(&history);
     assert_eq!(reply.status, 200);
 
     let line = process.next_line(|line| line["target"] == "access");
     assert_eq!(line["route"], "/api/v1/stateful/sessions/{session_id}/history");
-    assert_eq!((&line["method"], &line["status"], &line["level"]), (&"GET".into(), &200.into(), &"INFO".into()));
+    assert_eq!(
+        (&line["method"], &line["status"], &line["level"]),
+        (&"GET".into(), &200.into(), &"INFO".into())
+    );
     assert_eq!((&line["request_id"], &line["client"]), (&request_id.into(), &"127.0.0.1".into()));
     assert_eq!((&line["pool"], &line["instance"]), (&"stateful".into(), &"stateful-1".into()));
     assert_eq!((&line["verdict"], &line["key"]), (&"home".into(), &key.to_string().into()));
-    assert_eq!((&line["response_bytes"], &line["epoch"]), (&2.into(), &reply.stamp().epoch.to_string().into()));
+    assert_eq!(
+        (&line["response_bytes"], &line["epoch"]),
+        (&2.into(), &reply.stamp().epoch.to_string().into())
+    );
     assert!(line["duration_ms"].as_f64().is_some_and(|duration| duration > 0.0), "{line}");
     assert!(!line.to_string().contains(&id[9..]), "the session id is a secret");
 }
@@ -200,12 +216,16 @@ fn an_open_lab_is_told_at_the_start_and_for_each_request() {
 
     let warned = RefCell::new(false);
     let mut open = Process::start_with(&upstream, "[lab]\nenabled = true", |line| {
-        *warned.borrow_mut() |= line["level"] == "WARN" && line["message"].as_str().is_some_and(|m| m.contains("lab"));
+        *warned.borrow_mut() |=
+            line["level"] == "WARN" && line["message"].as_str().is_some_and(|m| m.contains("lab"));
     });
     assert!(warned.into_inner(), "whoever opens the lab by mistake reads it in the log");
     Connection::open(open.addr).expect("connects").send(&asking);
     let line = open.next_line(|line| line["target"] == "access");
-    assert_eq!((&line["verdict"], &line["requested_strategy"]), (&"off".into(), &"round_robin".into()));
+    assert_eq!(
+        (&line["verdict"], &line["requested_strategy"]),
+        (&"off".into(), &"round_robin".into())
+    );
 }
 
 #[test]
@@ -265,15 +285,25 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
     };
     eventually("it is ready", || (ready(&process) == 200).then_some(()));
     let mut kept = Connection::open(process.addr).expect("connects");
-    assert_ne!(kept.send(&Request::post(SESSIONS)).header("connection"), Some("close"), "it is kept");
+    assert_ne!(
+        kept.send(&Request::post(SESSIONS)).header("connection"),
+        Some("close"),
+        "it is kept"
+    );
     let signalled = Instant::now();
     process.signal(Signal::SIGTERM);
-    process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
+    process.next_line(|line| {
+        line["message"].as_str().is_some_and(|text| text.contains("readiness fails"))
+    });
     assert_eq!(ready(&process), 503);
     let mut newcomer = Connection::open(process.addr).expect("it listens");
     for connection in [&mut kept, &mut newcomer] {
         let reply = connection.send(&Request::post(SESSIONS));
-        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "served, and sent elsewhere");
+        assert_eq!(
+            (reply.status, reply.header("connection")),
+            (200, Some("close")),
+            "served, and sent elsewhere"
+        );
         assert!(connection.is_closed_by_peer());
     }
     assert_eq!(process.wait(), Some(0));
@@ -281,7 +311,9 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
     // Whoever cannot wait signals again.
     let mut process = Process::start(&upstream, "announce_s = 60");
     process.signal(Signal::SIGTERM);
-    process.next_line(|line| line["message"].as_str().is_some_and(|text| text.contains("readiness fails")));
+    process.next_line(|line| {
+        line["message"].as_str().is_some_and(|text| text.contains("readiness fails"))
+    });
     process.signal(Signal::SIGTERM);
     assert_eq!(process.wait(), Some(0));
 }
@@ -290,9 +322,11 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
 fn a_request_that_waits_to_be_accepted_is_served_by_a_gateway_that_stops() {
     let upstream = Upstream::start("stateful-1");
     let mut process = Process::start(&upstream, "announce_s = 0");
-    // The kernel takes connections and requests while the process cannot, more than it accepts before it hears the signal.
+    // The kernel takes connections and requests while the process cannot, more than it accepts
+    // before it hears the signal.
     process.signal(Signal::SIGSTOP);
-    let mut clients: Vec<_> = (0..400).map(|_| Connection::open(process.addr).expect("connects")).collect();
+    let mut clients: Vec<_> =
+        (0..400).map(|_| Connection::open(process.addr).expect("connects")).collect();
     clients.iter_mut().for_each(|client| client.start(&Request::post(SESSIONS)));
     process.signal(Signal::SIGTERM);
     process.signal(Signal::SIGCONT);
@@ -321,7 +355,8 @@ fn the_grace_period_is_the_most_that_a_request_gets() {
 
 #[test]
 fn a_gateway_is_asked_for_its_health_by_its_own_program() {
-    let (upstream, folder) = (Upstream::start("stateful-1"), tempfile::tempdir().expect("a folder"));
+    let (upstream, folder) =
+        (Upstream::start("stateful-1"), tempfile::tempdir().expect("a folder"));
     let process = Process::start(&upstream, "");
     let file = folder.path().join("asking.toml");
     let probe = |data: SocketAddr, control: SocketAddr, option: &str| {
@@ -331,9 +366,15 @@ fn a_gateway_is_asked_for_its_health_by_its_own_program() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     for option in ["--health", "--ready"] {
-        assert_eq!(probe(process.addr, process.control, option), (Some(0), String::new()), "{option}");
+        assert_eq!(
+            probe(process.addr, process.control, option),
+            (Some(0), String::new()),
+            "{option}"
+        );
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
     let (status, reported) = probe(nobody, process.control, "--health");
     assert!(status == Some(1) && reported.contains(&nobody.to_string()), "{status:?} {reported}");
 }
@@ -347,9 +388,12 @@ fn a_token_may_stand_in_a_file() {
     let at = token.to_str().expect("UTF-8");
     assert_eq!(checked(&file, &[("CONTROL_TOKEN_FILE", at)]).0, Some(0));
     std::fs::write(&token, "development-only-control-token").expect("writes");
-    let (status, _, reported) = checked(&file, &[("CONTROL_TOKEN_FILE", at), ("TANDEM_MODE", "production")]);
+    let (status, _, reported) =
+        checked(&file, &[("CONTROL_TOKEN_FILE", at), ("TANDEM_MODE", "production")]);
     assert!(
-        status == Some(WRONG_CONFIG) && reported.contains("CONTROL_TOKEN") && reported.contains("production"),
+        status == Some(WRONG_CONFIG)
+            && reported.contains("CONTROL_TOKEN")
+            && reported.contains("production"),
         "{reported}"
     );
 }

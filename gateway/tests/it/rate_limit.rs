@@ -11,7 +11,8 @@ use crate::upstream::Upstream;
 /// Five requests at once, and then one a second.
 const STRICT: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 5\nexempt = []";
 
-/// Ten thousand at once and one a second: what grows back within a test is little beside what the test takes.
+/// Ten thousand at once and one a second: what grows back within a test is little beside what the
+/// test takes.
 const GENEROUS: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 10000\nexempt = []";
 
 fn limited(upstream: &Upstream, section: &str) -> TestGateway {
@@ -30,10 +31,16 @@ fn a_client_that_comes_too_often_is_told_when_to_come_again() {
     let first = client.send(&from("192.0.2.1"));
     assert_eq!(first.header(headers::RATE_LIMIT_POLICY), Some(r#""client";q=5;w=5"#));
     assert_eq!(first.header(headers::RATE_LIMIT), Some(r#""client";r=4;t=1"#));
-    let refused = (0..100).map(|_| client.send(&from("192.0.2.1"))).find(|reply| reply.status != 200).expect("refused");
+    let refused = (0..100)
+        .map(|_| client.send(&from("192.0.2.1")))
+        .find(|reply| reply.status != 200)
+        .expect("refused");
     assert_eq!((refused.status, refused.code()), (429, ErrorCode::RateLimited));
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert!(refused.header(headers::RATE_LIMIT).is_some_and(|left| left.contains(";r=0;")), "{refused:?}");
+    assert!(
+        refused.header(headers::RATE_LIMIT).is_some_and(|left| left.contains(";r=0;")),
+        "{refused:?}"
+    );
     let seen = upstream.count();
     assert_eq!(
         client.send(&from("192.0.2.2")).status,
@@ -42,7 +49,9 @@ fn a_client_that_comes_too_often_is_told_when_to_come_again() {
     );
     assert_eq!(upstream.count(), seen + 1);
     let counted = r#"gateway_requests_shed_total{pool="stateless",reason="client_rate"}"#;
-    assert!(gateway.metrics().lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0")));
+    assert!(
+        gateway.metrics().lines().any(|line| line.starts_with(counted) && !line.ends_with(" 0"))
+    );
 }
 
 #[test]
@@ -50,7 +59,8 @@ fn one_network_of_version_six_is_one_client() {
     let upstream = Upstream::start("stateless-1");
     let gateway = limited(&upstream, STRICT);
     let mut client = gateway.connect();
-    let statuses: Vec<_> = (0..100).map(|i| client.send(&from(&format!("2001:db8::{i:x}"))).status).collect();
+    let statuses: Vec<_> =
+        (0..100).map(|i| client.send(&from(&format!("2001:db8::{i:x}"))).status).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
     assert_eq!(client.send(&from("2001:db8:0:1::1")).status, 200);
 }
@@ -61,14 +71,22 @@ fn a_client_that_a_proxy_does_not_name_is_not_exempt_as_the_proxy_is() {
     // The proxy is at loopback, which is trusted and exempt by default.
     let gateway = limited(&upstream, "[rate_limit]\nrequests_per_second = 1\nburst = 5");
     let mut client = gateway.connect();
-    assert!((0..50).all(|_| client.send(&Request::get(INFO)).status == 200), "the proxy itself is exempt");
+    assert!(
+        (0..50).all(|_| client.send(&Request::get(INFO)).status == 200),
+        "the proxy itself is exempt"
+    );
     for hidden in ["unknown", "\u{ff}", "203.0.113.9, 203.0.113.9:port"] {
-        let refused = (0..100).map(|_| client.send(&from(hidden))).find(|reply| reply.status != 200);
+        let refused =
+            (0..100).map(|_| client.send(&from(hidden))).find(|reply| reply.status != 200);
         assert_eq!(refused.expect("limited").status, 429, "{hidden:?}");
     }
     // One bad byte before the address that the proxy wrote hides nobody.
-    let statuses: Vec<_> = (0..100).map(|_| client.send(&from("\u{ff}, 203.0.113.9")).status).collect();
-    assert!(statuses[..5].iter().all(|status| *status == 200) && statuses.contains(&429), "{statuses:?}");
+    let statuses: Vec<_> =
+        (0..100).map(|_| client.send(&from("\u{ff}, 203.0.113.9")).status).collect();
+    assert!(
+        statuses[..5].iter().all(|status| *status == 200) && statuses.contains(&429),
+        "{statuses:?}"
+    );
 }
 
 #[test]
@@ -76,7 +94,8 @@ fn a_client_cannot_escape_by_telling_other_addresses() {
     let upstream = Upstream::start("stateless-1");
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []").section(STRICT);
     let gateway = setup.start();
-    let statuses: Vec<_> = (0..50).map(|i| gateway.send(&from(&format!("198.51.100.{i}"))).status).collect();
+    let statuses: Vec<_> =
+        (0..50).map(|i| gateway.send(&from(&format!("198.51.100.{i}"))).status).collect();
     assert!(statuses.contains(&429), "the peer's address counts: {statuses:?}");
     // Behind a trusted proxy the entry that the proxy itself appended counts, not those before it.
     let gateway = limited(&upstream, STRICT);
@@ -120,8 +139,9 @@ fn a_user_has_one_rate_wherever_it_comes_from_and_with_whatever_token() {
     let mut later = claims("ada");
     later["exp"] = json!(now() + 7200);
     let tokens = [issuer.token("ada"), issuer.sign(&json!({"alg": "Ed25519"}), &later)];
-    let statuses: Vec<_> =
-        (0..100).map(|i| gateway.send(&with(&tokens[i % 2], &format!("198.51.100.{i}"))).status).collect();
+    let statuses: Vec<_> = (0..100)
+        .map(|i| gateway.send(&with(&tokens[i % 2], &format!("198.51.100.{i}"))).status)
+        .collect();
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
@@ -158,7 +178,11 @@ fn a_token_that_is_not_good_earns_no_rate_of_its_own() {
     (0..50).for_each(|_| assert_eq!(gateway.send(&from("192.0.2.99")).status, 200));
     let twice = with(&good, "192.0.2.99").header("authorization", &format!("Bearer {good}"));
     assert!(left(&gateway, &twice) < 9_999, "of two, none counts");
-    assert_eq!(left(&gateway, &with(&good, "192.0.2.99")), 9_999, "and the good one was never counted");
+    assert_eq!(
+        left(&gateway, &with(&good, "192.0.2.99")),
+        9_999,
+        "and the good one was never counted"
+    );
 }
 
 #[test]
@@ -208,6 +232,7 @@ fn an_instance_learns_by_which_rate_to_count_the_messages_of_a_websocket() {
     };
     assert_eq!(open(&gateway, &live).as_deref(), Some("192.0.2.1;q=5;w=5"));
     assert_eq!(open(&gateway, SESSIONS), None, "only there are messages");
-    let unlimited = Setup::new().stateful([&upstream]).section("[rate_limit]\nrequests_per_second = 0").start();
+    let unlimited =
+        Setup::new().stateful([&upstream]).section("[rate_limit]\nrequests_per_second = 0").start();
     assert_eq!(open(&unlimited, &live), None, "who is not limited may send anything");
 }

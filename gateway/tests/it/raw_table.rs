@@ -1,5 +1,6 @@
-//! Hostile bytes, each as a connection's first request and as a later one: the response, what the instance
-//! receives, and whether the next client gets its own response over the same upstream connection.
+//! Hostile bytes, each as a connection's first request and as a later one: the response, what the
+//! instance receives, and whether the next client gets its own response over the same upstream
+//! connection.
 
 mod bodies;
 mod fields;
@@ -22,7 +23,8 @@ const POST: &str = "POST /api/v1/stateless/calculate HTTP/1.1\r\nhost: a\r\n";
 enum Outcome {
     /// It is refused with this code, and the instance sees nothing of it.
     Refused(ErrorCode),
-    /// It is refused with this code, but its header is fine and may have gone to the instance: never the whole of it.
+    /// It is refused with this code, but its header is fine and may have gone to the instance:
+    /// never the whole of it.
     CutOff(ErrorCode),
     /// The client went away within it and hears nothing.
     Unheard,
@@ -45,7 +47,11 @@ fn case(what: &str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
 fn bad_requests_are_refused_or_neutralised_and_harm_nobody() {
     let upstream = Upstream::start("stateless-1");
     upstream.act(Act::Mirror);
-    let gateway = Setup::new().stateless([&upstream]).section("[timeouts]\nheader_ms = 400\n").checked_once().start();
+    let gateway = Setup::new()
+        .stateless([&upstream])
+        .section("[timeouts]\nheader_ms = 400\n")
+        .checked_once()
+        .start();
     let cases = [lines::cases(), fields::cases(), bodies::cases()].concat();
     assert!(cases.len() >= 150, "{} cases", cases.len());
     for (number, case) in cases.iter().enumerate() {
@@ -59,7 +65,8 @@ fn bad_requests_are_refused_or_neutralised_and_harm_nobody() {
         }
     }
     eprintln!("{} cases, each as a first and as a later request", cases.len());
-    let smuggled: Vec<_> = upstream.targets().into_iter().filter(|target| target.contains("smuggled")).collect();
+    let smuggled: Vec<_> =
+        upstream.targets().into_iter().filter(|target| target.contains("smuggled")).collect();
     assert!(smuggled.is_empty(), "{smuggled:?}");
 }
 
@@ -68,7 +75,8 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
     let what = format!("{what}, as a {turn} request");
     let before = upstream.count();
     client.write_all(bytes);
-    // A client that ends its side while an instance works on its request is taken for one that has gone.
+    // A client that ends its side while an instance works on its request is taken for one that has
+    // gone.
     if matches!(outcome, Refused(_) | Unheard) {
         client.finish();
     }
@@ -94,7 +102,10 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
         (Unheard, _, None) => {}
         (_, _, reply) => panic!("{what} should be {outcome:?} but gives {reply:?}"),
     }
-    assert!(client.is_closed_by_peer(), "{what}: another response follows, or the connection stays open");
+    assert!(
+        client.is_closed_by_peer(),
+        "{what}: another response follows, or the connection stays open"
+    );
     let seen = upstream.count() - before;
     assert!(seen <= most_seen, "{what}: the instance saw {seen} requests");
 }

@@ -16,7 +16,8 @@ fn reload(gateway: &TestGateway) -> Reloaded {
 
 fn metric(gateway: &TestGateway, name: &str) -> f64 {
     let text = gateway.metrics();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+    let line =
+        text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
     line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
 }
 
@@ -32,11 +33,17 @@ fn what_the_file_says_now_holds_from_now_on() {
     gateway.rewrite(&changed);
     let first = reload(&gateway);
     assert_eq!(first.needs_restart, [""; 0], "{first:?}");
-    eventually("the second is met", || (gateway.healthy(proto_contracts::PoolName::Stateful) == 2).then_some(()));
+    eventually("the second is met", || {
+        (gateway.healthy(proto_contracts::PoolName::Stateful) == 2).then_some(())
+    });
     assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin);
     let large = Request::new("POST", SESSIONS).json("{\"a\":1}");
     assert_eq!(gateway.send(&large).code(), ErrorCode::BodyTooLarge);
-    assert!(gateway.metrics().contains(&format!("gateway_config_info{{fingerprint=\"{}\"}} 1", first.fingerprint)));
+    assert!(
+        gateway
+            .metrics()
+            .contains(&format!("gateway_config_info{{fingerprint=\"{}\"}} 1", first.fingerprint))
+    );
     assert_eq!(reload(&gateway), first, "nothing was changed since");
 
     gateway.rewrite(&changed.control("event_sample_per_s = 7"));
@@ -51,7 +58,9 @@ fn a_wrong_file_changes_nothing_and_says_why() {
     let setup = Setup::new().stateful([&upstream]);
     let gateway = setup.start();
     let before = gateway.stateful();
-    gateway.rewrite(&setup.clone().strategy(Strategy::RoundRobin).section("[limits]\nmax_body_bytes = 0"));
+    gateway.rewrite(
+        &setup.clone().strategy(Strategy::RoundRobin).section("[limits]\nmax_body_bytes = 0"),
+    );
     let reply = gateway.change(Request::new("POST", "/control/v1/reload"));
     let problem = reply.problem();
     assert_eq!((problem.status, problem.code), (422, ErrorCode::InvalidConfig));
@@ -61,7 +70,10 @@ fn a_wrong_file_changes_nothing_and_says_why() {
 
     gateway.rewrite(&setup);
     reload(&gateway);
-    assert_eq!(gateway.request(Request::new("POST", "/control/v1/reload")).code(), ErrorCode::Unauthorized);
+    assert_eq!(
+        gateway.request(Request::new("POST", "/control/v1/reload")).code(),
+        ErrorCode::Unauthorized
+    );
 }
 
 #[test]

@@ -29,25 +29,39 @@ fn what_the_control_api_changed_is_still_so() {
     let gateway = setup.start_unready();
     let after = eventually("those that run are met", || {
         let pool = gateway.stateful();
-        (pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count() == 2).then_some(pool)
+        (pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count()
+            == 2)
+            .then_some(pool)
     });
     assert_eq!((after.strategy, after.epoch), (Strategy::RoundRobin, before.epoch));
-    let names: Vec<_> =
-        after.instances.iter().filter_map(|instance| instance.name.as_ref()).map(|n| n.as_str()).collect();
+    let names: Vec<_> = after
+        .instances
+        .iter()
+        .filter_map(|instance| instance.name.as_ref())
+        .map(|n| n.as_str())
+        .collect();
     assert_eq!(names, ["stateful-1", "stateful-3", "stateful-4"]);
-    assert_eq!(after.instances[2].state, InstanceState::Unhealthy, "it is down, and keeps its keys");
+    assert_eq!(
+        after.instances[2].state,
+        InstanceState::Unhealthy,
+        "it is down, and keeps its keys"
+    );
 
     gateway.set_strategy(PoolName::Stateful, Strategy::Sticky);
     let key = gateway.key_at("stateful-4");
     let away = gateway.send(&Request::get(&session_path(key)));
-    assert_eq!((away.verdict(), away.served_by()), (Verdict::Failover, gateway.ranking(key)[1].as_str()));
+    assert_eq!(
+        (away.verdict(), away.served_by()),
+        (Verdict::Failover, gateway.ranking(key)[1].as_str())
+    );
     added.come_back();
     gateway.wait_for("stateful-4", InstanceState::Healthy);
     let home = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((home.verdict(), home.served_by()), (Verdict::Home, "stateful-4"));
 }
 
-/// Fills the disk of the state file: the kernel's own ENOSPC, as the gateway writes beside the file.
+/// Fills the disk of the state file: the kernel's own ENOSPC, as the gateway writes beside the
+/// file.
 fn fill_disk(state_file: &Path) -> PathBuf {
     let beside = state_file.with_extension(format!("{}.new", std::process::id()));
     // The gateway may just be writing there what it has learned.
@@ -63,13 +77,17 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
     let other = Upstream::start("stateful-3");
     let setup = Setup::new().stateful(&configured).state_file(path.clone());
     let gateway = setup.start();
-    let mut events = gateway.listen("?types=state_file_changed,strategy_changed,instance_added,instance_removed");
+    let mut events = gateway
+        .listen("?types=state_file_changed,strategy_changed,instance_added,instance_removed");
     let before = gateway.stateful();
     assert_eq!(gateway.metric("gateway_state_file_writable"), Some(1.0));
 
     let full = fill_disk(&path);
-    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy").json(r#"{"strategy":"round_robin"}"#);
-    for refused in [gateway.change(strategy.clone()), gateway.add(other.addr()), gateway.remove("stateful-2")] {
+    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy")
+        .json(r#"{"strategy":"round_robin"}"#);
+    for refused in
+        [gateway.change(strategy.clone()), gateway.add(other.addr()), gateway.remove("stateful-2")]
+    {
         assert_eq!((refused.status, refused.code()), (507, ErrorCode::StateNotSaved));
         let detail = refused.problem().detail.into_owned();
         for part in ["Nothing was changed", "No space left on device", "state.json", "Free space"] {
@@ -77,9 +95,16 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
         }
     }
     let after = gateway.stateful();
-    assert_eq!((after.strategy, after.epoch, after.instances.len()), (before.strategy, before.epoch, 2));
+    assert_eq!(
+        (after.strategy, after.epoch, after.instances.len()),
+        (before.strategy, before.epoch, 2)
+    );
     assert_eq!(gateway.metric("gateway_state_file_writable"), Some(0.0));
-    assert!(gateway.metric("gateway_state_file_write_failures_total").is_some_and(|failures| failures >= 3.0));
+    assert!(
+        gateway
+            .metric("gateway_state_file_write_failures_total")
+            .is_some_and(|failures| failures >= 3.0)
+    );
     // What is saved already is no change, and needs no disk.
     gateway.set_strategy(PoolName::Stateful, before.strategy);
     assert!(matches!(events.next(), Some(Event::StateFileChanged { error: Some(_) })));
@@ -102,7 +127,8 @@ fn without_a_state_file_a_change_says_that_it_lasts_until_a_restart() {
     let configured = Upstream::start_all(["stateful-1", "stateful-2"]);
     let other = Upstream::start("stateful-3");
     let gateway = Setup::new().stateful(&configured).start();
-    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy").json(r#"{"strategy":"round_robin"}"#);
+    let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy")
+        .json(r#"{"strategy":"round_robin"}"#);
     assert_eq!(gateway.change(strategy).json::<StrategySet>().lasts, Lasts::UntilRestart);
     assert_eq!(gateway.add(other.addr()).json::<InstanceAdded>().lasts, Lasts::UntilRestart);
     assert_eq!(gateway.remove("stateful-2").header(headers::CHANGE_LASTS), Some("until_restart"));
@@ -116,7 +142,11 @@ fn a_strategy_that_was_never_switched_follows_the_configuration() {
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
     assert_eq!(setup.start().stateful().strategy, Strategy::Sticky);
     let gateway = setup.strategy(Strategy::RoundRobin).start();
-    assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin, "the operator has changed the file");
+    assert_eq!(
+        gateway.stateful().strategy,
+        Strategy::RoundRobin,
+        "the operator has changed the file"
+    );
 }
 
 #[test]
@@ -137,7 +167,8 @@ fn an_instance_that_moved_is_remembered_where_it_went() {
     let gateway = setup.start_unready();
     gateway.wait_for("stateful-1", InstanceState::Healthy);
     let pool = gateway.stateful();
-    let remembered = pool.instances.iter().find(|instance| instance.addr == moved.addr()).expect("it was added");
+    let remembered =
+        pool.instances.iter().find(|instance| instance.addr == moved.addr()).expect("it was added");
     assert_eq!(remembered.name.as_ref().map(|name| name.as_str()), Some("stateful-2"));
     assert_eq!(pool.epoch, epoch);
 }
@@ -149,7 +180,9 @@ fn without_changes_a_restart_changes_nothing() {
     let keys: Vec<_> = (0..50).map(|_| AffinityKey::random()).collect();
     let homes = || {
         let gateway = setup.start();
-        keys.iter().map(|&key| gateway.send(&Request::get(&session_path(key))).stamp()).collect::<Vec<_>>()
+        keys.iter()
+            .map(|&key| gateway.send(&Request::get(&session_path(key))).stamp())
+            .collect::<Vec<_>>()
     };
     assert_eq!(homes(), homes());
 }

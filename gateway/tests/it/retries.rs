@@ -13,7 +13,12 @@ use crate::upstream::{Act, Health, Upstream};
 fn counter(gateway: &TestGateway, name: &str) -> u64 {
     let prefix = format!("{name}{{pool=\"stateless\"}} ");
     let metrics = gateway.metrics();
-    metrics.lines().find_map(|line| line.strip_prefix(&prefix)).expect("it is there").parse().expect("a number")
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&prefix))
+        .expect("it is there")
+        .parse()
+        .expect("a number")
 }
 
 #[test]
@@ -39,14 +44,21 @@ fn retries_never_exceed_their_share_of_the_requests() {
     }
     let retries = counter(&gateway, "gateway_upstream_retries_total");
     assert!(served > 150 && failed > 0, "{served} served, {failed} failed");
-    assert!((30..=70).contains(&retries), "{retries} retries of 350 requests: a fifth, of those in the window");
-    assert!(counter(&gateway, "gateway_upstream_retries_refused_total") >= failed, "each failure was a refused retry");
+    assert!(
+        (30..=70).contains(&retries),
+        "{retries} retries of 350 requests: a fifth, of those in the window"
+    );
+    assert!(
+        counter(&gateway, "gateway_upstream_retries_refused_total") >= failed,
+        "each failure was a refused retry"
+    );
 }
 
 #[test]
 fn a_request_is_sent_no_more_often_than_allowed() {
     let mut upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
-    let gateway = Setup::new().stateless(&upstreams).checked_once().retries("max_attempts = 1").start();
+    let gateway =
+        Setup::new().stateless(&upstreams).checked_once().retries("max_attempts = 1").start();
     upstreams[0].leave();
     let statuses: Vec<_> = (0..10).map(|_| gateway.send(&Request::get(INFO)).status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 503).count(), 5, "{statuses:?}");
@@ -95,17 +107,26 @@ fn a_write_does_not_leave_an_instance_that_is_slow() {
 #[test]
 fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
-    let gateway =
-        Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 2000\nmin_per_second = 1000").start();
+    let gateway = Setup::new()
+        .stateless(&upstreams)
+        .retries("attempt_timeout_ms = 2000\nmin_per_second = 1000")
+        .start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let mut client = gateway.connect();
     client.start(&Request::get(INFO));
     let at = |upstream: &Upstream| upstream.count();
-    crate::eventually("it is sent", || (upstreams.iter().map(at).sum::<usize>() == 1).then_some(()));
-    let (slow, other) =
-        if at(&upstreams[0]) == 1 { (&upstreams[0], &upstreams[1]) } else { (&upstreams[1], &upstreams[0]) };
+    crate::eventually("it is sent", || {
+        (upstreams.iter().map(at).sum::<usize>() == 1).then_some(())
+    });
+    let (slow, other) = if at(&upstreams[0]) == 1 {
+        (&upstreams[0], &upstreams[1])
+    } else {
+        (&upstreams[1], &upstreams[0])
+    };
     other.health(Health::Failing(500));
-    crate::eventually("the other is out", || (gateway.healthy(PoolName::Stateless) == 1).then_some(()));
+    crate::eventually("the other is out", || {
+        (gateway.healthy(PoolName::Stateless) == 1).then_some(())
+    });
     crate::eventually("it is sent again", || (at(slow) == 2).then_some(()));
     slow.act(Act::ok());
     assert_eq!(client.reply_to("GET").status, 200);
@@ -114,23 +135,31 @@ fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
 #[test]
 fn a_write_with_a_key_leaves_an_instance_that_hangs_with_its_body() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
-    let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300\nmin_per_second = 1000").start();
+    let gateway = Setup::new()
+        .stateless(&upstreams)
+        .retries("attempt_timeout_ms = 300\nmin_per_second = 1000")
+        .start();
     upstreams[0].act(Act::Hang);
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(40_000));
     let began = Instant::now();
     for number in 0..4 {
         let key = format!("0190b0e4-7d1c-7a52-9c41-00000000000{number}");
-        let reply = gateway.send(&Request::new("POST", INFO).header("idempotency-key", &key).json(&body));
+        let reply =
+            gateway.send(&Request::new("POST", INFO).header("idempotency-key", &key).json(&body));
         assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));
         assert_eq!(upstreams[1].last().body_bytes, body.len(), "the whole body is sent again");
     }
-    assert!(upstreams[1].count() == 4 && upstreams[0].count() > 0, "some were at the other one first");
+    assert!(
+        upstreams[1].count() == 4 && upstreams[0].count() > 0,
+        "some were at the other one first"
+    );
     // The timeout of a response is 15 s.
     assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
     upstreams[0].act(Act::ok());
 }
 
-/// Requests that wait together time out together. Those for which the budget has no retry wait on and are served.
+/// Requests that wait together time out together. Those for which the budget has no retry wait on
+/// and are served.
 #[test]
 fn a_request_without_a_retry_has_the_time_of_the_last_attempt() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);

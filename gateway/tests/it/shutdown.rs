@@ -21,7 +21,9 @@ fn requests_in_flight_finish_and_new_connections_are_refused() {
     eventually("the request has arrived", || (upstream.count() == 1).then_some(()));
 
     gateway.terminate();
-    eventually("new connections are refused", || TcpStream::connect(gateway.addr).is_err().then_some(()));
+    eventually("new connections are refused", || {
+        TcpStream::connect(gateway.addr).is_err().then_some(())
+    });
     let readiness = || gateway.request(Request::get("/readyz")).status;
     eventually("readiness fails", || (readiness() == 503).then_some(()));
     assert!(!gateway.has_ended(), "a request is still in flight");

@@ -26,13 +26,18 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     for _ in 0..SLOW {
         let mut stream = TcpStream::connect(gateway.addr).expect("connects");
         stream.set_read_timeout(Some(crate::TIMEOUT)).expect("a time-out");
-        std::io::Write::write_all(&mut stream, b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\nx: ").expect("sent");
+        std::io::Write::write_all(
+            &mut stream,
+            b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\nx: ",
+        )
+        .expect("sent");
         slow.push((stream, Instant::now()));
     }
     let done = AtomicBool::new(false);
     let (during, cut) = thread::scope(|scope| {
         let healthy = scope.spawn(|| p99(&gateway, || !done.load(Ordering::Relaxed)));
-        let cut: Vec<_> = slow.into_iter().map(|(stream, since)| cut_after(stream, since)).collect();
+        let cut: Vec<_> =
+            slow.into_iter().map(|(stream, since)| cut_after(stream, since)).collect();
         done.store(true, Ordering::Relaxed);
         (healthy.join().expect("no panic"), cut)
     });
@@ -40,9 +45,16 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     eprintln!(
         "healthy p99: {before:?} before, {during:?} beside {SLOW} slow headers; the last was cut after {latest:?}"
     );
-    assert!(cut.iter().all(|after| *after >= HEADER - FLOOR), "none is cut early: {:?}", cut.iter().min());
+    assert!(
+        cut.iter().all(|after| *after >= HEADER - FLOOR),
+        "none is cut early: {:?}",
+        cut.iter().min()
+    );
     assert!(*latest <= HEADER * 3, "each is cut: {latest:?}");
-    assert!(during <= (before * 2).max(FLOOR), "healthy clients wait {during:?} instead of {before:?}");
+    assert!(
+        during <= (before * 2).max(FLOOR),
+        "healthy clients wait {during:?} instead of {before:?}"
+    );
 }
 
 /// Waits for the response to an endless header, which must be 408.

@@ -32,7 +32,9 @@ fn round_robin_gives_each_instance_exactly_its_share() {
 fn the_stateless_pool_knows_no_keys() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
-    let reply = gateway.send(&Request::get(INFO).key(AffinityKey::from_bits(7)).header("cookie", "affinity=00000008"));
+    let reply = gateway.send(
+        &Request::get(INFO).key(AffinityKey::from_bits(7)).header("cookie", "affinity=00000008"),
+    );
     assert_eq!((reply.stamp().verdict, reply.stamp().key), (Verdict::Off, None));
     assert_eq!((reply.header("set-cookie"), reply.header("cache-control")), (None, None));
     let seen = upstream.last();
@@ -60,8 +62,15 @@ fn a_client_stays_with_its_home_by_cookie_by_path_and_by_header() {
                 jarless.send(&Request::get(&session_path(key))),
                 jarless.send(&Request::post(SESSIONS).key(key)),
             ] {
-                assert_eq!((reply.served_by(), reply.verdict(), reply.key()), (home.as_str(), Verdict::Home, key));
-                assert_eq!(reply.header("set-cookie"), None, "the client has its key in turn {turn}");
+                assert_eq!(
+                    (reply.served_by(), reply.verdict(), reply.key()),
+                    (home.as_str(), Verdict::Home, key)
+                );
+                assert_eq!(
+                    reply.header("set-cookie"),
+                    None,
+                    "the client has its key in turn {turn}"
+                );
             }
         }
         homes.insert(home);
@@ -94,7 +103,10 @@ fn switching_there_and_back_sends_every_session_home() {
     let last = upstreams.iter().map(Upstream::last);
     for seen in last {
         assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE));
-        assert!(seen.header(headers::AFFINITY_KEY).is_some(), "the key goes on, so that the way back is known");
+        assert!(
+            seen.header(headers::AFFINITY_KEY).is_some(),
+            "the key goes on, so that the way back is known"
+        );
     }
     let newcomer = gateway.browser().send(Request::post(SESSIONS));
     assert_eq!(newcomer.verdict(), Verdict::Off);
@@ -104,7 +116,10 @@ fn switching_there_and_back_sends_every_session_home() {
     assert_eq!(serve(&paths), before);
     assert_eq!(gateway.stateful().epoch, epoch, "the members are the same");
     let home = gateway.send(&Request::get(SESSIONS).key(minted));
-    assert_eq!((home.verdict(), home.served_by()), (Verdict::Home, gateway.ranking(minted)[0].as_str()));
+    assert_eq!(
+        (home.verdict(), home.served_by()),
+        (Verdict::Home, gateway.ranking(minted)[0].as_str())
+    );
 }
 
 #[test]

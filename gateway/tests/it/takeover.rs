@@ -1,4 +1,5 @@
-//! The upgrade of a running gateway: another process takes its place, and its clients do not notice.
+//! The upgrade of a running gateway: another process takes its place, and its clients do not
+//! notice.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -37,11 +38,18 @@ impl Place {
     /// Starts the first one over this instance, and waits until it has met it.
     fn open(upstream: &Upstream) -> (Self, Gateway) {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut place = Self { folder, listen: ([127, 0, 0, 1], 0).into(), control: ([127, 0, 0, 1], 0).into() };
+        let mut place = Self {
+            folder,
+            listen: ([127, 0, 0, 1], 0).into(),
+            control: ([127, 0, 0, 1], 0).into(),
+        };
         place.configure(upstream.addr());
         let gateway = place.start("first", &[]);
-        let line = gateway.line(|line| line["message"] == "listening" && line["control"].is_string());
-        let addr = |name: &str| line[name].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
+        let line =
+            gateway.line(|line| line["message"] == "listening" && line["control"].is_string());
+        let addr = |name: &str| {
+            line[name].as_str().and_then(|addr| addr.parse().ok()).expect("an address")
+        };
         (place.listen, place.control) = (addr("addr"), addr("control"));
         place.configure(upstream.addr());
         gateway.line(|line| line["state"] == "healthy");
@@ -71,7 +79,8 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command.env_clear().env("CONTROL_TOKEN", TOKEN).env("LOG_LEVEL", "info,access=off");
         command.arg("--config").arg(self.path("gateway.toml")).args(options);
-        let child = command.stderr(output.try_clone().expect("a file")).stdout(Stdio::from(output)).spawn();
+        let child =
+            command.stderr(output.try_clone().expect("a file")).stdout(Stdio::from(output)).spawn();
         Gateway { child: child.expect("runs"), log }
     }
 
@@ -113,7 +122,8 @@ impl Drop for Gateway {
     }
 }
 
-/// Posts over one connection after the other, without retries, until it is stopped. Any failure panics.
+/// Posts over one connection after the other, without retries, until it is stopped. Any failure
+/// panics.
 fn post_on(addr: SocketAddr, stop: &AtomicBool, posted: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
         let mut connection = Connection::open(addr).expect("nobody is refused");
@@ -139,12 +149,16 @@ fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed()
 
     let (stop, posted) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| post_on(place.listen, &stop, &posted))).collect();
+        let clients: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| post_on(place.listen, &stop, &posted))).collect();
         for name in ["second", "third"] {
-            let mut old_process = std::mem::replace(&mut gateway, place.start(name, &["--upgrade"]));
+            let mut old_process =
+                std::mem::replace(&mut gateway, place.start(name, &["--upgrade"]));
             gateway.logs("took over");
             let before = posted.load(Ordering::Relaxed);
-            eventually("requests go on", || (posted.load(Ordering::Relaxed) > before + 20).then_some(()));
+            eventually("requests go on", || {
+                (posted.load(Ordering::Relaxed) > before + 20).then_some(())
+            });
             assert_eq!(old_process.wait(), Some(0));
             old_process.line(|line| line["message"] == "stopped" && line["cut_off"] == 0);
         }
@@ -153,9 +167,11 @@ fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed()
     });
 
     let pools: Pools = place.request(&Request::get("/control/v1/pools")).json();
-    let stateful = pools.pools.into_iter().find(|pool| pool.name == PoolName::Stateful).expect("listed");
+    let stateful =
+        pools.pools.into_iter().find(|pool| pool.name == PoolName::Stateful).expect("listed");
     assert_eq!(stateful.strategy, Strategy::RoundRobin);
-    let healthy = stateful.instances.iter().filter(|instance| instance.state == InstanceState::Healthy);
+    let healthy =
+        stateful.instances.iter().filter(|instance| instance.state == InstanceState::Healthy);
     assert_eq!(healthy.count(), 2, "{:?}", stateful.instances);
     assert_eq!(place.set_strategy(Strategy::Sticky), 200, "the last one writes the state");
     let state = fs::read_to_string(place.path("state.json")).expect("a state");
@@ -179,7 +195,11 @@ fn a_request_in_flight_and_an_idle_connection_outlive_the_upgrade() {
     gateway.logs("stopping");
     upstream.act(Act::ok());
     let reply = idle.send(&Request::post(SESSIONS));
-    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "the response announces the close");
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (200, Some("close")),
+        "the response announces the close"
+    );
     assert_eq!(busy.reply_to("POST").status, 200);
     assert_eq!(gateway.wait(), Some(0));
     assert_eq!(connect().send(&Request::post(SESSIONS)).status, 200);
@@ -189,18 +209,22 @@ fn a_request_in_flight_and_an_idle_connection_outlive_the_upgrade() {
 fn a_successor_that_fails_changes_nothing() {
     let upstream = Upstream::start("stateful-1");
     let (place, mut gateway) = Place::open(&upstream);
-    let serves =
-        |place: &Place| Connection::open(place.listen).expect("connects").send(&Request::post(SESSIONS)).status;
+    let serves = |place: &Place| {
+        Connection::open(place.listen).expect("connects").send(&Request::post(SESSIONS)).status
+    };
 
     fs::write(place.path("gateway.toml"), "[server]\nlissten = 1\n").expect("writes");
     assert_eq!(place.start("wrong", &["--upgrade"]).wait(), Some(64));
     assert_eq!((serves(&place), place.set_strategy(Strategy::RoundRobin)), (200, 200));
 
-    // It finds no instance, so it does not take over; while it looks for one, nothing may be changed.
+    // It finds no instance, so it does not take over; while it looks for one, nothing may be
+    // changed.
     place.configure(([127, 0, 0, 1], 1).into());
     let mut blind = place.start("blind", &["--upgrade"]);
     gateway.logs("a new process is starting");
-    eventually("changes are refused", || (place.set_strategy(Strategy::Sticky) == 409).then_some(()));
+    eventually("changes are refused", || {
+        (place.set_strategy(Strategy::Sticky) == 409).then_some(())
+    });
     assert_eq!(serves(&place), 200);
     blind.child.kill().expect("it runs");
     gateway.logs("the new process ended before it was ready");
@@ -232,7 +256,10 @@ fn without_a_predecessor_it_starts_and_an_open_folder_is_refused() {
     drop(gateway);
     let alone = place.start("alone", &["--upgrade"]);
     alone.line(|line| line["state"] == "healthy");
-    assert_eq!(Connection::open(place.listen).expect("connects").send(&Request::post(SESSIONS)).status, 200);
+    assert_eq!(
+        Connection::open(place.listen).expect("connects").send(&Request::post(SESSIONS)).status,
+        200
+    );
     drop(alone);
 
     let folder = place.path("private");

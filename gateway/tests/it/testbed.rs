@@ -1,5 +1,7 @@
 //! The gateway under test: the real one, in a thread of its own.
 
+mod setup;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -15,16 +17,14 @@ use proto_contracts::{AffinityKey, PoolName, SessionId};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+pub(crate) use setup::Setup;
+
 use crate::client::{Browser, Connection, Reply, Request};
 use crate::eventually;
 use crate::upstream::{INSTANCE_TOKEN, Upstream};
 
 /// The token that changes must present.
 pub(crate) const TOKEN: &str = "a-token-for-tests-alone";
-
-/// Longer than all tests together. Pingora's threads sleep through it after `run` has returned, and they must: it hands
-/// the runtime of a thread that has ended on to the next thread that the system gives the same place in its table.
-const GRACE_PERIOD_S: u32 = 3_600;
 
 /// A path of the stateless pool.
 pub(crate) const INFO: &str = "/api/v1/stateless/info";
@@ -34,221 +34,6 @@ pub(crate) const SESSIONS: &str = "/api/v1/stateful/sessions";
 /// The path of a session with this key.
 pub(crate) fn session_path(key: AffinityKey) -> String {
     format!("{SESSIONS}/{}", SessionId::generate(key).expose())
-}
-
-/// What the configuration says; the rest are its defaults.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    stateless: Vec<SocketAddr>,
-    stateful: Vec<SocketAddr>,
-    stateful_strategy: Strategy,
-    server: String,
-    control: String,
-    stateful_settings: String,
-    retries: String,
-    sections: String,
-    stateless_listed: Option<String>,
-    health: String,
-    deployment: Option<&'static str>,
-    state_file: Option<PathBuf>,
-    interval: Duration,
-    fails: u32,
-    passes: u32,
-    token: Option<&'static str>,
-    jwt_public_key: Option<String>,
-}
-
-impl Setup {
-    /// Health checks every 100 ms; both pools empty.
-    pub(crate) fn new() -> Self {
-        Self {
-            stateless: Vec::new(),
-            stateful: Vec::new(),
-            stateful_strategy: Strategy::Sticky,
-            server: String::new(),
-            control: String::new(),
-            stateful_settings: String::new(),
-            // A busy machine may take long to do what a test waits for.
-            retries: "attempt_timeout_ms = 0".to_owned(),
-            sections: String::new(),
-            stateless_listed: None,
-            health: String::new(),
-            deployment: None,
-            state_file: None,
-            interval: Duration::from_millis(100),
-            fails: 3,
-            passes: 2,
-            token: Some(TOKEN),
-            jwt_public_key: None,
-        }
-    }
-
-    /// The stateless pool.
-    pub(crate) fn stateless<'a>(mut self, upstreams: impl IntoIterator<Item = &'a Upstream>) -> Self {
-        self.stateless = upstreams.into_iter().map(Upstream::addr).collect();
-        self
-    }
-
-    /// The stateless pool, of one instance at this address.
-    pub(crate) fn stateless_at(mut self, addr: SocketAddr) -> Self {
-        self.stateless = vec![addr];
-        self
-    }
-
-    /// The stateful pool.
-    pub(crate) fn stateful<'a>(mut self, upstreams: impl IntoIterator<Item = &'a Upstream>) -> Self {
-        self.stateful = upstreams.into_iter().map(Upstream::addr).collect();
-        self
-    }
-
-    /// The stateful pool: whoever listens there.
-    pub(crate) fn stateful_at(mut self, addr: SocketAddr) -> Self {
-        self.stateful = vec![addr];
-        self
-    }
-
-    /// The stateful pool's strategy.
-    pub(crate) fn strategy(mut self, strategy: Strategy) -> Self {
-        self.stateful_strategy = strategy;
-        self
-    }
-
-    /// One more line of `[server]`.
-    pub(crate) fn server(mut self, line: &str) -> Self {
-        self.server += line;
-        self.server.push('\n');
-        self
-    }
-
-    /// One more line of `[control]`.
-    pub(crate) fn control(mut self, line: &str) -> Self {
-        self.control += line;
-        self.control.push('\n');
-        self
-    }
-
-    /// One more line of `[pools.stateful]`.
-    pub(crate) fn stateful_setting(mut self, line: &str) -> Self {
-        self.stateful_settings += line;
-        self.stateful_settings.push('\n');
-        self
-    }
-
-    /// The lines of `[retries]`, instead of a timeout that is off.
-    pub(crate) fn retries(mut self, lines: &str) -> Self {
-        lines.clone_into(&mut self.retries);
-        self
-    }
-
-    /// One more section.
-    pub(crate) fn section(mut self, text: &str) -> Self {
-        self.sections += text;
-        self.sections.push('\n');
-        self
-    }
-
-    /// The stateless pool's list as the file has it.
-    pub(crate) fn stateless_listed(mut self, list: &str) -> Self {
-        self.stateless_listed = Some(list.to_owned());
-        self
-    }
-
-    /// One more line of `[health]`.
-    pub(crate) fn health(mut self, line: &str) -> Self {
-        self.health += line;
-        self.health.push('\n');
-        self
-    }
-
-    /// The deployment that it belongs to.
-    pub(crate) fn deployment(mut self, name: &'static str) -> Self {
-        self.deployment = Some(name);
-        self
-    }
-
-    /// Where changes are kept.
-    pub(crate) fn state_file(mut self, path: PathBuf) -> Self {
-        self.state_file = Some(path);
-        self
-    }
-
-    /// Thresholds of the health checks.
-    pub(crate) fn thresholds(mut self, fails: u32, passes: u32) -> Self {
-        (self.fails, self.passes) = (fails, passes);
-        self
-    }
-
-    /// Checks health once, at the start: the gateway learns the names and nothing after that, nor does it from requests.
-    pub(crate) fn checked_once(mut self) -> Self {
-        self.interval = Duration::from_secs(3_600);
-        self.section("[outlier_ejection]\nconsecutive_failures = 0")
-    }
-
-    /// Without a token nothing can be changed.
-    pub(crate) fn without_token(mut self) -> Self {
-        self.token = None;
-        self
-    }
-
-    /// Whose tokens tell users from each other: a key as a PEM document.
-    pub(crate) fn jwt_public_key(mut self, pem: String) -> Self {
-        self.jwt_public_key = Some(pem);
-        self
-    }
-
-    fn toml(&self) -> String {
-        let list = |addrs: &[SocketAddr]| format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>());
-        format!(
-            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nannounce_s = 0\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
-             [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
-             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n[retries]\n{}\n{}",
-            self.server,
-            self.control,
-            self.interval.as_millis(),
-            self.interval.as_millis().min(1_000),
-            self.fails,
-            self.passes,
-            self.health,
-            self.stateless_listed.clone().unwrap_or_else(|| list(&self.stateless)),
-            self.stateful_strategy,
-            list(&self.stateful),
-            self.stateful_settings,
-            self.retries,
-            self.sections,
-        )
-    }
-
-    /// Starts the gateway, and waits until all configured instances are members.
-    pub(crate) fn start(&self) -> TestGateway {
-        let gateway = self.start_unready();
-        for (name, wanted) in [(PoolName::Stateless, &self.stateless), (PoolName::Stateful, &self.stateful)] {
-            eventually("every instance is met", || (gateway.healthy(name) == wanted.len()).then_some(()));
-        }
-        gateway
-    }
-
-    /// Starts the gateway.
-    pub(crate) fn start_unready(&self) -> TestGateway {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, self.toml()).expect("writes");
-        let deployment = self.deployment;
-        let (token, key, state_file) = (self.token, self.jwt_public_key.clone(), self.state_file.clone());
-        let source = Source::new(file, move |name: &str| match name {
-            "CONTROL_TOKEN" => token.map(str::to_owned),
-            "JWT_PUBLIC_KEY" => key.clone(),
-            "DEPLOYMENT" => deployment.map(str::to_owned),
-            "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
-            "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),
-            _ => None,
-        });
-        let config = source.load().expect("a fine configuration");
-        let built = gateway::build(config, source, Start::Fresh).expect("builds");
-        let (addr, control_addr, metrics_addr) = (built.addr(), built.control_addr(), built.metrics_addr());
-        let (stop, signal) = oneshot::channel();
-        let thread = thread::spawn(move || built.run(Signal(Mutex::new(Some(signal)))).expect("nobody is succeeded"));
-        TestGateway { addr, control_addr, metrics_addr, stop: Some(stop), thread: Some(thread), folder }
-    }
 }
 
 /// A signal that the test sends.
@@ -273,7 +58,8 @@ pub(crate) struct TestGateway {
 }
 
 impl TestGateway {
-    /// Writes another configuration in the place of the one that it has read. Ports stay as they are.
+    /// Writes another configuration in the place of the one that it has read. Ports stay as they
+    /// are.
     pub(crate) fn rewrite(&self, setup: &Setup) {
         std::fs::write(self.folder.path().join("gateway.toml"), setup.toml()).expect("writes");
     }
@@ -336,24 +122,31 @@ impl TestGateway {
         self.pool(PoolName::Stateful)
     }
 
-    /// What the gateway thinks of a member of the stateful pool; `None` when there is none of that name.
+    /// What the gateway thinks of a member of the stateful pool; `None` when there is none of that
+    /// name.
     #[track_caller]
     pub(crate) fn state_of(&self, name: &str) -> Option<InstanceState> {
-        let named = |instance: &&control::Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+        let named = |instance: &&control::Instance| {
+            instance.name.as_ref().is_some_and(|known| known.as_str() == name)
+        };
         self.stateful().instances.iter().find(named).map(|instance| instance.state)
     }
 
     /// Waits until the gateway thinks so of a member of the stateful pool.
     #[track_caller]
     pub(crate) fn wait_for(&self, name: &str, state: InstanceState) {
-        eventually(&format!("{name} is {state}"), || (self.state_of(name) == Some(state)).then_some(()));
+        eventually(&format!("{name} is {state}"), || {
+            (self.state_of(name) == Some(state)).then_some(())
+        });
     }
 
-    /// How many instances of a pool are healthy. Cheaper to ask for again and again than the pool's shares of keys.
+    /// How many instances of a pool are healthy. Cheaper to ask for again and again than the pool's
+    /// shares of keys.
     #[track_caller]
     pub(crate) fn healthy(&self, pool: PoolName) -> usize {
         let label = format!("pool=\"{pool}\"");
-        let is_it = |line: &&str| line.starts_with("gateway_upstream_healthy{") && line.contains(&label);
+        let is_it =
+            |line: &&str| line.starts_with("gateway_upstream_healthy{") && line.contains(&label);
         self.metrics().lines().filter(is_it).filter(|line| line.ends_with(" 1")).count()
     }
 
@@ -361,7 +154,8 @@ impl TestGateway {
     #[track_caller]
     pub(crate) fn set_strategy(&self, pool: PoolName, strategy: Strategy) {
         let body = format!("{{\"strategy\":\"{strategy}\"}}");
-        let reply = self.change(Request::new("PUT", &format!("/control/v1/pools/{pool}/strategy")).json(&body));
+        let reply = self
+            .change(Request::new("PUT", &format!("/control/v1/pools/{pool}/strategy")).json(&body));
         assert_eq!(reply.status, 200, "{reply:?}");
         assert_eq!(reply.json::<control::StrategySet>().strategy, strategy);
     }
@@ -376,13 +170,19 @@ impl TestGateway {
     /// Removes an instance from the stateful pool.
     #[track_caller]
     pub(crate) fn remove(&self, label: &str) -> Reply {
-        self.change(Request::new("DELETE", &format!("/control/v1/pools/stateful/instances/{label}")))
+        self.change(Request::new(
+            "DELETE",
+            &format!("/control/v1/pools/stateful/instances/{label}"),
+        ))
     }
 
     /// Drains an instance of the stateful pool, or ends its drain.
     #[track_caller]
     pub(crate) fn drain_request(&self, name: &str, act: &str, body: &str) -> Reply {
-        self.change(Request::new("POST", &format!("/control/v1/pools/stateful/instances/{name}/{act}")).json(body))
+        self.change(
+            Request::new("POST", &format!("/control/v1/pools/stateful/instances/{name}/{act}"))
+                .json(body),
+        )
     }
 
     /// Where a key of the stateful pool goes.

@@ -1,5 +1,5 @@
-//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md says how a change of
-//! them is accepted.
+//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md
+//! says how a change of them is accepted.
 
 use std::fmt::Write as _;
 
@@ -21,11 +21,14 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 #[test]
 fn help() {
     assert_snapshot!("help", run(&["--help"], &[]));
-    let commands =
-        ["pools", "top", "strategy", "add", "weight", "remove", "drain", "undrain", "explain", "events", "reload"];
+    let commands = [
+        "pools", "top", "strategy", "add", "weight", "remove", "drain", "undrain", "explain",
+        "events", "reload",
+    ];
     let mut text = run(&["ctl", "--help"], &[]);
     for command in commands {
-        write!(text, "\n--- ctl {command}\n\n{}", run(&["ctl", command, "--help"], &[])).expect("writes");
+        write!(text, "\n--- ctl {command}\n\n{}", run(&["ctl", command, "--help"], &[]))
+            .expect("writes");
     }
     assert_snapshot!("ctl_help", text);
 }
@@ -42,7 +45,8 @@ fn errors_of_the_command_line() {
     ];
     let mut text = String::new();
     for arguments in wrong {
-        writeln!(text, "--- gateway {}\n\n{}", arguments.join(" "), run(arguments, &[])).expect("writes");
+        writeln!(text, "--- gateway {}\n\n{}", arguments.join(" "), run(arguments, &[]))
+            .expect("writes");
     }
     assert_snapshot!(text);
 }
@@ -84,11 +88,14 @@ fn errors_of_the_file() {
     for content in wrong {
         std::fs::write(&file, content).expect("writes");
         let printed = run(&["--check-config", "--config", path], &[]).replace(path, "gateway.toml");
-        writeln!(text, "{content}\n\n    {}\n", printed.trim_end().replace('\n', "\n    ")).expect("writes");
+        writeln!(text, "{content}\n\n    {}\n", printed.trim_end().replace('\n', "\n    "))
+            .expect("writes");
     }
     let absent = folder.path().join("absent.toml");
     let absent = absent.to_str().expect("text");
-    text.push_str(&run(&["--check-config", "--config", absent], &[]).replace(absent, "absent.toml"));
+    text.push_str(
+        &run(&["--check-config", "--config", absent], &[]).replace(absent, "absent.toml"),
+    );
     assert_snapshot!(text);
 }
 
@@ -118,8 +125,14 @@ fn errors_of_the_environment() {
     ];
     let mut text = String::new();
     for (variable, value) in wrong {
-        let printed = run(&["--check-config", "--config", path], &[(variable, value)]).replace(path, "gateway.toml");
-        writeln!(text, "{variable}={value}\n\n    {}\n", printed.trim_end().replace('\n', "\n    ")).expect("writes");
+        let printed = run(&["--check-config", "--config", path], &[(variable, value)])
+            .replace(path, "gateway.toml");
+        writeln!(
+            text,
+            "{variable}={value}\n\n    {}\n",
+            printed.trim_end().replace('\n', "\n    ")
+        )
+        .expect("writes");
     }
     assert_snapshot!(text);
 }
@@ -151,7 +164,11 @@ fn problems_of_the_control_plane() {
         ("POST", INSTANCES, r#"{"addr":"127.0.0.1:0"}"#),
         ("PATCH", "/control/v1/pools/stateful/instances/stateful-1", r#"{"weight":0}"#),
         ("DELETE", "/control/v1/pools/stateful/instances/nobody", ""),
-        ("POST", "/control/v1/pools/stateful/instances/stateful-1/drain", r#"{"deadline_s":"soon"}"#),
+        (
+            "POST",
+            "/control/v1/pools/stateful/instances/stateful-1/drain",
+            r#"{"deadline_s":"soon"}"#,
+        ),
         ("GET", "/control/v1/pools/stateful/explain", ""),
         ("GET", "/control/v1/pools/stateful/explain?key=0000000A", ""),
         ("GET", "/control/v1/pools/stateful/explain?key=0000000a&without=stateful-9", ""),
@@ -170,7 +187,9 @@ fn problems_of_the_control_plane() {
     text.push_str(&document("without a token", &anonymous, &members));
     let plain = gateway.change(Request::new("PUT", STRATEGY).body(b"{}"));
     text.push_str(&document("without a content type", &plain, &members));
-    let misdirected = gateway.connect_control().send(&Request::get("/control/v1/pools").header("host", "evil.test"));
+    let misdirected = gateway
+        .connect_control()
+        .send(&Request::get("/control/v1/pools").header("host", "evil.test"));
     text.push_str(&document("at another host", &misdirected, &members));
     assert_snapshot!(text);
 }
@@ -194,11 +213,17 @@ fn problems_of_the_data_plane() {
         ("a bare LF", format!("{line}host: a\n\r\n")),
         ("a folded line", format!("{line}host: a\r\n b\r\n\r\n")),
         ("a space before the colon", format!("{line}host : a\r\n\r\n")),
-        ("two framings", format!("{line}host: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n")),
+        (
+            "two framings",
+            format!("{line}host: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n"),
+        ),
         ("another coding", format!("{line}host: a\r\ntransfer-encoding: gzip\r\n\r\n")),
         ("a length that is no number", format!("{line}host: a\r\ncontent-length: +1\r\n\r\n")),
         ("an expectation", format!("{line}host: a\r\nexpect: tea\r\n\r\n")),
-        ("another upgrade", format!("{line}host: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")),
+        (
+            "another upgrade",
+            format!("{line}host: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"),
+        ),
         ("a dot segment", "GET /api/v1/../x HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
         ("an escaped slash", "GET /api%2fv1 HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
         ("another method", "BREW /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),

@@ -20,7 +20,11 @@ fn upgraded(gateway: &TestGateway) -> Connection {
         .header("sec-websocket-version", "13");
     let reply = client.send(&request);
     assert_eq!((reply.status, reply.header("upgrade")), (101, Some("websocket")));
-    assert_eq!((reply.verdict(), reply.served_by()), (Verdict::Home, "stateful-1"), "upgrades are sticky too");
+    assert_eq!(
+        (reply.verdict(), reply.served_by()),
+        (Verdict::Home, "stateful-1"),
+        "upgrades are sticky too"
+    );
     assert_eq!(reply.header("sec-websocket-accept"), Some("yes"));
     client
 }

@@ -18,7 +18,8 @@ fn weigh(gateway: &TestGateway, pool: &str, name: &str, weight: &str) -> Reply {
 }
 
 fn instance(gateway: &TestGateway, name: &str) -> Instance {
-    let named = |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+    let named =
+        |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
     gateway.stateful().instances.into_iter().find(named).expect("it is listed")
 }
 
@@ -33,19 +34,31 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
     let one = setup.start();
     let other = Setup::new().stateful(&upstreams).start();
-    let (before, keys) = (one.stateful().epoch, (0..300).map(|_| AffinityKey::random()).collect::<Vec<_>>());
-    let homes = |gateway: &TestGateway| keys.iter().map(|&key| gateway.ranking(key)[0].clone()).collect::<Vec<_>>();
+    let (before, keys) =
+        (one.stateful().epoch, (0..300).map(|_| AffinityKey::random()).collect::<Vec<_>>());
+    let homes = |gateway: &TestGateway| {
+        keys.iter().map(|&key| gateway.ranking(key)[0].clone()).collect::<Vec<_>>()
+    };
     let old = homes(&one);
     let path = "/control/v1/pools/stateful/explain?key=00000001&weight=stateful-2:2";
     let predicted = one.request(Request::get(path)).json::<Explanation>().change.expect("a change");
     assert!((predicted.moved_percent - 100.0 / 6.0).abs() < 1.0, "{predicted:?}");
-    assert!(predicted.flows.iter().all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-2")));
+    assert!(
+        predicted
+            .flows
+            .iter()
+            .all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-2"))
+    );
 
     let changed: Instance = weigh(&one, "stateful", "stateful-2", "2").json();
     assert_eq!(changed.weight.get(), 2);
     assert!((changed.key_share_percent - 50.0).abs() < 1.0, "{changed:?}");
     let epoch = one.stateful().epoch;
-    assert_eq!((epoch, epoch != before), (predicted.epoch, true), "explain knew the epoch, which covers weights");
+    assert_eq!(
+        (epoch, epoch != before),
+        (predicted.epoch, true),
+        "explain knew the epoch, which covers weights"
+    );
     eventually("the other gateway agrees", || (other.stateful().epoch == epoch).then_some(()));
     assert_eq!(shares(&one), shares(&other));
     let new = homes(&one);
@@ -65,7 +78,9 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     let one = setup.start();
     eventually("the weight is sent again", || (upstreams[1].weight() == Some(2)).then_some(()));
     for gateway in [&one, &other] {
-        eventually("the weight is as decided", || (gateway.stateful().epoch == epoch).then_some(()));
+        eventually("the weight is as decided", || {
+            (gateway.stateful().epoch == epoch).then_some(())
+        });
     }
     assert_eq!(weigh(&other, "stateful", "stateful-2", "1").status, 200);
     eventually("all homes are back", || (one.stateful().epoch == before).then_some(()));
@@ -87,12 +102,22 @@ fn a_weight_that_cannot_be_is_refused_and_changes_nothing() {
         let reply = weigh(&gateway, "stateful", name, weight);
         assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {weight}");
     }
-    assert!(weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"), "it names the cure");
+    assert!(
+        weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"),
+        "it names the cure"
+    );
     upstreams[1].forget_drain();
     let rejected = weigh(&gateway, "stateful", "stateful-2", "2");
-    assert_eq!((rejected.status, rejected.code()), (502, ErrorCode::UpstreamFailed), "gateways would disagree");
+    assert_eq!(
+        (rejected.status, rejected.code()),
+        (502, ErrorCode::UpstreamFailed),
+        "gateways would disagree"
+    );
     assert!(rejected.problem().detail.contains("INSTANCE_WEIGHT"), "{rejected:?}");
-    assert_eq!((gateway.stateful().epoch, instance(&gateway, "stateful-2").weight.get()), (epoch, 1));
+    assert_eq!(
+        (gateway.stateful().epoch, instance(&gateway, "stateful-2").weight.get()),
+        (epoch, 1)
+    );
 }
 
 #[test]
@@ -105,7 +130,8 @@ fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_cha
     let counts = |requests: usize| {
         let mut counts = BTreeMap::new();
         for _ in 0..requests {
-            *counts.entry(gateway.send(&Request::get(INFO)).served_by().to_owned()).or_insert(0) += 1;
+            *counts.entry(gateway.send(&Request::get(INFO)).served_by().to_owned()).or_insert(0) +=
+                1;
         }
         counts.into_values().collect::<Vec<i32>>()
     };
@@ -114,7 +140,8 @@ fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_cha
     assert_eq!(counts(40), [20, 20]);
     let third = Upstream::start("stateless-3");
     let body = format!("{{\"addr\":\"{}\",\"weight\":2}}", third.addr());
-    let added = gateway.change(Request::new("POST", "/control/v1/pools/stateless/instances").json(&body));
+    let added =
+        gateway.change(Request::new("POST", "/control/v1/pools/stateless/instances").json(&body));
     assert_eq!((added.status, added.json::<InstanceAdded>().instance.weight.get()), (201, 2));
     eventually("it is met", || (gateway.healthy(PoolName::Stateless) == 3).then_some(()));
     assert_eq!(counts(40), [10, 10, 20]);
@@ -124,17 +151,24 @@ fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_cha
 fn a_newcomer_starts_slowly_with_what_is_new_and_has_its_keys_at_once() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).stateful_setting("slow_start_s = 3600").start();
-    assert!(gateway.stateful().instances.iter().all(|instance| instance.slow_start_percent.is_none()), "of the start");
+    assert!(
+        gateway.stateful().instances.iter().all(|instance| instance.slow_start_percent.is_none()),
+        "of the start"
+    );
     let newcomer = Upstream::start("stateful-3");
     newcomer.report_sessions(0);
     assert_eq!(gateway.add(newcomer.addr()).status, 201);
     gateway.wait_for("stateful-3", InstanceState::Healthy);
     let shown = instance(&gateway, "stateful-3");
     assert!(shown.slow_start_percent.is_some_and(|percent| percent < 20), "{shown:?}");
-    assert!((shown.key_share_percent - 100.0 / 3.0).abs() < 1.0, "homes don't depend on time: {shown:?}");
+    assert!(
+        (shown.key_share_percent - 100.0 / 3.0).abs() < 1.0,
+        "homes don't depend on time: {shown:?}"
+    );
     for _ in 0..200 {
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
-    // A tenth of a third of two draws: 13, and never the half that an instance without sessions would get.
+    // A tenth of a third of two draws: 13, and never the half that an instance without sessions
+    // would get.
     assert!(newcomer.count() < 45, "{} of 200", newcomer.count());
 }

@@ -30,14 +30,26 @@ pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::
     let server = HttpServer::new(move || {
         let changing = web::scope("")
             .wrap(from_fn(guard::require_token))
-            .service(web::resource("/scale").route(web::post().to(scale)).default_service(web::to(wrong_method)))
+            .service(
+                web::resource("/scale")
+                    .route(web::post().to(scale))
+                    .default_service(web::to(wrong_method)),
+            )
             .service(
                 web::resource("/instances/{name}/{action}")
                     .route(web::post().to(act))
                     .default_service(web::to(wrong_method)),
             )
-            .service(web::resource("/logs/{name}").route(web::get().to(logs)).default_service(web::to(wrong_method)))
-            .service(web::resource("/shutdown").route(web::post().to(shutdown)).default_service(web::to(wrong_method)));
+            .service(
+                web::resource("/logs/{name}")
+                    .route(web::get().to(logs))
+                    .default_service(web::to(wrong_method)),
+            )
+            .service(
+                web::resource("/shutdown")
+                    .route(web::post().to(shutdown))
+                    .default_service(web::to(wrong_method)),
+            );
         App::new()
             .app_data(web::Data::from(Arc::clone(&supervised)))
             .wrap(from_fn(guard::require_canonical_path))
@@ -45,7 +57,9 @@ pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::
             .service(
                 web::scope("/agent/v1")
                     .service(
-                        web::resource("/status").route(web::get().to(status)).default_service(web::to(wrong_method)),
+                        web::resource("/status")
+                            .route(web::get().to(status))
+                            .default_service(web::to(wrong_method)),
                     )
                     .service(changing),
             )
@@ -58,7 +72,10 @@ async fn status(supervised: web::Data<Supervised>) -> HttpResponse {
     json_response(&supervised.status())
 }
 
-async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<HttpResponse, ApiError> {
+async fn scale(
+    supervised: web::Data<Supervised>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
     let Scale { pool, instances, force } = problem::parse(&body)?;
     if instances == 0 && !force {
         let detail = format!(
@@ -72,7 +89,10 @@ async fn scale(supervised: web::Data<Supervised>, body: web::Bytes) -> Result<Ht
     .await
 }
 
-async fn act(supervised: web::Data<Supervised>, path: web::Path<(String, String)>) -> Result<HttpResponse, ApiError> {
+async fn act(
+    supervised: web::Data<Supervised>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
     let (name, action) = path.into_inner();
     let action = Action::ALL.into_iter().find(|known| known.as_str() == action);
     let known = "the actions are kill, stop, start, pause, resume, roll and upgrade";
@@ -109,7 +129,8 @@ async fn logs(
     let path = supervised.stack()?.log_path(&name)?;
     let count = query.lines.unwrap_or(LINES.0).min(LINES.1);
     let lines = web::block(move || (last_lines(&path, count), path)).await;
-    let (lines, path) = lines.map_err(|_| ApiError::new(ErrorCode::Internal, "the log could not be read"))?;
+    let (lines, path) =
+        lines.map_err(|_| ApiError::new(ErrorCode::Internal, "the log could not be read"))?;
     Ok(json_response(&LogLines { path: path.display().to_string(), lines }))
 }
 
@@ -136,7 +157,9 @@ where
     F: Future<Output = Result<(), ApiError>> + 'static,
 {
     let change = actix_web::rt::spawn(change(Arc::clone(supervised)));
-    change.await.map_err(|_| ApiError::new(ErrorCode::Internal, "the change was interrupted"))??;
+    change
+        .await
+        .map_err(|_| ApiError::new(ErrorCode::Internal, "the change was interrupted"))??;
     Ok(json_response(&supervised.status()))
 }
 

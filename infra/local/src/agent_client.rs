@@ -26,7 +26,8 @@ pub struct AgentClient {
 impl AgentClient {
     pub(crate) fn new(state: &Path, addr: SocketAddr) -> Result<Self> {
         let file = secrets::agent_token_file(state);
-        let token = secrets::load(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let token =
+            secrets::load(&file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok(Self { client: http::internal()?, base: format!("http://{addr}/agent/v1"), token })
     }
 
@@ -35,7 +36,8 @@ impl AgentClient {
     /// # Errors
     /// When none runs, or its token cannot be read.
     pub fn of_running(state: &Path) -> Result<Self> {
-        let found = supervisor::find(state)?.ok_or_else(|| anyhow!("not running; `make up` starts the system"))?;
+        let found = supervisor::find(state)?
+            .ok_or_else(|| anyhow!("not running; `make up` starts the system"))?;
         Self::new(state, found.agent)
     }
 
@@ -77,7 +79,9 @@ impl AgentClient {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}/{path}", self.base)).bearer_auth(self.token.expose_secret())
+        self.client
+            .request(method, format!("{}/{path}", self.base))
+            .bearer_auth(self.token.expose_secret())
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {

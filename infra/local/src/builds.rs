@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_missing_binary_names_the_command_that_builds_it() {
-        let missing = |dir: &str| Builds::in_dir(dir).binary("gateway").expect_err("missing").to_string();
+        let missing =
+            |dir: &str| Builds::in_dir(dir).binary("gateway").expect_err("missing").to_string();
         assert!(
             missing("/missing/debug").ends_with("`cargo build --workspace --bins`"),
             "{}",

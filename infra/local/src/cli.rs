@@ -110,7 +110,8 @@ impl Cli {
             Command::ExecChild(exec) => match exec.run()? {},
             command => command,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(command.run(state))
     }
 }
@@ -121,7 +122,9 @@ impl Command {
             Self::Up(args) => up::run(&state, args).await,
             Self::Down => down::run(&state).await,
             Self::Status => match supervisor::find(&state)? {
-                Some(found) => show::status(&AgentClient::new(&state, found.agent)?.status().await?),
+                Some(found) => {
+                    show::status(&AgentClient::new(&state, found.agent)?.status().await?)
+                }
                 None => say("Not running. `make up` starts the system."),
             },
             Self::Scale { pools, force } => {
@@ -154,7 +157,8 @@ async fn act(state: &Path, name: &str, action: Action) -> Result<()> {
 async fn upgrade_gateways(state: &Path) -> Result<()> {
     let agent = AgentClient::of_running(state)?;
     let second = agent.status().await?.urls.second;
-    let names: Vec<String> = ["gateway".to_owned()].into_iter().chain(second.map(|second| second.name)).collect();
+    let names: Vec<String> =
+        ["gateway".to_owned()].into_iter().chain(second.map(|second| second.name)).collect();
     let mut status = None;
     for name in &names {
         status = Some(agent.act(name, Action::Upgrade).await?);
@@ -168,9 +172,12 @@ fn logs(state: &Path, name: &str, follow: bool, lines: usize) -> Result<()> {
     let dir = state.join("logs");
     let file = dir.join(format!("{name}.log"));
     if !file.is_file() {
-        let logs = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        let known = logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
-        let mut known: Vec<String> = known.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+        let logs =
+            std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let known =
+            logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let mut known: Vec<String> =
+            known.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
         known.sort();
         bail!("no log of '{name}'; known: {}", known.join(", "));
     }

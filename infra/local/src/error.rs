@@ -21,7 +21,9 @@ pub enum StackError {
         command: String,
     },
     /// A program of the distribution is missing.
-    #[error("{program} is not installed; `infra/local/install-packages.sh` installs it (Debian package {package})")]
+    #[error(
+        "{program} is not installed; `infra/local/install-packages.sh` installs it (Debian package {package})"
+    )]
     NotInstalled {
         /// The program.
         program: &'static str,

@@ -33,11 +33,13 @@ pub(crate) fn launch(settings: &Settings, exporter: Exporter) -> Result<Launch, 
             let uri = format!("127.0.0.1:{}/{}?sslmode=disable", ports.postgres, DATABASE_ROLE);
             let password = settings.secrets.database_password.expose_secret().to_owned();
             let variables = [("URI", uri), ("USER", DATABASE_ROLE.to_owned()), ("PASS", password)];
-            let variables = variables.map(|(name, value)| (format!("DATA_SOURCE_{name}"), value.into()));
+            let variables =
+                variables.map(|(name, value)| (format!("DATA_SOURCE_{name}"), value.into()));
             (vec![listen], variables.to_vec())
         }
         Exporter::Nginx => {
-            let counters = format!("--nginx.scrape-uri=http://{}/nginx_status", loopback(ports.nginx_status));
+            let counters =
+                format!("--nginx.scrape-uri=http://{}/nginx_status", loopback(ports.nginx_status));
             (vec![listen, counters, "--nginx.retries=5".to_owned()], Vec::new())
         }
     };
@@ -70,13 +72,20 @@ pub(crate) fn targets(settings: &Settings) -> Vec<Target> {
     for (component, port) in installed(ports) {
         match component {
             Component::Exporter(Exporter::Postgres) => {
-                found.push(Target { port, job: "postgres", instance: Component::Postgres, server: None });
+                found.push(Target {
+                    port,
+                    job: "postgres",
+                    instance: Component::Postgres,
+                    server: None,
+                });
             }
             Component::Exporter(Exporter::Nginx) => {
                 found.push(Target { port, job: "nginx", instance: Component::Nginx, server: None });
             }
             _ => {
-                let servers = redis::servers(settings).into_iter().chain([(Component::RedisCache, ports.redis_cache)]);
+                let servers = redis::servers(settings)
+                    .into_iter()
+                    .chain([(Component::RedisCache, ports.redis_cache)]);
                 let keep = servers.filter(|(server, _)| !matches!(server, Component::Sentinel(_)));
                 found.extend(keep.map(|(instance, of_server)| {
                     let server = Some(format!("redis://{}", loopback(of_server)));

@@ -125,8 +125,11 @@ pub(crate) fn launch(
     component: Component,
     instances: &[(PoolName, u16)],
 ) -> Result<Launch, StackError> {
-    let placement =
-        if component == Component::Gateway { Placement::first(settings) } else { Placement::second(settings) };
+    let placement = if component == Component::Gateway {
+        Placement::first(settings)
+    } else {
+        Placement::second(settings)
+    };
     let mut launch = launch_at(settings, &placement, instances)?;
     // The name in metrics. The first gateway keeps the program's default.
     if component == Component::SecondGateway {

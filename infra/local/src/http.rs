@@ -29,7 +29,8 @@ pub(crate) fn client(trust: Trust<'_>) -> Result<ClientBuilder, StackError> {
     let roots = match trust {
         Trust::Nothing => Vec::new(),
         Trust::Authority(file) => {
-            let cert = fs::read(file).and_then(|pem| Certificate::from_pem(&pem).map_err(io::Error::other));
+            let cert = fs::read(file)
+                .and_then(|pem| Certificate::from_pem(&pem).map_err(io::Error::other));
             vec![cert.attempt(|| format!("use the certificate in {}", file.display()))?]
         }
     };

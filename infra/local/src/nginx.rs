@@ -46,9 +46,13 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let htpasswd = write_htpasswd(settings, &dir, worker)?;
     let tls = Tls::issue(&tls_dir(settings))?;
 
-    let brotli = MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
+    let brotli =
+        MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
     let (modules, include) = brotli.map_or_else(Default::default, |module| {
-        (format!("load_module {};", module.display()), format!("include {}/brotli.conf;", conf.display()))
+        (
+            format!("load_module {};", module.display()),
+            format!("include {}/brotli.conf;", conf.display()),
+        )
     });
     let ports = &settings.ports;
     let values = [
@@ -104,9 +108,9 @@ fn upstream(settings: &Settings) -> String {
         Gateways::One => format!("server 127.0.0.1:{};", ports.gateway),
         // A refused connection is retried at the other gateway at once. With failure counting, one
         // failure at each gateway would leave no upstream.
-        Gateways::Two => {
-            [ports.gateway, ports.second_gateway].map(|port| format!("server 127.0.0.1:{port} max_fails=0;")).join(" ")
-        }
+        Gateways::Two => [ports.gateway, ports.second_gateway]
+            .map(|port| format!("server 127.0.0.1:{port} max_fails=0;"))
+            .join(" "),
     }
 }
 
@@ -117,8 +121,9 @@ pub(crate) fn tls_dir(settings: &Settings) -> PathBuf {
 
 /// Replaces each `@@NAME@@`.
 fn fill(template: &str, values: &[(&'static str, String)]) -> Result<String, StackError> {
-    let text =
-        values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@@{name}@@"), value));
+    let text = values.iter().fold(template.to_owned(), |text, (name, value)| {
+        text.replace(&format!("@@{name}@@"), value)
+    });
     match text.split_once("@@") {
         None => Ok(text),
         Some((_, rest)) => {
@@ -140,17 +145,24 @@ fn user_directive() -> String {
 
 /// Nginx logs beside its configuration; these links lead to the folder of all logs.
 fn link_logs(settings: &Settings, dir: &Path) -> Result<(), StackError> {
-    for (link, name) in [("error.log", Component::Nginx.to_string()), ("access.log", "nginx-access".to_owned())] {
+    for (link, name) in
+        [("error.log", Component::Nginx.to_string()), ("access.log", "nginx-access".to_owned())]
+    {
         let link = dir.join(link);
         let _ = fs::remove_file(&link);
-        symlink(log_file(&settings.state, &name), &link).attempt(|| format!("make {}", link.display()))?;
+        symlink(log_file(&settings.state, &name), &link)
+            .attempt(|| format!("make {}", link.display()))?;
     }
     Ok(())
 }
 
 /// The password is stored in plain text, in a file that only the workers can read. It is random and
 /// used for nothing else.
-fn write_htpasswd(settings: &Settings, dir: &Path, worker: Option<RunAs>) -> Result<PathBuf, StackError> {
+fn write_htpasswd(
+    settings: &Settings,
+    dir: &Path,
+    worker: Option<RunAs>,
+) -> Result<PathBuf, StackError> {
     let password = secrets::load_or_make(&settings.state.join("metrics.password"))?;
     let file = dir.join("htpasswd");
     let line = format!("{METRICS_USER}:{{PLAIN}}{}\n", password.expose_secret());
@@ -163,7 +175,13 @@ fn write_htpasswd(settings: &Settings, dir: &Path, worker: Option<RunAs>) -> Res
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), StackError> {
-    let output = Command::new("cp").arg("-r").arg("--").arg(from).arg(to).output().attempt(|| "run cp".to_owned())?;
+    let output = Command::new("cp")
+        .arg("-r")
+        .arg("--")
+        .arg(from)
+        .arg(to)
+        .output()
+        .attempt(|| "run cp".to_owned())?;
     if output.status.success() {
         return Ok(());
     }

@@ -154,7 +154,12 @@ impl Plan {
 
     /// Sets an environment variable for all instances of a binary (`stateful-svc`, `stateless-svc`,
     /// `gateway`) or for one instance (`stateful-2`). A later call wins.
-    pub fn env(mut self, whose: impl Into<String>, name: impl Into<String>, value: impl Into<OsString>) -> Self {
+    pub fn env(
+        mut self,
+        whose: impl Into<String>,
+        name: impl Into<String>,
+        value: impl Into<OsString>,
+    ) -> Self {
         self.env.push((whose.into(), name.into(), value.into()));
         self
     }

@@ -26,9 +26,12 @@ pub(crate) fn of(port: u16) -> PortOwner {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| listening_socket(line, port)).collect::<Vec<_>>())
+        .flat_map(|table| {
+            table.lines().filter_map(|line| listening_socket(line, port)).collect::<Vec<_>>()
+        })
         .collect();
-    let process = all_processes().find(|&pid| holds_any(pid, &sockets)).map(|pid| (name_of(pid), pid));
+    let process =
+        all_processes().find(|&pid| holds_any(pid, &sockets)).map(|pid| (name_of(pid), pid));
     PortOwner { process }
 }
 

@@ -113,7 +113,9 @@ impl Ports {
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(source)) => return Err(StackError::Io { what: cannot(), source }),
+                Err(TryLockError::Error(source)) => {
+                    return Err(StackError::Io { what: cannot(), source });
+                }
             }
             if (first..first + BLOCK).all(is_free) {
                 return Ok(Self::block(first, lock));
@@ -217,7 +219,11 @@ pub(crate) fn require_free(port: u16, component: &str) -> Result<(), StackError>
     if is_free(port) {
         return Ok(());
     }
-    Err(StackError::PortInUse { port, component: component.to_owned(), owner: port_owner::of(port) })
+    Err(StackError::PortInUse {
+        port,
+        component: component.to_owned(),
+        owner: port_owner::of(port),
+    })
 }
 
 #[cfg(test)]
@@ -231,14 +237,24 @@ mod tests {
         let stacks: Vec<Ports> = (0..4).map(|_| Ports::reserve().expect("a block")).collect();
         let mut seen = HashSet::new();
         for ports in &stacks {
-            let pools = PoolName::ALL.into_iter().flat_map(|pool| (1..=POOL).map(move |n| (pool, n)));
+            let pools =
+                PoolName::ALL.into_iter().flat_map(|pool| (1..=POOL).map(move |n| (pool, n)));
             let pools = pools.map(|(pool, n)| ports.instance(pool, n).expect("a port"));
             let nodes = (1..=NODES).flat_map(|n| [ports.redis_node(n), ports.redis_bus(n)]);
             let redis = nodes.chain((1..=SENTINELS).map(|n| ports.sentinel(n)));
-            for port in pools.chain(redis).chain([ports.https, ports.http, ports.gateway, ports.control, ports.agent]) {
+            for port in pools.chain(redis).chain([
+                ports.https,
+                ports.http,
+                ports.gateway,
+                ports.control,
+                ports.agent,
+            ]) {
                 assert!(seen.insert(port), "{port} twice");
             }
-            assert!(seen.insert(ports.spare().expect("a spare")) && seen.insert(ports.spare().expect("another")));
+            assert!(
+                seen.insert(ports.spare().expect("a spare"))
+                    && seen.insert(ports.spare().expect("another"))
+            );
         }
     }
 
@@ -268,9 +284,15 @@ mod tests {
         let ports = Ports::fixed(0);
         assert_eq!((ports.https, ports.gateway, ports.postgres), (8443, 8000, 8432));
         assert_eq!(ports.instance(PoolName::Stateful, 3).expect("a port"), 8203);
-        assert_eq!((ports.redis_node(6), ports.redis_bus(1), ports.sentinel(3)), (8386, 8394, 8393));
+        assert_eq!(
+            (ports.redis_node(6), ports.redis_bus(1), ports.sentinel(3)),
+            (8386, 8394, 8393)
+        );
         assert_eq!(Exporter::ALL.map(|exporter| ports.exporter(exporter)), [8091, 8092, 8093]);
-        assert!(ports.instance(PoolName::Stateful, 100).is_err() && ports.instance(PoolName::Stateful, 0).is_err());
+        assert!(
+            ports.instance(PoolName::Stateful, 100).is_err()
+                && ports.instance(PoolName::Stateful, 0).is_err()
+        );
         assert_eq!(Ports::fixed(10_000).instance(PoolName::Stateless, 1).expect("a port"), 18_101);
     }
 }

@@ -36,7 +36,14 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let port = settings.ports.postgres.to_string();
     let data = data.to_string_lossy();
     let mut args = vec!["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"];
-    args.extend(["-c", "unix_socket_directories=", "-c", "logging_collector=off", "-c", "shared_buffers=64MB"]);
+    args.extend([
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "logging_collector=off",
+        "-c",
+        "shared_buffers=64MB",
+    ]);
     // In its data folder: in /dev/shm, segments of a killed server would never be removed.
     args.extend(["-c", "dynamic_shared_memory_type=mmap"]);
     if settings.lifetime == Lifetime::Test {
@@ -101,7 +108,11 @@ fn make_data(settings: &Settings, programs: &Programs, data: &Path) -> Result<()
 
 /// The template of the data folder, which all tests of this build directory share and the first one
 /// makes.
-fn template(settings: &Settings, programs: &Programs, scratch: &Path) -> Result<PathBuf, StackError> {
+fn template(
+    settings: &Settings,
+    programs: &Programs,
+    scratch: &Path,
+) -> Result<PathBuf, StackError> {
     let cache = settings.builds.cache_dir();
     let cannot = || format!("prepare a data folder template in {}", cache.display());
     fs::create_dir_all(&cache).attempt(cannot)?;
@@ -138,11 +149,20 @@ fn initialize(programs: &Programs, data: &Path, password: &SecretString) -> Resu
     let password_file = data.with_extension("password");
     let superuser = secrets::load_or_make(&password_file)?;
     if let Some(user) = programs.run_as {
-        chown(&password_file, Some(user.uid), Some(user.gid)).attempt(|| "hand over a file".to_owned())?;
+        chown(&password_file, Some(user.uid), Some(user.gid))
+            .attempt(|| "hand over a file".to_owned())?;
     }
     drop(superuser);
     let mut initdb = programs.command(&programs.initdb);
-    initdb.arg("-D").arg(data).args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--no-locale"]);
+    initdb.arg("-D").arg(data).args([
+        "-U",
+        "postgres",
+        "-A",
+        "scram-sha-256",
+        "-E",
+        "UTF8",
+        "--no-locale",
+    ]);
     // No sync: an incomplete folder is discarded.
     initdb.args(["--no-sync", "--wal-segsize=4"]).arg("--pwfile").arg(&password_file);
     let made = run("initdb", initdb, "");
@@ -153,10 +173,18 @@ fn initialize(programs: &Programs, data: &Path, password: &SecretString) -> Resu
     single.args(["--single", "-j", "-D"]).arg(data).arg("postgres");
     // Hex digits need no quoting.
     let password = password.expose_secret();
-    run("postgres --single", single, &format!("CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}';\n\n"))?;
+    run(
+        "postgres --single",
+        single,
+        &format!("CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}';\n\n"),
+    )?;
     let mut single = programs.command(&programs.postgres);
     single.args(["--single", "-D"]).arg(data).arg("postgres");
-    run("postgres --single", single, &format!("CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE};\n"))
+    run(
+        "postgres --single",
+        single,
+        &format!("CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE};\n"),
+    )
 }
 
 /// Copies a folder with its owners, as shared blocks where the file system supports it.
@@ -168,7 +196,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), StackError> {
 
 fn run(what: &'static str, mut command: Command, input: &str) -> Result<(), StackError> {
     let output = (|| {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes())?;
         }
@@ -211,7 +240,9 @@ impl Programs {
             .max_by_key(|dir| version(dir));
         let (initdb, postgres) = match newest {
             Some(dir) => (dir.join("bin/initdb"), dir.join("bin/postgres")),
-            None => (programs::find("initdb", "postgresql")?, programs::find("postgres", "postgresql")?),
+            None => {
+                (programs::find("initdb", "postgresql")?, programs::find("postgres", "postgresql")?)
+            }
         };
         Ok(Self { initdb, postgres, run_as: programs::unprivileged(&["postgres", "nobody"]) })
     }
@@ -227,8 +258,12 @@ impl Programs {
 
     /// Differs by everything that makes a template unusable for another stack.
     fn template_name(&self) -> String {
-        let version: String =
-            self.postgres.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let version: String = self
+            .postgres
+            .to_string_lossy()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         let owner = self.run_as.map_or_else(|| nix::unistd::getuid().as_raw(), |user| user.uid);
         format!("postgres{version}-{owner}")
     }

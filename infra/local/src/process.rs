@@ -115,7 +115,9 @@ impl Process {
         let reaped = Arc::new(Mutex::new(false));
         let (report, exit) = watch::channel(None);
         let flag = Arc::clone(&reaped);
-        thread::Builder::new().name(format!("wait-{pid}")).spawn(move || watch_child(child, pid, &flag, &report))?;
+        thread::Builder::new()
+            .name(format!("wait-{pid}"))
+            .spawn(move || watch_child(child, pid, &flag, &report))?;
         Ok(Self { pid, stop_signal: launch.stop_signal, started: Instant::now(), reaped, exit })
     }
 
@@ -203,7 +205,12 @@ impl Drop for Process {
 }
 
 /// Waits for the child on a thread, independent of any async runtime.
-fn watch_child(mut child: Child, pid: Pid, reaped: &Mutex<bool>, report: &watch::Sender<Option<Exit>>) {
+fn watch_child(
+    mut child: Child,
+    pid: Pid,
+    reaped: &Mutex<bool>,
+    report: &watch::Sender<Option<Exit>>,
+) {
     // Waits without reaping: the id is not reused before the lock is held.
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
     let mut reaped = lock(reaped);

@@ -55,14 +55,18 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
 
 /// Writes the scrape targets, a file that Prometheus watches: these instances, the gateways, the
 /// exporters and itself. The label `instance` is the component's name.
-pub(crate) fn write_targets(settings: &Settings, instances: &[(Component, u16)]) -> Result<(), StackError> {
+pub(crate) fn write_targets(
+    settings: &Settings,
+    instances: &[(Component, u16)],
+) -> Result<(), StackError> {
     let targets = settings.state.join("prometheus/targets");
     if !targets.is_dir() {
         return Ok(());
     }
     let ports = &settings.ports;
     let own = [(Component::Gateway, ports.control), (Component::Prometheus, ports.prometheus)];
-    let second = (settings.gateways == Gateways::Two).then_some((Component::SecondGateway, ports.second_control));
+    let second = (settings.gateways == Gateways::Two)
+        .then_some((Component::SecondGateway, ports.second_control));
     // Labels that begin with two underscores configure the scrape and are dropped after it.
     let exported = exporters::targets(settings).into_iter().map(|target| {
         let mut labels = json!({"job": target.job, "instance": target.instance.to_string()});

@@ -17,7 +17,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// First and longest pause between two probes.
-const PROBE_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+const PROBE_INTERVALS: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(200));
 
 /// How readiness is checked.
 #[derive(Clone, Debug)]
@@ -71,7 +72,13 @@ pub(crate) async fn wait(
         if begin.elapsed() > READY_TIMEOUT {
             let tail = LogTail::of(log.to_owned());
             let (component, awaited) = (component.to_string(), probe.awaited());
-            return Err(StackError::NotReady { component, awaited, last, waited: begin.elapsed(), tail });
+            return Err(StackError::NotReady {
+                component,
+                awaited,
+                last,
+                waited: begin.elapsed(),
+                tail,
+            });
         }
         sleep(pause).await;
         pause = (pause * 2).min(PROBE_INTERVALS.1);
@@ -95,25 +102,32 @@ async fn redis(port: u16, pid: u32) -> Result<(), String> {
         return Err(format!("another server replied: {}", response.lines().next().unwrap_or("")));
     }
     // While it loads its data it replies to PING with an error.
-    if response.lines().any(|line| line == "+PONG") { Ok(()) } else { Err("it is loading its data".to_owned()) }
+    if response.lines().any(|line| line == "+PONG") {
+        Ok(())
+    } else {
+        Err("it is loading its data".to_owned())
+    }
 }
 
 async fn postgres(config: &tokio_postgres::Config) -> Result<(), String> {
     // The message is only "error connecting to server"; its source has the reason.
-    let cause =
-        |error: tokio_postgres::Error| std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+    let cause = |error: tokio_postgres::Error| {
+        std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string)
+    };
     let (_client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(cause)?;
     // The login has succeeded; dropping both closes the connection.
     drop(connection);
     Ok(())
 }
 
-async fn http(client: &reqwest::Client, url: &str, instance: Option<Component>) -> Result<(), String> {
-    let response = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| if error.is_connect() { "connection refused".to_owned() } else { error.to_string() })?;
+async fn http(
+    client: &reqwest::Client,
+    url: &str,
+    instance: Option<Component>,
+) -> Result<(), String> {
+    let response = client.get(url).send().await.map_err(|error| {
+        if error.is_connect() { "connection refused".to_owned() } else { error.to_string() }
+    })?;
     if !response.status().is_success() {
         return Err(format!("it returned {}", response.status()));
     }

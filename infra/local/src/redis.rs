@@ -20,7 +20,8 @@ pub(crate) use sentinel::launch as sentinel;
 const CACHE_MEMORY: &str = "64mb";
 
 /// Acknowledged writes are on disk; sessions are never evicted.
-const DURABLE: [&str; 6] = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"];
+const DURABLE: [&str; 6] =
+    ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"];
 
 /// The servers and Sentinels of the sessions, with their ports.
 pub(crate) fn servers(settings: &Settings) -> Vec<(Component, u16)> {
@@ -30,7 +31,10 @@ pub(crate) fn servers(settings: &Settings) -> Vec<(Component, u16)> {
         Component::Sentinel(number) => ports.sentinel(number),
         _ => ports.redis_sessions,
     };
-    layout::components(settings.redis).into_iter().map(|component| (component, port(component))).collect()
+    layout::components(settings.redis)
+        .into_iter()
+        .map(|component| (component, port(component)))
+        .collect()
 }
 
 /// Prepares the data folders before any server starts.
@@ -54,7 +58,10 @@ pub(crate) fn sessions_url(settings: &Settings) -> String {
             format!("redis+sentinel://{sentinels}/{}", sentinel::MASTER)
         }
         Topology::Cluster => {
-            format!("redis+cluster://{}", list(&mut (1..=layout::CLUSTER_NODES).map(|number| ports.redis_node(number))))
+            format!(
+                "redis+cluster://{}",
+                list(&mut (1..=layout::CLUSTER_NODES).map(|number| ports.redis_node(number)))
+            )
         }
     }
 }
@@ -106,15 +113,22 @@ pub(crate) fn node(settings: &Settings, number: u16) -> Result<Launch, StackErro
 
 /// How the cache's Redis is started: no persistence, LRU eviction.
 pub(crate) fn cache(settings: &Settings) -> Result<Launch, StackError> {
-    let volatile = ["--appendonly", "no", "--maxmemory", CACHE_MEMORY, "--maxmemory-policy", "allkeys-lru"];
+    let volatile =
+        ["--appendonly", "no", "--maxmemory", CACHE_MEMORY, "--maxmemory-policy", "allkeys-lru"];
     launch(settings, Component::RedisCache, settings.ports.redis_cache, &volatile)
 }
 
-fn launch(settings: &Settings, component: Component, port: u16, memory: &[&str]) -> Result<Launch, StackError> {
+fn launch(
+    settings: &Settings,
+    component: Component,
+    port: u16,
+    memory: &[&str],
+) -> Result<Launch, StackError> {
     let dir = layout::make_folder(&settings.state, settings.redis, component)?;
     let port = port.to_string();
     let dir = dir.to_string_lossy();
-    let common = ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--daemonize", "no"];
+    let common =
+        ["--port", &port, "--bind", "127.0.0.1", "--dir", &dir, "--save", "", "--daemonize", "no"];
     Ok(Launch {
         program: programs::find("redis-server", "redis-server")?,
         args: common.iter().chain(memory).map(Into::into).collect(),

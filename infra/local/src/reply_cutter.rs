@@ -85,7 +85,8 @@ impl CutPolicy {
     /// Whether the reply to this mutation is dropped.
     fn is_dropped(&self) -> bool {
         let every = self.every.load(Ordering::Relaxed);
-        let is_dropped = every > 0 && self.mutations.fetch_add(1, Ordering::Relaxed).is_multiple_of(every);
+        let is_dropped =
+            every > 0 && self.mutations.fetch_add(1, Ordering::Relaxed).is_multiple_of(every);
         self.cut.fetch_add(u64::from(is_dropped), Ordering::Relaxed);
         is_dropped
     }
@@ -114,7 +115,9 @@ async fn forward(client: TcpStream, redis: SocketAddr, policy: Arc<CutPolicy>) {
         let mut chunk = vec![0; CHUNK];
         while let Ok(length @ 1..) = from_server.read(&mut chunk).await {
             let is_reply = is_pending.swap(false, Ordering::SeqCst);
-            if is_reply && policy.is_dropped() || to_client.write_all(&chunk[..length]).await.is_err() {
+            if is_reply && policy.is_dropped()
+                || to_client.write_all(&chunk[..length]).await.is_err()
+            {
                 break;
             }
         }

@@ -55,10 +55,14 @@ pub(crate) fn load_or_make(path: &Path) -> Result<SecretString, StackError> {
         Ok(secret) if !secret.expose_secret().is_empty() => return Ok(secret),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(StackError::Io { what: format!("read {}", path.display()), source }),
+        Err(source) => {
+            return Err(StackError::Io { what: format!("read {}", path.display()), source });
+        }
     }
-    let secret: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
-    write_private(path, format!("{secret}\n").as_bytes()).attempt(|| format!("write {}", path.display()))?;
+    let secret: String =
+        rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    write_private(path, format!("{secret}\n").as_bytes())
+        .attempt(|| format!("write {}", path.display()))?;
     Ok(SecretString::from(secret))
 }
 

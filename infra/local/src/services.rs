@@ -22,7 +22,12 @@ const SHUTDOWN_TIMEOUT_S: &str = "10";
 const PRE_STOP_DELAY_S: &str = "3";
 
 /// How an instance is started: its name is fixed, its port may change.
-pub(crate) fn launch(settings: &Settings, pool: PoolName, number: u16, port: u16) -> Result<Launch, StackError> {
+pub(crate) fn launch(
+    settings: &Settings,
+    pool: PoolName,
+    number: u16,
+    port: u16,
+) -> Result<Launch, StackError> {
     let component = Component::Instance(pool, number);
     let mut env: Vec<(String, OsString)> = Vec::new();
     let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));

@@ -64,8 +64,9 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn resolve(plan: Plan) -> Result<Self, StackError> {
         for (whose, _, _) in &plan.env {
-            let known = whose.parse::<Component>().is_ok_and(|component| component.binary().is_some())
-                || ["stateless-svc", "stateful-svc"].contains(&whose.as_str());
+            let known =
+                whose.parse::<Component>().is_ok_and(|component| component.binary().is_some())
+                    || ["stateless-svc", "stateful-svc"].contains(&whose.as_str());
             if !known {
                 return Err(StackError::UnknownEnvScope(whose.clone()));
             }
@@ -79,8 +80,10 @@ impl Settings {
         let (state, lifetime) = match plan.state {
             Some(state) => (state, Lifetime::Kept),
             None => {
-                let dir =
-                    tempfile::Builder::new().prefix("tandem-").tempdir().attempt(|| "make a folder".to_owned())?;
+                let dir = tempfile::Builder::new()
+                    .prefix("tandem-")
+                    .tempdir()
+                    .attempt(|| "make a folder".to_owned())?;
                 (dir.keep(), Lifetime::Test)
             }
         };
@@ -89,7 +92,11 @@ impl Settings {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&state).attempt(cannot)?;
         let state = state.canonicalize().attempt(cannot)?;
         open_to_pass(&state).attempt(cannot)?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("logs")).attempt(cannot)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state.join("logs"))
+            .attempt(cannot)?;
         let mut settings = Self {
             small_disk: None,
             shared: shared_folder(&state)?,
@@ -135,8 +142,12 @@ impl Settings {
     }
 
     /// The plan's additional variables: those of the binary, then those of the instance.
-    pub(crate) fn extra_env(&self, component: Component) -> impl Iterator<Item = (String, OsString)> {
-        let collector = self.collector.iter().map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url.into()));
+    pub(crate) fn extra_env(
+        &self,
+        component: Component,
+    ) -> impl Iterator<Item = (String, OsString)> {
+        let collector =
+            self.collector.iter().map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), url.into()));
         let scopes = [component.binary().map(str::to_owned), Some(component.to_string())];
         collector.chain(scopes.into_iter().flatten().flat_map(|scope| {
             self.env
@@ -182,8 +193,11 @@ fn shared_folder(state: &Path) -> Result<PathBuf, StackError> {
     if !nix::unistd::getuid().is_root() || crate::programs::anyone_can_enter(state) {
         return Ok(state.to_owned());
     }
-    let hash: String =
-        Sha256::digest(state.as_os_str().as_encoded_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let hash: String = Sha256::digest(state.as_os_str().as_encoded_bytes())
+        .iter()
+        .take(6)
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let shared = PathBuf::from(format!("/var/tmp/tandem-{hash}"));
     let cannot = || format!("make {}", shared.display());
     // Without the note it belonged to a state folder that was removed, with the secrets for its

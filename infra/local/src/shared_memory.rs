@@ -15,7 +15,10 @@ pub(crate) fn make_cache(state: &Path) -> Option<PathBuf> {
     let folder = cache(state);
     let made = fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder);
     // The name can be guessed, so another user may have made it.
-    let is_ours = || fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw());
+    let is_ours = || {
+        fs::symlink_metadata(&folder)
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == getuid().as_raw())
+    };
     (made.is_ok() && is_ours()).then_some(folder)
 }
 

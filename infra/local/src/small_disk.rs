@@ -32,7 +32,9 @@ impl SmallDisk {
             return Ok(Self { dir: dir.to_owned() });
         }
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        let detail = format!("{message} (a full disk is tested on a separate file system, which requires root)");
+        let detail = format!(
+            "{message} (a full disk is tested on a separate file system, which requires root)"
+        );
         Err(StackError::Tool { what: "mounting a small disk", detail })
     }
 
@@ -68,7 +70,8 @@ impl SmallDisk {
     /// # Errors
     /// [`StackError::Io`] when it is not full.
     pub fn free(&self) -> Result<(), StackError> {
-        fs::remove_file(self.dir.join(FILLER)).attempt(|| format!("free space in {}", self.dir.display()))
+        fs::remove_file(self.dir.join(FILLER))
+            .attempt(|| format!("free space in {}", self.dir.display()))
     }
 }
 

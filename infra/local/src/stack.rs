@@ -38,7 +38,8 @@ mod view;
 const EDGE_LEAD: Duration = Duration::from_millis(500);
 
 /// Start order. Each level depends on those before it.
-const LEVELS: [Extent; 5] = [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge, Extent::Monitoring];
+const LEVELS: [Extent; 5] =
+    [Extent::Data, Extent::Services, Extent::Gateway, Extent::Edge, Extent::Monitoring];
 
 /// A system of processes on this machine. All of them end when it is shut down or dropped, and when
 /// this process ends, even by SIGKILL.
@@ -65,7 +66,10 @@ impl Plan {
     /// A [`StackError`] that names the component, the expected sign of readiness and the end of its
     /// log.
     pub async fn start(self) -> Result<Stack, StackError> {
-        let counts = BTreeMap::from([(PoolName::Stateless, self.stateless), (PoolName::Stateful, self.stateful)]);
+        let counts = BTreeMap::from([
+            (PoolName::Stateless, self.stateless),
+            (PoolName::Stateful, self.stateful),
+        ]);
         let prepare = || {
             let mut settings = Settings::resolve(self)?;
             if settings.lifetime == Lifetime::Test {
@@ -92,10 +96,14 @@ impl Stack {
         Plan::kept(state)
     }
 
-    pub(crate) async fn start(settings: Settings, counts: &BTreeMap<PoolName, u16>) -> Result<Self, StackError> {
+    pub(crate) async fn start(
+        settings: Settings,
+        counts: &BTreeMap<PoolName, u16>,
+    ) -> Result<Self, StackError> {
         let mut parts = BTreeMap::new();
-        let mut plan =
-            |component, port| parts.insert(component, Part { port, process: None, requested: Requested::Stopped });
+        let mut plan = |component, port| {
+            parts.insert(component, Part { port, process: None, requested: Requested::Stopped })
+        };
         plan(Component::Postgres, settings.ports.postgres);
         for (component, port) in redis::servers(&settings) {
             plan(component, port);
@@ -142,7 +150,8 @@ impl Stack {
         stack.await_free_ports().await?;
         redis::prepare(&stack.settings)?;
         for level in LEVELS {
-            let of_level = stack.components().into_iter().filter(|component| level_of(*component) == level);
+            let of_level =
+                stack.components().into_iter().filter(|component| level_of(*component) == level);
             // Sentinels read the replicas from the master when they start, and then every ten
             // seconds only.
             let (sentinels, others): (Vec<_>, Vec<_>) =
@@ -290,7 +299,8 @@ impl Stack {
     }
 
     async fn end_level(&self, level: Extent) {
-        let of_level = self.components().into_iter().filter(|component| level_of(*component) == level);
+        let of_level =
+            self.components().into_iter().filter(|component| level_of(*component) == level);
         join_all(of_level.map(|component| self.end(component))).await;
     }
 }

@@ -68,7 +68,8 @@ pub(crate) fn find(state: &Path) -> Result<Option<SupervisorInfo>> {
     if try_lock(state)?.is_some() {
         return Ok(None);
     }
-    let text = fs::read(info_file(state)).context("a supervisor is starting or stopping; try again")?;
+    let text =
+        fs::read(info_file(state)).context("a supervisor is starting or stopping; try again")?;
     Ok(Some(serde_json::from_slice(&text).context("a supervisor is starting; try again")?))
 }
 
@@ -82,7 +83,9 @@ pub(crate) fn try_lock(state: &Path) -> Result<Option<File>> {
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 
@@ -92,7 +95,9 @@ async fn take_lock(state: &Path) -> Result<File> {
     loop {
         match try_lock(state)? {
             Some(lock) => return Ok(lock),
-            None if begin.elapsed() > LOCK_TIMEOUT => bail!("another supervisor uses {}", state.display()),
+            None if begin.elapsed() > LOCK_TIMEOUT => {
+                bail!("another supervisor uses {}", state.display())
+            }
             None => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
@@ -127,7 +132,8 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
     let agent = loopback(ports.agent);
     let listener = TcpListener::bind(agent).with_context(|| format!("cannot listen on {agent}"))?;
     let info = SupervisorInfo { pid: nix::unistd::getpid().as_raw(), agent };
-    fs::write(info_file(&state), serde_json::to_vec(&info)?).context("cannot write supervisor.json")?;
+    fs::write(info_file(&state), serde_json::to_vec(&info)?)
+        .context("cannot write supervisor.json")?;
 
     let plan = Stack::kept_in(&state)
         .stateless(options.stateless)
@@ -160,7 +166,8 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         token: secrets::load_or_make(&secrets::agent_token_file(&state))?,
         shutdown: CancellationToken::new(),
     });
-    let server = agent::serve(listener, Arc::clone(&supervised)).context("the agent cannot serve")?;
+    let server =
+        agent::serve(listener, Arc::clone(&supervised)).context("the agent cannot serve")?;
     let handle = server.handle();
     let server = tokio::spawn(server);
     cancel_on_signal(&supervised.shutdown)?;

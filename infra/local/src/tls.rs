@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use sha2::{Digest, Sha256};
 
@@ -37,10 +37,15 @@ impl Tls {
     /// Loads or makes the authority, and issues a new server certificate.
     pub(crate) fn issue(dir: &Path) -> Result<Self, StackError> {
         fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
-        let files = Self { ca: dir.join("ca.pem"), chain: dir.join("server.pem"), key: dir.join("server.key") };
+        let files = Self {
+            ca: dir.join("ca.pem"),
+            chain: dir.join("server.pem"),
+            key: dir.join("server.key"),
+        };
         let (ca_pem, issuer) = authority(&files.ca, &dir.join("ca.key"))?;
 
-        let mut params = CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned))?;
+        let mut params =
+            CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned))?;
         params.distinguished_name.push(DnType::CommonName, "localhost");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -57,7 +62,10 @@ impl Tls {
     }
 }
 
-fn authority(cert: &Path, key_file: &Path) -> Result<(String, Issuer<'static, KeyPair>), StackError> {
+fn authority(
+    cert: &Path,
+    key_file: &Path,
+) -> Result<(String, Issuer<'static, KeyPair>), StackError> {
     if let (Ok(pem), Ok(key)) = (fs::read_to_string(cert), fs::read_to_string(key_file)) {
         let key = KeyPair::from_pem(&key)?;
         return Ok((pem, Issuer::new(authority_params(&key), key)));
@@ -65,7 +73,8 @@ fn authority(cert: &Path, key_file: &Path) -> Result<(String, Issuer<'static, Ke
     let key = KeyPair::generate()?;
     let params = authority_params(&key);
     let pem = params.self_signed(&key)?.pem();
-    write_private(key_file, key.serialize_pem().as_bytes()).attempt(|| format!("write {}", key_file.display()))?;
+    write_private(key_file, key.serialize_pem().as_bytes())
+        .attempt(|| format!("write {}", key_file.display()))?;
     fs::write(cert, &pem).attempt(|| format!("write {}", cert.display()))?;
     Ok((pem, Issuer::new(params, key)))
 }
@@ -74,7 +83,11 @@ fn authority(cert: &Path, key_file: &Path) -> Result<(String, Issuer<'static, Ke
 /// need not be parsed, and each machine's authority has another name.
 fn authority_params(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    let hash: String = Sha256::digest(key.public_key_raw()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(key.public_key_raw())
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, format!("Tandem local authority {hash}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -84,7 +97,10 @@ fn authority_params(key: &KeyPair) -> CertificateParams {
         permitted_subtrees: vec![
             GeneralSubtree::DnsName("localhost".to_owned()),
             GeneralSubtree::IpAddress(CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0])),
-            GeneralSubtree::IpAddress(CidrSubnet::V6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0xff; 16])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6(
+                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                [0xff; 16],
+            )),
         ],
         excluded_subtrees: Vec::new(),
     });

@@ -46,8 +46,14 @@ pub(super) enum Trick {
 }
 
 impl Trick {
-    pub(super) const ALL: [Self; 6] =
-        [Self::EscapedPath, Self::SlowBody, Self::Aborted, Self::Stream, Self::SlowReader, Self::RefusedUpgrade];
+    pub(super) const ALL: [Self; 6] = [
+        Self::EscapedPath,
+        Self::SlowBody,
+        Self::Aborted,
+        Self::Stream,
+        Self::SlowReader,
+        Self::RefusedUpgrade,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -71,16 +77,22 @@ impl Abuser {
     /// Creates the session that the tricks use.
     pub(super) async fn prepare(target: Arc<Target>) -> Result<Self> {
         let mut client = Client::new(Arc::clone(&target));
-        let create = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
+        let create =
+            request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
         let created = client.send(create).await.context("cannot create the abuser's session")?;
-        let session: Session = serde_json::from_slice(&created.body).context("cannot create the abuser's session")?;
+        let session: Session =
+            serde_json::from_slice(&created.body).context("cannot create the abuser's session")?;
         let session = session.session_id.expose();
         let path = Endpoint::Messages.templates().canonical.replace("{session_id}", &session);
         let (count, length) = HISTORY;
         for _ in 0..count {
             let message = PostMessage { message: "x".repeat(length) };
             let posted = client.send(request::post(&path, &message)).await?;
-            ensure!(posted.status.is_success(), "a message of the abuser was rejected: {}", posted.status);
+            ensure!(
+                posted.status.is_success(),
+                "a message of the abuser was rejected: {}",
+                posted.status
+            );
         }
         Ok(Self { target, session })
     }
@@ -97,8 +109,11 @@ impl Abuser {
             let trick = Trick::ALL[turn % Trick::ALL.len()];
             turn += 1;
             // Errors are expected: the gateway may reject this client.
-            let status =
-                timeout(RESPONSE_TIMEOUT + SLOW, self.play(trick, turn)).await.ok().and_then(Result::ok).flatten();
+            let status = timeout(RESPONSE_TIMEOUT + SLOW, self.play(trick, turn))
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .flatten();
             tried.push((trick, status));
             sleep(PAUSE).await;
         }
@@ -110,12 +125,17 @@ impl Abuser {
         match trick {
             Trick::EscapedPath => {
                 let paths = ["%65vents", "%6cive", "ev%65nts", "%2e/events", "history/../events"];
-                let mut stream = self.send("GET", &format!("{session}/{}", paths[turn % paths.len()]), "").await?;
+                let mut stream = self
+                    .send("GET", &format!("{session}/{}", paths[turn % paths.len()]), "")
+                    .await?;
                 status(&mut stream).await
             }
             Trick::SlowBody => {
-                let framing =
-                    ["content-length: 900000\r\n", "content-length: 100\r\n", "transfer-encoding: chunked\r\n"];
+                let framing = [
+                    "content-length: 900000\r\n",
+                    "content-length: 100\r\n",
+                    "transfer-encoding: chunked\r\n",
+                ];
                 let framing = framing[turn % framing.len()];
                 let mut stream = self.send("POST", &format!("{session}/messages"), framing).await?;
                 let begun = tokio::time::Instant::now();
@@ -126,7 +146,8 @@ impl Abuser {
                 Ok(None)
             }
             Trick::Aborted => {
-                let path = ["/api/v1/stateless/info", "/api/v1/stateless/products", &session][turn % 3];
+                let path =
+                    ["/api/v1/stateless/info", "/api/v1/stateless/products", &session][turn % 3];
                 let _stream = self.send("GET", path, "").await?;
                 sleep(Duration::from_millis(turn as u64 % 4)).await;
                 Ok(None)
@@ -136,13 +157,15 @@ impl Abuser {
                 status(&mut stream).await
             }
             Trick::SlowReader => {
-                let mut stream = self.send("GET", &format!("{session}/history?limit=100"), "").await?;
+                let mut stream =
+                    self.send("GET", &format!("{session}/history?limit=100"), "").await?;
                 let status = status(&mut stream).await?;
                 sleep(SLOW).await;
                 Ok(status)
             }
             Trick::RefusedUpgrade => {
-                let fields = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 7\r\n";
+                let fields =
+                    "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 7\r\n";
                 let mut stream = self.send("GET", &format!("{session}/live"), fields).await?;
                 status(&mut stream).await
             }
@@ -151,7 +174,8 @@ impl Abuser {
 
     /// Sends a request's header on a new connection with the smallest receive window.
     async fn send(&self, method: &str, path: &str, fields: &str) -> io::Result<TcpStream> {
-        let socket = if self.target.addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket =
+            if self.target.addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_recv_buffer_size(1)?;
         let mut stream = socket.connect(self.target.addr).await?;
         let head = format!(

@@ -18,7 +18,8 @@ pub(crate) struct Processes(Vec<(&'static str, Vec<u32>)>);
 impl Processes {
     /// Those of the stack, and this process.
     pub(crate) fn of(stack: &Stack) -> Result<Self> {
-        let services = (1..=INSTANCES).flat_map(|n| [format!("stateless-{n}"), format!("stateful-{n}")]);
+        let services =
+            (1..=INSTANCES).flat_map(|n| [format!("stateless-{n}"), format!("stateful-{n}")]);
         let services = services.map(|name| stack.pid_of(&name)).collect::<Result<_, _>>()?;
         Ok(Self(vec![
             ("gateway", vec![stack.pid_of("gateway")?]),
@@ -35,25 +36,37 @@ impl Processes {
 
     /// CPU time of each role so far, user and system.
     pub(crate) fn cpu(&self) -> Result<Vec<(&'static str, Duration)>> {
-        self.0.iter().map(|(name, pids)| Ok((*name, pids.iter().map(|&pid| cpu_of(pid)).sum::<Result<_>>()?))).collect()
+        self.0
+            .iter()
+            .map(|(name, pids)| {
+                Ok((*name, pids.iter().map(|&pid| cpu_of(pid)).sum::<Result<_>>()?))
+            })
+            .collect()
     }
 }
 
 fn cpu_of(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
     // The name in parentheses may contain any byte; utime and stime are the 12th and 13th field
     // after it.
     let (_, fields) = stat.rsplit_once(')').context("unexpected format of /proc/<pid>/stat")?;
-    let ticks: u64 =
-        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid} is gone"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("unexpected format of VmRSS")?;
+    let kib: u64 =
+        line.trim().trim_end_matches(" kB").parse().context("unexpected format of VmRSS")?;
     Ok(kib * 1024)
 }
 

@@ -74,15 +74,22 @@ pub(crate) async fn drive_over(
                 let Some(request) = request else { return (client, good, failed, latencies) };
                 let sent = Instant::now();
                 let response = timeout(REQUEST_TIMEOUT, client.send(request)).await;
-                latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
+                latencies.saturating_record(
+                    u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX),
+                );
                 match response {
-                    Ok(Ok(response)) if judge.lock().unwrap_or_else(PoisonError::into_inner)(&response) => good += 1,
+                    Ok(Ok(response))
+                        if judge.lock().unwrap_or_else(PoisonError::into_inner)(&response) =>
+                    {
+                        good += 1
+                    }
                     _ => failed += 1,
                 }
             }
         });
     }
-    let mut driven = Driven { good: 0, failed: 0, elapsed: Duration::ZERO, latencies: empty_histogram() };
+    let mut driven =
+        Driven { good: 0, failed: 0, elapsed: Duration::ZERO, latencies: empty_histogram() };
     let mut clients = Vec::new();
     for (client, good, failed, latencies) in workers.join_all().await {
         clients.push(client);

@@ -37,7 +37,8 @@ impl BenchEnv<'_> {
 
     /// A gauge of an instance's metrics.
     pub(crate) async fn gauge(&self, instance: &str, name: &str) -> Result<u64> {
-        let response = Client::new(self.instance(instance).await?).send(request::get("/metrics")).await?;
+        let response =
+            Client::new(self.instance(instance).await?).send(request::get("/metrics")).await?;
         let text = String::from_utf8_lossy(&response.body);
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.with_context(|| format!("{instance} has no metric {name}"))

@@ -19,16 +19,20 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let (few_at, many_at) = (env.instance(FEW).await?, env.instance(MANY).await?);
     let pid = env.stack.pid_of(MANY)?;
     let connections = env.plan.connections;
-    let few = Sessions::create(&few_at, connections, env.plan.few_hot_sessions, Routed::Home).await?;
+    let few =
+        Sessions::create(&few_at, connections, env.plan.few_hot_sessions, Routed::Home).await?;
     few.post_messages(&few_at, connections, env.plan.messages).await?;
 
-    let (hot_before, resident_before) = (env.gauge(MANY, "stateful_hot_sessions").await?, resident_bytes(pid)?);
+    let (hot_before, resident_before) =
+        (env.gauge(MANY, "stateful_hot_sessions").await?, resident_bytes(pid)?);
     let begin = Instant::now();
     let many = Sessions::create(&many_at, connections, env.plan.hot_sessions, Routed::Home).await?;
     many.post_messages(&many_at, connections, env.plan.messages).await?;
     let created_in_s = begin.elapsed().as_secs_f64();
-    let (hot, counted_bytes) =
-        (env.gauge(MANY, "stateful_hot_sessions").await?, env.gauge(MANY, "stateful_hot_bytes").await?);
+    let (hot, counted_bytes) = (
+        env.gauge(MANY, "stateful_hot_sessions").await?,
+        env.gauge(MANY, "stateful_hot_bytes").await?,
+    );
     let (hot_sessions, grown_bytes) =
         (hot.saturating_sub(hot_before), resident_bytes(pid)?.saturating_sub(resident_before));
 
@@ -43,7 +47,8 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         bound: Some(Bound::AtMost(1.5)),
     }];
     Ok(Section {
-        title: "Direct reads from an instance with few and from one with many hot sessions".to_owned(),
+        title: "Direct reads from an instance with few and from one with many hot sessions"
+            .to_owned(),
         rows: vec![row("few hot sessions", &of_few), row("many hot sessions", &of_many)],
         ratios,
         memory: Some(Memory {

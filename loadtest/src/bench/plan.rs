@@ -51,7 +51,11 @@ impl BenchPlan {
             messages: 10,
             proxies: args.proxies.clone(),
             other_gateway: args.other_gateway.clone(),
-            proxy_connections: args.proxy_connections.iter().map(|connections| connections.get()).collect(),
+            proxy_connections: args
+                .proxy_connections
+                .iter()
+                .map(|connections| connections.get())
+                .collect(),
             threads: args.threads.get(),
         };
         if !args.quick {

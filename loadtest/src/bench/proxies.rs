@@ -29,11 +29,31 @@ mod running;
 const WARM_UP: f64 = 0.2;
 /// The reported ratios: name, numerator, denominator, upper bound.
 const RATIOS: [(&str, Contender, Contender, Option<f64>); 7] = [
-    ("CPU, gateway over HAProxy, both HTTP/1.1 to the origins", Contender::Gateway, Contender::Haproxy, Some(1.0)),
-    ("CPU, gateway over HAProxy, both h2 to the origins", Contender::GatewayH2, Contender::HaproxyH2, Some(1.0)),
-    ("CPU, gateway, h2 over HTTP/1.1 to the origins", Contender::GatewayH2, Contender::Gateway, None),
+    (
+        "CPU, gateway over HAProxy, both HTTP/1.1 to the origins",
+        Contender::Gateway,
+        Contender::Haproxy,
+        Some(1.0),
+    ),
+    (
+        "CPU, gateway over HAProxy, both h2 to the origins",
+        Contender::GatewayH2,
+        Contender::HaproxyH2,
+        Some(1.0),
+    ),
+    (
+        "CPU, gateway, h2 over HTTP/1.1 to the origins",
+        Contender::GatewayH2,
+        Contender::Gateway,
+        None,
+    ),
     ("CPU, other gateway over gateway", Contender::OtherGateway, Contender::Gateway, None),
-    ("CPU, other gateway over gateway, h2 to the origins", Contender::OtherGatewayH2, Contender::GatewayH2, None),
+    (
+        "CPU, other gateway over gateway, h2 to the origins",
+        Contender::OtherGatewayH2,
+        Contender::GatewayH2,
+        None,
+    ),
     ("CPU, gateway over Nginx", Contender::Gateway, Contender::Nginx, None),
     ("CPU, gateway over Caddy", Contender::Gateway, Contender::Caddy, None),
 ];
@@ -55,28 +75,50 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
         sections.push(compare(plan, &mut running, &origins, connections).await?);
     }
     for proxy in &running {
-        proxy.responses.check_spread().with_context(|| format!("{} does different work", proxy.contender))?;
+        proxy
+            .responses
+            .check_spread()
+            .with_context(|| format!("{} does different work", proxy.contender))?;
     }
     Ok(sections)
 }
 
-async fn compare(plan: &BenchPlan, running: &mut [Running], origins: &Origins, connections: usize) -> Result<Section> {
+async fn compare(
+    plan: &BenchPlan,
+    running: &mut [Running],
+    origins: &Origins,
+    connections: usize,
+) -> Result<Section> {
     let mut rounds: Vec<Vec<Round>> = running.iter().map(|_| Vec::new()).collect();
     for _ in 0..plan.rounds {
         for (proxy, rounds) in running.iter_mut().zip(&mut rounds) {
             let turn = turn(plan, proxy, origins, connections).await;
-            rounds.push(turn.with_context(|| format!("{} at {connections} connections", proxy.contender))?);
+            rounds.push(
+                turn.with_context(|| format!("{} at {connections} connections", proxy.contender))?,
+            );
         }
     }
-    let of =
-        |wanted| running.iter().zip(&rounds).find(|(proxy, _)| proxy.contender == wanted).map(|(_, rounds)| rounds);
+    let of = |wanted| {
+        running
+            .iter()
+            .zip(&rounds)
+            .find(|(proxy, _)| proxy.contender == wanted)
+            .map(|(_, rounds)| rounds)
+    };
     let ratios = RATIOS.into_iter().filter_map(|(name, left, right, bound)| {
         let ratio = ratio(of(left)?, of(right)?, |round| round.cpu_of(PROXY));
         Some(Ratio { name, ratio, bound: bound.map(Bound::AtMost) })
     });
     Ok(Section {
-        title: format!("The same work by each proxy, {connections} connections, threads: {}", plan.threads),
-        rows: running.iter().zip(&rounds).map(|(proxy, rounds)| row(proxy.contender.title(), rounds)).collect(),
+        title: format!(
+            "The same work by each proxy, {connections} connections, threads: {}",
+            plan.threads
+        ),
+        rows: running
+            .iter()
+            .zip(&rounds)
+            .map(|(proxy, rounds)| row(proxy.contender.title(), rounds))
+            .collect(),
         ratios: ratios.collect(),
         memory: None,
     })
@@ -86,7 +128,12 @@ async fn compare(plan: &BenchPlan, running: &mut [Running], origins: &Origins, c
 const PROXY: &str = "proxy";
 
 /// Measures one contender in one round.
-async fn turn(plan: &BenchPlan, proxy: &mut Running, origins: &Origins, connections: usize) -> Result<Round> {
+async fn turn(
+    plan: &BenchPlan,
+    proxy: &mut Running,
+    origins: &Origins,
+    connections: usize,
+) -> Result<Round> {
     let processes = Processes::of_groups(vec![
         (PROXY, proxy.pids()?),
         ("origins", vec![origins.pid()]),

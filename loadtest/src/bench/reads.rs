@@ -17,7 +17,9 @@ use crate::target::Target;
 
 pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let gateway = env.gateway().await?;
-    let sessions = Sessions::create(&gateway, env.plan.connections, env.plan.sessions, Routed::Unmarked).await?;
+    let sessions =
+        Sessions::create(&gateway, env.plan.connections, env.plan.sessions, Routed::Unmarked)
+            .await?;
     let (mut info, mut sticky, mut round_robin) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..env.plan.rounds {
         info.push(Round::measure(&env.processes, infos(env, &gateway)).await?);
@@ -26,8 +28,11 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         round_robin.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
         env.stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     }
-    let rows =
-        vec![row("info, stateless", &info), row("session, sticky", &sticky), row("session, round robin", &round_robin)];
+    let rows = vec![
+        row("info, stateless", &info),
+        row("session, sticky", &sticky),
+        row("session, round robin", &round_robin),
+    ];
     let share = rows[1].from_memory.unwrap_or_default();
     let ratios = vec![
         Ratio {
@@ -47,12 +52,18 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
 async fn infos(env: &BenchEnv<'_>, target: &Arc<Target>) -> Result<Done> {
     let path = Endpoint::Info.templates().canonical;
     let next = for_a_while(env.plan.round(), move |_| request::get(path));
-    let driven = drive(target, env.plan.connections, next, |response| response.status == StatusCode::OK).await?;
+    let driven =
+        drive(target, env.plan.connections, next, |response| response.status == StatusCode::OK)
+            .await?;
     Ok(driven.into())
 }
 
 /// Reads all sessions in turn.
-pub(super) async fn reads(env: &BenchEnv<'_>, target: &Arc<Target>, sessions: &Sessions) -> Result<Done> {
+pub(super) async fn reads(
+    env: &BenchEnv<'_>,
+    target: &Arc<Target>,
+    sessions: &Sessions,
+) -> Result<Done> {
     let (sessions, from_memory) = (sessions.clone(), FromMemory::default());
     let seen = from_memory.clone();
     let next = for_a_while(env.plan.round(), move |number| sessions.read(number));

@@ -45,15 +45,19 @@ impl RedisBenchmark {
         connections: usize,
     ) -> Result<Self> {
         let redis = Redis::open(url)?;
-        let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).context("a URL with a port")?;
+        let port = url
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .context("a URL with a port")?;
         // Loads the scripts first, so that no NOSCRIPT error is captured.
         create_and_post(instance).await?;
         let mut monitor = redis.get_async_monitor().await?.into_on_message::<String>();
         create_and_post(instance).await?;
         let mut calls = Vec::new();
         while calls.len() < 2 {
-            let line =
-                timeout(MONITOR_TIMEOUT, monitor.next()).await.context("MONITOR did not show the service's calls")?;
+            let line = timeout(MONITOR_TIMEOUT, monitor.next())
+                .await
+                .context("MONITOR did not show the service's calls")?;
             calls.extend(script_call(&line.context("Redis closed the connection")?));
         }
         let [create, message] = calls.try_into().map_err(|_| anyhow::anyhow!("two calls"))?;
@@ -62,9 +66,15 @@ impl RedisBenchmark {
         make_sessions(&mut connection, &create, &digest, sessions).await?;
         let message = with_key(&message, &digest, RANDOM);
         // An error reply would be cheap, and would go unnoticed.
-        let response: Value = command(&with_key(&message, RANDOM, &key(0))).query_async(&mut connection).await?;
-        let Value::Array(response) = response else { anyhow::bail!("the script returned {response:?}") };
-        ensure!(matches!(response.last(), Some(Value::Array(_))), "the script did nothing: {response:?}");
+        let response: Value =
+            command(&with_key(&message, RANDOM, &key(0))).query_async(&mut connection).await?;
+        let Value::Array(response) = response else {
+            anyhow::bail!("the script returned {response:?}")
+        };
+        ensure!(
+            matches!(response.last(), Some(Value::Array(_))),
+            "the script did nothing: {response:?}"
+        );
         Ok(Self { addr: ("127.0.0.1".to_owned(), port), connections, sessions, message })
     }
 
@@ -72,14 +82,28 @@ impl RedisBenchmark {
     pub(crate) async fn run(&self, calls: usize) -> Result<Done> {
         let (host, port) = &self.addr;
         let mut command = Command::new("redis-benchmark");
-        command.args(["-q", "-h", host, "-p", &port.to_string(), "-c", &self.connections.to_string()]);
-        command.args(["-n", &calls.to_string(), "-r", &self.sessions.to_string()]).args(&self.message);
+        command.args([
+            "-q",
+            "-h",
+            host,
+            "-p",
+            &port.to_string(),
+            "-c",
+            &self.connections.to_string(),
+        ]);
+        command
+            .args(["-n", &calls.to_string(), "-r", &self.sessions.to_string()])
+            .args(&self.message);
         let begin = Instant::now();
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
-        let output = output.context("redis-benchmark does not start; it comes with Debian's redis-tools")?;
+        let output =
+            output.context("redis-benchmark does not start; it comes with Debian's redis-tools")?;
         let elapsed = begin.elapsed();
         let output_text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success() && !output_text.contains("Error"), "redis-benchmark failed: {output_text}");
+        ensure!(
+            output.status.success() && !output_text.contains("Error"),
+            "redis-benchmark failed: {output_text}"
+        );
         Ok(Done { good: calls as u64, failed: 0, elapsed, p99_ms: None, from_memory: None })
     }
 }
@@ -164,7 +188,9 @@ mod tests {
         assert_eq!(call[5], r#"a "b" \"#);
         let digest = digest_of(&call).expect("keys").to_owned();
         assert_eq!(with_key(&call, &digest, &key(7))[3], "session:{000000000007}:record");
-        for other in [r#"1.0 [0 127.0.0.1:1] "PING""#, r#"1.0 [0 lua] "HSET" "session:{0c}:record""#, "OK"] {
+        for other in
+            [r#"1.0 [0 127.0.0.1:1] "PING""#, r#"1.0 [0 lua] "HSET" "session:{0c}:record""#, "OK"]
+        {
             assert_eq!(script_call(other), None, "{other}");
         }
     }

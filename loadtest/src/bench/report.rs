@@ -25,7 +25,11 @@ impl Spread {
         rounds.sort_by(f64::total_cmp);
         let at = |index: usize| rounds.get(index).copied().unwrap_or(f64::NAN);
         let last = rounds.len().saturating_sub(1);
-        Self { median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), min: at(0), max: at(last) }
+        Self {
+            median: f64::midpoint(at(last / 2), at(last.div_ceil(2))),
+            min: at(0),
+            max: at(last),
+        }
     }
 }
 
@@ -33,7 +37,8 @@ impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { median, min, max } = self;
         let digits = f.precision().unwrap_or(2);
-        let (text, width) = (format!("{median:.digits$} ({min:.digits$}–{max:.digits$})"), f.width().unwrap_or(0));
+        let (text, width) =
+            (format!("{median:.digits$} ({min:.digits$}–{max:.digits$})"), f.width().unwrap_or(0));
         // Not `pad`, which would apply the precision as a length.
         write!(f, "{text:>width$}")
     }
@@ -165,7 +170,10 @@ impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { timestamp, machine, plan, sections } = self;
         let Machine { processor, cores, kernel, profile } = machine;
-        writeln!(f, "{timestamp:.0}, {processor}, {cores} cores, Linux {kernel}, profile {profile}")?;
+        writeln!(
+            f,
+            "{timestamp:.0}, {processor}, {cores} cores, Linux {kernel}, profile {profile}"
+        )?;
         let BenchPlan { connections, rounds, round_s, .. } = plan;
         writeln!(f, "{connections} connections, {rounds} rounds of {round_s} s; median (min–max)")?;
         sections.iter().try_for_each(|section| write!(f, "\n{section}"))
@@ -210,9 +218,22 @@ impl fmt::Display for Row {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hot_sessions, created_in_s, grown_bytes, bytes_per_session, counted_bytes, budget_bytes } = self;
-        writeln!(f, "  {hot_sessions} hot sessions, created and written to in {created_in_s:.1} s")?;
-        writeln!(f, "  the instance grew by {grown_bytes} bytes: {bytes_per_session:.0} per session")?;
+        let Self {
+            hot_sessions,
+            created_in_s,
+            grown_bytes,
+            bytes_per_session,
+            counted_bytes,
+            budget_bytes,
+        } = self;
+        writeln!(
+            f,
+            "  {hot_sessions} hot sessions, created and written to in {created_in_s:.1} s"
+        )?;
+        writeln!(
+            f,
+            "  the instance grew by {grown_bytes} bytes: {bytes_per_session:.0} per session"
+        )?;
         writeln!(f, "  they count as {counted_bytes} bytes of a budget of {budget_bytes}")
     }
 }

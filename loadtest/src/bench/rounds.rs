@@ -25,10 +25,16 @@ pub(crate) struct Round {
 
 impl Round {
     /// Measures the load.
-    pub(crate) async fn measure(processes: &Processes, load: impl Future<Output = Result<Done>>) -> Result<Self> {
+    pub(crate) async fn measure(
+        processes: &Processes,
+        load: impl Future<Output = Result<Done>>,
+    ) -> Result<Self> {
         let before = processes.cpu()?;
         let Done { good, failed, elapsed, p99_ms, from_memory } = load.await?;
-        let used = before.into_iter().zip(processes.cpu()?).map(|((name, before), (_, after))| (name, after - before));
+        let used = before
+            .into_iter()
+            .zip(processes.cpu()?)
+            .map(|((name, before), (_, after))| (name, after - before));
         let for_each = |used: Duration| used.as_secs_f64() * 1e6 / good as f64;
         Ok(Self {
             rps: good as f64 / elapsed.as_secs_f64(),
@@ -68,13 +74,21 @@ pub(crate) fn row(name: &'static str, rounds: &[Round]) -> Row {
     let p99: Option<Vec<f64>> = rounds.iter().map(|round| round.p99_ms).collect();
     let from_memory: Option<u64> = rounds.iter().map(|round| round.from_memory).sum();
     let good: u64 = rounds.iter().map(|round| round.good).sum();
-    let processes = rounds.first().map(|round| &*round.cpu_us).unwrap_or_default().iter().map(|(name, _)| *name);
+    let processes = rounds
+        .first()
+        .map(|round| &*round.cpu_us)
+        .unwrap_or_default()
+        .iter()
+        .map(|(name, _)| *name);
     Row {
         name,
         rps: Spread::of(rounds.iter().map(|round| round.rps)),
         p99_ms: p99.map(Spread::of),
         cpu_us: processes
-            .map(|process| Cpu { process, us: Spread::of(rounds.iter().map(|round| round.cpu_of(process))) })
+            .map(|process| Cpu {
+                process,
+                us: Spread::of(rounds.iter().map(|round| round.cpu_of(process))),
+            })
             .collect(),
         from_memory: from_memory.map(|from_memory| from_memory as f64 / good as f64),
         failed: rounds.iter().map(|round| round.failed).sum(),

@@ -31,7 +31,9 @@ impl Routed {
     fn stamp(self, mut request: ScenarioRequest) -> ScenarioRequest {
         if self == Self::Home {
             let header = HeaderName::from_static(SESSION_AFFINITY);
-            request.headers_mut().insert(header, HeaderValue::from_static(SESSION_AFFINITY_REQUIRED));
+            request
+                .headers_mut()
+                .insert(header, HeaderValue::from_static(SESSION_AFFINITY_REQUIRED));
         }
         request
     }
@@ -46,11 +48,19 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// Creates sessions at the target.
-    pub(crate) async fn create(target: &Arc<Target>, connections: usize, count: usize, routed: Routed) -> Result<Self> {
+    pub(crate) async fn create(
+        target: &Arc<Target>,
+        connections: usize,
+        count: usize,
+        routed: Routed,
+    ) -> Result<Self> {
         let mut left = count;
         let next = move || {
             left = left.checked_sub(1)?;
-            Some(routed.stamp(request::post(Endpoint::Sessions.templates().canonical, &client_data())))
+            Some(
+                routed
+                    .stamp(request::post(Endpoint::Sessions.templates().canonical, &client_data())),
+            )
         };
         let created = Arc::new(Mutex::new(Vec::with_capacity(count)));
         let ids = Arc::clone(&created);
@@ -66,13 +76,20 @@ impl Sessions {
     }
 
     /// Posts messages to each session.
-    pub(crate) async fn post_messages(&self, target: &Arc<Target>, connections: usize, messages: usize) -> Result<()> {
+    pub(crate) async fn post_messages(
+        &self,
+        target: &Arc<Target>,
+        connections: usize,
+        messages: usize,
+    ) -> Result<()> {
         let (sessions, mut number, all) = (self.clone(), 0, messages * self.paths.len());
         let next = move || {
             number += 1;
             (number <= all).then(|| sessions.message(number))
         };
-        let driven = drive(target, connections, next, |response| response.status == StatusCode::CREATED).await?;
+        let driven =
+            drive(target, connections, next, |response| response.status == StatusCode::CREATED)
+                .await?;
         ensure!(driven.failed == 0, "{} of {all} messages were not accepted", driven.failed);
         Ok(())
     }
@@ -86,7 +103,8 @@ impl Sessions {
 
     /// A message to the session of this number, modulo their count.
     pub(crate) fn message(&self, number: usize) -> ScenarioRequest {
-        let mut request = request::with_json(Method::POST, "/", &PostMessage { message: MESSAGE.to_owned() });
+        let mut request =
+            request::with_json(Method::POST, "/", &PostMessage { message: MESSAGE.to_owned() });
         *request.uri_mut() = self.paths[number % self.paths.len()].1.clone();
         self.routed.stamp(request)
     }

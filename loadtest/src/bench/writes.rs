@@ -19,13 +19,16 @@ const INSTANCE: &str = "stateful-1";
 pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let (gateway, instance) = (env.gateway().await?, env.instance(INSTANCE).await?);
     let (connections, count) = (env.plan.connections, env.plan.sessions);
-    let benchmark = RedisBenchmark::prepare(&env.stack.redis_sessions_url(), &instance, count, connections).await?;
+    let benchmark =
+        RedisBenchmark::prepare(&env.stack.redis_sessions_url(), &instance, count, connections)
+            .await?;
     // Without a gateway no instance takes a copy, so the service's calls equal the benchmark's,
     // except for session and message.
     let here = Sessions::create(&instance, connections, count, Routed::Unmarked).await?;
     let at_home = Sessions::create(&instance, connections, count, Routed::Home).await?;
     let by_gateway = Sessions::create(&gateway, connections, count, Routed::Unmarked).await?;
-    let (mut redis, mut direct, mut kept, mut routed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut redis, mut direct, mut kept, mut routed) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut calls = 2 * count;
     for _ in 0..env.plan.rounds {
         redis.push(Round::measure(&env.processes, benchmark.run(calls)).await?);
@@ -59,13 +62,21 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         row("direct message, copy kept hot", &kept),
         row("message, sticky by the gateway", &routed),
     ];
-    Ok(Section { title: "Messages, on disk before they are acknowledged".to_owned(), rows, ratios, memory: None })
+    Ok(Section {
+        title: "Messages, on disk before they are acknowledged".to_owned(),
+        rows,
+        ratios,
+        memory: None,
+    })
 }
 
 /// Posts to all sessions in turn.
 async fn messages(env: &BenchEnv<'_>, target: &Arc<Target>, sessions: &Sessions) -> Result<Done> {
     let sessions = sessions.clone();
     let next = for_a_while(env.plan.round(), move |number| sessions.message(number));
-    let driven = drive(target, env.plan.connections, next, |response| response.status == StatusCode::CREATED).await?;
+    let driven = drive(target, env.plan.connections, next, |response| {
+        response.status == StatusCode::CREATED
+    })
+    .await?;
     Ok(driven.into())
 }

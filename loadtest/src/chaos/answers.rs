@@ -7,16 +7,20 @@ use proto_contracts::headers::{AFFINITY_KEY, IDEMPOTENCY_REPLAYED, SESSION_SOURC
 use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
 use serde_json::{Value, json};
 
-use crate::chaos::ledger::{ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View};
+use crate::chaos::ledger::{
+    ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View,
+};
 use crate::client::Response;
 
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";
 /// Placeholder for a message that this run did not send.
-const STRANGE: Message = Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
+const STRANGE: Message =
+    Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
 
 /// Headers that the response to a repeated write must have in common with the first response.
-const LASTING: [HeaderName; 5] = [CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, HeaderName::from_static(AFFINITY_KEY)];
+const LASTING: [HeaderName; 5] =
+    [CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, HeaderName::from_static(AFFINITY_KEY)];
 
 /// The client data of a new session.
 pub(crate) fn birth_data(session: SessionNumber) -> ClientData {
@@ -104,7 +108,11 @@ fn of_session(answer: &Response, session: Session, number: SessionNumber, id: &S
     let patches = patches(&session.client_data, number);
     let own = session.session_id == *id && patches.is_some();
     let patches = patches.unwrap_or_default();
-    seen(answer, View::Session { version: session.version, messages: session.message_count, patches }, own)
+    seen(
+        answer,
+        View::Session { version: session.version, messages: session.message_count, patches },
+        own,
+    )
 }
 
 /// The patches in the client data; `None` if it has anything else.
@@ -123,7 +131,11 @@ fn owner(session: SessionNumber) -> String {
 }
 
 fn seen(answer: &Response, view: View, own: bool) -> Seen {
-    let source = answer.headers.get(SESSION_SOURCE).and_then(|source| source.to_str().ok()).unwrap_or_default();
+    let source = answer
+        .headers
+        .get(SESSION_SOURCE)
+        .and_then(|source| source.to_str().ok())
+        .unwrap_or_default();
     let unverified = source.split(';').any(|part| part.trim() == "unverified");
     Seen {
         view,

@@ -18,7 +18,8 @@ pub struct ChaosArgs {
     #[arg(long, value_enum, default_value_t, conflicts_with = "target")]
     pub store: Store,
 
-    /// Use the running system at this URL, started by `make up`: of its gateway, or of its Nginx by https
+    /// Use the running system at this URL, started by `make up`: of its gateway, or of its Nginx by
+    /// https
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
 
@@ -26,18 +27,20 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "DIR", default_value = ".local", requires = "target")]
     pub state: PathBuf,
 
-    /// PEM file of the CA that signed the target's certificate: for a target that `make up` did not start, without
-    /// faults (--faults none)
+    /// PEM file of the CA that signed the target's certificate: for a target that `make up` did not
+    /// start, without faults (--faults none)
     #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "state")]
     pub cacert: Option<PathBuf>,
 
-    /// Faults to inject: all, none, or a comma-separated list of kill-stateful, pause-stateful, kill-redis, restart-redis, scale,
-    /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, cut-reply, hang-stateful,
-    /// hang-redis, full-disk (requires root), wrong-instance and drain-again
+    /// Faults to inject: all, none, or a comma-separated list of kill-stateful, pause-stateful,
+    /// kill-redis, restart-redis, scale, toggle-strategy, kill-gateway, kill-postgres, spill,
+    /// two-gateways, cut-reply, hang-stateful, hang-redis, full-disk (requires root),
+    /// wrong-instance and drain-again
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
-    /// Redis may fail at any time by external faults: reads marked unverified are counted, but are no violations
+    /// Redis may fail at any time by external faults: reads marked unverified are counted, but are
+    /// no violations
     #[arg(long, requires = "cacert")]
     pub redis_may_go: bool,
 
@@ -45,7 +48,8 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub duration: Duration,
 
-    /// Seed of the faults, their order and durations, and of the clients' choices; interleavings still vary
+    /// Seed of the faults, their order and durations, and of the clients' choices; interleavings
+    /// still vary
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
 
@@ -61,12 +65,13 @@ pub struct ChaosArgs {
     #[arg(long, value_enum, default_value_t = Idempotency::Auto)]
     pub idempotency: Idempotency,
 
-    /// Timeout of a request; then its outcome is unknown. The default is longer than any deadline of the gateway
+    /// Timeout of a request; then its outcome is unknown. The default is longer than any deadline
+    /// of the gateway
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     pub timeout: Duration,
 
-    /// Disable a guarantee of the stateful service by a failpoint, to check that violations are found; needs the
-    /// binary that `make broken` builds
+    /// Disable a guarantee of the stateful service by a failpoint, to check that violations are
+    /// found; needs the binary that `make broken` builds
     #[arg(long, value_enum, value_name = "GUARANTEE", conflicts_with = "target")]
     pub broken: Option<Guarantee>,
 
@@ -85,7 +90,8 @@ pub struct ChaosArgs {
 pub enum Idempotency {
     /// If the system answers a repeated write as the first.
     Auto,
-    /// In any case. A system that does not know the key does such writes twice, and the report says so.
+    /// In any case. A system that does not know the key does such writes twice, and the report says
+    /// so.
     On,
     /// Never: the final reading decides.
     Off,

@@ -49,19 +49,30 @@ impl Burst {
     /// When the gateway never spilled: then there was no fault.
     pub(crate) async fn stop(self) -> Result<Ledger> {
         let begin = Instant::now();
-        while !self.spilled.load(Ordering::Relaxed) && begin.elapsed() < SPILL_TIMEOUT && !self.run.is_interrupted() {
+        while !self.spilled.load(Ordering::Relaxed)
+            && begin.elapsed() < SPILL_TIMEOUT
+            && !self.run.is_interrupted()
+        {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         self.stopping.store(true, Ordering::Relaxed);
         let mut all = Ledger::default();
         self.clients.join_all().await.into_iter().for_each(|ledger| all.extend(ledger));
         let is_fault = all.spilled > 0 || self.run.is_interrupted();
-        ensure!(is_fault, "the gateway spilled no request of {SIZE} concurrent clients of one session");
+        ensure!(
+            is_fault,
+            "the gateway spilled no request of {SIZE} concurrent clients of one session"
+        );
         Ok(all)
     }
 }
 
-async fn work(mut caller: Caller, slot: usize, stopping: Arc<AtomicBool>, spilled: Arc<AtomicBool>) -> Ledger {
+async fn work(
+    mut caller: Caller,
+    slot: usize,
+    stopping: Arc<AtomicBool>,
+    spilled: Arc<AtomicBool>,
+) -> Ledger {
     let mut sequence = 0;
     while !stopping.load(Ordering::Relaxed) {
         let Some(session) = caller.run.session_in(slot) else {

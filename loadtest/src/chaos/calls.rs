@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use crate::chaos::answers;
 
-use crate::chaos::ledger::{Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber};
+use crate::chaos::ledger::{
+    Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber,
+};
 use crate::chaos::run::{OpenSession, Repeats, Run};
 use crate::client::{CallError, Client, Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
@@ -54,12 +56,17 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new(number: ClientNumber, seed: u64, run: Arc<Run>) -> Self {
         let client = Client::new(Arc::clone(&run.target));
-        let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(number)));
+        let random = StdRng::seed_from_u64(
+            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(number)),
+        );
         Self { number, run, random, ledger: Ledger::default(), client, second: None }
     }
 
     /// Creates a session. Without an acknowledgement its id stays unknown.
-    pub(crate) async fn create(&mut self, number: SessionNumber) -> (Outcome, Option<Arc<OpenSession>>) {
+    pub(crate) async fn create(
+        &mut self,
+        number: SessionNumber,
+    ) -> (Outcome, Option<Arc<OpenSession>>) {
         let body = CreateSession { client_data: answers::birth_data(number) };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
         let mut id = None;
@@ -83,7 +90,8 @@ impl Caller {
     /// Sets the client's own member of the client data.
     pub(crate) async fn patch(&mut self, session: &OpenSession, sequence: u32) -> Outcome {
         let body = PatchSession { client_data: answers::patch_data(self.number, sequence) };
-        let request = request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
+        let request =
+            request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
         let read = |answer: &Response| answers::session(answer, session.number, &session.id);
         self.write(session.number, Act::Patch(sequence), request, read).await
     }
@@ -103,12 +111,16 @@ impl Caller {
         let mut seen = answers::no_history();
         let mut cursor = String::new();
         let outcome = loop {
-            let path = format!("{}?limit={MAX_HISTORY_PAGE}{cursor}", path(Endpoint::History, &session.id));
+            let path = format!(
+                "{}?limit={MAX_HISTORY_PAGE}{cursor}",
+                path(Endpoint::History, &session.id)
+            );
             let attempt = self.attempt(request::get(&path)).await;
             let before = std::mem::replace(&mut seen, answers::no_history());
             let mut next = None;
             let read = |answer: &Response| {
-                let (seen, following) = answers::history(answer, before, session.number, &session.id)?;
+                let (seen, following) =
+                    answers::history(answer, before, session.number, &session.id)?;
                 next = following;
                 Some(seen)
             };
@@ -135,13 +147,16 @@ impl Caller {
     /// Whether the system replays the first response to a repeated message.
     pub(crate) async fn probe_repeats(&mut self) -> Result<Repeats> {
         let (_, session) = self.create(0).await;
-        let session = session.context("the system creates no session although nothing is wrong yet")?;
+        let session =
+            session.context("the system creates no session although nothing is wrong yet")?;
         let body = PostMessage { message: "once".to_owned() };
         let mut request = request::post(&path(Endpoint::Messages, &session.id), &body);
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
         self.attempt(request.clone()).await;
         let again = self.attempt(request).await;
-        let Attempt::Done(again) = again else { bail!("the system takes no message although nothing is wrong yet") };
+        let Attempt::Done(again) = again else {
+            bail!("the system takes no message although nothing is wrong yet")
+        };
         let replayed = again.headers.contains_key(IDEMPOTENCY_REPLAYED);
         Ok(if replayed { Repeats::UnderTheirKey } else { Repeats::Never })
     }
@@ -199,7 +214,13 @@ impl Caller {
     }
 
     /// Repeats an acknowledged write.
-    async fn repeat(&mut self, session: SessionNumber, write: Act, request: ScenarioRequest, first: &Response) {
+    async fn repeat(
+        &mut self,
+        session: SessionNumber,
+        write: Act,
+        request: ScenarioRequest,
+        first: &Response,
+    ) {
         let begin = self.run.now();
         let attempt = self.attempt(request).await;
         let outcome = self.outcome(begin, attempt, |answer| Some(answers::repeated(answer, first)));
@@ -216,14 +237,31 @@ impl Caller {
         }
     }
 
-    fn enter(&mut self, session: SessionNumber, begin: Moment, act: Act, outcome: Outcome) -> Outcome {
+    fn enter(
+        &mut self,
+        session: SessionNumber,
+        begin: Moment,
+        act: Act,
+        outcome: Outcome,
+    ) -> Outcome {
         let time = Interval { begin, end: self.run.now() };
-        self.ledger.entries.push(Entry { client: self.number, session, time, act, outcome: outcome.clone() });
+        self.ledger.entries.push(Entry {
+            client: self.number,
+            session,
+            time,
+            act,
+            outcome: outcome.clone(),
+        });
         outcome
     }
 
     /// The outcome of an act by this attempt. A success that cannot be parsed leaves it unknown.
-    fn outcome(&mut self, begin: Moment, attempt: Attempt, read: impl FnOnce(&Response) -> Option<Seen>) -> Outcome {
+    fn outcome(
+        &mut self,
+        begin: Moment,
+        attempt: Attempt,
+        read: impl FnOnce(&Response) -> Option<Seen>,
+    ) -> Outcome {
         match attempt {
             Attempt::Done(answer) => match read(&answer) {
                 Some(seen) => Outcome::Done(seen),
@@ -256,7 +294,11 @@ impl Caller {
                 if code == Some(ErrorCode::SessionNotFound) {
                     return Attempt::Absent;
                 }
-                let attempt = if answer.status.is_client_error() { Attempt::Refused } else { Attempt::Unknown };
+                let attempt = if answer.status.is_client_error() {
+                    Attempt::Refused
+                } else {
+                    Attempt::Unknown
+                };
                 (attempt, error_kind(answer.status, code))
             }
         };

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use session::Session;
 
-use crate::chaos::ledger::{ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, SessionNumber, View};
+use crate::chaos::ledger::{
+    ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, SessionNumber, View,
+};
 
 mod messages;
 mod order;
@@ -78,19 +80,30 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
 
 fn foreign(entry: &Entry) -> Option<Violation> {
     let is_foreign = entry.seen().is_some_and(|seen| seen.origin == Origin::Foreign);
-    is_foreign.then(|| Violation::new(Breach::CrossSessionRead, entry, format!("{:?} {:?}", entry.act, entry.outcome)))
+    is_foreign.then(|| {
+        Violation::new(
+            Breach::CrossSessionRead,
+            entry,
+            format!("{:?} {:?}", entry.act, entry.outcome),
+        )
+    })
 }
 
 fn otherwise_repeated(entry: &Entry) -> Option<Violation> {
-    let otherwise = entry.seen().is_some_and(|seen| seen.view == View::Repeated(Repetition::Otherwise));
-    let told = format!("an acknowledged {} was repeated under its key and answered otherwise", entry.act.as_str());
+    let otherwise =
+        entry.seen().is_some_and(|seen| seen.view == View::Repeated(Repetition::Otherwise));
+    let told = format!(
+        "an acknowledged {} was repeated under its key and answered otherwise",
+        entry.act.as_str()
+    );
     otherwise.then(|| Violation::new(Breach::Duplicated, entry, told))
 }
 
 fn unverified(entry: &Entry, facts: &Facts<'_>) -> Option<Violation> {
     let excused = facts.redis_faults.iter().any(|fault| fault.overlaps(entry.time));
     let told = "answered as unverified while Redis was there".to_owned();
-    (entry.is_unverified() && !excused).then(|| Violation::new(Breach::UnverifiedOutsideFault, entry, told))
+    (entry.is_unverified() && !excused)
+        .then(|| Violation::new(Breach::UnverifiedOutsideFault, entry, told))
 }
 
 /// A good response is an acknowledgement, or that the session is gone.

@@ -1,4 +1,5 @@
-//! The clients: each has sessions of its own and shares one with others, so that several write to and read from it at once.
+//! The clients: each has sessions of its own and shares one with others, so that several write to
+//! and read from it at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::chaos::run::{OWN, OpenSession, Run, SHARERS, Slot, Turn};
 
 /// How often, in per cent, a client turns to the session that it shares.
 const SHARED_PERCENT: u32 = 40;
-/// A session that holds so many messages is left for a new one, so that reading its history stays cheap.
+/// A session that holds so many messages is left for a new one, so that reading its history stays
+/// cheap.
 const MESSAGES: u32 = 120;
 /// Deleted sessions that a client uses again, to check that they stay deleted.
 const DELETED: usize = 8;
@@ -108,7 +110,11 @@ impl ChaosClient {
     async fn append(&mut self, session: &OpenSession) -> Outcome {
         session.said.fetch_add(1, Ordering::Relaxed);
         self.sequence += 1;
-        let message = Message { session: session.number, client: self.caller.number, sequence: self.sequence };
+        let message = Message {
+            session: session.number,
+            client: self.caller.number,
+            sequence: self.sequence,
+        };
         self.caller.append(session, message).await
     }
 

@@ -182,7 +182,10 @@ mod tests {
     fn faults_are_all_none_or_named() {
         assert_eq!("all".parse(), Ok(Faults::All));
         assert_eq!("none".parse(), Ok(Faults::These(Vec::new())));
-        assert_eq!("spill,kill-redis".parse(), Ok(Faults::These(vec![FaultKind::Spill, FaultKind::KillRedis])));
+        assert_eq!(
+            "spill,kill-redis".parse(),
+            Ok(Faults::These(vec![FaultKind::Spill, FaultKind::KillRedis]))
+        );
         for (wrong, said) in [
             ("scale,scale", "'scale' is named twice"),
             ("", "no fault is named ''"),

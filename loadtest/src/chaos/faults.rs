@@ -1,4 +1,5 @@
-//! What is done to the system: one fault at a time, in an order that the seed fixes, each undone before the next.
+//! What is done to the system: one fault at a time, in an order that the seed fixes, each undone
+//! before the next.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -24,8 +25,8 @@ use crate::target::{Reach, Target};
 
 /// How long the system is left alone before each fault.
 const CALM_MS: RangeInclusive<u64> = 300..=1200;
-/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about 1 s, a health interval
-/// too: some faults are shorter.
+/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about
+/// 1 s, a health interval too: some faults are shorter.
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
 /// How long an instance hangs, or the pool is routed the other way.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
@@ -36,7 +37,8 @@ const UNNOTICED: Duration = Duration::from_millis(1800);
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long Redis hangs: from about its timeout to several of them.
 const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
-/// How long an instance hangs: longer than a request waits there before it moves on, up to more than three health checks.
+/// How long an instance hangs: longer than a request waits there before it moves on, up to more
+/// than three health checks.
 const HUNG_INSTANCE_MS: RangeInclusive<u64> = 3_000..=7_000;
 /// One in so many replies is lost while replies are cut.
 const CUT_ONE_IN: u64 = 2;
@@ -111,12 +113,16 @@ pub(crate) async fn drive(
 impl FaultKind {
     fn lasts_ms(self) -> RangeInclusive<u64> {
         match self {
-            Self::KillStateful | Self::KillRedis | Self::KillGateway | Self::KillPostgres | Self::TwoGateways => {
-                AWAY_MS
-            }
-            Self::RestartRedis | Self::RollStateless | Self::RollStateful | Self::Reload | Self::UpgradeGateway => {
-                0..=0
-            }
+            Self::KillStateful
+            | Self::KillRedis
+            | Self::KillGateway
+            | Self::KillPostgres
+            | Self::TwoGateways => AWAY_MS,
+            Self::RestartRedis
+            | Self::RollStateless
+            | Self::RollStateful
+            | Self::Reload
+            | Self::UpgradeGateway => 0..=0,
             Self::HangStateful => HUNG_INSTANCE_MS,
             Self::HangRedis => HUNG_MS,
             Self::FullDisk => AWAY_MS,
@@ -169,11 +175,20 @@ enum UnderWay {
 }
 
 impl Deed {
-    async fn choose(kind: FaultKind, system: &System, run: &Run, random: &mut StdRng) -> Result<Self> {
-        let pool = if kind == FaultKind::RollStateless { PoolName::Stateless } else { PoolName::Stateful };
+    async fn choose(
+        kind: FaultKind,
+        system: &System,
+        run: &Run,
+        random: &mut StdRng,
+    ) -> Result<Self> {
+        let pool =
+            if kind == FaultKind::RollStateless { PoolName::Stateless } else { PoolName::Stateful };
         let instances = system.instances(pool).await?;
         let any = |random: &mut StdRng| {
-            instances.choose(random).cloned().with_context(|| format!("there is no instance in {pool}"))
+            instances
+                .choose(random)
+                .cloned()
+                .with_context(|| format!("there is no instance in {pool}"))
         };
         Ok(match kind {
             FaultKind::KillStateful => Self::Kill(any(random)?),
@@ -305,9 +320,11 @@ impl UnderWay {
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kill(name) | Self::Stop(name) | Self::Pause(name) | Self::Roll(name) | Self::DrainAgain(name) => {
-                f.write_str(name)
-            }
+            Self::Kill(name)
+            | Self::Stop(name)
+            | Self::Pause(name)
+            | Self::Roll(name)
+            | Self::DrainAgain(name) => f.write_str(name),
             Self::AddWrongInstance => f.write_str("a stateless instance for the stateful pool"),
             Self::Reload | Self::Upgrade => f.write_str(GATEWAY),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),

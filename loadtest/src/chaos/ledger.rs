@@ -47,7 +47,11 @@ impl fmt::Display for Message {
         let Self { session, client, sequence } = self;
         write!(f, "s{session}.c{client}.m{sequence} ")?;
         let length = sequence.wrapping_mul(37).wrapping_add(*client) % PADDING;
-        "tandem ".chars().cycle().take(length as usize).try_for_each(|letter| fmt::Write::write_char(f, letter))
+        "tandem "
+            .chars()
+            .cycle()
+            .take(length as usize)
+            .try_for_each(|letter| fmt::Write::write_char(f, letter))
     }
 }
 
@@ -63,7 +67,9 @@ impl FromStr for Message {
         let mut marks = marks.split('.');
         let mut number = |letter| marks.next()?.strip_prefix(letter)?.parse().ok();
         let read = Some((number('s'), number('c'), number('m')));
-        let Some((Some(session), Some(client), Some(sequence))) = read else { return Err(StrangeMessage) };
+        let Some((Some(session), Some(client), Some(sequence))) = read else {
+            return Err(StrangeMessage);
+        };
         let message = Self { session, client, sequence };
         if message.to_string() == text { Ok(message) } else { Err(StrangeMessage) }
     }
@@ -207,7 +213,14 @@ mod tests {
         let message = Message { session: 7, client: 12, sequence: 345 };
         let text = message.to_string();
         assert_eq!(text.parse::<Message>().ok(), Some(message));
-        for strange in ["", "hello", &text[..text.len() - 1], &format!("{text}!"), &format!(" {text}"), "s1.c2.m3"] {
+        for strange in [
+            "",
+            "hello",
+            &text[..text.len() - 1],
+            &format!("{text}!"),
+            &format!(" {text}"),
+            "s1.c2.m3",
+        ] {
             assert!(strange.parse::<Message>().is_err(), "{strange:?}");
         }
     }

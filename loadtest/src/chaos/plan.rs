@@ -43,25 +43,27 @@ impl Subject {
     /// Why the system cannot have a fault, if it cannot.
     fn lacks(&self, kind: FaultKind) -> Option<&'static str> {
         match (self, kind) {
-            (Self::Own { store: Store::Memory, .. }, FaultKind::Spill) => {
-                Some("with --store memory, where nobody but its home knows a session, the gateway does not spill")
-            }
-            (Self::Own { .. }, FaultKind::FullDisk) if !SmallDisk::may_mount() => {
-                Some("a disk that is filled is a file system of its own, and mounting one takes root")
-            }
-            (Self::Running { .. }, FaultKind::FullDisk) => {
-                Some("the disk of a running system is not filled; without --target the run has one of its own")
-            }
-            (Self::Running { .. }, FaultKind::TwoGateways) => {
-                Some("a second gateway is started beside a system of this run's own alone, not with --target")
-            }
+            (Self::Own { store: Store::Memory, .. }, FaultKind::Spill) => Some(
+                "with --store memory, where nobody but its home knows a session, the gateway does not spill",
+            ),
+            (Self::Own { .. }, FaultKind::FullDisk) if !SmallDisk::may_mount() => Some(
+                "a disk that is filled is a file system of its own, and mounting one takes root",
+            ),
+            (Self::Running { .. }, FaultKind::FullDisk) => Some(
+                "the disk of a running system is not filled; without --target the run has one of its own",
+            ),
+            (Self::Running { .. }, FaultKind::TwoGateways) => Some(
+                "a second gateway is started beside a system of this run's own alone, not with --target",
+            ),
             (Self::Own { store: Store::Memory, .. }, FaultKind::CutReply) => {
                 Some("with --store memory there is no Redis that replies")
             }
             (Self::Running { .. }, FaultKind::CutReply) => Some(
                 "what loses replies is put before the Redis of a system of this run's own alone, not with --target",
             ),
-            (Self::Elsewhere { .. }, _) => Some("with --cacert the system is nobody's to break; say --faults none"),
+            (Self::Elsewhere { .. }, _) => {
+                Some("with --cacert the system is nobody's to break; say --faults none")
+            }
             _ => None,
         }
     }
@@ -110,15 +112,27 @@ impl ChaosPlan {
             return Err(InvalidChaos::TooFewInstances(instances));
         }
         let subject = match (&args.target, &args.cacert) {
-            (None, _) => Subject::Own { store: args.store, instances, keep: args.keep.clone(), broken: args.broken },
-            (Some(target), None) => Subject::Running { target: target.clone(), state: args.state.clone() },
-            (Some(target), Some(cacert)) => Subject::Elsewhere { target: target.clone(), cacert: cacert.clone() },
+            (None, _) => Subject::Own {
+                store: args.store,
+                instances,
+                keep: args.keep.clone(),
+                broken: args.broken,
+            },
+            (Some(target), None) => {
+                Subject::Running { target: target.clone(), state: args.state.clone() }
+            }
+            (Some(target), Some(cacert)) => {
+                Subject::Elsewhere { target: target.clone(), cacert: cacert.clone() }
+            }
         };
         let faults = match &args.faults {
-            Faults::All => FaultKind::ALL.into_iter().filter(|kind| subject.lacks(*kind).is_none()).collect(),
+            Faults::All => {
+                FaultKind::ALL.into_iter().filter(|kind| subject.lacks(*kind).is_none()).collect()
+            }
             Faults::These(kinds) => {
                 let impossible = kinds.iter().find_map(|kind| Some((*kind, subject.lacks(*kind)?)));
-                impossible.map_or(Ok(()), |(kind, why)| Err(InvalidChaos::Impossible(kind, why)))?;
+                impossible
+                    .map_or(Ok(()), |(kind, why)| Err(InvalidChaos::Impossible(kind, why)))?;
                 kinds.clone()
             }
         };

@@ -11,7 +11,8 @@ use crate::outcome::ErrorKind;
 const GATEWAY_TIMEOUT: Duration = Duration::from_millis(19_500);
 
 impl FaultKind {
-    /// How requests may fail in it, by the runbook's table of failures; `None` where anything may break.
+    /// How requests may fail in it, by the runbook's table of failures; `None` where anything may
+    /// break.
     const fn may_fail_as(self) -> Option<&'static [ErrorCode]> {
         match self {
             // The instance sends the script again, which finds that it was executed.
@@ -19,11 +20,15 @@ impl FaultKind {
             // A write whose outcome is unknown is repeated under its key; a read comes from memory.
             Self::FullDisk => Some(&[ErrorCode::SessionStoreUnavailable]),
             // A read that was moved to the last instance may wait there until its deadline.
-            Self::HangRedis => Some(&[ErrorCode::SessionStoreUnavailable, ErrorCode::UpstreamTimeout]),
-            // Reads and writes with a key, which all of the run's are, move on to the next instance, as many of them as the
-            // retry budget allows. The others end with a timeout, or when the instance wakes up and finds that Redis did
-            // not reply in time.
-            Self::HangStateful => Some(&[ErrorCode::SessionStoreUnavailable, ErrorCode::UpstreamTimeout]),
+            Self::HangRedis => {
+                Some(&[ErrorCode::SessionStoreUnavailable, ErrorCode::UpstreamTimeout])
+            }
+            // Reads and writes with a key, which all of the run's are, move on to the next
+            // instance, as many of them as the retry budget allows. The others end with a timeout,
+            // or when the instance wakes up and finds that Redis did not reply in time.
+            Self::HangStateful => {
+                Some(&[ErrorCode::SessionStoreUnavailable, ErrorCode::UpstreamTimeout])
+            }
             _ if self.is_operation() => Some(&[]),
             _ => None,
         }
@@ -34,7 +39,8 @@ impl FaultKind {
         let Some(codes) = self.may_fail_as() else { return true };
         match error {
             ErrorKind::Problem(code) => codes.contains(&code),
-            // A client that gives up sooner than the gateway cannot know how the request would have ended.
+            // A client that gives up sooner than the gateway cannot know how the request would have
+            // ended.
             ErrorKind::Timeout => !codes.is_empty() && took < GATEWAY_TIMEOUT,
             _ => false,
         }
@@ -54,7 +60,10 @@ mod tests {
         assert!(hang.promises(ErrorKind::Timeout, Duration::from_secs(5)), "an impatient client");
         assert!(!hang.promises(ErrorKind::Timeout, long), "nothing takes so long");
         for operation in [FaultKind::DrainAgain, FaultKind::WrongInstance, FaultKind::CutReply] {
-            assert!(!operation.promises(away, long) && !operation.promises(ErrorKind::Timeout, Duration::ZERO));
+            assert!(
+                !operation.promises(away, long)
+                    && !operation.promises(ErrorKind::Timeout, Duration::ZERO)
+            );
         }
         assert!(FaultKind::KillGateway.promises(ErrorKind::Broken, long), "anything may break");
     }

@@ -16,7 +16,10 @@ const READERS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reads each of these sessions.
-pub(crate) async fn read_back(run: &Arc<Run>, sessions: impl IntoIterator<Item = Arc<OpenSession>>) -> Ledger {
+pub(crate) async fn read_back(
+    run: &Arc<Run>,
+    sessions: impl IntoIterator<Item = Arc<OpenSession>>,
+) -> Ledger {
     let left = Arc::new(Mutex::new(sessions.into_iter().collect::<VecDeque<_>>()));
     let mut readers = JoinSet::new();
     for reader in 0..READERS {

@@ -64,7 +64,8 @@ pub struct ChaosReport {
     pub requests: u64,
     /// Responses from another instance, since the session's home was over its load bound.
     pub spilled: u64,
-    /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or `wrong_response`.
+    /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or
+    /// `wrong_response`.
     pub errors_by_kind: BTreeMap<String, u64>,
     /// Requests that failed while no fault was injected.
     pub errors_outside_faults: u64,
@@ -101,7 +102,8 @@ pub struct FaultReport {
     pub errors: u64,
 }
 
-/// A request that failed as the runbook's table does not have it. Times are in milliseconds since the run began.
+/// A request that failed as the runbook's table does not have it. Times are in milliseconds since
+/// the run began.
 #[derive(Debug, Serialize)]
 pub struct UnpromisedError {
     /// As in `errors_by_kind`.
@@ -132,14 +134,16 @@ impl ChaosReport {
         for (_, kind) in &ledger.errors {
             *errors_by_kind.entry(kind.to_string()).or_default() += 1;
         }
-        let errors_in =
-            |fault: Interval| ledger.errors.iter().filter(move |(time, _)| time.overlaps(fault)).count() as u64;
+        let errors_in = |fault: Interval| {
+            ledger.errors.iter().filter(move |(time, _)| time.overlaps(fault)).count() as u64
+        };
         let in_operation = |time: &Interval| {
             let mut operations = faults.iter().filter(|fault| fault.kind.is_operation());
             // One that was sent in the fault before may come to its end in an operation.
             operations.any(|fault| fault.time.begin <= time.begin && time.begin <= fault.time.end)
         };
-        let mut unpromised: Vec<_> = ledger.errors.iter().filter_map(|error| unpromised(error, &faults)).collect();
+        let mut unpromised: Vec<_> =
+            ledger.errors.iter().filter_map(|error| unpromised(error, &faults)).collect();
         unpromised.sort_by_key(|error| error.begin_ms);
         let in_calm = |time: &Interval| !faults.iter().any(|fault| fault.time.overlaps(*time));
         Self {
@@ -164,18 +168,27 @@ impl ChaosReport {
             unknown: findings.unknown,
             requests: ledger.requests,
             spilled: ledger.spilled,
-            errors_outside_faults: ledger.errors.iter().filter(|(time, _)| in_calm(time)).count() as u64,
-            errors_in_operations: ledger.errors.iter().filter(|(time, _)| in_operation(time)).count() as u64,
+            errors_outside_faults: ledger.errors.iter().filter(|(time, _)| in_calm(time)).count()
+                as u64,
+            errors_in_operations: ledger
+                .errors
+                .iter()
+                .filter(|(time, _)| in_operation(time))
+                .count() as u64,
             errors_unpromised: unpromised.len() as u64,
             errors_by_kind,
             worst_gap_ms: millis(findings.worst_gap),
-            faults: faults.iter().map(|fault| FaultReport::new(fault, errors_in(fault.time))).collect(),
+            faults: faults
+                .iter()
+                .map(|fault| FaultReport::new(fault, errors_in(fault.time)))
+                .collect(),
             unpromised: unpromised.into_iter().take(UNPROMISED).collect(),
             violations: examples(findings.violations),
         }
     }
 
-    /// Whether every guarantee held, and requests failed as the runbook's table of failures says and not otherwise.
+    /// Whether every guarantee held, and requests failed as the runbook's table of failures says
+    /// and not otherwise.
     pub fn holds(&self) -> bool {
         self.violations.is_empty() && self.errors_in_operations == 0 && self.errors_unpromised == 0
     }
@@ -230,7 +243,11 @@ impl fmt::Display for ChaosReport {
         }
         for UnpromisedError { error, faults, begin_ms, end_ms } in &self.unpromised {
             let faults: Vec<_> = faults.iter().map(|fault| fault.as_str()).collect();
-            writeln!(f, "unpromised {error} in {}, from {begin_ms} to {end_ms} ms", faults.join(" and "))?;
+            writeln!(
+                f,
+                "unpromised {error} in {}, from {begin_ms} to {end_ms} ms",
+                faults.join(" and ")
+            )?;
         }
         if self.holds() {
             return writeln!(f, "\nEvery guarantee held.");
@@ -247,10 +264,14 @@ impl fmt::Display for ChaosReport {
     }
 }
 
-/// The error, if none of the faults that it met may cause it: one that met two may have failed for either.
+/// The error, if none of the faults that it met may cause it: one that met two may have failed for
+/// either.
 fn unpromised((time, kind): &(Interval, ErrorKind), faults: &[Fault]) -> Option<UnpromisedError> {
-    let met: Vec<_> = faults.iter().filter(|fault| fault.time.overlaps(*time)).map(|fault| fault.kind).collect();
-    if met.is_empty() || met.iter().any(|fault| fault.promises(*kind, time.end.saturating_sub(time.begin))) {
+    let met: Vec<_> =
+        faults.iter().filter(|fault| fault.time.overlaps(*time)).map(|fault| fault.kind).collect();
+    if met.is_empty()
+        || met.iter().any(|fault| fault.promises(*kind, time.end.saturating_sub(time.begin)))
+    {
         return None;
     }
     let (begin_ms, end_ms) = (millis(time.begin), millis(time.end));

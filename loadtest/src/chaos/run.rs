@@ -28,7 +28,8 @@ pub(crate) struct Run {
     pub(crate) target: Arc<Target>,
     pub(crate) timeout: Duration,
     pub(crate) repeats: Repeats,
-    /// Whether a repeated create may come with another affinity key: not where only its home knows a session.
+    /// Whether a repeated create may come with another affinity key: not where only its home knows
+    /// a session.
     pub(crate) strays: bool,
     pub(super) stopped: AtomicBool,
     /// Each acknowledged write is sent again, and not only some.
@@ -36,7 +37,8 @@ pub(crate) struct Run {
     interrupted: watch::Sender<bool>,
     sessions: AtomicU32,
     clients: AtomicU32,
-    /// A second gateway, which takes half of the requests while it is there. Never held across an await.
+    /// A second gateway, which takes half of the requests while it is there. Never held across an
+    /// await.
     second: RwLock<Option<Arc<Target>>>,
     /// Never held across an await.
     slots: Mutex<Vec<Slot>>,
@@ -121,7 +123,8 @@ impl Run {
     pub(crate) async fn pause(&self, time: Duration) {
         let mut interrupted = self.interrupted.subscribe();
         // Either is a reason to go on; the sender lives as long as this.
-        let _elapsed = tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
+        let _elapsed =
+            tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
     }
 
     /// A number that no client has yet.

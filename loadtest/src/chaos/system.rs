@@ -26,10 +26,12 @@ const STEP: Duration = Duration::from_millis(20);
 /// The gateway's health check interval, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to fill.
+/// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to
+/// fill.
 const DISK_MIB: u32 = 512;
 
-/// Instances of the stateless service: the gateway refuses to drain the only one, and so to roll it.
+/// Instances of the stateless service: the gateway refuses to drain the only one, and so to roll
+/// it.
 const STATELESS: u16 = 2;
 
 /// Error for a fault on such a system. The plan rejects such faults before.
@@ -54,18 +56,25 @@ impl System {
                 let stack = match keep {
                     None => Stack::for_tests(),
                     Some(dir) => {
-                        let kept = Stack::kept_in(std::path::absolute(dir)?).extent(Extent::Gateway);
+                        let kept =
+                            Stack::kept_in(std::path::absolute(dir)?).extent(Extent::Gateway);
                         kept.ports(Ports::reserve()?)
                     }
                 };
-                let stack =
-                    stack.store(*store).stateful(*instances).stateless(STATELESS).health_interval(HEALTH_INTERVAL);
+                let stack = stack
+                    .store(*store)
+                    .stateful(*instances)
+                    .stateless(STATELESS)
+                    .health_interval(HEALTH_INTERVAL);
                 let full_disk = plan.faults.contains(&FaultKind::FullDisk);
                 let stack = if full_disk { stack.small_disk(DISK_MIB) } else { stack };
                 let stack = match broken {
                     None => stack,
-                    // Ejection and retries would keep clients from the instance that breaks its promise.
-                    Some(guarantee) => stack.without_guarantee(guarantee.as_str()).lenient_gateway(),
+                    // Ejection and retries would keep clients from the instance that breaks its
+                    // promise.
+                    Some(guarantee) => {
+                        stack.without_guarantee(guarantee.as_str()).lenient_gateway()
+                    }
                 };
                 let (stack, cutter) = if plan.faults.contains(&FaultKind::CutReply) {
                     let (stack, cutter) = stack.cut_replies()?;
@@ -73,12 +82,15 @@ impl System {
                 } else {
                     (stack, None)
                 };
-                Ok(Self::Own(Box::new(stack.start().await.context("the system does not start")?), cutter))
+                Ok(Self::Own(
+                    Box::new(stack.start().await.context("the system does not start")?),
+                    cutter,
+                ))
             }
             Subject::Running { target, state } => Self::running(target, state).await,
-            Subject::Elsewhere { target, cacert } => {
-                Ok(Self::Elsewhere(Arc::new(Target::resolve(target, Some(cacert), Reach::ThisMachine).await?)))
-            }
+            Subject::Elsewhere { target, cacert } => Ok(Self::Elsewhere(Arc::new(
+                Target::resolve(target, Some(cacert), Reach::ThisMachine).await?,
+            ))),
         }
     }
 
@@ -97,9 +109,9 @@ impl System {
     /// Where it takes requests.
     pub(crate) async fn target(&self) -> Result<Arc<Target>> {
         match self {
-            Self::Own(stack, _) => {
-                Ok(Arc::new(Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?))
-            }
+            Self::Own(stack, _) => Ok(Arc::new(
+                Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?,
+            )),
             Self::Running { target, .. } | Self::Elsewhere(target) => Ok(Arc::clone(target)),
         }
     }
@@ -144,8 +156,12 @@ impl System {
     /// Sets the number of stateful instances.
     pub(crate) async fn scale(&self, instances: u16) -> Result<()> {
         let scaled = match self {
-            Self::Own(stack, _) => stack.scale(PoolName::Stateful, instances).await.map_err(Into::into),
-            Self::Running { agent, .. } => agent.scale(PoolName::Stateful, instances).await.map(drop),
+            Self::Own(stack, _) => {
+                stack.scale(PoolName::Stateful, instances).await.map_err(Into::into)
+            }
+            Self::Running { agent, .. } => {
+                agent.scale(PoolName::Stateful, instances).await.map(drop)
+            }
             Self::Elsewhere(_) => bail!(UNTOUCHABLE),
         };
         scaled.with_context(|| format!("cannot scale to {instances} instances"))
@@ -199,12 +215,18 @@ impl System {
 
     /// Has the gateway read its configuration again.
     pub(crate) async fn reload(&self) -> Result<()> {
-        self.control()?.reload().await.map(drop).context("cannot reload the gateway's configuration")
+        self.control()?
+            .reload()
+            .await
+            .map(drop)
+            .context("cannot reload the gateway's configuration")
     }
 
     /// Loses one in so many replies of Redis to acts on sessions from now on; 0 for none.
     pub(crate) fn cut_replies(&self, one_in: u64) -> Result<()> {
-        let Self::Own(_, Some(cutter)) = self else { bail!("nothing stands between this system and its Redis") };
+        let Self::Own(_, Some(cutter)) = self else {
+            bail!("nothing stands between this system and its Redis")
+        };
         cutter.cut_every(one_in);
         Ok(())
     }
@@ -212,30 +234,46 @@ impl System {
     /// Starts a second gateway, which does not know this instance.
     pub(crate) async fn second_gateway(&self, unknown: &str) -> Result<SecondGateway> {
         let stack = self.own("a second gateway")?;
-        let known: Vec<_> =
-            self.instances(PoolName::Stateful).await?.into_iter().filter(|name| name != unknown).collect();
+        let known: Vec<_> = self
+            .instances(PoolName::Stateful)
+            .await?
+            .into_iter()
+            .filter(|name| name != unknown)
+            .collect();
         stack.second_gateway(&known).await.context("a second gateway does not start")
     }
 
-    /// Waits until nothing is wrong any more: every component runs, the gateway finds every instance healthy, and each
-    /// finds its dependencies.
+    /// Waits until nothing is wrong any more: every component runs, the gateway finds every
+    /// instance healthy, and each finds its dependencies.
     pub(crate) async fn settle(&self) -> Result<()> {
         let components = self.components().await?;
         for component in &components {
             let ComponentStatus { name, state, log, .. } = component;
-            ensure!(*state == ComponentState::Running, "{name} is {state} after a fault; its log: {log}");
+            ensure!(
+                *state == ComponentState::Running,
+                "{name} is {state} after a fault; its log: {log}"
+            );
         }
         let member = |component: ComponentStatus| {
-            Some((component.pool?, component.name, SocketAddr::from((Ipv4Addr::LOCALHOST, component.port))))
+            Some((
+                component.pool?,
+                component.name,
+                SocketAddr::from((Ipv4Addr::LOCALHOST, component.port)),
+            ))
         };
         let members: Vec<_> = components.into_iter().filter_map(member).collect();
         self.control()?.await_healthy(&members).await?;
         for (_, name, addr) in members {
-            let target = Target::resolve(&format!("http://{addr}"), None, Reach::ThisMachine).await?;
+            let target =
+                Target::resolve(&format!("http://{addr}"), None, Reach::ThisMachine).await?;
             let mut client = Client::new(Arc::new(target));
             let begin = Instant::now();
             while !is_ready(&mut client).await {
-                ensure!(begin.elapsed() < PATIENCE, "{name} is not ready again after {} s", PATIENCE.as_secs());
+                ensure!(
+                    begin.elapsed() < PATIENCE,
+                    "{name} is not ready again after {} s",
+                    PATIENCE.as_secs()
+                );
                 tokio::time::sleep(STEP).await;
             }
         }

@@ -98,7 +98,8 @@ pub enum Request {
 
 impl Request {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Stateless, Self::Products, Self::Read, Self::Keyed, Self::Unkeyed];
+    pub const ALL: [Self; 5] =
+        [Self::Stateless, Self::Products, Self::Read, Self::Keyed, Self::Unkeyed];
 
     /// What the table calls it.
     pub(super) const fn name(self) -> &'static str {

@@ -87,8 +87,10 @@ async fn slow_down(pid: Pid, mut stopped: watch::Receiver<bool>) {
 /// Limits the memory of a Redis, and returns what the limit was.
 async fn swap_memory(url: &str, limit: &str) -> Result<String> {
     let client = Arc::new(redis::Client::open(url).context("the URL of Redis")?);
-    let mut connection = client.get_multiplexed_async_connection().await.context("cannot connect to Redis")?;
-    let get: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("maxmemory").query_async(&mut connection).await?;
+    let mut connection =
+        client.get_multiplexed_async_connection().await.context("cannot connect to Redis")?;
+    let get: Vec<String> =
+        redis::cmd("CONFIG").arg("GET").arg("maxmemory").query_async(&mut connection).await?;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec_async(&mut connection).await?;
     get.into_iter().nth(1).context("Redis does not say what it may use")
 }

@@ -43,16 +43,29 @@ impl Probes {
     /// Makes sessions; where a stateful instance fails, they are at home there.
     pub(super) async fn prepare(stack: &Stack, part: Part) -> Result<Self> {
         let https = stack.urls().https.context("Nginx runs")?;
-        let target = Arc::new(Target::resolve(&https, Some(&stack.ca_path()), Reach::ThisMachine).await?);
+        let target =
+            Arc::new(Target::resolve(&https, Some(&stack.ca_path()), Reach::ThisMachine).await?);
         let mut sessions = Vec::new();
         for _ in 0..ATTEMPTS {
-            let create = request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default());
-            let created = Client::new(Arc::clone(&target)).send(create).await.context("no session is created")?;
-            let at = created.headers.get(SERVED_BY).and_then(|name| name.to_str().ok()).unwrap_or_default();
+            let create = request::post(
+                Endpoint::Sessions.templates().canonical,
+                &<CreateSession>::default(),
+            );
+            let created = Client::new(Arc::clone(&target))
+                .send(create)
+                .await
+                .context("no session is created")?;
+            let at = created
+                .headers
+                .get(SERVED_BY)
+                .and_then(|name| name.to_str().ok())
+                .unwrap_or_default();
             if part == Part::StatefulInstance && at != part.component() {
                 continue;
             }
-            sessions.push(serde_json::from_slice::<Session>(&created.body).context("no session")?.session_id);
+            sessions.push(
+                serde_json::from_slice::<Session>(&created.body).context("no session")?.session_id,
+            );
             if sessions.len() == OF_EACH {
                 return Ok(Self { target, sessions });
             }
@@ -90,7 +103,9 @@ fn outcome_of(response: &Response) -> Outcome {
 }
 
 fn request_of(kind: Request, session: &SessionId) -> ScenarioRequest {
-    let path = |endpoint: Endpoint| endpoint.templates().canonical.replace("{session_id}", &session.expose());
+    let path = |endpoint: Endpoint| {
+        endpoint.templates().canonical.replace("{session_id}", &session.expose())
+    };
     let message = PostMessage { message: "what happens now?".to_owned() };
     match kind {
         Request::Stateless => request::get(Endpoint::Info.templates().canonical),
@@ -101,7 +116,9 @@ fn request_of(kind: Request, session: &SessionId) -> ScenarioRequest {
             let mut request = request::post(&path(Endpoint::Messages), &message);
             let key = HeaderValue::from_str(&Uuid::new_v4().to_string());
             // A UUID is a fine header.
-            request.headers_mut().extend(key.ok().map(|key| (http::HeaderName::from_static(IDEMPOTENCY_KEY), key)));
+            request
+                .headers_mut()
+                .extend(key.ok().map(|key| (http::HeaderName::from_static(IDEMPOTENCY_KEY), key)));
             request
         }
     }

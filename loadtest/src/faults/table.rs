@@ -1,4 +1,5 @@
-//! What a client sees of each fault: the table of the runbook, which `loadtest faults` holds the system to.
+//! What a client sees of each fault: the table of the runbook, which `loadtest faults` holds the
+//! system to.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -42,7 +43,8 @@ const fn from_memory(after: &'static str) -> Row {
 const UPSTREAM_FAILED: &[Outcome] = &[Outcome::Problem(ErrorCode::UpstreamFailed)];
 const UPSTREAM_TIMEOUT: &[Outcome] = &[Outcome::Problem(ErrorCode::UpstreamTimeout)];
 const SESSIONS_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::SessionStoreUnavailable)];
-const SERVED_OR_AWAY: &[Outcome] = &[Outcome::Served, Outcome::Problem(ErrorCode::SessionStoreUnavailable)];
+const SERVED_OR_AWAY: &[Outcome] =
+    &[Outcome::Served, Outcome::Problem(ErrorCode::SessionStoreUnavailable)];
 const SERVED_AWAY_OR_LATE: &[Outcome] = &[
     Outcome::Served,
     Outcome::Problem(ErrorCode::SessionStoreUnavailable),
@@ -79,7 +81,12 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    Case { part: Part::StatefulInstance, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATEFUL, SLOWLY)] },
+    Case {
+        part: Part::StatefulInstance,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(STATEFUL, SLOWLY)],
+    },
     Case {
         part: Part::StatelessInstance,
         fault: Fault::Killed,
@@ -92,7 +99,12 @@ pub const CASES: &[Case] = &[
         known_after: SHORTLY,
         rows: &[all(STATELESS, "within 2.5 s")],
     },
-    Case { part: Part::StatelessInstance, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATELESS, SLOWLY)] },
+    Case {
+        part: Part::StatelessInstance,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(STATELESS, SLOWLY)],
+    },
     Case {
         part: Part::OnlyGateway,
         fault: Fault::Killed,
@@ -118,12 +130,23 @@ pub const CASES: &[Case] = &[
         known_after: SHORTLY,
         rows: &[Row {
             requests: &Request::ALL,
-            at_first: Sees { outcomes: &[Outcome::NoResponse], after: "504 `upstream_timeout` after 60 s" },
-            then: Sees { outcomes: &[Outcome::NoResponse], after: "504 `upstream_timeout` after 60 s" },
+            at_first: Sees {
+                outcomes: &[Outcome::NoResponse],
+                after: "504 `upstream_timeout` after 60 s",
+            },
+            then: Sees {
+                outcomes: &[Outcome::NoResponse],
+                after: "504 `upstream_timeout` after 60 s",
+            },
             repeat: "a GET, and a write with the same key",
         }],
     },
-    Case { part: Part::OnlyGateway, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(&Request::ALL, SLOWLY)] },
+    Case {
+        part: Part::OnlyGateway,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(&Request::ALL, SLOWLY)],
+    },
     Case {
         part: Part::Nginx,
         fault: Fault::Killed,
@@ -146,7 +169,12 @@ pub const CASES: &[Case] = &[
             repeat: "a GET, and a write with the same key",
         }],
     },
-    Case { part: Part::Nginx, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(&Request::ALL, SLOWLY)] },
+    Case {
+        part: Part::Nginx,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(&Request::ALL, SLOWLY)],
+    },
     Case {
         part: Part::RedisSessions,
         fault: Fault::Killed,
@@ -168,8 +196,12 @@ pub const CASES: &[Case] = &[
         rows: &[
             Row {
                 requests: &[Request::Read],
-                // One that was moved to the last instance, and waits there for its whole time, ends with 504.
-                at_first: Sees { outcomes: SERVED_AWAY_OR_LATE, after: "within 4 s; on a busy machine within 18 s" },
+                // One that was moved to the last instance, and waits there for its whole time, ends
+                // with 504.
+                at_first: Sees {
+                    outcomes: SERVED_AWAY_OR_LATE,
+                    after: "within 4 s; on a busy machine within 18 s",
+                },
                 then: Sees { outcomes: SERVED_OR_AWAY, after: "within 4 s" },
                 repeat: YES,
             },
@@ -184,7 +216,12 @@ pub const CASES: &[Case] = &[
             },
         ],
     },
-    Case { part: Part::RedisSessions, fault: Fault::Slow, known_after: SHORTLY, rows: &[slow(STATEFUL, SLOWLY)] },
+    Case {
+        part: Part::RedisSessions,
+        fault: Fault::Slow,
+        known_after: SHORTLY,
+        rows: &[slow(STATEFUL, SLOWLY)],
+    },
     Case {
         part: Part::RedisSessions,
         fault: Fault::Full,
@@ -255,7 +292,10 @@ pub const CASES: &[Case] = &[
         part: Part::OneOfTwoGateways,
         fault: Fault::Killed,
         known_after: SHORTLY,
-        rows: &[all(&Request::ALL, "at once; 502 `upstream_failed` for a POST or PATCH that it had in flight")],
+        rows: &[all(
+            &Request::ALL,
+            "at once; 502 `upstream_failed` for a POST or PATCH that it had in flight",
+        )],
     },
     Case {
         part: Part::OneOfTwoGateways,
@@ -267,7 +307,10 @@ pub const CASES: &[Case] = &[
                 outcomes: &[Outcome::Served, Outcome::NoResponse],
                 after: "every other request; 504 `upstream_timeout` after 60 s for a write, the other gateway for a GET",
             },
-            then: Sees { outcomes: &[Outcome::Served, Outcome::NoResponse], after: "as at first: kill it" },
+            then: Sees {
+                outcomes: &[Outcome::Served, Outcome::NoResponse],
+                after: "as at first: kill it",
+            },
             repeat: "a GET, and a write with the same key",
         }],
     },
@@ -293,11 +336,17 @@ pub fn markdown() -> String {
     for case in CASES {
         for row in case.rows {
             let requests: Vec<_> = row.requests.iter().map(|request| request.name()).collect();
-            let requests =
-                if row.requests.len() == Request::ALL.len() { "any".to_owned() } else { requests.join(", ") };
+            let requests = if row.requests.len() == Request::ALL.len() {
+                "any".to_owned()
+            } else {
+                requests.join(", ")
+            };
             let Row { at_first, then, repeat, .. } = row;
             let (part, fault) = (case.part.name(), case.fault.name());
-            let _infallible = writeln!(text, "| {part} | {fault} | {requests} | {at_first} | {then} | {repeat} |");
+            let _infallible = writeln!(
+                text,
+                "| {part} | {fault} | {requests} | {at_first} | {then} | {repeat} |"
+            );
         }
     }
     text
@@ -316,7 +365,11 @@ mod tests {
         let runbook = std::fs::read_to_string(path).expect("the runbook");
         let (_, rest) = runbook.split_once(MARKERS[0]).expect("the first marker");
         let (table, _) = rest.split_once(MARKERS[1]).expect("the second marker");
-        assert_eq!(table, markdown(), "put what `loadtest faults --table` prints between the markers");
+        assert_eq!(
+            table,
+            markdown(),
+            "put what `loadtest faults --table` prints between the markers"
+        );
     }
 
     #[test]
@@ -327,7 +380,11 @@ mod tests {
         assert_eq!(names.len(), CASES.len());
         for case in CASES {
             for request in Request::ALL {
-                assert!(case.rows.iter().filter(|row| row.requests.contains(&request)).count() <= 1, "{}", case.name());
+                assert!(
+                    case.rows.iter().filter(|row| row.requests.contains(&request)).count() <= 1,
+                    "{}",
+                    case.name()
+                );
             }
         }
     }

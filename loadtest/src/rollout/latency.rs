@@ -41,7 +41,10 @@ pub(crate) struct Latencies {
 impl Latencies {
     pub(super) fn new() -> Self {
         let none = Stage::Other.index();
-        Self { stage: AtomicUsize::new(none), of_stages: Mutex::new(STAGES.map(|_| empty_histogram())) }
+        Self {
+            stage: AtomicUsize::new(none),
+            of_stages: Mutex::new(STAGES.map(|_| empty_histogram())),
+        }
     }
 
     pub(crate) fn begin(&self, stage: Stage) {
@@ -56,12 +59,14 @@ impl Latencies {
     /// system look fast.
     pub(super) fn record(&self, stage: Stage, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()].saturating_record(micros);
+        self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()]
+            .saturating_record(micros);
     }
 
     /// The 99th percentile of a stage, milliseconds; `None` when it had no request.
     pub(crate) fn p99(&self, stage: Stage) -> Option<f64> {
-        let latencies = &self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()];
+        let latencies =
+            &self.of_stages.lock().unwrap_or_else(PoisonError::into_inner)[stage.index()];
         (!latencies.is_empty()).then(|| latencies.value_at_quantile(0.99) as f64 / 1000.0)
     }
 
@@ -95,7 +100,11 @@ pub struct P99s {
 impl P99s {
     /// The longest during a restart, as a multiple of the quiet one.
     pub fn ratio(&self) -> Option<f64> {
-        let rolling = self.rolling_stateless_ms.into_iter().chain(self.rolling_stateful_ms).reduce(f64::max)?;
+        let rolling = self
+            .rolling_stateless_ms
+            .into_iter()
+            .chain(self.rolling_stateful_ms)
+            .reduce(f64::max)?;
         self.quiet_ms.filter(|quiet| *quiet > 0.0).map(|quiet| rolling / quiet)
     }
 }

@@ -50,8 +50,11 @@ impl LogMark {
         // A log that has grown too large is emptied while it is written.
         let from = if length_of(&self.log)? < self.length { 0 } else { self.length };
         let mut text = Vec::new();
-        let mut file = File::open(&self.log).with_context(|| format!("cannot open {}", self.log.display()))?;
-        file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text)).context("cannot read a log")?;
+        let mut file =
+            File::open(&self.log).with_context(|| format!("cannot open {}", self.log.display()))?;
+        file.seek(SeekFrom::Start(from))
+            .and_then(|_| file.read_to_end(&mut text))
+            .context("cannot read a log")?;
         Ok(text.windows(RELEASED.len()).any(|part| part == RELEASED.as_bytes()))
     }
 }
@@ -75,6 +78,9 @@ mod tests {
         std::fs::write(&log, format!("{before}stopped\n{before}")).expect("written");
         assert!(mark.gave_back_since().expect("read"));
         std::fs::write(&log, "").expect("emptied");
-        assert!(!mark.gave_back_since().expect("read"), "a log that was rotated is read from its beginning");
+        assert!(
+            !mark.gave_back_since().expect("read"),
+            "a log that was rotated is read from its beginning"
+        );
     }
 }

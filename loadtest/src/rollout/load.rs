@@ -61,9 +61,24 @@ impl Load {
         let mut followers = JoinSet::new();
         for _ in 0..how.streams {
             let (target, failures) = (Arc::clone(target), Arc::clone(&failures));
-            followers.spawn(streams::follow(target, how.timeout, how.idempotency_keys, failures, stopped.clone()));
+            followers.spawn(streams::follow(
+                target,
+                how.timeout,
+                how.idempotency_keys,
+                failures,
+                stopped.clone(),
+            ));
         }
-        Self { begin, rate: how.rate.get(), stop, failures, latencies, requests, workers, followers }
+        Self {
+            begin,
+            rate: how.rate.get(),
+            stop,
+            failures,
+            latencies,
+            requests,
+            workers,
+            followers,
+        }
     }
 
     /// How long its requests take.
@@ -101,8 +116,9 @@ struct Worker {
 }
 
 impl Worker {
-    /// Sends requests at their times until it is stopped. Every other worker calls the stateless service,
-    /// with and without its database; the others hold conversations, in which a lost message is a failure too.
+    /// Sends requests at their times until it is stopped. Every other worker calls the stateless
+    /// service, with and without its database; the others hold conversations, in which a lost
+    /// message is a failure too.
     async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) {
         let number = u64::from(self.number);
         match number % 4 {
@@ -118,16 +134,23 @@ impl Worker {
         }
     }
 
-    async fn play(mut self, mut scenario: impl Scenario, begin: Instant, stopped: watch::Receiver<bool>) {
+    async fn play(
+        mut self,
+        mut scenario: impl Scenario,
+        begin: Instant,
+        stopped: watch::Receiver<bool>,
+    ) {
         let pause = Duration::from_secs(1) * self.workers / self.rate;
-        // Spread over the pause, and due by the clock: one that waits for a response makes up for it.
+        // Spread over the pause, and due by the clock: one that waits for a response makes up for
+        // it.
         let mut due = begin + pause * self.number / self.workers;
         while !*stopped.borrow() {
             tokio::time::sleep_until(due.into()).await;
             let (was_due, stage) = (due, self.latencies.stage());
             due += pause;
             let deadline = Instant::now() + self.timeout;
-            let (operation, outcome) = perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
+            let (operation, outcome) =
+                perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.latencies.record(stage, was_due.elapsed());
             if let Err(kind) = outcome {

@@ -76,8 +76,10 @@ impl LoadReport {
         streams: Streams,
         failures: Vec<(Duration, String)>,
     ) -> Self {
-        let failed_for =
-            failures.first().zip(failures.last()).map(|((first, _), (last, _))| last.saturating_sub(*first));
+        let failed_for = failures
+            .first()
+            .zip(failures.last())
+            .map(|((first, _), (last, _))| last.saturating_sub(*first));
         let failed = failures.len() as u64;
         let mut failed_by_kind = BTreeMap::new();
         for (_, what) in failures {
@@ -102,7 +104,10 @@ impl LoadReport {
 
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { duration_s, rate, requests_per_s, .. } = self;
-        writeln!(f, "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n")
+        writeln!(
+            f,
+            "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n"
+        )
     }
 
     fn counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +119,9 @@ impl LoadReport {
         if self.failed > 0 {
             row(f, "from the first to the last", format_args!("{:.1} s", self.failed_for_s))?;
         }
-        self.failed_by_kind.iter().try_for_each(|(kind, count)| writeln!(f, "failed {kind:<40}{count}"))
+        self.failed_by_kind
+            .iter()
+            .try_for_each(|(kind, count)| writeln!(f, "failed {kind:<40}{count}"))
     }
 }
 
@@ -167,7 +174,9 @@ impl fmt::Display for RolloutReport {
         ] {
             p99.map_or(Ok(()), |p99| row(f, name, format_args!("{p99:.1} ms")))?;
         }
-        p99s.ratio().map_or(Ok(()), |ratio| row(f, "the longest over the quiet", format_args!("{ratio:.2}")))?;
+        p99s.ratio().map_or(Ok(()), |ratio| {
+            row(f, "the longest over the quiet", format_args!("{ratio:.2}"))
+        })?;
         load.counts(f)
     }
 }
@@ -195,8 +204,10 @@ impl DuringReport {
 
 impl fmt::Display for DuringReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status =
-            self.exit_status.map_or_else(|| "ended by a signal".to_owned(), |status| format!("exit status {status}"));
+        let status = self.exit_status.map_or_else(
+            || "ended by a signal".to_owned(),
+            |status| format!("exit status {status}"),
+        );
         writeln!(f, "{}\n{status} after {:.1} s\n", self.command, self.command_s)?;
         self.load.headline(f)?;
         self.load.counts(f)

@@ -43,7 +43,8 @@ impl Sum for Streams {
     }
 }
 
-/// Posts messages to a session of its own and hears them, resuming the stream after the last one that was heard.
+/// Posts messages to a session of its own and hears them, resuming the stream after the last one
+/// that was heard.
 pub(super) async fn follow(
     target: Arc<Target>,
     patience: Duration,
@@ -54,7 +55,8 @@ pub(super) async fn follow(
     let mut streams = Streams { followed: 1, ..Streams::default() };
     let mut client = Client::new(Arc::clone(&target));
     let keyed = |request| if idempotency_keys { with_idempotency_key(request) } else { request };
-    let create = keyed(request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()));
+    let create =
+        keyed(request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()));
     let session = match client.send(create).await {
         Ok(response) => serde_json::from_slice::<Session>(&response.body).ok(),
         Err(_) => None,
@@ -63,8 +65,9 @@ pub(super) async fn follow(
         failures.add("stream: no session".to_owned());
         return streams;
     };
-    let path =
-        |endpoint: Endpoint| endpoint.templates().canonical.replace("{session_id}", &session.session_id.expose());
+    let path = |endpoint: Endpoint| {
+        endpoint.templates().canonical.replace("{session_id}", &session.session_id.expose())
+    };
     let mut open: Option<Stream> = None;
     while !*stopped.borrow() {
         let message = PostMessage { message: format!("number {}", streams.heard + 1) };
@@ -74,14 +77,17 @@ pub(super) async fn follow(
             failures.add(format!("stream: a message, {}", told(posted)));
             return streams;
         }
-        // The message that was just posted is the next to hear, through as many streams as it takes.
+        // The message that was just posted is the next to hear, through as many streams as it
+        // takes.
         let heard = timeout(patience, async {
             loop {
                 let stream = match &mut open {
                     Some(stream) => stream,
                     None => {
                         streams.resumed += u64::from(streams.heard > 0);
-                        open.insert(Stream::open(&target, &path(Endpoint::Events), streams.heard).await?)
+                        open.insert(
+                            Stream::open(&target, &path(Endpoint::Events), streams.heard).await?,
+                        )
                     }
                 };
                 match stream.next_id().await {
@@ -92,9 +98,21 @@ pub(super) async fn follow(
         });
         match heard.await {
             Ok(Ok(id)) if id == streams.heard + 1 => streams.heard += 1,
-            Ok(Ok(id)) => return gap(streams, &failures, &format!("heard message {id} after {}", streams.heard)),
+            Ok(Ok(id)) => {
+                return gap(
+                    streams,
+                    &failures,
+                    &format!("heard message {id} after {}", streams.heard),
+                );
+            }
             Ok(Err(error)) => return gap(streams, &failures, &error),
-            Err(_elapsed) => return gap(streams, &failures, &format!("message {} never came", streams.heard + 1)),
+            Err(_elapsed) => {
+                return gap(
+                    streams,
+                    &failures,
+                    &format!("message {} never came", streams.heard + 1),
+                );
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -106,7 +124,9 @@ fn gap(streams: Streams, failures: &Failures, what: &str) -> Streams {
     streams
 }
 
-fn told(posted: Result<Result<client::Response, client::CallError>, tokio::time::error::Elapsed>) -> String {
+fn told(
+    posted: Result<Result<client::Response, client::CallError>, tokio::time::error::Elapsed>,
+) -> String {
     match posted {
         Ok(Ok(response)) => response.status.to_string(),
         Ok(Err(error)) => error.to_string(),
@@ -125,7 +145,9 @@ impl Stream {
     async fn open(target: &Target, path: &str, last: u64) -> Result<Self, String> {
         let mut request = request::get(path);
         request.headers_mut().insert(headers::LAST_EVENT_ID, HeaderValue::from(last));
-        let response = client::stream(target, request).await.map_err(|error| format!("not opened: {error}"))?;
+        let response = client::stream(target, request)
+            .await
+            .map_err(|error| format!("not opened: {error}"))?;
         if response.status() != StatusCode::OK {
             return Err(format!("not opened: {}", response.status()));
         }

@@ -1,7 +1,9 @@
-//! A folder that looks like a checkout in which `make up` has run, with a system of its own behind it.
+//! A folder that looks like a checkout in which `make up` has run, with a system of its own behind
+//! it.
 //!
-//! Everything is a link to the repository but `.local`, so the runbook's commands run as they stand. Ports are shifted to
-//! where nobody listens; `make` does not build, since the programs under test are built.
+//! Everything is a link to the repository but `.local`, so the runbook's commands run as they
+//! stand. Ports are shifted to where nobody listens; `make` does not build, since the programs
+//! under test are built.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -15,7 +17,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
 
-/// Programs that are run with further options: `make` without a build, `redis-cli` so that an error is an exit status.
+/// Programs that are run with further options: `make` without a build, `redis-cli` so that an error
+/// is an exit status.
 const WRAPPED: [(&str, &str); 2] = [("make", "-o build -o packages"), ("redis-cli", "-e")];
 /// The design's ports, which are shifted wherever a command names one.
 const PORTS: std::ops::RangeInclusive<u32> = 8000..=8499;
@@ -59,13 +62,17 @@ impl Checkout {
         fs::create_dir(&bin)?;
         for (program, options) in WRAPPED {
             let file = bin.join(program);
-            let found = find_program(program).with_context(|| format!("{program} is not installed"))?;
+            let found =
+                find_program(program).with_context(|| format!("{program} is not installed"))?;
             fs::write(&file, format!("#!/bin/sh\nexec {} {options} \"$@\"\n", found.display()))?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         }
-        let checkout = Self { folder, offset: FreeOffset::find()?, local_stack, exports: String::new() };
+        let checkout =
+            Self { folder, offset: FreeOffset::find()?, local_stack, exports: String::new() };
         let offset = format!("--port-offset={}", checkout.offset.get());
-        let up = checkout.local_stack(&["up", "--stateless=2", "--stateful=3", "--gateways=2", &offset]).await?;
+        let up = checkout
+            .local_stack(&["up", "--stateless=2", "--stateful=3", "--gateways=2", &offset])
+            .await?;
         ensure!(
             up.status.success(),
             "the system does not start: {}{}",
@@ -80,18 +87,25 @@ impl Checkout {
         self.folder.path().join(".local")
     }
 
-    /// Runs a command as an operator would, in a shell of its own that knows the `export` commands before it.
+    /// Runs a command as an operator would, in a shell of its own that knows the `export` commands
+    /// before it.
     pub(super) async fn run(&mut self, command: &str) -> Result<Ended> {
         let shifted = shifted(command, self.offset.get());
         let mut child = Command::new("bash");
         child.arg("-c").arg(format!("{}{shifted}", self.exports)).current_dir(self.folder.path());
         let path = std::env::var("PATH").unwrap_or_default();
-        child.env("PATH", format!("{}:{path}", self.folder.path().join("target/wrapped").display()));
+        child
+            .env("PATH", format!("{}:{path}", self.folder.path().join("target/wrapped").display()));
         // Those of a `make` that runs this.
         for variable in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PROFILE"] {
             child.env_remove(variable);
         }
-        child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        child
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
         let child = child.spawn().context("cannot run bash")?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let limit = if is_endless(command) { WATCHED } else { LIMIT };
@@ -102,7 +116,8 @@ impl Checkout {
                 if let Some(group) = group {
                     killpg(group, Signal::SIGTERM).context("cannot end the command")?;
                 }
-                let output = tokio::time::timeout(LIMIT, output).await.context("it ignores SIGTERM")??;
+                let output =
+                    tokio::time::timeout(LIMIT, output).await.context("it ignores SIGTERM")??;
                 if is_endless(command) {
                     Ended::Well
                 } else {
@@ -126,7 +141,11 @@ impl Checkout {
 impl Drop for Checkout {
     fn drop(&mut self) {
         let state = self.state();
-        let down = std::process::Command::new(&self.local_stack).arg("--state").arg(&state).arg("down").output();
+        let down = std::process::Command::new(&self.local_stack)
+            .arg("--state")
+            .arg(&state)
+            .arg("down")
+            .output();
         if !down.is_ok_and(|output| output.status.success()) {
             eprintln!("the system in {} could not be ended", state.display());
         }
@@ -139,9 +158,9 @@ impl Drop for Checkout {
 
 /// `top` and `events` go on until they are interrupted.
 fn is_endless(command: &str) -> bool {
-    let follows = ["events", "top", "f=1"]
-        .iter()
-        .any(|word| command.split([' ', '=', '\'', '"']).any(|part| part == *word) || command.ends_with(word));
+    let follows = ["events", "top", "f=1"].iter().any(|word| {
+        command.split([' ', '=', '\'', '"']).any(|part| part == *word) || command.ends_with(word)
+    });
     follows && !command.contains("--once")
 }
 
@@ -168,11 +187,12 @@ fn shifted(command: &str, offset: u16) -> String {
     let mut shifted = String::new();
     let mut rest = command;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        let end = rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |length| at + length);
+        let end =
+            rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |length| at + length);
         let (before, number) = (&rest[..at], &rest[at..end]);
         shifted += before;
-        let stands_alone =
-            !before.ends_with(|c: char| c.is_alphanumeric()) && !rest[end..].starts_with(|c: char| c.is_alphanumeric());
+        let stands_alone = !before.ends_with(|c: char| c.is_alphanumeric())
+            && !rest[end..].starts_with(|c: char| c.is_alphanumeric());
         match number.parse::<u32>() {
             Ok(port) if stands_alone && number.len() == 4 && PORTS.contains(&port) => {
                 shifted += &(port + u32::from(offset)).to_string();
@@ -197,9 +217,12 @@ mod tests {
 
     #[test]
     fn what_follows_is_known() {
-        for endless in
-            ["make ctl args=events", "make ctl args='events --types drained'", "gateway ctl top", "make logs i=x f=1"]
-        {
+        for endless in [
+            "make ctl args=events",
+            "make ctl args='events --types drained'",
+            "gateway ctl top",
+            "make logs i=x f=1",
+        ] {
             assert!(is_endless(endless), "{endless}");
         }
         for ends in ["make ctl args='top --once'", "make stop i=gateway", "make ctl args=pools"] {

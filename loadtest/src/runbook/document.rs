@@ -6,7 +6,8 @@ const PROMISE: &str = "**Promise:**";
 /// What prepares a section's fault and undoes it; readers of the page do not see these comments.
 const BEFORE: &str = "<!-- before:";
 const AFTER: &str = "<!-- after:";
-/// An inline piece of code is a command when it begins with one of these. `roll` and `up` are short for `compose.sh …`.
+/// An inline piece of code is a command when it begins with one of these. `roll` and `up` are short
+/// for `compose.sh …`.
 const PROGRAMS: [&str; 15] = [
     "make",
     "gateway",
@@ -77,7 +78,12 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
                 above = None;
             }
             let promise = above.clone();
-            found.push(Section { title: title.to_owned(), line: number, promise, ..Section::default() });
+            found.push(Section {
+                title: title.to_owned(),
+                line: number,
+                promise,
+                ..Section::default()
+            });
             continue;
         }
         let Some(section) = found.last_mut() else { continue };
@@ -104,14 +110,18 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
             section.after.push(Command { line: number, text: command.to_owned() });
         } else {
             let inline = line.split('`').skip(1).step_by(2).filter(|code| is_command(code));
-            section.commands.extend(inline.map(|code| Command { line: number, text: code.to_owned() }));
+            section
+                .commands
+                .extend(inline.map(|code| Command { line: number, text: code.to_owned() }));
         }
     }
     found
 }
 
 fn heading(line: &str) -> Option<&str> {
-    line.strip_prefix('#').map(|rest| rest.trim_start_matches('#')).and_then(|rest| rest.strip_prefix(' '))
+    line.strip_prefix('#')
+        .map(|rest| rest.trim_start_matches('#'))
+        .and_then(|rest| rest.strip_prefix(' '))
 }
 
 fn comment<'a>(line: &'a str, begin: &str) -> Option<&'a str> {
@@ -119,9 +129,12 @@ fn comment<'a>(line: &'a str, begin: &str) -> Option<&'a str> {
 }
 
 fn is_command(code: &str) -> bool {
-    let Some((first, _)) = code.split_once(' ') else { return code.starts_with("infra/") && code.ends_with(".sh") };
+    let Some((first, _)) = code.split_once(' ') else {
+        return code.starts_with("infra/") && code.ends_with(".sh");
+    };
     // A variable may stand before the program.
-    PROGRAMS.contains(&first) || code.split(' ').any(|word| word.starts_with("infra/") && word.ends_with(".sh"))
+    PROGRAMS.contains(&first)
+        || code.split(' ').any(|word| word.starts_with("infra/") && word.ends_with(".sh"))
 }
 
 #[cfg(test)]
@@ -138,7 +151,8 @@ mod tests {
         let sections = sections(PAGE);
         let titles: Vec<_> = sections.iter().map(|section| &*section.title).collect();
         assert_eq!(titles, ["Runbook", "Roll", "Alerts", "PoolDown", "Quiet"]);
-        let roll: Vec<_> = sections[1].commands.iter().map(|command| (command.line, &*command.text)).collect();
+        let roll: Vec<_> =
+            sections[1].commands.iter().map(|command| (command.line, &*command.text)).collect();
         assert_eq!(roll, [(9, "make ctl"), (12, "curl -X POST http://there"), (14, "make status")]);
         let pool_down = &sections[3];
         assert_eq!(pool_down.before[0].text, "make kill i=stateful-1");
@@ -151,7 +165,14 @@ mod tests {
         let sections = sections(PAGE);
         assert_eq!(sections[0].promise, None);
         assert_eq!(sections[1].promise, Some(Promise::NoRequestFails));
-        assert_eq!(sections[3].promise, Some(Promise::MayFail("requests of the pool fail".to_owned())));
-        assert_eq!(sections[4].promise, Some(Promise::NoRequestFails), "not that of the page before it");
+        assert_eq!(
+            sections[3].promise,
+            Some(Promise::MayFail("requests of the pool fail".to_owned()))
+        );
+        assert_eq!(
+            sections[4].promise,
+            Some(Promise::NoRequestFails),
+            "not that of the page before it"
+        );
     }
 }

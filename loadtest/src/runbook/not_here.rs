@@ -25,7 +25,9 @@ const RULES: [(&str, &str); 19] = [
 
 /// Why the command is not run here.
 pub(super) fn reason(command: &str) -> Option<&'static str> {
-    let matches = |text: &str| if text.ends_with(' ') { command.starts_with(text) } else { command.contains(text) };
+    let matches = |text: &str| {
+        if text.ends_with(' ') { command.starts_with(text) } else { command.contains(text) }
+    };
     RULES.iter().find(|(text, _)| matches(text)).map(|(_, reason)| *reason)
 }
 
@@ -35,12 +37,21 @@ mod tests {
 
     #[test]
     fn what_runs_here_has_no_reason() {
-        for here in ["make roll i=stateful-2", "make up GATEWAYS=2", "redis-cli -p 8379 info memory", "df -h"] {
+        for here in [
+            "make roll i=stateful-2",
+            "make up GATEWAYS=2",
+            "redis-cli -p 8379 info memory",
+            "df -h",
+        ] {
             assert_eq!(reason(here), None, "{here}");
         }
-        for elsewhere in
-            ["roll gateway", "up -d", "docker ps", "OVERLAYS=ha infra/compose/compose.sh ps", "redis-cli …"]
-        {
+        for elsewhere in [
+            "roll gateway",
+            "up -d",
+            "docker ps",
+            "OVERLAYS=ha infra/compose/compose.sh ps",
+            "redis-cli …",
+        ] {
             assert!(reason(elsewhere).is_some(), "{elsewhere}");
         }
     }

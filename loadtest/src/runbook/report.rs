@@ -55,14 +55,24 @@ impl RunbookReport {
 
 impl fmt::Display for RunbookReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<44}{:>9}{:>10}{:>8}  promise", "section", "commands", "requests", "failed")?;
+        writeln!(
+            f,
+            "{:<44}{:>9}{:>10}{:>8}  promise",
+            "section", "commands", "requests", "failed"
+        )?;
         for SectionReport { section, commands, requests, failed, promise, .. } in &self.sections {
             let promise = promise.as_deref().unwrap_or("MISSING");
             writeln!(f, "{section:<44}{commands:>9}{requests:>10}{failed:>8}  {promise}")?;
         }
         let sum = |of: fn(&SectionReport) -> u64| self.sections.iter().map(of).sum::<u64>();
         let commands: usize = self.sections.iter().map(|section| section.commands).sum();
-        writeln!(f, "{:<44}{commands:>9}{:>10}{:>8}\n", "", sum(|s| s.requests), sum(|s| s.failed))?;
+        writeln!(
+            f,
+            "{:<44}{commands:>9}{:>10}{:>8}\n",
+            "",
+            sum(|s| s.requests),
+            sum(|s| s.failed)
+        )?;
         writeln!(f, "not run here: {}", self.not_run.len())?;
         for NotRun { line, command, reason } in &self.not_run {
             writeln!(f, "  line {line}: {command}: {reason}")?;

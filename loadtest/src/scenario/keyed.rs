@@ -23,7 +23,10 @@ pub(crate) struct Keyed<S>(pub(crate) S);
 impl<S: Scenario> Scenario for Keyed<S> {
     fn next(&mut self) -> (Operation, ScenarioRequest) {
         let (operation, request) = self.0.next();
-        (operation, if request.method() == Method::POST { with_idempotency_key(request) } else { request })
+        (
+            operation,
+            if request.method() == Method::POST { with_idempotency_key(request) } else { request },
+        )
     }
 
     fn check(&mut self, response: &Response) -> Result<(), ErrorKind> {

@@ -3,7 +3,9 @@
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use proto_contracts::affinity::COOKIE_NAME;
-use proto_contracts::stateful::{CreateSession, MessagePosted, PostConversation, PostMessage, Session};
+use proto_contracts::stateful::{
+    CreateSession, MessagePosted, PostConversation, PostMessage, Session,
+};
 use proto_contracts::{Endpoint, SessionId};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -40,13 +42,15 @@ struct OpenSession {
 impl Conversations {
     /// Clients with different numbers send different messages.
     pub(crate) fn new(mix: SessionMix, seed: u64, number: u64) -> Self {
-        let random = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
+        let random =
+            StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
         Self { mix, random, current: None, last: Operation::Create }
     }
 
     fn shuffled_calls(&mut self) -> Vec<Operation> {
         let messages = (0..self.mix.messages).map(|_| Operation::Message);
-        let mut calls: Vec<_> = messages.chain((0..self.mix.reads).map(|_| Operation::Read)).collect();
+        let mut calls: Vec<_> =
+            messages.chain((0..self.mix.reads).map(|_| Operation::Read)).collect();
         calls.shuffle(&mut self.random);
         calls
     }
@@ -58,7 +62,10 @@ impl Scenario for Conversations {
         let (operation, request) = match next {
             None => (
                 Operation::Create,
-                request::post(Endpoint::Sessions.templates().canonical, &<CreateSession>::default()),
+                request::post(
+                    Endpoint::Sessions.templates().canonical,
+                    &<CreateSession>::default(),
+                ),
             ),
             Some((Operation::Message, session)) => {
                 let length = self.random.random_range(MESSAGE_BYTES);
@@ -104,10 +111,15 @@ impl Scenario for Conversations {
 impl OpenSession {
     fn message(&self, message: String, affinity: Affinity) -> ScenarioRequest {
         match affinity {
-            Affinity::Path => request::post(&self.path(Endpoint::Messages), &PostMessage { message }),
+            Affinity::Path => {
+                request::post(&self.path(Endpoint::Messages), &PostMessage { message })
+            }
             Affinity::Cookie => {
                 let body = PostConversation { session_id: self.id.clone(), message };
-                self.with_cookie(request::post(Endpoint::Conversations.templates().canonical, &body))
+                self.with_cookie(request::post(
+                    Endpoint::Conversations.templates().canonical,
+                    &body,
+                ))
             }
         }
     }

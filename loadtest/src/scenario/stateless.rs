@@ -45,8 +45,10 @@ impl UncachedPages {
 impl Scenario for UncachedPages {
     fn next(&mut self) -> (Operation, ScenarioRequest) {
         // A cursor is an id in hex. Any id is valid: the page starts with the next product.
-        let cursor: String =
-            format!("{:032x}", rand::random::<u128>()).bytes().map(|byte| format!("{byte:02x}")).collect();
+        let cursor: String = format!("{:032x}", rand::random::<u128>())
+            .bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         (Operation::Products, request::get(&format!("{}?limit=1&cursor={cursor}", self.path)))
     }
 

@@ -16,10 +16,17 @@ fn everything_is_measured() {
         .expect("runs");
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}{}", String::from_utf8_lossy(&output.stderr));
-    for word in ["requests/s", "gateway µs", "session, sticky", "script, redis-benchmark", "hot sessions, created"] {
+    for word in [
+        "requests/s",
+        "gateway µs",
+        "session, sticky",
+        "script, redis-benchmark",
+        "hot sessions, created",
+    ] {
         assert!(table.contains(word), "{word} in {table}");
     }
-    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
     let sections = report["sections"].as_array().expect("sections");
     assert_eq!(sections.len(), 3);
     for row in sections.iter().flat_map(|section| section["rows"].as_array().expect("rows")) {
@@ -45,10 +52,14 @@ fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
         .expect("runs");
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{table}{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
     let section = &report["sections"][0];
     let rows = section["rows"].as_array().expect("rows");
-    assert_eq!(rows.iter().map(|row| row["name"].as_str()).collect::<Vec<_>>(), [Some("gateway"), Some("Nginx")]);
+    assert_eq!(
+        rows.iter().map(|row| row["name"].as_str()).collect::<Vec<_>>(),
+        [Some("gateway"), Some("Nginx")]
+    );
     for row in rows {
         assert!(row["rps"]["median"].as_f64() > Some(0.0), "{row}");
         assert!(row["cpu_us"][0]["us"]["median"].as_f64() > Some(0.0), "{row}");

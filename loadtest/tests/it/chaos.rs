@@ -1,5 +1,6 @@
-//! `loadtest chaos` against real stacks: it finds nothing against a store that keeps its promises, and a lot against one that
-//! does not. Needs the workspace's binaries (`cargo build --workspace --bins`).
+//! `loadtest chaos` against real stacks: it finds nothing against a store that keeps its promises,
+//! and a lot against one that does not. Needs the workspace's binaries (`cargo build --workspace
+//! --bins`).
 
 use std::process::{Command, Output};
 
@@ -17,14 +18,23 @@ fn report(options: &[&str]) -> (Output, Value) {
     let mut options = options.to_vec();
     options.extend(["--json", file.to_str().expect("text")]);
     let output = chaos(&options);
-    eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    eprintln!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
     let report = std::fs::read(file).expect("a report was written");
     (output, serde_json::from_slice(&report).expect("JSON"))
 }
 
 /// How often each fault happened.
 fn faults_of(report: &Value, kind: &str) -> usize {
-    report["faults"].as_array().expect("faults").iter().filter(|fault| fault["kind"] == kind).count()
+    report["faults"]
+        .as_array()
+        .expect("faults")
+        .iter()
+        .filter(|fault| fault["kind"] == kind)
+        .count()
 }
 
 #[test]
@@ -42,8 +52,8 @@ fn hot_copies_keep_every_promise_through_all_faults() {
     assert!(report["spilled"].as_u64() > Some(0));
 }
 
-/// What an operator meets by mistake or bad luck, one after the other: nothing is lost, and requests fail as the runbook's
-/// table says and not otherwise.
+/// What an operator meets by mistake or bad luck, one after the other: nothing is lost, and
+/// requests fail as the runbook's table says and not otherwise.
 #[test]
 fn mistakes_lose_nothing_and_cost_what_the_runbook_says() {
     let all = "cut-reply,hang-stateful,hang-redis,wrong-instance,drain-again";
@@ -84,7 +94,10 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
     }
     assert!(report["errors_by_kind"].is_object());
     assert_eq!(report["idempotency"], true, "writes of unknown outcome were repeated");
-    assert_eq!((&report["store"], &report["violations"]), (&store.into(), &Value::Array(Vec::new())));
+    assert_eq!(
+        (&report["store"], &report["violations"]),
+        (&store.into(), &Value::Array(Vec::new()))
+    );
     report
 }
 
@@ -92,16 +105,18 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
 #[test]
 fn what_is_taken_out_of_the_hybrid_store_is_missed() {
     for (guarantee, asked, timeout, duration) in [
-        // An instance wakes up after SIGSTOP and serves what it held, though its lease has run out and the session was
-        // written to through the other gateway. On a busy machine one or two reads of such a moment show it, so there are
-        // some eight, and many clients, who give up soon enough that some ask shortly before it wakes up.
+        // An instance wakes up after SIGSTOP and serves what it held, though its lease has run out
+        // and the session was written to through the other gateway. On a busy machine one or two
+        // reads of such a moment show it, so there are some eight, and many clients, who give up
+        // soon enough that some ask shortly before it wakes up.
         ("no-lease-check", "two-gateways", "700ms --clients 96", "40s"),
         // Who writes away from home does not wait until the copy at home is gone.
         ("no-handover", "toggle-strategy", "5s", "6s"),
         ("no-drop", "toggle-strategy", "5s", "6s"),
     ] {
-        let options =
-            format!("--store hybrid --broken {guarantee} --duration {duration} --faults {asked} --timeout {timeout}");
+        let options = format!(
+            "--store hybrid --broken {guarantee} --duration {duration} --faults {asked} --timeout {timeout}"
+        );
         let options: Vec<_> = options.split(' ').collect();
         let (output, report) = report(&options);
         assert_eq!(output.status.code(), Some(1), "{guarantee}");
@@ -114,7 +129,8 @@ fn what_is_taken_out_of_the_hybrid_store_is_missed() {
 
 #[test]
 fn memory_loses_what_round_robin_leads_elsewhere() {
-    let (output, report) = report(&["--store", "memory", "--duration", "6s", "--faults", "toggle-strategy"]);
+    let (output, report) =
+        report(&["--store", "memory", "--duration", "6s", "--faults", "toggle-strategy"]);
     assert_eq!(output.status.code(), Some(1));
     // Those that were created away from their home cannot be found there afterwards.
     assert!(report["lost"].as_u64() > Some(0));
@@ -125,7 +141,8 @@ fn memory_loses_what_round_robin_leads_elsewhere() {
 
 #[test]
 fn memory_loses_what_its_instance_held() {
-    let (output, report) = report(&["--store", "memory", "--duration", "3s", "--faults", "kill-stateful"]);
+    let (output, report) =
+        report(&["--store", "memory", "--duration", "3s", "--faults", "kill-stateful"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(report["lost"].as_u64() > Some(0));
 }
@@ -134,8 +151,14 @@ fn memory_loses_what_its_instance_held() {
 fn bad_usage_exits_with_64_and_names_the_fault() {
     for (options, named) in [
         (&["--faults", "spill", "--store", "memory"][..], "--faults spill: with --store memory"),
-        (&["--faults", "two-gateways", "--target", "http://127.0.0.1:1"], "--faults two-gateways: a second gateway"),
-        (&["--faults", "cut-reply", "--store", "memory"], "--faults cut-reply: with --store memory"),
+        (
+            &["--faults", "two-gateways", "--target", "http://127.0.0.1:1"],
+            "--faults two-gateways: a second gateway",
+        ),
+        (
+            &["--faults", "cut-reply", "--store", "memory"],
+            "--faults cut-reply: with --store memory",
+        ),
         (&["--faults", "earthquake"], "no fault is named 'earthquake'"),
         (&["--instances", "1"], "--instances 1"),
         (&["--store", "disk"], "--store"),

@@ -19,21 +19,38 @@ async fn the_report_has_the_agreed_members() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     let path = file.to_str().expect("text");
-    let output = loadtest(&["--target", &server.url(), "--duration", "1", "--rate", "50", "--json", path]).await;
+    let output =
+        loadtest(&["--target", &server.url(), "--duration", "1", "--rate", "50", "--json", path])
+            .await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "no progress display where no terminal is");
 
     let table = String::from_utf8(output.stdout).expect("text");
-    for word in ["requests/s", "p99.9 ms", "stateless", "stateful", "create", "message", "read", "stateless / stateful"]
-    {
+    for word in [
+        "requests/s",
+        "p99.9 ms",
+        "stateless",
+        "stateful",
+        "create",
+        "message",
+        "read",
+        "stateless / stateful",
+    ] {
         assert!(table.contains(word), "{word} in {table}");
     }
 
-    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
-    assert!(report["timestamp"].as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()), "{report}");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
+    assert!(
+        report["timestamp"].as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
+        "{report}"
+    );
     for kind in ["stateless", "stateful"] {
         for member in ["rps", "p50_ms", "p90_ms", "p99_ms", "p999_ms"] {
-            assert!(report[kind][member].as_f64().is_some_and(|number| number > 0.0), "{kind}.{member} in {report}");
+            assert!(
+                report[kind][member].as_f64().is_some_and(|number| number > 0.0),
+                "{kind}.{member} in {report}"
+            );
         }
         assert_eq!(report[kind]["requests"], 50);
         assert_eq!(report[kind]["errors"], 0);
@@ -46,7 +63,9 @@ async fn the_report_has_the_agreed_members() {
 
 #[tokio::test]
 async fn failed_requests_and_an_absent_target_exit_with_1() {
-    let server = Dummy::start(|number| if number == 3 { Behaviour::HangUp } else { Behaviour::Respond }).await;
+    let server =
+        Dummy::start(|number| if number == 3 { Behaviour::HangUp } else { Behaviour::Respond })
+            .await;
     let output = loadtest(&["--target", &server.url(), "--duration", "1", "--rate", "10"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("stateless info: 1 × broken"));
@@ -56,7 +75,9 @@ async fn failed_requests_and_an_absent_target_exit_with_1() {
     drop(listener);
     let output = loadtest(&["--target", &url, "--duration", "1"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("does not respond; is the system up?"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("does not respond; is the system up?")
+    );
 }
 
 #[tokio::test]

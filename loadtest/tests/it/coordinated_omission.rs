@@ -13,7 +13,8 @@ const STALL: Behaviour = Behaviour::RespondAfter(Duration::from_secs(1));
 #[tokio::test]
 async fn an_open_loop_shows_all_delayed_requests() {
     let server = Dummy::start(|number| if number == 50 { STALL } else { Behaviour::Respond }).await;
-    let report = compare(&server.url(), "--kinds stateless --duration 2 --connections 1 --rate 100").await;
+    let report =
+        compare(&server.url(), "--kinds stateless --duration 2 --connections 1 --rate 100").await;
     let total = report.stateless.expect("ran").total;
     assert_eq!((total.requests, total.errors), (200, 0));
     // The stall begins when request 50 is sent, at 0.49 s or later. Half of the 100 that become due
@@ -24,9 +25,10 @@ async fn an_open_loop_shows_all_delayed_requests() {
 
 #[tokio::test]
 async fn a_closed_loop_shows_one_delayed_request() {
-    let server =
-        Dummy::start(|number| if number == 5 { STALL } else { Behaviour::RespondAfter(Duration::from_millis(10)) })
-            .await;
+    let server = Dummy::start(|number| {
+        if number == 5 { STALL } else { Behaviour::RespondAfter(Duration::from_millis(10)) }
+    })
+    .await;
     let report = compare(&server.url(), "--kinds stateless --duration 2 --connections 1").await;
     // Nearly 100 requests in the second without the stall; ten are enough for the one to be above
     // p90.

@@ -16,15 +16,27 @@ fn errors(kind: &KindReport) -> Vec<(&str, u64)> {
 #[tokio::test]
 async fn a_closed_loop_counts_what_the_server_received() {
     let server = Dummy::start(|_| Behaviour::Respond).await;
-    let report = compare(&server.url(), "--duration 1 --connections 4 --reads 3 --messages 2").await;
+    let report =
+        compare(&server.url(), "--duration 1 --connections 4 --reads 3 --messages 2").await;
     let stateless = report.stateless.expect("ran");
     let stateful = report.stateful.expect("ran");
-    let seen = |method, template| server.seen(|seen| seen.by_endpoint.get(&(method, template)).copied().unwrap_or(0));
+    let seen = |method, template| {
+        server.seen(|seen| seen.by_endpoint.get(&(method, template)).copied().unwrap_or(0))
+    };
     assert_eq!(report_of(&stateless, "info"), seen(Method::GET, "/api/v1/stateless/info"));
     assert_eq!(report_of(&stateful, "create"), seen(Method::POST, "/api/v1/stateful/sessions"));
-    assert_eq!(report_of(&stateful, "message"), seen(Method::POST, "/api/v1/stateful/sessions/{session_id}/messages"));
-    assert_eq!(report_of(&stateful, "read"), seen(Method::GET, "/api/v1/stateful/sessions/{session_id}"));
-    assert_eq!(stateless.total.requests + stateful.total.requests, server.seen(|seen| seen.requests));
+    assert_eq!(
+        report_of(&stateful, "message"),
+        seen(Method::POST, "/api/v1/stateful/sessions/{session_id}/messages")
+    );
+    assert_eq!(
+        report_of(&stateful, "read"),
+        seen(Method::GET, "/api/v1/stateful/sessions/{session_id}")
+    );
+    assert_eq!(
+        stateless.total.requests + stateful.total.requests,
+        server.seen(|seen| seen.requests)
+    );
     assert_eq!((stateless.total.errors, stateful.total.errors), (0, 0));
     assert_eq!(server.seen(|seen| seen.connections), 2 * 4, "each worker keeps its connection");
     let comparison = report.comparison.expect("both ran");
@@ -64,15 +76,23 @@ async fn each_failure_has_its_kind() {
     let report = compare(&server.url(), options).await;
     assert_eq!(report.errors(), 5);
     let stateless = report.stateless.expect("ran");
-    assert_eq!(errors(&stateless), [("broken", 1), ("no_instance_available", 1), ("status_502", 2), ("timeout", 1)]);
+    assert_eq!(
+        errors(&stateless),
+        [("broken", 1), ("no_instance_available", 1), ("status_502", 2), ("timeout", 1)]
+    );
     assert_eq!(stateless.total.requests, 100);
-    assert!(stateless.total.max_ms >= 1000.0, "the request that was never answered counts with its time");
+    assert!(
+        stateless.total.max_ms >= 1000.0,
+        "the request that was never answered counts with its time"
+    );
     assert!(report.comparison.is_none());
 }
 
 #[tokio::test]
 async fn a_lost_message_is_detected_and_a_new_session_follows() {
-    let server = Dummy::start(|number| if number == 6 { Behaviour::Forget } else { Behaviour::Respond }).await;
+    let server =
+        Dummy::start(|number| if number == 6 { Behaviour::Forget } else { Behaviour::Respond })
+            .await;
     let options = "--kinds stateful --duration 1 --connections 1 --rate 50 --messages 8 --reads 0";
     let report = compare(&server.url(), options).await;
     let stateful = report.stateful.expect("ran");
@@ -84,9 +104,12 @@ async fn a_lost_message_is_detected_and_a_new_session_follows() {
 
 #[tokio::test]
 async fn a_connection_closed_by_the_server_is_no_error() {
-    let server =
-        Dummy::start(|number| if number % 10 == 0 { Behaviour::RespondAndClose } else { Behaviour::Respond }).await;
-    let report = compare(&server.url(), "--kinds stateless --duration 1 --connections 1 --rate 100").await;
+    let server = Dummy::start(|number| {
+        if number % 10 == 0 { Behaviour::RespondAndClose } else { Behaviour::Respond }
+    })
+    .await;
+    let report =
+        compare(&server.url(), "--kinds stateless --duration 1 --connections 1 --rate 100").await;
     let stateless = report.stateless.expect("ran");
     assert_eq!((stateless.total.requests, stateless.total.errors), (100, 0));
     // The first one, and one after each closed connection but the last.
@@ -97,7 +120,9 @@ async fn a_connection_closed_by_the_server_is_no_error() {
 async fn outstanding_requests_are_awaited_at_the_end() {
     let slow = Duration::from_millis(1500);
     let server = Dummy::start(|_| Behaviour::RespondAfter(Duration::from_millis(1500))).await;
-    for options in ["--duration 1 --connections 2", "--duration 1 --connections 2 --rate 2 --timeout 5"] {
+    for options in
+        ["--duration 1 --connections 2", "--duration 1 --connections 2 --rate 2 --timeout 5"]
+    {
         let report = compare(&server.url(), &format!("--kinds stateless {options}")).await;
         let stateless = report.stateless.expect("ran");
         assert_eq!((stateless.total.requests, stateless.total.errors), (2, 0), "{options}");
@@ -107,9 +132,15 @@ async fn outstanding_requests_are_awaited_at_the_end() {
 
 #[tokio::test]
 async fn the_grace_period_is_bounded_and_the_rest_counts_as_unfinished() {
-    let server = Dummy::start(|number| if number > 10 { Behaviour::Ignore } else { Behaviour::Respond }).await;
+    let server =
+        Dummy::start(|number| if number > 10 { Behaviour::Ignore } else { Behaviour::Respond })
+            .await;
     let begun = Instant::now();
-    let report = compare(&server.url(), "--kinds stateless --duration 1 --connections 1 --rate 100 --timeout 1").await;
+    let report = compare(
+        &server.url(),
+        "--kinds stateless --duration 1 --connections 1 --rate 100 --timeout 1",
+    )
+    .await;
     let took = begun.elapsed();
     let stateless = report.stateless.expect("ran");
     assert_eq!((stateless.total.requests, stateless.total.errors), (100, 90));

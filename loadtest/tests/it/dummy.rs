@@ -14,7 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use proto_contracts::stateful::{MessagePosted, PostConversation, PostMessage, Session};
-use proto_contracts::{AffinityKey, Endpoint, ErrorCode, MessageId, Problem, SessionId, headers, routes};
+use proto_contracts::{
+    AffinityKey, Endpoint, ErrorCode, MessageId, Problem, SessionId, headers, routes,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -96,7 +98,11 @@ impl Dummy {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, fault: Fault, seen: Arc<Mutex<Seen>>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    fault: Fault,
+    seen: Arc<Mutex<Seen>>,
+) {
     let service = service_fn(move |request| respond(request, fault, Arc::clone(&seen)));
     // `Err` after an injected fault, and when the client disconnects.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -121,9 +127,12 @@ async fn respond(
         Behaviour::Respond | Behaviour::RespondAndClose | Behaviour::Forget => {}
         Behaviour::RespondAfter(wait) => tokio::time::sleep(wait).await,
         Behaviour::RespondProblem(code) => {
-            let body = serde_json::to_vec(&Problem::new(code, "injected by the test", None)).expect("serializes");
+            let body = serde_json::to_vec(&Problem::new(code, "injected by the test", None))
+                .expect("serializes");
             let mut response = json(code.status(), body);
-            response.headers_mut().insert(header::CONTENT_TYPE, headers::PROBLEM_JSON.parse().expect("a value"));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, headers::PROBLEM_JSON.parse().expect("a value"));
             return Ok(response);
         }
         Behaviour::RespondStatus(status) => return Ok(json(status.as_u16(), Vec::new())),
@@ -140,7 +149,11 @@ async fn respond(
         }
         Endpoint::Conversations => {
             let message: PostConversation = serde_json::from_slice(&body).expect("a message");
-            let cookie = head.headers.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let cookie = head
+                .headers
+                .get(header::COOKIE)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
             assert_eq!(cookie, format!("affinity={}", message.session_id.affinity_key()));
             seen.with_cookie += 1;
             seen.post(&message.session_id.expose(), message.message, behaviour)

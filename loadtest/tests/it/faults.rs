@@ -1,12 +1,13 @@
-//! `loadtest faults` against real stacks: clients see what the runbook's table says. Needs the workspace's binaries (`cargo
-//! build --workspace --bins`).
+//! `loadtest faults` against real stacks: clients see what the runbook's table says. Needs the
+//! workspace's binaries (`cargo build --workspace --bins`).
 
 use std::process::Command;
 
 use serde_json::Value;
 
 /// Some of each kind; all of them take five minutes.
-const CASES: &str = "--only=stateful-1-hung,redis-sessions-hung,redis-sessions-full,gateway-2-killed";
+const CASES: &str =
+    "--only=stateful-1-hung,redis-sessions-hung,redis-sessions-full,gateway-2-killed";
 
 #[test]
 fn clients_see_what_the_table_of_the_runbook_says() {
@@ -14,9 +15,14 @@ fn clients_see_what_the_table_of_the_runbook_says() {
     let file = folder.path().join("report.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = command.args(["faults", CASES, "--json"]).arg(&file).output().expect("runs");
-    eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    eprintln!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
     assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
     // Three cases of three kinds of requests and one of five, each at first and then.
     assert_eq!(report["observed"].as_array().map(Vec::len), Some(28), "{report}");
 }

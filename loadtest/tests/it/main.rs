@@ -20,8 +20,11 @@ use loadtest::report::Report;
 
 /// The plan of a command line.
 async fn plan(target: &str, options: &str) -> Result<Plan, InvalidPlan> {
-    let words = ["loadtest", "compare", "--target", target].into_iter().chain(options.split_whitespace());
-    let Command::Compare(args) = Cli::try_parse_from(words).expect("parses").command else { panic!("compare") };
+    let words =
+        ["loadtest", "compare", "--target", target].into_iter().chain(options.split_whitespace());
+    let Command::Compare(args) = Cli::try_parse_from(words).expect("parses").command else {
+        panic!("compare")
+    };
     Plan::from_args(&args).await
 }
 

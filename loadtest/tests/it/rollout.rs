@@ -13,16 +13,22 @@ fn no_request_fails_while_everything_is_replaced() {
     let options = "rollout --rolls 1 --scales 1 --mistakes 1 --reloads 1 --upgrades 2 --rate 100 --connections 16 --streams 2 --timeout 30s --quiet 1s";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
-    eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    eprintln!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
     assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
     assert_eq!(report["failed"], 0);
     assert!(report["requests"].as_u64() > Some(500));
     assert!(report["streams"]["resumed"].as_u64() > Some(0), "they ended and went on: {report}");
     // Two were restarted, and two came and went.
     assert_eq!(report["leases"], serde_json::json!({"stops": 4, "given_back": 4}), "{report}");
     assert!(
-        report["p99s"]["quiet_ms"].as_f64() > Some(0.0) && report["p99s"]["rolling_stateful_ms"].is_f64(),
+        report["p99s"]["quiet_ms"].as_f64() > Some(0.0)
+            && report["p99s"]["rolling_stateful_ms"].is_f64(),
         "{report}"
     );
     for (operation, times) in [

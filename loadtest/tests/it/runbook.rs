@@ -1,5 +1,5 @@
-//! `loadtest runbook`: the repository's own runbook holds what it promises, and one that does not is found out. Needs the
-//! workspace's binaries (`cargo build --workspace --bins`).
+//! `loadtest runbook`: the repository's own runbook holds what it promises, and one that does not
+//! is found out. Needs the workspace's binaries (`cargo build --workspace --bins`).
 
 use std::fs;
 use std::path::Path;
@@ -16,9 +16,23 @@ fn run(runbook: &Path) -> (Option<i32>, Value) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    let output = command.arg("runbook").arg("--file").arg(runbook).arg("--json").arg(&file).output().expect("runs");
-    eprintln!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
-    (output.status.code(), serde_json::from_slice(&fs::read(file).expect("a report")).expect("JSON"))
+    let output = command
+        .arg("runbook")
+        .arg("--file")
+        .arg(runbook)
+        .arg("--json")
+        .arg(&file)
+        .output()
+        .expect("runs");
+    eprintln!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    (
+        output.status.code(),
+        serde_json::from_slice(&fs::read(file).expect("a report")).expect("JSON"),
+    )
 }
 
 #[test]
@@ -27,7 +41,11 @@ fn every_command_of_the_runbook_runs_and_every_promise_holds() {
     assert_eq!((status, &report["wrong"]), (Some(0), &serde_json::json!([])));
     let sections = report["sections"].as_array().expect("sections");
     let commands: u64 = sections.iter().filter_map(|section| section["commands"].as_u64()).sum();
-    assert!(sections.len() > 30 && commands > 80, "{} sections, {commands} commands", sections.len());
+    assert!(
+        sections.len() > 30 && commands > 80,
+        "{} sections, {commands} commands",
+        sections.len()
+    );
     assert!(sections.iter().all(|section| section["requests"].as_u64() >= Some(100)), "{report}");
 }
 
@@ -36,7 +54,8 @@ fn a_broken_promise_a_missing_one_and_a_failing_command_are_found_with_their_lin
     // A checkout with another runbook.
     let checkout = tempfile::tempdir().expect("a folder");
     for entry in ["Makefile", "infra"] {
-        std::os::unix::fs::symlink(repository().join(entry), checkout.path().join(entry)).expect("linked");
+        std::os::unix::fs::symlink(repository().join(entry), checkout.path().join(entry))
+            .expect("linked");
     }
     fs::create_dir(checkout.path().join("docs")).expect("a folder");
     let runbook = checkout.path().join("docs/RUNBOOK.md");
@@ -46,10 +65,17 @@ fn a_broken_promise_a_missing_one_and_a_failing_command_are_found_with_their_lin
     fs::write(&runbook, text).expect("written");
     let (status, report) = run(&runbook);
     assert_eq!(status, Some(1));
-    let wrong: Vec<_> = report["wrong"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let wrong: Vec<_> =
+        report["wrong"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     let [broken, missing, failing] = wrong[..] else { panic!("{wrong:?}") };
-    assert!(broken.starts_with("line 3: 'Broken' promises that no request fails, and "), "{broken}");
+    assert!(
+        broken.starts_with("line 3: 'Broken' promises that no request fails, and "),
+        "{broken}"
+    );
     assert!(missing.starts_with("line 12: 'Missing' has commands and no promise"), "{missing}");
-    assert!(failing.starts_with("line 20: `make start i=stateful-1`: exit status 2: "), "{failing}");
+    assert!(
+        failing.starts_with("line 20: `make start i=stateful-1`: exit status 2: "),
+        "{failing}"
+    );
     assert_eq!(report["not_run"][0]["command"], "docker ps -a");
 }

@@ -12,15 +12,20 @@ use crate::{compare, plan};
 async fn start() -> (Dummy, tempfile::NamedTempFile) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .expect("a usable certificate");
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_no_client_auth()
+    .with_single_cert(vec![made.cert.der().clone()], key)
+    .expect("a usable certificate");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), made.cert.pem()).expect("written");
-    (Dummy::start_with(|_| Behaviour::Respond, Some(TlsAcceptor::from(Arc::new(config)))).await, file)
+    (
+        Dummy::start_with(|_| Behaviour::Respond, Some(TlsAcceptor::from(Arc::new(config)))).await,
+        file,
+    )
 }
 
 #[tokio::test]

@@ -17,11 +17,13 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
-/// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway sends to the instance at `/internal/drain`.
+/// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway sends to the instance
+/// at `/internal/drain`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainInstance {
-    /// How long its keys may stay, in seconds: 0 to 3,600. Default: 30, or the deadline of a drain in progress.
+    /// How long its keys may stay, in seconds: 0 to 3,600. Default: 30, or the deadline of a drain
+    /// in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_s: Option<u64>,
     /// Drain it even if no other instance of its pool serves.

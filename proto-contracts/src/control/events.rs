@@ -1,4 +1,5 @@
-//! Events of `GET /control/v1/events`: one JSON object per server-sent event, whose `event` field is its `type`.
+//! Events of `GET /control/v1/events`: one JSON object per server-sent event, whose `event` field
+//! is its `type`.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -79,7 +80,8 @@ pub enum Event {
         /// The new strategy.
         strategy: Strategy,
     },
-    /// A pool began or ended load shedding: it responds too slowly and rejects requests beyond its limit.
+    /// A pool began or ended load shedding: it responds too slowly and rejects requests beyond its
+    /// limit.
     OverloadChanged {
         /// The pool.
         pool: PoolName,
@@ -105,13 +107,14 @@ pub enum Event {
         /// What is wrong.
         detail: String,
     },
-    /// The state file cannot be written, so persistent changes are rejected; or it can be written again.
+    /// The state file cannot be written, so persistent changes are rejected; or it can be written
+    /// again.
     StateFileChanged {
         /// Why it cannot be written; `null` when it can.
         error: Option<String>,
     },
-    /// The client read too slowly, so events were dropped. Its view of the pools may be stale: it should reconnect, or
-    /// request the pools.
+    /// The client read too slowly, so events were dropped. Its view of the pools may be stale: it
+    /// should reconnect, or request the pools.
     Missed {
         /// Number of dropped events, including those that its filter would have left out.
         events: u64,
@@ -156,8 +159,8 @@ pub struct Routed {
     pub code: Option<ErrorCode>,
     /// Its id in the logs.
     pub request_id: RequestId,
-    /// Requests of the pool that finished since the previous sampled one, including this one. The sum over a stream is the
-    /// number of all requests.
+    /// Requests of the pool that finished since the previous sampled one, including this one. The
+    /// sum over a stream is the number of all requests.
     pub sample_weight: u64,
 }
 
@@ -183,7 +186,9 @@ impl EventsQuery {
     pub fn wants(&self, event: &Event) -> bool {
         match event {
             Event::Missed { .. } | Event::GatewayStopping {} => true,
-            event => self.wants_type(event.name()) && (self.pool.is_none() || event.pool() == self.pool),
+            event => {
+                self.wants_type(event.name()) && (self.pool.is_none() || event.pool() == self.pool)
+            }
         }
     }
 }
@@ -297,16 +302,23 @@ mod tests {
     #[test]
     fn a_client_chooses_types_and_a_pool() {
         let query = |json: serde_json::Value| serde_json::from_value::<EventsQuery>(json);
-        let switched = Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
+        let switched =
+            Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
         assert!(EventsQuery::default().wants(&switched));
-        let both = query(serde_json::json!({"types": "routed, strategy_changed", "pool": "stateful"})).expect("reads");
+        let both =
+            query(serde_json::json!({"types": "routed, strategy_changed", "pool": "stateful"}))
+                .expect("reads");
         assert!(both.wants(&switched) && both.wants_type(Event::ROUTED));
         assert!(!query(serde_json::json!({"types": "routed"})).expect("reads").wants(&switched));
         assert!(!query(serde_json::json!({"pool": "stateless"})).expect("reads").wants(&switched));
-        let other = query(serde_json::json!({"types": "routed", "pool": "stateless"})).expect("reads");
-        assert!(other.wants(&Event::Missed { events: 1 }) && other.wants(&Event::GatewayStopping {}));
+        let other =
+            query(serde_json::json!({"types": "routed", "pool": "stateless"})).expect("reads");
+        assert!(
+            other.wants(&Event::Missed { events: 1 }) && other.wants(&Event::GatewayStopping {})
+        );
         for wrong in ["", "routed,", "Routed"] {
-            let error = query(serde_json::json!({"types": wrong})).expect_err("rejected").to_string();
+            let error =
+                query(serde_json::json!({"types": wrong})).expect_err("rejected").to_string();
             assert!(error.contains("strategy_changed"), "{error} lists the types");
         }
     }

@@ -105,12 +105,14 @@ pub struct Ranked {
     pub rank: usize,
     /// The member.
     pub name: InstanceName,
-    /// The rendezvous hash of key and name, as 16 hex digits. Where all weights are equal, the highest is the home.
+    /// The rendezvous hash of key and name, as 16 hex digits. Where all weights are equal, the
+    /// highest is the home.
     pub score: String,
     /// Its weight.
     #[serde(default)]
     pub weight: Weight,
-    /// Weight ÷ −ln(score ÷ 2⁶⁴), where weights differ: the highest is the home. Absent where they don't.
+    /// Weight ÷ −ln(score ÷ 2⁶⁴), where weights differ: the highest is the home. Absent where they
+    /// don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_score: Option<f64>,
     /// The gateway's view of it.

@@ -64,16 +64,19 @@ pub enum InstanceState {
     Healthy,
     /// It keeps its keys and gets no new ones.
     Draining,
-    /// Its drain is over. No member: its keys have other homes. It stays listed until the drain is ended or it is removed.
+    /// Its drain is over. No member: its keys have other homes. It stays listed until the drain is
+    /// ended or it is removed.
     Drained,
     /// Its health checks fail. It stays a member, so its keys return when it recovers.
     Unhealthy,
-    /// Ejected for a while after consecutive failed requests. It stays a member, so its keys return when it recovers.
+    /// Ejected for a while after consecutive failed requests. It stays a member, so its keys return
+    /// when it recovers.
     Ejected,
     /// Another member has the same name, so this one is rejected.
     DuplicateName,
-    /// The process there is not an instance for this pool: its service, protocol or deployment differs, or is unknown. It
-    /// gets no requests. An earlier member stays one, so its keys return when it recovers.
+    /// The process there is not an instance for this pool: its service, protocol or deployment
+    /// differs, or is unknown. It gets no requests. An earlier member stays one, so its keys return
+    /// when it recovers.
     WrongInstance,
 }
 
@@ -129,7 +132,8 @@ pub struct Discovery {
     pub name: String,
     /// Addresses in the last successful lookup.
     pub addresses: usize,
-    /// Seconds since the last successful lookup; absent when there was none since the gateway's start.
+    /// Seconds since the last successful lookup; absent when there was none since the gateway's
+    /// start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_s_ago: Option<u64>,
     /// Why the last lookup failed; absent when it succeeded.
@@ -146,7 +150,8 @@ pub struct Instance {
     pub addr: SocketAddr,
     /// The gateway's view of it.
     pub state: InstanceState,
-    /// The version of its service; absent until a health check has passed, and for versions older than the header.
+    /// The version of its service; absent until a health check has passed, and for versions older
+    /// than the header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// This gateway's requests in flight at it, without streams.
@@ -178,13 +183,14 @@ pub struct Instance {
     pub last_error: Option<String>,
 }
 
-/// The drain of an instance. Its remaining work is in the instance's requests in flight, streams and live sessions.
+/// The drain of an instance. Its remaining work is in the instance's requests in flight, streams
+/// and live sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
     /// Maximum seconds until its keys move away; 0 when they have.
     pub seconds_left: u64,
-    /// Whether the instance announces the drain to all gateways. If not, only this gateway drains it, and retries at each
-    /// health check.
+    /// Whether the instance announces the drain to all gateways. If not, only this gateway drains
+    /// it, and retries at each health check.
     pub announced: bool,
     /// Whether it still serves past its deadline, because no other instance does.
     pub serves_as_the_last: bool,

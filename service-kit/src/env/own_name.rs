@@ -1,8 +1,8 @@
 //! This machine's DNS name, by reverse lookup.
 //!
-//! Compose and Docker number the containers of a service. Their DNS resolves a container's address to its name, such as
-//! `tandem-stateful-svc-2`, which Compose keeps when it recreates the container. The number is not visible inside the
-//! container, and the host name changes each time.
+//! Compose and Docker number the containers of a service. Their DNS resolves a container's address
+//! to its name, such as `tandem-stateful-svc-2`, which Compose keeps when it recreates the
+//! container. The number is not visible inside the container, and the host name changes each time.
 
 use std::net::IpAddr;
 use std::thread;
@@ -29,10 +29,12 @@ pub(super) enum NameError {
     Unknown(Vec<IpAddr>),
 }
 
-/// `kind` and the number at the end of this machine's name, or the name's first label where there is no number.
+/// `kind` and the number at the end of this machine's name, or the name's first label where there
+/// is no number.
 pub(super) fn by_dns(kind: &str) -> Result<String, NameError> {
     // In its own thread, since the caller may be within a runtime.
-    thread::scope(|scope| scope.spawn(|| look_up(kind)).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread::scope(|scope| scope.spawn(|| look_up(kind)).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn look_up(kind: &str) -> Result<String, NameError> {
@@ -51,7 +53,9 @@ fn look_up(kind: &str) -> Result<String, NameError> {
         })?;
         match found {
             Some(name) => return Ok(numbered(kind, &name)),
-            None if began.elapsed() > REGISTRATION_TIMEOUT => return Err(NameError::Unknown(addresses)),
+            None if began.elapsed() > REGISTRATION_TIMEOUT => {
+                return Err(NameError::Unknown(addresses));
+            }
             None => thread::sleep(RETRY_INTERVAL),
         }
     }
@@ -89,7 +93,9 @@ async fn name_of(resolver: &TokioResolver, address: IpAddr) -> Option<String> {
 fn numbered(kind: &str, name: &str) -> String {
     let label = name.split('.').next().unwrap_or(name);
     match label.rsplit_once(['-', '_']) {
-        Some((_, number)) if !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()) => {
+        Some((_, number))
+            if !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()) =>
+        {
             format!("{kind}-{number}")
         }
         _ => label.to_owned(),

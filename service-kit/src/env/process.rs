@@ -9,10 +9,17 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::own_name::{self, NameError};
 use super::{ConfigError, Env};
 
-/// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the official database images: a file
-/// does not appear in `docker inspect` and is not inherited by children.
-pub const SECRETS: [&str; 6] =
-    ["CONTROL_TOKEN", "INSTANCE_TOKEN", "SESSION_REDIS_URL", "CACHE_REDIS_URL", "DATABASE_URL", "SESSION_ID_SECRET"];
+/// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the
+/// official database images: a file does not appear in `docker inspect` and is not inherited by
+/// children.
+pub const SECRETS: [&str; 6] = [
+    "CONTROL_TOKEN",
+    "INSTANCE_TOKEN",
+    "SESSION_REDIS_URL",
+    "CACHE_REDIS_URL",
+    "DATABASE_URL",
+    "SESSION_ID_SECRET",
+];
 const FILES: [&str; SECRETS.len()] = [
     "CONTROL_TOKEN_FILE",
     "INSTANCE_TOKEN_FILE",
@@ -38,10 +45,11 @@ type Variables = HashMap<OsString, OsString>;
 
 impl Env {
     /// The environment of this process, with three changes:
-    /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]), and a URL's `{password}` from that of
-    ///   `…_PASSWORD_FILE`;
+    /// - a secret is read from the file that `…_FILE` names ([`SECRETS`]), and a URL's `{password}`
+    ///   from that of `…_PASSWORD_FILE`;
     /// - with `TANDEM_MODE=production`, a development secret is rejected;
-    /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is `kind` and the container's number, from a reverse DNS lookup.
+    /// - with `INSTANCE_ID_FROM=dns`, `INSTANCE_ID` is `kind` and the container's number, from a
+    ///   reverse DNS lookup.
     ///
     /// # Errors
     /// When a file cannot be read, a secret is rejected, or the name is not found.
@@ -50,7 +58,9 @@ impl Env {
         if let Some(name) = found_name(&variables, || own_name::by_dns(kind))? {
             variables.insert(NAME.into(), name.into());
         }
-        Ok(Self(Box::new(move |variable| variables.get(variable.as_ref() as &std::ffi::OsStr).cloned())))
+        Ok(Self(Box::new(move |variable| {
+            variables.get(variable.as_ref() as &std::ffi::OsStr).cloned()
+        })))
     }
 
     /// A variable as text; `None` when it is unset, empty or not UTF-8.
@@ -83,9 +93,13 @@ fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
     for (url, file) in PASSWORD_FILES {
         let Some(path) = text(&variables, file) else { continue };
         let read = read_secret(file, path)?;
-        let template = text(&variables, url).map(|url| url.to_string_lossy().into_owned()).unwrap_or_default();
+        let template =
+            text(&variables, url).map(|url| url.to_string_lossy().into_owned()).unwrap_or_default();
         if !template.contains(PASSWORD) {
-            return Err(wrong_file(file, format!("is set, but {url} has no {PASSWORD} to replace")));
+            return Err(wrong_file(
+                file,
+                format!("is set, but {url} has no {PASSWORD} to replace"),
+            ));
         }
         let password = utf8_percent_encode(&read, NON_ALPHANUMERIC).to_string();
         variables.insert(url.into(), template.replace(PASSWORD, &password).into());
@@ -135,7 +149,9 @@ fn found_name(
     match by_dns() {
         Ok(name) => Ok(Some(name)),
         Err(error) => {
-            let fault = format!("is dns, and {error}; set {NAME} instead where this machine has no DNS name");
+            let fault = format!(
+                "is dns, and {error}; set {NAME} instead where this machine has no DNS name"
+            );
             Err(ConfigError { variable: NAME_FROM, fault, example })
         }
     }
@@ -172,12 +188,18 @@ mod tests {
         for (pairs, expected) in [
             (vec![("DATABASE_URL_FILE", "/does/not/exist".to_owned())], "/does/not/exist"),
             (vec![("DATABASE_URL_FILE", path(&empty))], "empty"),
-            (vec![("DATABASE_URL_FILE", path(&full)), ("DATABASE_URL", "hunter2".to_owned())], "both set"),
+            (
+                vec![("DATABASE_URL_FILE", path(&full)), ("DATABASE_URL", "hunter2".to_owned())],
+                "both set",
+            ),
         ] {
             let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let error = with_secrets(variables(&pairs)).expect_err("rejected");
             assert_eq!(error.variable, "DATABASE_URL_FILE");
-            assert!(error.fault.contains(expected) && !error.to_string().contains("hunter2"), "{error}");
+            assert!(
+                error.fault.contains(expected) && !error.to_string().contains("hunter2"),
+                "{error}"
+            );
         }
     }
 
@@ -186,29 +208,50 @@ mod tests {
         let file = file("p@ss/word\n");
         let path = file.path().to_str().expect("UTF-8");
         let with = |url| variables(&[("DATABASE_URL", url), ("DATABASE_URL_PASSWORD_FILE", path)]);
-        let read = with_secrets(with("postgresql://tandem:{password}@postgres/tandem")).expect("read");
-        assert_eq!(text(&read, "DATABASE_URL").expect("set"), "postgresql://tandem:p%40ss%2Fword@postgres/tandem");
-        let error = with_secrets(with("postgresql://tandem@postgres/tandem")).expect_err("no placeholder");
-        assert!(error.to_string().contains("{password}") && !error.to_string().contains("p@ss"), "{error}");
+        let read =
+            with_secrets(with("postgresql://tandem:{password}@postgres/tandem")).expect("read");
+        assert_eq!(
+            text(&read, "DATABASE_URL").expect("set"),
+            "postgresql://tandem:p%40ss%2Fword@postgres/tandem"
+        );
+        let error =
+            with_secrets(with("postgresql://tandem@postgres/tandem")).expect_err("no placeholder");
+        assert!(
+            error.to_string().contains("{password}") && !error.to_string().contains("p@ss"),
+            "{error}"
+        );
     }
 
     #[test]
     fn production_rejects_a_development_secret() {
-        let with = |mode| [("TANDEM_MODE", mode), ("INSTANCE_TOKEN", "development-only-instance-token")];
+        let with =
+            |mode| [("TANDEM_MODE", mode), ("INSTANCE_TOKEN", "development-only-instance-token")];
         assert!(with_secrets(variables(&with("development"))).is_ok());
         let error = with_secrets(variables(&with("production"))).expect_err("rejected");
-        assert!(error.variable == "INSTANCE_TOKEN" && error.fault.contains("production"), "{error}");
-        assert_eq!(with_secrets(variables(&with("prod"))).expect_err("no mode").variable, "TANDEM_MODE");
+        assert!(
+            error.variable == "INSTANCE_TOKEN" && error.fault.contains("production"),
+            "{error}"
+        );
+        assert_eq!(
+            with_secrets(variables(&with("prod"))).expect_err("no mode").variable,
+            "TANDEM_MODE"
+        );
     }
 
     #[test]
     fn a_name_is_looked_up_only_on_request() {
-        let find = |pairs: &[(&str, &str)]| found_name(&variables(pairs), || Ok("stateful-2".to_owned()));
+        let find =
+            |pairs: &[(&str, &str)]| found_name(&variables(pairs), || Ok("stateful-2".to_owned()));
         assert_eq!(find(&[]).expect("not requested"), None);
-        assert_eq!(find(&[("INSTANCE_ID_FROM", "dns")]).expect("found").as_deref(), Some("stateful-2"));
+        assert_eq!(
+            find(&[("INSTANCE_ID_FROM", "dns")]).expect("found").as_deref(),
+            Some("stateful-2")
+        );
         assert!(find(&[("INSTANCE_ID_FROM", "dns"), ("INSTANCE_ID", "a")]).is_err());
         assert!(find(&[("INSTANCE_ID_FROM", "hostname")]).is_err());
-        let lost = found_name(&variables(&[("INSTANCE_ID_FROM", "dns")]), || Err(NameError::Unknown(Vec::new())));
+        let lost = found_name(&variables(&[("INSTANCE_ID_FROM", "dns")]), || {
+            Err(NameError::Unknown(Vec::new()))
+        });
         assert!(lost.expect_err("not found").to_string().contains("INSTANCE_ID"));
     }
 }

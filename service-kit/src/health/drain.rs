@@ -6,11 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use proto_contracts::control::DrainInstance;
 use proto_contracts::health::DrainDecision;
 
-/// Minimum length of a drain, and how long streams last beyond it. By then a gateway that checks every 5 s has noticed
-/// the drain and sends no more requests.
+/// Minimum length of a drain, and how long streams last beyond it. By then a gateway that checks
+/// every 5 s has noticed the drain and sends no more requests.
 const PROPAGATION: Duration = Duration::from_secs(6);
 
-/// A point in time by both clocks: countdowns use the monotonic one, other processes compare wall time.
+/// A point in time by both clocks: countdowns use the monotonic one, other processes compare wall
+/// time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     at: Instant,
@@ -20,7 +21,10 @@ pub(super) struct Moment {
 impl Moment {
     pub(super) fn now() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { at: Instant::now(), unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            at: Instant::now(),
+            unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 }
 
@@ -28,7 +32,8 @@ impl Add<Duration> for Moment {
     type Output = Self;
 
     fn add(self, time: Duration) -> Self {
-        let unix_ms = self.unix_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let unix_ms =
+            self.unix_ms.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         Self { at: self.at + time, unix_ms }
     }
 }
@@ -55,9 +60,15 @@ enum Phase {
 }
 
 impl Drain {
-    /// Begins a drain, or changes the deadline of one in progress if `deadline` is given. A finished drain stays finished.
-    /// Returns false, without effect, when the instance is stopping or a later decision is known.
-    pub(super) fn begin(&mut self, now: Moment, deadline: Option<Duration>, decided_ms: Option<u64>) -> bool {
+    /// Begins a drain, or changes the deadline of one in progress if `deadline` is given. A
+    /// finished drain stays finished. Returns false, without effect, when the instance is stopping
+    /// or a later decision is known.
+    pub(super) fn begin(
+        &mut self,
+        now: Moment,
+        deadline: Option<Duration>,
+        decided_ms: Option<u64>,
+    ) -> bool {
         if self.is_stopping() || !self.decide(now, decided_ms) {
             return false;
         }
@@ -67,14 +78,16 @@ impl Drain {
             }
             (unchanged @ Phase::Draining { .. }, _) => unchanged,
             (_, deadline) => {
-                let deadline = deadline.unwrap_or(Duration::from_secs(DrainInstance::DEFAULT_DEADLINE_S));
+                let deadline =
+                    deadline.unwrap_or(Duration::from_secs(DrainInstance::DEFAULT_DEADLINE_S));
                 Phase::Draining { begun: now.at, until: now + deadline }
             }
         };
         true
     }
 
-    /// Ends a drain. Returns false, without effect, when the instance is stopping or a later decision is known.
+    /// Ends a drain. Returns false, without effect, when the instance is stopping or a later
+    /// decision is known.
     pub(super) fn end(&mut self, now: Moment, decided_ms: Option<u64>) -> bool {
         if self.is_stopping() || !self.decide(now, decided_ms) {
             return false;
@@ -96,7 +109,8 @@ impl Drain {
         matches!(self.phase, Phase::Leaving | Phase::Stopping)
     }
 
-    /// Accepts a decision unless it is older than the present one. Gateways of older versions send no time.
+    /// Accepts a decision unless it is older than the present one. Gateways of older versions send
+    /// no time.
     fn decide(&mut self, now: Moment, decided_ms: Option<u64>) -> bool {
         let decided_ms = decided_ms.unwrap_or(now.unix_ms.max(self.decided_ms + 1));
         let holds = decided_ms >= self.decided_ms;
@@ -109,7 +123,9 @@ impl Drain {
     /// Ends the drain of an instance without work early, once gateways have had time to notice it.
     pub(super) fn finish_empty(&mut self, now: Moment) -> bool {
         match &mut self.phase {
-            Phase::Draining { begun, until } if until.at > now.at && *begun + PROPAGATION <= now.at => {
+            Phase::Draining { begun, until }
+                if until.at > now.at && *begun + PROPAGATION <= now.at =>
+            {
                 *until = now;
                 true
             }
@@ -129,8 +145,8 @@ impl Drain {
         }
     }
 
-    /// The decision for `/health` responses. A stopping instance announces none: the gateways keep the operator's decision
-    /// for when it is back.
+    /// The decision for `/health` responses. A stopping instance announces none: the gateways keep
+    /// the operator's decision for when it is back.
     pub(super) fn decision(&self) -> Option<DrainDecision> {
         let until_ms = match self.phase {
             Phase::Serving => None,
@@ -145,8 +161,8 @@ impl Drain {
         self.seconds_left(now) == Some(0)
     }
 
-    /// When streams end, so that clients resume them elsewhere. Later than the keys move: earlier, clients would come back
-    /// here.
+    /// When streams end, so that clients resume them elsewhere. Later than the keys move: earlier,
+    /// clients would come back here.
     pub(super) fn streams_end(&self) -> Option<Instant> {
         match self.phase {
             Phase::Serving | Phase::Leaving => None,
@@ -171,10 +187,17 @@ mod tests {
     #[test]
     fn a_drain_counts_down_to_its_deadline_and_streams_last_a_little_longer() {
         let now = Moment::now();
-        assert_eq!((Drain::default().seconds_left(now.at), Drain::default().streams_end()), (None, None));
+        assert_eq!(
+            (Drain::default().seconds_left(now.at), Drain::default().streams_end()),
+            (None, None)
+        );
         let mut drain = begun(now);
         assert_eq!(drain.seconds_left(now.at), Some(30));
-        assert_eq!(drain.seconds_left(now.at + Duration::from_millis(29_001)), Some(1), "rounded up");
+        assert_eq!(
+            drain.seconds_left(now.at + Duration::from_millis(29_001)),
+            Some(1),
+            "rounded up"
+        );
         assert!(drain.is_over(now.at + DEADLINE));
         assert_eq!(drain.streams_end(), Some(now.at + DEADLINE + PROPAGATION));
         let until_ms = Some(now.unix_ms + 30_000);

@@ -1,8 +1,8 @@
 //! The masters of a cluster: which slots each owns, and a pool of connections to each.
 //!
-//! The client's own cluster connection retries a command whose connection was lost. A write without a response may have been
-//! executed, and a retry would execute it twice. So here a command is sent again only after `MOVED` or `ASK`: the server
-//! did not execute it.
+//! The client's own cluster connection retries a command whose connection was lost. A write without
+//! a response may have been executed, and a retry would execute it twice. So here a command is sent
+//! again only after `MOVED` or `ASK`: the server did not execute it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use deadpool::Status;
 use deadpool::managed::Object;
-use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    Value,
+};
 
 use super::connection::{Manager, Source};
 use super::node_pool::{NoConnection, NodePool, RedisTimeouts, node_pool};
@@ -78,7 +81,10 @@ impl Cluster {
     }
 
     /// A connection to the server that a `MOVED` or `ASK` error names; `None` for other errors.
-    pub(super) async fn redirected(&self, error: &RedisError) -> Option<Result<Object<Manager>, NoConnection>> {
+    pub(super) async fn redirected(
+        &self,
+        error: &RedisError,
+    ) -> Option<Result<Object<Manager>, NoConnection>> {
         let (address, _) = error.redirect_node()?;
         let (host, port) = address.rsplit_once(':')?;
         let address = (host.to_owned(), port.parse().ok()?);
@@ -116,11 +122,13 @@ impl Cluster {
         nodes.values().for_each(|pool| pool.manager().outdate());
     }
 
-    /// The address of any master, for a connection outside the pools. After a failure it is another one.
+    /// The address of any master, for a connection outside the pools. After a failure it is another
+    /// one.
     pub(super) async fn any_server(&self) -> RedisResult<ConnectionInfo> {
         let owners = self.owners().await?;
         let turn = usize::try_from(self.invalidations.count()).unwrap_or_default();
-        let (.., address) = owners.ranges.get(turn % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
+        let (.., address) =
+            owners.ranges.get(turn % owners.ranges.len().max(1)).ok_or_else(no_owner)?;
         Ok(self.server_at(address.clone()))
     }
 
@@ -140,7 +148,10 @@ impl Cluster {
             return Ok(pool.clone());
         }
         let client = Client::open(self.server_at(address.clone()))?;
-        let manager = Manager::new(Source::Node(client, self.invalidations.clone()), self.timeouts.connection_config());
+        let manager = Manager::new(
+            Source::Node(client, self.invalidations.clone()),
+            self.timeouts.connection_config(),
+        );
         let unusable = |_| RedisError::from((ErrorKind::Client, "the pool cannot be built"));
         let pool = node_pool(manager, self.timeouts).map_err(unusable)?;
         nodes.insert(address.clone(), pool.clone());
@@ -160,14 +171,16 @@ impl Cluster {
         let known = self.owners.load_full();
         let masters = known.ranges.iter().map(|(.., address)| self.server_at(address.clone()));
         let mut servers: Vec<_> = masters.chain(self.seeds.iter().cloned()).collect();
-        // A partitioned server may still respond with an old map, so each refresh starts at another server.
+        // A partitioned server may still respond with an old map, so each refresh starts at another
+        // server.
         let first = usize::try_from(invalidations).unwrap_or_default() % servers.len();
         servers.rotate_left(first);
         let mut failed = no_owner();
         for server in servers {
             match self.read_slots(server).await {
                 Ok(ranges) => {
-                    let owners = Arc::new(SlotMap { ranges, invalidations, read_at: Some(Instant::now()) });
+                    let owners =
+                        Arc::new(SlotMap { ranges, invalidations, read_at: Some(Instant::now()) });
                     self.owners.store(Arc::clone(&owners));
                     return Ok(owners);
                 }
@@ -179,7 +192,8 @@ impl Cluster {
 
     fn known(&self) -> Option<Arc<SlotMap>> {
         let known = self.owners.load();
-        let is_fresh = known.read_at.is_some_and(|read_at| read_at.elapsed() < MIN_REFRESH_INTERVAL);
+        let is_fresh =
+            known.read_at.is_some_and(|read_at| read_at.elapsed() < MIN_REFRESH_INTERVAL);
         let is_valid = known.read_at.is_some() && known.invalidations == self.invalidations.count();
         (is_fresh || is_valid).then(|| Arc::clone(&known))
     }
@@ -187,22 +201,29 @@ impl Cluster {
     async fn read_slots(&self, server: ConnectionInfo) -> RedisResult<Vec<(u16, u16, Address)>> {
         let responder = server.addr().clone();
         let client = Client::open(server)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(&self.timeouts.connection_config()).await?;
-        let slots: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-        let ranges: Vec<_> = slots.into_iter().map(|range| range_of(range, &responder)).collect::<RedisResult<_>>()?;
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&self.timeouts.connection_config())
+            .await?;
+        let slots: Vec<Vec<Value>> =
+            redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+        let ranges: Vec<_> = slots
+            .into_iter()
+            .map(|range| range_of(range, &responder))
+            .collect::<RedisResult<_>>()?;
         if ranges.is_empty() { Err(no_owner()) } else { Ok(ranges) }
     }
 }
 
-/// Parses `first, last, master, replicas…`. The master is `host, port, …`; an empty host means the responding server.
+/// Parses `first, last, master, replicas…`. The master is `host, port, …`; an empty host means the
+/// responding server.
 fn range_of(range: Vec<Value>, responder: &ConnectionAddr) -> RedisResult<(u16, u16, Address)> {
     let mut range = range.into_iter();
     let mut next = || range.next().unwrap_or(Value::Nil);
     let (first, last) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
     let mut master = redis::from_redis_value::<Vec<Value>>(next())?.into_iter();
     let mut next = || master.next().unwrap_or(Value::Nil);
-    let (host, port): (Option<String>, u16) = (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
+    let (host, port): (Option<String>, u16) =
+        (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
     let host = match (host.filter(|host| !host.is_empty()), responder) {
         (Some(host), _) => host,
         (None, ConnectionAddr::Tcp(host, _)) => host.clone(),

@@ -1,4 +1,5 @@
-//! One connection, and the manager that opens connections and decides whether a returned one is reused.
+//! One connection, and the manager that opens connections and decides whether a returned one is
+//! reused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +9,8 @@ use deadpool::managed::{self, RecycleError, RecycleResult};
 use deadpool_redis::Metrics;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, RedisError, RedisFuture, RedisResult,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, RedisError,
+    RedisFuture, RedisResult, ServerErrorKind, Value,
 };
 
 use super::sentinel::{Sentinel, require_master};
@@ -23,7 +24,8 @@ const CHECK_AFTER_IDLE: Duration = Duration::from_secs(5);
 pub struct Manager {
     source: Source,
     options: AsyncConnectionConfig,
-    /// Incremented by [`outdate`](Self::outdate); connections of earlier generations are not reused.
+    /// Incremented by [`outdate`](Self::outdate); connections of earlier generations are not
+    /// reused.
     generation: AtomicU64,
 }
 
@@ -63,7 +65,15 @@ impl Manager {
         });
         let generation = self.generation.load(Ordering::Acquire);
         let inner = client.get_multiplexed_async_connection_with_config(&options).await?;
-        Ok(Connection { inner, closed, generation, state: State::Idle, invalidations, is_asking: false, acks: None })
+        Ok(Connection {
+            inner,
+            closed,
+            generation,
+            state: State::Idle,
+            invalidations,
+            is_asking: false,
+            acks: None,
+        })
     }
 }
 
@@ -83,7 +93,9 @@ impl managed::Manager for Manager {
                 let since = sentinel.invalidations.count();
                 let connected = async {
                     let client = sentinel.master().await?;
-                    let mut connection = self.connect(&client, Some((sentinel.invalidations.clone(), since))).await?;
+                    let mut connection = self
+                        .connect(&client, Some((sentinel.invalidations.clone(), since)))
+                        .await?;
                     require_master(&mut connection.inner).await?;
                     Ok(connection)
                 };
@@ -92,7 +104,11 @@ impl managed::Manager for Manager {
         }
     }
 
-    async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> RecycleResult<RedisError> {
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        metrics: &Metrics,
+    ) -> RecycleResult<RedisError> {
         connection.is_asking = false;
         connection.acks = None;
         if let Source::Node(_, invalidations) = &self.source {
@@ -123,8 +139,9 @@ impl managed::Manager for Manager {
     }
 }
 
-/// Marks the connection closed when the task that drives it ends. The task owns this through the push receiver and ends with
-/// its runtime, that of an HTTP worker; the client reports nothing then.
+/// Marks the connection closed when the task that drives it ends. The task owns this through the
+/// push receiver and ends with its runtime, that of an HTTP worker; the client reports nothing
+/// then.
 struct Driver(Arc<AtomicBool>);
 
 impl Driver {
@@ -171,14 +188,16 @@ struct AckState {
 enum State {
     /// The last command got a response, if only an error from Redis.
     Idle,
-    /// A command is in flight. A connection returned in this state was dropped by a cancelled caller.
+    /// A command is in flight. A connection returned in this state was dropped by a cancelled
+    /// caller.
     Busy,
     /// The connection or protocol failed, a response timed out, or the server is no master.
     Broken,
 }
 
 impl Connection {
-    /// Sends `WAIT` with each command, in the same round trip, until the connection returns to its pool.
+    /// Sends `WAIT` with each command, in the same round trip, until the connection returns to its
+    /// pool.
     pub fn await_acks(&mut self, acks: Acks) {
         let mut wait = redis::cmd("WAIT");
         wait.arg(acks.replicas).arg(u64::try_from(acks.timeout.as_millis()).unwrap_or(u64::MAX));
@@ -195,7 +214,9 @@ impl Connection {
     }
 
     fn is_stale(&self) -> bool {
-        self.invalidations.as_ref().is_some_and(|(invalidations, since)| invalidations.count() != *since)
+        self.invalidations
+            .as_ref()
+            .is_some_and(|(invalidations, since)| invalidations.count() != *since)
     }
 
     fn record<T>(&mut self, result: &RedisResult<T>) {
@@ -205,12 +226,18 @@ impl Connection {
         };
         let is_other_server = matches!(
             error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown)
+            ErrorKind::Server(
+                ServerErrorKind::ReadOnly
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::ClusterDown
+            )
         );
         let is_broken = error.is_io_error() || error.is_unrecoverable_error() || is_other_server;
         self.state = if is_broken { State::Broken } else { State::Idle };
         let has_moved = error.kind() == ErrorKind::Server(ServerErrorKind::Moved);
-        if let Some((invalidations, since)) = self.invalidations.as_ref().filter(|_| is_broken || has_moved) {
+        if let Some((invalidations, since)) =
+            self.invalidations.as_ref().filter(|_| is_broken || has_moved)
+        {
             invalidations.invalidate_since(*since);
         }
     }

@@ -30,8 +30,11 @@ pub struct RedisTimeouts {
 
 impl RedisTimeouts {
     /// For a store that requests depend on.
-    pub const STORE: Self =
-        Self { connect: Duration::from_millis(500), wait: Duration::from_secs(1), response: Duration::from_secs(1) };
+    pub const STORE: Self = Self {
+        connect: Duration::from_millis(500),
+        wait: Duration::from_secs(1),
+        response: Duration::from_secs(1),
+    };
     /// For a cache, which is skipped when it would be slower than the source.
     pub const CACHE: Self = Self {
         connect: Duration::from_millis(100),

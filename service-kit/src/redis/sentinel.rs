@@ -1,8 +1,8 @@
 //! Discovery of the master by Sentinels.
 //!
-//! The client's own Sentinel support looks the master up once. Here a failed connection, or a Sentinel's announcement of
-//! another master, invalidates it: earlier connections are not reused. A new connection looks the master up and checks the
-//! server's `ROLE`.
+//! The client's own Sentinel support looks the master up once. Here a failed connection, or a
+//! Sentinel's announcement of another master, invalidates it: earlier connections are not reused. A
+//! new connection looks the master up and checks the server's `ROLE`.
 
 use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::future::{FutureExt as _, select_ok};
 use redis::aio::ConnectionLike;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, PushInfo, PushKind, RedisError,
-    RedisResult, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, PushInfo, PushKind,
+    RedisError, RedisResult, Value,
 };
 use tokio::sync::mpsc;
 
@@ -30,7 +30,8 @@ pub(super) struct Sentinel {
     /// The master's credentials; its address comes from the Sentinels.
     server: ConnectionInfo,
     options: AsyncConnectionConfig,
-    // The master, and the invalidation count when it was looked up. Locked for each new connection, never for a command.
+    // The master, and the invalidation count when it was looked up. Locked for each new connection,
+    // never for a command.
     known: Mutex<Option<(u64, Client)>>,
     listening: Once,
 }
@@ -42,7 +43,8 @@ impl Sentinel {
         server: ConnectionInfo,
         options: AsyncConnectionConfig,
     ) -> Arc<Self> {
-        let (invalidations, known, listening) = (TopologyInvalidations::default(), Mutex::default(), Once::new());
+        let (invalidations, known, listening) =
+            (TopologyInvalidations::default(), Mutex::default(), Once::new());
         Arc::new(Self { invalidations, master_name, sentinels, server, options, known, listening })
     }
 
@@ -59,7 +61,8 @@ impl Sentinel {
             return Ok(client);
         }
         let client = self.look_up().await?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((invalidations, client.clone()));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((invalidations, client.clone()));
         Ok(client)
     }
 
@@ -70,13 +73,14 @@ impl Sentinel {
     }
 
     async fn look_up_at(&self, sentinel: &Client) -> RedisResult<Client> {
-        let mut connection = sentinel.get_multiplexed_async_connection_with_config(&self.options).await?;
+        let mut connection =
+            sentinel.get_multiplexed_async_connection_with_config(&self.options).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master_name);
-        let (host, port) = command
-            .query_async::<Option<(String, u16)>>(&mut connection)
-            .await?
-            .ok_or_else(|| RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no such master")))?;
+        let (host, port) =
+            command.query_async::<Option<(String, u16)>>(&mut connection).await?.ok_or_else(
+                || RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no such master")),
+            )?;
         Client::open(self.server.clone().set_addr(ConnectionAddr::Tcp(host, port)))
     }
 }
@@ -99,7 +103,8 @@ async fn listen(pool: Weak<Sentinel>, sentinel: Client) {
         let (sender, mut pushes) = mpsc::unbounded_channel::<PushInfo>();
         let options = shared.options.clone().set_push_sender(sender);
         let connected = async {
-            let mut connection = sentinel.get_multiplexed_async_connection_with_config(&options).await?;
+            let mut connection =
+                sentinel.get_multiplexed_async_connection_with_config(&options).await?;
             connection.subscribe(SWITCHED).await?;
             RedisResult::Ok(connection)
         };

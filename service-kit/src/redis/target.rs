@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo, RedisResult};
+use redis::{
+    Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo, RedisResult,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 
@@ -47,22 +49,29 @@ pub enum InvalidTarget {
 }
 
 impl RedisTarget {
-    /// Reads a URL: `redis://user:password@host:6379/0`, `redis+sentinel://user:password@host:26379,host:26379/master` or
-    /// `redis+cluster://user:password@host:6379,host:6379`. The credentials are for the servers; Sentinels get none.
+    /// Reads a URL: `redis://user:password@host:6379/0`,
+    /// `redis+sentinel://user:password@host:26379,host:26379/master` or
+    /// `redis+cluster://user:password@host:6379,host:6379`. The credentials are for the servers;
+    /// Sentinels get none.
     ///
     /// # Errors
     /// When it has none of these forms.
     pub fn parse(url: &SecretString) -> Result<Self, InvalidTarget> {
         let url = url.expose_secret();
         if let Some(rest) = url.strip_prefix(SENTINEL) {
-            let (servers, master_name) = rest.rsplit_once('/').ok_or(InvalidTarget::NoMasterName)?;
+            let (servers, master_name) =
+                rest.rsplit_once('/').ok_or(InvalidTarget::NoMasterName)?;
             if master_name.is_empty() {
                 return Err(InvalidTarget::NoMasterName);
             }
             let (login, hosts) = login_and_hosts(servers);
             let sentinels = all_servers("", hosts)?;
             let server = all_servers(login, hosts)?.swap_remove(0);
-            return Ok(Self(Kind::Sentinel { sentinels, server, master_name: master_name.to_owned() }));
+            return Ok(Self(Kind::Sentinel {
+                sentinels,
+                server,
+                master_name: master_name.to_owned(),
+            }));
         }
         if let Some(rest) = url.strip_prefix(CLUSTER) {
             let (login, hosts) = login_and_hosts(rest);
@@ -92,8 +101,9 @@ impl RedisTarget {
         Ok(RedisPool(Arc::new(Servers::One(pool))))
     }
 
-    /// A connection outside the pool to any master, and its push messages: those of subscribed channels, and finally that it
-    /// was closed. A message published on any node of a cluster reaches every master.
+    /// A connection outside the pool to any master, and its push messages: those of subscribed
+    /// channels, and finally that it was closed. A message published on any node of a cluster
+    /// reaches every master.
     ///
     /// # Errors
     /// When Redis cannot be connected to, or the URL needs a feature that this build of the client lacks.
@@ -104,7 +114,9 @@ impl RedisTarget {
         let client = match &self.0 {
             Kind::Server(server) => Client::open(server.clone())?,
             Kind::Sentinel { .. } => self.sentinel(timeouts)?.look_up().await?,
-            Kind::Cluster(seeds) => Client::open(Cluster::new(seeds.clone(), timeouts).any_server().await?)?,
+            Kind::Cluster(seeds) => {
+                Client::open(Cluster::new(seeds.clone(), timeouts).any_server().await?)?
+            }
         };
         self.listen(client, timeouts).await
     }
@@ -144,10 +156,17 @@ impl RedisTarget {
 
     fn sentinel(&self, timeouts: RedisTimeouts) -> RedisResult<Arc<Sentinel>> {
         let Kind::Sentinel { sentinels, server, master_name } = &self.0 else {
-            return Err((redis::ErrorKind::InvalidClientConfig, "the URL names no Sentinels").into());
+            return Err(
+                (redis::ErrorKind::InvalidClientConfig, "the URL names no Sentinels").into()
+            );
         };
         let sentinels = sentinels.iter().cloned().map(Client::open).collect::<RedisResult<_>>()?;
-        Ok(Sentinel::new(sentinels, master_name.clone(), server.clone(), timeouts.connection_config()))
+        Ok(Sentinel::new(
+            sentinels,
+            master_name.clone(),
+            server.clone(),
+            timeouts.connection_config(),
+        ))
     }
 }
 
@@ -159,7 +178,9 @@ fn login_and_hosts(servers: &str) -> (&str, &str) {
 fn all_servers(login: &str, hosts: &str) -> Result<Vec<ConnectionInfo>, InvalidTarget> {
     let server = |host: &str| match host {
         "" => Err(InvalidTarget::NoHost),
-        host => format!("redis://{login}{host}").into_connection_info().map_err(|_| InvalidTarget::Malformed),
+        host => format!("redis://{login}{host}")
+            .into_connection_info()
+            .map_err(|_| InvalidTarget::Malformed),
     };
     hosts.split(',').map(|host| server(host).map(with_resp3)).collect()
 }
@@ -188,10 +209,17 @@ mod tests {
     fn each_topology_has_its_form() {
         assert!(matches!(parse("redis://127.0.0.1:6379").expect("a URL").0, Kind::Server(_)));
         let sentinels = parse("redis+sentinel://u:p@a:1,b:2,c/sessions").expect("a URL").0;
-        let Kind::Sentinel { sentinels, server, master_name } = sentinels else { panic!("not Sentinels") };
+        let Kind::Sentinel { sentinels, server, master_name } = sentinels else {
+            panic!("not Sentinels")
+        };
         assert_eq!((sentinels.len(), master_name.as_str()), (3, "sessions"));
-        assert_eq!((server.redis_settings().password(), sentinels[0].redis_settings().password()), (Some("p"), None));
-        assert!(matches!(parse("redis+cluster://a:1,b:2").expect("a URL").0, Kind::Cluster(seeds) if seeds.len() == 2));
+        assert_eq!(
+            (server.redis_settings().password(), sentinels[0].redis_settings().password()),
+            (Some("p"), None)
+        );
+        assert!(
+            matches!(parse("redis+cluster://a:1,b:2").expect("a URL").0, Kind::Cluster(seeds) if seeds.len() == 2)
+        );
     }
 
     #[test]

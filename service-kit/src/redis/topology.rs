@@ -1,9 +1,11 @@
-//! Invalidation of what is cached about a Redis topology: the master, or the owners of a cluster's slots.
+//! Invalidation of what is cached about a Redis topology: the master, or the owners of a cluster's
+//! slots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the events after which the cached topology may be wrong: failed connections, `MOVED`, a failover.
+/// Counts the events after which the cached topology may be wrong: failed connections, `MOVED`, a
+/// failover.
 ///
 /// The cache stores the count that it was read at and is stale once the count has changed.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +20,10 @@ impl TopologyInvalidations {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Invalidates unless something else has since `count`: a hundred connections that fail at once count once.
+    /// Invalidates unless something else has since `count`: a hundred connections that fail at once
+    /// count once.
     pub(super) fn invalidate_since(&self, count: u64) {
-        let _already_counted = self.0.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire);
+        let _already_counted =
+            self.0.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire);
     }
 }

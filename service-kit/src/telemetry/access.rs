@@ -1,7 +1,7 @@
 //! The access log: one line per request.
 //!
-//! Formatted by hand: a `tracing` event would cost more than a small endpoint's request. The log filter's target `access`
-//! turns it off.
+//! Formatted by hand: a `tracing` event would cost more than a small endpoint's request. The log
+//! filter's target `access` turns it off.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write as _;
@@ -57,7 +57,8 @@ pub fn log(line: &Line<'_>) {
     write(|buffer| line.write(buffer));
 }
 
-/// Writes a line of another form, unless the filter rejects it: `fill` appends it, with its newline.
+/// Writes a line of another form, unless the filter rejects it: `fill` appends it, with its
+/// newline.
 pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     let Some(sink) = SINK.get() else { return };
     if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
@@ -70,13 +71,15 @@ pub fn write(fill: impl FnOnce(&mut Vec<u8>)) {
     });
 }
 
-/// Appends the time in microseconds: `2026-11-25T18:24:01.012345Z`. The text of the second is cached.
+/// Appends the time in microseconds: `2026-11-25T18:24:01.012345Z`. The text of the second is
+/// cached.
 pub fn append_now(out: &mut Vec<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (mut second, mut text) = SECOND.get();
     if second != now.as_secs() {
         second = now.as_secs();
-        let timestamp = i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
+        let timestamp =
+            i64::try_from(second).ok().and_then(|second| jiff::Timestamp::from_second(second).ok());
         let written = timestamp.unwrap_or_default().to_string();
         for (to, from) in text.iter_mut().zip(written.bytes()) {
             *to = from;
@@ -86,7 +89,9 @@ pub fn append_now(out: &mut Vec<u8>) {
     out.extend_from_slice(&text);
     out.push(b'.');
     // One more digit in front keeps the leading zeros.
-    out.extend_from_slice(&itoa::Buffer::new().format(1_000_000 + now.subsec_micros()).as_bytes()[1..]);
+    out.extend_from_slice(
+        &itoa::Buffer::new().format(1_000_000 + now.subsec_micros()).as_bytes()[1..],
+    );
     out.push(b'Z');
 }
 
@@ -128,7 +133,9 @@ mod tests {
 
     #[test]
     fn milliseconds_have_three_decimals() {
-        for (micros, expected) in [(0, "0.000"), (7, "0.007"), (12_034, "12.034"), (1_000_000, "1000.000")] {
+        for (micros, expected) in
+            [(0, "0.000"), (7, "0.007"), (12_034, "12.034"), (1_000_000, "1000.000")]
+        {
             let mut text = Vec::new();
             append_ms(&mut text, Duration::from_micros(micros));
             assert_eq!(text, expected.as_bytes());
@@ -154,7 +161,10 @@ mod tests {
         assert_eq!(json["code"], "session_not_found");
         assert_eq!(json["trace_id"], "00000000000000000000000000000007");
         let now = jiff::Timestamp::now().as_second();
-        let logged = json["timestamp"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time");
+        let logged = json["timestamp"]
+            .as_str()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+            .expect("a time");
         assert!(now - logged.as_second() <= 1, "{logged}");
     }
 }

@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder as _, Histogram, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntGauge, Opts, Registry, TextEncoder,
+};
 use proto_contracts::InstanceName;
 
 use super::traces;
 
-/// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's recommendation, and three smaller ones, since most
-/// requests take less than 5 ms.
-pub const DURATION_BUCKETS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// Upper bounds of the duration's buckets, in seconds: OpenTelemetry's recommendation, and three
+/// smaller ones, since most requests take less than 5 ms.
+pub const DURATION_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0,
+    7.5, 10.0,
+];
 
 /// Identifies servers in the threads' caches: a test runs several in one process.
 static SERVERS: AtomicU64 = AtomicU64::new(0);
@@ -58,7 +62,8 @@ impl Metrics {
         Self::of(registry, "")
     }
 
-    /// Metrics of a second server in the process, in the same registry. Names get the prefix `namespace_`.
+    /// Metrics of a second server in the process, in the same registry. Names get the prefix
+    /// `namespace_`.
     ///
     /// # Errors
     /// When the namespace is already in use.
@@ -68,12 +73,16 @@ impl Metrics {
 
     fn of(registry: Registry, namespace: &str) -> Result<Self, prometheus::Error> {
         let duration = HistogramVec::new(
-            HistogramOpts::new("http_server_request_duration_seconds", "Duration of HTTP server requests.")
-                .namespace(namespace)
-                .buckets(DURATION_BUCKETS.to_vec()),
+            HistogramOpts::new(
+                "http_server_request_duration_seconds",
+                "Duration of HTTP server requests.",
+            )
+            .namespace(namespace)
+            .buckets(DURATION_BUCKETS.to_vec()),
             &["http_request_method", "http_route", "http_response_status_code"],
         )?;
-        let active = Opts::new("http_server_active_requests", "HTTP server requests in flight.").namespace(namespace);
+        let active = Opts::new("http_server_active_requests", "HTTP server requests in flight.")
+            .namespace(namespace);
         let active = IntGauge::with_opts(active)?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(active.clone()))?;
@@ -97,7 +106,13 @@ impl Metrics {
     }
 
     /// Records a finished request. `status` is text, since it may be nonstandard (499).
-    pub fn observe(&self, method: &'static str, route: &'static str, status: &str, duration: Duration) {
+    pub fn observe(
+        &self,
+        method: &'static str,
+        route: &'static str,
+        status: &str,
+        duration: Duration,
+    ) {
         let seconds = duration.as_secs_f64();
         CACHE.with_borrow_mut(|cache| {
             let same = |cached: &CachedHistogram| {
@@ -116,7 +131,13 @@ impl Metrics {
             let duration = self.duration.with_label_values(&[method, route, status]);
             duration.observe(seconds);
             if cache.len() < MAX_CACHED {
-                cache.push(CachedHistogram { server: self.server, method, route, status: status.to_owned(), duration });
+                cache.push(CachedHistogram {
+                    server: self.server,
+                    method,
+                    route,
+                    status: status.to_owned(),
+                    duration,
+                });
             }
         });
     }
@@ -134,10 +155,11 @@ impl Metrics {
 
 /// OpenTelemetry's description of a scrape target.
 fn target_info(service: &str, instance: &InstanceName) -> Result<IntGauge, prometheus::Error> {
-    let opts = Opts::new("target_info", "Name and version of the service, and the instance; always 1.")
-        .const_label("service_name", service)
-        .const_label("service_instance_id", instance.as_str())
-        .const_label("service_version", env!("CARGO_PKG_VERSION"));
+    let opts =
+        Opts::new("target_info", "Name and version of the service, and the instance; always 1.")
+            .const_label("service_name", service)
+            .const_label("service_instance_id", instance.as_str())
+            .const_label("service_version", env!("CARGO_PKG_VERSION"));
     let info = IntGauge::with_opts(opts)?;
     info.set(1);
     Ok(info)

@@ -31,10 +31,16 @@ impl Metrics {
         let gauges = PoolGauges {
             status,
             count: IntGaugeVec::new(
-                opts("db_client_connection_count", "Connections of the pool, by state: idle or used."),
+                opts(
+                    "db_client_connection_count",
+                    "Connections of the pool, by state: idle or used.",
+                ),
                 &["db_client_connection_state"],
             )?,
-            max: IntGauge::with_opts(opts("db_client_connection_max", "Maximum number of connections of the pool."))?,
+            max: IntGauge::with_opts(opts(
+                "db_client_connection_max",
+                "Maximum number of connections of the pool.",
+            ))?,
             pending: IntGauge::with_opts(opts(
                 "db_client_connection_pending_requests",
                 "Requests waiting for a free connection.",
@@ -51,7 +57,8 @@ impl<S: Fn() -> Status + Send + Sync> Collector for PoolGauges<S> {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let Status { max_size, size, available, waiting } = (self.status)();
-        let set = |gauge: &IntGauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set =
+            |gauge: &IntGauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.count.with_label_values(&["idle"]), available);
         set(&self.count.with_label_values(&["used"]), size.saturating_sub(available));
         set(&self.max, max_size);
@@ -66,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_pool_is_exported_with_its_present_status() {
-        let metrics = Metrics::new("test-svc", &"test-1".parse().expect("a name")).expect("metrics");
+        let metrics =
+            Metrics::new("test-svc", &"test-1".parse().expect("a name")).expect("metrics");
         let status = || Status { max_size: 16, size: 5, available: 2, waiting: 1 };
         metrics.show_pool("postgres", status).expect("shown");
         let text = String::from_utf8(metrics.render().expect("rendered")).expect("UTF-8");

@@ -1,7 +1,8 @@
 //! Traces: spans exported over OTLP, if a collector is configured.
 //!
-//! A service's spans are `tracing` spans ([`spans`]), which find their parent across threads and awaits. The gateway, whose
-//! requests run in phases and not in one future, creates its spans with the [`tracer`].
+//! A service's spans are `tracing` spans ([`spans`]), which find their parent across threads and
+//! awaits. The gateway, whose requests run in phases and not in one future, creates its spans with
+//! the [`tracer`].
 //!
 //! **Invariant:** without a collector, a request pays only for the check whether there is one.
 
@@ -77,7 +78,8 @@ pub(super) fn start(config: &TraceConfig) -> Result<(Flush, SdkTracer), CannotTr
         .with_max_queue_size(config.queue_size)
         .with_scheduled_delay(config.schedule_delay)
         .build();
-    let attributes = config.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    let attributes =
+        config.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     let provider = SdkTracerProvider::builder()
         .with_sampler(config.sampler.to_sdk())
         .with_resource(Resource::builder_empty().with_attributes(attributes).build())
@@ -98,17 +100,24 @@ pub fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// Whether a request is certainly not recorded: its sender does not record it, and the sampler follows the sender.
+/// Whether a request is certainly not recorded: its sender does not record it, and the sampler
+/// follows the sender.
 pub fn is_unsampled(parent: Option<&TraceContext>) -> bool {
-    TRACES.get().is_none_or(|traces| traces.follows_parent && parent.is_some_and(|parent| !parent.is_sampled))
+    TRACES.get().is_none_or(|traces| {
+        traces.follows_parent && parent.is_some_and(|parent| !parent.is_sampled)
+    })
 }
 
-/// The sender's context, as the parent of the request's span. `state` is the request's `tracestate`.
+/// The sender's context, as the parent of the request's span. `state` is the request's
+/// `tracestate`.
 pub fn remote(parent: &TraceContext, state: Option<&[u8]>) -> Context {
     let flags = if parent.is_sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     // A malformed list is ignored (W3C Trace Context, 3.3.1).
-    let state = state.and_then(|state| std::str::from_utf8(state).ok()?.parse().ok()).unwrap_or(TraceState::NONE);
-    let (trace_id, span_id) = (TraceId::from_bytes(parent.trace_id), SpanId::from_bytes(parent.span_id));
+    let state = state
+        .and_then(|state| std::str::from_utf8(state).ok()?.parse().ok())
+        .unwrap_or(TraceState::NONE);
+    let (trace_id, span_id) =
+        (TraceId::from_bytes(parent.trace_id), SpanId::from_bytes(parent.span_id));
     Context::new().with_remote_span_context(SpanContext::new(trace_id, span_id, flags, true, state))
 }
 
@@ -126,13 +135,16 @@ pub(super) fn counts() -> Option<IntCounterVec> {
     TRACES.get().map(|traces| traces.counts.clone())
 }
 
-/// The HTTP client for spans. It is blocking, like the export thread, and built in a thread since it cannot be built within a
-/// runtime.
+/// The HTTP client for spans. It is blocking, like the export thread, and built in a thread since
+/// it cannot be built within a runtime.
 fn client(timeout: Duration) -> Result<reqwest::blocking::Client, reqwest::Error> {
     // The client needs a crypto provider even for plain HTTP. An earlier one stays.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let build = move || {
-        reqwest::blocking::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none()).build()
+        reqwest::blocking::Client::builder()
+            .timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
     };
     match thread::spawn(build).join() {
         Ok(client) => client,

@@ -11,14 +11,17 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::{App, HttpMessage as _, web};
 use percent_encoding::percent_decode;
-use proto_contracts::{AffinityKey, Endpoint, InstanceName, PoolName, Resolved, SessionId, path, routes};
+use proto_contracts::{
+    AffinityKey, Endpoint, InstanceName, PoolName, Resolved, SessionId, path, routes,
+};
 
 use crate::edge::Edge;
 use crate::routes::{not_found, parameter};
 use crate::telemetry::Metrics;
 
-/// An endless sequence of paths, determined by its seed: templates of the API, unchanged and mutated in ways that have made
-/// parsers disagree. They begin with a slash and contain no `?` or `#`.
+/// An endless sequence of paths, determined by its seed: templates of the API, unchanged and
+/// mutated in ways that have made parsers disagree. They begin with a slash and contain no `?` or
+/// `#`.
 #[derive(Debug)]
 pub struct Paths {
     state: u64,
@@ -48,11 +51,17 @@ impl Paths {
 
     fn whole(&mut self) -> Vec<u8> {
         let templates = Endpoint::ALL[self.below(Endpoint::ALL.len())].templates();
-        let template = if self.below(3) == 0 { templates.legacy } else { None }.unwrap_or(templates.canonical);
+        let template =
+            if self.below(3) == 0 { templates.legacy } else { None }.unwrap_or(templates.canonical);
         let session = SessionId::generate(AffinityKey::from_bits(self.next_u64() as u32)).expose();
-        let parameter = self.one_of(&[&session, "p001", "x", "a b", "100%", "events", "a+b;c=d", "ä", "."]).to_owned();
+        let parameter = self
+            .one_of(&[&session, "p001", "x", "a b", "100%", "events", "a+b;c=d", "ä", "."])
+            .to_owned();
         let parameter = parameter.replace(' ', "%20").replace("0%", "0%25").replace('ä', "%C3%A4");
-        template.replace("{session_id}", &parameter).replace("{product_id}", &parameter).into_bytes()
+        template
+            .replace("{session_id}", &parameter)
+            .replace("{product_id}", &parameter)
+            .into_bytes()
     }
 
     fn change(&mut self, path: &mut Vec<u8>) {
@@ -66,7 +75,8 @@ impl Paths {
                 path.splice(at..=at, escape);
             }
             5 => {
-                let escaped: Vec<u8> = path[1..].iter().flat_map(|&byte| self.escape_unless_slash(byte)).collect();
+                let escaped: Vec<u8> =
+                    path[1..].iter().flat_map(|&byte| self.escape_unless_slash(byte)).collect();
                 path.splice(1.., escaped);
             }
             6 => {
@@ -86,22 +96,36 @@ impl Paths {
                 }
             }
             9 => {
-                let text =
-                    self.one_of(&["/", "//", "/./", "/../", "/%2e/", "/.%2E/", "/%2e%2e/", "/..;/", "%2F", "%5c"]);
+                let text = self.one_of(&[
+                    "/", "//", "/./", "/../", "/%2e/", "/.%2E/", "/%2e%2e/", "/..;/", "%2F", "%5c",
+                ]);
                 path.splice(at..at, text.bytes());
             }
             10 => {
-                let text = self.one_of(&["%", "%4", "%zz", "%%41", "%u0041", "%00", "%0a", "%7f", "%C2%85", "\\"]);
+                let text = self.one_of(&[
+                    "%", "%4", "%zz", "%%41", "%u0041", "%00", "%0a", "%7f", "%C2%85", "\\",
+                ]);
                 path.splice(at..at, text.bytes());
             }
             11 => {
-                let signs = ["+", "%2B", ";", "%3B", "=", "@", ":", "[", "]", "{", "}", "|", "^", "~", "*", "'", "."];
+                let signs = [
+                    "+", "%2B", ";", "%3B", "=", "@", ":", "[", "]", "{", "}", "|", "^", "~", "*",
+                    "'", ".",
+                ];
                 let text = self.one_of(&signs);
                 path.splice(at..at, text.bytes());
             }
             12 => {
-                let text =
-                    self.one_of(&["%C3%A4", "ä", "%F0%9F%A6%80", "%ff", "%C0%AF", "%ED%A0%80", "%e2%80", "%c2%a0"]);
+                let text = self.one_of(&[
+                    "%C3%A4",
+                    "ä",
+                    "%F0%9F%A6%80",
+                    "%ff",
+                    "%C0%AF",
+                    "%ED%A0%80",
+                    "%e2%80",
+                    "%c2%a0",
+                ]);
                 path.splice(at..at, text.bytes());
             }
             13 => {
@@ -128,7 +152,8 @@ impl Paths {
     }
 
     fn escape(&mut self, byte: u8) -> Vec<u8> {
-        if self.below(2) == 0 { format!("%{byte:02x}") } else { format!("%{byte:02X}") }.into_bytes()
+        if self.below(2) == 0 { format!("%{byte:02x}") } else { format!("%{byte:02X}") }
+            .into_bytes()
     }
 }
 
@@ -147,10 +172,11 @@ impl Iterator for Paths {
 /// Number of paths by outcome.
 pub type Outcomes = BTreeMap<&'static str, usize>;
 
-/// Sends every path to a service with these endpoints, behind the edge. Compares its resolution with the gateway's, and with a
-/// reference that splits before it decodes.
+/// Sends every path to a service with these endpoints, behind the edge. Compares its resolution
+/// with the gateway's, and with a reference that splits before it decodes.
 ///
-/// No endpoint has the method that it sends, so a reached endpoint responds with 405, whatever the parameter.
+/// No endpoint has the method that it sends, so a reached endpoint responds with 405, whatever the
+/// parameter.
 ///
 /// # Panics
 /// When a path is resolved in two ways.
@@ -218,8 +244,9 @@ pub async fn assert_read_alike(
 
 /// The reference by RFC 3986: split the path at its slashes, then decode each segment.
 fn split_then_decoded(raw: &[u8]) -> Option<(Endpoint, bool, String)> {
-    let segments =
-        raw.split(|&byte| byte == b'/').map(|segment| percent_decode(segment).decode_utf8_lossy().into_owned());
+    let segments = raw
+        .split(|&byte| byte == b'/')
+        .map(|segment| percent_decode(segment).decode_utf8_lossy().into_owned());
     let segments: Vec<_> = segments.collect();
     let fits = |template: &str| {
         let mut parameter = String::new();

@@ -1,5 +1,5 @@
-//! Ed25519 by *ring*, which the workspace already uses for TLS. `jsonwebtoken`'s own providers need a C compiler or another
-//! family of crates.
+//! Ed25519 by *ring*, which the workspace already uses for TLS. `jsonwebtoken`'s own providers need
+//! a C compiler or another family of crates.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,7 +41,8 @@ struct EdDsa {
 impl EdDsa {
     fn new(key: &DecodingKey) -> Result<Self, Error> {
         let AlgorithmFamily::Ed = key.family() else { return Err(unsupported()) };
-        let (key, signed) = key.try_get_as_bytes()?.split_at_checked(KEY_BYTES).ok_or_else(unsupported)?;
+        let (key, signed) =
+            key.try_get_as_bytes()?.split_at_checked(KEY_BYTES).ok_or_else(unsupported)?;
         let signed = if signed.is_empty() { None } else { Some(signed.to_vec()) };
         Ok(Self { key: UnparsedPublicKey::new(&ED25519, key.to_vec()), signed })
     }
@@ -54,8 +55,9 @@ impl Verifier<Vec<u8>> for EdDsa {
     }
 }
 
-/// A token whose header has the algorithm `Ed25519` (RFC 9864). `jsonwebtoken` knows only the older name `EdDSA`, so it gets the
-/// token with that name, and the verifier gets the original signed bytes.
+/// A token whose header has the algorithm `Ed25519` (RFC 9864). `jsonwebtoken` knows only the older
+/// name `EdDSA`, so it gets the token with that name, and the verifier gets the original signed
+/// bytes.
 pub(super) struct Renamed {
     pub(super) token: Vec<u8>,
     /// The original first two parts.

@@ -6,7 +6,8 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
 /// The prefix of an Ed25519 key's 32 bytes in a `SubjectPublicKeyInfo` (RFC 8410, section 4).
-const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_PREFIX: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 pub(super) const KEY_BYTES: usize = 32;
 
 /// An Ed25519 public key with an optional key id.
@@ -17,8 +18,8 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Parses a PEM document of the kind `PUBLIC KEY`. Line ends may be the two characters `\n`, for environment files that
-    /// allow no others.
+    /// Parses a PEM document of the kind `PUBLIC KEY`. Line ends may be the two characters `\n`,
+    /// for environment files that allow no others.
     ///
     /// # Errors
     /// See [`UnusableKey`].
@@ -27,9 +28,12 @@ impl PublicKey {
         if text.contains("PRIVATE KEY-----") {
             return Err(UnusableKey::Private);
         }
-        let info = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()).map_err(|_| UnusableKey::NoPem)?;
+        let info = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes())
+            .map_err(|_| UnusableKey::NoPem)?;
         match info.strip_prefix(&ED25519_PREFIX) {
-            Some(key) if key.len() == KEY_BYTES => Ok(Self { id: None, key: DecodingKey::from_ed_der(key) }),
+            Some(key) if key.len() == KEY_BYTES => {
+                Ok(Self { id: None, key: DecodingKey::from_ed_der(key) })
+            }
             _ => Err(UnusableKey::NotEd25519),
         }
     }
@@ -94,9 +98,11 @@ mod tests {
         let pem = PublicKey::from_pem(PEM).expect("a key");
         let one_line = PublicKey::from_pem(&PEM.replace('\n', "\\n")).expect("a key");
         let other = r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#;
-        let jwks = format!(r#"{{"keys":[{other},{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{X}"}}]}}"#);
+        let jwks =
+            format!(r#"{{"keys":[{other},{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{X}"}}]}}"#);
         let [jwk] = &PublicKey::from_jwks(&jwks).expect("keys")[..] else { panic!("one key") };
-        let bytes = |key: &PublicKey| key.decoding_key().try_get_as_bytes().expect("bytes").to_vec();
+        let bytes =
+            |key: &PublicKey| key.decoding_key().try_get_as_bytes().expect("bytes").to_vec();
         assert_eq!(bytes(&pem), bytes(jwk));
         assert_eq!(bytes(&pem), bytes(&one_line));
         assert_eq!((pem.id(), jwk.id()), (None, Some("k1")));

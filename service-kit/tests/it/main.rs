@@ -39,19 +39,26 @@ fn spawn_app() -> App {
         ("DEPLOYMENT", "tests"),
         ("INSTANCE_WEIGHT", "3"),
     ]);
-    let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1").expect("a configuration");
+    let config = ServiceConfig::from_env(&env, "test-svc", "127.0.0.1:0", "test-1")
+        .expect("a configuration");
     let health = HealthBuilder::new("test-svc", config.instance.clone())
         .dependency("database", Need::Required, || async { Err("refused".into()) })
         .report("x-live-sessions", || 7)
         .build();
     let (reached, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let shared = (Arc::clone(&reached), Arc::clone(&go_on));
-    let server =
-        Server::bind(&config, health, Metrics::new("test-svc", &config.instance).expect("metrics"), move |api| {
+    let server = Server::bind(
+        &config,
+        health,
+        Metrics::new("test-svc", &config.instance).expect("metrics"),
+        move |api| {
             let (reached, go_on) = shared.clone();
             api.route("/panic", web::get().to(panics));
             api.route("/broken", web::get().to(breaks));
-            api.route("/foreign", web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok().finish() }));
+            api.route(
+                "/foreign",
+                web::post().to(|_: web::Json<u8>| async { HttpResponse::Ok().finish() }),
+            );
             api.route(
                 "/slow",
                 web::get().to(move || {
@@ -63,8 +70,9 @@ fn spawn_app() -> App {
                     }
                 }),
             );
-        })
-        .expect("binds");
+        },
+    )
+    .expect("binds");
     let addr = server.addr();
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(server.run_until(async move {
@@ -102,7 +110,10 @@ async fn an_internal_error_is_a_500_without_details() {
     let metrics = send(app.addr, "GET", "/metrics").await.expect("metrics");
     let text = String::from_utf8(metrics.body).expect("text");
     assert!(text.contains("http_server_request_duration_seconds_count"), "{text}");
-    assert!(text.contains(r#"http_response_status_code="500",http_route="unmatched"} 3"#), "{text}");
+    assert!(
+        text.contains(r#"http_response_status_code="500",http_route="unmatched"} 3"#),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -121,8 +132,14 @@ async fn unknown_paths_and_methods_are_problems() {
 async fn a_request_keeps_its_id_if_that_is_a_uuid() {
     let app = spawn_app();
     let id_of = async |id: &str| {
-        let request = format!("GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n");
-        raw(app.addr, request.as_bytes()).await.expect("a response").header("x-request-id").to_owned()
+        let request = format!(
+            "GET /livez HTTP/1.1\r\nhost: t\r\nconnection: close\r\nx-request-id: {id}\r\n\r\n"
+        );
+        raw(app.addr, request.as_bytes())
+            .await
+            .expect("a response")
+            .header("x-request-id")
+            .to_owned()
     };
     let id = "01890a5d-ac96-774b-bcce-b302099a8057";
     assert_eq!(id_of(id).await, id);
@@ -144,7 +161,10 @@ async fn health_checks_no_dependency_and_readiness_reports_each() {
     assert_eq!(sent, ["test-svc", env!("CARGO_PKG_VERSION"), "1", "tests"], "for gateways");
     for path in ["/livez", "/readyz", "/metrics", "/nothing"] {
         let other = send(app.addr, "GET", path).await.expect("a response");
-        assert!(identity.iter().all(|name| !other.headers.contains_key(*name)), "{path} is for clients");
+        assert!(
+            identity.iter().all(|name| !other.headers.contains_key(*name)),
+            "{path} is for clients"
+        );
     }
     assert_eq!(send(app.addr, "HEAD", "/health").await.expect("a response").body, b"");
     assert_eq!(send(app.addr, "GET", "/livez").await.expect("a response").status, 200);
@@ -167,12 +187,16 @@ async fn stopping_finishes_requests_in_flight_and_closes_idle_connections() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), refused).await.expect("new connections are refused");
+    tokio::time::timeout(Duration::from_secs(5), refused)
+        .await
+        .expect("new connections are refused");
     assert!(!app.running.is_finished());
     app.go_on.notify_one();
     let response = in_flight.await.expect("no panic").expect("a response");
     assert_eq!(response.body, b"finished");
-    let ended = tokio::time::timeout(Duration::from_secs(5), app.running).await.expect("ends before its deadline");
+    let ended = tokio::time::timeout(Duration::from_secs(5), app.running)
+        .await
+        .expect("ends before its deadline");
     ended.expect("no panic").expect("a graceful stop");
     drop(idle);
 }
@@ -225,7 +249,10 @@ async fn a_drain_is_announced_in_every_health_response_until_it_ends() {
         problem(&drain("PUT", "a-wrong-token-0123", body).await, ErrorCode::Unauthorized);
     }
     let unsent = b"PUT /internal/drain HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n";
-    problem(&raw(app.addr, unsent).await.expect("a response before the body"), ErrorCode::Unauthorized);
+    problem(
+        &raw(app.addr, unsent).await.expect("a response before the body"),
+        ErrorCode::Unauthorized,
+    );
     problem(&drain("PUT", TOKEN, r#"{"deadline_s":3601}"#).await, ErrorCode::InvalidBody);
     problem(&drain("PUT", TOKEN, r#"{"deadline":1}"#).await, ErrorCode::InvalidBody);
     assert_eq!(announced().await, None, "none of these drained it");
@@ -237,7 +264,8 @@ async fn a_drain_is_announced_in_every_health_response_until_it_ends() {
     assert_eq!(announced().await.as_deref(), Some("0"), "the deadline may be brought forward");
     assert_eq!(drain("PUT", TOKEN, r#"{"deadline_s":900}"#).await.status, 204);
     assert_eq!(announced().await.as_deref(), Some("0"), "a finished drain is not revived");
-    let ready: serde_json::Value = send(app.addr, "GET", "/readyz").await.expect("a response").json().expect("JSON");
+    let ready: serde_json::Value =
+        send(app.addr, "GET", "/readyz").await.expect("a response").json().expect("JSON");
     assert_eq!(ready["status"], "draining");
     assert_eq!(drain("DELETE", TOKEN, "").await.status, 204);
     assert_eq!(announced().await, None);
@@ -260,7 +288,8 @@ async fn a_request_whose_client_disconnects_is_finished() {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let text = metrics().await;
-        let is_finished = |line: &&str| line.contains("_count{") && line.contains("http_route=\"unmatched\"");
+        let is_finished =
+            |line: &&str| line.contains("_count{") && line.contains("http_route=\"unmatched\"");
         if text.lines().filter(is_finished).any(|line| line.contains("\"200\"")) {
             return;
         }

@@ -72,11 +72,20 @@ pub struct LiveConfig {
 impl LiveConfig {
     fn from_env(env: &Env) -> Result<Self, ConfigError> {
         Ok(Self {
-            max_connections: env.parse_within("LIVE_MAX_CONNECTIONS", "5000", 1..=MAX_LIVE_CONNECTIONS, "5000")?,
+            max_connections: env.parse_within(
+                "LIVE_MAX_CONNECTIONS",
+                "5000",
+                1..=MAX_LIVE_CONNECTIONS,
+                "5000",
+            )?,
             heartbeat: env.seconds("LIVE_HEARTBEAT_S", "15", 1..=300)?,
             send_timeout: env.seconds("LIVE_SEND_TIMEOUT_S", "10", 1..=300)?,
             ticket_validity: env.seconds("LIVE_TICKET_S", "60", 1..=3600)?,
-            allowed_origins: env.parse("LIVE_ALLOWED_ORIGINS", "", "https://app.example,https://www.example:8443")?,
+            allowed_origins: env.parse(
+                "LIVE_ALLOWED_ORIGINS",
+                "",
+                "https://app.example,https://www.example:8443",
+            )?,
         })
     }
 }
@@ -105,14 +114,22 @@ impl Config {
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let redis = || redis_target(env);
-        let hot_set_bytes =
-            || env.parse_within("HOT_SET_BYTES", "67108864", MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES, "67108864");
+        let hot_set_bytes = || {
+            env.parse_within(
+                "HOT_SET_BYTES",
+                "67108864",
+                MIN_HOT_SET_BYTES..=MAX_HOT_SET_BYTES,
+                "67108864",
+            )
+        };
         Ok(Self {
             service: ServiceConfig::from_env(env, SERVICE, "127.0.0.1:8201", "stateful-1")?,
             store: match env.parse("SESSION_STORE", "hybrid", "hybrid")? {
                 StoreName::Memory => StoreConfig::Memory,
                 StoreName::Redis => StoreConfig::Redis(redis()?),
-                StoreName::Hybrid => StoreConfig::Hybrid { redis: redis()?, hot_set_bytes: hot_set_bytes()? },
+                StoreName::Hybrid => {
+                    StoreConfig::Hybrid { redis: redis()?, hot_set_bytes: hot_set_bytes()? }
+                }
             },
             acks: acks(env)?,
             lifetime: Lifetime {
@@ -128,9 +145,14 @@ impl Config {
 
 fn redis_target(env: &Env) -> Result<RedisTarget, ConfigError> {
     let (variable, default) = ("SESSION_REDIS_URL", "redis://127.0.0.1:8379");
-    let url = env.secret(variable, default, default, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
+    let url = env
+        .secret(variable, default, default, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
     // The error does not quote the URL, which may hold a password.
-    RedisTarget::parse(&url).map_err(|error| ConfigError { variable, fault: error.to_string(), example: default })
+    RedisTarget::parse(&url).map_err(|error| ConfigError {
+        variable,
+        fault: error.to_string(),
+        example: default,
+    })
 }
 
 fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
@@ -141,7 +163,9 @@ fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
 
 fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
     let (variable, example) = ("SESSION_ID_SECRET", "$(openssl rand -hex 32)");
-    let secret = env.secret(variable, "", example, |secret| Ok::<_, std::convert::Infallible>(secret.clone()))?;
+    let secret = env.secret(variable, "", example, |secret| {
+        Ok::<_, std::convert::Infallible>(secret.clone())
+    })?;
     match secret.expose_secret().len() {
         0 => Ok(None),
         MIN_SECRET_BYTES.. => Ok(Some(secret)),
@@ -222,16 +246,28 @@ mod tests {
     #[test]
     fn a_short_secret_is_rejected_and_not_quoted() {
         assert!(read(&[]).expect("defaults").secret.is_none());
-        assert!(read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").secret.is_some());
+        assert!(
+            read(&[("SESSION_ID_SECRET", &"x".repeat(32))]).expect("long enough").secret.is_some()
+        );
         let text = read(&[("SESSION_ID_SECRET", "hunter2")]).expect_err("too short").to_string();
-        assert!(text.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32") && !text.contains("hunter2"), "{text}");
+        assert!(
+            text.contains("SESSION_ID_SECRET has 7 bytes, fewer than 32")
+                && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 
     #[test]
     fn the_url_of_redis_is_a_secret() {
-        let error = read(&[("SESSION_REDIS_URL", "http://:hunter2@host")]).expect_err("not a Redis URL");
-        assert!(error.to_string().starts_with("SESSION_REDIS_URL") && !error.to_string().contains("hunter2"));
-        let text = read(&[("SESSION_REDIS_URL", "redis+sentinel://:hunter2@a:1")]).expect_err("no name").to_string();
+        let error =
+            read(&[("SESSION_REDIS_URL", "http://:hunter2@host")]).expect_err("not a Redis URL");
+        assert!(
+            error.to_string().starts_with("SESSION_REDIS_URL")
+                && !error.to_string().contains("hunter2")
+        );
+        let text = read(&[("SESSION_REDIS_URL", "redis+sentinel://:hunter2@a:1")])
+            .expect_err("no name")
+            .to_string();
         assert!(text.contains("does not name the master") && !text.contains("hunter2"), "{text}");
         let memory = read(&[("SESSION_STORE", "memory"), ("SESSION_REDIS_URL", "nonsense")]);
         assert!(memory.is_ok(), "a store that needs no Redis does not read its URL");

@@ -134,7 +134,8 @@ impl Feed {
         let session = self.store.read(self.access).await?.value;
         let size = PageSize::parse(READ_AHEAD).unwrap_or_default();
         if session.message_count > self.position.number() {
-            self.ahead = self.store.history(self.access, self.position, size).await?.value.messages.into();
+            self.ahead =
+                self.store.history(self.access, self.position, size).await?.value.messages.into();
         }
         // No await from here on, so that cancellation leaves no partial update.
         let last = self.ahead.back().map_or(self.position.number(), |message| message.number);

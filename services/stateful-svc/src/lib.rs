@@ -67,7 +67,8 @@ pub enum BuildError {
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let Config { service, store, acks, lifetime, live, secret, tokens } = config;
     let secret = shared_secret(secret.as_ref(), &store);
-    let (ids, tickets) = (SessionIds::new(secret.clone()), Tickets::new(secret, live.ticket_validity));
+    let (ids, tickets) =
+        (SessionIds::new(secret.clone()), Tickets::new(secret, live.ticket_validity));
     let health = HealthBuilder::new(SERVICE, service.instance.clone());
     let metrics = Metrics::new(SERVICE, &service.instance)?;
     let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;
@@ -75,8 +76,10 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings, Caller::subject)));
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
-    let sessions = Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
-    let server = Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
+    let sessions =
+        Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
+    let server =
+        Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
     Ok(server.giving_back(async move { store.close().await }))
 }
 
@@ -118,7 +121,9 @@ fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSe
         // No other process has these sessions, nor has this one after a restart.
         (None, StoreConfig::Memory) => SharedSecret::of_this_process(),
         (None, StoreConfig::Redis { .. } | StoreConfig::Hybrid { .. }) => {
-            tracing::warn!("SESSION_ID_SECRET is not set: a ticket is valid only at the instance that issued it");
+            tracing::warn!(
+                "SESSION_ID_SECRET is not set: a ticket is valid only at the instance that issued it"
+            );
             SharedSecret::of_this_process()
         }
     }

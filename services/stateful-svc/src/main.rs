@@ -9,7 +9,11 @@ use service_kit::telemetry;
 use stateful_svc::config::Config;
 
 pub(crate) fn main() -> ExitCode {
-    let probe = cli::probe_of_service(stateful_svc::SERVICE, env!("CARGO_PKG_VERSION"), stateful_svc::ABOUT);
+    let probe = cli::probe_of_service(
+        stateful_svc::SERVICE,
+        env!("CARGO_PKG_VERSION"),
+        stateful_svc::ABOUT,
+    );
     let config = match Env::process(stateful_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,
         Err(error) => return error.exit(),

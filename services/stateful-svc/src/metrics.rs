@@ -47,23 +47,33 @@ impl SessionMetrics {
     ///
     /// # Errors
     /// When one of them is registered already.
-    pub fn register(registry: &Registry, store: Arc<dyn SessionStore>) -> Result<Self, prometheus::Error> {
-        let reads =
-            Opts::new("stateful_session_reads_total", "Successful reads of a session or its history, by source.");
-        let writes =
-            Opts::new("stateful_session_writes_total", "Writes that reached the store, by operation and outcome.");
+    pub fn register(
+        registry: &Registry,
+        store: Arc<dyn SessionStore>,
+    ) -> Result<Self, prometheus::Error> {
+        let reads = Opts::new(
+            "stateful_session_reads_total",
+            "Successful reads of a session or its history, by source.",
+        );
+        let writes = Opts::new(
+            "stateful_session_writes_total",
+            "Writes that reached the store, by operation and outcome.",
+        );
         let metrics = Self {
             reads: IntCounterVec::new(reads, &["source"])?,
             writes: IntCounterVec::new(writes, &["act", "outcome"])?,
             live: LiveMetrics::register(registry)?,
         };
-        let gauge =
-            IntGauge::new("stateful_sessions_live", "Live sessions that this instance holds or has recently served.")?;
+        let gauge = IntGauge::new(
+            "stateful_sessions_live",
+            "Live sessions that this instance holds or has recently served.",
+        )?;
         // A rate needs a first value: a series starts at 0 and is never absent.
         for source in [Source::Memory, Source::Unverified, Source::Redis] {
             metrics.reads.with_label_values(&[source.label()]);
         }
-        for operation in [Operation::Create, Operation::Append, Operation::Patch, Operation::Delete] {
+        for operation in [Operation::Create, Operation::Append, Operation::Patch, Operation::Delete]
+        {
             for outcome in ["ok", "replayed", ErrorCode::SessionStoreUnavailable.as_str()] {
                 metrics.writes.with_label_values(&[operation.as_str(), outcome]);
             }

@@ -30,7 +30,9 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
 /// gateway's.
 pub fn mount_endpoints(app: &mut web::ServiceConfig) {
     mount_endpoint(app, Endpoint::Sessions, || [post(sessions::create)]);
-    mount_endpoint(app, Endpoint::Session, || [get(session::read), patch(session::patch), delete(session::delete)]);
+    mount_endpoint(app, Endpoint::Session, || {
+        [get(session::read), patch(session::patch), delete(session::delete)]
+    });
     mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
     mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
     mount_endpoint(app, Endpoint::History, || [get(history::read)]);

@@ -92,7 +92,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// lifetime of a session, so that no late write recreates the session. Until it expires,
     /// repeated deletes succeed whatever the precondition, as their effect is already there (RFC
     /// 9110, section 13.1.1).
-    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError>;
+    async fn delete_if(
+        &self,
+        access: Access,
+        expected: &Expected,
+    ) -> Result<Served<()>, DeleteError>;
 
     /// The same without a precondition.
     async fn delete(&self, access: Access) -> Result<Served<()>, DeleteError> {
@@ -100,7 +104,12 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// A page of the messages after a position.
-    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError>;
+    async fn history(
+        &self,
+        access: Access,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError>;
 
     /// Records for `ttl` that a ticket is in use by an open connection.
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault>;

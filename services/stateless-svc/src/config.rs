@@ -50,9 +50,15 @@ mod tests {
     #[test]
     fn errors_about_urls_do_not_quote_them() {
         for variable in ["DATABASE_URL", "CACHE_REDIS_URL"] {
-            let error = Config::from_env(&Env::from_pairs([(variable, "http://hunter2")])).expect_err("invalid");
+            let error = Config::from_env(&Env::from_pairs([(variable, "http://hunter2")]))
+                .expect_err("invalid");
             let text = error.to_string();
-            assert!(text.starts_with(variable) && text.contains("for example") && !text.contains("hunter2"), "{text}");
+            assert!(
+                text.starts_with(variable)
+                    && text.contains("for example")
+                    && !text.contains("hunter2"),
+                "{text}"
+            );
         }
         assert!(Config::from_env(&Env::from_pairs([])).is_ok());
     }

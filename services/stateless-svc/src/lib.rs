@@ -62,7 +62,9 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
 
     let (database, migrated, cache) = (postgres.clone(), schema.clone(), redis.clone());
     let health = HealthBuilder::new(SERVICE, config.service.instance.clone())
-        .dependency("postgres", Need::Required, move || migrations::probe(database.clone(), migrated.clone()))
+        .dependency("postgres", Need::Required, move || {
+            migrations::probe(database.clone(), migrated.clone())
+        })
         .dependency("redis", Need::Optional, move || service_kit::redis::probe(cache.clone()))
         .build();
     let app = web::Data::new(App {

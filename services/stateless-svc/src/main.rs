@@ -8,7 +8,11 @@ use service_kit::telemetry;
 use stateless_svc::Config;
 
 fn main() -> ExitCode {
-    let probe = cli::probe_of_service(stateless_svc::SERVICE, env!("CARGO_PKG_VERSION"), stateless_svc::ABOUT);
+    let probe = cli::probe_of_service(
+        stateless_svc::SERVICE,
+        env!("CARGO_PKG_VERSION"),
+        stateless_svc::ABOUT,
+    );
     let config = match Env::process(stateless_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,
         Err(fault) => return fault.exit(),
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    let ended = async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
+    let ended =
+        async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
     ended.inspect_err(|error| tracing::error!("{error:#}"))
 }

@@ -21,7 +21,11 @@ const EXAMPLES: usize = 5;
 ///
 /// # Errors
 /// When a leaving instance is not a member, or a joining one is.
-pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Option<Change>, ApiError> {
+pub(super) fn change(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    query: &ExplainQuery,
+) -> Result<Option<Change>, ApiError> {
     let ExplainQuery { without, with, drain, weight, .. } = query;
     if without.is_none() && with.is_none() && drain.is_none() && weight.is_none() {
         return Ok(None);
@@ -39,8 +43,11 @@ pub(super) fn change(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> 
     }
     let mut flows: Vec<_> = flows.into_iter().collect();
     flows.sort_by_key(|&(_, count)| Reverse(count));
-    let flows =
-        flows.into_iter().map(|((from, to), keys)| Flow { from: from.cloned(), to: to.cloned(), percent: count(keys) });
+    let flows = flows.into_iter().map(|((from, to), keys)| Flow {
+        from: from.cloned(),
+        to: to.cloned(),
+        percent: count(keys),
+    });
     Ok(Some(Change {
         epoch: changed.epoch,
         home: home_in(&changed, query.key).cloned(),
@@ -58,15 +65,24 @@ fn home_in(snapshot: &Snapshot, key: AffinityKey) -> Option<&InstanceName> {
 }
 
 /// The changed membership.
-fn changed_snapshot(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> Result<Snapshot, ApiError> {
-    let has = |name: &InstanceName| snapshot.members().iter().any(|member| member.instance.name() == name);
+fn changed_snapshot(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    query: &ExplainQuery,
+) -> Result<Snapshot, ApiError> {
+    let has = |name: &InstanceName| {
+        snapshot.members().iter().any(|member| member.instance.name() == name)
+    };
     let leaving = [query.without.as_ref(), query.drain.as_ref()];
     if let Some(name) = leaving.into_iter().flatten().find(|name| !has(name)) {
         let detail = format!("The pool has no member '{name}'; {}.", known(snapshot));
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
     if let Some(name) = query.with.as_ref().filter(|name| has(name)) {
-        return Err(ApiError::new(ErrorCode::InstanceExists, format!("The pool already has a member '{name}'.")));
+        return Err(ApiError::new(
+            ErrorCode::InstanceExists,
+            format!("The pool already has a member '{name}'."),
+        ));
     }
     let weighted = query.weight.as_ref();
     if let Some(SupposedWeight { name, .. }) = weighted.filter(|weighted| !has(&weighted.name)) {
@@ -74,20 +90,23 @@ fn changed_snapshot(pool: &Pool, snapshot: &Snapshot, query: &ExplainQuery) -> R
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
     let stays = |entry: Entry| {
-        let weight =
-            weighted.filter(|weighted| weighted.name == *entry.instance.name()).map(|weighted| weighted.weight);
+        let weight = weighted
+            .filter(|weighted| weighted.name == *entry.instance.name())
+            .map(|weighted| weighted.weight);
         let entry = Entry { weight: weight.unwrap_or(entry.weight), ..entry };
         (!leaving.contains(&Some(entry.instance.name()))).then_some(entry)
     };
     // Only its name matters.
     let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let newcomer = query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), no_address)));
+    let newcomer =
+        query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), no_address)));
     let newcomer = newcomer.map(|newcomer| Entry::from((newcomer, InstanceState::Healthy)));
     Ok(snapshot.changed(pool.seed(), stays, newcomer))
 }
 
 fn known(snapshot: &Snapshot) -> String {
-    let names: Vec<_> = snapshot.members().iter().map(|member| member.instance.name().as_str()).collect();
+    let names: Vec<_> =
+        snapshot.members().iter().map(|member| member.instance.name().as_str()).collect();
     if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }
 
@@ -103,13 +122,19 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
         ));
     }
     if let Some(name) = &query.without {
-        sentences.push(format!("Without {name}, its keys would move at once, and back when it returns."));
+        sentences.push(format!(
+            "Without {name}, its keys would move at once, and back when it returns."
+        ));
     }
     if let Some(name) = &query.with {
-        sentences.push(format!("{name} would take its share of every member's keys once its health checks pass."));
+        sentences.push(format!(
+            "{name} would take its share of every member's keys once its health checks pass."
+        ));
     }
     if let Some(SupposedWeight { name, weight }) = &query.weight {
-        sentences.push(format!("With the weight {weight}, keys would move only to or from {name}, at once."));
+        sentences.push(format!(
+            "With the weight {weight}, keys would move only to or from {name}, at once."
+        ));
     }
     sentences.join(" ")
 }

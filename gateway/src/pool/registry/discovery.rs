@@ -28,7 +28,11 @@ impl Registry {
                 // An operator removed it, and it is still in the records.
                 None if before.contains(&addr) => {}
                 None => {
-                    let newcomer = if phase == LookupPhase::Start { Host::new(addr) } else { Host::newcomer(addr) };
+                    let newcomer = if phase == LookupPhase::Start {
+                        Host::new(addr)
+                    } else {
+                        Host::newcomer(addr)
+                    };
                     self.hosts_mut().push(newcomer);
                     added.push(addr);
                 }
@@ -91,7 +95,11 @@ mod tests {
     }
 
     fn find(registry: &mut Registry, hosts: &[u8]) -> LookupChange {
-        registry.apply_lookup(hosts.iter().map(|&host| addr(host)).collect(), LookupPhase::Later, Instant::now())
+        registry.apply_lookup(
+            hosts.iter().map(|&host| addr(host)).collect(),
+            LookupPhase::Later,
+            Instant::now(),
+        )
     }
 
     /// Passes until it is a member.
@@ -192,7 +200,11 @@ mod tests {
         assert!(registry.record_lookup_failure("SERVFAIL".to_owned()));
         assert!(!registry.record_lookup_failure("SERVFAIL".to_owned()));
         assert_eq!(hosts(&registry), [1, 2]);
-        let view = registry.discovered.as_ref().map(|discovered| discovered.view(Instant::now())).expect("a view");
+        let view = registry
+            .discovered
+            .as_ref()
+            .map(|discovered| discovered.view(Instant::now()))
+            .expect("a view");
         assert_eq!((view.addresses, view.error.as_deref()), (1, Some("SERVFAIL")));
         assert!(find(&mut registry, &[2]).recovered);
         assert!(!find(&mut registry, &[2]).recovered);
@@ -208,7 +220,11 @@ mod tests {
         let mut after = registry(state);
         assert_eq!(hosts(&after), [1, 2, 3]);
         assert_eq!(after.names().len(), 1, "with the known names");
-        assert_eq!(find(&mut after, &[3]).forgotten.len(), 1, "it was not checked since, so DNS decides");
+        assert_eq!(
+            find(&mut after, &[3]).forgotten.len(),
+            1,
+            "it was not checked since, so DNS decides"
+        );
     }
 
     #[test]

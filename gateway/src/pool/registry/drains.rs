@@ -20,11 +20,17 @@ const MAX_ABSENT: usize = 256;
 
 impl Registry {
     /// Applies the announcement of a good health response; the latest decision wins.
-    pub(in crate::pool) fn apply_announcement(&mut self, addr: SocketAddr, report: &Report, now: Instant) {
+    pub(in crate::pool) fn apply_announcement(
+        &mut self,
+        addr: SocketAddr,
+        report: &Report,
+        now: Instant,
+    ) {
         let name = &report.name;
         let Some(host) = self.host(addr) else { return };
         let (is_member, is_up) = (host.name() == Some(name), host.is_up());
-        host.announced = Some(Announced { seconds_left: report.seconds_left, decision: report.decision });
+        host.announced =
+            Some(Announced { seconds_left: report.seconds_left, decision: report.decision });
         if !is_member && host.instance.is_some() {
             return;
         }
@@ -33,12 +39,15 @@ impl Registry {
             let at = now + Duration::from_secs(report.seconds_left.unwrap_or(0));
             Decision { decided_ms, until: until_ms.map(|unix_ms| Until { at, unix_ms }) }
         });
-        let newer = announced.filter(|announced| known.is_none_or(|known| announced.decided_ms >= known.decided_ms));
+        let newer = announced
+            .filter(|announced| known.is_none_or(|known| announced.decided_ms >= known.decided_ms));
         if let Some(newer) = newer.filter(|newer| newer.decided_ms > 0 && is_member) {
             self.decisions.insert(name.clone(), newer);
         }
         // An old version announces no decisions, so its state wins.
-        let undone = report.decision.is_none() && report.seconds_left.is_none() && drain_was_announced(self, addr);
+        let undone = report.decision.is_none()
+            && report.seconds_left.is_none()
+            && drain_was_announced(self, addr);
         if undone {
             self.decisions.remove(name);
         }
@@ -48,21 +57,36 @@ impl Registry {
         let left = Duration::from_secs(report.seconds_left.unwrap_or(0));
         let Some(host) = self.host(addr) else { return };
         let why = host.drain.as_ref().and_then(|drain| drain.unannounced.clone());
-        let why = || why.unwrap_or_else(|| "The instance was restarted and does not announce the drain yet".to_owned());
+        let why = || {
+            why.unwrap_or_else(|| {
+                "The instance was restarted and does not announce the drain yet".to_owned()
+            })
+        };
         match holds.and_then(|decision| decision.until) {
             Some(mut until) => {
-                let is_over = stops && left.is_zero() || !announces && host.reports_sessions && is_empty(host);
+                let is_over = stops && left.is_zero()
+                    || !announces && host.reports_sessions && is_empty(host);
                 if is_over && until.at > now {
                     until = Until::within(Duration::ZERO, now);
                 }
                 let unannounced = (!announces).then(why);
-                host.drain = Some(Drain { until: until.at, until_ms: Some(until.unix_ms), unannounced, last: false });
+                host.drain = Some(Drain {
+                    until: until.at,
+                    until_ms: Some(until.unix_ms),
+                    unannounced,
+                    last: false,
+                });
                 if let Some(decision) = self.decisions.get_mut(name).filter(|_| is_member) {
                     decision.until = Some(until);
                 }
             }
             None if stops => {
-                host.drain = Some(Drain { until: now + left, until_ms: None, unannounced: None, last: false })
+                host.drain = Some(Drain {
+                    until: now + left,
+                    until_ms: None,
+                    unannounced: None,
+                    last: false,
+                })
             }
             // One that returns after a stop needs enough passing checks.
             None if is_up || !is_member => host.drain = None,
@@ -105,11 +129,16 @@ impl Registry {
     }
 
     /// The decision about the instance at this address, unless it announces it.
-    pub(in crate::pool) fn pending_drain_at(&self, addr: SocketAddr, now: Instant) -> Option<PendingDrain> {
+    pub(in crate::pool) fn pending_drain_at(
+        &self,
+        addr: SocketAddr,
+        now: Instant,
+    ) -> Option<PendingDrain> {
         let host = self.hosts().iter().find(|host| host.addr == addr)?;
         let decision = self.decisions.get(host.name()?)?;
         let announced = host.announced.and_then(|announced| announced.decision);
-        let is_known = announced.is_some_and(|announced| announced.decided_ms >= decision.decided_ms);
+        let is_known =
+            announced.is_some_and(|announced| announced.decided_ms >= decision.decided_ms);
         (!is_known).then(|| decision.pending(addr, now))
     }
 
@@ -125,7 +154,9 @@ impl Registry {
         force: bool,
     ) -> Result<(), LastInstance> {
         let now = Instant::now();
-        let Some(name) = self.host(addr).and_then(|host| host.name().cloned()) else { return Ok(()) };
+        let Some(name) = self.host(addr).and_then(|host| host.name().cloned()) else {
+            return Ok(());
+        };
         let known = self.decisions.get(&name).copied();
         match known.and_then(|decision| decision.until) {
             Some(until) if until.at <= now || deadline.is_none() => return Ok(()),
@@ -138,7 +169,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends the drain of the instance at this address. Returns the decision before, if there was a drain.
+    /// Ends the drain of the instance at this address. Returns the decision before, if there was a
+    /// drain.
     pub(in crate::pool) fn decide_undrain(&mut self, addr: SocketAddr) -> Option<Option<Decision>> {
         let host = self.host(addr)?;
         let name = host.name().cloned()?;
@@ -181,7 +213,9 @@ impl Registry {
 
     /// Records why the instance does not announce its drain. Returns whether the reason is new.
     pub(in crate::pool) fn record_drain_failure(&mut self, addr: SocketAddr, why: String) -> bool {
-        let Some(drain) = self.host(addr).and_then(|host| host.drain.as_mut()) else { return false };
+        let Some(drain) = self.host(addr).and_then(|host| host.drain.as_mut()) else {
+            return false;
+        };
         let is_news = drain.unannounced.as_ref().is_some_and(|known| *known != why);
         if is_news {
             drain.unannounced = Some(why);
@@ -189,19 +223,25 @@ impl Registry {
         is_news
     }
 
-    /// Marks drains that are over, and the instance that keeps serving because no other is available.
+    /// Marks drains that are over, and the instance that keeps serving because no other is
+    /// available.
     ///
-    /// When all healthy instances are drained, the one with the latest announced deadline keeps serving,
-    /// so that all gateways choose the same one.
+    /// When all healthy instances are drained, the one with the latest announced deadline keeps
+    /// serving, so that all gateways choose the same one.
     pub(in crate::pool) fn update_drain_states(&mut self, now: Instant) {
         let up = || self.hosts().iter().filter(|host| host.is_up());
         let order = |host: &Host| Some((host.drain.as_ref()?.until_ms?, host.name()?.clone()));
         let goes_on = |host: &&Host| host.drain.as_ref().is_some_and(|drain| !drain.is_over(now));
-        let stops = |host: &&Host| host.drain.as_ref().is_some_and(|drain| drain.until_ms.is_none());
+        let stops =
+            |host: &&Host| host.drain.as_ref().is_some_and(|drain| drain.until_ms.is_none());
         let last: Vec<SocketAddr> = if up().any(|host| host.drain.is_none()) {
             Vec::new()
         } else if up().any(|host| goes_on(&host) && !stops(&host)) {
-            up().filter(goes_on).max_by_key(|host| order(host)).map(Host::addr).into_iter().collect()
+            up().filter(goes_on)
+                .max_by_key(|host| order(host))
+                .map(Host::addr)
+                .into_iter()
+                .collect()
         } else if up().any(|host| stops(&host)) {
             up().filter(stops).map(Host::addr).collect()
         } else {
@@ -221,7 +261,8 @@ impl Registry {
 
     /// The decisions for the state file: drains, and those about known instances.
     pub(in crate::pool) fn known_decisions(&self) -> Vec<KnownDecision> {
-        let is_there = |name: &InstanceName| self.hosts().iter().any(|host| host.name() == Some(name));
+        let is_there =
+            |name: &InstanceName| self.hosts().iter().any(|host| host.name() == Some(name));
         let mut absent = 0;
         let kept = self.decisions.iter().filter(|(name, decision)| {
             let there = is_there(name);
@@ -239,7 +280,9 @@ impl Registry {
 
 /// Whether the instance at this address announced the drain that it is in.
 fn drain_was_announced(registry: &mut Registry, addr: SocketAddr) -> bool {
-    registry.host(addr).is_some_and(|host| host.drain.as_ref().is_some_and(|drain| drain.unannounced.is_none()))
+    registry
+        .host(addr)
+        .is_some_and(|host| host.drain.as_ref().is_some_and(|drain| drain.unannounced.is_none()))
 }
 
 /// Whether the instance has no requests, streams or sessions.

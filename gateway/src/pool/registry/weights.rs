@@ -14,8 +14,13 @@ use crate::pool::weights::PendingWeight;
 impl Registry {
     /// The weight of this host.
     pub fn weight_of(&self, host: &Host) -> Weight {
-        let decided = host.name().and_then(|name| self.weights.decided.get(name)).map(|decision| decision.weight);
-        let configured = || self.weights.configured.get(&host.addr).or_else(|| self.weights.added.get(&host.addr));
+        let decided = host
+            .name()
+            .and_then(|name| self.weights.decided.get(name))
+            .map(|decision| decision.weight);
+        let configured = || {
+            self.weights.configured.get(&host.addr).or_else(|| self.weights.added.get(&host.addr))
+        };
         let announced = || host.announced_weight.filter(|announced| announced.decided_ms == 0);
         decided
             .or_else(|| configured().copied())
@@ -30,7 +35,9 @@ impl Registry {
         if host.name() != Some(&report.name) {
             return;
         }
-        let Some(announced) = report.weight.filter(|announced| announced.decided_ms > 0) else { return };
+        let Some(announced) = report.weight.filter(|announced| announced.decided_ms > 0) else {
+            return;
+        };
         let known = self.weights.decided.get(&report.name);
         if known.is_none_or(|known| known.decided_ms < announced.decided_ms) {
             self.weights.decided.insert(report.name.clone(), announced);
@@ -42,13 +49,14 @@ impl Registry {
         let pending = |host: &Host| {
             let decision = *self.weights.decided.get(host.name()?)?;
             let missed = host.announced_weight?.decided_ms < decision.decided_ms;
-            (missed && host.announced.is_some()).then_some(PendingWeight { addr: host.addr, decision })
+            (missed && host.announced.is_some())
+                .then_some(PendingWeight { addr: host.addr, decision })
         };
         self.hosts().iter().filter_map(pending).collect()
     }
 
-    /// Sets the weight of the instance at this address. Returns the decisions before and now; `None` if it
-    /// already has that weight, or no name.
+    /// Sets the weight of the instance at this address. Returns the decisions before and now;
+    /// `None` if it already has that weight, or no name.
     pub(in crate::pool) fn decide_weight(
         &mut self,
         addr: SocketAddr,
@@ -69,7 +77,11 @@ impl Registry {
     }
 
     /// Restores the decision before, when the instance did not accept the new one.
-    pub(in crate::pool) fn restore_weight(&mut self, addr: SocketAddr, before: Option<WeightDecision>) {
+    pub(in crate::pool) fn restore_weight(
+        &mut self,
+        addr: SocketAddr,
+        before: Option<WeightDecision>,
+    ) {
         let Some(name) = self.host(addr).and_then(|host| host.name().cloned()) else { return };
         match before {
             Some(before) => self.weights.decided.insert(name, before),
@@ -88,7 +100,8 @@ impl Registry {
     /// The weights for the state file: of added addresses, and operators' decisions.
     pub(in crate::pool) fn known_weights(&self) -> (Vec<KnownWeight>, Vec<KnownWeightDecision>) {
         let added = self.weights.added.iter().map(|(&addr, &weight)| KnownWeight { addr, weight });
-        let is_there = |name: &InstanceName| self.hosts().iter().any(|host| host.name() == Some(name));
+        let is_there =
+            |name: &InstanceName| self.hosts().iter().any(|host| host.name() == Some(name));
         let decided = self.weights.decided.iter().filter(|(name, _)| is_there(name));
         let decided = decided.map(|(name, decision)| KnownWeightDecision {
             name: name.clone(),

@@ -16,7 +16,8 @@ fn round_robin() -> PoolState {
     PoolState { strategy: Some(Strategy::RoundRobin), ..PoolState::default() }
 }
 
-/// Fills the disk on which the file is written: the kernel's own ENOSPC, without a file system of its own.
+/// Fills the disk on which the file is written: the kernel's own ENOSPC, without a file system of
+/// its own.
 fn fill_disk(path: &Path) -> PathBuf {
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     symlink("/dev/full", &beside).expect("links");
@@ -58,8 +59,14 @@ fn a_change_on_a_full_disk_is_refused_and_leaves_the_file_as_it_was() {
     let health = file.health().expect("there is a file");
     assert!(health.error.is_some() && health.failures >= 1, "{health:?}");
     fs::remove_file(full).expect("there is room");
-    eventually("it is tried again by itself", || file.health().is_some_and(|health| health.error.is_none()));
-    assert_eq!(open(&path).load(PoolName::Stateful), PoolState::default(), "the change was refused");
+    eventually("it is tried again by itself", || {
+        file.health().is_some_and(|health| health.error.is_none())
+    });
+    assert_eq!(
+        open(&path).load(PoolName::Stateful),
+        PoolState::default(),
+        "the change was refused"
+    );
 }
 
 #[test]
@@ -68,7 +75,8 @@ fn what_was_learned_on_a_full_disk_is_written_when_there_is_room() {
     let path = folder.path().join("state.json");
     let file = open(&path);
     let full = fill_disk(&path);
-    let learned = PoolState { discovered: vec![([10, 0, 0, 1], 80).into()], ..PoolState::default() };
+    let learned =
+        PoolState { discovered: vec![([10, 0, 0, 1], 80).into()], ..PoolState::default() };
     file.note(PoolName::Stateful, learned.clone());
     eventually("it fails", || file.health().is_some_and(|health| health.failures > 0));
     fs::remove_file(full).expect("there is room");
@@ -99,7 +107,10 @@ fn nothing_is_changed_while_another_process_reads_the_file() {
 fn without_a_file_a_change_lasts_until_a_restart() {
     let file = StateFile::open(None, Events::new(0)).expect("opens");
     assert_eq!((file.lasts(), file.health().is_none()), (Lasts::UntilRestart, true));
-    file.begin().expect("begins").write(PoolName::Stateful, round_robin()).expect("nothing to write");
+    file.begin()
+        .expect("begins")
+        .write(PoolName::Stateful, round_robin())
+        .expect("nothing to write");
 }
 
 #[test]
@@ -107,7 +118,13 @@ fn a_damaged_or_unwritable_file_is_found_at_start_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");
     fs::write(&path, "{").expect("writes");
-    assert!(matches!(StateFile::open(Some(path), Events::new(0)), Err(StateFileError::Damaged { .. })));
+    assert!(matches!(
+        StateFile::open(Some(path), Events::new(0)),
+        Err(StateFileError::Damaged { .. })
+    ));
     let missing = folder.path().join("missing/state.json");
-    assert!(matches!(StateFile::open(Some(missing), Events::new(0)), Err(StateFileError::Io { .. })));
+    assert!(matches!(
+        StateFile::open(Some(missing), Events::new(0)),
+        Err(StateFileError::Io { .. })
+    ));
 }

@@ -72,7 +72,13 @@ impl Writer {
     pub(super) fn new(path: Option<PathBuf>, states: States, events: Events) -> Self {
         let file = File { written: Some(states.clone()), frozen: false, closed: false };
         let health = Health { last_success: Timestamp::now(), ..Health::default() };
-        Self { path, file: Mutex::new(file), states: Mutex::new(states), health: Mutex::new(health), events }
+        Self {
+            path,
+            file: Mutex::new(file),
+            states: Mutex::new(states),
+            health: Mutex::new(health),
+            events,
+        }
     }
 
     pub(super) fn file(&self) -> MutexGuard<'_, File> {
@@ -187,6 +193,7 @@ fn prepare(path: &Path, states: &States) -> io::Result<PathBuf> {
 /// Puts what was written beside the file in its place.
 fn replace(path: &Path, beside: &Path) -> io::Result<()> {
     fs::rename(beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
 }

@@ -37,7 +37,8 @@ pub(in crate::server) struct HandOver {
 
 /// What the new process receives, and what must stop for it.
 pub(in crate::server) struct Assets {
-    /// The listeners of the data plane, of the control plane, and of the metrics where there is one.
+    /// The listeners of the data plane, of the control plane, and of the metrics where there is
+    /// one.
     pub(in crate::server) listeners: Vec<TcpListener>,
     /// The pools, whose health is sent along.
     pub(in crate::server) pools: Arc<Pools>,
@@ -81,7 +82,8 @@ impl<M: From<HandOver> + Send + 'static> HandoverServer<M> {
 
 /// Moves the socket to its place, replacing the old process's.
 pub(in crate::server) fn publish(path: &Path) -> Result<(), UpgradeError> {
-    fs::rename(beside(path), path).map_err(|source| UpgradeError::Socket { path: path.to_owned(), source })
+    fs::rename(beside(path), path)
+        .map_err(|source| UpgradeError::Socket { path: path.to_owned(), source })
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -98,7 +100,8 @@ fn remove(path: &Path) -> io::Result<()> {
 /// The folder is private, because whoever can connect receives the listeners.
 fn make_private_folder(path: &Path) -> Result<(), UpgradeError> {
     let socket = |source| UpgradeError::Socket { path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(socket)?;
     let mode = fs::metadata(folder).map_err(socket)?.mode();
     if mode & 0o077 == 0 { Ok(()) } else { Err(UpgradeError::Public { path: path.to_owned() }) }
@@ -107,9 +110,12 @@ fn make_private_folder(path: &Path) -> Result<(), UpgradeError> {
 #[async_trait]
 impl<M: From<HandOver> + Send + 'static> BackgroundService for HandoverServer<M> {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        // Owned by this call, whose end closes the copies of the listeners, so that a gateway that stops
-        // without a new process rejects connections at once.
-        let Some(handover) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        // Owned by this call, whose end closes the copies of the listeners, so that a gateway that
+        // stops without a new process rejects connections at once.
+        let Some(handover) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return;
+        };
         let listener = match UnixListener::from_std(handover.listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "hot restart is not available"),
@@ -156,12 +162,16 @@ impl<M: From<HandOver> + Send + 'static> HandoverServer<M> {
             wire::send(&stream, &wire::Offer { healthy: healthy(&assets.pools) }, &listeners)?;
             UnixStream::from_std(stream)?
         };
-        let reply = timeout(READY_TIMEOUT, new_process.read_u8()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let reply = timeout(READY_TIMEOUT, new_process.read_u8())
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
         if reply != wire::READY {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let (done, let_go) = oneshot::channel();
-        self.main.send(HandOver { done }.into()).map_err(|_| io::Error::other("the main thread has ended"))?;
+        self.main
+            .send(HandOver { done }.into())
+            .map_err(|_| io::Error::other("the main thread has ended"))?;
         let_go.await.map_err(io::Error::other)?;
         // If the new process ends now, this one has no control plane but keeps serving.
         new_process.write_all(&[wire::RELEASED]).await
@@ -170,6 +180,8 @@ impl<M: From<HandOver> + Send + 'static> HandoverServer<M> {
 
 /// The pools that have a healthy instance.
 fn healthy(pools: &Pools) -> Vec<PoolName> {
-    let has_one = |hosts: &[crate::pool::Host]| hosts.iter().any(|host| host.state() == InstanceState::Healthy);
+    let has_one = |hosts: &[crate::pool::Host]| {
+        hosts.iter().any(|host| host.state() == InstanceState::Healthy)
+    };
     pools.iter().filter(|pool| pool.hosts(has_one)).map(|pool| pool.name()).collect()
 }

@@ -12,8 +12,8 @@ use crate::server::listener;
 use crate::server::upgrade::error::UpgradeError;
 use crate::server::upgrade::wire;
 
-/// Timeout of each reply. Before the last one the old process closes its control plane, which takes up to
-/// 2 s.
+/// Timeout of each reply. Before the last one the old process closes its control plane, which takes
+/// up to 2 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The old process, after it sent its listeners.
@@ -34,7 +34,12 @@ impl OldProcess {
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
             // A stopped gateway may leave its socket.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
                 return Ok(None);
             }
             Err(source) => return Err(UpgradeError::Socket { path: path.to_owned(), source }),
@@ -63,8 +68,8 @@ impl OldProcess {
         Some(self.listeners.swap_remove(place))
     }
 
-    /// Takes over: from now on the old process accepts no connections, has no control plane and writes no
-    /// state.
+    /// Takes over: from now on the old process accepts no connections, has no control plane and
+    /// writes no state.
     pub(in crate::server) fn take_over(mut self) -> Result<(), UpgradeError> {
         let socket = |source| UpgradeError::Socket { path: self.path.clone(), source };
         self.stream.write_all(&[wire::READY]).map_err(socket)?;
@@ -78,7 +83,10 @@ impl OldProcess {
 }
 
 /// The listener for this address: inherited or new.
-pub(in crate::server) fn listener(old_process: Option<&mut OldProcess>, wanted: SocketAddr) -> io::Result<TcpListener> {
+pub(in crate::server) fn listener(
+    old_process: Option<&mut OldProcess>,
+    wanted: SocketAddr,
+) -> io::Result<TcpListener> {
     match old_process.and_then(|old_process| old_process.listener(wanted)) {
         Some(inherited) => Ok(inherited),
         None => listener::bind(wanted),

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use proto_contracts::PoolName;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +44,8 @@ pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, Vec<TcpListener>)> 
     let mut text = [0; MAX_OFFER];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_LISTENERS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(from, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let received =
+        recvmsg(from, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     let offer = serde_json::from_slice(text.get(..received.bytes).unwrap_or_default())?;
     let mut listeners = Vec::with_capacity(MOST_LISTENERS);
     for message in ancillary.drain() {
@@ -52,7 +53,11 @@ pub(super) fn receive(from: impl AsFd) -> io::Result<(Offer, Vec<TcpListener>)> 
             listeners.extend(fds.map(|fd: OwnedFd| TcpListener::from(fd)));
         }
     }
-    if listeners.is_empty() { Err(io::ErrorKind::InvalidData.into()) } else { Ok((offer, listeners)) }
+    if listeners.is_empty() {
+        Err(io::ErrorKind::InvalidData.into())
+    } else {
+        Ok((offer, listeners))
+    }
 }
 
 #[cfg(test)]
@@ -65,7 +70,8 @@ mod tests {
     fn listeners_arrive_in_their_order() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         for count in 1..=MOST_LISTENERS {
-            let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("binds")).collect();
+            let listeners: Vec<_> =
+                (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("binds")).collect();
             let lent: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
             send(&ours, &Offer { healthy: vec![PoolName::Stateful] }, &lent).expect("sent");
             let (offer, received) = receive(&theirs).expect("received");

@@ -11,9 +11,9 @@ use crate::testbed::{INFO, Setup, TestGateway};
 use crate::upstream::{Act, Upstream};
 
 fn in_chunks(body: &[u8], size: usize) -> Vec<u8> {
-    let chunks = body
-        .chunks(size)
-        .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).into_bytes(), chunk.to_vec(), b"\r\n".to_vec()].concat());
+    let chunks = body.chunks(size).flat_map(|chunk| {
+        [format!("{:x}\r\n", chunk.len()).into_bytes(), chunk.to_vec(), b"\r\n".to_vec()].concat()
+    });
     chunks.chain(*b"0\r\n\r\n").collect()
 }
 
@@ -39,7 +39,8 @@ fn a_body_arrives_whole_whatever_its_size_and_framing() {
                 let mut client = gateway.connect();
                 let expects = pieces == 7;
                 let request = post(framing);
-                let request = if expects { request.header("expect", "100-continue") } else { request };
+                let request =
+                    if expects { request.header("expect", "100-continue") } else { request };
                 client.write(&request.head());
                 for piece in wire.chunks((wire.len() / pieces).max(1)) {
                     if pieces > 1 {
@@ -48,12 +49,26 @@ fn a_body_arrives_whole_whatever_its_size_and_framing() {
                     client.write(piece);
                 }
                 let reply = client.reply_to("POST");
-                assert_eq!(reply.status, 200, "{size} bytes, chunked: {chunked}, {pieces} pieces: {reply:?}");
+                assert_eq!(
+                    reply.status, 200,
+                    "{size} bytes, chunked: {chunked}, {pieces} pieces: {reply:?}"
+                );
                 let seen = upstream.last();
-                assert!(seen.body == body, "{size} bytes became {}, chunked: {chunked}", seen.body.len());
-                assert!(size == 0 || seen.header("expect").is_none(), "the gateway has invited it already");
+                assert!(
+                    seen.body == body,
+                    "{size} bytes became {}, chunked: {chunked}",
+                    seen.body.len()
+                );
+                assert!(
+                    size == 0 || seen.header("expect").is_none(),
+                    "the gateway has invited it already"
+                );
                 let next = client.try_send(&Request::get(INFO)).map(|reply| reply.status);
-                assert_eq!(next, Some(200), "after {size} bytes, chunked: {chunked}, {pieces} pieces; {reply:?}");
+                assert_eq!(
+                    next,
+                    Some(200),
+                    "after {size} bytes, chunked: {chunked}, {pieces} pieces; {reply:?}"
+                );
             }
         }
     }
@@ -67,7 +82,10 @@ fn a_client_that_waits_for_an_invitation_gets_one() {
     client.write(&post(("content-length", "2")).header("expect", "100-continue").head());
     assert_eq!(client.read_exactly(25), b"HTTP/1.1 100 Continue\r\n\r\n");
     client.write(b"{}");
-    assert_eq!((client.reply_to("POST").status, upstream.last().body.as_slice()), (200, &b"{}"[..]));
+    assert_eq!(
+        (client.reply_to("POST").status, upstream.last().body.as_slice()),
+        (200, &b"{}"[..])
+    );
 }
 
 #[test]
@@ -125,7 +143,10 @@ fn a_long_upload_is_neither_an_instances_delay_nor_a_sign_of_overload() {
 const LONG: usize = 16_000_000;
 
 fn left(gateway: &TestGateway, figure_of: &str) -> u64 {
-    figure(gateway, &format!("gateway_upstream_{figure_of}{{pool=\"stateless\",upstream=\"stateless-1\"}}"))
+    figure(
+        gateway,
+        &format!("gateway_upstream_{figure_of}{{pool=\"stateless\",upstream=\"stateless-1\"}}"),
+    )
 }
 
 #[test]
@@ -180,7 +201,12 @@ fn a_retried_body_is_counted_once() {
     upstreams[0].act(Act::Close);
     upstreams[1].leave();
     for _ in 0..3 {
-        let keyed = Request::new("POST", CALCULATE).header("idempotency-key", "5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f");
-        assert_eq!(gateway.send(&keyed.body(&[b'x'; 40_000])).status, 200, "40,000 bytes are not 80,000");
+        let keyed = Request::new("POST", CALCULATE)
+            .header("idempotency-key", "5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f");
+        assert_eq!(
+            gateway.send(&keyed.body(&[b'x'; 40_000])).status,
+            200,
+            "40,000 bytes are not 80,000"
+        );
     }
 }

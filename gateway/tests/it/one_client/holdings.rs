@@ -17,7 +17,11 @@ fn events() -> String {
 #[test]
 fn a_client_has_so_many_requests_in_flight_and_others_are_not_concerned() {
     let upstream = Upstream::start("stateless-1");
-    let gateway = Setup::new().stateless([&upstream]).section(LIMITED).section("[clients]\nmax_requests = 3").start();
+    let gateway = Setup::new()
+        .stateless([&upstream])
+        .section(LIMITED)
+        .section("[clients]\nmax_requests = 3")
+        .start();
     upstream.act(Act::Hang);
     let mut held = gateway.start_many(3, &from("192.0.2.1", Request::get(INFO)));
     eventually("all are sent", || (upstream.count() == 3).then_some(()));
@@ -42,12 +46,19 @@ fn a_client_has_so_many_requests_in_flight_and_others_are_not_concerned() {
 #[test]
 fn a_body_that_is_still_arriving_is_a_request_in_flight() {
     let upstream = Upstream::start("stateless-1");
-    let gateway = Setup::new().stateless([&upstream]).section(LIMITED).section("[clients]\nmax_requests = 1").start();
+    let gateway = Setup::new()
+        .stateless([&upstream])
+        .section(LIMITED)
+        .section("[clients]\nmax_requests = 1")
+        .start();
     let mut slow = gateway.connect();
     let post = from("192.0.2.1", Request::new("POST", super::CALCULATE));
     slow.write(&post.header("content-length", "2").header("expect", "100-continue").head());
     assert_eq!(slow.read_exactly(25), b"HTTP/1.1 100 Continue\r\n\r\n");
-    assert_eq!(gateway.send(&from("192.0.2.1", Request::get(INFO))).code(), ErrorCode::TooManyInFlight);
+    assert_eq!(
+        gateway.send(&from("192.0.2.1", Request::get(INFO))).code(),
+        ErrorCode::TooManyInFlight
+    );
     slow.write(b"{}");
     assert_eq!(slow.reply_to("POST").status, 200);
 }
@@ -67,7 +78,11 @@ fn streams(gateway: &TestGateway) -> u64 {
 #[test]
 fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
     let upstream = Upstream::start("stateful-1");
-    let gateway = Setup::new().stateful([&upstream]).section(LIMITED).section("[clients]\nmax_streams = 2").start();
+    let gateway = Setup::new()
+        .stateful([&upstream])
+        .section(LIMITED)
+        .section("[clients]\nmax_streams = 2")
+        .start();
     upstream.act(Act::Stream);
     // A hundred times the limit. The instance is silent, so only the close frees the place.
     for nth in 0..100 {
@@ -78,7 +93,9 @@ fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
         });
         match nth % 2 {
             0 => held.finish(),
-            _ => SockRef::from(&held.writer()).set_linger(Some(std::time::Duration::ZERO)).expect("an option"),
+            _ => SockRef::from(&held.writer())
+                .set_linger(Some(std::time::Duration::ZERO))
+                .expect("an option"),
         }
         drop(held);
     }
@@ -99,7 +116,8 @@ fn a_websocket_that_its_client_closes_or_resets_frees_its_place() {
     upstream.act(Act::Echo);
     let live = format!("{}/live", session_path(AffinityKey::random()));
     for reset in [false, true] {
-        let upgrade = Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
+        let upgrade =
+            Request::get(&live).header("connection", "upgrade").header("upgrade", "websocket");
         let mut sockets: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
         for socket in &mut sockets {
             assert_eq!(socket.send(&upgrade).status, 101);
@@ -109,7 +127,9 @@ fn a_websocket_that_its_client_closes_or_resets_frees_its_place() {
         assert_eq!(streams(&gateway), 20);
         if reset {
             for socket in &sockets {
-                SockRef::from(&socket.writer()).set_linger(Some(std::time::Duration::ZERO)).expect("an option");
+                SockRef::from(&socket.writer())
+                    .set_linger(Some(std::time::Duration::ZERO))
+                    .expect("an option");
             }
         }
         drop(sockets);
@@ -120,7 +140,8 @@ fn a_websocket_that_its_client_closes_or_resets_frees_its_place() {
 #[test]
 fn beyond_the_bound_connections_are_turned_away_and_the_others_go_on() {
     let upstream = Upstream::start("stateless-1");
-    let gateway = Setup::new().stateless([&upstream]).section("[clients]\nmax_connections = 20").start();
+    let gateway =
+        Setup::new().stateless([&upstream]).section("[clients]\nmax_connections = 20").start();
     let mut events = gateway.listen("?types=connections_changed");
     let mut held: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
     let open = || figure(&gateway, "gateway_client_connections");
@@ -133,7 +154,11 @@ fn beyond_the_bound_connections_are_turned_away_and_the_others_go_on() {
     }
     assert_eq!(figure(&gateway, "gateway_client_connections_refused_total{bound=\"all\"}"), 5);
     held.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
-    assert_eq!(events.next(), Some(Event::ConnectionsChanged { limit: Some(20) }), "told once, not five times");
+    assert_eq!(
+        events.next(),
+        Some(Event::ConnectionsChanged { limit: Some(20) }),
+        "told once, not five times"
+    );
     drop(held);
     assert_eq!(events.next(), Some(Event::ConnectionsChanged { limit: None }));
     assert_eq!(gateway.send(&Request::get(INFO)).status, 200);
@@ -146,7 +171,9 @@ fn an_address_has_so_many_connections_unless_it_is_a_trusted_proxys() {
     let setup = Setup::new().stateless([&upstream]).section(bound);
     let strange = setup.clone().server("trusted_proxies = []").start();
     let held: Vec<_> = (0..3).map(|_| strange.connect()).collect();
-    eventually("all have a place", || (figure(&strange, "gateway_client_connections") == 3).then_some(()));
+    eventually("all have a place", || {
+        (figure(&strange, "gateway_client_connections") == 3).then_some(())
+    });
     let refused = strange.connect().try_reply().expect("a response");
     let problem: proto_contracts::Problem = refused.json();
     assert_eq!(problem.code, ErrorCode::TooManyConnections);
@@ -162,14 +189,17 @@ fn an_address_has_so_many_connections_unless_it_is_a_trusted_proxys() {
     held.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
 }
 
-/// A connection that has served a request may be idle for 75 s, but not while three quarters of all places are taken.
+/// A connection that has served a request may be idle for 75 s, but not while three quarters of all
+/// places are taken.
 #[test]
 fn idle_connections_make_room_while_places_are_scarce() {
     let upstream = Upstream::start("stateless-1");
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []");
     let gateway = setup.section("[clients]\nmax_connections = 8").start();
     let mut idle: Vec<_> = (0..7).map(|_| gateway.connect()).collect();
-    eventually("all have a place", || (figure(&gateway, "gateway_client_connections") == 7).then_some(()));
+    eventually("all have a place", || {
+        (figure(&gateway, "gateway_client_connections") == 7).then_some(())
+    });
     idle.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
     assert!(idle.iter_mut().all(Connection::is_closed_by_peer), "each makes room by itself");
 }
@@ -192,13 +222,19 @@ fn while_a_pool_is_overloaded_a_client_has_a_quarter_of_it_and_others_go_on() {
     std::thread::sleep(std::time::Duration::from_millis(100));
     upstream.act(Act::ok());
     late.iter_mut().for_each(|client| assert_eq!(client.reply_to("GET").status, 200));
-    let Some(Event::OverloadChanged { limit: Some(limit), .. }) = events.next() else { panic!("no overload") };
+    let Some(Event::OverloadChanged { limit: Some(limit), .. }) = events.next() else {
+        panic!("no overload")
+    };
 
     upstream.act(Act::Hang);
     let most = limit.div_ceil(4) - 1;
     let held: Vec<_> = (0..most).map(|_| start("198.51.100.1")).collect();
     let refused = gateway.send(&from("198.51.100.1", Request::get(INFO)));
-    assert_eq!((refused.status, refused.code()), (503, ErrorCode::Overloaded), "{most} of {limit} are held");
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, ErrorCode::Overloaded),
+        "{most} of {limit} are held"
+    );
     let _other = start("198.51.100.2");
     drop(held);
 }

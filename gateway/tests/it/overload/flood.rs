@@ -28,7 +28,8 @@ pub(crate) struct Slots {
 impl Slots {
     /// An instance with so many slots.
     pub(crate) fn start(hosts: usize) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("binds");
         let addr = listener.local_addr().expect("an address");
         let hosts = Arc::new(Semaphore::new(hosts));
@@ -38,7 +39,8 @@ impl Slots {
             while let Ok((stream, _)) = listener.accept().await {
                 let (hosts, counters) = (Arc::clone(&hosts), counters.clone());
                 tokio::spawn(async move {
-                    let _ended_by_the_gateway = serve(stream, &hosts, &counters.0, &counters.1).await;
+                    let _ended_by_the_gateway =
+                        serve(stream, &hosts, &counters.0, &counters.1).await;
                 });
             }
         });
@@ -62,7 +64,8 @@ async fn serve(
     at_once: &AtomicUsize,
     most: &AtomicUsize,
 ) -> std::io::Result<()> {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nx-instance-id: slots-1\r\ncontent-length: 2\r\n\r\nok";
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 200 OK\r\nx-instance-id: slots-1\r\ncontent-length: 2\r\n\r\nok";
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
     loop {
@@ -98,8 +101,10 @@ pub(crate) struct Flood {
 impl Flood {
     /// Sends so many requests a second, whatever becomes of those before.
     pub(crate) fn send(addr: SocketAddr, path: &str, per_second: f64, lasts: Duration) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let head: Arc<[u8]> = format!("GET {path} HTTP/1.1\r\nhost: tandem.test\r\n\r\n").into_bytes().into();
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let head: Arc<[u8]> =
+            format!("GET {path} HTTP/1.1\r\nhost: tandem.test\r\n\r\n").into_bytes().into();
         let idle: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
         runtime.block_on(async move {
             let began = Instant::now();
@@ -115,7 +120,8 @@ impl Flood {
                 let (head, idle) = (Arc::clone(&head), Arc::clone(&idle));
                 requests.push(tokio::spawn(async move {
                     let began = Instant::now();
-                    let response_in_time = timeout(RESPONSE_TIMEOUT, request(addr, &head, &idle)).await;
+                    let response_in_time =
+                        timeout(RESPONSE_TIMEOUT, request(addr, &head, &idle)).await;
                     (response_in_time.ok().and_then(Result::ok), began, began.elapsed())
                 }));
             }
@@ -181,7 +187,11 @@ impl fmt::Display for Flood {
 }
 
 /// One request, on a connection that is kept if the response allows it.
-async fn request(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) -> std::io::Result<u16> {
+async fn request(
+    addr: SocketAddr,
+    head: &[u8],
+    idle: &Mutex<Vec<TcpStream>>,
+) -> std::io::Result<u16> {
     let kept = idle.lock().expect("no panic").pop();
     let mut stream = match kept {
         Some(stream) => stream,
@@ -196,7 +206,9 @@ async fn request(addr: SocketAddr, head: &[u8], idle: &Mutex<Vec<TcpStream>>) ->
         }
         let text = String::from_utf8_lossy(&response).to_ascii_lowercase();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok());
+        let field = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok())
+        };
         if body.len() < field("content-length:").unwrap_or(0) {
             continue;
         }

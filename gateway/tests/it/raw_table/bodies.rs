@@ -8,7 +8,8 @@ pub(super) fn cases() -> Vec<Case> {
     [framings(), chunks(), truncated()].concat()
 }
 
-/// Framings that others read differently, each with a request hidden where one of the readings would find it.
+/// Framings that others read differently, each with a request hidden where one of the readings
+/// would find it.
 fn framings() -> Vec<Case> {
     let fields = [
         "content-length: 5\r\ntransfer-encoding: chunked",
@@ -68,7 +69,11 @@ fn framings() -> Vec<Case> {
         "transfer-encoding: identity\r\ntransfer-encoding: chunked",
     ];
     let refused = fields.map(|fields| {
-        case(&format!("{fields:?}"), format!("{POST}{fields}\r\n\r\n0\r\n\r\n{SMUGGLED}"), Refused(BadRequest))
+        case(
+            &format!("{fields:?}"),
+            format!("{POST}{fields}\r\n\r\n0\r\n\r\n{SMUGGLED}"),
+            Refused(BadRequest),
+        )
     });
     let old = "POST /api/v1/stateless/calculate HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let others = [
@@ -83,13 +88,37 @@ fn framings() -> Vec<Case> {
             format!("{POST}content-length: 9999999999999999999\r\n\r\n"),
             CutOff(BodyTooLarge),
         ),
-        case("spaces around a length", format!("{POST}content-length: \t 2 \t\r\n\r\n{{}}"), Neutralised),
-        case("noughts before a length", format!("{POST}content-length: 0002\r\n\r\n{{}}"), Neutralised),
-        case("a request behind a length", format!("{POST}content-length: 2\r\n\r\n{{}}{SMUGGLED}"), Neutralised),
-        case("a request behind no body", format!("{POST}content-length: 0\r\n\r\n{SMUGGLED}"), Neutralised),
-        case("a request as a body", format!("{POST}content-length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()), Neutralised),
+        case(
+            "spaces around a length",
+            format!("{POST}content-length: \t 2 \t\r\n\r\n{{}}"),
+            Neutralised,
+        ),
+        case(
+            "noughts before a length",
+            format!("{POST}content-length: 0002\r\n\r\n{{}}"),
+            Neutralised,
+        ),
+        case(
+            "a request behind a length",
+            format!("{POST}content-length: 2\r\n\r\n{{}}{SMUGGLED}"),
+            Neutralised,
+        ),
+        case(
+            "a request behind no body",
+            format!("{POST}content-length: 0\r\n\r\n{SMUGGLED}"),
+            Neutralised,
+        ),
+        case(
+            "a request as a body",
+            format!("{POST}content-length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()),
+            Neutralised,
+        ),
         case("a body without a length", format!("{POST}\r\n{SMUGGLED}"), Neutralised),
-        case("other names", format!("{POST}content_length: 5\r\nx-transfer-encoding: chunked\r\n\r\n"), Neutralised),
+        case(
+            "other names",
+            format!("{POST}content_length: 5\r\nx-transfer-encoding: chunked\r\n\r\n"),
+            Neutralised,
+        ),
     ];
     refused.into_iter().chain(others).collect()
 }
@@ -115,8 +144,10 @@ fn chunks() -> Vec<Case> {
         "\u{662}\r\n{}\r\n0\r\n\r\n",
         "2,\r\n{}\r\n0\r\n\r\n",
     ];
-    let refused = refused.map(|body| case(&format!("chunks {body:?}"), chunked(body), CutOff(BadRequest)));
-    // Pingora takes the chunks apart and sends on their content in chunks of its own: none of this gets to an instance.
+    let refused =
+        refused.map(|body| case(&format!("chunks {body:?}"), chunked(body), CutOff(BadRequest)));
+    // Pingora takes the chunks apart and sends on their content in chunks of its own: none of this
+    // gets to an instance.
     let neutralised = [
         "2\r\n{}\r\n0\r\n\r\n",
         "00000002\r\n{}\r\n0\r\n\r\n",
@@ -126,7 +157,11 @@ fn chunks() -> Vec<Case> {
         "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
     ];
     let neutralised = neutralised.map(|body| {
-        case(&format!("chunks {body:?}, then another request"), chunked(&format!("{body}{SMUGGLED}")), Neutralised)
+        case(
+            &format!("chunks {body:?}, then another request"),
+            chunked(&format!("{body}{SMUGGLED}")),
+            Neutralised,
+        )
     });
     refused.into_iter().chain(neutralised).collect()
 }
@@ -135,9 +170,17 @@ fn truncated() -> Vec<Case> {
     vec![
         case("less body than declared", format!("{POST}content-length: 5\r\n\r\n{{}}"), Unheard),
         case("no body though declared", format!("{POST}content-length: 5\r\n\r\n"), Unheard),
-        case("no last chunk", format!("{POST}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n"), Unheard),
+        case(
+            "no last chunk",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n"),
+            Unheard,
+        ),
         case("half a chunk", format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{}}"), Unheard),
         case("half a chunk's size", format!("{POST}transfer-encoding: chunked\r\n\r\n5"), Unheard),
-        case("no end of the last chunk", format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n"), Unheard),
+        case(
+            "no end of the last chunk",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n"),
+            Unheard,
+        ),
     ]
 }

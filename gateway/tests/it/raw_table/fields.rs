@@ -39,14 +39,16 @@ fn forms() -> Vec<Case> {
         "x;: y",
         "=: y",
     ];
-    let of_field =
-        |field: &str| case(&format!("{field:?}"), format!("{GET}{field}\r\n\r\n{SMUGGLED}"), Refused(BadRequest));
+    let of_field = |field: &str| {
+        case(&format!("{field:?}"), format!("{GET}{field}\r\n\r\n{SMUGGLED}"), Refused(BadRequest))
+    };
     let first = |field: &str| {
         let bytes = format!("GET / HTTP/1.1\r\n{field}\r\nhost: a\r\n\r\n");
         case(&format!("{field:?} as the first field"), bytes, Refused(BadRequest))
     };
     let fine = ["x:", "x:y", "x:\ty\t", "x: \u{e4}", "!#$%&'*+-.^_`|~1: y", "connection: close, x"];
-    let fine = fine.map(|field| case(&format!("{field:?}"), format!("{GET}{field}\r\n\r\n"), Neutralised));
+    let fine =
+        fine.map(|field| case(&format!("{field:?}"), format!("{GET}{field}\r\n\r\n"), Neutralised));
     let folded = [" folded", "\tfolded", "nonsense"].map(first);
     bad.map(of_field).into_iter().chain(folded).chain(fine).collect()
 }
@@ -54,11 +56,13 @@ fn forms() -> Vec<Case> {
 fn hosts() -> Vec<Case> {
     let line = "GET /api/v1/stateless/info HTTP/1.1\r\n";
     let values = [
-        "", " ", "a b", "a, b", "a/b", "a?b", "a#b", "u@a", "a:b", "a:1:2", "a:-1", "a:99999", ":80", "::1", "[::1",
-        "[::1]x", "[a]", "[]", "a\\b", "\"a\"", "\u{e4}", "a%00", "<a>", "http://a", "a;b",
+        "", " ", "a b", "a, b", "a/b", "a?b", "a#b", "u@a", "a:b", "a:1:2", "a:-1", "a:99999",
+        ":80", "::1", "[::1", "[::1]x", "[a]", "[]", "a\\b", "\"a\"", "\u{e4}", "a%00", "<a>",
+        "http://a", "a;b",
     ];
-    let values =
-        values.map(|host| case(&format!("host {host:?}"), format!("{line}host: {host}\r\n\r\n"), Refused(BadRequest)));
+    let values = values.map(|host| {
+        case(&format!("host {host:?}"), format!("{line}host: {host}\r\n\r\n"), Refused(BadRequest))
+    });
     let others = [
         case("no host", format!("{line}\r\n{SMUGGLED}"), Refused(BadRequest)),
         case("two hosts", format!("{GET}host: b\r\n\r\n"), Refused(BadRequest)),
@@ -81,8 +85,14 @@ fn protocols() -> Vec<Case> {
         of_field("upgrade: h2c\r\nupgrade: websocket", Refused(BadRequest)),
         of_field("upgrade: TLS/1.3", Refused(BadRequest)),
         of_field("upgrade:", Refused(BadRequest)),
-        of_field("connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 5", Refused(BadRequest)),
-        of_field("connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked", Refused(BadRequest)),
+        of_field(
+            "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 5",
+            Refused(BadRequest),
+        ),
+        of_field(
+            "connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked",
+            Refused(BadRequest),
+        ),
         of_field("expect: 200-ok", Refused(ExpectationFailed)),
         of_field("expect:", Refused(ExpectationFailed)),
         of_field("expect: 100-continue, x", Refused(ExpectationFailed)),
@@ -99,8 +109,16 @@ fn sizes() -> Vec<Case> {
         case("10,000 fields", fields(10_000), Refused(HeaderTooLarge)),
         case("64 KiB of header", large(64 << 10), Refused(HeaderTooLarge)),
         case("1 MiB of header", large(1 << 20), Refused(HeaderTooLarge)),
-        case("a field without an end", format!("{GET}x: {}", "y".repeat(1 << 20)), Refused(HeaderTooLarge)),
-        case("a name of 70 KiB", format!("{GET}{}: x\r\n\r\n", "y".repeat(70 << 10)), Refused(HeaderTooLarge)),
+        case(
+            "a field without an end",
+            format!("{GET}x: {}", "y".repeat(1 << 20)),
+            Refused(HeaderTooLarge),
+        ),
+        case(
+            "a name of 70 KiB",
+            format!("{GET}{}: x\r\n\r\n", "y".repeat(70 << 10)),
+            Refused(HeaderTooLarge),
+        ),
         case("88 fields", format!("{GET}{}\r\n", "x: y\r\n".repeat(87)), Neutralised),
         case("60 KiB of header", large(60 << 10), Neutralised),
     ]

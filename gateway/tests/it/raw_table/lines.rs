@@ -1,6 +1,8 @@
 //! Request lines: method, target, version, and how lines end.
 
-use proto_contracts::ErrorCode::{self, BadRequest, MethodNotAllowed, UriTooLong, VersionNotSupported};
+use proto_contracts::ErrorCode::{
+    self, BadRequest, MethodNotAllowed, UriTooLong, VersionNotSupported,
+};
 
 use super::{Case, GET, Neutralised, Refused, SMUGGLED, Slow, case};
 
@@ -15,8 +17,22 @@ fn of_line(line: impl AsRef<[u8]>, code: ErrorCode) -> Case {
 }
 
 fn methods() -> Vec<Case> {
-    let unknown = ["get", "Get", "TRACE", "TRACK", "BREW", "PROPFIND", "GETT", "G-E-T", "M!#$%&'*+.^_`|~"];
-    let bad = ["", " GET", "\tGET", "G(T", "GE@T", "G\0T", "G\u{c9}T", "\"GET\"", "GET:", "{\"a\":1}", "<x>", "=GET"];
+    let unknown =
+        ["get", "Get", "TRACE", "TRACK", "BREW", "PROPFIND", "GETT", "G-E-T", "M!#$%&'*+.^_`|~"];
+    let bad = [
+        "",
+        " GET",
+        "\tGET",
+        "G(T",
+        "GE@T",
+        "G\0T",
+        "G\u{c9}T",
+        "\"GET\"",
+        "GET:",
+        "{\"a\":1}",
+        "<x>",
+        "=GET",
+    ];
     let unknown = unknown.map(|method| of_line(format!("{method} / HTTP/1.1"), MethodNotAllowed));
     let bad = bad.map(|method| of_line(format!("{method} / HTTP/1.1"), BadRequest));
     let connect = of_line("CONNECT a:443 HTTP/1.1", MethodNotAllowed);
@@ -80,22 +96,40 @@ fn targets() -> Vec<Case> {
     let long = [
         of_line(format!("GET {long} HTTP/1.1"), UriTooLong),
         of_line(format!("GET {} HTTP/1.1", "/a".repeat(64 * 1024)), UriTooLong),
-        case("a target without an end", format!("GET {}", "/a".repeat(64 * 1024)), Refused(UriTooLong)),
+        case(
+            "a target without an end",
+            format!("GET {}", "/a".repeat(64 * 1024)),
+            Refused(UriTooLong),
+        ),
     ];
     let absolute = "GET http://a/api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n";
-    let longest = format!("GET /api/v1/stateless/info?{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(8_000));
+    let longest =
+        format!("GET /api/v1/stateless/info?{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(8_000));
     let neutralised = [
         case("a target that names its host", absolute, Neutralised),
         case("a long target", longest, Neutralised),
-        case("the default port", "GET http://A:80/api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n", Neutralised),
-        case("an empty port", "GET http://a:/api/v1/stateless/info HTTP/1.1\r\nhost: a:\r\n\r\n", Neutralised),
-        case("escaped letters", "GET /api/v1/state%6Cess/%69nfo HTTP/1.1\r\nhost: a\r\n\r\n", Neutralised),
+        case(
+            "the default port",
+            "GET http://A:80/api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n",
+            Neutralised,
+        ),
+        case(
+            "an empty port",
+            "GET http://a:/api/v1/stateless/info HTTP/1.1\r\nhost: a:\r\n\r\n",
+            Neutralised,
+        ),
+        case(
+            "escaped letters",
+            "GET /api/v1/state%6Cess/%69nfo HTTP/1.1\r\nhost: a\r\n\r\n",
+            Neutralised,
+        ),
     ];
     illegal.into_iter().chain(long).chain(neutralised).collect()
 }
 
 fn versions() -> Vec<Case> {
-    let unsupported = ["HTTP/2.0", "HTTP/2", "HTTP/1.2", "HTTP/0.9", "HTTP/1", "HTTP/9.9", "HTTP/3.0"];
+    let unsupported =
+        ["HTTP/2.0", "HTTP/2", "HTTP/1.2", "HTTP/0.9", "HTTP/1", "HTTP/9.9", "HTTP/3.0"];
     let bad = [
         "http/1.1",
         "HTTP/1.10",
@@ -114,7 +148,8 @@ fn versions() -> Vec<Case> {
         "HTTP/1.\u{661}",
         "",
     ];
-    let unsupported = unsupported.map(|version| of_line(format!("GET / {version}"), VersionNotSupported));
+    let unsupported =
+        unsupported.map(|version| of_line(format!("GET / {version}"), VersionNotSupported));
     let bad = bad.map(|version| of_line(format!("GET / {version}"), BadRequest));
     let others = [
         of_line("GET /", VersionNotSupported),
@@ -122,14 +157,22 @@ fn versions() -> Vec<Case> {
         of_line("GARBAGE", BadRequest),
         of_line("\x16\x03\x01\x02", BadRequest),
         of_line("SSH-2.0-OpenSSH_9", BadRequest),
-        case("a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refused(VersionNotSupported)),
+        case(
+            "a preface of HTTP/2",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            Refused(VersionNotSupported),
+        ),
     ];
     unsupported.into_iter().chain(bad).chain(others).collect()
 }
 
 fn line_ends() -> Vec<Case> {
     vec![
-        case("LF after the request line", format!("GET / HTTP/1.1\nhost: a\r\n\r\n{SMUGGLED}"), Refused(BadRequest)),
+        case(
+            "LF after the request line",
+            format!("GET / HTTP/1.1\nhost: a\r\n\r\n{SMUGGLED}"),
+            Refused(BadRequest),
+        ),
         case("LF everywhere", "GET / HTTP/1.1\nhost: a\n\n", Refused(BadRequest)),
         case("LF after a field", format!("{GET}x: y\n\r\n"), Refused(BadRequest)),
         case("LF for the empty line", format!("{GET}\n{SMUGGLED}"), Refused(BadRequest)),
@@ -140,7 +183,11 @@ fn line_ends() -> Vec<Case> {
         case("two empty lines first", format!("\r\n\r\n{GET}\r\n"), Refused(BadRequest)),
         case("a bare LF first", format!("\n{GET}\r\n"), Refused(BadRequest)),
         case("an empty line first", format!("\r\n{GET}\r\n"), Neutralised),
-        case("two requests at once", format!("{GET}connection: close\r\n\r\n{SMUGGLED}"), Neutralised),
+        case(
+            "two requests at once",
+            format!("{GET}connection: close\r\n\r\n{SMUGGLED}"),
+            Neutralised,
+        ),
     ]
 }
 

@@ -27,11 +27,19 @@ impl Shared {
                 let script = self.lock();
                 (script.act.clone(), script.name.clone())
             };
-            if matches!(act, Act::RefuseBody | Act::CloseUnread) && !reader.fill_buf()?.starts_with(b"GET /health ") {
+            if matches!(act, Act::RefuseBody | Act::CloseUnread)
+                && !reader.fill_buf()?.starts_with(b"GET /health ")
+            {
                 let seen = read_head(&mut reader)?;
                 self.lock().seen.push(seen);
                 if act == Act::RefuseBody {
-                    writer.write_all(&response(413, &name, "connection: close\r\n", "too much", "POST"))?;
+                    writer.write_all(&response(
+                        413,
+                        &name,
+                        "connection: close\r\n",
+                        "too much",
+                        "POST",
+                    ))?;
                 }
                 return writer.shutdown(Shutdown::Both);
             }
@@ -62,12 +70,18 @@ impl Shared {
             let Some((act, name)) = self.next_act() else { return Ok(()) };
             match act {
                 Act::Respond(status, headers, body) => {
-                    let extra: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                    let extra: String = headers
+                        .iter()
+                        .map(|(name, value)| format!("{name}: {value}\r\n"))
+                        .collect();
                     writer.write_all(&response(status, &name, &extra, body, &method))?;
                 }
                 Act::Interim(statuses) => {
                     for status in statuses {
-                        write!(writer, "HTTP/1.1 {status} Wait\r\nlink: </style.css>; rel=preload\r\n\r\n")?;
+                        write!(
+                            writer,
+                            "HTTP/1.1 {status} Wait\r\nlink: </style.css>; rel=preload\r\n\r\n"
+                        )?;
                     }
                     writer.write_all(&response(200, &name, "", "ok", &method))?;
                 }
@@ -75,14 +89,22 @@ impl Shared {
                 Act::Close => return writer.shutdown(Shutdown::Both),
                 Act::Echo => {
                     let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
-                    write!(writer, "HTTP/1.1 101 Switching\r\n{head}x-instance-id: {name}\r\n\r\n")?;
+                    write!(
+                        writer,
+                        "HTTP/1.1 101 Switching\r\n{head}x-instance-id: {name}\r\n\r\n"
+                    )?;
                     io::copy(&mut reader, &mut writer)?;
                     return writer.shutdown(Shutdown::Both);
                 }
-                Act::Long(bytes) => writer.write_all(&response(200, &name, "", &"x".repeat(bytes), &method))?,
+                Act::Long(bytes) => {
+                    writer.write_all(&response(200, &name, "", &"x".repeat(bytes), &method))?
+                }
                 Act::Stream => {
                     let head = "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n";
-                    write!(writer, "HTTP/1.1 200 OK\r\n{head}x-instance-id: {name}\r\n\r\n3\r\n: \n\r\n")?;
+                    write!(
+                        writer,
+                        "HTTP/1.1 200 OK\r\n{head}x-instance-id: {name}\r\n\r\n3\r\n: \n\r\n"
+                    )?;
                     self.lock().streams += 1;
                     let ended = reader.read_exact(&mut [0]);
                     self.lock().streams -= 1;
@@ -94,7 +116,8 @@ impl Shared {
         }
     }
 
-    /// What to do with a request, and under which name; `None` when the instance has left meanwhile.
+    /// What to do with a request, and under which name; `None` when the instance has left
+    /// meanwhile.
     fn next_act(&self) -> Option<(Act, String)> {
         let waits = |script: &mut Script| script.act == Act::Hang && script.listening;
         let script = self.changed.wait_while(self.lock(), waits).expect("no panic");
@@ -104,7 +127,8 @@ impl Shared {
     fn health_response(&self) -> Vec<u8> {
         let mut script = self.lock();
         script.health_checks += 1;
-        let sessions = script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
+        let sessions =
+            script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
         let mut sessions = sessions.unwrap_or_default();
         if let Some(at) = script.drained_at {
             let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
@@ -115,7 +139,8 @@ impl Shared {
             let now = Instant::now();
             let until_ms = script.drained_at.map(|at| {
                 let left = at.saturating_duration_since(now).as_millis() as u64;
-                unix_ms().saturating_sub(now.saturating_duration_since(at).as_millis() as u64) + left
+                unix_ms().saturating_sub(now.saturating_duration_since(at).as_millis() as u64)
+                    + left
             });
             let decision = DrainDecision { decided_ms: script.decided_ms, until_ms };
             sessions += &format!("{}: {decision}\r\n", headers::DRAIN_DECISION);
@@ -128,7 +153,8 @@ impl Shared {
             Health::Well => response(200, &script.name, &sessions, "healthy", "GET"),
             Health::Failing(status) => response(status, &script.name, &sessions, "ill", "GET"),
             Health::As(ref identity) => {
-                let extra: String = identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let extra: String =
+                    identity.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
                 response(200, &script.name, &extra, "healthy", "GET")
             }
             Health::Nameless => b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nhealthy".to_vec(),
@@ -150,7 +176,9 @@ impl Shared {
         let status = if let Some(refusal) = refusal(&script, seen) {
             refusal
         } else {
-            script.weight = Some(seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"));
+            script.weight = Some(
+                seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"),
+            );
             204
         };
         response(status, &script.name, "", "", &seen.method)
@@ -206,12 +234,14 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Seen> {
 
 fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
     let Seen { method, target, headers, mut body_bytes, mut body } = read_head(stream)?;
-    let declared = headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
+    let declared =
+        headers.get("content-length").and_then(|values| values.first()?.parse::<u64>().ok());
     if let Some(length) = declared {
         body_bytes = read_body(stream, length, &mut body)?;
     } else if headers.contains_key("transfer-encoding") {
         loop {
-            let length = u64::from_str_radix(&read_line(stream)?, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            let length = u64::from_str_radix(&read_line(stream)?, 16)
+                .map_err(|_| io::ErrorKind::InvalidData)?;
             body_bytes += read_body(stream, length, &mut body)?;
             read_line(stream)?;
             if length == 0 {

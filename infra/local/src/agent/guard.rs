@@ -23,14 +23,19 @@ pub(super) async fn require_loopback_host(
     if names_loopback(&request) {
         next.call(request).await
     } else {
-        Err(ApiError::new(ErrorCode::MisdirectedRequest, "the agent accepts only loopback host names").into())
+        Err(ApiError::new(
+            ErrorCode::MisdirectedRequest,
+            "the agent accepts only loopback host names",
+        )
+        .into())
     }
 }
 
 fn names_loopback(request: &ServiceRequest) -> bool {
     let in_target = request.uri().authority().map(|authority| authority.as_str());
     let fields = request.headers().get_all(header::HOST).map(|host| host.as_bytes());
-    Authority::requested(in_target, fields).is_some_and(|host| HOSTS.iter().any(|name| host.has_host(name.as_bytes())))
+    Authority::requested(in_target, fields)
+        .is_some_and(|host| HOSTS.iter().any(|name| host.has_host(name.as_bytes())))
 }
 
 /// Admits canonical paths only: an escaped slash or a dot segment could hide the component's name.
@@ -49,7 +54,8 @@ pub(super) async fn require_token(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let token = request.headers().get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+    let token =
+        request.headers().get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
     let token = token.strip_prefix(b"Bearer ").unwrap_or_default();
     let granted = request
         .app_data::<web::Data<Supervised>>()
@@ -71,15 +77,27 @@ mod tests {
     #[test]
     fn loopback_host_names_are_recognized() {
         let named = |target: &str, host: &'static str| {
-            names_loopback(&TestRequest::with_uri(target).insert_header(("host", host)).to_srv_request())
+            names_loopback(
+                &TestRequest::with_uri(target).insert_header(("host", host)).to_srv_request(),
+            )
         };
-        for host in ["localhost", "LocalHost:8002", "localhost:", "127.0.0.1:8002", "[::1]", "[0:0:0:0:0:0:0:1]:8002"] {
+        for host in [
+            "localhost",
+            "LocalHost:8002",
+            "localhost:",
+            "127.0.0.1:8002",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]:8002",
+        ] {
             assert!(named("/agent/v1/status", host), "{host}");
         }
         for host in ["tandem.example", "localhost.example", "localhost@tandem.example", "::1", ""] {
             assert!(!named("/agent/v1/status", host), "{host}");
         }
-        assert!(!named("http://tandem.example/agent/v1/status", "localhost"), "the target's host counts");
+        assert!(
+            !named("http://tandem.example/agent/v1/status", "localhost"),
+            "the target's host counts"
+        );
         assert!(named("http://localhost/agent/v1/status", "tandem.example"));
     }
 }

@@ -29,9 +29,9 @@ impl From<StackError> for ApiError {
         let code = match &error {
             StackError::NoSuchComponent { .. } => ErrorCode::InstanceNotFound,
             StackError::WrongState { .. } => ErrorCode::WrongState,
-            StackError::TooManyInstances { .. } | StackError::NotPlanned(_) | StackError::Unsupported { .. } => {
-                ErrorCode::InvalidBody
-            }
+            StackError::TooManyInstances { .. }
+            | StackError::NotPlanned(_)
+            | StackError::Unsupported { .. } => ErrorCode::InvalidBody,
             _ => ErrorCode::ComponentFailed,
         };
         // The client is authorized to change the stack, so it gets the cause too.
@@ -61,7 +61,10 @@ impl ResponseError for ApiError {
             response.insert_header(("WWW-Authenticate", "Bearer"));
         }
         response.content_type(PROBLEM_JSON);
-        response.body(serde_json::to_string(&Problem::new(self.code, self.detail.clone(), None)).unwrap_or_default())
+        response.body(
+            serde_json::to_string(&Problem::new(self.code, self.detail.clone(), None))
+                .unwrap_or_default(),
+        )
     }
 }
 

@@ -33,7 +33,9 @@ impl Supervised {
     pub(super) fn stack(&self) -> Result<&Stack, ApiError> {
         match (self.stack.get(), *self.phase.borrow()) {
             (Some(stack), Phase::Ready) => Ok(stack),
-            (_, Phase::Stopping) => Err(ApiError::new(ErrorCode::WrongState, "the stack is stopping")),
+            (_, Phase::Stopping) => {
+                Err(ApiError::new(ErrorCode::WrongState, "the stack is stopping"))
+            }
             _ => Err(ApiError::new(ErrorCode::WrongState, "the stack is still starting")),
         }
     }

@@ -31,7 +31,9 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
             // A stopped one is synchronized when it starts.
             let runs = |name: &str| {
                 let mut components = status.components.iter();
-                components.any(|component| component.name == name && component.state == ComponentState::Running)
+                components.any(|component| {
+                    component.name == name && component.state == ComponentState::Running
+                })
             };
             let running: Vec<_> = gateways.iter().copied().filter(|(name, _)| runs(name)).collect();
             // If none runs, the connection error of the first one is reported.
@@ -73,6 +75,7 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
 /// The gateways' names and the URLs of their control planes.
 fn gateways(status: &StackStatus) -> Vec<(&str, &str)> {
     let first = [("gateway", status.urls.control.as_str())];
-    let second = status.urls.second.iter().map(|second| (second.name.as_str(), second.control.as_str()));
+    let second =
+        status.urls.second.iter().map(|second| (second.name.as_str(), second.control.as_str()));
     first.into_iter().chain(second).collect()
 }

@@ -29,11 +29,15 @@ pub(super) async fn run(state: &Path) -> Result<()> {
         Err(error) => Err(error),
     };
     if let Err(error) = result {
-        say(format_args!("The agent does not respond ({error:#}); sending SIGTERM to the supervisor (pid {pid})."))?;
+        say(format_args!(
+            "The agent does not respond ({error:#}); sending SIGTERM to the supervisor (pid {pid})."
+        ))?;
         kill(pid, Signal::SIGTERM)?;
     }
     if !ended(state, GRACEFUL_TIMEOUT).await? {
-        say(format_args!("The supervisor (pid {pid}) did not stop in time; killing it and its components."))?;
+        say(format_args!(
+            "The supervisor (pid {pid}) did not stop in time; killing it and its components."
+        ))?;
         kill(pid, Signal::SIGKILL)?;
         if !ended(state, KILL_TIMEOUT).await? {
             bail!("the supervisor (pid {pid}) cannot be killed");

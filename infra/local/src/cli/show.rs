@@ -25,12 +25,18 @@ pub(super) fn status(status: &StackStatus) -> Result<()> {
 }
 
 /// The table of these components, and the last log lines of those that died.
-pub(super) fn components<'a>(components: impl Iterator<Item = &'a ComponentStatus> + Clone) -> Result<()> {
+pub(super) fn components<'a>(
+    components: impl Iterator<Item = &'a ComponentStatus> + Clone,
+) -> Result<()> {
     for line in table(components.clone()) {
         say(line)?;
     }
     for part in components.filter(|part| !part.last_lines.is_empty()) {
-        say(format_args!("\n{} died: {}", part.name, part.exit.as_deref().unwrap_or("exit status unknown")))?;
+        say(format_args!(
+            "\n{} died: {}",
+            part.name,
+            part.exit.as_deref().unwrap_or("exit status unknown")
+        ))?;
         for line in &part.last_lines {
             say(format_args!("    | {line}"))?;
         }
@@ -44,10 +50,19 @@ fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<Strin
     let rows = components.map(|part| {
         let pid = part.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let uptime = part.uptime_s.map_or_else(|| "-".to_owned(), duration);
-        [part.name.clone(), part.state.to_string(), pid, part.port.to_string(), uptime, part.log.clone()]
+        [
+            part.name.clone(),
+            part.state.to_string(),
+            pid,
+            part.port.to_string(),
+            uptime,
+            part.log.clone(),
+        ]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
     let widths: [usize; 5] = std::array::from_fn(width);
     let line = |row: &[String; 6]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  "));
@@ -65,14 +80,19 @@ pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     say(format_args!("  {:<26}the gateway", urls.gateway))?;
     say(format_args!("  {:<26}its control plane; token: {token}", urls.control))?;
     if let Some(second) = &urls.second {
-        say(format_args!("  {:<26}the second gateway; its control plane: {}", second.gateway, second.control))?;
+        say(format_args!(
+            "  {:<26}the second gateway; its control plane: {}",
+            second.gateway, second.control
+        ))?;
     }
     if let Some(prometheus) = &urls.prometheus {
         say(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
     }
     say("\nTry:\n")?;
     say(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
-    say(format_args!("  curl -i --cacert {ca} {https}/api/v1/stateful/sessions {JSON} -d '{{}}'\n"))?;
+    say(format_args!(
+        "  curl -i --cacert {ca} {https}/api/v1/stateful/sessions {JSON} -d '{{}}'\n"
+    ))?;
     say(format_args!(
         "  curl -X PUT {}/control/v1/pools/stateful/strategy {JSON} \\\n      \
          -d '{{\"strategy\":\"round_robin\"}}' -H \"Authorization: Bearer $(cat {token})\"",

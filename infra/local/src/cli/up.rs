@@ -126,9 +126,16 @@ async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
 
 /// A second `up` waits for a start in progress, then changes the numbers of instances that it
 /// names.
-async fn reconcile(state: &Path, agent: &AgentClient, status: StackStatus, wanted: UpArgs) -> Result<()> {
+async fn reconcile(
+    state: &Path,
+    agent: &AgentClient,
+    status: StackStatus,
+    wanted: UpArgs,
+) -> Result<()> {
     if let Some((name, running, wanted)) = difference(&status, &wanted) {
-        bail!("the running system has {name}={running}, not {wanted}: run `make down`, then `make up {name}={wanted}`");
+        bail!(
+            "the running system has {name}={running}, not {wanted}: run `make down`, then `make up {name}={wanted}`"
+        );
     }
     match status.phase {
         Phase::Ready => say("Already running.")?,
@@ -136,9 +143,13 @@ async fn reconcile(state: &Path, agent: &AgentClient, status: StackStatus, wante
             say("Already starting; waiting for it.")?;
             await_ready(state, agent).await?;
         }
-        Phase::Stopping => bail!("the system is stopping: `make down` waits for that, then `make up` starts it again"),
+        Phase::Stopping => bail!(
+            "the system is stopping: `make down` waits for that, then `make up` starts it again"
+        ),
     }
-    for (pool, count) in [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)] {
+    for (pool, count) in
+        [(PoolName::Stateless, wanted.stateless), (PoolName::Stateful, wanted.stateful)]
+    {
         if let Some(count) = count {
             agent.scale(pool, count).await?;
         }
@@ -155,7 +166,9 @@ async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {
         progress.show()?;
         match agent.status().await {
             Ok(status) if status.phase == Phase::Ready => return progress.show(),
-            Ok(status) if status.phase == Phase::Stopping => bail!("the system was stopped while it started"),
+            Ok(status) if status.phase == Phase::Stopping => {
+                bail!("the system was stopped while it started")
+            }
             // It ended by a failure. An error while it runs is transient: the machine may be busy.
             Err(_) if supervisor::find(state)?.is_none() => {
                 progress.show()?;
@@ -169,17 +182,27 @@ async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {
 /// The first setting that differs from the running system: its name for `make up`, the running
 /// and the wanted value. Omitted settings don't differ.
 fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, String, String)> {
-    let gateways = if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
+    let gateways =
+        if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
     let running_lab = u8::from(status.lab).to_string();
     let settings = [
         ("STORE", status.store.clone(), wanted.store.map(|store| store.as_str().to_owned())),
         ("REDIS", status.redis.clone(), wanted.redis.map(|redis| redis.as_str().to_owned())),
-        ("GATEWAYS", gateways.to_owned(), wanted.gateways.map(|gateways| gateways.as_str().to_owned())),
-        ("PORT_OFFSET", status.port_offset.to_string(), wanted.port_offset.map(|offset| offset.to_string())),
+        (
+            "GATEWAYS",
+            gateways.to_owned(),
+            wanted.gateways.map(|gateways| gateways.as_str().to_owned()),
+        ),
+        (
+            "PORT_OFFSET",
+            status.port_offset.to_string(),
+            wanted.port_offset.map(|offset| offset.to_string()),
+        ),
         ("OTLP", status.otlp.clone().unwrap_or_default(), wanted.otlp.clone()),
         ("LAB", running_lab, wanted.lab.then(|| "1".to_owned())),
     ];
-    let mut named = settings.into_iter().filter_map(|(name, running, wanted)| Some((name, running, wanted?)));
+    let mut named =
+        settings.into_iter().filter_map(|(name, running, wanted)| Some((name, running, wanted?)));
     named.find(|(_, running, wanted)| running != wanted)
 }
 
@@ -187,8 +210,12 @@ fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, St
 fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--state").arg(state).arg("supervise");
-    command.arg(format!("--stateless={}", options.stateless)).arg(format!("--stateful={}", options.stateful));
-    command.arg(format!("--store={}", options.store.as_str())).arg(format!("--port-offset={}", options.port_offset));
+    command
+        .arg(format!("--stateless={}", options.stateless))
+        .arg(format!("--stateful={}", options.stateful));
+    command
+        .arg(format!("--store={}", options.store.as_str()))
+        .arg(format!("--port-offset={}", options.port_offset));
     command.arg(format!("--redis={}", options.redis.as_str()));
     command.arg(format!("--gateways={}", options.gateways.as_str()));
     command.args(options.lab.then_some("--lab"));
@@ -262,7 +289,14 @@ mod tests {
             port_offset: 0,
             otlp: None,
             lab: false,
-            urls: Urls { https: None, gateway: url(), control: url(), agent: url(), second: None, prometheus: None },
+            urls: Urls {
+                https: None,
+                gateway: url(),
+                control: url(),
+                agent: url(),
+                second: None,
+                prometheus: None,
+            },
             ca_file: String::new(),
             control_token_file: String::new(),
             components: Vec::new(),
@@ -279,9 +313,16 @@ mod tests {
             assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);
         }
         // Equal or omitted settings don't differ.
-        let same = ["--store=hybrid", "--redis=single", "--port-offset=0", "--gateways=1", "--stateless=1"];
+        let same = [
+            "--store=hybrid",
+            "--redis=single",
+            "--port-offset=0",
+            "--gateways=1",
+            "--stateless=1",
+        ];
         assert_eq!(difference(&status, &wanted(&same)), None);
-        let special = StackStatus { lab: true, otlp: Some("http://127.0.0.1:4318".to_owned()), ..status };
+        let special =
+            StackStatus { lab: true, otlp: Some("http://127.0.0.1:4318".to_owned()), ..status };
         assert_eq!(difference(&special, &wanted(&[])), None);
         assert_eq!(difference(&special, &wanted(&["--lab", "--otlp=http://127.0.0.1:4318"])), None);
     }

@@ -32,7 +32,8 @@ impl Control {
     /// The control API of the stack's first or second gateway.
     pub(crate) fn of(settings: &Settings, gateway: Component) -> Result<Self, StackError> {
         let ports = &settings.ports;
-        let port = if gateway == Component::SecondGateway { ports.second_control } else { ports.control };
+        let port =
+            if gateway == Component::SecondGateway { ports.second_control } else { ports.control };
         let base = format!("http://{}", loopback(port));
         Self::at(&base, settings.secrets.control_token.clone())
     }
@@ -71,7 +72,9 @@ impl Control {
     /// # Errors
     /// See [`Control::pools`].
     pub async fn set_strategy(&self, pool: PoolName, strategy: Strategy) -> Result<(), StackError> {
-        self.call(Method::PUT, &format!("pools/{pool}/strategy"), Some(&SetStrategy { strategy })).await.map(drop)
+        self.call(Method::PUT, &format!("pools/{pool}/strategy"), Some(&SetStrategy { strategy }))
+            .await
+            .map(drop)
     }
 
     /// Adds an instance. It joins the pool when its name is known from a health check.
@@ -79,9 +82,13 @@ impl Control {
     /// # Errors
     /// See [`Control::pools`].
     pub async fn add(&self, pool: PoolName, addr: SocketAddr) -> Result<(), StackError> {
-        self.call(Method::POST, &format!("pools/{pool}/instances"), Some(&AddInstance { addr, weight: None }))
-            .await
-            .map(drop)
+        self.call(
+            Method::POST,
+            &format!("pools/{pool}/instances"),
+            Some(&AddInstance { addr, weight: None }),
+        )
+        .await
+        .map(drop)
     }
 
     /// Removes an instance; an unknown one is no error. The gateway rejects the removal of the last
@@ -94,14 +101,22 @@ impl Control {
     }
 
     /// Removes an instance even if it is the last one: for an address that is gone or replaced.
-    pub(crate) async fn remove_address(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
+    pub(crate) async fn remove_address(
+        &self,
+        pool: PoolName,
+        name: &str,
+    ) -> Result<(), StackError> {
         self.delete(&format!("pools/{pool}/instances/{name}?force=true")).await
     }
 
     async fn delete(&self, path: &str) -> Result<(), StackError> {
         let request = self.request(Method::DELETE, path);
         let response = request.send().await.map_err(unreachable)?;
-        if response.status() == StatusCode::NOT_FOUND { Ok(()) } else { succeeded(response).await.map(drop) }
+        if response.status() == StatusCode::NOT_FOUND {
+            Ok(())
+        } else {
+            succeeded(response).await.map(drop)
+        }
     }
 
     /// Ends an instance's drain.
@@ -109,18 +124,29 @@ impl Control {
     /// # Errors
     /// See [`Control::pools`].
     pub async fn undrain(&self, pool: PoolName, name: &str) -> Result<(), StackError> {
-        self.call(Method::POST, &format!("pools/{pool}/instances/{name}/undrain"), None::<&()>).await.map(drop)
+        self.call(Method::POST, &format!("pools/{pool}/instances/{name}/undrain"), None::<&()>)
+            .await
+            .map(drop)
     }
 
     /// Drains an instance. Its keys stay for at most this many seconds.
     ///
     /// # Errors
     /// See [`Control::pools`].
-    pub async fn drain(&self, pool: PoolName, name: &str, deadline_s: u64) -> Result<(), StackError> {
+    pub async fn drain(
+        &self,
+        pool: PoolName,
+        name: &str,
+        deadline_s: u64,
+    ) -> Result<(), StackError> {
         let path = format!("pools/{pool}/instances/{name}/drain");
-        self.call(Method::POST, &path, Some(&DrainInstance { deadline_s: Some(deadline_s), force: false }))
-            .await
-            .map(drop)
+        self.call(
+            Method::POST,
+            &path,
+            Some(&DrainInstance { deadline_s: Some(deadline_s), force: false }),
+        )
+        .await
+        .map(drop)
     }
 
     /// Reloads the gateway's configuration.
@@ -132,16 +158,24 @@ impl Control {
     }
 
     /// Adds and removes instances until the pools hold exactly these.
-    pub(crate) async fn reconcile(&self, wanted: &[(PoolName, SocketAddr)]) -> Result<(), StackError> {
+    pub(crate) async fn reconcile(
+        &self,
+        wanted: &[(PoolName, SocketAddr)],
+    ) -> Result<(), StackError> {
         let pools = self.pools().await?;
         for pool in &pools {
-            let surplus = pool.instances.iter().filter(|instance| !wanted.contains(&(pool.name, instance.addr)));
+            let surplus = pool
+                .instances
+                .iter()
+                .filter(|instance| !wanted.contains(&(pool.name, instance.addr)));
             for name in surplus.filter_map(|instance| instance.name.as_ref()) {
                 self.remove_address(pool.name, name.as_str()).await?;
             }
         }
         let present = |&&(name, addr): &&(PoolName, SocketAddr)| {
-            pools.iter().any(|pool| pool.name == name && pool.instances.iter().any(|instance| instance.addr == addr))
+            pools.iter().any(|pool| {
+                pool.name == name && pool.instances.iter().any(|instance| instance.addr == addr)
+            })
         };
         for &(pool, addr) in wanted.iter().filter(|wanted| !present(wanted)) {
             self.add(pool, addr).await?;
@@ -153,16 +187,22 @@ impl Control {
     ///
     /// # Errors
     /// [`StackError::Control`] with the names of the others, after 20 s.
-    pub async fn await_healthy(&self, wanted: &[(PoolName, String, SocketAddr)]) -> Result<(), StackError> {
+    pub async fn await_healthy(
+        &self,
+        wanted: &[(PoolName, String, SocketAddr)],
+    ) -> Result<(), StackError> {
         let begin = Instant::now();
         loop {
             let pools = self.pools().await?;
             let healthy = |(pool, name, addr): &&(PoolName, String, SocketAddr)| {
-                let instances = pools.iter().filter(|p| p.name == *pool).flat_map(|pool| &pool.instances);
+                let instances =
+                    pools.iter().filter(|p| p.name == *pool).flat_map(|pool| &pool.instances);
                 instances.into_iter().any(|instance| {
                     let is_up = match instance.state {
                         InstanceState::Healthy => true,
-                        InstanceState::Draining | InstanceState::Drained => instance.last_error.is_none(),
+                        InstanceState::Draining | InstanceState::Drained => {
+                            instance.last_error.is_none()
+                        }
                         _ => false,
                     };
                     is_up
@@ -170,8 +210,11 @@ impl Control {
                         && instance.name.as_ref().is_some_and(|reported| reported.as_str() == name)
                 })
             };
-            let missing: Vec<&str> =
-                wanted.iter().filter(|wanted| !healthy(wanted)).map(|(_, name, _)| name.as_str()).collect();
+            let missing: Vec<&str> = wanted
+                .iter()
+                .filter(|wanted| !healthy(wanted))
+                .map(|(_, name, _)| name.as_str())
+                .collect();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -181,7 +224,10 @@ impl Control {
                     format!("{name} at {} is {}", instance.addr, instance.state)
                 });
                 let seen = seen.collect::<Vec<_>>().join(", ");
-                return Err(StackError::Control(format!("not healthy: {}; the pools hold {seen}", missing.join(", "))));
+                return Err(StackError::Control(format!(
+                    "not healthy: {}; the pools hold {seen}",
+                    missing.join(", ")
+                )));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -201,7 +247,9 @@ impl Control {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}/{path}", self.base)).bearer_auth(self.token.expose_secret())
+        self.client
+            .request(method, format!("{}/{path}", self.base))
+            .bearer_auth(self.token.expose_secret())
     }
 }
 
@@ -210,11 +258,17 @@ async fn succeeded(response: reqwest::Response) -> Result<reqwest::Response, Sta
     if status.is_success() {
         return Ok(response);
     }
-    let detail =
-        response.json::<Problem>().await.map_or_else(|_| "no detail".to_owned(), |problem| problem.detail.into());
+    let detail = response
+        .json::<Problem>()
+        .await
+        .map_or_else(|_| "no detail".to_owned(), |problem| problem.detail.into());
     Err(StackError::Control(format!("{status}: {detail}")))
 }
 
 fn unreachable(error: reqwest::Error) -> StackError {
-    StackError::Control(if error.is_connect() { "connection refused".to_owned() } else { error.to_string() })
+    StackError::Control(if error.is_connect() {
+        "connection refused".to_owned()
+    } else {
+        error.to_string()
+    })
 }

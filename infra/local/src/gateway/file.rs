@@ -40,7 +40,11 @@ pub(super) fn write(dir: &Path, generated: &str) -> Result<(PathBuf, Vec<String>
             if present != generated {
                 let before = dir.join(BACKUP_FILE);
                 fs::write(&before, present).attempt(|| format!("write {}", before.display()))?;
-                notes.push(format!("{} was replaced; the previous file is {}", file.display(), before.display()));
+                notes.push(format!(
+                    "{} was replaced; the previous file is {}",
+                    file.display(),
+                    before.display()
+                ));
             }
             generated.to_owned()
         }
@@ -86,7 +90,8 @@ fn merge(
     let (edited, base, generated_table) = (table(present)?, table(base)?, table(generated)?);
     let mut document: DocumentMut =
         present.parse().map_err(|error: toml_edit::TomlError| unreadable(error.to_string()))?;
-    let source: DocumentMut = generated.parse().map_err(|error: toml_edit::TomlError| unreadable(error.to_string()))?;
+    let source: DocumentMut =
+        generated.parse().map_err(|error: toml_edit::TomlError| unreadable(error.to_string()))?;
     for path in paths(&base, &generated_table) {
         let (was, now, is) = (at(&base, &path), at(&generated_table, &path), at(&edited, &path));
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -95,7 +100,11 @@ fn merge(
             continue;
         }
         if is != was {
-            notes.push(format!("{}: {} is set by the stack; the edit was reverted", file.display(), path.join(".")));
+            notes.push(format!(
+                "{}: {} is set by the stack; the edit was reverted",
+                file.display(),
+                path.join(".")
+            ));
         }
         set(&mut document, &source, &path);
     }
@@ -164,7 +173,10 @@ mod tests {
     fn folder() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a folder");
         let (file, notes) = write(dir.path(), GENERATED).expect("written");
-        assert_eq!((fs::read_to_string(file).expect("read").as_str(), notes), (GENERATED, Vec::new()));
+        assert_eq!(
+            (fs::read_to_string(file).expect("read").as_str(), notes),
+            (GENERATED, Vec::new())
+        );
         dir
     }
 
@@ -183,7 +195,8 @@ mod tests {
     #[test]
     fn an_unedited_file_is_regenerated() {
         let dir = folder();
-        let more = GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
+        let more =
+            GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
         assert_eq!(again(dir.path(), &more), (more.clone(), Vec::new()));
         assert_eq!(again(dir.path(), GENERATED), (GENERATED.to_owned(), Vec::new()));
     }
@@ -192,15 +205,21 @@ mod tests {
     fn edits_survive_upgrades_restarts_and_scaling() {
         let dir = folder();
         edit(dir.path(), "grace_period_s = 7", "# Our streams are long.\ngrace_period_s = 60 # s");
-        edit(dir.path(), "[pools.stateful]", "[limits]\nmax_in_flight = 9 # few\n\n[pools.stateful]");
+        edit(
+            dir.path(),
+            "[pools.stateful]",
+            "[limits]\nmax_in_flight = 9 # few\n\n[pools.stateful]",
+        );
         edit(dir.path(), "interval_ms = 1000\n", "");
         let edited = fs::read_to_string(dir.path().join(FILE)).expect("read");
         // A hot restart, and a stop and start.
         assert_eq!(again(dir.path(), GENERATED), (edited.clone(), Vec::new()));
         assert_eq!(again(dir.path(), GENERATED), (edited.clone(), Vec::new()));
         // The stack was scaled.
-        let more = GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
-        let expected = edited.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
+        let more =
+            GENERATED.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
+        let expected =
+            edited.replace("[\"127.0.0.1:8201\"]", "[\"127.0.0.1:8201\", \"127.0.0.1:8202\"]");
         assert_eq!(again(dir.path(), &more), (expected, Vec::new()));
     }
 
@@ -211,13 +230,29 @@ mod tests {
         let lab = GENERATED.to_owned() + "bounded_load = 0.0\n\n[lab]\nenabled = true\n";
         let (text, notes) = again(dir.path(), &lab);
         let table: Table = text.parse().expect("TOML");
-        assert_eq!(at(&table, &["lab".into(), "enabled".into()]), Some(&Value::Boolean(true)), "{text}");
-        assert_eq!(at(&table, &["health".into(), "interval_ms".into()]), Some(&Value::Integer(250)), "{text}");
+        assert_eq!(
+            at(&table, &["lab".into(), "enabled".into()]),
+            Some(&Value::Boolean(true)),
+            "{text}"
+        );
+        assert_eq!(
+            at(&table, &["health".into(), "interval_ms".into()]),
+            Some(&Value::Integer(250)),
+            "{text}"
+        );
         assert_eq!(notes, Vec::<String>::new());
         let (text, _) = again(dir.path(), GENERATED);
         let table: Table = text.parse().expect("TOML");
-        assert_eq!(at(&table, &["pools".into(), "stateful".into(), "bounded_load".into()]), None, "{text}");
-        assert_eq!(at(&table, &["health".into(), "interval_ms".into()]), Some(&Value::Integer(250)), "{text}");
+        assert_eq!(
+            at(&table, &["pools".into(), "stateful".into(), "bounded_load".into()]),
+            None,
+            "{text}"
+        );
+        assert_eq!(
+            at(&table, &["health".into(), "interval_ms".into()]),
+            Some(&Value::Integer(250)),
+            "{text}"
+        );
     }
 
     #[test]
@@ -235,7 +270,12 @@ mod tests {
         edit(dir.path(), "interval_ms = 1000", "interval_ms = ");
         let invalid = fs::read_to_string(dir.path().join(FILE)).expect("read");
         let error = write(dir.path(), GENERATED).expect_err("refused").to_string();
-        assert!(error.contains("gateway.toml") && error.contains("line 6") && error.contains("remove it"), "{error}");
+        assert!(
+            error.contains("gateway.toml")
+                && error.contains("line 6")
+                && error.contains("remove it"),
+            "{error}"
+        );
         assert_eq!(fs::read_to_string(dir.path().join(FILE)).expect("read"), invalid);
     }
 
@@ -246,6 +286,9 @@ mod tests {
         let (text, notes) = again(dir.path(), GENERATED);
         assert_eq!(text, GENERATED);
         assert!(matches!(&*notes, [note] if note.contains(BACKUP_FILE)), "{notes:?}");
-        assert_eq!(fs::read_to_string(dir.path().join(BACKUP_FILE)).expect("kept"), "[lab]\nenabled = true\n");
+        assert_eq!(
+            fs::read_to_string(dir.path().join(BACKUP_FILE)).expect("kept"),
+            "[lab]\nenabled = true\n"
+        );
     }
 }

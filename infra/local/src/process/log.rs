@@ -65,7 +65,8 @@ fn read_tail(path: &Path) -> io::Result<String> {
     file.take(TAIL).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     // The first line may be incomplete.
-    let whole = if length > TAIL { text.split_once('\n').map_or(&*text, |(_, rest)| rest) } else { &text };
+    let whole =
+        if length > TAIL { text.split_once('\n').map_or(&*text, |(_, rest)| rest) } else { &text };
     Ok(whole.to_owned())
 }
 
@@ -78,16 +79,24 @@ mod tests {
     #[test]
     fn large_logs_of_the_folder_are_rotated() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let (large, small, other) =
-            (dir.path().join("access.log"), dir.path().join("small.log"), dir.path().join("data.aof"));
-        for (path, length) in [(&large, ROTATE_AT + 1), (&small, ROTATE_AT), (&other, ROTATE_AT + 1)] {
+        let (large, small, other) = (
+            dir.path().join("access.log"),
+            dir.path().join("small.log"),
+            dir.path().join("data.aof"),
+        );
+        for (path, length) in
+            [(&large, ROTATE_AT + 1), (&small, ROTATE_AT), (&other, ROTATE_AT + 1)]
+        {
             File::create(path).and_then(|file| file.set_len(length)).expect("made");
         }
         let mut writer = OpenOptions::new().append(true).open(&large).expect("opened");
         rotate_all(dir.path());
         writer.write_all(b"goes on\n").expect("written");
         assert_eq!(fs::read_to_string(&large).expect("read"), "goes on\n");
-        assert_eq!(fs::metadata(dir.path().join("access.log.1")).expect("kept").len(), ROTATE_AT + 1);
+        assert_eq!(
+            fs::metadata(dir.path().join("access.log.1")).expect("kept").len(),
+            ROTATE_AT + 1
+        );
         assert_eq!(fs::metadata(&small).expect("left").len(), ROTATE_AT);
         assert_eq!(fs::metadata(&other).expect("left").len(), ROTATE_AT + 1);
     }
@@ -100,7 +109,11 @@ mod tests {
         fs::write(&path, long).expect("written");
         assert_eq!(last_lines(&path, 2), ["line 19998", "line 19999"]);
         let all = last_lines(&path, usize::MAX);
-        assert!(all.len() < 20_000 && all.iter().all(|line| line.starts_with("line ")), "{:?}", all.first());
+        assert!(
+            all.len() < 20_000 && all.iter().all(|line| line.starts_with("line ")),
+            "{:?}",
+            all.first()
+        );
         assert_eq!(last_lines(&dir.path().join("none.log"), 5), Vec::<String>::new());
     }
 }

@@ -31,7 +31,11 @@ pub(crate) fn is_alive(pid: Pid) -> bool {
 
 /// The ids of all visible processes.
 pub(crate) fn all() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn parent_of(pid: i32) -> Option<i32> {

@@ -23,14 +23,16 @@ pub(super) fn node_args(settings: &Settings, number: u16) -> Vec<String> {
 /// existing cluster keeps its replicas.
 pub(super) async fn join(settings: &Settings) -> Result<(), StackError> {
     let port = |number| settings.ports.redis_node(number);
-    let is_new =
-        command::send(port(1), "CLUSTER INFO").await.is_ok_and(|info| info.contains("cluster_slots_assigned:0"));
+    let is_new = command::send(port(1), "CLUSTER INFO")
+        .await
+        .is_ok_and(|info| info.contains("cluster_slots_assigned:0"));
     if is_new {
         for number in 1..=MASTERS {
             let share = SLOTS / MASTERS;
             let first = share * (number - 1);
             let last = if number == MASTERS { SLOTS - 1 } else { first + share - 1 };
-            command::execute(port(number), &format!("CLUSTER ADDSLOTSRANGE {first} {last}")).await?;
+            command::execute(port(number), &format!("CLUSTER ADDSLOTSRANGE {first} {last}"))
+                .await?;
         }
         for number in 1..=CLUSTER_NODES {
             command::execute(port(number), &format!("CLUSTER SET-CONFIG-EPOCH {number}")).await?;
@@ -38,7 +40,8 @@ pub(super) async fn join(settings: &Settings) -> Result<(), StackError> {
     }
     // Also in an existing cluster: the ports may have changed.
     for number in 2..=CLUSTER_NODES {
-        let meet = format!("CLUSTER MEET 127.0.0.1 {} {}", port(number), settings.ports.redis_bus(number));
+        let meet =
+            format!("CLUSTER MEET 127.0.0.1 {} {}", port(number), settings.ports.redis_bus(number));
         command::execute(port(1), &meet).await?;
     }
     let all = format!("cluster_known_nodes:{CLUSTER_NODES}");
@@ -52,7 +55,12 @@ pub(super) async fn join(settings: &Settings) -> Result<(), StackError> {
             command::execute(port(number + MASTERS), &format!("CLUSTER REPLICATE {id}")).await?;
         }
         for number in MASTERS + 1..=CLUSTER_NODES {
-            command::wait_for(port(number), "INFO replication", &["role:slave", "master_link_status:up"]).await?;
+            command::wait_for(
+                port(number),
+                "INFO replication",
+                &["role:slave", "master_link_status:up"],
+            )
+            .await?;
         }
     }
     Ok(())

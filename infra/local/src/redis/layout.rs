@@ -26,7 +26,9 @@ pub(super) fn components(topology: Topology) -> Vec<Component> {
     let nodes = |count| (1..=count).map(Component::RedisNode);
     match topology {
         Topology::Single => vec![Component::RedisSessions],
-        Topology::Sentinel => nodes(SENTINEL_NODES).chain((1..=SENTINELS).map(Component::Sentinel)).collect(),
+        Topology::Sentinel => {
+            nodes(SENTINEL_NODES).chain((1..=SENTINELS).map(Component::Sentinel)).collect()
+        }
         Topology::Cluster => nodes(CLUSTER_NODES).collect(),
     }
 }
@@ -40,9 +42,17 @@ pub(super) fn folder(state: &Path, topology: Topology, component: Component) -> 
 }
 
 /// Makes the folder of a server. Its files contain the sessions, so its mode is 0700.
-pub(super) fn make_folder(state: &Path, topology: Topology, component: Component) -> Result<PathBuf, StackError> {
+pub(super) fn make_folder(
+    state: &Path,
+    topology: Topology,
+    component: Component,
+) -> Result<PathBuf, StackError> {
     let dir = folder(state, topology, component);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).attempt(|| format!("make {}", dir.display()))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .attempt(|| format!("make {}", dir.display()))?;
     Ok(dir)
 }
 
@@ -75,21 +85,29 @@ pub(super) fn note_joined(state: &Path) -> Result<(), StackError> {
 /// holds Sentinels, the nodes are theirs: a cluster started over them never formed.
 fn migrate_older_layout(state: &Path) -> Result<Vec<String>, StackError> {
     let older = |topology| -> Vec<Component> {
-        components(topology).into_iter().filter(|component| state.join(component.to_string()).is_dir()).collect()
+        components(topology)
+            .into_iter()
+            .filter(|component| state.join(component.to_string()).is_dir())
+            .collect()
     };
     let of_sentinel = older(Topology::Sentinel);
     let watched = of_sentinel.iter().any(|component| matches!(component, Component::Sentinel(_)));
     let mut notes = Vec::new();
     // The Sentinels move last: while one is there, the nodes are recognized as theirs.
     let owners: &[(Topology, PathBuf)] = if watched {
-        &[(Topology::Cluster, state.join(UNUSED)), (Topology::Sentinel, of_topology(state, Topology::Sentinel))]
+        &[
+            (Topology::Cluster, state.join(UNUSED)),
+            (Topology::Sentinel, of_topology(state, Topology::Sentinel)),
+        ]
     } else {
         &[(Topology::Cluster, of_topology(state, Topology::Cluster))]
     };
     for (topology, target) in owners {
-        let of_others =
-            |component: &Component| watched && *topology == Topology::Cluster && of_sentinel.contains(component);
-        let folders: Vec<_> = older(*topology).into_iter().filter(|component| !of_others(component)).collect();
+        let of_others = |component: &Component| {
+            watched && *topology == Topology::Cluster && of_sentinel.contains(component)
+        };
+        let folders: Vec<_> =
+            older(*topology).into_iter().filter(|component| !of_others(component)).collect();
         if folders.is_empty() {
             continue;
         }
@@ -98,13 +116,21 @@ fn migrate_older_layout(state: &Path) -> Result<Vec<String>, StackError> {
             note_joined(state)?;
         }
         for component in folders {
-            let (from, to) = (state.join(component.to_string()), target.join(component.to_string()));
+            let (from, to) =
+                (state.join(component.to_string()), target.join(component.to_string()));
             if to.exists() {
-                let detail =
-                    format!("{} and {} hold data of the same server: remove one of them", from.display(), to.display());
-                return Err(StackError::Tool { what: "moving the data of an older version", detail });
+                let detail = format!(
+                    "{} and {} hold data of the same server: remove one of them",
+                    from.display(),
+                    to.display()
+                );
+                return Err(StackError::Tool {
+                    what: "moving the data of an older version",
+                    detail,
+                });
             }
-            fs::rename(&from, &to).attempt(|| format!("move {} to {}", from.display(), to.display()))?;
+            fs::rename(&from, &to)
+                .attempt(|| format!("move {} to {}", from.display(), to.display()))?;
         }
         notes.push(format!("Redis data of an older version was moved to {}", target.display()));
     }
@@ -122,7 +148,10 @@ mod tests {
     const ALL: [Topology; 3] = [Topology::Single, Topology::Sentinel, Topology::Cluster];
 
     fn folders(state: &Path, topology: Topology) -> Vec<PathBuf> {
-        components(topology).into_iter().map(|component| folder(state, topology, component)).collect()
+        components(topology)
+            .into_iter()
+            .map(|component| folder(state, topology, component))
+            .collect()
     }
 
     /// The data that a topology writes.
@@ -132,7 +161,10 @@ mod tests {
             fs::create_dir_all(&dir).expect("made");
             let data = dir.join("data");
             let mine = format!("{component} of {topology:?}");
-            assert!(is_absent(&data) || fs::read_to_string(&data).expect("read") == mine, "foreign data in {dir:?}");
+            assert!(
+                is_absent(&data) || fs::read_to_string(&data).expect("read") == mine,
+                "foreign data in {dir:?}"
+            );
             fs::write(data, mine).expect("written");
         }
         if topology == Topology::Cluster {
@@ -154,7 +186,10 @@ mod tests {
                         run(state.path(), topology);
                     }
                     for topology in [first, second, third] {
-                        assert!(is_whole(state.path(), topology), "{first:?} {second:?} {third:?}: {topology:?}");
+                        assert!(
+                            is_whole(state.path(), topology),
+                            "{first:?} {second:?} {third:?}: {topology:?}"
+                        );
                     }
                 }
             }
@@ -203,6 +238,9 @@ mod tests {
         // Data of one server in both places: neither is removed.
         older(state.path(), &[Component::Sentinel(1), Component::RedisNode(1)]);
         let error = prepare(state.path(), Topology::Sentinel).expect_err("refused").to_string();
-        assert!(error.contains("redis-sentinel/redis-sessions-1") && error.contains("remove one"), "{error}");
+        assert!(
+            error.contains("redis-sentinel/redis-sessions-1") && error.contains("remove one"),
+            "{error}"
+        );
     }
 }

@@ -21,7 +21,9 @@ pub(super) const MASTER: &str = "sessions";
 /// Arguments of a replicated server. A master without a replica rejects writes after 2 s: when it
 /// is partitioned, the Sentinels promote another.
 pub(super) fn node_args(settings: &Settings, number: u16) -> Vec<String> {
-    let mut args = "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync-delay 0".to_owned();
+    let mut args =
+        "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync-delay 0"
+            .to_owned();
     let (master, own) = (master_port(settings), settings.ports.redis_node(number));
     if master != own {
         args += &format!(" --replicaof 127.0.0.1 {master}");
@@ -36,7 +38,9 @@ pub(crate) fn launch(settings: &Settings, number: u16) -> Result<Launch, StackEr
     let dir = layout::make_folder(&settings.state, Topology::Sentinel, component)?;
     let (path, port) = (dir.join("sentinel.conf"), settings.ports.sentinel(number));
     // Rewritten when its port or folder has changed.
-    if SentinelState::read(&path).is_none_or(|known| known.port != port || Path::new(&known.dir) != dir) {
+    if SentinelState::read(&path)
+        .is_none_or(|known| known.port != port || Path::new(&known.dir) != dir)
+    {
         let master = master_port(settings);
         let text = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\n\
@@ -105,13 +109,20 @@ struct SentinelState {
 impl SentinelState {
     fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
-        let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)?.split(' ').next());
+        let after =
+            |start: &str| text.lines().find_map(|line| line.strip_prefix(start)?.split(' ').next());
         Some(Self {
             port: after("port ")?.parse().ok()?,
             // Sentinel quotes the value when it rewrites the file.
-            dir: text.lines().find_map(|line| line.strip_prefix("dir "))?.trim_matches('"').to_owned(),
+            dir: text
+                .lines()
+                .find_map(|line| line.strip_prefix("dir "))?
+                .trim_matches('"')
+                .to_owned(),
             master: after(&format!("sentinel monitor {MASTER} 127.0.0.1 "))?.parse().ok()?,
-            epoch: after(&format!("sentinel config-epoch {MASTER} ")).and_then(|epoch| epoch.parse().ok()).unwrap_or(0),
+            epoch: after(&format!("sentinel config-epoch {MASTER} "))
+                .and_then(|epoch| epoch.parse().ok())
+                .unwrap_or(0),
         })
     }
 }

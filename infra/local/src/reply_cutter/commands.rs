@@ -57,7 +57,8 @@ impl Commands {
 
     fn line(&mut self) {
         let line = std::mem::take(&mut self.text);
-        let number = || std::str::from_utf8(line.get(1..)?.trim_ascii()).ok()?.parse::<usize>().ok();
+        let number =
+            || std::str::from_utf8(line.get(1..)?.trim_ascii()).ok()?.parse::<usize>().ok();
         match (line.first(), number()) {
             (Some(b'*'), Some(count)) => {
                 (self.left, self.is_mutation, self.is_repetition) = (count, false, false);
@@ -70,11 +71,13 @@ impl Commands {
     fn string(&mut self) -> Option<Seen> {
         self.state = State::Line;
         let text = std::mem::take(&mut self.text);
-        self.is_mutation |= text == b"write" || text == b"take+write" || text.starts_with(b"reserved:");
+        self.is_mutation |=
+            text == b"write" || text == b"take+write" || text.starts_with(b"reserved:");
         // The service marks an attempt after a broken connection.
         self.is_repetition = text == b"again";
         self.left = self.left.saturating_sub(1);
-        let seen = if self.is_mutation && !self.is_repetition { Seen::Mutation } else { Seen::Other };
+        let seen =
+            if self.is_mutation && !self.is_repetition { Seen::Mutation } else { Seen::Other };
         (self.left == 0).then_some(seen)
     }
 }
@@ -93,17 +96,36 @@ mod tests {
         let long = "x\r\n$5\r\nwrite\r\n".repeat(50);
         let all = [
             (command(&["PING"]), Seen::Other),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "write", "", "0"]), Seen::Mutation),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", "", "take+write", "1f", "12"]), Seen::Mutation),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", "write", "", "0", "again"]), Seen::Other),
-            (command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "look", "", "0"]), Seen::Other),
-            (command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000"]), Seen::Mutation),
-            (command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000", "again"]), Seen::Other),
+            (
+                command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "write", "", "0"]),
+                Seen::Mutation,
+            ),
+            (
+                command(&["EVALSHA", "abc", "2", "session:{a}:meta", "", "take+write", "1f", "12"]),
+                Seen::Mutation,
+            ),
+            (
+                command(&["EVALSHA", "abc", "2", "session:{a}:meta", "write", "", "0", "again"]),
+                Seen::Other,
+            ),
+            (
+                command(&["EVALSHA", "abc", "2", "session:{a}:meta", &long, "look", "", "0"]),
+                Seen::Other,
+            ),
+            (
+                command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000"]),
+                Seen::Mutation,
+            ),
+            (
+                command(&["EVALSHA", "abc", "1", "reserved:{0123}", "sealed", "1000", "again"]),
+                Seen::Other,
+            ),
         ];
         let (text, expected): (String, Vec<_>) = all.into_iter().unzip();
         for size in [1, 2, 3, 7, 64, text.len()] {
             let mut commands = Commands::default();
-            let seen: Vec<_> = text.as_bytes().chunks(size).flat_map(|chunk| commands.read(chunk)).collect();
+            let seen: Vec<_> =
+                text.as_bytes().chunks(size).flat_map(|chunk| commands.read(chunk)).collect();
             assert_eq!(seen, expected, "in chunks of {size}");
         }
     }

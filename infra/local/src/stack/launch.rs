@@ -30,7 +30,9 @@ impl Stack {
     pub(super) async fn launch(&self, component: Component) -> Result<(), StackError> {
         let begin = Instant::now();
         let launch = self.prepare(component).await?;
-        let process = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
+        let process = Process::start(&self.settings.shim, &launch)
+            .await
+            .attempt(|| format!("start {component}"))?;
         let process = Arc::new(process);
         self.update(component, |part| {
             part.process = Some(Arc::clone(&process));
@@ -47,25 +49,32 @@ impl Stack {
             self.sync_gateway(component).await?;
         }
         let port = self.port_of(component);
-        self.report(&format!("{component} is ready on 127.0.0.1:{port} after {:.1} s", begin.elapsed().as_secs_f64()));
+        self.report(&format!(
+            "{component} is ready on 127.0.0.1:{port} after {:.1} s",
+            begin.elapsed().as_secs_f64()
+        ));
         Ok(())
     }
 
     /// Updates the scrape targets of Prometheus, if there is one, to the current instances.
     pub(super) fn update_scrape_targets(&self) -> Result<(), StackError> {
-        let members: Vec<_> = self.members().into_iter().map(|(component, _, port)| (component, port)).collect();
+        let members: Vec<_> =
+            self.members().into_iter().map(|(component, _, port)| (component, port)).collect();
         prometheus::write_targets(&self.settings, &members)
     }
 
     /// Sets a gateway's pools to the current instances, and waits until those that run are healthy
     /// there.
     pub(super) async fn sync_gateway(&self, gateway: Component) -> Result<(), StackError> {
-        let control = if gateway == Component::SecondGateway { &self.second_control } else { &self.control };
-        let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
+        let control =
+            if gateway == Component::SecondGateway { &self.second_control } else { &self.control };
+        let members: Vec<_> =
+            self.members().into_iter().map(|(_, pool, port)| (pool, loopback(port))).collect();
         control.reconcile(&members).await?;
         let running = self.members().into_iter().filter(|&(component, ..)| self.runs(component));
-        let running: Vec<_> =
-            running.map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
+        let running: Vec<_> = running
+            .map(|(component, pool, port)| (pool, component.to_string(), loopback(port)))
+            .collect();
         control.await_healthy(&running).await
     }
 
@@ -76,14 +85,19 @@ impl Stack {
         for control in self.running_controls() {
             if control.pool(pool).await?.instances.iter().all(|instance| instance.addr != addr) {
                 control.add(pool, addr).await?;
-                self.report(&format!("{component} was removed from the {pool} pool; it is added again"));
+                self.report(&format!(
+                    "{component} was removed from the {pool} pool; it is added again"
+                ));
             }
         }
         Ok(())
     }
 
     /// Waits until the instance is healthy at each running gateway.
-    pub(super) async fn await_instance_healthy(&self, component: Component) -> Result<(), StackError> {
+    pub(super) async fn await_instance_healthy(
+        &self,
+        component: Component,
+    ) -> Result<(), StackError> {
         let Some(pool) = component.pool() else { return Ok(()) };
         let addr = loopback(self.port_of(component));
         for control in self.running_controls() {
@@ -98,20 +112,24 @@ impl Stack {
         self.update(component, |part| part.requested = Requested::Stopped);
         match process.stop(STOP_TIMEOUT).await {
             Some(exit) => self.report(&format!("{component} stopped: {exit}")),
-            None => {
-                self.report(&format!("{component} did not stop within {} s and was killed", STOP_TIMEOUT.as_secs()))
-            }
+            None => self.report(&format!(
+                "{component} did not stop within {} s and was killed",
+                STOP_TIMEOUT.as_secs()
+            )),
         }
     }
 
     /// Kills everything and waits, with a bound, for a stack that is dropped.
     pub(super) fn kill_all(&self) {
-        let processes: Vec<Arc<Process>> = lock(&self.parts).values().filter_map(|part| part.process.clone()).collect();
+        let processes: Vec<Arc<Process>> =
+            lock(&self.parts).values().filter_map(|part| part.process.clone()).collect();
         for process in processes.iter().filter(|process| process.exit().is_none()) {
             process.kill_now();
         }
         let begin = Instant::now();
-        while processes.iter().any(|process| process.exit().is_none()) && begin.elapsed() < DROP_TIMEOUT {
+        while processes.iter().any(|process| process.exit().is_none())
+            && begin.elapsed() < DROP_TIMEOUT
+        {
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -121,7 +139,10 @@ impl Stack {
     pub(super) async fn await_free_ports(&self) -> Result<(), StackError> {
         let begin = Instant::now();
         loop {
-            let busy = self.components().into_iter().find_map(|component| self.require_free_ports(component).err());
+            let busy = self
+                .components()
+                .into_iter()
+                .find_map(|component| self.require_free_ports(component).err());
             match busy {
                 None => return Ok(()),
                 Some(busy) if begin.elapsed() > PORT_TIMEOUT => return Err(busy),
@@ -139,7 +160,9 @@ impl Stack {
                 ports::require_free(ports.redis_bus(number), "the cluster bus")
             }
             Component::Gateway => ports::require_free(ports.control, "the gateway's control plane"),
-            Component::SecondGateway => ports::require_free(ports.second_control, "the second gateway's control plane"),
+            Component::SecondGateway => {
+                ports::require_free(ports.second_control, "the second gateway's control plane")
+            }
             Component::Nginx => {
                 ports::require_free(ports.http, "nginx (HTTP)")?;
                 ports::require_free(ports.nginx_status, "nginx (counters)")
@@ -158,7 +181,8 @@ impl Stack {
     pub(super) async fn prepare(&self, component: Component) -> Result<Launch, StackError> {
         let settings = Arc::clone(&self.settings);
         let port = self.port_of(component);
-        let members: Vec<_> = self.members().into_iter().map(|(_, pool, port)| (pool, port)).collect();
+        let members: Vec<_> =
+            self.members().into_iter().map(|(_, pool, port)| (pool, port)).collect();
         let prepared = tokio::task::spawn_blocking(move || match component {
             Component::Postgres => postgres::launch(&settings),
             Component::RedisSessions => redis::sessions(&settings),
@@ -166,7 +190,9 @@ impl Stack {
             Component::Sentinel(number) => redis::sentinel(&settings, number),
             Component::RedisCache => redis::cache(&settings),
             Component::Instance(pool, number) => services::launch(&settings, pool, number, port),
-            Component::Gateway | Component::SecondGateway => gateway::launch(&settings, component, &members),
+            Component::Gateway | Component::SecondGateway => {
+                gateway::launch(&settings, component, &members)
+            }
             Component::Nginx => nginx::launch(&settings),
             Component::Prometheus => prometheus::launch(&settings),
             Component::Exporter(exporter) => exporters::launch(&settings, exporter),
@@ -180,18 +206,25 @@ impl Stack {
             Component::Postgres => {
                 let url = self.settings.database_url();
                 let config = url.expose_secret().parse::<tokio_postgres::Config>();
-                let config = config.map_err(io::Error::other).attempt(|| "read the database's URL".to_owned())?;
+                let config = config
+                    .map_err(io::Error::other)
+                    .attempt(|| "read the database's URL".to_owned())?;
                 Ok(Probe::Postgres { config: Box::new(config) })
             }
-            Component::RedisSessions | Component::RedisNode(_) | Component::Sentinel(_) | Component::RedisCache => {
-                Ok(Probe::Redis { port })
-            }
-            Component::Instance(..) => {
-                Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: Some(component) })
-            }
-            Component::Gateway | Component::SecondGateway => {
-                Ok(Probe::Http { client: http::internal()?, url: health_url("http", port), instance: None })
-            }
+            Component::RedisSessions
+            | Component::RedisNode(_)
+            | Component::Sentinel(_)
+            | Component::RedisCache => Ok(Probe::Redis { port }),
+            Component::Instance(..) => Ok(Probe::Http {
+                client: http::internal()?,
+                url: health_url("http", port),
+                instance: Some(component),
+            }),
+            Component::Gateway | Component::SecondGateway => Ok(Probe::Http {
+                client: http::internal()?,
+                url: health_url("http", port),
+                instance: None,
+            }),
             Component::Exporter(_) => {
                 // Its own page: the server that it reads may be down.
                 Ok(Probe::Http {

@@ -34,9 +34,12 @@ impl Stack {
     pub(super) fn running(&self, component: Component) -> Result<Arc<Process>, StackError> {
         let parts = lock(&self.parts);
         let part = parts.get(&component);
-        let process = part.and_then(|part| part.process.as_ref()).filter(|process| process.exit().is_none());
+        let process =
+            part.and_then(|part| part.process.as_ref()).filter(|process| process.exit().is_none());
         let state = part.map_or(ComponentState::Stopped, Part::state);
-        process.cloned().ok_or_else(|| StackError::WrongState { component: component.to_string(), state })
+        process
+            .cloned()
+            .ok_or_else(|| StackError::WrongState { component: component.to_string(), state })
     }
 
     pub(super) fn runs(&self, component: Component) -> bool {
@@ -46,8 +49,12 @@ impl Stack {
     /// The control APIs of the running gateways. Changes go to each; a stopped gateway is
     /// synchronized when it starts.
     pub(super) fn running_controls(&self) -> Vec<&Control> {
-        let all = [(Component::Gateway, &self.control), (Component::SecondGateway, &self.second_control)];
-        all.into_iter().filter(|(gateway, _)| self.runs(*gateway)).map(|(_, control)| control).collect()
+        let all =
+            [(Component::Gateway, &self.control), (Component::SecondGateway, &self.second_control)];
+        all.into_iter()
+            .filter(|(gateway, _)| self.runs(*gateway))
+            .map(|(_, control)| control)
+            .collect()
     }
 
     pub(super) fn require_ended(&self, component: Component) -> Result<(), StackError> {
@@ -70,6 +77,9 @@ impl Stack {
     /// All instances with their pools and ports, running or not.
     pub(super) fn members(&self) -> Vec<(Component, PoolName, u16)> {
         let parts = lock(&self.parts);
-        parts.iter().filter_map(|(&component, part)| Some((component, component.pool()?, part.port))).collect()
+        parts
+            .iter()
+            .filter_map(|(&component, part)| Some((component, component.pool()?, part.port)))
+            .collect()
     }
 }

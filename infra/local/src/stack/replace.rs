@@ -26,8 +26,13 @@ impl Stack {
             return self.replace_gateway(component).await;
         }
         let Some(pool) = component.pool() else {
-            let cure = format!("`make stop i={component}` and `make start i={component}` restart it");
-            return Err(StackError::Unsupported { component: component.to_string(), done: "rolled", cure });
+            let cure =
+                format!("`make stop i={component}` and `make start i={component}` restart it");
+            return Err(StackError::Unsupported {
+                component: component.to_string(),
+                done: "rolled",
+                cure,
+            });
         };
         self.running(component)?;
         // One gateway is enough: the instance announces its drain to the others.
@@ -54,8 +59,14 @@ impl Stack {
         let _change = self.changes.lock().await;
         let component = self.find(name)?;
         if !component.is_gateway() {
-            let cure = format!("only a gateway supports hot restart; `make roll i={component}` restarts an instance");
-            return Err(StackError::Unsupported { component: component.to_string(), done: "upgraded", cure });
+            let cure = format!(
+                "only a gateway supports hot restart; `make roll i={component}` restarts an instance"
+            );
+            return Err(StackError::Unsupported {
+                component: component.to_string(),
+                done: "upgraded",
+                cure,
+            });
         }
         self.replace_gateway(component).await
     }
@@ -64,7 +75,9 @@ impl Stack {
         let old = self.running(component)?;
         let mut launch = self.prepare(component).await?;
         launch.args.push("--upgrade".into());
-        let new = Process::start(&self.settings.shim, &launch).await.attempt(|| format!("start {component}"))?;
+        let new = Process::start(&self.settings.shim, &launch)
+            .await
+            .attempt(|| format!("start {component}"))?;
         let new = Arc::new(new);
         let failed = |exit: String| {
             let tail = LogTail::of(launch.log.clone());
@@ -80,7 +93,11 @@ impl Stack {
             part.requested = Requested::Running;
         });
         self.sync_gateway(component).await?;
-        self.report(&format!("{component} was upgraded: process {} replaces {}", new.pid(), old.pid()));
+        self.report(&format!(
+            "{component} was upgraded: process {} replaces {}",
+            new.pid(),
+            old.pid()
+        ));
         Ok(())
     }
 }

@@ -41,10 +41,13 @@ impl Stack {
                     Some(restart) if restart.pid == pid => restart,
                     earlier => {
                         let again = earlier.filter(|_| process.started.elapsed() < SETTLED);
-                        let pause = again.map_or(FIRST_PAUSE, |restart| (2 * restart.pause).min(MAX_PAUSE));
+                        let pause =
+                            again.map_or(FIRST_PAUSE, |restart| (2 * restart.pause).min(MAX_PAUSE));
                         let exit = process.exit().map_or_else(String::new, |exit| exit.to_string());
                         let seconds = pause.as_secs_f64();
-                        self.report(&format!("{component} exited unexpectedly ({exit}); restarting in {seconds:.1} s"));
+                        self.report(&format!(
+                            "{component} exited unexpectedly ({exit}); restarting in {seconds:.1} s"
+                        ));
                         restarts.insert(component, Restart { pid, due: now + pause, pause });
                         continue;
                     }
@@ -64,9 +67,9 @@ impl Stack {
     /// The data servers that exited unexpectedly.
     fn died(&self) -> Vec<(Component, Arc<Process>)> {
         let parts = lock(&self.parts);
-        let died = parts
-            .iter()
-            .filter(|(component, part)| level_of(**component) == Extent::Data && part.state() == ComponentState::Died);
+        let died = parts.iter().filter(|(component, part)| {
+            level_of(**component) == Extent::Data && part.state() == ComponentState::Died
+        });
         died.filter_map(|(&component, part)| Some((component, part.process.clone()?))).collect()
     }
 }

@@ -32,14 +32,17 @@ impl Stack {
             let missing = (1..=u16::MAX).filter(|number| !numbers.contains(number));
             let new: Vec<u16> = missing.take(usize::from(instances - count)).collect();
             // Check all before starting the first.
-            new.iter().try_for_each(|&number| self.settings.ports.instance(pool, number).map(drop))?;
+            new.iter()
+                .try_for_each(|&number| self.settings.ports.instance(pool, number).map(drop))?;
             try_join_all(new.into_iter().map(|number| self.add(pool, number))).await?;
         } else {
             let surplus = numbers.into_iter().skip(usize::from(instances));
             // Whoever wants none was warned; the gateway would keep the last one.
             let force = instances == 0;
-            let gone =
-                join_all(surplus.map(|number| self.remove(Component::Instance(pool, number), pool, force))).await;
+            let gone = join_all(
+                surplus.map(|number| self.remove(Component::Instance(pool, number), pool, force)),
+            )
+            .await;
             gone.into_iter().collect::<Result<(), _>>()?;
         }
         self.update_scrape_targets()
@@ -48,7 +51,8 @@ impl Stack {
     async fn add(&self, pool: PoolName, number: u16) -> Result<(), StackError> {
         let component = Component::Instance(pool, number);
         let port = self.settings.ports.instance(pool, number)?;
-        lock(&self.parts).insert(component, Part { port, process: None, requested: Requested::Stopped });
+        lock(&self.parts)
+            .insert(component, Part { port, process: None, requested: Requested::Stopped });
         let added = async {
             self.require_free_ports(component)?;
             self.launch(component).await?;
@@ -66,7 +70,12 @@ impl Stack {
         added
     }
 
-    async fn remove(&self, component: Component, pool: PoolName, force: bool) -> Result<(), StackError> {
+    async fn remove(
+        &self,
+        component: Component,
+        pool: PoolName,
+        force: bool,
+    ) -> Result<(), StackError> {
         let mut controls = self.running_controls();
         if controls.is_empty() && self.settings.extent >= Extent::Gateway {
             // Fails as unreachable: no instance may go while a gateway still lists it.

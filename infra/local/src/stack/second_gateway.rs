@@ -30,8 +30,11 @@ impl Stack {
     /// does not start.
     pub async fn second_gateway(&self, instances: &[String]) -> Result<SecondGateway, StackError> {
         let settings = &self.settings;
-        let mut members: Vec<_> =
-            self.members().into_iter().filter(|(_, pool, _)| *pool == PoolName::Stateless).collect();
+        let mut members: Vec<_> = self
+            .members()
+            .into_iter()
+            .filter(|(_, pool, _)| *pool == PoolName::Stateless)
+            .collect();
         for name in instances {
             let component = self.find(name)?;
             members.push((component, PoolName::Stateful, self.port_of(component)));
@@ -41,14 +44,25 @@ impl Stack {
         ports::require_free(placement.control.port(), "a second gateway's control plane")?;
         let of_pools: Vec<_> = members.iter().map(|(_, pool, port)| (*pool, *port)).collect();
         let launch = gateway::launch_at(settings, &placement, &of_pools)?;
-        let process = Process::start(&settings.shim, &launch).await.attempt(|| "start a second gateway".to_owned())?;
-        let second = SecondGateway { process: Arc::new(process), url: format!("http://{}", placement.listen) };
-        let probe = Probe::Http { client: http::internal()?, url: format!("{}/health", second.url), instance: None };
+        let process = Process::start(&settings.shim, &launch)
+            .await
+            .attempt(|| "start a second gateway".to_owned())?;
+        let second = SecondGateway {
+            process: Arc::new(process),
+            url: format!("http://{}", placement.listen),
+        };
+        let probe = Probe::Http {
+            client: http::internal()?,
+            url: format!("{}/health", second.url),
+            instance: None,
+        };
         ready::wait(Component::Gateway, &second.process, &probe, &launch.log).await?;
         let token: SecretString = settings.secrets.control_token.clone();
         let control = Control::at(&format!("http://{}", placement.control), token)?;
-        let healthy: Vec<_> =
-            members.into_iter().map(|(component, pool, port)| (pool, component.to_string(), loopback(port))).collect();
+        let healthy: Vec<_> = members
+            .into_iter()
+            .map(|(component, pool, port)| (pool, component.to_string(), loopback(port)))
+            .collect();
         control.await_healthy(&healthy).await?;
         Ok(second)
     }

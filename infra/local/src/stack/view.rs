@@ -42,7 +42,11 @@ impl Stack {
                     .as_ref()
                     .and_then(|process| process.exit())
                     .map(|exit| format!("{exit} at {:.0}", exit.at)),
-                last_lines: if state == ComponentState::Died { last_lines(&log, LAST_LINES) } else { Vec::new() },
+                last_lines: if state == ComponentState::Died {
+                    last_lines(&log, LAST_LINES)
+                } else {
+                    Vec::new()
+                },
                 log: log.display().to_string(),
             }
         };

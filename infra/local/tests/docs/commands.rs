@@ -16,14 +16,18 @@ pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
     let words = arguments(&piece.code);
     for (at, word) in words.iter().enumerate() {
         let rest = until_end(&words[at + 1..]);
-        let begins =
-            at == 0 || is_separator(&words[at - 1]) || words[at - 1].contains('=') || piece.code.contains("  ");
+        let begins = at == 0
+            || is_separator(&words[at - 1])
+            || words[at - 1].contains('=')
+            || piece.code.contains("  ");
         match word.as_str() {
             "make" if begins => found.extend(make(repository, rest)),
             "gateway" if rest.first().is_some_and(|next| next == "ctl") => {
                 found.extend(ctl(repository, &rest[1..]));
             }
-            program if begins && PROGRAMS.contains(&program) => found.extend(options(repository, program, rest)),
+            program if begins && PROGRAMS.contains(&program) => {
+                found.extend(options(repository, program, rest))
+            }
             "roll" if begins => found.extend(unknown_services(repository, rest)),
             script if script.ends_with("compose.sh") => found.extend(compose(repository, rest)),
             _ => {}
@@ -33,12 +37,17 @@ pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
 }
 
 fn is_separator(word: &str) -> bool {
-    ["&&", "||", "|", ";", "until", "do", "then"].contains(&word) || word.ends_with(';') || word.starts_with('#')
+    ["&&", "||", "|", ";", "until", "do", "then"].contains(&word)
+        || word.ends_with(';')
+        || word.starts_with('#')
 }
 
 /// The arguments of one command.
 fn until_end(words: &[String]) -> &[String] {
-    let end = words.iter().position(|word| is_separator(word) || word.starts_with('>')).unwrap_or(words.len());
+    let end = words
+        .iter()
+        .position(|word| is_separator(word) || word.starts_with('>'))
+        .unwrap_or(words.len());
     &words[..end]
 }
 
@@ -80,25 +89,39 @@ fn ctl(repository: &Repository, rest: &[String]) -> Vec<String> {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             let right = output.status.success() || said.contains("cannot connect");
-            if right { Vec::new() } else { vec![format!("`gateway ctl {}`: {}", rest.join(" "), said.trim())] }
+            if right {
+                Vec::new()
+            } else {
+                vec![format!("`gateway ctl {}`: {}", rest.join(" "), said.trim())]
+            }
         }
         Err(error) => vec![error.to_string()],
     }
 }
 
 fn options(repository: &Repository, program: &str, rest: &[String]) -> Vec<String> {
-    let Some(program) = PROGRAMS.into_iter().find(|known| *known == program) else { return Vec::new() };
+    let Some(program) = PROGRAMS.into_iter().find(|known| *known == program) else {
+        return Vec::new();
+    };
     let long = rest.iter().filter(|argument| argument.starts_with("--"));
     let long: Vec<&str> = long.map(|option| option.split('=').next().unwrap_or(option)).collect();
     if long.is_empty() {
         return Vec::new();
     }
     let help = match repository.run(program, &["--help".to_owned()]) {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        Ok(output) => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr)
+        }
         Err(error) => return vec![error.to_string()],
     };
-    let named = |option: &str| help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == option);
-    long.into_iter().filter(|option| !named(option)).map(|option| format!("{program} has no option {option}")).collect()
+    let named = |option: &str| {
+        help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == option)
+    };
+    long.into_iter()
+        .filter(|option| !named(option))
+        .map(|option| format!("{program} has no option {option}"))
+        .collect()
 }
 
 fn compose(repository: &Repository, rest: &[String]) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! Whatever the documents name must exist: commands are run, names are looked up where the code defines them. A wrong
-//! name is reported with its line.
+//! Whatever the documents name must exist: commands are run, names are looked up where the code
+//! defines them. A wrong name is reported with its line.
 
 mod commands;
 mod names;
@@ -32,7 +32,8 @@ const PROSE: [&str; 4] = ["README.md", "CONTRIBUTING.md", "docs/TOUR.md", "docs/
 fn faults(repository: &Repository, path: &str, text: &str) -> Vec<String> {
     let pieces = reader::pieces(text);
     let found = pieces.iter().flat_map(|piece| {
-        let faults = commands::faults(repository, piece).into_iter().chain(names::faults(repository, piece));
+        let faults =
+            commands::faults(repository, piece).into_iter().chain(names::faults(repository, piece));
         faults.map(|fault| (piece.line, fault))
     });
     let mut found: Vec<_> = found.chain(names::broken_links(repository, path, text)).collect();
@@ -58,7 +59,11 @@ fn every_link_of_every_document_leads_somewhere() -> Result<()> {
     let mut found = Vec::new();
     for path in repository.pages()? {
         let text = repository.text(&path)?;
-        found.extend(names::broken_links(&repository, &path, &text).into_iter().map(|fault| (path.clone(), fault)));
+        found.extend(
+            names::broken_links(&repository, &path, &text)
+                .into_iter()
+                .map(|fault| (path.clone(), fault)),
+        );
     }
     assert!(found.is_empty(), "{found:#?}");
     Ok(())
@@ -125,6 +130,9 @@ fn a_wrong_name_is_found_with_its_line() -> Result<()> {
     // In a block of commands, too.
     let block = "# A page\n\n```sh\nmake status\nmake stats\n```\n";
     let found = faults(&repository, "docs/PAGE.md", block);
-    assert!(matches!(&*found, [one] if one.starts_with("docs/PAGE.md:5: ") && one.contains("'stats'")), "{found:?}");
+    assert!(
+        matches!(&*found, [one] if one.starts_with("docs/PAGE.md:5: ") && one.contains("'stats'")),
+        "{found:?}"
+    );
     Ok(())
 }

@@ -22,8 +22,12 @@ const OF_OTHERS: [&str; 8] = [
 /// Pages of Prometheus.
 const PAGES_OF_OTHERS: [&str; 5] = ["targets", "alerts", "classic", "api", "query"];
 /// What Git ignores, since it is made here.
-const MADE_HERE: [&str; 4] =
-    ["infra/compose/.env", "infra/compose/backups", "infra/compose/secrets/production", "infra/monitoring/textfile"];
+const MADE_HERE: [&str; 4] = [
+    "infra/compose/.env",
+    "infra/compose/backups",
+    "infra/compose/secrets/production",
+    "infra/monitoring/textfile",
+];
 /// What a metric of several series is called beyond its own name.
 const OF_METRICS: [&str; 3] = ["_bucket", "_count", "_sum"];
 
@@ -64,7 +68,9 @@ fn codes(piece: &Piece) -> Option<String> {
     }
     match ErrorCode::ALL.iter().find(|code| code.as_str() == name) {
         None => Some(format!("there is no error code {name}")),
-        Some(code) if code.status() != status => Some(format!("{name} is {}, not {status}", code.status())),
+        Some(code) if code.status() != status => {
+            Some(format!("{name} is {}, not {status}", code.status()))
+        }
         Some(_) => None,
     }
 }
@@ -82,10 +88,14 @@ fn is_name(word: &str) -> bool {
     let inner = word.trim_matches('_');
     let one_case = |upper: bool| {
         inner.bytes().all(|b| {
-            b == b'_' || b.is_ascii_digit() || if upper { b.is_ascii_uppercase() } else { b.is_ascii_lowercase() }
+            b == b'_'
+                || b.is_ascii_digit()
+                || if upper { b.is_ascii_uppercase() } else { b.is_ascii_lowercase() }
         })
     };
-    inner.contains('_') && !inner.starts_with(|c: char| c.is_ascii_digit()) && (one_case(true) || one_case(false))
+    inner.contains('_')
+        && !inner.starts_with(|c: char| c.is_ascii_digit())
+        && (one_case(true) || one_case(false))
 }
 
 fn is_known(repository: &Repository, word: &str) -> bool {
@@ -95,7 +105,13 @@ fn is_known(repository: &Repository, word: &str) -> bool {
     // Events and other values are variants in the sources.
     let variant: String = word
         .split('_')
-        .map(|part| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>())
+        .map(|part| {
+            part.chars()
+                .take(1)
+                .flat_map(char::to_uppercase)
+                .chain(part.chars().skip(1))
+                .collect::<String>()
+        })
         .collect();
     // Compose puts its project's name before those of volumes.
     if word.strip_prefix("tandem_").is_some_and(|volume| repository.services.contains(volume)) {
@@ -113,11 +129,15 @@ fn file(repository: &Repository, part: &str) -> Option<String> {
     if let Some(path) = part.strip_prefix(".local/") {
         let name = Path::new(path).file_name()?.to_str()?;
         // A log has the name of its component; curl makes the cookie jar.
-        let made = name.ends_with(".log") || name == "jar" || repository.stack.contains(&format!("\"{name}\""));
+        let made = name.ends_with(".log")
+            || name == "jar"
+            || repository.stack.contains(&format!("\"{name}\""));
         return (!made).then(|| format!("the local stack makes no .local/{path}"));
     }
     let top = part.split_once('/')?.0;
-    let ours = ["infra", "gateway", "service-kit", "services", "proto-contracts", "docs", "loadtest"].contains(&top);
+    let ours =
+        ["infra", "gateway", "service-kit", "services", "proto-contracts", "docs", "loadtest"]
+            .contains(&top);
     let made_here = MADE_HERE.iter().any(|made| part.starts_with(made));
     (ours && !made_here && !repository.has_file(part)).then(|| format!("there is no {part}"))
 }
@@ -132,22 +152,33 @@ fn address(repository: &Repository, part: &str) -> Option<String> {
         return Some(format!("nothing listens on port {port}"));
     }
     let path = path.split('?').next().unwrap_or(path);
-    let unknown = words(path).find(|word| !PAGES_OF_OTHERS.contains(word) && !repository.knows(word))?;
+    let unknown =
+        words(path).find(|word| !PAGES_OF_OTHERS.contains(word) && !repository.knows(word))?;
     Some(format!("no path of ours has '{unknown}'"))
 }
 
 /// Links to files that are not there, or to headings that no page has.
-pub(crate) fn broken_links(repository: &Repository, path: &str, text: &str) -> Vec<(usize, String)> {
+pub(crate) fn broken_links(
+    repository: &Repository,
+    path: &str,
+    text: &str,
+) -> Vec<(usize, String)> {
     let folder = Path::new(path).parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        for link in line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+        for link in
+            line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link)
+        {
             if link.starts_with("http") {
                 continue;
             }
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = folder.join(file);
-            let page = if file.is_empty() { Ok(text.to_owned()) } else { repository.text(&target.to_string_lossy()) };
+            let page = if file.is_empty() {
+                Ok(text.to_owned())
+            } else {
+                repository.text(&target.to_string_lossy())
+            };
             let page = match page {
                 Ok(page) => page,
                 Err(_) if repository.has_file(&target.to_string_lossy()) => continue,

@@ -53,7 +53,8 @@ pub(crate) fn paragraphs(text: &str) -> Vec<(usize, usize)> {
             in_paragraph = false;
             continue;
         }
-        let is_item = ["-", "*"].contains(&first) || first.trim_end_matches('.').parse::<u32>().is_ok();
+        let is_item =
+            ["-", "*"].contains(&first) || first.trim_end_matches('.').parse::<u32>().is_ok();
         let words = line.split_whitespace().count();
         match found.last_mut().filter(|_| in_paragraph && !is_item) {
             Some((_, all)) => *all += words,

@@ -1,4 +1,5 @@
-//! What there is: the sources, where names are defined, and the programs, which know their own commands.
+//! What there is: the sources, where names are defined, and the programs, which know their own
+//! commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,14 +42,17 @@ impl Repository {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
         let mut words = BTreeSet::new();
         for source in SOURCES {
-            each_text(&root.join(source), &mut |text| words.extend(super::reader::words(text).map(str::to_owned)))?;
+            each_text(&root.join(source), &mut |text| {
+                words.extend(super::reader::words(text).map(str::to_owned))
+            })?;
         }
         let mut stack = String::new();
         each_text(&root.join("infra/local/src"), &mut |text| stack.push_str(text))?;
         let makefile = fs::read_to_string(root.join("Makefile"))?;
         let target = |line: &str| {
             let (target, _) = line.split_once(':').filter(|(_, rest)| !rest.starts_with('='))?;
-            let plain = !target.is_empty() && target.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            let plain =
+                !target.is_empty() && target.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
             plain.then(|| target.to_owned())
         };
         let variables = makefile.split("$(").skip(1).filter_map(|rest| {
@@ -155,8 +159,10 @@ fn services(root: &Path) -> Result<BTreeSet<String>> {
             if !line.starts_with([' ', '#']) && !line.is_empty() {
                 in_services = line == "services:";
             }
-            let name =
-                line.strip_prefix("  ").filter(|line| !line.starts_with(' ')).and_then(|line| line.split_once(':'));
+            let name = line
+                .strip_prefix("  ")
+                .filter(|line| !line.starts_with(' '))
+                .and_then(|line| line.split_once(':'));
             if let Some((name, _)) = name.filter(|_| in_services) {
                 found.insert(name.to_owned());
             }

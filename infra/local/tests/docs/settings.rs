@@ -1,4 +1,5 @@
-//! `docs/SETTINGS.md` against the sources: each variable is listed, with the default that the sources give it.
+//! `docs/SETTINGS.md` against the sources: each variable is listed, with the default that the
+//! sources give it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,8 @@ const PROGRAMS: [&str; 3] = ["services", "service-kit", "gateway/src"];
 /// No settings: Cargo's own, and the failpoint of a build for tests.
 const NOT_SETTINGS: [&str; 2] = ["CARGO_", "TANDEM_TEST_"];
 /// Variables of one word, which look like any constant.
-const OF_ONE_WORD: [&str; 6] = ["WORKERS", "DEPLOYMENT", "GATEWAYS", "STATELESS", "STATEFUL", "RESOLVER"];
+const OF_ONE_WORD: [&str; 6] =
+    ["WORKERS", "DEPLOYMENT", "GATEWAYS", "STATELESS", "STATEFUL", "RESOLVER"];
 /// The methods of `service_kit::Env` that take a default after the name.
 const READERS: [&str; 4] = [".parse(", ".parse_within(", ".seconds(", ".secret("];
 
@@ -29,7 +31,9 @@ fn every_variable_is_listed_with_its_default() -> Result<()> {
         let path = entry?.path();
         match path.file_name().and_then(|name| name.to_str()) {
             Some(".env.example") => of_example(&fs::read_to_string(&path)?, &mut variables),
-            Some(name) if name.ends_with(".yaml") => of_compose(&fs::read_to_string(&path)?, &mut variables),
+            Some(name) if name.ends_with(".yaml") => {
+                of_compose(&fs::read_to_string(&path)?, &mut variables)
+            }
             _ => {}
         }
     }
@@ -43,7 +47,9 @@ fn every_variable_is_listed_with_its_default() -> Result<()> {
         let mut listed = rows.iter().filter(|row| row.contains(&quoted)).peekable();
         if listed.peek().is_none() {
             faults.push(format!("{PAGE} does not list {variable}"));
-        } else if let Some(default) = default.as_deref().filter(|default| !listed.any(|row| row.contains(default))) {
+        } else if let Some(default) =
+            default.as_deref().filter(|default| !listed.any(|row| row.contains(default)))
+        {
             faults.push(format!("{PAGE} does not give {variable} the default {default}"));
         }
     }
@@ -56,11 +62,14 @@ fn of_program(text: &str, found: &mut BTreeMap<String, Option<String>>) {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     // Every second part stands between quotation marks.
     let parts: Vec<&str> = code.split('"').collect();
-    for (index, name) in parts.iter().enumerate().skip(1).step_by(2).filter(|(_, name)| is_variable(name)) {
+    for (index, name) in
+        parts.iter().enumerate().skip(1).step_by(2).filter(|(_, name)| is_variable(name))
+    {
         let before = parts[index - 1].trim_end();
         let is_call = READERS.iter().any(|reader| before.ends_with(reader));
         let follows = parts.get(index + 1).is_some_and(|between| between.trim() == ",");
-        let default = parts.get(index + 2).filter(|default| is_call && follows && !default.is_empty());
+        let default =
+            parts.get(index + 2).filter(|default| is_call && follows && !default.is_empty());
         let known = found.entry((*name).to_owned()).or_default();
         *known = known.take().or(default.map(|default| (*default).to_owned()));
     }
@@ -69,7 +78,9 @@ fn of_program(text: &str, found: &mut BTreeMap<String, Option<String>>) {
 /// `${NAME…}`.
 fn of_compose(text: &str, found: &mut BTreeMap<String, Option<String>>) {
     for rest in text.split("${").skip(1) {
-        if let Some(name) = words(rest).next().filter(|name| rest.starts_with(name) && is_variable(name)) {
+        if let Some(name) =
+            words(rest).next().filter(|name| rest.starts_with(name) && is_variable(name))
+        {
             found.entry(name.to_owned()).or_default();
         }
     }

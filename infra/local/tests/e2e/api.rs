@@ -17,13 +17,17 @@ pub(crate) struct Api {
 impl Api {
     /// A client that goes through Nginx by HTTPS and trusts only the stack's CA.
     pub(crate) fn through_nginx(stack: &Stack) -> Result<Self> {
-        Ok(Self { client: stack.client()?.build()?, base: stack.urls().https.context("Nginx runs")? })
+        Ok(Self {
+            client: stack.client()?.build()?,
+            base: stack.urls().https.context("Nginx runs")?,
+        })
     }
 
     /// A client of a running system, at the URL in `TANDEM_TARGET`. It trusts only the CA in the
     /// file that `TANDEM_CACERT` names.
     pub(crate) fn of_running_system() -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+        let variable =
+            |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
         let file = variable("TANDEM_CACERT")?;
         let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let authority = reqwest::Certificate::from_pem(&pem)?;
@@ -45,7 +49,10 @@ impl Api {
 
     /// A client of an instance's own port, without the gateway.
     pub(crate) fn on_instance(stack: &Stack, name: &str) -> Result<Self> {
-        Ok(Self { client: stack.client()?.build()?, base: format!("http://{}", stack.addr_of(name)?) })
+        Ok(Self {
+            client: stack.client()?.build()?,
+            base: format!("http://{}", stack.addr_of(name)?),
+        })
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

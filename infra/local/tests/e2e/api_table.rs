@@ -52,10 +52,25 @@ const LEGACY: Paths = Paths {
 };
 
 const MESSAGES: &str = "/api/v1/stateful/sessions/{id}/messages";
-const SESSION_MEMBERS: [&str; 7] =
-    ["session_id", "client_data", "created_at", "last_activity", "expires_at", "message_count", "version"];
-const MESSAGE_MEMBERS: [&str; 8] =
-    ["session_id", "message_id", "number", "message", "reply", "created_at", "message_count", "version"];
+const SESSION_MEMBERS: [&str; 7] = [
+    "session_id",
+    "client_data",
+    "created_at",
+    "last_activity",
+    "expires_at",
+    "message_count",
+    "version",
+];
+const MESSAGE_MEMBERS: [&str; 8] = [
+    "session_id",
+    "message_id",
+    "number",
+    "message",
+    "reply",
+    "created_at",
+    "message_count",
+    "version",
+];
 
 #[tokio::test]
 async fn every_row_of_the_api_table_holds_by_both_paths() -> Result<()> {
@@ -67,7 +82,8 @@ async fn every_row_of_the_api_table_holds_by_both_paths() -> Result<()> {
 
 #[tokio::test]
 async fn every_row_is_the_same_on_a_cluster() -> Result<()> {
-    let stack = small_stack().store(Store::Redis).redis(Topology::Cluster).with_nginx().start().await?;
+    let stack =
+        small_stack().store(Store::Redis).redis(Topology::Cluster).with_nginx().start().await?;
     every_row(&Api::through_nginx(&stack)?, Store::Redis).await?;
     stack.shutdown().await;
     Ok(())
@@ -75,7 +91,8 @@ async fn every_row_is_the_same_on_a_cluster() -> Result<()> {
 
 #[tokio::test]
 async fn every_row_is_the_same_under_sentinels() -> Result<()> {
-    let stack = small_stack().store(Store::Redis).redis(Topology::Sentinel).with_nginx().start().await?;
+    let stack =
+        small_stack().store(Store::Redis).redis(Topology::Sentinel).with_nginx().start().await?;
     every_row(&Api::through_nginx(&stack)?, Store::Redis).await?;
     stack.shutdown().await;
     Ok(())
@@ -106,21 +123,37 @@ struct Client<'a> {
 
 impl Client<'_> {
     /// Calls a path of this generation and checks what all responses have in common.
-    async fn call(&self, method: Method, path: &str, id: &str, body: Option<&Value>) -> Result<Response> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        id: &str,
+        body: Option<&Value>,
+    ) -> Result<Response> {
         let request = self.api.request(method, &path.replace("{id}", id));
-        let response = Response::to(body.into_iter().fold(request, |request, body| request.json(body))).await?;
+        let response =
+            Response::to(body.into_iter().fold(request, |request, body| request.json(body)))
+                .await?;
         assert_eq!(response.version, Version::HTTP_2);
         response.request_id();
         assert_eq!(response.header(CACHE_CONTROL.as_str()), Some("no-store"), "{response}");
-        assert!(!response.headers.contains_key(headers::INSTANCE_ID), "internal: clients get X-Served-By");
+        assert!(
+            !response.headers.contains_key(headers::INSTANCE_ID),
+            "internal: clients get X-Served-By"
+        );
         match self.paths.generation {
             Generation::Canonical => {
-                assert!(!response.headers.contains_key(headers::DEPRECATION) && !response.headers.contains_key(LINK));
+                assert!(
+                    !response.headers.contains_key(headers::DEPRECATION)
+                        && !response.headers.contains_key(LINK)
+                );
             }
             Generation::Legacy => {
-                let since = response.header(headers::DEPRECATION).and_then(|since| since.strip_prefix('@'));
+                let since =
+                    response.header(headers::DEPRECATION).and_then(|since| since.strip_prefix('@'));
                 assert!(since.is_some_and(|since| since.parse::<u64>().is_ok()), "{response}");
-                let link = format!("<{}>; rel=\"successor-version\"", successor(path).replace("{id}", id));
+                let link =
+                    format!("<{}>; rel=\"successor-version\"", successor(path).replace("{id}", id));
                 assert_eq!(response.header(LINK.as_str()), Some(&*link));
             }
         }
@@ -135,22 +168,31 @@ impl Client<'_> {
         assert_eq!((info.stamp().verdict, info.stamp().key), (Verdict::Off, None));
         assert!(!info.headers.contains_key(SET_COOKIE), "nothing sticks to a stateless call");
 
-        for (body, result) in [(json!({}), 0.0), (json!({"operation": "add", "operands": [1, 2]}), 3.0)] {
+        for (body, result) in
+            [(json!({}), 0.0), (json!({"operation": "add", "operands": [1, 2]}), 3.0)]
+        {
             let sum = self.call(Method::POST, self.paths.calculate, "", Some(&body)).await?;
             let sum = sum.object(200, &["operation", "operands", "result"]);
             assert_eq!((&sum["operation"], &sum["result"]), (&json!("add"), &json!(result)));
         }
         let refused = json!({"operation": "divide", "operands": [1, 0]});
-        self.call(Method::POST, self.paths.calculate, "", Some(&refused)).await?.problem(ErrorCode::DivisionByZero);
+        self.call(Method::POST, self.paths.calculate, "", Some(&refused))
+            .await?
+            .problem(ErrorCode::DivisionByZero);
 
         let path = format!("{}?min=5&max=7&count=20", self.paths.random);
         let random = Response::to(self.api.request(Method::GET, &path)).await?;
         let body = random.object(200, &["min", "max", "values"]);
         let values = body["values"].as_array().expect("a list");
         assert_eq!(values.len(), 20);
-        assert!(values.iter().all(|value| value.as_i64().is_some_and(|value| (5..=7).contains(&value))), "{random}");
+        assert!(
+            values.iter().all(|value| value.as_i64().is_some_and(|value| (5..=7).contains(&value))),
+            "{random}"
+        );
         assert_eq!(random.header(CACHE_CONTROL.as_str()), Some("no-store"));
-        self.call(Method::GET, self.paths.random, "", None).await?.object(200, &["min", "max", "values"]);
+        self.call(Method::GET, self.paths.random, "", None)
+            .await?
+            .object(200, &["min", "max", "values"]);
         Ok(())
     }
 
@@ -159,7 +201,10 @@ impl Client<'_> {
         let session = created.object(201, &SESSION_MEMBERS);
         let id = session["session_id"].as_str().expect("an id");
         assert_eq!((&session["client_data"], &session["message_count"]), (&json!({}), &json!(0)));
-        assert_eq!(created.header(LOCATION.as_str()), Some(&*format!("/api/v1/stateful/sessions/{id}")));
+        assert_eq!(
+            created.header(LOCATION.as_str()),
+            Some(&*format!("/api/v1/stateful/sessions/{id}"))
+        );
         assert_eq!(created.header(headers::SESSION_SOURCE), Some("created"));
         let (key, home) = (&id[..8], created.served_by());
         assert_eq!(created.header(headers::AFFINITY_KEY), Some(key));
@@ -169,12 +214,18 @@ impl Client<'_> {
 
         let read = self.call(Method::GET, self.paths.session, id, None).await?;
         let body = read.object(200, &SESSION_MEMBERS);
-        assert_eq!((&body["session_id"], &body["version"]), (&session["session_id"], &session["version"]));
+        assert_eq!(
+            (&body["session_id"], &body["version"]),
+            (&session["session_id"], &session["version"])
+        );
         self.at_home(&read, key, home);
 
         // No id in this path: the header routes the request.
         let message = json!({"session_id": id, "message": "hello"});
-        let request = self.api.request(Method::POST, self.paths.conversations).header(headers::AFFINITY_KEY, key);
+        let request = self
+            .api
+            .request(Method::POST, self.paths.conversations)
+            .header(headers::AFFINITY_KEY, key);
         let posted = Response::to(request.json(&message)).await?;
         let body = posted.object(201, &MESSAGE_MEMBERS);
         assert_eq!(
@@ -185,7 +236,10 @@ impl Client<'_> {
 
         let history = self.call(Method::GET, self.paths.history, id, None).await?;
         let page = history.object(200, &["session_id", "messages", "next_cursor"]);
-        assert_eq!((page["messages"].as_array().map(Vec::len), &page["next_cursor"]), (Some(1), &Value::Null));
+        assert_eq!(
+            (page["messages"].as_array().map(Vec::len), &page["next_cursor"]),
+            (Some(1), &Value::Null)
+        );
         let member = |name: &str| page["messages"][0][name].clone();
         for name in ["message_id", "number", "message", "reply", "created_at"] {
             assert_eq!(member(name), body[name], "{name} as in the response");
@@ -201,7 +255,11 @@ impl Client<'_> {
     }
 
     fn at_home(&self, response: &Response, key: &str, home: &str) {
-        assert_eq!((response.stamp().verdict, response.served_by()), (Verdict::Home, home), "{response}");
+        assert_eq!(
+            (response.stamp().verdict, response.served_by()),
+            (Verdict::Home, home),
+            "{response}"
+        );
         assert_eq!(response.stamp().key.map(|key| key.to_string()).as_deref(), Some(key));
         assert!(
             !response.headers.contains_key(SET_COOKIE),
@@ -216,10 +274,14 @@ impl Client<'_> {
     /// Canonical paths reject unknown fields, legacy paths ignore them.
     async fn unknown_fields(&self) -> Result<()> {
         for (path, status) in [(self.paths.calculate, 200), (self.paths.sessions, 201)] {
-            let response = self.call(Method::POST, path, "", Some(&json!({"flavour": "vanilla"}))).await?;
+            let response =
+                self.call(Method::POST, path, "", Some(&json!({"flavour": "vanilla"}))).await?;
             match self.paths.generation {
                 Generation::Canonical => {
-                    assert!(response.problem(ErrorCode::InvalidBody).detail.contains("`flavour`"), "{response}");
+                    assert!(
+                        response.problem(ErrorCode::InvalidBody).detail.contains("`flavour`"),
+                        "{response}"
+                    );
                 }
                 Generation::Legacy => assert_eq!(response.status, status, "{response}"),
             }
@@ -250,13 +312,22 @@ async fn rows_without_an_alias(api: &Api, store: Store) -> Result<()> {
     let session = created.object(201, &SESSION_MEMBERS);
     let (id, home) = (session["session_id"].as_str().expect("an id"), created.served_by());
 
-    let posted = client.call(Method::POST, MESSAGES, id, Some(&json!({"message": "hello"}))).await?;
+    let posted =
+        client.call(Method::POST, MESSAGES, id, Some(&json!({"message": "hello"}))).await?;
     let body = posted.object(201, &MESSAGE_MEMBERS);
-    assert!(body["reply"].as_str().is_some_and(|reply| reply.contains("Ada")), "the session knows its client: {body}");
+    assert!(
+        body["reply"].as_str().is_some_and(|reply| reply.contains("Ada")),
+        "the session knows its client: {body}"
+    );
     client.at_home(&posted, &id[..8], home);
 
     let patched = client
-        .call(Method::PATCH, CANONICAL.session, id, Some(&json!({"client_data": {"tier": null, "row": 2}})))
+        .call(
+            Method::PATCH,
+            CANONICAL.session,
+            id,
+            Some(&json!({"client_data": {"tier": null, "row": 2}})),
+        )
         .await?;
     let body = patched.object(200, &SESSION_MEMBERS);
     assert_eq!(body["client_data"], json!({"name": "Ada", "row": 2}));
@@ -266,15 +337,23 @@ async fn rows_without_an_alias(api: &Api, store: Store) -> Result<()> {
     let body = page.object(200, &["products", "next_cursor"]);
     assert_eq!(body["products"].as_array().map(Vec::len), Some(2));
     let next = body["next_cursor"].as_str().expect("there is more");
-    let second: Value = client.api.get(&format!("/api/v1/stateless/products?limit=2&cursor={next}")).await?.json();
+    let second: Value =
+        client.api.get(&format!("/api/v1/stateless/products?limit=2&cursor={next}")).await?.json();
     assert!(second["products"][0]["id"].as_str() > body["products"][1]["id"].as_str(), "{second}");
     let id = body["products"][0]["id"].as_str().expect("an id");
     let product = client.api.get(&format!("/api/v1/stateless/products/{id}")).await?;
-    assert_eq!(product.object(200, &["id", "name", "price", "stock", "created_at"]), body["products"][0]);
+    assert_eq!(
+        product.object(200, &["id", "name", "price", "stock", "created_at"]),
+        body["products"][0]
+    );
     client.api.get("/api/v1/stateless/products/p999").await?.problem(ErrorCode::ProductNotFound);
 
     let health = client.api.get("/health").await?;
-    assert_eq!((health.status, health.header(CONTENT_TYPE.as_str())), (200, Some("text/plain")), "{health}");
+    assert_eq!(
+        (health.status, health.header(CONTENT_TYPE.as_str())),
+        (200, Some("text/plain")),
+        "{health}"
+    );
     assert_eq!(health.body, b"healthy");
     Ok(())
 }

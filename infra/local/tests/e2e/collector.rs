@@ -72,9 +72,12 @@ impl Drop for Collector {
 }
 
 async fn receive(body: web::Bytes, kept: web::Data<Mutex<Vec<Span>>>) -> HttpResponse {
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else { return HttpResponse::BadRequest().finish() };
+    let Ok(request) = ExportTraceServiceRequest::decode(body) else {
+        return HttpResponse::BadRequest().finish();
+    };
     for of_resource in request.resource_spans {
-        let resource = of_resource.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
+        let resource =
+            of_resource.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
         let attribute = |name: &str| resource.get(name).cloned().unwrap_or_default();
         let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
         kept.lock().expect("no test panics under it").extend(spans.map(|span| Span {
@@ -98,7 +101,8 @@ fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
         any_value::Value::IntValue(number) => number.to_string(),
         other => format!("{other:?}"),
     };
-    let pairs = attributes.into_iter().filter_map(|pair| Some((pair.key, text(pair.value?.value?))));
+    let pairs =
+        attributes.into_iter().filter_map(|pair| Some((pair.key, text(pair.value?.value?))));
     pairs.collect()
 }
 

@@ -43,8 +43,9 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
                 let mut all = true;
                 for session in sessions {
                     let read = api.get(&session.path()).await?;
-                    all &=
-                        read.status == 200 && read.json::<serde_json::Value>()["message_count"].as_u64() >= Some(least);
+                    all &= read.status == 200
+                        && read.json::<serde_json::Value>()["message_count"].as_u64()
+                            >= Some(least);
                 }
                 Ok(all.then_some(()))
             }
@@ -53,7 +54,9 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
         stack.kill("redis-sessions").await?;
 
         for session in &sessions {
-            let refused = api.post(&format!("{}/messages", session.path()), &json!({"message": "lost"})).await?;
+            let refused = api
+                .post(&format!("{}/messages", session.path()), &json!({"message": "lost"}))
+                .await?;
             refused.problem(ErrorCode::SessionStoreUnavailable);
             api.get(&session.path()).await?.problem(ErrorCode::SessionStoreUnavailable);
         }
@@ -64,7 +67,8 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
 
         stack.start_component("redis-sessions").await?;
         until("readyz is 200 again", || ready(&instance)).await?;
-        let now = api.get(&sessions[0].path()).await?.json::<serde_json::Value>()["message_count"].as_u64();
+        let now = api.get(&sessions[0].path()).await?.json::<serde_json::Value>()["message_count"]
+            .as_u64();
         let more = now.context("a count")? + 5;
         until("the writers go on", || appended(more)).await?;
         stop.send(())?;
@@ -77,7 +81,11 @@ async fn every_acknowledged_message_survives_the_crash_of_redis() -> Result<()> 
         for posted in &acknowledged {
             // At its number, with its text: neither lost nor moved nor duplicated.
             let place = usize::try_from(posted.number)? - 1;
-            assert_eq!(found.get(place), Some(&(posted.message_id, posted.message.clone())), "{posted:?}");
+            assert_eq!(
+                found.get(place),
+                Some(&(posted.message_id, posted.message.clone())),
+                "{posted:?}"
+            );
         }
     }
     assert_eq!(self::pids(&stack, "stateful")?, pids, "nothing was restarted");
@@ -95,7 +103,8 @@ async fn write_until(
     let mut acknowledged = Vec::<MessagePosted>::new();
     while !stopped.has_changed()? {
         let text = format!("message {}", acknowledged.len());
-        let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": text})).await?;
+        let posted =
+            api.post(&format!("{}/messages", session.path()), &json!({"message": text})).await?;
         match posted.status {
             201 => acknowledged.push(posted.json()),
             _ => drop(posted.problem(ErrorCode::SessionStoreUnavailable)),
@@ -111,7 +120,8 @@ async fn history(api: &Api, session: &Created) -> Result<Vec<(MessageId, String)
         let response = api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
         ensure!(response.status == 200, "{response}");
         let page: HistoryPage = response.json();
-        messages.extend(page.messages.into_iter().map(|message| (message.message_id, message.message)));
+        messages
+            .extend(page.messages.into_iter().map(|message| (message.message_id, message.message)));
         match page.next_cursor {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(messages),
@@ -134,7 +144,9 @@ async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
         let sum = json!({"operation": "add", "operands": [1, 2]});
         assert_eq!(api.post("/api/v1/stateless/calculate", &sum).await?.status, 200);
         let session = api.create().await?;
-        let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": "still here"})).await?;
+        let posted = api
+            .post(&format!("{}/messages", session.path()), &json!({"message": "still here"}))
+            .await?;
         assert_eq!(posted.status, 201, "{posted}");
         anyhow::Ok(())
     };
@@ -175,7 +187,11 @@ async fn not_ready(instance: &Api) -> Result<Option<()>> {
         return Ok(None);
     }
     ensure!(response.status == 503 && readiness.status == Status::Down, "{response}");
-    let down: Vec<_> = readiness.dependencies.values().filter(|dependency| dependency.status == Status::Down).collect();
+    let down: Vec<_> = readiness
+        .dependencies
+        .values()
+        .filter(|dependency| dependency.status == Status::Down)
+        .collect();
     ensure!(down.len() == 1 && down[0].detail.is_some(), "{response}");
     Ok(Some(()))
 }
@@ -198,7 +214,8 @@ async fn observe_healthy(stack: &Stack) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < OBSERVED {
         for pool in stack.control().pools().await? {
-            let unhealthy = pool.instances.iter().find(|instance| instance.state != InstanceState::Healthy);
+            let unhealthy =
+                pool.instances.iter().find(|instance| instance.state != InstanceState::Healthy);
             ensure!(unhealthy.is_none(), "{unhealthy:?}");
         }
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -209,5 +226,9 @@ async fn observe_healthy(stack: &Stack) -> Result<()> {
 /// The process ids of all instances with this name prefix.
 fn pids(stack: &Stack, prefix: &str) -> Result<BTreeMap<String, u32>> {
     let parts = stack.status().into_iter().filter(|part| part.name.starts_with(prefix));
-    parts.map(|part| Ok((part.name.clone(), part.pid.with_context(|| format!("{} is gone", part.name))?))).collect()
+    parts
+        .map(|part| {
+            Ok((part.name.clone(), part.pid.with_context(|| format!("{} is gone", part.name))?))
+        })
+        .collect()
 }

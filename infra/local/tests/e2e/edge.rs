@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use local_stack::Stack;
 use proto_contracts::{ErrorCode, headers};
 use reqwest::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY,
+    WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Version};
 
@@ -40,8 +41,10 @@ async fn plain_http_is_redirected_to_https(stack: &Stack) -> Result<()> {
     let client = stack.client()?.build()?;
     let (http, https) = (stack.ports().http, stack.ports().https);
     for method in [Method::GET, Method::POST] {
-        let response =
-            Response::to(client.request(method, format!("http://127.0.0.1:{http}{PRODUCTS}?limit=2"))).await?;
+        let response = Response::to(
+            client.request(method, format!("http://127.0.0.1:{http}{PRODUCTS}?limit=2")),
+        )
+        .await?;
         // 308, so that a POST stays one.
         assert_eq!(response.status, 308);
         let to = format!("https://127.0.0.1:{https}{PRODUCTS}?limit=2");
@@ -62,8 +65,15 @@ async fn bodies_are_compressed_as_negotiated(api: &Api) -> Result<()> {
     let plain = api.get(PRODUCTS).await?;
     assert!(!plain.headers.contains_key(CONTENT_ENCODING));
     for (encoding, decode) in [("gzip", gunzip as fn(&[u8]) -> Result<Vec<u8>>), ("br", unbrotli)] {
-        let response = Response::to(api.request(Method::GET, PRODUCTS).header(ACCEPT_ENCODING, encoding)).await?;
-        assert_eq!(response.header(CONTENT_ENCODING.as_str()), Some(encoding), "{:?}", response.headers);
+        let response =
+            Response::to(api.request(Method::GET, PRODUCTS).header(ACCEPT_ENCODING, encoding))
+                .await?;
+        assert_eq!(
+            response.header(CONTENT_ENCODING.as_str()),
+            Some(encoding),
+            "{:?}",
+            response.headers
+        );
         assert_eq!(response.header(VARY.as_str()), Some("Accept-Encoding"));
         assert!(response.body.len() < plain.body.len());
         assert_eq!(decode(&response.body)?, plain.body);
@@ -91,9 +101,15 @@ async fn security_headers_are_set(api: &Api) -> Result<()> {
         assert_eq!(response.header("x-frame-options"), Some("DENY"), "{path}");
         assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "{path}");
         let transport = response.header("strict-transport-security");
-        assert!(transport.is_some_and(|value| value.starts_with("max-age=31536000")), "{path}: {transport:?}");
+        assert!(
+            transport.is_some_and(|value| value.starts_with("max-age=31536000")),
+            "{path}: {transport:?}"
+        );
         let policy = response.header("content-security-policy");
-        assert!(policy.is_some_and(|value| value.starts_with("default-src 'none'")), "{path}: {policy:?}");
+        assert!(
+            policy.is_some_and(|value| value.starts_with("default-src 'none'")),
+            "{path}: {policy:?}"
+        );
         assert_eq!(response.header("server"), Some("nginx"), "{path}: no version");
     }
     Ok(())
@@ -107,8 +123,15 @@ async fn only_products_are_cached(api: &Api) -> Result<()> {
     first.served_by();
     let second = api.get(&path).await?;
     assert_eq!(second.header(headers::CACHE_STATUS), Some("HIT"), "{second}");
-    assert!(!second.headers.contains_key(headers::SERVED_BY), "no instance served a cache hit: {second}");
-    assert_ne!(first.request_id(), second.request_id(), "the id is the request's, not the cached response's");
+    assert!(
+        !second.headers.contains_key(headers::SERVED_BY),
+        "no instance served a cache hit: {second}"
+    );
+    assert_ne!(
+        first.request_id(),
+        second.request_id(),
+        "the id is the request's, not the cached response's"
+    );
     assert_eq!(first.body, second.body);
 
     // An error contains its request id, so it must not be cached: `problem` compares the ids.
@@ -133,12 +156,14 @@ async fn only_products_are_cached(api: &Api) -> Result<()> {
 async fn a_matching_etag_gets_304(api: &Api) -> Result<()> {
     for path in [format!("{PRODUCTS}?limit=5"), format!("{PRODUCTS}/p001")] {
         let first = api.get(&path).await?;
-        let tag = first.header(ETAG.as_str()).with_context(|| format!("no tag: {first}"))?.to_owned();
+        let tag =
+            first.header(ETAG.as_str()).with_context(|| format!("no tag: {first}"))?.to_owned();
         // From the cache, and from the service past it.
         for credentials in [None, Some("Bearer any")] {
             let request = api.request(Method::GET, &path).header(IF_NONE_MATCH, &tag);
-            let request =
-                credentials.into_iter().fold(request, |request, value| request.header("authorization", value));
+            let request = credentials
+                .into_iter()
+                .fold(request, |request, value| request.header("authorization", value));
             let again = Response::to(request).await?;
             assert_eq!((again.status, again.body.len()), (304, 0), "{again}");
             let request = api.request(Method::GET, &path).header(IF_NONE_MATCH, "\"another\"");
@@ -151,12 +176,17 @@ async fn a_matching_etag_gets_304(api: &Api) -> Result<()> {
 async fn its_own_errors_are_problem_documents(api: &Api) -> Result<()> {
     // `problem` compares the id in the document with the one in the header.
     api.get("/static/none").await?.problem(ErrorCode::NotFound);
-    Response::to(api.request(Method::POST, "/robots.txt")).await?.problem(ErrorCode::MethodNotAllowed);
-    let large = api.request(Method::POST, "/api/v1/stateless/calculate").body(vec![b' '; 2 * 1024 * 1024]);
+    Response::to(api.request(Method::POST, "/robots.txt"))
+        .await?
+        .problem(ErrorCode::MethodNotAllowed);
+    let large =
+        api.request(Method::POST, "/api/v1/stateless/calculate").body(vec![b' '; 2 * 1024 * 1024]);
     Response::to(large).await?.problem(ErrorCode::BodyTooLarge);
     // The edge ignores a client's request id: two clients could send the same.
     let id = "0190a5c0-0000-7000-8000-000000000001";
-    let response = Response::to(api.request(Method::GET, "/static/none").header(headers::REQUEST_ID, id)).await?;
+    let response =
+        Response::to(api.request(Method::GET, "/static/none").header(headers::REQUEST_ID, id))
+            .await?;
     response.problem(ErrorCode::NotFound);
     assert_ne!(response.request_id().to_string(), id);
     Ok(())
@@ -165,8 +195,12 @@ async fn its_own_errors_are_problem_documents(api: &Api) -> Result<()> {
 async fn metrics_need_a_password(stack: &Stack, api: &Api) -> Result<()> {
     let refused = api.get("/metrics").await?;
     refused.problem(ErrorCode::Unauthorized);
-    assert!(refused.header(WWW_AUTHENTICATE.as_str()).is_some_and(|value| value.starts_with("Basic")), "{refused}");
-    let request = |password: &str| api.request(Method::GET, "/metrics").basic_auth("metrics", Some(password));
+    assert!(
+        refused.header(WWW_AUTHENTICATE.as_str()).is_some_and(|value| value.starts_with("Basic")),
+        "{refused}"
+    );
+    let request =
+        |password: &str| api.request(Method::GET, "/metrics").basic_auth("metrics", Some(password));
     Response::to(request("guessed")).await?.problem(ErrorCode::Unauthorized);
     let password = fs::read_to_string(stack.state_dir().join("metrics.password"))?;
     let metrics = Response::to(request(password.trim())).await?;

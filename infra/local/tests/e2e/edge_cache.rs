@@ -19,8 +19,13 @@ use crate::{logs, small_stack};
 /// A path whose responses Nginx may cache.
 const CACHED: &str = "/api/v1/stateless/copies";
 /// Headers that describe one request, so that a cache hit must not have them.
-const PER_REQUEST: [&str; 5] =
-    [headers::SERVED_BY, headers::AFFINITY, headers::SERVER_TIMING, headers::RATE_LIMIT, headers::RATE_LIMIT_POLICY];
+const PER_REQUEST: [&str; 5] = [
+    headers::SERVED_BY,
+    headers::AFFINITY,
+    headers::SERVER_TIMING,
+    headers::RATE_LIMIT,
+    headers::RATE_LIMIT_POLICY,
+];
 
 #[tokio::test]
 async fn cache_hits_are_correct() -> Result<()> {
@@ -78,8 +83,10 @@ async fn a_cache_hit_has_an_age_and_no_header_of_another_request(api: &Api) -> R
 
 /// Nginx derives the age from the cached request id, which the test upstream sets to an older one.
 async fn ages_are_right(api: &Api) -> Result<()> {
-    let edges =
-        [0, 1, 8, 9, 10, 11, 19, 60, 89, 90, 99, 100, 101, 909, 999, 1_000, 1_010, 9_090, 9_999, 10_000, 86_400];
+    let edges = [
+        0, 1, 8, 9, 10, 11, 19, 60, 89, 90, 99, 100, 101, 909, 999, 1_000, 1_010, 9_090, 9_999,
+        10_000, 86_400,
+    ];
     // Every digit borrows in some case, whatever the current time.
     let spread = (0..40).map(|step| step * 2_477 % 99_900);
     for older_by in edges.into_iter().chain(spread) {
@@ -88,7 +95,8 @@ async fn ages_are_right(api: &Api) -> Result<()> {
         api.get(&path).await?;
         let made = now()?;
         let hit = api.get(&path).await?;
-        let age: u64 = hit.header(AGE.as_str()).with_context(|| format!("{older_by}: {hit}"))?.parse()?;
+        let age: u64 =
+            hit.header(AGE.as_str()).with_context(|| format!("{older_by}: {hit}"))?.parse()?;
         let (least, most) = (older_by, older_by + (now()? - before) + 1);
         ensure!((least..=most).contains(&age), "{age}, not from {least} to {most}; made at {made}");
     }
@@ -104,12 +112,17 @@ async fn ages_are_right(api: &Api) -> Result<()> {
 async fn origin_preconditions_bypass_the_cache(api: &Api) -> Result<()> {
     let path = format!("{CACHED}/conditions?max-age=60&echo={IF_MATCH}");
     api.get(&path).await?;
-    for (name, value) in
-        [(IF_MATCH, "\"another\""), (IF_MATCH, "*"), (IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:00:00 GMT")]
-    {
+    for (name, value) in [
+        (IF_MATCH, "\"another\""),
+        (IF_MATCH, "*"),
+        (IF_UNMODIFIED_SINCE, "Thu, 01 Jan 1970 00:00:00 GMT"),
+    ] {
         let response = Response::to(api.request(Method::GET, &path).header(&name, value)).await?;
         ensure!(response.status == 200, "{name}: {value}: {response}");
-        ensure!(!response.headers.contains_key(headers::CACHE_STATUS), "{name}: {value}: {response}");
+        ensure!(
+            !response.headers.contains_key(headers::CACHE_STATUS),
+            "{name}: {value}: {response}"
+        );
         if name == IF_MATCH {
             ensure!(response.body == value.as_bytes(), "the origin must see it: {response}");
         }
@@ -122,11 +135,16 @@ async fn origin_preconditions_bypass_the_cache(api: &Api) -> Result<()> {
 
 async fn only_our_hosts_are_redirected(stack: &Stack) -> Result<()> {
     let https = stack.ports().https;
-    let plain = |host: &str| format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let plain =
+        |host: &str| format!("GET /a?b=c HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     for host in ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]:8080"] {
         let response = exchange(stack, Listener::NginxRedirect, plain(host).as_bytes()).await?;
         let name = host.to_lowercase().trim_end_matches(":80").trim_end_matches(":8080").to_owned();
-        assert_eq!(response.header(LOCATION.as_str()), Some(&*format!("https://{name}:{https}/a?b=c")), "{response}");
+        assert_eq!(
+            response.header(LOCATION.as_str()),
+            Some(&*format!("https://{name}:{https}/a?b=c")),
+            "{response}"
+        );
     }
     for host in ["evil.example", "localhost.evil.example", "127.0.0.2", "_"] {
         let response = exchange(stack, Listener::NginxRedirect, plain(host).as_bytes()).await?;
@@ -134,7 +152,11 @@ async fn only_our_hosts_are_redirected(stack: &Stack) -> Result<()> {
     }
     // HTTP/1.0 needs no host.
     let old = exchange(stack, Listener::NginxRedirect, b"GET /a HTTP/1.0\r\n\r\n").await?;
-    assert_eq!(old.header(LOCATION.as_str()), Some(&*format!("https://localhost:{https}/a")), "{old}");
+    assert_eq!(
+        old.header(LOCATION.as_str()),
+        Some(&*format!("https://localhost:{https}/a")),
+        "{old}"
+    );
     let page = b"GET /index.html HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     let page = exchange(stack, Listener::Nginx, page).await?;
     assert_eq!((page.status, page.header(LOCATION.as_str())), (308, Some("/")), "{page}");
@@ -152,15 +174,22 @@ async fn the_access_log_is_json_for_any_request_bytes(stack: &Stack) -> Result<(
     ];
     let mut last = String::new();
     for (agent, _) in &agents {
-        let mut request = b"GET /caf\xe9/\xff?\xfe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".to_vec();
+        let mut request =
+            b"GET /caf\xe9/\xff?\xfe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".to_vec();
         request.extend([&b"Referer: \xff\xfe\r\nUser-Agent: "[..], agent, b"\r\n\r\n"].concat());
         last = exchange(stack, Listener::Nginx, &request).await?.request_id().to_string();
     }
     logs::await_line(stack, "nginx-access.log", &last).await?;
-    let log = String::from_utf8(std::fs::read(stack.log_path("nginx")?.with_file_name("nginx-access.log"))?)?;
-    let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+    let log = String::from_utf8(std::fs::read(
+        stack.log_path("nginx")?.with_file_name("nginx-access.log"),
+    )?)?;
+    let lines =
+        log.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
     for (_, expected) in agents {
-        ensure!(lines.iter().any(|line| line["user_agent"] == expected), "no line of {expected}: {lines:#?}");
+        ensure!(
+            lines.iter().any(|line| line["user_agent"] == expected),
+            "no line of {expected}: {lines:#?}"
+        );
     }
     Ok(())
 }
@@ -201,8 +230,13 @@ struct Behaviour {
 }
 
 /// Responds like the gateway, with the request's id.
-async fn respond(request: HttpRequest, web::Query(behaviour): web::Query<Behaviour>) -> HttpResponse {
-    let field = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+async fn respond(
+    request: HttpRequest,
+    web::Query(behaviour): web::Query<Behaviour>,
+) -> HttpResponse {
+    let field = |name: &str| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
     let mut id = field(headers::REQUEST_ID).to_owned();
     let digits: String = id.chars().filter(char::is_ascii_digit).take(10).collect();
     if let Ok(second) = digits.parse::<u64>() {
@@ -210,7 +244,10 @@ async fn respond(request: HttpRequest, web::Query(behaviour): web::Query<Behavio
         let digits = second.to_string();
         id = format!("{}-{}{}", &digits[..8], &digits[8..], &id[11..]);
     }
-    let status = behaviour.status.and_then(|status| status.try_into().ok()).unwrap_or(actix_web::http::StatusCode::OK);
+    let status = behaviour
+        .status
+        .and_then(|status| status.try_into().ok())
+        .unwrap_or(actix_web::http::StatusCode::OK);
     let mut response = HttpResponse::build(status);
     for name in PER_REQUEST {
         response.insert_header((name, "of one request"));
@@ -219,6 +256,10 @@ async fn respond(request: HttpRequest, web::Query(behaviour): web::Query<Behavio
     if let Some(seconds) = behaviour.max_age {
         response.insert_header(("Cache-Control", format!("public, max-age={seconds}")));
     }
-    response.content_type(if behaviour.problem.is_some() { headers::PROBLEM_JSON } else { "text/plain" });
+    response.content_type(if behaviour.problem.is_some() {
+        headers::PROBLEM_JSON
+    } else {
+        "text/plain"
+    });
     response.body(behaviour.echo.map(|name| field(&name).to_owned()).unwrap_or_default())
 }

@@ -28,15 +28,23 @@ async fn twelve_at_once_under_one_key_get_one_response_whatever_their_cookies() 
         let is_cut = round >= ROUNDS / 2;
         cutter.cut_every(u64::from(is_cut));
         let before = cutter.cut();
-        let created = write(&api, Method::POST, SESSIONS, &json!({"client_data": {"round": round}})).await?;
+        let created =
+            write(&api, Method::POST, SESSIONS, &json!({"client_data": {"round": round}})).await?;
         let session: Value = created.json();
         let id = session["session_id"].as_str().context("an id")?;
         let key = created.header(headers::AFFINITY_KEY).context("the session's key")?;
         ensure!(id.starts_with(key), "{created}");
         if round % ALL_WRITES_EVERY == 0 {
             let path = format!("{SESSIONS}/{id}");
-            write(&api, Method::POST, &format!("{path}/messages"), &json!({"message": "hi"})).await?;
-            let said = write(&api, Method::POST, CONVERSATIONS, &json!({"session_id": id, "message": "bye"})).await?;
+            write(&api, Method::POST, &format!("{path}/messages"), &json!({"message": "hi"}))
+                .await?;
+            let said = write(
+                &api,
+                Method::POST,
+                CONVERSATIONS,
+                &json!({"session_id": id, "message": "bye"}),
+            )
+            .await?;
             assert_eq!(said.header(headers::AFFINITY_KEY), Some(key), "{said}");
             write(&api, Method::PATCH, &path, &json!({"client_data": {"round": null}})).await?;
             let found: Value = api.get(&path).await?.json();
@@ -58,7 +66,9 @@ async fn a_retry_gets_the_cookie_of_the_first_session() -> Result<()> {
     let stack = small_stack().with_nginx().start().await?;
     let api = Api::through_nginx(&stack)?;
     let key = fresh_key();
-    let create = || api.request(Method::POST, SESSIONS).header(headers::IDEMPOTENCY_KEY, &key).json(&json!({}));
+    let create = || {
+        api.request(Method::POST, SESSIONS).header(headers::IDEMPOTENCY_KEY, &key).json(&json!({}))
+    };
     let first = Response::to(create()).await?;
     assert_eq!(first.status, 201, "{first}");
     let affinity = first.header(headers::AFFINITY_KEY).context("the session's key")?.to_owned();
@@ -86,13 +96,18 @@ async fn write(api: &Api, method: Method, path: &str, body: &Value) -> Result<Re
         Response::to(request.header(headers::IDEMPOTENCY_KEY, &key).json(body))
     };
     let mut responses = try_join_all((0..AT_ONCE).map(|_| send())).await?;
-    let executed = responses.iter().filter(|response| !response.headers.contains_key(headers::IDEMPOTENCY_REPLAYED));
+    let executed = responses
+        .iter()
+        .filter(|response| !response.headers.contains_key(headers::IDEMPOTENCY_REPLAYED));
     ensure!(executed.count() <= 1, "{method} {path} was executed more than once");
     responses.push(send().await?);
     let first = responses[0].clone();
     ensure!((200..300).contains(&first.status), "{method} {path}: {first}");
     for response in &responses {
-        ensure!((response.status, &response.body) == (first.status, &first.body), "{response}\n{first}");
+        ensure!(
+            (response.status, &response.body) == (first.status, &first.body),
+            "{response}\n{first}"
+        );
         assert_eq!(repeated_headers(response), repeated_headers(&first));
     }
     Ok(first)

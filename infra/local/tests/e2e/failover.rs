@@ -31,8 +31,12 @@ impl Load {
     /// Waits until each client has completed some more laps.
     async fn go_on(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
-        let all_went =
-            || self.laps.iter().zip(&begin).all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS);
+        let all_went = || {
+            self.laps
+                .iter()
+                .zip(&begin)
+                .all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS)
+        };
         until("every client makes progress", || async { Ok(all_went().then_some(())) }).await
     }
 
@@ -46,7 +50,8 @@ impl Load {
                 ensure!(read.status == 200, "a GET failed: {read}");
             }
             let text = format!("message {lap}");
-            let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": text})).await;
+            let posted =
+                api.post(&format!("{}/messages", session.path()), &json!({"message": text})).await;
             let posted = posted.context("a POST got no response")?;
             match posted.status {
                 201 => acknowledged.push(text),
@@ -70,7 +75,8 @@ async fn a_killed_instance_fails_no_get_and_its_sessions_return_with_it() -> Res
     let mut next_in_rank = BTreeMap::new();
     for session in &sessions {
         let key = &session.id[..8];
-        let response = control.get(&format!("/control/v1/pools/stateful/explain?key={key}")).await?;
+        let response =
+            control.get(&format!("/control/v1/pools/stateful/explain?key={key}")).await?;
         let ranking = response.json::<Explanation>().ranking;
         assert_eq!(ranking[0].name.as_str(), session.response.served_by());
         next_in_rank.insert(session.id.clone(), ranking[1].name.to_string());
@@ -78,8 +84,12 @@ async fn a_killed_instance_fails_no_get_and_its_sessions_return_with_it() -> Res
     let victims = sessions.iter().filter(|session| session.response.served_by() == VICTIM).count();
     assert!(victims > 0, "placement leaves no instance of three empty with {SESSIONS} sessions");
 
-    let load = Load { stop: AtomicBool::new(false), laps: (0..SESSIONS).map(|_| AtomicUsize::new(0)).collect() };
-    let clients = sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
+    let load = Load {
+        stop: AtomicBool::new(false),
+        laps: (0..SESSIONS).map(|_| AtomicUsize::new(0)).collect(),
+    };
+    let clients =
+        sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
     let course = async {
         load.go_on().await?;
         stack.kill(VICTIM).await?;
@@ -99,15 +109,23 @@ async fn a_killed_instance_fails_no_get_and_its_sessions_return_with_it() -> Res
 
     for (session, acknowledged) in sessions.iter().zip(acknowledged) {
         let found = history(&api, session).await?;
-        let acknowledged_of_found: Vec<_> = found.iter().filter(|text| acknowledged.contains(text)).collect();
-        assert_eq!(acknowledged_of_found, acknowledged.iter().collect::<Vec<_>>(), "once each, in their order");
+        let acknowledged_of_found: Vec<_> =
+            found.iter().filter(|text| acknowledged.contains(text)).collect();
+        assert_eq!(
+            acknowledged_of_found,
+            acknowledged.iter().collect::<Vec<_>>(),
+            "once each, in their order"
+        );
     }
     stack.shutdown().await;
     Ok(())
 }
 
 /// The verdict and instance of a session while the victim is down.
-fn while_down<'a>(session: &'a Created, next_in_rank: &'a BTreeMap<String, String>) -> (Verdict, &'a str) {
+fn while_down<'a>(
+    session: &'a Created,
+    next_in_rank: &'a BTreeMap<String, String>,
+) -> (Verdict, &'a str) {
     match session.response.served_by() {
         VICTIM => (Verdict::Failover, &next_in_rank[&session.id]),
         home => (Verdict::Home, home),
@@ -123,7 +141,11 @@ async fn expect<'a>(
         let read = api.request(Method::GET, &session.path());
         let read = Response::to(read).await?;
         ensure!(read.status == 200, "{read}");
-        ensure!((read.stamp().verdict, read.served_by()) == place(session), "not {:?}: {read}", place(session));
+        ensure!(
+            (read.stamp().verdict, read.served_by()) == place(session),
+            "not {:?}: {read}",
+            place(session)
+        );
     }
     Ok(())
 }
@@ -134,7 +156,8 @@ async fn marked_unhealthy(stack: &Stack) -> Result<()> {
     until("the gateway marks the instance unhealthy", || async {
         let pool = stack.control().pool(PoolName::Stateful).await?;
         let is_victim = |name: &proto_contracts::InstanceName| name.as_str() == VICTIM;
-        let victim = pool.instances.iter().find(|instance| instance.name.as_ref().is_some_and(is_victim));
+        let victim =
+            pool.instances.iter().find(|instance| instance.name.as_ref().is_some_and(is_victim));
         let victim = victim.context("it stays in the pool")?;
         Ok((victim.state == InstanceState::Unhealthy).then_some(()))
     })
@@ -148,8 +171,11 @@ async fn history(api: &Api, session: &Created) -> Result<Vec<String>> {
     loop {
         let response = api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
         let page: Value = response.json();
-        let messages = page["messages"].as_array().with_context(|| format!("no page: {response}"))?;
-        texts.extend(messages.iter().filter_map(|message| message["message"].as_str().map(str::to_owned)));
+        let messages =
+            page["messages"].as_array().with_context(|| format!("no page: {response}"))?;
+        texts.extend(
+            messages.iter().filter_map(|message| message["message"].as_str().map(str::to_owned)),
+        );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(texts),

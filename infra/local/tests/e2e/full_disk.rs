@@ -48,10 +48,15 @@ async fn session_writes_fail_with_503_and_stateless_calls_succeed() -> Result<()
         acknowledged.push(message);
     };
     refused.problem(ErrorCode::SessionStoreUnavailable);
-    for response in join_all((0..4).map(|number| post(&api, &session, format!("meanwhile {number}")))).await {
+    for response in
+        join_all((0..4).map(|number| post(&api, &session, format!("meanwhile {number}")))).await
+    {
         response?.problem(ErrorCode::SessionStoreUnavailable);
     }
-    until("Redis has exited", async || Ok((stack.state_of(REDIS)? == ComponentState::Died).then_some(()))).await?;
+    until("Redis has exited", async || {
+        Ok((stack.state_of(REDIS)? == ComponentState::Died).then_some(()))
+    })
+    .await?;
     for _ in 0..20 {
         let response = api.get(Endpoint::Info.templates().canonical).await?;
         ensure!(response.status == 200, "{response}");
@@ -63,8 +68,11 @@ async fn session_writes_fail_with_503_and_stateless_calls_succeed() -> Result<()
         Ok((post(&api, &session, "after".to_owned()).await?.status == 201).then_some(()))
     })
     .await?;
-    let history = api.get(&Endpoint::History.templates().canonical.replace("{session_id}", &session.id)).await?;
-    let texts: Vec<_> = history.json::<HistoryPage>().messages.into_iter().map(|message| message.message).collect();
+    let history = api
+        .get(&Endpoint::History.templates().canonical.replace("{session_id}", &session.id))
+        .await?;
+    let texts: Vec<_> =
+        history.json::<HistoryPage>().messages.into_iter().map(|message| message.message).collect();
     ensure!(texts.starts_with(&acknowledged), "{texts:?}");
     stack.shutdown().await;
     Ok(())
@@ -81,12 +89,17 @@ async fn nginx_serves_whole_responses_from_a_full_disk() -> Result<()> {
     let state = tempfile::Builder::new().prefix("tandem-disk-").tempdir()?;
     std::fs::set_permissions(state.path(), std::fs::Permissions::from_mode(0o711))?;
     let disk = SmallDisk::mount(&state.path().join("nginx"), MIB)?;
-    let stack = Stack::kept_in(state.path()).extent(Extent::Edge).ports(Ports::reserve()?).stateless(1).stateful(1);
+    let stack = Stack::kept_in(state.path())
+        .extent(Extent::Edge)
+        .ports(Ports::reserve()?)
+        .stateless(1)
+        .stateful(1);
     let stack = stack.env("stateless-svc", "WORKERS", "1").start().await?;
     let api = Api::through_nginx(&stack)?;
     disk.fill()?;
     for limit in 1..=60 {
-        let response = api.get(&format!("{}?limit={limit}", Endpoint::Products.templates().canonical)).await?;
+        let response =
+            api.get(&format!("{}?limit={limit}", Endpoint::Products.templates().canonical)).await?;
         ensure!(response.status == 200, "{response}");
         let page: serde_json::Value = response.json();
         ensure!(page.is_object(), "the whole response: {page}");

@@ -67,7 +67,9 @@ async fn latency_recovers_when_an_instance_of_each_pool_hangs() -> Result<()> {
 async fn send(api: Arc<Api>, paths: Vec<String>, begin: Instant) -> Result<Vec<Timed>> {
     let mut requests = JoinSet::new();
     // A step that is coprime to the number of paths visits all, alternating between the pools.
-    for (nth, path) in (0..).zip((0..).step_by(SESSIONS + 1).map(|at: usize| paths[at % paths.len()].clone())) {
+    for (nth, path) in
+        (0..).zip((0..).step_by(SESSIONS + 1).map(|at: usize| paths[at % paths.len()].clone()))
+    {
         let sent = Duration::from_secs(1) * nth / PER_SECOND;
         if sent >= END {
             break;
@@ -76,7 +78,10 @@ async fn send(api: Arc<Api>, paths: Vec<String>, begin: Instant) -> Result<Vec<T
         let api = Arc::clone(&api);
         requests.spawn(async move {
             let start = Instant::now();
-            let response = api.get(&path).await.with_context(|| format!("{path}, sent after {sent:?}, broke"))?;
+            let response = api
+                .get(&path)
+                .await
+                .with_context(|| format!("{path}, sent after {sent:?}, broke"))?;
             ensure!(response.status == 200, "{path}, sent after {sent:?}: {response}");
             Ok(Timed { sent, took: start.elapsed() })
         });
@@ -86,7 +91,8 @@ async fn send(api: Arc<Api>, paths: Vec<String>, begin: Instant) -> Result<Vec<T
 
 /// p99 of the requests sent in this period.
 fn p99(timed: &[Timed], from: Duration, to: Duration) -> Duration {
-    let mut took: Vec<_> = timed.iter().filter(|one| (from..to).contains(&one.sent)).map(|one| one.took).collect();
+    let mut took: Vec<_> =
+        timed.iter().filter(|one| (from..to).contains(&one.sent)).map(|one| one.took).collect();
     took.sort_unstable();
     took[took.len() * 99 / 100]
 }
@@ -120,7 +126,10 @@ async fn a_write_with_a_key_leaves_a_hanging_home_and_is_executed_once() -> Resu
             ensure!(first.status == 201, "{first}");
             ensure!(first.served_by() == "stateful-2", "{first}");
             let again = send().await?;
-            ensure!((again.status, &again.body) == (201, &first.body), "{again} instead of {first}");
+            ensure!(
+                (again.status, &again.body) == (201, &first.body),
+                "{again} instead of {first}"
+            );
             Ok(session)
         });
     }

@@ -19,9 +19,10 @@ async fn bad_input_is_rejected_and_logged_at_warn_at_most() -> Result<()> {
     let stack = small_stack().store(Store::Hybrid).with_nginx().start().await?;
     let (pids, before) = (pids(&stack)?, logs::all(&stack)?);
     let mut sessions = Vec::new();
-    for (listener, api) in
-        [(Listener::Gateway, Api::on_gateway(&stack)?), (Listener::Nginx, Api::through_nginx(&stack)?)]
-    {
+    for (listener, api) in [
+        (Listener::Gateway, Api::on_gateway(&stack)?),
+        (Listener::Nginx, Api::through_nginx(&stack)?),
+    ] {
         let session = api.create().await?;
         let ids = requests::rejected_requests(&api, &session).await?;
         requests::ignored_headers(&api, listener, &session).await?;
@@ -39,7 +40,10 @@ async fn bad_input_is_rejected_and_logged_at_warn_at_most() -> Result<()> {
         for id in &sessions {
             // The second half is secret; the first is the affinity key, which logs contain.
             let secret = id.get(9..).context("an id")?;
-            ensure!(!text.to_ascii_lowercase().contains(&secret.to_ascii_lowercase()), "{file} contains the id {id}");
+            ensure!(
+                !text.to_ascii_lowercase().contains(&secret.to_ascii_lowercase()),
+                "{file} contains the id {id}"
+            );
         }
     }
     stack.shutdown().await;
@@ -48,9 +52,11 @@ async fn bad_input_is_rejected_and_logged_at_warn_at_most() -> Result<()> {
 
 /// The session still works, and its id is used in every kind of request.
 async fn use_properly(api: &Api, session: &Created) -> Result<()> {
-    let posted = api.post(CONVERSATIONS, &json!({"session_id": session.id, "message": "hello"})).await?;
+    let posted =
+        api.post(CONVERSATIONS, &json!({"session_id": session.id, "message": "hello"})).await?;
     ensure!(posted.status == 201, "{posted}");
-    let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": "again"})).await?;
+    let posted =
+        api.post(&format!("{}/messages", session.path()), &json!({"message": "again"})).await?;
     ensure!(posted.status == 201, "{posted}");
     for path in [session.path(), format!("{}/history?limit=1", session.path())] {
         let read = api.get(&path).await?;
@@ -74,5 +80,9 @@ async fn settle(stack: &Stack) -> Result<()> {
 
 fn pids(stack: &Stack) -> Result<BTreeMap<String, u32>> {
     let status = stack.status().into_iter();
-    status.map(|part| Ok((part.name.clone(), part.pid.with_context(|| format!("{} is gone", part.name))?))).collect()
+    status
+        .map(|part| {
+            Ok((part.name.clone(), part.pid.with_context(|| format!("{} is gone", part.name))?))
+        })
+        .collect()
 }

@@ -44,7 +44,8 @@ async fn is_complete(api: &Api, session: &Created, messages: u64) -> Result<()> 
     let path = Endpoint::History.templates().canonical.replace("{session_id}", &session.id);
     let read = api.get(&path).await.context("a read lost its connection")?;
     ensure!(read.status == 200, "a read failed: {read}");
-    let texts: Vec<_> = read.json::<HistoryPage>().messages.into_iter().map(|message| message.message).collect();
+    let texts: Vec<_> =
+        read.json::<HistoryPage>().messages.into_iter().map(|message| message.message).collect();
     let expected: Vec<_> = (1..=messages).map(|number| format!("m{number}")).collect();
     ensure!(texts == expected, "{read}");
     Ok(())
@@ -54,18 +55,23 @@ async fn is_complete(api: &Api, session: &Created, messages: u64) -> Result<()> 
 async fn ten_kills_fail_no_read_of_500_sessions() -> Result<()> {
     let stack = small_stack().start().await?;
     let api = Api::on_gateway(&stack)?;
-    let sessions: Vec<Created> =
-        stream::iter(0..SESSIONS).map(|_| api.create()).buffer_unordered(AT_ONCE).try_collect().await?;
+    let sessions: Vec<Created> = stream::iter(0..SESSIONS)
+        .map(|_| api.create())
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
     for kill in 1..=KILLS {
         let victim = format!("stateful-{}", kill % 3 + 1);
         let posted = AtomicUsize::new(0);
-        let posts = stream::iter(&sessions).map(Ok).try_for_each_concurrent(AT_ONCE, |session| async {
-            post(&api, session, kill).await?;
-            posted.fetch_add(1, Ordering::Relaxed);
-            Ok::<_, anyhow::Error>(())
-        });
+        let posts =
+            stream::iter(&sessions).map(Ok).try_for_each_concurrent(AT_ONCE, |session| async {
+                post(&api, session, kill).await?;
+                posted.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, anyhow::Error>(())
+            });
         let killed = async {
-            let under_way = || async { Ok((posted.load(Ordering::Relaxed) > SESSIONS / 3).then_some(())) };
+            let under_way =
+                || async { Ok((posted.load(Ordering::Relaxed) > SESSIONS / 3).then_some(())) };
             until("some posts are done", under_way).await?;
             Ok(stack.kill(&victim).await?)
         };

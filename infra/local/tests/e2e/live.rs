@@ -36,7 +36,8 @@ impl Socket {
     async fn open(stack: &Stack, session: &Created) -> Result<Self> {
         let url = format!("wss://localhost{}/live", session.path());
         let (stream, response) = client_async(url, raw::tls(stack).await?).await?;
-        let served_by = response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
+        let served_by =
+            response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
         Ok(Self { stream, served_by })
     }
 
@@ -61,7 +62,11 @@ impl Socket {
     async fn messages(&mut self, count: usize) -> Result<Vec<(u64, String)>> {
         let mut messages = Vec::new();
         while messages.len() < count {
-            match timeout(TIMEOUT, self.stream.next()).await.context("no event")?.context("it was closed")?? {
+            match timeout(TIMEOUT, self.stream.next())
+                .await
+                .context("no event")?
+                .context("it was closed")??
+            {
                 Message::Text(text) => {
                     let frame: ServerFrame<Value> = serde_json::from_str(&text)?;
                     if frame.event == EventName::Message {
@@ -89,7 +94,8 @@ impl Events {
         let path = format!("{}/events", session.path());
         let response = api.request(Method::GET, &path).header(LAST_EVENT_ID, last).send().await?;
         ensure!(response.status() == 200, "{response:?}");
-        let served_by = response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
+        let served_by =
+            response.headers().get(SERVED_BY).context("X-Served-By")?.to_str()?.to_owned();
         Ok(Self { response, served_by, unread: String::new() })
     }
 
@@ -115,7 +121,8 @@ impl Events {
 }
 
 async fn post(api: &Api, session: &Created, message: &str) -> Result<String> {
-    let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": message})).await?;
+    let posted =
+        api.post(&format!("{}/messages", session.path()), &json!({"message": message})).await?;
     ensure!(posted.status == 201, "{posted}");
     Ok(posted.served_by().to_owned())
 }
@@ -128,7 +135,11 @@ async fn two_clients_on_different_instances_get_the_same_while_the_home_moves() 
     let mut events = Events::open(&api, &session, 0).await?;
 
     let mut home = Socket::open(&stack, &session).await?;
-    assert_eq!(home.served_by, session.response.served_by(), "a WebSocket sticks, as any request does");
+    assert_eq!(
+        home.served_by,
+        session.response.served_by(),
+        "a WebSocket sticks, as any request does"
+    );
     stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
     let mut elsewhere = Socket::open(&stack, &session).await?;
     while elsewhere.served_by == home.served_by {
@@ -153,11 +164,17 @@ async fn two_clients_on_different_instances_get_the_same_while_the_home_moves() 
     }
     assert!(served[..10].iter().any(|by| *by != served[0]), "round robin: {served:?}");
     assert!(served[10..20].iter().all(|by| *by == home.served_by), "at home: {served:?}");
-    assert!(served[20..].iter().all(|by| *by != home.served_by && *by == served[20]), "moved: {served:?}");
+    assert!(
+        served[20..].iter().all(|by| *by != home.served_by && *by == served[20]),
+        "moved: {served:?}"
+    );
 
     let (received, received_elsewhere) = (home.messages(90).await?, elsewhere.messages(90).await?);
     assert_eq!(received, received_elsewhere);
-    assert_eq!(received.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (1..=90).collect::<Vec<_>>());
+    assert_eq!(
+        received.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+        (1..=90).collect::<Vec<_>>()
+    );
 
     // A stream opened at the start, left, and resumed twice.
     assert_eq!(events.ids(40).await?, (1..=40).collect::<Vec<_>>());
@@ -186,7 +203,8 @@ async fn a_client_whose_instance_is_stopped_resumes_without_a_gap() -> Result<()
         let ended = events.ids(1).await.expect_err("the stream has ended");
         ensure!(ended.to_string() == ENDED, "{ended:?}");
         post(&api, &session, &format!("meanwhile {round}")).await?;
-        let left = std::mem::replace(&mut events, Events::open(&api, &session, last + 1).await?).served_by;
+        let left =
+            std::mem::replace(&mut events, Events::open(&api, &session, last + 1).await?).served_by;
         assert_eq!(events.ids(1).await?, [last + 2]);
         last += 2;
         stack.start_component(&left).await?;
@@ -197,7 +215,8 @@ async fn a_client_whose_instance_is_stopped_resumes_without_a_gap() -> Result<()
 
 /// The instance's metric of live connections.
 async fn live_connections(stack: &Stack, instance: &str) -> Result<u64> {
-    let text = reqwest::get(format!("http://{}/metrics", stack.addr_of(instance)?)).await?.text().await?;
+    let text =
+        reqwest::get(format!("http://{}/metrics", stack.addr_of(instance)?)).await?.text().await?;
     let open = text.lines().filter(|line| line.starts_with("stateful_live_connections{"));
     open.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()? as u64)).sum()
 }
@@ -248,7 +267,9 @@ async fn an_upgrade_is_offered_over_http1_only() -> Result<()> {
 
     let response = api.request(Method::GET, &target).send().await?;
     assert_eq!((response.version(), response.status().as_u16()), (reqwest::Version::HTTP_2, 426));
-    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
+    let header = |name: &str| {
+        response.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned())
+    };
     assert_eq!((header("upgrade"), header("connection")), (None, None));
     assert_eq!(header("sec-websocket-version").as_deref(), Some("13"));
 
@@ -256,10 +277,14 @@ async fn an_upgrade_is_offered_over_http1_only() -> Result<()> {
     let response = raw::exchange(&stack, raw::Listener::Nginx, request.as_bytes()).await?;
     assert_eq!(response.status, 426, "{response}");
     let all = |name: &str| {
-        let values = response.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        let values =
+            response.headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         values.collect::<Vec<_>>().join(", ")
     };
-    assert_eq!((all("upgrade").as_str(), all("sec-websocket-version").as_str()), ("websocket", "13"));
+    assert_eq!(
+        (all("upgrade").as_str(), all("sec-websocket-version").as_str()),
+        ("websocket", "13")
+    );
     ensure!(all("connection").contains("upgrade"), "{}", all("connection"));
     stack.shutdown().await;
     Ok(())

@@ -26,8 +26,10 @@ pub(crate) fn all(stack: &Stack) -> Result<Vec<(String, String)>> {
 /// Waits until a component's log contains this text: logs are written in batches.
 pub(crate) async fn await_line(stack: &Stack, file: &str, text: &str) -> Result<()> {
     let path = stack.state_dir().join("logs").join(file);
-    until(&format!("'{text}' in {file}"), || async { Ok(fs::read_to_string(&path)?.contains(text).then_some(())) })
-        .await
+    until(&format!("'{text}' in {file}"), || async {
+        Ok(fs::read_to_string(&path)?.contains(text).then_some(()))
+    })
+    .await
 }
 
 /// Fails when a log has a new line above `warn` since `before`, by each log's own format.
@@ -45,13 +47,16 @@ pub(crate) fn nothing_above_warn_since(before: &[(String, String)], stack: &Stac
 fn is_above_warn(file: &str, line: &str) -> bool {
     match file {
         "postgres.log" => ["ERROR:", "FATAL:", "PANIC:"].iter().any(|level| line.contains(level)),
-        "nginx.log" => ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level)),
+        "nginx.log" => {
+            ["[error]", "[crit]", "[alert]", "[emerg]"].iter().any(|level| line.contains(level))
+        }
         // Redis has no level above warning.
         "redis-sessions.log" | "redis-cache.log" => false,
         // No levels, but every line must be JSON.
         "nginx-access.log" => serde_json::from_str::<Value>(line).is_err(),
         // A line that is not JSON is a panic or an abort.
-        _ => serde_json::from_str::<Value>(line)
-            .map_or(true, |line| !["TRACE", "DEBUG", "INFO", "WARN"].iter().any(|level| line["level"] == *level)),
+        _ => serde_json::from_str::<Value>(line).map_or(true, |line| {
+            !["TRACE", "DEBUG", "INFO", "WARN"].iter().any(|level| line["level"] == *level)
+        }),
     }
 }

@@ -36,7 +36,10 @@ impl Routing<'_> {
     async fn homes_by_request(&self, count: usize) -> Result<Homes> {
         let home = |key: AffinityKey| async move {
             // An instance serves the 405 too, without a side effect.
-            let request = self.api.request(Method::GET, SESSIONS).header(headers::AFFINITY_KEY, key.to_string());
+            let request = self
+                .api
+                .request(Method::GET, SESSIONS)
+                .header(headers::AFFINITY_KEY, key.to_string());
             let response = Response::to(request).await?;
             ensure!(response.status == 405 && response.stamp().key == Some(key), "{response}");
             Ok((key, response.served_by().to_owned()))
@@ -47,7 +50,8 @@ impl Routing<'_> {
     /// The homes of these keys by `explain`.
     async fn homes_by_explain(&self, count: usize) -> Result<Homes> {
         let home = |key: AffinityKey| async move {
-            let first = self.explain(key, "").await?.ranking.into_iter().next().context("a ranking")?;
+            let first =
+                self.explain(key, "").await?.ranking.into_iter().next().context("a ranking")?;
             Ok((key, first.name.to_string()))
         };
         stream::iter(keys(SEED).take(count)).map(home).buffer_unordered(AT_ONCE).try_collect().await
@@ -91,7 +95,8 @@ fn agrees(some: &Homes, all: &Homes) -> bool {
 #[tokio::test]
 async fn membership_moves_the_least_and_explain_predicts_it() -> Result<()> {
     let stack = small_stack().store(Store::Memory).start().await?;
-    let routing = Routing { stack: &stack, api: Api::on_gateway(&stack)?, control: Api::control(&stack)? };
+    let routing =
+        Routing { stack: &stack, api: Api::on_gateway(&stack)?, control: Api::control(&stack)? };
 
     let three = routing.homes_by_explain(KEYS).await?;
     let epoch_of_three = routing.epoch().await?;
@@ -99,7 +104,8 @@ async fn membership_moves_the_least_and_explain_predicts_it() -> Result<()> {
     assert!(agrees(&routing.homes_by_request(REQUESTED).await?, &three));
 
     // A fourth instance gets its share from all others; no key moves between those.
-    let (predicted, predicted_percent, predicted_epoch) = routing.explain_change("&with=stateful-4", &three).await?;
+    let (predicted, predicted_percent, predicted_epoch) =
+        routing.explain_change("&with=stateful-4", &three).await?;
     stack.scale(PoolName::Stateful, 4).await?;
     let four = routing.homes_by_explain(KEYS).await?;
     let moved: Vec<_> = four.iter().filter(|&(key, home)| three[key] != *home).collect();
@@ -117,7 +123,8 @@ async fn membership_moves_the_least_and_explain_predicts_it() -> Result<()> {
     );
 
     // Without it the ranking of every key is as before, and so is the epoch.
-    let (predicted, predicted_percent, predicted_epoch) = routing.explain_change("&without=stateful-4", &four).await?;
+    let (predicted, predicted_percent, predicted_epoch) =
+        routing.explain_change("&without=stateful-4", &four).await?;
     stack.scale(PoolName::Stateful, 3).await?;
     assert_eq!(routing.homes_by_explain(KEYS).await?, three);
     assert!(agrees(&routing.homes_by_request(REQUESTED).await?, &three));

@@ -37,13 +37,15 @@ pub(crate) async fn exchange(stack: &Stack, listener: Listener, bytes: &[u8]) ->
                 send_and_read(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
             }
             Listener::NginxRedirect => {
-                send_and_read(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes).await
+                send_and_read(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes)
+                    .await
             }
             Listener::Nginx => send_and_read(tls(stack).await?, bytes).await,
         }
     };
     let timeout = std::time::Duration::from_secs(20);
-    let response = tokio::time::timeout(timeout, exchanged).await.context("the connection stays open")??;
+    let response =
+        tokio::time::timeout(timeout, exchanged).await.context("the connection stays open")??;
     parse(&response)
 }
 
@@ -56,10 +58,12 @@ pub(crate) async fn tls(stack: &Stack) -> Result<TlsStream<TcpStream>> {
 fn connector(stack: &Stack) -> Result<tokio_rustls::TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(stack.ca_path())?)?;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()?
+    .with_root_certificates(roots)
+    .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config).into())
 }
@@ -85,7 +89,11 @@ fn parse(bytes: &[u8]) -> Result<Response> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").with_context(shown)?;
     let head = std::str::from_utf8(&bytes[..end])?;
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..5)).with_context(shown)?.parse()?;
+    let status = lines
+        .next()
+        .and_then(|line| line.strip_prefix("HTTP/1.")?.get(2..5))
+        .with_context(shown)?
+        .parse()?;
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) = line.split_once(':').with_context(shown)?;

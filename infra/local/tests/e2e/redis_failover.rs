@@ -60,8 +60,12 @@ async fn a_cluster_restores_writes_when_a_master_is_lost() -> Result<()> {
 async fn fail_over(stack: &Stack) -> Result<Acknowledged> {
     let api = Api::on_gateway(stack)?;
     let sessions = try_join_all((0..SESSIONS).map(|_| api.create())).await?;
-    let load = Load { stop: AtomicBool::new(false), laps: (0..SESSIONS).map(|_| AtomicU64::new(0)).collect() };
-    let clients = sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
+    let load = Load {
+        stop: AtomicBool::new(false),
+        laps: (0..SESSIONS).map(|_| AtomicU64::new(0)).collect(),
+    };
+    let clients =
+        sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
     let course = async {
         load.go_on().await?;
         let killed_at = Instant::now();
@@ -72,14 +76,19 @@ async fn fail_over(stack: &Stack) -> Result<Acknowledged> {
         Ok(back)
     };
     let (messages, back) = tokio::try_join!(try_join_all(clients), course)?;
-    let (count, unknown): (usize, u64) = messages
-        .iter()
-        .fold((0, 0), |(count, unknown), acknowledged| (count + acknowledged.0.len(), unknown + acknowledged.1));
+    let (count, unknown): (usize, u64) =
+        messages.iter().fold((0, 0), |(count, unknown), acknowledged| {
+            (count + acknowledged.0.len(), unknown + acknowledged.1)
+        });
     eprintln!(
         "{count} messages; {unknown} tries had an unknown outcome; each session was back {back:?} after the kill"
     );
     ensure!(back < BACK_WITHIN, "writes were back after {back:?}");
-    Ok(Acknowledged { api, sessions, messages: messages.into_iter().map(|(acknowledged, _)| acknowledged).collect() })
+    Ok(Acknowledged {
+        api,
+        sessions,
+        messages: messages.into_iter().map(|(acknowledged, _)| acknowledged).collect(),
+    })
 }
 
 /// The clients' load and its progress.
@@ -92,21 +101,34 @@ impl Load {
     /// Waits until each client has posted [`LAPS`] more messages.
     async fn go_on(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
-        let went = || self.laps.iter().zip(&begin).all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS);
+        let went = || {
+            self.laps
+                .iter()
+                .zip(&begin)
+                .all(|(laps, begin)| laps.load(Ordering::Relaxed) >= begin + LAPS)
+        };
         until("every client makes progress", || async { Ok(went().then_some(())) }).await
     }
 
     /// Posts messages one after the other, each retried under its key until it is acknowledged.
     /// Returns all messages, and the number of attempts with an unknown outcome.
-    async fn client(&self, number: usize, api: &Api, session: &Created) -> Result<(Vec<String>, u64)> {
+    async fn client(
+        &self,
+        number: usize,
+        api: &Api,
+        session: &Created,
+    ) -> Result<(Vec<String>, u64)> {
         let (mut acknowledged, mut unknown) = (Vec::new(), 0);
         while !self.stop.load(Ordering::Relaxed) {
             let lap = self.laps[number].load(Ordering::Relaxed);
-            let (text, key) = (format!("message {lap}"), format!("{number:08x}-0000-4000-8000-{lap:012x}"));
+            let (text, key) =
+                (format!("message {lap}"), format!("{number:08x}-0000-4000-8000-{lap:012x}"));
             loop {
                 let request = api.request(Method::POST, &format!("{}/messages", session.path()));
-                let posted =
-                    Response::to(request.header("Idempotency-Key", &key).json(&json!({"message": text}))).await?;
+                let posted = Response::to(
+                    request.header("Idempotency-Key", &key).json(&json!({"message": text})),
+                )
+                .await?;
                 match posted.status {
                     201 => break,
                     502..=504 => unknown += 1,
@@ -139,7 +161,8 @@ impl Acknowledged {
     /// be missing.
     async fn are_in_order(&self) -> Result<()> {
         for (found, acknowledged) in self.found().await?.iter().zip(&self.messages) {
-            let in_order: Vec<_> = acknowledged.iter().filter(|text| found.contains(text)).collect();
+            let in_order: Vec<_> =
+                acknowledged.iter().filter(|text| found.contains(text)).collect();
             assert_eq!(found.iter().collect::<Vec<_>>(), in_order);
         }
         Ok(())
@@ -150,10 +173,16 @@ impl Acknowledged {
         for session in &self.sessions {
             let (mut found, mut cursor) = (Vec::new(), String::new());
             loop {
-                let response = self.api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
+                let response =
+                    self.api.get(&format!("{}/history?limit=200{cursor}", session.path())).await?;
                 let page: Value = response.json();
-                let messages = page["messages"].as_array().with_context(|| format!("no page: {response}"))?;
-                found.extend(messages.iter().filter_map(|message| message["message"].as_str().map(str::to_owned)));
+                let messages =
+                    page["messages"].as_array().with_context(|| format!("no page: {response}"))?;
+                found.extend(
+                    messages
+                        .iter()
+                        .filter_map(|message| message["message"].as_str().map(str::to_owned)),
+                );
                 match page["next_cursor"].as_str() {
                     Some(next) => cursor = format!("&cursor={next}"),
                     None => break,

@@ -22,7 +22,8 @@ impl Response {
     /// Sends the request and reads the whole response.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Result<Self> {
         let response = request.send().await?;
-        let (status, version, headers) = (response.status().as_u16(), response.version(), response.headers().clone());
+        let (status, version, headers) =
+            (response.status().as_u16(), response.version(), response.headers().clone());
         Ok(Self { status, version, headers, body: response.bytes().await?.into() })
     }
 
@@ -47,7 +48,8 @@ impl Response {
         assert_eq!(self.status, status, "{self}");
         assert_eq!(self.header(CONTENT_TYPE.as_str()), Some("application/json"), "{self}");
         let body: Value = self.json();
-        let found: BTreeSet<_> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+        let found: BTreeSet<_> =
+            body.as_object().expect("an object").keys().map(String::as_str).collect();
         assert_eq!(found, members.iter().copied().collect(), "{self}");
         body
     }
@@ -64,14 +66,19 @@ impl Response {
         assert!(!problem.detail.is_empty(), "{self}");
         assert_eq!(Some(self.request_id()), problem.request_id, "{self}");
         assert_eq!(self.header(CACHE_CONTROL.as_str()), Some("no-store"), "{self}");
-        assert_eq!(self.header(RETRY_AFTER.as_str()).is_some(), code.retry_after_s().is_some(), "{self}");
+        assert_eq!(
+            self.header(RETRY_AFTER.as_str()).is_some(),
+            code.retry_after_s().is_some(),
+            "{self}"
+        );
         problem
     }
 
     /// The request id from the header.
     #[track_caller]
     pub(crate) fn request_id(&self) -> RequestId {
-        let id = self.header(headers::REQUEST_ID).unwrap_or_else(|| panic!("no request id: {self}"));
+        let id =
+            self.header(headers::REQUEST_ID).unwrap_or_else(|| panic!("no request id: {self}"));
         RequestId::parse_bytes(id.as_bytes()).unwrap_or_else(|| panic!("no UUID: {self}"))
     }
 
@@ -90,7 +97,8 @@ impl Response {
 
     /// The cookie as a browser would send it.
     pub(crate) fn cookie(&self) -> Result<String> {
-        let cookie = self.header(SET_COOKIE.as_str()).with_context(|| format!("no cookie: {self}"))?;
+        let cookie =
+            self.header(SET_COOKIE.as_str()).with_context(|| format!("no cookie: {self}"))?;
         Ok(cookie.split(';').next().unwrap_or(cookie).to_owned())
     }
 }

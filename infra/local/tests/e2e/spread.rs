@@ -10,13 +10,17 @@ use crate::api::Api;
 use crate::small_stack;
 
 #[tokio::test]
-async fn of_3000_stateless_gets_no_instance_serves_more_than_1_percent_from_the_mean() -> Result<()> {
+async fn of_3000_stateless_gets_no_instance_serves_more_than_1_percent_from_the_mean() -> Result<()>
+{
     let stack = small_stack().stateless(3).stateful(1).start().await?;
     let api = Api::on_gateway(&stack)?;
     let served: Vec<String> = stream::iter(0..3_000)
         .map(|_| async {
             let response = api.get("/api/v1/stateless/random").await?;
-            ensure!(response.status == 200 && response.stamp().verdict == Verdict::Off, "{response}");
+            ensure!(
+                response.status == 200 && response.stamp().verdict == Verdict::Off,
+                "{response}"
+            );
             anyhow::Ok(response.served_by().to_owned())
         })
         .buffer_unordered(32)

@@ -32,7 +32,8 @@ enum By {
 
 // Memory-only sessions: a misrouted request would fail too.
 #[tokio::test]
-async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_without() -> Result<()> {
+async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_without()
+-> Result<()> {
     let stack = small_stack().store(Store::Memory).start().await?;
     let api = Api::on_gateway(&stack)?;
     for by in [By::CookieJar, By::Path] {
@@ -43,7 +44,9 @@ async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_w
                 let create = api.request(Method::POST, SESSIONS);
                 match by {
                     By::CookieJar => live(&api, create, by),
-                    By::Path => live(&api, create.header(headers::AFFINITY_KEY, key.to_string()), by),
+                    By::Path => {
+                        live(&api, create.header(headers::AFFINITY_KEY, key.to_string()), by)
+                    }
                 }
             })
             .buffer_unordered(AT_ONCE)
@@ -75,14 +78,19 @@ async fn live(api: &Api, create: reqwest::RequestBuilder, by: By) -> Result<Stri
         let request = match (number % 2, by) {
             (0, _) => api.request(Method::GET, &path),
             // Only the cookie has the key here.
-            (_, By::CookieJar) => {
-                api.request(Method::POST, CONVERSATIONS).json(&json!({"session_id": created.id, "message": text}))
-            }
-            (_, By::Path) => api.request(Method::POST, &format!("{path}/messages")).json(&json!({"message": text})),
+            (_, By::CookieJar) => api
+                .request(Method::POST, CONVERSATIONS)
+                .json(&json!({"session_id": created.id, "message": text})),
+            (_, By::Path) => api
+                .request(Method::POST, &format!("{path}/messages"))
+                .json(&json!({"message": text})),
         };
         let request = cookie.iter().fold(request, |request, cookie| request.header(COOKIE, cookie));
         let response = Response::to(request).await?;
-        ensure!(response.status == if number % 2 == 0 { 200 } else { 201 }, "request {number}: {response}");
+        ensure!(
+            response.status == if number % 2 == 0 { 200 } else { 201 },
+            "request {number}: {response}"
+        );
         ensure!(response.served_by() == home, "request {number} left {home}: {response}");
         ensure!(response.stamp().verdict == Verdict::Home, "request {number}: {response}");
         ensure!(!response.headers.contains_key(SET_COOKIE), "the client has a key: {response}");

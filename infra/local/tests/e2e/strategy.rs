@@ -32,7 +32,8 @@ async fn all_work(api: &Api, sessions: &[Created], verdict: Verdict) -> Result<(
             let read = api.get(&session.path()).await?;
             ensure!(read.status == 200 && read.stamp().verdict == verdict, "{read}");
         }
-        let posted = api.post(&format!("{}/messages", session.path()), &json!({"message": "well?"})).await?;
+        let posted =
+            api.post(&format!("{}/messages", session.path()), &json!({"message": "well?"})).await?;
         ensure!(posted.status == 201 && posted.stamp().verdict == verdict, "{posted}");
     }
     Ok(())
@@ -89,7 +90,10 @@ async fn found_by_either_strategy(store: Store) -> Result<()> {
     // Keys are minted under round robin too, so these have homes to go to when it ends.
     for _ in 0..SESSIONS {
         let created = api.create().await?;
-        assert_eq!(created.response.stamp().key.map(|key| key.to_string()).as_deref(), created.id.get(..8));
+        assert_eq!(
+            created.response.stamp().key.map(|key| key.to_string()).as_deref(),
+            created.id.get(..8)
+        );
         created.response.cookie()?;
         sessions.push(created);
     }
@@ -111,9 +115,13 @@ async fn with_the_lab_enabled_each_request_picks_its_strategy() -> Result<()> {
     let session = api.create().await?;
     for _ in 0..INSTANCES {
         for (requested, verdict) in [("sticky", Verdict::Home), ("round_robin", Verdict::Off)] {
-            let request = api.request(Method::GET, &session.path()).header(ROUTING_STRATEGY, requested);
+            let request =
+                api.request(Method::GET, &session.path()).header(ROUTING_STRATEGY, requested);
             let response = Response::to(request).await?;
-            ensure!(response.status == 200 && response.stamp().verdict == verdict, "{requested}: {response}");
+            ensure!(
+                response.status == 200 && response.stamp().verdict == verdict,
+                "{requested}: {response}"
+            );
         }
     }
     stack.shutdown().await;

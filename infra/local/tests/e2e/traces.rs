@@ -24,7 +24,9 @@ const CLIENT: &str = "00f067aa0ba902b7";
 fn traced_stack(collector: &str) -> Plan {
     let binaries = ["gateway", "stateless-svc", "stateful-svc"];
     let stack = small_stack().stateful(1).traces_to(collector);
-    binaries.into_iter().fold(stack, |stack, binary| stack.env(binary, "OTEL_BSP_SCHEDULE_DELAY", "50"))
+    binaries
+        .into_iter()
+        .fold(stack, |stack, binary| stack.env(binary, "OTEL_BSP_SCHEDULE_DELAY", "50"))
 }
 
 #[tokio::test]
@@ -34,13 +36,17 @@ async fn one_trace_holds_gateway_service_redis_and_postgresql() -> Result<()> {
     let api = Api::on_gateway(&stack)?;
     // The client's sampling decision "not sampled" is followed.
     until("the catalogue is there", || async {
-        let request = api.request(Method::GET, PRODUCTS).header(TRACEPARENT, format!("00-{UNSAMPLED}-{CLIENT}-00"));
+        let request = api
+            .request(Method::GET, PRODUCTS)
+            .header(TRACEPARENT, format!("00-{UNSAMPLED}-{CLIENT}-00"));
         Ok((Response::to(request).await?.status == 200).then_some(()))
     })
     .await?;
 
     let request = api.request(Method::GET, &format!("{PRODUCTS}?limit=2"));
-    let request = request.header(TRACEPARENT, format!("00-{TRACE}-{CLIENT}-01")).header(TRACESTATE, "vendor=1");
+    let request = request
+        .header(TRACEPARENT, format!("00-{TRACE}-{CLIENT}-01"))
+        .header(TRACESTATE, "vendor=1");
     let response = Response::to(request).await?;
     ensure!(response.status == 200, "{response}");
     let expected = [
@@ -61,8 +67,12 @@ async fn one_trace_holds_gateway_service_redis_and_postgresql() -> Result<()> {
         let found = spans.iter().find(|span| span.service == service && span.name == name);
         found.with_context(|| format!("{service} {name} in {spans:#?}"))
     };
-    let [request, attempt, served, get, select, set] =
-        expected.map(find).into_iter().collect::<Result<Vec<_>>>()?.try_into().expect("as many as are expected");
+    let [request, attempt, served, get, select, set] = expected
+        .map(find)
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?
+        .try_into()
+        .expect("as many as are expected");
     ensure!(request.parent == CLIENT && request.trace_state == "vendor=1", "{request:#?}");
     ensure!(attempt.parent == request.span_id && served.parent == attempt.span_id, "{spans:#?}");
     for call in [get, select, set] {
@@ -70,11 +80,22 @@ async fn one_trace_holds_gateway_service_redis_and_postgresql() -> Result<()> {
         let ((begin, end), (from, to)) = (call.nanoseconds, served.nanoseconds);
         ensure!(from <= begin && begin <= end && end <= to, "{call:#?} within {served:#?}");
     }
-    let attribute = |span: &Span, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
-    ensure!(attribute(request, "http.response.status_code") == "200" && attribute(request, "tandem.verdict") == "off");
-    ensure!(attribute(request, "tandem.instance") == "stateless-1" && served.instance == "stateless-1");
-    ensure!(attribute(request, "http.route") == PRODUCTS && attribute(served, "http.route") == PRODUCTS);
-    ensure!(attribute(get, "db.system.name") == "redis" && attribute(select, "db.system.name") == "postgresql");
+    let attribute =
+        |span: &Span, name: &str| span.attributes.get(name).cloned().unwrap_or_default();
+    ensure!(
+        attribute(request, "http.response.status_code") == "200"
+            && attribute(request, "tandem.verdict") == "off"
+    );
+    ensure!(
+        attribute(request, "tandem.instance") == "stateless-1" && served.instance == "stateless-1"
+    );
+    ensure!(
+        attribute(request, "http.route") == PRODUCTS && attribute(served, "http.route") == PRODUCTS
+    );
+    ensure!(
+        attribute(get, "db.system.name") == "redis"
+            && attribute(select, "db.system.name") == "postgresql"
+    );
 
     // The logs contain the trace id.
     for log in ["gateway.log", "stateless-1.log"] {
@@ -103,10 +124,16 @@ async fn a_trace_begins_at_the_gateway_and_contains_no_secret() -> Result<()> {
     })
     .await?;
     ensure!(begun.name == "POST /api/v1/stateful/sessions/{session_id}/messages", "{begun:#?}");
-    ensure!(begun.attributes.get("tandem.verdict").is_some_and(|verdict| verdict == "home"), "{begun:#?}");
+    ensure!(
+        begun.attributes.get("tandem.verdict").is_some_and(|verdict| verdict == "home"),
+        "{begun:#?}"
+    );
     let all = format!("{:#?}", collector.spans());
     let secret = session.id.split_once('-').map_or(session.id.as_str(), |(_, secret)| secret);
-    ensure!(!all.contains(secret) && !all.contains("a unique word"), "a session's id is a secret: {all}");
+    ensure!(
+        !all.contains(secret) && !all.contains("a unique word"),
+        "a session's id is a secret: {all}"
+    );
     Ok(())
 }
 
@@ -123,7 +150,9 @@ async fn a_collector_that_hangs_costs_spans_and_no_request() -> Result<()> {
         let response = api.get("/api/v1/stateless/info").await?;
         ensure!(response.status == 200, "{response}");
         let metrics = String::from_utf8(control.get("/metrics").await?.body)?;
-        let dropped = metrics.lines().find_map(|line| line.strip_prefix("trace_spans_total{outcome=\"dropped\"} "));
+        let dropped = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("trace_spans_total{outcome=\"dropped\"} "));
         Ok((dropped.context("a count of dropped spans")? != "0").then_some(()))
     })
     .await

@@ -1,7 +1,7 @@
 //! Which file of a crate imports which other, by its `use` declarations and its paths.
 //!
-//! A path is followed through re-exports to the file that defines the item. A re-export itself is a table of contents and
-//! no import, unless the file uses the name.
+//! A path is followed through re-exports to the file that defines the item. A re-export itself is a
+//! table of contents and no import, unless the file uses the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +21,8 @@ pub(crate) struct Crate {
 pub(crate) type Imports = BTreeMap<String, BTreeSet<String>>;
 
 impl Crate {
-    /// Reads the crate in this folder. A program beside a library is a crate of its own and is left out.
+    /// Reads the crate in this folder. A program beside a library is a crate of its own and is left
+    /// out.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let root = if folder.join("lib.rs").exists() { "lib.rs" } else { "main.rs" };
         let mut sources = Self::default();
@@ -51,7 +52,8 @@ impl Crate {
             test_files.extend(tests.into_iter().map(|test| joined(module, &test)));
             files.insert(module.as_str(), File::parse(&kept));
         }
-        let is_test = |module: &str| test_files.iter().any(|test| module == test || is_below(module, test));
+        let is_test =
+            |module: &str| test_files.iter().any(|test| module == test || is_below(module, test));
         files.retain(|module, _| !is_test(module));
         let resolved = |(module, file): (&&str, &File)| {
             let paths = file.imported(|name| is_module(&files, &joined(module, name)));
@@ -103,12 +105,19 @@ impl File {
                     at += 1;
                     // `pub(in crate::pool)` imports nothing.
                     if tokens.get(at).is_some_and(|token| token == "(") {
-                        at += tokens[at..].iter().position(|token| token == ")").map_or(1, |end| end + 1);
+                        at += tokens[at..]
+                            .iter()
+                            .position(|token| token == ")")
+                            .map_or(1, |end| end + 1);
                     }
                     continue;
                 }
                 "use" => {
-                    let end = at + tokens[at..].iter().position(|token| token == ";").unwrap_or(tokens.len() - at);
+                    let end = at
+                        + tokens[at..]
+                            .iter()
+                            .position(|token| token == ";")
+                            .unwrap_or(tokens.len() - at);
                     let found = tree(&[], &tokens[at + 1..end]);
                     if is_public {
                         file.exports.extend(found)
@@ -121,7 +130,8 @@ impl File {
                 "mod" => at += 1,
                 word if is_word(word) => {
                     let end = end_of_path(tokens, at);
-                    let path: Segments = tokens[at..end].iter().filter(|token| *token != "::").cloned().collect();
+                    let path: Segments =
+                        tokens[at..end].iter().filter(|token| *token != "::").cloned().collect();
                     file.words.insert(path[0].clone());
                     if path.len() > 1 {
                         file.paths.push(path);
@@ -156,7 +166,12 @@ impl File {
 }
 
 /// The module whose file defines what the path names; `None` for another crate's.
-fn resolve(files: &BTreeMap<&str, File>, from: &str, path: &[String], depth: usize) -> Option<String> {
+fn resolve(
+    files: &BTreeMap<&str, File>,
+    from: &str,
+    path: &[String],
+    depth: usize,
+) -> Option<String> {
     let mut module = match path.first()?.as_str() {
         "crate" => String::new(),
         "super" => parent(from).to_owned(),
@@ -175,8 +190,12 @@ fn resolve(files: &BTreeMap<&str, File>, from: &str, path: &[String], depth: usi
         rest = further;
     }
     // A chain of re-exports ends; the bound is for a pair that name each other.
-    let export = rest.first().and_then(|name| files.get(module.as_str())?.exports.get(name)).filter(|_| depth < 8);
-    let followed = export.and_then(|export| resolve(files, &module, &[export, &rest[1..]].concat(), depth + 1));
+    let export = rest
+        .first()
+        .and_then(|name| files.get(module.as_str())?.exports.get(name))
+        .filter(|_| depth < 8);
+    let followed = export
+        .and_then(|export| resolve(files, &module, &[export, &rest[1..]].concat(), depth + 1));
     followed.or(Some(module))
 }
 
@@ -193,7 +212,10 @@ fn tree(prefix: &[String], tokens: &[String]) -> Vec<(String, Segments)> {
             "::" => {}
             "{" => {
                 let inner = &tokens[at + 1..tokens.len().saturating_sub(1)];
-                return branches(inner).into_iter().flat_map(|branch| tree(&path, branch)).collect();
+                return branches(inner)
+                    .into_iter()
+                    .flat_map(|branch| tree(&path, branch))
+                    .collect();
             }
             "as" => {
                 let name = tokens.get(at + 1).cloned().unwrap_or_default();

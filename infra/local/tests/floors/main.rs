@@ -1,5 +1,6 @@
-//! Modules have floors: a module imports only from floors below its own, no files import each other, and files are
-//! short. The table of floors is in `docs/ARCHITECTURE.md`; a test per crate checks the sources against it.
+//! Modules have floors: a module imports only from floors below its own, no files import each
+//! other, and files are short. The table of floors is in `docs/ARCHITECTURE.md`; a test per crate
+//! checks the sources against it.
 
 mod imports;
 mod rules;

@@ -16,7 +16,8 @@ const MAX_LINES: usize = 450;
 pub(crate) struct Floors(BTreeMap<String, u32>);
 
 impl Floors {
-    /// Reads the rows `| crate | floor | modules |` of a crate from the section "Floors". `None` when there is none.
+    /// Reads the rows `| crate | floor | modules |` of a crate from the section "Floors". `None`
+    /// when there is none.
     pub(crate) fn parse(document: &str, name: &str) -> Option<Self> {
         let (_, section) = document.split_once("\n## Floors\n")?;
         let section = section.split("\n## ").next().unwrap_or_default();
@@ -26,26 +27,38 @@ impl Floors {
             let ["", of, floor, modules, ""] = cells[..] else { continue };
             if let (true, Ok(floor)) = (of == name, floor.parse::<u32>()) {
                 // What is in backticks is a module.
-                floors.extend(modules.split('`').skip(1).step_by(2).map(|module| (module.to_owned(), floor)));
+                floors.extend(
+                    modules.split('`').skip(1).step_by(2).map(|module| (module.to_owned(), floor)),
+                );
             }
         }
         (!floors.is_empty()).then_some(Self(floors))
     }
 }
 
-/// Every import that the floors forbid, every cycle between files, and every module without a floor.
+/// Every import that the floors forbid, every cycle between files, and every module without a
+/// floor.
 pub(crate) fn faults(sources: &Crate, Floors(floors): &Floors) -> Vec<String> {
     let imports = sources.imports();
-    let modules: BTreeSet<_> = imports.keys().map(|module| top(module)).filter(|module| !module.is_empty()).collect();
+    let modules: BTreeSet<_> =
+        imports.keys().map(|module| top(module)).filter(|module| !module.is_empty()).collect();
     let unplaced = modules.iter().filter(|module| !floors.contains_key(**module));
-    let mut found: Vec<_> = unplaced.map(|module| format!("{module} has no floor in the table")).collect();
+    let mut found: Vec<_> =
+        unplaced.map(|module| format!("{module} has no floor in the table")).collect();
     let gone = floors.keys().filter(|module| !modules.contains(module.as_str()));
     found.extend(gone.map(|module| format!("the table has {module}, which the crate has not")));
     for (from, others) in &imports {
         for to in others {
-            let [Some(floor), Some(lower)] = [from, to].map(|module| floors.get(top(module))) else { continue };
+            let [Some(floor), Some(lower)] = [from, to].map(|module| floors.get(top(module)))
+            else {
+                continue;
+            };
             if top(from) != top(to) && floor <= lower {
-                found.push(format!("{} imports {}, from floor {floor} to floor {lower}", file(from), file(to)));
+                found.push(format!(
+                    "{} imports {}, from floor {floor} to floor {lower}",
+                    file(from),
+                    file(to)
+                ));
             }
         }
     }
@@ -72,9 +85,14 @@ fn cycles(imports: &Imports) -> BTreeSet<String> {
         for to in others {
             let Some(mut cycle) = shortest_path(imports, to, from) else { continue };
             // The same cycle is found from each of its imports.
-            let first = cycle.iter().enumerate().min_by_key(|(_, module)| *module).map_or(0, |(place, _)| place);
+            let first = cycle
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, module)| *module)
+                .map_or(0, |(place, _)| place);
             cycle.rotate_left(first);
-            let files: Vec<_> = cycle.iter().chain(cycle.first()).map(|module| file(module)).collect();
+            let files: Vec<_> =
+                cycle.iter().chain(cycle.first()).map(|module| file(module)).collect();
             found.insert(format!("these files import each other: {}", files.join(" → ")));
         }
     }
@@ -132,7 +150,10 @@ mod tests {
     #[test]
     fn imports_downwards_are_fine() {
         let fine = faults_of(&[
-            ("top", "use crate::{middle::Thing, low as ground}; fn f() { crate::beside::g(); ground::h(); }"),
+            (
+                "top",
+                "use crate::{middle::Thing, low as ground}; fn f() { crate::beside::g(); ground::h(); }",
+            ),
             ("middle", "mod part; pub use part::Thing;"),
             ("middle/part", "use super::super::low::X; pub struct Thing;"),
         ]);
@@ -156,13 +177,17 @@ mod tests {
 
     #[test]
     fn a_module_that_is_only_a_folder_has_a_floor_too() {
-        let found = faults_of(&[("beside/part", "pub struct A;"), ("low", "use crate::beside::part::A;")]);
+        let found =
+            faults_of(&[("beside/part", "pub struct A;"), ("low", "use crate::beside::part::A;")]);
         assert_eq!(found, ["low.rs imports beside/part.rs, from floor 1 to floor 2"]);
         let mut sources = Crate::default();
         sources.append("", "pub mod top { pub mod part; }");
         sources.append("top/part", "pub struct A;");
         sources.append("low", "use crate::top::part::A;");
-        let found = faults(&sources, &Floors(BTreeMap::from([("top".to_owned(), 2), ("low".to_owned(), 1)])));
+        let found = faults(
+            &sources,
+            &Floors(BTreeMap::from([("top".to_owned(), 2), ("low".to_owned(), 1)])),
+        );
         assert_eq!(found, ["low.rs imports top/part.rs, from floor 1 to floor 2"]);
     }
 
@@ -179,7 +204,12 @@ mod tests {
             ("middle/b", "use super::c::C; pub struct B;"),
             ("middle/c", "use super::a::A; pub struct C;"),
         ]);
-        assert_eq!(three, ["these files import each other: middle/a.rs → middle/b.rs → middle/c.rs → middle/a.rs"]);
+        assert_eq!(
+            three,
+            [
+                "these files import each other: middle/a.rs → middle/b.rs → middle/c.rs → middle/a.rs"
+            ]
+        );
     }
 
     #[test]
@@ -195,7 +225,10 @@ mod tests {
             ("middle/part", "use crate::middle::C; pub struct A;"),
             ("middle/other", "use crate::middle::A; pub struct C;"),
         ]);
-        assert_eq!(through, ["these files import each other: middle/other.rs → middle/part.rs → middle/other.rs"]);
+        assert_eq!(
+            through,
+            ["these files import each other: middle/other.rs → middle/part.rs → middle/other.rs"]
+        );
     }
 
     #[test]
@@ -224,7 +257,9 @@ mod tests {
         fs::write(folder.path().join("fine.rs"), "\n".repeat(MAX_LINES))?;
         assert!(long_files(folder.path())?.is_empty());
         fs::write(folder.path().join("long.rs"), "\n".repeat(MAX_LINES + 1))?;
-        assert!(matches!(&long_files(folder.path())?[..], [one] if one.contains("long.rs has 451 lines")));
+        assert!(
+            matches!(&long_files(folder.path())?[..], [one] if one.contains("long.rs has 451 lines"))
+        );
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ pub(crate) fn tokens(text: &str) -> Vec<&str> {
             b'r' | b'b' | b'c' if raw_string(rest).is_some() => raw_string(rest).unwrap_or(1),
             b'\'' => quoted(rest),
             byte if byte.is_ascii_alphanumeric() || byte == b'_' => {
-                let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                let word =
+                    rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
                 found.push(&rest[..word]);
                 word
             }
@@ -32,8 +33,8 @@ pub(crate) fn tokens(text: &str) -> Vec<&str> {
     found
 }
 
-/// Removes each item that has the attribute `#[cfg(test)]`. Returns the names of the test modules among them, which are
-/// files of their own.
+/// Removes each item that has the attribute `#[cfg(test)]`. Returns the names of the test modules
+/// among them, which are files of their own.
 pub(crate) fn without_tests(tokens: &[&str]) -> (Vec<String>, Vec<String>) {
     const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let (mut kept, mut files, mut at) = (Vec::new(), Vec::new(), 0);
@@ -117,7 +118,9 @@ fn raw_string(rest: &str) -> Option<usize> {
 fn quoted(rest: &str) -> usize {
     let mut inner = rest[1..].char_indices();
     match inner.next() {
-        Some((_, '\\')) => rest[2..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(1, |(at, _)| at + 3),
+        Some((_, '\\')) => {
+            rest[2..].char_indices().skip(1).find(|(_, c)| *c == '\'').map_or(1, |(at, _)| at + 3)
+        }
         Some((_, _)) => match inner.next() {
             Some((at, '\'')) => at + 2,
             _ => 1,
@@ -135,12 +138,16 @@ mod tests {
         let text = r##"use a::b; // use c::d;
             /* use /* e */ f; */ let s = "use g; \" {"; let r = r#"use "h";"#; let c = '"'; let e = '\''; fn x<'a>() {}"##;
         let found = tokens(text).join(" ");
-        assert_eq!(found, "use a :: b ; let s = ; let r = ; let c = ; let e = ; fn x < a > ( ) { }");
+        assert_eq!(
+            found,
+            "use a :: b ; let s = ; let r = ; let c = ; let e = ; fn x < a > ( ) { }"
+        );
     }
 
     #[test]
     fn test_code_is_left_out() {
-        let text = "use a::b; #[cfg(test)] mod tests; #[cfg(test)] mod more { fn x() { } } fn y() {}";
+        let text =
+            "use a::b; #[cfg(test)] mod tests; #[cfg(test)] mod more { fn x() { } } fn y() {}";
         let (kept, files) = without_tests(&tokens(text));
         assert_eq!(kept.join(" "), "use a :: b ; fn y ( ) { }");
         assert_eq!(files, ["tests"]);

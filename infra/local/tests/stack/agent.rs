@@ -51,7 +51,12 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
     // `local-stack up` adds Prometheus where it is installed, and CI installs it.
     let all = "postgres redis-sessions redis-cache stateless-1 stateful-1 stateful-2 gateway nginx prometheus";
     assert_eq!((status.phase, names.join(" ")), (Phase::Ready, all.to_owned()));
-    assert!(status.components.iter().all(|part| part.state == ComponentState::Running && part.pid.is_some()));
+    assert!(
+        status
+            .components
+            .iter()
+            .all(|part| part.state == ComponentState::Running && part.pid.is_some())
+    );
 
     let killed = agent.authorized(Method::POST, "instances/stateful-2/kill").send().await?;
     let killed: StackStatus = killed.json().await?;
@@ -59,29 +64,49 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
         status.components.iter().find(|part| part.name == name).map(|part| part.state)
     };
     assert_eq!(state(&killed, "stateful-2"), Some(ComponentState::Killed));
-    assert_eq!(error_code(agent.authorized(Method::POST, "instances/stateful-2/stop")).await?, ErrorCode::WrongState);
+    assert_eq!(
+        error_code(agent.authorized(Method::POST, "instances/stateful-2/stop")).await?,
+        ErrorCode::WrongState
+    );
     let started = agent.authorized(Method::POST, "instances/stateful-2/start").send().await?;
     assert_eq!(state(&started.json().await?, "stateful-2"), Some(ComponentState::Running));
-    for (action, expected) in [("pause", ComponentState::Paused), ("resume", ComponentState::Running)] {
-        let acted = agent.authorized(Method::POST, &format!("instances/stateful-1/{action}")).send().await?;
+    for (action, expected) in
+        [("pause", ComponentState::Paused), ("resume", ComponentState::Running)]
+    {
+        let acted = agent
+            .authorized(Method::POST, &format!("instances/stateful-1/{action}"))
+            .send()
+            .await?;
         assert_eq!(state(&acted.json().await?, "stateful-1"), Some(expected));
     }
     let scale = |body: &'static str| agent.authorized(Method::POST, "scale").body(body);
     let scaled = scale(r#"{"pool":"stateless","instances":2}"#).send().await?;
     assert_eq!(state(&scaled.json().await?, "stateless-2"), Some(ComponentState::Running));
-    let log: LogLines = agent.authorized(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
+    let log: LogLines =
+        agent.authorized(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
     assert!((1..=2).contains(&log.lines.len()) && log.path.ends_with("gateway.log"), "{log:?}");
 
     for path in ["scale", "instances/gateway/kill", "shutdown"] {
-        assert_eq!(error_code(agent.request(Method::POST, path)).await?, ErrorCode::Unauthorized, "{path}");
+        assert_eq!(
+            error_code(agent.request(Method::POST, path)).await?,
+            ErrorCode::Unauthorized,
+            "{path}"
+        );
         let wrong = agent.request(Method::POST, path).bearer_auth("0".repeat(64));
         assert_eq!(error_code(wrong).await?, ErrorCode::Unauthorized, "{path}");
     }
-    assert_eq!(error_code(agent.request(Method::GET, "logs/gateway")).await?, ErrorCode::Unauthorized);
+    assert_eq!(
+        error_code(agent.request(Method::GET, "logs/gateway")).await?,
+        ErrorCode::Unauthorized
+    );
     let rebound = agent.authorized(Method::GET, "status").header("Host", "tandem.example:8002");
     assert_eq!(error_code(rebound).await?, ErrorCode::MisdirectedRequest);
     assert_eq!(error_code(scale("{")).await?, ErrorCode::MalformedJson);
-    for body in [r#"{"pool":"stateless"}"#, r#"{"pool":"x","instances":1}"#, r#"{"pool":"stateful","instances":999}"#] {
+    for body in [
+        r#"{"pool":"stateless"}"#,
+        r#"{"pool":"x","instances":1}"#,
+        r#"{"pool":"stateful","instances":999}"#,
+    ] {
         assert_eq!(error_code(scale(body)).await?, ErrorCode::InvalidBody, "{body}");
     }
     for (method, path, code) in [
@@ -94,7 +119,11 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
         (Method::GET, "scale", ErrorCode::MethodNotAllowed),
         (Method::POST, "status", ErrorCode::MethodNotAllowed),
     ] {
-        assert_eq!(error_code(agent.authorized(method.clone(), path)).await?, code, "{method} {path}");
+        assert_eq!(
+            error_code(agent.authorized(method.clone(), path)).await?,
+            code,
+            "{method} {path}"
+        );
     }
     assert_eq!(agent.authorized(Method::POST, "shutdown").send().await?.status(), 202);
     Ok(())

@@ -44,7 +44,11 @@ impl Installation {
     pub(crate) fn succeed(&self, args: &[&str]) -> Result<String> {
         let output = self.run(args)?;
         let text = String::from_utf8(output.stdout)?;
-        ensure!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{args:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(text)
     }
 
@@ -60,11 +64,17 @@ impl Installation {
     }
 
     pub(crate) fn up(&self) -> Result<String> {
-        self.succeed(&["up", "--stateless=1", "--stateful=2", &format!("--port-offset={}", self.offset)])
+        self.succeed(&[
+            "up",
+            "--stateless=1",
+            "--stateful=2",
+            &format!("--port-offset={}", self.offset),
+        ])
     }
 
     fn supervisor(&self) -> Result<Pid> {
-        let file: serde_json::Value = serde_json::from_slice(&fs::read(self.state().join("supervisor.json"))?)?;
+        let file: serde_json::Value =
+            serde_json::from_slice(&fs::read(self.state().join("supervisor.json"))?)?;
         Ok(Pid::from_raw(i32::try_from(file["pid"].as_i64().context("a pid")?)?))
     }
 }
@@ -82,17 +92,24 @@ fn processes(state: &Path) -> Vec<i32> {
     let mut found: Vec<(i32, i32)> = Vec::new();
     let mut ours: Vec<i32> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let fields: Vec<&str> = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
-        let (Some(&status), Some(parent)) = (fields.first(), fields.get(1).and_then(|text| text.parse().ok())) else {
+        let fields: Vec<&str> =
+            stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').collect();
+        let (Some(&status), Some(parent)) =
+            (fields.first(), fields.get(1).and_then(|text| text.parse().ok()))
+        else {
             continue;
         };
         if status == "Z" {
             continue;
         }
         found.push((pid, parent));
-        let words = ["cmdline", "environ"].map(|file| fs::read(entry.path().join(file)).unwrap_or_default()).concat();
+        let words = ["cmdline", "environ"]
+            .map(|file| fs::read(entry.path().join(file)).unwrap_or_default())
+            .concat();
         if String::from_utf8_lossy(&words).contains(&state) {
             ours.push(pid);
         }
@@ -122,7 +139,11 @@ async fn await_none_of(pids: &[i32]) -> Result<()> {
         let left: Vec<String> = pids
             .iter()
             .filter(alive)
-            .map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " "))
+            .map(|pid| {
+                fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                    .unwrap_or_default()
+                    .replace('\0', " ")
+            })
             .collect();
         if left.is_empty() {
             return Ok(());
@@ -139,7 +160,10 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     // Left by a power loss.
     fs::write(installation.state().join("supervisor.json"), r#"{"pid":1,"agent":"127.0.0.1:1"}"#)?;
     let text = installation.up()?;
-    assert!(text.contains("Tandem is running") && text.contains("ca.pem") && text.contains("$(cat "), "{text}");
+    assert!(
+        text.contains("Tandem is running") && text.contains("ca.pem") && text.contains("$(cat "),
+        "{text}"
+    );
     let secret = fs::read_to_string(installation.state().join("control.token"))?;
     assert!(!text.contains(secret.trim()));
 
@@ -168,14 +192,20 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     let pools = installation.succeed(&["ctl", "pools", "stateful"])?;
     assert!(pools.contains("stateful-2"), "{pools}");
     installation.refuse(&["up", "--gateways=2"], &["GATEWAYS=1, not 2"])?;
-    installation
-        .refuse(&["roll", "redis-sessions"], &["redis-sessions cannot be rolled", "make start i=redis-sessions"])?;
+    installation.refuse(
+        &["roll", "redis-sessions"],
+        &["redis-sessions cannot be rolled", "make start i=redis-sessions"],
+    )?;
     let data_plane = format!("http://127.0.0.1:{}", 8000 + installation.offset);
-    installation.refuse(&["ctl", "--control", &data_plane, "pools"], &["control plane", "--control"])?;
+    installation
+        .refuse(&["ctl", "--control", &data_plane, "pools"], &["control plane", "--control"])?;
 
     installation.succeed(&["kill", "stateful-2"])?;
     let status = installation.succeed(&["status"])?;
-    assert!(status.lines().any(|line| line.starts_with("stateful-2 ") && line.contains("killed")), "{status}");
+    assert!(
+        status.lines().any(|line| line.starts_with("stateful-2 ") && line.contains("killed")),
+        "{status}"
+    );
     installation.succeed(&["start", "stateful-2"])?;
     let scaled = installation.succeed(&["scale", "stateful=1", "stateless=2"])?;
     assert!(scaled.contains("stateless-2") && !scaled.contains("stateful-2"), "{scaled}");
@@ -225,7 +255,8 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()
     installation.up()?;
     let file = installation.state().join("gateway/gateway.toml");
     let written = fs::read_to_string(&file)?;
-    let edited = written.replace("[health]", "# Ours.\n[limits]\nmax_target_bytes = 4096\n\n[health]");
+    let edited =
+        written.replace("[health]", "# Ours.\n[limits]\nmax_target_bytes = 4096\n\n[health]");
     ensure!(edited != written, "{written}");
     fs::write(&file, &edited)?;
     installation.succeed(&["upgrade-gateway"])?;
@@ -236,7 +267,8 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()
 
     let client = trusting_client(&installation)?;
     let base = format!("https://localhost:{}/api/v1/stateful/sessions", 8443 + installation.offset);
-    let created = client.post(&base).json(&serde_json::json!({})).send().await?.error_for_status()?;
+    let created =
+        client.post(&base).json(&serde_json::json!({})).send().await?.error_for_status()?;
     let session: serde_json::Value = created.json().await?;
     let events = format!("{base}/{}/events", session["session_id"].as_str().context("an id")?);
     let mut stream = client.get(events).send().await?.error_for_status()?;
@@ -259,7 +291,8 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()
 
 /// A client that trusts the installation's CA.
 fn trusting_client(installation: &Installation) -> Result<reqwest::Client> {
-    let authority = reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
+    let authority =
+        reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
     // Process-wide; another test may have installed it.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build()?)
@@ -289,7 +322,8 @@ async fn paused_components_end_with_a_killed_supervisor_too() -> Result<()> {
     installation.up()?;
     let before = processes(installation.state());
     let supervisor = installation.supervisor()?;
-    let children: Vec<i32> = before.iter().copied().filter(|&pid| pid != supervisor.as_raw()).collect();
+    let children: Vec<i32> =
+        before.iter().copied().filter(|&pid| pid != supervisor.as_raw()).collect();
     for &pid in &children {
         kill(Pid::from_raw(pid), Signal::SIGSTOP)?;
     }

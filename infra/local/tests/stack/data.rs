@@ -29,9 +29,13 @@ async fn sessions_survive_a_crash_of_redis_and_the_cache_does_not() -> Result<()
     }
     assert!(redis(&stack, "redis-sessions", "GET a").await?.starts_with("$1\r\n1"));
     assert!(redis(&stack, "redis-cache", "GET a").await?.starts_with("$-1"));
-    let settings = redis(&stack, "redis-sessions", "CONFIG GET append*\r\nCONFIG GET maxmemory-policy").await?;
+    let settings =
+        redis(&stack, "redis-sessions", "CONFIG GET append*\r\nCONFIG GET maxmemory-policy")
+            .await?;
     assert!(settings.contains("always") && settings.contains("noeviction"), "{settings}");
-    assert!(redis(&stack, "redis-cache", "CONFIG GET maxmemory-policy").await?.contains("allkeys-lru"));
+    assert!(
+        redis(&stack, "redis-cache", "CONFIG GET maxmemory-policy").await?.contains("allkeys-lru")
+    );
     stack.shutdown().await;
     Ok(())
 }
@@ -58,7 +62,10 @@ async fn each_topology_finds_its_own_sessions_again() -> Result<()> {
     let mut known = Vec::new();
     // Each after each of the others, on other ports.
     for topology in [Single, Sentinel, Cluster, Single, Cluster, Sentinel, Single] {
-        let plan = Stack::kept_in(state.path()).extent(Extent::Data).redis(topology).ports(Ports::reserve()?);
+        let plan = Stack::kept_in(state.path())
+            .extent(Extent::Data)
+            .redis(topology)
+            .ports(Ports::reserve()?);
         let stack = plan.start().await.with_context(|| format!("{topology:?} after {known:?}"))?;
         if known.contains(&topology) {
             let expected = format!("${}\r\n{}", topology.as_str().len(), topology.as_str());
@@ -88,7 +95,8 @@ async fn the_database_keeps_what_was_committed_and_its_role_is_no_superuser() ->
     };
     let client = connect().await?;
     client.batch_execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)").await?;
-    let role = client.query_one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", &[]).await?;
+    let role =
+        client.query_one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", &[]).await?;
     assert!(!role.get::<_, bool>(0));
 
     // After a crash and after a clean stop. A start right after a kill must wait for the old
@@ -122,12 +130,20 @@ async fn an_unexpected_exit_is_reported_and_nothing_restarts_silently() -> Resul
     let _ = redis(&stack, "redis-cache", "SHUTDOWN NOSAVE").await;
     let begin = Instant::now();
     while stack.state_of("redis-cache")? != ComponentState::Died {
-        ensure!(begin.elapsed() < Duration::from_secs(5), "still {}", stack.state_of("redis-cache")?);
+        ensure!(
+            begin.elapsed() < Duration::from_secs(5),
+            "still {}",
+            stack.state_of("redis-cache")?
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let status = stack.status();
     let cache = status.iter().find(|component| component.name == "redis-cache").expect("listed");
-    assert!(cache.exit.as_deref().is_some_and(|exit| exit.starts_with("exit status 0 at 20")), "{:?}", cache.exit);
+    assert!(
+        cache.exit.as_deref().is_some_and(|exit| exit.starts_with("exit status 0 at 20")),
+        "{:?}",
+        cache.exit
+    );
     assert!(cache.last_lines.iter().any(|line| line.contains("bye bye")), "{:?}", cache.last_lines);
     assert_eq!(cache.pid, None);
     assert!(matches!(stack.kill("redis-cache").await, Err(StackError::WrongState { .. })));
@@ -141,7 +157,9 @@ async fn a_paused_server_is_silent_until_it_is_resumed() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     stack.pause("redis-cache")?;
     assert_eq!(stack.state_of("redis-cache")?, ComponentState::Paused);
-    let silence = tokio::time::timeout(Duration::from_millis(200), redis(&stack, "redis-cache", "PING")).await;
+    let silence =
+        tokio::time::timeout(Duration::from_millis(200), redis(&stack, "redis-cache", "PING"))
+            .await;
     assert!(silence.is_err());
     stack.resume("redis-cache")?;
     assert!(redis(&stack, "redis-cache", "PING").await?.starts_with("+PONG"));
@@ -156,7 +174,10 @@ async fn a_paused_server_is_silent_until_it_is_resumed() -> Result<()> {
 async fn an_unknown_component_is_an_error_with_the_known_ones() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     let error = stack.kill("stateful-9").await.expect_err("unknown").to_string();
-    assert_eq!(error, "no component is named 'stateful-9'; known: postgres, redis-sessions, redis-cache");
+    assert_eq!(
+        error,
+        "no component is named 'stateful-9'; known: postgres, redis-sessions, redis-cache"
+    );
     let error = Stack::for_tests().env("redis", "A", "b").start().await.err().expect("refused");
     assert!(matches!(error, StackError::UnknownEnvScope(_)), "{error}");
     Ok(())

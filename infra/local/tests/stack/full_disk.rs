@@ -24,8 +24,10 @@ async fn redis_is_restarted_when_its_disk_has_space() -> Result<()> {
     let disk = SmallDisk::mount(&installation.state().join("redis-sessions"), 32)?;
     installation.up()?;
     let client = distrustful_client()?;
-    let sessions = format!("http://127.0.0.1:{}/api/v1/stateful/sessions", 8000 + installation.offset);
-    let create = async || anyhow::Ok(client.post(&sessions).json(&json!({})).send().await?.status());
+    let sessions =
+        format!("http://127.0.0.1:{}/api/v1/stateful/sessions", 8000 + installation.offset);
+    let create =
+        async || anyhow::Ok(client.post(&sessions).json(&json!({})).send().await?.status());
     ensure!(create().await? == StatusCode::CREATED);
 
     disk.fill()?;

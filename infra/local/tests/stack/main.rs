@@ -12,9 +12,11 @@ mod whole;
 
 /// A client that trusts no CA.
 fn distrustful_client() -> anyhow::Result<reqwest::Client> {
-    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
+    let config = rustls::ClientConfig::builder_with_provider(
+        rustls::crypto::ring::default_provider().into(),
+    )
+    .with_safe_default_protocol_versions()?
+    .with_root_certificates(rustls::RootCertStore::empty())
+    .with_no_client_auth();
     Ok(reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?)
 }

@@ -14,7 +14,11 @@ use crate::distrustful_client;
 /// The exporters that this machine has, by the names of their components.
 pub(crate) fn exporters() -> Vec<String> {
     let installed = |of: &&str| Path::new(&format!("/usr/bin/prometheus-{of}-exporter")).is_file();
-    ["redis", "postgres", "nginx"].into_iter().filter(installed).map(|of| format!("{of}-exporter")).collect()
+    ["redis", "postgres", "nginx"]
+        .into_iter()
+        .filter(installed)
+        .map(|of| format!("{of}-exporter"))
+        .collect()
 }
 
 /// Limit for Prometheus to reload its targets and to scrape, both every few seconds.
@@ -28,7 +32,8 @@ struct Prometheus {
 impl Prometheus {
     async fn data(&self, path: &str) -> Result<Value> {
         let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
-        let mut response: Value = self.client.get(url).send().await?.error_for_status()?.json().await?;
+        let mut response: Value =
+            self.client.get(url).send().await?.error_for_status()?.json().await?;
         Ok(response["data"].take())
     }
 
@@ -36,7 +41,10 @@ impl Prometheus {
     async fn up(&self) -> Result<BTreeSet<String>> {
         let data = self.data("query?query=up%3D%3D1").await?;
         let series = data["result"].as_array().cloned().unwrap_or_default();
-        Ok(series.iter().filter_map(|one| Some(one["metric"]["instance"].as_str()?.to_owned())).collect())
+        Ok(series
+            .iter()
+            .filter_map(|one| Some(one["metric"]["instance"].as_str()?.to_owned()))
+            .collect())
     }
 
     async fn scrapes(&self, expected: &str) -> Result<()> {
@@ -46,7 +54,8 @@ impl Prometheus {
             "postgres-exporter" => vec!["postgres"],
             _ => vec!["nginx"],
         });
-        let expected: BTreeSet<String> = expected.split(' ').chain(of_exporters).map(str::to_owned).collect();
+        let expected: BTreeSet<String> =
+            expected.split(' ').chain(of_exporters).map(str::to_owned).collect();
         let begin = Instant::now();
         loop {
             let up = self.up().await?;
@@ -67,21 +76,34 @@ async fn prometheus_follows_the_stack_and_has_the_rules() -> Result<()> {
     assert!(output.contains(&format!("http://127.0.0.1:{}", prometheus.port)), "{output}");
     prometheus.scrapes("gateway prometheus stateless-1 stateful-1 stateful-2").await?;
     installation.succeed(&["scale", "stateful=3", "stateless=2"])?;
-    prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-2 stateful-3").await?;
+    prometheus
+        .scrapes("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-2 stateful-3")
+        .await?;
     installation.succeed(&["kill", "stateful-2"])?;
     prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1 stateful-3").await?;
     installation.succeed(&["scale", "stateful=1"])?;
     prometheus.scrapes("gateway prometheus stateless-1 stateless-2 stateful-1").await?;
 
     // The exporters return the servers' metrics.
-    for (exporter, metric, servers) in [("redis", "redis_up", 2), ("postgres", "pg_up", 1), ("nginx", "nginx_up", 1)] {
+    for (exporter, metric, servers) in
+        [("redis", "redis_up", 2), ("postgres", "pg_up", 1), ("nginx", "nginx_up", 1)]
+    {
         if exporters().contains(&format!("{exporter}-exporter")) {
             let series = prometheus.data(&format!("query?query={metric}%3D%3D1")).await?;
-            assert_eq!(series["result"].as_array().map(Vec::len), Some(servers), "{metric}: {series}");
+            assert_eq!(
+                series["result"].as_array().map(Vec::len),
+                Some(servers),
+                "{metric}: {series}"
+            );
         }
     }
     let rules = prometheus.data("rules").await?;
-    let alerts = rules["groups"].as_array().into_iter().flatten().flat_map(|group| group["rules"].as_array()).flatten();
+    let alerts = rules["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group["rules"].as_array())
+        .flatten();
     let names: BTreeSet<_> = alerts.filter_map(|rule| rule["name"].as_str()).collect();
     assert!(names.contains("InstanceDown") && names.contains("SessionLost"), "{names:?}");
     Ok(())

@@ -11,8 +11,14 @@ async fn pool(stack: &Stack) -> Result<Pool> {
 }
 
 async fn instance(stack: &Stack, name: &str) -> Result<Instance> {
-    let named = |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
-    pool(stack).await?.instances.into_iter().find(named).with_context(|| format!("{name} is listed"))
+    let named =
+        |instance: &Instance| instance.name.as_ref().is_some_and(|known| known.as_str() == name);
+    pool(stack)
+        .await?
+        .instances
+        .into_iter()
+        .find(named)
+        .with_context(|| format!("{name} is listed"))
 }
 
 #[tokio::test]
@@ -26,15 +32,25 @@ async fn a_drain_outlasts_restarts_and_a_roll_ends_its_own() -> Result<()> {
 
     stack.control().drain(PoolName::Stateful, "stateful-2", 0).await?;
     stack.control().drain(PoolName::Stateful, "stateful-2", 600).await?;
-    assert_eq!(instance(&stack, "stateful-2").await?.state, InstanceState::Drained, "repeated, it stays drained");
+    assert_eq!(
+        instance(&stack, "stateful-2").await?.state,
+        InstanceState::Drained,
+        "repeated, it stays drained"
+    );
     stack.kill("stateful-2").await?;
     stack.start_component("stateful-2").await?;
-    assert_eq!(instance(&stack, "stateful-2").await?.state, InstanceState::Drained, "so does a new process");
-    let refused = stack.control().drain(PoolName::Stateful, "stateful-1", 0).await.expect_err("the last");
+    assert_eq!(
+        instance(&stack, "stateful-2").await?.state,
+        InstanceState::Drained,
+        "so does a new process"
+    );
+    let refused =
+        stack.control().drain(PoolName::Stateful, "stateful-1", 0).await.expect_err("the last");
     assert!(refused.to_string().contains("stateful-2 is drained"), "{refused}");
     let refused = stack.roll("stateful-1").await.expect_err("the last");
     assert!(refused.to_string().contains("its requests would fail with 503"), "{refused}");
-    let refused = stack.control().remove(PoolName::Stateful, "stateful-1").await.expect_err("the last");
+    let refused =
+        stack.control().remove(PoolName::Stateful, "stateful-1").await.expect_err("the last");
     assert!(refused.to_string().contains("removing stateful-1"), "{refused}");
 
     stack.control().undrain(PoolName::Stateful, "stateful-2").await?;
@@ -49,9 +65,14 @@ async fn an_instance_of_the_other_service_is_refused() -> Result<()> {
     let stack = Stack::for_tests().stateless(1).stateful(2).store(Store::Memory).start().await?;
     let stateless = stack.control().pool(PoolName::Stateless).await?.instances[0].clone();
     assert!(stateless.version.is_some(), "it names its version");
-    let refused = stack.control().add(PoolName::Stateful, stateless.addr).await.expect_err("refused");
+    let refused =
+        stack.control().add(PoolName::Stateful, stateless.addr).await.expect_err("refused");
     assert!(refused.to_string().contains("Add it to the stateless pool"), "{refused}");
-    let data_port = stack.control().add(PoolName::Stateful, stack.addr_of("gateway")?).await.expect_err("refused");
+    let data_port = stack
+        .control()
+        .add(PoolName::Stateful, stack.addr_of("gateway")?)
+        .await
+        .expect_err("refused");
     assert!(data_port.to_string().contains("it is not an instance"), "{data_port}");
     assert_eq!(pool(&stack).await?.instances.len(), 2);
     stack.shutdown().await;

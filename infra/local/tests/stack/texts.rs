@@ -9,7 +9,10 @@ use local_stack::Builds;
 
 /// What the program prints, on standard output and then on standard error.
 fn run(program: &'static str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(Builds::beside_current_exe()?.binary(program)?).env_clear().args(arguments).output()?;
+    let output = Command::new(Builds::beside_current_exe()?.binary(program)?)
+        .env_clear()
+        .args(arguments)
+        .output()?;
     Ok(String::from_utf8([output.stdout, output.stderr].concat())?)
 }
 
@@ -30,6 +33,9 @@ fn help_of_local_stack() -> Result<()> {
 
 #[test]
 fn help_of_loadtest() -> Result<()> {
-    assert_snapshot!(help("loadtest", &["compare", "bench", "chaos", "rollout", "faults", "abuse"])?);
+    assert_snapshot!(help(
+        "loadtest",
+        &["compare", "bench", "chaos", "rollout", "faults", "abuse"]
+    )?);
     Ok(())
 }

@@ -49,9 +49,14 @@ impl Load {
             clients.spawn(async move {
                 let mut failed = Vec::new();
                 while !*stopped.borrow() {
-                    let mut calls = vec![client.get(&session), client.get(format!("{session}/history"))];
+                    let mut calls =
+                        vec![client.get(&session), client.get(format!("{session}/history"))];
                     if requests == Requests::All {
-                        calls.push(client.post(format!("{session}/messages")).json(&json!({"message": "hi"})));
+                        calls.push(
+                            client
+                                .post(format!("{session}/messages"))
+                                .json(&json!({"message": "hi"})),
+                        );
                         calls.push(client.post(&base).json(&json!({})));
                     }
                     for call in calls {
@@ -60,8 +65,15 @@ impl Load {
                                 served.fetch_add(1, Ordering::Relaxed);
                             }
                             Ok(response) => {
-                                let what = format!("{} {}", response.status(), response.url().path().len());
-                                failed.push(format!("{what}: {}", response.text().await.unwrap_or_default()));
+                                let what = format!(
+                                    "{} {}",
+                                    response.status(),
+                                    response.url().path().len()
+                                );
+                                failed.push(format!(
+                                    "{what}: {}",
+                                    response.text().await.unwrap_or_default()
+                                ));
                             }
                             Err(error) => failed.push(format!("{error:?}")),
                         }
@@ -83,7 +95,9 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), enough).await.context("no more requests succeed")
+        tokio::time::timeout(Duration::from_secs(60), enough)
+            .await
+            .context("no more requests succeed")
     }
 
     async fn end(self) -> Vec<String> {
@@ -93,7 +107,13 @@ impl Load {
 }
 
 async fn start() -> Result<Stack> {
-    Ok(Stack::for_tests().stateless(1).stateful(2).with_nginx().gateways(Gateways::Two).start().await?)
+    Ok(Stack::for_tests()
+        .stateless(1)
+        .stateful(2)
+        .with_nginx()
+        .gateways(Gateways::Two)
+        .start()
+        .await?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +157,11 @@ async fn both_gateways_have_the_current_instances() -> Result<()> {
     let expect = async |count: usize| -> Result<()> {
         for control in [stack.control(), &second] {
             let pool = control.pool(PoolName::Stateful).await?;
-            let healthy = pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count();
+            let healthy = pool
+                .instances
+                .iter()
+                .filter(|instance| instance.state == InstanceState::Healthy)
+                .count();
             ensure!((healthy, pool.instances.len()) == (count, count), "{pool:?}");
         }
         Ok(())
@@ -150,7 +174,10 @@ async fn both_gateways_have_the_current_instances() -> Result<()> {
     stack.scale(PoolName::Stateful, 1).await?;
     stack.start_component("gateway-2").await?;
     expect(1).await?;
-    let epochs = [stack.control().pool(PoolName::Stateful).await?.epoch, second.pool(PoolName::Stateful).await?.epoch];
+    let epochs = [
+        stack.control().pool(PoolName::Stateful).await?.epoch,
+        second.pool(PoolName::Stateful).await?.epoch,
+    ];
     assert_eq!(epochs[0], epochs[1], "each key has the same home at both");
     stack.shutdown().await;
     Ok(())

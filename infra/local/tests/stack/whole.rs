@@ -13,7 +13,8 @@ use crate::distrustful_client;
 /// The names of a pool's healthy instances at the gateway.
 async fn healthy(stack: &Stack, pool: PoolName) -> Result<BTreeSet<String>> {
     let pool = stack.control().pool(pool).await?;
-    let healthy = pool.instances.into_iter().filter(|instance| instance.state == InstanceState::Healthy);
+    let healthy =
+        pool.instances.into_iter().filter(|instance| instance.state == InstanceState::Healthy);
     Ok(healthy.filter_map(|instance| Some(instance.name?.to_string())).collect())
 }
 
@@ -29,7 +30,11 @@ async fn a_whole_system_responds_through_nginx() -> Result<()> {
     let response = client.get(format!("{https}/api/v1/stateless/info")).send().await?;
     assert_eq!(response.status(), 200);
     assert!(response.headers().contains_key(headers::SERVED_BY), "{:?}", response.headers());
-    let response = client.post(format!("{https}/api/v1/stateful/sessions")).json(&serde_json::json!({})).send().await?;
+    let response = client
+        .post(format!("{https}/api/v1/stateful/sessions"))
+        .json(&serde_json::json!({}))
+        .send()
+        .await?;
     assert_eq!(response.status(), 201);
     let products = client.get(format!("{https}/api/v1/stateless/products")).send().await?;
     assert_eq!(products.status(), 200, "PostgreSQL serves the catalogue");
@@ -70,7 +75,8 @@ async fn an_instance_returns_under_its_name_on_another_port() -> Result<()> {
     stack.start_on("stateful-2", port).await?;
     let after = stack.control().pool(PoolName::Stateful).await?;
     assert_eq!(before.epoch, after.epoch, "the membership is one of names");
-    let addrs: BTreeSet<u16> = after.instances.iter().map(|instance| instance.addr.port()).collect();
+    let addrs: BTreeSet<u16> =
+        after.instances.iter().map(|instance| instance.addr.port()).collect();
     assert!(addrs.contains(&port) && addrs.len() == 2, "{after:?}");
     assert_eq!(stack.addr_of("stateful-2")?.port(), port);
     let error = stack.start_component("stateful-2").await.expect_err("it runs").to_string();
@@ -105,7 +111,12 @@ async fn a_restarted_gateway_has_the_current_instances() -> Result<()> {
 #[tokio::test]
 async fn a_service_that_cannot_start_is_reported_with_its_log() -> Result<()> {
     let plan = Stack::for_tests().extent(Extent::Services).stateful(1).stateless(0);
-    let error = plan.env("stateful-1", "SESSION_STORE", "nonsense").start().await.err().context("it must fail")?;
+    let error = plan
+        .env("stateful-1", "SESSION_STORE", "nonsense")
+        .start()
+        .await
+        .err()
+        .context("it must fail")?;
     assert!(matches!(error, StackError::Died { .. }), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("stateful-1 ended while starting (exit status 64)"), "{text}");
@@ -130,7 +141,10 @@ async fn the_access_log_is_rotated_while_nginx_writes_it() -> Result<()> {
     let url = format!("{}/api/v1/stateless/info", stack.urls().https.context("Nginx runs")?);
     let id = client.get(url).send().await?.headers()[headers::REQUEST_ID].to_str()?.to_owned();
     while !std::fs::read_to_string(&log)?.contains(&id) {
-        anyhow::ensure!(begin.elapsed() < std::time::Duration::from_secs(90), "Nginx does not write to it");
+        anyhow::ensure!(
+            begin.elapsed() < std::time::Duration::from_secs(90),
+            "Nginx does not write to it"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     stack.shutdown().await;

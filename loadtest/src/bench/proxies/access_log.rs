@@ -41,7 +41,8 @@ impl AccessLog {
 
     /// The current end, where the next turn begins.
     pub(super) fn begin(&self) -> Result<Begin> {
-        let file = self.0.metadata().with_context(|| format!("there is no {}", self.0.display()))?;
+        let file =
+            self.0.metadata().with_context(|| format!("there is no {}", self.0.display()))?;
         Ok(Begin(file.len()))
     }
 
@@ -83,7 +84,8 @@ mod tests {
         fs::write(&path, "{\"method\":\"GET\"}\n").expect("written");
         let log = AccessLog::at(path.clone());
         let begin = log.begin().expect("it is there");
-        fs::write(&path, "{\"method\":\"GET\"}\nlistening\n{\"a\":1,\"method\":\"GET\"}\n").expect("written");
+        fs::write(&path, "{\"method\":\"GET\"}\nlistening\n{\"a\":1,\"method\":\"GET\"}\n")
+            .expect("written");
         log.await_lines(begin, 1).await.expect("one");
         assert!(log.await_lines(Begin(0), 1).await.is_err(), "two are too many");
     }

@@ -28,7 +28,8 @@ impl Child {
         output: &Path,
         env: &[(&str, String)],
     ) -> Result<Self> {
-        let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
+        let file =
+            File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
         let child = Command::new(shim)
             .arg("exec-child")
             .arg(format!("--parent={}", std::process::id()))
@@ -50,7 +51,10 @@ impl Child {
         let pid = self.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
             .with_context(|| format!("process {pid} is gone"))?;
-        Ok([pid].into_iter().chain(children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok())).collect())
+        Ok([pid]
+            .into_iter()
+            .chain(children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()))
+            .collect())
     }
 
     /// Its process.

@@ -17,7 +17,9 @@ pub(super) async fn target(addr: SocketAddr) -> Result<Arc<Target>> {
 
 /// Replaces the `{placeholders}` of a configuration.
 pub(super) fn fill(template: &str, values: &[(&str, String)]) -> String {
-    values.iter().fold(template.to_owned(), |text, (word, value)| text.replace(&format!("{{{word}}}"), value))
+    values.iter().fold(template.to_owned(), |text, (word, value)| {
+        text.replace(&format!("{{{word}}}"), value)
+    })
 }
 
 /// Starts a child of this process, with its output in that file.

@@ -33,8 +33,10 @@ impl Origins {
         let begin = Instant::now();
         loop {
             let text = fs::read_to_string(&output).unwrap_or_default();
-            let line =
-                |line: &str| line.split_once(' ').and_then(|(name, addr)| Some((name.to_owned(), addr.parse().ok()?)));
+            let line = |line: &str| {
+                line.split_once(' ')
+                    .and_then(|(name, addr)| Some((name.to_owned(), addr.parse().ok()?)))
+            };
             let addrs: BTreeMap<_, _> = text.lines().filter_map(line).collect();
             if addrs.len() == NAMES.len() && text.ends_with('\n') {
                 return Ok(Self { child, addrs });
@@ -51,7 +53,8 @@ impl Origins {
 
     /// Their addresses by placeholder.
     pub(super) fn values(&self) -> Result<Vec<(&'static str, String)>> {
-        let word = |name| Ok((name, self.addrs.get(name).context("an origin is missing")?.to_string()));
+        let word =
+            |name| Ok((name, self.addrs.get(name).context("an origin is missing")?.to_string()));
         NAMES.into_iter().map(word).collect()
     }
 }

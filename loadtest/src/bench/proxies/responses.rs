@@ -30,11 +30,14 @@ pub(super) fn request(number: usize) -> ScenarioRequest {
         _ => {
             let mut request = request::get(Endpoint::Sessions.templates().canonical);
             // Any odd multiplier spreads the keys.
-            let key = AffinityKey::from_bits(((number / 2 % KEYS) as u32).wrapping_mul(0x9e37_79b9));
+            let key =
+                AffinityKey::from_bits(((number / 2 % KEYS) as u32).wrapping_mul(0x9e37_79b9));
             let cookie = HeaderValue::try_from(format!("{COOKIE_NAME}={key}"));
             // Hex digits are always a valid value; without its cookie the response would be counted
             // as wrong.
-            cookie.into_iter().for_each(|cookie| drop(request.headers_mut().insert(COOKIE, cookie)));
+            cookie
+                .into_iter()
+                .for_each(|cookie| drop(request.headers_mut().insert(COOKIE, cookie)));
             request
         }
     };
@@ -102,7 +105,8 @@ impl State {
     fn judge(&mut self, response: &Response) -> Result<()> {
         ensure!(response.status == StatusCode::OK, "status {}", response.status);
         let Received { instance, path, key, request_id } = serde_json::from_slice(&response.body)?;
-        let echoed = response.headers.get(REQUEST_ID).map(HeaderValue::as_bytes).unwrap_or_default();
+        let echoed =
+            response.headers.get(REQUEST_ID).map(HeaderValue::as_bytes).unwrap_or_default();
         ensure!(
             request_id.len() >= MIN_REQUEST_ID && echoed == request_id.as_bytes(),
             "request id '{request_id}' at the origin and '{}' at the client",
@@ -150,32 +154,62 @@ mod tests {
 
     #[test]
     fn a_response_from_another_origin_or_with_another_id_is_wrong() {
-        let (info, sessions) = (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
+        let (info, sessions) =
+            (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
         let responses = Responses::default();
         for (instance, key) in [("stateful-1", "a"), ("stateful-2", "b"), ("stateful-1", "a")] {
-            assert!(responses.judge(&response(instance, sessions, key, ID)), "{}", responses.first_error());
+            assert!(
+                responses.judge(&response(instance, sessions, key, ID)),
+                "{}",
+                responses.first_error()
+            );
         }
         for instance in ["stateless-1", "stateless-2"] {
-            assert!(responses.judge(&response(instance, info, "", ID)), "{}", responses.first_error());
+            assert!(
+                responses.judge(&response(instance, info, "", ID)),
+                "{}",
+                responses.first_error()
+            );
         }
         responses.check_spread().expect("even");
-        assert!(!responses.judge(&response("stateful-2", sessions, "a", ID)), "its home is another");
+        assert!(
+            !responses.judge(&response("stateful-2", sessions, "a", ID)),
+            "its home is another"
+        );
         assert!(!responses.judge(&response("stateful-1", info, "", ID)), "another pool");
-        assert!(!responses.judge(&response("stateless-1", info, "", "00112233445566778899aabbccddeef0")), "another id");
+        assert!(
+            !responses.judge(&response(
+                "stateless-1",
+                info,
+                "",
+                "00112233445566778899aabbccddeef0"
+            )),
+            "another id"
+        );
         assert!(responses.check_spread().is_err());
     }
 
     #[test]
     fn an_origin_may_have_few_keys_by_chance_but_not_few_of_many() {
-        let (info, sessions) = (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
+        let (info, sessions) =
+            (Endpoint::Info.templates().canonical, Endpoint::Sessions.templates().canonical);
         let spread = |keys: [u64; 2]| {
             let responses = Responses::default();
             for instance in ["stateless-1", "stateless-2"] {
-                assert!(responses.judge(&response(instance, info, "", ID)), "{}", responses.first_error());
+                assert!(
+                    responses.judge(&response(instance, info, "", ID)),
+                    "{}",
+                    responses.first_error()
+                );
             }
             for (instance, count) in ["stateful-1", "stateful-2"].into_iter().zip(keys) {
                 for key in 0..count {
-                    let right = responses.judge(&response(instance, sessions, &format!("{instance}-{key}"), ID));
+                    let right = responses.judge(&response(
+                        instance,
+                        sessions,
+                        &format!("{instance}-{key}"),
+                        ID,
+                    ));
                     assert!(right, "{}", responses.first_error());
                 }
             }
@@ -188,7 +222,8 @@ mod tests {
 
     #[test]
     fn all_keys_are_used() {
-        let cookies = (0..2 * KEYS).filter_map(|number| request(number).headers().get(COOKIE).cloned());
+        let cookies =
+            (0..2 * KEYS).filter_map(|number| request(number).headers().get(COOKIE).cloned());
         assert_eq!(cookies.collect::<std::collections::HashSet<_>>().len(), KEYS);
     }
 }

@@ -66,10 +66,14 @@ impl Running {
             Ok(path.display().to_string())
         };
         let (child, log) = match contender {
-            Contender::Gateway | Contender::GatewayH2 | Contender::OtherGateway | Contender::OtherGatewayH2 => {
+            Contender::Gateway
+            | Contender::GatewayH2
+            | Contender::OtherGateway
+            | Contender::OtherGatewayH2 => {
                 let config = configure("gateway.toml", GATEWAY_TOML)?;
                 let other = plan.other_gateway.as_ref().filter(|_| contender.is_other_build());
-                let program = other.map_or_else(|| builds.binary("gateway"), |other| Ok(other.clone()))?;
+                let program =
+                    other.map_or_else(|| builds.binary("gateway"), |other| Ok(other.clone()))?;
                 (start(builds, &program, &["--config", &config], &output, &[])?, &output)
             }
             Contender::Nginx => {
@@ -80,17 +84,27 @@ impl Running {
             }
             Contender::Haproxy | Contender::HaproxyH2 => {
                 let config = configure("haproxy.cfg", HAPROXY_CFG)?;
-                (start(builds, &program("haproxy")?, &["-db", "-f", &config], &output, &[])?, &output)
+                (
+                    start(builds, &program("haproxy")?, &["-db", "-f", &config], &output, &[])?,
+                    &output,
+                )
             }
             Contender::Caddy => {
                 let config = configure("Caddyfile", CADDYFILE)?;
                 let args = ["run", "--adapter", "caddyfile", "--config", &config];
-                let env = [("GOMAXPROCS", plan.threads.to_string()), ("HOME", dir.display().to_string())];
+                let env =
+                    [("GOMAXPROCS", plan.threads.to_string()), ("HOME", dir.display().to_string())];
                 (start(builds, &program("caddy")?, &args, &output, &env)?, &file)
             }
         };
         let access_log = AccessLog::at(log.clone());
-        let running = Self { contender, target: target(listen).await?, access_log, responses: Arc::default(), child };
+        let running = Self {
+            contender,
+            target: target(listen).await?,
+            access_log,
+            responses: Arc::default(),
+            child,
+        };
         running.await_steady(&output).await?;
         running.access_log.settle().await?;
         Ok(running)
@@ -107,8 +121,10 @@ impl Running {
         while good < STEADY {
             // Not checked: before its health checks have passed, a contender may use another
             // origin.
-            let succeeded =
-                client.send(responses::request(good)).await.is_ok_and(|response| response.status.is_success());
+            let succeeded = client
+                .send(responses::request(good))
+                .await
+                .is_ok_and(|response| response.status.is_success());
             good = if succeeded { good + 1 } else { 0 };
             if begin.elapsed() > START_TIMEOUT {
                 bail!("its output: {}", fs::read_to_string(output).unwrap_or_default());

@@ -1,4 +1,5 @@
-//! What was written and what is there: every acknowledged write once, in its place, and nothing else.
+//! What was written and what is there: every acknowledged write once, in its place, and nothing
+//! else.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -48,7 +49,9 @@ impl<'a> Session<'a> {
     /// The acknowledged patches: client, sequence, and the version that the patch made.
     fn acknowledged_patches(&self) -> impl Iterator<Item = (ClientNumber, u32, u64)> {
         self.entries.iter().filter_map(|entry| match (entry.act, &entry.seen()?.view) {
-            (Act::Patch(sequence), View::Session { version, .. }) => Some((entry.client, sequence, *version)),
+            (Act::Patch(sequence), View::Session { version, .. }) => {
+                Some((entry.client, sequence, *version))
+            }
             _ => None,
         })
     }
@@ -66,30 +69,45 @@ impl Check<'_, '_> {
     /// Acknowledged messages that are missing from a history which is long enough to have them, or
     /// from the final one.
     fn lost(&self, violations: &mut Vec<Violation>) {
-        let mut told: Vec<(u64, Message)> =
-            self.appends.iter().filter_map(|(&message, append)| Some((told_number(append)?, message))).collect();
+        let mut told: Vec<(u64, Message)> = self
+            .appends
+            .iter()
+            .filter_map(|(&message, append)| Some((told_number(append)?, message)))
+            .collect();
         told.sort_unstable();
         let mut lost = BTreeSet::new();
         for &(entry, history) in &self.histories {
             let last = entry.time.begin >= self.session.settled;
             let (mut holds, length) = (None, history.len() as u64);
-            for &(number, message) in told.iter().take_while(|(number, _)| last || *number <= length) {
+            for &(number, message) in
+                told.iter().take_while(|(number, _)| last || *number <= length)
+            {
                 if at(history, number) == Some(message) || lost.contains(&message) {
                     continue;
                 }
-                let holds = holds.get_or_insert_with(|| history.iter().copied().collect::<HashSet<_>>());
+                let holds =
+                    holds.get_or_insert_with(|| history.iter().copied().collect::<HashSet<_>>());
                 if !holds.contains(&message) {
                     lost.insert(message);
-                    let what = format!("'{message}' was acknowledged as number {number} and is gone");
+                    let what =
+                        format!("'{message}' was acknowledged as number {number} and is gone");
                     violations.push(Violation::new(Breach::Lost, entry, what));
                 }
             }
         }
         // The whole session is lost: its create and all its messages.
-        if let Some(entry) = self.session.last_reads().find(|entry| self.session.vanished_in(entry)) {
-            violations.push(Violation::new(Breach::Lost, entry, "the session is gone; nobody deleted it".to_owned()));
-            for (number, message) in told.into_iter().filter(|(_, message)| !lost.contains(message)) {
-                let what = format!("'{message}' was acknowledged as number {number} and is gone with its session");
+        if let Some(entry) = self.session.last_reads().find(|entry| self.session.vanished_in(entry))
+        {
+            violations.push(Violation::new(
+                Breach::Lost,
+                entry,
+                "the session is gone; nobody deleted it".to_owned(),
+            ));
+            for (number, message) in told.into_iter().filter(|(_, message)| !lost.contains(message))
+            {
+                let what = format!(
+                    "'{message}' was acknowledged as number {number} and is gone with its session"
+                );
                 violations.push(Violation::new(Breach::Lost, entry, what));
             }
         }
@@ -100,21 +118,28 @@ impl Check<'_, '_> {
         let acknowledged: Vec<_> = self.session.acknowledged_patches().collect();
         let mut lost = HashSet::new();
         for entry in &self.session.entries {
-            let Some(View::Session { version: shown, patches, .. }) = entry.seen().map(|seen| &seen.view) else {
+            let Some(View::Session { version: shown, patches, .. }) =
+                entry.seen().map(|seen| &seen.view)
+            else {
                 continue;
             };
             let last = entry.time.begin >= self.session.settled;
-            for &(client, sequence, version) in acknowledged.iter().filter(|(.., version)| last || version <= shown) {
+            for &(client, sequence, version) in
+                acknowledged.iter().filter(|(.., version)| last || version <= shown)
+            {
                 let found = patches.get(&client).copied().unwrap_or_default();
                 let unknown = |sequence| {
-                    self.patches.get(&(client, sequence)).is_some_and(|patch| patch.outcome == Outcome::Unknown)
+                    self.patches
+                        .get(&(client, sequence))
+                        .is_some_and(|patch| patch.outcome == Outcome::Unknown)
                 };
                 // An earlier patch of unknown outcome may have been executed late and replaced this
                 // one.
                 let explained = found >= sequence || unknown(found);
                 if !explained && lost.insert((client, sequence)) {
-                    let what =
-                        format!("patch {sequence} of client {client} made version {version} and is not in {shown}");
+                    let what = format!(
+                        "patch {sequence} of client {client} made version {version} and is not in {shown}"
+                    );
                     violations.push(Violation::new(Breach::Lost, entry, what));
                 }
             }
@@ -133,7 +158,8 @@ impl Check<'_, '_> {
             }
         }
         // A patch that was executed twice shows only in the version, which each write increments.
-        let tried = self.session.entries.iter().filter(|entry| entry.is_write() && entry.may_be_done());
+        let tried =
+            self.session.entries.iter().filter(|entry| entry.is_write() && entry.may_be_done());
         let tried = tried.filter(|entry| entry.act != Act::Delete).count() + twice.len();
         let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
             View::Session { version, .. } | View::Posted { version, .. } => Some((version, entry)),
@@ -161,7 +187,8 @@ impl Check<'_, '_> {
         for &message in longest.iter().rev() {
             let Some(append) = self.appends.get(&message) else { continue };
             if append.time.begin > earliest_end {
-                let what = format!("'{message}' stands before one that was acknowledged when it was sent");
+                let what =
+                    format!("'{message}' stands before one that was acknowledged when it was sent");
                 displace(longest_by, message, what);
             }
             if append.seen().is_some() {
@@ -169,13 +196,23 @@ impl Check<'_, '_> {
             }
         }
         for &(entry, history) in &self.histories {
-            if let Some((&message, other)) = history.iter().zip(longest).find(|(here, there)| here != there) {
-                displace(entry, message, format!("'{message}' stands where other readers see '{other}'"));
+            if let Some((&message, other)) =
+                history.iter().zip(longest).find(|(here, there)| here != there)
+            {
+                displace(
+                    entry,
+                    message,
+                    format!("'{message}' stands where other readers see '{other}'"),
+                );
             }
             for (place, &message) in history.iter().enumerate() {
                 let told = self.appends.get(&message).and_then(|append| told_number(append));
                 if told.is_some_and(|told| at(history, told) != Some(message)) {
-                    displace(entry, message, format!("'{message}' is number {}, and {told:?} was told", place + 1));
+                    displace(
+                        entry,
+                        message,
+                        format!("'{message}' is number {}, and {told:?} was told", place + 1),
+                    );
                 }
             }
         }
@@ -188,20 +225,25 @@ impl Check<'_, '_> {
             for &message in history.iter().filter(|message| message.session == entry.session) {
                 let written = self.appends.get(&message).is_some_and(|append| append.may_be_done());
                 if !written && made_up.insert(message) {
-                    let what =
-                        format!("'{message}' is there, and its client was told that it is not, or never sent it");
+                    let what = format!(
+                        "'{message}' is there, and its client was told that it is not, or never sent it"
+                    );
                     violations.push(Violation::new(Breach::Phantom, entry, what));
                 }
             }
         }
         let mut made_up = HashSet::new();
         for entry in &self.session.entries {
-            let Some(View::Session { patches, .. }) = entry.seen().map(|seen| &seen.view) else { continue };
+            let Some(View::Session { patches, .. }) = entry.seen().map(|seen| &seen.view) else {
+                continue;
+            };
             for (&client, &sequence) in patches {
-                let written = self.patches.get(&(client, sequence)).is_some_and(|patch| patch.may_be_done());
+                let written =
+                    self.patches.get(&(client, sequence)).is_some_and(|patch| patch.may_be_done());
                 if !written && made_up.insert((client, sequence)) {
-                    let what =
-                        format!("patch {sequence} of client {client} is there, and it was refused or never sent");
+                    let what = format!(
+                        "patch {sequence} of client {client} is there, and it was refused or never sent"
+                    );
                     violations.push(Violation::new(Breach::Phantom, entry, what));
                 }
             }
@@ -210,7 +252,11 @@ impl Check<'_, '_> {
 
     /// The final reads must return each created session's history, or report the session gone.
     fn readable(&self, violations: &mut Vec<Violation>) {
-        let created = self.session.entries.iter().find(|entry| entry.act == Act::Create && entry.seen().is_some());
+        let created = self
+            .session
+            .entries
+            .iter()
+            .find(|entry| entry.act == Act::Create && entry.seen().is_some());
         let Some(created) = created else { return };
         let mut last = self.session.last_reads();
         let read = last.any(|entry| match entry.act {

@@ -1,8 +1,9 @@
 //! Reads and writes in real time: no act returns a version older than one that was already known.
 //!
-//! Each write makes one version, and versions only grow. So the acts on a session are linearizable when each shows at least
-//! the newest version of all acts that had ended before it began, and a write a newer one. That is checked for every pair in
-//! one sweep over the moments at which acts began and ended.
+//! Each write makes one version, and versions only grow. So the acts on a session are linearizable
+//! when each shows at least the newest version of all acts that had ended before it began, and a
+//! write a newer one. That is checked for every pair in one sweep over the moments at which acts
+//! began and ended.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -56,15 +57,25 @@ impl Known {
         let last = entry.time.begin >= session.settled;
         match &entry.outcome {
             Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
-                let what =
-                    format!("{} found no session, of which version {} was known", entry.act.as_str(), self.version);
+                let what = format!(
+                    "{} found no session, of which version {} was known",
+                    entry.act.as_str(),
+                    self.version
+                );
                 Some(Violation::new(Breach::StaleRead, entry, what))
             }
-            Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => None,
+            Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => {
+                None
+            }
             // A replayed response shows an earlier state, and so may the response to a second
             // delete.
-            Outcome::Done(_) if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) => {
-                let what = format!("{} was answered though the session was known to be deleted", entry.act.as_str());
+            Outcome::Done(_)
+                if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) =>
+            {
+                let what = format!(
+                    "{} was answered though the session was known to be deleted",
+                    entry.act.as_str()
+                );
                 Some(Violation::new(Breach::Resurrected, entry, what))
             }
             Outcome::Done(seen) if self.is_newer_than(entry.act, &seen.view) => {
@@ -115,7 +126,9 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
     for &entry in &session.entries {
         let (version, messages, patches) = match entry.seen().map(|seen| &seen.view) {
             Some(View::Posted { version, number }) => (*version, *number, None),
-            Some(View::Session { version, messages, patches }) => (*version, *messages, Some(patches)),
+            Some(View::Session { version, messages, patches }) => {
+                (*version, *messages, Some(patches))
+            }
             Some(View::History(_) | View::Deleted | View::Repeated(_)) | None => continue,
         };
         let mut conflict = |what| violations.push(Violation::new(Breach::StaleRead, entry, what));
@@ -123,7 +136,9 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
             Vacant(place) => drop(place.insert((messages, patches))),
             Occupied(mut known) => {
                 let (known_messages, known_patches) = known.get_mut();
-                if *known_messages != messages || known_patches.zip(patches).is_some_and(|(known, now)| known != now) {
+                if *known_messages != messages
+                    || known_patches.zip(patches).is_some_and(|(known, now)| known != now)
+                {
                     conflict(format!("version {version} shows another state than to others"));
                 }
                 *known_patches = known_patches.or(patches);
@@ -132,7 +147,11 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
         if entry.is_write()
             && let Some(other) = writers.insert(version, entry)
         {
-            conflict(format!("{} made version {version}, and so did {}", entry.act.as_str(), other.act.as_str()));
+            conflict(format!(
+                "{} made version {version}, and so did {}",
+                entry.act.as_str(),
+                other.act.as_str()
+            ));
         }
     }
 }

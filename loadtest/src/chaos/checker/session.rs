@@ -15,13 +15,15 @@ impl<'a> Session<'a> {
     pub(super) fn new(mut entries: Vec<&'a Entry>, settled: Moment) -> Self {
         entries.sort_by_key(|entry| (entry.time.begin, entry.time.end));
         let deletes = entries.iter().filter(|entry| entry.act == Act::Delete);
-        let deletable = deletes.filter(|entry| entry.may_be_done()).map(|entry| entry.time.begin).min();
+        let deletable =
+            deletes.filter(|entry| entry.may_be_done()).map(|entry| entry.time.begin).min();
         Self { entries, settled, deletable }
     }
 
     /// Whether this act found the session gone before any delete was tried.
     pub(super) fn vanished_in(&self, entry: &Entry) -> bool {
-        entry.outcome == Outcome::Absent && self.deletable.is_none_or(|deletable| deletable > entry.time.end)
+        entry.outcome == Outcome::Absent
+            && self.deletable.is_none_or(|deletable| deletable > entry.time.end)
     }
 
     /// The acts of the final reads.

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::{Breach, Facts, check};
 use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, Interval, Message, Moment, Origin, Outcome, Patches, Repetition, Seen, Trust, View,
+    Act, ClientNumber, Entry, Interval, Message, Moment, Origin, Outcome, Patches, Repetition,
+    Seen, Trust, View,
 };
 
 mod simulated;
@@ -17,7 +18,8 @@ const UNKNOWN: Outcome = Outcome::Unknown;
 
 /// Times are in milliseconds.
 fn act(client: ClientNumber, time: Range<u64>, act: Act, outcome: Outcome) -> Entry {
-    let time = Interval { begin: Moment::from_millis(time.start), end: Moment::from_millis(time.end) };
+    let time =
+        Interval { begin: Moment::from_millis(time.start), end: Moment::from_millis(time.end) };
     Entry { client, session: 1, time, act, outcome }
 }
 
@@ -69,13 +71,18 @@ fn gone() -> [Entry; 1] {
 }
 
 /// The kinds of breaches between the create and the final reads, with the count of each.
-fn breaches(story: impl IntoIterator<Item = Entry>, last: impl IntoIterator<Item = Entry>) -> Vec<(Breach, u64)> {
+fn breaches(
+    story: impl IntoIterator<Item = Entry>,
+    last: impl IntoIterator<Item = Entry>,
+) -> Vec<(Breach, u64)> {
     breaches_in(&[], [created()].into_iter().chain(story).chain(last).collect())
 }
 
 fn breaches_in(redis_faults: &[Interval], entries: Vec<Entry>) -> Vec<(Breach, u64)> {
-    let findings = check(Facts { entries: &entries, settled: Moment::from_millis(SETTLED), redis_faults });
-    let mut kinds: Vec<Breach> = findings.violations.iter().map(|violation| violation.breach).collect();
+    let findings =
+        check(Facts { entries: &entries, settled: Moment::from_millis(SETTLED), redis_faults });
+    let mut kinds: Vec<Breach> =
+        findings.violations.iter().map(|violation| violation.breach).collect();
     kinds.sort_unstable();
     kinds.dedup();
     kinds.into_iter().map(|kind| (kind, findings.count(kind))).collect()
@@ -83,7 +90,11 @@ fn breaches_in(redis_faults: &[Interval], entries: Vec<Entry>) -> Vec<(Breach, u
 
 /// Asserts that exactly this one thing is found.
 #[track_caller]
-fn finds(breach: Breach, story: impl IntoIterator<Item = Entry>, last: impl IntoIterator<Item = Entry>) {
+fn finds(
+    breach: Breach,
+    story: impl IntoIterator<Item = Entry>,
+    last: impl IntoIterator<Item = Entry>,
+) {
     assert_eq!(breaches(story, last), [(breach, 1)]);
 }
 
@@ -115,8 +126,14 @@ fn an_unknown_write_may_be_done_at_once_late_or_never() {
 #[test]
 fn acts_that_overlap_may_be_seen_in_either_order() {
     is_clean([posted(1, 1, 20..60, 2), posted(2, 1, 30..50, 1)], last(&[(2, 1), (1, 1)]));
-    is_clean([posted(1, 1, 20..60, 1), read(2, 30..40, 2, 1), read(3, 25..50, 1, 0)], last(&[(1, 1)]));
-    is_clean([posted(1, 1, 20..60, 1), deleted(2, 30..50), act(3, 40..55, Act::Read, ABSENT)], gone());
+    is_clean(
+        [posted(1, 1, 20..60, 1), read(2, 30..40, 2, 1), read(3, 25..50, 1, 0)],
+        last(&[(1, 1)]),
+    );
+    is_clean(
+        [posted(1, 1, 20..60, 1), deleted(2, 30..50), act(3, 40..55, Act::Read, ABSENT)],
+        gone(),
+    );
     // The response arrives at the moment at which the next request is sent.
     is_clean([posted(1, 1, 20..30, 1), read(2, 30..40, 1, 0)], last(&[(1, 1)]));
 }
@@ -137,7 +154,11 @@ fn a_delete_that_is_repeated_is_clean() {
 #[test]
 fn a_message_that_is_missing_in_the_end_is_lost() {
     finds(Breach::Lost, [posted(1, 1, 20..30, 1)], [history(90, 1010..1020, &[])]);
-    finds(Breach::Lost, [posted(1, 1, 20..30, 1), posted(1, 2, 40..50, 2)], [history(90, 1010..1020, &[(1, 1)])]);
+    finds(
+        Breach::Lost,
+        [posted(1, 1, 20..30, 1), posted(1, 2, 40..50, 2)],
+        [history(90, 1010..1020, &[(1, 1)])],
+    );
 }
 
 #[test]
@@ -168,9 +189,11 @@ fn a_patch_that_a_later_version_does_not_show_is_lost() {
         [act(90, SETTLED..1010, Act::Read, view(3, 0, patches)), history(90, 1010..1020, &[])]
     };
     // Both patches read version 1, and the second replaced the whole client data.
-    let race = || [patch(1, 1, 20..50, view(2, 0, &[(1, 1)])), patch(2, 1, 20..60, view(3, 0, &[(2, 1)]))];
+    let race =
+        || [patch(1, 1, 20..50, view(2, 0, &[(1, 1)])), patch(2, 1, 20..60, view(3, 0, &[(2, 1)]))];
     finds(Breach::Lost, race(), end(&[(2, 1)]));
-    let orderly = || [patch(1, 1, 20..30, view(2, 0, &[(1, 1)])), patch(1, 2, 40..60, view(3, 0, &[(1, 2)]))];
+    let orderly =
+        || [patch(1, 1, 20..30, view(2, 0, &[(1, 1)])), patch(1, 2, 40..60, view(3, 0, &[(1, 2)]))];
     is_clean(orderly(), end(&[(1, 2)]));
     let late = || [patch(1, 1, 20..30, UNKNOWN), patch(1, 2, 40..60, view(2, 0, &[(1, 2)]))];
     is_clean(late(), end(&[(1, 1)]));
@@ -179,14 +202,16 @@ fn a_patch_that_a_later_version_does_not_show_is_lost() {
 #[test]
 fn a_message_that_is_there_twice_is_duplicated() {
     finds(Breach::Duplicated, [append(1, 1, 20..30, UNKNOWN)], last(&[(1, 1), (1, 1)]));
-    let story = [posted(1, 1, 20..30, 1), history(1, 40..50, &[(1, 1), (1, 1)]), deleted(1, 60..70)];
+    let story =
+        [posted(1, 1, 20..30, 1), history(1, 40..50, &[(1, 1), (1, 1)]), deleted(1, 60..70)];
     finds(Breach::Duplicated, story, gone());
 }
 
 #[test]
 fn a_patch_that_was_done_twice_shows_in_the_version() {
     let patch = act(1, 20..30, Act::Patch(1), UNKNOWN);
-    let end = [act(90, SETTLED..1010, Act::Read, view(3, 0, &[(1, 1)])), history(90, 1010..1020, &[])];
+    let end =
+        [act(90, SETTLED..1010, Act::Read, view(3, 0, &[(1, 1)])), history(90, 1010..1020, &[])];
     finds(Breach::Duplicated, [patch], end);
 }
 
@@ -194,13 +219,18 @@ fn a_patch_that_was_done_twice_shows_in_the_version() {
 fn a_repetition_is_answered_as_the_first_try() {
     let repeat = |outcome| act(1, 40..50, Act::Repeat("message"), done(View::Repeated(outcome)));
     is_clean([posted(1, 1, 20..30, 1), repeat(Repetition::AsTheFirst)], last(&[(1, 1)]));
-    finds(Breach::Duplicated, [posted(1, 1, 20..30, 1), repeat(Repetition::Otherwise)], last(&[(1, 1)]));
+    finds(
+        Breach::Duplicated,
+        [posted(1, 1, 20..30, 1), repeat(Repetition::Otherwise)],
+        last(&[(1, 1)]),
+    );
     is_clean([deleted(1, 20..30), repeat(Repetition::AsTheFirst)], gone());
 }
 
 #[test]
 fn a_message_behind_one_that_was_sent_after_it_is_reordered() {
-    let story = [append(1, 1, 20..30, UNKNOWN), posted(2, 1, 40..50, 3), append(3, 1, 60..70, UNKNOWN)];
+    let story =
+        [append(1, 1, 20..30, UNKNOWN), posted(2, 1, 40..50, 3), append(3, 1, 60..70, UNKNOWN)];
     finds(Breach::Reordered, story, last(&[(1, 1), (3, 1), (2, 1)]));
 }
 
@@ -212,7 +242,11 @@ fn a_message_elsewhere_than_its_client_was_told_is_reordered() {
 
 #[test]
 fn two_readers_that_see_two_orders_are_told() {
-    let story = [append(1, 1, 20..50, UNKNOWN), append(2, 1, 20..50, UNKNOWN), history(3, 60..70, &[(1, 1), (2, 1)])];
+    let story = [
+        append(1, 1, 20..50, UNKNOWN),
+        append(2, 1, 20..50, UNKNOWN),
+        history(3, 60..70, &[(1, 1), (2, 1)]),
+    ];
     finds(Breach::Reordered, story, last(&[(2, 1), (1, 1)]));
 }
 
@@ -229,10 +263,16 @@ fn a_read_that_shows_less_than_was_known_is_stale() {
 
 #[test]
 fn a_write_that_is_answered_from_an_old_state_is_stale() {
-    let story =
-        [act(1, 20..30, Act::Patch(1), view(2, 0, &[(1, 1)])), append(2, 1, 40..50, UNKNOWN), read(3, 60..70, 3, 1)];
+    let story = [
+        act(1, 20..30, Act::Patch(1), view(2, 0, &[(1, 1)])),
+        append(2, 1, 40..50, UNKNOWN),
+        read(3, 60..70, 3, 1),
+    ];
     let answered = append(1, 2, 80..90, done(View::Posted { version: 3, number: 2 }));
-    let end = [act(90, SETTLED..1010, Act::Read, view(4, 2, &[(1, 1)])), history(90, 1010..1020, &[(2, 1), (1, 2)])];
+    let end = [
+        act(90, SETTLED..1010, Act::Read, view(4, 2, &[(1, 1)])),
+        history(90, 1010..1020, &[(2, 1), (1, 2)]),
+    ];
     let found = breaches(story.into_iter().chain([answered]), end);
     assert!(found.contains(&(Breach::StaleRead, 2)), "{found:?}");
 }
@@ -247,7 +287,8 @@ fn a_session_that_vanishes_for_a_while_is_stale() {
 fn one_version_has_one_state_and_one_writer() {
     let patched = act(1, 20..50, Act::Patch(1), view(2, 0, &[(1, 1)]));
     let other = act(2, 20..50, Act::Read, view(2, 0, &[]));
-    let end = [act(90, SETTLED..1010, Act::Read, view(2, 0, &[(1, 1)])), history(90, 1010..1020, &[])];
+    let end =
+        [act(90, SETTLED..1010, Act::Read, view(2, 0, &[(1, 1)])), history(90, 1010..1020, &[])];
     let found = breaches([patched, other], end);
     assert!(found.contains(&(Breach::StaleRead, 1)), "{found:?}");
 
@@ -261,11 +302,15 @@ fn unverified_reads_are_excused_by_a_redis_fault_and_by_nothing_else() {
     let mut old = read(2, 40..50, 1, 0);
     let Outcome::Done(seen) = &mut old.outcome else { panic!("a read") };
     seen.trust = Trust::Unverified;
-    let story: Vec<Entry> = [created(), posted(1, 1, 20..30, 1), old].into_iter().chain(last(&[(1, 1)])).collect();
+    let story: Vec<Entry> =
+        [created(), posted(1, 1, 20..30, 1), old].into_iter().chain(last(&[(1, 1)])).collect();
     let fault = |time: Range<u64>| act(0, time, Act::Read, UNKNOWN).time;
     assert_eq!(breaches_in(&[fault(10..60)], story.clone()), []);
     assert_eq!(breaches_in(&[fault(48..60)], story.clone()), []);
-    assert_eq!(breaches_in(&[fault(0..10), fault(60..90)], story), [(Breach::UnverifiedOutsideFault, 1)]);
+    assert_eq!(
+        breaches_in(&[fault(0..10), fault(60..90)], story),
+        [(Breach::UnverifiedOutsideFault, 1)]
+    );
 }
 
 #[test]
@@ -299,7 +344,11 @@ fn what_was_refused_or_never_sent_is_a_phantom() {
 fn a_session_that_nobody_could_read_in_the_end_is_told() {
     finds(Breach::Unreadable, [posted(1, 1, 20..30, 1)], []);
     finds(Breach::Unreadable, [], [act(90, SETTLED..1010, Act::Read, UNKNOWN)]);
-    finds(Breach::Unreadable, [], [read(90, SETTLED..1010, 1, 0), act(90, 1010..1020, Act::History, UNKNOWN)]);
+    finds(
+        Breach::Unreadable,
+        [],
+        [read(90, SETTLED..1010, 1, 0), act(90, 1010..1020, Act::History, UNKNOWN)],
+    );
     // A session whose create was not acknowledged is not checked.
     assert_eq!(breaches_in(&[], vec![act(0, 0..10, Act::Create, UNKNOWN)]), []);
 }
@@ -314,7 +363,15 @@ fn writes_and_gaps_are_counted() {
         read(1, 80..130, 2, 1),
         history(90, 2000..9000, &[(1, 1)]),
     ];
-    let findings = check(Facts { entries: &entries, settled: Moment::from_millis(SETTLED), redis_faults: &[] });
+    let findings = check(Facts {
+        entries: &entries,
+        settled: Moment::from_millis(SETTLED),
+        redis_faults: &[],
+    });
     assert_eq!((findings.acknowledged, findings.unknown, findings.unverified_reads), (2, 1, 0));
-    assert_eq!(findings.worst_gap, Moment::from_millis(100), "from the answer at 30 to that at 130");
+    assert_eq!(
+        findings.worst_gap,
+        Moment::from_millis(100),
+        "from the answer at 30 to that at 130"
+    );
 }

@@ -1,7 +1,8 @@
 //! OpenTelemetry's environment variables.
 //!
-//! The SDK's own parsing (0.33) replaces an invalid value by a default: a mistyped ratio samples all requests. It does not
-//! decode `%20` in attributes and ignores `OTEL_SDK_DISABLED`. Here an invalid value is a configuration error.
+//! The SDK's own parsing (0.33) replaces an invalid value by a default: a mistyped ratio samples
+//! all requests. It does not decode `%20` in attributes and ignores `OTEL_SDK_DISABLED`. Here an
+//! invalid value is a configuration error.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,7 +29,8 @@ const QUEUE_SIZE: &str = "OTEL_BSP_MAX_QUEUE_SIZE";
 /// Export and sampling of spans.
 #[derive(Clone, Debug)]
 pub struct TraceConfig {
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` after it.
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces`
+    /// after it.
     pub(super) endpoint: String,
     /// `OTEL_EXPORTER_OTLP_TIMEOUT`: how long the export of a batch may take; 10,000 ms by default.
     pub(super) timeout: Duration,
@@ -75,12 +77,16 @@ impl TraceConfig {
         QUEUE_SIZE,
     ];
 
-    /// Reads OpenTelemetry's variables; `None` when they name no collector or turn traces off. The exporter itself reads
-    /// `OTEL_EXPORTER_OTLP_HEADERS`.
+    /// Reads OpenTelemetry's variables; `None` when they name no collector or turn traces off. The
+    /// exporter itself reads `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
     /// # Errors
     /// For the first variable whose value cannot be used.
-    pub fn from_env(env: &Env, service: &str, instance: &InstanceName) -> Result<Option<Self>, ConfigError> {
+    pub fn from_env(
+        env: &Env,
+        service: &str,
+        instance: &InstanceName,
+    ) -> Result<Option<Self>, ConfigError> {
         let Switch(is_disabled) = env.parse(SDK_DISABLED, "false", "true")?;
         let exporter: Exporter = env.parse(EXPORTER, "otlp", "none")?;
         let _checked: Protocol = env.parse(PROTOCOL, "http/protobuf", "http/protobuf")?;
@@ -89,15 +95,22 @@ impl TraceConfig {
         let base = base.map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
         let timeout = milliseconds(env, TIMEOUT, "10000", 1..=600_000)?;
         let sampler = Sampling::from_env(env)?;
-        let Attributes(mut resource) = env.parse(RESOURCE, "", "deployment.environment.name=staging")?;
-        let in_resource = resource.iter().find(|(name, _)| name == "service.name").map(|(_, value)| value.clone());
-        let name: String = env.parse(SERVICE_NAME, in_resource.as_deref().unwrap_or(service), "gateway")?;
+        let Attributes(mut resource) =
+            env.parse(RESOURCE, "", "deployment.environment.name=staging")?;
+        let in_resource = resource
+            .iter()
+            .find(|(name, _)| name == "service.name")
+            .map(|(_, value)| value.clone());
+        let name: String =
+            env.parse(SERVICE_NAME, in_resource.as_deref().unwrap_or(service), "gateway")?;
         let schedule_delay = milliseconds(env, SCHEDULE_DELAY, "1000", 10..=600_000)?;
         let queue_size = env.parse_within(QUEUE_SIZE, "2048", 1..=1 << 20, "2048")?;
-        let Some(endpoint) = traces.or(base).filter(|_| !is_disabled && exporter == Exporter::Otlp) else {
+        let Some(endpoint) = traces.or(base).filter(|_| !is_disabled && exporter == Exporter::Otlp)
+        else {
             return Ok(None);
         };
-        resource.retain(|(name, _)| !["service.name", "service.instance.id"].contains(&name.as_str()));
+        resource
+            .retain(|(name, _)| !["service.name", "service.instance.id"].contains(&name.as_str()));
         let own = [
             ("service.name", name.as_str()),
             ("service.instance.id", instance.as_str()),
@@ -124,7 +137,11 @@ impl Sampling {
             Roots::None => Sampler::AlwaysOff,
             Roots::Ratio(ratio) => Sampler::TraceIdRatioBased(ratio),
         };
-        if self.follows_parent { Box::new(Sampler::ParentBased(Box::new(roots))) } else { Box::new(roots) }
+        if self.follows_parent {
+            Box::new(Sampler::ParentBased(Box::new(roots)))
+        } else {
+            Box::new(roots)
+        }
     }
 }
 
@@ -227,8 +244,11 @@ impl FromStr for Attributes {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').ok_or_else(|| format!("'{pair}' is not name=value"))?;
-            let value = percent_decode_str(value.trim()).decode_utf8().map_err(|error| format!("'{pair}': {error}"))?;
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| format!("'{pair}' is not name=value"))?;
+            let value = percent_decode_str(value.trim())
+                .decode_utf8()
+                .map_err(|error| format!("'{pair}': {error}"))?;
             Ok((name.trim().to_owned(), value.into_owned()))
         });
         pairs.collect::<Result<_, _>>().map(Self)
@@ -262,7 +282,10 @@ mod tests {
     #[test]
     fn the_path_is_added_to_the_general_endpoint_alone() {
         assert_eq!(on(&[]).endpoint, "http://collector:4318/v1/traces");
-        assert_eq!(on(&[(ENDPOINT, "https://collector/otlp/")]).endpoint, "https://collector/otlp/v1/traces");
+        assert_eq!(
+            on(&[(ENDPOINT, "https://collector/otlp/")]).endpoint,
+            "https://collector/otlp/v1/traces"
+        );
         assert_eq!(on(&[(TRACES_ENDPOINT, "http://other/x")]).endpoint, "http://other/x");
     }
 
@@ -285,7 +308,10 @@ mod tests {
         ] {
             let error = read(&[(variable, value)]).expect_err(value);
             let text = error.to_string();
-            assert!(error.variable == variable && text.contains(value) && text.contains("for example"), "{text}");
+            assert!(
+                error.variable == variable && text.contains(value) && text.contains("for example"),
+                "{text}"
+            );
         }
         let ratio = read(&[(SAMPLER, "traceidratio"), (SAMPLER_ARG, "1.5")]).expect_err("no ratio");
         assert_eq!(ratio.variable, SAMPLER_ARG);
@@ -303,7 +329,12 @@ mod tests {
     #[test]
     fn the_resource_has_service_and_instance() {
         let value = |config: &TraceConfig, name: &str| {
-            let found: Vec<_> = config.resource.iter().filter(|(of, _)| of == name).map(|(_, v)| v.clone()).collect();
+            let found: Vec<_> = config
+                .resource
+                .iter()
+                .filter(|(of, _)| of == name)
+                .map(|(_, v)| v.clone())
+                .collect();
             found.join(" and ")
         };
         assert_eq!(value(&on(&[]), "service.name"), "stateless-svc");

@@ -1,7 +1,8 @@
-//! The queue of finished spans: bounded, so that a slow collector never delays a request, with a count of dropped spans.
+//! The queue of finished spans: bounded, so that a slow collector never delays a request, with a
+//! count of dropped spans.
 //!
-//! The SDK's queue drops spans too, but does not export the count. So this counts the waiting spans itself and drops those
-//! beyond the size of the SDK's queue.
+//! The SDK's queue drops spans too, but does not export the count. So this counts the waiting spans
+//! itself and drops those beyond the size of the SDK's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +11,9 @@ use std::time::Duration;
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{BatchConfig, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor};
+use opentelemetry_sdk::trace::{
+    BatchConfig, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor,
+};
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
 /// `trace_spans_total` by outcome; each is looked up once.
@@ -24,10 +27,16 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
-        let help = "Finished spans, by outcome: exported, failed to export, or dropped from a full queue.";
+        let help =
+            "Finished spans, by outcome: exported, failed to export, or dropped from a full queue.";
         let metric = IntCounterVec::new(Opts::new("trace_spans_total", help), &["outcome"])?;
         let count = |outcome| metric.with_label_values(&[outcome]);
-        Ok(Self { exported: count("exported"), failed: count("failed"), dropped: count("dropped"), metric })
+        Ok(Self {
+            exported: count("exported"),
+            failed: count("failed"),
+            dropped: count("dropped"),
+            metric,
+        })
     }
 
     pub(super) fn into_metric(self) -> IntCounterVec {
@@ -169,7 +178,9 @@ mod tests {
         end_spans(5);
         assert_eq!(counts.dropped.get(), 5);
 
-        results.send(Err(OTelSdkError::InternalFailure("refused".to_owned()))).expect("a collector");
+        results
+            .send(Err(OTelSdkError::InternalFailure("refused".to_owned())))
+            .expect("a collector");
         eventually(|| counts.failed.get() == 4);
         drop(results);
         eventually(|| counts.exported.get() == 8);

@@ -1,7 +1,7 @@
 //! The spans of a service: one per request, and a child per call to Redis and PostgreSQL.
 //!
-//! Names and attributes follow OpenTelemetry's semantic conventions. No span has a path, a key or a value, since a path may
-//! contain a session id.
+//! Names and attributes follow OpenTelemetry's semantic conventions. No span has a path, a key or a
+//! value, since a path may contain a session id.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -72,7 +72,11 @@ impl RequestSpan {
         }
         let context = span.context();
         let of_trace = context.span().span_context().clone();
-        if of_trace.is_sampled() { Self { span, trace_id: Some(of_trace.trace_id()) } } else { Self::none() }
+        if of_trace.is_sampled() {
+            Self { span, trace_id: Some(of_trace.trace_id()) }
+        } else {
+            Self::none()
+        }
     }
 
     /// The span to run the handler in.
@@ -93,7 +97,10 @@ impl RequestSpan {
         self.span.record("http.response.status_code", status);
         if status >= 500 {
             self.span.record("otel.status_code", "ERROR");
-            self.span.record("error.type", code.map_or_else(|| status.to_string(), |code| code.to_string()));
+            self.span.record(
+                "error.type",
+                code.map_or_else(|| status.to_string(), |code| code.to_string()),
+            );
         }
     }
 }
@@ -104,7 +111,8 @@ impl RequestSpan {
 pub struct Call(Span);
 
 impl Call {
-    /// A PostgreSQL query. `summary` is like `SELECT products`, and `sql` has parameters instead of values.
+    /// A PostgreSQL query. `summary` is like `SELECT products`, and `sql` has parameters instead of
+    /// values.
     pub fn to_postgres(summary: &'static str, sql: &'static str) -> Self {
         Self::begin(|| {
             tracing::info_span!(
@@ -219,7 +227,8 @@ mod tests {
     fn a_script_is_named_if_it_is_registered() {
         let (known, unknown) = (redis::Script::new("return 1"), redis::Script::new("return 2"));
         name_script(&known, "one");
-        let call = |script: &redis::Script| redis::cmd("EVALSHA").arg(script.get_hash()).arg(0).to_owned();
+        let call =
+            |script: &redis::Script| redis::cmd("EVALSHA").arg(script.get_hash()).arg(0).to_owned();
         assert_eq!(redis_names(&call(&known)).1.as_deref(), Some("one"));
         assert_eq!(redis_names(&call(&unknown)).1.as_deref(), Some(unknown.get_hash()));
     }

@@ -31,7 +31,11 @@ mod tests {
     #[test]
     fn only_its_owner_may_use_an_owned_session() {
         let (ada, bob) = (Caller::subject("i", "ada"), Caller::subject("i", "bob"));
-        assert_ne!(ada, Caller::subject("j", "ada"), "two issuers may use one name for different subjects");
+        assert_ne!(
+            ada,
+            Caller::subject("j", "ada"),
+            "two issuers may use one name for different subjects"
+        );
         for (caller, owner, may) in [
             (Caller::Anonymous, Caller::Anonymous, true),
             (ada, Caller::Anonymous, true),

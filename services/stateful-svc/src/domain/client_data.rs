@@ -160,14 +160,23 @@ mod tests {
             match ClientData::parse(&raw(json)) {
                 Err(InvalidClientData::Unreadable(error)) => {
                     let error = error.to_string();
-                    assert!(complaint.split('|').any(|word| error.contains(word)), "{json}: {error}");
+                    assert!(
+                        complaint.split('|').any(|word| error.contains(word)),
+                        "{json}: {error}"
+                    );
                 }
                 other => panic!("{json}: {other:?}"),
             }
         }
         for json in ["null", "[]", "1", "\"{}\"", "true"] {
-            assert!(matches!(ClientData::parse(&raw(json)), Err(InvalidClientData::NotAnObject)), "{json}");
-            assert!(matches!(MergePatch::parse(&raw(json)), Err(InvalidClientData::NotAnObject)), "{json}");
+            assert!(
+                matches!(ClientData::parse(&raw(json)), Err(InvalidClientData::NotAnObject)),
+                "{json}"
+            );
+            assert!(
+                matches!(MergePatch::parse(&raw(json)), Err(InvalidClientData::NotAnObject)),
+                "{json}"
+            );
         }
     }
 
@@ -183,7 +192,10 @@ mod tests {
         assert!(ClientData::parse(&raw(&sized(MAX_CLIENT_DATA_BYTES))).is_ok());
         let bytes = MAX_CLIENT_DATA_BYTES + 1;
         let error = ClientData::parse(&raw(&sized(bytes))).expect_err("too large");
-        assert!(matches!(error, InvalidClientData::TooLarge { bytes: b } if b == bytes), "{error:?}");
+        assert!(
+            matches!(error, InvalidClientData::TooLarge { bytes: b } if b == bytes),
+            "{error:?}"
+        );
     }
 
     #[test]
@@ -206,7 +218,11 @@ mod tests {
             (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
             (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
             (r#"{}"#, r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
-            (r#"{"a":[]}"#, r#"{"b":18446744073709551617}"#, r#"{"a":[],"b":18446744073709551617}"#),
+            (
+                r#"{"a":[]}"#,
+                r#"{"b":18446744073709551617}"#,
+                r#"{"a":[],"b":18446744073709551617}"#,
+            ),
         ] {
             assert_eq!(patched(target, patch), result, "{target} + {patch}");
         }
@@ -245,15 +261,20 @@ mod tests {
     }
 
     fn objects() -> impl Strategy<Value = Value> {
-        let leaf =
-            prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), "[a\" \\\\]{0,3}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            "[a\" \\\\]{0,3}".prop_map(Value::from)
+        ];
         let value = leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[abc\"]", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+                prop::collection::btree_map("[abc\"]", inner, 0..4)
+                    .prop_map(|map| map.into_iter().collect()),
             ]
         });
-        prop::collection::btree_map("[abc\"]", value, 0..4).prop_map(|map| map.into_iter().collect())
+        prop::collection::btree_map("[abc\"]", value, 0..4)
+            .prop_map(|map| map.into_iter().collect())
     }
 
     proptest! {

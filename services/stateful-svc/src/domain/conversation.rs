@@ -81,7 +81,9 @@ pub fn reply(number: u64, name: Option<&ClientName>, earlier: Option<Earlier<'_>
     match earlier {
         None => place,
         Some(Earlier { first, .. }) if number == 2 => format!("{place} It began with {first}."),
-        Some(Earlier { first, previous }) => format!("{place} It began with {first}; before this you said {previous}."),
+        Some(Earlier { first, previous }) => {
+            format!("{place} It began with {first}; before this you said {previous}.")
+        }
     }
 }
 
@@ -124,7 +126,8 @@ pub fn replay(
 fn shorten(text: &str, max_chars: usize) -> String {
     let mut line = String::new();
     let mut chars = 0;
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     for (i, word) in words.enumerate() {
         let space = (i > 0).then_some(' ');
         for c in space.into_iter().chain(word.chars()) {
@@ -159,8 +162,10 @@ mod tests {
     #[test]
     fn replies_refer_to_earlier_messages() {
         let page = [said("hi", Some("Ada")), said("how are you?", Some("Ada")), said("bye", None)];
-        let replies: Vec<_> =
-            replay(&Quote::of("hi"), None, 1, page).into_iter().map(|message| message.reply).collect();
+        let replies: Vec<_> = replay(&Quote::of("hi"), None, 1, page)
+            .into_iter()
+            .map(|message| message.reply)
+            .collect();
         assert_eq!(
             replies,
             [
@@ -196,7 +201,10 @@ mod tests {
     #[test]
     fn a_blank_name_is_none() {
         assert_eq!(ClientName::new(" \n"), None);
-        assert_eq!(ClientName::new(" Ada  Lovelace").as_ref().map(ClientName::as_str), Some("Ada Lovelace"));
+        assert_eq!(
+            ClientName::new(" Ada  Lovelace").as_ref().map(ClientName::as_str),
+            Some("Ada Lovelace")
+        );
     }
 
     proptest! {

@@ -35,7 +35,8 @@ impl Cursor {
     /// # Errors
     /// The text is not a cursor of this session.
     pub fn decode(session: SessionDigest, text: &str) -> Result<Self, InvalidCursor> {
-        let number = text.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or(InvalidCursor)?;
+        let number =
+            text.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or(InvalidCursor)?;
         let cursor = Self { after: number };
         if cursor.encode(session) == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
@@ -50,7 +51,9 @@ impl Cursor {
 
 /// The text is not a cursor of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor must be the next_cursor of the previous page; omit it to start with the oldest message")]
+#[error(
+    "the cursor must be the next_cursor of the previous page; omit it to start with the oldest message"
+)]
 pub struct InvalidCursor;
 
 /// How many messages a page may hold: 1 to [`MAX_HISTORY_PAGE`].
@@ -63,7 +66,11 @@ impl PageSize {
     /// # Errors
     /// It is 0 or more than [`MAX_HISTORY_PAGE`].
     pub fn parse(messages: u32) -> Result<Self, InvalidPageSize> {
-        if (1..=MAX_HISTORY_PAGE).contains(&messages) { Ok(Self(messages)) } else { Err(InvalidPageSize { messages }) }
+        if (1..=MAX_HISTORY_PAGE).contains(&messages) {
+            Ok(Self(messages))
+        } else {
+            Err(InvalidPageSize { messages })
+        }
     }
 
     /// The number of messages.
@@ -99,16 +106,27 @@ mod tests {
 
     #[test]
     fn a_cursor_round_trips_in_its_own_session_alone() {
-        let [mine, other] = [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
+        let [mine, other] =
+            [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         for number in [0, 1, 50, 10_000, u64::from(u32::MAX)] {
             let cursor = Cursor::after(number).expect("fits");
             let text = cursor.encode(mine);
             assert_eq!(Cursor::decode(mine, &text), Ok(cursor));
             assert_eq!(Cursor::decode(other, &text), Err(InvalidCursor));
-            assert_eq!(Cursor::decode(mine, &text.to_uppercase().replace('0', "O")), Err(InvalidCursor));
+            assert_eq!(
+                Cursor::decode(mine, &text.to_uppercase().replace('0', "O")),
+                Err(InvalidCursor)
+            );
         }
-        for bad in ["", "0", "00000001", "ééééééééé", "0000000100000000", "+000000100000000", &"f".repeat(1000)]
-        {
+        for bad in [
+            "",
+            "0",
+            "00000001",
+            "ééééééééé",
+            "0000000100000000",
+            "+000000100000000",
+            &"f".repeat(1000),
+        ] {
             assert_eq!(Cursor::decode(mine, bad), Err(InvalidCursor), "{bad:?}");
         }
     }

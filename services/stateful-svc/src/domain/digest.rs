@@ -65,7 +65,10 @@ mod tests {
         assert!(different.iter().all(|text| text.len() == 32));
         for (digest, text) in all.iter().map(|digest| (digest, digest.to_string())) {
             assert_eq!(ShortDigest::parse(&text), Some(*digest));
-            assert_eq!(ShortDigest::parse(&text[1..]).or(ShortDigest::parse(&format!("+{}", &text[1..]))), None);
+            assert_eq!(
+                ShortDigest::parse(&text[1..]).or(ShortDigest::parse(&format!("+{}", &text[1..]))),
+                None
+            );
         }
     }
 }

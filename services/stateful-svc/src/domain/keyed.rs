@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn a_repetition_has_the_same_operation_and_input() {
         let key = |text: &str| IdempotencyKey::parse_bytes(text.as_bytes()).expect("a UUID");
-        let (a, b) = (key("00112233-4455-6677-8899-aabbccddeeff"), key("00112233-4455-6677-8899-aabbccddeefe"));
+        let (a, b) = (
+            key("00112233-4455-6677-8899-aabbccddeeff"),
+            key("00112233-4455-6677-8899-aabbccddeefe"),
+        );
         let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
         let data = |text: &str| ClientData::parse(&raw(text)).expect("client data");
         let patch = MergePatch::parse(&raw("{}")).expect("a patch");
@@ -68,8 +71,13 @@ mod tests {
         assert_eq!(created, Keyed::create(a, &data(" { } ")), "white space is ignored");
         assert_ne!(created.key, Keyed::create(b, &data("{}")).key);
         assert_eq!(created.fingerprint, Keyed::create(b, &data("{}")).fingerprint);
-        for other in [Keyed::create(a, &data("{\"a\":1}")), Keyed::append(a, &text), Keyed::patch(a, &patch)] {
-            assert!(other.key == created.key && other.fingerprint != created.fingerprint, "{other:?}");
+        for other in
+            [Keyed::create(a, &data("{\"a\":1}")), Keyed::append(a, &text), Keyed::patch(a, &patch)]
+        {
+            assert!(
+                other.key == created.key && other.fingerprint != created.fingerprint,
+                "{other:?}"
+            );
         }
     }
 }

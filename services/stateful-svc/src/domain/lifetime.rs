@@ -34,7 +34,8 @@ mod tests {
 
     #[test]
     fn the_idle_limit_slides_until_the_absolute_one() {
-        let lifetime = Lifetime { idle: Duration::from_secs(10), absolute: Duration::from_secs(25) };
+        let lifetime =
+            Lifetime { idle: Duration::from_secs(10), absolute: Duration::from_secs(25) };
         let at = |second| Timestamp::from_second(second).expect("in range");
         let created = at(100);
         for (now, end) in [(100, 110), (109, 119), (115, 125), (116, 125), (124, 125)] {

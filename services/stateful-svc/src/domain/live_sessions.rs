@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn a_session_counts_once_and_until_it_ends() {
         let live = LiveSessions::new(Duration::from_secs(60));
-        let sessions = [1, 2, 3].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
+        let sessions =
+            [1, 2, 3].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         sessions.into_iter().chain(sessions).for_each(|session| live.used(session));
         assert_eq!(live.count(), 3);
         live.ended(sessions[0]);

@@ -68,9 +68,9 @@ impl MessageRates {
     pub fn of(&self, caller: Caller, rate: Option<ClientRate>) -> Allowance {
         let client = |rate: ClientRate| match (caller, rate.address.to_canonical()) {
             (Caller::Subject(_), _) => Client::Subject(caller),
-            (Caller::Anonymous, IpAddr::V6(ip)) => {
-                Client::Address(IpAddr::from((u128::from(ip) & !u128::from(u64::MAX)).to_be_bytes()))
-            }
+            (Caller::Anonymous, IpAddr::V6(ip)) => Client::Address(IpAddr::from(
+                (u128::from(ip) & !u128::from(u64::MAX)).to_be_bytes(),
+            )),
             (Caller::Anonymous, ip) => Client::Address(ip),
         };
         Allowance { rates: self.clone(), limit: rate.map(|rate| (client(rate), rate)), rejected: 0 }
@@ -114,7 +114,10 @@ impl Allowance {
             Some(early) => {
                 self.rejected += 1;
                 let retry_after_s = early.as_secs() + u64::from(early.subsec_nanos() > 0);
-                Err(TooMany { retry_after_s: retry_after_s.max(1), persists: self.rejected > rate.burst })
+                Err(TooMany {
+                    retry_after_s: retry_after_s.max(1),
+                    persists: self.rejected > rate.burst,
+                })
             }
         }
     }
@@ -136,7 +139,11 @@ mod tests {
         let taken = (0..40).filter(|i| sockets[i % 2].take(now).is_ok()).count();
         assert_eq!(taken, 10);
         let rejected = sockets[0].take(now).expect_err("too early");
-        assert_eq!((rejected.retry_after_s, rejected.persists), (1, true), "as many as the burst were rejected");
+        assert_eq!(
+            (rejected.retry_after_s, rejected.persists),
+            (1, true),
+            "as many as the burst were rejected"
+        );
         // Five a second become available; a new socket does not reset the limit.
         let later = now + Duration::from_secs(1);
         let mut another = rates.of(Caller::Anonymous, limit);
@@ -161,7 +168,14 @@ mod tests {
     fn without_a_rate_nothing_is_limited() {
         let mut allowance = MessageRates::default().of(Caller::Anonymous, None);
         assert!((0..10_000).all(|_| allowance.take(Instant::now()).is_ok()));
-        for bad in ["", "192.0.2.1", "192.0.2.1;q=0;w=1", "192.0.2.1;q=1;w=0", "x;q=1;w=1", "192.0.2.1;q=1;w=1;z=1"] {
+        for bad in [
+            "",
+            "192.0.2.1",
+            "192.0.2.1;q=0;w=1",
+            "192.0.2.1;q=1;w=0",
+            "x;q=1;w=1",
+            "192.0.2.1;q=1;w=1;z=1",
+        ] {
             assert_eq!(ClientRate::parse(bad.as_bytes()), None, "{bad}");
         }
     }

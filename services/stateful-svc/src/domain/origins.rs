@@ -28,7 +28,8 @@ impl FromStr for AllowedOrigins {
 
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
         let listed = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-        let parse = |origin: &str| Origin::parse(origin).ok_or_else(|| InvalidOrigin(origin.to_owned()));
+        let parse =
+            |origin: &str| Origin::parse(origin).ok_or_else(|| InvalidOrigin(origin.to_owned()));
         listed.map(parse).collect::<Result<_, _>>().map(Self)
     }
 }
@@ -41,11 +42,16 @@ impl AllowedOrigins {
     pub fn allow(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
         let Some(origin) = origin else { return true };
         // A sandboxed page sends `null`, which no configuration can allow.
-        let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else { return false };
-        let is_own = host.and_then(Authority::parse).zip(origin.authority()).is_some_and(|(host, named)| {
-            named.has_same_host(&host)
-                && host.port().is_none_or(|port| port == named.port().unwrap_or(origin.default_port()))
-        });
+        let Some(origin) = str::from_utf8(origin).ok().and_then(Origin::parse) else {
+            return false;
+        };
+        let is_own =
+            host.and_then(Authority::parse).zip(origin.authority()).is_some_and(|(host, named)| {
+                named.has_same_host(&host)
+                    && host
+                        .port()
+                        .is_none_or(|port| port == named.port().unwrap_or(origin.default_port()))
+            });
         is_own || self.0.iter().any(|allowed| allowed.same_as(&origin))
     }
 }
@@ -56,7 +62,8 @@ impl Origin {
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         Authority::parse(authority.as_bytes())?;
-        is_scheme.then(|| Self { scheme: scheme.to_ascii_lowercase(), authority: authority.to_owned() })
+        is_scheme
+            .then(|| Self { scheme: scheme.to_ascii_lowercase(), authority: authority.to_owned() })
     }
 
     fn authority(&self) -> Option<Authority<'_>> {
@@ -74,7 +81,8 @@ impl Origin {
 
     fn same_as(&self, other: &Self) -> bool {
         let both = self.authority().zip(other.authority());
-        self.scheme == other.scheme && both.is_some_and(|(own, other)| own.is_same_as(&other, self.default_port()))
+        self.scheme == other.scheme
+            && both.is_some_and(|(own, other)| own.is_same_as(&other, self.default_port()))
     }
 }
 
@@ -121,14 +129,27 @@ mod tests {
         for origin in ["https://app.example", "https://APP.example:443", "http://[::1]:3000"] {
             assert!(allow(listed, origin, "tandem.example"), "{origin}");
         }
-        for origin in ["http://app.example", "https://app.example:8443", "https://www.app.example", "http://[::1]"] {
+        for origin in [
+            "http://app.example",
+            "https://app.example:8443",
+            "https://www.app.example",
+            "http://[::1]",
+        ] {
             assert!(!allow(listed, origin, "tandem.example"), "{origin}");
         }
     }
 
     #[test]
     fn malformed_origins_are_rejected() {
-        for bad in ["app.example", "https://", "https://app.example/", "*", "https://a:99999", "https://a b", "://a"] {
+        for bad in [
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "*",
+            "https://a:99999",
+            "https://a b",
+            "://a",
+        ] {
             assert_eq!(bad.parse::<AllowedOrigins>(), Err(InvalidOrigin(bad.to_owned())), "{bad}");
         }
         assert_eq!("".parse(), Ok(AllowedOrigins::default()));

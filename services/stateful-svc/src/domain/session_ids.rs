@@ -28,7 +28,12 @@ impl SessionIds {
 
     /// The id to reserve. It begins with the affinity key that the create was routed by, or with a
     /// derived one.
-    pub fn propose(&self, affinity: Option<AffinityKey>, caller: Caller, key: IdempotencyKey) -> SessionId {
+    pub fn propose(
+        &self,
+        affinity: Option<AffinityKey>,
+        caller: Caller,
+        key: IdempotencyKey,
+    ) -> SessionId {
         let mut mac = self.0.mac("session id");
         match caller {
             Caller::Anonymous => mac.update(&[0]),
@@ -116,7 +121,8 @@ mod tests {
         IdempotencyKey::parse_bytes(text.as_bytes()).expect("a UUID")
     }
 
-    const KEYS: [&str; 2] = ["00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeefe"];
+    const KEYS: [&str; 2] =
+        ["00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeefe"];
 
     #[test]
     fn a_proposal_is_derived_from_secret_caller_and_key() {
@@ -153,8 +159,11 @@ mod tests {
         assert_eq!(mine.open(&sealed), id);
         assert_eq!(sealed.to_string().parse(), Ok(sealed.clone()));
         assert!(sealed.to_string().starts_with("0badcafe-") && sealed.to_string() != id.expose());
-        for other in [IdReservation::new(ada, b), IdReservation::new(bob, a), IdReservation::new(Caller::Anonymous, a)]
-        {
+        for other in [
+            IdReservation::new(ada, b),
+            IdReservation::new(bob, a),
+            IdReservation::new(Caller::Anonymous, a),
+        ] {
             assert_ne!(other.name(), mine.name());
             assert_ne!(other.open(&sealed), id);
         }

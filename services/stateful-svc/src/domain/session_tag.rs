@@ -88,7 +88,15 @@ mod tests {
         let tag = SessionTag { version: 7, nonce: WriteNonce(0xab) };
         assert_eq!(tag.to_string(), "7-00000000000000ab");
         assert_eq!(tag.to_string().parse(), Ok(tag));
-        for bad in ["", "7", "7-", "-00000000000000ab", "07-00000000000000ab", "+7-00000000000000ab", "7-ab"] {
+        for bad in [
+            "",
+            "7",
+            "7-",
+            "-00000000000000ab",
+            "07-00000000000000ab",
+            "+7-00000000000000ab",
+            "7-ab",
+        ] {
             assert_eq!(bad.parse::<SessionTag>(), Err(InvalidTag), "{bad:?}");
         }
         assert_eq!("7-00000000000000AB".parse::<SessionTag>(), Err(InvalidTag));
@@ -100,8 +108,13 @@ mod tests {
         let tag = |version| SessionTag { version, nonce: WriteNonce(1) };
         assert!(Expected::Any.allows(tag(1)));
         assert!(Expected::OneOf(vec![tag(1), tag(2)]).allows(tag(2)));
-        assert!(!Expected::OneOf(vec![tag(1)]).allows(SessionTag { version: 1, nonce: WriteNonce(2) }));
+        assert!(
+            !Expected::OneOf(vec![tag(1)]).allows(SessionTag { version: 1, nonce: WriteNonce(2) })
+        );
         assert!(!Expected::OneOf(Vec::new()).allows(tag(1)));
-        assert!(Expected::NoneOf(vec![tag(1)]).allows(tag(2)) && !Expected::NoneOf(vec![tag(1)]).allows(tag(1)));
+        assert!(
+            Expected::NoneOf(vec![tag(1)]).allows(tag(2))
+                && !Expected::NoneOf(vec![tag(1)]).allows(tag(1))
+        );
     }
 }

@@ -72,7 +72,12 @@ impl Tickets {
     }
 
     /// A ticket for this session and caller, and when it stops being fresh.
-    pub fn issue(&self, session: SessionDigest, caller: Caller, now: Timestamp) -> (String, Timestamp) {
+    pub fn issue(
+        &self,
+        session: SessionDigest,
+        caller: Caller,
+        now: Timestamp,
+    ) -> (String, Timestamp) {
         let expires_at = now.checked_add(self.validity).unwrap_or(Timestamp::MAX);
         let subject = match caller {
             Caller::Anonymous => ANONYMOUS.to_owned(),
@@ -98,7 +103,9 @@ impl Tickets {
         let (claims, signature) = ticket.rsplit_once('.').ok_or(InvalidTicket)?;
         let signature = u128::from_str_radix(signature, 16).map_err(|_| InvalidTicket)?;
         // A comparison in constant time.
-        self.mac(session, claims).verify_truncated_left(&signature.to_be_bytes()).map_err(|_| InvalidTicket)?;
+        self.mac(session, claims)
+            .verify_truncated_left(&signature.to_be_bytes())
+            .map_err(|_| InvalidTicket)?;
         let (expires_at, subject) = claims.split_once('.').ok_or(InvalidTicket)?;
         let expires_at: i64 = expires_at.parse().map_err(|_| InvalidTicket)?;
         let expires_at = Timestamp::from_millisecond(expires_at).map_err(|_| InvalidTicket)?;
@@ -128,15 +135,19 @@ mod tests {
     fn a_ticket_opens_one_session_for_a_while() {
         let under = |secret: SharedSecret| Tickets::new(secret, Duration::from_secs(60));
         let tickets = under(SharedSecret::new(&SecretString::from("s")));
-        let [mine, other] = [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
+        let [mine, other] =
+            [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
         for caller in [Caller::Anonymous, Caller::subject("i", "ada")] {
             let (ticket, expires_at) = tickets.issue(mine, caller, now);
             let verify = |tickets: &Tickets, session, now| {
-                tickets.verify(&ticket, session, now).map(|verified| (verified.caller, verified.is_fresh))
+                tickets
+                    .verify(&ticket, session, now)
+                    .map(|verified| (verified.caller, verified.is_fresh))
             };
             assert_eq!(verify(&tickets, mine, now), Ok((caller, true)));
-            let before = |time: Timestamp| time.checked_sub(Duration::from_millis(1)).expect("in range");
+            let before =
+                |time: Timestamp| time.checked_sub(Duration::from_millis(1)).expect("in range");
             assert_eq!(verify(&tickets, mine, before(expires_at)), Ok((caller, true)));
             // From then on it may reopen its connection, for a limited time.
             assert_eq!(verify(&tickets, mine, expires_at), Ok((caller, false)));
@@ -144,22 +155,43 @@ mod tests {
             assert_eq!(verify(&tickets, mine, before(end)), Ok((caller, false)));
             assert_eq!(verify(&tickets, mine, end), Err(InvalidTicket));
             assert_eq!(verify(&tickets, other, now), Err(InvalidTicket));
-            assert_eq!(verify(&under(SharedSecret::of_this_process()), mine, now), Err(InvalidTicket));
-            assert_eq!(verify(&under(SharedSecret::new(&SecretString::from("s"))), mine, now), Ok((caller, true)));
+            assert_eq!(
+                verify(&under(SharedSecret::of_this_process()), mine, now),
+                Err(InvalidTicket)
+            );
+            assert_eq!(
+                verify(&under(SharedSecret::new(&SecretString::from("s"))), mine, now),
+                Ok((caller, true))
+            );
         }
     }
 
     #[test]
     fn forged_tickets_are_rejected() {
-        let tickets = Tickets::new(SharedSecret::new(&SecretString::from("s")), Duration::from_secs(60));
+        let tickets =
+            Tickets::new(SharedSecret::new(&SecretString::from("s")), Duration::from_secs(60));
         let session = SessionId::generate(AffinityKey::random()).digest();
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
         let (ticket, _) = tickets.issue(session, Caller::Anonymous, now);
         let (claims, signature) = ticket.rsplit_once('.').expect("three parts");
-        let ada = format!("{}.{}.{signature}", claims.trim_end_matches(".-"), ShortDigest::of("ada", &[]));
+        let ada = format!(
+            "{}.{}.{signature}",
+            claims.trim_end_matches(".-"),
+            ShortDigest::of("ada", &[])
+        );
         let later = format!("9{ticket}");
-        for forged in ["", ".", "..", "é.é.é", claims, signature, &ticket[1..], &ada, &later, &format!("{claims}.")]
-        {
+        for forged in [
+            "",
+            ".",
+            "..",
+            "é.é.é",
+            claims,
+            signature,
+            &ticket[1..],
+            &ada,
+            &later,
+            &format!("{claims}."),
+        ] {
             assert_eq!(tickets.verify(forged, session, now), Err(InvalidTicket), "{forged}");
         }
     }

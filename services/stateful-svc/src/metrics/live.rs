@@ -76,7 +76,10 @@ impl Closed {
 impl Closed {
     /// Whether the client's further frames can still be parsed.
     pub const fn leaves_frames_readable(self) -> bool {
-        !matches!(self, Self::TooBig | Self::NotUtf8 | Self::Malformed | Self::TooSlow | Self::Silent)
+        !matches!(
+            self,
+            Self::TooBig | Self::NotUtf8 | Self::Malformed | Self::TooSlow | Self::Silent
+        )
     }
 }
 

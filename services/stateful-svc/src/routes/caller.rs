@@ -2,7 +2,9 @@
 //! routed the request.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use proto_contracts::headers::{AFFINITY_KEY, SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
 use proto_contracts::{AffinityKey, ErrorCode, SessionId};
 use service_kit::problem::ApiError;
@@ -36,7 +38,11 @@ impl Sessions {
 
     /// Access to the session by the sender of these headers.
     pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
-        Ok(Access { session: id.digest(), caller: self.caller(headers)?, routing: routing(headers, id) })
+        Ok(Access {
+            session: id.digest(),
+            caller: self.caller(headers)?,
+            routing: routing(headers, id),
+        })
     }
 }
 
@@ -45,7 +51,9 @@ impl Sessions {
 /// A request without the session id in its path may be routed by a key other than the session's. It
 /// then reaches the home of that key, which must not take the session over from its own home.
 pub(super) fn routing(headers: &HeaderMap, id: &SessionId) -> Routing {
-    let is_sticky = headers.get(X_SESSION_AFFINITY).is_some_and(|affinity| affinity == SESSION_AFFINITY_REQUIRED);
+    let is_sticky = headers
+        .get(X_SESSION_AFFINITY)
+        .is_some_and(|affinity| affinity == SESSION_AFFINITY_REQUIRED);
     if is_sticky && affinity_key(headers).is_none_or(|key| key == id.affinity_key()) {
         Routing::Sticky
     } else {
@@ -59,7 +67,10 @@ pub(super) fn affinity_key(headers: &HeaderMap) -> Option<AffinityKey> {
 }
 
 /// Sets `X-Affinity-Key`, by which clients reach the session's home.
-pub(super) fn set_affinity_key(response: &mut HttpResponse, id: &SessionId) -> Result<(), ApiError> {
+pub(super) fn set_affinity_key(
+    response: &mut HttpResponse,
+    id: &SessionId,
+) -> Result<(), ApiError> {
     let key = HeaderValue::from_str(&id.affinity_key().to_string()).map_err(ApiError::internal)?;
     response.headers_mut().insert(X_AFFINITY_KEY, key);
     Ok(())

@@ -28,7 +28,9 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Expected, ApiError> {
         (Expected::OneOf(tags), Some(Tags::List(excluded))) => {
             Expected::OneOf(tags.into_iter().filter(|tag| !excluded.contains(tag)).collect())
         }
-        (Expected::Any | Expected::NoneOf(_), Some(Tags::List(excluded))) => Expected::NoneOf(excluded),
+        (Expected::Any | Expected::NoneOf(_), Some(Tags::List(excluded))) => {
+            Expected::NoneOf(excluded)
+        }
     })
 }
 

@@ -50,7 +50,8 @@ async fn post(
     let access = sessions.access(headers, id)?;
     let (key, expected) = (idempotency_key(headers)?, condition(headers)?);
     let appended = append(sessions, access, message, &expected, key).await?;
-    let mut response = response::to_write(&appended, StatusCode::CREATED, &posted(id.clone(), &appended.value))?;
+    let mut response =
+        response::to_write(&appended, StatusCode::CREATED, &posted(id.clone(), &appended.value))?;
     if let Some(tag) = appended.value.tag() {
         set_etag(&mut response, tag)?;
     }

@@ -15,7 +15,9 @@ impl From<InvalidClientData> for ApiError {
             InvalidClientData::NotAnObject => {
                 Self::new(ErrorCode::InvalidBody, "field `client_data`: expected an object")
             }
-            InvalidClientData::TooLarge { .. } => Self::new(ErrorCode::ClientDataTooLarge, sentence(error)),
+            InvalidClientData::TooLarge { .. } => {
+                Self::new(ErrorCode::ClientDataTooLarge, sentence(error))
+            }
             InvalidClientData::Unreadable(fault) => {
                 Self::new(ErrorCode::InvalidBody, format!("field `client_data`: {fault}"))
             }
@@ -26,8 +28,12 @@ impl From<InvalidClientData> for ApiError {
 impl From<InvalidMessage> for ApiError {
     fn from(error: InvalidMessage) -> Self {
         match error {
-            InvalidMessage::Empty => Self::new(ErrorCode::InvalidBody, "field `message`: must not be empty"),
-            InvalidMessage::TooLarge { .. } => Self::new(ErrorCode::MessageTooLarge, sentence(error)),
+            InvalidMessage::Empty => {
+                Self::new(ErrorCode::InvalidBody, "field `message`: must not be empty")
+            }
+            InvalidMessage::TooLarge { .. } => {
+                Self::new(ErrorCode::MessageTooLarge, sentence(error))
+            }
         }
     }
 }
@@ -37,7 +43,8 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Exists => Self::internal(error),
             CreateError::Deleted => {
-                let detail = "The session created with this Idempotency-Key was deleted; use a new key.";
+                let detail =
+                    "The session created with this Idempotency-Key was deleted; use a new key.";
                 Self::new(ErrorCode::SessionNotFound, detail)
             }
             CreateError::KeyReused => key_reused(),
@@ -63,7 +70,8 @@ impl From<AppendError> for ApiError {
         match error {
             AppendError::NotFound => not_found(),
             AppendError::Full => {
-                let detail = "The session has reached the maximum number of messages; create a new session.";
+                let detail =
+                    "The session has reached the maximum number of messages; create a new session.";
                 Self::new(ErrorCode::SessionFull, detail)
             }
             AppendError::PreconditionFailed => precondition_failed(),
@@ -79,7 +87,8 @@ impl From<PatchError> for ApiError {
             PatchError::NotFound => not_found(),
             PatchError::Invalid(error) => error.into(),
             PatchError::Contended => {
-                let detail = "Too many concurrent updates of the client data; nothing was changed. Retry.";
+                let detail =
+                    "Too many concurrent updates of the client data; nothing was changed. Retry.";
                 Self::new(ErrorCode::ConcurrentUpdate, detail)
             }
             PatchError::PreconditionFailed => precondition_failed(),
@@ -116,24 +125,28 @@ fn key_reused() -> ApiError {
 fn read_failed(fault: StoreFault) -> ApiError {
     match fault {
         StoreFault::Unavailable(_) | StoreFault::NoResponse(_) | StoreFault::Unfinished(_) => {
-            ApiError::new(ErrorCode::SessionStoreUnavailable, "The session store is unavailable; retry shortly.")
+            ApiError::new(
+                ErrorCode::SessionStoreUnavailable,
+                "The session store is unavailable; retry shortly.",
+            )
         }
         StoreFault::Damaged(_) => ApiError::internal(fault),
     }
 }
 
 /// How to proceed after a write of unknown outcome.
-const RETRY_IF_KEYED: &str = "Retry if the request had an Idempotency-Key; otherwise read the session first.";
+const RETRY_IF_KEYED: &str =
+    "Retry if the request had an Idempotency-Key; otherwise read the session first.";
 
 fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
     let code = ErrorCode::SessionStoreUnavailable;
     match fault {
-        StoreFault::Unavailable(_) => {
-            ApiError::new(code, "The session store is unavailable; nothing was changed. Retry shortly.")
-        }
+        StoreFault::Unavailable(_) => ApiError::new(
+            code,
+            "The session store is unavailable; nothing was changed. Retry shortly.",
+        ),
         StoreFault::NoResponse(_) | StoreFault::Unfinished(_) => {
-            let unknown =
-                "The outcome is unknown: the session store did not respond, and the write may have been made.";
+            let unknown = "The outcome is unknown: the session store did not respond, and the write may have been made.";
             ApiError::new(code, format!("{unknown} {when_unknown}"))
         }
         StoreFault::Damaged(_) => ApiError::internal(fault),

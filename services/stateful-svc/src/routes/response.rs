@@ -14,7 +14,11 @@ use crate::store::{Source, Written};
 const X_SESSION_SOURCE: HeaderName = HeaderName::from_static(SESSION_SOURCE);
 
 /// A JSON response with `X-Session-Source`.
-pub(super) fn from_source(source: Source, status: StatusCode, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
+pub(super) fn from_source(
+    source: Source,
+    status: StatusCode,
+    body: &impl Serialize,
+) -> Result<HttpResponse, ApiError> {
     let mut response = no_store(status, body)?;
     set_source(&mut response, source);
     Ok(response)

@@ -41,7 +41,8 @@ pub(super) async fn read(
         set_etag(&mut response, found.value.tag())?;
         return Ok(response);
     }
-    let mut response = response::from_source(found.source, StatusCode::OK, &body(&id, &found.value))?;
+    let mut response =
+        response::from_source(found.source, StatusCode::OK, &body(&id, &found.value))?;
     set_etag(&mut response, found.value.tag())?;
     Ok(response)
 }
@@ -73,13 +74,16 @@ pub(super) async fn delete(
     let access = sessions.access(request.headers(), &id)?;
     let expected = condition(request.headers())?;
     let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
-    sessions.metrics.write(Operation::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
+    sessions
+        .metrics
+        .write(Operation::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }
 
 fn without_body(status: StatusCode, source: Source) -> HttpResponse {
-    let mut response =
-        HttpResponse::build(status).insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).finish();
+    let mut response = HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .finish();
     response::set_source(&mut response, source);
     response
 }

@@ -45,7 +45,9 @@ pub(super) async fn create(
     let mut response = response::to_write(&created, StatusCode::CREATED, &body(id, session))?;
     set_etag(&mut response, session.tag())?;
     set_affinity_key(&mut response, id)?;
-    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&location(id)).map_err(ApiError::internal)?);
+    response
+        .headers_mut()
+        .insert(LOCATION, HeaderValue::from_str(&location(id)).map_err(ApiError::internal)?);
     Ok(response)
 }
 

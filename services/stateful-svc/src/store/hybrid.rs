@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use super::redis::RedisStore;
 use super::redis::claim::Stamped;
 use super::{
-    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Served, SessionStore,
-    StoreFault, Written,
+    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Served,
+    SessionStore, StoreFault, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::SteadyClock;
@@ -81,10 +81,12 @@ impl<C: SteadyClock> HybridStore<C> {
     ) -> Result<(Self, RedisPool), PoolUnusable> {
         let pool = target.pool(RedisTimeouts::STORE)?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared<C>>| Shared {
-            redis: RedisStore::new(target, pool.clone(), lifetime).acknowledged(acks).with_copies(Box::new({
-                let shared = Weak::clone(shared);
-                move |lease, session| shared.upgrade()?.drop_copy(lease, session)
-            })),
+            redis: RedisStore::new(target, pool.clone(), lifetime).acknowledged(acks).with_copies(
+                Box::new({
+                    let shared = Weak::clone(shared);
+                    move |lease, session| shared.upgrade()?.drop_copy(lease, session)
+                }),
+            ),
             lease: ArcSwapOption::empty(),
             touches: Touches::default(),
             lifetime,
@@ -160,9 +162,12 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
     ) -> Result<Written<Appended>, AppendError> {
         let (pending, claim) = self.shared.reserve_for_write(access);
         let nonce = WriteNonce::random();
-        let appended = self.shared.redis.append_as(claim, access, message, nonce, expected, keyed).await;
+        let appended =
+            self.shared.redis.append_as(claim, access, message, nonce, expected, keyed).await;
         let previous = pending.as_ref().and_then(|pending| pending.previous.clone());
-        commit(access, pending, appended, |appended| self.shared.after_message(previous?.session(), appended, nonce))
+        commit(access, pending, appended, |appended| {
+            self.shared.after_message(previous?.session(), appended, nonce)
+        })
     }
 
     async fn patch(
@@ -177,14 +182,23 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         commit(access, pending, patched, |session| Some(session.clone()))
     }
 
-    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
+    async fn delete_if(
+        &self,
+        access: Access,
+        expected: &Expected,
+    ) -> Result<Served<()>, DeleteError> {
         let (pending, claim) = self.shared.reserve_for_write(access);
         let deleted = self.shared.redis.delete_as(claim, access, expected).await;
         pending.into_iter().for_each(PendingCopy::abandon);
         deleted
     }
 
-    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
+    async fn history(
+        &self,
+        access: Access,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError> {
         self.shared.redis.read_history(access, after, size).await
     }
 

@@ -1,7 +1,8 @@
 //! Sessions in this instance's memory, as in the legacy service. A restart loses them, and no other
 //! instance has them.
 
-use std::collections::{HashMap, VecDeque};
+mod record;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,23 +13,23 @@ use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, SessionStore, Source,
-    StoreFault, Written,
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served,
+    SessionStore, Source, StoreFault, Written,
 };
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::Clock;
-use crate::domain::conversation::{self, Earlier, Quote, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
-use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
+use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
-use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
+use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_ids::SealedId;
-use crate::domain::session_tag::{Expected, SessionTag, WriteNonce};
+use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
+use crate::store::memory::record::{Kept, Record};
 
 /// How often expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -86,7 +87,11 @@ impl<C: Clock> MemoryStore<C> {
 
     /// Performs an operation on a live session that the caller may use, and resets its idle time;
     /// `None` when there is no such session.
-    fn with<T>(&self, access: Access, operation: impl FnOnce(&mut Record, Timestamp) -> T) -> Option<T> {
+    fn with<T>(
+        &self,
+        access: Access,
+        operation: impl FnOnce(&mut Record, Timestamp) -> T,
+    ) -> Option<T> {
         let Access { session, caller, .. } = access;
         let mut record = self.sessions.get_mut(&session)?;
         let now = self.clock.now();
@@ -103,7 +108,11 @@ impl<C: Clock> MemoryStore<C> {
     }
 
     /// Notifies watchers unless the write was a repetition, and returns its outcome.
-    fn notify<T, E>(&self, session: SessionDigest, outcome: Result<Written<T>, E>) -> Result<Written<T>, E> {
+    fn notify<T, E>(
+        &self,
+        session: SessionDigest,
+        outcome: Result<Written<T>, E>,
+    ) -> Result<Written<T>, E> {
         if outcome.as_ref().is_ok_and(|written| written.done == Done::Now) {
             self.watchers.notify(session);
         }
@@ -120,7 +129,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault> {
         let now = self.clock.now();
         let expires_at = now.checked_add(self.lifetime.reservation()).unwrap_or(Timestamp::MAX);
-        let mut reserved = self.reservations.entry(name).or_insert_with(|| Reservation { id: id.clone(), expires_at });
+        let mut reserved = self
+            .reservations
+            .entry(name)
+            .or_insert_with(|| Reservation { id: id.clone(), expires_at });
         if reserved.expires_at <= now {
             reserved.id = id;
         }
@@ -150,7 +162,8 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         if self.is_deleted(session, now) {
             return Err(CreateError::Deleted);
         }
-        let record = Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
+        let record =
+            Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
         let created = Written { value: record.session(), source: Source::Created, done: Done::Now };
         drop(vacant.insert(record));
         Ok(created)
@@ -170,7 +183,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         let append = |record: &mut Record, now| match record.kept(keyed) {
             Some(Ok(Kept::Appended { number, version, nonce })) => {
                 let message = record.message(*number);
-                Ok(written(Appended { message, version: *version, nonce: Some(*nonce) }, Done::Before))
+                Ok(written(
+                    Appended { message, version: *version, nonce: Some(*nonce) },
+                    Done::Before,
+                ))
             }
             Some(_) => Err(AppendError::KeyReused),
             None if !expected.allows(record.tag()) => Err(AppendError::PreconditionFailed),
@@ -201,7 +217,11 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         self.notify(access.session, patched)
     }
 
-    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
+    async fn delete_if(
+        &self,
+        access: Access,
+        expected: &Expected,
+    ) -> Result<Served<()>, DeleteError> {
         let Access { session, caller, .. } = access;
         let now = self.clock.now();
         match self.sessions.entry(session) {
@@ -222,14 +242,22 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 Ok(from_memory(()))
             }
             _ => match self.tombstones.get(&session) {
-                Some(stone) if stone.expires_at > now && caller.may_use(stone.owner) => Ok(from_memory(())),
+                Some(stone) if stone.expires_at > now && caller.may_use(stone.owner) => {
+                    Ok(from_memory(()))
+                }
                 _ => Err(DeleteError::NotFound),
             },
         }
     }
 
-    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
-        self.with(access, |record, _| from_memory(record.page(after, size))).ok_or(ReadError::NotFound)
+    async fn history(
+        &self,
+        access: Access,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError> {
+        self.with(access, |record, _| from_memory(record.page(after, size)))
+            .ok_or(ReadError::NotFound)
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {
@@ -271,149 +299,3 @@ struct Reservation {
     id: SealedId,
     expires_at: Timestamp,
 }
-
-struct Record {
-    owner: Caller,
-    client_data: ClientData,
-    created_at: Timestamp,
-    last_activity: Timestamp,
-    expires_at: Timestamp,
-    version: u64,
-    nonce: WriteNonce,
-    utterances: Vec<Utterance>,
-    /// By key: the request's fingerprint, and its result for repetitions.
-    kept: HashMap<ShortDigest, (ShortDigest, Kept)>,
-    /// The keys of the kept patches, oldest first.
-    kept_patches: VecDeque<ShortDigest>,
-}
-
-enum Kept {
-    Created(Session),
-    Appended { number: u64, version: u64, nonce: WriteNonce },
-    Patched(Session),
-}
-
-impl Record {
-    fn new(
-        client_data: ClientData,
-        owner: Caller,
-        expires_at: Timestamp,
-        now: Timestamp,
-        keyed: Option<Keyed>,
-    ) -> Self {
-        let mut record = Self {
-            owner,
-            client_data,
-            created_at: now,
-            last_activity: now,
-            expires_at,
-            version: 1,
-            nonce: WriteNonce::random(),
-            utterances: Vec::new(),
-            kept: HashMap::new(),
-            kept_patches: VecDeque::new(),
-        };
-        record.keep(keyed, Kept::Created(record.session()));
-        record
-    }
-
-    fn session(&self) -> Session {
-        Session {
-            client_data: self.client_data.clone(),
-            created_at: self.created_at,
-            last_activity: self.last_activity,
-            expires_at: self.expires_at,
-            message_count: self.message_count(),
-            version: self.version,
-            nonce: self.nonce,
-        }
-    }
-
-    fn tag(&self) -> SessionTag {
-        SessionTag { version: self.version, nonce: self.nonce }
-    }
-
-    fn message_count(&self) -> u64 {
-        self.utterances.len() as u64
-    }
-
-    /// The result kept under the key, if any; an error when it is that of another request.
-    fn kept(&self, keyed: Option<Keyed>) -> Option<Result<&Kept, KeyReused>> {
-        let keyed = keyed?;
-        let (fingerprint, kept) = self.kept.get(&keyed.key)?;
-        Some(if *fingerprint == keyed.fingerprint { Ok(kept) } else { Err(KeyReused) })
-    }
-
-    fn repeated_create(&self, keyed: Option<Keyed>) -> Result<Written<Session>, CreateError> {
-        match self.kept(keyed) {
-            Some(Ok(Kept::Created(session))) => {
-                Ok(Written { value: session.clone(), source: Source::Created, done: Done::Before })
-            }
-            Some(_) => Err(CreateError::KeyReused),
-            None => Err(CreateError::Exists),
-        }
-    }
-
-    fn keep(&mut self, keyed: Option<Keyed>, what: Kept) {
-        if let Some(Keyed { key, fingerprint }) = keyed {
-            self.kept.insert(key, (fingerprint, what));
-        }
-    }
-
-    fn written(&mut self, now: Timestamp) {
-        self.last_activity = now;
-        self.version += 1;
-        self.nonce = WriteNonce::random();
-    }
-
-    fn append(&mut self, message: NewMessage, now: Timestamp, keyed: Option<Keyed>) -> Appended {
-        let name = self.client_data.name();
-        self.utterances.push(Utterance { id: message.id, text: message.text, name, created_at: now });
-        self.written(now);
-        let (number, version, nonce) = (self.message_count(), self.version, self.nonce);
-        self.keep(keyed, Kept::Appended { number, version, nonce });
-        Appended { message: self.message(number), version, nonce: Some(nonce) }
-    }
-
-    /// Records a change of the data; returns the session after it.
-    fn patched(&mut self, now: Timestamp, keyed: Option<Keyed>) -> Session {
-        self.written(now);
-        if let Some(Keyed { key, .. }) = keyed {
-            self.keep(keyed, Kept::Patched(self.session()));
-            self.kept_patches.push_back(key);
-            if self.kept_patches.len() > MAX_KEPT_PATCHES
-                && let Some(oldest) = self.kept_patches.pop_front()
-            {
-                self.kept.remove(&oldest);
-            }
-        }
-        self.session()
-    }
-
-    /// The message of this number, with its reply.
-    fn message(&self, number: u64) -> Message {
-        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        let first = self.utterances.first().filter(|_| index > 0).map(quote);
-        let previous = index.checked_sub(1).and_then(|before| self.utterances.get(before)).map(quote);
-        let earlier = first.as_ref().zip(previous.as_ref()).map(|(first, previous)| Earlier { first, previous });
-        self.utterances[index].clone().with_reply(number, earlier)
-    }
-
-    fn page(&self, after: Cursor, size: PageSize) -> HistoryPage {
-        let start = usize::try_from(after.number()).unwrap_or(usize::MAX).min(self.utterances.len());
-        let (before, rest) = self.utterances.split_at(start);
-        let page = rest.iter().take(size.messages() as usize).cloned();
-        let messages = match self.utterances.first().map(quote) {
-            Some(first) => conversation::replay(&first, before.last().map(quote), after.number() + 1, page),
-            None => Vec::new(),
-        };
-        HistoryPage { messages, message_count: self.message_count() }
-    }
-}
-
-fn quote(utterance: &Utterance) -> Quote {
-    Quote::of(utterance.text.as_str())
-}
-
-/// The key was used with another request.
-struct KeyReused;

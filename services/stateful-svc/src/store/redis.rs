@@ -19,7 +19,8 @@ use service_kit::redis::{Acks, Pooled, RedisPool, RedisTarget};
 use service_kit::telemetry::chain;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore, StoreFault, Written,
+    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore,
+    StoreFault, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
@@ -127,7 +128,9 @@ impl RedisStore {
     fn call<'a>(&self, script: &'a Script, access: Access) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         call.key(fields::record_key(access.session)).key(fields::messages_key(access.session));
-        call.arg(millis(self.lifetime.idle)).arg(millis(self.lifetime.absolute)).arg(caller_field(access.caller));
+        call.arg(millis(self.lifetime.idle))
+            .arg(millis(self.lifetime.absolute))
+            .arg(caller_field(access.caller));
         call
     }
 
@@ -148,9 +151,11 @@ impl RedisStore {
         let Acknowledged { response, is_acked } =
             self.send_with_retries(&key, &mut call, acks, on_outage.deadline()).await?;
         let Response { now, held, is_owned, drops, reply } = response;
-        let reply = reply.ok_or_else(|| StoreFault::NoResponse("later writes hide the outcome".into()))?;
+        let reply =
+            reply.ok_or_else(|| StoreFault::NoResponse("later writes hide the outcome".into()))?;
         if !is_acked && claim.writes() {
-            let fault = StoreFault::Unfinished("too few replicas have acknowledged the write".into());
+            let fault =
+                StoreFault::Unfinished("too few replicas have acknowledged the write".into());
             return Err(self.logged(fault));
         }
         // Without the acknowledgement a failover could lose the record of this copy.
@@ -160,7 +165,11 @@ impl RedisStore {
                 self.live.ended(access.session);
                 self.check_lost(access.session).await;
             }
-            Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Done(_) | Reply::Replayed(_) => {
+            Reply::Refused
+            | Reply::KeyReused
+            | Reply::PreconditionFailed
+            | Reply::Done(_)
+            | Reply::Replayed(_) => {
                 self.live.used(access.session);
                 self.lost.used(access.session);
             }
@@ -251,7 +260,9 @@ impl RedisStore {
                 connection.await_acks(acks);
             }
             match call.invoke_async(&mut *connection).await {
-                Ok(response) => return Ok(Acknowledged { response, is_acked: connection.is_acked() }),
+                Ok(response) => {
+                    return Ok(Acknowledged { response, is_acked: connection.is_acked() });
+                }
                 Err(error) => connection = self.follow_redirect(error).await?,
             }
         }
@@ -305,7 +316,10 @@ impl SessionStore for RedisStore {
         expected: &Expected,
         keyed: Option<Keyed>,
     ) -> Result<Written<Appended>, AppendError> {
-        Ok(self.append_as(Claim::Write(None), access, message, WriteNonce::random(), expected, keyed).await?.value)
+        Ok(self
+            .append_as(Claim::Write(None), access, message, WriteNonce::random(), expected, keyed)
+            .await?
+            .value)
     }
 
     async fn patch(
@@ -318,11 +332,20 @@ impl SessionStore for RedisStore {
         Ok(self.patch_as(Claim::Write(None), access, patch, expected, keyed).await?.value)
     }
 
-    async fn delete_if(&self, access: Access, expected: &Expected) -> Result<Served<()>, DeleteError> {
+    async fn delete_if(
+        &self,
+        access: Access,
+        expected: &Expected,
+    ) -> Result<Served<()>, DeleteError> {
         self.delete_as(Claim::Write(None), access, expected).await
     }
 
-    async fn history(&self, access: Access, after: Cursor, size: PageSize) -> Result<Served<HistoryPage>, ReadError> {
+    async fn history(
+        &self,
+        access: Access,
+        after: Cursor,
+        size: PageSize,
+    ) -> Result<Served<HistoryPage>, ReadError> {
         self.read_history(access, after, size).await
     }
 

@@ -28,19 +28,24 @@ async fn routed(app: &App, method: &str, path: &str, affinity: &str, body: &str)
 /// The number of handovers that the instance has waited for.
 async fn handovers(app: &App) -> u64 {
     let metrics = metrics(app).await;
-    let count = metrics.lines().find_map(|line| line.strip_prefix("stateful_handover_seconds_count "));
+    let count =
+        metrics.lines().find_map(|line| line.strip_prefix("stateful_handover_seconds_count "));
     count.and_then(|count| count.parse().ok()).expect("a count of handovers")
 }
 
 async fn two_hybrids(server: &RedisServer) -> [App; 2] {
     let url = server.url();
-    let apps = [(); 2].map(|()| spawn_with(&[("SESSION_STORE", "hybrid"), ("SESSION_REDIS_URL", &url)]));
+    let apps =
+        [(); 2].map(|()| spawn_with(&[("SESSION_STORE", "hybrid"), ("SESSION_REDIS_URL", &url)]));
     // An instance that serves from memory has its lease.
     for app in &apps {
         let id = app.create("Ada").await.session_id;
         let path = path(Endpoint::Session, &id);
         let start = std::time::Instant::now();
-        while app.send("GET", &path, &[("X-Session-Affinity", "required")], "").await.header("x-session-source")
+        while app
+            .send("GET", &path, &[("X-Session-Affinity", "required")], "")
+            .await
+            .header("x-session-source")
             != "memory"
         {
             assert!(start.elapsed().as_secs() < 20, "nothing is served from memory");
@@ -79,7 +84,11 @@ async fn a_misrouted_conversation_does_not_take_the_session_over() {
     const ROUNDS: u64 = 10;
     for round in 1..=ROUNDS {
         let said = routed(&other, "POST", CONVERSATIONS, STRAY, &conversation).await;
-        assert_eq!((said.status, said.header("x-affinity-key")), (201, HOME), "the response names the session's key");
+        assert_eq!(
+            (said.status, said.header("x-affinity-key")),
+            (201, HOME),
+            "the response names the session's key"
+        );
         for source in ["redis", "memory"] {
             let read = routed(&home, "GET", &session, HOME, "").await;
             assert_eq!((read.status, read.header("x-session-source")), (200, source));

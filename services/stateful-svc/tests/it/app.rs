@@ -25,8 +25,12 @@ pub(crate) fn spawn_app() -> App {
 
 /// Starts a service with these settings.
 pub(crate) fn spawn_with(settings: &[(&str, &str)]) -> App {
-    let common =
-        [("SHUTDOWN_ANNOUNCE_S", "0"), ("LISTEN_ADDR", "127.0.0.1:0"), ("WORKERS", "1"), ("SHUTDOWN_TIMEOUT_S", "1")];
+    let common = [
+        ("SHUTDOWN_ANNOUNCE_S", "0"),
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("WORKERS", "1"),
+        ("SHUTDOWN_TIMEOUT_S", "1"),
+    ];
     let env = Env::from_pairs(common.into_iter().chain(settings.iter().copied()));
     let server = stateful_svc::build(Config::from_env(&env).expect("settings")).expect("a server");
     let addr = server.addr();
@@ -58,13 +62,20 @@ impl App {
     }
 
     /// Sends a request with these header lines, and with a JSON body unless it is empty.
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
         send_with(self.addr, method, path, headers, body).await
     }
 
     /// Creates a session for a client of this name.
     pub(crate) async fn create(&self, name: &str) -> Session {
-        let response = self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
+        let response =
+            self.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": name}})).await;
         assert_eq!(response.status, 201, "{response:?}");
         response.json().expect("a session")
     }
@@ -116,7 +127,10 @@ pub(crate) fn assert_problem(response: &Response, code: ErrorCode) -> Problem {
     assert_eq!(response.header("cache-control"), "no-store", "{body}");
     let problem: Problem = response.json().expect("a problem document");
     assert_eq!((problem.code, problem.status), (code, code.status()), "{body}");
-    assert_eq!(problem.request_id.map(|id| id.to_string()).as_deref(), Some(response.header("x-request-id")));
+    assert_eq!(
+        problem.request_id.map(|id| id.to_string()).as_deref(),
+        Some(response.header("x-request-id"))
+    );
     assert!(!problem.detail.is_empty());
     problem
 }

@@ -10,7 +10,9 @@ use stateful_svc::domain::cursor::{Cursor, PageSize};
 use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::Message;
 use stateful_svc::domain::session_tag::Expected;
-use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, PatchError, ReadError, SessionStore, Source};
+use stateful_svc::store::{
+    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, SessionStore, Source,
+};
 
 use crate::subject::{LIFETIME, Subject, any_session, data, message, patch};
 
@@ -44,7 +46,8 @@ macro_rules! each_store {
 
 pub(crate) use each_store;
 
-const SHORT: Lifetime = Lifetime { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
+const SHORT: Lifetime =
+    Lifetime { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
 
 each_store! {
     a_session_starts_as_it_was_created(LIFETIME);
@@ -76,7 +79,10 @@ async fn a_session_starts_as_it_was_created(subject: Subject) {
 
     let read = store.read(id).await.expect("there").value;
     assert!(read.expires_at >= created.value.expires_at);
-    assert_eq!(stateful_svc::domain::session::Session { expires_at: created.value.expires_at, ..read }, created.value);
+    assert_eq!(
+        stateful_svc::domain::session::Session { expires_at: created.value.expires_at, ..read },
+        created.value
+    );
 
     assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Exists)));
     assert_eq!(store.read(id).await.expect("untouched").value.client_data, said);
@@ -101,8 +107,15 @@ async fn messages_are_numbered_and_kept_with_their_replies(subject: Subject) {
         said.push(appended.message);
     }
     assert_eq!(said[0].reply, "Hello Ada. This is message 1 of our conversation.");
-    assert_eq!(said[1].reply, "Hello Ada. This is message 2 of our conversation. It began with “hi”.");
-    assert!(said[2].reply.ends_with("It began with “hi”; before this you said “1:2:3:x”."), "{}", said[2].reply);
+    assert_eq!(
+        said[1].reply,
+        "Hello Ada. This is message 2 of our conversation. It began with “hi”."
+    );
+    assert!(
+        said[2].reply.ends_with("It began with “hi”; before this you said “1:2:3:x”."),
+        "{}",
+        said[2].reply
+    );
     assert!(said[3].reply.ends_with("…”.") && said[3].reply.len() < 300, "{}", said[3].reply);
     assert_eq!(all_messages(&**store, id, 50).await, said);
 
@@ -121,7 +134,10 @@ async fn history_is_read_in_pages(subject: Subject) {
         assert_eq!(all_messages(&**store, id, size).await, said, "in pages of {size}");
     }
     let beyond = Cursor::after(9).expect("fits");
-    assert_eq!(store.history(id, beyond, PageSize::default()).await.expect("there").value.messages, []);
+    assert_eq!(
+        store.history(id, beyond, PageSize::default()).await.expect("there").value.messages,
+        []
+    );
 }
 
 async fn history_grows_while_it_is_read(subject: Subject) {
@@ -146,16 +162,24 @@ async fn a_patch_merges_and_later_replies_use_the_result(subject: Subject) {
     let mut said = vec![store.append(id, message("one"), None).await.expect("taken").value.message];
     let change = patch(r#"{"name":"Éva","a":{"b":null,"d":98765432109876543210}}"#);
     let patched = store.patch(id, &change, &Expected::Any, None).await.expect("patched").value;
-    assert_eq!(patched.client_data, data(r#"{"name":"Éva","a":{"c":[],"d":98765432109876543210}}"#));
+    assert_eq!(
+        patched.client_data,
+        data(r#"{"name":"Éva","a":{"c":[],"d":98765432109876543210}}"#)
+    );
     assert_eq!((patched.version, patched.message_count), (3, 1));
     assert_eq!(store.read(id).await.expect("there").value.client_data, patched.client_data);
     said.push(store.append(id, message("two"), None).await.expect("taken").value.message);
     store.patch(id, &patch(r#"{"name":null}"#), &Expected::Any, None).await.expect("patched");
     said.push(store.append(id, message("three"), None).await.expect("taken").value.message);
 
-    let greetings: Vec<_> = said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
+    let greetings: Vec<_> =
+        said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
     assert_eq!(greetings, ["Hello Ada", "Hello Éva", "Hello"]);
-    assert_eq!(all_messages(&**store, id, 1).await, said, "the history keeps the names at the time of each message");
+    assert_eq!(
+        all_messages(&**store, id, 1).await,
+        said,
+        "the history keeps the names at the time of each message"
+    );
 }
 
 async fn a_rejected_patch_changes_nothing(subject: Subject) {
@@ -163,8 +187,12 @@ async fn a_rejected_patch_changes_nothing(subject: Subject) {
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     store.create(id, data(&format!(r#"{{"a":"{half}"}}"#)), None).await.expect("created");
     let before = store.read(id).await.expect("there").value;
-    let rejected = store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
-    assert!(matches!(rejected, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))), "{rejected:?}");
+    let rejected =
+        store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
+    assert!(
+        matches!(rejected, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))),
+        "{rejected:?}"
+    );
     let after = store.read(id).await.expect("there").value;
     assert_eq!((after.client_data, after.version), (before.client_data, 1));
 }
@@ -204,7 +232,10 @@ async fn every_use_resets_the_idle_time(subject: Subject) {
             };
             assert!(used, "{operation} within the idle time");
         }
-        assert!(!all_messages(&**store, id, 50).await.is_empty(), "the messages expire with the session");
+        assert!(
+            !all_messages(&**store, id, 50).await.is_empty(),
+            "the messages expire with the session"
+        );
         subject.advance(LIFETIME.idle).await;
         assert_gone(&**store, id).await;
     }
@@ -231,9 +262,14 @@ async fn a_full_session_rejects_messages(subject: Subject) {
     assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::Full)));
     let session = store.read(id).await.expect("there").value;
     assert_eq!((session.message_count, session.version), (MAX_MESSAGES, MAX_MESSAGES + 1));
-    let last = store.history(id, Cursor::after(MAX_MESSAGES - 1).expect("fits"), PageSize::default()).await;
+    let last = store
+        .history(id, Cursor::after(MAX_MESSAGES - 1).expect("fits"), PageSize::default())
+        .await;
     assert_eq!(last.expect("there").value.messages[0].number, MAX_MESSAGES);
-    store.patch(id, &patch("{\"a\":1}"), &Expected::Any, None).await.expect("a full session can be patched");
+    store
+        .patch(id, &patch("{\"a\":1}"), &Expected::Any, None)
+        .await
+        .expect("a full session can be patched");
 }
 
 async fn concurrent_messages_get_one_order(subject: Subject) {
@@ -252,12 +288,17 @@ async fn concurrent_messages_get_one_order(subject: Subject) {
 async fn concurrent_patches_are_all_kept(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    let patches = (0..12).map(|i| {
-        let store = Arc::clone(store);
-        async move { store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}")), &Expected::Any, None).await }
-    });
+    let patches =
+        (0..12).map(|i| {
+            let store = Arc::clone(store);
+            async move {
+                store.patch(id, &patch(&format!("{{\"m{i}\":{i}}}")), &Expected::Any, None).await
+            }
+        });
     for patched in at_once(patches).await {
-        patched.expect("one of the concurrent patches wins each round, and there are more rounds than patches");
+        patched.expect(
+            "one of the concurrent patches wins each round, and there are more rounds than patches",
+        );
     }
     let session = store.read(id).await.expect("there").value;
     assert_eq!(session.version, 13);
@@ -272,7 +313,10 @@ async fn messages_do_not_conflict_with_a_patch(subject: Subject) {
     store.create(id, data("{}"), None).await.expect("created");
     let patches = async {
         for i in 0..50 {
-            store.patch(id, &patch(&format!("{{\"n\":{i}}}")), &Expected::Any, None).await.expect("patched");
+            store
+                .patch(id, &patch(&format!("{{\"n\":{i}}}")), &Expected::Any, None)
+                .await
+                .expect("patched");
         }
     };
     tokio::join!(patches, at_once((0..2).map(|_| say_on(store, id, 100))));
@@ -318,7 +362,11 @@ where
 }
 
 /// [`say`] for a spawned task.
-fn say_on(store: &Arc<dyn SessionStore>, id: Access, count: u64) -> impl Future<Output = Vec<Message>> + use<> {
+fn say_on(
+    store: &Arc<dyn SessionStore>,
+    id: Access,
+    count: u64,
+) -> impl Future<Output = Vec<Message>> + use<> {
     let store = Arc::clone(store);
     async move { say(&*store, id, count).await }
 }
@@ -327,7 +375,14 @@ fn say_on(store: &Arc<dyn SessionStore>, id: Access, count: u64) -> impl Future<
 pub(crate) async fn say(store: &dyn SessionStore, id: Access, count: u64) -> Vec<Message> {
     let mut said = Vec::new();
     for i in 0..count {
-        said.push(store.append(id, message(&format!("message {i}")), None).await.expect("taken").value.message);
+        said.push(
+            store
+                .append(id, message(&format!("message {i}")), None)
+                .await
+                .expect("taken")
+                .value
+                .message,
+        );
     }
     said
 }
@@ -351,7 +406,10 @@ pub(crate) async fn all_messages(store: &dyn SessionStore, id: Access, size: u32
 pub(crate) async fn assert_gone(store: &dyn SessionStore, id: Access) {
     assert!(matches!(store.read(id).await, Err(ReadError::NotFound)));
     assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::NotFound)));
-    assert!(matches!(store.patch(id, &patch("{}"), &Expected::Any, None).await, Err(PatchError::NotFound)));
+    assert!(matches!(
+        store.patch(id, &patch("{}"), &Expected::Any, None).await,
+        Err(PatchError::NotFound)
+    ));
     let history = store.history(id, Cursor::START, PageSize::default()).await;
     assert!(matches!(history, Err(ReadError::NotFound)));
 }

@@ -35,7 +35,10 @@ async fn each_state_has_one_tag_at_all_instances() {
     let third = there.get(session).await;
     assert!(third.header("etag").starts_with("\"3-"), "{third:?}");
     let twin = here.post(SESSIONS, &json!({})).await;
-    assert!(twin.header("etag").starts_with("\"1-") && twin.header("etag") != first, "another write, another tag");
+    assert!(
+        twin.header("etag").starts_with("\"1-") && twin.header("etag") != first,
+        "another write, another tag"
+    );
 }
 
 #[actix_web::test]
@@ -45,7 +48,13 @@ async fn a_failed_precondition_gets_412_and_changes_nothing() {
     let created = app.post(SESSIONS, &json!({})).await;
     let (tag, session) = (created.header("etag"), created.header("location"));
     let patch = async |if_match: &str, value: u32| {
-        app.send("PATCH", session, &[("If-Match", if_match)], &format!(r#"{{"client_data":{{"n":{value}}}}}"#)).await
+        app.send(
+            "PATCH",
+            session,
+            &[("If-Match", if_match)],
+            &format!(r#"{{"client_data":{{"n":{value}}}}}"#),
+        )
+        .await
     };
     let first = patch(tag, 1).await;
     assert_eq!(first.status, 200, "{first:?}");
@@ -59,12 +68,19 @@ async fn a_failed_precondition_gets_412_and_changes_nothing() {
 
     assert_eq!(patch("*", 3).await.status, 200);
     let now = app.get(session).await;
-    assert_eq!(patch(&format!("{tag}, {}", now.header("etag")), 4).await.status, 200, "one matching tag suffices");
+    assert_eq!(
+        patch(&format!("{tag}, {}", now.header("etag")), 4).await.status,
+        200,
+        "one matching tag suffices"
+    );
     // Nginx weakens the tag of a response that it compresses.
     let now = app.get(session).await;
     assert_eq!(patch(&format!("W/{}", now.header("etag")), 5).await.status, 200);
     let lines = [("If-Match", tag), ("If-Match", now.header("etag"))];
-    assert_problem(&app.send("PATCH", session, &lines, r#"{"client_data":{}}"#).await, ErrorCode::PreconditionFailed);
+    assert_problem(
+        &app.send("PATCH", session, &lines, r#"{"client_data":{}}"#).await,
+        ErrorCode::PreconditionFailed,
+    );
 
     app.delete(session).await;
     assert_problem(&patch("*", 6).await, ErrorCode::SessionNotFound);
@@ -78,9 +94,14 @@ async fn of_concurrent_conditional_patches_one_wins() {
     let created = here.post(SESSIONS, &json!({})).await;
     let headers = [("If-Match", created.header("etag"))];
     let patch = async |app: &App, i: usize| {
-        app.send("PATCH", created.header("location"), &headers, &format!(r#"{{"client_data":{{"n":{i}}}}}"#))
-            .await
-            .status
+        app.send(
+            "PATCH",
+            created.header("location"),
+            &headers,
+            &format!(r#"{{"client_data":{{"n":{i}}}}}"#),
+        )
+        .await
+        .status
     };
     let mut statuses = join_all((0..10).map(|i| patch([&here, &there][i % 2], i))).await;
     statuses.sort_unstable();
@@ -96,7 +117,10 @@ async fn a_keyed_patch_is_replayed_although_its_tag_is_stale() {
     let first = app.send("PATCH", session, &headers, r#"{"client_data":{"a":1}}"#).await;
     app.patch(session, &json!({"client_data": {"a": 2}})).await;
     let again = app.send("PATCH", session, &headers, r#"{"client_data":{"a":1}}"#).await;
-    assert_eq!((again.status, &again.body, again.header("etag")), (200, &first.body, first.header("etag")));
+    assert_eq!(
+        (again.status, &again.body, again.header("etag")),
+        (200, &first.body, first.header("etag"))
+    );
     assert_eq!(again.header("idempotency-replayed"), "true");
 }
 
@@ -113,7 +137,10 @@ async fn a_cached_state_gets_304() {
             let response = app.send(method, session, &[("If-None-Match", held)], "").await;
             assert_eq!((response.status, response.body.len()), (304, 0), "{held} {response:?}");
             assert_eq!(response.header("etag"), tag);
-            assert_eq!((response.header("cache-control"), response.header("x-session-source")), ("no-store", "memory"));
+            assert_eq!(
+                (response.header("cache-control"), response.header("x-session-source")),
+                ("no-store", "memory")
+            );
         }
     }
     app.say(&id, "hi").await;
@@ -145,19 +172,27 @@ async fn every_unsafe_method_evaluates_both_conditions() {
                 assert_problem(&rejected, ErrorCode::PreconditionFailed);
             }
             let both = [("If-Match", "*"), ("If-None-Match", &tag)];
-            assert_problem(&app.send(method, target, &both, body).await, ErrorCode::PreconditionFailed);
+            assert_problem(
+                &app.send(method, target, &both, body).await,
+                ErrorCode::PreconditionFailed,
+            );
             for name in ["If-Match", "If-None-Match"] {
                 let malformed = app.send(method, target, &[(name, "1")], body).await;
                 assert_problem(&malformed, ErrorCode::InvalidEntityTag);
             }
         }
         assert_eq!(app.get(&session).await.header("etag"), tag, "nothing was changed");
-        assert_problem(&app.send("GET", &session, &[("If-Match", stale)], "").await, ErrorCode::PreconditionFailed);
+        assert_problem(
+            &app.send("GET", &session, &[("If-Match", stale)], "").await,
+            ErrorCode::PreconditionFailed,
+        );
 
         // Each response has the tag of the new state, for the next request.
         let mut tag = tag;
         for (method, target, body) in &writes {
-            let done = app.send(method, target, &[("If-Match", &tag), ("If-None-Match", stale)], body).await;
+            let done = app
+                .send(method, target, &[("If-Match", &tag), ("If-None-Match", stale)], body)
+                .await;
             assert!((200..300).contains(&done.status), "{method} {target}: {done:?}");
             let changes = *method != "DELETE" && !target.ends_with("/tickets");
             assert_eq!(is_strong_tag(done.header("etag")), changes, "{method} {target}: {done:?}");
@@ -178,12 +213,16 @@ async fn a_replayed_message_has_the_tag_of_the_first_response() {
         let created = app.post(SESSIONS, &json!({})).await;
         let id = created.json::<Session>().expect("a session").session_id;
         let tag = created.header("etag");
-        let headers = [("If-Match", tag), ("Idempotency-Key", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b02")];
+        let headers =
+            [("If-Match", tag), ("Idempotency-Key", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b02")];
         let messages = path(Endpoint::Messages, &id);
         let first = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
         app.say(&id, "another").await;
         let again = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
-        assert_eq!((again.status, &again.body, again.header("etag")), (201, &first.body, first.header("etag")));
+        assert_eq!(
+            (again.status, &again.body, again.header("etag")),
+            (201, &first.body, first.header("etag"))
+        );
         assert_eq!(again.header("idempotency-replayed"), "true");
         assert!(is_strong_tag(again.header("etag")));
     }
@@ -198,7 +237,10 @@ async fn a_create_has_no_state_to_match() {
         assert_eq!(app.send("POST", SESSIONS, &[("If-None-Match", tag)], "{}").await.status, 201);
     }
     for name in ["If-Match", "If-None-Match"] {
-        assert_problem(&app.send("POST", SESSIONS, &[(name, "1")], "{}").await, ErrorCode::InvalidEntityTag);
+        assert_problem(
+            &app.send("POST", SESSIONS, &[(name, "1")], "{}").await,
+            ErrorCode::InvalidEntityTag,
+        );
     }
 }
 
@@ -206,8 +248,18 @@ async fn a_create_has_no_state_to_match() {
 async fn malformed_tags_are_rejected() {
     let app = spawn_app();
     let session = path(Endpoint::Session, &app.create("Ada").await.session_id);
-    for bad in ["", "x", "1-0123456789abcdef", "\"a", "W/x", "\"a\" \"b\"", "*, \"a\"", &"\"".repeat(9_999)] {
-        let response = app.send("PATCH", &session, &[("If-Match", bad)], r#"{"client_data":{"a":1}}"#).await;
+    for bad in [
+        "",
+        "x",
+        "1-0123456789abcdef",
+        "\"a",
+        "W/x",
+        "\"a\" \"b\"",
+        "*, \"a\"",
+        &"\"".repeat(9_999),
+    ] {
+        let response =
+            app.send("PATCH", &session, &[("If-Match", bad)], r#"{"client_data":{"a":1}}"#).await;
         let problem = assert_problem(&response, ErrorCode::InvalidEntityTag);
         assert!(problem.detail.contains("if-match"), "{}", problem.detail);
         let response = app.send("GET", &session, &[("If-None-Match", bad)], "").await;
@@ -215,7 +267,8 @@ async fn malformed_tags_are_rejected() {
     }
     // The largest header, which is parsed in one pass.
     let many = "\"1-0123456789abcdef\",".repeat(5_000);
-    let response = app.send("PATCH", &session, &[("If-Match", &many)], r#"{"client_data":{"a":1}}"#).await;
+    let response =
+        app.send("PATCH", &session, &[("If-Match", &many)], r#"{"client_data":{"a":1}}"#).await;
     assert_problem(&response, ErrorCode::PreconditionFailed);
     assert_eq!(app.get(&session).await.json::<Session>().expect("a session").version, 1);
 }

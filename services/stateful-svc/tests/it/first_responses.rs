@@ -16,8 +16,13 @@ const OF_THE_REQUEST: [&str; 4] = ["date", "x-request-id", "idempotency-replayed
 
 /// A service that reaches Redis through this proxy, and one that reaches it directly.
 fn services(store: &str, server: &RedisServer, proxy: &RedisProxy) -> [App; 2] {
-    [proxy.url(), server.url()]
-        .map(|url| spawn_with(&[("SESSION_STORE", store), ("SESSION_REDIS_URL", &url), ("SESSION_ID_SECRET", SECRET)]))
+    [proxy.url(), server.url()].map(|url| {
+        spawn_with(&[
+            ("SESSION_STORE", store),
+            ("SESSION_REDIS_URL", &url),
+            ("SESSION_ID_SECRET", SECRET),
+        ])
+    })
 }
 
 /// Asserts that the second response repeats the first.
@@ -42,12 +47,19 @@ struct Write<'a> {
 impl Write<'_> {
     async fn send(&self, app: &App, key: Option<&str>) -> Response {
         let routed = ("X-Session-Affinity", "required");
-        let keyed: Vec<_> = key.map(|key| ("Idempotency-Key", key)).into_iter().chain([routed]).collect();
+        let keyed: Vec<_> =
+            key.map(|key| ("Idempotency-Key", key)).into_iter().chain([routed]).collect();
         app.send(self.method, self.path, &keyed, self.body).await
     }
 
     /// Sends it through `here`, with `cut` losing the reply, and repeats it through both.
-    async fn check(&self, [here, there]: &[App; 2], proxy: &RedisProxy, cut: bool, key: Option<&str>) -> Response {
+    async fn check(
+        &self,
+        [here, there]: &[App; 2],
+        proxy: &RedisProxy,
+        cut: bool,
+        key: Option<&str>,
+    ) -> Response {
         if cut {
             proxy.cut_reply_to(self.command.0, self.command.1);
         }
@@ -74,21 +86,32 @@ async fn a_response_after_a_lost_reply_is_the_one_that_is_replayed() {
         let apps = services(store, &server, &proxy);
         // The first round loads the scripts.
         for (round, cut, keyed) in [(0, false, true), (1, true, true), (2, true, false)] {
-            let key = |number: u32| keyed.then(|| format!("6f1d5a0e-4a53-4a9c-8a54-0d5c{round:04x}{number:04x}"));
+            let key = |number: u32| {
+                keyed.then(|| format!("6f1d5a0e-4a53-4a9c-8a54-0d5c{round:04x}{number:04x}"))
+            };
             let given = format!(r#"{{"client_data":{{"name":"Ada","round":"{store} {round}"}}}}"#);
             let marker = format!(r#""round":"{store} {round}""#);
-            let create = Write { method: "POST", path: SESSIONS, body: &given, command: (&marker, 0) };
+            let create =
+                Write { method: "POST", path: SESSIONS, body: &given, command: (&marker, 0) };
             let created = create.check(&apps, &proxy, cut, key(1).as_deref()).await;
             let session = created.json::<Session>().expect("a session");
             let id = session.session_id;
             assert_eq!(created.header("x-affinity-key"), id.affinity_key().to_string());
-            let (of_session, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
-            let conversation = format!(r#"{{"session_id":"{}","message":"how are you?"}}"#, id.expose());
+            let (of_session, messages) =
+                (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
+            let conversation =
+                format!(r#"{{"session_id":"{}","message":"how are you?"}}"#, id.expose());
 
-            let say = Write { method: "POST", path: &messages, body: r#"{"message":"hi"}"#, command: ("hi", 0) };
+            let say = Write {
+                method: "POST",
+                path: &messages,
+                body: r#"{"message":"hi"}"#,
+                command: ("hi", 0),
+            };
             say.check(&apps, &proxy, cut, key(2).as_deref()).await;
             let path = "/api/v1/stateful/conversations";
-            let converse = Write { method: "POST", path, body: &conversation, command: ("how are you?", 0) };
+            let converse =
+                Write { method: "POST", path, body: &conversation, command: ("how are you?", 0) };
             converse.check(&apps, &proxy, cut, key(3).as_deref()).await;
             let body = r#"{"client_data":{"name":"Éva"}}"#;
             let patch = Write { method: "PATCH", path: &of_session, body, command: ("Éva", 0) };
@@ -98,7 +121,8 @@ async fn a_response_after_a_lost_reply_is_the_one_that_is_replayed() {
             assert_eq!(read.json::<Session>().expect("a session").version, 4);
 
             let record = format!("session:{{{}}}:meta", id.digest());
-            let delete = Write { method: "DELETE", path: &of_session, body: "", command: (&record, 0) };
+            let delete =
+                Write { method: "DELETE", path: &of_session, body: "", command: (&record, 0) };
             let deleted = delete.check(&apps, &proxy, cut, None).await;
             assert_same(&deleted, &delete.send(&apps[1], None).await);
             assert_eq!(apps[1].get(&of_session).await.status, 404);
@@ -115,7 +139,8 @@ async fn a_create_whose_reservation_reply_was_lost_creates_one_session() {
         let apps = services(store, &server, &proxy);
         for (round, cut) in [(0, false), (1, true), (2, true)] {
             let key = format!("6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a{round:04x}");
-            let create = Write { method: "POST", path: SESSIONS, body: "{}", command: ("reserved:", 0) };
+            let create =
+                Write { method: "POST", path: SESSIONS, body: "{}", command: ("reserved:", 0) };
             create.check(&apps, &proxy, cut, Some(&key)).await;
         }
     }
@@ -129,14 +154,17 @@ async fn an_operation_whose_reply_was_lost_keeps_its_times() {
         let proxy = RedisProxy::to(&server);
         let apps = services(store, &server, &proxy);
         for cut in [false, true] {
-            let create = Write { method: "POST", path: SESSIONS, body: "{}", command: ("session:", 0) };
-            let session = create.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
+            let create =
+                Write { method: "POST", path: SESSIONS, body: "{}", command: ("session:", 0) };
+            let session =
+                create.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
             let idle = session.expires_at.duration_since(session.created_at);
             assert_eq!(idle.as_secs(), 1800);
             let path = path(Endpoint::Session, &session.session_id);
             let body = r#"{"client_data":{"a":1}}"#;
             let patch = Write { method: "PATCH", path: &path, body, command: (r#"{"a":1}"#, 0) };
-            let session = patch.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
+            let session =
+                patch.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
             assert_eq!(session.expires_at.duration_since(session.last_activity), idle);
         }
     }

@@ -32,21 +32,36 @@ async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
             tags.push(store.read(id).await.expect("there").value.tag());
         } else {
             // A patch without effect is a write, too.
-            tags.push(store.patch(id, &patch("{}"), &Expected::Any, None).await.expect("patched").value.tag());
+            tags.push(
+                store
+                    .patch(id, &patch("{}"), &Expected::Any, None)
+                    .await
+                    .expect("patched")
+                    .value
+                    .tag(),
+            );
         }
     }
     let versions: Vec<_> = tags.iter().map(|tag| tag.version).collect();
     assert_eq!(versions, [1, 2, 3, 4, 5]);
     let other = any_session();
     let twin = store.create(other, data("{}"), None).await.expect("created").value.tag();
-    assert!(twin.version == tags[0].version && twin != tags[0], "the same version by another write: {twin}");
+    assert!(
+        twin.version == tags[0].version && twin != tags[0],
+        "the same version by another write: {twin}"
+    );
 }
 
 async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let created = store.create(id, data("{}"), None).await.expect("created").value.tag();
     let change = patch(r#"{"a":1}"#);
-    let now = store.patch(id, &change, &Expected::OneOf(vec![created]), None).await.expect("patched").value.tag();
+    let now = store
+        .patch(id, &change, &Expected::OneOf(vec![created]), None)
+        .await
+        .expect("patched")
+        .value
+        .tag();
     let twin = SessionTag { nonce: WriteNonce::random(), ..now };
     let later = SessionTag { version: now.version + 1, ..now };
     for wrong in [vec![], vec![created], vec![twin], vec![later], vec![created, twin, later]] {
@@ -57,9 +72,15 @@ async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
     assert_eq!((read.tag(), read.client_data.as_str()), (now, r#"{"a":1}"#));
     store.append(id, message("hi"), None).await.expect("taken");
     let rejected = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
-    assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "a message is a write, too: {rejected:?}");
+    assert!(
+        matches!(rejected, Err(PatchError::PreconditionFailed)),
+        "a message is a write, too: {rejected:?}"
+    );
     let read = store.read(id).await.expect("there").value.tag();
-    store.patch(id, &change, &Expected::OneOf(vec![created, read]), None).await.expect("one matching tag suffices");
+    store
+        .patch(id, &change, &Expected::OneOf(vec![created, read]), None)
+        .await
+        .expect("one matching tag suffices");
 }
 
 async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subject) {
@@ -67,14 +88,25 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
     let created = store.create(id, data("{}"), None).await.expect("created").value.tag();
     let (first, only_after_create) = (message("first"), Expected::OneOf(vec![created]));
     let said = Some(Keyed::append(key(1), &first.text));
-    let appended = store.append_if(id, first.clone(), &only_after_create, said).await.expect("taken").value;
+    let appended =
+        store.append_if(id, first.clone(), &only_after_create, said).await.expect("taken").value;
     let now = store.read(id).await.expect("there").value;
-    assert_eq!(appended.tag(), Some(now.tag()), "the result of an append has the tag of the new state");
+    assert_eq!(
+        appended.tag(),
+        Some(now.tag()),
+        "the result of an append has the tag of the new state"
+    );
 
-    for wrong in [only_after_create.clone(), Expected::OneOf(vec![]), Expected::NoneOf(vec![created, now.tag()])] {
+    for wrong in [
+        only_after_create.clone(),
+        Expected::OneOf(vec![]),
+        Expected::NoneOf(vec![created, now.tag()]),
+    ] {
         let rejected = store.append_if(id, message("second"), &wrong, None).await;
         assert!(matches!(rejected, Err(AppendError::PreconditionFailed)), "{rejected:?}");
-        let rejected = store.append_if(id, message("second"), &wrong, Some(Keyed::append(key(2), &first.text))).await;
+        let rejected = store
+            .append_if(id, message("second"), &wrong, Some(Keyed::append(key(2), &first.text)))
+            .await;
         assert!(matches!(rejected, Err(AppendError::PreconditionFailed)), "{rejected:?}");
         let rejected = store.delete_if(id, &wrong).await;
         assert!(matches!(rejected, Err(DeleteError::PreconditionFailed)), "{rejected:?}");
@@ -84,9 +116,15 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
     let again = store.append_if(id, first, &only_after_create, said).await.expect("taken before");
     assert_eq!((again.done, &again.value), (Done::Before, &appended));
 
-    store.delete_if(id, &Expected::OneOf(vec![created, now.tag()])).await.expect("one matching tag suffices");
+    store
+        .delete_if(id, &Expected::OneOf(vec![created, now.tag()]))
+        .await
+        .expect("one matching tag suffices");
     store.delete_if(id, &only_after_create).await.expect("it is deleted already");
-    assert!(matches!(store.append_if(id, message("x"), &Expected::Any, None).await, Err(AppendError::NotFound)));
+    assert!(matches!(
+        store.append_if(id, message("x"), &Expected::Any, None).await,
+        Err(AppendError::NotFound)
+    ));
 }
 
 async fn of_patches_for_one_state_one_is_applied(subject: Subject) {
@@ -95,9 +133,12 @@ async fn of_patches_for_one_state_one_is_applied(subject: Subject) {
     for round in 0..10 {
         let racer = |n: u64| {
             let (store, expected) = (Arc::clone(store), Expected::OneOf(vec![tag]));
-            async move { store.patch(id, &patch(&format!(r#"{{"winner":{n}}}"#)), &expected, None).await }
+            async move {
+                store.patch(id, &patch(&format!(r#"{{"winner":{n}}}"#)), &expected, None).await
+            }
         };
-        let (made, rejected): (Vec<_>, Vec<_>) = at_once((0..8).map(racer)).await.into_iter().partition(Result::is_ok);
+        let (made, rejected): (Vec<_>, Vec<_>) =
+            at_once((0..8).map(racer)).await.into_iter().partition(Result::is_ok);
         assert_eq!(made.len(), 1, "round {round}: {made:?}");
         assert!(
             rejected.iter().all(|rejected| matches!(rejected, Err(PatchError::PreconditionFailed))),
@@ -118,7 +159,9 @@ async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject
         let (store, done) = (Arc::clone(store), Arc::clone(&done));
         async move {
             // Until the end, or until the session is full.
-            while !done.load(Ordering::Relaxed) && store.append(id, message("hi"), None).await.is_ok() {
+            while !done.load(Ordering::Relaxed)
+                && store.append(id, message("hi"), None).await.is_ok()
+            {
                 tokio::task::yield_now().await;
             }
         }

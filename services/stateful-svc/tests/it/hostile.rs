@@ -20,7 +20,9 @@ const CONVERSATIONS: &str = "/api/v1/stateful/conversations";
 async fn invalid_input_is_rejected_with_a_reason() {
     let program = Program::start(&[("SESSION_STORE", "memory"), ("LOG_LEVEL", "debug")]);
     let addr = program.addr;
-    let created = send_json(addr, "POST", SESSIONS, r#"{"client_data":{"name":"Ada"}}"#).await.expect("a response");
+    let created = send_json(addr, "POST", SESSIONS, r#"{"client_data":{"name":"Ada"}}"#)
+        .await
+        .expect("a response");
     let id = created.json::<Session>().expect("a session").session_id;
     let (session, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
 
@@ -29,10 +31,12 @@ async fn invalid_input_is_rejected_with_a_reason() {
     bad_targets(addr, &id).await;
     bad_framing(addr, &messages).await;
 
-    let unharmed: Session = send(addr, "GET", &session).await.expect("a response").json().expect("a session");
+    let unharmed: Session =
+        send(addr, "GET", &session).await.expect("a response").json().expect("a session");
     assert_eq!((unharmed.version, unharmed.message_count), (1, 0), "none of it had an effect");
 
-    let metrics = String::from_utf8(send(addr, "GET", "/metrics").await.expect("a response").body).expect("text");
+    let metrics = String::from_utf8(send(addr, "GET", "/metrics").await.expect("a response").body)
+        .expect("text");
     assert!(!contains_secret(&metrics, &id) && !metrics.contains(WELL_FORMED), "{metrics}");
     for line in program.stop() {
         let level = line["level"].as_str().unwrap_or_default();
@@ -57,13 +61,37 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
         ("POST", SESSIONS, "null", InvalidBody, "must be a JSON object"),
         ("POST", SESSIONS, "[]", InvalidBody, "must be a JSON object"),
         ("POST", SESSIONS, "\"x\"", InvalidBody, "must be a JSON object"),
-        ("POST", SESSIONS, "{\"client_data\":null}", InvalidBody, "field `client_data`: expected an object"),
-        ("POST", SESSIONS, "{\"client_data\":[1]}", InvalidBody, "field `client_data`: expected an object"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":null}",
+            InvalidBody,
+            "field `client_data`: expected an object",
+        ),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":[1]}",
+            InvalidBody,
+            "field `client_data`: expected an object",
+        ),
         ("POST", SESSIONS, "{\"client_data\":\"{}\"}", InvalidBody, "field `client_data`"),
         ("POST", SESSIONS, "{\"client_data\":{},\"ttl\":1}", InvalidBody, "unknown field `ttl`"),
-        ("POST", SESSIONS, "{\"client_data\":{},\"client_data\":{}}", InvalidBody, "duplicate field `client_data`"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":{},\"client_data\":{}}",
+            InvalidBody,
+            "duplicate field `client_data`",
+        ),
         ("POST", SESSIONS, "{\"client_data\":{\"a\":1,\"a\":2}}", InvalidBody, "same name"),
-        ("POST", SESSIONS, "{\"client_data\":{\"a\":\"\\ud800\"}}", InvalidBody, "field `client_data`"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":{\"a\":\"\\ud800\"}}",
+            InvalidBody,
+            "field `client_data`",
+        ),
         ("POST", SESSIONS, "{\"client_data\":{\"a\":1e999}}", InvalidBody, "out of range"),
         ("POST", SESSIONS, &deep, InvalidBody, "nested deeper than 32 levels"),
         ("POST", SESSIONS, &unclosed, MalformedJson, "EOF"),
@@ -76,15 +104,51 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
         ("POST", messages, "{\"message\":null}", InvalidBody, "field `message`"),
         ("POST", messages, "{\"message\":7}", InvalidBody, "field `message`"),
         ("POST", messages, "{\"message\":\"\"}", InvalidBody, "empty"),
-        ("POST", messages, "{\"message\":\"a\",\"message\":\"b\"}", InvalidBody, "duplicate field `message`"),
-        ("POST", messages, "{\"message\":\"a\",\"role\":\"x\"}", InvalidBody, "unknown field `role`"),
-        ("POST", messages, &with_id(",\"message\":\"a\""), InvalidBody, "unknown field `session_id`"),
+        (
+            "POST",
+            messages,
+            "{\"message\":\"a\",\"message\":\"b\"}",
+            InvalidBody,
+            "duplicate field `message`",
+        ),
+        (
+            "POST",
+            messages,
+            "{\"message\":\"a\",\"role\":\"x\"}",
+            InvalidBody,
+            "unknown field `role`",
+        ),
+        (
+            "POST",
+            messages,
+            &with_id(",\"message\":\"a\""),
+            InvalidBody,
+            "unknown field `session_id`",
+        ),
         ("POST", messages, &deep_array, InvalidBody, "field `message`"),
         ("POST", messages, "{\"message\":\"\\ud800\"}", InvalidBody, "field `message`"),
         ("POST", CONVERSATIONS, "{\"message\":\"hi\"}", InvalidBody, "missing field `session_id`"),
-        ("POST", CONVERSATIONS, "{\"session_id\":7,\"message\":\"hi\"}", InvalidBody, "field `session_id`"),
-        ("POST", CONVERSATIONS, "{\"session_id\":null,\"message\":\"hi\"}", InvalidBody, "field `session_id`"),
-        ("POST", CONVERSATIONS, "{\"session_id\":\"x\",\"message\":\"hi\"}", InvalidSessionId, "A session id is"),
+        (
+            "POST",
+            CONVERSATIONS,
+            "{\"session_id\":7,\"message\":\"hi\"}",
+            InvalidBody,
+            "field `session_id`",
+        ),
+        (
+            "POST",
+            CONVERSATIONS,
+            "{\"session_id\":null,\"message\":\"hi\"}",
+            InvalidBody,
+            "field `session_id`",
+        ),
+        (
+            "POST",
+            CONVERSATIONS,
+            "{\"session_id\":\"x\",\"message\":\"hi\"}",
+            InvalidSessionId,
+            "A session id is",
+        ),
         ("POST", CONVERSATIONS, &with_id(""), InvalidBody, "missing field `message`"),
     ] {
         let response = send_json(addr, method, target, body).await.expect("a response");
@@ -98,7 +162,12 @@ async fn bad_sizes(addr: SocketAddr, session: &str, messages: &str) {
     let text = |bytes: usize| "x".repeat(bytes);
     let data = |bytes: usize| json!({"client_data": {"a": text(bytes)}}).to_string();
     for (method, target, body, code) in [
-        ("POST", messages, json!({"message": text(MAX_MESSAGE_BYTES + 1)}).to_string(), MessageTooLarge),
+        (
+            "POST",
+            messages,
+            json!({"message": text(MAX_MESSAGE_BYTES + 1)}).to_string(),
+            MessageTooLarge,
+        ),
         ("POST", SESSIONS, data(MAX_CLIENT_DATA_BYTES), ClientDataTooLarge),
         ("PATCH", session, data(MAX_CLIENT_DATA_BYTES), ClientDataTooLarge),
         ("PATCH", session, data(MAX_CLIENT_DATA_BYTES - "{\"a\":\"\"}".len()), ClientDataTooLarge),
@@ -111,8 +180,8 @@ async fn bad_sizes(addr: SocketAddr, session: &str, messages: &str) {
 
 async fn bad_targets(addr: SocketAddr, id: &SessionId) {
     use ErrorCode::{
-        BadRequest, InvalidCursor, InvalidQuery, InvalidSessionId, MethodNotAllowed, NotFound, SessionNotFound,
-        UriTooLong,
+        BadRequest, InvalidCursor, InvalidQuery, InvalidSessionId, MethodNotAllowed, NotFound,
+        SessionNotFound, UriTooLong,
     };
     let own = id.expose();
     let upper = format!("{SESSIONS}/{}", own.to_uppercase());
@@ -167,13 +236,18 @@ async fn bad_targets(addr: SocketAddr, id: &SessionId) {
             assert!(!response.header("allow").is_empty(), "{method} {target} {response:?}");
         }
     }
-    let unknown = json!({"session_id": format!("0badcafe-{WELL_FORMED}"), "message": "hi"}).to_string();
-    assert_problem(&send_json(addr, "POST", CONVERSATIONS, &unknown).await.expect("a response"), SessionNotFound);
+    let unknown =
+        json!({"session_id": format!("0badcafe-{WELL_FORMED}"), "message": "hi"}).to_string();
+    assert_problem(
+        &send_json(addr, "POST", CONVERSATIONS, &unknown).await.expect("a response"),
+        SessionNotFound,
+    );
 }
 
 async fn bad_framing(addr: SocketAddr, messages: &str) {
     let post = async |headers: &str, body: &[u8]| -> Response {
-        let head = format!("POST {messages} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
+        let head =
+            format!("POST {messages} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n");
         raw(addr, &[head.as_bytes(), body].concat()).await.expect("a response")
     };
     let body = br#"{"message":"hi"}"#;
@@ -186,30 +260,47 @@ async fn bad_framing(addr: SocketAddr, messages: &str) {
     ] {
         assert_problem(&post(&headers, body).await, code);
     }
-    let invalid_utf8 = post(&format!("{json}content-length: 17\r\n"), b"{\"message\":\"h\xffi\"}").await;
+    let invalid_utf8 =
+        post(&format!("{json}content-length: 17\r\n"), b"{\"message\":\"h\xffi\"}").await;
     assert_problem(&invalid_utf8, ErrorCode::MalformedJson);
     // Rejected by the framework's parser, before any handler that could write a document.
-    for headers in ["content-length: x\r\n", "content-length: 5\r\ntransfer-encoding: chunked\r\n"] {
+    for headers in ["content-length: x\r\n", "content-length: 5\r\ntransfer-encoding: chunked\r\n"]
+    {
         assert_eq!(post(headers, body).await.status, 400, "{headers}");
     }
 }
 
 #[test]
 fn a_wrong_setting_ends_the_program_with_usage() {
-    for (variable, value) in
-        [("SESSION_STORE", "hybird"), ("SESSION_IDLE_S", "0"), ("LISTEN_ADDR", "x"), ("WORKERS", "no")]
-    {
-        let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc")).env_clear().env(variable, value).output();
+    for (variable, value) in [
+        ("SESSION_STORE", "hybird"),
+        ("SESSION_IDLE_S", "0"),
+        ("LISTEN_ADDR", "x"),
+        ("WORKERS", "no"),
+    ] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc"))
+            .env_clear()
+            .env(variable, value)
+            .output();
         let ended = ended.expect("the program starts");
         let text = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(64), "{text}");
-        assert!(text.contains(variable) && text.contains(value) && text.contains("for example"), "{text}");
+        assert!(
+            text.contains(variable) && text.contains(value) && text.contains("for example"),
+            "{text}"
+        );
     }
     let secret = [("SESSION_REDIS_URL", "redis//:hunter2@x")];
-    let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc")).env_clear().envs(secret).output().expect("it starts");
+    let ended = Command::new(env!("CARGO_BIN_EXE_stateful-svc"))
+        .env_clear()
+        .envs(secret)
+        .output()
+        .expect("it starts");
     let text = String::from_utf8_lossy(&ended.stderr);
     assert!(
-        ended.status.code() == Some(64) && text.contains("SESSION_REDIS_URL") && !text.contains("hunter2"),
+        ended.status.code() == Some(64)
+            && text.contains("SESSION_REDIS_URL")
+            && !text.contains("hunter2"),
         "{text}"
     );
 }

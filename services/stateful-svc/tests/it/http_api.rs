@@ -22,7 +22,9 @@ fn assert_stateful(response: &Response, status: u16, source: &str) {
 #[actix_web::test]
 async fn a_session_is_created_read_and_deleted() {
     let app = spawn_app();
-    let response = app.post("/api/v1/stateful/sessions", &json!({"client_data": {"name": "Ada", "empty": []}})).await;
+    let response = app
+        .post("/api/v1/stateful/sessions", &json!({"client_data": {"name": "Ada", "empty": []}}))
+        .await;
     assert_stateful(&response, 201, "created");
     let created: Session = response.json().expect("a session");
     assert_eq!(response.header("location"), path(Endpoint::Session, &created.session_id));
@@ -45,7 +47,8 @@ async fn client_data_is_returned_exactly() {
     let app = spawn_app();
     let exact = r#"{"z":123456789012345678901234567890,"a":1.10,"e":[],"o":{},"s":"é\u00e9"}"#;
     let body = format!("{{\"client_data\": {exact}}}");
-    let response = service_kit::testing::send_json(app.addr, "POST", "/api/v1/stateful/sessions", &body).await;
+    let response =
+        service_kit::testing::send_json(app.addr, "POST", "/api/v1/stateful/sessions", &body).await;
     let response = response.expect("a response");
     assert!(String::from_utf8_lossy(&response.body).contains(exact), "{response:?}");
     let read = app.get(response.header("location")).await;
@@ -90,7 +93,10 @@ async fn both_endpoints_for_messages_are_one_operation() {
     assert_stateful(&response, 201, "memory");
     let second: MessagePosted = response.json().expect("a posted message");
     assert_eq!((second.number, second.message_count, second.version), (2, 2, 3));
-    assert_eq!(second.reply, "Hello Ada. This is message 2 of our conversation. It began with “hi”.");
+    assert_eq!(
+        second.reply,
+        "Hello Ada. This is message 2 of our conversation. It began with “hi”."
+    );
     assert_ne!(second.message_id, posted.message_id);
 
     let history = app.get(&path(Endpoint::History, &id)).await;
@@ -128,25 +134,33 @@ async fn a_patch_merges_client_data() {
     let app = spawn_app();
     let session = app.create("Ada").await;
     let target = path(Endpoint::Session, &session.session_id);
-    let response = app.patch(&target, &json!({"client_data": {"name": null, "a": {"b": [1]}}})).await;
+    let response =
+        app.patch(&target, &json!({"client_data": {"name": null, "a": {"b": [1]}}})).await;
     assert_stateful(&response, 200, "memory");
     let patched: Session = response.json().expect("a session");
     assert_eq!(Value::Object(patched.client_data), json!({"a": {"b": [1]}}));
     assert_eq!((patched.version, patched.created_at), (2, session.created_at));
-    assert_eq!(app.say(&session.session_id, "hi").await.reply, "Hello. This is message 1 of our conversation.");
+    assert_eq!(
+        app.say(&session.session_id, "hi").await.reply,
+        "Hello. This is message 1 of our conversation."
+    );
 }
 
 #[actix_web::test]
 async fn the_legacy_paths_are_deprecated_and_lenient() {
     let app = spawn_app();
-    let response = app.post("/api/stateful/session", &json!({"client_data": {"name": "Ada"}, "userId": 7})).await;
+    let response = app
+        .post("/api/stateful/session", &json!({"client_data": {"name": "Ada"}, "userId": 7}))
+        .await;
     assert_stateful(&response, 201, "created");
     assert_deprecated(&response, "/api/v1/stateful/sessions");
     let id = response.json::<Session>().expect("a session").session_id;
     assert_eq!(response.header("location"), path(Endpoint::Session, &id), "the canonical path");
 
     // As in the legacy service: the body is optional, and the content type is ignored.
-    let response = service_kit::testing::send(app.addr, "POST", "/api/stateful/session").await.expect("a response");
+    let response = service_kit::testing::send(app.addr, "POST", "/api/stateful/session")
+        .await
+        .expect("a response");
     assert_stateful(&response, 201, "created");
 
     let body = json!({"session_id": id.expose(), "message": "hi", "extra": true});
@@ -186,7 +200,10 @@ async fn health_and_metrics_report_the_live_sessions() {
     app.post(&path(Endpoint::Messages, &ids[1]), &json!({"message": "hi"})).await;
 
     let health = app.get("/health").await;
-    assert_eq!((health.status, &health.body[..], health.header("x-live-sessions")), (200, &b"healthy"[..], "1"));
+    assert_eq!(
+        (health.status, &health.body[..], health.header("x-live-sessions")),
+        (200, &b"healthy"[..], "1")
+    );
     assert_eq!(app.get("/readyz").await.status, 200);
 
     let metrics = metrics(&app).await;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use proto_contracts::stateful::Session;
 use proto_contracts::{Endpoint, SessionId};
 use service_kit::testing::Response;
-use stateful_svc::store::{Access, AppendError, ReadError, Routing, SessionStore, Source, StoreFault};
+use stateful_svc::store::{
+    Access, AppendError, ReadError, Routing, SessionStore, Source, StoreFault,
+};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -57,7 +59,10 @@ async fn a_paused_home_delays_a_handover_until_its_lease_ends_and_serves_no_stal
     let start = Instant::now();
     other.append(sticky(&id), message("while it is paused"), None).await.expect("taken");
     let waited = start.elapsed();
-    assert!((Duration::from_millis(1000)..Duration::from_millis(3000)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(1000)..Duration::from_millis(3000)).contains(&waited),
+        "{waited:?}"
+    );
     let start = Instant::now();
     let second = any_session();
     other.create(second, data("{}"), None).await.expect("created");
@@ -95,7 +100,11 @@ async fn an_interrupted_handover_is_completed_by_the_next_operation() {
     home.freeze();
     {
         let taker = hybrid(&server, LIFETIME).await;
-        let half = timeout(Duration::from_millis(200), taker.append(sticky(&id), message("unknown"), None)).await;
+        let half = timeout(
+            Duration::from_millis(200),
+            taker.append(sticky(&id), message("unknown"), None),
+        )
+        .await;
         assert!(half.is_err(), "the home cannot have responded: {half:?}");
     }
     // The write was applied, and its writer is gone. No read shows it before the home's lease has
@@ -121,7 +130,9 @@ async fn reads_succeed_after_the_home_was_killed() {
     let mut reads = JoinSet::new();
     for id in ids {
         let other = Arc::clone(&other);
-        reads.spawn(async move { other.read(sticky(&id)).await.expect("at the first try").value.version });
+        reads.spawn(async move {
+            other.read(sticky(&id)).await.expect("at the first try").value.version
+        });
     }
     let start = Instant::now();
     assert_eq!(reads.join_all().await, [1; 20]);
@@ -134,7 +145,8 @@ async fn reads_succeed_after_the_home_was_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_read_is_stale_whatever_is_cut() {
     let server = RedisServer::start().await;
-    let instances = [Arc::new(hybrid(&server, LIFETIME).await), Arc::new(hybrid(&server, LIFETIME).await)];
+    let instances =
+        [Arc::new(hybrid(&server, LIFETIME).await), Arc::new(hybrid(&server, LIFETIME).await)];
     let sessions: Vec<_> = (0..3).map(|_| (any_session(), Arc::new(AtomicU64::new(1)))).collect();
     for (id, _) in &sessions {
         instances[0].create(*id, data("{}"), None).await.expect("created");
@@ -142,7 +154,8 @@ async fn no_read_is_stale_whatever_is_cut() {
     let done = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for client in 0..24_usize {
-        let (store, (id, known)) = (Arc::clone(&instances[client % 2]), sessions[client % 3].clone());
+        let (store, (id, known)) =
+            (Arc::clone(&instances[client % 2]), sessions[client % 3].clone());
         let routing = if client % 4 == 3 { Routing::RoundRobin } else { Routing::Sticky };
         let (id, done) = (Access { routing, ..id }, Arc::clone(&done));
         clients.spawn(async move {
@@ -155,21 +168,33 @@ async fn no_read_is_stale_whatever_is_cut() {
                     match store.read(id).await {
                         Ok(read) if read.source == Source::Unverified => {}
                         Ok(read) => {
-                            assert!(read.value.version >= before, "{} after {before}", read.value.version);
+                            assert!(
+                                read.value.version >= before,
+                                "{} after {before}",
+                                read.value.version
+                            );
                             known.fetch_max(read.value.version, Ordering::SeqCst);
                             from_memory += u64::from(read.source == Source::Memory);
                         }
-                        Err(ReadError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))) => {}
+                        Err(ReadError::Store(
+                            StoreFault::Unavailable(_) | StoreFault::NoResponse(_),
+                        )) => {}
                         Err(error) => panic!("{error:?}"),
                     }
                 } else {
                     match store.append(id, message("x"), None).await {
                         Ok(appended) => {
-                            assert!(appended.value.version > before, "{} after {before}", appended.value.version);
+                            assert!(
+                                appended.value.version > before,
+                                "{} after {before}",
+                                appended.value.version
+                            );
                             known.fetch_max(appended.value.version, Ordering::SeqCst);
                             written += 1;
                         }
-                        Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))) => {}
+                        Err(AppendError::Store(
+                            StoreFault::Unavailable(_) | StoreFault::NoResponse(_),
+                        )) => {}
                         Err(error) => panic!("{error:?}"),
                     }
                 }
@@ -186,7 +211,12 @@ async fn no_read_is_stale_whatever_is_cut() {
             sleep(Duration::from_millis(if round == 5 { 1500 } else { 300 })).await;
             server.resume();
         } else if let Ok(mut redis) = server.connect().await {
-            let cut = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async::<u64>(&mut redis).await;
+            let cut = redis::cmd("CLIENT")
+                .arg("KILL")
+                .arg("TYPE")
+                .arg("pubsub")
+                .query_async::<u64>(&mut redis)
+                .await;
             assert!(cut.is_ok_and(|cut| cut > 0), "there are channels to cut");
         }
     }

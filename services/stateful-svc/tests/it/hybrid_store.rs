@@ -11,7 +11,9 @@ use stateful_svc::store::{Access, ReadError, Routing, SessionStore, Source, Stor
 
 use crate::app::{App, path, spawn_with};
 use crate::redis_server::RedisServer;
-use crate::subject::{LIFETIME, any_session, as_subject, data, holds_lease, hybrid_store, message, patch, redis_store};
+use crate::subject::{
+    LIFETIME, any_session, as_subject, data, holds_lease, hybrid_store, message, patch, redis_store,
+};
 
 type Hybrid = HybridStore<BootClock>;
 
@@ -55,7 +57,12 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
         let said = match operation {
             "append" => home.append(id, message("hi"), None).await.map(drop).is_ok(),
             "patch" => home
-                .patch(id, &patch(r#"{"a":1}"#), &stateful_svc::domain::session_tag::Expected::Any, None)
+                .patch(
+                    id,
+                    &patch(r#"{"a":1}"#),
+                    &stateful_svc::domain::session_tag::Expected::Any,
+                    None,
+                )
                 .await
                 .map(drop)
                 .is_ok(),
@@ -82,8 +89,10 @@ async fn only_sticky_requests_of_permitted_callers_are_served_from_memory() {
     assert_eq!(hot_version(&home, round_robin(ada)), None);
     assert_eq!(version(&home, round_robin(ada)).await, (1, Source::Redis));
     assert_eq!(hot_version(&home, ada), Some(1), "a round-robin read leaves the copy");
-    for stranger in [as_subject(ada, "bob"), Access { caller: stateful_svc::domain::caller::Caller::Anonymous, ..ada }]
-    {
+    for stranger in [
+        as_subject(ada, "bob"),
+        Access { caller: stateful_svc::domain::caller::Caller::Anonymous, ..ada },
+    ] {
         assert_eq!(hot_version(&home, stranger), None);
         assert!(matches!(home.read(stranger).await, Err(ReadError::NotFound)));
     }
@@ -101,14 +110,21 @@ async fn a_write_elsewhere_drops_the_copy_before_its_response() {
     assert_eq!(version(&other, id).await, (2, Source::Redis));
     assert_eq!(hot_version(&other, id), Some(2));
 
-    assert_eq!(version(&home, id).await, (2, Source::Redis), "a read at the home takes the session back");
+    assert_eq!(
+        version(&home, id).await,
+        (2, Source::Redis),
+        "a read at the home takes the session back"
+    );
     assert_eq!((hot_version(&home, id), hot_version(&other, id)), (Some(2), None));
 
     other.append(round_robin(id), message("in passing"), None).await.expect("taken");
     assert_eq!((hot_version(&home, id), hot_version(&other, id)), (None, None));
     assert_eq!(version(&home, id).await, (3, Source::Redis));
 
-    redis_store(&server, LIFETIME).append(id, message("by a store without copies"), None).await.expect("taken");
+    redis_store(&server, LIFETIME)
+        .append(id, message("by a store without copies"), None)
+        .await
+        .expect("taken");
     assert_eq!(hot_version(&home, id), None);
     assert_eq!(version(&home, id).await, (4, Source::Redis));
 
@@ -160,7 +176,10 @@ async fn without_redis_hot_sessions_are_served_as_unverified_and_writes_fail() {
     for _ in 0..3 {
         assert_eq!(version(&home, hot).await, (1, Source::Unverified));
     }
-    assert!(matches!(home.read(round_robin(hot)).await, Err(ReadError::Store(StoreFault::Unavailable(_)))));
+    assert!(matches!(
+        home.read(round_robin(hot)).await,
+        Err(ReadError::Store(StoreFault::Unavailable(_)))
+    ));
     assert!(matches!(home.read(cold).await, Err(ReadError::Store(StoreFault::Unavailable(_)))));
     assert!(home.append(hot, message("lost"), None).await.is_err());
 
@@ -206,7 +225,10 @@ async fn the_source_is_in_the_response_and_in_the_metrics() {
     let plain = app.get(&target).await;
     assert_eq!((plain.status, plain.header("x-session-source")), (200, "redis"));
     let hot = app.send("GET", &target, &sticky, "").await;
-    assert_eq!((hot.header("x-session-source"), hot.header("etag")), ("memory", plain.header("etag")));
+    assert_eq!(
+        (hot.header("x-session-source"), hot.header("etag")),
+        ("memory", plain.header("etag"))
+    );
     let unchanged = [sticky[0], ("If-None-Match", plain.header("etag"))];
     assert_eq!(app.send("GET", &target, &unchanged, "").await.status, 304);
     app.patch(&target, &json!({"client_data": {"a": 1}})).await;

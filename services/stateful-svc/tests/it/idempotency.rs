@@ -32,7 +32,10 @@ fn assert_replay(first: &Response, second: &Response) {
     for header in ["content-type", "cache-control", "location", "etag", "x-affinity-key"] {
         assert_eq!(first.header(header), second.header(header), "{header}");
     }
-    assert_eq!((first.header("idempotency-replayed"), second.header("idempotency-replayed")), ("", "true"));
+    assert_eq!(
+        (first.header("idempotency-replayed"), second.header("idempotency-replayed")),
+        ("", "true")
+    );
 }
 
 #[actix_web::test]
@@ -48,18 +51,33 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
 
     let said = keyed(&here, KEYS[1], "POST", &messages, r#"{"message":"hi"}"#).await;
     let conversed = keyed(&here, KEYS[2], "POST", CONVERSATIONS, &conversation).await;
-    let patched = keyed(&here, KEYS[3], "PATCH", &session, r#"{"client_data":{"name":"Éva","none":null}}"#).await;
+    let patched =
+        keyed(&here, KEYS[3], "PATCH", &session, r#"{"client_data":{"name":"Éva","none":null}}"#)
+            .await;
     here.say(&id, "something else").await;
-    keyed(&here, "6f1d5a0e4a534a9c8a540d5c1c3a0b05", "PATCH", &session, r#"{"client_data":{"name":null}}"#).await;
+    keyed(
+        &here,
+        "6f1d5a0e4a534a9c8a540d5c1c3a0b05",
+        "PATCH",
+        &session,
+        r#"{"client_data":{"name":null}}"#,
+    )
+    .await;
     let before = here.get(&session).await.json::<Session>().expect("a session");
 
     for app in [&here, &there, &there] {
         assert_replay(&created, &keyed(app, KEYS[0], "POST", SESSIONS, given).await);
-        assert_replay(&said, &keyed(app, KEYS[1], "POST", &messages, r#"{ "message" : "hi" }"#).await);
+        assert_replay(
+            &said,
+            &keyed(app, KEYS[1], "POST", &messages, r#"{ "message" : "hi" }"#).await,
+        );
         let upper = KEYS[2].to_uppercase();
         assert_replay(&conversed, &keyed(app, &upper, "POST", CONVERSATIONS, &conversation).await);
         // Both endpoints for messages are one operation.
-        assert_replay(&conversed, &keyed(app, KEYS[2], "POST", &messages, r#"{"message":"how are you?"}"#).await);
+        assert_replay(
+            &conversed,
+            &keyed(app, KEYS[2], "POST", &messages, r#"{"message":"how are you?"}"#).await,
+        );
         let patch = r#"{"client_data":{"name":"Éva","none":null}}"#;
         assert_replay(&patched, &keyed(app, KEYS[3], "PATCH", &session, patch).await);
     }
@@ -69,11 +87,17 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
 
     let after = there.get(&session).await.json::<Session>().expect("a session");
     assert_eq!((after.version, after.message_count), (before.version, 3), "nothing was done twice");
-    let numbers: Vec<_> = [&said, &conversed].map(|a| a.json::<MessagePosted>().expect("posted").number).into();
+    let numbers: Vec<_> =
+        [&said, &conversed].map(|a| a.json::<MessagePosted>().expect("posted").number).into();
     assert_eq!(numbers, [1, 2]);
     let metrics = metrics(&there).await;
-    for line in ["{act=\"create\",outcome=\"replayed\"} 3", "{act=\"append\",outcome=\"replayed\"} 6"] {
-        assert!(metrics.contains(&format!("stateful_session_writes_total{line}")), "{line} is not in\n{metrics}");
+    for line in
+        ["{act=\"create\",outcome=\"replayed\"} 3", "{act=\"append\",outcome=\"replayed\"} 6"]
+    {
+        assert!(
+            metrics.contains(&format!("stateful_session_writes_total{line}")),
+            "{line} is not in\n{metrics}"
+        );
     }
 }
 
@@ -83,26 +107,40 @@ async fn the_memory_store_replays_too() {
     let created = keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await;
     assert_replay(&created, &keyed(&app, KEYS[0], "POST", SESSIONS, "").await);
     let id = created.json::<Session>().expect("a session").session_id;
-    let said = keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
-    assert_replay(&said, &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await);
+    let said =
+        keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
+    assert_replay(
+        &said,
+        &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await,
+    );
 }
 
 #[actix_web::test]
 async fn concurrent_requests_with_one_key_get_one_response() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
-    let responses = join_all((0..12).map(|i| keyed([&here, &there][i % 2], KEYS[0], "POST", SESSIONS, "{}"))).await;
-    let first: Vec<_> =
-        responses.iter().filter(|response| response.header("idempotency-replayed").is_empty()).collect();
+    let responses =
+        join_all((0..12).map(|i| keyed([&here, &there][i % 2], KEYS[0], "POST", SESSIONS, "{}")))
+            .await;
+    let first: Vec<_> = responses
+        .iter()
+        .filter(|response| response.header("idempotency-replayed").is_empty())
+        .collect();
     assert_eq!(first.len(), 1, "{responses:?}");
-    assert!(responses.iter().all(|response| response.status == 201 && response.body == first[0].body), "{responses:?}");
+    assert!(
+        responses.iter().all(|response| response.status == 201 && response.body == first[0].body),
+        "{responses:?}"
+    );
 
     let id = first[0].json::<Session>().expect("a session").session_id;
     let messages = path(Endpoint::Messages, &id);
-    let say = |i: usize| keyed([&here, &there][i % 2], KEYS[1], "POST", &messages, r#"{"message":"hi"}"#);
+    let say =
+        |i: usize| keyed([&here, &there][i % 2], KEYS[1], "POST", &messages, r#"{"message":"hi"}"#);
     let responses = join_all((0..12).map(say)).await;
     assert!(
-        responses.iter().all(|response| response.status == 201 && response.body == responses[0].body),
+        responses
+            .iter()
+            .all(|response| response.status == 201 && response.body == responses[0].body),
         "{responses:?}"
     );
     assert_eq!(here.history(&id, "").await.messages.len(), 1);
@@ -140,15 +178,27 @@ async fn a_malformed_key_is_rejected_before_any_effect() {
     let long = "6".repeat(10_000);
     let two = [KEYS[0], KEYS[1]].join(", ");
     let nil = "00000000-0000-0000-0000-000000000000";
-    for bad in ["", "x", "123", &KEYS[0][1..], &two, &long, nil, "\u{e9}", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b0g"] {
+    for bad in [
+        "",
+        "x",
+        "123",
+        &KEYS[0][1..],
+        &two,
+        &long,
+        nil,
+        "\u{e9}",
+        "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b0g",
+    ] {
         for (method, target, body) in [
             ("POST", SESSIONS, "{}"),
             ("POST", &messages, r#"{"message":"hi"}"#),
             ("POST", CONVERSATIONS, &conversation),
             ("PATCH", &session, r#"{"client_data":{"a":1}}"#),
         ] {
-            let problem =
-                assert_problem(&keyed(&app, bad, method, target, body).await, ErrorCode::InvalidIdempotencyKey);
+            let problem = assert_problem(
+                &keyed(&app, bad, method, target, body).await,
+                ErrorCode::InvalidIdempotencyKey,
+            );
             assert!(!problem.detail.contains(&KEYS[0][..8]), "{}", problem.detail);
         }
     }
@@ -176,7 +226,11 @@ async fn a_repetition_resolves_an_unknown_outcome() {
     server.resume();
     wait_for_status(&app, &path(Endpoint::Session, &id), 200).await;
     let repeated = keyed(&app, KEYS[0], "POST", &messages, r#"{"message":"hi"}"#).await;
-    assert_eq!((repeated.status, repeated.header("idempotency-replayed")), (201, "true"), "it had been done");
+    assert_eq!(
+        (repeated.status, repeated.header("idempotency-replayed")),
+        (201, "true"),
+        "it had been done"
+    );
     let posted = repeated.json::<MessagePosted>().expect("a posted message");
     assert_eq!((posted.number, posted.message_count), (2, 2));
     let history: HistoryPage = app.history(&id, "").await;
@@ -191,18 +245,26 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
     let app = app_on(&server);
     let created = keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await;
     let id = created.json::<Session>().expect("a session").session_id;
-    let said = keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
+    let said =
+        keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
     drop(app);
     server.crash();
     server.restart().await;
     let app = app_on(&server);
     assert_replay(&created, &keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await);
-    assert_replay(&said, &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await);
+    assert_replay(
+        &said,
+        &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await,
+    );
 }
 
 /// A keyed create that the gateway routed by this affinity key.
 async fn create_by(app: &App, affinity: &str, key: &str, body: &str) -> Response {
-    let headers = [("Idempotency-Key", key), ("X-Affinity-Key", affinity), ("X-Session-Affinity", "required")];
+    let headers = [
+        ("Idempotency-Key", key),
+        ("X-Affinity-Key", affinity),
+        ("X-Session-Affinity", "required"),
+    ];
     app.send("POST", SESSIONS, &headers, body).await
 }
 
@@ -217,11 +279,14 @@ async fn one_key_creates_one_session_whatever_the_affinity_key() {
         // With the memory store, other instances do not have the session.
         let there = if store == "memory" { None } else { Some(spawn_with(&settings)) };
         let there = there.as_ref().unwrap_or(&here);
-        let [one, two] = [KEYS[0], KEYS[1]].map(|key| key.replace("6f1d", &format!("{:04x}", store.len())));
+        let [one, two] =
+            [KEYS[0], KEYS[1]].map(|key| key.replace("6f1d", &format!("{:04x}", store.len())));
         let created = create_by(&here, "0badcafe", &one, "{}").await;
         let id = created.json::<Session>().expect("a session").session_id;
         assert_eq!(id.affinity_key().to_string(), "0badcafe");
-        for (app, affinity) in [(&here, "0badcaff"), (there, "0badcafe"), (there, "12345678"), (&here, "0badcafe")] {
+        for (app, affinity) in
+            [(&here, "0badcaff"), (there, "0badcafe"), (there, "12345678"), (&here, "0badcafe")]
+        {
             assert_replay(&created, &create_by(app, affinity, &one, "{}").await);
         }
         assert_replay(&created, &keyed(there, &one, "POST", SESSIONS, "{}").await);
@@ -242,10 +307,13 @@ async fn concurrent_creates_with_different_affinity_keys_create_one_session() {
     let apps = [app_on(&server), app_on(&server)];
     for round in 0..20 {
         let key = format!("6f1d5a0e-4a53-4a9c-8a54-0d5c1c3b{round:04x}");
-        let create = async |i: usize| create_by(&apps[i % 2], &format!("0badca{i:02x}"), &key, "{}").await;
+        let create =
+            async |i: usize| create_by(&apps[i % 2], &format!("0badca{i:02x}"), &key, "{}").await;
         let responses = join_all((0..12).map(create)).await;
-        let first: Vec<_> =
-            responses.iter().filter(|response| response.header("idempotency-replayed").is_empty()).collect();
+        let first: Vec<_> = responses
+            .iter()
+            .filter(|response| response.header("idempotency-replayed").is_empty())
+            .collect();
         assert_eq!(first.len(), 1, "{responses:?}");
         for response in &responses {
             assert_eq!((response.status, &response.body), (201, &first[0].body));
@@ -271,8 +339,9 @@ async fn without_a_shared_secret_the_log_has_a_warning() {
     let settings = [("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &url)];
     for (secret, warnings) in [("", 1), (SECRET, 0)] {
         let log = Program::start(&[settings[0], settings[1], ("SESSION_ID_SECRET", secret)]).stop();
-        let logged =
-            log.iter().filter(|line| line["level"] == "WARN" && line.to_string().contains("SESSION_ID_SECRET"));
+        let logged = log.iter().filter(|line| {
+            line["level"] == "WARN" && line.to_string().contains("SESSION_ID_SECRET")
+        });
         assert_eq!(logged.count(), warnings, "{log:#?}");
         assert!(!log.iter().any(|line| line.to_string().contains(SECRET)), "{log:#?}");
     }
@@ -293,7 +362,14 @@ async fn keys_do_not_leak() {
     let id = created.json::<Session>().expect("a session").session_id;
     send_with(program.addr, "POST", SESSIONS, &headers, r#"{"client_data":{"a":1}}"#).await;
     let headers = [("Idempotency-Key", KEYS[1])];
-    send_with(program.addr, "POST", &path(Endpoint::Messages, &id), &headers, r#"{"message":"hi"}"#).await;
+    send_with(
+        program.addr,
+        "POST",
+        &path(Endpoint::Messages, &id),
+        &headers,
+        r#"{"message":"hi"}"#,
+    )
+    .await;
 
     let leaks = |text: &str| {
         let bare = KEYS.map(|key| key.replace('-', ""));
@@ -303,12 +379,15 @@ async fn keys_do_not_leak() {
     };
     let mut redis = server.connect().await.expect("a connection");
     let record = format!("session:{{{}}}:meta", id.digest());
-    let fields: Vec<String> = redis::cmd("HGETALL").arg(&record).query_async(&mut redis).await.expect("fields");
+    let fields: Vec<String> =
+        redis::cmd("HGETALL").arg(&record).query_async(&mut redis).await.expect("fields");
     assert_eq!(fields.iter().filter(|field| field.starts_with("key:")).count(), 2, "{fields:?}");
     assert!(!leaks(&fields.join(" ")), "{fields:?}");
-    let reserved: Vec<String> = redis::cmd("KEYS").arg("reserved:*").query_async(&mut redis).await.expect("keys");
+    let reserved: Vec<String> =
+        redis::cmd("KEYS").arg("reserved:*").query_async(&mut redis).await.expect("keys");
     assert_eq!(reserved.len(), 1);
-    let sealed: String = redis::cmd("GET").arg(&reserved[0]).query_async(&mut redis).await.expect("a value");
+    let sealed: String =
+        redis::cmd("GET").arg(&reserved[0]).query_async(&mut redis).await.expect("a value");
     assert!(!leaks(&reserved[0]) && !leaks(&sealed), "{reserved:?} {sealed}");
     for line in program.stop() {
         assert!(!leaks(&line.to_string()), "{line}");

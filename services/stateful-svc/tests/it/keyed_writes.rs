@@ -53,30 +53,46 @@ async fn a_repeated_write_is_applied_once_with_equal_results(subject: Subject) {
     let first = store.append(id, one.clone(), said(1, &one)).await.expect("taken");
     let second = store.append(id, two.clone(), said(2, &two)).await.expect("taken");
     let change = patch(r#"{"name":"Éva:\n","c":{"d":1e5}}"#);
-    let changed = store.patch(id, &change, &Expected::Any, patched(3, &change)).await.expect("patched");
+    let changed =
+        store.patch(id, &change, &Expected::Any, patched(3, &change)).await.expect("patched");
     let back = patch(r#"{"c":null}"#);
-    let changed_back = store.patch(id, &back, &Expected::Any, patched(4, &back)).await.expect("patched");
-    assert!([first.done, second.done, changed.done, changed_back.done].iter().all(|done| *done == Done::Now));
+    let changed_back =
+        store.patch(id, &back, &Expected::Any, patched(4, &back)).await.expect("patched");
+    assert!(
+        [first.done, second.done, changed.done, changed_back.done]
+            .iter()
+            .all(|done| *done == Done::Now)
+    );
     say(&**store, id, 3).await;
     store.patch(id, &patch(r#"{"name":null,"z":1}"#), &Expected::Any, None).await.expect("patched");
     let before = store.read(id).await.expect("there").value;
 
     for _ in 0..2 {
-        let again = store.create(id, given.clone(), created(0, &given)).await.expect("created before");
+        let again =
+            store.create(id, given.clone(), created(0, &given)).await.expect("created before");
         assert_eq!((again.done, again.value), (Done::Before, create.value.clone()));
         // A repetition generates its own message id; the first one counts.
         for (text, number, result) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
             let repeated = message(text);
-            let again = store.append(id, repeated.clone(), said(number, &repeated)).await.expect("taken before");
+            let again = store
+                .append(id, repeated.clone(), said(number, &repeated))
+                .await
+                .expect("taken before");
             assert_eq!((again.done, &again.value), (Done::Before, &result.value));
         }
         for (patch, number, result) in [(&change, 3, &changed), (&back, 4, &changed_back)] {
-            let again = store.patch(id, patch, &Expected::Any, patched(number, patch)).await.expect("patched before");
+            let again = store
+                .patch(id, patch, &Expected::Any, patched(number, patch))
+                .await
+                .expect("patched before");
             assert_eq!((again.done, &again.value), (Done::Before, &result.value));
         }
     }
     let after = store.read(id).await.expect("there").value;
-    assert_eq!((after.tag(), after.client_data, after.message_count), (before.tag(), before.client_data, 5));
+    assert_eq!(
+        (after.tag(), after.client_data, after.message_count),
+        (before.tag(), before.client_data, 5)
+    );
     assert_eq!(after.last_activity, before.last_activity, "nothing was written");
 }
 
@@ -90,7 +106,10 @@ async fn a_key_belongs_to_one_request(subject: Subject) {
     store.patch(id, &nothing, &Expected::Any, patched(2, &nothing)).await.expect("patched");
     let before = store.read(id).await.expect("there").value.tag();
 
-    assert!(matches!(store.create(id, other.clone(), created(0, &other)).await, Err(CreateError::KeyReused)));
+    assert!(matches!(
+        store.create(id, other.clone(), created(0, &other)).await,
+        Err(CreateError::KeyReused)
+    ));
     for number in 0..3 {
         let rejected = store.append(id, bye.clone(), said(number, &bye)).await;
         assert!(matches!(rejected, Err(AppendError::KeyReused)), "{rejected:?}");
@@ -111,7 +130,8 @@ async fn a_key_is_looked_up_before_other_checks(subject: Subject) {
     // session is full.
     let grow = patch(&format!(r#"{{"a":1,"b":"{half}"}}"#));
     store.patch(id, &grow, &Expected::Any, None).await.expect("patched");
-    let again = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched before");
+    let again =
+        store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched before");
     assert_eq!((again.done, again.value), (Done::Before, result.value));
 
     let result = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
@@ -126,7 +146,12 @@ async fn concurrent_repetitions_are_applied_once(subject: Subject) {
     let given = data(r#"{"name":"Ada"}"#);
     let create = || {
         let (store, given) = (Arc::clone(store), given.clone());
-        async move { store.create(id, given.clone(), created(0, &given)).await.expect("created, now or before") }
+        async move {
+            store
+                .create(id, given.clone(), created(0, &given))
+                .await
+                .expect("created, now or before")
+        }
     };
     let results = at_once((0..8).map(|_| create())).await;
     assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 1);
@@ -148,7 +173,10 @@ async fn concurrent_repetitions_are_applied_once(subject: Subject) {
         let store = Arc::clone(store);
         async move {
             let change = patch(r#"{"a":1}"#);
-            store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched, now or before")
+            store
+                .patch(id, &change, &Expected::Any, patched(number, &change))
+                .await
+                .expect("patched, now or before")
         }
     };
     let results = at_once([2, 2, 2, 3, 3, 3].map(change)).await;
@@ -169,13 +197,16 @@ async fn of_concurrent_requests_with_one_key_one_is_applied(subject: Subject) {
         };
         let change = || {
             let (store, change) = (Arc::clone(store), patch(r#"{"a":1}"#));
-            let patched = async move { store.patch(id, &change, &Expected::Any, patched(round, &change)).await };
+            let patched = async move {
+                store.patch(id, &change, &Expected::Any, patched(round, &change)).await
+            };
             async move { patched.await.map(|result| result.done) }
         };
         let before = store.read(id).await.expect("there").value.version;
         let (append, change) = tokio::join!(tokio::spawn(append()), tokio::spawn(change()));
         match (append.expect("no panic"), change.expect("no panic")) {
-            (Ok(Done::Now), Err(PatchError::KeyReused)) | (Err(AppendError::KeyReused), Ok(Done::Now)) => {}
+            (Ok(Done::Now), Err(PatchError::KeyReused))
+            | (Err(AppendError::KeyReused), Ok(Done::Now)) => {}
             both => panic!("round {round}: {both:?}"),
         }
         assert_eq!(store.read(id).await.expect("there").value.version, before + 1);
@@ -191,12 +222,16 @@ async fn a_rejected_write_may_be_repeated_with_its_key(subject: Subject) {
         let rejected = store.patch(id, &change, &stale, patched(0, &change)).await;
         assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "{rejected:?}");
     }
-    let done = store.patch(id, &change, &Expected::Any, patched(0, &change)).await.expect("patched");
+    let done =
+        store.patch(id, &change, &Expected::Any, patched(0, &change)).await.expect("patched");
     assert_eq!(done.done, Done::Now);
 
     let (other, hi) = (any_session(), message("hi"));
     for _ in 0..2 {
-        assert!(matches!(store.append(other, hi.clone(), said(0, &hi)).await, Err(AppendError::NotFound)));
+        assert!(matches!(
+            store.append(other, hi.clone(), said(0, &hi)).await,
+            Err(AppendError::NotFound)
+        ));
     }
     store.create(other, data("{}"), None).await.expect("created");
     assert_eq!(store.append(other, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
@@ -212,18 +247,38 @@ async fn the_last_patches_are_kept(subject: Subject) {
     let mut results = Vec::new();
     for number in 0..=kept {
         let change = change(number);
-        results.push(store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched").value);
+        results.push(
+            store
+                .patch(id, &change, &Expected::Any, patched(number, &change))
+                .await
+                .expect("patched")
+                .value,
+        );
     }
     for number in [1, 2, kept / 2, kept] {
         let change = change(number);
-        let again = store.patch(id, &change, &Expected::Any, patched(number, &change)).await.expect("patched before");
-        assert_eq!((again.done, &again.value), (Done::Before, &results[number as usize]), "patch {number}");
+        let again = store
+            .patch(id, &change, &Expected::Any, patched(number, &change))
+            .await
+            .expect("patched before");
+        assert_eq!(
+            (again.done, &again.value),
+            (Done::Before, &results[number as usize]),
+            "patch {number}"
+        );
     }
-    let forgotten = store.patch(id, &change(0), &Expected::Any, patched(0, &change(0))).await.expect("patched");
+    let forgotten =
+        store.patch(id, &change(0), &Expected::Any, patched(0, &change(0))).await.expect("patched");
     assert_eq!(forgotten.done, Done::Now, "older ones are applied again");
     // Patches evict only patches.
-    assert_eq!(store.create(id, given.clone(), created(1000, &given)).await.expect("there").done, Done::Before);
-    assert_eq!(store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken").done, Done::Before);
+    assert_eq!(
+        store.create(id, given.clone(), created(1000, &given)).await.expect("there").done,
+        Done::Before
+    );
+    assert_eq!(
+        store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken").done,
+        Done::Before
+    );
 }
 
 async fn a_repeated_create_does_not_recreate_a_session(subject: Subject) {
@@ -237,7 +292,10 @@ async fn a_repeated_create_does_not_recreate_a_session(subject: Subject) {
         async move {
             let created = store.create(id, given.clone(), created(0, &given)).await;
             assert!(matches!(created, Err(CreateError::Deleted)), "{created:?}");
-            assert!(matches!(store.append(id, hi.clone(), said(1, &hi)).await, Err(AppendError::NotFound)));
+            assert!(matches!(
+                store.append(id, hi.clone(), said(1, &hi)).await,
+                Err(AppendError::NotFound)
+            ));
             assert!(matches!(store.append(id, hi.clone(), None).await, Err(AppendError::NotFound)));
             store.delete(id).await.expect("a repeated delete succeeds");
         }
@@ -262,7 +320,10 @@ async fn one_key_is_valid_in_two_sessions(subject: Subject) {
     let (store, hi) = (&subject.store, message("hi"));
     for id in [any_session(), any_session()] {
         store.create(id, data("{}"), None).await.expect("created");
-        assert_eq!(store.append(id, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
+        assert_eq!(
+            store.append(id, hi.clone(), said(0, &hi)).await.expect("taken").done,
+            Done::Now
+        );
     }
 }
 
@@ -270,7 +331,9 @@ async fn the_first_reserved_id_stays(subject: Subject) {
     let reservation = IdReservation::new(Caller::Anonymous, key(0));
     let reserve = || {
         let (store, id) = (Arc::clone(&subject.store), SessionId::generate(AffinityKey::random()));
-        async move { store.reserve_id(reservation.name(), reservation.seal(&id)).await.expect("reserved") }
+        async move {
+            store.reserve_id(reservation.name(), reservation.seal(&id)).await.expect("reserved")
+        }
     };
     let ids = at_once((0..8).map(|_| reserve())).await;
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");

@@ -37,6 +37,7 @@ where
     M::Action: Clone + std::fmt::Debug + PartialEq,
 {
     let any = stateright::HasDiscoveries::AnyFailures;
-    let checker = model.checker().threads(2).timeout(CHECK_TIMEOUT).finish_when(any).spawn_bfs().join();
+    let checker =
+        model.checker().threads(2).timeout(CHECK_TIMEOUT).finish_when(any).spawn_bfs().join();
     checker.discoveries().into_keys().collect()
 }

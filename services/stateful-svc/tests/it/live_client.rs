@@ -32,7 +32,8 @@ pub(crate) struct LiveEvent {
 
 impl LiveEvent {
     pub(crate) fn data<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_value(self.data.clone()).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+        serde_json::from_value(self.data.clone())
+            .unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 }
 
@@ -41,10 +42,17 @@ pub(crate) struct Events(BufReader<TcpStream>);
 
 impl Events {
     /// Opens a stream; panics on any other response.
-    pub(crate) async fn open(addr: SocketAddr, id: &SessionId, query: &str, headers: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open(
+        addr: SocketAddr,
+        id: &SessionId,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
         let mut stream = TcpStream::connect(addr).await.expect("a connection");
-        let mut request =
-            format!("GET {}?{query} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n", path(Endpoint::Events, id));
+        let mut request = format!(
+            "GET {}?{query} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n",
+            path(Endpoint::Events, id)
+        );
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
@@ -67,11 +75,17 @@ impl Events {
         loop {
             // The chunk headers between the lines are skipped like comments.
             let lines = self.until_blank_line().await?;
-            let field = |name: &str| lines.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+            let field = |name: &str| {
+                lines.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+            };
             if let (Some(event), Some(data)) = (field("event: "), field("data: ")) {
                 let event = serde_json::from_value(Value::String(event)).expect("a known event");
                 let id = field("id: ").map(|id| id.parse().expect("a number"));
-                return Some(LiveEvent { id, event, data: serde_json::from_str(&data).expect("JSON") });
+                return Some(LiveEvent {
+                    id,
+                    event,
+                    data: serde_json::from_str(&data).expect("JSON"),
+                });
             }
         }
     }
@@ -80,7 +94,10 @@ impl Events {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            let read = timeout(TIMEOUT, self.0.read_line(&mut line)).await.expect("a line in time").expect("readable");
+            let read = timeout(TIMEOUT, self.0.read_line(&mut line))
+                .await
+                .expect("a line in time")
+                .expect("readable");
             match line.trim_end() {
                 "" if read == 0 => return None,
                 "" if !lines.is_empty() => return Some(lines),
@@ -101,9 +118,15 @@ impl Socket {
     }
 
     /// Opens one with these headers.
-    pub(crate) async fn open_with(addr: SocketAddr, id: &SessionId, query: &str, headers: &[(&str, &str)]) -> Self {
-        let mut request =
-            format!("ws://{addr}{}?{query}", path(Endpoint::Live, id)).into_client_request().expect("a URL");
+    pub(crate) async fn open_with(
+        addr: SocketAddr,
+        id: &SessionId,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let mut request = format!("ws://{addr}{}?{query}", path(Endpoint::Live, id))
+            .into_client_request()
+            .expect("a URL");
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a value"));
@@ -163,7 +186,9 @@ impl Socket {
         let mut echoed = None;
         loop {
             match timeout(TIMEOUT, self.0.next()).await.expect("an end in time") {
-                Some(Ok(Message::Close(reason))) => echoed = Some(reason.map(|reason| reason.code.into())),
+                Some(Ok(Message::Close(reason))) => {
+                    echoed = Some(reason.map(|reason| reason.code.into()))
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return (echoed, started.elapsed()),
             }

@@ -17,7 +17,8 @@ use service_kit::testing::issuer::Issuer;
 pub(crate) fn instances(redis: &RedisServer, settings: &[(&str, &str)]) -> [App; 2] {
     ["stateful-1", "stateful-2"].map(|name| {
         let url = redis.url();
-        let own = [("INSTANCE_ID", name), ("SESSION_REDIS_URL", &url), ("SESSION_ID_SECRET", SECRET)];
+        let own =
+            [("INSTANCE_ID", name), ("SESSION_REDIS_URL", &url), ("SESSION_ID_SECRET", SECRET)];
         spawn_with(&[&own, settings].concat())
     })
 }
@@ -28,7 +29,10 @@ pub(crate) fn assert_messages(events: &[LiveEvent], numbers: std::ops::RangeIncl
     assert_eq!(ids, numbers.collect::<Vec<_>>());
     for event in events {
         let message: HistoryMessage = event.data();
-        assert_eq!((Some(message.number), message.message), (event.id, format!("m{}", event.id.unwrap_or(0))));
+        assert_eq!(
+            (Some(message.number), message.message),
+            (event.id, format!("m{}", event.id.unwrap_or(0)))
+        );
     }
 }
 
@@ -65,11 +69,19 @@ async fn a_stream_sends_the_session_and_then_each_message_of_any_instance() {
         say(&there, &id, 3..=40).await;
         assert_messages(&messages(&mut events, 38).await, 3..=40);
         // Again from the start: more messages than are read ahead at a time.
-        assert_messages(&messages(&mut Events::open(there.addr, &id, "last_event_id=0", &[]).await, 40).await, 1..=40);
+        assert_messages(
+            &messages(&mut Events::open(there.addr, &id, "last_event_id=0", &[]).await, 40).await,
+            1..=40,
+        );
 
-        there.patch(&path(Endpoint::Session, &id), &json!({"client_data": {"name": "Lovelace"}})).await;
+        there
+            .patch(&path(Endpoint::Session, &id), &json!({"client_data": {"name": "Lovelace"}}))
+            .await;
         let changed = events.next().await.expect("an event");
-        assert_eq!((changed.event, &changed.data["client_data"]["name"]), (EventName::Session, &json!("Lovelace")));
+        assert_eq!(
+            (changed.event, &changed.data["client_data"]["name"]),
+            (EventName::Session, &json!("Lovelace"))
+        );
         there.delete(&path(Endpoint::Session, &id)).await;
         assert_eq!(events.next().await.map(|event| event.event), Some(EventName::Ended));
         assert_eq!(events.next().await, None, "nothing follows");
@@ -86,7 +98,8 @@ async fn a_stream_that_is_resumed_has_no_gap_and_no_repeat() {
     drop(events);
     say(&app, &id, 4..=5).await;
     // A browser reconnects with the header, and with the original query.
-    let mut events = Events::open(app.addr, &id, "last_event_id=0", &[("Last-Event-ID", "3")]).await;
+    let mut events =
+        Events::open(app.addr, &id, "last_event_id=0", &[("Last-Event-ID", "3")]).await;
     say(&app, &id, 6..=6).await;
     assert_messages(&messages(&mut events, 3).await, 4..=6);
     // An id beyond the newest message is treated as the newest.
@@ -112,7 +125,11 @@ async fn a_restart_of_redis_makes_no_gap() {
 
 #[actix_web::test]
 async fn an_open_stream_keeps_its_session_alive() {
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("SESSION_IDLE_S", "2"), ("LIVE_HEARTBEAT_S", "1")]);
+    let app = spawn_with(&[
+        ("SESSION_STORE", "memory"),
+        ("SESSION_IDLE_S", "2"),
+        ("LIVE_HEARTBEAT_S", "1"),
+    ]);
     let (listened, left) = (app.create("Ada").await.session_id, app.create("Bob").await.session_id);
     let mut events = Events::open(app.addr, &listened, "", &[]).await;
     assert_eq!(events.next().await.map(|event| event.event), Some(EventName::Session));
@@ -124,7 +141,11 @@ async fn an_open_stream_keeps_its_session_alive() {
 
 #[actix_web::test]
 async fn a_rejected_stream_gets_a_problem() {
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "1"), ("LIVE_HEARTBEAT_S", "300")]);
+    let app = spawn_with(&[
+        ("SESSION_STORE", "memory"),
+        ("LIVE_MAX_CONNECTIONS", "1"),
+        ("LIVE_HEARTBEAT_S", "300"),
+    ]);
     let id = app.create("Ada").await.session_id;
     let events = path(Endpoint::Events, &id);
     for bad in ["-1", "x", "99999999999", "1.5", ""] {
@@ -134,13 +155,26 @@ async fn a_rejected_stream_gets_a_problem() {
     for query in ["last_event_id=x", "since=1"] {
         assert_problem(&app.get(&format!("{events}?{query}")).await, ErrorCode::InvalidQuery);
     }
-    assert_problem(&app.get(&format!("{events}?last_event_id=99999999999")).await, ErrorCode::InvalidLastEventId);
-    let never = path(Endpoint::Events, &"0badcafe-00112233445566778899aabbccddeeff".parse().expect("well formed"));
+    assert_problem(
+        &app.get(&format!("{events}?last_event_id=99999999999")).await,
+        ErrorCode::InvalidLastEventId,
+    );
+    let never = path(
+        Endpoint::Events,
+        &"0badcafe-00112233445566778899aabbccddeeff".parse().expect("well formed"),
+    );
     assert_problem(&app.get(&never).await, ErrorCode::SessionNotFound);
-    assert_problem(&app.get("/api/v1/stateful/sessions/x/events").await, ErrorCode::InvalidSessionId);
+    assert_problem(
+        &app.get("/api/v1/stateful/sessions/x/events").await,
+        ErrorCode::InvalidSessionId,
+    );
     assert_problem(&app.post(&events, &json!({})).await, ErrorCode::MethodNotAllowed);
     let head = app.send("HEAD", &events, &[], "").await;
-    assert_eq!((head.status, head.headers.get("content-length")), (200, None), "a stream has no length: {head:?}");
+    assert_eq!(
+        (head.status, head.headers.get("content-length")),
+        (200, None),
+        "a stream has no length: {head:?}"
+    );
 
     let open = Events::open(app.addr, &id, "", &[]).await;
     let full = app.get(&events).await;
@@ -168,7 +202,10 @@ async fn a_ticket_replaces_the_token_of_its_owner() {
 
     assert_problem(&here.get(&events).await, ErrorCode::SessionNotFound);
     assert_problem(&here.post(&tickets, &json!({})).await, ErrorCode::SessionNotFound);
-    assert_problem(&here.send("POST", &tickets, &owner, "{\"ttl\": 9}").await, ErrorCode::InvalidBody);
+    assert_problem(
+        &here.send("POST", &tickets, &owner, "{\"ttl\": 9}").await,
+        ErrorCode::InvalidBody,
+    );
     let issued = here.send("POST", &tickets, &owner, "").await;
     assert_eq!((issued.status, issued.header("cache-control")), (201, "no-store"), "{issued:?}");
     let Ticket { ticket, expires_at } = issued.json().expect("a ticket");
@@ -208,7 +245,9 @@ async fn a_ticket_in_use_reopens_its_connection() {
         let elsewhere = if store == "memory" { &here } else { &there };
         let id = here.create("Ada").await.session_id;
         let tickets = path(Endpoint::Tickets, &id);
-        let issue = async || here.post(&tickets, &json!({})).await.json::<Ticket>().expect("a ticket").ticket;
+        let issue = async || {
+            here.post(&tickets, &json!({})).await.json::<Ticket>().expect("a ticket").ticket
+        };
         let used = issue().await;
         // Two tickets of one millisecond are the same ticket.
         let unused = loop {
@@ -218,7 +257,8 @@ async fn a_ticket_in_use_reopens_its_connection() {
             }
         };
         let target = |ticket: &str| format!("{}?ticket={ticket}", path(Endpoint::Events, &id));
-        let head = async |app: &App, ticket: &str| app.send("HEAD", &target(ticket), &[], "").await.status;
+        let head =
+            async |app: &App, ticket: &str| app.send("HEAD", &target(ticket), &[], "").await.status;
         let query = format!("ticket={used}");
         let mut stream = Events::open(here.addr, &id, &query, &[]).await;
         tokio::time::sleep(Duration::from_secs(4)).await;

@@ -21,7 +21,8 @@ async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
     let redis = RedisServer::start().await;
     let [here, there] = instances(&redis, &[]);
     let id = here.create("Ada").await.session_id;
-    let mut sockets = [Socket::open(here.addr, &id, "").await, Socket::open(there.addr, &id, "").await];
+    let mut sockets =
+        [Socket::open(here.addr, &id, "").await, Socket::open(there.addr, &id, "").await];
     for number in 0..50 {
         // Both post concurrently, and a third by a plain request.
         for (author, socket) in sockets.iter_mut().enumerate() {
@@ -38,10 +39,17 @@ async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
         received.push(events);
     }
     assert_eq!(received[0], received[1]);
-    assert_eq!(received[0].iter().filter_map(|event| event.id).collect::<Vec<_>>(), (1..=150).collect::<Vec<_>>());
+    assert_eq!(
+        received[0].iter().filter_map(|event| event.id).collect::<Vec<_>>(),
+        (1..=150).collect::<Vec<_>>()
+    );
     for (author, events) in [("0", &received[0]), ("1", &received[1]), ("somebody", &received[0])] {
-        let said: Vec<_> = events.iter().filter_map(|event| event.data["message"].as_str()).collect();
-        let own: Vec<_> = said.iter().filter_map(|text| text.strip_prefix(author)?.strip_prefix(" says ")).collect();
+        let said: Vec<_> =
+            events.iter().filter_map(|event| event.data["message"].as_str()).collect();
+        let own: Vec<_> = said
+            .iter()
+            .filter_map(|text| text.strip_prefix(author)?.strip_prefix(" says "))
+            .collect();
         assert_eq!(
             own,
             (0..50).map(|number| number.to_string()).collect::<Vec<_>>(),
@@ -55,7 +63,11 @@ async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     let mut socket = Socket::open(app.addr, &id, "").await;
-    let frame = ClientFrame { reference: Some("r1".into()), idempotency_key: Some(KEY.into()), ..saying("hello") };
+    let frame = ClientFrame {
+        reference: Some("r1".into()),
+        idempotency_key: Some(KEY.into()),
+        ..saying("hello")
+    };
     socket.send(&frame).await;
     let posted = |event: &crate::live_client::LiveEvent| event.data::<MessagePosted>();
     let first = loop {
@@ -71,7 +83,8 @@ async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     again.send(&frame).await;
     assert_eq!(posted(&again.next_of(EventName::Posted).await), first, "it was posted once");
     let messages = path(Endpoint::Messages, &id);
-    let by_request = app.send("POST", &messages, &[("Idempotency-Key", KEY)], "{\"message\":\"hello\"}").await;
+    let by_request =
+        app.send("POST", &messages, &[("Idempotency-Key", KEY)], "{\"message\":\"hello\"}").await;
     assert_eq!(by_request.json::<MessagePosted>().expect("the same"), first);
 }
 
@@ -91,7 +104,10 @@ async fn an_invalid_frame_gets_an_error_and_the_connection_stays_open() {
         (json!({"message": "hi", "ref": long}).to_string(), ErrorCode::InvalidBody),
         (json!({"message": ""}).to_string(), ErrorCode::InvalidBody),
         (json!({"message": "x".repeat(20_000)}).to_string(), ErrorCode::MessageTooLarge),
-        (json!({"message": "hi", "idempotency_key": "1"}).to_string(), ErrorCode::InvalidIdempotencyKey),
+        (
+            json!({"message": "hi", "idempotency_key": "1"}).to_string(),
+            ErrorCode::InvalidIdempotencyKey,
+        ),
     ] {
         socket.send_raw(Message::text(text.clone())).await;
         let problem: Problem = socket.next_of(EventName::Error).await.data();
@@ -125,7 +141,10 @@ async fn a_request_without_upgrade_gets_426() {
     let live = path(Endpoint::Live, &app.create("Ada").await.session_id);
     let plain = app.get(&live).await;
     assert_problem(&plain, ErrorCode::UpgradeRequired);
-    assert_eq!((plain.header("upgrade"), plain.header("sec-websocket-version")), ("websocket", "13"));
+    assert_eq!(
+        (plain.header("upgrade"), plain.header("sec-websocket-version")),
+        ("websocket", "13")
+    );
     assert!(plain.header("connection").contains("upgrade"), "{plain:?}");
     let upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")];
     for version in [None, Some(("Sec-WebSocket-Version", "8"))] {
@@ -138,7 +157,9 @@ async fn a_request_without_upgrade_gets_426() {
 async fn the_clients_close_frame_is_echoed_and_the_server_closes_at_once() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
-    for (sent, echoed) in [(Some(1000), Some(1000)), (Some(1001), Some(1001)), (Some(4321), Some(4321)), (None, None)] {
+    for (sent, echoed) in
+        [(Some(1000), Some(1000)), (Some(1001), Some(1001)), (Some(4321), Some(4321)), (None, None)]
+    {
         let mut socket = Socket::open(app.addr, &id, "").await;
         assert_eq!(socket.next_of(EventName::Session).await.id, None);
         let (close_code, took) = socket.close(sent).await;
@@ -151,7 +172,8 @@ async fn the_clients_close_frame_is_echoed_and_the_server_closes_at_once() {
 #[actix_web::test]
 async fn a_permit_is_released_as_soon_as_its_client_disconnects() {
     // No heartbeat detects a disconnected client within this test.
-    let settings = [("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "2"), ("LIVE_HEARTBEAT_S", "300")];
+    let settings =
+        [("SESSION_STORE", "memory"), ("LIVE_MAX_CONNECTIONS", "2"), ("LIVE_HEARTBEAT_S", "300")];
     let app = spawn_with(&settings);
     let id = app.create("Ada").await.session_id;
     let events = path(Endpoint::Events, &id);
@@ -159,7 +181,10 @@ async fn a_permit_is_released_as_soon_as_its_client_disconnects() {
         let reset = round % 2 == 0;
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while app.send("HEAD", &events, &[], "").await.status != 200 {
-            assert!(std::time::Instant::now() < deadline, "round {round}: the permit is not released");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "round {round}: the permit is not released"
+            );
         }
         // Each takes a permit and disconnects, by a FIN or by a reset.
         if round % 4 < 2 {
@@ -174,11 +199,15 @@ async fn a_permit_is_released_as_soon_as_its_client_disconnects() {
 
 #[actix_web::test]
 async fn a_page_of_another_origin_is_rejected() {
-    let app = spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_ALLOWED_ORIGINS", "https://app.example")]);
+    let app =
+        spawn_with(&[("SESSION_STORE", "memory"), ("LIVE_ALLOWED_ORIGINS", "https://app.example")]);
     let id = app.create("Ada").await.session_id;
     let live = path(Endpoint::Live, &id);
-    for origin in ["https://evil.example", "null", "http://app.example", "http://127.0.0.1.evil.example", ""] {
-        let rejected = app.send("GET", &live, &[("Upgrade", "websocket"), ("Origin", origin)], "").await;
+    for origin in
+        ["https://evil.example", "null", "http://app.example", "http://127.0.0.1.evil.example", ""]
+    {
+        let rejected =
+            app.send("GET", &live, &[("Upgrade", "websocket"), ("Origin", origin)], "").await;
         assert_problem(&rejected, ErrorCode::OriginNotAllowed);
     }
     let own = format!("http://{}", app.addr);
@@ -198,7 +227,10 @@ async fn messages_count_against_the_rate_of_their_client() {
     for number in 1..=10_u64 {
         socket.send(&saying(&format!("m{number}"))).await;
         if number <= 5 {
-            assert_eq!(socket.next_of(EventName::Posted).await.data::<MessagePosted>().number, number);
+            assert_eq!(
+                socket.next_of(EventName::Posted).await.data::<MessagePosted>().number,
+                number
+            );
         } else {
             let problem: Problem = socket.next_of(EventName::Error).await.data();
             assert_eq!(problem.code, ErrorCode::RateLimited);
@@ -212,10 +244,14 @@ async fn messages_count_against_the_rate_of_their_client() {
     again.send_raw(Message::Ping("x".into())).await;
     let problem: Problem = again.next_of(EventName::Error).await.data();
     assert_eq!(problem.code, ErrorCode::RateLimited, "pings count, too");
-    let mut other = Socket::open_with(app.addr, &id, "", &[("x-client-rate", "192.0.2.2;q=5;w=3600")]).await;
+    let mut other =
+        Socket::open_with(app.addr, &id, "", &[("x-client-rate", "192.0.2.2;q=5;w=3600")]).await;
     other.send(&saying("m6")).await;
     let posted: MessagePosted = other.next_of(EventName::Posted).await.data();
-    assert_eq!(posted.number, 6, "rejected messages were not posted, and another client is not limited");
+    assert_eq!(
+        posted.number, 6,
+        "rejected messages were not posted, and another client is not limited"
+    );
 }
 
 #[actix_web::test]

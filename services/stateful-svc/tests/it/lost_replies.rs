@@ -28,7 +28,10 @@ async fn an_operation_whose_reply_is_lost_is_applied_once_and_succeeds() {
         let created = store.create(id, given.clone(), key_of_create).await.expect("created");
         assert!(proxy.was_cut() && created.done == Done::Now && created.value.version == 1);
         let found = beside.read(id).await.expect("there").value;
-        assert_eq!((found.nonce, found.created_at), (created.value.nonce, created.value.created_at));
+        assert_eq!(
+            (found.nonce, found.created_at),
+            (created.value.nonce, created.value.created_at)
+        );
 
         for number in 1..=3 {
             proxy.cut_at_once_after(0);
@@ -37,8 +40,15 @@ async fn an_operation_whose_reply_is_lost_is_applied_once_and_succeeds() {
             let taken = store.append(id, hi.clone(), key_of_append).await.expect("taken");
             assert!(proxy.was_cut() && taken.done == Done::Now, "{taken:?}");
             assert_eq!((taken.value.message.number, taken.value.version), (number, 1 + number));
-            let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
-            assert_eq!((page.message_count, page.messages.last()), (number, Some(&taken.value.message)));
+            let page = beside
+                .history(id, Default::default(), Default::default())
+                .await
+                .expect("there")
+                .value;
+            assert_eq!(
+                (page.message_count, page.messages.last()),
+                (number, Some(&taken.value.message))
+            );
         }
 
         proxy.cut_at_once_after(0);
@@ -48,7 +58,8 @@ async fn an_operation_whose_reply_is_lost_is_applied_once_and_succeeds() {
         // The reply to the patch's read comes first.
         proxy.cut_at_once_after(1);
         let key_of_patch = keyed.then(|| Keyed::patch(key(20), &change));
-        let patched = store.patch(id, &change, &Expected::Any, key_of_patch).await.expect("patched");
+        let patched =
+            store.patch(id, &change, &Expected::Any, key_of_patch).await.expect("patched");
         assert!(proxy.was_cut() && patched.done == Done::Now);
         let found = beside.read(id).await.expect("there").value;
         assert_eq!(
@@ -80,7 +91,8 @@ async fn a_lost_reply_hidden_by_later_writes_stays_unknown_and_is_not_applied_tw
     };
     let (taken, ()) = tokio::join!(store.append(id, message("mine"), None), others);
     assert!(matches!(taken, Err(AppendError::Store(StoreFault::NoResponse(_)))), "{taken:?}");
-    let page = beside.history(id, Default::default(), Default::default()).await.expect("there").value;
+    let page =
+        beside.history(id, Default::default(), Default::default()).await.expect("there").value;
     let texts: Vec<_> = page.messages.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(texts, ["first", "mine", "of another client"]);
 

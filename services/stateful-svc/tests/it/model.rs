@@ -13,7 +13,9 @@ use stateful_svc::domain::lifetime::Lifetime;
 use stateful_svc::domain::message::Message;
 use stateful_svc::domain::session::Session;
 use stateful_svc::domain::session_tag::{Expected, SessionTag};
-use stateful_svc::store::{Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing};
+use stateful_svc::store::{
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing,
+};
 
 mod reference;
 
@@ -23,7 +25,8 @@ use crate::subject::{Subject, any_session, as_subject, data, key, message, patch
 
 /// Time advances in hundreds of seconds, so that no limit is reached to the second: Redis's clock
 /// also runs.
-const LIFETIME: Lifetime = Lifetime { idle: Duration::from_secs(250), absolute: Duration::from_secs(950) };
+const LIFETIME: Lifetime =
+    Lifetime { idle: Duration::from_secs(250), absolute: Duration::from_secs(950) };
 /// The number of sessions per example.
 const SESSIONS: usize = 3;
 
@@ -110,7 +113,13 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    async fn apply(&mut self, route: Route, who: Who, id: usize, operation: &Operation) -> Observed {
+    async fn apply(
+        &mut self,
+        route: Route,
+        who: Who,
+        id: usize,
+        operation: &Operation,
+    ) -> Observed {
         let store = self.subject.instance(route.instance);
         let session = Access { routing: route.routing, ..self.sessions[id] };
         let access = match who {
@@ -142,7 +151,9 @@ impl Client<'_> {
                 match store.patch(access, &change, &expected, keyed).await {
                     Ok(patched) => again(patched.done, self.see(id, patched.value)),
                     Err(PatchError::NotFound) => Observed::Rejected(Rejection::NotFound),
-                    Err(PatchError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
+                    Err(PatchError::PreconditionFailed) => {
+                        Observed::Rejected(Rejection::PreconditionFailed)
+                    }
                     Err(PatchError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
                     Err(error) => panic!("{error:?}"),
                 }
@@ -152,31 +163,43 @@ impl Client<'_> {
                 let keyed = given_key.map(|number| Keyed::append(key(number), &new.text));
                 match store.append_if(access, new, &self.expected(id, *precondition), keyed).await {
                     Ok(appended) => {
-                        self.last_seen.insert(id, appended.value.tag().expect("kept by this version"));
+                        self.last_seen
+                            .insert(id, appended.value.tag().expect("kept by this version"));
                         let (message, version) = (appended.value.message, appended.value.version);
-                        let seen = Observed::Appended { number: message.number, reply: message.reply, version };
+                        let seen = Observed::Appended {
+                            number: message.number,
+                            reply: message.reply,
+                            version,
+                        };
                         again(appended.done, seen)
                     }
                     Err(AppendError::NotFound) => Observed::Rejected(Rejection::NotFound),
-                    Err(AppendError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
+                    Err(AppendError::PreconditionFailed) => {
+                        Observed::Rejected(Rejection::PreconditionFailed)
+                    }
                     Err(AppendError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
                     Err(error) => panic!("{error:?}"),
                 }
             }
             Operation::History(after, size) => {
-                let (after, size) = (Cursor::after(*after).expect("fits"), PageSize::parse(*size).expect("a size"));
+                let (after, size) =
+                    (Cursor::after(*after).expect("fits"), PageSize::parse(*size).expect("a size"));
                 match store.history(access, after, size).await {
                     Ok(page) => seen_messages(page.value.messages),
                     Err(ReadError::NotFound) => Observed::Rejected(Rejection::NotFound),
                     Err(ReadError::Store(fault)) => panic!("{fault:?}"),
                 }
             }
-            Operation::Delete(precondition) => match store.delete_if(access, &self.expected(id, *precondition)).await {
-                Ok(_) => Observed::Nothing,
-                Err(DeleteError::NotFound) => Observed::Rejected(Rejection::NotFound),
-                Err(DeleteError::PreconditionFailed) => Observed::Rejected(Rejection::PreconditionFailed),
-                Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
-            },
+            Operation::Delete(precondition) => {
+                match store.delete_if(access, &self.expected(id, *precondition)).await {
+                    Ok(_) => Observed::Nothing,
+                    Err(DeleteError::NotFound) => Observed::Rejected(Rejection::NotFound),
+                    Err(DeleteError::PreconditionFailed) => {
+                        Observed::Rejected(Rejection::PreconditionFailed)
+                    }
+                    Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
+                }
+            }
             Operation::Wait(seconds) => {
                 self.subject.advance(Duration::from_secs(*seconds)).await;
                 Observed::Nothing
@@ -208,7 +231,9 @@ fn again(done: Done, seen: Observed) -> Observed {
 }
 
 fn seen_messages(messages: Vec<Message>) -> Observed {
-    Observed::Messages(messages.into_iter().map(|m| (m.number, m.text.into_string(), m.reply)).collect())
+    Observed::Messages(
+        messages.into_iter().map(|m| (m.number, m.text.into_string(), m.reply)).collect(),
+    )
 }
 
 fn json_of(data: &ClientData) -> Value {
@@ -225,7 +250,8 @@ fn operations() -> impl Strategy<Value = Vec<(Route, Who, usize, Operation)>> {
         ]
     };
     let object = move || {
-        prop::collection::btree_map("name|[ab]", member(), 0..3).prop_map(|map| map.into_iter().collect::<Value>())
+        prop::collection::btree_map("name|[ab]", member(), 0..3)
+            .prop_map(|map| map.into_iter().collect::<Value>())
     };
     // Few different requests and keys, so that some repeat.
     let few_objects = move || prop_oneof![Just(json!({})), Just(json!({"name": "Ada"})), object()];
@@ -260,7 +286,16 @@ fn compare_with_model(cases: u32, subject: impl AsyncFnOnce() -> Subject) {
         for (step, (route, who, id, operation)) in operations.iter().enumerate() {
             let expected = model.apply(*who, *id, operation);
             let seen = runtime.block_on(client.apply(*route, *who, *id, operation));
-            prop_assert_eq!(seen, expected, "step {}: {:?} {:?} on session {}: {:?}", step, route, who, id, operation);
+            prop_assert_eq!(
+                seen,
+                expected,
+                "step {}: {:?} {:?} on session {}: {:?}",
+                step,
+                route,
+                who,
+                id,
+                operation
+            );
         }
         Ok(())
     });

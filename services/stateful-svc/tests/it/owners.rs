@@ -41,7 +41,11 @@ async fn any_caller_may_use_a_session_without_owner(subject: Subject) {
     store.create(anonymous, data("{}"), None).await.expect("created");
     say(&**store, ada, 1).await;
     say(&**store, anonymous, 1).await;
-    assert_eq!(all_messages(&**store, ada, 50).await.len(), 2, "using it does not change its owner");
+    assert_eq!(
+        all_messages(&**store, ada, 50).await.len(),
+        2,
+        "using it does not change its owner"
+    );
     store.delete(ada).await.expect("deleted");
     store.delete(anonymous).await.expect("deleted before");
 }
@@ -66,6 +70,9 @@ async fn a_tombstone_has_the_owner_of_its_session(subject: Subject) {
     store.delete(ada).await.expect("deleted before");
     for stranger in [bob, anonymous] {
         assert!(matches!(store.delete(stranger).await, Err(DeleteError::NotFound)));
-        assert!(matches!(store.create(stranger, data("{}"), None).await, Err(CreateError::Deleted)));
+        assert!(matches!(
+            store.create(stranger, data("{}"), None).await,
+            Err(CreateError::Deleted)
+        ));
     }
 }

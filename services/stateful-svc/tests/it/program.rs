@@ -29,7 +29,11 @@ impl Program {
         let mut log = Vec::new();
         let addr = loop {
             let mut line = String::new();
-            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "it exited before it listened");
+            assert_ne!(
+                stdout.read_line(&mut line).expect("text"),
+                0,
+                "it exited before it listened"
+            );
             let line: Value = serde_json::from_str(&line).expect("a line of JSON");
             let addr = line["addr"].as_str().map(|addr| addr.parse().expect("an address"));
             log.push(line);
@@ -85,7 +89,8 @@ impl Drop for Program {
 /// Runs the program with this argument and these settings; returns exit code and output.
 fn run_with(argument: &str, settings: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stateful-svc"));
-    let output = command.env_clear().envs(settings.iter().copied()).arg(argument).output().expect("runs");
+    let output =
+        command.env_clear().envs(settings.iter().copied()).arg(argument).output().expect("runs");
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).expect("text"))
 }
@@ -96,9 +101,16 @@ fn the_program_probes_its_own_instance() {
     let program = Program::start(&redis);
     let addr = program.addr.to_string();
     let settings = [("LISTEN_ADDR", addr.as_str()), redis[0]];
-    assert_eq!(run_with("--health", &settings), (Some(0), String::new()), "alive, although Redis is unavailable");
+    assert_eq!(
+        run_with("--health", &settings),
+        (Some(0), String::new()),
+        "alive, although Redis is unavailable"
+    );
     let (status, text) = run_with("--ready", &settings);
-    assert!(status == Some(1) && text.contains("503") && text.contains("session_store"), "{status:?} {text}");
+    assert!(
+        status == Some(1) && text.contains("503") && text.contains("session_store"),
+        "{status:?} {text}"
+    );
     program.stop();
     assert_eq!(run_with("--health", &settings).0, Some(1));
 }
@@ -106,7 +118,10 @@ fn the_program_probes_its_own_instance() {
 #[test]
 fn help_and_version_are_printed() {
     let (status, text) = run_with("--help", &[]);
-    assert!(status == Some(0) && text.contains("--health") && text.contains("docs/SETTINGS.md"), "{text}");
+    assert!(
+        status == Some(0) && text.contains("--health") && text.contains("docs/SETTINGS.md"),
+        "{text}"
+    );
     assert!(run_with("--version", &[]).1.starts_with("stateful-svc "));
     assert_eq!(run_with("--heatlh", &[]).0, Some(2), "an unknown option");
 }

@@ -80,7 +80,8 @@ impl RedisProxy {
     fn order(&self, marker: &str, before: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
         let (done, is_done) = oneshot::channel();
         let (go_on, may_go_on) = oneshot::channel();
-        *self.cut.lock().expect("not poisoned") = Some(Order { marker: marker.into(), before, done, may_go_on });
+        *self.cut.lock().expect("not poisoned") =
+            Some(Order { marker: marker.into(), before, done, may_go_on });
         (is_done, go_on)
     }
 }

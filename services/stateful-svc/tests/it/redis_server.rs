@@ -80,7 +80,10 @@ impl RedisServer {
                 },
                 Err(error) => error,
             };
-            assert!(start.elapsed() < Duration::from_secs(20), "redis-server does not become ready: {error}");
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "redis-server does not become ready: {error}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -30,9 +30,16 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
     store.append(id, message("hi"), None).await.expect("taken");
 
     let mut redis = server.connect().await.expect("a connection");
-    let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    let mut keys: Vec<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
     keys.sort();
-    assert_eq!(keys, [format!("session:{{{}}}:messages", id.session), format!("session:{{{}}}:meta", id.session)]);
+    assert_eq!(
+        keys,
+        [
+            format!("session:{{{}}}:messages", id.session),
+            format!("session:{{{}}}:meta", id.session)
+        ]
+    );
 
     for use_it in ["read", "append", "patch", "history"] {
         let _used = match use_it {
@@ -43,17 +50,22 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
         };
         let mut ends = Vec::<i64>::new();
         for key in &keys {
-            ends.push(redis::cmd("PEXPIRETIME").arg(key).query_async(&mut redis).await.expect("a time"));
+            ends.push(
+                redis::cmd("PEXPIRETIME").arg(key).query_async(&mut redis).await.expect("a time"),
+            );
         }
         assert!(ends[0] == ends[1] && ends[0] > 0, "after {use_it}: {ends:?}");
     }
     store.delete(id).await.expect("deleted");
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
     assert_eq!(keys, [format!("session:{{{}}}:meta", id.session)], "the tombstone alone");
-    let mut fields: Vec<String> = redis::cmd("HKEYS").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
+    let mut fields: Vec<String> =
+        redis::cmd("HKEYS").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
     fields.sort();
     assert_eq!(fields, ["deleted", "owner"], "the content is deleted");
-    let left_ms: i64 = redis::cmd("PTTL").arg(&keys[0]).query_async(&mut redis).await.expect("a time");
+    let left_ms: i64 =
+        redis::cmd("PTTL").arg(&keys[0]).query_async(&mut redis).await.expect("a time");
     assert!((86_000_000..=86_400_000).contains(&left_ms), "{left_ms}");
 }
 
@@ -80,7 +92,10 @@ async fn scripts_are_reloaded_when_redis_has_lost_them() {
     let mut redis = server.connect().await.expect("a connection");
     for number in 1..4 {
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("flushed");
-        assert_eq!(store.append(id, message("hi"), None).await.expect("taken").value.message.number, number);
+        assert_eq!(
+            store.append(id, message("hi"), None).await.expect("taken").value.message.number,
+            number
+        );
     }
 }
 
@@ -96,8 +111,14 @@ async fn all_operations_but_a_patch_are_one_round_trip() {
         let (plain, repeated) = (any_session(), any_session());
         let before = commands_from_clients(&mut redis).await;
         store.create(plain, given.clone(), None).await.expect("created");
-        store.create(repeated, given.clone(), Some(Keyed::create(key(0), &given))).await.expect("created");
-        store.create(repeated, given.clone(), Some(Keyed::create(key(0), &given))).await.expect("created before");
+        store
+            .create(repeated, given.clone(), Some(Keyed::create(key(0), &given)))
+            .await
+            .expect("created");
+        store
+            .create(repeated, given.clone(), Some(Keyed::create(key(0), &given)))
+            .await
+            .expect("created before");
         store.read(plain).await.expect("there");
         store.append(plain, hi.clone(), None).await.expect("taken");
         store.append(repeated, hi.clone(), keyed(1)).await.expect("taken");
@@ -122,10 +143,13 @@ async fn all_operations_but_a_patch_are_one_round_trip() {
 
 /// The number of commands from clients, without those of scripts.
 async fn commands_from_clients(redis: &mut redis::aio::MultiplexedConnection) -> u64 {
-    let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.expect("statistics");
+    let info: String =
+        redis::cmd("INFO").arg("commandstats").query_async(redis).await.expect("statistics");
     let calls = |command: &str| -> u64 {
-        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-        line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().expect("a number"))
+        let line =
+            info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.and_then(|line| line.split(',').next())
+            .map_or(0, |calls| calls.parse().expect("a number"))
     };
     ["evalsha", "eval", "ping", "unwatch", "script|load", "info"].into_iter().map(calls).sum()
 }
@@ -181,15 +205,25 @@ async fn a_long_outage_is_waited_for_once_and_service_resumes_at_once() {
     let id = any_session();
     store.create(id, data("{}"), None).await.expect("created");
     // Many at once, so that many connections are open when Redis dies.
-    join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(|taken| {
-        taken.expect("taken");
-    });
+    join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(
+        |taken| {
+            taken.expect("taken");
+        },
+    );
     server.crash();
     let is_away = |rejected: Result<_, AppendError>| {
-        matches!(rejected, Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_))))
+        matches!(
+            rejected,
+            Err(AppendError::Store(StoreFault::Unavailable(_) | StoreFault::NoResponse(_)))
+        )
     };
     let start = Instant::now();
-    assert!(join_all((0..20).map(|_| store.append(id, message("lost"), None))).await.into_iter().all(is_away));
+    assert!(
+        join_all((0..20).map(|_| store.append(id, message("lost"), None)))
+            .await
+            .into_iter()
+            .all(is_away)
+    );
     assert!(start.elapsed() >= Duration::from_secs(8), "{:?}", start.elapsed());
     let start = Instant::now();
     for _ in 0..20 {
@@ -230,7 +264,11 @@ async fn a_write_that_no_replica_acknowledges_is_unknown_and_no_read_waits() {
     for store in ["redis", "hybrid"] {
         let plain = spawn_with(&[("SESSION_STORE", store), ("SESSION_REDIS_URL", &server.url())]);
         let id = plain.create("Ada").await.session_id;
-        let settings = [("SESSION_STORE", store), ("SESSION_REDIS_URL", &server.url()), ("REDIS_ACK_REPLICAS", "1")];
+        let settings = [
+            ("SESSION_STORE", store),
+            ("SESSION_REDIS_URL", &server.url()),
+            ("REDIS_ACK_REPLICAS", "1"),
+        ];
         let strict = spawn_with(&settings);
         let posted = strict.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
         let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
@@ -261,12 +299,19 @@ async fn without_redis_requests_get_503_and_readiness_fails() {
     ] {
         let problem = assert_problem(&response, away);
         assert_eq!(response.header("retry-after"), "1");
-        assert!(!problem.detail.contains("socket") && !problem.detail.contains("os error"), "{}", problem.detail);
+        assert!(
+            !problem.detail.contains("socket") && !problem.detail.contains("os error"),
+            "{}",
+            problem.detail
+        );
     }
     assert_eq!(app.get("/health").await.status, 200, "an instance stays in its pool");
     wait_for_status(&app, "/readyz", 503).await;
     let readiness = String::from_utf8(app.get("/readyz").await.body).expect("text");
-    assert!(readiness.contains("session_store") && !readiness.contains(&server.url()), "{readiness}");
+    assert!(
+        readiness.contains("session_store") && !readiness.contains(&server.url()),
+        "{readiness}"
+    );
 
     server.restart().await;
     let read = app.get(&target).await;
@@ -282,7 +327,13 @@ async fn a_damaged_record_is_an_internal_error_and_no_outage() {
     store.create(id, data("{}"), None).await.expect("created");
     let mut redis = server.connect().await.expect("a connection");
     let meta = format!("session:{{{}}}:meta", id.session);
-    redis::cmd("HSET").arg(&meta).arg("data").arg("{").exec_async(&mut redis).await.expect("damaged");
+    redis::cmd("HSET")
+        .arg(&meta)
+        .arg("data")
+        .arg("{")
+        .exec_async(&mut redis)
+        .await
+        .expect("damaged");
     assert!(matches!(store.read(id).await, Err(ReadError::Store(StoreFault::Damaged(_)))));
     assert!(matches!(
         store.patch(id, &patch("{}"), &Expected::Any, None).await,
@@ -301,7 +352,8 @@ async fn redis_never_stores_an_id() {
     app.say(&id, "hi").await;
     app.get(&path(Endpoint::Session, &id)).await;
     let mut redis = server.connect().await.expect("a connection");
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("*").query_async(&mut redis).await.expect("keys");
     assert!(keys.len() == 2 && keys.iter().all(|key| !contains_secret(key, &id)), "{keys:?}");
     assert_eq!(app.get("/health").await.header("x-live-sessions"), "1");
     let fields: Vec<String> = redis::cmd("HVALS")
@@ -316,9 +368,12 @@ async fn redis_never_stores_an_id() {
 async fn an_outage_is_logged_once() {
     let mut server = RedisServer::start().await;
     let secret = ("SESSION_ID_SECRET", SECRET);
-    let program = Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret]);
+    let program =
+        Program::start(&[("SESSION_STORE", "redis"), ("SESSION_REDIS_URL", &server.url()), secret]);
     let create = async |status: u16| {
-        let response = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}").await.expect("a response");
+        let response = send_json(program.addr, "POST", "/api/v1/stateful/sessions", "{}")
+            .await
+            .expect("a response");
         assert_eq!(response.status, status, "{response:?}");
     };
     create(201).await;
@@ -363,7 +418,8 @@ pub(crate) async fn wait_for_status(app: &App, target: &str, status: u16) {
 async fn a_session_that_redis_lost_is_counted_and_one_that_ended_is_not() {
     let server = RedisServer::start().await;
     let (here, there) = (app_on(&server), app_on(&server));
-    let (lost, deleted) = (here.create("Ada").await.session_id, here.create("Bob").await.session_id);
+    let (lost, deleted) =
+        (here.create("Ada").await.session_id, here.create("Bob").await.session_id);
     let counted = async || {
         let metrics = here.get("/metrics").await;
         let text = String::from_utf8(metrics.body.to_vec()).expect("UTF-8");
@@ -377,7 +433,10 @@ async fn a_session_that_redis_lost_is_counted_and_one_that_ended_is_not() {
     let mut redis = server.connect().await.expect("a connection");
     redis::cmd("FLUSHALL").exec_async(&mut redis).await.expect("flushed");
     for _ in 0..2 {
-        assert_problem(&here.get(&path(Endpoint::Session, &lost)).await, ErrorCode::SessionNotFound);
+        assert_problem(
+            &here.get(&path(Endpoint::Session, &lost)).await,
+            ErrorCode::SessionNotFound,
+        );
     }
     assert_eq!(counted().await, "1", "once for each session");
 }

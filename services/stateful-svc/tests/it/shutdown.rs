@@ -26,7 +26,11 @@ const KEPT: &str = "not everything was given back";
 
 fn start(server: &RedisServer) -> Program {
     // Two workers, each with its own runtime for its connections.
-    Program::start(&[("SESSION_STORE", "hybrid"), ("SESSION_REDIS_URL", &server.url()), ("WORKERS", "2")])
+    Program::start(&[
+        ("SESSION_STORE", "hybrid"),
+        ("SESSION_REDIS_URL", &server.url()),
+        ("WORKERS", "2"),
+    ])
 }
 
 async fn leases(server: &RedisServer) -> Vec<String> {
@@ -45,7 +49,8 @@ async fn wait_for_lease(server: &RedisServer) {
 async fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> Option<Response> {
     let length = body.len();
     let head = "host: test\r\nconnection: close\r\nx-session-affinity: required\r\ncontent-type: application/json";
-    let request = format!("{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
     raw(addr, request.as_bytes()).await.ok()
 }
 
@@ -54,7 +59,9 @@ async fn client(addr: SocketAddr, served: watch::Sender<u64>) -> u64 {
     let mut responses = 0;
     loop {
         let created = call(addr, "POST", "/api/v1/stateful/sessions", "{}").await;
-        let Some(session) = created.and_then(|created| created.json::<Session>().ok()) else { return responses };
+        let Some(session) = created.and_then(|created| created.json::<Session>().ok()) else {
+            return responses;
+        };
         for _ in 0..3 {
             let read = call(addr, "GET", &path(Endpoint::Session, &session.session_id), "").await;
             responses += u64::from(read.is_some_and(|read| read.status == 200));
@@ -82,7 +89,11 @@ async fn each_graceful_stop_under_load_releases_the_lease() {
         let log = tokio::task::spawn_blocking(|| program.stop()).await.expect("it stops");
         let responses: u64 = clients.join_all().await.into_iter().sum();
         assert!(responses > 0);
-        assert_eq!(leases(&server).await, Vec::<String>::new(), "stop {stop} left its lease: {log:#?}");
+        assert_eq!(
+            leases(&server).await,
+            Vec::<String>::new(),
+            "stop {stop} left its lease: {log:#?}"
+        );
         assert!(has(&log, RELEASED) && !has(&log, KEPT), "{log:#?}");
         // In this order, each once.
         let steps: Vec<_> = log
@@ -128,7 +139,8 @@ async fn a_connection_of_an_ended_runtime_is_not_reused() {
     let server = RedisServer::start().await;
     let pool = pool(&server);
     let shared = pool.clone();
-    let made = thread::spawn(move || worker().block_on(client_id(&shared))).join().expect("a worker");
+    let made =
+        thread::spawn(move || worker().block_on(client_id(&shared))).join().expect("a worker");
     let again = client_id(&pool).await.expect("a new connection");
     assert_ne!(made.expect("a connection"), again);
 }

@@ -46,7 +46,11 @@ impl Subject {
 
     pub(crate) async fn redis(lifetime: Lifetime) -> Self {
         let server = RedisServer::start().await;
-        Self { store: Arc::new(redis_store(&server, lifetime)), others: Vec::new(), time: Time::Redis(server) }
+        Self {
+            store: Arc::new(redis_store(&server, lifetime)),
+            others: Vec::new(),
+            time: Time::Redis(server),
+        }
     }
 
     pub(crate) async fn hybrid(lifetime: Lifetime) -> Self {
@@ -56,8 +60,9 @@ impl Subject {
     /// Several instances on one Redis.
     pub(crate) async fn hybrids(instances: usize, lifetime: Lifetime) -> Self {
         let (server, clock) = (RedisServer::start().await, MovedClock::default());
-        let hybrids: Vec<_> =
-            (0..instances).map(|_| Arc::new(hybrid_store(&server, lifetime, clock.clone()))).collect();
+        let hybrids: Vec<_> = (0..instances)
+            .map(|_| Arc::new(hybrid_store(&server, lifetime, clock.clone())))
+            .collect();
         for hybrid in &hybrids {
             holds_lease(hybrid).await;
         }
@@ -92,7 +97,11 @@ impl Subject {
     }
 }
 
-pub(crate) fn hybrid_store<C: SteadyClock>(server: &RedisServer, lifetime: Lifetime, clock: C) -> HybridStore<C> {
+pub(crate) fn hybrid_store<C: SteadyClock>(
+    server: &RedisServer,
+    lifetime: Lifetime,
+    clock: C,
+) -> HybridStore<C> {
     let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
     HybridStore::new(&target, lifetime, 64 << 20, None, clock).expect("a store").0
 }
@@ -125,7 +134,11 @@ async fn age_sessions(server: &RedisServer, by: Duration) {
         end",
     );
     let mut connection = server.connect().await.expect("a connection");
-    let () = script.arg(by.as_millis() as u64).invoke_async(&mut connection).await.expect("sessions made older");
+    let () = script
+        .arg(by.as_millis() as u64)
+        .invoke_async(&mut connection)
+        .await
+        .expect("sessions made older");
 }
 
 /// A clock that only the test advances.
@@ -191,7 +204,10 @@ pub(crate) fn patch(json: &str) -> MergePatch {
 }
 
 pub(crate) fn message(text: &str) -> NewMessage {
-    NewMessage { id: MessageId::generate(), text: MessageText::parse(text.to_owned()).expect("a message") }
+    NewMessage {
+        id: MessageId::generate(),
+        text: MessageText::parse(text.to_owned()).expect("a message"),
+    }
 }
 
 fn raw(json: &str) -> Box<RawValue> {

@@ -1,5 +1,5 @@
-//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md says how a change of
-//! them is accepted.
+//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md
+//! says how a change of them is accepted.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,8 @@ use crate::app::spawn_app;
 const UNAVAILABLE: (&str, &str) = ("LISTEN_ADDR", "192.0.2.1:1");
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    printed(env!("CARGO_BIN_EXE_stateful-svc"), arguments, &[&[UNAVAILABLE], environment].concat()).expect("runs")
+    printed(env!("CARGO_BIN_EXE_stateful-svc"), arguments, &[&[UNAVAILABLE], environment].concat())
+        .expect("runs")
 }
 
 #[test]
@@ -39,7 +40,8 @@ fn errors_of_the_environment() {
     ];
     let mut text = String::new();
     for (variable, value) in wrong {
-        writeln!(text, "{variable}={value}\n    {}", run(&[], &[(variable, value)])).expect("writes");
+        writeln!(text, "{variable}={value}\n    {}", run(&[], &[(variable, value)]))
+            .expect("writes");
     }
     assert_snapshot!(text);
 }
@@ -86,10 +88,12 @@ async fn problems() {
         }
         let mut document: Value = response.json().expect("JSON");
         document["request_id"] = "<id>".into();
-        let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}; ")).collect();
+        let fields: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}; ")).collect();
         let path = path.replace(&session, "<session>");
         let request = format!("{method} {path} {fields}{body}");
-        writeln!(text, "{}\n    {} {document}\n", request.trim_end(), response.status).expect("writes");
+        writeln!(text, "{}\n    {} {document}\n", request.trim_end(), response.status)
+            .expect("writes");
     }
     assert_snapshot!(text.replace(&session, "<session>"));
 }

@@ -15,7 +15,8 @@ const SESSIONS: &str = "/api/v1/stateful/sessions";
 const KEY: &str = "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b01";
 
 async fn create_keyed(app: &App) -> Response {
-    app.send("POST", SESSIONS, &[("Idempotency-Key", KEY)], r#"{"client_data":{"name":"Ada"}}"#).await
+    app.send("POST", SESSIONS, &[("Idempotency-Key", KEY)], r#"{"client_data":{"name":"Ada"}}"#)
+        .await
 }
 
 #[actix_web::test]
@@ -31,15 +32,27 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
     for round in 0..2 {
         for app in [&here, &there] {
             assert_problem(&app.get(&target).await, ErrorCode::SessionNotFound);
-            assert_problem(&app.get(&path(Endpoint::History, &id)).await, ErrorCode::SessionNotFound);
-            assert_problem(&app.patch(&target, &json!({"client_data": {}})).await, ErrorCode::SessionNotFound);
+            assert_problem(
+                &app.get(&path(Endpoint::History, &id)).await,
+                ErrorCode::SessionNotFound,
+            );
+            assert_problem(
+                &app.patch(&target, &json!({"client_data": {}})).await,
+                ErrorCode::SessionNotFound,
+            );
             let said = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
             assert_problem(&said, ErrorCode::SessionNotFound);
             let problem = assert_problem(&create_keyed(app).await, ErrorCode::SessionNotFound);
             assert!(problem.detail.contains("was deleted"), "{}", problem.detail);
             let again = app.delete(&target).await;
-            assert_eq!((again.status, again.body.len(), again.header("cache-control")), (204, 0, "no-store"));
-            assert_eq!(app.delete(&format!("/api/stateful/session/{}", id.expose())).await.status, 204);
+            assert_eq!(
+                (again.status, again.body.len(), again.header("cache-control")),
+                (204, 0, "no-store")
+            );
+            assert_eq!(
+                app.delete(&format!("/api/stateful/session/{}", id.expose())).await.status,
+                204
+            );
         }
         if round == 0 {
             server.crash();
@@ -47,9 +60,11 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
         }
     }
     let mut redis = server.connect().await.expect("a connection");
-    let keys: Vec<String> = redis::cmd("KEYS").arg("session:*").query_async(&mut redis).await.expect("keys");
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("session:*").query_async(&mut redis).await.expect("keys");
     assert_eq!(keys.len(), 1, "{keys:?}");
-    let left: Vec<String> = redis::cmd("HGETALL").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
+    let left: Vec<String> =
+        redis::cmd("HGETALL").arg(&keys[0]).query_async(&mut redis).await.expect("fields");
     assert!(left.len() == 4 && !contains_secret(&left.join(" "), &id), "{left:?}");
 }
 
@@ -82,7 +97,8 @@ async fn no_write_in_flight_recreates_a_session() {
         server.freeze();
         let (hi, change) = (json!({"message": "hi"}), json!({"client_data": {"a": 1}}));
         let late = join_all((0..4).map(|_| app.post(&messages, &hi)));
-        let (deleted, late, patched) = tokio::join!(app.delete(&target), late, app.patch(&target, &change));
+        let (deleted, late, patched) =
+            tokio::join!(app.delete(&target), late, app.patch(&target, &change));
         for response in late.iter().chain([&deleted, &patched]) {
             assert_problem(response, ErrorCode::SessionStoreUnavailable);
         }
@@ -92,7 +108,8 @@ async fn no_write_in_flight_recreates_a_session() {
         assert_problem(&app.get(&target).await, ErrorCode::SessionNotFound);
         let mut redis = server.connect().await.expect("a connection");
         let list = format!("session:{{{}}}:messages", id.digest());
-        let left: u64 = redis::cmd("EXISTS").arg(&list).query_async(&mut redis).await.expect("a number");
+        let left: u64 =
+            redis::cmd("EXISTS").arg(&list).query_async(&mut redis).await.expect("a number");
         assert_eq!(left, 0, "no message recreated its list");
     }
 }

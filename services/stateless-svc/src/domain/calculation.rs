@@ -34,7 +34,8 @@ pub fn calculate(operation: Operation, operands: &[f64]) -> Result<f64, Calculat
         return Err(CalculationError::TooMany { given });
     }
     let wrong_count = |needs| CalculationError::WrongCount { operation, needs, given };
-    let first_and_rest = || operands.split_first().ok_or_else(|| wrong_count("at least one operand"));
+    let first_and_rest =
+        || operands.split_first().ok_or_else(|| wrong_count("at least one operand"));
     match operation {
         Operation::Add => fold(0.0, operands, 1, |sum, x| sum + x),
         Operation::Multiply => fold(1.0, operands, 1, |product, x| product * x),
@@ -50,7 +51,9 @@ pub fn calculate(operation: Operation, operands: &[f64]) -> Result<f64, Calculat
             fold(first, rest, 2, |quotient, x| quotient / x)
         }
         Operation::Power => match operands {
-            [base, exponent] if *base == 0.0 && *exponent < 0.0 => Err(CalculationError::DivisionByZero { operand: 1 }),
+            [base, exponent] if *base == 0.0 && *exponent < 0.0 => {
+                Err(CalculationError::DivisionByZero { operand: 1 })
+            }
             [base, exponent] => fold(*base, &[*exponent], 2, f64::powf),
             _ => Err(wrong_count("exactly two operands")),
         },
@@ -70,10 +73,19 @@ pub fn calculate(operation: Operation, operands: &[f64]) -> Result<f64, Calculat
 }
 
 /// Folds until the result is not finite. The first operand has this number.
-fn fold(start: f64, operands: &[f64], number: usize, step: impl Fn(f64, f64) -> f64) -> Result<f64, CalculationError> {
+fn fold(
+    start: f64,
+    operands: &[f64],
+    number: usize,
+    step: impl Fn(f64, f64) -> f64,
+) -> Result<f64, CalculationError> {
     operands.iter().enumerate().try_fold(start, |result, (index, &operand)| {
         let result = step(result, operand);
-        if result.is_finite() { Ok(result) } else { Err(CalculationError::NotFinite { operand: number + index }) }
+        if result.is_finite() {
+            Ok(result)
+        } else {
+            Err(CalculationError::NotFinite { operand: number + index })
+        }
     })
 }
 
@@ -143,7 +155,10 @@ mod tests {
             assert!(error.to_string().contains(text), "{operation:?} {operands:?}: {error}");
         }
         let many = vec![1.0; MAX_OPERANDS + 1];
-        assert_eq!(calculate(Operation::Add, &many), Err(CalculationError::TooMany { given: MAX_OPERANDS + 1 }));
+        assert_eq!(
+            calculate(Operation::Add, &many),
+            Err(CalculationError::TooMany { given: MAX_OPERANDS + 1 })
+        );
         assert!(calculate(Operation::Add, &many[1..]).is_ok());
     }
 

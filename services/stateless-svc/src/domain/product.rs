@@ -135,7 +135,8 @@ impl FromStr for Cursor {
             _ => None,
         };
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
+        let bytes: Option<Vec<u8>> =
+            pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
         let id = bytes.filter(|_| rest.is_empty()).and_then(|bytes| String::from_utf8(bytes).ok());
         id.and_then(|id| id.parse().ok()).map(Self).ok_or(InvalidCursor)
     }
@@ -149,7 +150,13 @@ mod tests {
 
     fn product(id: &str) -> Product {
         let created_at = Timestamp::UNIX_EPOCH;
-        Product { id: id.parse().expect("an id"), name: id.to_owned(), price: Decimal::ONE, stock: 1, created_at }
+        Product {
+            id: id.parse().expect("an id"),
+            name: id.to_owned(),
+            price: Decimal::ONE,
+            stock: 1,
+            created_at,
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use service_kit::response;
 
 use crate::domain::calculation::{self, CalculationError};
 
-pub(super) async fn calculate(Json(request): Json<CalculateRequest>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn calculate(
+    Json(request): Json<CalculateRequest>,
+) -> Result<HttpResponse, ApiError> {
     let CalculateRequest { operation, operands } = request;
     let result = calculation::calculate(operation, &operands).map_err(invalid)?;
     response::no_store(StatusCode::OK, &CalculateResponse { operation, operands, result })
@@ -18,7 +20,9 @@ pub(super) async fn calculate(Json(request): Json<CalculateRequest>) -> Result<H
 
 fn invalid(error: CalculationError) -> ApiError {
     let code = match error {
-        CalculationError::TooMany { .. } | CalculationError::WrongCount { .. } => ErrorCode::InvalidOperands,
+        CalculationError::TooMany { .. } | CalculationError::WrongCount { .. } => {
+            ErrorCode::InvalidOperands
+        }
         CalculationError::DivisionByZero { .. } => ErrorCode::DivisionByZero,
         CalculationError::NotFinite { .. } => ErrorCode::ResultNotFinite,
     };

@@ -2,7 +2,9 @@
 //! tags.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+};
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpRequest, HttpResponse};
 use proto_contracts::ErrorCode;
@@ -28,7 +30,8 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let after = query.cursor.map(|cursor| cursor.parse()).transpose();
     let after = after.map_err(|error| invalid(ErrorCode::InvalidCursor, &error))?;
-    let page = PageRequest::new(query.limit, after).map_err(|error| invalid(ErrorCode::InvalidQuery, &error))?;
+    let page = PageRequest::new(query.limit, after)
+        .map_err(|error| invalid(ErrorCode::InvalidQuery, &error))?;
 
     let key = format!("products:page:{}:{}", page.limit(), page.after());
     let products = app.products.clone();
@@ -37,34 +40,50 @@ pub(super) async fn list(
     conditional(request.headers(), document.unwrap_or_default())
 }
 
-pub(super) async fn read(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, ApiError> {
-    let id: ProductId = parameter(&request).parse().map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
+pub(super) async fn read(
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let id: ProductId = parameter(&request)
+        .parse()
+        .map_err(|error| invalid(ErrorCode::InvalidProductId, &error))?;
 
     let key = format!("products:item:{id}");
     let (products, requested) = (app.products.clone(), id.clone());
-    let load = || async move { products.find(&requested).await?.map(|found| json(&to_wire(found))).transpose() };
+    let load = || async move {
+        products.find(&requested).await?.map(|found| json(&to_wire(found))).transpose()
+    };
     match app.documents.get_or_load(key, load).await.map_err(failed)? {
         Some(document) => conditional(request.headers(), document),
-        None => Err(ApiError::new(ErrorCode::ProductNotFound, format!("There is no product {id}."))),
+        None => {
+            Err(ApiError::new(ErrorCode::ProductNotFound, format!("There is no product {id}.")))
+        }
     }
 }
 
 /// 304 when `If-None-Match` lists this document, 412 when `If-Match` does not, else the document.
 fn conditional(headers: &HeaderMap, document: Bytes) -> Result<HttpResponse, ApiError> {
     let tag = format!("{:032x}", xxh3_128(&document));
-    let lists_tag =
-        |name| Ok::<_, ApiError>(EntityTags::from_headers(headers, name)?.map(|tags| tags.include(tag.as_bytes())));
+    let lists_tag = |name| {
+        Ok::<_, ApiError>(
+            EntityTags::from_headers(headers, name)?.map(|tags| tags.include(tag.as_bytes())),
+        )
+    };
     if lists_tag(&IF_MATCH)? == Some(false) {
-        let detail = "The document's ETag matches none in If-Match; repeat the request without If-Match.";
+        let detail =
+            "The document's ETag matches none in If-Match; repeat the request without If-Match.";
         return Err(ApiError::new(ErrorCode::PreconditionFailed, detail));
     }
     let not_modified = lists_tag(&IF_NONE_MATCH)?.unwrap_or(false);
-    let mut response = HttpResponse::build(if not_modified { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    let mut response =
+        HttpResponse::build(if not_modified { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     response.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, format!("\"{tag}\"")));
     if not_modified {
         return Ok(response.finish());
     }
-    Ok(response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(document))
+    Ok(response
+        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .body(document))
 }
 
 fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
@@ -73,12 +92,16 @@ fn invalid(code: ErrorCode, error: &dyn std::fmt::Display) -> ApiError {
 
 fn failed(error: LoadError) -> ApiError {
     match &*error {
-        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => ApiError::new(
-            ErrorCode::DatabaseUnavailable,
-            "The catalogue is temporarily unavailable; repeat the request shortly.",
-        )
-        .caused_by(error),
-        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => ApiError::internal(error),
+        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
+            ApiError::new(
+                ErrorCode::DatabaseUnavailable,
+                "The catalogue is temporarily unavailable; repeat the request shortly.",
+            )
+            .caused_by(error)
+        }
+        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => {
+            ApiError::internal(error)
+        }
     }
 }
 
@@ -108,7 +131,9 @@ mod tests {
         assert_eq!(sent.status(), StatusCode::OK);
 
         let weak = format!("\"other\", W/{}", tag.to_str().expect("text"));
-        for (known, status) in [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200)] {
+        for (known, status) in
+            [(tag.as_bytes(), 304), (weak.as_bytes(), 304), (b"*", 304), (b"\"other\"", 200)]
+        {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, HeaderValue::from_bytes(known).expect("a value"));
             let response = conditional(&headers, document.clone()).expect("no error");
@@ -136,7 +161,8 @@ mod tests {
     fn prices_have_two_decimal_places() {
         let created_at = jiff::Timestamp::UNIX_EPOCH;
         let id = "p001".parse().expect("an id");
-        let product = Product { id, name: "Bell".to_owned(), price: 15.into(), stock: 1, created_at };
+        let product =
+            Product { id, name: "Bell".to_owned(), price: 15.into(), stock: 1, created_at };
         assert_eq!(to_wire(product).price, "15.00");
     }
 }

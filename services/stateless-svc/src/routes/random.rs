@@ -12,7 +12,10 @@ use crate::domain::drawing::Drawing;
 
 pub(super) async fn random(Query(query): Query<RandomQuery>) -> Result<HttpResponse, ApiError> {
     let RandomQuery { min, max, count } = query;
-    let drawing =
-        Drawing::new(min, max, count).map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
-    response::no_store(StatusCode::OK, &RandomResponse { min, max, values: drawing.draw(&mut rand::rng()) })
+    let drawing = Drawing::new(min, max, count)
+        .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
+    response::no_store(
+        StatusCode::OK,
+        &RandomResponse { min, max, values: drawing.draw(&mut rand::rng()) },
+    )
 }

@@ -61,12 +61,25 @@ impl DocumentCache {
     /// # Errors
     /// When the metric is already registered.
     pub fn new(redis: RedisPool, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counts = IntCounterVec::new(Opts::new("cache_requests_total", "Cache lookups by outcome."), &["outcome"])?;
+        let counts = IntCounterVec::new(
+            Opts::new("cache_requests_total", "Cache lookups by outcome."),
+            &["outcome"],
+        )?;
         registry.register(Box::new(counts.clone()))?;
         let count = |outcome| counts.with_label_values(&[outcome]);
-        let counts =
-            Counts { hit: count("hit"), miss: count("miss"), error: count("error"), skipped: count("skipped") };
-        Ok(Self { redis, flights: Flights::new(), started: Instant::now(), paused_until: AtomicU64::new(0), counts })
+        let counts = Counts {
+            hit: count("hit"),
+            miss: count("miss"),
+            error: count("error"),
+            skipped: count("skipped"),
+        };
+        Ok(Self {
+            redis,
+            flights: Flights::new(),
+            started: Instant::now(),
+            paused_until: AtomicU64::new(0),
+            counts,
+        })
     }
 
     /// The document under `key`, from the cache or else from `load`; `None`, which is not cached,

@@ -22,7 +22,9 @@ struct InProgress<T: Clone> {
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { in_progress: Mutex::new(InProgress { flights: HashMap::new(), next_number: 0 }) })
+        Arc::new(Self {
+            in_progress: Mutex::new(InProgress { flights: HashMap::new(), next_number: 0 }),
+        })
     }
 
     /// Joins the load in progress for `key`, or starts one. It runs until it ends or all callers
@@ -38,7 +40,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 None => {
                     let number = in_progress.next_number;
                     in_progress.next_number += 1;
-                    let guard = RemoveOnDrop { flights: Arc::clone(self), key: key.to_owned(), number };
+                    let guard =
+                        RemoveOnDrop { flights: Arc::clone(self), key: key.to_owned(), number };
                     let load = start();
                     let flight = async move {
                         let _guard = guard;
@@ -91,7 +94,8 @@ mod tests {
         let flights = Flights::new();
         let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let join = || {
-            let (flights, started, go) = (Arc::clone(&flights), Arc::clone(&started), Arc::clone(&go));
+            let (flights, started, go) =
+                (Arc::clone(&flights), Arc::clone(&started), Arc::clone(&go));
             async move {
                 let start = || {
                     let number = started.fetch_add(1, Ordering::SeqCst);

@@ -14,7 +14,8 @@ use tokio_postgres::types::ToSql;
 use super::StoreError;
 use crate::domain::product::{Page, PageRequest, Product, ProductId};
 
-const PAGE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE id > $1 ORDER BY id LIMIT $2";
+const PAGE: &str =
+    "SELECT id, name, price, stock, created_at FROM products WHERE id > $1 ORDER BY id LIMIT $2";
 const ONE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE id = $1";
 
 /// Reads products. Cheap to clone.
@@ -50,7 +51,11 @@ impl Products {
     }
 
     /// Queries, and retries through a short outage: all queries are reads.
-    async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    async fn query(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
         let deadline = RetryDeadline::start();
         loop {
             self.outage.wait_until_recovered(deadline, || self.responds()).await;
@@ -75,7 +80,11 @@ impl Products {
         service_kit::postgres::probe(self.pool.clone()).await.is_ok()
     }
 
-    async fn try_query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+    async fn try_query(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
         let call = Call::to_postgres("SELECT products", sql);
         let result = tokio::time::timeout(QUERY_TIMEOUT, async {
@@ -113,7 +122,9 @@ fn product(row: &Row) -> Result<Product, StoreError> {
     let invalid = |error: tokio_postgres::Error| StoreError::Row(error.into());
     let id: &str = row.try_get("id").map_err(invalid)?;
     Ok(Product {
-        id: id.parse().map_err(|error: crate::domain::product::InvalidProductId| StoreError::Row(error.into()))?,
+        id: id.parse().map_err(|error: crate::domain::product::InvalidProductId| {
+            StoreError::Row(error.into())
+        })?,
         name: row.try_get("name").map_err(invalid)?,
         price: row.try_get("price").map_err(invalid)?,
         stock: row.try_get("stock").map_err(invalid)?,

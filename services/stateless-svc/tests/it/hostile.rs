@@ -24,7 +24,11 @@ async fn bodies() {
         ("{\"operation\":7}", ErrorCode::InvalidBody, "`operation`"),
         ("{\"__proto__\":{}}", ErrorCode::InvalidBody, "`__proto__`"),
         ("{\"operation\":\"divide\",\"operands\":[1,0]}", ErrorCode::DivisionByZero, "operand 2"),
-        ("{\"operation\":\"multiply\",\"operands\":[1e300,1e300]}", ErrorCode::ResultNotFinite, "operand 2"),
+        (
+            "{\"operation\":\"multiply\",\"operands\":[1e300,1e300]}",
+            ErrorCode::ResultNotFinite,
+            "operand 2",
+        ),
         ("{\"operation\":\"power\",\"operands\":[1]}", ErrorCode::InvalidOperands, "exactly two"),
         (&many, ErrorCode::InvalidOperands, "too many operands: 1001"),
         (&deep, ErrorCode::InvalidBody, "`operands[0]`"),
@@ -73,7 +77,8 @@ async fn queries() {
         ("products/p001/reviews", ErrorCode::NotFound, ""),
         ("nothing", ErrorCode::NotFound, ""),
     ] {
-        let response = send(addr, "GET", &format!("/api/v1/stateless/{target}")).await.expect("a response");
+        let response =
+            send(addr, "GET", &format!("/api/v1/stateless/{target}")).await.expect("a response");
         let problem = problem(&response, code);
         assert!(problem.detail.contains(detail), "{target}: {problem:?}");
     }
@@ -98,14 +103,23 @@ async fn malformed_http_is_rejected_and_the_service_keeps_running() {
         (post(&format!("{typed}content-encoding: gzip\r\ncontent-length: 2\r\n"), "{}"), 415),
         (format!("GET /{} HTTP/1.1\r\nhost: t\r\n\r\n", "a".repeat(200_000)), 431),
         (format!("GET / HTTP/1.1\r\nhost: t\r\n{}\r\n", "x: y\r\n".repeat(200)), 431),
-        ("BREW /api/v1/stateless/info HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n".to_owned(), 405),
+        (
+            "BREW /api/v1/stateless/info HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n"
+                .to_owned(),
+            405,
+        ),
     ] {
         // A server may close while the rest of a rejected request is still being sent.
-        let may_reset =
-            |error: &std::io::Error| matches!(status, 400 | 431) && error.kind() != std::io::ErrorKind::TimedOut;
+        let may_reset = |error: &std::io::Error| {
+            matches!(status, 400 | 431) && error.kind() != std::io::ErrorKind::TimedOut
+        };
         match raw(addr, request.as_bytes()).await {
-            Ok(response) => assert_eq!(response.status, status, "{:?}", &request[..request.len().min(200)]),
-            Err(error) => assert!(may_reset(&error), "{error}: {:?}", &request[..request.len().min(200)]),
+            Ok(response) => {
+                assert_eq!(response.status, status, "{:?}", &request[..request.len().min(200)])
+            }
+            Err(error) => {
+                assert!(may_reset(&error), "{error}: {:?}", &request[..request.len().min(200)])
+            }
         }
         let after: Response = send(addr, "GET", "/livez").await.expect("still alive");
         assert_eq!(after.status, 200);

@@ -25,7 +25,8 @@ fn spawn_app() -> SocketAddr {
         ("DATABASE_URL", "postgresql://tandem:hunter2@127.0.0.1:1/tandem"),
         ("CACHE_REDIS_URL", "redis://:hunter2@127.0.0.1:1"),
     ]);
-    let server = stateless_svc::build(Config::from_env(&env).expect("a configuration")).expect("builds");
+    let server =
+        stateless_svc::build(Config::from_env(&env).expect("a configuration")).expect("builds");
     let addr = server.addr();
     tokio::spawn(server.run_until(std::future::pending()));
     addr
@@ -53,22 +54,29 @@ async fn canonical_and_legacy_paths_respond_alike() {
     for path in paths(Endpoint::Info) {
         let response = send(addr, "GET", path).await.expect("a response");
         let info: Info = response.json().expect("info");
-        assert_eq!((info.service.as_str(), info.instance.as_str()), ("stateless-svc", "stateless-7"));
+        assert_eq!(
+            (info.service.as_str(), info.instance.as_str()),
+            ("stateless-svc", "stateless-7")
+        );
         assert_eq!(response.header("cache-control"), "no-store");
         assert_eq!(response.header("content-type"), "application/json");
     }
     for path in paths(Endpoint::Calculate) {
-        let response =
-            send_json(addr, "POST", path, r#"{"operation":"divide","operands":[9,2]}"#).await.expect("a response");
+        let response = send_json(addr, "POST", path, r#"{"operation":"divide","operands":[9,2]}"#)
+            .await
+            .expect("a response");
         assert_eq!(response.json::<CalculateResponse>().expect("a result").result, 4.5);
-        for without_operands in [send_json(addr, "POST", path, "{}").await, send(addr, "POST", path).await] {
+        for without_operands in
+            [send_json(addr, "POST", path, "{}").await, send(addr, "POST", path).await]
+        {
             let response = without_operands.expect("a response");
             assert_eq!((response.status, response.header("cache-control")), (200, "no-store"));
             assert_eq!(response.json::<CalculateResponse>().expect("a result").result, 0.0);
         }
     }
     for path in paths(Endpoint::Random) {
-        let response = send(addr, "GET", &format!("{path}?min=-3&max=-1&count=50")).await.expect("a response");
+        let response =
+            send(addr, "GET", &format!("{path}?min=-3&max=-1&count=50")).await.expect("a response");
         let drawn: RandomResponse = response.json().expect("numbers");
         assert_eq!(drawn.values.len(), 50);
         assert!(drawn.values.iter().all(|value| (-3..=-1).contains(value)));
@@ -85,7 +93,8 @@ async fn only_legacy_paths_are_deprecated_whatever_their_status() {
             let response = send(addr, "GET", path).await.expect("a response");
             if routes::resolve(path).is_some_and(|resolved| resolved.is_legacy) {
                 assert_eq!(response.header("deprecation"), "@1770249600");
-                let link = format!("<{}>; rel=\"successor-version\"", endpoint.templates().canonical);
+                let link =
+                    format!("<{}>; rel=\"successor-version\"", endpoint.templates().canonical);
                 assert_eq!(response.header("link"), link);
             } else {
                 assert_eq!((response.header("deprecation"), response.header("link")), ("", ""));
@@ -135,7 +144,10 @@ async fn without_databases_only_what_needs_them_fails() {
     for response in [page, product] {
         let response = response.expect("a response");
         problem(&response, ErrorCode::DatabaseUnavailable);
-        assert_eq!((response.header("retry-after"), response.header("cache-control")), ("1", "no-store"));
+        assert_eq!(
+            (response.header("retry-after"), response.header("cache-control")),
+            ("1", "no-store")
+        );
     }
     let response = send(addr, "GET", "/readyz").await.expect("a response");
     assert_eq!(response.status, 503);
@@ -153,9 +165,12 @@ async fn without_databases_only_what_needs_them_fails() {
 #[tokio::test]
 async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
     let addr = spawn_app();
-    let mine = |path: &&str| routes::resolve(path).is_some_and(|resolved| resolved.pool == PoolName::Stateless);
+    let mine = |path: &&str| {
+        routes::resolve(path).is_some_and(|resolved| resolved.pool == PoolName::Stateless)
+    };
     for path in Endpoint::ALL.into_iter().flat_map(paths).filter(mine) {
-        let response = send(addr, "PUT", &path.replace("{product_id}", "p001")).await.expect("a response");
+        let response =
+            send(addr, "PUT", &path.replace("{product_id}", "p001")).await.expect("a response");
         problem(&response, ErrorCode::MethodNotAllowed);
         let allowed = if path.ends_with("calculate") { "POST" } else { "GET, HEAD" };
         assert_eq!(response.header("allow"), allowed, "{path}");

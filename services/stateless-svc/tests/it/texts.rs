@@ -1,5 +1,5 @@
-//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md says how a change of
-//! them is accepted.
+//! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md
+//! says how a change of them is accepted.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,8 @@ use crate::spawn_app;
 const UNAVAILABLE: (&str, &str) = ("LISTEN_ADDR", "192.0.2.1:1");
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    printed(env!("CARGO_BIN_EXE_stateless-svc"), arguments, &[&[UNAVAILABLE], environment].concat()).expect("runs")
+    printed(env!("CARGO_BIN_EXE_stateless-svc"), arguments, &[&[UNAVAILABLE], environment].concat())
+        .expect("runs")
 }
 
 #[test]
@@ -38,7 +39,8 @@ fn errors_of_the_environment() {
     ];
     let mut text = String::new();
     for (variable, value) in wrong {
-        writeln!(text, "{variable}={value}\n    {}", run(&[], &[(variable, value)])).expect("writes");
+        writeln!(text, "{variable}={value}\n    {}", run(&[], &[(variable, value)]))
+            .expect("writes");
     }
     assert_snapshot!(text);
 }
@@ -68,13 +70,17 @@ async fn problems() {
     ];
     let mut text = String::new();
     for (method, path, body) in wrong {
-        let response =
-            if body.is_empty() { send(addr, method, path).await } else { send_json(addr, method, path, body).await };
+        let response = if body.is_empty() {
+            send(addr, method, path).await
+        } else {
+            send_json(addr, method, path, body).await
+        };
         let response = response.expect("a response");
         let mut document: Value = response.json().expect("JSON");
         document["request_id"] = "<id>".into();
         let request = format!("{method} {path} {body}");
-        writeln!(text, "{}\n    {} {document}\n", request.trim_end(), response.status).expect("writes");
+        writeln!(text, "{}\n    {} {document}\n", request.trim_end(), response.status)
+            .expect("writes");
     }
     assert_snapshot!(text);
 }

@@ -35,7 +35,14 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
     let json = |method: Method, path: &str, body: Vec<u8>| {
         api.request(method, path).header(CONTENT_TYPE, "application/json").body(body)
     };
-    for path in [CALCULATE, SESSIONS, CONVERSATIONS, &messages, "/api/stateless/calculate", "/api/stateful/session"] {
+    for path in [
+        CALCULATE,
+        SESSIONS,
+        CONVERSATIONS,
+        &messages,
+        "/api/stateless/calculate",
+        "/api/stateful/session",
+    ] {
         for (body, code) in [
             (&b"{"[..], MalformedJson),
             (b"nonsense", MalformedJson),
@@ -49,16 +56,24 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
             let what = format!("{} to {path}", String::from_utf8_lossy(body));
             let expected = match (code, path) {
                 // A missing member is detected first.
-                (MalformedJson, path) if body == b"{} {}" && [CONVERSATIONS, &messages].contains(&path) => InvalidBody,
+                (MalformedJson, path)
+                    if body == b"{} {}" && [CONVERSATIONS, &messages].contains(&path) =>
+                {
+                    InvalidBody
+                }
                 _ => code,
             };
             expect_error(&what, json(Method::POST, path, body.to_vec()), expected).await?;
         }
         let large = vec![b' '; 2 * 1024 * 1024];
-        expect_error(&format!("2 MiB to {path}"), json(Method::POST, path, large), BodyTooLarge).await?;
+        expect_error(&format!("2 MiB to {path}"), json(Method::POST, path, large), BodyTooLarge)
+            .await?;
         let deep = format!("{{\"client_data\": {}", "[".repeat(100_000)).into_bytes();
         let response = Response::to(json(Method::POST, path, deep)).await?;
-        anyhow::ensure!([400, 422].contains(&response.status), "100,000 deep to {path}: {response}");
+        anyhow::ensure!(
+            [400, 422].contains(&response.status),
+            "100,000 deep to {path}: {response}"
+        );
         response.problem(response.json::<proto_contracts::Problem>().code);
     }
     for (path, body, code) in [
@@ -86,13 +101,25 @@ async fn bodies(api: &Api, session: &Created) -> Result<()> {
         let what = format!("{shown} to {path}");
         expect_error(&what, api.request(Method::POST, path).json(&body), code).await?;
     }
-    for media_type in ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/jsonp"] {
-        let request = api.request(Method::POST, CALCULATE).header(CONTENT_TYPE, media_type).body("{}");
+    for media_type in
+        ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/jsonp"]
+    {
+        let request =
+            api.request(Method::POST, CALCULATE).header(CONTENT_TYPE, media_type).body("{}");
         expect_error(media_type, request, UnsupportedMediaType).await?;
     }
-    expect_error("no media type", api.request(Method::POST, CALCULATE).body("{}"), UnsupportedMediaType).await?;
-    expect_error("a patch of nothing", api.request(Method::PATCH, &session.path()).json(&json!({})), InvalidBody)
-        .await?;
+    expect_error(
+        "no media type",
+        api.request(Method::POST, CALCULATE).body("{}"),
+        UnsupportedMediaType,
+    )
+    .await?;
+    expect_error(
+        "a patch of nothing",
+        api.request(Method::PATCH, &session.path()).json(&json!({})),
+        InvalidBody,
+    )
+    .await?;
     Ok(())
 }
 
@@ -120,7 +147,12 @@ async fn queries(api: &Api, session: &Created) -> Result<()> {
         (RANDOM, "min=1.5", InvalidQuery),
         (RANDOM, "minimum=1", InvalidQuery),
     ] {
-        expect_error(&format!("{path}?{query}"), api.request(Method::GET, &format!("{path}?{query}")), code).await?;
+        expect_error(
+            &format!("{path}?{query}"),
+            api.request(Method::GET, &format!("{path}?{query}")),
+            code,
+        )
+        .await?;
     }
     Ok(())
 }
@@ -141,7 +173,11 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
     ] {
         expect_error(path, api.request(Method::GET, path), NotFound).await?;
     }
-    for path in ["/api/v1/stateless/%2e%2e%2f%2e%2e%2fetc/passwd", "/api/v1/stateless/x%5Cinfo", "/api/v1/%0ainfo"] {
+    for path in [
+        "/api/v1/stateless/%2e%2e%2f%2e%2e%2fetc/passwd",
+        "/api/v1/stateless/x%5Cinfo",
+        "/api/v1/%0ainfo",
+    ] {
         expect_error(path, api.request(Method::GET, path), BadRequest).await?;
     }
     let brew = Method::from_bytes(b"BREW")?;
@@ -165,7 +201,11 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
 
 async fn ids(api: &Api, session: &Created) -> Result<Vec<String>> {
     // Variants of a real id: logs must not contain them either.
-    let mut tried = vec![session.id.to_uppercase(), format!("{}0", session.id), session.id.replacen('-', "_", 1)];
+    let mut tried = vec![
+        session.id.to_uppercase(),
+        format!("{}0", session.id),
+        session.id.replacen('-', "_", 1),
+    ];
     tried.extend(["x", "-", "00000000-", "%F0%9F%A6%80"].map(str::to_owned));
     tried.push("9".repeat(1_000));
     for id in &tried {
@@ -176,7 +216,8 @@ async fn ids(api: &Api, session: &Created) -> Result<Vec<String>> {
             (Method::GET, format!("{path}/history")),
             (Method::GET, format!("/api/stateful/session/{id}")),
         ] {
-            expect_error(&format!("{method} {path}"), api.request(method, &path), InvalidSessionId).await?;
+            expect_error(&format!("{method} {path}"), api.request(method, &path), InvalidSessionId)
+                .await?;
         }
     }
     let unknown = "0badcafe-00112233445566778899aabbccddeeff";
@@ -198,7 +239,11 @@ async fn ids(api: &Api, session: &Created) -> Result<Vec<String>> {
 }
 
 /// Malformed keys, cookies and request ids are no errors: the gateway replaces them.
-pub(super) async fn ignored_headers(api: &Api, listener: Listener, session: &Created) -> Result<()> {
+pub(super) async fn ignored_headers(
+    api: &Api,
+    listener: Listener,
+    session: &Created,
+) -> Result<()> {
     for (name, value) in [
         (COOKIE.as_str(), "affinity=nonsense"),
         (COOKIE.as_str(), "affinity=0BADCAFE"),
@@ -207,8 +252,17 @@ pub(super) async fn ignored_headers(api: &Api, listener: Listener, session: &Cre
         (headers::AFFINITY_KEY, "0badcafe0"),
     ] {
         let created = Created::by(api.request(Method::POST, SESSIONS).header(name, value)).await?;
-        assert_eq!(created.response.stamp().verdict, Verdict::Invalid, "{name}: {value}: {}", created.response);
-        assert_eq!(created.response.cookie()?, format!("affinity={}", &created.id[..8]), "{name}: {value}");
+        assert_eq!(
+            created.response.stamp().verdict,
+            Verdict::Invalid,
+            "{name}: {value}: {}",
+            created.response
+        );
+        assert_eq!(
+            created.response.cookie()?,
+            format!("affinity={}", &created.id[..8]),
+            "{name}: {value}"
+        );
     }
     for (name, value) in [
         (headers::REQUEST_ID, "nonsense"),
@@ -218,13 +272,20 @@ pub(super) async fn ignored_headers(api: &Api, listener: Listener, session: &Cre
         (headers::FORWARDED_FOR, "nonsense, 1.2.3"),
         (headers::FORWARDED_PROTO, "gopher"),
     ] {
-        let response = Response::to(api.request(Method::GET, &session.path()).header(name, value)).await?;
-        assert_eq!((response.status, response.stamp().verdict), (200, Verdict::Home), "{name}: {value}: {response}");
+        let response =
+            Response::to(api.request(Method::GET, &session.path()).header(name, value)).await?;
+        assert_eq!(
+            (response.status, response.stamp().verdict),
+            (200, Verdict::Home),
+            "{name}: {value}: {response}"
+        );
         assert_ne!(response.request_id().to_string(), value);
     }
     // The gateway accepts a client's well-formed request id; the edge does not.
     let id = "0190a5c0-0000-7000-8000-000000000001";
-    let response = Response::to(api.request(Method::GET, &session.path()).header(headers::REQUEST_ID, id)).await?;
+    let response =
+        Response::to(api.request(Method::GET, &session.path()).header(headers::REQUEST_ID, id))
+            .await?;
     assert_eq!(response.request_id().to_string() == id, listener == Listener::Gateway);
     Ok(())
 }

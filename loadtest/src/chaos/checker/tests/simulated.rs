@@ -52,7 +52,9 @@ impl Session {
             Act::Delete => self.deleted = true,
         }
         let view = match act {
-            Act::Append(_) => View::Posted { version: self.version, number: self.messages.len() as u64 },
+            Act::Append(_) => {
+                View::Posted { version: self.version, number: self.messages.len() as u64 }
+            }
             Act::History => View::History(self.messages.clone()),
             Act::Delete => View::Deleted,
             Act::Repeat(_) => View::Repeated(Repetition::AsTheFirst),
@@ -88,7 +90,9 @@ fn pending(random: &mut StdRng) -> Vec<Pending> {
             let (begin, end) = (now, now + random.random_range(1..40));
             let effect = match known {
                 true => Some(random.random_range(begin..=end)),
-                false => (random.random_range(0..2) == 0).then(|| begin + random.random_range(0..150)),
+                false => {
+                    (random.random_range(0..2) == 0).then(|| begin + random.random_range(0..150))
+                }
             };
             pending.push(Pending { client, begin, effect, end, act, known });
             now = end + random.random_range(0..10);
@@ -100,12 +104,16 @@ fn pending(random: &mut StdRng) -> Vec<Pending> {
 /// A run of the simulated service.
 fn run(seed: u64) -> Vec<Entry> {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut session = Session { version: 1, messages: Vec::new(), patches: Patches::new(), deleted: false };
+    let mut session =
+        Session { version: 1, messages: Vec::new(), patches: Patches::new(), deleted: false };
     let mut entries = vec![act(0, 0..5, Act::Create, session.apply(0, Act::Create))];
     let mut pending = pending(&mut random);
     pending.sort_by_key(|pending| pending.effect.unwrap_or(u64::MAX));
     for Pending { client, begin, effect, end, act: what, known } in pending {
-        let outcome = effect.map(|_| session.apply(client, what)).filter(|_| known).unwrap_or(Outcome::Unknown);
+        let outcome = effect
+            .map(|_| session.apply(client, what))
+            .filter(|_| known)
+            .unwrap_or(Outcome::Unknown);
         entries.push(act(client, begin..end, what, outcome));
     }
     for what in [Act::Read, Act::History] {
@@ -127,23 +135,33 @@ fn an_answer_made_older_is_always_found() {
     for seed in 0..300 {
         let mut entries = run(seed);
         let known = |entry: &Entry, before: &Entry| match &entry.outcome {
-            Outcome::Done(Seen { view: View::Posted { version, .. }, .. }) if entry.time.end < before.time.begin => {
+            Outcome::Done(Seen { view: View::Posted { version, .. }, .. })
+                if entry.time.end < before.time.begin =>
+            {
                 Some(*version)
             }
             _ => None,
         };
         let reads = (0..entries.len()).filter(|&place| entries[place].act == Act::Read);
-        let newest = |place: usize| entries.iter().filter_map(|entry| known(entry, &entries[place])).max();
-        let Some((place, newest)) = reads.filter_map(|place| Some((place, newest(place)?))).next_back() else {
+        let newest =
+            |place: usize| entries.iter().filter_map(|entry| known(entry, &entries[place])).max();
+        let Some((place, newest)) =
+            reads.filter_map(|place| Some((place, newest(place)?))).next_back()
+        else {
             continue;
         };
-        let Outcome::Done(Seen { view: View::Session { version, .. }, .. }) = &mut entries[place].outcome else {
+        let Outcome::Done(Seen { view: View::Session { version, .. }, .. }) =
+            &mut entries[place].outcome
+        else {
             continue;
         };
         *version = newest - 1;
         tried += 1;
         let found = breaches_in(&[], entries);
-        assert!(found.iter().any(|(breach, _)| *breach == Breach::StaleRead), "seed {seed}: {found:?}");
+        assert!(
+            found.iter().any(|(breach, _)| *breach == Breach::StaleRead),
+            "seed {seed}: {found:?}"
+        );
     }
     assert!(tried > 100, "{tried} runs had a read after a write");
 }

@@ -32,7 +32,9 @@ impl Interoperable {
     fn inner<E: Error>(self) -> Result<Self, E> {
         match self.levels_left.checked_sub(1) {
             Some(levels_left) => Ok(Self { levels_left }),
-            None => Err(E::custom(format_args!("nested deeper than {MAX_CLIENT_DATA_DEPTH} levels"))),
+            None => {
+                Err(E::custom(format_args!("nested deeper than {MAX_CLIENT_DATA_DEPTH} levels")))
+            }
         }
     }
 }

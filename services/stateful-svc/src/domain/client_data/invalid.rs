@@ -8,7 +8,9 @@ pub enum InvalidClientData {
     #[error("client_data is not an object")]
     NotAnObject,
     /// It, or the result of the patch, is too large.
-    #[error("client_data would be {bytes} bytes of compact JSON; the limit is {MAX_CLIENT_DATA_BYTES}")]
+    #[error(
+        "client_data would be {bytes} bytes of compact JSON; the limit is {MAX_CLIENT_DATA_BYTES}"
+    )]
     TooLarge { bytes: usize },
     /// It is valid JSON, but parsers may read it differently: see the source.
     #[error("client_data is not interoperable JSON")]

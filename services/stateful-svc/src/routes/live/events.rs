@@ -77,7 +77,12 @@ async fn forward(
         };
         match event {
             Event::Session(session) => {
-                write(&mut text, None, EventName::Session, &session_body(&subscription.id, &session));
+                write(
+                    &mut text,
+                    None,
+                    EventName::Session,
+                    &session_body(&subscription.id, &session),
+                );
             }
             Event::Message(message) => {
                 let number = message.number;

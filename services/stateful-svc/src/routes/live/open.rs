@@ -70,8 +70,10 @@ impl Sessions {
         query: LiveQuery,
         kind: LiveKind,
     ) -> Result<Subscription, ApiError> {
-        let (caller, ticket) = self.live_caller(request.headers(), &id, query.ticket.as_deref(), kind).await?;
-        let access = Access { session: id.digest(), caller, routing: routing(request.headers(), &id) };
+        let (caller, ticket) =
+            self.live_caller(request.headers(), &id, query.ticket.as_deref(), kind).await?;
+        let access =
+            Access { session: id.digest(), caller, routing: routing(request.headers(), &id) };
         let after = last_event_id(request.headers(), query.last_event_id)?;
         let permit = Arc::clone(&self.live.permits).try_acquire_owned().map_err(|_full| {
             let detail = "This instance has reached its limit of live connections; retry shortly.";
@@ -80,7 +82,8 @@ impl Sessions {
         let (draining, heartbeat) = (self.live.draining.clone(), self.live.heartbeat);
         let feed = Feed::open(Arc::clone(&self.store), access, after, draining, heartbeat).await?;
         let validity = self.live.tickets.validity();
-        let ticket = ticket.map(|ticket| TicketInUse::record(Arc::clone(&self.store), ticket, validity));
+        let ticket =
+            ticket.map(|ticket| TicketInUse::record(Arc::clone(&self.store), ticket, validity));
         Ok(Subscription { id, access, feed, _permit: permit, _ticket: ticket })
     }
 
@@ -93,8 +96,10 @@ impl Sessions {
         kind: LiveKind,
     ) -> Result<(Caller, Option<TicketUse>), ApiError> {
         let Some(ticket) = ticket else { return Ok((self.caller(headers)?, None)) };
-        let invalid = |error: InvalidTicket| ApiError::new(ErrorCode::InvalidTicket, sentence(error));
-        let verified = self.live.tickets.verify(ticket, id.digest(), Timestamp::now()).map_err(invalid)?;
+        let invalid =
+            |error: InvalidTicket| ApiError::new(ErrorCode::InvalidTicket, sentence(error));
+        let verified =
+            self.live.tickets.verify(ticket, id.digest(), Timestamp::now()).map_err(invalid)?;
         let used = verified.used_for(id.digest(), kind.as_str());
         // A browser reopens a broken stream with the stream's original URL, however old its ticket
         // is.
@@ -120,6 +125,7 @@ fn last_event_id(headers: &HeaderMap, queried: Option<u64>) -> Result<Option<Cur
 }
 
 fn malformed_id() -> ApiError {
-    let detail = "Last-Event-ID must be the id of the last message event received, or 0 for all messages.";
+    let detail =
+        "Last-Event-ID must be the id of the last message event received, or 0 for all messages.";
     ApiError::new(ErrorCode::InvalidLastEventId, detail)
 }

@@ -27,7 +27,13 @@ pub struct Live {
 impl Live {
     /// The state before the first connection.
     pub fn new(config: LiveConfig, tickets: Tickets, draining: Draining) -> Self {
-        let LiveConfig { max_connections, heartbeat, send_timeout, allowed_origins, ticket_validity: _ } = config;
+        let LiveConfig {
+            max_connections,
+            heartbeat,
+            send_timeout,
+            allowed_origins,
+            ticket_validity: _,
+        } = config;
         Self {
             tickets,
             permits: Arc::new(Semaphore::new(max_connections)),

@@ -5,11 +5,15 @@ use std::io;
 use std::time::Duration;
 
 use actix_web::body::MessageBody as _;
-use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::http::header::{
+    HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError};
 use proto_contracts::headers::{CLIENT_RATE, REQUEST_ID};
-use proto_contracts::live::{ClientFrame, EventName, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame, close};
+use proto_contracts::live::{
+    ClientFrame, EventName, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame, close,
+};
 use proto_contracts::stateful::MessagePosted;
 use proto_contracts::{ErrorCode, IdempotencyKey, RequestId};
 use serde::Serialize;
@@ -49,7 +53,9 @@ pub(in crate::routes) async fn open(
 ) -> Result<HttpResponse, ApiError> {
     let headers = request.headers();
     if !headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        return Err(upgrade_required("Use a WebSocket client, or read the session's events from …/events."));
+        return Err(upgrade_required(
+            "Use a WebSocket client, or read the session's events from …/events.",
+        ));
     }
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
     if !sessions.live.allowed_origins.allow(value(ORIGIN), value(HOST)) {
@@ -59,7 +65,8 @@ pub(in crate::routes) async fn open(
     let rate = headers.get(X_CLIENT_RATE).and_then(|rate| ClientRate::parse(rate.as_bytes()));
     let subscription = sessions.subscribe(&request, id, query, LiveKind::Socket).await?;
     let handshake = actix_ws::handle(&request, payload);
-    let (response, sender, frames) = handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
+    let (response, sender, frames) =
+        handshake.map_err(|error| upgrade_required(format!("{error}.")))?;
     let (close, may_close) = oneshot::channel();
     let response = response.map_body(|_, body| ClosesAfter::new(&request, body, may_close).boxed());
     let frames = frames.max_frame_size(MAX_FRAME_BYTES).aggregate_continuations();
@@ -124,7 +131,10 @@ impl Socket {
             }
         };
         let own = close_code(reason).map(|code| {
-            Some(CloseReason { code: CloseCode::from(code), description: Some(reason.as_str().to_owned()) })
+            Some(CloseReason {
+                code: CloseCode::from(code),
+                description: Some(reason.as_str().to_owned()),
+            })
         });
         let close_frame = own.or(self.peer_code.map(echo));
         if let Some(close_frame) = close_frame {
@@ -147,7 +157,8 @@ impl Socket {
     async fn forward(&mut self, event: Event) -> Step {
         match event {
             Event::Session(session) => {
-                let frame = frame(EventName::Session, None, session_body(&self.subscription.id, &session));
+                let frame =
+                    frame(EventName::Session, None, session_body(&self.subscription.id, &session));
                 self.send(EventName::Session, frame).await
             }
             Event::Message(message) => {
@@ -164,16 +175,20 @@ impl Socket {
     async fn handle(&mut self, frame: Option<Result<AggregatedMessage, ProtocolError>>) -> Step {
         self.last_received = Instant::now();
         match frame {
-            Some(Ok(AggregatedMessage::Text(text))) => match self.allowance.take(std::time::Instant::now()) {
-                Ok(()) => self.post(text.as_bytes()).await,
-                Err(too_many) => self.reject(too_many).await,
-            },
+            Some(Ok(AggregatedMessage::Text(text))) => {
+                match self.allowance.take(std::time::Instant::now()) {
+                    Ok(()) => self.post(text.as_bytes()).await,
+                    Err(too_many) => self.reject(too_many).await,
+                }
+            }
             Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
             // A ping costs a frame in return.
-            Some(Ok(AggregatedMessage::Ping(bytes))) => match self.allowance.take(std::time::Instant::now()) {
-                Ok(()) => self.within_timeout(async |sender| sender.pong(&bytes).await).await,
-                Err(too_many) => self.reject(too_many).await,
-            },
+            Some(Ok(AggregatedMessage::Ping(bytes))) => {
+                match self.allowance.take(std::time::Instant::now()) {
+                    Ok(()) => self.within_timeout(async |sender| sender.pong(&bytes).await).await,
+                    Err(too_many) => self.reject(too_many).await,
+                }
+            }
             Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
             Some(Ok(AggregatedMessage::Close(reason))) => {
                 self.peer_code = Some(reason.map(|reason| reason.code));
@@ -181,7 +196,9 @@ impl Socket {
             }
             None => Err(Closed::ByClient),
             Some(Err(ProtocolError::Overflow)) => Err(Closed::TooBig),
-            Some(Err(ProtocolError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => Err(Closed::NotUtf8),
+            Some(Err(ProtocolError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Closed::NotUtf8)
+            }
             // The connection ended without a Close frame.
             Some(Err(ProtocolError::Io(_))) => Err(Closed::ByClient),
             Some(Err(_)) => Err(Closed::Malformed),
@@ -194,9 +211,14 @@ impl Socket {
             return Err(Closed::RateLimited);
         }
         let TooMany { retry_after_s, .. } = too_many;
-        let detail = format!("WebSocket frames count against the request rate limit; retry in {retry_after_s} s.");
+        let detail = format!(
+            "WebSocket frames count against the request rate limit; retry in {retry_after_s} s."
+        );
         let problem = ApiError::new(ErrorCode::RateLimited, detail).document(self.request_id);
-        let frame = ServerFrame { retry_after_s: Some(retry_after_s), ..frame(EventName::Error, None, problem) };
+        let frame = ServerFrame {
+            retry_after_s: Some(retry_after_s),
+            ..frame(EventName::Error, None, problem)
+        };
         self.send(EventName::Error, frame).await
     }
 
@@ -225,14 +247,19 @@ impl Socket {
         }
     }
 
-    async fn try_to_post(&self, text: &[u8], reference: &mut Option<String>) -> Result<MessagePosted, ApiError> {
+    async fn try_to_post(
+        &self,
+        text: &[u8],
+        reference: &mut Option<String>,
+    ) -> Result<MessagePosted, ApiError> {
         let given: ClientFrame = from_json(text, Strictness::Strict)?;
         if given.reference.as_ref().is_some_and(|reference| reference.len() > MAX_REF_BYTES) {
             let detail = format!("`ref` must not exceed {MAX_REF_BYTES} bytes.");
             return Err(ApiError::new(ErrorCode::InvalidBody, detail));
         }
         *reference = given.reference;
-        let key = match given.idempotency_key.map(|key| IdempotencyKey::parse_bytes(key.as_bytes())) {
+        let key = match given.idempotency_key.map(|key| IdempotencyKey::parse_bytes(key.as_bytes()))
+        {
             None => None,
             Some(Some(key)) => Some(key),
             Some(None) => {
@@ -243,7 +270,8 @@ impl Socket {
         // The session's home may have changed since; a write over this connection must not claim it
         // back.
         let access = Access { routing: Routing::RoundRobin, ..self.subscription.access };
-        let appended = messages::append(&self.sessions, access, given.message, &Expected::Any, key).await?;
+        let appended =
+            messages::append(&self.sessions, access, given.message, &Expected::Any, key).await?;
         Ok(messages::posted(self.subscription.id.clone(), &appended.value))
     }
 

@@ -23,7 +23,8 @@ pub(in crate::routes) async fn issue(
     if !expected.allows(sessions.store.read(access).await?.value.tag()) {
         return Err(precondition_failed());
     }
-    let (ticket, expires_at) = sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
+    let (ticket, expires_at) =
+        sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
     response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
 }
 

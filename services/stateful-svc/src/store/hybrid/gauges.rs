@@ -22,7 +22,10 @@ impl<C: SteadyClock> Gauges<C> {
         let gauge = |name: &str, help: &str| IntGauge::with_opts(Opts::new(name, help));
         Ok(Self {
             store: Arc::downgrade(store),
-            sessions: gauge("stateful_hot_sessions", "Sessions that this instance holds in memory.")?,
+            sessions: gauge(
+                "stateful_hot_sessions",
+                "Sessions that this instance holds in memory.",
+            )?,
             bytes: gauge("stateful_hot_bytes", "Approximate memory of these sessions, in bytes.")?,
             lease: gauge(
                 "stateful_lease_held",
@@ -44,7 +47,9 @@ impl<C: SteadyClock> Collector for Gauges<C> {
     fn collect(&self) -> Vec<MetricFamily> {
         let shared = self.store.upgrade();
         let lease = shared.as_ref().and_then(|shared| shared.lease.load_full());
-        let trusted = shared.zip(lease.as_ref()).is_some_and(|(shared, lease)| lease.is_trusted(shared.clock.now()));
+        let trusted = shared
+            .zip(lease.as_ref())
+            .is_some_and(|(shared, lease)| lease.is_trusted(shared.clock.now()));
         let (sessions, bytes) = lease.map_or((0, 0), |lease| lease.hot.size());
         self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));

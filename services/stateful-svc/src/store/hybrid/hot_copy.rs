@@ -54,7 +54,12 @@ impl HotCopy {
     }
 
     /// The session, if this caller may use it and it lives longer than this.
-    pub(super) fn show(&self, caller: Caller, now: Duration, longer_than: Duration) -> Option<Session> {
+    pub(super) fn show(
+        &self,
+        caller: Caller,
+        now: Duration,
+        longer_than: Duration,
+    ) -> Option<Session> {
         let lives = self.ends_here.load(Ordering::Relaxed) > nanos(now + longer_than);
         if !lives || !caller.may_use(self.owner) {
             return None;

@@ -92,9 +92,11 @@ impl HotSet {
     }
 
     fn end(&self, session: SessionDigest, ticket: u64, op: Op<Entry>) {
-        self.entries.entry(session).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
-            Some(Entry::Pending { ticket: owner, .. }) if owner == ticket => op,
-            _ => Op::Nop,
+        self.entries.entry(session).and_compute_with(|entry| {
+            match entry.map(|entry| entry.into_value()) {
+                Some(Entry::Pending { ticket: owner, .. }) if owner == ticket => op,
+                _ => Op::Nop,
+            }
         });
     }
 
@@ -151,7 +153,8 @@ mod tests {
     fn copy(version: u64, data_bytes: usize) -> HotCopy {
         let json = format!("{{\"a\":\"{}\"}}", "x".repeat(data_bytes));
         let session = Session {
-            client_data: ClientData::parse(&RawValue::from_string(json).expect("JSON")).expect("client data"),
+            client_data: ClientData::parse(&RawValue::from_string(json).expect("JSON"))
+                .expect("client data"),
             created_at: Timestamp::UNIX_EPOCH,
             last_activity: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::from_second(100).expect("in range"),
@@ -159,7 +162,12 @@ mod tests {
             version,
             nonce: WriteNonce::random(),
         };
-        HotCopy::new(session, Caller::Anonymous, Stamp { now: 0, held: true, is_owned: false }, Duration::ZERO)
+        HotCopy::new(
+            session,
+            Caller::Anonymous,
+            Stamp { now: 0, held: true, is_owned: false },
+            Duration::ZERO,
+        )
     }
 
     fn hot_version(set: &HotSet, session: SessionDigest) -> Option<u64> {
@@ -215,7 +223,8 @@ mod tests {
         let session = copy(1, 1).session().clone();
         // Requested at 50 s of this clock, when Redis's was at 40 s; it expires at 100 s of Redis's
         // clock.
-        let owned = HotCopy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
+        let owned =
+            HotCopy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
         assert!(owned.show(ada, at(109), Duration::ZERO).is_some());
         assert!(owned.show(ada, at(110), Duration::ZERO).is_none());
         assert!(owned.show(ada, at(100), at(10)).is_none(), "it must live for longer than that");

@@ -36,7 +36,11 @@ const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 const TIMEOUTS: RedisTimeouts = RedisTimeouts { connect: TRUST, wait: TRUST, response: TRUST };
 
 /// Keeps a lease until the store stops it or is dropped; then releases it.
-pub(super) async fn run<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTarget, stop: watch::Receiver<()>) {
+pub(super) async fn run<C: SteadyClock>(
+    store: Weak<Shared<C>>,
+    target: RedisTarget,
+    stop: watch::Receiver<()>,
+) {
     loop {
         let Some(shared) = store.upgrade() else { return };
         let mut stopped = stop.clone();
@@ -59,7 +63,10 @@ pub(super) async fn run<C: SteadyClock>(store: Weak<Shared<C>>, target: RedisTar
     }
 }
 
-async fn connect_and_serve<C: SteadyClock>(shared: &Arc<Shared<C>>, target: &RedisTarget) -> RedisResult<()> {
+async fn connect_and_serve<C: SteadyClock>(
+    shared: &Arc<Shared<C>>,
+    target: &RedisTarget,
+) -> RedisResult<()> {
     let held = shared.lease.load_full();
     let id = held.as_ref().map_or_else(LeaseId::random, |lease| lease.id);
     // On a Cluster this is the node that owns the lease: messages on the channel pass through it,
@@ -98,7 +105,10 @@ pub(super) async fn release<C: SteadyClock>(shared: &Shared<C>) -> Result<(), St
 /// Releases a lease that cannot be kept.
 async fn abandon<C: SteadyClock>(shared: &Shared<C>) {
     if let Err(error) = release(shared).await {
-        tracing::warn!(cause = chain(&error), "lease not released; other instances wait until it expires");
+        tracing::warn!(
+            cause = chain(&error),
+            "lease not released; other instances wait until it expires"
+        );
     }
 }
 
@@ -167,9 +177,10 @@ impl<C: SteadyClock> Renewal<'_, C> {
             Ok(Ok(_)) => Ok(()),
             // With the failpoint the instance keeps a lease whose messages it does not receive.
             _ if is_active(Failpoint::NoLeaseCheck) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                Err(RedisError::from((redis::ErrorKind::Io, "no message received on the lease's channel")))
-            }
+            Ok(Err(_)) | Err(_) => Err(RedisError::from((
+                redis::ErrorKind::Io,
+                "no message received on the lease's channel",
+            ))),
         }
     }
 }
@@ -200,7 +211,9 @@ async fn receive<C: SteadyClock>(
 
 fn message(data: &[Value]) -> Option<(&[u8], LeaseMessage)> {
     match data {
-        [Value::BulkString(channel), Value::BulkString(text)] => Some((channel, LeaseMessage::parse(text)?)),
+        [Value::BulkString(channel), Value::BulkString(text)] => {
+            Some((channel, LeaseMessage::parse(text)?))
+        }
         _ => None,
     }
 }

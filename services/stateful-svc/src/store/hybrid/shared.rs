@@ -50,7 +50,11 @@ impl PendingCopy {
     /// Stores the session as the operation left it, if Redis granted the copy.
     pub(super) fn commit(self, access: Access, session: Session, stamp: Stamp) {
         if stamp.held {
-            self.lease.hot.commit(self.session, self.ticket, HotCopy::new(session, access.caller, stamp, self.sent));
+            self.lease.hot.commit(
+                self.session,
+                self.ticket,
+                HotCopy::new(session, access.caller, stamp, self.sent),
+            );
         } else {
             self.abandon();
         }
@@ -97,7 +101,13 @@ impl<C: SteadyClock> Shared<C> {
         let lease = self.lease.load_full()?;
         let reserved = lease.hot.reserve(access.session);
         let sent = self.clock.now();
-        Some(PendingCopy { lease, session: access.session, ticket: reserved.ticket, previous: reserved.previous, sent })
+        Some(PendingCopy {
+            lease,
+            session: access.session,
+            ticket: reserved.ticket,
+            previous: reserved.previous,
+            sent,
+        })
     }
 
     /// The same for a write, with its claim.
@@ -105,11 +115,14 @@ impl<C: SteadyClock> Shared<C> {
         match access.routing {
             Routing::Sticky => {
                 let pending = self.reserve(access);
-                let claim = pending.as_ref().map(|pending| Claim::TakeAndWrite(pending.lease.mark(pending.ticket)));
+                let claim = pending
+                    .as_ref()
+                    .map(|pending| Claim::TakeAndWrite(pending.lease.mark(pending.ticket)));
                 (pending, claim.unwrap_or(Claim::Write(None)))
             }
             Routing::RoundRobin => {
-                let is_here = self.lease.load().as_ref().is_some_and(|lease| lease.hot.has(access.session));
+                let is_here =
+                    self.lease.load().as_ref().is_some_and(|lease| lease.hot.has(access.session));
                 let pending = if is_here { self.reserve(access) } else { None };
                 let mark = pending.as_ref().map(|pending| pending.lease.mark(pending.ticket));
                 (pending, Claim::Write(mark))
@@ -128,7 +141,10 @@ impl<C: SteadyClock> Shared<C> {
         Some(Served { value, source: Source::Unverified })
     }
 
-    pub(super) async fn read_from_redis(&self, access: Access) -> Result<Served<Session>, ReadError> {
+    pub(super) async fn read_from_redis(
+        &self,
+        access: Access,
+    ) -> Result<Served<Session>, ReadError> {
         // A paused process finds its response timeout expired when it resumes, which proves no
         // outage. So the copy in memory is served as unverified only after a second attempt has
         // failed, too.
@@ -145,8 +161,13 @@ impl<C: SteadyClock> Shared<C> {
 
     /// A read waits for Redis where there is no copy to serve as unverified.
     fn on_outage(&self, access: Access) -> OnOutage {
-        let has_copy = || self.lease.load().as_ref().is_some_and(|lease| lease.hot.has(access.session));
-        if access.routing == Routing::Sticky && has_copy() { OnOutage::Fail } else { OnOutage::Wait }
+        let has_copy =
+            || self.lease.load().as_ref().is_some_and(|lease| lease.hot.has(access.session));
+        if access.routing == Routing::Sticky && has_copy() {
+            OnOutage::Fail
+        } else {
+            OnOutage::Wait
+        }
     }
 
     /// After a store failure the entry stays reserved, since it holds the previous copy.
@@ -156,7 +177,9 @@ impl<C: SteadyClock> Shared<C> {
         on_outage: OnOutage,
     ) -> Result<Served<Session>, (ReadError, Option<PendingCopy>)> {
         let pending = if access.routing == Routing::Sticky { self.reserve(access) } else { None };
-        let claim = pending.as_ref().map_or(Claim::Look, |pending| Claim::Take(pending.lease.mark(pending.ticket)));
+        let claim = pending
+            .as_ref()
+            .map_or(Claim::Look, |pending| Claim::Take(pending.lease.mark(pending.ticket)));
         match self.redis.read_as(claim, access, on_outage).await {
             Ok(Stamped { value, stamp }) => {
                 if let Some(pending) = pending {
@@ -173,7 +196,12 @@ impl<C: SteadyClock> Shared<C> {
     }
 
     /// The session after a message, if the copy before was the latest version.
-    pub(super) fn after_message(&self, before: &Session, appended: &Appended, nonce: WriteNonce) -> Option<Session> {
+    pub(super) fn after_message(
+        &self,
+        before: &Session,
+        appended: &Appended,
+        nonce: WriteNonce,
+    ) -> Option<Session> {
         if before.version + 1 != appended.version {
             return None;
         }

@@ -19,7 +19,10 @@ pub(super) async fn run<C: SteadyClock>(store: Weak<Shared<C>>, interval: Durati
         let Some(shared) = store.upgrade() else { return };
         if let Err(error) = flush(&shared).await {
             // They are kept for the next interval. Requests log the outage.
-            tracing::debug!(cause = chain(&error), "touch flush failed; retrying in the next interval");
+            tracing::debug!(
+                cause = chain(&error),
+                "touch flush failed; retrying in the next interval"
+            );
         }
     }
 }
@@ -38,7 +41,8 @@ pub(super) async fn flush<C: SteadyClock>(shared: &Arc<Shared<C>>) -> Result<(),
         let sent = shared.clock.now();
         // Copies are served no longer than Redis has confirmed.
         let touched = shared.redis.touch(batch).await;
-        let touched = touched.inspect_err(|_| shared.touches.put_back(&pending[number * BATCH..]))?;
+        let touched =
+            touched.inspect_err(|_| shared.touches.put_back(&pending[number * BATCH..]))?;
         for touched in touched {
             if let Some(copy) = copy(touched.session) {
                 copy.extend_expiry(touched.ends, touched.now, sent);

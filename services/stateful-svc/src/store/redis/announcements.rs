@@ -46,7 +46,8 @@ impl Announcements {
         let unsubscribe = commands.downgrade();
         let watchers = Watchers::new(move |session| {
             // When the store has been dropped, so has the connection.
-            let _gone = unsubscribe.upgrade().map(|commands| commands.send(Command::Unsubscribe(session)));
+            let _gone =
+                unsubscribe.upgrade().map(|commands| commands.send(Command::Unsubscribe(session)));
         });
         let task = Receiver { target, watchers: Arc::clone(&watchers), commands: receiver };
         tokio::spawn(task.run());
@@ -120,7 +121,8 @@ impl Receiver {
     }
 
     fn notify(&self, push: &PushInfo) {
-        if let (PushKind::Message, [Value::BulkString(channel), ..]) = (&push.kind, push.data.as_slice())
+        if let (PushKind::Message, [Value::BulkString(channel), ..]) =
+            (&push.kind, push.data.as_slice())
             && let Some(session) = session_of_record(channel)
         {
             self.watchers.notify(session);

@@ -127,7 +127,10 @@ mod tests {
         let mark = Mark { lease: LeaseId(0xab), ticket: 12 };
         let (claim, lease, ticket) = Claim::Take(mark).fields();
         assert_eq!(claim, "take");
-        assert_eq!(Mark::list(&format!("{lease}:{ticket} {lease}:7")).map(|marks| marks[0]).ok(), Some(mark));
+        assert_eq!(
+            Mark::list(&format!("{lease}:{ticket} {lease}:7")).map(|marks| marks[0]).ok(),
+            Some(mark)
+        );
         assert_eq!(Mark::list("").ok(), Some(Vec::new()));
         for bad in ["x", "ab", "ab:", "ab:-1", "g:1"] {
             assert!(Mark::list(bad).is_err(), "{bad}");

@@ -50,9 +50,16 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_rejected() {
-        for bad in
-            ["", "1", "2:0:{ID}:0:x", "1:x:{ID}:0:x", "1:0:x:0:x", "1:0:{ID}:9:x", "1:0:{ID}:1:é", "1:0:{ID}:1:x"]
-        {
+        for bad in [
+            "",
+            "1",
+            "2:0:{ID}:0:x",
+            "1:x:{ID}:0:x",
+            "1:0:x:0:x",
+            "1:0:{ID}:9:x",
+            "1:0:{ID}:1:é",
+            "1:0:{ID}:1:x",
+        ] {
             assert_eq!(parse(bad.replace("{ID}", ID)), Err(DamagedEntry), "{bad}");
         }
     }

@@ -28,7 +28,8 @@ pub(super) enum Failure {
 impl From<NoConnection> for Failure {
     fn from(error: NoConnection) -> Self {
         match error {
-            NoConnection::Backend(_) | NoConnection::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+            NoConnection::Backend(_)
+            | NoConnection::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
                 Self::Away(error.into())
             }
             // Pool exhausted: a retry would add to the load.

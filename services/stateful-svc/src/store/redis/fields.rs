@@ -49,7 +49,11 @@ pub(super) fn session(fields: RepeatedPatch) -> Result<Session, StoreFault> {
 
 /// The messages after the `after`-th, with their replies; the entries start with the `after`-th
 /// itself.
-pub(super) fn replay(first: Option<String>, entries: Vec<String>, after: u64) -> Result<Vec<Message>, StoreFault> {
+pub(super) fn replay(
+    first: Option<String>,
+    entries: Vec<String>,
+    after: u64,
+) -> Result<Vec<Message>, StoreFault> {
     let page: Result<Vec<_>, _> = entries.into_iter().map(entry::parse).collect();
     let mut page = page.map_err(damaged)?.into_iter();
     let previous = if after == 0 { None } else { page.next() };

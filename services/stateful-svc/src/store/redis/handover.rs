@@ -43,7 +43,11 @@ impl RedisStore {
     /// When Redis becomes unavailable, or a holder neither confirms nor lets its lease expire. The
     /// operation has been executed, so its outcome is unknown to the client; the next operation on
     /// the session resumes the handover.
-    pub(super) async fn finish_drops(&self, session: SessionDigest, drops: Vec<Mark>) -> Result<(), StoreFault> {
+    pub(super) async fn finish_drops(
+        &self,
+        session: SessionDigest,
+        drops: Vec<Mark>,
+    ) -> Result<(), StoreFault> {
         if is_active(Failpoint::SkipHandover) {
             return Ok(());
         }
@@ -65,14 +69,20 @@ impl RedisStore {
         Ok(())
     }
 
-    async fn try_to_finish(&self, session: SessionDigest, drops: Vec<Mark>) -> Result<(), StoreFault> {
+    async fn try_to_finish(
+        &self,
+        session: SessionDigest,
+        drops: Vec<Mark>,
+    ) -> Result<(), StoreFault> {
         let start = Instant::now();
         let mut left = self.drop_own(session, drops).await?;
         let mut poll_delay = Duration::from_millis(1);
         let mut requested = None::<Instant>;
         while !left.is_empty() {
             if start.elapsed() > HANDOVER_TIMEOUT {
-                return Err(StoreFault::Unfinished("another instance does not drop its copy".into()));
+                return Err(StoreFault::Unfinished(
+                    "another instance does not drop its copy".into(),
+                ));
             }
             if requested.is_none_or(|at| at.elapsed() >= REQUEST_EVERY) {
                 for mark in &left {
@@ -89,7 +99,11 @@ impl RedisStore {
 
     /// Drops this process's own copies, which are listed when its operations were executed out of
     /// order.
-    async fn drop_own(&self, session: SessionDigest, mut drops: Vec<Mark>) -> Result<Vec<Mark>, StoreFault> {
+    async fn drop_own(
+        &self,
+        session: SessionDigest,
+        mut drops: Vec<Mark>,
+    ) -> Result<Vec<Mark>, StoreFault> {
         for mark in drops.clone() {
             if let Some(ticket) = (self.drop_here)(mark.lease, session) {
                 drops = self.confirm(session, mark.lease, ticket).await?;
@@ -99,12 +113,18 @@ impl RedisStore {
     }
 
     /// Requests the holder of a copy to drop it, or confirms in its place when its lease has ended.
-    async fn request_or_confirm(&self, session: SessionDigest, mark: Mark) -> Result<(), StoreFault> {
+    async fn request_or_confirm(
+        &self,
+        session: SessionDigest,
+        mark: Mark,
+    ) -> Result<(), StoreFault> {
         self.handovers.count_drop("requested");
         let ended = match self.request_drop(session, mark.lease).await? {
             None => self.is_same_server().await?,
             Some(renewals) if !self.handovers.is_stalled(mark.lease, renewals) => false,
-            Some(renewals) => self.is_same_server().await? && self.end_lease(mark.lease, renewals).await?,
+            Some(renewals) => {
+                self.is_same_server().await? && self.end_lease(mark.lease, renewals).await?
+            }
         };
         if ended {
             self.handovers.forget(mark.lease);

@@ -39,10 +39,13 @@ struct Observation {
 
 impl Handovers {
     pub(super) fn new() -> Self {
-        let duration = HistogramOpts::new("stateful_handover_seconds", "Duration of handovers of a session.")
-            .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
-        let drops =
-            Opts::new("stateful_drops_total", "Requests to other instances to drop a copy, and their outcomes.");
+        let duration =
+            HistogramOpts::new("stateful_handover_seconds", "Duration of handovers of a session.")
+                .buckets(vec![0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
+        let drops = Opts::new(
+            "stateful_drops_total",
+            "Requests to other instances to drop a copy, and their outcomes.",
+        );
         let drops = IntCounterVec::new(drops, &["event"]).expect("the names are valid");
         for event in ["requested", "lease_ended", "confirmed"] {
             drops.with_label_values(&[event]);
@@ -84,7 +87,8 @@ impl Handovers {
     /// Notes a lease's number of renewals; `true` when it has not changed for [`STALLED_AFTER`].
     pub(super) fn is_stalled(&self, lease: LeaseId, renewals: u64) -> bool {
         let now = Instant::now();
-        let mut observed = self.observed.entry(lease).or_insert(Observation { renewals, since: now });
+        let mut observed =
+            self.observed.entry(lease).or_insert(Observation { renewals, since: now });
         if observed.renewals != renewals {
             *observed = Observation { renewals, since: now };
         }

@@ -46,7 +46,11 @@ impl LeaseMessage {
 impl RedisStore {
     /// Publishes a drop request to the holder of a lease. Returns the lease's number of renewals;
     /// `None` when it does not exist.
-    pub(super) async fn request_drop(&self, session: SessionDigest, lease: LeaseId) -> Result<Option<u64>, StoreFault> {
+    pub(super) async fn request_drop(
+        &self,
+        session: SessionDigest,
+        lease: LeaseId,
+    ) -> Result<Option<u64>, StoreFault> {
         let mut call = self.scripts.publish_to_lease.prepare_invoke();
         call.key(lease.key()).arg(format!("drop {session}"));
         Ok(self.send(&lease.key(), &call, None).await?.response)
@@ -69,7 +73,8 @@ impl RedisStore {
     ) -> Result<Vec<Mark>, StoreFault> {
         let mut call = self.scripts.confirm.prepare_invoke();
         call.key(fields::record_key(session)).arg(lease.to_string()).arg(ticket);
-        let left: Option<String> = self.send(&fields::record_key(session), &call, None).await?.response;
+        let left: Option<String> =
+            self.send(&fields::record_key(session), &call, None).await?.response;
         self.count_confirmed();
         Mark::list(&left.unwrap_or_default()).map_err(|error| StoreFault::Damaged(error.into()))
     }
@@ -99,8 +104,13 @@ impl RedisStore {
         lease: LeaseId,
     ) -> RedisResult<()> {
         let mut call = self.scripts.take_lease.prepare_invoke();
-        let taken: u8 = call.key(lease.key()).arg(millis(LEASE_TTL)).invoke_async(connection).await?;
-        if taken == 1 { Ok(()) } else { Err(RedisError::from((ErrorKind::Client, "the lease exists already"))) }
+        let taken: u8 =
+            call.key(lease.key()).arg(millis(LEASE_TTL)).invoke_async(connection).await?;
+        if taken == 1 {
+            Ok(())
+        } else {
+            Err(RedisError::from((ErrorKind::Client, "the lease exists already")))
+        }
     }
 
     /// Renews a lease, and publishes that to its channel; `false` when the lease was deleted.
@@ -123,14 +133,21 @@ impl RedisStore {
         number: u64,
     ) -> RedisResult<()> {
         let mut call = self.scripts.publish_to_lease.prepare_invoke();
-        call.key(lease.key()).arg(format!("echo {number}")).invoke_async::<Option<u64>>(connection).await.map(drop)
+        call.key(lease.key())
+            .arg(format!("echo {number}"))
+            .invoke_async::<Option<u64>>(connection)
+            .await
+            .map(drop)
     }
 
     /// Resets the idle time of sessions, whatever their owner.
     ///
     /// # Errors
     /// When Redis did not do so for all; a retry does no harm.
-    pub(in crate::store) async fn touch(&self, sessions: &[SessionDigest]) -> Result<Vec<Touched>, StoreFault> {
+    pub(in crate::store) async fn touch(
+        &self,
+        sessions: &[SessionDigest],
+    ) -> Result<Vec<Touched>, StoreFault> {
         let mut touched = Vec::with_capacity(sessions.len());
         for part in self.pool.by_slot(sessions, fields::record_key) {
             touched.append(&mut self.touch_part(&part).await?);
@@ -141,22 +158,32 @@ impl RedisStore {
     /// The same for sessions of one hash slot or one server.
     async fn touch_part(&self, sessions: &[SessionDigest]) -> Result<Vec<Touched>, StoreFault> {
         let Some(first) = sessions.first() else { return Ok(Vec::new()) };
-        let mut connection = self.pool.owner_of(&fields::record_key(*first)).await.map_err(Failure::from)?;
+        let mut connection =
+            self.pool.owner_of(&fields::record_key(*first)).await.map_err(Failure::from)?;
         let pipe = self.touches(sessions);
-        let mut responses = pipe.query_async::<Vec<Response<Reply<(i64,)>>>>(&mut *connection).await;
-        if responses.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            self.scripts.touch.prepare_invoke().load_async(&mut *connection).await.map_err(Failure::from)?;
+        let mut responses =
+            pipe.query_async::<Vec<Response<Reply<(i64,)>>>>(&mut *connection).await;
+        if responses
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+        {
+            self.scripts
+                .touch
+                .prepare_invoke()
+                .load_async(&mut *connection)
+                .await
+                .map_err(Failure::from)?;
             responses = pipe.query_async(&mut *connection).await;
         }
-        let touched = sessions.iter().zip(responses.map_err(Failure::from)?).filter_map(|(session, response)| {
-            match response.reply {
+        let touched = sessions.iter().zip(responses.map_err(Failure::from)?).filter_map(
+            |(session, response)| match response.reply {
                 Some(Reply::Done((ends,))) => {
                     self.live.used(*session);
                     Some(Touched { session: *session, ends, now: response.now })
                 }
                 _ => None,
-            }
-        });
+            },
+        );
         Ok(touched.collect())
     }
 
@@ -192,7 +219,10 @@ mod tests {
     #[test]
     fn messages_are_parsed() {
         let session = SessionId::generate(AffinityKey::random()).digest();
-        assert_eq!(LeaseMessage::parse(format!("drop {session}").as_bytes()), Some(LeaseMessage::Drop(session)));
+        assert_eq!(
+            LeaseMessage::parse(format!("drop {session}").as_bytes()),
+            Some(LeaseMessage::Drop(session))
+        );
         assert_eq!(LeaseMessage::parse(b"renewed 12"), Some(LeaseMessage::Renewed(12)));
         assert_eq!(LeaseMessage::parse(b"echo 0"), Some(LeaseMessage::Echo(0)));
         for odd in ["", "drop", "drop x", "renewed -1", "sing 1", "drop \u{e9}"] {

@@ -4,8 +4,8 @@ use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::claim::{Claim, Stamped};
 use super::fields::{
-    Appended as AppendedFields, Created, Patched, Record, RepeatedAppend, RepeatedCreate, RepeatedPatch, add_key,
-    condition_field, damaged, name_field, replay, session, time,
+    Appended as AppendedFields, Created, Patched, Record, RepeatedAppend, RepeatedCreate,
+    RepeatedPatch, add_key, condition_field, damaged, name_field, replay, session, time,
 };
 use super::scripts::Reply;
 use super::{OnOutage, RedisStore, entry};
@@ -17,7 +17,8 @@ use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::store::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, Source, StoreFault, Written,
+    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, Source,
+    StoreFault, Written,
 };
 
 /// How often a patch is retried after concurrent changes of the data. One of the concurrent patches
@@ -36,7 +37,8 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.create, access);
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
-        let response = self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
+        let response =
+            self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
         let (created, expires, nonce, done) = match response.value {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused | Reply::PreconditionFailed => return Err(CreateError::Deleted),
@@ -71,8 +73,12 @@ impl RedisStore {
     ) -> Result<Stamped<Served<Session>>, ReadError> {
         let found = self.fetch(claim, access, None, on_outage).await?;
         match found.value {
-            Reply::Done((session, _)) | Reply::Replayed(session) => Ok(found.stamp.on(from_redis(session))),
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed => Err(ReadError::NotFound),
+            Reply::Done((session, _)) | Reply::Replayed(session) => {
+                Ok(found.stamp.on(from_redis(session)))
+            }
+            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed => {
+                Err(ReadError::NotFound)
+            }
         }
     }
 
@@ -87,29 +93,40 @@ impl RedisStore {
     ) -> Result<Stamped<Written<Appended>>, AppendError> {
         let NewMessage { id, text } = message;
         let mut call = self.call(&self.scripts.append, access);
-        call.arg(MAX_MESSAGES).arg(id.to_string()).arg(text.as_str()).arg(Quote::of(text.as_str()).as_str());
+        call.arg(MAX_MESSAGES)
+            .arg(id.to_string())
+            .arg(text.as_str())
+            .arg(Quote::of(text.as_str()).as_str());
         call.arg(nonce.to_string());
         add_key(&mut call, keyed);
         call.arg(condition_field(expected));
-        let response = self.run::<AppendedFields, RepeatedAppend>(access, call, claim, OnOutage::Wait).await?;
+        let response =
+            self.run::<AppendedFields, RepeatedAppend>(access, call, claim, OnOutage::Wait).await?;
         let appended = match response.value {
             Reply::Nil => return Err(AppendError::NotFound),
             Reply::Refused => return Err(AppendError::Full),
             Reply::KeyReused => return Err(AppendError::KeyReused),
             Reply::PreconditionFailed => return Err(AppendError::PreconditionFailed),
             Reply::Done((now, number, version, name, first, previous)) => {
-                let utterance = Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
-                let earlier = first.zip(previous).map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
+                let utterance =
+                    Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
+                let earlier = first
+                    .zip(previous)
+                    .map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
                 let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
                 let message = utterance.with_reply(number, earlier);
                 written(Appended { message, version, nonce: Some(nonce) }, Done::Now)
             }
             Reply::Replayed((number, version, nonce, first, entries, is_own)) => {
-                let nonce = if nonce.is_empty() { None } else { Some(nonce.parse().map_err(damaged)?) };
+                let nonce =
+                    if nonce.is_empty() { None } else { Some(nonce.parse().map_err(damaged)?) };
                 let after = number.saturating_sub(1);
                 let mut messages = replay(Some(first), entries, after)?;
                 let message = messages.pop().ok_or_else(|| damaged(entry::DamagedEntry))?;
-                written(Appended { message, version, nonce }, if is_own { Done::Now } else { Done::Before })
+                written(
+                    Appended { message, version, nonce },
+                    if is_own { Done::Now } else { Done::Before },
+                )
             }
         };
         Ok(response.stamp.on(appended))
@@ -128,9 +145,13 @@ impl RedisStore {
         for _ in 0..PATCH_ROUNDS {
             let found = self.fetch(Claim::Look, access, keyed, OnOutage::Wait).await?;
             let (before, revision) = match found.value {
-                Reply::Nil | Reply::Refused | Reply::PreconditionFailed => return Err(PatchError::NotFound),
+                Reply::Nil | Reply::Refused | Reply::PreconditionFailed => {
+                    return Err(PatchError::NotFound);
+                }
                 Reply::KeyReused => return Err(PatchError::KeyReused),
-                Reply::Replayed(session) => return Ok(found.stamp.on(written(session, Done::Before))),
+                Reply::Replayed(session) => {
+                    return Ok(found.stamp.on(written(session, Done::Before)));
+                }
                 Reply::Done(found) => found,
             };
             if !expected.allows(before.tag()) {
@@ -143,13 +164,20 @@ impl RedisStore {
             let client_data = before.client_data.merged(patch)?;
             let nonce = WriteNonce::random();
             let mut call = self.call(&self.scripts.patch, access);
-            call.arg(revision).arg(client_data.as_str()).arg(name_field(&client_data)).arg(tag).arg(nonce.to_string());
+            call.arg(revision)
+                .arg(client_data.as_str())
+                .arg(name_field(&client_data))
+                .arg(tag)
+                .arg(nonce.to_string());
             add_key(&mut call, keyed);
             call.arg(MAX_KEPT_PATCHES);
             let response = self.run::<Patched, ()>(access, call, claim, OnOutage::Wait).await?;
             let (created, active, message_count, version, expires) = match response.value {
                 Reply::Nil => return Err(PatchError::NotFound),
-                Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => continue,
+                Reply::Refused
+                | Reply::KeyReused
+                | Reply::PreconditionFailed
+                | Reply::Replayed(()) => continue,
                 Reply::Done(patched) => patched,
             };
             let patched = Session {
@@ -182,9 +210,11 @@ impl RedisStore {
         self.lost.forget(access.session);
         match response.value {
             Reply::Done(_) => Ok(from_redis(())),
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => {
-                Err(DeleteError::NotFound)
-            }
+            Reply::Nil
+            | Reply::Refused
+            | Reply::KeyReused
+            | Reply::PreconditionFailed
+            | Reply::Replayed(()) => Err(DeleteError::NotFound),
         }
     }
 
@@ -196,11 +226,21 @@ impl RedisStore {
     ) -> Result<Served<HistoryPage>, ReadError> {
         let mut call = self.call(&self.scripts.history, access);
         call.arg(after.number()).arg(size.messages());
-        let response =
-            self.run::<(u64, Option<String>, Vec<String>), ()>(access, call, Claim::Look, OnOutage::Wait).await?;
+        let response = self
+            .run::<(u64, Option<String>, Vec<String>), ()>(
+                access,
+                call,
+                Claim::Look,
+                OnOutage::Wait,
+            )
+            .await?;
         let (message_count, first, entries) = match response.value {
             Reply::Done(page) => page,
-            Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed | Reply::Replayed(()) => {
+            Reply::Nil
+            | Reply::Refused
+            | Reply::KeyReused
+            | Reply::PreconditionFailed
+            | Reply::Replayed(()) => {
                 return Err(ReadError::NotFound);
             }
         };
@@ -225,7 +265,16 @@ impl RedisStore {
             Reply::Refused => Reply::Refused,
             Reply::KeyReused => Reply::KeyReused,
             Reply::PreconditionFailed => Reply::PreconditionFailed,
-            Reply::Done((created, active, message_count, version, revision, nonce, data, expires)) => {
+            Reply::Done((
+                created,
+                active,
+                message_count,
+                version,
+                revision,
+                nonce,
+                data,
+                expires,
+            )) => {
                 let fields = (created, active, message_count, version, expires, nonce, data);
                 Reply::Done((session(fields)?, revision))
             }

@@ -12,14 +12,20 @@ use crate::domain::session_ids::SealedId;
 use crate::store::StoreFault;
 
 impl RedisStore {
-    pub(in crate::store) async fn reserve(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault> {
+    pub(in crate::store) async fn reserve(
+        &self,
+        name: ShortDigest,
+        id: SealedId,
+    ) -> Result<SealedId, StoreFault> {
         let key = reservation_key(name);
         let mut call = self.scripts.reserve_id.prepare_invoke();
         call.key(&key).arg(id.to_string()).arg(millis(self.lifetime.reservation()));
-        let Acknowledged { response, is_acked } =
-            self.send_with_retries::<String>(&key, &mut call, self.acks, RetryDeadline::start()).await?;
+        let Acknowledged { response, is_acked } = self
+            .send_with_retries::<String>(&key, &mut call, self.acks, RetryDeadline::start())
+            .await?;
         if !is_acked {
-            let fault = StoreFault::Unfinished("too few replicas have acknowledged the reserved id".into());
+            let fault =
+                StoreFault::Unfinished("too few replicas have acknowledged the reserved id".into());
             return Err(self.logged(fault));
         }
         response.parse().map_err(damaged)

@@ -53,7 +53,10 @@ impl Scripts {
             take_lease: named("lease_take", Script::new(include_str!("lease_take.lua"))),
             renew_lease: named("lease_renew", Script::new(include_str!("lease_renew.lua"))),
             end_lease: named("lease_end", Script::new(include_str!("lease_end.lua"))),
-            publish_to_lease: named("lease_publish", Script::new(include_str!("lease_publish.lua"))),
+            publish_to_lease: named(
+                "lease_publish",
+                Script::new(include_str!("lease_publish.lua")),
+            ),
         }
     }
 }

@@ -24,7 +24,8 @@ pub(in crate::store) enum Server {
 impl Server {
     /// The server at the other end of this connection.
     pub(in crate::store) async fn of(connection: &mut impl ConnectionLike) -> RedisResult<Self> {
-        let info: String = redis::cmd("INFO").arg("server").arg("replication").query_async(connection).await?;
+        let info: String =
+            redis::cmd("INFO").arg("server").arg("replication").query_async(connection).await?;
         let field = |name: &str| {
             let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.map(str::to_owned).unwrap_or_default()
@@ -51,7 +52,8 @@ mod tests {
 
     #[test]
     fn a_cluster_is_its_masters_that_own_slots() {
-        let owner = "07c3 127.0.0.1:7000@17000 myself,master - 0 0 3 connected 0-5460 [5461->-67ed]";
+        let owner =
+            "07c3 127.0.0.1:7000@17000 myself,master - 0 0 3 connected 0-5460 [5461->-67ed]";
         assert_eq!(master(owner), Some(("07c3".to_owned(), 3)));
         for other in [
             "67ed 127.0.0.1:7001@17001 master - 0 0 2 connected",

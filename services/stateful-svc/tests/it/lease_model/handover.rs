@@ -14,7 +14,9 @@ use stateright::{Model, Property};
 
 use super::{breaks, holds};
 use fault::{Budget, NONE, Rule};
-use instance::Kind::{RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRead, StickyRepeat, StickyWrite};
+use instance::Kind::{
+    RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRead, StickyRepeat, StickyWrite,
+};
 use instance::{Client, Instance, Kind, Stage};
 use redis::{Operation, Redis};
 
@@ -122,7 +124,9 @@ impl Handover {
                 None => steps.push(Step::Take(i)),
                 Some(lease) if state.redis.dead.contains(&lease) => steps.push(Step::Learn(i)),
                 // Without renewals the lease expires.
-                Some(_) if instance.trusted && !self.renews(instance) => steps.push(Step::Expire(i)),
+                Some(_) if instance.trusted && !self.renews(instance) => {
+                    steps.push(Step::Expire(i))
+                }
                 Some(_) if !instance.trusted && self.renews(instance) => steps.push(Step::Renew(i)),
                 Some(_) => {}
             }
@@ -132,7 +136,8 @@ impl Handover {
     }
 
     fn finish_drop(&self, state: &State, lease: u8, steps: &mut Vec<Step>) {
-        let in_flight = state.requested.contains(&lease) || state.confirmed.iter().any(|(of, _)| *of == lease);
+        let in_flight =
+            state.requested.contains(&lease) || state.confirmed.iter().any(|(of, _)| *of == lease);
         let step = match () {
             () if state.redis.dead.contains(&lease) => Step::ConfirmForDead(lease),
             () if in_flight => return,
@@ -187,12 +192,18 @@ impl Handover {
     }
 
     fn is_connected(&self, state: &State, lease: u8) -> bool {
-        state.instances.iter().any(|instance| instance.lease == Some(lease) && !instance.disconnected)
+        state
+            .instances
+            .iter()
+            .any(|instance| instance.lease == Some(lease) && !instance.disconnected)
     }
 
     fn is_trusted(&self, state: &State, lease: u8) -> bool {
         self.has(Rule::TrustEndsFirst)
-            && state.instances.iter().any(|instance| instance.lease == Some(lease) && instance.trusted)
+            && state
+                .instances
+                .iter()
+                .any(|instance| instance.lease == Some(lease) && instance.trusted)
     }
 }
 
@@ -230,9 +241,20 @@ impl Model for Handover {
     fn init_states(&self) -> Vec<State> {
         let instances = (0..self.instances).map(Instance::new).collect();
         let (late, requested, confirmed) = (Vec::new(), Vec::new(), Vec::new());
-        let clients = self.clients.iter().map(|(at, requests)| Client::new(*at, *requests)).collect();
+        let clients =
+            self.clients.iter().map(|(at, requests)| Client::new(*at, *requests)).collect();
         let (redis, faults) = (Redis::default(), self.faults);
-        vec![State { redis, instances, clients, late, requested, confirmed, known: 0, faults, stale: false }]
+        vec![State {
+            redis,
+            instances,
+            clients,
+            late,
+            requested,
+            confirmed,
+            known: 0,
+            faults,
+            stale: false,
+        }]
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
@@ -254,7 +276,10 @@ impl Model for Handover {
             Step::Request(lease) => next.request(lease),
             Step::Drop(lease) => {
                 next.requested.retain(|of| *of != lease);
-                let instance = next.instances.iter_mut().find(|it| it.lease == Some(lease) && !it.disconnected);
+                let instance = next
+                    .instances
+                    .iter_mut()
+                    .find(|it| it.lease == Some(lease) && !it.disconnected);
                 if let Some(instance) = instance {
                     instance.drop_copy(self.has(Rule::DropsVoidReservations));
                     let ticket = instance.ticket;
@@ -264,7 +289,8 @@ impl Model for Handover {
             Step::Confirm(lease) => {
                 let at = last.confirmed.iter().position(|(of, _)| *of == lease)?;
                 let (_, ticket) = next.confirmed.remove(at);
-                let ticket = if self.has(Rule::ConfirmationsCarryTickets) { ticket } else { u8::MAX };
+                let ticket =
+                    if self.has(Rule::ConfirmationsCarryTickets) { ticket } else { u8::MAX };
                 next.redis.confirm(lease, ticket);
             }
             Step::Bury(lease) => next.redis.bury(lease),

@@ -123,7 +123,8 @@ impl Model for Timing {
             }
             Step::Confirm => {
                 let sent = next.confirmed.take()?;
-                let from = if self.without == Some(Rule::TrustFromBefore) { last.now } else { sent };
+                let from =
+                    if self.without == Some(Rule::TrustFromBefore) { last.now } else { sent };
                 next.trusted_until = last.trusted_until.max(from + TERM);
             }
             Step::Request => next.watch = Watch::Requested { at: last.now },
@@ -133,7 +134,8 @@ impl Model for Timing {
             }
             Step::Note => {
                 let Watch::Read { requested, count } = last.watch else { return None };
-                let since = if self.without == Some(Rule::WatchFromAfter) { requested } else { last.now };
+                let since =
+                    if self.without == Some(Rule::WatchFromAfter) { requested } else { last.now };
                 next.watch = Watch::Watching { since, count };
             }
             Step::Remove => {

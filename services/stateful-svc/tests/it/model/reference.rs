@@ -61,7 +61,9 @@ impl Model {
         let request = request(operation);
         let before = session.kept.get(&key_of(operation).unwrap_or(u64::MAX));
         let (seen, tag) = match before {
-            Some((other, ..)) if *other != request => return Observed::Rejected(Rejection::KeyReused),
+            Some((other, ..)) if *other != request => {
+                return Observed::Rejected(Rejection::KeyReused);
+            }
             Some((_, seen, tag)) => (Observed::Again(Box::new(seen.clone())), *tag),
             None if is_create => return Observed::Rejected(Rejection::Exists),
             None => {
@@ -74,7 +76,10 @@ impl Model {
                 (seen, session.tag)
             }
         };
-        if matches!(operation, Operation::Create(..) | Operation::Read | Operation::Append(..) | Operation::Patch(..)) {
+        if matches!(
+            operation,
+            Operation::Create(..) | Operation::Read | Operation::Append(..) | Operation::Patch(..)
+        ) {
             self.last_seen.insert(id, tag);
         }
         seen
@@ -88,7 +93,8 @@ impl Model {
         let (created, used, tag) = (self.now, self.now, (self.created, 1));
         let data = data.as_object().cloned().unwrap_or_default();
         let (said, kept) = (Vec::new(), HashMap::new());
-        let mut session = ModelSession { owner: who, created, used, data: data.clone(), tag, said, kept };
+        let mut session =
+            ModelSession { owner: who, created, used, data: data.clone(), tag, said, kept };
         let seen = session.seen();
         session.keep(&Operation::Create(Value::Object(data), key), &seen);
         self.sessions.insert(id, session);
@@ -105,7 +111,11 @@ impl Model {
             session.used = self.now;
             return Observed::Rejected(Rejection::PreconditionFailed);
         }
-        let owner = self.sessions.get(&id).map(|s| s.owner).or(self.deleted.get(&id).map(|(owner, _)| *owner));
+        let owner = self
+            .sessions
+            .get(&id)
+            .map(|s| s.owner)
+            .or(self.deleted.get(&id).map(|(owner, _)| *owner));
         match owner {
             Some(owner) if may_use(who, owner) => {
                 if self.sessions.remove(&id).is_some() {
@@ -120,7 +130,9 @@ impl Model {
 
 fn key_of(operation: &Operation) -> Option<u64> {
     match operation {
-        Operation::Create(_, key) | Operation::Append(_, _, key) | Operation::Patch(_, _, key) => *key,
+        Operation::Create(_, key) | Operation::Append(_, _, key) | Operation::Patch(_, _, key) => {
+            *key
+        }
         _ => None,
     }
 }
@@ -160,9 +172,9 @@ impl ModelSession {
         match operation {
             Operation::Append(text, ..) => self.append(text),
             Operation::Patch(patch, ..) => self.patch(patch),
-            Operation::History(after, size) => {
-                Observed::Messages(self.said.iter().skip(*after as usize).take(*size as usize).cloned().collect())
-            }
+            Operation::History(after, size) => Observed::Messages(
+                self.said.iter().skip(*after as usize).take(*size as usize).cloned().collect(),
+            ),
             _ => self.seen(),
         }
     }
@@ -171,7 +183,10 @@ impl ModelSession {
         let name = self.data.get("name").and_then(Value::as_str).and_then(ClientName::new);
         let quote = |said: &(u64, String, String)| Quote::of(&said.1);
         let (first, previous) = (self.said.first().map(quote), self.said.last().map(quote));
-        let earlier = first.as_ref().zip(previous.as_ref()).map(|(first, previous)| Earlier { first, previous });
+        let earlier = first
+            .as_ref()
+            .zip(previous.as_ref())
+            .map(|(first, previous)| Earlier { first, previous });
         let number = self.said.len() as u64 + 1;
         let reply = conversation::reply(number, name.as_ref(), earlier);
         self.said.push((number, text.to_owned(), reply.clone()));

@@ -11,7 +11,8 @@ pub(super) struct Budget {
     pub(super) disconnects: u8,
 }
 
-pub(super) const NONE: Budget = Budget { crashes: 0, expiries: 0, losses: 0, give_ups: 0, disconnects: 0 };
+pub(super) const NONE: Budget =
+    Budget { crashes: 0, expiries: 0, losses: 0, give_ups: 0, disconnects: 0 };
 
 /// The rules of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq)]

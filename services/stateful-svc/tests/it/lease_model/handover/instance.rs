@@ -168,7 +168,9 @@ pub(super) fn begin(model: &Handover, state: &mut State, c: usize, kind: Kind) {
             Entry::Hot(version) if !model.has(Rule::LeaseFirst) => {
                 return client.stage = Stage::Found { known, version };
             }
-            _ if good && instance.lease.is_some() => return client.stage = Stage::Checked { known },
+            _ if good && instance.lease.is_some() => {
+                return client.stage = Stage::Checked { known };
+            }
             _ => {}
         }
     }
@@ -224,7 +226,9 @@ pub(super) fn execute(model: &Handover, state: &mut State, c: usize) -> Option<(
 }
 
 pub(super) fn check(state: &mut State, c: usize) -> Option<()> {
-    let Stage::Settling { known, operation, version, may_keep } = state.clients[c].stage else { return None };
+    let Stage::Settling { known, operation, version, may_keep } = state.clients[c].stage else {
+        return None;
+    };
     state.clients[c].stage = Stage::Settled { known, operation, version, may_keep };
     Some(())
 }

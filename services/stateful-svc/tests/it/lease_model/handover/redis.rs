@@ -49,7 +49,10 @@ impl Redis {
             self.confirm(mine.lease, u8::MAX);
         }
         match self.holder {
-            Some(holder) if holder.lease == mine.lease && (holder.ticket < mine.ticket || !tickets_order) => {
+            Some(holder)
+                if holder.lease == mine.lease
+                    && (holder.ticket < mine.ticket || !tickets_order) =>
+            {
                 self.holder = Some(mine);
             }
             // A later operation of the sender was executed first; its copy may exist already.
