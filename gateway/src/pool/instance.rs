@@ -84,12 +84,11 @@ impl Instance {
         self.addr
     }
 
-    /// The peer for a request to this endpoint, without timeouts. Streams use HTTP/1.1, because a
-    /// WebSocket needs a connection of its own.
-    pub fn peer(&self, endpoint: Endpoint, protocol: Protocol) -> &HttpPeer {
+    /// The peer by this protocol, without timeouts.
+    pub fn peer(&self, protocol: Protocol) -> &HttpPeer {
         match protocol {
-            Protocol::H2c if !endpoint.is_stream() => &self.h2c_peer,
-            Protocol::H2c | Protocol::Http1 => &self.peer,
+            Protocol::H2c => &self.h2c_peer,
+            Protocol::Http1 => &self.peer,
         }
     }
 

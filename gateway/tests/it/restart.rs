@@ -82,6 +82,13 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
     let before = gateway.stateful();
     assert_eq!(gateway.metric("gateway_state_file_writable"), Some(1.0));
 
+    // Names that the health checks found are saved a moment later.
+    let names = ["stateful-1", "stateful-2"];
+    eventually("the names are saved", || {
+        let saved = std::fs::read_to_string(&path).unwrap_or_default();
+        names.iter().all(|name| saved.contains(name)).then_some(())
+    });
+
     let full = fill_disk(&path);
     let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy")
         .json(r#"{"strategy":"round_robin"}"#);

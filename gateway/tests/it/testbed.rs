@@ -3,14 +3,10 @@
 mod setup;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::Start;
-use gateway::config::Source;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use proto_contracts::control::{self, Explanation, InstanceState, Strategy};
 use proto_contracts::{AffinityKey, PoolName, SessionId};
@@ -21,7 +17,6 @@ pub(crate) use setup::Setup;
 
 use crate::client::{Browser, Connection, Reply, Request};
 use crate::eventually;
-use crate::upstream::{INSTANCE_TOKEN, Upstream};
 
 /// The token that changes must present.
 pub(crate) const TOKEN: &str = "a-token-for-tests-alone";

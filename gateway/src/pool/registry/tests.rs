@@ -5,10 +5,11 @@ mod drains;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto_contracts::AffinityKey;
+use proto_contracts::control::InstanceState;
 use proto_contracts::health::DrainDecision;
 
 use super::*;
-use crate::pool::PendingDrain;
+use crate::pool::{PendingDrain, ProbeError, Report};
 use crate::routing::sticky;
 
 const THRESHOLDS: Thresholds = Thresholds { fails: 3, passes: 2 };

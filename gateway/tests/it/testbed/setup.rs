@@ -9,7 +9,7 @@ use std::time::Duration;
 use gateway::Start;
 use gateway::config::Source;
 use proto_contracts::PoolName;
-use proto_contracts::control::{InstanceState, Strategy};
+use proto_contracts::control::Strategy;
 use tokio::sync::oneshot;
 
 use crate::eventually;
