@@ -29,7 +29,7 @@ help-all: ## Print every target
 	@$(call targets,###?)
 
 # The system on this machine
-up: packages build ## Install what is missing, build, start everything, wait until it is healthy
+up: packages build-up ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
 	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
@@ -63,7 +63,7 @@ roll: ## Restart an instance, or upgrade a gateway, without a failed request: i=
 	@$(call require,$(i),make roll i=stateful-2)
 	@$(call local-stack,roll $(i))
 
-upgrade-gateway: build ### Build the gateway and replace the running one without a gap
+upgrade-gateway: build-up ### Build the gateway and replace the running one without a gap
 	@$(call local-stack,upgrade-gateway)
 
 logs: ## Show a log: i=gateway (f=1 follows it)
@@ -117,7 +117,10 @@ deployment-test: ### Run every command of docs/DEPLOYMENT.md in a fresh clone
 	@infra/compose/test-deployment.sh
 
 # Development
-build: ### Build the release binaries
+build-up: ### Build what `up` runs, and no more
+	@cargo build --profile $(PROFILE) -p gateway -p stateful-svc -p stateless-svc -p local-stack --bins
+
+build: ### Build all binaries, loadtest too
 	@cargo build --profile $(PROFILE) --workspace --bins
 
 broken: ### Build the stateful service with failpoints: make chaos args='--broken no-handover'
@@ -198,4 +201,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build broken test coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build build-up broken test coverage fmt ci deny advisories clean packages packages-for-bench
