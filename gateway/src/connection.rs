@@ -23,7 +23,6 @@ use futures_util::FutureExt;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
@@ -125,11 +124,8 @@ impl ServerApp for Connections {
 impl Connections {
     /// Takes a place for the connection. Returns it and whether the peer is not a trusted proxy.
     fn admit(&self, stream: &Stream) -> Result<(Place, bool), RefusedConnection> {
-        let digest = stream.get_socket_digest();
-        let peer =
-            digest.as_ref().and_then(|digest| digest.peer_addr()).and_then(SocketAddr::as_inet);
         let traffic = self.traffic.load();
-        let untrusted = peer
+        let untrusted = refusal::peer_address(stream)
             .map(|addr| addr.ip().to_canonical())
             .filter(|ip| !traffic.trusted_proxies.contains(*ip));
         let place = self.bounds.take(untrusted.map(|ip| (ip, traffic.clients.connections)))?;

@@ -1,6 +1,6 @@
 //! Tandem's edge gateway on Pingora.
 //!
-//! [`connection`] reads requests and [`proxy`] forwards them. [`routing`] chooses the instance from
+//! [`connection`] reads requests, [`decision`] decides about them and [`proxy`] forwards them. [`routing`] chooses the instance from
 //! a snapshot of the [`pool`]. [`health_check`] keeps the pools up to date, and [`resilience`] has
 //! limits and outlier detection. [`control`] is the control plane on a listener of its own, and
 //! [`ctl`] its command-line client. [`server`] starts and stops everything.
@@ -13,6 +13,7 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod ctl;
+pub mod decision;
 pub mod descriptors;
 pub mod events;
 pub mod health_check;

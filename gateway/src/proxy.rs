@@ -1,86 +1,42 @@
-//! The data plane: Pingora's request phases over the modules below.
+//! Exchanges requests by Pingora's proxy: its request phases, as calls of [`crate::decision`].
 //!
-//! `request_filter` identifies the client, the route and the key, and applies limits.
-//! `upstream_peer` chooses the instance ([`crate::routing`]). `upstream_request_filter` and
-//! `response_filter` rewrite headers, and `logging` records the request. After a failure Pingora
-//! calls `upstream_peer` again, which skips instances that were tried.
+//! After a failure Pingora calls `upstream_peer` again, if the decision was to send the request
+//! again.
 
-mod admission;
-mod affinity;
 mod body;
-mod forward;
-mod lab;
-pub(crate) mod local_reply;
-pub mod retry;
-mod timing;
+mod failure;
+mod fields;
+mod local_reply;
 
+use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use proto_contracts::{ErrorCode, PoolName, headers, routes};
-use service_kit::tokens::TokenVerifier;
+use proto_contracts::ErrorCode;
 
-use crate::config::{RoutingHeaders, Traffic};
-use crate::descriptors;
-use crate::health_check::ejector;
-use crate::pool::ClientHash;
-use crate::pool::{InFlight, Load, Pools};
-use crate::proxy::local_reply::LocalReply;
-use crate::proxy::timing::Timing;
-use crate::request::{Attempt, RequestContext, RequestTrace, client};
-use crate::resilience::holdings::Holdings;
-use crate::resilience::outlier::{self, Reason, UpstreamOutcome};
-use crate::resilience::overload::{Change, Range};
-use crate::resilience::rate_limit::{RateLimiter, User};
-use crate::resilience::{Guards, retry_budget};
-use crate::routing::{self, RouteError};
-use crate::telemetry::{Shed, Telemetry};
-
-const SERVER_TIMING: HeaderName = HeaderName::from_static(headers::SERVER_TIMING);
-/// An adaptive limit above this counts as none.
-const MAX_LIMIT: u64 = 65_536;
+use crate::decision::retry::{Exchange, Failure, is_idempotent};
+use crate::decision::{self, BodyProgress, Decisions, LocalReply};
+use crate::request::{Finished, RequestContext};
 
 /// The data plane as a Pingora proxy.
-pub struct DataPlane {
-    /// The current traffic settings.
-    pub traffic: Arc<ArcSwap<Traffic>>,
-    /// The pools.
-    pub pools: Arc<Pools>,
-    /// Access log, metrics, spans and events.
-    pub telemetry: Arc<Telemetry>,
-    /// Counts failures of instances.
-    pub outliers: ejector::Reporter,
-    /// Retry budgets and adaptive limits.
-    pub guards: Guards,
-    /// Rate limits per client.
-    pub clients: RateLimiter,
-    /// Set during the pre-stop delay: responses have `Connection: close`, so that clients reconnect
-    /// elsewhere before the listener closes.
-    pub draining: Arc<AtomicBool>,
-    /// Requests in flight per client, streams not counted.
-    pub requests: Arc<Holdings>,
-    /// Open streams per client.
-    pub streams: Arc<Holdings>,
-    /// Verifies tokens; without it, clients are identified by address.
-    pub tokens: Option<TokenVerifier<User>>,
-}
+pub struct DataPlane(pub Arc<Decisions>);
 
 #[async_trait]
 impl ProxyHttp for DataPlane {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.telemetry.metrics.enter(), self.traffic.load_full())
+        self.0.begin()
     }
 
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {
@@ -92,45 +48,27 @@ impl ProxyHttp for DataPlane {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<bool> {
-        let (timeouts, lab) = (ctx.traffic.timeouts.client, ctx.traffic.lab);
-        let peer = session.client_addr();
-        ctx.client =
-            client::identify(&ctx.traffic.trusted_proxies, peer, &session.req_header().headers);
+        let timeouts = ctx.traffic.timeouts.client;
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body.grace));
-        if self.draining.load(Ordering::Relaxed) {
+        if self.0.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
-        let request = session.req_header();
-        ctx.request_id = client::request_id(request);
-        let Some(resolved) = routes::resolve(request.uri.path()) else {
-            let reply = local_reply::without_route(request);
-            return self.reply(session, ctx, reply).await;
-        };
-        ctx.resolved = Some(resolved);
-        ctx.trace = RequestTrace::begin(request, &resolved, ctx.started);
-        let max_body_bytes = ctx.traffic.limits.body.of(Some(&resolved));
-        if local_reply::is_too_large(request, max_body_bytes) {
-            return self.reply(session, ctx, LocalReply::Problem(ErrorCode::BodyTooLarge)).await;
+        let peer = session.client_addr().and_then(SocketAddr::as_inet).map(|addr| addr.ip());
+        if let Err(reply) = self.0.admit(session.req_header(), peer, ctx) {
+            if let LocalReply::Problem(code) = reply {
+                ctx.problem = Some(code);
+            }
+            local_reply::write(session, ctx, reply).await?;
+            return Ok(true);
         }
-        match lab::requested_strategy(lab, request) {
-            Ok(strategy) => ctx.requested_strategy = strategy,
-            Err(code) => return self.reply(session, ctx, LocalReply::Problem(code)).await,
-        }
-        let pool = self.pools.get(resolved.pool);
-        let snapshot = pool.snapshot();
-        if let Some(code) = self.admission_check(request, ctx, resolved.pool, &snapshot) {
-            return self.reply(session, ctx, LocalReply::Problem(code)).await;
-        }
-        if pool.tracks_keys(ctx.requested_strategy.unwrap_or(snapshot.strategy)) {
-            ctx.key = Some(affinity::client_key(request, &resolved, &snapshot));
-        }
-        forward::forget_request_spelling(session.req_header_mut());
-        if !resolved.endpoint.is_stream() {
+        fields::forget_request_spelling(session.req_header_mut());
+        if !ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream()) {
             session.set_min_send_rate(timeouts.min_write_rate);
         }
         if !session.is_body_empty() {
-            body::read_ahead(session, ctx, timeouts.body, max_body_bytes).await?;
+            let max_bytes = ctx.traffic.limits.body.of(ctx.resolved.as_ref());
+            body::read_ahead(session, ctx, timeouts.body, max_bytes).await?;
         }
         Ok(false)
     }
@@ -156,12 +94,10 @@ impl ProxyHttp for DataPlane {
             return Ok(());
         }
         // A declared length was checked before; this covers chunked bodies.
-        ctx.request_bytes = session.body_bytes_read() as u64;
-        let left = ctx.traffic.timeouts.client.body.left(ctx.request_bytes, ctx.started.elapsed());
+        let received = session.body_bytes_read() as u64;
+        let left =
+            decision::body_received(ctx, received).map_err(|code| failure::reject(ctx, code))?;
         session.set_read_timeout(Some(left));
-        if ctx.request_bytes > ctx.traffic.limits.body.of(ctx.resolved.as_ref()) {
-            return Err(ctx.reject(ErrorCode::BodyTooLarge));
-        }
         Ok(())
     }
 
@@ -170,71 +106,27 @@ impl ProxyHttp for DataPlane {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
-        let Some(resolved) = ctx.resolved else { return Err(ctx.reject(ErrorCode::NotFound)) };
-        if let Some(wait) = retry_budget::back_off(ctx.tried.len(), rand::random) {
+        if let Some(wait) = self.0.back_off(ctx) {
             tokio::time::sleep(wait).await;
         }
-        let (pool, guard) = (self.pools.get(resolved.pool), self.guards.of(resolved.pool));
-        let snapshot = pool.snapshot();
-        if ctx.retries == 0 {
-            guard.retries.count_request(ctx.started);
-        }
-        let max_in_flight = ctx.traffic.overload.max_in_flight;
-        let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
-        let short_timeout = std::mem::take(&mut ctx.short_timeout);
-        let mut chosen =
-            routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
-        if chosen.is_err() && short_timeout {
-            // It left a slow instance, and the other one is gone meanwhile: retry without the short
-            // timeout.
-            ctx.tried.clear();
-            chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
-        }
-        let choice = match (chosen, ctx.exchange_failure) {
-            (Ok(choice), _) => choice,
-            (Err(_), Some(failure)) => return Err(ctx.reject(failure.code())),
-            (Err(RouteError::NoHealthyUpstream), None) => {
-                return Err(ctx.reject(ErrorCode::NoInstanceAvailable));
-            }
-            (Err(RouteError::Saturated), None) => {
-                self.telemetry.routing.count_shed(resolved.pool, Shed::InstanceLimit);
-                return Err(ctx.reject(ErrorCode::Overloaded));
-            }
+        let body = match session.is_body_done() {
+            true if session.as_ref().retry_buffer_truncated() => BodyProgress::Complete,
+            true => BodyProgress::Replayable,
+            false => BodyProgress::Arriving,
         };
-        let in_flight =
-            InFlight::begin(Arc::clone(&choice.member.instance), Load::of(resolved.endpoint));
-        let mut peer =
-            Box::new(in_flight.instance().peer(resolved.endpoint, pool.protocol()).clone());
-        ctx.sent = false;
-        let body_left = match session.is_body_done() {
-            true => Duration::ZERO,
-            false => ctx.traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed()),
+        let is_idempotent = is_idempotent(session.req_header());
+        let timeouts = self
+            .0
+            .begin_attempt(ctx, body, is_idempotent)
+            .map_err(|code| failure::reject(ctx, code))?;
+        let Some(attempt) = &ctx.attempt else {
+            return Err(failure::reject(ctx, ErrorCode::Internal));
         };
-        ctx.traffic.timeouts.upstream.apply(&mut peer, resolved.endpoint, body_left);
-        let began = Instant::now();
-        let another_left = snapshot.usable().len() > ctx.tried.len() + 1;
-        if let Some(timeout) = ctx.traffic.retries.attempt_timeout
-            && another_left
-            && !resolved.endpoint.is_stream()
-            && retry::may_switch_upstream(session)
-            && let Some(reserved) = self.allowance(ctx).reserve(ctx, began)
-        {
-            ctx.reserved_retry = Some(reserved);
-            peer.options.read_timeout =
-                peer.options.read_timeout.map(|longest| longest.min(timeout));
-            ctx.short_timeout = true;
-        }
-        let feeds_limit = ctx.traffic.overload.shedding.is_some_and(|policy| {
-            let in_flight = in_flight.instance().in_flight();
-            !resolved.endpoint.is_stream()
-                && (in_flight >= policy.min_in_flight || guard.limit.limit().is_some())
-        });
-        let timed_from = feeds_limit.then_some(began);
-        if let Some(trace) = &mut ctx.trace {
-            trace.attempt_begins(in_flight.instance());
-        }
-        let (verdict, epoch) = (choice.verdict, snapshot.epoch);
-        ctx.attempt = Some(Attempt { in_flight, verdict, strategy, epoch, began, timed_from });
+        let mut peer = Box::new(attempt.in_flight.instance().peer(timeouts.protocol).clone());
+        peer.options.connection_timeout = Some(timeouts.connect);
+        peer.options.read_timeout = Some(timeouts.read);
+        peer.options.write_timeout = Some(timeouts.write);
+        peer.options.idle_timeout = Some(timeouts.idle);
         Ok(peer)
     }
 
@@ -257,7 +149,7 @@ impl ProxyHttp for DataPlane {
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        forward::to_instance(request, ctx)
+        fields::to_instance(request, ctx)
     }
 
     async fn response_filter(
@@ -271,29 +163,12 @@ impl ProxyHttp for DataPlane {
         {
             return Ok(());
         }
-        // Once a response has begun there is no retry.
-        ctx.reserved_retry = None;
-        self.note_latency(ctx);
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client sends messages from now on, not a body.
             session.set_read_timeout(Some(ctx.traffic.timeouts.upstream.stream_idle));
         }
-        match outlier::upstream_outcome(response) {
-            UpstreamOutcome::Success => {
-                ctx.attempt.iter().for_each(|attempt| attempt.in_flight.instance().clear_failures())
-            }
-            UpstreamOutcome::Failure if ctx.sent => self.note_failure(ctx, Reason::Errors),
-            // A failure before the whole request was sent may be the request's fault.
-            UpstreamOutcome::Failure | UpstreamOutcome::Neutral => {}
-        }
-        if let (Some(timing), Some(resolved)) = (Timing::of(ctx), ctx.resolved) {
-            self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);
-            if ctx.traffic.routing_headers == RoutingHeaders::Exposed {
-                // Appended after the instance's own entries.
-                response.append_header(SERVER_TIMING, timing.to_header())?;
-            }
-        }
-        forward::to_client(response, ctx)
+        let timing = self.0.response_begins(ctx, response);
+        fields::to_client(response, ctx, timing)
     }
 
     fn upstream_response_body_filter(
@@ -311,17 +186,15 @@ impl ProxyHttp for DataPlane {
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         ctx: &mut RequestContext,
-        error: Box<Error>,
+        mut error: Box<Error>,
     ) -> Box<Error> {
-        if !descriptors::are_used_up(&error) {
-            self.note_failure(ctx, Reason::Connections);
-        }
-        ctx.attempt_failed(&error);
-        let allowance = self.allowance(ctx);
-        retry::after_failed_connect(ctx, error, &allowance)
+        let failure = failure::of_connection(&error);
+        let again = self.failed(session, ctx, failure, &error);
+        error.set_retry(again);
+        error
     }
 
     fn error_while_proxy(
@@ -332,17 +205,10 @@ impl ProxyHttp for DataPlane {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<Error> {
-        if let Some(reason) = retry::outlier_reason(session, ctx, &error) {
-            self.note_failure(ctx, reason);
-        }
-        ctx.attempt_failed(&error);
-        let allowance = self.allowance(ctx);
-        retry::after_broken_exchange(
-            session,
-            ctx,
-            error.more_context(format!("peer {peer}")),
-            &allowance,
-        )
+        let again = self.failed(session, ctx, failure::of_exchange(&error), &error);
+        let mut error = error.more_context(format!("peer {peer}"));
+        error.set_retry(again);
+        error
     }
 
     async fn fail_to_proxy(
@@ -351,7 +217,7 @@ impl ProxyHttp for DataPlane {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        let code = local_reply::code_of(ctx, error);
+        let code = failure::code_of(ctx, error);
         let error_code = code.map_or(0, ErrorCode::status);
         if let Some(code) = code {
             // Pingora closes the connection after a failure, so the response announces it.
@@ -383,67 +249,30 @@ impl ProxyHttp for DataPlane {
         error: Option<&Error>,
         ctx: &mut RequestContext,
     ) {
-        self.telemetry.request_done(session, ctx, error);
+        let finished = Finished {
+            method: session.req_header().method.clone(),
+            status: session.response_written().map(|response| response.status),
+            response_bytes: session.body_bytes_sent(),
+        };
+        let error = error.map(|error| error as &dyn Display);
+        self.0.telemetry.request_done(ctx, &finished, error);
     }
 }
 
 impl DataPlane {
-    /// Sends a local reply. Returns the value for `request_filter`.
-    async fn reply(
+    /// Records the failure of an attempt. Returns whether the request is sent again.
+    fn failed(
         &self,
-        session: &mut Session,
-        ctx: &RequestContext,
-        reply: LocalReply,
-    ) -> Result<bool> {
-        local_reply::write(session, ctx, reply).await?;
-        Ok(true)
-    }
-
-    /// Feeds the pool's adaptive limit.
-    fn note_latency(&self, ctx: &mut RequestContext) {
-        // A response before the whole request was sent has no meaningful latency.
-        let timed_from =
-            ctx.attempt.as_mut().and_then(|attempt| attempt.timed_from.take()).filter(|_| ctx.sent);
-        let (Some(sent), Some(resolved)) = (timed_from, ctx.resolved) else { return };
-        let Some(policy) = ctx.traffic.overload.shedding else { return };
-        let snapshot = self.pools.get(resolved.pool).snapshot();
-        let range = || {
-            let usable = snapshot.usable().len().max(1) as u64;
-            let ceiling = ctx.traffic.overload.max_in_flight.saturating_mul(usable).min(MAX_LIMIT);
-            Range { floor: policy.min_in_flight.saturating_mul(usable), ceiling }
+        session: &Session,
+        ctx: &mut RequestContext,
+        failure: Failure,
+        error: &Error,
+    ) -> bool {
+        let exchange = Exchange {
+            is_idempotent: is_idempotent(session.req_header()),
+            is_replayable: !session.as_ref().retry_buffer_truncated(),
+            response: failure::progress(session.response_written()),
         };
-        let limit = &self.guards.of(resolved.pool).limit;
-        let pool = resolved.pool;
-        match limit.record(sent, Instant::now(), policy, range, || snapshot.in_flight()) {
-            Some(Change::Began(limit)) => self.telemetry.overload_began(pool, limit),
-            Some(Change::Ended) => self.telemetry.overload_ended(pool),
-            None => {}
-        }
-    }
-
-    /// The retry allowance of the request's pool.
-    fn allowance(&self, ctx: &RequestContext) -> retry::Allowance<'_> {
-        let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
-        let policy = ctx.traffic.retries;
-        retry::Allowance {
-            budget: &self.guards.of(pool).retries,
-            policy,
-            metrics: &self.telemetry.routing,
-        }
-    }
-
-    /// Counts a failed request at its instance.
-    fn note_failure(&self, ctx: &RequestContext, reason: Reason) {
-        if let (Some(resolved), Some(attempt)) = (ctx.resolved, &ctx.attempt) {
-            let policy = ctx.traffic.outlier_ejection;
-            let client = ctx.limited.map(ClientHash::of);
-            self.outliers.failed(
-                resolved.pool,
-                attempt.in_flight.instance(),
-                reason,
-                client,
-                policy,
-            );
-        }
+        self.0.attempt_failed(ctx, failure, exchange, error.etype().as_str())
     }
 }

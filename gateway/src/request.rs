@@ -2,9 +2,11 @@
 
 pub mod client;
 mod context;
+mod head;
 mod outcome;
 pub mod trace;
 
 pub use context::{Attempt, ExchangeFailure, RequestContext};
-pub use outcome::Outcome;
+pub use head::{FieldLines, FieldSink, RequestHead, ResponseHead};
+pub use outcome::{Finished, Outcome};
 pub use trace::RequestTrace;

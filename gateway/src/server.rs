@@ -27,6 +27,7 @@ pub use error::BuildError;
 use crate::config::{Config, Lab, Source};
 use crate::connection::{Connections, IDLE_LINGER};
 use crate::control::{self, ControlPlane};
+use crate::decision::Decisions;
 use crate::descriptors;
 use crate::events::Events;
 use crate::health_check::checks::{Checked, FirstChecks, HealthCheckService};
@@ -163,7 +164,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     }
     let draining = Arc::new(AtomicBool::new(false));
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
-    let data_plane = proxy::DataPlane {
+    let decisions = Arc::new(Decisions {
         traffic: Arc::clone(&traffic),
         pools: Arc::clone(&pools),
         telemetry: Arc::clone(&telemetry),
@@ -174,8 +175,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         streams: Arc::default(),
         draining: Arc::clone(&draining),
         tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
-    };
-    let proxy = http_proxy(&server.configuration, data_plane);
+    });
+    let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));
     let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
     let connections =
         Connections::new(most, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());

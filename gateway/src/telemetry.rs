@@ -12,9 +12,7 @@ mod state_file;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use pingora::Error;
-use pingora::protocols::http::v1::server::HttpSession;
-use pingora::proxy::Session;
+use http::StatusCode;
 use prometheus::{IntCounterVec, Opts};
 use proto_contracts::control::Event;
 use proto_contracts::{InstanceName, PoolName};
@@ -28,7 +26,7 @@ pub use state_file::StateFileMetrics;
 use crate::events::Events;
 use crate::http_strict::Fault;
 use crate::pool::Pools;
-use crate::request::{Outcome, RequestContext};
+use crate::request::{Finished, Outcome, RequestContext};
 use crate::telemetry::instances::InstanceMetrics;
 
 /// The logged status when the client closed before the response, as in Nginx.
@@ -90,18 +88,18 @@ impl Telemetry {
     /// Records a request with a rejected header.
     pub fn request_refused(
         &self,
-        session: &HttpSession,
         ctx: &RequestContext,
         fault: Fault,
         method: &str,
+        status: Option<StatusCode>,
+        response_bytes: usize,
     ) {
-        let response = session.response_written();
         let outcome = Outcome {
             method: method_label(method),
             route: "refused",
-            status: response.map_or(CLIENT_CLOSED_REQUEST, |response| response.status.as_str()),
+            status: status.as_ref().map_or(CLIENT_CLOSED_REQUEST, StatusCode::as_str),
             duration: ctx.started.elapsed(),
-            response_bytes: session.body_bytes_sent(),
+            response_bytes,
         };
         self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
         self.refused.with_label_values(&[fault.label()]).inc();
@@ -139,14 +137,18 @@ impl Telemetry {
     }
 
     /// Records a finished request.
-    pub fn request_done(&self, session: &Session, ctx: &mut RequestContext, error: Option<&Error>) {
-        let response = session.response_written();
+    pub fn request_done(
+        &self,
+        ctx: &mut RequestContext,
+        finished: &Finished,
+        error: Option<&dyn Display>,
+    ) {
         let outcome = Outcome {
-            method: method_label(session.req_header().method.as_str()),
+            method: method_label(finished.method.as_str()),
             route: ctx.resolved.map_or("local", |resolved| resolved.template()),
-            status: response.map_or(CLIENT_CLOSED_REQUEST, |response| response.status.as_str()),
+            status: finished.status.as_ref().map_or(CLIENT_CLOSED_REQUEST, StatusCode::as_str),
             duration: ctx.started.elapsed(),
-            response_bytes: session.body_bytes_sent(),
+            response_bytes: finished.response_bytes,
         };
         self.metrics.observe(outcome.method, outcome.route, outcome.status, outcome.duration);
         self.routing.observe(ctx);
@@ -156,7 +158,7 @@ impl Telemetry {
                 routed::event(ctx, &outcome, resolved.pool, sample_weight)
             });
         }
-        access_log::write(ctx, &outcome, error.map(|error| error as &dyn Display));
+        access_log::write(ctx, &outcome, error);
         spans::end(ctx, &outcome);
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use pingora::upstreams::peer::HttpPeer;
-use proto_contracts::Endpoint;
 use serde::Deserialize;
 
 use crate::config::check::Check;
@@ -73,19 +71,6 @@ pub struct UpstreamTimeouts {
     /// Keep-alive of idle connections: less than the services' 75 s, so that they never close one
     /// that is about to be used.
     pub idle: Duration,
-}
-
-impl UpstreamTimeouts {
-    /// Sets them on the peer. `body_left` is the time left for the client's body: Pingora's read
-    /// timeout starts with the exchange, but the instance responds only to a complete request.
-    pub fn apply(&self, peer: &mut HttpPeer, endpoint: Endpoint, body_left: Duration) {
-        let options = &mut peer.options;
-        options.connection_timeout = Some(self.connect);
-        options.read_timeout =
-            Some(if endpoint.is_stream() { self.stream_idle } else { self.response + body_left });
-        options.write_timeout = Some(self.write);
-        options.idle_timeout = Some(self.idle);
-    }
 }
 
 #[derive(Debug, Deserialize)]

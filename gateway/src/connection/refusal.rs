@@ -1,24 +1,25 @@
 //! Responses to rejected headers and connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::ALLOW;
-use pingora::Result;
+use bytes::{Bytes, BytesMut};
+use http::header::{ALLOW, CONNECTION};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::Stream;
-use pingora::protocols::http::v1::server::HttpSession;
-use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{ErrorCode, Problem, RequestId, headers};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Traffic;
 use crate::connection::header::Refused;
+use crate::decision::local_reply;
 use crate::http_strict::Fault;
-use crate::proxy::local_reply;
-use crate::request::RequestContext;
+use crate::request::{FieldLines, FieldSink, RequestContext};
 use crate::telemetry::{RefusedConnection, Telemetry};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 /// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +35,7 @@ const MAX_READING: usize = 64;
 /// Sends the error and closes the connection, so that nothing after the rejected header is read as
 /// a request.
 pub(super) async fn respond(
-    stream: Stream,
+    mut stream: Stream,
     refused: &Refused,
     traffic: Arc<Traffic>,
     telemetry: &Telemetry,
@@ -43,19 +44,23 @@ pub(super) async fn respond(
     ctx.started = refused.since.into_std();
     ctx.request_id = request_id(&refused.bytes);
     ctx.problem = Some(refused.fault.code());
-    let mut session = HttpSession::new(stream);
-    if let Some(peer) = session.client_addr().and_then(SocketAddr::as_inet) {
+    if let Some(peer) = peer_address(&stream) {
         // Forwarding headers of a rejected request are not used.
         ctx.client.ip = peer.ip().to_canonical();
     }
-    let written = tokio::time::timeout(WRITE_TIMEOUT, write(&mut session, &ctx, refused)).await;
-    let written = matches!(written, Ok(Ok(())));
-    telemetry.request_refused(&session, &ctx, refused.fault, method(&refused.bytes));
+    let method = method(&refused.bytes);
+    let (status, head, body) = compose(&ctx, refused.fault, method);
+    let written = tokio::time::timeout(WRITE_TIMEOUT, async {
+        stream.write_all(&head).await?;
+        stream.write_all(&body).await?;
+        stream.flush().await
+    });
+    let written = matches!(written.await, Ok(Ok(())));
+    let (status, bytes) = if written { (Some(status), body.len()) } else { (None, 0) };
+    telemetry.request_refused(&ctx, refused.fault, method, status, bytes);
     // The discarded bytes are no request in flight.
     drop(ctx);
-    session.shutdown().await;
-    if written {
-        let mut stream = session.into_inner();
+    if written && stream.shutdown().await.is_ok() {
         let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;
     }
 }
@@ -96,23 +101,26 @@ fn response_to(why: RefusedConnection) -> String {
     )
 }
 
-async fn write(session: &mut HttpSession, ctx: &RequestContext, refused: &Refused) -> Result<()> {
-    let fault = refused.fault;
-    let (mut response, body) = local_reply::problem(
-        fault.code(),
-        fault.detail(ctx.traffic.limits.header),
-        ctx.request_id,
-    )?;
-    response.insert_header(headers::REQUEST_ID, &ctx.request_id.to_ascii()[..])?;
+/// The status, the header and the body of the error.
+fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, Vec<u8>, Bytes) {
+    let detail = fault.detail(ctx.traffic.limits.header);
+    let mut document = local_reply::problem(fault.code(), detail, ctx.request_id);
     if fault == Fault::UnknownMethod {
-        response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+        let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        document.fields.push((ALLOW, HeaderValue::from_static(allowed)));
     }
-    session.write_response_header(Box::new(response)).await?;
-    if method(&refused.bytes) != "HEAD" {
-        session.write_body(&body).await?;
-    }
-    session.finish_body().await?;
-    Ok(())
+    let mut head = Vec::with_capacity(512);
+    document.write_head(&mut head);
+    let mut lines = FieldLines(&mut head);
+    lines.set(&X_REQUEST_ID, &ctx.request_id.to_ascii());
+    lines.set(&CONNECTION, b"close");
+    head.extend_from_slice(b"\r\n");
+    (document.status, head, if method == "HEAD" { Bytes::new() } else { document.body })
+}
+
+/// The address of the client or the proxy in front.
+pub(super) fn peer_address(stream: &Stream) -> Option<SocketAddr> {
+    stream.get_socket_digest()?.peer_addr()?.as_inet().copied()
 }
 
 async fn discard(stream: &mut Stream) {

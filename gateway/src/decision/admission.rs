@@ -1,26 +1,63 @@
-//! Admission: rate, concurrency and load limits.
+//! Admission: identifies the client, the route and the key, and applies limits.
 
-use pingora::http::RequestHeader;
-use proto_contracts::{ErrorCode, PoolName};
+use std::net::IpAddr;
 
+use http::header::CONTENT_LENGTH;
+use proto_contracts::{ErrorCode, PoolName, routes};
+
+use crate::decision::local_reply::{self, LocalReply};
+use crate::decision::{Decisions, affinity, lab};
 use crate::pool::Snapshot;
-use crate::proxy::DataPlane;
-use crate::request::{RequestContext, client};
+use crate::request::{RequestContext, RequestHead, RequestTrace, client};
 use crate::resilience::rate_limit;
 use crate::telemetry::Shed;
 
-impl DataPlane {
-    /// The error code if the request exceeds a limit of its client or pool.
-    pub(super) fn admission_check(
+impl Decisions {
+    /// Admits a request from this peer, or says what the gateway replies instead.
+    ///
+    /// # Errors
+    /// The local reply.
+    pub fn admit(
         &self,
-        request: &RequestHeader,
+        head: &impl RequestHead,
+        peer: Option<IpAddr>,
+        ctx: &mut RequestContext,
+    ) -> Result<(), LocalReply> {
+        ctx.client = client::identify(&ctx.traffic.trusted_proxies, peer, head);
+        ctx.request_id = client::request_id(head);
+        let Some(resolved) = routes::resolve(head.path()) else {
+            return Err(local_reply::without_route(head));
+        };
+        ctx.resolved = Some(resolved);
+        ctx.trace = RequestTrace::begin(head, &resolved, ctx.started);
+        let declared = head.value(CONTENT_LENGTH).and_then(length);
+        if declared.is_some_and(|length| length > ctx.traffic.limits.body.of(Some(&resolved))) {
+            return Err(LocalReply::Problem(ErrorCode::BodyTooLarge));
+        }
+        ctx.requested_strategy =
+            lab::requested_strategy(ctx.traffic.lab, head).map_err(LocalReply::Problem)?;
+        let pool = self.pools.get(resolved.pool);
+        let snapshot = pool.snapshot();
+        if let Some(code) = self.exceeded_limit(head, ctx, resolved.pool, &snapshot) {
+            return Err(LocalReply::Problem(code));
+        }
+        if pool.tracks_keys(ctx.requested_strategy.unwrap_or(snapshot.strategy)) {
+            ctx.key = Some(affinity::client_key(head, &resolved, &snapshot));
+        }
+        Ok(())
+    }
+
+    /// The error code if the request exceeds a limit of its client or pool.
+    fn exceeded_limit(
+        &self,
+        head: &impl RequestHead,
         ctx: &mut RequestContext,
         pool: PoolName,
         snapshot: &Snapshot,
     ) -> Option<ErrorCode> {
         let traffic = &ctx.traffic;
         if ctx.client.is_limited(&traffic.exempt) {
-            let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, request));
+            let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, head));
             // An invalid token has no rate of its own.
             let client =
                 user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
@@ -54,4 +91,9 @@ impl DataPlane {
         self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
         Some(ErrorCode::Overloaded)
     }
+}
+
+/// The number of a `Content-Length`, which the strict scanner has checked.
+fn length(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }

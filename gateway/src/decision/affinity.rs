@@ -1,21 +1,22 @@
 //! The affinity key of a request: from the path, the header, the cookie, or minted.
 
-use http::HeaderMap;
+use http::HeaderName;
 use http::header::COOKIE;
-use pingora::http::RequestHeader;
 use proto_contracts::affinity::COOKIE_NAME;
-use proto_contracts::ids::IdempotencyKey;
 use proto_contracts::{AffinityKey, Resolved, headers};
 
 use crate::pool::Snapshot;
+use crate::request::RequestHead;
 use crate::routing::{ClientKey, KeyOrigin, minting};
+
+const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(headers::AFFINITY_KEY);
 
 /// The key of a request.
 ///
 /// The session id in the path comes first, so that clients without a cookie jar are sticky; then
 /// the header, then the cookie. Malformed keys are skipped. If no key is left, a new one is minted.
 pub(super) fn client_key(
-    request: &RequestHeader,
+    head: &impl RequestHead,
     resolved: &Resolved,
     snapshot: &Snapshot,
 ) -> ClientKey {
@@ -23,7 +24,7 @@ pub(super) fn client_key(
         return ClientKey { key, origin: KeyOrigin::Client };
     }
     let mut origin = KeyOrigin::Minted;
-    for sent in sent_keys(&request.headers) {
+    for sent in sent_keys(head) {
         match AffinityKey::parse_bytes(sent) {
             Some(key) => return ClientKey { key, origin: KeyOrigin::Client },
             None => origin = KeyOrigin::Replaced,
@@ -32,20 +33,10 @@ pub(super) fn client_key(
     ClientKey { key: minting::mint(snapshot), origin }
 }
 
-/// The request's idempotency key, if valid.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Option<IdempotencyKey> {
-    IdempotencyKey::parse_bytes(headers.get(headers::IDEMPOTENCY_KEY)?.as_bytes())
-}
-
 /// The keys that the client sent, valid or not: the header's, then the cookies'.
-fn sent_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let header = headers.get_all(headers::AFFINITY_KEY).iter().map(|value| value.as_bytes());
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|value| pairs(value.as_bytes()))
-        .filter_map(affinity_value);
-    header.chain(cookies)
+fn sent_keys(head: &impl RequestHead) -> impl Iterator<Item = &[u8]> {
+    let cookies = head.values(COOKIE).flat_map(pairs).filter_map(affinity_value);
+    head.values(X_AFFINITY_KEY).chain(cookies)
 }
 
 /// Whether a `Cookie` header has the affinity cookie, valid or not.
@@ -70,6 +61,7 @@ fn affinity_value(pair: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use pingora::http::RequestHeader;
     use proto_contracts::routes;
 
     use super::*;

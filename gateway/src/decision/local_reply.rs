@@ -1,144 +1,108 @@
 //! Local replies: health and errors.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
-use crate::proxy::forward;
-use crate::proxy::retry::is_timeout;
-use crate::request::{ExchangeFailure, RequestContext};
-
-/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
-/// client could lose the response.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::request::{FieldLines, FieldSink, RequestContext, RequestHead, ResponseHead};
 
 /// A response of the gateway itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LocalReply {
+pub enum LocalReply {
     /// 200 for `/health`.
     Healthy,
     /// An error.
     Problem(ErrorCode),
 }
 
+/// A composed local reply. The engine adds the fields of [`super::forward::to_client`], and leaves
+/// the body out for `HEAD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The status.
+    pub status: StatusCode,
+    /// Its fields, each once.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Document {
+    /// Writes the status line and the fields as lines of HTTP/1, without the empty line at the end.
+    pub fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let mut lines = FieldLines(out);
+        self.fields.iter().for_each(|(name, value)| lines.set(name, value.as_bytes()));
+    }
+}
+
+impl ResponseHead for Document {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        let named = self.fields.iter().filter(move |(field, _)| *field == name);
+        named.map(|(_, value)| value.as_bytes())
+    }
+}
+
 /// The reply to a path without a route.
-pub(super) fn without_route(request: &RequestHeader) -> LocalReply {
-    match request.uri.path() {
-        "/health" if matches!(request.method, Method::GET | Method::HEAD) => LocalReply::Healthy,
+pub(super) fn without_route(head: &impl RequestHead) -> LocalReply {
+    match head.path() {
+        "/health" if matches!(head.method(), Method::GET | Method::HEAD) => LocalReply::Healthy,
         "/health" => LocalReply::Problem(ErrorCode::MethodNotAllowed),
         _ => LocalReply::Problem(ErrorCode::NotFound),
     }
 }
 
-/// Whether the declared body is too large.
-pub(super) fn is_too_large(request: &RequestHeader, max_body_bytes: u64) -> bool {
-    let length = request
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length > max_body_bytes)
-}
-
-/// The error code for a failure; `None` when the client is gone.
-pub(super) fn code_of(ctx: &RequestContext, error: &Error) -> Option<ErrorCode> {
-    if ctx.problem.is_some() {
-        return ctx.problem;
-    }
-    match error.esource() {
-        // Without a failed exchange nothing was sent, and the client may repeat anything.
-        ErrorSource::Upstream => {
-            Some(ctx.exchange_failure.map_or(ErrorCode::NoInstanceAvailable, ExchangeFailure::code))
-        }
-        ErrorSource::Downstream if is_timeout(error) => Some(ErrorCode::RequestTimeout),
-        ErrorSource::Downstream => match error.etype() {
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed => None,
-            _ => Some(ErrorCode::BadRequest),
-        },
-        ErrorSource::Internal | ErrorSource::Unset => Some(ErrorCode::Internal),
-    }
-}
-
-/// Writes the reply, unless a response was begun.
-///
-/// # Errors
-/// When the client is gone.
-pub(super) async fn write(
-    session: &mut Session,
-    ctx: &RequestContext,
-    reply: LocalReply,
-) -> Result<()> {
-    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
-        return Ok(());
-    }
-    let (mut response, body) = match reply {
+/// Composes the reply.
+pub fn compose(reply: LocalReply, ctx: &RequestContext) -> Document {
+    let mut document = match reply {
         LocalReply::Healthy => {
-            document(StatusCode::OK, "text/plain", Bytes::from_static(health::HEALTHY.as_bytes()))?
+            let body = Bytes::from_static(health::HEALTHY.as_bytes());
+            document(StatusCode::OK, HeaderValue::from_static("text/plain"), body)
         }
-        LocalReply::Problem(code) => problem(code, detail(code, ctx), ctx.request_id)?,
+        LocalReply::Problem(code) => problem(code, detail(code, ctx), ctx.request_id),
     };
     if reply == LocalReply::Problem(ErrorCode::MethodNotAllowed) {
-        response.insert_header(ALLOW, "GET, HEAD")?;
+        document.fields.push((ALLOW, HeaderValue::from_static("GET, HEAD")));
     }
     // The exact time for a limited client.
     if let Some(seconds) = ctx.quota.as_ref().and_then(|(quota, _)| quota.retry_after_s) {
-        response.insert_header(RETRY_AFTER, seconds)?;
+        document.fields.retain(|(name, _)| name != RETRY_AFTER);
+        document.fields.push((RETRY_AFTER, seconds.into()));
     }
-    forward::to_client(&mut response, ctx)?;
-
-    let body_left = !session.is_body_done();
-    if body_left {
-        // The rest of the body would be read as the next request.
-        session.set_keepalive(None);
-    }
-    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { body };
-    session.write_response_header(Box::new(response), body.is_empty()).await?;
-    if !body.is_empty() {
-        session.write_response_body(Some(body), true).await?;
-    }
-    if body_left {
-        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-        // The response is sent; errors of the rest of the body do not matter.
-        let _abandoned = session.drain_request_body().await;
-    }
-    Ok(())
+    document
 }
 
-/// The header and body of an error. The caller adds the request id header.
-///
-/// # Errors
-/// When Pingora rejects a header; it accepts these.
-pub(crate) fn problem(
-    code: ErrorCode,
-    detail: Cow<'static, str>,
-    request_id: RequestId,
-) -> Result<(ResponseHeader, Bytes)> {
+/// An error.
+pub fn problem(code: ErrorCode, detail: Cow<'static, str>, request_id: RequestId) -> Document {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body =
         serde_json::to_vec(&Problem::new(code, detail, Some(request_id))).unwrap_or_default();
-    let (mut response, body) = document(status, headers::PROBLEM_JSON, body.into())?;
+    let mut document =
+        document(status, HeaderValue::from_static(headers::PROBLEM_JSON), body.into());
     if let Some(seconds) = code.retry_after_s() {
-        response.insert_header(RETRY_AFTER, seconds)?;
+        document.fields.push((RETRY_AFTER, seconds.into()));
     }
-    Ok((response, body))
+    document
 }
 
-fn document(
-    status: StatusCode,
-    content_type: &str,
-    body: Bytes,
-) -> Result<(ResponseHeader, Bytes)> {
-    let mut response = ResponseHeader::build(status, Some(8))?;
-    response.insert_header(CONTENT_TYPE, content_type)?;
-    response.insert_header(CONTENT_LENGTH, body.len())?;
-    response.insert_header(CACHE_CONTROL, "no-store")?;
-    Ok((response, body))
+fn document(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Document {
+    let fields = vec![
+        (CONTENT_TYPE, content_type),
+        (CONTENT_LENGTH, body.len().into()),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Document { status, fields, body }
 }
 
 fn detail(code: ErrorCode, ctx: &RequestContext) -> Cow<'static, str> {

@@ -1,32 +1,74 @@
-//! Decides whether a failed request is retried.
+//! Decides what a failed attempt means: for the request, and for the instance.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, StatusCode};
-use pingora::http::RequestHeader;
-use pingora::proxy::Session;
-use pingora::{Error, ErrorSource, ErrorType};
+use http::{HeaderName, Method};
+use proto_contracts::ids::IdempotencyKey;
+use proto_contracts::{ErrorCode, PoolName, headers};
 
-use crate::proxy::affinity::idempotency_key;
-use crate::request::{ExchangeFailure, RequestContext};
+use crate::decision::Decisions;
+use crate::request::{ExchangeFailure, RequestContext, RequestHead};
 use crate::resilience::outlier::Reason;
 use crate::resilience::retry_budget::{Policy, ReservedRetry, RetryBudget};
 use crate::telemetry::RoutingMetrics;
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(headers::IDEMPOTENCY_KEY);
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection; nothing was sent.
+    Connect,
+    /// No connection, because the gateway has no file descriptor left.
+    Descriptors,
+    /// A read or a write took too long.
+    Timeout,
+    /// The connection broke while the request was written.
+    WriteBroken,
+    /// The connection broke otherwise, or the response is not valid.
+    Broken,
+    /// The client failed or left, or the gateway ended the request.
+    Client,
+}
+
+/// What the client got of a response before the failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseProgress {
+    /// Nothing, or interim responses.
+    NotBegun,
+    /// Its header at least, or a switch of protocols.
+    Begun,
+}
+
+/// An exchange when it failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// Whether the request may be sent twice: see [`is_idempotent`].
+    pub is_idempotent: bool,
+    /// Whether all of the body that was sent can be sent again.
+    pub is_replayable: bool,
+    /// What the client got.
+    pub response: ResponseProgress,
+}
+
+/// Where a request is retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    SameInstance,
+    AnotherInstance,
+}
+
 /// The retry allowance of a pool.
-pub struct Allowance<'a> {
-    /// The pool's budget.
-    pub budget: &'a RetryBudget,
-    /// The policy.
-    pub policy: Policy,
-    /// Counts retries.
-    pub metrics: &'a RoutingMetrics,
+pub(super) struct Allowance<'a> {
+    budget: &'a RetryBudget,
+    policy: Policy,
+    metrics: &'a RoutingMetrics,
 }
 
 impl Allowance<'_> {
     /// Keeps a retry for the request, if one is left.
-    pub fn reserve(&self, ctx: &RequestContext, now: Instant) -> Option<ReservedRetry> {
+    pub(super) fn reserve(&self, ctx: &RequestContext, now: Instant) -> Option<ReservedRetry> {
         let attempts_left = ctx.retries + 1 < self.policy.max_attempts;
         attempts_left.then(|| self.budget.reserve(now, self.policy)).flatten()
     }
@@ -49,123 +91,134 @@ impl Allowance<'_> {
     }
 }
 
-/// After a failed connection nothing was sent, so any request may be retried.
-pub fn after_failed_connect(
-    ctx: &mut RequestContext,
-    mut error: Box<Error>,
-    allowance: &Allowance<'_>,
-) -> Box<Error> {
-    if let Some(attempt) = &ctx.attempt {
-        attempt.in_flight.instance().count_connect_failure();
+impl Decisions {
+    /// Records the failure of an attempt. Returns whether the request is sent again.
+    ///
+    /// After a failed connection any request is, since nothing was sent. After a broken exchange
+    /// the instance may have processed the request, so only an idempotent one is, if no response
+    /// was begun and its body can be sent again.
+    pub fn attempt_failed(
+        &self,
+        ctx: &mut RequestContext,
+        failure: Failure,
+        exchange: Exchange,
+        error: &str,
+    ) -> bool {
+        if let Some(reason) = outlier_reason(ctx, failure, exchange.response) {
+            self.note_failure(ctx, reason);
+        }
+        ctx.attempt_failed(error);
+        match failure {
+            Failure::Connect | Failure::Descriptors => {
+                if let Some(attempt) = &ctx.attempt {
+                    attempt.in_flight.instance().count_connect_failure();
+                }
+                ctx.short_timeout = false;
+                self.take_retry(ctx, Next::AnotherInstance)
+            }
+            Failure::Client => {
+                ctx.short_timeout = false;
+                false
+            }
+            Failure::Timeout | Failure::WriteBroken | Failure::Broken => {
+                let timed_out = failure == Failure::Timeout;
+                ctx.exchange_failure = Some(match timed_out {
+                    true => ExchangeFailure::TimedOut,
+                    false => ExchangeFailure::Broken,
+                });
+                ctx.short_timeout &= timed_out;
+                let next = match may_retry_same_upstream(ctx, failure) {
+                    true => Next::SameInstance,
+                    false => Next::AnotherInstance,
+                };
+                exchange.is_idempotent
+                    && exchange.is_replayable
+                    && exchange.response == ResponseProgress::NotBegun
+                    && ctx.problem.is_none()
+                    && self.take_retry(ctx, next)
+            }
+        }
     }
-    ctx.short_timeout = false;
-    let again = allowance.take(ctx);
-    error.set_retry(again);
-    if again {
-        prepare_retry(ctx, allowance.metrics, Next::AnotherInstance);
-    }
-    error
-}
 
-/// After a broken exchange the instance may have processed the request, so only an idempotent one
-/// is retried, if no response was begun and its body is in Pingora's retry buffer.
-pub fn after_broken_exchange(
-    session: &Session,
-    ctx: &mut RequestContext,
-    mut error: Box<Error>,
-    allowance: &Allowance<'_>,
-) -> Box<Error> {
-    let idempotent = is_idempotent(session.req_header());
-    let upstream_failed = *error.esource() == ErrorSource::Upstream;
-    let no_response =
-        session.response_written().is_none_or(|response| response.status.is_informational());
-    let possible = idempotent
-        && upstream_failed
-        && no_response
-        && !session.as_ref().retry_buffer_truncated()
-        && ctx.problem.is_none();
-    let again = possible && allowance.take(ctx);
-    error.set_retry(again);
-    let timed_out = is_timeout(&error);
-    if upstream_failed {
-        ctx.exchange_failure =
-            Some(if timed_out { ExchangeFailure::TimedOut } else { ExchangeFailure::Broken });
-    }
-    ctx.short_timeout &= timed_out;
-    if again {
-        let next = if may_retry_same_upstream(ctx, &error) {
-            Next::SameInstance
-        } else {
-            Next::AnotherInstance
+    fn take_retry(&self, ctx: &mut RequestContext, next: Next) -> bool {
+        let allowance = self.allowance(ctx);
+        if !allowance.take(ctx) {
+            return false;
+        }
+        let (Some(attempt), Some(resolved)) = (ctx.attempt.take(), ctx.resolved) else {
+            return true;
         };
-        prepare_retry(ctx, allowance.metrics, next);
+        allowance.metrics.count_retry(resolved.pool);
+        ctx.retries += 1;
+        match next {
+            Next::SameInstance => ctx.retried_same_upstream = true,
+            Next::AnotherInstance => ctx.tried.push(Arc::clone(attempt.in_flight.instance())),
+        }
+        true
     }
-    error
+
+    /// The retry allowance of the request's pool.
+    pub(super) fn allowance(&self, ctx: &RequestContext) -> Allowance<'_> {
+        let pool = ctx.resolved.map_or(PoolName::Stateless, |resolved| resolved.pool);
+        Allowance {
+            budget: &self.guards.of(pool).retries,
+            policy: ctx.traffic.retries,
+            metrics: &self.telemetry.routing,
+        }
+    }
 }
 
-/// How a broken exchange counts for outlier ejection: only after the whole request was sent. A
-/// stream that breaks after it began does not count, because its client may be the cause.
-pub fn outlier_reason(session: &Session, ctx: &RequestContext, error: &Error) -> Option<Reason> {
-    if *error.esource() != ErrorSource::Upstream || may_retry_same_upstream(ctx, error) || !ctx.sent
+/// How a failure counts for outlier ejection. A broken exchange counts only after the whole request
+/// was sent. A stream that breaks after it began does not, because its client may be the cause.
+fn outlier_reason(
+    ctx: &RequestContext,
+    failure: Failure,
+    response: ResponseProgress,
+) -> Option<Reason> {
+    let is_stream = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
+    match failure {
+        Failure::Connect => return Some(Reason::Connections),
+        Failure::Descriptors | Failure::Client => return None,
+        // An instance that rejects a body may close while the rest is written.
+        Failure::WriteBroken if ctx.request_bytes > 0 => return None,
+        Failure::Timeout | Failure::WriteBroken | Failure::Broken => {}
+    }
+    if may_retry_same_upstream(ctx, failure)
+        || !ctx.sent
+        || is_stream && response == ResponseProgress::Begun
     {
         return None;
     }
-    // An instance that rejects a body may close while the rest is written.
-    let body_rejected = ctx.request_bytes > 0 && matches!(error.etype(), ErrorType::WriteError);
-    let stream = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());
-    if body_rejected
-        || stream
-            && session.response_written().is_some_and(|response| {
-                !response.status.is_informational()
-                    || response.status == StatusCode::SWITCHING_PROTOCOLS
-            })
-    {
-        return None;
-    }
-    Some(if is_timeout(error) { Reason::Timeouts } else { Reason::Connections })
+    Some(if failure == Failure::Timeout { Reason::Timeouts } else { Reason::Connections })
 }
 
 /// A kept connection may break because the instance restarted or closed it; a second failure or a
 /// timeout is the instance's.
-fn may_retry_same_upstream(ctx: &RequestContext, error: &Error) -> bool {
-    ctx.connection_reused && !ctx.retried_same_upstream && !is_timeout(error)
+fn may_retry_same_upstream(ctx: &RequestContext, failure: Failure) -> bool {
+    ctx.connection_reused && !ctx.retried_same_upstream && failure != Failure::Timeout
 }
 
-/// Whether a read or a write took too long.
-pub fn is_timeout(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
-}
-
-/// Whether the request may switch to another instance after a short timeout: it is idempotent, and
-/// its body is complete and buffered. The first instance may still process it, which an idempotency
-/// key makes safe.
-pub fn may_switch_upstream(session: &mut Session) -> bool {
-    session.is_body_done()
-        && !session.as_ref().retry_buffer_truncated()
-        && is_idempotent(session.req_header())
-}
-
-/// Whether the request is idempotent, by its method or an idempotency key.
-fn is_idempotent(request: &RequestHeader) -> bool {
-    match request.method {
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE => true,
-        Method::POST | Method::PATCH => idempotency_key(&request.headers).is_some(),
-        _ => false,
+/// The code for the client after a failure that is not retried; `None` when the client is gone.
+pub fn code_of(ctx: &RequestContext, failure: Failure) -> Option<ErrorCode> {
+    if ctx.problem.is_some() {
+        return ctx.problem;
+    }
+    match failure {
+        // Without a failed exchange nothing was sent, and the client may repeat anything.
+        Failure::Client => None,
+        _ => {
+            Some(ctx.exchange_failure.map_or(ErrorCode::NoInstanceAvailable, ExchangeFailure::code))
+        }
     }
 }
 
-/// Where a request is retried.
-enum Next {
-    SameInstance,
-    AnotherInstance,
-}
-
-fn prepare_retry(ctx: &mut RequestContext, metrics: &RoutingMetrics, next: Next) {
-    let (Some(attempt), Some(resolved)) = (ctx.attempt.take(), ctx.resolved) else { return };
-    metrics.count_retry(resolved.pool);
-    ctx.retries += 1;
-    match next {
-        Next::SameInstance => ctx.retried_same_upstream = true,
-        Next::AnotherInstance => ctx.tried.push(Arc::clone(attempt.in_flight.instance())),
+/// Whether a request is idempotent, by its method or an idempotency key.
+pub fn is_idempotent(head: &impl RequestHead) -> bool {
+    match head.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE => true,
+        Method::POST | Method::PATCH => {
+            head.value(IDEMPOTENCY_KEY).and_then(IdempotencyKey::parse_bytes).is_some()
+        }
+        _ => false,
     }
 }

@@ -2,36 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
-
 use crate::request::RequestContext;
 
-/// Time until the response header.
+/// The time until the response header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timing {
+pub struct Timing {
     /// From the start of the last attempt, including the connection.
-    pub(super) upstream: Duration,
+    pub upstream: Duration,
     /// Before it: the gateway's work and failed attempts.
-    pub(super) gateway: Duration,
+    pub gateway: Duration,
 }
 
 impl Timing {
     /// The timing when the response header arrives; `None` without an attempt.
-    pub(super) fn of(ctx: &RequestContext) -> Option<Self> {
+    pub fn of(ctx: &RequestContext, now: Instant) -> Option<Self> {
         let began = ctx.attempt.as_ref()?.began;
-        let upstream = Instant::now().saturating_duration_since(began);
+        let upstream = now.saturating_duration_since(began);
         Some(Self { upstream, gateway: began.saturating_duration_since(ctx.started) })
     }
 
     /// Such as `gateway;dur=0.042, upstream;dur=1.500`, in milliseconds.
-    pub(super) fn to_header(self) -> HeaderValue {
+    pub fn to_ascii(self) -> Line {
         let mut line = Line { bytes: [0; CAPACITY], length: 0 };
         line.push(b"gateway;dur=");
         line.push_milliseconds(self.gateway);
         line.push(b", upstream;dur=");
         line.push_milliseconds(self.upstream);
-        HeaderValue::from_bytes(&line.bytes[..line.length])
-            .unwrap_or_else(|_| HeaderValue::from_static(""))
+        line
     }
 }
 
@@ -41,9 +38,15 @@ const CAPACITY: usize = 27 + 2 * DIGITS;
 const DIGITS: usize = 21;
 
 /// A buffer without allocation; `fmt` would cost more than the digits.
-struct Line {
+pub struct Line {
     bytes: [u8; CAPACITY],
     length: usize,
+}
+
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 impl Line {
@@ -81,12 +84,12 @@ mod tests {
                 gateway: Duration::from_micros(gateway),
                 upstream: Duration::from_micros(upstream),
             };
-            timing.to_header().to_str().expect("text").to_owned()
+            String::from_utf8(timing.to_ascii().as_ref().to_vec()).expect("text")
         };
         assert_eq!(header(42, 1_500), "gateway;dur=0.042, upstream;dur=1.500");
         assert_eq!(header(0, 999), "gateway;dur=0.000, upstream;dur=0.999");
         assert_eq!(header(1_000, 60_012_345), "gateway;dur=1.000, upstream;dur=60012.345");
-        let longest = Timing { gateway: Duration::MAX, upstream: Duration::MAX }.to_header();
-        assert!(longest.to_str().expect("text").ends_with("dur=18446744073709551.615"));
+        let longest = Timing { gateway: Duration::MAX, upstream: Duration::MAX }.to_ascii();
+        assert!(longest.as_ref().ends_with(b"dur=18446744073709551.615"));
     }
 }

@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 use proto_contracts::ErrorCode;
 
 use crate::config::BodyPace;
+use crate::proxy::failure;
 use crate::request::RequestContext;
 
 /// Size of Pingora's retry buffer, and of one read of a body.
@@ -47,7 +48,7 @@ pub(super) async fn read_ahead(
         };
         ctx.request_bytes = session.body_bytes_read() as u64;
         if ctx.request_bytes > max_bytes {
-            return Err(ctx.reject(ErrorCode::BodyTooLarge));
+            return Err(failure::reject(ctx, ErrorCode::BodyTooLarge));
         }
         if let Some(copy) = &mut copy {
             copy.extend_from_slice(&piece);

@@ -3,18 +3,18 @@
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use http::HeaderName;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::http::RequestHeader;
-use pingora::protocols::l4::socket::SocketAddr;
 use proto_contracts::{RequestId, headers};
 use service_kit::tokens::{TokenVerifier, bearer_token};
 
 use crate::config::{Exempt, TrustedProxies};
+use crate::request::head::RequestHead;
 use crate::resilience::rate_limit::User;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static(headers::FORWARDED_FOR);
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static(headers::FORWARDED_PROTO);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 /// The client, direct or behind trusted proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +64,8 @@ impl Scheme {
 pub enum ForwardedFor {
     /// The peer is the client.
     Peer,
-    /// The peer's header with a single address, and the peer.
-    AsSent(HeaderValue, IpAddr),
+    /// The client, and the peer, which is a trusted proxy.
+    Through(IpAddr),
     /// The chain, farthest first.
     Hops(Vec<IpAddr>),
 }
@@ -95,32 +95,24 @@ impl Client {
 ///
 /// `X-Forwarded-For` is read from the right: trusted proxies are skipped, and the first untrusted
 /// address is the client. Entries before it can be forged.
-pub fn identify(
-    trusted: &TrustedProxies,
-    peer: Option<&SocketAddr>,
-    headers: &HeaderMap,
-) -> Client {
-    let Some(peer) = peer.and_then(SocketAddr::as_inet).map(|addr| addr.ip().to_canonical()) else {
-        return Client::unknown();
-    };
+pub fn identify(trusted: &TrustedProxies, peer: Option<IpAddr>, head: &impl RequestHead) -> Client {
+    let Some(peer) = peer.map(|peer| peer.to_canonical()) else { return Client::unknown() };
     let direct = Client::direct(peer);
     if !trusted.contains(peer) {
         return direct;
     }
-    let mut entries = from_the_right(headers, X_FORWARDED_FOR);
+    let mut entries = from_the_right(head, X_FORWARDED_FOR);
     let Some(nearest) = entries.next() else {
-        return Client { scheme: scheme(headers, 0), ..direct };
+        return Client { scheme: scheme(head, 0), ..direct };
     };
     if let Some(ip) = plain_address(nearest).filter(|ip| !trusted.contains(*ip))
-        && let Some(whole) =
-            headers.get(X_FORWARDED_FOR).filter(|value| value.as_bytes() == nearest)
+        && head.value(X_FORWARDED_FOR) == Some(nearest)
     {
-        let forwarded_for = ForwardedFor::AsSent(whole.clone(), peer);
         return Client {
             ip,
             address_of: AddressOf::Client,
-            scheme: scheme(headers, 0),
-            forwarded_for,
+            scheme: scheme(head, 0),
+            forwarded_for: ForwardedFor::Through(peer),
         };
     }
     let mut hops = vec![peer];
@@ -140,46 +132,33 @@ pub fn identify(
     let last = if address_of == AddressOf::Proxy { read } else { read - 1 };
     let ip = hops[read];
     hops.reverse();
-    Client {
-        ip,
-        address_of,
-        scheme: scheme(headers, last),
-        forwarded_for: ForwardedFor::Hops(hops),
-    }
+    Client { ip, address_of, scheme: scheme(head, last), forwarded_for: ForwardedFor::Hops(hops) }
 }
 
 /// The user of a valid token. Authorization is the instance's.
-pub fn user(tokens: &TokenVerifier<User>, request: &RequestHeader) -> Option<User> {
-    let mut given = request.headers.get_all(AUTHORIZATION).iter();
-    let credentials = given.next()?;
-    // The instance rejects two.
-    if given.next().is_some() {
-        return None;
-    }
-    tokens.verify(bearer_token(credentials.as_bytes())?).ok()
+pub fn user(tokens: &TokenVerifier<User>, head: &impl RequestHead) -> Option<User> {
+    // The instance rejects several.
+    let credentials = head.single(AUTHORIZATION)?;
+    tokens.verify(bearer_token(credentials)?).ok()
 }
 
 /// The request's id if it is a UUID, else a new one.
-pub fn request_id(request: &RequestHeader) -> RequestId {
-    request
-        .headers
-        .get(headers::REQUEST_ID)
-        .and_then(|id| RequestId::parse_bytes(id.as_bytes()))
-        .unwrap_or_else(RequestId::generate)
+pub fn request_id(head: &impl RequestHead) -> RequestId {
+    let sent = head.value(X_REQUEST_ID).and_then(RequestId::parse_bytes);
+    sent.unwrap_or_else(RequestId::generate)
 }
 
 /// The entries of a list header in reverse order, over all its lines. Empty entries are ignored
 /// (RFC 9110, section 5.6.1).
-fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(name).into_iter().rev();
-    let entries =
-        lines.flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
+fn from_the_right(head: &impl RequestHead, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = head.values(name).rev();
+    let entries = lines.flat_map(|line| line.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii));
     entries.filter(|entry| !entry.is_empty())
 }
 
 /// The scheme at this position from the right, or the first one if the list is shorter.
-fn scheme(headers: &HeaderMap, from_right: usize) -> Scheme {
-    let entry = from_the_right(headers, X_FORWARDED_PROTO).take(from_right + 1).last();
+fn scheme(head: &impl RequestHead, from_right: usize) -> Scheme {
+    let entry = from_the_right(head, X_FORWARDED_PROTO).take(from_right + 1).last();
     let https = entry.is_some_and(|entry| {
         unquoted(entry).eq_ignore_ascii_case(Scheme::Https.as_str().as_bytes())
     });
@@ -223,6 +202,8 @@ fn unquoted(entry: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use pingora::http::RequestHeader;
+
     use super::*;
     use crate::config::Config;
 
@@ -233,16 +214,12 @@ mod tests {
             "[server]\ntrusted_proxies = ['10.0.0.0/8', '::ffff:172.16.0.0/108', 'fd00::/8']";
         std::fs::write(&file, trusted).expect("written");
         let config = Config::load(&file, |_| None).expect("fine");
-        let headers = sent.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a value"))
-        });
-        let headers = headers.fold(HeaderMap::new(), |mut headers, (name, value)| {
-            headers.append(name, value);
-            headers
-        });
-        let peer =
-            SocketAddr::Inet(std::net::SocketAddr::new(peer.parse().expect("an address"), 1));
-        identify(&config.traffic.trusted_proxies, Some(&peer), &headers)
+        let mut head = RequestHeader::build("GET", b"/", None).expect("a request");
+        for (name, value) in sent {
+            head.append_header(*name, *value).expect("a header");
+        }
+        let peer = peer.parse().expect("an address");
+        identify(&config.traffic.trusted_proxies, Some(peer), &head)
     }
 
     /// The client of a request that came from a trusted proxy with this chain.

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use pingora::{Error, ErrorType};
 use proto_contracts::control::Strategy;
 use proto_contracts::{Epoch, ErrorCode, RequestId, Resolved, RoutingStamp, Verdict};
 use service_kit::telemetry::metrics;
@@ -19,7 +18,7 @@ use crate::resilience::rate_limit::{self, Quota};
 use crate::resilience::retry_budget::ReservedRetry;
 use crate::routing::{ClientKey, Tried};
 
-/// The context of a request, passed through Pingora's phases.
+/// The context of a request, passed through its phases.
 pub struct RequestContext {
     /// The configuration, loaded once, so that a reload does not affect requests in flight.
     pub traffic: Arc<Traffic>,
@@ -159,16 +158,10 @@ impl RequestContext {
         }
     }
 
-    /// Ends the span of the failed attempt.
-    pub fn attempt_failed(&mut self, error: &Error) {
+    /// Ends the span of the failed attempt with this kind of error.
+    pub fn attempt_failed(&mut self, error: &str) {
         if let Some(trace) = &mut self.trace {
             trace.attempt_failed(error);
         }
-    }
-
-    /// Ends the request with this error code.
-    pub fn reject(&mut self, code: ErrorCode) -> Box<Error> {
-        self.problem = Some(code);
-        Error::explain(ErrorType::HTTPStatus(code.status()), code.as_str())
     }
 }

@@ -2,6 +2,18 @@
 
 use std::time::Duration;
 
+use http::{Method, StatusCode};
+
+/// What an engine reports of a finished request.
+pub struct Finished {
+    /// The method.
+    pub method: Method,
+    /// The status that the client got; `None`: it left before.
+    pub status: Option<StatusCode>,
+    /// Body bytes sent to the client.
+    pub response_bytes: usize,
+}
+
 /// The outcome of a request.
 pub struct Outcome<'a> {
     /// The method, or `_OTHER`.

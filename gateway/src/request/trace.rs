@@ -6,19 +6,18 @@
 
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 use opentelemetry::trace::{
     Span as _, SpanKind, Status, TraceContextExt as _, TraceId, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::trace::Span;
-use pingora::http::RequestHeader;
-use pingora::{Error, Result};
 use proto_contracts::{Resolved, TraceContext, headers};
 use service_kit::telemetry::metrics::method_label;
 use service_kit::telemetry::traces;
 
 use crate::pool::Instance;
+use crate::request::head::{FieldSink, RequestHead};
 use crate::request::outcome::Outcome;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
@@ -38,19 +37,19 @@ impl RequestTrace {
     /// Begins the span of a request. `None` without a collector, and for a request that the
     /// parent-based sampler leaves out.
     pub fn begin(
-        request: &RequestHeader,
+        head: &impl RequestHead,
         resolved: &Resolved,
         began: Instant,
     ) -> Option<Box<Self>> {
         let tracer = traces::tracer()?;
-        let parent = parent(&request.headers);
+        let parent = parent(head);
         if traces::is_unsampled(parent.as_ref()) {
             return None;
         }
-        let state = request.headers.get(TRACESTATE).map(HeaderValue::as_bytes);
+        let state = head.value(TRACESTATE);
         let sender =
             parent.as_ref().map_or_else(Context::new, |parent| traces::remote(parent, state));
-        let method = method_label(request.method.as_str());
+        let method = method_label(head.method().as_str());
         let span = tracer
             .span_builder(format!("{method} {}", resolved.template()))
             .with_kind(SpanKind::Server)
@@ -87,9 +86,9 @@ impl RequestTrace {
     }
 
     /// Ends the span of the failed attempt.
-    pub fn attempt_failed(&mut self, error: &Error) {
+    pub fn attempt_failed(&mut self, error: &str) {
         if let Some(mut attempt) = self.attempt.take() {
-            fail(&mut attempt, error.etype().as_str().to_owned());
+            fail(&mut attempt, error.to_owned());
         }
     }
 
@@ -131,39 +130,41 @@ impl RequestTrace {
     }
 }
 
-/// Propagates the trace context to the instance.
+/// Which of the client's trace fields the instance gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentTrace {
+    /// None.
+    Dropped,
+    /// `tracestate` alone; the gateway sets `traceparent`.
+    State,
+    /// Both.
+    Both,
+}
+
+/// Propagates the trace context to the instance. Returns which of the client's fields it gets.
 ///
 /// A client's valid `traceparent` is forwarded with its `tracestate`; with a collector, the
 /// gateway's span replaces the parent. An invalid one is dropped with its `tracestate` (W3C Trace
 /// Context, 4.3). Without a collector the gateway begins no trace, so that the services can.
-///
-/// # Errors
-/// When Pingora rejects a header; it accepts these.
-pub fn pass_on(request: &mut RequestHeader, trace: Option<&RequestTrace>) -> Result<()> {
-    let belongs = match trace {
+pub fn pass_on(
+    head: &impl RequestHead,
+    trace: Option<&RequestTrace>,
+    sink: &mut impl FieldSink,
+) -> SentTrace {
+    match trace {
         Some(trace) => {
-            request.insert_header(TRACEPARENT, &trace.sent_under().to_ascii()[..])?;
-            trace.continues
+            sink.set(&TRACEPARENT, &trace.sent_under().to_ascii());
+            if trace.continues { SentTrace::State } else { SentTrace::Dropped }
         }
-        None if !request.headers.contains_key(TRACEPARENT) => return Ok(()),
-        None => parent(&request.headers).is_some(),
-    };
-    if !belongs {
-        request.remove_header(&TRACESTATE);
+        None if head.value(TRACEPARENT).is_none() => SentTrace::Both,
+        None if parent(head).is_some() => SentTrace::Both,
+        None => SentTrace::Dropped,
     }
-    if !belongs && trace.is_none() {
-        request.remove_header(&TRACEPARENT);
-    }
-    Ok(())
 }
 
 /// The client's trace context; `None` if there is more than one.
-fn parent(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut sent = headers.get_all(TRACEPARENT).iter();
-    match (sent.next(), sent.next()) {
-        (Some(parent), None) => TraceContext::parse(parent.as_bytes()),
-        _ => None,
-    }
+fn parent(head: &impl RequestHead) -> Option<TraceContext> {
+    TraceContext::parse(head.single(TRACEPARENT)?)
 }
 
 fn fail(span: &mut Span, error: String) {

@@ -1,0 +1,118 @@
+//! Applies the decisions on header fields to Pingora's headers.
+
+use std::mem;
+
+use http::header::{COOKIE, HOST};
+use http::{HeaderName, HeaderValue, Version};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use proto_contracts::headers;
+
+use crate::decision::{Timing, forward};
+use crate::request::trace::SentTrace;
+use crate::request::{FieldSink, RequestContext, RequestHead};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
+const TRACESTATE: HeaderName = HeaderName::from_static(headers::TRACESTATE);
+
+/// Drops Pingora's map of header name spellings, which would be copied with every request and cost
+/// an allocation per added header.
+pub(super) fn forget_request_spelling(request: &mut RequestHeader) {
+    // Only a target in origin form survives the conversion.
+    if request.has_case() && request.raw_path().starts_with(b"/") && request.raw_path_is_utf8() {
+        let parts: http::request::Parts =
+            mem::replace(request, http::Request::new(()).into_parts().0.into()).into();
+        *request = parts.into();
+    }
+}
+
+/// The same for a response.
+fn forget_response_spelling(response: &mut ResponseHeader) {
+    if response.has_case() {
+        let parts: http::response::Parts =
+            mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
+        *response = parts.into();
+    }
+}
+
+/// Fields to set, collected while the header is read.
+#[derive(Default)]
+struct Fields {
+    set: Vec<(HeaderName, HeaderValue)>,
+    appended: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl FieldSink for Fields {
+    fn set(&mut self, name: &HeaderName, value: &[u8]) {
+        // Values are the gateway's own, or were accepted as a field's.
+        self.set.extend(HeaderValue::from_bytes(value).ok().map(|value| (name.clone(), value)));
+    }
+
+    fn append(&mut self, name: &HeaderName, value: &[u8]) {
+        self.appended
+            .extend(HeaderValue::from_bytes(value).ok().map(|value| (name.clone(), value)));
+    }
+}
+
+/// Rewrites the request header for the instance.
+///
+/// # Errors
+/// When Pingora rejects a header; it accepts these.
+pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> Result<()> {
+    let mut fields = Fields::default();
+    let forwarded = forward::to_instance(request, ctx, &mut fields);
+    // Most requests have none, and an empty list does not allocate.
+    let internal: Vec<_> =
+        request.headers.keys().filter(|name| forward::is_internal(name)).cloned().collect();
+    for name in internal {
+        request.remove_header(&name);
+    }
+    match forwarded.trace {
+        SentTrace::Both => {}
+        SentTrace::State => drop(request.remove_header(&TRACEPARENT)),
+        SentTrace::Dropped => {
+            request.remove_header(&TRACEPARENT);
+            request.remove_header(&TRACESTATE);
+        }
+    }
+    for (name, value) in fields.set {
+        request.insert_header(name, value)?;
+    }
+    // Optional in HTTP/1.0, required in HTTP/2.
+    if request.value(HOST).is_none() && request.version == Version::HTTP_2 {
+        request.insert_header(HOST, "gateway")?;
+    }
+    if let Some(cookies) = forwarded.cookies {
+        request.remove_header(&COOKIE);
+        for cookie in cookies {
+            request.append_header(COOKIE, cookie)?;
+        }
+    }
+    Ok(())
+}
+
+/// Rewrites the response header for the client.
+///
+/// # Errors
+/// When Pingora rejects a header; it accepts these.
+pub(super) fn to_client(
+    response: &mut ResponseHeader,
+    ctx: &RequestContext,
+    timing: Option<Timing>,
+) -> Result<()> {
+    forget_response_spelling(response);
+    let hidden: Vec<_> =
+        response.headers.keys().filter(|name| forward::is_hidden(name, ctx)).cloned().collect();
+    for name in hidden {
+        response.remove_header(&name);
+    }
+    let mut fields = Fields::default();
+    forward::to_client(response, ctx, timing, &mut fields);
+    for (name, value) in fields.set {
+        response.insert_header(name, value)?;
+    }
+    for (name, value) in fields.appended {
+        response.append_header(name, value)?;
+    }
+    Ok(())
+}

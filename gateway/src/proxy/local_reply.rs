@@ -1,0 +1,55 @@
+//! Writes local replies to Pingora's session.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::decision::LocalReply;
+use crate::decision::local_reply::{Document, compose};
+use crate::proxy::fields;
+use crate::request::RequestContext;
+
+/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
+/// client could lose the response.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Writes the reply, unless a response was begun.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn write(
+    session: &mut Session,
+    ctx: &RequestContext,
+    reply: LocalReply,
+) -> Result<()> {
+    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+        return Ok(());
+    }
+    let Document { status, fields, body } = compose(reply, ctx);
+    let mut response = ResponseHeader::build(status, Some(8))?;
+    for (name, value) in fields {
+        response.insert_header(name, value)?;
+    }
+    fields::to_client(&mut response, ctx, None)?;
+
+    let body_left = !session.is_body_done();
+    if body_left {
+        // The rest of the body would be read as the next request.
+        session.set_keepalive(None);
+    }
+    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { body };
+    session.write_response_header(Box::new(response), body.is_empty()).await?;
+    if !body.is_empty() {
+        session.write_response_body(Some(body), true).await?;
+    }
+    if body_left {
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        // The response is sent; errors of the rest of the body do not matter.
+        let _abandoned = session.drain_request_body().await;
+    }
+    Ok(())
+}
