@@ -131,6 +131,9 @@ test: packages ## Run all tests, against real servers
 	@$(MAKE) broken PROFILE=dev
 	@INSTA_UPDATE=no cargo test --workspace
 
+fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
+	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
+
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov

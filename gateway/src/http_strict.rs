@@ -6,15 +6,23 @@
 //! meaning. It works line by line as bytes arrive, so faults are found before the header is
 //! complete.
 
+mod body;
+mod chunked;
 mod fault;
 mod field;
+mod framing;
+#[cfg(test)]
+mod fuzz;
 mod limits;
 mod request_line;
 #[cfg(test)]
 mod tests;
 mod token;
 
+pub use body::Body;
+pub use chunked::{ChunkFault, Chunks, Taken};
 pub use fault::Fault;
+pub use framing::Framing;
 pub use limits::HeaderLimits;
 
 use std::ops::Range;

@@ -24,6 +24,11 @@ const fn table(others: &[u8]) -> [bool; 256] {
     table
 }
 
+/// Whether a token may have the byte.
+pub(super) fn is_token(byte: u8) -> bool {
+    TOKEN[usize::from(byte)]
+}
+
 /// Length of the token at the front.
 pub(super) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(bytes.len())
