@@ -6,6 +6,7 @@ use proto_contracts::ErrorCode;
 use proto_contracts::path::PathFault;
 
 use crate::http_strict::limits::HeaderLimits;
+use crate::http_strict::line_fault::LineFault;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $fault:ident = $label:literal, $code:ident;)*) => {
@@ -165,9 +166,7 @@ impl Fault {
             Self::UnknownCoding => "The only supported transfer coding is chunked.",
             Self::SeveralCodings => "There must be at most one transfer coding, chunked.",
             Self::ChunksInHttp10 => "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.",
-            Self::UnknownExpectation => {
-                "The only supported expectation is 100-continue, in HTTP/1.1."
-            }
+            Self::UnknownExpectation => "The only supported expectation is 100-continue.",
             Self::UnknownUpgrade => "The only supported upgrade is websocket, over HTTP/1.1.",
             Self::UpgradeWithBody => "A request with Upgrade must not have a body.",
             Self::TooSlow => "The header did not arrive within the timeout.",
@@ -187,6 +186,21 @@ impl From<PathFault> for Fault {
             PathFault::DotSegment => Self::DotSegment,
             PathFault::NotUtf8 => Self::PathNotUtf8,
             PathFault::TooLong => Self::PathTooLong,
+        }
+    }
+}
+
+impl From<LineFault> for Fault {
+    fn from(fault: LineFault) -> Self {
+        match fault {
+            LineFault::BareLineFeed => Self::BareLineFeed,
+            LineFault::BareCarriageReturn => Self::BareCarriageReturn,
+            LineFault::ControlByte => Self::ControlByte,
+            LineFault::FoldedLine => Self::FoldedLine,
+            LineFault::SpaceInName => Self::SpaceInName,
+            LineFault::BadName => Self::BadName,
+            LineFault::NoColon => Self::NoColon,
+            LineFault::TooLong => Self::HeaderTooLarge,
         }
     }
 }

@@ -7,20 +7,24 @@ use proto_contracts::{Authority, path};
 
 use crate::http_strict::fault::Fault;
 use crate::http_strict::token;
+use crate::http_strict::version::Version;
 
-/// The supported methods.
-const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
 /// Maximum bytes of a request line besides its target: method, two spaces and version.
 const AROUND_TARGET: usize = 32;
 
 /// A valid request line.
 #[derive(Debug)]
 pub(super) struct RequestLine {
+    pub(super) method: Method,
     pub(super) version: Version,
+    /// The range of the target as sent.
+    pub(super) target: Range<usize>,
+    /// Length of the path in the canonical target.
+    pub(super) path_len: usize,
     /// Set for a target in absolute form.
     pub(super) absolute: Option<Absolute>,
-    /// The canonical target and the range that it replaces; `None` when the target is canonical.
-    pub(super) rewritten: Option<(Range<usize>, String)>,
+    /// The canonical target; `None` when the target as sent is canonical.
+    pub(super) rewritten: Option<String>,
 }
 
 /// The host of a target in absolute form.
@@ -32,11 +36,69 @@ pub(super) struct Absolute {
     pub(super) default_port: u16,
 }
 
-/// The supported versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    Http10,
-    Http11,
+/// The supported methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`
+    Head,
+    /// `POST`
+    Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
+    /// `DELETE`
+    Delete,
+    /// `OPTIONS`
+    Options,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 7] =
+        [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options];
+
+    /// As in a request line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+
+    fn parse(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"PATCH" => Self::Patch,
+            b"DELETE" => Self::Delete,
+            b"OPTIONS" => Self::Options,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Method> for http::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Get => Self::GET,
+            Method::Head => Self::HEAD,
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+            Method::Delete => Self::DELETE,
+            Method::Options => Self::OPTIONS,
+        }
+    }
 }
 
 /// Whether the incomplete request line is already too long.
@@ -75,13 +137,11 @@ impl RequestLine {
         if !is_well_escaped(target) {
             return Err(Fault::BadEscape);
         }
-        if !METHODS.contains(&method) {
-            return Err(Fault::UnknownMethod);
-        }
+        let method = Method::parse(method).ok_or(Fault::UnknownMethod)?;
         let target_start = start + method_end + 1;
         let (absolute, path_start) = match target {
             [b'/', ..] => (None, 0),
-            b"*" if method == b"OPTIONS" => (None, 0),
+            b"*" if method == Method::Options => (None, 0),
             _ => {
                 let Absolute { authority, default_port } =
                     absolute(target).ok_or(Fault::BadTarget)?;
@@ -94,17 +154,15 @@ impl RequestLine {
             std::str::from_utf8(&target[path_start..]).map_err(|_| Fault::IllegalByteInTarget)?;
         let (path, query) =
             path.split_at(memchr::memchr(b'?', path.as_bytes()).unwrap_or(path.len()));
-        let rewritten = match (path::canonical(path)?, &absolute) {
-            (Cow::Borrowed(_), None) => None,
+        let (rewritten, path_len) = match (path::canonical(path)?, &absolute) {
+            (Cow::Borrowed(_), None) => (None, path.len()),
             (canonical, _) => {
                 let root = if canonical.is_empty() { "/" } else { "" };
-                Some((
-                    target_start..target_start + target.len(),
-                    format!("{root}{canonical}{query}"),
-                ))
+                (Some(format!("{root}{canonical}{query}")), root.len() + canonical.len())
             }
         };
-        Ok(Self { version, absolute, rewritten })
+        let target = target_start..target_start + target.len();
+        Ok(Self { method, version, target, path_len, absolute, rewritten })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Allowed bytes (RFC 9110, section 5.6.2; RFC 9112, section 2.2).
 
-use crate::http_strict::fault::Fault;
+use crate::http_strict::line_fault::LineFault;
 
 /// The bytes of a method and of a field's name.
 const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
@@ -43,7 +43,7 @@ pub(super) fn not_in_target(bytes: &[u8]) -> Option<u8> {
 /// lines, and tabs.
 ///
 /// Without a branch in the loop, so that it runs over many bytes at once.
-pub(super) fn no_stray_controls(header: &[u8], lines: usize) -> Result<(), Fault> {
+pub(super) fn no_stray_controls(header: &[u8], lines: usize) -> Result<(), LineFault> {
     let (mut stray, mut returns) = (0_u8, 0_usize);
     for block in header.chunks(255) {
         let mut returns_here = 0_u8;
@@ -56,8 +56,8 @@ pub(super) fn no_stray_controls(header: &[u8], lines: usize) -> Result<(), Fault
         returns += usize::from(returns_here);
     }
     if stray != 0 {
-        return Err(Fault::ControlByte);
+        return Err(LineFault::ControlByte);
     }
     // Each line ends with one, as was seen when it came; so any more are somewhere else.
-    if returns == lines { Ok(()) } else { Err(Fault::BareCarriageReturn) }
+    if returns == lines { Ok(()) } else { Err(LineFault::BareCarriageReturn) }
 }

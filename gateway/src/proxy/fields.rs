@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use http::header::{COOKIE, HOST};
+use http::header::{COOKIE, EXPECT, HOST};
 use http::{HeaderName, HeaderValue, Version};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -77,6 +77,10 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     }
     for (name, value) in fields.set {
         request.insert_header(name, value)?;
+    }
+    // It is ignored in HTTP/1.0, whose clients do not know `100 Continue`.
+    if request.version == Version::HTTP_10 {
+        request.remove_header(&EXPECT);
     }
     // Optional in HTTP/1.0, required in HTTP/2.
     if request.value(HOST).is_none() && request.version == Version::HTTP_2 {

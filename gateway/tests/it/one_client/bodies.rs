@@ -89,6 +89,20 @@ fn a_client_that_waits_for_an_invitation_gets_one() {
 }
 
 #[test]
+fn an_expectation_in_http_1_0_is_ignored() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).start();
+    for expectation in ["100-continue", "200-ok"] {
+        let mut client = gateway.connect();
+        let fields = format!("expect: {expectation}\r\ncontent-length: 2\r\n");
+        client.write(format!("POST {CALCULATE} HTTP/1.0\r\n{fields}\r\n{{}}").as_bytes());
+        let reply = client.reply_to("POST");
+        assert_eq!((reply.status, upstream.last().body.as_slice()), (200, &b"{}"[..]));
+        assert!(upstream.last().header("expect").is_none(), "no instance is to act on it");
+    }
+}
+
+#[test]
 fn slow_bodies_hold_no_place_at_an_instance_and_are_refused() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
