@@ -20,6 +20,7 @@ mod limits;
 mod line_fault;
 mod lines;
 mod request_line;
+mod response;
 mod scanned_request;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,9 @@ pub use field_line::FieldLine;
 pub use framing::Framing;
 pub use limits::HeaderLimits;
 pub use request_line::Method;
+pub use response::{
+    ResponseFault, ResponseLimits, ResponseProgress, ResponseScanner, ScannedResponse,
+};
 pub use scanned_request::ScannedRequest;
 pub use version::Version;
 
