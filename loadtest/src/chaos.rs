@@ -1,12 +1,12 @@
 //! `loadtest chaos`: injects faults under load, and checks that no acknowledged operation is lost.
 //!
-//! [`plan`] is what to do. `system` starts a stack of its own, or finds a running one; `clients`
-//! work with it by `calls`, whose `answers` they enter into a `ledger`; meanwhile `faults` are done
-//! to it. In the end everything is read once more (`read_back`), and the `checker`, which knows
-//! nothing but the ledger, judges; [`report`] says what it found.
+//! [`plan`] is the parsed command line. `system` starts a stack or connects to a running one.
+//! `clients` send requests by `calls` and record the parsed `responses` in a `ledger`, while
+//! `faults` are injected. At the end all sessions are read once more (`read_back`), the `checker`
+//! evaluates the ledger, and [`report`] shows the result.
 //!
-//! **Invariant:** the checker trusts nothing that the system says of itself: only what clients
-//! sent, what they were told, and when.
+//! **Invariant:** the checker's only input is the ledger: what clients sent, which responses they
+//! received, and when.
 
 use std::sync::Arc;
 
@@ -31,7 +31,6 @@ pub mod fault_kind;
 pub mod plan;
 pub mod report;
 
-mod answers;
 mod burst;
 mod calls;
 mod checker;
@@ -40,10 +39,11 @@ mod faults;
 mod ledger;
 mod promises;
 mod read_back;
+mod responses;
 mod run;
 pub(crate) mod system;
 
-/// Runs the plan and reports on it. Each fault is told on standard error when it is over.
+/// Runs the plan and reports on it. Prints each fault to standard error when it is over.
 ///
 /// # Errors
 /// When the system does not start, or does not recover from a fault. Violations are in the report.
@@ -57,9 +57,10 @@ pub async fn chaos(plan: &ChaosPlan) -> Result<ChaosReport> {
 async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let timestamp = Timestamp::now();
     let target = system.target().await?;
-    let strays = system.store() != Store::Memory.as_str();
-    let new_run =
-        |repeats| Run::new(Arc::clone(&target), plan.timeout, repeats, strays, plan.clients);
+    let varies_affinity_key = system.store() != Store::Memory.as_str();
+    let new_run = |repeats| {
+        Run::new(Arc::clone(&target), plan.timeout, repeats, varies_affinity_key, plan.clients)
+    };
     let repeats = match plan.idempotency {
         Idempotency::On => Repeats::UnderTheirKey,
         Idempotency::Off => Repeats::Never,
@@ -106,7 +107,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     ))
 }
 
-/// Ctrl-C ends the run early: faults are undone, and the report covers the run until then.
+/// Ctrl-C ends the run early: faults are undone, and the report covers the run up to then.
 async fn interrupt_by_keyboard(run: Arc<Run>) {
     if tokio::signal::ctrl_c().await.is_ok() {
         run.interrupt();
@@ -114,8 +115,10 @@ async fn interrupt_by_keyboard(run: Arc<Run>) {
 }
 
 fn narrate(fault: &Fault) {
-    let Fault { kind, whom, time, undone } = fault;
+    let Fault { kind, target, time, undone } = fault;
     let [begin, end, undone] = [time.begin, time.end, *undone].map(|moment| moment.as_secs_f64());
     let (lasted, recovery) = (undone - begin, end - undone);
-    eprintln!("{begin:>7.1} s  {kind} ({whom}) for {lasted:.1} s, recovered after {recovery:.1} s");
+    eprintln!(
+        "{begin:>7.1} s  {kind} ({target}) for {lasted:.1} s, recovered after {recovery:.1} s"
+    );
 }

@@ -96,14 +96,15 @@ pub enum Command {
     Origins(OriginsArgs),
 }
 
-const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no stream had a gap and every stopped \
-                                   stateful instance released its lease, 1 otherwise or when an operation failed, 64 when the command line is invalid.";
+const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no stream had a gap and every stopped stateful \
+     instance released its lease, 1 otherwise or when an operation failed, 64 when the command \
+     line is invalid.";
 
-const ABUSE_EXIT_STATUS: &str = "Exit status: 0 when no instance was ejected, no normal request failed and the p99 stayed within its bound, \
-                                 1 otherwise, 64 when the command line is invalid.";
+const ABUSE_EXIT_STATUS: &str = "Exit status: 0 when no instance was ejected, no normal request failed and the p99 stayed \
+     within its bound, 1 otherwise, 64 when the command line is invalid.";
 
-const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 otherwise or when the command \
-                                  failed, 64 when the command line is invalid.";
+const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 otherwise or when the \
+     command failed, 64 when the command line is invalid.";
 
 const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 otherwise or when a fault could not be \
                                   injected, 64 when the command line is invalid.";
@@ -112,11 +113,11 @@ const RUNBOOK_EXIT_STATUS: &str = "Exit status: 0 when every command succeeded a
                                    command line is invalid.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some failed or something could not be \
-                                 measured, 64 when the command line is invalid. A ratio outside its bound is reported, \
-                                 but is no failure: the machine may have been busy.";
+     measured, 64 when the command line is invalid. A ratio outside its bound is reported, but is \
+     no failure: the machine may have been busy.";
 
-const CHAOS_EXIT_STATUS: &str = "Exit status: 0 when every guarantee held, 1 when one was violated or the system failed to start or \
-                                 to recover, 64 when the command line is invalid.";
+const CHAOS_EXIT_STATUS: &str = "Exit status: 0 when every guarantee held, 1 when one was violated or the system failed to \
+     start or to recover, 64 when the command line is invalid.";
 
 /// Arguments of `loadtest origins`, which `loadtest bench` starts.
 #[derive(Debug, Args)]

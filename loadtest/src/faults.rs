@@ -1,9 +1,9 @@
 //! `loadtest faults`: what a client sees when a part of the system is killed, hangs, is slow or is
 //! full.
 //!
-//! [`table`] says what it is, and the runbook prints that. Here each fault is caused on a system of
-//! its own, `probes` are sent through Nginx, at first and once the system knows of the fault, and
-//! what comes back is held against the table.
+//! [`table`] lists the expected outcomes; the runbook contains it. Each fault is injected into a
+//! system that this command starts. `probes` are sent through Nginx right after the fault begins
+//! and again once the system has detected it. Their outcomes are compared with the table.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,40 +13,40 @@ use local_stack::{Gateways, Stack};
 use serde::Serialize;
 
 use crate::faults::args::FaultsArgs;
-use inflict::Inflicted;
+use inject::ActiveFault;
 use probes::{Probes, Seen};
-use table::{Case, Request, Sees};
+use table::{Case, Expected, Request};
 
 pub mod args;
 pub mod case;
 pub mod table;
 
-mod inflict;
+mod inject;
 mod probes;
 
-/// How long the system has to be as before a fault.
+/// Limit for the recovery from a fault.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// Between two looks at whether it is.
+/// Interval of checks for recovery.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What a kind of request met in a case.
+/// The outcomes of one kind of request in one case.
 #[derive(Debug, Serialize)]
 pub struct Observed {
-    /// To what it was done, and what was done.
+    /// The part and the fault.
     pub case: String,
-    /// Which request.
+    /// The kind of request.
     pub request: &'static str,
     /// Whether the fault had just begun.
     pub at_first: bool,
-    /// What came back, each once.
+    /// The distinct outcomes.
     pub seen: Vec<String>,
-    /// How long the slowest took, seconds.
+    /// Time of the slowest request, seconds.
     pub longest_s: f64,
-    /// Whether the table has it.
+    /// Whether the table lists all of them.
     pub holds: bool,
 }
 
-/// What `loadtest faults` found.
+/// The result of `loadtest faults`.
 #[derive(Debug, Serialize)]
 pub struct FaultsReport {
     /// In the order of the table.
@@ -54,8 +54,7 @@ pub struct FaultsReport {
 }
 
 impl FaultsReport {
-    /// Whether clients saw nothing but what the table says. How long it took is reported and not
-    /// judged.
+    /// Whether clients saw only what the table lists. Times are reported, but not checked.
     pub fn holds(&self) -> bool {
         self.observed.iter().all(|observed| observed.holds)
     }
@@ -76,10 +75,10 @@ impl fmt::Display for FaultsReport {
     }
 }
 
-/// Causes the faults of the table, or those that are named, one after the other.
+/// Injects all faults of the table, or those of `--only`, one after the other.
 ///
 /// # Errors
-/// When a system does not start, a fault cannot be caused, or the system does not recover from it.
+/// When a system does not start, a fault cannot be injected, or the system does not recover.
 pub async fn faults(args: &FaultsArgs) -> Result<FaultsReport> {
     let mut observed = Vec::new();
     for gateways in [Gateways::One, Gateways::Two] {
@@ -108,28 +107,34 @@ pub async fn faults(args: &FaultsArgs) -> Result<FaultsReport> {
 
 async fn try_case(stack: &Stack, case: &Case) -> Result<Vec<Observed>> {
     let probes = Probes::prepare(stack, case.part).await?;
-    let inflicted = Inflicted::begin(stack, case).await?;
+    let active = ActiveFault::inject(stack, case).await?;
     let at_first = probes.send().await;
-    tokio::time::sleep(case.known_after).await;
+    tokio::time::sleep(case.detected_after).await;
     let then = probes.send().await;
-    inflicted.end(stack).await?;
+    active.end(stack).await?;
     recover(&probes).await?;
-    let sees = |request, at_first| {
-        case.sees(request).map(|row| if at_first { row.at_first } else { row.then })
+    let expected = |request, at_first| {
+        case.row(request).map(|row| if at_first { row.at_first } else { row.then })
     };
     let mut observed = Vec::new();
     for (seen, first) in [(at_first, true), (then, false)] {
         for (request, seen) in seen {
-            let Some(sees) = sees(request, first) else { continue };
-            observed.push(judge(case, request, first, &seen, sees));
+            let Some(expected) = expected(request, first) else { continue };
+            observed.push(compare(case, request, first, &seen, expected));
         }
     }
     Ok(observed)
 }
 
-fn judge(case: &Case, request: Request, at_first: bool, seen: &[Seen], sees: Sees) -> Observed {
+fn compare(
+    case: &Case,
+    request: Request,
+    at_first: bool,
+    seen: &[Seen],
+    expected: Expected,
+) -> Observed {
     let longest = seen.iter().map(|seen| seen.took).max().unwrap_or_default();
-    let holds = seen.iter().all(|seen| sees.outcomes.contains(&seen.outcome));
+    let holds = seen.iter().all(|seen| expected.outcomes.contains(&seen.outcome));
     let mut texts: Vec<String> = seen.iter().map(|seen| seen.outcome.to_string()).collect();
     texts.sort_unstable();
     texts.dedup();

@@ -1,4 +1,4 @@
-//! Mistakes that operators make, each of which the control plane must refuse or take without harm.
+//! Operator mistakes that the control plane must reject or tolerate.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use local_stack::{Control, StackError};
 use proto_contracts::PoolName;
 use proto_contracts::control::InstanceState;
 
-/// How long a drain without a deadline may take.
+/// Limit for a drain with a deadline of 0.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The time between two looks at the state of an instance.
+/// Interval of checks of an instance's state.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Adds an instance of the stateless service to the stateful pool.
 ///
 /// # Errors
-/// When the gateway accepts it, after it was removed again, or cannot be reached.
+/// When the gateway accepts it (it is removed again), or cannot be reached.
 pub(crate) async fn add_wrong_instance(control: &Control, stateless: SocketAddr) -> Result<()> {
     match control.add(PoolName::Stateful, stateless).await {
-        // The status of `wrong_instance`; that the gateway cannot be reached is no refusal.
-        Err(StackError::Control(refusal)) if refusal.starts_with("422") => Ok(()),
+        // The status of `wrong_instance`; an unreachable gateway is not a rejection.
+        Err(StackError::Control(rejection)) if rejection.starts_with("422") => Ok(()),
         Err(error) => Err(error).context("cannot try to add a wrong instance"),
         Ok(()) => {
             control.remove(PoolName::Stateful, &stateless.to_string()).await?;
@@ -29,10 +29,10 @@ pub(crate) async fn add_wrong_instance(control: &Control, stateless: SocketAddr)
     }
 }
 
-/// Drains an instance of the stateful pool, and once more when it is drained.
+/// Drains an instance of the stateful pool, then drains it again.
 ///
 /// # Errors
-/// When the second drain revives the instance, or the control plane fails.
+/// When the second drain ends the first, or the control plane fails.
 pub(crate) async fn drain_again(control: &Control, name: &str) -> Result<()> {
     control.drain(PoolName::Stateful, name, 0).await?;
     let begin = Instant::now();
@@ -45,19 +45,16 @@ pub(crate) async fn drain_again(control: &Control, name: &str) -> Result<()> {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
     control.drain(PoolName::Stateful, name, 30).await?;
-    ensure!(
-        is_drained(control, name).await?,
-        "{name} was drained, and draining it again revived it"
-    );
+    ensure!(is_drained(control, name).await?, "draining {name} again ended its drain");
     Ok(())
 }
 
 /// Ends the drain of an instance that must still be drained.
 ///
 /// # Errors
-/// When it is not drained any more, or the control plane fails.
+/// When it is no longer drained, or the control plane fails.
 pub(crate) async fn undrain(control: &Control, name: &str) -> Result<()> {
-    ensure!(is_drained(control, name).await?, "{name} was drained, and is not any more");
+    ensure!(is_drained(control, name).await?, "{name} is no longer drained");
     Ok(control.undrain(PoolName::Stateful, name).await?)
 }
 

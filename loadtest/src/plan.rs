@@ -84,7 +84,7 @@ pub struct Phase {
 /// Options of `loadtest compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// URL of the system: of the gateway, or of Nginx by https
+    /// URL of the system: its gateway's URL, or its Nginx's https URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub target: String,
 

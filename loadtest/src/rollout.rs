@@ -1,9 +1,9 @@
-//! `loadtest rollout` and `loadtest during`: what operators do, under load, without a failed
-//! request.
+//! `loadtest rollout` and `loadtest during`: operations under load, during which no request may
+//! fail.
 //!
-//! `load` sends requests at fixed times and repeats none; `streams` follow events and resume;
-//! meanwhile the operations are done one after the other, mixed. [`report`] tells how often each
-//! was done and what failed.
+//! `load` sends requests at fixed times without retries. `streams` follow events and resume after
+//! an interruption. Meanwhile the operations run one after the other. [`report`] counts operations
+//! and failures.
 
 use std::ops::RangeInclusive;
 use std::process::Stdio;
@@ -34,15 +34,15 @@ mod streams;
 
 /// Instances of each pool, unless it is scaled.
 const INSTANCES: u16 = 2;
-/// How many it is scaled to.
+/// Instances of a pool that is scaled up.
 const SCALED: u16 = 4;
-/// Time between two health checks, so that an instance is a member soon after its start.
+/// Interval of health checks: short, so that an instance is used soon after its start.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long the load goes on before a command is run in it.
+/// How long the load runs before the first operation.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Does it all and reports. Each operation is told on standard error.
+/// Runs all operations under load. Prints each round to standard error.
 ///
 /// # Errors
 /// When the system does not start, or an operation fails. Failed requests are in the report.
@@ -81,7 +81,7 @@ pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
         Arc::new(Target::resolve(&args.target, args.cacert.as_deref(), Reach::ThisMachine).await?);
     let [program, arguments @ ..] = &args.command[..] else { bail!("there is no command") };
     let load = Load::start(&args.load, &target);
-    // So that what fails anyway is not taken for the command's doing.
+    // Failures before this are not caused by the command.
     tokio::time::sleep(WARM_UP).await;
     let begin = Instant::now();
     let ended = Command::new(program)
@@ -98,7 +98,7 @@ pub async fn during(args: &DuringArgs) -> Result<DuringReport> {
     Ok(DuringReport { command: words.join(" "), command_s, exit_status: ended.code(), load })
 }
 
-/// What an operator does by mistake; then the pool is as before.
+/// Makes both mistakes, and waits until the pool is as before.
 async fn make_mistakes(stack: &Stack) -> Result<()> {
     const NAME: &str = "stateful-1";
     let control = stack.control();
@@ -110,7 +110,7 @@ async fn make_mistakes(stack: &Stack) -> Result<()> {
         .await?)
 }
 
-/// Does the operations in turn, so that each meets each.
+/// Runs the operations in turn, so that each follows each other one.
 async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Operations, Leases)> {
     let (mut done, mut leases) = (Operations::default(), Leases::default());
     let rounds = [args.rolls, args.scales, args.mistakes, args.reloads, args.upgrades]
@@ -130,7 +130,7 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
                     let name = format!("{pool}-{number}");
                     let marks = lease_marks(stack, pool, number..=number)?;
                     stack.roll(&name).await.with_context(|| format!("cannot restart {name}"))?;
-                    note_leases(&mut leases, &marks)?;
+                    record_leases(&mut leases, &marks)?;
                 }
                 load.latencies().begin(Stage::Other);
                 *done.rolls_of(pool) += 1;
@@ -142,7 +142,7 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
                     .scale(pool, INSTANCES)
                     .await
                     .with_context(|| format!("cannot scale {pool}"))?;
-                note_leases(&mut leases, &marks)?;
+                record_leases(&mut leases, &marks)?;
                 *done.scales_of(pool) += 1;
             }
         }
@@ -159,7 +159,7 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
     Ok((done, leases))
 }
 
-/// Where the logs of these instances end now; none of a pool that has no leases.
+/// The current ends of these instances' logs; empty for the stateless pool, which has no leases.
 fn lease_marks(
     stack: &Stack,
     pool: PoolName,
@@ -169,9 +169,9 @@ fn lease_marks(
     of_pool.map(|number| LogMark::at_end_of(stack.log_path(&format!("{pool}-{number}"))?)).collect()
 }
 
-fn note_leases(leases: &mut Leases, stopped: &[LogMark]) -> Result<()> {
+fn record_leases(leases: &mut Leases, stopped: &[LogMark]) -> Result<()> {
     for mark in stopped {
-        leases.add(mark.gave_back_since()?);
+        leases.add(mark.released_since()?);
     }
     Ok(())
 }

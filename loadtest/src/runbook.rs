@@ -1,8 +1,8 @@
 //! `loadtest runbook`: every command of the runbook on a local stack, under load, with failed
 //! requests counted by section.
 //!
-//! `document` reads sections, promises and commands; `checkout` runs a command as an operator
-//! would; `not_here` names what needs containers or another system.
+//! `document` parses sections, promises and commands. `checkout` runs a command as an operator
+//! would. `not_run` lists commands that need containers or another system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::rollout::args::SteadyLoad;
 use crate::rollout::load::Load;
 use crate::target::{Reach, Target};
 use args::RunbookArgs;
-use checkout::{Checkout, Ended};
+use checkout::{Checkout, CommandOutcome};
 use document::{Command, Promise, Section};
 use report::{NotRun, RunbookReport, SectionReport};
 
@@ -25,12 +25,12 @@ pub mod report;
 
 mod checkout;
 mod document;
-mod not_here;
+mod not_run;
 
 /// Requests before the first command of a section, and after its last.
 const REQUESTS_BEFORE: u64 = 30;
 const REQUESTS_AFTER: u64 = 70;
-/// How long these may take; far longer than any fault makes a request wait.
+/// Limit for these requests; far longer than any fault delays a request.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs the runbook's commands section by section.
@@ -45,7 +45,7 @@ pub async fn runbook(args: &RunbookArgs) -> Result<RunbookReport> {
     let repository = file
         .parent()
         .and_then(Path::parent)
-        .context("the runbook stands in docs/ of the repository")?;
+        .context("the runbook is not in docs/ of the repository")?;
     let sections = document::sections(&text);
     let mut report = RunbookReport::default();
     let mut checkout = Checkout::start(repository).await?;
@@ -58,7 +58,7 @@ pub async fn runbook(args: &RunbookArgs) -> Result<RunbookReport> {
         let mut run =
             Run { checkout: &mut checkout, system, target: Arc::new(target), load: load(args) };
         for section in &sections {
-            // The operator's shell is set up whatever is wanted.
+            // `export` commands set up the operator's shell, so they always run.
             let wanted = args.sections.is_empty()
                 || args.sections.iter().any(|title| section.title.contains(title))
                 || section.commands.iter().any(|command| command.text.starts_with("export "));
@@ -98,12 +98,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs one section. Gives whether the system is as before it, without which no other section
-    /// can be tried.
+    /// Runs one section; `false` if the system did not recover, so that no other section can run.
     async fn section(&mut self, section: &Section, report: &mut RunbookReport) -> Result<bool> {
         let mut commands = Vec::new();
         for command in &section.commands {
-            match not_here::reason(&command.text) {
+            match not_run::reason(&command.text) {
                 None => commands.push(command),
                 Some(reason) => {
                     report.not_run.push(NotRun {
@@ -116,7 +115,7 @@ impl Run<'_> {
         }
         if !section.commands.is_empty() && section.promise.is_none() {
             report.wrong.push(format!(
-                "line {}: '{}' has commands and no promise",
+                "line {}: '{}' has commands but no promise",
                 section.line, section.title
             ));
         }
@@ -137,16 +136,16 @@ impl Run<'_> {
         for command in &section.after {
             self.command(command, report).await?;
         }
-        let settled = self.system.settle().await;
-        if let Err(error) = &settled {
+        let recovered = self.system.wait_until_recovered().await;
+        if let Err(error) = &recovered {
             report.wrong.push(format!(
-                "line {}: '{}' leaves a system that is not as before: {error:#}",
+                "line {}: after '{}' the system did not recover: {error:#}",
                 section.line, section.title
             ));
         }
         if section.promise == Some(Promise::NoRequestFails) && !load.is_clean() {
             report.wrong.push(format!(
-                "line {}: '{}' promises that no request fails, and {} of {} failed: {:?}",
+                "line {}: '{}' promises that no request fails, but {} of {} failed: {:?}",
                 section.line, section.title, load.failed, load.requests, load.failed_by_kind
             ));
         }
@@ -159,12 +158,12 @@ impl Run<'_> {
             failed_by_kind: load.failed_by_kind,
             promise: section.promise.as_ref().map(|promise| promise.as_str().to_owned()),
         });
-        Ok(settled.is_ok())
+        Ok(recovered.is_ok())
     }
 
     async fn command(&mut self, command: &Command, report: &mut RunbookReport) -> Result<()> {
         eprintln!("  {}", command.text);
-        if let Ended::Wrong(how) =
+        if let CommandOutcome::Failure(how) =
             self.checkout.run(&command.text).await.with_context(|| command.text.clone())?
         {
             report.wrong.push(format!("line {}: `{}`: {how}", command.line, command.text));
@@ -173,7 +172,7 @@ impl Run<'_> {
     }
 }
 
-/// Waits until so many requests have ended, well or not.
+/// Waits until so many requests have ended, failed or not.
 async fn await_requests(load: &Load, count: u64) -> Result<()> {
     let enough = async {
         while load.requests() < count {

@@ -110,7 +110,8 @@ error_codes! {
     /// The JSON is valid, but a field is unknown, missing, of the wrong type or out of range.
     InvalidBody = "invalid_body", "The body does not have the expected form";
     /// The idempotency key was used for another request.
-    IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
+    IdempotencyKeyReused = "idempotency_key_reused",
+        "The idempotency key was used for another request";
     /// The number of operands does not fit the operation.
     InvalidOperands = "invalid_operands", "The operands do not fit the operation";
     /// An operand divides by zero.

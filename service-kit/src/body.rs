@@ -86,7 +86,8 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 /// Parses a JSON object.
 ///
 /// # Errors
-/// `malformed_json` with line and column when the text is not JSON, `invalid_body` with the field's path otherwise.
+/// `malformed_json` with line and column if the text is not JSON, else `invalid_body` with the
+/// field's path.
 pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Result<T, ApiError> {
     // Serde also accepts an array for a struct, field by field.
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {

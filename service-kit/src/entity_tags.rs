@@ -21,8 +21,8 @@ impl EntityTags {
     /// Parses a header, which may have several lines; `None` when it is absent.
     ///
     /// # Errors
-    /// `invalid_entity_tag` when it is neither `*` nor a list of entity tags. To ignore a malformed condition would cause what
-    /// the client meant to prevent.
+    /// `invalid_entity_tag` if it is neither `*` nor a list of entity tags. Ignoring a malformed
+    /// condition could overwrite what the client wants to protect.
     pub fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
         let mut lines = headers.get_all(name).map(HeaderValue::as_bytes);
         let Some(first) = lines.next() else { return Ok(None) };

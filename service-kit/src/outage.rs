@@ -121,7 +121,8 @@ impl Outage {
             let (what, bridged) = (self.what, BRIDGED.as_secs());
             tracing::warn!(
                 cause = cause(),
-                "the {what} does not respond; requests that need it wait up to {bridged} s, then they get 503 until it does"
+                "the {what} does not respond; requests that need it wait up to {bridged} s, then \
+                 they get 503 until it does"
             );
         }
     }

@@ -227,9 +227,9 @@ impl Server {
         match tokio::time::timeout(RELEASE_TIMEOUT, give_back).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(cause = telemetry::chain(&*error), "not everything was given back")
+                tracing::warn!(cause = telemetry::chain(&*error), "not everything was released")
             }
-            Err(_) => tracing::warn!(cause = "timed out", "not everything was given back"),
+            Err(_) => tracing::warn!(cause = "timed out", "not everything was released"),
         }
         tracing::info!("stopped");
         result

@@ -113,7 +113,8 @@ fn a_hot_key_brings_no_instance_above_its_bound() {
         }
     }
     eprintln!(
-        "half of all requests for one key: at most {} in flight at one instance, whose bound was {}",
+        "half of all requests for one key: at most {} in flight at one instance, whose bound was \
+         {}",
         fullest.1, fullest.2
     );
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));

@@ -19,7 +19,8 @@ use crate::testbed::{SESSIONS, Setup};
 const NAME: &str = "stateful-1";
 /// With which every connection of HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
-const HEALTHY: &str = "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\nconnection: close\r\n\r\nhealthy";
+const HEALTHY: &str = "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\n\
+                       connection: close\r\n\r\nhealthy";
 
 /// An instance that speaks HTTP/2 by prior knowledge, and responds to health checks in HTTP/1.1.
 #[derive(Clone)]

@@ -164,7 +164,8 @@ fn a_tenfold_flood_is_shed_and_leaves_a_pool_its_throughput() {
 }
 
 #[test]
-#[ignore = "takes a minute and two free cores; `cargo test -p gateway --release --test it -- --ignored --nocapture flood`"]
+#[ignore = "takes a minute and two free cores; `cargo test -p gateway --release --test it -- \
+            --ignored --nocapture flood`"]
 fn a_tenfold_flood_of_a_minute() {
     let flood = flood_tenfold(40, Duration::from_secs(60), "", 0.8);
     assert!(flood.shed_latency(0.99) < Duration::from_millis(50), "{flood}");

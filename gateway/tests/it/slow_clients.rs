@@ -43,7 +43,8 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     });
     let latest = cut.iter().max().expect("some");
     eprintln!(
-        "healthy p99: {before:?} before, {during:?} beside {SLOW} slow headers; the last was cut after {latest:?}"
+        "healthy p99: {before:?} before, {during:?} beside {SLOW} slow headers; the last was cut \
+         after {latest:?}"
     );
     assert!(
         cut.iter().all(|after| *after >= HEADER - FLOOR),

@@ -62,7 +62,8 @@ impl Place {
 
     fn configure(&self, instance: SocketAddr) {
         let text = format!(
-            "[server]\nlisten = '{}'\nannounce_s = 0\ngrace_period_s = 20\nupgrade_sock = '{}'\nstate_file = '{}'\n[control]\nlisten = '{}'\n\
+            "[server]\nlisten = '{}'\nannounce_s = 0\ngrace_period_s = 20\nupgrade_sock = '{}'\n\
+             state_file = '{}'\n[control]\nlisten = '{}'\n\
              [health]\ninterval_ms = 100\ntimeout_ms = 100\n[pools.stateless]\ninstances = []\n\
              [pools.stateful]\ninstances = ['{instance}']\n",
             self.listen,

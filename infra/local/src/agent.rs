@@ -79,7 +79,8 @@ async fn scale(
     let Scale { pool, instances, force } = problem::parse(&body)?;
     if instances == 0 && !force {
         let detail = format!(
-            "with {pool}=0 every request of that pool fails; to do it anyway: `make scale {pool}=0 force=1` (--force)"
+            "with {pool}=0 every request of that pool fails; to do it anyway: `make scale \
+             {pool}=0 force=1` (--force)"
         );
         return Err(ApiError::new(ErrorCode::WrongState, detail));
     }

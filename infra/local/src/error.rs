@@ -22,7 +22,8 @@ pub enum StackError {
     },
     /// A program of the distribution is missing.
     #[error(
-        "{program} is not installed; `infra/local/install-packages.sh` installs it (Debian package {package})"
+        "{program} is not installed; `infra/local/install-packages.sh` installs it (Debian \
+         package {package})"
     )]
     NotInstalled {
         /// The program.
@@ -32,7 +33,8 @@ pub enum StackError {
     },
     /// Another process listens on a component's port.
     #[error(
-        "port {port} of {component} is in use by {owner}: end that process, or shift all ports with PORT_OFFSET=10000 (--port-offset)"
+        "port {port} of {component} is in use by {owner}: end that process, or shift all ports \
+         with PORT_OFFSET=10000 (--port-offset)"
     )]
     PortInUse {
         /// Which port.
@@ -113,7 +115,8 @@ pub enum StackError {
     },
     /// A variable was set for an unknown component.
     #[error(
-        "no component named '{0}' to set variables for: name a binary (stateless-svc, stateful-svc, gateway) or an instance"
+        "no component named '{0}' to set variables for: name a binary (stateless-svc, \
+         stateful-svc, gateway) or an instance"
     )]
     UnknownEnvScope(String),
     /// The gateway's control API returned an error or was unreachable.

@@ -18,8 +18,8 @@ pub struct ChaosArgs {
     #[arg(long, value_enum, default_value_t, conflicts_with = "target")]
     pub store: Store,
 
-    /// Use the running system at this URL, started by `make up`: of its gateway, or of its Nginx by
-    /// https
+    /// Use the running system at this URL, started by `make up`: its gateway's URL, or its Nginx's
+    /// https URL
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
 
@@ -27,8 +27,8 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "DIR", default_value = ".local", requires = "target")]
     pub state: PathBuf,
 
-    /// PEM file of the CA that signed the target's certificate: for a target that `make up` did not
-    /// start, without faults (--faults none)
+    /// PEM file of the CA that signed the target's certificate. For a target that `make up` did not
+    /// start; requires --faults none
     #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "state")]
     pub cacert: Option<PathBuf>,
 
@@ -39,12 +39,12 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
-    /// Redis may fail at any time by external faults: reads marked unverified are counted, but are
-    /// no violations
+    /// Something else may make Redis fail at any time: unverified reads are counted, but are not
+    /// violations
     #[arg(long, requires = "cacert")]
     pub redis_may_go: bool,
 
-    /// Minimum duration: 90s, 2m, or a number of seconds; extended until each fault has happened
+    /// Minimum duration: 90s, 2m, or a number of seconds; extended until each fault was injected
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub duration: Duration,
 
@@ -65,8 +65,8 @@ pub struct ChaosArgs {
     #[arg(long, value_enum, default_value_t = Idempotency::Auto)]
     pub idempotency: Idempotency,
 
-    /// Timeout of a request; then its outcome is unknown. The default is longer than any deadline
-    /// of the gateway
+    /// Timeout of a request, after which its outcome is unknown. The default is longer than any
+    /// deadline of the gateway
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     pub timeout: Duration,
 
@@ -84,33 +84,32 @@ pub struct ChaosArgs {
     pub json: Option<PathBuf>,
 }
 
-/// Whether a write of unknown outcome is repeated under its idempotency key until it is known.
+/// Whether a write of unknown outcome is repeated under its idempotency key until it is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Idempotency {
-    /// If the system answers a repeated write as the first.
+    /// If a probe at the start shows that the system replays the response to a repeated write.
     Auto,
-    /// In any case. A system that does not know the key does such writes twice, and the report says
-    /// so.
+    /// Always. A system that ignores the key executes such writes twice, which is reported.
     On,
-    /// Never: the final reading decides.
+    /// Never: the reads at the end show whether the write was executed.
     Off,
 }
 
-/// A guarantee of the hybrid store that can be taken out, to see that its loss is found.
+/// A guarantee of the hybrid store that a failpoint disables, to check that violations are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
-    /// Who writes waits until no older copy is left.
+    /// A write waits until no instance holds an older copy.
     NoHandover,
-    /// A copy is served only while its lease is trusted, and given up with it.
+    /// A copy is served only while its lease is valid, and dropped with it.
     NoLeaseCheck,
-    /// Who is asked to drop a copy does so.
+    /// An instance drops its copy on a drop request.
     NoDrop,
 }
 
 impl Guarantee {
-    /// The name as the service takes it.
+    /// The value of the service's setting.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::NoHandover => "no-handover",

@@ -14,15 +14,15 @@ use crate::chaos::run::Run;
 
 /// Clients: more than the load bound's floor, since only requests in flight count.
 const SIZE: usize = 96;
-/// Every n-th request is a message; the others are reads.
+/// One request in so many posts a message; the others are reads.
 const SAYS_ONE_IN: u32 = 40;
 
-/// Limit for the first spilled request: milliseconds, unless the machine is very busy or the
-/// session was just deleted.
+/// Limit for the first spilled request. It takes milliseconds, unless the machine is very busy or
+/// the session was just deleted.
 const SPILL_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Clients that all use the same session, whichever is in the slot.
+/// Clients that all use the same session: the one that is open in a slot.
 pub(crate) struct Burst {
     run: Arc<Run>,
     stopping: Arc<AtomicBool>,
@@ -46,7 +46,7 @@ impl Burst {
     /// Stops after the gateway has spilled a request; returns the clients' ledger.
     ///
     /// # Errors
-    /// When the gateway never spilled: then there was no fault.
+    /// When the gateway never spilled, so that no fault was injected.
     pub(crate) async fn stop(self) -> Result<Ledger> {
         let begin = Instant::now();
         while !self.spilled.load(Ordering::Relaxed)

@@ -12,11 +12,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
-use crate::chaos::answers;
-
 use crate::chaos::ledger::{
     Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber,
 };
+use crate::chaos::responses;
 use crate::chaos::run::{OpenSession, Repeats, Run};
 use crate::client::{CallError, Client, Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
@@ -30,7 +29,7 @@ const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
 /// One in so many acknowledged writes is sent again, to check that it is not executed twice.
 const REPEATED: u32 = 32;
 
-/// What became of one request.
+/// The result of one request.
 enum Attempt {
     Done(Response),
     /// There is no such session.
@@ -49,7 +48,7 @@ pub(crate) struct Caller {
     pub(crate) random: StdRng,
     pub(crate) ledger: Ledger,
     client: Client,
-    /// The connection to a second gateway, and which one that is.
+    /// A second gateway, and the connection to it.
     second: Option<(Arc<Target>, Client)>,
 }
 
@@ -67,11 +66,11 @@ impl Caller {
         &mut self,
         number: SessionNumber,
     ) -> (Outcome, Option<Arc<OpenSession>>) {
-        let body = CreateSession { client_data: answers::birth_data(number) };
+        let body = CreateSession { client_data: responses::initial_data(number) };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
         let mut id = None;
-        let read = |answer: &Response| {
-            let (found, seen) = answers::created(answer, number)?;
+        let read = |response: &Response| {
+            let (found, seen) = responses::created(response, number)?;
             id = Some(found);
             Some(seen)
         };
@@ -83,16 +82,16 @@ impl Caller {
     pub(crate) async fn append(&mut self, session: &OpenSession, message: Message) -> Outcome {
         let body = PostMessage { message: message.to_string() };
         let request = request::post(&path(Endpoint::Messages, &session.id), &body);
-        let read = |answer: &Response| answers::posted(answer, message, &session.id);
+        let read = |response: &Response| responses::posted(response, message, &session.id);
         self.write(session.number, Act::Append(message), request, read).await
     }
 
     /// Sets the client's own member of the client data.
     pub(crate) async fn patch(&mut self, session: &OpenSession, sequence: u32) -> Outcome {
-        let body = PatchSession { client_data: answers::patch_data(self.number, sequence) };
+        let body = PatchSession { client_data: responses::patch_data(self.number, sequence) };
         let request =
             request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
-        let read = |answer: &Response| answers::session(answer, session.number, &session.id);
+        let read = |response: &Response| responses::session(response, session.number, &session.id);
         self.write(session.number, Act::Patch(sequence), request, read).await
     }
 
@@ -100,7 +99,7 @@ impl Caller {
     pub(crate) async fn read(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
         let attempt = self.attempt(request::get(&path(Endpoint::Session, &session.id))).await;
-        let read = |answer: &Response| answers::session(answer, session.number, &session.id);
+        let read = |response: &Response| responses::session(response, session.number, &session.id);
         let outcome = self.outcome(begin, attempt, read);
         self.enter(session.number, begin, Act::Read, outcome)
     }
@@ -108,7 +107,7 @@ impl Caller {
     /// Reads all messages, page by page.
     pub(crate) async fn history(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
-        let mut seen = answers::no_history();
+        let mut seen = responses::no_history();
         let mut cursor = String::new();
         let outcome = loop {
             let path = format!(
@@ -116,11 +115,11 @@ impl Caller {
                 path(Endpoint::History, &session.id)
             );
             let attempt = self.attempt(request::get(&path)).await;
-            let before = std::mem::replace(&mut seen, answers::no_history());
+            let before = std::mem::replace(&mut seen, responses::no_history());
             let mut next = None;
-            let read = |answer: &Response| {
+            let read = |response: &Response| {
                 let (seen, following) =
-                    answers::history(answer, before, session.number, &session.id)?;
+                    responses::history(response, before, session.number, &session.id)?;
                 next = following;
                 Some(seen)
             };
@@ -140,7 +139,7 @@ impl Caller {
         let begin = self.run.now();
         let request = request::bare(Method::DELETE, &path(Endpoint::Session, &session.id));
         let attempt = self.attempt(request).await;
-        let outcome = self.outcome(begin, attempt, |_| Some(answers::deleted()));
+        let outcome = self.outcome(begin, attempt, |_| Some(responses::deleted()));
         self.enter(session.number, begin, Act::Delete, outcome)
     }
 
@@ -148,14 +147,14 @@ impl Caller {
     pub(crate) async fn probe_repeats(&mut self) -> Result<Repeats> {
         let (_, session) = self.create(0).await;
         let session =
-            session.context("the system creates no session although nothing is wrong yet")?;
+            session.context("the system rejects a create before any fault was injected")?;
         let body = PostMessage { message: "once".to_owned() };
         let mut request = request::post(&path(Endpoint::Messages, &session.id), &body);
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
         self.attempt(request.clone()).await;
         let again = self.attempt(request).await;
         let Attempt::Done(again) = again else {
-            bail!("the system takes no message although nothing is wrong yet")
+            bail!("the system rejects a message before any fault was injected")
         };
         let replayed = again.headers.contains_key(IDEMPOTENCY_REPLAYED);
         Ok(if replayed { Repeats::UnderTheirKey } else { Repeats::Never })
@@ -184,22 +183,23 @@ impl Caller {
             let outcome = self.outcome(begin, attempt, read);
             return self.enter(session, begin, act, outcome);
         }
-        let first = if let Attempt::Done(answer) = &attempt { Some(answer.clone()) } else { None };
+        let first =
+            if let Attempt::Done(response) = &attempt { Some(response.clone()) } else { None };
         let mut outcome = self.outcome(begin, attempt, &mut read);
         if outcome == Outcome::Unknown {
             while self.run.now().saturating_sub(begin) < REPEAT_FOR {
                 self.back_off().await;
                 let begin = self.run.now();
-                self.stray(&act, &mut request);
+                self.vary_affinity_key(&act, &mut request);
                 let attempt = self.attempt(request.clone()).await;
-                // An error on a retry says nothing about the first attempt: it may have been
+                // An error on a retry leaves the first attempt's outcome unknown: it may have been
                 // executed, and the session deleted since.
-                let answered = matches!(attempt, Attempt::Absent | Attempt::Refused);
+                let rejected = matches!(attempt, Attempt::Absent | Attempt::Refused);
                 if let Outcome::Done(seen) = self.outcome(begin, attempt, &mut read) {
                     self.ledger.unknown_resolved += 1;
                     outcome = Outcome::Done(seen);
                 }
-                if answered || outcome != Outcome::Unknown {
+                if rejected || outcome != Outcome::Unknown {
                     break;
                 }
             }
@@ -207,7 +207,7 @@ impl Caller {
         let outcome = self.enter(session, begin, act, outcome);
         let is_chosen = self.random.random_range(0..REPEATED) == 0 || self.run.repeats_each_write();
         if let Some(first) = first.filter(|_| is_chosen) {
-            self.stray(&act, &mut request);
+            self.vary_affinity_key(&act, &mut request);
             self.repeat(session, act, request, &first).await;
         }
         outcome
@@ -223,14 +223,15 @@ impl Caller {
     ) {
         let begin = self.run.now();
         let attempt = self.attempt(request).await;
-        let outcome = self.outcome(begin, attempt, |answer| Some(answers::repeated(answer, first)));
+        let outcome =
+            self.outcome(begin, attempt, |response| Some(responses::repeated(response, first)));
         self.enter(session, begin, Act::Repeat(write.as_str()), outcome);
     }
 
     /// Gives a repeated create another affinity key than the first, like a browser that received a
     /// cookie in between.
-    fn stray(&mut self, act: &Act, request: &mut ScenarioRequest) {
-        if *act == Act::Create && self.run.strays {
+    fn vary_affinity_key(&mut self, act: &Act, request: &mut ScenarioRequest) {
+        if *act == Act::Create && self.run.varies_affinity_key {
             let key = AffinityKey::from_bits(self.random.random()).to_string();
             let key = HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""));
             request.headers_mut().insert(AFFINITY_KEY, key);
@@ -263,7 +264,7 @@ impl Caller {
         read: impl FnOnce(&Response) -> Option<Seen>,
     ) -> Outcome {
         match attempt {
-            Attempt::Done(answer) => match read(&answer) {
+            Attempt::Done(response) => match read(&response) {
                 Some(seen) => Outcome::Done(seen),
                 None => {
                     self.error(begin, ErrorKind::WrongResponse);
@@ -280,26 +281,26 @@ impl Caller {
         let begin = self.run.now();
         self.ledger.requests += 1;
         let timeout = self.run.timeout;
-        let answer = tokio::time::timeout(timeout, self.client().send(request)).await;
-        if let Ok(Ok(answer)) = &answer {
-            self.ledger.spilled += u64::from(answer.is_spilled());
+        let response = tokio::time::timeout(timeout, self.client().send(request)).await;
+        if let Ok(Ok(response)) = &response {
+            self.ledger.spilled += u64::from(response.is_spilled());
         }
-        let (attempt, error) = match answer {
+        let (attempt, error) = match response {
             Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
             Ok(Err(error @ CallError::Connect(_))) => (Attempt::Unsent, ErrorKind::from(&error)),
             Ok(Err(error @ CallError::Broken(_))) => (Attempt::Unknown, ErrorKind::from(&error)),
-            Ok(Ok(answer)) if answer.status.is_success() => return Attempt::Done(answer),
-            Ok(Ok(answer)) => {
-                let code = scenario::problem_code(&answer);
+            Ok(Ok(response)) if response.status.is_success() => return Attempt::Done(response),
+            Ok(Ok(response)) => {
+                let code = scenario::problem_code(&response);
                 if code == Some(ErrorCode::SessionNotFound) {
                     return Attempt::Absent;
                 }
-                let attempt = if answer.status.is_client_error() {
+                let attempt = if response.status.is_client_error() {
                     Attempt::Refused
                 } else {
                     Attempt::Unknown
                 };
-                (attempt, error_kind(answer.status, code))
+                (attempt, error_kind(response.status, code))
             }
         };
         self.error(begin, error);
@@ -333,6 +334,6 @@ fn path(endpoint: Endpoint, id: &SessionId) -> String {
 
 fn fresh_key() -> HeaderValue {
     let key = Uuid::new_v4().to_string();
-    // Hex digits and hyphens are always a header's value.
+    // Hex digits and hyphens are always valid in a header value.
     HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

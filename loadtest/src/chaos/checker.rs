@@ -1,7 +1,7 @@
-//! Judges a ledger. All that it knows of the system is which responses clients received, and when.
+//! Finds violations in a ledger: the requests that clients sent, their responses, and the times.
 //!
-//! It reports only what is certain: where an unknown outcome or an overlap of two acts leaves a
-//! doubt, it reports nothing.
+//! It reports only certain violations: none where an unknown outcome or two overlapping operations
+//! could explain what was seen.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ mod violation;
 
 pub(crate) use violation::{Breach, Violation};
 
-/// What the checker judges.
+/// The checker's input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) entries: &'a [Entry],
@@ -40,7 +40,7 @@ pub(crate) struct Findings {
     pub(crate) unknown: u64,
     /// Reads whose response was marked as unverified, during Redis faults and outside of them.
     pub(crate) unverified_reads: u64,
-    /// The longest time for which a client that kept sending got no good response.
+    /// The longest time in which a client kept sending and got no good response.
     pub(crate) worst_gap: Duration,
     /// In the order in which they happened.
     pub(crate) violations: Vec<Violation>,
@@ -52,7 +52,7 @@ impl Findings {
     }
 }
 
-/// Judges a run.
+/// Checks a run.
 pub(crate) fn check(facts: Facts<'_>) -> Findings {
     let mut violations = Vec::new();
     let mut sessions: BTreeMap<SessionNumber, Vec<&Entry>> = BTreeMap::new();
@@ -65,7 +65,7 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
         order::check(&session, &mut violations);
     }
     violations.extend(facts.entries.iter().filter_map(foreign));
-    violations.extend(facts.entries.iter().filter_map(otherwise_repeated));
+    violations.extend(facts.entries.iter().filter_map(different_replay));
     violations.extend(facts.entries.iter().filter_map(|entry| unverified(entry, &facts)));
     violations.sort_by_key(|violation| (violation.end_ms, violation.session, violation.breach));
     let writes = || facts.entries.iter().filter(|entry| entry.is_write());
@@ -89,24 +89,24 @@ fn foreign(entry: &Entry) -> Option<Violation> {
     })
 }
 
-fn otherwise_repeated(entry: &Entry) -> Option<Violation> {
-    let otherwise =
-        entry.seen().is_some_and(|seen| seen.view == View::Repeated(Repetition::Otherwise));
-    let told = format!(
-        "an acknowledged {} was repeated under its key and answered otherwise",
+fn different_replay(entry: &Entry) -> Option<Violation> {
+    let different =
+        entry.seen().is_some_and(|seen| seen.view == View::Repeated(Repetition::Different));
+    let what = format!(
+        "an acknowledged {} was repeated under its key and got a different response",
         entry.act.as_str()
     );
-    otherwise.then(|| Violation::new(Breach::Duplicated, entry, told))
+    different.then(|| Violation::new(Breach::Duplicated, entry, what))
 }
 
 fn unverified(entry: &Entry, facts: &Facts<'_>) -> Option<Violation> {
     let excused = facts.redis_faults.iter().any(|fault| fault.overlaps(entry.time));
-    let told = "answered as unverified while Redis was there".to_owned();
+    let what = "the response was marked unverified while Redis was available".to_owned();
     (entry.is_unverified() && !excused)
-        .then(|| Violation::new(Breach::UnverifiedOutsideFault, entry, told))
+        .then(|| Violation::new(Breach::UnverifiedOutsideFault, entry, what))
 }
 
-/// A good response is an acknowledgement, or that the session is gone.
+/// A good response acknowledges the operation, or reports that the session does not exist.
 fn worst_gap(facts: &Facts<'_>) -> Duration {
     let mut clients: BTreeMap<ClientNumber, Vec<&Entry>> = BTreeMap::new();
     for entry in facts.entries.iter().filter(|entry| entry.time.begin < facts.settled) {

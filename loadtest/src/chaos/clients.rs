@@ -1,5 +1,5 @@
-//! The clients: each has sessions of its own and shares one with others, so that several write to
-//! and read from it at once.
+//! The clients. Each has its own sessions and shares one with others, so that several clients read
+//! and write it concurrently.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::chaos::calls::Caller;
 use crate::chaos::ledger::{ClientNumber, Ledger, Message, Outcome, SessionNumber};
 use crate::chaos::run::{OWN, OpenSession, Run, SHARERS, Slot, Turn};
 
-/// How often, in per cent, a client turns to the session that it shares.
+/// Share of a client's acts, in per cent, that use its shared session.
 const SHARED_PERCENT: u32 = 40;
-/// A session that holds so many messages is left for a new one, so that reading its history stays
+/// A session with so many messages is replaced by a new one, so that reading its history stays
 /// cheap.
 const MESSAGES: u32 = 120;
-/// Deleted sessions that a client uses again, to check that they stay deleted.
+/// How many deleted sessions a client remembers and uses again, to check that they stay deleted.
 const DELETED: usize = 8;
 
 /// The result of a client.
@@ -50,7 +50,7 @@ impl ChaosClient {
         }
     }
 
-    /// Works until the run is stopped.
+    /// Sends requests until the run is stopped.
     pub(crate) async fn work(mut self) -> ClientResult {
         while !self.caller.run.stopped.load(Ordering::Relaxed) {
             let slot = self.choose_slot();
@@ -86,7 +86,7 @@ impl ChaosClient {
     }
 
     async fn act(&mut self, slot: usize, session: &Arc<OpenSession>) -> Outcome {
-        if session.said.load(Ordering::Relaxed) >= MESSAGES {
+        if session.message_count.load(Ordering::Relaxed) >= MESSAGES {
             // Half of the sessions are kept for the final reads.
             if self.caller.run.leave(slot, session) && self.caller.random.random_range(0..2) == 0 {
                 return self.delete(session).await;
@@ -108,7 +108,7 @@ impl ChaosClient {
     }
 
     async fn append(&mut self, session: &OpenSession) -> Outcome {
-        session.said.fetch_add(1, Ordering::Relaxed);
+        session.message_count.fetch_add(1, Ordering::Relaxed);
         self.sequence += 1;
         let message = Message {
             session: session.number,
@@ -125,7 +125,7 @@ impl ChaosClient {
         outcome
     }
 
-    /// Reads, writes to or deletes again a session that is deleted, or may be; without one, reads.
+    /// Reads, writes or deletes a session that is or may be deleted; without one, reads.
     async fn use_deleted_session(&mut self, session: &OpenSession) -> Outcome {
         if self.deleted.is_empty() {
             return self.caller.read(session).await;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// What is done to the system.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -36,7 +36,7 @@ pub enum FaultKind {
     /// Many clients use one session, so that its home exceeds its load bound and the gateway
     /// spills.
     Spill,
-    /// A second gateway, which does not know one of the instances, gets half of the requests. In
+    /// A second gateway, whose configuration lacks one instance, gets half of the requests. At
     /// the end that instance hangs for longer than its lease lasts.
     TwoGateways,
     /// An instance of the stateful service hangs for so long that its health checks fail.
@@ -106,7 +106,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether it is an operation of an operator, during which no request may fail.
+    /// Whether it is an operator's action, during which no request may fail.
     pub(crate) const fn is_operation(self) -> bool {
         matches!(
             self,
@@ -132,24 +132,28 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// Which faults are caused.
+/// Which faults are injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Faults {
-    /// `all`: every one that the system can have.
+    /// `all`: every kind that can be injected into the system.
     All,
     /// `none`, or some by their names.
     These(Vec<FaultKind>),
 }
 
-/// The text names no such faults.
+/// The text is not a list of faults.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFaults {
-    /// There is no such fault.
-    #[error("no fault is named '{0}'; known: {known}, 'all' and 'none'", known = FaultKind::ALL.map(FaultKind::as_str).join(", "))]
+    /// No kind has this name.
+    #[error("unknown fault '{0}'; known: {known}, 'all' and 'none'", known = names())]
     Unknown(String),
-    /// It would make no difference.
-    #[error("'{0}' is named twice")]
+    /// The kind appears more than once.
+    #[error("'{0}' appears twice")]
     Twice(FaultKind),
+}
+
+fn names() -> String {
+    FaultKind::ALL.map(FaultKind::as_str).join(", ")
 }
 
 impl FromStr for Faults {
@@ -186,13 +190,13 @@ mod tests {
             "spill,kill-redis".parse(),
             Ok(Faults::These(vec![FaultKind::Spill, FaultKind::KillRedis]))
         );
-        for (wrong, said) in [
-            ("scale,scale", "'scale' is named twice"),
-            ("", "no fault is named ''"),
-            ("all,scale", "no fault is named 'all'"),
+        for (wrong, message) in [
+            ("scale,scale", "'scale' appears twice"),
+            ("", "unknown fault ''"),
+            ("all,scale", "unknown fault 'all'"),
         ] {
             let error = wrong.parse::<Faults>().expect_err("refused").to_string();
-            assert!(error.starts_with(said), "{wrong}: {error}");
+            assert!(error.starts_with(message), "{wrong}: {error}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is done to the system: one fault at a time, in an order that the seed fixes, each undone
-//! before the next.
+//! Injects one fault at a time, in an order that the seed determines, and undoes each before the
+//! next.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -23,38 +23,38 @@ use crate::chaos::run::Run;
 use crate::chaos::system::System;
 use crate::target::{Reach, Target};
 
-/// How long the system is left alone before each fault.
+/// Time without a fault before each fault.
 const CALM_MS: RangeInclusive<u64> = 300..=1200;
-/// How long something is away, or unknown to a second gateway. A lease of the hybrid store is about
-/// 1 s, a health interval too: some faults are shorter.
+/// How long something is down, or unknown to a second gateway. A lease of the hybrid store lasts
+/// about 1 s, a health check interval is 1 s: some faults are shorter.
 const AWAY_MS: RangeInclusive<u64> = 100..=2500;
-/// How long an instance hangs, or the pool is routed the other way.
+/// How long an instance is paused, or another setting is changed.
 const ALTERED_MS: RangeInclusive<u64> = 100..=4000;
-/// How long an instance hangs that one gateway considers down and the other healthy: longer than a
+/// How long an instance hangs that only one of two gateways considers healthy: longer than a
 /// lease lasts, and too short for three health checks to fail.
 const UNNOTICED: Duration = Duration::from_millis(1800);
-/// How long the two gateways still disagree after that.
-const AFTERMATH: Duration = Duration::from_millis(200);
-/// How long Redis hangs: from about its timeout to several of them.
+/// How long the two gateways still disagree after it is resumed.
+const DISAGREEMENT_AFTER: Duration = Duration::from_millis(200);
+/// How long Redis hangs: from about one timeout to several.
 const HUNG_MS: RangeInclusive<u64> = 1_000..=7_000;
-/// How long an instance hangs: longer than a request waits there before it moves on, up to more
-/// than three health checks.
+/// How long an instance hangs: longer than a request waits before it is retried elsewhere, up to
+/// more than three health check intervals.
 const HUNG_INSTANCE_MS: RangeInclusive<u64> = 3_000..=7_000;
-/// One in so many replies is lost while replies are cut.
+/// One reply of Redis in so many is lost during [`FaultKind::CutReply`].
 const CUT_ONE_IN: u64 = 2;
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
 const GATEWAY: &str = "gateway";
 
-/// A fault that was caused and undone.
+/// A fault that was injected and undone.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: FaultKind,
-    /// To what it was done.
-    pub(crate) whom: String,
+    /// The component, instance or setting.
+    pub(crate) target: String,
     /// From its beginning until the system had recovered.
     pub(crate) time: Interval,
-    /// When it was undone; from then on the system recovered.
+    /// When it was undone and recovery began.
     pub(crate) undone: Moment,
 }
 
@@ -89,16 +89,16 @@ pub(crate) async fn drive(
                 return Ok(done);
             }
             run.pause(millis(&mut random, CALM_MS)).await;
-            let deed = Deed::choose(kind, system, run, &mut random).await?;
-            let whom = deed.to_string();
+            let planned = PlannedFault::choose(kind, system, run, &mut random).await?;
+            let target = planned.to_string();
             let begin = run.now();
-            let under_way = deed.begin(system, run, plan.seed).await?;
+            let active = planned.inject(system, run, plan.seed).await?;
             run.pause(millis(&mut random, kind.lasts_ms())).await;
-            under_way.come_to_a_head(system, run).await?;
+            active.escalate(system, run).await?;
             let undone = run.now();
-            done.ledger.extend(under_way.undo(system, run).await?);
-            system.settle().await?;
-            let fault = Fault { kind, whom, time: Interval { begin, end: run.now() }, undone };
+            done.ledger.extend(active.undo(system, run).await?);
+            system.wait_until_recovered().await?;
+            let fault = Fault { kind, target, time: Interval { begin, end: run.now() }, undone };
             narrate(&fault);
             done.faults.push(fault);
         }
@@ -137,8 +137,8 @@ impl FaultKind {
     }
 }
 
-/// A fault with its random choices made. `Display` gives its target.
-enum Deed {
+/// A fault whose random choices are made. `Display` writes its target.
+enum PlannedFault {
     Kill(String),
     Stop(String),
     Pause(String),
@@ -155,8 +155,8 @@ enum Deed {
     DrainAgain(String),
 }
 
-/// What it takes to undo a fault.
-enum UnderWay {
+/// An injected fault, with what is needed to undo it.
+enum ActiveFault {
     Start(String),
     Resume(String),
     Scale(u16),
@@ -174,7 +174,7 @@ enum UnderWay {
     Nothing,
 }
 
-impl Deed {
+impl PlannedFault {
     async fn choose(
         kind: FaultKind,
         system: &System,
@@ -216,78 +216,77 @@ impl Deed {
         })
     }
 
-    async fn begin(self, system: &System, run: &Arc<Run>, seed: u64) -> Result<UnderWay> {
+    async fn inject(self, system: &System, run: &Arc<Run>, seed: u64) -> Result<ActiveFault> {
         Ok(match self {
             Self::Kill(name) => {
                 system.act(&name, Action::Kill).await?;
-                UnderWay::Start(name)
+                ActiveFault::Start(name)
             }
             Self::Stop(name) => {
                 system.act(&name, Action::Stop).await?;
-                UnderWay::Start(name)
+                ActiveFault::Start(name)
             }
             Self::Pause(name) => {
                 system.act(&name, Action::Pause).await?;
-                UnderWay::Resume(name)
+                ActiveFault::Resume(name)
             }
             Self::Scale { from, to } => {
                 system.scale(to).await?;
-                UnderWay::Scale(from)
+                ActiveFault::Scale(from)
             }
             Self::Roll(name) => {
                 system.act(&name, Action::Roll).await?;
-                UnderWay::Nothing
+                ActiveFault::Nothing
             }
             Self::Reload => {
                 system.reload().await?;
-                UnderWay::Nothing
+                ActiveFault::Nothing
             }
             Self::Upgrade => {
                 system.act(GATEWAY, Action::Upgrade).await?;
-                UnderWay::Nothing
+                ActiveFault::Nothing
             }
             Self::RouteRoundRobin => {
                 system.set_strategy(Strategy::RoundRobin).await?;
-                UnderWay::RouteSticky
+                ActiveFault::RouteSticky
             }
             Self::FillDisk => {
                 system.fill_disk()?;
-                UnderWay::Disk
+                ActiveFault::Disk
             }
             Self::AddWrongInstance => {
                 system.add_wrong_instance().await?;
-                UnderWay::Nothing
+                ActiveFault::Nothing
             }
             Self::DrainAgain(name) => {
                 system.drain_again(&name).await?;
-                UnderWay::Drained(name)
+                ActiveFault::Drained(name)
             }
-            Self::StartBurst { slot } => UnderWay::Burst(Burst::start(run, seed, slot)),
+            Self::StartBurst { slot } => ActiveFault::Burst(Burst::start(run, seed, slot)),
             Self::CutReplies => {
                 system.cut_replies(CUT_ONE_IN)?;
                 run.repeat_each_write(true);
-                UnderWay::Cut
+                ActiveFault::Cut
             }
             Self::StartGateway { unknown } => {
                 let second = system.second_gateway(&unknown).await?;
                 let target = Target::resolve(second.url(), None, Reach::ThisMachine).await?;
                 run.set_second(Some(Arc::new(target)));
-                UnderWay::Second { gateway: second, unknown }
+                ActiveFault::Second { gateway: second, unknown }
             }
         })
     }
 }
 
-impl UnderWay {
-    /// The last step of a fault. Of two gateways, one considers an instance down. Now the instance
-    /// hangs, so that the other gateway's clients wait for it while its sessions are written
-    /// elsewhere.
-    async fn come_to_a_head(&self, system: &System, run: &Run) -> Result<()> {
+impl ActiveFault {
+    /// The last step of [`FaultKind::TwoGateways`]: the instance that only one gateway routes to
+    /// hangs. That gateway's clients wait for it while its sessions are written elsewhere.
+    async fn escalate(&self, system: &System, run: &Run) -> Result<()> {
         if let Self::Second { unknown, .. } = self {
             system.act(unknown, Action::Pause).await?;
             run.pause(UNNOTICED).await;
             system.act(unknown, Action::Resume).await?;
-            run.pause(AFTERMATH).await;
+            run.pause(DISAGREEMENT_AFTER).await;
         }
         Ok(())
     }
@@ -302,7 +301,7 @@ impl UnderWay {
             Self::Burst(burst) => return burst.stop().await,
             Self::Second { gateway, .. } => {
                 run.set_second(None);
-                // Requests in flight through it break, as when a gateway dies.
+                // Requests in flight through it fail, as when a gateway crashes.
                 gateway.kill().await;
             }
             Self::Disk => system.free_disk(REDIS).await?,
@@ -317,7 +316,7 @@ impl UnderWay {
     }
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(name)
@@ -329,10 +328,10 @@ impl fmt::Display for Deed {
             Self::Reload | Self::Upgrade => f.write_str(GATEWAY),
             Self::Scale { from, to } => write!(f, "from {from} to {to} instances"),
             Self::RouteRoundRobin => write!(f, "{}", Strategy::RoundRobin),
-            Self::FillDisk => write!(f, "that of {REDIS}"),
+            Self::FillDisk => write!(f, "disk of {REDIS}"),
             Self::StartBurst { .. } => f.write_str("a burst of clients on one session"),
             Self::CutReplies => write!(f, "one in {CUT_ONE_IN} replies of Redis"),
-            Self::StartGateway { unknown } => write!(f, "one does not know {unknown}"),
+            Self::StartGateway { unknown } => write!(f, "one without {unknown}"),
         }
     }
 }

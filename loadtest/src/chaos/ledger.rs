@@ -1,4 +1,4 @@
-//! What the clients sent and received: the facts that the checker judges. No I/O here.
+//! What the clients sent and received: the checker's input. No I/O here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,13 +23,13 @@ impl Interval {
     }
 }
 
-/// Numbers the sessions of a run in the order in which their creation was tried.
+/// Numbers the sessions of a run in the order of their creates, successful or not.
 pub(crate) type SessionNumber = u32;
 /// Numbers the clients of a run.
 pub(crate) type ClientNumber = u32;
 
-/// One message of the run. Its text names session, client and sequence and is derived from them, so
-/// that a changed text is noticed.
+/// One message of the run. Its text is derived from session, client and sequence, so that a changed
+/// text is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Message {
     pub(crate) session: SessionNumber,
@@ -38,8 +38,7 @@ pub(crate) struct Message {
     pub(crate) sequence: u32,
 }
 
-/// Padding after a text's identification, at most, in bytes, so that the lengths differ like those
-/// of chat messages.
+/// Most bytes of padding after the numbers, so that lengths vary like those of chat messages.
 const PADDING: u32 = 160;
 
 impl fmt::Display for Message {
@@ -57,30 +56,30 @@ impl fmt::Display for Message {
 
 /// The text is not a message of a run.
 #[derive(Debug)]
-pub(crate) struct StrangeMessage;
+pub(crate) struct InvalidMessage;
 
 impl FromStr for Message {
-    type Err = StrangeMessage;
+    type Err = InvalidMessage;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (marks, _) = text.split_once(' ').ok_or(StrangeMessage)?;
+        let (marks, _) = text.split_once(' ').ok_or(InvalidMessage)?;
         let mut marks = marks.split('.');
         let mut number = |letter| marks.next()?.strip_prefix(letter)?.parse().ok();
         let read = Some((number('s'), number('c'), number('m')));
         let Some((Some(session), Some(client), Some(sequence))) = read else {
-            return Err(StrangeMessage);
+            return Err(InvalidMessage);
         };
         let message = Self { session, client, sequence };
-        if message.to_string() == text { Ok(message) } else { Err(StrangeMessage) }
+        if message.to_string() == text { Ok(message) } else { Err(InvalidMessage) }
     }
 }
 
-/// What a client tried.
+/// An operation on a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     Create,
     Append(Message),
-    /// Sets the client's own member of the client data to this number, which counts its patches
+    /// Sets the client's member of the client data to this number, which counts its patches
     /// from 1.
     Patch(u32),
     Read,
@@ -113,7 +112,7 @@ pub(crate) enum Outcome {
     Absent,
     /// Certainly not executed.
     Refused,
-    /// It may have been executed, may still be executed later, or neither.
+    /// It may have been executed, may be executed later, or never.
     Unknown,
 }
 
@@ -143,9 +142,9 @@ pub(crate) enum View {
 /// The response to a repeated write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repetition {
-    /// The same as the first, byte for byte, and marked as replayed.
-    AsTheFirst,
-    Otherwise,
+    /// Byte for byte the first response, and marked as replayed.
+    Same,
+    Different,
 }
 
 /// The last patch of each client that has patched the session.
@@ -162,9 +161,9 @@ pub(crate) enum Trust {
 /// Which session's state a response showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// That of the session in the request.
+    /// The session in the request.
     Own,
-    /// Some of it belongs to another session, or to no session of the run.
+    /// At least partly another session, or none of this run.
     Foreign,
 }
 

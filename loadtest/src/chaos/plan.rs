@@ -1,4 +1,4 @@
-//! What to run, checked.
+//! The validated options of a run.
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use local_stack::{SmallDisk, Store};
 use crate::chaos::args::{ChaosArgs, Guarantee, Idempotency};
 use crate::chaos::fault_kind::{FaultKind, Faults};
 
-/// The system that is broken.
+/// The system under test.
 #[derive(Clone, Debug)]
 pub enum Subject {
-    /// One that is started for the run and ends with it.
+    /// A stack that is started for the run and stopped after it.
     Own {
         /// Where the stateful service keeps its sessions.
         store: Store,
-        /// How many instances of it there are.
+        /// Number of its instances.
         instances: u16,
-        /// Where data and logs stay; without it they go with the run.
+        /// Folder that keeps data and logs; `None` for a temporary one.
         keep: Option<PathBuf>,
-        /// The guarantee that its stateful service was built without.
+        /// The guarantee that a failpoint disables.
         broken: Option<Guarantee>,
     },
-    /// One that runs, as `make up` starts it.
+    /// A running system, started by `make up`.
     Running {
         /// Where it takes requests.
         target: String,
@@ -31,7 +31,7 @@ pub enum Subject {
         state: PathBuf,
     },
     /// A system known only by its URL, so that no fault can be injected.
-    Elsewhere {
+    Remote {
         /// Where it takes requests.
         target: String,
         /// The authority that signed its certificate.
@@ -40,63 +40,63 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Why the system cannot have a fault, if it cannot.
+    /// Why this fault cannot be injected into the system, if so.
     fn lacks(&self, kind: FaultKind) -> Option<&'static str> {
         match (self, kind) {
             (Self::Own { store: Store::Memory, .. }, FaultKind::Spill) => Some(
-                "with --store memory, where nobody but its home knows a session, the gateway does not spill",
+                "with --store memory only the home holds a session, so the gateway does not spill",
             ),
-            (Self::Own { .. }, FaultKind::FullDisk) if !SmallDisk::may_mount() => Some(
-                "a disk that is filled is a file system of its own, and mounting one takes root",
-            ),
-            (Self::Running { .. }, FaultKind::FullDisk) => Some(
-                "the disk of a running system is not filled; without --target the run has one of its own",
-            ),
-            (Self::Running { .. }, FaultKind::TwoGateways) => Some(
-                "a second gateway is started beside a system of this run's own alone, not with --target",
-            ),
+            (Self::Own { .. }, FaultKind::FullDisk) if !SmallDisk::may_mount() => {
+                Some("it fills a separate file system, and mounting one requires root")
+            }
+            (Self::Running { .. }, FaultKind::FullDisk) => {
+                Some("it would fill the running system's disk; omit --target to use a separate one")
+            }
+            (Self::Running { .. }, FaultKind::TwoGateways) => {
+                Some("a second gateway cannot be started for a running system; omit --target")
+            }
             (Self::Own { store: Store::Memory, .. }, FaultKind::CutReply) => {
-                Some("with --store memory there is no Redis that replies")
+                Some("with --store memory there is no Redis")
             }
             (Self::Running { .. }, FaultKind::CutReply) => Some(
-                "what loses replies is put before the Redis of a system of this run's own alone, not with --target",
+                "a running system has no proxy before its Redis that drops replies; omit --target",
             ),
-            (Self::Elsewhere { .. }, _) => {
-                Some("with --cacert the system is nobody's to break; say --faults none")
+            (Self::Remote { .. }, _) => {
+                Some("with --cacert no fault can be injected; use --faults none")
             }
             _ => None,
         }
     }
 }
 
-/// A checked plan.
+/// A validated plan.
 #[derive(Clone, Debug)]
 pub struct ChaosPlan {
-    /// What is broken.
+    /// The system under test.
     pub subject: Subject,
-    /// Which faults are caused.
+    /// Faults to inject.
     pub faults: Vec<FaultKind>,
     /// Whether faults from outside the run may make Redis unavailable at any time.
     pub redis_may_go: bool,
-    /// How many clients there are.
+    /// Number of clients.
     pub clients: u16,
-    /// How long the clients are at work, at least: each fault happens once.
+    /// Minimum duration; extended until each fault was injected once.
     pub duration: Duration,
-    /// How long a request may take before its outcome is unknown.
+    /// Timeout of a request, after which its outcome is unknown.
     pub timeout: Duration,
-    /// Whether writes are repeated.
+    /// Whether writes of unknown outcome are repeated.
     pub idempotency: Idempotency,
-    /// Fixes the faults, their order and their lengths, and what each client chooses to do.
+    /// Seed of the faults, their order and durations, and of the clients' choices.
     pub seed: u64,
 }
 
-/// The command line makes no sense.
+/// The options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidChaos {
     /// The last instance cannot be removed, and a single instance has none to fail over to.
-    #[error("--instances {0}: there must be two at least")]
+    #[error("--instances {0}: at least two are required")]
     TooFewInstances(u16),
-    /// The system cannot have this fault.
+    /// This fault cannot be injected into the system.
     #[error("--faults {0}: {1}")]
     Impossible(FaultKind, &'static str),
 }
@@ -122,7 +122,7 @@ impl ChaosPlan {
                 Subject::Running { target: target.clone(), state: args.state.clone() }
             }
             (Some(target), Some(cacert)) => {
-                Subject::Elsewhere { target: target.clone(), cacert: cacert.clone() }
+                Subject::Remote { target: target.clone(), cacert: cacert.clone() }
             }
         };
         let faults = match &args.faults {

@@ -1,4 +1,4 @@
-//! How requests may fail in a fault, by the runbook's table of failures ([`crate::faults::table`]).
+//! How requests may fail during a fault, by the runbook's table ([`crate::faults::table`]).
 
 use std::time::Duration;
 
@@ -11,11 +11,10 @@ use crate::outcome::ErrorKind;
 const GATEWAY_TIMEOUT: Duration = Duration::from_millis(19_500);
 
 impl FaultKind {
-    /// How requests may fail in it, by the runbook's table of failures; `None` where anything may
-    /// break.
+    /// Error codes that the runbook's table lists for this fault; `None` if any error is allowed.
     const fn may_fail_as(self) -> Option<&'static [ErrorCode]> {
         match self {
-            // The instance sends the script again, which finds that it was executed.
+            // The instance sends the script again, and Redis replies that it was executed already.
             Self::CutReply => Some(&[]),
             // A write whose outcome is unknown is repeated under its key; a read comes from memory.
             Self::FullDisk => Some(&[ErrorCode::SessionStoreUnavailable]),
@@ -34,13 +33,12 @@ impl FaultKind {
         }
     }
 
-    /// Whether a request may fail so in it after this time, by the same table.
-    pub(crate) fn promises(self, error: ErrorKind, took: Duration) -> bool {
+    /// Whether a request may fail with this error after this time, by the same table.
+    pub(crate) fn allows(self, error: ErrorKind, took: Duration) -> bool {
         let Some(codes) = self.may_fail_as() else { return true };
         match error {
             ErrorKind::Problem(code) => codes.contains(&code),
-            // A client that gives up sooner than the gateway cannot know how the request would have
-            // ended.
+            // The client's timeout was shorter than the gateway's, so the response is unknown.
             ErrorKind::Timeout => !codes.is_empty() && took < GATEWAY_TIMEOUT,
             _ => false,
         }
@@ -52,19 +50,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_promises_what_the_table_says_and_patience_shows_the_rest() {
+    fn a_fault_allows_its_errors_and_client_timeouts_before_the_gateways() {
         let (hang, long) = (FaultKind::HangRedis, Duration::from_secs(20));
         let away = ErrorKind::Problem(ErrorCode::SessionStoreUnavailable);
-        assert!(hang.promises(away, long));
-        assert!(!hang.promises(ErrorKind::Problem(ErrorCode::UpstreamFailed), long));
-        assert!(hang.promises(ErrorKind::Timeout, Duration::from_secs(5)), "an impatient client");
-        assert!(!hang.promises(ErrorKind::Timeout, long), "nothing takes so long");
+        assert!(hang.allows(away, long));
+        assert!(!hang.allows(ErrorKind::Problem(ErrorCode::UpstreamFailed), long));
+        assert!(hang.allows(ErrorKind::Timeout, Duration::from_secs(5)), "a short client timeout");
+        assert!(!hang.allows(ErrorKind::Timeout, long), "the gateway times out earlier");
         for operation in [FaultKind::DrainAgain, FaultKind::WrongInstance, FaultKind::CutReply] {
             assert!(
-                !operation.promises(away, long)
-                    && !operation.promises(ErrorKind::Timeout, Duration::ZERO)
+                !operation.allows(away, long)
+                    && !operation.allows(ErrorKind::Timeout, Duration::ZERO)
             );
         }
-        assert!(FaultKind::KillGateway.promises(ErrorKind::Broken, long), "anything may break");
+        assert!(FaultKind::KillGateway.allows(ErrorKind::Broken, long), "anything may break");
     }
 }

@@ -13,7 +13,7 @@ use crate::chaos::run::{OpenSession, Run};
 /// Number of readers.
 const READERS: u32 = 8;
 /// Deadline for reading one session. The system has recovered, so the first attempt should succeed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Reads each of these sessions.
 pub(crate) async fn read_back(
@@ -43,7 +43,7 @@ pub(crate) async fn read_back(
 /// Reads the session, then its history. Either ends the read when it reports the session gone.
 async fn read(caller: &mut Caller, session: &OpenSession) {
     let begin = caller.run.now();
-    while caller.run.now() - begin < PATIENCE {
+    while caller.run.now() - begin < READ_TIMEOUT {
         match caller.read(session).await {
             Outcome::Done(_) => {}
             Outcome::Absent => return,

@@ -19,18 +19,18 @@ const EXAMPLES: usize = 5;
 /// How many unpromised errors are listed; all are counted.
 const UNPROMISED: usize = 20;
 
-/// What `loadtest chaos` found.
+/// The result of `loadtest chaos`.
 #[derive(Debug, Serialize)]
 pub struct ChaosReport {
     /// When the run began.
     pub timestamp: Timestamp,
-    /// Fixed the faults and what the clients chose.
+    /// Seed of the faults and of the clients' choices.
     pub seed: u64,
-    /// How long the clients were at work, seconds.
+    /// How long the clients sent requests, seconds.
     pub duration_s: f64,
-    /// Where the sessions were kept.
+    /// The session store.
     pub store: String,
-    /// How many clients there were.
+    /// Number of clients.
     pub clients: u16,
     /// Whether writes of unknown outcome were repeated under their keys.
     pub idempotency: bool,
@@ -38,11 +38,11 @@ pub struct ChaosReport {
     pub acknowledged: u64,
     /// Acknowledged writes that are gone.
     pub lost: u64,
-    /// Writes that were done twice.
+    /// Writes that were executed twice.
     pub duplicated: u64,
     /// Messages out of their order.
     pub reordered: u64,
-    /// Acts that returned a state older than one that was known before they began.
+    /// Responses with a state older than one that was received before the request was sent.
     pub stale_reads: u64,
     /// Reads that the service marked as unverified.
     pub unverified_reads: u64,
@@ -75,9 +75,9 @@ pub struct ChaosReport {
     /// Requests that failed in a way that the runbook's table of failures does not list for the
     /// fault. None may.
     pub errors_unpromised: u64,
-    /// The longest time for which a client that kept sending got no good response, milliseconds.
+    /// The longest time in which a client kept sending and got no good response, milliseconds.
     pub worst_gap_ms: u64,
-    /// What was done to the system, in order.
+    /// The injected faults, in order.
     pub faults: Vec<FaultReport>,
     /// The first of `errors_unpromised`.
     pub unpromised: Vec<UnpromisedError>,
@@ -88,22 +88,22 @@ pub struct ChaosReport {
 /// One fault. Times are in milliseconds since the run began.
 #[derive(Debug, Serialize)]
 pub struct FaultReport {
-    /// What was done.
+    /// Its kind.
     pub kind: FaultKind,
-    /// To whom.
-    pub whom: String,
+    /// The component, instance or setting.
+    pub target: String,
     /// When it began.
     pub begin_ms: u64,
     /// When it was undone.
     pub undone_ms: u64,
-    /// When the system was whole again.
+    /// When the system had recovered.
     pub end_ms: u64,
-    /// Requests that failed in it.
+    /// Requests that failed during it.
     pub errors: u64,
 }
 
-/// A request that failed as the runbook's table does not have it. Times are in milliseconds since
-/// the run began.
+/// A request that failed in a way that the runbook's table does not list. Times are in milliseconds
+/// since the run began.
 #[derive(Debug, Serialize)]
 pub struct UnpromisedError {
     /// As in `errors_by_kind`.
@@ -139,7 +139,7 @@ impl ChaosReport {
         };
         let in_operation = |time: &Interval| {
             let mut operations = faults.iter().filter(|fault| fault.kind.is_operation());
-            // One that was sent in the fault before may come to its end in an operation.
+            // A request that was sent during the fault before may fail during this operation.
             operations.any(|fault| fault.time.begin <= time.begin && time.begin <= fault.time.end)
         };
         let mut unpromised: Vec<_> =
@@ -187,8 +187,8 @@ impl ChaosReport {
         }
     }
 
-    /// Whether every guarantee held, and requests failed as the runbook's table of failures says
-    /// and not otherwise.
+    /// Whether every guarantee held, and requests failed only as the runbook's table of failures
+    /// lists.
     pub fn holds(&self) -> bool {
         self.violations.is_empty() && self.errors_in_operations == 0 && self.errors_unpromised == 0
     }
@@ -196,9 +196,9 @@ impl ChaosReport {
 
 impl FaultReport {
     fn new(fault: &Fault, errors: u64) -> Self {
-        let Fault { kind, whom, time, undone } = fault.clone();
+        let Fault { kind, target, time, undone } = fault.clone();
         let (begin_ms, undone_ms, end_ms) = (millis(time.begin), millis(undone), millis(time.end));
-        Self { kind, whom, begin_ms, undone_ms, end_ms, errors }
+        Self { kind, target, begin_ms, undone_ms, end_ms, errors }
     }
 }
 
@@ -254,23 +254,22 @@ impl fmt::Display for ChaosReport {
         }
         if self.violations.is_empty() {
             let what = match self.errors_in_operations {
-                0 => "otherwise than the runbook's table of failures says",
-                _ => "in operations that may cost none",
+                0 => "in ways that the runbook's table of failures does not list",
+                _ => "during operations that must not cost a request",
             };
             return writeln!(f, "\nRequests failed {what}.");
         }
-        writeln!(f, "\nGuarantees broke. The first cases:")?;
+        writeln!(f, "\nGuarantees were violated. The first cases:")?;
         self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))
     }
 }
 
-/// The error, if none of the faults that it met may cause it: one that met two may have failed for
-/// either.
+/// The error, if none of the faults during which it was in flight may cause it.
 fn unpromised((time, kind): &(Interval, ErrorKind), faults: &[Fault]) -> Option<UnpromisedError> {
     let met: Vec<_> =
         faults.iter().filter(|fault| fault.time.overlaps(*time)).map(|fault| fault.kind).collect();
     if met.is_empty()
-        || met.iter().any(|fault| fault.promises(*kind, time.end.saturating_sub(time.begin)))
+        || met.iter().any(|fault| fault.allows(*kind, time.end.saturating_sub(time.begin)))
     {
         return None;
     }
@@ -279,11 +278,11 @@ fn unpromised((time, kind): &(Interval, ErrorKind), faults: &[Fault]) -> Option<
 }
 
 fn examples(violations: Vec<Violation>) -> Vec<Violation> {
-    let mut told: BTreeMap<Breach, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<Breach, usize> = BTreeMap::new();
     let mut is_early = |violation: &Violation| {
-        let told = told.entry(violation.breach).or_default();
-        *told += 1;
-        *told <= EXAMPLES
+        let count = counts.entry(violation.breach).or_default();
+        *count += 1;
+        *count <= EXAMPLES
     };
     violations.into_iter().filter(|violation| is_early(violation)).collect()
 }

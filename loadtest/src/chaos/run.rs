@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::chaos::ledger::{ClientNumber, Moment, SessionNumber};
 use crate::target::Target;
 
-/// Sessions that a client has for itself.
+/// Sessions of each client that it does not share.
 pub(super) const OWN: usize = 2;
 /// Clients that share a session.
 pub(super) const SHARERS: usize = 3;
@@ -28,16 +28,16 @@ pub(crate) struct Run {
     pub(crate) target: Arc<Target>,
     pub(crate) timeout: Duration,
     pub(crate) repeats: Repeats,
-    /// Whether a repeated create may come with another affinity key: not where only its home knows
-    /// a session.
-    pub(crate) strays: bool,
+    /// Whether a repeated create may carry another affinity key. Not with the memory store, where
+    /// only the home holds a session.
+    pub(crate) varies_affinity_key: bool,
     pub(super) stopped: AtomicBool,
-    /// Each acknowledged write is sent again, and not only some.
+    /// Whether each acknowledged write is sent again, instead of a sample.
     repeats_each: AtomicBool,
     interrupted: watch::Sender<bool>,
     sessions: AtomicU32,
     clients: AtomicU32,
-    /// A second gateway, which takes half of the requests while it is there. Never held across an
+    /// A second gateway, which gets half of the requests while it is set. Never held across an
     /// await.
     second: RwLock<Option<Arc<Target>>>,
     /// Never held across an await.
@@ -57,12 +57,12 @@ pub(crate) struct OpenSession {
     pub(crate) number: SessionNumber,
     pub(crate) id: SessionId,
     /// How many messages were sent, acknowledged or not.
-    pub(super) said: AtomicU32,
+    pub(super) message_count: AtomicU32,
 }
 
 impl OpenSession {
     pub(crate) fn new(number: SessionNumber, id: SessionId) -> Self {
-        Self { number, id, said: AtomicU32::new(0) }
+        Self { number, id, message_count: AtomicU32::new(0) }
     }
 }
 
@@ -71,7 +71,7 @@ impl Run {
         target: Arc<Target>,
         timeout: Duration,
         repeats: Repeats,
-        strays: bool,
+        varies_affinity_key: bool,
         clients: u16,
     ) -> Arc<Self> {
         let slots = usize::from(clients) * OWN + usize::from(clients).div_ceil(SHARERS);
@@ -80,7 +80,7 @@ impl Run {
             target,
             timeout,
             repeats,
-            strays,
+            varies_affinity_key,
             stopped: AtomicBool::new(false),
             repeats_each: AtomicBool::new(false),
             interrupted: watch::Sender::new(false),
@@ -101,7 +101,7 @@ impl Run {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Has each acknowledged write sent again from now on, or some of them only.
+    /// Sets whether each acknowledged write is sent again, or a sample.
     pub(crate) fn repeat_each_write(&self, each: bool) {
         self.repeats_each.store(each, Ordering::Relaxed);
     }
@@ -122,17 +122,17 @@ impl Run {
     /// Waits for so long, or until the run is interrupted.
     pub(crate) async fn pause(&self, time: Duration) {
         let mut interrupted = self.interrupted.subscribe();
-        // Either is a reason to go on; the sender lives as long as this.
+        // Both outcomes end the pause; the sender lives as long as `self`.
         let _elapsed =
             tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
     }
 
-    /// A number that no client has yet.
+    /// A number for one more client.
     pub(crate) fn next_client(&self) -> ClientNumber {
         self.clients.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sends half of the requests to a second gateway from now on, or to none but the first.
+    /// Sends half of the requests to a second gateway from now on; `None`: all to the first.
     pub(crate) fn set_second(&self, second: Option<Arc<Target>>) {
         *self.second.write().unwrap_or_else(PoisonError::into_inner) = second;
     }
@@ -164,7 +164,7 @@ impl Run {
         }
     }
 
-    /// Frees the slot if it still holds this session. The client that freed it may delete it.
+    /// Frees the slot if it still holds this session; `true` if this call freed it.
     pub(super) fn leave(&self, slot: usize, session: &OpenSession) -> bool {
         let mut slots = self.slots();
         match slots.get_mut(slot) {
@@ -176,7 +176,7 @@ impl Run {
         }
     }
 
-    /// What there is to do in a slot.
+    /// What a client does next in a slot.
     pub(super) fn turn(&self, slot: usize) -> Turn {
         let mut slots = self.slots();
         match slots.get_mut(slot) {

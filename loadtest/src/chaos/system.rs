@@ -1,4 +1,4 @@
-//! The system that the faults are done to: a stack of its own, or one that runs already.
+//! The system under test: a stack that the run starts, or a running system.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -19,37 +19,38 @@ use crate::mistakes;
 use crate::request;
 use crate::target::{Reach, Target};
 
-/// Far longer than a recovery takes; it only bounds how long a broken system keeps the run waiting.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Short beside what is waited for.
+/// Far longer than a recovery takes; bounds the wait for a system that does not recover.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval between two checks of a condition.
 const STEP: Duration = Duration::from_millis(20);
 /// The gateway's health check interval, as in `make up`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The disk of the sessions' Redis where it is to be full: more than a run writes, and quick to
-/// fill.
+/// Size of the disk of the sessions' Redis for [`FaultKind::FullDisk`]: more than a run writes, and
+/// quick to fill.
 const DISK_MIB: u32 = 512;
 
-/// Instances of the stateless service: the gateway refuses to drain the only one, and so to roll
-/// it.
+/// Instances of the stateless service: a rolling restart needs two, since the gateway refuses to
+/// drain the last one.
 const STATELESS: u16 = 2;
 
-/// Error for a fault on such a system. The plan rejects such faults before.
-const UNTOUCHABLE: &str = "nothing can be done to a system that is known by its address alone";
+/// Error for a fault in a [`System::Remote`]; the plan rejects such faults earlier.
+const NOT_CONTROLLABLE: &str =
+    "no fault can be injected into a system of which only the URL is known";
 
-/// A system that runs.
+/// A running system.
 pub(crate) enum System {
     /// A stack that this run starts and stops, and the proxy between its instances and Redis, if
     /// any.
     Own(Box<Stack>, Option<ReplyCutter>),
-    /// A system that was running before, and is left running.
+    /// A system that was running before the run, and stays running.
     Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
-    /// A system that only accepts requests; no fault can be injected.
-    Elsewhere(Arc<Target>),
+    /// A system of which only the URL is known; no fault can be injected.
+    Remote(Arc<Target>),
 }
 
 impl System {
-    /// Starts a stack on ports of its own, or finds the one that runs.
+    /// Starts a stack on free ports, or connects to the running system.
     pub(crate) async fn find(plan: &ChaosPlan) -> Result<Self> {
         match &plan.subject {
             Subject::Own { store, instances, keep, broken } => {
@@ -70,8 +71,8 @@ impl System {
                 let stack = if full_disk { stack.small_disk(DISK_MIB) } else { stack };
                 let stack = match broken {
                     None => stack,
-                    // Ejection and retries would keep clients from the instance that breaks its
-                    // promise.
+                    // Ejection and retries would keep clients from the instance that violates its
+                    // guarantee.
                     Some(guarantee) => {
                         stack.without_guarantee(guarantee.as_str()).lenient_gateway()
                     }
@@ -88,13 +89,13 @@ impl System {
                 ))
             }
             Subject::Running { target, state } => Self::running(target, state).await,
-            Subject::Elsewhere { target, cacert } => Ok(Self::Elsewhere(Arc::new(
+            Subject::Remote { target, cacert } => Ok(Self::Remote(Arc::new(
                 Target::resolve(target, Some(cacert), Reach::ThisMachine).await?,
             ))),
         }
     }
 
-    /// The system that runs on this state folder and listens at `target`.
+    /// The running system with this state folder, which listens at `target`.
     pub(crate) async fn running(target: &str, state: &Path) -> Result<Self> {
         let agent = AgentClient::of_running(&std::path::absolute(state)?)?;
         let status = agent.status().await?;
@@ -106,22 +107,22 @@ impl System {
         Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
     }
 
-    /// Where it takes requests.
+    /// Where it receives requests.
     pub(crate) async fn target(&self) -> Result<Arc<Target>> {
         match self {
             Self::Own(stack, _) => Ok(Arc::new(
                 Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?,
             )),
-            Self::Running { target, .. } | Self::Elsewhere(target) => Ok(Arc::clone(target)),
+            Self::Running { target, .. } | Self::Remote(target) => Ok(Arc::clone(target)),
         }
     }
 
-    /// Where it keeps its sessions.
+    /// Its session store.
     pub(crate) fn store(&self) -> &str {
         match self {
             Self::Own(stack, _) => stack.store().as_str(),
             Self::Running { store, .. } => store,
-            Self::Elsewhere(_) => "unknown",
+            Self::Remote(_) => "unknown",
         }
     }
 
@@ -132,7 +133,7 @@ impl System {
         Ok(instances.map(|component| component.name).collect())
     }
 
-    /// Does something to a component.
+    /// Performs an action on a component.
     pub(crate) async fn act(&self, name: &str, action: Action) -> Result<()> {
         let done = match self {
             Self::Own(stack, _) => {
@@ -148,7 +149,7 @@ impl System {
                 done.map_err(Into::into)
             }
             Self::Running { agent, .. } => agent.act(name, action).await.map(drop),
-            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
+            Self::Remote(_) => bail!(NOT_CONTROLLABLE),
         };
         done.with_context(|| format!("cannot {} {name}", action.as_str()))
     }
@@ -162,18 +163,18 @@ impl System {
             Self::Running { agent, .. } => {
                 agent.scale(PoolName::Stateful, instances).await.map(drop)
             }
-            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
+            Self::Remote(_) => bail!(NOT_CONTROLLABLE),
         };
         scaled.with_context(|| format!("cannot scale to {instances} instances"))
     }
 
-    /// Sets how the stateful pool is routed.
+    /// Switches the strategy of the stateful pool.
     pub(crate) async fn set_strategy(&self, strategy: Strategy) -> Result<()> {
         let set = self.control()?.set_strategy(PoolName::Stateful, strategy).await;
         set.with_context(|| format!("cannot switch to {strategy}"))
     }
 
-    /// Adds an instance of the stateless service to the stateful pool, which must refuse it.
+    /// Adds an instance of the stateless service to the stateful pool; fails if it is accepted.
     pub(crate) async fn add_wrong_instance(&self) -> Result<()> {
         let control = self.control()?;
         let stateless = control.pool(PoolName::Stateless).await?;
@@ -181,7 +182,7 @@ impl System {
         mistakes::add_wrong_instance(control, wrong).await
     }
 
-    /// Drains an instance twice, which must not revive it.
+    /// Drains an instance twice; fails if the second drain ends the first.
     pub(crate) async fn drain_again(&self, name: &str) -> Result<()> {
         mistakes::drain_again(self.control()?, name).await
     }
@@ -196,10 +197,10 @@ impl System {
         self.own("a disk to fill")?.fill_disk().context("cannot fill the disk")
     }
 
-    /// Makes room on it, and starts Redis, which has ended itself if it was written to.
+    /// Frees the disk, and starts Redis, which exits if a write fails.
     pub(crate) async fn free_disk(&self, redis: &str) -> Result<()> {
         let stack = self.own("a disk to fill")?;
-        stack.free_disk().context("cannot make room on the disk")?;
+        stack.free_disk().context("cannot free the disk")?;
         // If its last write failed, Redis may still be about to exit.
         tokio::time::sleep(STEP).await;
         if stack.state_of(redis)? != ComponentState::Running {
@@ -209,11 +210,13 @@ impl System {
     }
 
     fn own(&self, what: &str) -> Result<&Stack> {
-        let Self::Own(stack, _) = self else { bail!("only a system of one's own can have {what}") };
+        let Self::Own(stack, _) = self else {
+            bail!("only a stack that the run starts has {what}")
+        };
         Ok(stack)
     }
 
-    /// Has the gateway read its configuration again.
+    /// Reloads the gateway's configuration.
     pub(crate) async fn reload(&self) -> Result<()> {
         self.control()?
             .reload()
@@ -222,16 +225,16 @@ impl System {
             .context("cannot reload the gateway's configuration")
     }
 
-    /// Loses one in so many replies of Redis to acts on sessions from now on; 0 for none.
+    /// From now on drops one in so many replies of Redis to session commands; 0 for none.
     pub(crate) fn cut_replies(&self, one_in: u64) -> Result<()> {
         let Self::Own(_, Some(cutter)) = self else {
-            bail!("nothing stands between this system and its Redis")
+            bail!("there is no proxy between this system and its Redis")
         };
         cutter.cut_every(one_in);
         Ok(())
     }
 
-    /// Starts a second gateway, which does not know this instance.
+    /// Starts a second gateway, whose configuration lacks this instance.
     pub(crate) async fn second_gateway(&self, unknown: &str) -> Result<SecondGateway> {
         let stack = self.own("a second gateway")?;
         let known: Vec<_> = self
@@ -240,12 +243,12 @@ impl System {
             .into_iter()
             .filter(|name| name != unknown)
             .collect();
-        stack.second_gateway(&known).await.context("a second gateway does not start")
+        stack.second_gateway(&known).await.context("the second gateway does not start")
     }
 
-    /// Waits until nothing is wrong any more: every component runs, the gateway finds every
-    /// instance healthy, and each finds its dependencies.
-    pub(crate) async fn settle(&self) -> Result<()> {
+    /// Waits until every component runs, the gateway considers every instance healthy, and every
+    /// instance is ready.
+    pub(crate) async fn wait_until_recovered(&self) -> Result<()> {
         let components = self.components().await?;
         for component in &components {
             let ComponentStatus { name, state, log, .. } = component;
@@ -270,9 +273,9 @@ impl System {
             let begin = Instant::now();
             while !is_ready(&mut client).await {
                 ensure!(
-                    begin.elapsed() < PATIENCE,
+                    begin.elapsed() < RECOVERY_TIMEOUT,
                     "{name} is not ready again after {} s",
-                    PATIENCE.as_secs()
+                    RECOVERY_TIMEOUT.as_secs()
                 );
                 tokio::time::sleep(STEP).await;
             }
@@ -284,7 +287,7 @@ impl System {
     pub(crate) async fn leave(self) {
         match self {
             Self::Own(stack, _) => stack.shutdown().await,
-            Self::Running { .. } | Self::Elsewhere(_) => {}
+            Self::Running { .. } | Self::Remote(_) => {}
         }
     }
 
@@ -292,7 +295,7 @@ impl System {
         match self {
             Self::Own(stack, _) => Ok(stack.control()),
             Self::Running { control, .. } => Ok(control),
-            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
+            Self::Remote(_) => bail!(NOT_CONTROLLABLE),
         }
     }
 
@@ -300,12 +303,13 @@ impl System {
         match self {
             Self::Own(stack, _) => Ok(stack.status()),
             Self::Running { agent, .. } => Ok(agent.status().await?.components),
-            Self::Elsewhere(_) => bail!(UNTOUCHABLE),
+            Self::Remote(_) => bail!(NOT_CONTROLLABLE),
         }
     }
 }
 
 async fn is_ready(client: &mut Client) -> bool {
-    let answer = tokio::time::timeout(HEALTH_INTERVAL, client.send(request::get("/readyz"))).await;
-    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == StatusCode::OK))
+    let response =
+        tokio::time::timeout(HEALTH_INTERVAL, client.send(request::get("/readyz"))).await;
+    response.is_ok_and(|response| response.is_ok_and(|response| response.status == StatusCode::OK))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use local_stack::Gateways;
 use proto_contracts::ErrorCode;
 
-/// A part that a system depends on.
+/// A part of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// One of two stateful instances: the home of the sessions in the requests.
@@ -28,7 +28,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// What the local stack calls it.
+    /// Its name in the local stack.
     pub(super) const fn component(self) -> &'static str {
         match self {
             Self::StatefulInstance => "stateful-1",
@@ -42,7 +42,7 @@ impl Part {
         }
     }
 
-    /// What the table calls it.
+    /// Its name in the table.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::StatefulInstance => "stateful instance",
@@ -57,16 +57,16 @@ impl Part {
     }
 }
 
-/// What is done to it.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL, and it is not started again.
+    /// SIGKILL, without a restart.
     Killed,
-    /// SIGSTOP: it takes connections and does nothing.
+    /// SIGSTOP: the kernel accepts connections, but nothing responds.
     Hung,
-    /// It is paused for nine tenths of the time, for 450 ms at a time.
+    /// Paused for 450 ms of every 500 ms.
     Slow,
-    /// It has no memory left for more data.
+    /// Redis is at its memory limit.
     Full,
 }
 
@@ -86,13 +86,13 @@ impl Fault {
 pub enum Request {
     /// A GET that needs no database.
     Stateless,
-    /// A GET of products that no cache has.
+    /// A GET of products that are not cached.
     Products,
     /// A GET of a session.
     Read,
     /// A POST of a message with an `Idempotency-Key`.
     Keyed,
-    /// The same without.
+    /// A POST of a message without one.
     Unkeyed,
 }
 
@@ -101,7 +101,7 @@ impl Request {
     pub const ALL: [Self; 5] =
         [Self::Stateless, Self::Products, Self::Read, Self::Keyed, Self::Unkeyed];
 
-    /// What the table calls it.
+    /// Its name in the table.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Stateless => "stateless GET",
@@ -113,20 +113,20 @@ impl Request {
     }
 }
 
-/// What comes back.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A success.
     Served,
-    /// A problem document of this code.
+    /// A problem document with this code.
     Problem(ErrorCode),
-    /// Another status, without one.
+    /// Another status, without a problem document.
     Status(u16),
-    /// The connection is refused, or not completed.
+    /// The connection is refused or not established.
     NoConnection,
-    /// The connection ends without a response.
+    /// The connection closes before the response is complete.
     Broken,
-    /// Nothing within the 20 s that the test's client waits.
+    /// No response within the 20 s of the test client's timeout.
     NoResponse,
 }
 
@@ -137,56 +137,56 @@ impl fmt::Display for Outcome {
             Self::Problem(code) => write!(f, "{} `{code}`", code.status()),
             Self::Status(status) => write!(f, "{status}"),
             Self::NoConnection => f.write_str("no connection"),
-            Self::Broken => f.write_str("the connection breaks"),
+            Self::Broken => f.write_str("connection closed"),
             Self::NoResponse => f.write_str("no response"),
         }
     }
 }
 
-/// What may come back, and within which time.
+/// The allowed outcomes, and their time.
 #[derive(Clone, Copy, Debug)]
-pub struct Sees {
+pub struct Expected {
     /// Any of these, and nothing else.
     pub outcomes: &'static [Outcome],
-    /// In words. It is measured and not judged.
+    /// The time, as text. It is reported, but not checked.
     pub after: &'static str,
 }
 
-impl fmt::Display for Sees {
+impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcomes: Vec<String> = self.outcomes.iter().map(Outcome::to_string).collect();
         write!(f, "{}, {}", outcomes.join(" or "), self.after)
     }
 }
 
-/// What some kinds of requests meet in a case.
+/// What clients see of some kinds of requests in a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Which.
+    /// The kinds.
     pub requests: &'static [Request],
-    /// When the fault has just begun.
-    pub at_first: Sees,
-    /// Once the system knows of it.
-    pub then: Sees,
-    /// Whether the client may repeat what failed.
+    /// Right after the fault begins.
+    pub at_first: Expected,
+    /// Once the system has detected it.
+    pub then: Expected,
+    /// Whether the client may repeat a failed request.
     pub repeat: &'static str,
 }
 
 /// A fault of a part.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// To what it is done.
+    /// The part.
     pub part: Part,
-    /// What is done.
+    /// The fault.
     pub fault: Fault,
-    /// After which time the system knows of it.
-    pub known_after: Duration,
-    /// What comes of it.
+    /// Time until the system has detected it.
+    pub detected_after: Duration,
+    /// What clients see.
     pub rows: &'static [Row],
 }
 
 impl Case {
-    /// Such as `redis-sessions-hung`; of the two gateways, `gateway-2-killed`.
+    /// For example `redis-sessions-hung`, or `gateway-2-killed` with two gateways.
     pub(super) fn name(&self) -> String {
         format!("{}-{}", self.part.component(), self.fault.name())
     }
@@ -195,7 +195,7 @@ impl Case {
         if self.part == Part::OneOfTwoGateways { Gateways::Two } else { Gateways::One }
     }
 
-    pub(super) fn sees(&self, request: Request) -> Option<&Row> {
+    pub(super) fn row(&self, request: Request) -> Option<&Row> {
         self.rows.iter().find(|row| row.requests.contains(&request))
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of each kind that are sent while a fault lasts.
+//! Requests of each kind, sent during a fault.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,28 +19,28 @@ use crate::request;
 use crate::scenario::{Scenario as _, UncachedPages, problem_code};
 use crate::target::{Reach, Target};
 
-/// How long a client waits; longer than any deadline of the gateway.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Requests of each kind that are sent at once: round robin visits every instance and gateway.
+/// Timeout of a request; longer than any deadline of the gateway.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Concurrent requests of each kind: enough for round robin to reach every instance and gateway.
 const OF_EACH: usize = 4;
-/// Sessions that are made at most to find some whose home is the part that fails.
+/// Most sessions that are created to find some whose home is the part that fails.
 const ATTEMPTS: usize = 200;
 
-/// One response, or what came in its stead.
+/// The outcome of one request.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
 }
 
-/// Sessions to send requests of.
+/// The sessions that the requests use.
 pub(super) struct Probes {
     target: Arc<Target>,
     sessions: Vec<SessionId>,
 }
 
 impl Probes {
-    /// Makes sessions; where a stateful instance fails, they are at home there.
+    /// Creates sessions. If a stateful instance is to fail, it is the home of all of them.
     pub(super) async fn prepare(stack: &Stack, part: Part) -> Result<Self> {
         let https = stack.urls().https.context("Nginx runs")?;
         let target =
@@ -54,7 +54,7 @@ impl Probes {
             let created = Client::new(Arc::clone(&target))
                 .send(create)
                 .await
-                .context("no session is created")?;
+                .context("cannot create a session")?;
             let at = created
                 .headers
                 .get(SERVED_BY)
@@ -70,11 +70,15 @@ impl Probes {
                 return Ok(Self { target, sessions });
             }
         }
-        ensure!(sessions.len() == OF_EACH, "no session has its home at {}", part.component());
+        ensure!(
+            sessions.len() == OF_EACH,
+            "too few sessions have their home at {}",
+            part.component()
+        );
         Ok(Self { target, sessions })
     }
 
-    /// Sends requests of each kind, all at once, each over a connection of its own.
+    /// Sends requests of each kind concurrently, each over its own connection.
     pub(super) async fn send(&self) -> Vec<(Request, Vec<Seen>)> {
         join_all(Request::ALL.map(|kind| async move {
             (kind, join_all(self.sessions.iter().map(|session| self.send_one(kind, session))).await)
@@ -85,7 +89,7 @@ impl Probes {
     async fn send_one(&self, kind: Request, session: &SessionId) -> Seen {
         let begin = Instant::now();
         let mut client = Client::new(Arc::clone(&self.target));
-        let outcome = match timeout(PATIENCE, client.send(request_of(kind, session))).await {
+        let outcome = match timeout(REQUEST_TIMEOUT, client.send(request_of(kind, session))).await {
             Err(_elapsed) => Outcome::NoResponse,
             Ok(Err(CallError::Connect(_))) => Outcome::NoConnection,
             Ok(Err(CallError::Broken(_))) => Outcome::Broken,
@@ -115,7 +119,7 @@ fn request_of(kind: Request, session: &SessionId) -> ScenarioRequest {
         Request::Keyed => {
             let mut request = request::post(&path(Endpoint::Messages), &message);
             let key = HeaderValue::from_str(&Uuid::new_v4().to_string());
-            // A UUID is a fine header.
+            // A UUID is always a valid header value.
             request
                 .headers_mut()
                 .extend(key.ok().map(|key| (http::HeaderName::from_static(IDEMPOTENCY_KEY), key)));

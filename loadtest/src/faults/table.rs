@@ -1,29 +1,29 @@
-//! What a client sees of each fault: the table of the runbook, which `loadtest faults` holds the
-//! system to.
+//! What clients see of each fault: the runbook's table, with which `loadtest faults` compares the
+//! system.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use proto_contracts::ErrorCode;
 
-pub use super::case::{Case, Fault, Outcome, Part, Request, Row, Sees};
+pub use super::case::{Case, Expected, Fault, Outcome, Part, Request, Row};
 
-const SHORTLY: Duration = Duration::from_secs(4);
-/// Longer than an outage of a database is waited for.
+const DETECTED: Duration = Duration::from_secs(4);
+/// Longer than services bridge an outage of a database.
 const LONG: Duration = Duration::from_secs(9);
 
 const NOTHING: &str = "nothing failed";
 const YES: &str = "yes";
 const SLOWLY: &str = "slowly: about 0.5 s for each step";
 const WITH_ITS_KEY: &str = "yes, with the same key";
-const UNKNOWN: &str = "whether it was done is unknown";
+const UNKNOWN: &str = "no: the outcome is unknown";
 
 const STATELESS: &[Request] = &[Request::Stateless, Request::Products];
 const WRITES: &[Request] = &[Request::Keyed, Request::Unkeyed];
 const STATEFUL: &[Request] = &[Request::Read, Request::Keyed, Request::Unkeyed];
 
-const fn served(after: &'static str) -> Sees {
-    Sees { outcomes: &[Outcome::Served], after }
+const fn served(after: &'static str) -> Expected {
+    Expected { outcomes: &[Outcome::Served], after }
 }
 
 const fn all(requests: &'static [Request], after: &'static str) -> Row {
@@ -36,8 +36,8 @@ const fn slow(requests: &'static [Request], how: &'static str) -> Row {
 
 /// During an outage of Redis, a home serves its hot sessions from memory for a while.
 const fn from_memory(after: &'static str) -> Row {
-    let sees = Sees { outcomes: SERVED_OR_AWAY, after };
-    Row { requests: &[Request::Read], at_first: sees, then: sees, repeat: YES }
+    let expected = Expected { outcomes: SERVED_OR_AWAY, after };
+    Row { requests: &[Request::Read], at_first: expected, then: expected, repeat: YES }
 }
 
 const UPSTREAM_FAILED: &[Outcome] = &[Outcome::Problem(ErrorCode::UpstreamFailed)];
@@ -57,25 +57,25 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::StatefulInstance,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[all(STATEFUL, "within 1.5 s")],
     },
     Case {
         part: Part::StatefulInstance,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[
             Row {
                 requests: &[Request::Read, Request::Keyed],
                 at_first: served(
-                    "within 4 s; those beyond the retry budget wait for it, and get 504 `upstream_timeout` after 15 s",
+                    "within 4 s; beyond the retry budget, 504 `upstream_timeout` after 15 s",
                 ),
                 then: served("as usual"),
                 repeat: WITH_ITS_KEY,
             },
             Row {
                 requests: &[Request::Unkeyed],
-                at_first: Sees { outcomes: UPSTREAM_TIMEOUT, after: "after 15 s" },
+                at_first: Expected { outcomes: UPSTREAM_TIMEOUT, after: "after 15 s" },
                 then: served("as usual"),
                 repeat: UNKNOWN,
             },
@@ -84,57 +84,57 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::StatefulInstance,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(STATEFUL, SLOWLY)],
     },
     Case {
         part: Part::StatelessInstance,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[all(STATELESS, "at once")],
     },
     Case {
         part: Part::StatelessInstance,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[all(STATELESS, "within 2.5 s")],
     },
     Case {
         part: Part::StatelessInstance,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(STATELESS, SLOWLY)],
     },
     Case {
         part: Part::OnlyGateway,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[
             Row {
                 requests: &[Request::Stateless, Request::Products, Request::Read],
-                at_first: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
-                then: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
+                at_first: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
+                then: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
                 repeat: YES,
             },
             Row {
                 requests: WRITES,
-                at_first: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
-                then: Sees { outcomes: UPSTREAM_FAILED, after: "at once" },
-                repeat: "with the same key; without one, whether it was done is unknown",
+                at_first: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
+                then: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
+                repeat: "with the same key; without one the outcome is unknown",
             },
         ],
     },
     Case {
         part: Part::OnlyGateway,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[Row {
             requests: &Request::ALL,
-            at_first: Sees {
+            at_first: Expected {
                 outcomes: &[Outcome::NoResponse],
                 after: "504 `upstream_timeout` after 60 s",
             },
-            then: Sees {
+            then: Expected {
                 outcomes: &[Outcome::NoResponse],
                 after: "504 `upstream_timeout` after 60 s",
             },
@@ -144,47 +144,50 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::OnlyGateway,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&Request::ALL, SLOWLY)],
     },
     Case {
         part: Part::Nginx,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[Row {
             requests: &Request::ALL,
-            at_first: Sees { outcomes: &[Outcome::NoConnection], after: "at once" },
-            then: Sees { outcomes: &[Outcome::NoConnection], after: "at once" },
+            at_first: Expected { outcomes: &[Outcome::NoConnection], after: "at once" },
+            then: Expected { outcomes: &[Outcome::NoConnection], after: "at once" },
             repeat: "yes, nothing was sent",
         }],
     },
     Case {
         part: Part::Nginx,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[Row {
             requests: &Request::ALL,
-            at_first: Sees { outcomes: &[Outcome::NoResponse], after: "for as long as it hangs" },
-            then: Sees { outcomes: &[Outcome::NoResponse], after: "for as long as it hangs" },
+            at_first: Expected {
+                outcomes: &[Outcome::NoResponse],
+                after: "for as long as it hangs",
+            },
+            then: Expected { outcomes: &[Outcome::NoResponse], after: "for as long as it hangs" },
             repeat: "a GET, and a write with the same key",
         }],
     },
     Case {
         part: Part::Nginx,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&Request::ALL, SLOWLY)],
     },
     Case {
         part: Part::RedisSessions,
         fault: Fault::Killed,
-        known_after: LONG,
+        detected_after: LONG,
         rows: &[
             from_memory("at once"),
             Row {
                 requests: WRITES,
-                at_first: Sees { outcomes: SESSIONS_AWAY, after: "after 8 s" },
-                then: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
+                at_first: Expected { outcomes: SESSIONS_AWAY, after: "after 8 s" },
+                then: Expected { outcomes: SESSIONS_AWAY, after: "at once" },
                 repeat: WITH_ITS_KEY,
             },
         ],
@@ -192,26 +195,26 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::RedisSessions,
         fault: Fault::Hung,
-        known_after: LONG,
+        detected_after: LONG,
         rows: &[
             Row {
                 requests: &[Request::Read],
-                // One that was moved to the last instance, and waits there for its whole time, ends
-                // with 504.
-                at_first: Sees {
+                // A request that was retried at the last instance, and waits there until its
+                // deadline, ends with 504.
+                at_first: Expected {
                     outcomes: SERVED_AWAY_OR_LATE,
                     after: "within 4 s; on a busy machine within 18 s",
                 },
-                then: Sees { outcomes: SERVED_OR_AWAY, after: "within 4 s" },
+                then: Expected { outcomes: SERVED_OR_AWAY, after: "within 4 s" },
                 repeat: YES,
             },
             Row {
                 requests: WRITES,
-                at_first: Sees {
+                at_first: Expected {
                     outcomes: SESSIONS_AWAY,
-                    after: "after 1 s when it was sent, and may still be done; within 9 s when not",
+                    after: "after 1 s if it was sent and may still be executed; within 9 s if not",
                 },
-                then: Sees { outcomes: SESSIONS_AWAY, after: "within 9 s" },
+                then: Expected { outcomes: SESSIONS_AWAY, after: "within 9 s" },
                 repeat: WITH_ITS_KEY,
             },
         ],
@@ -219,97 +222,98 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::RedisSessions,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(STATEFUL, SLOWLY)],
     },
     Case {
         part: Part::RedisSessions,
         fault: Fault::Full,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[
             from_memory("at once"),
             Row {
                 requests: WRITES,
-                at_first: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
-                then: Sees { outcomes: SESSIONS_AWAY, after: "at once" },
-                repeat: "yes, nothing was done",
+                at_first: Expected { outcomes: SESSIONS_AWAY, after: "at once" },
+                then: Expected { outcomes: SESSIONS_AWAY, after: "at once" },
+                repeat: "yes, nothing was executed",
             },
         ],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&[Request::Products], "at once, from PostgreSQL")],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Full,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[all(&[Request::Products], "at once: it evicts")],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Killed,
-        known_after: LONG,
+        detected_after: LONG,
         rows: &[Row {
             requests: &[Request::Products],
-            at_first: Sees { outcomes: DATABASE_AWAY, after: "after 8 s" },
-            then: Sees { outcomes: DATABASE_AWAY, after: "at once" },
+            at_first: Expected { outcomes: DATABASE_AWAY, after: "after 8 s" },
+            then: Expected { outcomes: DATABASE_AWAY, after: "at once" },
             repeat: YES,
         }],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Hung,
-        known_after: LONG,
+        detected_after: LONG,
         rows: &[Row {
             requests: &[Request::Products],
-            at_first: Sees { outcomes: DATABASE_AWAY, after: "within 12 s" },
-            then: Sees { outcomes: DATABASE_AWAY, after: "within 2 s" },
+            at_first: Expected { outcomes: DATABASE_AWAY, after: "within 12 s" },
+            then: Expected { outcomes: DATABASE_AWAY, after: "within 2 s" },
             repeat: YES,
         }],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&[Request::Products], SLOWLY)],
     },
     Case {
         part: Part::OneOfTwoGateways,
         fault: Fault::Killed,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[all(
             &Request::ALL,
-            "at once; 502 `upstream_failed` for a POST or PATCH that it had in flight",
+            "at once; 502 `upstream_failed` for a POST or PATCH in flight there",
         )],
     },
     Case {
         part: Part::OneOfTwoGateways,
         fault: Fault::Hung,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[Row {
             requests: &Request::ALL,
-            at_first: Sees {
+            at_first: Expected {
                 outcomes: &[Outcome::Served, Outcome::NoResponse],
-                after: "every other request; 504 `upstream_timeout` after 60 s for a write, the other gateway for a GET",
+                after: "every other request; then a write gets 504 `upstream_timeout` after 60 s, \
+                        and a GET is retried at the other gateway",
             },
-            then: Sees {
+            then: Expected {
                 outcomes: &[Outcome::Served, Outcome::NoResponse],
-                after: "as at first: kill it",
+                after: "until it is killed",
             },
             repeat: "a GET, and a write with the same key",
         }],
@@ -317,7 +321,7 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::OneOfTwoGateways,
         fault: Fault::Slow,
-        known_after: SHORTLY,
+        detected_after: DETECTED,
         rows: &[slow(&Request::ALL, "slowly, every other request")],
     },
 ];
@@ -368,12 +372,12 @@ mod tests {
         assert_eq!(
             table,
             markdown(),
-            "put what `loadtest faults --table` prints between the markers"
+            "put the output of `loadtest faults --table` between the markers"
         );
     }
 
     #[test]
-    fn each_case_is_there_once_and_each_request_has_one_row() {
+    fn each_case_appears_once_and_each_request_has_at_most_one_row() {
         let mut names: Vec<_> = CASES.iter().map(Case::name).collect();
         names.sort();
         names.dedup();

@@ -48,7 +48,7 @@ pub struct RolloutArgs {
 /// Options of `loadtest during`.
 #[derive(Clone, Debug, Args)]
 pub struct DuringArgs {
-    /// URL of the system: of a gateway, or of Nginx by https
+    /// URL of the system: a gateway's URL, or its Nginx's https URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub target: String,
 

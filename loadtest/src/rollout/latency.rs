@@ -1,4 +1,4 @@
-//! How long requests take while nothing is done, and while instances of a pool are restarted.
+//! Latencies of an undisturbed system, and during operations.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use crate::recorder::empty_histogram;
 
-/// What is done to the system.
+/// What happens to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Nothing, and nothing has been done yet.
+    /// Nothing yet.
     Quiet,
     /// Instances of a pool are restarted in turn.
     Rolling(PoolName),
-    /// A hostile client is at work.
+    /// A hostile client sends requests.
     Abused,
-    /// Something else, whose requests are not compared.
+    /// Anything else; its requests are not compared.
     Other,
 }
 
@@ -34,7 +34,7 @@ const STAGES: [Stage; 5] = [
 /// The latencies of each stage. A request belongs to the stage in which it was due.
 pub(crate) struct Latencies {
     stage: AtomicUsize,
-    // Locked for each request, of which there are some hundreds a second.
+    // Locked for each request: some hundreds per second.
     of_stages: Mutex<[Histogram<u64>; STAGES.len()]>,
 }
 
@@ -85,11 +85,11 @@ impl Stage {
     }
 }
 
-/// The 99th percentile of the latencies from when a request was due, milliseconds; none where there
-/// was no request.
+/// 99th percentiles of latencies, which count from the due time, milliseconds; `None` without
+/// requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct P99s {
-    /// While nothing was done.
+    /// Of the undisturbed system.
     pub quiet_ms: Option<f64>,
     /// While stateless instances were restarted.
     pub rolling_stateless_ms: Option<f64>,
@@ -98,7 +98,7 @@ pub struct P99s {
 }
 
 impl P99s {
-    /// The longest during a restart, as a multiple of the quiet one.
+    /// The higher one of the two restarts, divided by the undisturbed one.
     pub fn ratio(&self) -> Option<f64> {
         let rolling = self
             .rolling_stateless_ms
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_request_counts_for_the_stage_that_it_was_due_in() {
+    fn a_request_counts_for_the_stage_in_which_it_was_due() {
         let latencies = Latencies::new();
         latencies.record(latencies.stage(), Duration::from_secs(9));
         latencies.begin(Stage::Quiet);

@@ -1,5 +1,5 @@
-//! Whether each stateful instance that was stopped cleanly released its lease, by its own log.
-//! Otherwise the instance that takes over one of its sessions waits for a second.
+//! Whether each gracefully stopped stateful instance released its lease, according to its log.
+//! Without the release, an instance that takes over its sessions waits for a second.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -8,46 +8,46 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// What an instance logs when it has given its lease back.
+/// Logged by an instance that has released its lease.
 const RELEASED: &str = "lease released";
 
-/// Orderly stops of stateful instances, and what came of them.
+/// Graceful stops of stateful instances, and their leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Leases {
-    /// Orderly stops.
+    /// Graceful stops.
     pub stops: u64,
-    /// How many gave the lease back.
-    pub given_back: u64,
+    /// Those that released the lease.
+    pub released: u64,
 }
 
 impl Leases {
-    pub(super) fn add(&mut self, gave_back: bool) {
+    pub(super) fn add(&mut self, released: bool) {
         self.stops += 1;
-        self.given_back += u64::from(gave_back);
+        self.released += u64::from(released);
     }
 
-    /// Whether each stop gave a lease back.
-    pub fn are_all_given_back(&self) -> bool {
-        self.given_back == self.stops
+    /// Whether every stop released the lease.
+    pub fn are_all_released(&self) -> bool {
+        self.released == self.stops
     }
 }
 
-/// A place in the log of an instance that is about to be stopped.
+/// A position in the log of an instance that is about to be stopped.
 pub(super) struct LogMark {
     log: PathBuf,
     length: u64,
 }
 
 impl LogMark {
-    /// The end of the log as it is now.
+    /// The current end of the log.
     pub(super) fn at_end_of(log: PathBuf) -> Result<Self> {
         let length = length_of(&log)?;
         Ok(Self { log, length })
     }
 
-    /// Whether the instance has given its lease back since.
-    pub(super) fn gave_back_since(&self) -> Result<bool> {
-        // A log that has grown too large is emptied while it is written.
+    /// Whether the instance has released its lease since.
+    pub(super) fn released_since(&self) -> Result<bool> {
+        // A log that grew too large was truncated.
         let from = if length_of(&self.log)? < self.length { 0 } else { self.length };
         let mut text = Vec::new();
         let mut file =
@@ -60,7 +60,7 @@ impl LogMark {
 }
 
 fn length_of(log: &Path) -> Result<u64> {
-    Ok(log.metadata().with_context(|| format!("cannot look at {}", log.display()))?.len())
+    Ok(log.metadata().with_context(|| format!("cannot read {}", log.display()))?.len())
 }
 
 #[cfg(test)]
@@ -68,19 +68,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_logged_after_the_mark_counts() {
+    fn only_lines_after_the_mark_count() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("stateful-1.log");
         let before = format!("{{\"message\":\"{RELEASED}\"}}\n");
         std::fs::write(&log, &before).expect("written");
         let mark = LogMark::at_end_of(log.clone()).expect("a mark");
-        assert!(!mark.gave_back_since().expect("read"));
+        assert!(!mark.released_since().expect("read"));
         std::fs::write(&log, format!("{before}stopped\n{before}")).expect("written");
-        assert!(mark.gave_back_since().expect("read"));
+        assert!(mark.released_since().expect("read"));
         std::fs::write(&log, "").expect("emptied");
         assert!(
-            !mark.gave_back_since().expect("read"),
-            "a log that was rotated is read from its beginning"
+            !mark.released_since().expect("read"),
+            "a truncated log is read from its beginning"
         );
     }
 }

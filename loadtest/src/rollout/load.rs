@@ -1,4 +1,4 @@
-//! Requests of all kinds at fixed times, and streams that are followed meanwhile.
+//! Requests of all kinds at fixed times, and event streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins it.
+    /// Starts workers and streams.
     pub(crate) fn start(how: &SteadyLoad, target: &Arc<Target>) -> Self {
         let begin = Instant::now();
         let (stop, stopped) = watch::channel(false);
@@ -81,12 +81,12 @@ impl Load {
         }
     }
 
-    /// How long its requests take.
+    /// The latencies so far.
     pub(crate) fn latencies(&self) -> &Latencies {
         &self.latencies
     }
 
-    /// How many requests have ended so far, well or not.
+    /// How many requests have ended so far, failed or not.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -116,33 +116,33 @@ struct Worker {
 }
 
 impl Worker {
-    /// Sends requests at their times until it is stopped. Every other worker calls the stateless
-    /// service, with and without its database; the others hold conversations, in which a lost
-    /// message is a failure too.
+    /// Sends requests at their times until it is stopped. Half of the workers use the stateless
+    /// service, with and without its database. The others post to and read sessions, where a lost
+    /// message is a failure, too.
     async fn work(self, begin: Instant, stopped: watch::Receiver<bool>) {
         let number = u64::from(self.number);
         match number % 4 {
-            0 => self.play(InfoCalls::new(), begin, stopped).await,
-            2 => self.play(UncachedPages::new(), begin, stopped).await,
+            0 => self.run(InfoCalls::new(), begin, stopped).await,
+            2 => self.run(UncachedPages::new(), begin, stopped).await,
             _ => {
                 let conversations = Conversations::new(MIX, self.seed, number);
                 match self.idempotency_keys {
-                    true => self.play(Keyed(conversations), begin, stopped).await,
-                    false => self.play(conversations, begin, stopped).await,
+                    true => self.run(Keyed(conversations), begin, stopped).await,
+                    false => self.run(conversations, begin, stopped).await,
                 }
             }
         }
     }
 
-    async fn play(
+    async fn run(
         mut self,
         mut scenario: impl Scenario,
         begin: Instant,
         stopped: watch::Receiver<bool>,
     ) {
         let pause = Duration::from_secs(1) * self.workers / self.rate;
-        // Spread over the pause, and due by the clock: one that waits for a response makes up for
-        // it.
+        // Workers start spread over the pause. Due times are fixed, so a late response does not
+        // delay later requests.
         let mut due = begin + pause * self.number / self.workers;
         while !*stopped.borrow() {
             tokio::time::sleep_until(due.into()).await;

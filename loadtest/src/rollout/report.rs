@@ -11,7 +11,7 @@ pub use crate::rollout::latency::P99s;
 pub use crate::rollout::leases::Leases;
 pub use crate::rollout::streams::Streams;
 
-/// How often each operation was done.
+/// How often each operation ran.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Operations {
     /// Restarts of every stateless instance in turn.
@@ -46,25 +46,24 @@ impl Operations {
     }
 }
 
-/// What came of the load.
+/// The result of the load.
 #[derive(Debug, Serialize)]
 pub struct LoadReport {
-    /// How long it took, seconds.
+    /// Duration of the load, seconds.
     pub duration_s: f64,
-    /// How many requests were due in a second.
+    /// Due requests per second.
     pub rate: u32,
-    /// Requests that were sent, those of the streams' clients not counted.
+    /// Requests that were sent, without those of the streams' clients.
     pub requests: u64,
-    /// How many of them there were in a second: fewer than were due where the system, or this
-    /// machine, could not keep up.
+    /// Requests per second: fewer than due if the system, or this machine, could not keep up.
     pub requests_per_s: f64,
-    /// What came of the streams.
+    /// The event streams.
     pub streams: Streams,
     /// Requests that failed, and streams with a gap.
     pub failed: u64,
     /// From the first failure to the last, seconds.
     pub failed_for_s: f64,
-    /// The same by what failed and how.
+    /// Failures by request and error.
     pub failed_by_kind: BTreeMap<String, u64>,
 }
 
@@ -104,20 +103,17 @@ impl LoadReport {
 
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { duration_s, rate, requests_per_s, .. } = self;
-        writeln!(
-            f,
-            "{duration_s:.1} s, {rate} requests/s were due, {requests_per_s:.0} were sent\n"
-        )
+        writeln!(f, "{duration_s:.1} s, {rate} requests/s due, {requests_per_s:.0} sent\n")
     }
 
     fn counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         row(f, "requests", self.requests)?;
         row(f, "streams followed", self.streams.followed)?;
-        row(f, "messages heard in them", self.streams.heard)?;
+        row(f, "messages received", self.streams.received)?;
         row(f, "times resumed", self.streams.resumed)?;
         row(f, "failed", self.failed)?;
         if self.failed > 0 {
-            row(f, "from the first to the last", format_args!("{:.1} s", self.failed_for_s))?;
+            row(f, "first to last failure", format_args!("{:.1} s", self.failed_for_s))?;
         }
         self.failed_by_kind
             .iter()
@@ -129,25 +125,25 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt:
     writeln!(f, "{name:<30}{value}")
 }
 
-/// What `loadtest rollout` found.
+/// The result of `loadtest rollout`.
 #[derive(Debug, Serialize)]
 pub struct RolloutReport {
-    /// How often each operation was done.
+    /// How often each operation ran.
     pub operations: Operations,
-    /// Whether stateful instances that were stopped gave their leases back.
+    /// Whether stopped stateful instances released their leases.
     pub leases: Leases,
-    /// How long requests took, with and without a restart.
+    /// Latencies with and without a restart.
     pub p99s: P99s,
-    /// What came of the load meanwhile.
+    /// The load during it.
     #[serde(flatten)]
     pub load: LoadReport,
 }
 
 impl RolloutReport {
-    /// Whether nothing failed and every lease was released. A latency is reported, and is no
-    /// failure: the machine may have been busy.
+    /// Whether nothing failed and every lease was released. Latencies are reported, but not
+    /// checked: the machine may have been busy.
     pub fn is_clean(&self) -> bool {
-        self.load.is_clean() && self.leases.are_all_given_back()
+        self.load.is_clean() && self.leases.are_all_released()
     }
 }
 
@@ -166,31 +162,30 @@ impl fmt::Display for RolloutReport {
         ] {
             row(f, name, count)?;
         }
-        row(f, "leases given back", format_args!("{} of {}", leases.given_back, leases.stops))?;
+        row(f, "leases released", format_args!("{} of {}", leases.released, leases.stops))?;
         for (name, p99) in [
-            ("p99 while nothing is done", p99s.quiet_ms),
-            ("p99 while stateless roll", p99s.rolling_stateless_ms),
-            ("p99 while stateful roll", p99s.rolling_stateful_ms),
+            ("p99 undisturbed", p99s.quiet_ms),
+            ("p99 during stateless restarts", p99s.rolling_stateless_ms),
+            ("p99 during stateful restarts", p99s.rolling_stateful_ms),
         ] {
             p99.map_or(Ok(()), |p99| row(f, name, format_args!("{p99:.1} ms")))?;
         }
-        p99s.ratio().map_or(Ok(()), |ratio| {
-            row(f, "the longest over the quiet", format_args!("{ratio:.2}"))
-        })?;
+        p99s.ratio()
+            .map_or(Ok(()), |ratio| row(f, "ratio of the p99", format_args!("{ratio:.2}")))?;
         load.counts(f)
     }
 }
 
-/// What `loadtest during` found.
+/// The result of `loadtest during`.
 #[derive(Debug, Serialize)]
 pub struct DuringReport {
     /// The command, as it was written.
     pub command: String,
-    /// How long it took, seconds.
+    /// Duration of the command, seconds.
     pub command_s: f64,
-    /// Its exit status; none when a signal ended it.
+    /// Its exit status; `None` if a signal ended it.
     pub exit_status: Option<i32>,
-    /// What came of the load.
+    /// The load during it.
     #[serde(flatten)]
     pub load: LoadReport,
 }

@@ -1,4 +1,4 @@
-//! Streams of events that are followed, and resumed when they end.
+//! Event streams, which are resumed when they end.
 
 use std::iter::Sum;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::rollout::failures::Failures;
 use crate::scenario::with_idempotency_key;
 use crate::target::Target;
 
-/// Between two messages to a session whose stream is followed.
+/// Pause between two messages to a session.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What came of the streams.
+/// Counts of the streams.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Streams {
     /// Streams that were followed.
     pub followed: u64,
-    /// Messages that were heard in them.
-    pub heard: u64,
-    /// How often one had ended and was resumed.
+    /// Messages received in them.
+    pub received: u64,
+    /// How often a stream was resumed.
     pub resumed: u64,
 }
 
@@ -37,17 +37,17 @@ impl Sum for Streams {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             followed: sum.followed + one.followed,
-            heard: sum.heard + one.heard,
+            received: sum.received + one.received,
             resumed: sum.resumed + one.resumed,
         })
     }
 }
 
-/// Posts messages to a session of its own and hears them, resuming the stream after the last one
-/// that was heard.
+/// Creates a session, posts messages to it and receives them as events. If the stream ends, it is
+/// resumed after the last received message.
 pub(super) async fn follow(
     target: Arc<Target>,
-    patience: Duration,
+    limit: Duration,
     idempotency_keys: bool,
     failures: Arc<Failures>,
     stopped: watch::Receiver<bool>,
@@ -70,23 +70,24 @@ pub(super) async fn follow(
     };
     let mut open: Option<Stream> = None;
     while !*stopped.borrow() {
-        let message = PostMessage { message: format!("number {}", streams.heard + 1) };
+        let message = PostMessage { message: format!("number {}", streams.received + 1) };
         let post = keyed(request::post(&path(Endpoint::Messages), &message));
-        let posted = timeout(patience, client.send(post)).await;
+        let posted = timeout(limit, client.send(post)).await;
         if !matches!(&posted, Ok(Ok(response)) if response.status == StatusCode::CREATED) {
-            failures.add(format!("stream: a message, {}", told(posted)));
+            failures.add(format!("stream: a message, {}", failure(posted)));
             return streams;
         }
-        // The message that was just posted is the next to hear, through as many streams as it
-        // takes.
-        let heard = timeout(patience, async {
+        // The next event must be the message that was just posted. The stream is reopened as often
+        // as needed.
+        let received = timeout(limit, async {
             loop {
                 let stream = match &mut open {
                     Some(stream) => stream,
                     None => {
-                        streams.resumed += u64::from(streams.heard > 0);
+                        streams.resumed += u64::from(streams.received > 0);
                         open.insert(
-                            Stream::open(&target, &path(Endpoint::Events), streams.heard).await?,
+                            Stream::open(&target, &path(Endpoint::Events), streams.received)
+                                .await?,
                         )
                     }
                 };
@@ -96,13 +97,13 @@ pub(super) async fn follow(
                 }
             }
         });
-        match heard.await {
-            Ok(Ok(id)) if id == streams.heard + 1 => streams.heard += 1,
+        match received.await {
+            Ok(Ok(id)) if id == streams.received + 1 => streams.received += 1,
             Ok(Ok(id)) => {
                 return gap(
                     streams,
                     &failures,
-                    &format!("heard message {id} after {}", streams.heard),
+                    &format!("received message {id} after {}", streams.received),
                 );
             }
             Ok(Err(error)) => return gap(streams, &failures, &error),
@@ -110,7 +111,7 @@ pub(super) async fn follow(
                 return gap(
                     streams,
                     &failures,
-                    &format!("message {} never came", streams.heard + 1),
+                    &format!("message {} did not arrive", streams.received + 1),
                 );
             }
         }
@@ -124,7 +125,7 @@ fn gap(streams: Streams, failures: &Failures, what: &str) -> Streams {
     streams
 }
 
-fn told(
+fn failure(
     posted: Result<Result<client::Response, client::CallError>, tokio::time::error::Elapsed>,
 ) -> String {
     match posted {
@@ -134,14 +135,14 @@ fn told(
     }
 }
 
-/// A stream of a session's events.
+/// The event stream of a session.
 struct Stream {
     body: Incoming,
     unread: String,
 }
 
 impl Stream {
-    /// Opens it after this message.
+    /// Opens the stream after this message.
     async fn open(target: &Target, path: &str, last: u64) -> Result<Self, String> {
         let mut request = request::get(path);
         request.headers_mut().insert(headers::LAST_EVENT_ID, HeaderValue::from(last));
@@ -154,7 +155,7 @@ impl Stream {
         Ok(Self { body: response.into_body(), unread: String::new() })
     }
 
-    /// The id of the next message; `None` when the stream has ended, in whatever way.
+    /// The id of the next message; `None` when the stream has ended or failed.
     async fn next_id(&mut self) -> Option<u64> {
         loop {
             while let Some((event, rest)) = self.unread.split_once("\n\n") {

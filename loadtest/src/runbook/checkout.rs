@@ -1,9 +1,8 @@
-//! A folder that looks like a checkout in which `make up` has run, with a system of its own behind
-//! it.
+//! A folder that looks like a checkout in which `make up` has run, with its own running system.
 //!
-//! Everything is a link to the repository but `.local`, so the runbook's commands run as they
-//! stand. Ports are shifted to where nobody listens; `make` does not build, since the programs
-//! under test are built.
+//! Everything but `.local` is a link to the repository, so the runbook's commands run unchanged.
+//! Ports are shifted to free ones. `make` does not build, since the binaries under test are already
+//! built.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,17 +16,17 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
 
-/// Programs that are run with further options: `make` without a build, `redis-cli` so that an error
-/// is an exit status.
+/// Programs that run with more options: `make` skips the build, and `redis-cli` returns an exit
+/// status on errors.
 const WRAPPED: [(&str, &str); 2] = [("make", "-o build -o packages"), ("redis-cli", "-e")];
-/// The design's ports, which are shifted wherever a command names one.
+/// The default ports, which are shifted in every command.
 const PORTS: std::ops::RangeInclusive<u32> = 8000..=8499;
-/// How long a command may take.
+/// Limit for a command.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How long one that only ends when it is interrupted is left alone.
+/// How long a command runs that only ends when it is interrupted.
 const WATCHED: Duration = Duration::from_millis(1500);
 
-/// The folder and the system; both go with it.
+/// The folder and its system. Both are removed on drop.
 pub(super) struct Checkout {
     folder: tempfile::TempDir,
     offset: FreeOffset,
@@ -37,9 +36,9 @@ pub(super) struct Checkout {
 }
 
 /// How a command ended.
-pub(super) enum Ended {
-    Well,
-    Wrong(String),
+pub(super) enum CommandOutcome {
+    Success,
+    Failure(String),
 }
 
 impl Checkout {
@@ -55,7 +54,7 @@ impl Checkout {
                 symlink(entry.path(), folder.path().join(name))?;
             }
         }
-        // What `make` looks for is what is tested, whatever profile it is of.
+        // `make` finds the tested binaries here, whatever their profile.
         fs::create_dir(folder.path().join("target"))?;
         symlink(builds.dir(), folder.path().join("target/release"))?;
         let bin = folder.path().join("target/wrapped");
@@ -87,16 +86,15 @@ impl Checkout {
         self.folder.path().join(".local")
     }
 
-    /// Runs a command as an operator would, in a shell of its own that knows the `export` commands
-    /// before it.
-    pub(super) async fn run(&mut self, command: &str) -> Result<Ended> {
+    /// Runs a command as an operator would, in a new shell, after the `export` commands so far.
+    pub(super) async fn run(&mut self, command: &str) -> Result<CommandOutcome> {
         let shifted = shifted(command, self.offset.get());
         let mut child = Command::new("bash");
         child.arg("-c").arg(format!("{}{shifted}", self.exports)).current_dir(self.folder.path());
         let path = std::env::var("PATH").unwrap_or_default();
         child
             .env("PATH", format!("{}:{path}", self.folder.path().join("target/wrapped").display()));
-        // Those of a `make` that runs this.
+        // Set if `make` runs this program.
         for variable in ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PROFILE"] {
             child.env_remove(variable);
         }
@@ -111,17 +109,20 @@ impl Checkout {
         let limit = if is_endless(command) { WATCHED } else { LIMIT };
         let mut output = Box::pin(child.wait_with_output());
         let ended = match tokio::time::timeout(limit, &mut output).await {
-            Ok(output) => judge(&output?),
+            Ok(output) => outcome(&output?),
             Err(_elapsed) => {
                 if let Some(group) = group {
                     killpg(group, Signal::SIGTERM).context("cannot end the command")?;
                 }
                 let output =
-                    tokio::time::timeout(LIMIT, output).await.context("it ignores SIGTERM")??;
+                    tokio::time::timeout(LIMIT, output).await.context("it ignored SIGTERM")??;
                 if is_endless(command) {
-                    Ended::Well
+                    CommandOutcome::Success
                 } else {
-                    Ended::Wrong(format!("no end after {LIMIT:?}: {}", tail(&output)))
+                    CommandOutcome::Failure(format!(
+                        "still running after {LIMIT:?}: {}",
+                        tail(&output)
+                    ))
                 }
             }
         };
@@ -147,16 +148,16 @@ impl Drop for Checkout {
             .arg("down")
             .output();
         if !down.is_ok_and(|output| output.status.success()) {
-            eprintln!("the system in {} could not be ended", state.display());
+            eprintln!("cannot stop the system in {}", state.display());
         }
-        // PostgreSQL's folder, outside the state folder.
+        // PostgreSQL's folder is outside the state folder.
         if let Ok(shared) = fs::read_to_string(state.join("shared")) {
             let _may_be_gone = fs::remove_dir_all(shared.trim());
         }
     }
 }
 
-/// `top` and `events` go on until they are interrupted.
+/// Whether the command runs until it is interrupted, like `top` and `events`.
 fn is_endless(command: &str) -> bool {
     let follows = ["events", "top", "f=1"].iter().any(|word| {
         command.split([' ', '=', '\'', '"']).any(|part| part == *word) || command.ends_with(word)
@@ -164,25 +165,25 @@ fn is_endless(command: &str) -> bool {
     follows && !command.contains("--once")
 }
 
-fn judge(output: &Output) -> Ended {
+fn outcome(output: &Output) -> CommandOutcome {
     if output.status.success() {
-        return Ended::Well;
+        return CommandOutcome::Success;
     }
-    Ended::Wrong(format!("{}: {}", status(output.status), tail(output)))
+    CommandOutcome::Failure(format!("{}: {}", status(output.status), tail(output)))
 }
 
 fn status(status: ExitStatus) -> String {
     status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }
 
-/// The last lines of what it printed.
+/// The last lines of the output.
 fn tail(output: &Output) -> String {
     let text = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join(" / ")
 }
 
-/// The command with each of the design's ports shifted.
+/// The command with each default port shifted.
 fn shifted(command: &str, offset: u16) -> String {
     let mut shifted = String::new();
     let mut rest = command;
@@ -191,10 +192,10 @@ fn shifted(command: &str, offset: u16) -> String {
             rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |length| at + length);
         let (before, number) = (&rest[..at], &rest[at..end]);
         shifted += before;
-        let stands_alone = !before.ends_with(|c: char| c.is_alphanumeric())
+        let is_isolated = !before.ends_with(|c: char| c.is_alphanumeric())
             && !rest[end..].starts_with(|c: char| c.is_alphanumeric());
         match number.parse::<u32>() {
-            Ok(port) if stands_alone && number.len() == 4 && PORTS.contains(&port) => {
+            Ok(port) if is_isolated && number.len() == 4 && PORTS.contains(&port) => {
                 shifted += &(port + u32::from(offset)).to_string();
             }
             _ => shifted += number,
@@ -210,13 +211,15 @@ mod tests {
 
     #[test]
     fn ports_are_shifted_and_other_numbers_are_not() {
-        let command = "curl -d '{\"deadline_s\":30}' http://127.0.0.1:8001/x; redis-cli -p 8379 a8001 00008001 3000";
-        let expected = "curl -d '{\"deadline_s\":30}' http://127.0.0.1:9501/x; redis-cli -p 9879 a8001 00008001 3000";
+        let command = "curl -d '{\"deadline_s\":30}' http://127.0.0.1:8001/x; redis-cli -p 8379 \
+                       a8001 00008001 3000";
+        let expected = "curl -d '{\"deadline_s\":30}' http://127.0.0.1:9501/x; redis-cli -p 9879 \
+                        a8001 00008001 3000";
         assert_eq!(shifted(command, 1500), expected);
     }
 
     #[test]
-    fn what_follows_is_known() {
+    fn endless_commands_are_recognized() {
         for endless in [
             "make ctl args=events",
             "make ctl args='events --types drained'",

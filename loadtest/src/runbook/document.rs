@@ -1,12 +1,12 @@
-//! The runbook as sections: what each promises, and its commands in order.
+//! Parses the runbook into sections, each with its promise and its commands.
 
 /// The promise that allows no failed request, as the runbook writes it.
 const NO_REQUEST_FAILS: &str = "no request fails.";
 const PROMISE: &str = "**Promise:**";
-/// What prepares a section's fault and undoes it; readers of the page do not see these comments.
+/// Comments with commands that prepare a section's fault and undo it. They are not rendered.
 const BEFORE: &str = "<!-- before:";
 const AFTER: &str = "<!-- after:";
-/// An inline piece of code is a command when it begins with one of these. `roll` and `up` are short
+/// Inline code is a command if it begins with one of these. `roll` and `up` are short
 /// for `compose.sh …`.
 const PROGRAMS: [&str; 15] = [
     "make",
@@ -26,7 +26,7 @@ const PROGRAMS: [&str; 15] = [
     "ss",
 ];
 
-/// A heading with what stands below it, up to the next heading.
+/// A heading and its text, up to the next heading.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) title: String,
@@ -38,11 +38,11 @@ pub(super) struct Section {
     pub(super) after: Vec<Command>,
 }
 
-/// What a section says of requests while its commands run.
+/// What a section promises about requests while its commands run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
     NoRequestFails,
-    /// What may fail, in the runbook's words.
+    /// Which requests may fail, as the runbook words it.
     MayFail(String),
 }
 
@@ -132,7 +132,7 @@ fn is_command(code: &str) -> bool {
     let Some((first, _)) = code.split_once(' ') else {
         return code.starts_with("infra/") && code.ends_with(".sh");
     };
-    // A variable may stand before the program.
+    // A variable may precede the program.
     PROGRAMS.contains(&first)
         || code.split(' ').any(|word| word.starts_with("infra/") && word.ends_with(".sh"))
 }
@@ -141,13 +141,17 @@ fn is_command(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# Runbook\n\nNothing.\n\n## Roll\n\n**Promise:** no request fails.\n\nFirst `make ctl` of `stateful-2`, \
-        then:\n\n```\ncurl -X POST \\\n  http://there\nmake status\n```\n\n## Alerts\n\n**Promise:** no request fails.\n\n\
-        ### PoolDown\n\n<!-- before: make kill i=stateful-1 -->\n**Promise:** requests of the pool fail.\n\n\
-        `OVERLAYS=ha infra/compose/compose.sh ps`\n<!-- after: make start i=stateful-1 -->\n\n### Quiet\n\n`df -h`\n";
+    const PAGE: &str = "# Runbook\n\nNothing.\n\n## Roll\n\n**Promise:** no request fails.\n\n\
+                        First `make ctl` of `stateful-2`, then:\n\n```\n\
+                        curl -X POST \\\n  http://there\nmake status\n```\n\n## Alerts\n\n\
+                        **Promise:** no request fails.\n\n\
+                        ### PoolDown\n\n<!-- before: make kill i=stateful-1 -->\n\
+                        **Promise:** requests of the pool fail.\n\n\
+                        `OVERLAYS=ha infra/compose/compose.sh ps`\n\
+                        <!-- after: make start i=stateful-1 -->\n\n### Quiet\n\n`df -h`\n";
 
     #[test]
-    fn commands_stand_in_order_with_their_lines() {
+    fn commands_are_in_order_with_their_lines() {
         let sections = sections(PAGE);
         let titles: Vec<_> = sections.iter().map(|section| &*section.title).collect();
         assert_eq!(titles, ["Runbook", "Roll", "Alerts", "PoolDown", "Quiet"]);

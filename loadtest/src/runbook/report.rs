@@ -1,11 +1,11 @@
-//! The report: a table by section, what was not run, and what is wrong.
+//! The report: a table by section, the commands that were not run, and the problems.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-/// What came of one section.
+/// The result of one section.
 #[derive(Debug, Serialize)]
 pub struct SectionReport {
     /// Its heading.
@@ -14,13 +14,13 @@ pub struct SectionReport {
     pub line: usize,
     /// Commands that ran.
     pub commands: usize,
-    /// Requests meanwhile.
+    /// Requests while they ran.
     pub requests: u64,
     /// How many of them failed.
     pub failed: u64,
-    /// What failed and how.
+    /// Failures by request and error.
     pub failed_by_kind: BTreeMap<String, u64>,
-    /// What the section says of failed requests.
+    /// What the section promises about requests.
     pub promise: Option<String>,
 }
 
@@ -35,14 +35,14 @@ pub struct NotRun {
     pub reason: &'static str,
 }
 
-/// What `loadtest runbook` found.
+/// The result of `loadtest runbook`.
 #[derive(Debug, Default, Serialize)]
 pub struct RunbookReport {
-    /// Those with commands that run here, in order.
+    /// Sections with commands that ran, in order.
     pub sections: Vec<SectionReport>,
-    /// The others' commands.
+    /// Commands that were not run.
     pub not_run: Vec<NotRun>,
-    /// What is wrong, each with its line.
+    /// Problems, each with its line.
     pub wrong: Vec<String>,
 }
 

@@ -8,16 +8,16 @@ use super::{Operation, Scenario};
 use crate::client::{Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
 
-/// The request with a key of its own.
+/// The request with a new key.
 pub(crate) fn with_idempotency_key(mut request: ScenarioRequest) -> ScenarioRequest {
-    // Hex digits and hyphens are always a header's value.
+    // Hex digits and hyphens are always valid in a header value.
     if let Ok(key) = HeaderValue::try_from(Uuid::new_v4().to_string()) {
         request.headers_mut().insert(IDEMPOTENCY_KEY, key);
     }
     request
 }
 
-/// The other scenario.
+/// Adds a key to each write of the scenario.
 pub(crate) struct Keyed<S>(pub(crate) S);
 
 impl<S: Scenario> Scenario for Keyed<S> {

@@ -31,7 +31,7 @@ impl Scenario for InfoCalls {
     fn abandon(&mut self) {}
 }
 
-/// A client of product pages that no cache has.
+/// A client of product pages that are not cached.
 pub(crate) struct UncachedPages {
     path: &'static str,
 }

@@ -10,7 +10,8 @@ fn a_hostile_client_ejects_no_instance_and_fails_no_other_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     // No limit on latencies: the machine is busy with other tests.
-    let options = "abuse --duration 12s --quiet 1s --rate 100 --connections 16 --streams 2 --timeout 30s --max-p99-ratio 0";
+    let options = "abuse --duration 12s --quiet 1s --rate 100 --connections 16 --streams 2 \
+                   --timeout 30s --max-p99-ratio 0";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
     eprintln!(

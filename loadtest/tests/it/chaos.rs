@@ -1,6 +1,5 @@
-//! `loadtest chaos` against real stacks: it finds nothing against a store that keeps its promises,
-//! and a lot against one that does not. Needs the workspace's binaries (`cargo build --workspace
-//! --bins`).
+//! `loadtest chaos` against real stacks: it finds no violation if the store keeps its guarantees,
+//! and many if not. Needs the workspace's binaries (`cargo build --workspace --bins`).
 
 use std::process::{Command, Output};
 
@@ -11,7 +10,7 @@ fn chaos(options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("chaos").args(options).output().expect("runs")
 }
 
-/// Runs it to its end. What it told is shown when the test fails.
+/// Runs it and returns its report. Its output is shown when the test fails.
 fn report(options: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
@@ -38,44 +37,44 @@ fn faults_of(report: &Value, kind: &str) -> usize {
 }
 
 #[test]
-fn redis_keeps_every_promise() {
-    let asked = "kill-stateful,pause-stateful,toggle-strategy,restart-redis";
-    keeps_every_promise(&["--store", "redis", "--duration", "8s", "--faults", asked], asked);
+fn the_redis_store_keeps_every_guarantee() {
+    let faults = "kill-stateful,pause-stateful,toggle-strategy,restart-redis";
+    assert_no_violation(&["--store", "redis", "--duration", "8s", "--faults", faults], faults);
 }
 
 #[test]
-fn hot_copies_keep_every_promise_through_all_faults() {
+fn the_hybrid_store_keeps_every_guarantee_during_all_faults() {
     let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,kill-gateway,kill-postgres,\
                spill,two-gateways,cut-reply,roll-stateless,roll-stateful,reload,upgrade-gateway,\
                hang-stateful,hang-redis,wrong-instance,drain-again";
-    let report = keeps_every_promise(&["--store", "hybrid", "--duration", "15s"], all);
+    let report = assert_no_violation(&["--store", "hybrid", "--duration", "15s"], all);
     assert!(report["spilled"].as_u64() > Some(0));
 }
 
-/// What an operator meets by mistake or bad luck, one after the other: nothing is lost, and
-/// requests fail as the runbook's table says and not otherwise.
+/// Operator mistakes and rare faults: nothing is lost, and requests fail only as the runbook lists.
 #[test]
-fn mistakes_lose_nothing_and_cost_what_the_runbook_says() {
+fn mistakes_and_rare_faults_lose_nothing_and_fail_as_listed() {
     let all = "cut-reply,hang-stateful,hang-redis,wrong-instance,drain-again";
-    // A disk that can be filled takes root, as which CI runs.
-    let asked = if SmallDisk::may_mount() { format!("{all},full-disk") } else { all.to_owned() };
-    // The load is light, so that a busy machine shows what fails and not what is slow.
-    let options = ["--store", "hybrid", "--duration", "10s", "--clients", "12", "--faults", &asked];
-    let report = keeps_every_promise(&options, &asked);
+    // Mounting a disk to fill requires root, which CI has.
+    let faults = if SmallDisk::may_mount() { format!("{all},full-disk") } else { all.to_owned() };
+    // A light load, so that a busy machine causes no timeouts.
+    let options =
+        ["--store", "hybrid", "--duration", "10s", "--clients", "12", "--faults", &faults];
+    let report = assert_no_violation(&options, &faults);
     assert_eq!(report["errors_outside_faults"], 0, "{}", report["errors_by_kind"]);
     assert_eq!(report["unpromised"], Value::Array(Vec::new()));
 }
 
-fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
+fn assert_no_violation(options: &[&str], faults: &str) -> Value {
     let store = options[1];
     let (output, report) = report(options);
     assert_eq!(output.status.code(), Some(0));
-    for kind in asked.split(',') {
+    for kind in faults.split(',') {
         assert!(faults_of(&report, kind) > 0, "{kind}");
     }
-    // Far fewer than the slowest machine does: this only shows that there was something to check.
+    // Far fewer than on the slowest machine; shows that there was something to check.
     assert!(report["acknowledged"].as_u64() > Some(300));
-    for promise in [
+    for violation in [
         "lost",
         "duplicated",
         "reordered",
@@ -87,7 +86,7 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
         "errors_in_operations",
         "errors_unpromised",
     ] {
-        assert_eq!(report[promise], 0, "{promise}");
+        assert_eq!(report[violation], 0, "{violation}");
     }
     for member in ["requests", "unknown_resolved", "worst_gap_ms", "seed"] {
         assert!(report[member].is_u64(), "{member}");
@@ -101,38 +100,39 @@ fn keeps_every_promise(options: &[&str], asked: &str) -> Value {
     report
 }
 
-/// With one guarantee taken out, and the fault that needs it.
+/// Disables one guarantee, and injects the fault that needs it.
 #[test]
-fn what_is_taken_out_of_the_hybrid_store_is_missed() {
-    for (guarantee, asked, timeout, duration) in [
-        // An instance wakes up after SIGSTOP and serves what it held, though its lease has run out
-        // and the session was written to through the other gateway. On a busy machine one or two
-        // reads of such a moment show it, so there are some eight, and many clients, who give up
-        // soon enough that some ask shortly before it wakes up.
+fn a_disabled_guarantee_of_the_hybrid_store_is_detected() {
+    for (guarantee, faults, timeout, duration) in [
+        // An instance resumes after SIGSTOP and serves its copy, although its lease has expired and
+        // the session was written through the other gateway. On a busy machine only one or two
+        // reads per fault show it. So there are about eight faults and many clients, with a timeout
+        // so short that some send a request right before the instance resumes.
         ("no-lease-check", "two-gateways", "700ms --clients 96", "40s"),
-        // Who writes away from home does not wait until the copy at home is gone.
+        // A write at another instance does not wait until the home has dropped its copy.
         ("no-handover", "toggle-strategy", "5s", "6s"),
         ("no-drop", "toggle-strategy", "5s", "6s"),
     ] {
         let options = format!(
-            "--store hybrid --broken {guarantee} --duration {duration} --faults {asked} --timeout {timeout}"
+            "--store hybrid --broken {guarantee} --duration {duration} --faults {faults} \
+             --timeout {timeout}"
         );
         let options: Vec<_> = options.split(' ').collect();
         let (output, report) = report(&options);
         assert_eq!(output.status.code(), Some(1), "{guarantee}");
         assert!(report["stale_reads"].as_u64() > Some(0), "{guarantee}");
-        for fault in asked.split(',') {
+        for fault in faults.split(',') {
             assert!(faults_of(&report, fault) > 0, "{guarantee}: {fault}");
         }
     }
 }
 
 #[test]
-fn memory_loses_what_round_robin_leads_elsewhere() {
+fn the_memory_store_loses_sessions_under_round_robin() {
     let (output, report) =
         report(&["--store", "memory", "--duration", "6s", "--faults", "toggle-strategy"]);
     assert_eq!(output.status.code(), Some(1));
-    // Those that were created away from their home cannot be found there afterwards.
+    // Sessions that were created at another instance are missing at their home afterwards.
     assert!(report["lost"].as_u64() > Some(0));
     assert!(report["stale_reads"].as_u64() > Some(0));
     let violations = report["violations"].as_array().expect("violations");
@@ -140,7 +140,7 @@ fn memory_loses_what_round_robin_leads_elsewhere() {
 }
 
 #[test]
-fn memory_loses_what_its_instance_held() {
+fn the_memory_store_loses_the_sessions_of_a_killed_instance() {
     let (output, report) =
         report(&["--store", "memory", "--duration", "3s", "--faults", "kill-stateful"]);
     assert_eq!(output.status.code(), Some(1));
@@ -148,7 +148,7 @@ fn memory_loses_what_its_instance_held() {
 }
 
 #[test]
-fn bad_usage_exits_with_64_and_names_the_fault() {
+fn an_invalid_command_line_exits_with_64_and_names_the_problem() {
     for (options, named) in [
         (&["--faults", "spill", "--store", "memory"][..], "--faults spill: with --store memory"),
         (
@@ -159,15 +159,15 @@ fn bad_usage_exits_with_64_and_names_the_fault() {
             &["--faults", "cut-reply", "--store", "memory"],
             "--faults cut-reply: with --store memory",
         ),
-        (&["--faults", "earthquake"], "no fault is named 'earthquake'"),
+        (&["--faults", "earthquake"], "unknown fault 'earthquake'"),
         (&["--instances", "1"], "--instances 1"),
         (&["--store", "disk"], "--store"),
         (&["--duration", "0"], "--duration"),
     ] {
         let output = chaos(options);
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(64), "{options:?}: {complaint}");
-        assert!(complaint.contains(named), "{options:?}: {complaint}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{options:?}: {error}");
+        assert!(error.contains(named), "{options:?}: {error}");
         assert!(output.stdout.is_empty());
     }
 }

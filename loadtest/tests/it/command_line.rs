@@ -23,7 +23,7 @@ async fn the_report_has_the_agreed_members() {
         loadtest(&["--target", &server.url(), "--duration", "1", "--rate", "50", "--json", path])
             .await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "no progress display where no terminal is");
+    assert!(output.stderr.is_empty(), "no progress display without a terminal");
 
     let table = String::from_utf8(output.stdout).expect("text");
     for word in [
@@ -62,7 +62,7 @@ async fn the_report_has_the_agreed_members() {
 }
 
 #[tokio::test]
-async fn failed_requests_and_an_absent_target_exit_with_1() {
+async fn failed_requests_and_an_unreachable_target_exit_with_1() {
     let server =
         Dummy::start(|number| if number == 3 { Behaviour::HangUp } else { Behaviour::Respond })
             .await;
@@ -81,7 +81,7 @@ async fn failed_requests_and_an_absent_target_exit_with_1() {
 }
 
 #[tokio::test]
-async fn bad_usage_exits_with_64_and_names_the_option() {
+async fn an_invalid_command_line_exits_with_64_and_names_the_option() {
     for (arguments, named) in [
         (&["--target", "http://192.0.2.1:8000"][..], "--allow-remote"),
         (&["--target", "https://127.0.0.1:8443"], "--cacert"),
@@ -97,9 +97,9 @@ async fn bad_usage_exits_with_64_and_names_the_option() {
         (&["--no-such-option"], "--no-such-option"),
     ] {
         let output = loadtest(arguments).await;
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {complaint}");
-        assert!(complaint.contains(named), "{arguments:?}: {complaint}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {error}");
+        assert!(error.contains(named), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty());
     }
 }

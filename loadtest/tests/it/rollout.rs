@@ -9,8 +9,9 @@ use serde_json::Value;
 fn no_request_fails_while_everything_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
-    // The load is light, so that a busy machine shows what fails and not what is slow.
-    let options = "rollout --rolls 1 --scales 1 --mistakes 1 --reloads 1 --upgrades 2 --rate 100 --connections 16 --streams 2 --timeout 30s --quiet 1s";
+    // A light load, so that a busy machine causes no timeouts.
+    let options = "rollout --rolls 1 --scales 1 --mistakes 1 --reloads 1 --upgrades 2 --rate 100 \
+                   --connections 16 --streams 2 --timeout 30s --quiet 1s";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
     eprintln!(
@@ -23,9 +24,9 @@ fn no_request_fails_while_everything_is_replaced() {
         serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
     assert_eq!(report["failed"], 0);
     assert!(report["requests"].as_u64() > Some(500));
-    assert!(report["streams"]["resumed"].as_u64() > Some(0), "they ended and went on: {report}");
-    // Two were restarted, and two came and went.
-    assert_eq!(report["leases"], serde_json::json!({"stops": 4, "given_back": 4}), "{report}");
+    assert!(report["streams"]["resumed"].as_u64() > Some(0), "streams were resumed: {report}");
+    // Two were restarted, and two were started and stopped by scaling.
+    assert_eq!(report["leases"], serde_json::json!({"stops": 4, "released": 4}), "{report}");
     assert!(
         report["p99s"]["quiet_ms"].as_f64() > Some(0.0)
             && report["p99s"]["rolling_stateful_ms"].is_f64(),

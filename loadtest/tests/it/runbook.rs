@@ -1,5 +1,5 @@
-//! `loadtest runbook`: the repository's own runbook holds what it promises, and one that does not
-//! is found out. Needs the workspace's binaries (`cargo build --workspace --bins`).
+//! `loadtest runbook`: the repository's runbook keeps its promises, and a wrong one is detected.
+//! Needs the workspace's binaries (`cargo build --workspace --bins`).
 
 use std::fs;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn every_command_of_the_runbook_runs_and_every_promise_holds() {
 }
 
 #[test]
-fn a_broken_promise_a_missing_one_and_a_failing_command_are_found_with_their_lines() {
+fn broken_and_missing_promises_and_failing_commands_are_reported() {
     // A checkout with another runbook.
     let checkout = tempfile::tempdir().expect("a folder");
     for entry in ["Makefile", "infra"] {
@@ -59,9 +59,11 @@ fn a_broken_promise_a_missing_one_and_a_failing_command_are_found_with_their_lin
     }
     fs::create_dir(checkout.path().join("docs")).expect("a folder");
     let runbook = checkout.path().join("docs/RUNBOOK.md");
-    let text = "# A runbook\n\n## Broken\n\n**Promise:** no request fails.\n\n```\nmake kill i=nginx\nmake start i=nginx\n```\n\n\
-        ## Missing\n\n`make status`\n\n## Failing\n\n**Promise:** no request fails.\n\n`make start i=stateful-1`\n\n\
-        ## Elsewhere\n\n**Promise:** no request fails.\n\n`docker ps -a`\n";
+    let text = "# A runbook\n\n## Broken\n\n**Promise:** no request fails.\n\n```\n\
+                make kill i=nginx\nmake start i=nginx\n```\n\n\
+                ## Missing\n\n`make status`\n\n## Failing\n\n**Promise:** no request fails.\n\n\
+                `make start i=stateful-1`\n\n\
+                ## Elsewhere\n\n**Promise:** no request fails.\n\n`docker ps -a`\n";
     fs::write(&runbook, text).expect("written");
     let (status, report) = run(&runbook);
     assert_eq!(status, Some(1));
@@ -69,10 +71,10 @@ fn a_broken_promise_a_missing_one_and_a_failing_command_are_found_with_their_lin
         report["wrong"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     let [broken, missing, failing] = wrong[..] else { panic!("{wrong:?}") };
     assert!(
-        broken.starts_with("line 3: 'Broken' promises that no request fails, and "),
+        broken.starts_with("line 3: 'Broken' promises that no request fails, but "),
         "{broken}"
     );
-    assert!(missing.starts_with("line 12: 'Missing' has commands and no promise"), "{missing}");
+    assert!(missing.starts_with("line 12: 'Missing' has commands but no promise"), "{missing}");
     assert!(
         failing.starts_with("line 20: `make start i=stateful-1`: exit status 2: "),
         "{failing}"

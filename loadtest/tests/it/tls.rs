@@ -43,7 +43,7 @@ async fn an_untrusted_target_is_not_loaded() {
     let (_, authority) = start().await;
     let options = format!("--duration 1 --cacert {}", authority.path().display());
     let plan = plan(&format!("https://{}", server.addr), &options).await.expect("a good plan");
-    let error = loadtest::compare(&plan).await.expect_err("refused");
+    let error = loadtest::compare(&plan).await.expect_err("rejected");
     assert!(error.to_string().contains("is the system up?"), "{error}");
     assert_eq!(server.seen(|seen| seen.requests), 0);
 }

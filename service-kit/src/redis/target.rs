@@ -34,7 +34,8 @@ enum Kind {
 pub enum InvalidTarget {
     /// None of the known forms.
     #[error(
-        "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, or its host or port is malformed"
+        "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, or its host \
+         or port is malformed"
     )]
     Malformed,
     /// The list of servers is empty or has an empty member.
@@ -106,7 +107,7 @@ impl RedisTarget {
     /// reaches every master.
     ///
     /// # Errors
-    /// When Redis cannot be connected to, or the URL needs a feature that this build of the client lacks.
+    /// When Redis cannot be reached, or the URL needs a feature that this build of the client lacks.
     pub async fn channel(
         &self,
         timeouts: RedisTimeouts,

@@ -206,7 +206,8 @@ async fn a_weight_is_announced_and_the_later_decision_wins() {
     let app = spawn_app();
     let set = async |token: &str, weight: &str| {
         let request = format!(
-            "PUT /internal/weight HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+            "PUT /internal/weight HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\n\
              x-weight: {weight}\r\ncontent-length: 0\r\n\r\n"
         );
         raw(app.addr, request.as_bytes()).await.expect("a response")
@@ -231,7 +232,8 @@ async fn a_drain_is_announced_in_every_health_response_until_it_ends() {
     let drain = async |method: &str, token: &str, body: &str| {
         let length = body.len();
         let request = format!(
-            "{method} /internal/drain HTTP/1.1\r\nhost: t\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+            "{method} /internal/drain HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         raw(app.addr, request.as_bytes()).await.expect("a response")

@@ -42,8 +42,9 @@ pub mod store;
 pub const KIND: &str = "stateful";
 /// The text of `--help`.
 pub const ABOUT: &str = "Tandem's stateful service: sessions and their conversations.\n\n\
-    All settings are environment variables; docs/SETTINGS.md lists them. On SIGTERM the service announces its \
-    shutdown, drains open requests and exits.";
+                         All settings are environment variables; docs/SETTINGS.md lists them. On \
+                         SIGTERM the service announces its shutdown, drains open requests and \
+                         exits.";
 
 /// The service could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +123,8 @@ fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSe
         (None, StoreConfig::Memory) => SharedSecret::of_this_process(),
         (None, StoreConfig::Redis { .. } | StoreConfig::Hybrid { .. }) => {
             tracing::warn!(
-                "SESSION_ID_SECRET is not set: a ticket is valid only at the instance that issued it"
+                "SESSION_ID_SECRET is not set: a ticket is valid only at the instance that issued \
+                 it"
             );
             SharedSecret::of_this_process()
         }

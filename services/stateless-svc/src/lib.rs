@@ -26,8 +26,9 @@ use store::products::Products;
 pub const KIND: &str = "stateless";
 /// The text of `--help`.
 pub const ABOUT: &str = "Tandem's stateless service: requests that any instance can serve.\n\n\
-    All settings are environment variables; docs/SETTINGS.md lists them. On SIGTERM the service announces its \
-    shutdown, drains open requests and exits.";
+                         All settings are environment variables; docs/SETTINGS.md lists them. On \
+                         SIGTERM the service announces its shutdown, drains open requests and \
+                         exits.";
 
 /// The service could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -173,7 +173,8 @@ impl fmt::Display for Flood {
         let seconds = self.lasted.as_secs_f64();
         write!(
             f,
-            "{:.0} requests/s for {seconds:.0} s: {:.0} good/s (p50 {:?}, p99 {:?}), {} shed (p50 {:?}, p99 {:?}), {} failed",
+            "{:.0} requests/s for {seconds:.0} s: {:.0} good/s (p50 {:?}, p99 {:?}), {} shed (p50 \
+             {:?}, p99 {:?}), {} failed",
             self.sent as f64 / seconds,
             self.good_per_second(),
             quantile(&self.good_latencies, 0.5),

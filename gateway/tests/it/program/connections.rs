@@ -85,7 +85,8 @@ fn more_connections_than_descriptors_are_not_promised() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(
         file.path(),
-        "[clients]\nmax_connections = 2000000000\n[server]\nlisten = '127.0.0.1:0'\n[control]\nlisten = '127.0.0.1:0'",
+        "[clients]\nmax_connections = 2000000000\n[server]\nlisten = '127.0.0.1:0'\n[control]\n\
+         listen = '127.0.0.1:0'",
     )
     .expect("writes");
     let output = program(file.path()).output().expect("runs");

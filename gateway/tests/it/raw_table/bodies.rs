@@ -75,7 +75,8 @@ fn framings() -> Vec<Case> {
             Refused(BadRequest),
         )
     });
-    let old = "POST /api/v1/stateless/calculate HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let old = "POST /api/v1/stateless/calculate HTTP/1.0\r\nhost: a\r\n\
+               transfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let others = [
         case("chunks in HTTP/1.0", format!("{old}{SMUGGLED}"), Refused(BadRequest)),
         case(

@@ -78,7 +78,8 @@ fn protocols() -> Vec<Case> {
     let of_field = |field: &str, outcome| case(field, format!("{GET}{field}\r\n\r\n"), outcome);
     vec![
         of_field(
-            "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA",
+            "connection: upgrade, http2-settings\r\nupgrade: h2c\r\n\
+             http2-settings: AAMAAABkAAQAoAAAAAIAAAAA",
             Refused(BadRequest),
         ),
         of_field("upgrade: websocket, h2c", Refused(BadRequest)),

@@ -193,9 +193,11 @@ impl Setup {
             format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nannounce_s = 0\ngrace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
+            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nannounce_s = 0\n\
+             grace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
-             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\ninstances = {}\n{}\n[retries]\n{}\n{}",
+             [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\n\
+             instances = {}\n{}\n[retries]\n{}\n{}",
             self.server,
             self.control,
             self.interval.as_millis(),

@@ -88,7 +88,8 @@ impl Shared {
                 Act::Mirror => writer.write_all(&response(200, &name, "", &target, &method))?,
                 Act::Close => return writer.shutdown(Shutdown::Both),
                 Act::Echo => {
-                    let head = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: yes\r\n";
+                    let head = "connection: upgrade\r\nupgrade: websocket\r\n\
+                                sec-websocket-accept: yes\r\n";
                     write!(
                         writer,
                         "HTTP/1.1 101 Switching\r\n{head}x-instance-id: {name}\r\n\r\n"
@@ -215,8 +216,11 @@ fn unix_ms() -> u64 {
 fn response(status: u16, name: &str, extra: &str, body: &str, method: &str) -> Vec<u8> {
     let length = body.len();
     let body = if method == "HEAD" { "" } else { body };
-    format!("HTTP/1.1 {status} Scripted\r\nx-instance-id: {name}\r\n{extra}content-length: {length}\r\n\r\n{body}")
-        .into()
+    format!(
+        "HTTP/1.1 {status} Scripted\r\nx-instance-id: {name}\r\n\
+             {extra}content-length: {length}\r\n\r\n{body}"
+    )
+    .into()
 }
 
 fn read_head(stream: &mut impl BufRead) -> io::Result<Seen> {

@@ -134,7 +134,8 @@ async fn reconcile(
 ) -> Result<()> {
     if let Some((name, running, wanted)) = difference(&status, &wanted) {
         bail!(
-            "the running system has {name}={running}, not {wanted}: run `make down`, then `make up {name}={wanted}`"
+            "the running system has {name}={running}, not {wanted}: run `make down`, then `make \
+             up {name}={wanted}`"
         );
     }
     match status.phase {

@@ -167,8 +167,10 @@ fn replace(table: &mut dyn toml_edit::TableLike, key: &str, value: &Item) {
 mod tests {
     use super::*;
 
-    const GENERATED: &str = "[server]\nlisten = \"127.0.0.1:8000\"\ngrace_period_s = 7\n\n[health]\ninterval_ms = 1000\n\n\
-                             [pools.stateful]\nstrategy = \"sticky\"\ninstances = [\"127.0.0.1:8201\"]\n";
+    const GENERATED: &str = "[server]\nlisten = \"127.0.0.1:8000\"\ngrace_period_s = 7\n\n\
+                             [health]\ninterval_ms = 1000\n\n\
+                             [pools.stateful]\nstrategy = \"sticky\"\n\
+                             instances = [\"127.0.0.1:8201\"]\n";
 
     fn folder() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a folder");

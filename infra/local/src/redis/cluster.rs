@@ -13,8 +13,8 @@ const SLOTS: u16 = 16_384;
 pub(super) fn node_args(settings: &Settings, number: u16) -> Vec<String> {
     let bus = settings.ports.redis_bus(number);
     let args = format!(
-        "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 2000 --cluster-port {bus} \
-         --cluster-allow-replica-migration no --repl-diskless-sync-delay 0"
+        "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 2000 \
+         --cluster-port {bus} --cluster-allow-replica-migration no --repl-diskless-sync-delay 0"
     );
     args.split_ascii_whitespace().map(str::to_owned).collect()
 }

@@ -60,7 +60,7 @@ impl Stack {
         let component = self.find(name)?;
         if !component.is_gateway() {
             let cure = format!(
-                "only a gateway supports hot restart; `make roll i={component}` restarts an instance"
+                "only a gateway supports hot restart; for an instance use `make roll i={component}`"
             );
             return Err(StackError::Unsupported {
                 component: component.to_string(),
@@ -85,8 +85,13 @@ impl Stack {
         };
         tokio::select! {
             _ = old.ended() => {}
-            exit = new.ended() => return failed(exit.map_or_else(String::new, |exit| exit.to_string())),
-            () = tokio::time::sleep(UPGRADE_TIMEOUT) => return failed(format!("the old process still runs after {} s", UPGRADE_TIMEOUT.as_secs())),
+            exit = new.ended() => {
+                return failed(exit.map_or_else(String::new, |exit| exit.to_string()));
+            }
+            () = tokio::time::sleep(UPGRADE_TIMEOUT) => {
+                let limit = UPGRADE_TIMEOUT.as_secs();
+                return failed(format!("the old process still runs after {limit} s"));
+            }
         }
         self.update(component, |part| {
             part.process = Some(Arc::clone(&new));

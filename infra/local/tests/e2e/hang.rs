@@ -54,8 +54,8 @@ async fn latency_recovers_when_an_instance_of_each_pool_hangs() -> Result<()> {
     let hanging = p99(&timed, HANG_AT, HANG_AT + RECOVERY);
     let recovered = p99(&timed, HANG_AT + RECOVERY, END);
     eprintln!(
-        "p99 of {PER_SECOND} requests/s: {normal:?} before an instance of each pool hangs, {hanging:?} in the {} s after it, \
-         {recovered:?} from then on",
+        "p99 of {PER_SECOND} requests/s: {normal:?} before an instance of each pool hangs, \
+         {hanging:?} in the {} s after it, {recovered:?} from then on",
         RECOVERY.as_secs()
     );
     ensure!(hanging > normal, "the instances did hang");

@@ -81,7 +81,8 @@ async fn fail_over(stack: &Stack) -> Result<Acknowledged> {
             (count + acknowledged.0.len(), unknown + acknowledged.1)
         });
     eprintln!(
-        "{count} messages; {unknown} tries had an unknown outcome; each session was back {back:?} after the kill"
+        "{count} messages; {unknown} tries had an unknown outcome; each session was back {back:?} \
+         after the kill"
     );
     ensure!(back < BACK_WITHIN, "writes were back after {back:?}");
     Ok(Acknowledged {

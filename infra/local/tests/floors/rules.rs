@@ -133,8 +133,10 @@ fn file(module: &str) -> String {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "# A\n\n## Floors\n\nWords.\n\n| crate | floor | modules |\n| --- | --- | --- |\n\
-                         | a | 3 | `top` |\n| a | 2 | `middle`, `beside` |\n| b | 9 | `low` |\n| a | 1 | `low` |\n\n## B\n";
+    const TABLE: &str = "# A\n\n## Floors\n\nWords.\n\n| crate | floor | modules |\n\
+                         | --- | --- | --- |\n\
+                         | a | 3 | `top` |\n| a | 2 | `middle`, `beside` |\n| b | 9 | `low` |\n\
+                         | a | 1 | `low` |\n\n## B\n";
 
     fn faults_of(files: &[(&str, &str)]) -> Vec<String> {
         let mut sources = Crate::default();
@@ -152,7 +154,8 @@ mod tests {
         let fine = faults_of(&[
             (
                 "top",
-                "use crate::{middle::Thing, low as ground}; fn f() { crate::beside::g(); ground::h(); }",
+                "use crate::{middle::Thing, low as ground}; \
+                 fn f() { crate::beside::g(); ground::h(); }",
             ),
             ("middle", "mod part; pub use part::Thing;"),
             ("middle/part", "use super::super::low::X; pub struct Thing;"),
@@ -206,9 +209,8 @@ mod tests {
         ]);
         assert_eq!(
             three,
-            [
-                "these files import each other: middle/a.rs → middle/b.rs → middle/c.rs → middle/a.rs"
-            ]
+            ["these files import each other: middle/a.rs → middle/b.rs → middle/c.rs → \
+                 middle/a.rs"]
         );
     }
 
@@ -257,9 +259,7 @@ mod tests {
         fs::write(folder.path().join("fine.rs"), "\n".repeat(MAX_LINES))?;
         assert!(long_files(folder.path())?.is_empty());
         fs::write(folder.path().join("long.rs"), "\n".repeat(MAX_LINES + 1))?;
-        assert!(
-            matches!(&long_files(folder.path())?[..], [one] if one.contains("long.rs has 451 lines"))
-        );
+        assert!(matches!(&long_files(folder.path())?[..], [one] if one.contains("has 451 lines")));
         Ok(())
     }
 }

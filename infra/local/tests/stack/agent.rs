@@ -49,7 +49,8 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
     let (exporters, names): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with("-exporter"));
     assert_eq!(exporters, crate::monitoring::exporters(), "the installed ones");
     // `local-stack up` adds Prometheus where it is installed, and CI installs it.
-    let all = "postgres redis-sessions redis-cache stateless-1 stateful-1 stateful-2 gateway nginx prometheus";
+    let all = "postgres redis-sessions redis-cache stateless-1 stateful-1 stateful-2 gateway \
+               nginx prometheus";
     assert_eq!((status.phase, names.join(" ")), (Phase::Ready, all.to_owned()));
     assert!(
         status

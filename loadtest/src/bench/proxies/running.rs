@@ -140,7 +140,10 @@ impl Running {
 /// The path of an installed program.
 fn program(name: &str) -> Result<PathBuf> {
     local_stack::find_program(name).with_context(|| {
-        format!("{name} is not installed: `infra/local/install-packages.sh --for-bench`, or leave it out of --proxies")
+        format!(
+            "{name} is not installed: `infra/local/install-packages.sh --for-bench`, or leave \
+                 it out of --proxies"
+        )
     })
 }
 

@@ -1,5 +1,5 @@
-//! What was written and what is there: every acknowledged write once, in its place, and nothing
-//! else.
+//! Compares what was written with what is stored: each acknowledged write must be there once, in
+//! its place, and nothing else.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use super::session::Session;
 use super::violation::{Breach, Violation};
 use crate::chaos::ledger::{Act, ClientNumber, Entry, Message, Moment, Outcome, View};
 
-/// Adds what is missing, doubled, displaced or made up.
+/// Adds a violation for each write that is missing, duplicated, out of order, or was never sent.
 pub(super) fn check(session: &Session<'_>, violations: &mut Vec<Violation>) {
     let appends = session.entries.iter().filter_map(|&entry| match entry.act {
         Act::Append(message) => Some((message, entry)),
@@ -58,7 +58,7 @@ impl<'a> Session<'a> {
 }
 
 /// The number, from 1, with which the message was acknowledged.
-fn told_number(append: &Entry) -> Option<u64> {
+fn acknowledged_number(append: &Entry) -> Option<u64> {
     match append.seen()?.view {
         View::Posted { number, .. } => Some(number),
         _ => None,
@@ -66,21 +66,21 @@ fn told_number(append: &Entry) -> Option<u64> {
 }
 
 impl Check<'_, '_> {
-    /// Acknowledged messages that are missing from a history which is long enough to have them, or
-    /// from the final one.
+    /// Acknowledged messages that are missing from the final history, or from an earlier one that
+    /// is long enough to include them.
     fn lost(&self, violations: &mut Vec<Violation>) {
-        let mut told: Vec<(u64, Message)> = self
+        let mut acknowledged: Vec<(u64, Message)> = self
             .appends
             .iter()
-            .filter_map(|(&message, append)| Some((told_number(append)?, message)))
+            .filter_map(|(&message, append)| Some((acknowledged_number(append)?, message)))
             .collect();
-        told.sort_unstable();
+        acknowledged.sort_unstable();
         let mut lost = BTreeSet::new();
         for &(entry, history) in &self.histories {
             let last = entry.time.begin >= self.session.settled;
             let (mut holds, length) = (None, history.len() as u64);
             for &(number, message) in
-                told.iter().take_while(|(number, _)| last || *number <= length)
+                acknowledged.iter().take_while(|(number, _)| last || *number <= length)
             {
                 if at(history, number) == Some(message) || lost.contains(&message) {
                     continue;
@@ -101,9 +101,10 @@ impl Check<'_, '_> {
             violations.push(Violation::new(
                 Breach::Lost,
                 entry,
-                "the session is gone; nobody deleted it".to_owned(),
+                "the session is gone, but no client deleted it".to_owned(),
             ));
-            for (number, message) in told.into_iter().filter(|(_, message)| !lost.contains(message))
+            for (number, message) in
+                acknowledged.into_iter().filter(|(_, message)| !lost.contains(message))
             {
                 let what = format!(
                     "'{message}' was acknowledged as number {number} and is gone with its session"
@@ -138,7 +139,8 @@ impl Check<'_, '_> {
                 let explained = found >= sequence || unknown(found);
                 if !explained && lost.insert((client, sequence)) {
                     let what = format!(
-                        "patch {sequence} of client {client} made version {version} and is not in {shown}"
+                        "patch {sequence} of client {client} made version {version} and is not in \
+                         {shown}"
                     );
                     violations.push(Violation::new(Breach::Lost, entry, what));
                 }
@@ -152,7 +154,7 @@ impl Check<'_, '_> {
             let mut seen = HashSet::new();
             for message in history.iter().filter(|&&message| !seen.insert(message)) {
                 if twice.insert(message) {
-                    let what = format!("'{message}' is there more than once");
+                    let what = format!("'{message}' is stored more than once");
                     violations.push(Violation::new(Breach::Duplicated, entry, what));
                 }
             }
@@ -168,7 +170,7 @@ impl Check<'_, '_> {
         if let Some((version, entry)) = newest.max_by_key(|(version, _)| *version)
             && version > tried as u64
         {
-            let what = format!("it is at version {version} after {tried} writes");
+            let what = format!("the session is at version {version} after {tried} writes");
             violations.push(Violation::new(Breach::Duplicated, entry, what));
         }
     }
@@ -188,7 +190,7 @@ impl Check<'_, '_> {
             let Some(append) = self.appends.get(&message) else { continue };
             if append.time.begin > earliest_end {
                 let what =
-                    format!("'{message}' stands before one that was acknowledged when it was sent");
+                    format!("'{message}' precedes one that was acknowledged before it was sent");
                 displace(longest_by, message, what);
             }
             if append.seen().is_some() {
@@ -202,16 +204,21 @@ impl Check<'_, '_> {
                 displace(
                     entry,
                     message,
-                    format!("'{message}' stands where other readers see '{other}'"),
+                    format!("'{message}' is where other readers see '{other}'"),
                 );
             }
             for (place, &message) in history.iter().enumerate() {
-                let told = self.appends.get(&message).and_then(|append| told_number(append));
-                if told.is_some_and(|told| at(history, told) != Some(message)) {
+                let append = self.appends.get(&message);
+                if let Some(number) = append.and_then(|append| acknowledged_number(append))
+                    && at(history, number) != Some(message)
+                {
                     displace(
                         entry,
                         message,
-                        format!("'{message}' is number {}, and {told:?} was told", place + 1),
+                        format!(
+                            "'{message}' is number {}, but was acknowledged as {number}",
+                            place + 1
+                        ),
                     );
                 }
             }
@@ -225,9 +232,7 @@ impl Check<'_, '_> {
             for &message in history.iter().filter(|message| message.session == entry.session) {
                 let written = self.appends.get(&message).is_some_and(|append| append.may_be_done());
                 if !written && made_up.insert(message) {
-                    let what = format!(
-                        "'{message}' is there, and its client was told that it is not, or never sent it"
-                    );
+                    let what = format!("'{message}' is stored, but it was rejected or never sent");
                     violations.push(Violation::new(Breach::Phantom, entry, what));
                 }
             }
@@ -242,7 +247,8 @@ impl Check<'_, '_> {
                     self.patches.get(&(client, sequence)).is_some_and(|patch| patch.may_be_done());
                 if !written && made_up.insert((client, sequence)) {
                     let what = format!(
-                        "patch {sequence} of client {client} is there, and it was refused or never sent"
+                        "patch {sequence} of client {client} is stored, but it was rejected or \
+                         never sent"
                     );
                     violations.push(Violation::new(Breach::Phantom, entry, what));
                 }
@@ -264,7 +270,7 @@ impl Check<'_, '_> {
             _ => entry.outcome == Outcome::Absent,
         });
         if !read {
-            let what = "nobody could read it in the end".to_owned();
+            let what = "it could not be read at the end".to_owned();
             violations.push(Violation::new(Breach::Unreadable, created, what));
         }
     }

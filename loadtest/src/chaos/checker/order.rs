@@ -1,9 +1,8 @@
-//! Reads and writes in real time: no act returns a version older than one that was already known.
+//! Reads and writes in real time: no response shows a version older than an earlier response did.
 //!
 //! Each write makes one version, and versions only grow. So the acts on a session are linearizable
-//! when each shows at least the newest version of all acts that had ended before it began, and a
-//! write a newer one. That is checked for every pair in one sweep over the moments at which acts
-//! began and ended.
+//! if each shows at least the newest version of all acts that ended before it began, and each write
+//! a newer one. One sweep over the begin and end times checks this for every pair.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -20,7 +19,7 @@ struct Known {
     deleted: bool,
 }
 
-/// Adds what is out of order in real time.
+/// Adds the violations of real-time order.
 pub(super) fn check(session: &Session<'_>, violations: &mut Vec<Violation>) {
     let mut by_end = session.entries.clone();
     by_end.sort_by_key(|entry| entry.time.end);
@@ -51,14 +50,14 @@ impl Known {
         }
     }
 
-    /// How the act contradicts what was known before it began.
+    /// How the act contradicts a response that was received before it began.
     fn contradicts(&self, session: &Session<'_>, entry: &Entry) -> Option<Violation> {
-        // What the final reads lack is reported as lost, not as a stale read.
+        // A write that the final reads lack is reported as lost, not as a stale read.
         let last = entry.time.begin >= session.settled;
         match &entry.outcome {
             Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
                 let what = format!(
-                    "{} found no session, of which version {} was known",
+                    "{} found no session after its version {} had been seen",
                     entry.act.as_str(),
                     self.version
                 );
@@ -72,16 +71,14 @@ impl Known {
             Outcome::Done(_)
                 if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) =>
             {
-                let what = format!(
-                    "{} was answered though the session was known to be deleted",
-                    entry.act.as_str()
-                );
+                let what =
+                    format!("{} succeeded after the session had been deleted", entry.act.as_str());
                 Some(Violation::new(Breach::Resurrected, entry, what))
             }
             Outcome::Done(seen) if self.is_newer_than(entry.act, &seen.view) => {
                 let Self { version, messages, .. } = self;
                 let what = format!(
-                    "{} showed {}; known were version {version} and {messages} messages",
+                    "{} showed {} after version {version} and {messages} messages had been seen",
                     entry.act.as_str(),
                     described(&seen.view)
                 );
@@ -139,7 +136,7 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
                 if *known_messages != messages
                     || known_patches.zip(patches).is_some_and(|(known, now)| known != now)
                 {
-                    conflict(format!("version {version} shows another state than to others"));
+                    conflict(format!("version {version} was seen with two different states"));
                 }
                 *known_patches = known_patches.or(patches);
             }

@@ -6,7 +6,7 @@ use crate::chaos::ledger::{Act, Entry, Moment, Outcome, Seen, Trust};
 pub(super) struct Session<'a> {
     pub(super) entries: Vec<&'a Entry>,
     pub(super) settled: Moment,
-    /// When the first delete began that may have been executed; from then on the session may be
+    /// When the first delete began that may have been executed. From then on the session may be
     /// gone.
     deletable: Option<Moment>,
 }
@@ -37,7 +37,7 @@ impl Entry {
         matches!(self.act, Act::Create | Act::Append(_) | Act::Patch(_) | Act::Delete)
     }
 
-    /// What the response to an acknowledged act showed.
+    /// What the response showed, if the act was acknowledged.
     pub(super) fn seen(&self) -> Option<&Seen> {
         match &self.outcome {
             Outcome::Done(seen) => Some(seen),

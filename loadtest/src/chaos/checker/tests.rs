@@ -1,4 +1,4 @@
-//! Handwritten ledgers: each kind of breach is found, and a ledger without one gives no violation.
+//! Handwritten ledgers: the checker finds each kind of violation, and none in correct ledgers.
 
 use std::ops::Range;
 
@@ -88,7 +88,7 @@ fn breaches_in(redis_faults: &[Interval], entries: Vec<Entry>) -> Vec<(Breach, u
     kinds.into_iter().map(|kind| (kind, findings.count(kind))).collect()
 }
 
-/// Asserts that exactly this one thing is found.
+/// Asserts that exactly this one violation is found.
 #[track_caller]
 fn finds(
     breach: Breach,
@@ -152,7 +152,7 @@ fn a_delete_that_is_repeated_is_clean() {
 }
 
 #[test]
-fn a_message_that_is_missing_in_the_end_is_lost() {
+fn a_message_that_is_missing_at_the_end_is_lost() {
     finds(Breach::Lost, [posted(1, 1, 20..30, 1)], [history(90, 1010..1020, &[])]);
     finds(
         Breach::Lost,
@@ -162,7 +162,7 @@ fn a_message_that_is_missing_in_the_end_is_lost() {
 }
 
 #[test]
-fn a_message_that_is_overwritten_is_lost_even_if_its_session_is_deleted_later() {
+fn an_overwritten_message_is_lost_even_if_its_session_is_deleted_later() {
     let story = [
         posted(1, 1, 20..50, 1),
         append(2, 1, 20..50, UNKNOWN),
@@ -174,7 +174,7 @@ fn a_message_that_is_overwritten_is_lost_even_if_its_session_is_deleted_later() 
 }
 
 #[test]
-fn a_session_that_is_gone_is_lost_with_all_that_was_said_in_it() {
+fn a_vanished_session_is_lost_with_all_its_messages() {
     let story = [posted(1, 1, 20..30, 1), posted(1, 2, 40..50, 2)];
     assert_eq!(breaches(story, gone()), [(Breach::Lost, 3)]);
     // A delete that found no session did not delete it.
@@ -216,15 +216,15 @@ fn a_patch_that_was_done_twice_shows_in_the_version() {
 }
 
 #[test]
-fn a_repetition_is_answered_as_the_first_try() {
+fn a_repeated_write_must_get_the_first_response() {
     let repeat = |outcome| act(1, 40..50, Act::Repeat("message"), done(View::Repeated(outcome)));
-    is_clean([posted(1, 1, 20..30, 1), repeat(Repetition::AsTheFirst)], last(&[(1, 1)]));
+    is_clean([posted(1, 1, 20..30, 1), repeat(Repetition::Same)], last(&[(1, 1)]));
     finds(
         Breach::Duplicated,
-        [posted(1, 1, 20..30, 1), repeat(Repetition::Otherwise)],
+        [posted(1, 1, 20..30, 1), repeat(Repetition::Different)],
         last(&[(1, 1)]),
     );
-    is_clean([deleted(1, 20..30), repeat(Repetition::AsTheFirst)], gone());
+    is_clean([deleted(1, 20..30), repeat(Repetition::Same)], gone());
 }
 
 #[test]
@@ -235,13 +235,13 @@ fn a_message_behind_one_that_was_sent_after_it_is_reordered() {
 }
 
 #[test]
-fn a_message_elsewhere_than_its_client_was_told_is_reordered() {
+fn a_message_with_another_number_than_acknowledged_is_reordered() {
     let story = [posted(1, 1, 20..50, 1), append(2, 1, 20..50, UNKNOWN)];
     finds(Breach::Reordered, story, last(&[(2, 1), (1, 1)]));
 }
 
 #[test]
-fn two_readers_that_see_two_orders_are_told() {
+fn two_readers_that_see_different_orders_are_a_violation() {
     let story = [
         append(1, 1, 20..50, UNKNOWN),
         append(2, 1, 20..50, UNKNOWN),
@@ -251,7 +251,7 @@ fn two_readers_that_see_two_orders_are_told() {
 }
 
 #[test]
-fn a_read_that_shows_less_than_was_known_is_stale() {
+fn a_read_that_shows_an_older_state_than_seen_before_is_stale() {
     let write = || posted(1, 1, 20..30, 1);
     let end = || last(&[(1, 1)]);
     finds(Breach::StaleRead, [write(), read(2, 40..50, 1, 0)], end());
@@ -262,18 +262,18 @@ fn a_read_that_shows_less_than_was_known_is_stale() {
 }
 
 #[test]
-fn a_write_that_is_answered_from_an_old_state_is_stale() {
+fn a_write_whose_response_shows_an_older_state_is_stale() {
     let story = [
         act(1, 20..30, Act::Patch(1), view(2, 0, &[(1, 1)])),
         append(2, 1, 40..50, UNKNOWN),
         read(3, 60..70, 3, 1),
     ];
-    let answered = append(1, 2, 80..90, done(View::Posted { version: 3, number: 2 }));
+    let stale = append(1, 2, 80..90, done(View::Posted { version: 3, number: 2 }));
     let end = [
         act(90, SETTLED..1010, Act::Read, view(4, 2, &[(1, 1)])),
         history(90, 1010..1020, &[(2, 1), (1, 2)]),
     ];
-    let found = breaches(story.into_iter().chain([answered]), end);
+    let found = breaches(story.into_iter().chain([stale]), end);
     assert!(found.contains(&(Breach::StaleRead, 2)), "{found:?}");
 }
 
@@ -314,7 +314,7 @@ fn unverified_reads_are_excused_by_a_redis_fault_and_by_nothing_else() {
 }
 
 #[test]
-fn an_answer_with_anothers_state_is_told() {
+fn a_response_with_another_sessions_state_is_a_violation() {
     let mut wrong = read(2, 20..30, 1, 0);
     let Outcome::Done(seen) = &mut wrong.outcome else { panic!("a read") };
     seen.origin = Origin::Foreign;
@@ -322,7 +322,7 @@ fn an_answer_with_anothers_state_is_told() {
 }
 
 #[test]
-fn what_is_seen_after_its_deletion_is_resurrected() {
+fn a_session_that_is_seen_after_its_deletion_is_resurrected() {
     finds(Breach::Resurrected, [deleted(1, 20..30), read(2, 40..50, 1, 0)], gone());
     finds(Breach::Resurrected, [deleted(1, 20..30), posted(2, 1, 40..50, 1)], gone());
     let found_out = act(2, 40..50, Act::Read, ABSENT);
@@ -332,7 +332,7 @@ fn what_is_seen_after_its_deletion_is_resurrected() {
 }
 
 #[test]
-fn what_was_refused_or_never_sent_is_a_phantom() {
+fn a_stored_write_that_was_rejected_or_never_sent_is_a_phantom() {
     finds(Breach::Phantom, [append(1, 1, 20..30, REFUSED)], [history(90, 1010..1020, &[(1, 1)])]);
     finds(Breach::Phantom, [], [history(90, 1010..1020, &[(1, 1)])]);
     let patch = act(1, 20..30, Act::Patch(1), UNKNOWN);
@@ -341,7 +341,7 @@ fn what_was_refused_or_never_sent_is_a_phantom() {
 }
 
 #[test]
-fn a_session_that_nobody_could_read_in_the_end_is_told() {
+fn a_session_that_cannot_be_read_at_the_end_is_unreadable() {
     finds(Breach::Unreadable, [posted(1, 1, 20..30, 1)], []);
     finds(Breach::Unreadable, [], [act(90, SETTLED..1010, Act::Read, UNKNOWN)]);
     finds(
@@ -372,6 +372,6 @@ fn writes_and_gaps_are_counted() {
     assert_eq!(
         findings.worst_gap,
         Moment::from_millis(100),
-        "from the answer at 30 to that at 130"
+        "from the response at 30 to that at 130"
     );
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::chaos::ledger::{Entry, Moment, SessionNumber};
 
-/// What the system promises and the checker looks for.
+/// The kinds of violations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Breach {
@@ -28,7 +28,7 @@ pub(crate) enum Breach {
     Resurrected,
     /// A session has data that no client wrote, or whose write was rejected.
     Phantom,
-    /// A session could not be read at the end, so nothing is known of its writes.
+    /// A session could not be read at the end, so its writes could not be checked.
     Unreadable,
 }
 
@@ -49,15 +49,15 @@ impl Breach {
     }
 }
 
-/// One broken promise.
+/// One violation.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Violation {
     pub(crate) breach: Breach,
     pub(crate) session: SessionNumber,
-    /// When the act that shows it began and ended, milliseconds since the run began.
+    /// When the act that showed it began and ended, milliseconds since the run began.
     pub(crate) begin_ms: u64,
     pub(crate) end_ms: u64,
-    /// What was seen, in words.
+    /// What was seen, as text.
     pub(crate) what: String,
 }
 

@@ -159,7 +159,8 @@ impl FromStr for Sampling {
             "traceidratio" => Roots::Ratio(1.0),
             _ => {
                 return Err(
-                    "the samplers are always_on, always_off and traceidratio, each also with the prefix parentbased_",
+                    "the samplers are always_on, always_off and traceidratio, each also with the \
+                     prefix parentbased_",
                 );
             }
         };

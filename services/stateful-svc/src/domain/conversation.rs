@@ -171,7 +171,8 @@ mod tests {
             [
                 "Hello Ada. This is message 1 of our conversation.",
                 "Hello Ada. This is message 2 of our conversation. It began with “hi”.",
-                "Hello. This is message 3 of our conversation. It began with “hi”; before this you said “how are you?”.",
+                "Hello. This is message 3 of our conversation. It began with “hi”; before this \
+                 you said “how are you?”.",
             ]
         );
     }

@@ -52,7 +52,8 @@ impl Cursor {
 /// The text is not a cursor of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the cursor must be the next_cursor of the previous page; omit it to start with the oldest message"
+    "the cursor must be the next_cursor of the previous page; omit it to start with the oldest \
+     message"
 )]
 pub struct InvalidCursor;
 

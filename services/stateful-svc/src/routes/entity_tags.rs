@@ -64,7 +64,8 @@ pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Expected, ApiError> {
 /// 412: the session's state does not satisfy the precondition.
 pub(super) fn precondition_failed() -> ApiError {
     failed(
-        "The session's ETag does not satisfy If-Match or If-None-Match; nothing was changed. Read the session again.",
+        "The session's ETag does not satisfy If-Match or If-None-Match; nothing was changed. Read \
+         the session again.",
     )
 }
 

@@ -49,7 +49,8 @@ impl From<CreateError> for ApiError {
             }
             CreateError::KeyReused => key_reused(),
             CreateError::Store(fault) => {
-                let unknown = "Retry, with the same Idempotency-Key if the request had one; an unused session expires.";
+                let unknown = "Retry, with the same Idempotency-Key if the request had one; an \
+                               unused session expires.";
                 write_failed(fault, unknown)
             }
         }
@@ -116,7 +117,8 @@ fn not_found() -> ApiError {
 }
 
 fn key_reused() -> ApiError {
-    let detail = "This Idempotency-Key was used with a different request; generate a new key for each request.";
+    let detail = "This Idempotency-Key was used with a different request; generate a new key for \
+                  each request.";
     ApiError::new(ErrorCode::IdempotencyKeyReused, detail)
 }
 
@@ -146,7 +148,8 @@ fn write_failed(fault: StoreFault, when_unknown: &str) -> ApiError {
             "The session store is unavailable; nothing was changed. Retry shortly.",
         ),
         StoreFault::NoResponse(_) | StoreFault::Unfinished(_) => {
-            let unknown = "The outcome is unknown: the session store did not respond, and the write may have been made.";
+            let unknown = "The outcome is unknown: the session store did not respond, and the \
+                           write may have been made.";
             ApiError::new(code, format!("{unknown} {when_unknown}"))
         }
         StoreFault::Damaged(_) => ApiError::internal(fault),

@@ -60,7 +60,8 @@ async fn a_session_id_starts_with_the_key_that_the_gateway_routed_by() {
     let app = spawn_app();
     let create = async |header: &str| {
         let request = format!(
-            "POST /api/v1/stateful/sessions HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+            "POST /api/v1/stateful/sessions HTTP/1.1\r\nhost: test\r\n\
+             content-type: application/json\r\n\
              content-length: 2\r\n{header}\r\n{{}}"
         );
         let response = raw(app.addr, request.as_bytes()).await.expect("a response");

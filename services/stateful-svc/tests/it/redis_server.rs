@@ -97,7 +97,8 @@ impl Drop for RedisServer {
 }
 
 fn launch(folder: &TempDir) -> Child {
-    let args = "--port 0 --unixsocket socket --appendonly yes --appendfsync always --save '' --logfile log";
+    let args = "--port 0 --unixsocket socket --appendonly yes --appendfsync always --save '' \
+                --logfile log";
     let started = Command::new("redis-server")
         .args(args.split(' ').map(|arg| arg.trim_matches('\'')))
         .current_dir(folder.path())
@@ -109,7 +110,8 @@ fn launch(folder: &TempDir) -> Child {
         Ok(process) => process,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             panic!(
-                "redis-server is not installed; these tests need the package of that name: apt-get install redis-server"
+                "redis-server is not installed; these tests need the package of that name: \
+                 apt-get install redis-server"
             )
         }
         Err(error) => panic!("cannot start redis-server: {error}"),

@@ -22,7 +22,7 @@ use crate::redis_server::RedisServer;
 const STOPS: usize = 8;
 const CLIENTS: usize = 12;
 const RELEASED: &str = "lease released";
-const KEPT: &str = "not everything was given back";
+const KEPT: &str = "not everything was released";
 
 fn start(server: &RedisServer) -> Program {
     // Two workers, each with its own runtime for its connections.
@@ -48,7 +48,8 @@ async fn wait_for_lease(server: &RedisServer) {
 
 async fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> Option<Response> {
     let length = body.len();
-    let head = "host: test\r\nconnection: close\r\nx-session-affinity: required\r\ncontent-type: application/json";
+    let head = "host: test\r\nconnection: close\r\nx-session-affinity: required\r\n\
+                content-type: application/json";
     let request =
         format!("{method} {path} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}");
     raw(addr, request.as_bytes()).await.ok()

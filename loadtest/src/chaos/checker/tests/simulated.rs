@@ -1,6 +1,6 @@
 //! Simulated runs of a linearizable service. Each act takes effect at one moment between its begin
-//! and its end. If its outcome is unknown, it takes effect at any moment from then on, or never.
-//! The checker finds no violation in any run, and finds one when a response is replaced by an older
+//! and its end. If its outcome is unknown, it takes effect at any later moment, or never. The
+//! checker finds no violation in such runs, and finds one when a response is replaced by an older
 //! state.
 
 use rand::rngs::StdRng;
@@ -57,7 +57,7 @@ impl Session {
             }
             Act::History => View::History(self.messages.clone()),
             Act::Delete => View::Deleted,
-            Act::Repeat(_) => View::Repeated(Repetition::AsTheFirst),
+            Act::Repeat(_) => View::Repeated(Repetition::Same),
             Act::Create | Act::Patch(_) | Act::Read => View::Session {
                 version: self.version,
                 messages: self.messages.len() as u64,
@@ -68,9 +68,9 @@ impl Session {
     }
 }
 
-/// What the clients are going to do.
+/// The acts of all clients.
 fn pending(random: &mut StdRng) -> Vec<Pending> {
-    // From when on it may be deleted: in most runs late, or never.
+    // When deletes begin: late in most runs, or never.
     let deletable = random.random_range(0..2 * SETTLED);
     let mut pending = Vec::new();
     for client in 0..CLIENTS {
@@ -123,14 +123,14 @@ fn run(seed: u64) -> Vec<Entry> {
 }
 
 #[test]
-fn nothing_is_held_against_a_perfect_service() {
+fn a_linearizable_service_has_no_violation() {
     for seed in 0..300 {
         assert_eq!(breaches_in(&[], run(seed)), [], "seed {seed}");
     }
 }
 
 #[test]
-fn an_answer_made_older_is_always_found() {
+fn a_response_with_an_older_state_is_always_found() {
     let mut tried = 0;
     for seed in 0..300 {
         let mut entries = run(seed);

@@ -59,7 +59,8 @@ pub(in crate::routes) async fn open(
     }
     let value = |name| headers.get(name).map(HeaderValue::as_bytes);
     if !sessions.live.allowed_origins.allow(value(ORIGIN), value(HOST)) {
-        let detail = "Pages of this origin may not connect; add the origin to LIVE_ALLOWED_ORIGINS of the service.";
+        let detail = "Pages of this origin may not connect; add the origin to \
+                      LIVE_ALLOWED_ORIGINS of the service.";
         return Err(ApiError::new(ErrorCode::OriginNotAllowed, detail));
     }
     let rate = headers.get(X_CLIENT_RATE).and_then(|rate| ClientRate::parse(rate.as_bytes()));

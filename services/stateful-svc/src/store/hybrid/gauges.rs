@@ -29,7 +29,8 @@ impl<C: SteadyClock> Gauges<C> {
             bytes: gauge("stateful_hot_bytes", "Approximate memory of these sessions, in bytes.")?,
             lease: gauge(
                 "stateful_lease_held",
-                "1 while the instance holds a trusted lease and may serve sessions from memory, else 0.",
+                "1 while the instance holds a trusted lease and may serve sessions from memory, \
+                 else 0.",
             )?,
         })
     }

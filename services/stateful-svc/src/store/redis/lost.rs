@@ -61,6 +61,9 @@ impl Lost {
     /// Counts and logs a lost session.
     pub(super) fn report(&self, session: SessionDigest) {
         self.count.inc();
-        tracing::error!(%session, "session lost: Redis has neither record nor tombstone before its expiry");
+        tracing::error!(
+            %session,
+            "session lost: Redis has neither record nor tombstone before its expiry"
+        );
     }
 }

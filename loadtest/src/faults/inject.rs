@@ -1,4 +1,4 @@
-//! Injects a fault, and ends it.
+//! Injects a fault and undoes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use tokio::task::JoinHandle;
 
 use crate::faults::table::{Case, Fault, Part};
 
-/// A slow process is paused most of the time, so that each step takes it about half a second.
-const STANDS: Duration = Duration::from_millis(450);
-const RUNS: Duration = Duration::from_millis(50);
-/// `maxmemory` of a full Redis: less than it uses already.
+/// How long a slow process is paused and then runs, in turn.
+const PAUSED: Duration = Duration::from_millis(450);
+const RUNNING: Duration = Duration::from_millis(50);
+/// `maxmemory` of a full Redis: less than it already uses.
 const FULL: &str = "1mb";
 
-/// A fault that goes on.
-pub(super) enum Inflicted {
+/// An injected fault, with what is needed to undo it.
+pub(super) enum ActiveFault {
     Killed(&'static str),
     Hung(&'static str),
     Slow(&'static str, watch::Sender<bool>, JoinHandle<()>),
-    /// The URL of the Redis, and what it might use before.
+    /// The URL of the Redis, and its `maxmemory` before.
     Full(String, String),
 }
 
-impl Inflicted {
-    pub(super) async fn begin(stack: &Stack, case: &Case) -> Result<Self> {
+impl ActiveFault {
+    pub(super) async fn inject(stack: &Stack, case: &Case) -> Result<Self> {
         let component = case.part.component();
         match case.fault {
             Fault::Killed => {
@@ -61,8 +61,8 @@ impl Inflicted {
             Self::Hung(component) => Ok(stack.resume(component)?),
             Self::Slow(component, stop, slowing) => {
                 stop.send_replace(true);
-                slowing.await.context("the slow process was left as it is")?;
-                // With the processes that it has started, whatever state they are in.
+                slowing.await.context("the slow process may still be paused")?;
+                // Also resumes its child processes.
                 Ok(stack.resume(component)?)
             }
             Self::Full(url, before) => swap_memory(&url, &before).await.map(drop),
@@ -70,11 +70,11 @@ impl Inflicted {
     }
 }
 
-/// Lets a process run for a tenth of the time.
+/// Pauses a process for nine tenths of the time.
 async fn slow_down(pid: Pid, mut stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
-        for (signal, pause) in [(Signal::SIGSTOP, STANDS), (Signal::SIGCONT, RUNS)] {
-            // The process has ended. The probes show that as failures.
+        for (signal, pause) in [(Signal::SIGSTOP, PAUSED), (Signal::SIGCONT, RUNNING)] {
+            // The process has exited, which the probes show as failures.
             if kill(pid, signal).is_err() {
                 return;
             }
@@ -84,7 +84,7 @@ async fn slow_down(pid: Pid, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Limits the memory of a Redis, and returns what the limit was.
+/// Sets `maxmemory` of a Redis and returns the previous value.
 async fn swap_memory(url: &str, limit: &str) -> Result<String> {
     let client = Arc::new(redis::Client::open(url).context("the URL of Redis")?);
     let mut connection =
@@ -92,5 +92,5 @@ async fn swap_memory(url: &str, limit: &str) -> Result<String> {
     let get: Vec<String> =
         redis::cmd("CONFIG").arg("GET").arg("maxmemory").query_async(&mut connection).await?;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).exec_async(&mut connection).await?;
-    get.into_iter().nth(1).context("Redis does not say what it may use")
+    get.into_iter().nth(1).context("Redis did not return its maxmemory")
 }

@@ -1,4 +1,4 @@
-//! Parses what a response shows of a session. A response that cannot be parsed gives `None`.
+//! Parses the session state that a response shows. `None` means that it cannot be parsed.
 
 use http::HeaderName;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
@@ -15,7 +15,7 @@ use crate::client::Response;
 /// Member of the client data that names the session.
 const OWNER: &str = "owner";
 /// Placeholder for a message that this run did not send.
-const STRANGE: Message =
+const NOT_OURS: Message =
     Message { session: SessionNumber::MAX, client: ClientNumber::MAX, sequence: 0 };
 
 /// Headers that the response to a repeated write must have in common with the first response.
@@ -23,7 +23,7 @@ const LASTING: [HeaderName; 5] =
     [CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, HeaderName::from_static(AFFINITY_KEY)];
 
 /// The client data of a new session.
-pub(crate) fn birth_data(session: SessionNumber) -> ClientData {
+pub(crate) fn initial_data(session: SessionNumber) -> ClientData {
     let mut data = ClientData::new();
     data.insert(OWNER.to_owned(), json!(owner(session)));
     data
@@ -37,54 +37,54 @@ pub(crate) fn patch_data(client: ClientNumber, sequence: u32) -> ClientData {
 }
 
 /// The created session and its id.
-pub(crate) fn created(answer: &Response, number: SessionNumber) -> Option<(SessionId, Seen)> {
-    let session: Session = serde_json::from_slice(&answer.body).ok()?;
+pub(crate) fn created(response: &Response, number: SessionNumber) -> Option<(SessionId, Seen)> {
+    let session: Session = serde_json::from_slice(&response.body).ok()?;
     let id = session.session_id.clone();
-    let seen = of_session(answer, session, number, &id);
+    let seen = of_session(response, session, number, &id);
     Some((id, seen))
 }
 
 /// A session that was read or patched.
-pub(crate) fn session(answer: &Response, number: SessionNumber, id: &SessionId) -> Option<Seen> {
-    let session = serde_json::from_slice(&answer.body).ok()?;
-    Some(of_session(answer, session, number, id))
+pub(crate) fn session(response: &Response, number: SessionNumber, id: &SessionId) -> Option<Seen> {
+    let session = serde_json::from_slice(&response.body).ok()?;
+    Some(of_session(response, session, number, id))
 }
 
 /// A message that was posted.
-pub(crate) fn posted(answer: &Response, message: Message, id: &SessionId) -> Option<Seen> {
-    let posted: MessagePosted = serde_json::from_slice(&answer.body).ok()?;
+pub(crate) fn posted(response: &Response, message: Message, id: &SessionId) -> Option<Seen> {
+    let posted: MessagePosted = serde_json::from_slice(&response.body).ok()?;
     let own = posted.session_id == *id && posted.message == message.to_string();
     let view = View::Posted { version: posted.version, number: posted.number };
-    (posted.number == posted.message_count).then(|| seen(answer, view, own))
+    (posted.number == posted.message_count).then(|| seen(response, view, own))
 }
 
 /// One page of a history. Appends its messages to those of the earlier pages.
 pub(crate) fn history(
-    answer: &Response,
+    response: &Response,
     before: Seen,
     session: SessionNumber,
     id: &SessionId,
 ) -> Option<(Seen, Option<String>)> {
-    let page: HistoryPage = serde_json::from_slice(&answer.body).ok()?;
+    let page: HistoryPage = serde_json::from_slice(&response.body).ok()?;
     let View::History(mut messages) = before.view else { return None };
     let mut own = before.origin == Origin::Own && page.session_id == *id;
     for message in page.messages {
         let place = messages.len() as u64 + 1;
-        let text = message.message.parse::<Message>().unwrap_or(STRANGE);
+        let text = message.message.parse::<Message>().unwrap_or(NOT_OURS);
         own &= text.session == session;
         if message.number != place {
             return None;
         }
         messages.push(text);
     }
-    let mut seen = seen(answer, View::History(messages), own);
+    let mut seen = seen(response, View::History(messages), own);
     if before.trust == Trust::Unverified {
         seen.trust = Trust::Unverified;
     }
     Some((seen, page.next_cursor))
 }
 
-/// What is known before the first page.
+/// A history without messages, to which pages are appended.
 pub(crate) fn no_history() -> Seen {
     Seen { view: View::History(Vec::new()), trust: Trust::Verified, origin: Origin::Own }
 }
@@ -95,21 +95,26 @@ pub(crate) fn deleted() -> Seen {
 }
 
 /// Compares the response to a repeated write with the response to its first attempt.
-pub(crate) fn repeated(answer: &Response, first: &Response) -> Seen {
-    let same = answer.status == first.status
-        && answer.body == first.body
-        && LASTING.iter().all(|name| answer.headers.get(name) == first.headers.get(name));
-    let replayed = answer.headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
-    let repetition = if same && replayed { Repetition::AsTheFirst } else { Repetition::Otherwise };
+pub(crate) fn repeated(response: &Response, first: &Response) -> Seen {
+    let same = response.status == first.status
+        && response.body == first.body
+        && LASTING.iter().all(|name| response.headers.get(name) == first.headers.get(name));
+    let replayed = response.headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
+    let repetition = if same && replayed { Repetition::Same } else { Repetition::Different };
     Seen { view: View::Repeated(repetition), trust: Trust::Verified, origin: Origin::Own }
 }
 
-fn of_session(answer: &Response, session: Session, number: SessionNumber, id: &SessionId) -> Seen {
+fn of_session(
+    response: &Response,
+    session: Session,
+    number: SessionNumber,
+    id: &SessionId,
+) -> Seen {
     let patches = patches(&session.client_data, number);
     let own = session.session_id == *id && patches.is_some();
     let patches = patches.unwrap_or_default();
     seen(
-        answer,
+        response,
         View::Session { version: session.version, messages: session.message_count, patches },
         own,
     )
@@ -130,8 +135,8 @@ fn owner(session: SessionNumber) -> String {
     format!("s{session}")
 }
 
-fn seen(answer: &Response, view: View, own: bool) -> Seen {
-    let source = answer
+fn seen(response: &Response, view: View, own: bool) -> Seen {
+    let source = response
         .headers
         .get(SESSION_SOURCE)
         .and_then(|source| source.to_str().ok())

@@ -1,6 +1,6 @@
 //! Commands that do not run on the local stack, and why.
 
-/// A command that contains the text, or begins with it where it ends in a space.
+/// A rule matches commands that contain its text, or begin with it if it ends in a space.
 const RULES: [(&str, &str); 19] = [
     ("…", "it stands for several commands"),
     ("infra/compose/", "it needs containers"),
@@ -17,13 +17,13 @@ const RULES: [(&str, &str); 19] = [
     ("make faults", "it starts a system of its own"),
     ("make alerts-test", "it starts a system of its own"),
     ("make runbook-test", "it starts a system of its own"),
-    ("make scale stateful=0", "it takes every instance away, which the page says"),
+    ("make scale stateful=0", "it removes every instance, as the page says"),
     ("ACL SETUSER", "the local stack's Redis has no password"),
     ("redis-check-aof", "it needs a damaged file"),
     ("du -xh", "it reads every file of the machine"),
 ];
 
-/// Why the command is not run here.
+/// Why the command is not run; `None` if it is.
 pub(super) fn reason(command: &str) -> Option<&'static str> {
     let matches = |text: &str| {
         if text.ends_with(' ') { command.starts_with(text) } else { command.contains(text) }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_runs_here_has_no_reason() {
+    fn commands_of_the_local_stack_have_no_reason() {
         for here in [
             "make roll i=stateful-2",
             "make up GATEWAYS=2",
