@@ -1,5 +1,5 @@
-//! Bounded load: an instance with more than its share in flight is passed over for the next in
-//! rank.
+//! Bounded load: an instance with more than its share of requests in flight is skipped for the next
+//! one in rank.
 
 use proto_contracts::{AffinityKey, Verdict, headers};
 
@@ -8,10 +8,10 @@ use crate::eventually;
 use crate::testbed::{Setup, TestGateway, session_path};
 use crate::upstream::{Act, Upstream};
 
-/// With fewer requests in flight an instance is never passed over: the gateway's default.
+/// The default `bounded_load_floor`: with fewer requests in flight an instance is never skipped.
 const FLOOR: usize = 64;
 
-/// Sends requests until so many wait for the instance.
+/// Sends so many requests, to which the instance does not respond.
 fn fill(
     gateway: &TestGateway,
     home: &Upstream,
@@ -42,7 +42,7 @@ fn home_and_next<'a>(
 }
 
 #[test]
-fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
+fn an_instance_over_its_load_bound_is_skipped_until_it_has_capacity() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let key = AffinityKey::random();
@@ -61,7 +61,7 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
     assert_eq!(
         seen.header(headers::SESSION_AFFINITY),
         Some(headers::SESSION_AFFINITY_NONE),
-        "it is to leave no copy"
+        "the instance must keep no copy"
     );
     assert_eq!(seen.header(headers::AFFINITY_KEY), Some(key.to_string().as_str()));
     let explanation = gateway.explain(key);
@@ -75,7 +75,7 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
         assert_eq!((reply.status, reply.verdict()), (200, Verdict::Home));
     }
     // A request is in flight until it is logged, shortly after its last byte.
-    eventually("it goes home again", || {
+    eventually("the home serves again", || {
         (gateway.send(&read).verdict() == Verdict::Home).then_some(())
     });
     assert_eq!(
@@ -84,9 +84,9 @@ fn who_is_over_its_bound_is_passed_over_until_it_has_room_again() {
     );
 }
 
-/// One after the other, all pending, so that the requests in flight are known.
+/// Requests start one after the other and stay in flight, so that their number is known.
 #[test]
-fn a_hot_key_brings_no_instance_above_its_bound() {
+fn a_hot_key_pushes_no_instance_over_its_bound() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
@@ -98,14 +98,14 @@ fn a_hot_key_brings_no_instance_above_its_bound() {
         connection.start(&Request::get(&session_path(key)));
         waiting.push(connection);
         let counts = || upstreams.iter().map(Upstream::count).collect::<Vec<_>>();
-        let counts = eventually("it has come", || {
+        let counts = eventually("it has arrived", || {
             Some(counts()).filter(|all| all.iter().sum::<usize>() == sent)
         });
         let most = counts.into_iter().max().unwrap_or_default();
         let bound = FLOOR.max((1.25 * sent as f64 / 3.0).ceil() as usize);
         assert!(
             most <= bound,
-            "{most} in flight at one instance, which may have {bound}, after {sent} requests"
+            "{most} in flight at one instance, whose bound is {bound}, after {sent} requests"
         );
         let share = most as f64 / bound as f64;
         if share >= fullest.0 {
@@ -121,7 +121,7 @@ fn a_hot_key_brings_no_instance_above_its_bound() {
     let verdicts: Vec<_> =
         waiting.iter_mut().map(|connection| connection.reply_to("GET").verdict()).collect();
     let spilled = verdicts.iter().filter(|verdict| **verdict == Verdict::Spilled).count();
-    assert!(spilled > 0, "the bound was felt");
+    assert!(spilled > 0, "no request reached the bound");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_few_requests_never_spill() {
     let gateway = Setup::new().stateful(&upstreams).start();
     let key = AffinityKey::random();
     let (home, _) = home_and_next(&gateway, &upstreams, key);
-    // All that there are, at one of three: far more than 1.25 times the mean, and no load.
+    // All at one of three instances: far more than 1.25 times the mean, but below the floor.
     let waiting = fill(&gateway, home, &Request::get(&session_path(key)), FLOOR);
     home.act(Act::ok());
     for mut connection in waiting {
@@ -167,7 +167,7 @@ fn streams_do_not_count() {
 }
 
 #[test]
-fn a_client_that_goes_away_is_in_flight_no_more() {
+fn requests_of_a_disconnected_client_are_no_longer_in_flight() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let waiting =

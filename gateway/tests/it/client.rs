@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client that sends exact bytes, hostile ones too.
+//! An HTTP/1.1 client that sends exact bytes, including invalid ones.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -72,14 +72,14 @@ impl Request {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     /// The status of the final response.
     pub(crate) status: u16,
     /// The statuses that came before it.
     pub(crate) interim: Vec<u16>,
-    /// In their order, names in lower case.
+    /// In order, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub(crate) body: Vec<u8>,
@@ -95,21 +95,21 @@ impl Reply {
             .collect()
     }
 
-    /// The value of a header that may stand once.
+    /// The value of a header that may appear once.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
-        assert!(all.len() <= 1, "{name} stands more than once: {all:?}");
+        assert!(all.len() <= 1, "{name} appears more than once: {all:?}");
         all.first().copied()
     }
 
-    /// Who served it.
+    /// The name of the instance that served it.
     #[track_caller]
     pub(crate) fn served_by(&self) -> &str {
-        self.header(headers::SERVED_BY).unwrap_or_else(|| panic!("nobody served {self:?}"))
+        self.header(headers::SERVED_BY).unwrap_or_else(|| panic!("no x-served-by on {self:?}"))
     }
 
-    /// Why it went there.
+    /// The routing stamp: `X-Affinity`.
     #[track_caller]
     pub(crate) fn stamp(&self) -> RoutingStamp {
         let text = self.header(headers::AFFINITY).unwrap_or_else(|| panic!("no stamp on {self:?}"));
@@ -128,7 +128,7 @@ impl Reply {
         self.stamp().key.expect("the pool tracks keys")
     }
 
-    /// The key that the affinity cookie would set.
+    /// The key in the affinity cookie that the response sets.
     #[track_caller]
     pub(crate) fn cookie_key(&self) -> Option<AffinityKey> {
         let cookie = self.header("set-cookie")?.strip_prefix(COOKIE_NAME)?.strip_prefix('=')?;
@@ -183,12 +183,12 @@ impl Connection {
     /// Sends these bytes as they are.
     #[track_caller]
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).expect("the other side reads");
+        self.0.get_mut().write_all(bytes).expect("the peer reads");
     }
 
-    /// Sends these bytes, as far as the other side takes them.
+    /// Sends these bytes, until the peer closes the connection.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) {
-        let _refused_early = self.0.get_mut().write_all(bytes);
+        let _rejected_early = self.0.get_mut().write_all(bytes);
     }
 
     /// Sends a request and reads its response.
@@ -211,22 +211,22 @@ impl Connection {
         read_reply(&mut self.0, method).expect("a response")
     }
 
-    /// Reads a response that may not come.
+    /// Reads the response, if any.
     pub(crate) fn try_reply(&mut self) -> Option<Reply> {
         read_reply(&mut self.0, "GET").ok()
     }
 
-    /// Sends a request that may be refused, and reads the response that may not come.
+    /// Sends a request that may be rejected, and reads the response, if any.
     pub(crate) fn try_send(&mut self, request: &Request) -> Option<Reply> {
         self.write_all(&request.head());
         self.try_reply()
     }
 
-    /// Exactly so many bytes of a connection that was upgraded.
+    /// Reads exactly so many bytes from an upgraded connection.
     #[track_caller]
     pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
-        self.0.read_exact(&mut bytes).expect("the other side writes");
+        self.0.read_exact(&mut bytes).expect("the peer writes");
         bytes
     }
 
@@ -240,13 +240,12 @@ impl Connection {
         self.0
     }
 
-    /// Tells the other side that nothing more will come.
+    /// Shuts down the sending side.
     pub(crate) fn finish(&self) {
-        // Where the other side has closed already, there is nobody to tell.
         let _closed_already = self.0.get_ref().shutdown(Shutdown::Write);
     }
 
-    /// Whether the other side closes the connection without another byte. A reset is a close too.
+    /// Whether the peer closes or resets the connection without another byte.
     pub(crate) fn is_closed_by_peer(&mut self) -> bool {
         match self.0.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
@@ -255,7 +254,7 @@ impl Connection {
     }
 }
 
-/// A client with a cookie jar, as a browser has one.
+/// A client with a cookie jar, like a browser.
 #[derive(Debug)]
 pub(crate) struct Browser {
     connection: Connection,
@@ -263,7 +262,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A client that has never been here.
+    /// A client without cookies.
     pub(crate) fn open(addr: SocketAddr) -> Self {
         Self { connection: Connection::open(addr).expect("connects"), cookie: None }
     }
@@ -338,7 +337,7 @@ fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// A line without its end; an end of the stream instead is an error.
+/// A line without its terminator; an error at the end of the stream.
 pub(crate) fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {

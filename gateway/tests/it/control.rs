@@ -1,4 +1,4 @@
-//! The control plane: who may use it, and what it refuses.
+//! The control plane: authorization, and requests that it rejects.
 
 use proto_contracts::control::{Explanation, Strategy};
 use proto_contracts::{AffinityKey, ErrorCode};
@@ -45,7 +45,7 @@ fn a_change_needs_the_token() {
 }
 
 #[test]
-fn without_a_token_nothing_can_be_changed() {
+fn a_gateway_without_a_token_rejects_every_change() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).without_token().start();
     for value in ["Bearer ", "Bearer", &format!("Bearer {TOKEN}")] {
@@ -56,10 +56,10 @@ fn without_a_token_nothing_can_be_changed() {
 }
 
 #[test]
-fn a_web_page_under_another_name_reaches_nothing() {
+fn requests_with_a_foreign_host_are_rejected() {
     let (_upstreams, gateway) = two_members();
     let mut client = gateway.connect_control();
-    for path in ["/control/v1/pools", "/metrics", "/health", "/readyz", "/nowhere"] {
+    for path in ["/control/v1/pools", "/metrics", "/health", "/readyz", "/no-such-path"] {
         for host in ["evil.test", "127.0.0.1.evil.test", "[::2]", "127.0.0.1@evil.test"] {
             let reply = client.send(&Request::get(path).header("host", host));
             assert_eq!(
@@ -87,7 +87,7 @@ fn the_data_plane_does_not_serve_the_control_plane() {
 }
 
 #[test]
-fn what_does_not_exist_or_is_malformed_is_named() {
+fn unknown_and_malformed_parts_of_a_request_are_named() {
     let (_upstreams, gateway) = two_members();
     let put = |path: &str, body: &str| gateway.change(Request::new("PUT", path).json(body));
     let post = |body: &str| gateway.change(Request::new("POST", INSTANCES).json(body));
@@ -103,9 +103,9 @@ fn what_does_not_exist_or_is_malformed_is_named() {
         (post("{\"addr\":7}"), ErrorCode::InvalidBody, "addr"),
         (post("{\"addr\":\"127.0.0.1:0\"}"), ErrorCode::InvalidInstance, "127.0.0.1:0"),
         (post("{\"addr\":\"0.0.0.0:80\"}"), ErrorCode::InvalidInstance, "0.0.0.0:80"),
-        (gateway.remove("nobody"), ErrorCode::InstanceNotFound, "nobody"),
+        (gateway.remove("unknown"), ErrorCode::InstanceNotFound, "unknown"),
         (gateway.remove("127.0.0.1:1"), ErrorCode::InstanceNotFound, "127.0.0.1:1"),
-        (gateway.remove("nobod%79"), ErrorCode::InstanceNotFound, "nobody"),
+        (gateway.remove("unknow%6e"), ErrorCode::InstanceNotFound, "unknown"),
         (gateway.remove("%00"), ErrorCode::BadRequest, "control character"),
         (gateway.remove("stateful-1%2fdrain"), ErrorCode::BadRequest, "slash"),
     ] {
@@ -128,7 +128,7 @@ fn what_does_not_exist_or_is_malformed_is_named() {
 }
 
 #[test]
-fn explain_tells_the_whole_ranking_and_why() {
+fn explain_returns_the_whole_ranking_and_the_reason() {
     let (_upstreams, gateway) = two_members();
     let key = AffinityKey::from_bits(1);
     let explained = gateway.explain(key);
@@ -147,7 +147,7 @@ fn explain_tells_the_whole_ranking_and_why() {
 }
 
 #[test]
-fn explain_refuses_what_cannot_be_supposed() {
+fn explain_rejects_invalid_queries() {
     let (_upstreams, gateway) = two_members();
     for (query, status, code) in [
         ("", 400, ErrorCode::InvalidQuery),

@@ -1,4 +1,4 @@
-//! `gateway ctl`, as an operator types it.
+//! The command `gateway ctl`.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// What it prints when it succeeds.
+/// The output of a successful run.
 #[track_caller]
 fn ctl(gateway: &TestGateway, arguments: &[&str]) -> String {
     let output = command(&url(gateway), arguments).output().expect("runs");
@@ -39,7 +39,7 @@ fn ctl(gateway: &TestGateway, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// What it says when it fails.
+/// The error output of a failed run.
 #[track_caller]
 fn fault(output: &Output) -> String {
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""), "{output:?}");
@@ -47,7 +47,7 @@ fn fault(output: &Output) -> String {
 }
 
 #[test]
-fn it_shows_and_changes_what_the_control_api_does() {
+fn commands_read_and_change_pools() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
     let table = ctl(&gateway, &["pools"]);
@@ -93,7 +93,7 @@ fn it_shows_and_changes_what_the_control_api_does() {
 }
 
 #[test]
-fn each_fault_is_told_with_its_cause_and_its_cure() {
+fn error_messages_name_cause_and_cure() {
     let upstreams = Upstream::start_all(["twin", "twin"]);
     let gateway = Setup::new().stateless(&upstreams[..1]).stateful(&upstreams[1..]).start();
     let run =
@@ -105,23 +105,26 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     let again = ctl(&gateway, &["add", "stateful", &upstreams[1].addr().to_string()]);
     assert!(
         again.contains("twin") && again.contains("healthy"),
-        "added again, it is as it was: {again}"
+        "adding it again changes nothing: {again}"
     );
     let other = upstreams[0].addr().to_string();
     assert!(
         run(&["add", "stateful", &other]).contains("duplicate INSTANCE_ID twin"),
-        "two of one name"
+        "a duplicate name"
     );
-    let strange = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
-    assert!(strange.contains("it has twin"), "{strange}");
+    let not_member = run(&["explain", "stateful", "--key", "00000001", "--drain", "stateful-9"]);
+    assert!(not_member.contains("it has twin"), "{not_member}");
     assert!(
         run(&["events", "--types", "nonsense"]).contains("strategy_changed"),
-        "it lists the types"
+        "the error lists the types"
     );
 
     let mut tokenless = command(&url(&gateway), &["strategy", "stateful", "round_robin"]);
-    let refused = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
-    assert!(refused.contains("Set CONTROL_TOKEN") && refused.contains("--token-file"), "{refused}");
+    let rejected = fault(&tokenless.env_remove("CONTROL_TOKEN").output().expect("runs"));
+    assert!(
+        rejected.contains("Set CONTROL_TOKEN") && rejected.contains("--token-file"),
+        "{rejected}"
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{TOKEN}\n")).expect("writes");
@@ -129,19 +132,20 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
         ["--token-file", file.to_str().expect("text"), "strategy", "stateful", "round_robin"];
     let mut from_file = command(&url(&gateway), &with_file);
     assert!(from_file.env_remove("CONTROL_TOKEN").output().expect("runs").status.success());
-    let missing = run(&["--token-file", "/nowhere/token", "pools"]);
-    assert!(missing.contains("/nowhere/token"), "{missing}");
+    let missing = run(&["--token-file", "/missing/token", "pools"]);
+    assert!(missing.contains("/missing/token"), "{missing}");
 
-    let nobody =
+    let unused =
         TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    // Where clients are served there is no control API, and a 404 alone would be a riddle.
+    // The data plane responds 404 to control requests; the message explains that.
     let clients =
         fault(&command(&format!("http://{}", gateway.addr), &["pools"]).output().expect("runs"));
     assert!(clients.contains("control plane") && clients.contains("127.0.0.1:8001"), "{clients}");
-    let alone = fault(&command(&format!("http://{nobody}"), &["pools"]).output().expect("runs"));
+    let unreachable =
+        fault(&command(&format!("http://{unused}"), &["pools"]).output().expect("runs"));
     assert!(
-        alone.contains(&nobody.to_string()) && alone.contains("Is the gateway running"),
-        "{alone}"
+        unreachable.contains(&unused.to_string()) && unreachable.contains("Is the gateway running"),
+        "{unreachable}"
     );
     for wrong in
         ["127.0.0.1:8001", "https://127.0.0.1:8001", "http://127.0.0.1:8001/control", "nonsense"]
@@ -154,12 +158,15 @@ fn each_fault_is_told_with_its_cause_and_its_cure() {
     }
     let usage = command(&url(&gateway), &["pools", "other"]).output().expect("runs");
     assert_eq!(usage.status.code(), Some(2));
-    assert!(text(&usage.stderr).contains("'stateless' and 'stateful'"), "it lists the pools");
+    assert!(
+        text(&usage.stderr).contains("'stateless' and 'stateful'"),
+        "the error lists the pools"
+    );
     assert!(!format!("{usage:?}").contains(TOKEN), "a token is never shown");
 }
 
 #[test]
-fn a_drain_says_at_once_why_it_will_not_end() {
+fn a_drain_that_cannot_complete_fails_at_once_with_the_reason() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let run =
@@ -168,10 +175,10 @@ fn a_drain_says_at_once_why_it_will_not_end() {
     assert!(reported.contains("is drained after"), "{reported}");
     let reported = ctl(&gateway, &["drain", "stateful-2", "--deadline", "3000"]);
     assert_eq!(reported, "stateful-2 is drained, until it is undrained.\n");
-    for refused in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
+    for rejected in [run(&["drain", "stateful-1", "--wait"]), run(&["remove", "stateful-1"])] {
         assert!(
-            refused.contains("stateful-2 is drained") && refused.contains("force"),
-            "{refused}"
+            rejected.contains("stateful-2 is drained") && rejected.contains("force"),
+            "{rejected}"
         );
     }
     let last = run(&["drain", "stateful-1", "--deadline", "60", "--wait", "--force"]);
@@ -180,11 +187,12 @@ fn a_drain_says_at_once_why_it_will_not_end() {
         "long before the deadline: {last}"
     );
     ctl(&gateway, &["undrain", "stateful-2"]);
-    let supposed =
+    let hypothetical =
         ctl(&gateway, &["explain", "stateful", "--key", "00000001", "--weight", "stateful-2:3"]);
     assert!(
-        supposed.contains("stateful-1 → stateful-2") && supposed.contains("only to or from"),
-        "{supposed}"
+        hypothetical.contains("stateful-1 → stateful-2")
+            && hypothetical.contains("only to or from"),
+        "{hypothetical}"
     );
     let weighed = ctl(&gateway, &["weight", "stateful-2", "3"]);
     assert!(

@@ -1,4 +1,4 @@
-//! How long a client may take, and what becomes of one that takes longer.
+//! Deadlines for clients and instances.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::eventually;
 use crate::testbed::{INFO, Setup, TestGateway};
 use crate::upstream::{Act, Upstream};
 
-/// What the header deadline is set to here, and what an idle connection is given.
+/// `header_ms` and `idle_ms` of these tests.
 const HEADER: Duration = Duration::from_millis(300);
 const IDLE: Duration = Duration::from_millis(900);
 
@@ -20,7 +20,7 @@ fn start(upstream: &Upstream) -> TestGateway {
 }
 
 #[test]
-fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones() {
+fn each_slow_header_on_a_connection_times_out_at_the_deadline() {
     let upstream = Upstream::start("stateless-1");
     let gateway = start(&upstream);
     for requests_before in [0, 1, 3] {
@@ -32,8 +32,8 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         client.write(b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n");
         let mut writer = client.writer();
         let dripping = std::thread::spawn(move || {
-            // A byte at a time moves no deadline. The gateway stops listening at some time, and
-            // then writing fails.
+            // Sending byte by byte does not extend the deadline. When the gateway has closed the
+            // connection, writing fails.
             while std::io::Write::write_all(&mut writer, b"x").is_ok()
                 && begun.elapsed() < crate::TIMEOUT
             {
@@ -45,22 +45,22 @@ fn a_slow_header_is_cut_at_its_deadline_on_the_first_request_and_on_later_ones()
         let took = begun.elapsed();
         assert_eq!((reply.status, reply.code()), (408, ErrorCode::RequestTimeout));
         assert_eq!(reply.header("connection"), Some("close"));
-        assert!(took >= HEADER, "after {requests_before} requests it was cut early: {took:?}");
+        assert!(took >= HEADER, "too early after {requests_before} requests: {took:?}");
         assert!(
             dripping.join().expect("no panic") < crate::TIMEOUT,
-            "the connection is gone in the end"
+            "the connection is closed at last"
         );
     }
-    assert_eq!(upstream.count(), 4, "no part of a request that never came got there");
+    assert_eq!(upstream.count(), 4, "no incomplete request was forwarded");
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_a_response() {
     let upstream = Upstream::start("stateless-1");
     let gateway = start(&upstream);
     let begun = Instant::now();
     let mut silent = gateway.connect();
-    assert!(silent.is_closed_by_peer(), "there is no request, so there is no response");
+    assert!(silent.is_closed_by_peer(), "no response without a request");
     assert!(begun.elapsed() >= HEADER);
 
     let mut idle = gateway.connect();
@@ -69,13 +69,13 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
     assert!(idle.is_closed_by_peer());
     assert!(
         begun.elapsed() >= IDLE - HEADER,
-        "a connection that has served may be idle for longer: {:?}",
+        "after a request a connection may be idle for longer: {:?}",
         begun.elapsed()
     );
 }
 
 #[test]
-fn an_answer_may_take_longer_than_a_header() {
+fn the_header_deadline_does_not_apply_to_responses() {
     let upstream = Upstream::start("stateless-1");
     let gateway = start(&upstream);
     upstream.act(Act::Hang);
@@ -85,11 +85,11 @@ fn an_answer_may_take_longer_than_a_header() {
     std::thread::sleep(HEADER * 2);
     upstream.act(Act::ok());
     assert_eq!(client.reply_to("GET").status, 200);
-    assert_eq!(client.send(&Request::get(INFO)).status, 200, "and the connection goes on");
+    assert_eq!(client.send(&Request::get(INFO)).status, 200, "the connection stays open");
 }
 
 #[test]
-fn a_header_that_ends_too_soon_is_told_so() {
+fn a_truncated_header_is_a_bad_request() {
     let upstream = Upstream::start("stateless-1");
     let gateway = start(&upstream);
     let mut client = gateway.connect();
@@ -101,7 +101,7 @@ fn a_header_that_ends_too_soon_is_told_so() {
 }
 
 #[test]
-fn a_body_must_be_complete_within_its_time_however_it_drips() {
+fn a_body_that_arrives_byte_by_byte_times_out_at_its_deadline() {
     let upstream = Upstream::start("stateless-1");
     let gateway =
         Setup::new().stateless([&upstream]).section("[timeouts]\nbody_ms = 500\n").start();
@@ -124,11 +124,11 @@ fn a_body_must_be_complete_within_its_time_however_it_drips() {
     assert!(begun.elapsed() >= Duration::from_millis(500));
     assert!(client.is_closed_by_peer());
     dripping.join().expect("no panic");
-    assert_eq!(upstream.count(), 0, "a part of a request is none");
+    assert_eq!(upstream.count(), 0, "an incomplete request is not forwarded");
 }
 
 #[test]
-fn an_instance_has_the_time_that_the_configuration_gives_it() {
+fn an_instance_times_out_after_upstream_response_ms() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
         .stateless([&upstream])
@@ -142,7 +142,7 @@ fn an_instance_has_the_time_that_the_configuration_gives_it() {
 /// A time that Nginx's configuration sets, in seconds.
 fn nginx(file: &str, directive: &str) -> Duration {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/nginx").join(file);
-    let text = std::fs::read_to_string(path).expect("it is there");
+    let text = std::fs::read_to_string(path).expect("the file exists");
     let value = text.lines().find_map(|line| {
         let line = line.trim().trim_start_matches("@@IF_FIXED@@").trim();
         line.strip_prefix(directive)?.trim().strip_suffix("s;")?.parse().ok()
@@ -156,8 +156,7 @@ fn the_deadlines_of_nginx_gateway_and_services_fit_each_other() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
     let timeouts = gateway::Config::load(&file, |_| None).expect("fine").traffic.timeouts;
     let (client, upstream) = (timeouts.client, timeouts.upstream);
-    // What a client is slow with is refused by the outermost that sees it, so each further in waits
-    // longer.
+    // The outermost layer that sees it rejects a slow client, so each inner layer waits longer.
     assert!(nginx("limits.conf", "client_header_timeout") <= client.header);
     assert!(client.body.grace <= client.body.longest);
     assert!(
@@ -167,7 +166,7 @@ fn the_deadlines_of_nginx_gateway_and_services_fit_each_other() {
     // Each outer layer has a longer timeout, so the innermost one responds.
     assert!(upstream.connect + upstream.response < nginx("proxy.conf", "proxy_read_timeout"));
     assert!(upstream.write < nginx("proxy.conf", "proxy_send_timeout"));
-    // Whoever sends the next request closes an idle connection first.
+    // The sender of requests closes idle connections first, so it sends none to a closing one.
     assert!(nginx("nginx.conf.template", "keepalive_timeout") < client.idle);
     assert!(upstream.idle < service_kit::server::KEEP_ALIVE);
 }

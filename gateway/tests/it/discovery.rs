@@ -11,7 +11,7 @@ use crate::eventually;
 use crate::testbed::{SESSIONS, Setup, TestGateway, session_path};
 use crate::upstream::Upstream;
 
-/// Instances of these names, each at an address of its own, all on one port.
+/// Instances with these names, each at its own address, all on one port.
 fn instances(names: &[(&str, &str)]) -> Vec<Upstream> {
     let mut port = 0;
     let start = |&(name, ip): &(&str, &str)| {
@@ -27,7 +27,7 @@ fn at(upstreams: &[&Upstream]) -> Zone {
     Zone::Addresses(upstreams.iter().map(|upstream| upstream.addr().ip()).collect())
 }
 
-/// A gateway whose stateful pool is found by this server alone.
+/// A gateway whose stateful pool is discovered by this server alone.
 fn discovering(server: &NameServer, port: u16) -> Setup {
     let section =
         format!("[discovery]\ninterval_ms = 200\ntimeout_ms = 200\nresolver = '{}'", server.addr());
@@ -48,7 +48,7 @@ fn await_members(gateway: &TestGateway, names: &[&str]) {
 }
 
 #[test]
-fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
+fn instances_follow_the_addresses_of_the_name() {
     let mut all = instances(&[
         ("stateful-1", "127.0.0.1"),
         ("stateful-2", "127.0.0.2"),
@@ -62,14 +62,14 @@ fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
     let discovery = gateway.stateful().discovery.expect("it is discovered");
     assert_eq!((discovery.addresses, &discovery.error), (3, &None));
 
-    // It is stopped, and its address goes with it.
+    // A stopped instance whose address is gone is removed.
     all[1].leave();
     server.set(at(&[&all[0], &all[2]]));
     await_members(&gateway, &["stateful-1", "stateful-3"]);
-    // A healthy one that leaves DNS is kept: the response may be truncated.
+    // A healthy instance whose address is gone is kept: the response may be truncated.
     server.set(at(&[&all[0]]));
     let queries = server.queries();
-    eventually("it was queries again", || (server.queries() > queries + 6).then_some(()));
+    eventually("it was queried again", || (server.queries() > queries + 6).then_some(()));
     await_members(&gateway, &["stateful-1", "stateful-3"]);
     assert!(
         gateway
@@ -79,7 +79,7 @@ fn every_address_of_the_name_is_an_instance_and_comes_and_goes_with_it() {
 }
 
 #[test]
-fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
+fn addresses_of_one_ip_version_suffice_if_the_other_lookup_times_out() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "::1")]);
     for (kind, instance) in [(1, &all[0]), (28, &all[1])] {
         let server = NameServer::start(Zone::Only(kind, vec![instance.addr().ip()]));
@@ -89,7 +89,7 @@ fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
         });
         let discovery = gateway.stateful().discovery.expect("it is discovered");
         assert_eq!((discovery.addresses, discovery.error), (1, None), "records of type {kind}");
-        // The other is still a failure where nothing at all is found.
+        // The timeout is an error if neither lookup finds an address.
         server.set(Zone::Only(kind, Vec::new()));
         eventually("the failure is shown", || {
             gateway.stateful().discovery?.error.filter(|error| error.contains("timed out"))
@@ -98,7 +98,7 @@ fn what_is_answered_counts_where_the_other_version_of_ip_never_is() {
 }
 
 #[test]
-fn every_name_that_the_configuration_takes_can_be_looked_up() {
+fn every_name_that_the_configuration_accepts_can_be_resolved() {
     let upstream = &instances(&[("stateful-1", "127.0.0.1")])[0];
     let port = upstream.addr().port();
     let label = "a".repeat(63);
@@ -126,7 +126,7 @@ fn every_name_that_the_configuration_takes_can_be_looked_up() {
 }
 
 #[test]
-fn a_resolver_that_fails_takes_nobody_away() {
+fn a_failing_resolver_removes_no_instance() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let good = at(&[&all[0], &all[1]]);
     let server = NameServer::start(good.clone());
@@ -162,7 +162,7 @@ fn a_resolver_that_fails_takes_nobody_away() {
         );
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200, "{zone:?}");
         server.set(good.clone());
-        assert_eq!(reported(), None, "after {zone:?} it works again");
+        assert_eq!(reported(), None, "it recovers after {zone:?}");
     }
     assert!(
         gateway
@@ -172,7 +172,7 @@ fn a_resolver_that_fails_takes_nobody_away() {
 }
 
 #[test]
-fn a_start_without_an_answer_finds_whom_the_last_one_knew() {
+fn a_start_without_dns_uses_the_saved_instances() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let server = NameServer::start(at(&[&all[0], &all[1]]));
     let folder = tempfile::tempdir().expect("a folder");
@@ -189,7 +189,7 @@ fn a_start_without_an_answer_finds_whom_the_last_one_knew() {
 }
 
 #[test]
-fn an_instance_that_comes_back_elsewhere_has_its_keys_again() {
+fn an_instance_that_returns_at_another_address_keeps_its_keys() {
     let mut all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let server = NameServer::start(at(&[&all[0], &all[1]]));
     let gateway = discovering(&server, all[0].addr().port()).start_unready();
@@ -211,7 +211,7 @@ fn an_instance_that_comes_back_elsewhere_has_its_keys_again() {
 }
 
 #[test]
-fn two_gateways_agree_whatever_the_order_of_the_answers() {
+fn two_gateways_agree_whatever_the_order_of_the_records() {
     let all = instances(&[
         ("stateful-1", "127.0.0.1"),
         ("stateful-2", "127.0.0.2"),
@@ -227,7 +227,7 @@ fn two_gateways_agree_whatever_the_order_of_the_answers() {
 }
 
 #[test]
-fn a_reload_names_another_name_and_another_server() {
+fn a_reload_changes_the_name_and_the_resolver() {
     let all = instances(&[("stateful-1", "127.0.0.1"), ("stateful-2", "127.0.0.2")]);
     let port = all[0].addr().port();
     let [first, second] = [0, 1].map(|place| NameServer::start(at(&[&all[place]])));
@@ -235,7 +235,7 @@ fn a_reload_names_another_name_and_another_server() {
     await_members(&gateway, &["stateful-1"]);
     gateway.rewrite(&discovering(&second, port));
     assert_eq!(gateway.change(Request::post("/control/v1/reload")).status, 200);
-    // The first is well, so it stays although the second server does not name it.
+    // The first is healthy, so it stays although the second server does not return it.
     await_members(&gateway, &["stateful-1", "stateful-2"]);
     gateway.rewrite(&Setup::new().stateful([&all[1]]));
     assert_eq!(gateway.change(Request::post("/control/v1/reload")).status, 200);

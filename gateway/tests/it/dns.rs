@@ -4,26 +4,26 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// Its response.
+/// The server's responses.
 #[derive(Clone, Debug)]
 pub(crate) enum Zone {
     /// These addresses, in this order, for whatever name.
     Addresses(Vec<IpAddr>),
     /// Queries of this type get these addresses; others get no response.
     Only(u16, Vec<IpAddr>),
-    /// The name exists and has none.
+    /// The name exists, without addresses.
     Empty,
-    /// There is no such name.
+    /// NXDOMAIN.
     NoSuchName,
-    /// It cannot tell.
+    /// SERVFAIL.
     ServerFailure,
     /// Bytes that are not a DNS response.
     Garbage,
-    /// Nothing at all.
+    /// No response.
     Silence,
 }
 
-/// It serves until the test ends.
+/// A running name server. It stops on drop.
 pub(crate) struct NameServer {
     addr: SocketAddr,
     shared: Arc<Mutex<Shared>>,
@@ -62,7 +62,7 @@ impl NameServer {
         self.addr
     }
 
-    /// Changes its response.
+    /// Changes the responses.
     pub(crate) fn set(&self, zone: Zone) {
         self.shared.lock().expect("no panic").zone = zone;
     }
@@ -76,7 +76,7 @@ impl NameServer {
 impl Drop for NameServer {
     fn drop(&mut self) {
         self.shared.lock().expect("no panic").over = true;
-        // Wakes the thread, which then sees that it is over.
+        // Wakes the thread, which then returns.
         let _woken =
             UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"over", self.addr));
         if let Some(thread) = self.thread.take() {

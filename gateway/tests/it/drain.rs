@@ -1,4 +1,4 @@
-//! Drains: nothing new, the old until the deadline, and the same through every gateway.
+//! Drains: no new keys, existing ones until the deadline, and the same at every gateway.
 
 use proto_contracts::control::{Instance, InstanceState, Strategy};
 use proto_contracts::{ErrorCode, PoolName, Verdict};
@@ -39,7 +39,7 @@ fn a_drained_instance_keeps_its_keys_and_gets_no_new_ones() {
     assert_eq!(upstreams[1].count(), before, "no new key has its home there");
     let old = gateway.send(&Request::get(&session_path(key)));
     assert_eq!((old.verdict(), old.served_by()), (Verdict::Home, "stateful-2"));
-    assert_eq!(gateway.stateful().epoch, epoch, "it is a member still");
+    assert_eq!(gateway.stateful().epoch, epoch, "it is still a member");
     assert!(
         gateway
             .metrics()
@@ -79,7 +79,7 @@ fn the_deadline_moves_the_keys_and_undrain_brings_them_back() {
 }
 
 #[test]
-fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
+fn every_gateway_sees_the_drain_even_if_it_starts_later() {
     let upstreams = Upstream::start_all(NAMES);
     let one = Setup::new().stateful(&upstreams).start();
     let other = Setup::new().stateful(upstreams.iter().rev()).start();
@@ -88,7 +88,7 @@ fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
     assert_eq!(
         other.drain_request("stateful-3", "drain", r#"{"deadline_s":0}"#).status,
         200,
-        "either may change it"
+        "each gateway may change it"
     );
     one.wait_for("stateful-3", InstanceState::Drained);
     let late = Setup::new().stateful(&upstreams).start();
@@ -98,7 +98,7 @@ fn every_gateway_sees_the_drain_and_one_that_starts_later_too() {
 }
 
 #[test]
-fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
+fn an_instance_that_announces_its_shutdown_gets_no_more_requests() {
     let mut upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let (key, epoch) = (gateway.key_at("stateful-1"), gateway.stateful().epoch);
@@ -114,19 +114,19 @@ fn an_instance_that_tells_it_leaves_gets_nothing_more_and_may_go() {
     assert_eq!(
         instance(&gateway, "stateful-1").state,
         InstanceState::Drained,
-        "gone, and no member for it"
+        "stopped, and still drained"
     );
     assert_eq!(gateway.stateful().epoch, without);
     assert_ne!(without, epoch);
 }
 
 #[test]
-fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_on() {
+fn draining_the_last_instance_requires_force_and_reports_that_it_serves() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let refused = gateway.drain_request("stateful-1", "drain", LONG);
-    assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
-    let detail = refused.problem().detail;
+    let rejected = gateway.drain_request("stateful-1", "drain", LONG);
+    assert_eq!((rejected.status, rejected.code()), (409, ErrorCode::LastInstance));
+    let detail = rejected.problem().detail;
     assert!(detail.contains("its requests would fail") && detail.contains("force"), "{detail}");
     assert_eq!(instance(&gateway, "stateful-1").drain, None, "nothing was changed");
 
@@ -152,7 +152,7 @@ fn the_last_instance_is_drained_by_force_alone_and_says_at_once_that_it_serves_o
 }
 
 #[test]
-fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
+fn draining_the_last_instance_ends_no_other_drain_at_any_gateway() {
     let upstreams = Upstream::start_all(NAMES);
     let one = Setup::new().stateful(&upstreams).start();
     let other = Setup::new().stateful(&upstreams).start();
@@ -185,7 +185,7 @@ fn draining_the_last_revives_none_that_was_drained_at_any_gateway() {
 }
 
 #[test]
-fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
+fn a_drain_survives_restarts_until_the_instance_is_undrained() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut upstreams = Upstream::start_all(NAMES);
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
@@ -197,18 +197,14 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
     assert_eq!(
         gateway.drain_request("stateful-2", "drain", LONG).json::<Instance>().state,
         InstanceState::Drained,
-        "again"
+        "draining it again changes nothing"
     );
 
     upstreams[1].leave();
     eventually("its absence is noticed", || instance(&gateway, "stateful-2").last_error);
     drop(gateway);
     let gateway = setup.start_unready();
-    assert_eq!(
-        gateway.state_of("stateful-2"),
-        Some(InstanceState::Drained),
-        "by the state file alone"
-    );
+    assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained), "from the state file");
     upstreams[1].forget_all();
     upstreams[1].come_back();
     for gateway in [&gateway, &other] {
@@ -218,7 +214,7 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
         assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained));
         assert_eq!(gateway.stateful().epoch, epoch);
     }
-    assert_eq!(upstreams[1].count(), 0, "it was sent nothing meanwhile");
+    assert_eq!(upstreams[1].count(), 0, "it got no request meanwhile");
     assert_eq!(
         other.drain_request("stateful-2", "undrain", "").json::<Instance>().state,
         InstanceState::Healthy
@@ -228,10 +224,10 @@ fn a_drained_instance_stays_so_through_restarts_until_it_is_undrained() {
 }
 
 #[test]
-fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
+fn an_instance_without_the_drain_endpoint_is_drained_by_one_gateway() {
     let upstreams = Upstream::start_all(NAMES);
     for upstream in &upstreams {
-        upstream.forget_drain();
+        upstream.disable_drain();
         upstream.report_sessions(7);
     }
     let one = Setup::new().stateful(&upstreams).start();
@@ -240,7 +236,7 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     let drain = reported.drain.expect("its drain");
     assert!(!drain.announced && drain.note.is_some_and(|note| note.contains("version is too old")));
     assert_eq!(other.state_of("stateful-2"), Some(InstanceState::Healthy));
-    assert_eq!(one.state_of("stateful-2"), Some(InstanceState::Draining), "sessions live there");
+    assert_eq!(one.state_of("stateful-2"), Some(InstanceState::Draining), "it has live sessions");
     upstreams[1].report_sessions(0);
     one.wait_for("stateful-2", InstanceState::Drained);
     let reported: Instance = one.drain_request("stateful-2", "undrain", "").json();
@@ -248,12 +244,12 @@ fn an_instance_that_cannot_be_told_is_drained_by_this_gateway_alone() {
     assert_eq!(
         one.drain_request("stateful-2", "undrain", "").status,
         200,
-        "there is nothing left to end"
+        "undraining it again changes nothing"
     );
 }
 
 #[test]
-fn what_cannot_be_drained_is_refused_and_changes_nothing() {
+fn an_invalid_drain_request_is_rejected_and_changes_nothing() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     for (name, body, code) in [
@@ -281,7 +277,7 @@ fn what_cannot_be_drained_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn no_client_reaches_the_path_that_drains() {
+fn clients_cannot_reach_the_drain_endpoint() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     for path in ["/internal/drain", "//internal/drain", "/api/../internal/drain"] {

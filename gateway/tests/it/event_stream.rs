@@ -8,15 +8,15 @@ use proto_contracts::control::Event;
 use crate::client::{Connection, Request, read_head, read_line};
 use crate::testbed::{TOKEN, TestGateway};
 
-/// A stream of the gateway's events, as it comes in.
+/// A stream of the gateway's events.
 pub(crate) struct EventStream {
     stream: BufReader<TcpStream>,
-    /// What has come and was not read yet, without its framing.
+    /// Received text that was not parsed yet, without its framing.
     text: String,
 }
 
 impl TestGateway {
-    /// Listens to the events that this query asks for.
+    /// Subscribes to the events that match this query.
     #[track_caller]
     pub(crate) fn listen(&self, query: &str) -> EventStream {
         self.listen_by(Request::get(&format!("/control/v1/events{query}")))
@@ -71,7 +71,7 @@ impl EventStream {
         }
     }
 
-    /// The next event of those that are looked for.
+    /// The next event for which `look` returns a value.
     #[track_caller]
     pub(crate) fn find<T>(&mut self, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
         loop {
@@ -82,7 +82,7 @@ impl EventStream {
         }
     }
 
-    /// What stands before the next empty line.
+    /// The text before the next empty line.
     fn block(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -96,7 +96,7 @@ impl EventStream {
     }
 
     fn chunk(&mut self) -> Option<String> {
-        // A process that has ended ends its streams without a last chunk.
+        // A process that exits closes its streams without a last chunk.
         if self.stream.fill_buf().is_ok_and(<[u8]>::is_empty) {
             return None;
         }

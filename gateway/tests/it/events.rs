@@ -1,4 +1,4 @@
-//! The stream of events: the pools first, then what happens, requests among it as a sample.
+//! The event stream: the pools first, then changes, and a sample of the requests.
 
 use std::thread;
 
@@ -18,7 +18,7 @@ fn routed(event: &Event) -> Option<Routed> {
 }
 
 #[test]
-fn a_stream_begins_with_the_pools_and_tells_each_change() {
+fn a_stream_begins_with_the_pools_and_then_has_each_change() {
     let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
     let mut stream = gateway
@@ -35,14 +35,14 @@ fn a_stream_begins_with_the_pools_and_tells_each_change() {
     let addr = upstreams[2].addr();
     gateway.add(addr);
     assert_eq!(stream.next(), Some(Event::InstanceAdded { pool: PoolName::Stateful, addr }));
-    stream.find("the newcomer is healthy", |event| match event {
+    stream.find("the new instance is healthy", |event| match event {
         Event::InstanceChanged { instance: Some(name), state: InstanceState::Healthy, .. } => {
             (name.as_str() == "stateful-3").then_some(())
         }
         _ => None,
     });
     upstreams[1].leave();
-    let detail = stream.find("the lost one is unhealthy", |event| match event {
+    let detail = stream.find("the stopped instance is unhealthy", |event| match event {
         Event::InstanceChanged {
             instance: Some(name),
             state: InstanceState::Unhealthy,
@@ -61,7 +61,7 @@ fn a_stream_begins_with_the_pools_and_tells_each_change() {
 }
 
 #[test]
-fn a_request_is_told_with_all_that_its_log_line_tells() {
+fn a_routed_event_has_the_fields_of_the_log_line() {
     let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).checked_once().start();
     let mut stream = gateway.listen("?types=routed");
@@ -101,7 +101,7 @@ fn a_request_is_told_with_all_that_its_log_line_tells() {
 }
 
 #[test]
-fn many_requests_are_a_sample_that_adds_up() {
+fn the_weights_of_a_sample_add_up_to_all_requests() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).control("event_sample_per_s = 1").start();
     let mut stream = gateway.listen("?types=routed");
@@ -137,7 +137,7 @@ fn many_requests_are_a_sample_that_adds_up() {
 }
 
 #[test]
-fn a_listener_hears_of_what_it_asked_for_alone() {
+fn a_listener_gets_only_the_events_of_its_query() {
     let (stateless, stateful) = (Upstream::start("stateless-1"), Upstream::start("stateful-1"));
     let gateway = Setup::new().stateless([&stateless]).stateful([&stateful]).start();
     let mut stream = gateway.listen("?pool=stateful");
@@ -175,15 +175,15 @@ fn a_listener_hears_of_what_it_asked_for_alone() {
 }
 
 #[test]
-fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() {
+fn of_64_event_streams_16_are_reserved_for_the_token() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let mut streams: Vec<_> = (0..48).map(|_| gateway.listen("?types=strategy_changed")).collect();
     let with_token = |value: &str| {
         Request::get("/control/v1/events").header("authorization", &format!("Bearer {value}"))
     };
-    let refused = |request: Request, reported: &str| {
-        // By the status line first: a stream that is opened instead never ends.
+    let rejected = |request: Request, reported: &str| {
+        // Reads the status line first, since an opened stream would never end.
         let mut client = gateway.connect_control();
         client.start(&request.clone().header("host", &gateway.control_addr.to_string()));
         assert!(client.read_exactly(12).ends_with(b"503"), "{request:?}");
@@ -194,18 +194,18 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
             "{reply:?}"
         );
     };
-    refused(Request::get("/control/v1/events"), "CONTROL_TOKEN");
-    refused(with_token("a-wrong-token-0123"), "CONTROL_TOKEN");
+    rejected(Request::get("/control/v1/events"), "CONTROL_TOKEN");
+    rejected(with_token("a-wrong-token-0123"), "CONTROL_TOKEN");
     assert_eq!(
         gateway.request(Request::get("/control/v1/pools")).status,
         200,
-        "everything else goes on"
+        "other requests are served"
     );
     streams.extend((0..16).map(|_| gateway.listen_with_token("?types=strategy_changed")));
-    refused(with_token(TOKEN), "64");
-    // Nothing is sent, so the end of the connection itself must free the place.
+    rejected(with_token(TOKEN), "64");
+    // No event is sent, so closing the connection must free the slot by itself.
     streams.remove(0);
-    eventually("there is room again", || {
+    eventually("a slot is free", || {
         let reply = gateway.request(Request::new("HEAD", "/control/v1/events"));
         assert_eq!(
             reply.header("content-length").filter(|_| reply.status == 200),
@@ -219,13 +219,13 @@ fn there_are_places_for_64_listeners_of_which_16_are_for_holders_of_the_token() 
         assert_eq!(
             stream.next().map(|event| event.name()),
             Some("strategy_changed"),
-            "all hear of it"
+            "each gets the event"
         );
     }
 }
 
 #[test]
-fn a_gateway_that_stops_says_so_and_ends_its_streams() {
+fn a_stopping_gateway_sends_an_event_and_ends_its_streams() {
     let upstream = Upstream::start("stateful-1");
     let mut gateway = Setup::new().stateful([&upstream]).start();
     let mut stream = gateway.listen("?types=routed");

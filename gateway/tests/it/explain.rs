@@ -10,17 +10,17 @@ use crate::upstream::{Act, Upstream};
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
-fn suppose(gateway: &TestGateway, query: &str) -> Change {
+fn simulate(gateway: &TestGateway, query: &str) -> Change {
     let path = format!("/control/v1/pools/stateful/explain?key=00000001&{query}");
     gateway.request(Request::get(&path)).json::<Explanation>().change.expect("a change")
 }
 
 #[test]
-fn a_drain_moves_the_keys_of_the_drained_and_no_others_and_says_when() {
+fn a_drain_moves_only_the_keys_of_the_drained_instance() {
     let upstreams = Upstream::start_all(NAMES);
     upstreams[1].report_sessions(12);
     let gateway = Setup::new().stateful(&upstreams).start();
-    let drained = suppose(&gateway, "drain=stateful-2");
+    let drained = simulate(&gateway, "drain=stateful-2");
     let share = gateway.stateful().instances[1].key_share_percent;
     assert!((drained.moved_percent - share).abs() < 0.01, "{} of {share} %", drained.moved_percent);
     assert!(
@@ -49,17 +49,17 @@ fn a_drain_moves_the_keys_of_the_drained_and_no_others_and_says_when() {
     for expected in ["no new key", "stateful-2", "deadline", "12 by its last report"] {
         assert!(drained.effect.contains(expected), "{expected} in {}", drained.effect);
     }
-    let without = suppose(&gateway, "without=stateful-2");
-    assert_eq!((without.flows, without.epoch), (drained.flows, drained.epoch), "they end alike");
+    let without = simulate(&gateway, "without=stateful-2");
+    assert_eq!((without.flows, without.epoch), (drained.flows, drained.epoch), "the same result");
     assert!(without.effect.contains("at once"), "{}", without.effect);
-    assert_eq!(gateway.stateful().instances.len(), 3, "nothing was done");
+    assert_eq!(gateway.stateful().instances.len(), 3, "nothing was changed");
 }
 
 #[test]
-fn a_newcomer_takes_from_everybody_and_an_exchange_is_both() {
+fn a_new_instance_takes_keys_from_all_and_a_replacement_does_both() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
-    let joined = suppose(&gateway, "with=stateful-4");
+    let joined = simulate(&gateway, "with=stateful-4");
     assert!((24.0..26.0).contains(&joined.moved_percent), "{}", joined.moved_percent);
     assert!(
         joined
@@ -68,38 +68,38 @@ fn a_newcomer_takes_from_everybody_and_an_exchange_is_both() {
             .all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-4"))
     );
     assert_eq!(joined.flows.len(), 3);
-    let both = suppose(&gateway, "with=stateful-4&drain=stateful-1&without=stateful-2");
+    let both = simulate(&gateway, "with=stateful-4&drain=stateful-1&without=stateful-2");
     assert!(
         both.moves
             == (both.home.as_ref().map(ToString::to_string)
                 != Some(gateway.ranking(AffinityKey::from_bits(1))[0].clone()))
     );
-    let all_gone = suppose(&gateway, "without=stateful-1&drain=stateful-1");
+    let all_gone = simulate(&gateway, "without=stateful-1&drain=stateful-1");
     assert_eq!(
         all_gone.epoch,
-        suppose(&gateway, "without=stateful-1").epoch,
-        "one that is named twice leaves once"
+        simulate(&gateway, "without=stateful-1").epoch,
+        "naming an instance twice changes nothing"
     );
-    let nobody = gateway
+    let unknown = gateway
         .request(Request::get("/control/v1/pools/stateful/explain?key=00000001&drain=stateful-9"));
-    assert_eq!(nobody.code(), ErrorCode::InstanceNotFound);
+    assert_eq!(unknown.code(), ErrorCode::InstanceNotFound);
     assert!(
-        nobody.problem().detail.contains("stateful-1, stateful-2, stateful-3"),
-        "it names the members"
+        unknown.problem().detail.contains("stateful-1, stateful-2, stateful-3"),
+        "the detail names the members"
     );
 }
 
 #[test]
-fn the_last_member_can_be_supposed_to_go() {
+fn removing_the_last_member_can_be_simulated() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
-    let gone = suppose(&gateway, "without=stateful-1");
+    let gone = simulate(&gateway, "without=stateful-1");
     assert_eq!((gone.moved_percent, gone.home, gone.moves), (100.0, None, true));
     assert_eq!((gone.flows.len(), &gone.flows[0].to), (1, &None));
 }
 
 #[test]
-fn it_says_why_those_above_the_choice_were_passed_over() {
+fn explain_says_why_higher_ranked_members_were_passed_over() {
     let mut upstreams = Upstream::start_all(NAMES);
     let gateway =
         Setup::new().stateful(&upstreams).stateful_setting("bounded_load_floor = 2").start();
@@ -123,7 +123,7 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     drop(busy);
 
     upstreams[place(&ranking[0])].leave();
-    let down = eventually("it is found down", || {
+    let down = eventually("it is unhealthy", || {
         Some(gateway.explain(key)).filter(|reported| {
             reported.ranking[0].passed_over.as_deref() == Some("its health checks fail")
         })
@@ -134,7 +134,7 @@ fn it_says_why_those_above_the_choice_were_passed_over() {
     );
     upstreams[place(&ranking[1])].leave();
     upstreams[place(&ranking[2])].leave();
-    eventually("the checks are distrusted", || {
+    eventually("the health checks are ignored", || {
         let reported = gateway.explain(key);
         (reported.choice.as_ref() == Some(&reported.ranking[0].name)
             && reported.reason.contains("ignored"))

@@ -1,4 +1,4 @@
-//! What a client notices of instances that fail: as little as is safe.
+//! Failover: clients see failing instances only if a retry would not be safe.
 
 use proto_contracts::{AffinityKey, ErrorCode, Verdict, headers};
 
@@ -8,8 +8,8 @@ use crate::upstream::{Act, Upstream};
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
-/// Three instances whose health is checked once, at the start: what happens later the gateway
-/// learns from requests. Most of those fail at first here, so the budget of retries must not count.
+/// Three instances whose health is checked only at the start; later the gateway detects failures by
+/// requests. Most of them fail at first here, so the retry budget must not limit them.
 fn three() -> ([Upstream; 3], TestGateway) {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new()
@@ -21,11 +21,11 @@ fn three() -> ([Upstream; 3], TestGateway) {
 }
 
 fn place(name: &str) -> usize {
-    NAMES.iter().position(|known| *known == name).expect("one of ours")
+    NAMES.iter().position(|known| *known == name).expect("a known name")
 }
 
 #[test]
-fn a_refused_connection_leads_to_the_next_in_rank_and_back_home() {
+fn a_refused_connection_fails_over_in_rank_order_and_back() {
     let (mut upstreams, gateway) = three();
     let key = AffinityKey::random();
     let ranking = gateway.ranking(key);
@@ -48,7 +48,7 @@ fn a_refused_connection_leads_to_the_next_in_rank_and_back_home() {
             assert_eq!(
                 (reply.key(), reply.header("set-cookie")),
                 (key, None),
-                "the key stays what it is"
+                "the key does not change"
             );
         }
         upstreams[by_rank[down]].leave();
@@ -59,7 +59,7 @@ fn a_refused_connection_leads_to_the_next_in_rank_and_back_home() {
 }
 
 #[test]
-fn a_newcomer_whose_home_refuses_is_served_elsewhere_and_keeps_its_key() {
+fn a_new_client_whose_home_is_down_fails_over_and_keeps_its_key() {
     let (mut upstreams, gateway) = three();
     for upstream in &mut upstreams[..2] {
         upstream.leave();
@@ -73,7 +73,7 @@ fn a_newcomer_whose_home_refuses_is_served_elsewhere_and_keeps_its_key() {
 }
 
 #[test]
-fn round_robin_passes_over_what_refuses() {
+fn round_robin_skips_instances_that_refuse_connections() {
     let mut upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).checked_once().start();
     upstreams[0].leave();
@@ -90,7 +90,7 @@ fn round_robin_passes_over_what_refuses() {
 }
 
 #[test]
-fn what_is_safe_to_repeat_is_repeated_elsewhere_when_no_answer_comes() {
+fn safe_and_keyed_requests_are_retried_elsewhere_without_a_response() {
     let (upstreams, gateway) = three();
     // A deleted session stays deleted, and a write with an idempotency key is done once.
     let keyed = Some("5f0c1a52-8f3e-4c56-9d9f-0a1b2c3d4e5f");
@@ -116,14 +116,14 @@ fn what_is_safe_to_repeat_is_repeated_elsewhere_when_no_answer_comes() {
         assert_eq!(reply.verdict(), Verdict::Failover);
         assert!(
             (1..=2).contains(&(home.count() - before)),
-            "tried once, or twice after a kept connection broke"
+            "once, or twice if a pooled connection was closed"
         );
         home.act(Act::ok());
     }
 }
 
 #[test]
-fn what_may_have_been_done_is_not_done_again() {
+fn a_write_of_unknown_outcome_is_not_retried() {
     let (upstreams, gateway) = three();
     for method in ["POST", "PUT", "PATCH"] {
         let key = AffinityKey::random();
@@ -134,27 +134,27 @@ fn what_may_have_been_done_is_not_done_again() {
         assert_eq!((reply.status, reply.code()), (502, ErrorCode::UpstreamFailed), "{method}");
         assert!(
             reply.problem().detail.contains("may or may not"),
-            "whether it was done nobody knows: {reply:?}"
+            "the outcome is unknown: {reply:?}"
         );
-        assert_eq!(reply.header("retry-after"), None, "to repeat it blindly is no advice");
+        assert_eq!(reply.header("retry-after"), None, "a blind retry is not safe");
         assert_eq!((reply.served_by(), reply.verdict()), (home.name().as_str(), Verdict::Home));
         assert_eq!(
             upstreams.iter().map(Upstream::count).sum::<usize>(),
             before + 1,
-            "one instance saw it, once"
+            "one instance received it, once"
         );
         home.act(Act::ok());
     }
 }
 
 #[test]
-fn a_safe_request_is_given_up_when_every_instance_breaks_it() {
+fn a_safe_request_fails_when_every_instance_closes_the_connection() {
     let (upstreams, gateway) = three();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Close));
     let reply = gateway.send(&Request::get(&session_path(AffinityKey::random())));
     assert_eq!((reply.status, reply.code()), (502, ErrorCode::UpstreamFailed));
     let attempts: usize = upstreams.iter().map(Upstream::count).sum();
-    assert!((3..=4).contains(&attempts), "each once, and one more than once at most: {attempts}");
+    assert!((3..=4).contains(&attempts), "each instance once, one perhaps twice: {attempts}");
 }
 
 #[test]
@@ -170,11 +170,11 @@ fn a_safe_request_ends_with_a_timeout_when_no_instance_responds() {
     let reply = gateway.send(&Request::get(&session_path(AffinityKey::random())));
     assert_eq!((reply.status, reply.code()), (504, ErrorCode::UpstreamTimeout));
     let attempts: usize = upstreams.iter().map(Upstream::count).sum();
-    assert_eq!(attempts, 3, "each once");
+    assert_eq!(attempts, 3, "each instance once");
 }
 
 #[test]
-fn with_every_instance_gone_nothing_was_sent_and_the_client_may_come_back() {
+fn with_every_instance_down_the_client_may_retry_after_a_second() {
     let (mut upstreams, gateway) = three();
     upstreams.iter_mut().for_each(Upstream::leave);
     for request in [Request::get(SESSIONS), Request::post(SESSIONS)] {
@@ -194,18 +194,18 @@ fn with_every_instance_gone_nothing_was_sent_and_the_client_may_come_back() {
 }
 
 #[test]
-fn a_pool_without_members_says_so() {
+fn requests_to_an_empty_pool_get_no_instance_available() {
     let gateway = Setup::new().start();
     for path in [INFO, SESSIONS] {
         let reply = gateway.send(&Request::get(path));
         assert_eq!((reply.status, reply.code()), (503, ErrorCode::NoInstanceAvailable), "{path}");
         assert_eq!(reply.header("retry-after"), Some("1"));
     }
-    assert_eq!(gateway.send(&Request::get("/health")).status, 200, "the gateway itself is well");
+    assert_eq!(gateway.send(&Request::get("/health")).status, 200, "the gateway itself is healthy");
 }
 
 #[test]
-fn a_pooled_connection_that_broke_says_nothing_of_an_instance_that_came_back() {
+fn a_closed_pooled_connection_does_not_count_against_the_instance() {
     let (mut upstreams, gateway) = three();
     let key = AffinityKey::random();
     let home = place(&gateway.ranking(key)[0]);

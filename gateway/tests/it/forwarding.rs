@@ -1,4 +1,4 @@
-//! What instances see of clients, and clients of instances.
+//! Forwarded headers, in both directions.
 
 use proto_contracts::{AffinityKey, RequestId, Verdict, headers};
 
@@ -45,7 +45,7 @@ fn internal_headers_of_a_client_do_not_reach_the_instances() {
 }
 
 #[test]
-fn a_request_without_a_host_has_no_forwarded_host_of_the_clients_own() {
+fn without_a_host_the_clients_x_forwarded_host_is_dropped() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let mut client = gateway.connect();
@@ -56,7 +56,7 @@ fn a_request_without_a_host_has_no_forwarded_host_of_the_clients_own() {
 }
 
 #[test]
-fn a_client_cannot_have_the_gateways_headers_dropped_as_those_of_its_connection() {
+fn the_connection_header_cannot_drop_the_gateways_headers() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let named = "keep-alive, x-affinity-key, x-session-affinity, x-request-id";
@@ -68,7 +68,7 @@ fn a_client_cannot_have_the_gateways_headers_dropped_as_those_of_its_connection(
 }
 
 #[test]
-fn instances_learn_the_client_from_its_connection() {
+fn x_forwarded_for_has_the_peer_address() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).server("trusted_proxies = []").start();
     let request = Request::get(SESSIONS)
@@ -84,21 +84,21 @@ fn instances_learn_the_client_from_its_connection() {
 }
 
 #[test]
-fn instances_learn_the_client_from_a_trusted_proxy() {
+fn x_forwarded_for_of_a_trusted_proxy_is_kept() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let proxied = || Request::get(SESSIONS).header("x-forwarded-proto", "https");
     gateway.send(&proxied().header("x-forwarded-for", "203.0.113.9"));
     assert_eq!(upstream.last().header("x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
     assert_eq!(upstream.last().header("x-forwarded-proto"), Some("https"));
-    // Some proxies append a line of their own instead of an entry.
+    // Some proxies add another header line instead of an entry.
     gateway.send(
         &proxied().header("x-forwarded-for", "forged").header("x-forwarded-for", "203.0.113.9"),
     );
     assert_eq!(
         upstream.last().header("x-forwarded-for"),
         Some("203.0.113.9, 127.0.0.1"),
-        "what is not believed goes"
+        "untrusted entries are dropped"
     );
     for (sent, seen) in [
         ("\u{ff}, 203.0.113.9", "203.0.113.9, 127.0.0.1"),
@@ -114,7 +114,7 @@ fn instances_learn_the_client_from_a_trusted_proxy() {
 }
 
 #[test]
-fn the_affinity_cookie_stays_at_the_gateway_and_others_go_on() {
+fn the_affinity_cookie_is_removed_and_others_are_forwarded() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     for (sent, kept) in [
@@ -129,7 +129,7 @@ fn the_affinity_cookie_stays_at_the_gateway_and_others_go_on() {
 }
 
 #[test]
-fn clients_see_who_served_them_and_why() {
+fn responses_have_the_instance_and_the_routing_stamp() {
     let upstream = Upstream::start("stateful-1");
     upstream.report_sessions(3);
     let gateway = Setup::new().stateful([&upstream]).start();
@@ -156,7 +156,7 @@ fn routing_can_be_hidden_from_clients() {
     let gateway = Setup::new().stateful([&upstream]).server("expose_routing = false").start();
     // An instance cannot override it.
     upstream.act(Act::Respond(200, vec![("x-served-by", "me"), ("x-affinity", "home")], "ok"));
-    for request in [Request::post(SESSIONS), Request::get("/nowhere")] {
+    for request in [Request::post(SESSIONS), Request::get("/no-such-path")] {
         let reply = gateway.send(&request);
         for name in ["x-served-by", "x-affinity", "x-instance-id"] {
             assert_eq!(reply.header(name), None, "{reply:?}");
@@ -166,12 +166,12 @@ fn routing_can_be_hidden_from_clients() {
     assert_eq!(
         seen.header(headers::SESSION_AFFINITY),
         Some(headers::SESSION_AFFINITY_REQUIRED),
-        "instances still see"
+        "instances still receive it"
     );
 }
 
 #[test]
-fn one_request_id_goes_from_the_client_to_the_instance_and_back() {
+fn the_request_id_of_a_client_reaches_the_instance_and_the_response() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";

@@ -17,12 +17,12 @@ use crate::client::Request;
 use crate::testbed::{SESSIONS, Setup};
 
 const NAME: &str = "stateful-1";
-/// With which every connection of HTTP/2 begins.
+/// Begins every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 const HEALTHY: &str = "HTTP/1.1 200 OK\r\nx-instance-id: stateful-1\r\ncontent-length: 7\r\n\
                        connection: close\r\n\r\nhealthy";
 
-/// An instance that speaks HTTP/2 by prior knowledge, and responds to health checks in HTTP/1.1.
+/// An instance with HTTP/2 by prior knowledge, and health checks by HTTP/1.1.
 #[derive(Clone)]
 struct H2cUpstream {
     addr: SocketAddr,
@@ -57,8 +57,8 @@ impl H2cUpstream {
         }
         if first != PREFACE {
             let mut request = [0; 4_096];
-            let _checks_hang_up = stream.read(&mut request).await;
-            let _checks_hang_up = stream.write_all(HEALTHY.as_bytes()).await;
+            let _closed_by_peer = stream.read(&mut request).await;
+            let _closed_by_peer = stream.write_all(HEALTHY.as_bytes()).await;
             return;
         }
         self.connections.fetch_add(1, Ordering::SeqCst);
@@ -87,7 +87,7 @@ impl H2cUpstream {
 }
 
 #[test]
-fn requests_share_a_connection_and_look_as_by_http1() {
+fn requests_share_a_connection_and_have_the_headers_of_http_1() {
     let upstream = H2cUpstream::start();
     let gateway =
         Setup::new().stateful_at(upstream.addr).stateful_setting("protocol = 'h2c'").start();
@@ -101,7 +101,7 @@ fn requests_share_a_connection_and_look_as_by_http1() {
         let reply = client.send(&Request::get(SESSIONS).header("cookie", "affinity=0000000c"));
         assert_eq!((reply.status, reply.body.as_slice()), (200, &b"got "[..]));
         assert_eq!((reply.verdict(), reply.served_by()), (Verdict::Home, NAME));
-        assert_ne!(reply.header("connection"), Some("close"), "the client's connection goes on");
+        assert_ne!(reply.header("connection"), Some("close"), "the client's connection stays open");
     }
     let seen = upstream.seen.lock().expect("no panic");
     assert_eq!(seen.len(), 40);
@@ -113,7 +113,7 @@ fn requests_share_a_connection_and_look_as_by_http1() {
     );
     assert!(first.contains_key(headers::REQUEST_ID) && !first.contains_key(HOST), "{first:?}");
     assert!(uri.ends_with(SESSIONS), "{uri}");
-    // One for each of the gateway's threads at most.
+    // At most one for each of the gateway's threads.
     assert!(upstream.connections.load(Ordering::SeqCst) <= 2, "{:?}", upstream.connections);
 }
 

@@ -1,5 +1,4 @@
-//! The health checks: how many results change the gateway's mind, and when it does not believe
-//! them.
+//! Health checks: thresholds, and when the gateway ignores them.
 
 use std::net::SocketAddr;
 
@@ -14,7 +13,7 @@ use crate::upstream::{Health, Upstream};
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
 #[test]
-fn an_instance_falls_after_so_many_failures_and_rises_after_so_many_passes() {
+fn an_instance_changes_its_state_at_the_thresholds() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).thresholds(4, 5).start();
     let key = gateway.key_at("stateful-2");
@@ -23,7 +22,7 @@ fn an_instance_falls_after_so_many_failures_and_rises_after_so_many_passes() {
     upstreams[1].health(Health::Failing(500));
     gateway.wait_for("stateful-2", InstanceState::Unhealthy);
     assert!(upstreams[1].health_checks() >= 4, "after {} failures", upstreams[1].health_checks());
-    let instance = gateway.stateful().instances.into_iter().nth(1).expect("it stays a member");
+    let instance = gateway.stateful().instances.into_iter().nth(1).expect("it is still a member");
     assert!(
         instance.last_error.as_ref().is_some_and(|error| error.contains("500")),
         "{instance:?}"
@@ -43,7 +42,7 @@ fn an_instance_falls_after_so_many_failures_and_rises_after_so_many_passes() {
 }
 
 #[test]
-fn an_instance_that_is_killed_and_started_again_gets_its_keys_home() {
+fn an_instance_that_is_killed_and_restarted_gets_its_keys_back() {
     let mut upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let epoch = gateway.stateful().epoch;
@@ -69,7 +68,7 @@ fn an_instance_that_is_killed_and_started_again_gets_its_keys_home() {
 }
 
 #[test]
-fn checks_that_fail_most_of_a_pool_at_once_are_not_believed() {
+fn checks_are_ignored_when_most_of_a_pool_fails_them() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     for upstream in &upstreams[..2] {
@@ -90,7 +89,7 @@ fn checks_that_fail_most_of_a_pool_at_once_are_not_believed() {
     assert_eq!(
         gateway.send(&Request::get(&session_path(key))).verdict(),
         Verdict::Failover,
-        "one of three is believed"
+        "one failure in three is not ignored"
     );
 }
 
@@ -107,7 +106,7 @@ fn readiness_follows_the_pools() {
 }
 
 #[test]
-fn who_tells_no_name_is_no_member() {
+fn an_instance_without_a_name_is_not_a_member() {
     let upstream = Upstream::start("stateful-1");
     upstream.health(Health::Nameless);
     let gateway = Setup::new().stateful([&upstream]).start_unready();
@@ -123,7 +122,7 @@ fn who_tells_no_name_is_no_member() {
 }
 
 #[test]
-fn an_instance_that_changes_its_name_is_a_member_by_the_new_one() {
+fn a_renamed_instance_is_a_member_by_its_new_name() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let epoch = gateway.stateful().epoch;
@@ -136,7 +135,7 @@ fn an_instance_that_changes_its_name_is_a_member_by_the_new_one() {
 }
 
 #[test]
-fn two_instances_of_one_name_are_refused_until_one_has_gone() {
+fn of_two_instances_with_one_name_the_second_is_rejected() {
     let mut upstreams = Upstream::start_all(["stateful-1", "twin", "twin"]);
     let gateway = Setup::new().stateful(&upstreams).start_unready();
     let twins = |state: InstanceState| -> Vec<SocketAddr> {
@@ -147,8 +146,8 @@ fn two_instances_of_one_name_are_refused_until_one_has_gone() {
             .map(|instance| instance.addr)
             .collect()
     };
-    let refused =
-        eventually("one is refused", || twins(InstanceState::DuplicateName).first().copied());
+    let rejected =
+        eventually("one is rejected", || twins(InstanceState::DuplicateName).first().copied());
     gateway.wait_for("stateful-1", InstanceState::Healthy);
     gateway.wait_for("twin", InstanceState::Healthy);
     let epoch = gateway.stateful().epoch;
@@ -156,17 +155,17 @@ fn two_instances_of_one_name_are_refused_until_one_has_gone() {
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
     let (first, second) = upstreams[1..].split_at_mut(1);
-    let (held, idle) = if first[0].addr() == refused {
+    let (held, idle) = if first[0].addr() == rejected {
         (&mut second[0], &first[0])
     } else {
         (&mut first[0], &second[0])
     };
     assert!(held.count() > 0);
-    assert_eq!(idle.count(), 0, "who is refused gets nothing");
+    assert_eq!(idle.count(), 0, "the rejected one gets no requests");
 
     held.leave();
     eventually("the other takes over", || {
-        twins(InstanceState::Healthy).contains(&refused).then_some(())
+        twins(InstanceState::Healthy).contains(&rejected).then_some(())
     });
     assert_eq!(gateway.stateful().epoch, epoch, "the same names, so no key moved");
     let key = gateway.key_at("twin");

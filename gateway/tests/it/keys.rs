@@ -1,4 +1,4 @@
-//! Where the affinity key of a request comes from, and the cookie that keeps it.
+//! The sources of a request's affinity key, and the affinity cookie.
 
 use proto_contracts::{AffinityKey, Verdict, headers};
 
@@ -34,13 +34,13 @@ fn the_path_wins_over_the_header_and_the_header_over_the_cookie() {
         assert_eq!(
             reply.header("set-cookie"),
             None,
-            "a key of the client's own never rewrites the cookie"
+            "a key from path or header never rewrites the cookie"
         );
         let seen = upstream.last();
         assert_eq!(
             seen.header(headers::AFFINITY_KEY),
             Some(expected.to_string().as_str()),
-            "the gateway's, once"
+            "the gateway's header, once"
         );
         assert_eq!(
             seen.header(headers::SESSION_AFFINITY),
@@ -50,7 +50,7 @@ fn the_path_wins_over_the_header_and_the_header_over_the_cookie() {
 }
 
 #[test]
-fn malformed_keys_are_replaced_and_said_so() {
+fn malformed_keys_are_replaced_with_the_verdict_invalid() {
     let (_upstream, gateway) = one_instance();
     let long = "0".repeat(60_000);
     for bad in [
@@ -70,13 +70,13 @@ fn malformed_keys_are_replaced_and_said_so() {
         ] {
             let reply = gateway.send(&request);
             assert_eq!((reply.status, reply.verdict()), (200, Verdict::Invalid), "{bad:.20}");
-            assert_eq!(reply.cookie_key(), Some(reply.key()), "a new one, sent to the client");
+            assert_eq!(reply.cookie_key(), Some(reply.key()), "a new key, set as cookie");
         }
     }
 }
 
 #[test]
-fn a_malformed_session_id_leaves_the_key_to_the_others() {
+fn with_a_malformed_session_id_other_sources_of_the_key_count() {
     let (_upstream, gateway) = one_instance();
     for bad in ["x", "0000000a-short", "0000000A-00112233445566778899aabbccddeeff", "%30000000a"] {
         let request = with_cookie(Request::get(&format!("{SESSIONS}/{bad}/history")), IN_COOKIE);
@@ -85,7 +85,7 @@ fn a_malformed_session_id_leaves_the_key_to_the_others() {
 }
 
 #[test]
-fn of_several_keys_the_first_that_is_well_formed_counts() {
+fn of_several_keys_the_first_well_formed_one_counts() {
     let (_upstream, gateway) = one_instance();
     let key = |request: Request| gateway.send(&request).key();
     let get = || Request::get(SESSIONS);
@@ -104,7 +104,7 @@ fn of_several_keys_the_first_that_is_well_formed_counts() {
 }
 
 #[test]
-fn the_cookie_is_for_this_site_alone_and_out_of_scripts_reach() {
+fn the_cookie_is_same_site_and_http_only() {
     let (_upstream, gateway) = one_instance();
     let reply = gateway.send(&Request::post(SESSIONS));
     let expected = format!("affinity={}; Path=/; HttpOnly; SameSite=Lax", reply.key());
@@ -130,7 +130,7 @@ fn the_cookie_is_secure_when_a_trusted_proxy_says_https() {
 }
 
 #[test]
-fn an_answer_that_sets_the_cookie_is_not_for_a_shared_cache() {
+fn a_response_that_sets_the_cookie_is_not_for_a_shared_cache() {
     let (upstream, gateway) = one_instance();
     for (sent, kept) in [
         (None, "no-store"),
@@ -143,15 +143,15 @@ fn an_answer_that_sets_the_cookie_is_not_for_a_shared_cache() {
             sent.map(|sent| ("cache-control", sent)).into_iter().collect(),
             "ok",
         ));
-        let newcomer = gateway.send(&Request::get(SESSIONS));
-        assert_eq!(newcomer.header("cache-control"), Some(kept), "the instance sent {sent:?}");
+        let new = gateway.send(&Request::get(SESSIONS));
+        assert_eq!(new.header("cache-control"), Some(kept), "the instance sent {sent:?}");
         let known = gateway.send(&Request::get(SESSIONS).key(IN_HEADER));
         assert_eq!(known.header("cache-control"), sent, "without a cookie the instance decides");
     }
 }
 
 #[test]
-fn the_instances_own_cookies_stand_beside_it() {
+fn the_instances_own_cookies_are_kept() {
     let (upstream, gateway) = one_instance();
     upstream.act(Act::Respond(200, vec![("set-cookie", "theme=dark")], "ok"));
     let reply = gateway.send(&Request::get(SESSIONS));
@@ -162,5 +162,5 @@ fn the_instances_own_cookies_stand_beside_it() {
 }
 
 fn cookie(reply: &Reply) -> &str {
-    reply.header("set-cookie").expect("a newcomer gets a cookie")
+    reply.header("set-cookie").expect("a new client gets a cookie")
 }

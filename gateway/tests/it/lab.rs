@@ -1,4 +1,4 @@
-//! The lab: both code paths side by side, request by request. Closed unless it is opened.
+//! The lab, off by default: clients may choose the strategy of each request.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const STRATEGY: &str = headers::ROUTING_STRATEGY;
 const OPEN: &str = "[lab]\nenabled = true\n";
 
 #[test]
-fn each_request_takes_the_path_that_it_asks_for() {
+fn each_request_is_routed_by_the_strategy_that_it_requests() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).section(OPEN).start();
     let mut client = gateway.connect();
@@ -32,7 +32,7 @@ fn each_request_takes_the_path_that_it_asks_for() {
             seen.header(headers::SESSION_AFFINITY),
             Some(headers::SESSION_AFFINITY_REQUIRED)
         );
-        assert_eq!(seen.header(STRATEGY), None, "it is between client and gateway");
+        assert_eq!(seen.header(STRATEGY), None, "the header is not forwarded");
 
         let in_turn = client.send(&get("round_robin"));
         assert_eq!((in_turn.verdict(), in_turn.key()), (Verdict::Off, key));
@@ -44,13 +44,13 @@ fn each_request_takes_the_path_that_it_asks_for() {
         assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE));
         turns.insert(in_turn.served_by().to_owned());
     }
-    assert_eq!(turns.len(), 3, "the turns go on as if the sticky requests had not been: {turns:?}");
+    assert_eq!(turns.len(), 3, "sticky requests do not advance the round robin: {turns:?}");
     assert_eq!(
         client.send(&Request::get(&session_path(key))).verdict(),
         Verdict::Home,
         "the pool's own strategy"
     );
-    assert_eq!(gateway.stateful().strategy.as_str(), "sticky", "which nobody has switched");
+    assert_eq!(gateway.stateful().strategy.as_str(), "sticky", "the pool's strategy is unchanged");
 }
 
 #[test]
@@ -63,7 +63,11 @@ fn a_stateless_request_can_be_sticky_in_the_lab() {
     for _ in 0..4 {
         let again = browser.send(Request::get(INFO).header(STRATEGY, "sticky"));
         assert_eq!((again.verdict(), again.served_by()), (Verdict::Home, first.served_by()));
-        assert_eq!(browser.send(Request::get(INFO)).stamp().key, None, "the others know no key");
+        assert_eq!(
+            browser.send(Request::get(INFO)).stamp().key,
+            None,
+            "other requests have no key"
+        );
     }
     let text = gateway.metrics();
     assert!(
@@ -73,7 +77,7 @@ fn a_stateless_request_can_be_sticky_in_the_lab() {
 }
 
 #[test]
-fn what_names_no_strategy_is_refused_with_the_names() {
+fn an_unknown_strategy_is_rejected_with_the_list_of_names() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).section(OPEN).start();
     let mut client = gateway.connect();
@@ -92,8 +96,8 @@ fn what_names_no_strategy_is_refused_with_the_names() {
         assert_eq!((reply.status, reply.code()), (400, ErrorCode::InvalidStrategy), "{values:?}");
         assert!(reply.problem().detail.contains("'sticky' or 'round_robin'"), "{reply:?}");
     }
-    assert_eq!(upstream.count(), 0, "none was sent on");
-    assert_eq!(client.send(&Request::get(SESSIONS)).status, 200, "and the connection goes on");
+    assert_eq!(upstream.count(), 0, "none was forwarded");
+    assert_eq!(client.send(&Request::get(SESSIONS)).status, 200, "the connection stays open");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 const MIB: usize = 1024 * 1024;
 
 #[test]
-fn it_tells_that_it_is_well() {
+fn the_gateway_serves_its_own_health_check() {
     let gateway = Setup::new().start();
     let mut client = gateway.connect();
     let reply = client.send(&Request::get("/health"));
@@ -25,7 +25,7 @@ fn it_tells_that_it_is_well() {
     assert_eq!(
         (head.status, head.header("content-length")),
         (200, Some("7")),
-        "the length of what GET would send"
+        "the length of the response to GET"
     );
     let posted = client.send(&Request::post("/health"));
     assert_eq!(
@@ -35,7 +35,7 @@ fn it_tells_that_it_is_well() {
 }
 
 #[test]
-fn an_unknown_path_is_a_problem_and_the_connection_goes_on() {
+fn an_unknown_path_gets_a_problem_and_the_connection_stays_open() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let mut client = gateway.connect();
@@ -48,23 +48,23 @@ fn an_unknown_path_is_a_problem_and_the_connection_goes_on() {
         assert_eq!(
             client.send(&Request::get(INFO)).status,
             200,
-            "the connection is still good after {path}"
+            "the connection is usable after {path}"
         );
     }
 }
 
 #[test]
-fn its_own_answers_tell_the_requests_id() {
+fn local_replies_have_the_request_id() {
     let gateway = Setup::new().start();
     let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
-    let kept = gateway.send(&Request::get("/nowhere").header("x-request-id", id));
+    let kept = gateway.send(&Request::get("/no-such-path").header("x-request-id", id));
     assert_eq!(kept.problem().request_id.map(|id| id.to_string()).as_deref(), Some(id));
-    let made = gateway.send(&Request::get("/nowhere").header("x-request-id", "1")).problem();
+    let made = gateway.send(&Request::get("/no-such-path").header("x-request-id", "1")).problem();
     assert!(made.request_id.is_some_and(|id| id != RequestId::default()));
 }
 
 #[test]
-fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
+fn a_body_with_too_large_a_declared_length_is_not_forwarded() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let reply = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; 2 * MIB]));
@@ -80,7 +80,7 @@ fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
         "rejected without waiting for the body"
     );
     client.finish();
-    assert!(client.is_closed_by_peer(), "what is left of the body is no next request");
+    assert!(client.is_closed_by_peer(), "the rest of the body is not read as a request");
     let fits = gateway.send(&Request::new("POST", SESSIONS).body(&vec![b'x'; MIB]));
     assert_eq!(
         (fits.status, upstream.last().body_bytes),
@@ -90,7 +90,7 @@ fn a_body_that_declares_too_much_is_refused_before_an_instance_sees_it() {
 }
 
 #[test]
-fn a_body_that_grows_too_large_in_chunks_is_refused_and_the_client_reads_why() {
+fn a_chunked_body_over_the_limit_is_rejected_without_a_reset() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let mut client = gateway.connect();
@@ -108,24 +108,24 @@ fn a_body_that_grows_too_large_in_chunks_is_refused_and_the_client_reads_why() {
     assert_eq!((reply.status, reply.code()), (413, ErrorCode::BodyTooLarge));
     assert!(
         sending.join().expect("no panic").is_ok(),
-        "the rest was read, so the client saw no reset"
+        "the rest was read, so the connection was not reset"
     );
     assert!(client.is_closed_by_peer());
     assert_eq!(
         gateway.send(&Request::post(SESSIONS)).status,
         200,
-        "the instance's next connection is sound"
+        "the next request to the instance succeeds"
     );
 }
 
 #[test]
-fn a_refused_body_is_never_read_as_the_next_request() {
+fn a_rejected_body_is_never_read_as_the_next_request() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let smuggled = Request::get(INFO).head();
     let mut client = gateway.connect();
     client.write(
-        &Request::new("POST", "/nowhere")
+        &Request::new("POST", "/no-such-path")
             .header("content-length", &smuggled.len().to_string())
             .head(),
     );
@@ -137,7 +137,7 @@ fn a_refused_body_is_never_read_as_the_next_request() {
 }
 
 #[test]
-fn hostile_requests_get_a_client_error_and_harm_nobody() {
+fn hostile_requests_get_a_client_error_and_affect_no_others() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     let long_path = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(30_000));
@@ -173,7 +173,7 @@ fn hostile_requests_get_a_client_error_and_harm_nobody() {
 }
 
 #[test]
-fn a_route_may_have_a_body_limit_of_its_own() {
+fn a_route_may_have_its_own_body_limit() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new()
         .stateful([&upstream])
@@ -190,6 +190,6 @@ fn a_route_may_have_a_body_limit_of_its_own() {
     assert_eq!(
         gateway.send(&Request::new("POST", SESSIONS).json(&large)).status,
         200,
-        "the others keep theirs"
+        "other routes keep the default limit"
     );
 }

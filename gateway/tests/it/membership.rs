@@ -1,4 +1,4 @@
-//! What a change of membership moves: the least that any scheme can.
+//! Changes of membership: they move the theoretical minimum of keys.
 
 use std::thread;
 
@@ -35,28 +35,24 @@ fn homes(gateway: &TestGateway) -> Vec<String> {
     thread::scope(|scope| {
         let readers: Vec<_> =
             (0..READERS).map(|i| scope.spawn(move || query(i * KEYS / READERS))).collect();
-        readers.into_iter().flat_map(|asker| asker.join().expect("no panic")).collect()
+        readers.into_iter().flat_map(|reader| reader.join().expect("no panic")).collect()
     })
 }
 
-fn explain(gateway: &TestGateway, key: AffinityKey, supposed: &str) -> Change {
-    let path = format!("/control/v1/pools/stateful/explain?key={key}&{supposed}");
-    gateway
-        .request(Request::get(&path))
-        .json::<Explanation>()
-        .change
-        .expect("something was supposed")
+fn explain(gateway: &TestGateway, key: AffinityKey, change: &str) -> Change {
+    let path = format!("/control/v1/pools/stateful/explain?key={key}&{change}");
+    gateway.request(Request::get(&path)).json::<Explanation>().change.expect("a change")
 }
 
 #[test]
-fn a_newcomer_takes_its_share_and_gives_exactly_that_back() {
+fn a_new_instance_takes_its_share_and_returns_it_on_removal() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let (before, epoch) = (homes(&gateway), gateway.stateful().epoch);
     let predicted = explain(&gateway, key(0), "with=stateful-4");
 
-    let newcomer = Upstream::start("stateful-4");
-    let added = gateway.add(newcomer.addr());
+    let new = Upstream::start("stateful-4");
+    let added = gateway.add(new.addr());
     assert_eq!(
         (added.status, added.json::<Instance>().name),
         (201, Some("stateful-4".parse().expect("a name")))
@@ -66,11 +62,11 @@ fn a_newcomer_takes_its_share_and_gives_exactly_that_back() {
     let moved: Vec<_> = (0..KEYS as usize).filter(|&place| before[place] != after[place]).collect();
     assert!(
         moved.iter().all(|&place| after[place] == "stateful-4"),
-        "keys move to the newcomer alone"
+        "keys move only to the new instance"
     );
     let percent = moved.len() as f64 / f64::from(KEYS) * 100.0;
     assert!((22.0..=28.0).contains(&percent), "{percent} %");
-    assert_eq!(gateway.stateful().epoch, predicted.epoch, "explain knew the epoch");
+    assert_eq!(gateway.stateful().epoch, predicted.epoch, "explain predicted the epoch");
     assert!((predicted.moved_percent - percent).abs() < 2.0, "{predicted:?}, {percent} % moved");
     for place in moved.iter().take(10).copied().chain(0..10) {
         let reply = gateway.send(&Request::get(&session_path(key(place as u32))));
@@ -122,13 +118,13 @@ fn an_instance_that_returns_on_another_port_moves_no_key() {
     assert_eq!(
         (left.name, left.state),
         (None, InstanceState::Pending),
-        "the old address is nobody's"
+        "the old address has no name"
     );
-    assert_eq!(gateway.remove(&old.to_string()).status, 204, "and can be removed by itself");
+    assert_eq!(gateway.remove(&old.to_string()).status, 204, "it can be removed by address");
 }
 
 #[test]
-fn two_gateways_that_know_the_same_names_agree() {
+fn two_gateways_with_the_same_names_agree() {
     let upstreams = Upstream::start_all(NAMES);
     let reversed: Vec<_> = upstreams.iter().rev().collect();
     let one = Setup::new().stateful(&upstreams).start();
@@ -144,9 +140,9 @@ fn two_gateways_that_know_the_same_names_agree() {
 }
 
 #[test]
-fn a_newcomer_under_a_members_name_is_refused_loudly() {
+fn an_instance_with_a_members_name_is_rejected() {
     let upstreams = Upstream::start_all(NAMES);
-    // On a busy machine three checks could time out, and the name would be free.
+    // A high threshold, so that timeouts on a busy machine do not free the name.
     let gateway = Setup::new().stateful(&upstreams).thresholds(100, 2).start();
     let impostor = Upstream::start("stateful-2");
     let reply = gateway.add(impostor.addr());
@@ -165,14 +161,14 @@ fn a_newcomer_under_a_members_name_is_refused_loudly() {
     assert_eq!(
         (again.status, shown.state),
         (200, InstanceState::Healthy),
-        "added again, it is as it was"
+        "adding it again changes nothing"
     );
     assert_eq!(shown.name, Some("stateful-1".parse().expect("a name")));
     assert_eq!((gateway.stateful().instances.len(), gateway.stateful().epoch), (3, epoch));
 }
 
 #[test]
-fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
+fn an_instance_of_another_service_is_rejected_with_cause_and_cure() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().deployment("blue").stateful(&upstreams).start();
     let stranger = Upstream::start("stranger");
@@ -219,9 +215,9 @@ fn what_is_no_instance_for_the_pool_is_refused_with_cause_and_cure() {
 }
 
 #[test]
-fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_its_keys() {
+fn a_member_replaced_by_another_service_gets_no_requests() {
     let upstreams = Upstream::start_all(NAMES);
-    // More failures than the test waits for would be needed to call it unhealthy.
+    // A threshold that this test does not reach.
     let gateway = Setup::new().stateful(&upstreams).thresholds(1_000, 2).start();
     let (key, epoch) = (gateway.key_at("stateful-2"), gateway.stateful().epoch);
     let mut events = gateway.listen("?types=instance_changed");
@@ -239,23 +235,23 @@ fn a_member_whose_address_another_service_takes_gets_nothing_at_once_and_keeps_i
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
     assert_eq!((upstreams[1].count(), gateway.stateful().epoch), (before, epoch));
-    let refused = |reason: &str| {
+    let rejected = |reason: &str| {
         let line = format!(r#"gateway_upstream_refused{{pool="stateful",reason="{reason}"}} "#);
         gateway.metrics().lines().find_map(|metric| metric.strip_prefix(&line).map(str::to_owned))
     };
     assert_eq!(
-        (refused("wrong_service").as_deref(), refused("duplicate_name").as_deref()),
+        (rejected("wrong_service").as_deref(), rejected("duplicate_name").as_deref()),
         (Some("1"), Some("0"))
     );
     let down = r#"gateway_upstream_healthy{pool="stateful",upstream="stateful-2"} 0"#;
-    assert!(gateway.metrics().contains(down), "a member that is gone is down as well");
+    assert!(gateway.metrics().contains(down), "a replaced member is unhealthy as well");
     upstreams[1].health(Health::Well);
     gateway.wait_for("stateful-2", InstanceState::Healthy);
     assert_eq!(gateway.send(&Request::get(&session_path(key))).served_by(), "stateful-2");
 }
 
 #[test]
-fn an_instance_that_names_no_service_is_accepted_unless_that_is_required() {
+fn an_instance_without_identity_headers_is_accepted_by_default() {
     let upstreams = Upstream::start_all(NAMES);
     for upstream in &upstreams {
         upstream.health(Health::As(vec![]));
@@ -264,19 +260,19 @@ fn an_instance_that_names_no_service_is_accepted_unless_that_is_required() {
     assert_eq!(
         lenient.healthy(proto_contracts::PoolName::Stateful),
         3,
-        "an older version, while an upgrade goes on"
+        "an older version, during an upgrade"
     );
     let strict =
         Setup::new().stateful(&upstreams).health("require_identity = true").start_unready();
-    let refused = eventually("it is refused", || {
+    let rejected = eventually("it is rejected", || {
         let instances = strict.stateful().instances;
         instances.into_iter().find(|instance| instance.state == InstanceState::WrongInstance)
     });
-    assert!(refused.last_error.is_some_and(|error| error.contains("require_identity = false")));
+    assert!(rejected.last_error.is_some_and(|error| error.contains("require_identity = false")));
     let metrics = strict.metrics();
     assert!(
         !metrics.contains(r#"gateway_upstream_healthy{pool="stateful""#),
-        "refused, and not down: {metrics}"
+        "rejected, but not unhealthy: {metrics}"
     );
 }
 
@@ -288,19 +284,19 @@ fn an_instance_may_be_added_before_it_runs() {
     late.leave();
     let added: Instance = gateway.add(late.addr()).json();
     assert_eq!((added.name, added.state), (None, InstanceState::Pending));
-    assert!(added.last_error.is_some(), "the response has the reason why it is not a member yet");
+    assert!(added.last_error.is_some(), "why it is not a member yet");
     late.come_back();
     gateway.wait_for("stateful-4", InstanceState::Healthy);
 }
 
 #[test]
-fn the_last_instance_is_removed_by_force_alone() {
+fn removing_the_last_instance_requires_force() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     assert_eq!(gateway.remove("stateful-2").status, 204);
-    let refused = gateway.remove("stateful-1");
-    assert_eq!((refused.status, refused.code()), (409, ErrorCode::LastInstance));
-    let detail = refused.problem().detail;
+    let rejected = gateway.remove("stateful-1");
+    assert_eq!((rejected.status, rejected.code()), (409, ErrorCode::LastInstance));
+    let detail = rejected.problem().detail;
     assert!(
         detail.contains("stateful-1") && detail.contains("503") && detail.contains("force"),
         "{detail}"
@@ -312,7 +308,7 @@ fn the_last_instance_is_removed_by_force_alone() {
 }
 
 #[test]
-fn removing_lets_requests_in_flight_finish() {
+fn requests_in_flight_at_a_removed_instance_complete() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let key = gateway.key_at("stateful-1");

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! The Prometheus metrics.
 
 use proto_contracts::{AffinityKey, SessionId};
 
@@ -8,7 +8,7 @@ use crate::testbed::{INFO, SESSIONS, Setup};
 use crate::upstream::Upstream;
 
 #[test]
-fn every_family_is_there_and_no_label_holds_a_session_id() {
+fn all_metrics_exist_and_no_label_has_a_session_id() {
     let (stateless, mut stateful) =
         (Upstream::start("stateless-1"), Upstream::start_all(["stateful-1", "stateful-2"]));
     stateful[0].report_sessions(4);
@@ -74,7 +74,7 @@ fn every_family_is_there_and_no_label_holds_a_session_id() {
 }
 
 #[test]
-fn an_instance_that_has_left_leaves_no_label() {
+fn a_removed_instance_has_no_series() {
     let stateful = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&stateful).start();
     assert!(gateway.metrics().contains("upstream=\"stateful-2\""));
@@ -103,7 +103,7 @@ fn requests_in_flight_are_counted_while_they_last() {
 }
 
 #[test]
-fn who_may_read_the_metrics_alone_reaches_nothing_else() {
+fn the_metrics_listener_serves_nothing_else() {
     let stateful = Upstream::start("stateful-1");
     let gateway =
         Setup::new().stateful([&stateful]).control("metrics_listen = '127.0.0.1:0'").start();
@@ -124,7 +124,7 @@ fn who_may_read_the_metrics_alone_reaches_nothing_else() {
 }
 
 #[test]
-fn an_empty_pool_has_its_figures_too() {
+fn an_empty_pool_has_metrics() {
     let gateway = Setup::new().start_unready();
     let text = gateway.metrics();
     for pool in ["stateless", "stateful"] {

@@ -1,4 +1,4 @@
-//! Where newcomers land.
+//! The homes of new keys.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::upstream::{Health, Upstream};
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
-fn newcomers(gateway: &TestGateway, count: usize) -> BTreeMap<String, usize> {
+fn new_clients(gateway: &TestGateway, count: usize) -> BTreeMap<String, usize> {
     let mut landed = BTreeMap::new();
     let mut client = gateway.connect();
     for _ in 0..count {
@@ -28,41 +28,41 @@ fn no_new_key_has_its_home_at_an_instance_that_is_down() {
     let gateway = Setup::new().stateful(&upstreams).start();
     upstreams[1].health(Health::Failing(500));
     gateway.wait_for("stateful-2", InstanceState::Unhealthy);
-    assert_eq!(newcomers(&gateway, 500), BTreeMap::from([("stateful-1".to_owned(), 500)]));
+    assert_eq!(new_clients(&gateway, 500), BTreeMap::from([("stateful-1".to_owned(), 500)]));
 }
 
 #[test]
-fn newcomers_are_spread_evenly() {
+fn new_clients_are_spread_evenly() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).checked_once().start();
-    let landed = newcomers(&gateway, 600);
-    // Two choices keep the fullest within a few of the mean, whatever the chance.
+    let landed = new_clients(&gateway, 600);
+    // With two candidates each, the counts stay within a few of the mean.
     assert!(NAMES.iter().all(|name| (185..=215).contains(&landed[*name])), "{landed:?}");
 }
 
 #[test]
-fn newcomers_avoid_an_instance_that_reports_many_sessions() {
+fn new_clients_avoid_an_instance_that_reports_many_sessions() {
     let upstreams = Upstream::start_all(NAMES);
     for (upstream, sessions) in upstreams.iter().zip([5_000, 10, 10]) {
         upstream.report_sessions(sessions);
     }
     let gateway = Setup::new().stateful(&upstreams).start();
-    let landed = newcomers(&gateway, 600);
+    let landed = new_clients(&gateway, 600);
     // One pair of candidates in nine has both homes there: 67, with a standard deviation of 8.
     let full = landed.get(NAMES[0]).copied().unwrap_or(0);
     assert!(full < 120, "{landed:?}");
 }
 
 #[test]
-fn live_sessions_are_shown_as_they_were_reported() {
+fn live_sessions_are_the_last_report_of_the_instance() {
     let upstreams = Upstream::start_all(["stateful-1"]);
     upstreams[0].report_sessions(7);
     let gateway = Setup::new().stateful(&upstreams).checked_once().start();
-    newcomers(&gateway, 20);
+    new_clients(&gateway, 20);
     assert_eq!(
         gateway.stateful().instances[0].live_sessions,
         Some(7),
-        "minted keys are no sessions yet"
+        "minted keys do not count as sessions"
     );
     let shown = "gateway_upstream_live_sessions{pool=\"stateful\",upstream=\"stateful-1\"} 7\n";
     assert!(gateway.metrics().contains(shown));

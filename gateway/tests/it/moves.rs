@@ -1,5 +1,4 @@
-//! How many keys a change of membership moves, counted over 100,000 keys of a fixed seed, and that
-//! gateways agree on all.
+//! How many of 100,000 keys a change of membership moves. All gateways agree on all of them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,19 +42,19 @@ fn homes(snapshot: &Snapshot) -> Vec<String> {
 }
 
 #[test]
-fn a_change_of_membership_moves_the_least_that_any_scheme_can() {
+fn a_change_of_membership_moves_the_theoretical_minimum() {
     for n in 2..=10_u16 {
         let before = homes(&pool(1..=n, 8_200));
         assert_eq!(
             homes(&pool((1..=n).rev(), 9_200)),
             before,
-            "a change of address, and of order, moves none"
+            "a change of address or order moves no key"
         );
 
-        let newcomer = format!("stateful-{}", n + 1);
+        let new = format!("stateful-{}", n + 1);
         let after = homes(&pool(1..=n + 1, 8_200));
         let moved: Vec<_> = (0..KEYS).filter(|&place| before[place] != after[place]).collect();
-        assert!(moved.iter().all(|&place| after[place] == newcomer), "only to the newcomer");
+        assert!(moved.iter().all(|&place| after[place] == new), "only to the new instance");
         let added = 100.0 * moved.len() as f64 / KEYS as f64;
         let ideal = 100.0 / f64::from(n + 1);
         assert!((added - ideal).abs() < 1.0, "N = {n}: adding moved {added} %, not {ideal} %");
@@ -65,7 +64,7 @@ fn a_change_of_membership_moves_the_least_that_any_scheme_can() {
         let moved: Vec<_> = (0..KEYS).filter(|&place| before[place] != after[place]).collect();
         assert!(
             moved.iter().all(|&place| before[place] == leaver),
-            "only from the one that leaves"
+            "only from the removed instance"
         );
         let removed = 100.0 * moved.len() as f64 / KEYS as f64;
         let ideal_removed = 100.0 / f64::from(n);
@@ -77,7 +76,7 @@ fn a_change_of_membership_moves_the_least_that_any_scheme_can() {
 }
 
 #[test]
-fn two_gateways_agree_on_every_key_however_they_came_by_their_members() {
+fn two_gateways_agree_on_every_key_whatever_the_order_of_additions() {
     let upstreams =
         Upstream::start_all(["stateful-1", "stateful-2", "stateful-3", "stateful-4", "stateful-5"]);
     let one = Setup::new().stateful(&upstreams[..2]).start();
@@ -93,8 +92,7 @@ fn two_gateways_agree_on_every_key_however_they_came_by_their_members() {
             gateway.wait_for(&upstream.name(), InstanceState::Healthy);
         }
     }
-    // What both compute from: the names, and the seed. So they agree on all keys when each agrees
-    // with this.
+    // Homes depend only on names and seed, so both gateways must agree with this snapshot.
     let members = pool((1..=5).rev(), 8_200);
     assert_eq!((one.stateful().epoch, other.stateful().epoch), (members.epoch, members.epoch));
     let shares = |gateway: &TestGateway| {

@@ -1,5 +1,4 @@
-//! What one client chooses to send counts against no instance, and takes nothing from other
-//! clients.
+//! Misbehaviour of one client: it ejects no instance, and does not affect other clients.
 
 mod bodies;
 mod holdings;
@@ -17,12 +16,12 @@ pub(crate) const LIMITED: &str = "[rate_limit]\nrequests_per_second = 0\nexempt 
 /// A resource that takes a body.
 pub(crate) const CALCULATE: &str = "/api/v1/stateless/calculate";
 
-/// The request as it comes from this client.
+/// The request, from this client address.
 pub(crate) fn from(client: &str, request: Request) -> Request {
     request.header("x-forwarded-for", client)
 }
 
-/// A figure of the metrics.
+/// The value of a metric.
 #[track_caller]
 pub(crate) fn figure(gateway: &TestGateway, series: &str) -> u64 {
     let metrics = gateway.metrics();
@@ -41,7 +40,7 @@ fn ejections(gateway: &TestGateway) -> u64 {
 }
 
 #[track_caller]
-fn assert_nobody_is_ejected(gateway: &TestGateway) {
+fn assert_no_ejection(gateway: &TestGateway) {
     assert_eq!(ejections(gateway), 0);
     let states =
         gateway.pool(PoolName::Stateless).instances.into_iter().map(|instance| instance.state);
@@ -49,7 +48,7 @@ fn assert_nobody_is_ejected(gateway: &TestGateway) {
 }
 
 #[test]
-fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
+fn failures_of_one_client_eject_no_instance_and_those_of_two_do() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).section(LIMITED).start();
     for act in [Act::Respond(500, Vec::new(), ""), Act::Close] {
@@ -57,7 +56,7 @@ fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
         for _ in 0..50 {
             assert!(gateway.send(&from("192.0.2.1", Request::post(INFO))).status >= 500);
         }
-        assert_nobody_is_ejected(&gateway);
+        assert_no_ejection(&gateway);
     }
     upstreams[1].act(Act::ok());
     upstreams[0].act(Act::Respond(500, Vec::new(), ""));
@@ -65,11 +64,11 @@ fn failures_that_one_client_alone_sees_eject_nobody_and_those_of_two_do() {
         let client = if nth / 2 % 2 == 0 { "192.0.2.1" } else { "192.0.2.2" };
         gateway.send(&from(client, Request::get(INFO)));
     }
-    eventually("the one that fails others too is out", || (ejections(&gateway) == 1).then_some(()));
+    eventually("the failing instance is ejected", || (ejections(&gateway) == 1).then_some(()));
 }
 
 #[test]
-fn aborted_requests_eject_nobody_and_leave_nothing_behind() {
+fn aborted_requests_eject_no_instance_and_are_not_in_flight() {
     let upstream = Upstream::start("stateless-1");
     let other = Upstream::start("stateless-2");
     let gateway = Setup::new().stateless([&upstream, &other]).start();
@@ -81,7 +80,7 @@ fn aborted_requests_eject_nobody_and_leave_nothing_behind() {
             (upstream.count() + other.count() == sent + 20).then_some(())
         });
         drop(clients);
-        eventually("no place is held", || {
+        eventually("none is in flight", || {
             let places = ["stateless-1", "stateless-2"].map(|name| {
                 figure(
                     &gateway,
@@ -93,16 +92,16 @@ fn aborted_requests_eject_nobody_and_leave_nothing_behind() {
             (places == [0, 0]).then_some(())
         });
     }
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
     [&upstream, &other].into_iter().for_each(|upstream| upstream.act(Act::ok()));
     assert_eq!(gateway.send(&Request::get(INFO)).status, 200);
 }
 
 #[test]
-fn an_instance_that_refuses_bodies_and_closes_is_not_ejected() {
+fn an_instance_that_rejects_bodies_and_closes_is_not_ejected() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).start();
-    upstreams.iter().for_each(|upstream| upstream.act(Act::RefuseBody));
+    upstreams.iter().for_each(|upstream| upstream.act(Act::RejectBody));
     for bytes in [50_000, 500_000] {
         for _ in 0..20 {
             let mut client = gateway.connect();
@@ -112,17 +111,17 @@ fn an_instance_that_refuses_bodies_and_closes_is_not_ejected() {
                     .head(),
             );
             client.write_all(&vec![b'x'; bytes]);
-            // Its refusal may be lost with the connection that it resets, but that is no fault of
-            // the instance's.
+            // The response may be lost when the instance resets the connection, which does not
+            // count against it.
             client.try_reply();
         }
     }
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
 }
 
-/// The instance may give a body up that its client never finishes, before the gateway does.
+/// The instance may time out on an unfinished body before the gateway does.
 #[test]
-fn an_instance_that_closes_before_a_body_has_come_is_not_ejected() {
+fn an_instance_that_closes_before_the_body_ends_is_not_ejected() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::CloseUnread));
@@ -132,13 +131,13 @@ fn an_instance_that_closes_before_a_body_has_come_is_not_ejected() {
         client.write_all(&[b'x'; 100_000]);
         assert_eq!(client.reply_to("POST").status, 502);
     }
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
 }
 
 #[test]
-fn refused_upgrades_eject_nobody() {
+fn rejected_upgrades_eject_no_instance() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
-    // Failures of a client whom no limit concerns would all count.
+    // This client is exempt from limits, so all of its failures would count.
     let gateway = Setup::new().stateful(&upstreams).start();
     let live =
         format!("{}/live", crate::testbed::session_path(proto_contracts::AffinityKey::random()));

@@ -1,4 +1,4 @@
-//! The document of the control API, held against what the control plane really does.
+//! Compares the control API's OpenAPI document with the control plane's behaviour.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
-/// The document, and a way through its references.
+/// The document, with resolution of its references.
 struct Document(Value);
 
 impl Document {
@@ -33,10 +33,10 @@ impl Document {
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let Some(reference) = schema["$ref"].as_str() else { return schema };
         let place = reference.strip_prefix('#').expect("within the document");
-        self.0.pointer(place).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+        self.0.pointer(place).unwrap_or_else(|| panic!("{reference} does not resolve"))
     }
 
-    /// What of the value the schema does not allow. Stricter than JSON Schema: every field must be
+    /// Violations of the schema in the value. Stricter than JSON Schema: every field must be
     /// documented.
     fn faults(&self, schema: &Value, value: &Value, at: &str) -> Vec<String> {
         let schema = self.resolve(schema);
@@ -101,7 +101,7 @@ fn target(path: &str) -> String {
 }
 
 #[test]
-fn each_path_is_mounted_with_just_the_methods_that_are_documented() {
+fn each_path_has_exactly_the_documented_methods() {
     let gateway = Setup::new().start();
     let document = Document::of(&gateway);
     assert_eq!(document.0["openapi"], "3.1.0");
@@ -113,27 +113,27 @@ fn each_path_is_mounted_with_just_the_methods_that_are_documented() {
             .into_iter()
             .find(|method| !documented.contains(method))
             .expect("PATCH at least");
-        let refused = gateway.change(Request::new(&other.to_uppercase(), &target(path)));
+        let rejected = gateway.change(Request::new(&other.to_uppercase(), &target(path)));
         assert_eq!(
-            refused.code(),
+            rejected.code(),
             ErrorCode::MethodNotAllowed,
             "{other} {path} is neither documented nor mounted"
         );
-        let allowed = refused.header("allow").expect("Allow").to_ascii_lowercase();
+        let allowed = rejected.header("allow").expect("Allow").to_ascii_lowercase();
         let allowed: BTreeSet<_> = allowed.split(", ").filter(|method| *method != "head").collect();
         assert_eq!(allowed, documented, "{path}");
     }
     let ids: BTreeSet<_> =
         document.operations().map(|(_, _, operation)| operation["operationId"].as_str()).collect();
-    assert_eq!(ids.len(), document.operations().count(), "each operation has a name of its own");
+    assert_eq!(ids.len(), document.operations().count(), "each operation has a unique id");
 }
 
 #[test]
-fn what_the_document_says_of_tokens_is_what_the_control_plane_does() {
+fn exactly_the_documented_operations_require_a_token() {
     let gateway = Setup::new().start();
     let document = Document::of(&gateway);
     for (path, method, operation) in document.operations() {
-        // Nothing listens to a stream here.
+        // HEAD, since GET of the event stream would not end.
         let method = if method == "get" { "head" } else { method };
         let reply = gateway.request(Request::new(&method.to_uppercase(), &target(path)));
         let needs_token =
@@ -144,7 +144,7 @@ fn what_the_document_says_of_tokens_is_what_the_control_plane_does() {
 }
 
 #[test]
-fn every_answer_has_the_fields_that_are_documented_and_no_others() {
+fn every_response_has_exactly_the_documented_fields() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     upstreams[0].report_sessions(3);
     let gateway = Setup::new().stateful(&upstreams[..2]).start();
@@ -180,7 +180,7 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
         "key=00000001&drain=stateful-1",
         "key=00000001&with=stateful-9",
         "key=1",
-        "key=00000001&without=nobody",
+        "key=00000001&without=unknown",
     ] {
         check(
             explain,
@@ -199,7 +199,7 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     for (name, body) in [
         ("stateful-1", "{\"deadline_s\":600}"),
         ("stateful-1", "{\"deadline_s\":-1}"),
-        ("nobody", "{}"),
+        ("unknown", "{}"),
     ] {
         check(drain, "post", &gateway.drain_request(name, "drain", body));
     }
@@ -226,7 +226,7 @@ fn every_answer_has_the_fields_that_are_documented_and_no_others() {
     check(reload, "post", &gateway.change(Request::new("POST", reload)));
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.request(Request::get(openapi)));
-    // Answers without end are looked at below.
+    // The event stream is tested below.
     let all = document.operations().map(|(path, method, _)| (path.to_owned(), method.to_owned()));
     let left: Vec<_> = all.filter(|operation| !called.contains(operation)).collect();
     assert_eq!(
@@ -248,7 +248,7 @@ fn every_event_is_documented() {
     assert_eq!(
         types,
         Event::TYPES.iter().map(|name| Some(*name)).collect::<Vec<_>>(),
-        "and each can be selected"
+        "each can be selected"
     );
 
     let mut stream = gateway.listen("");
@@ -257,7 +257,7 @@ fn every_event_is_documented() {
     gateway.remove("stateful-2");
     let mut seen = BTreeSet::new();
     while !seen.contains("instance_removed") || !seen.contains("routed") {
-        let event = stream.next().expect("it goes on");
+        let event = stream.next().expect("another event");
         let json = serde_json::to_value(&event).expect("JSON");
         let variant =
             variants.iter().find(|variant| variant["properties"]["type"]["const"] == event.name());
@@ -277,7 +277,7 @@ fn every_event_is_documented() {
 }
 
 #[test]
-fn descriptions_are_for_readers_of_the_document() {
+fn descriptions_have_no_rust_syntax() {
     let gateway = Setup::new().start();
     let text = gateway.request(Request::get("/control/v1/openapi.json")).body;
     let text = String::from_utf8(text).expect("text");
@@ -288,7 +288,7 @@ fn descriptions_are_for_readers_of_the_document() {
         assert_eq!(
             found.map(|before| before.chars().rev().collect::<String>()),
             None,
-            "{rust} is for readers of the source"
+            "{rust} in a description"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Outlier ejection: an instance that keeps failing requests is left out, and comes back.
+//! Outlier ejection: an instance that fails requests gets none for a while.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::eventually;
 use crate::testbed::{INFO, SESSIONS, Setup, TestGateway, session_path};
 use crate::upstream::{Act, Upstream};
 
-/// A server error that says nothing of when it will be over.
+/// A server error without `Retry-After`.
 fn error() -> Act {
     Act::Respond(500, Vec::new(), "")
 }
@@ -37,7 +37,7 @@ fn three(base_ms: u64) -> ([Upstream; 3], TestGateway) {
 }
 
 #[test]
-fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_it() {
+fn an_instance_that_returns_errors_is_ejected_and_gets_its_keys_back() {
     let (upstreams, gateway) = three(1_500);
     let key = gateway.key_at("stateful-1");
     let (read, epoch) = (Request::get(&session_path(key)), gateway.stateful().epoch);
@@ -63,15 +63,15 @@ fn an_instance_that_answers_with_errors_is_ejected_and_its_keys_come_back_with_i
     assert_eq!(
         gateway.explain(key).ranking[0].state,
         InstanceState::Ejected,
-        "it stays the first in rank"
+        "it is still the first in rank"
     );
-    assert_eq!(gateway.stateful().epoch, epoch, "it stays a member");
+    assert_eq!(gateway.stateful().epoch, epoch, "it is still a member");
 
     let failed_over = client.send(&read);
     assert_eq!((failed_over.status, failed_over.verdict()), (200, Verdict::Failover));
     upstreams[0].act(Act::ok());
     gateway.wait_for("stateful-1", InstanceState::Healthy);
-    // It was ejected a moment before the test saw it.
+    // The ejection began shortly before the test saw it.
     assert!(since.elapsed() >= Duration::from_millis(1_000), "back after {:?}", since.elapsed());
     let home = client.send(&read);
     assert_eq!((home.status, home.verdict()), (200, Verdict::Home));
@@ -87,7 +87,7 @@ fn an_ejected_instance_stays_out_while_its_health_checks_fail() {
     upstreams[0].health(crate::upstream::Health::Failing(500));
     gateway.wait_for("stateful-1", InstanceState::Unhealthy);
     let checks = upstreams[0].health_checks();
-    eventually("its time is long over", || {
+    eventually("the ejection time is over", || {
         (upstreams[0].health_checks() > checks + 5).then_some(())
     });
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Unhealthy));
@@ -97,7 +97,7 @@ fn an_ejected_instance_stays_out_while_its_health_checks_fail() {
 }
 
 #[test]
-fn a_success_between_starts_the_count_anew() {
+fn a_success_resets_the_count_of_failures() {
     let (upstreams, gateway) = three(3_600_000);
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     let mut client = gateway.connect();
@@ -105,13 +105,13 @@ fn a_success_between_starts_the_count_anew() {
         upstreams[0].act(error());
         (0..4).for_each(|_| assert_eq!(client.send(&read).status, 500));
         upstreams[0].act(Act::Respond(404, Vec::new(), ""));
-        assert_eq!(client.send(&read).status, 404, "the client's fault is none of the instance");
+        assert_eq!(client.send(&read).status, 404, "a client error is not a failure");
     }
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
 }
 
 #[test]
-fn what_all_instances_depend_on_ejects_none() {
+fn errors_of_a_shared_dependency_eject_no_instance() {
     let (upstreams, gateway) = three(3_600_000);
     upstreams
         .iter()
@@ -122,10 +122,10 @@ fn what_all_instances_depend_on_ejects_none() {
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
 }
 
-/// A dependency is away: all instances say so, and the requests of one happen to be those that wait
-/// for it. The others respond from memory, or have no request at all.
+/// A shared dependency is down, so no instance is ready. Only the requests of one instance time out
+/// on it: the others respond from memory, or have no requests.
 #[test]
-fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
+fn timeouts_on_a_shared_dependency_eject_no_instance() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
     let retries = "attempt_timeout_ms = 300\nmin_per_second = 1000";
@@ -133,20 +133,20 @@ fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     upstreams[0].act(Act::Hang);
     upstreams.iter().for_each(|upstream| upstream.ready(false));
-    // A second check shows that the first one is over. It clears the count, so how many requests it
-    // takes varies.
+    // A second readiness check shows that the first one has completed. The checks reset the count
+    // of failures, so the number of requests varies.
     let checked = |upstream: &Upstream| upstream.readiness_checks() >= 2;
     eventually("the others are checked twice", || {
         for mut client in gateway.start_many(6, &read) {
             let reply = client.reply_to("GET");
-            assert_eq!((reply.status, reply.verdict()), (200, Verdict::Failover), "it moves on");
+            assert_eq!((reply.status, reply.verdict()), (200, Verdict::Failover), "it is retried");
         }
         upstreams[1..].iter().all(checked).then_some(())
     });
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
     assert_eq!(ejections(&gateway, PoolName::Stateful, "timeouts"), 0);
 
-    // The dependency is back, and this one alone still lets requests wait.
+    // The dependency is back, and only this instance still times out.
     upstreams.iter().for_each(|upstream| upstream.ready(true));
     for mut client in gateway.start_many(12, &read) {
         client.reply_to("GET");
@@ -157,7 +157,7 @@ fn an_instance_that_waits_for_what_all_lack_is_not_ejected() {
 }
 
 #[test]
-fn a_pool_that_waits_as_a_whole_ejects_none() {
+fn timeouts_of_a_whole_pool_eject_no_instance() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);
     let gateway = Setup::new()
         .stateless(&upstreams)
@@ -165,9 +165,8 @@ fn a_pool_that_waits_as_a_whole_ejects_none() {
         .start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let clients = gateway.start_many(30, &Request::get(INFO));
-    // Each is left by all that it could go on from: every instance has let far more than five
-    // requests wait.
-    eventually("all are sent to each", || {
+    // Each request timed out at each instance, far more often than five times in a row.
+    eventually("all are sent to each instance", || {
         (upstreams.iter().map(Upstream::count).sum::<usize>() == 90).then_some(())
     });
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
@@ -191,7 +190,7 @@ fn at_most_half_of_a_pool_is_ejected() {
     for _ in 0..200 {
         assert_eq!(client.send(&Request::get(SESSIONS)).status, 500);
     }
-    eventually("two are out", || {
+    eventually("two are ejected", || {
         (ejections(&gateway, PoolName::Stateful, "errors") == 2).then_some(())
     });
     for _ in 0..100 {
@@ -203,7 +202,7 @@ fn at_most_half_of_a_pool_is_ejected() {
     (0..10).for_each(|_| assert_eq!(client.send(&Request::get(SESSIONS)).status, 500));
     let attempts =
         upstreams.iter().zip(left).filter(|(upstream, before)| upstream.count() > *before).count();
-    assert_eq!(attempts, 2, "the two that are left are tried");
+    assert_eq!(attempts, 2, "only the other two get requests");
 }
 
 #[test]
@@ -220,25 +219,25 @@ fn the_last_instance_is_never_ejected() {
 }
 
 #[test]
-fn an_instance_that_refuses_connections_is_out_at_once_and_back_with_its_health_checks() {
+fn an_instance_that_refuses_connections_is_unhealthy_at_once() {
     let upstreams = &mut Upstream::start_all(["stateful-1", "stateful-2"]);
-    // The checks alone would take a minute to find out, and as long to find it well again.
+    // With these thresholds health checks alone would take a minute to detect it.
     let gateway = Setup::new().stateful(&*upstreams).thresholds(600, 1).start();
     let read = Request::get(&session_path(gateway.key_at("stateful-1")));
     upstreams[0].leave();
     for _ in 0..5 {
-        assert_eq!(gateway.send(&read).verdict(), Verdict::Failover, "a retry hides it");
+        assert_eq!(gateway.send(&read).verdict(), Verdict::Failover, "a retry succeeds");
     }
     gateway.wait_for("stateful-1", InstanceState::Unhealthy);
     assert_eq!(ejections(&gateway, PoolName::Stateful, "connections"), 1);
     let why = gateway.stateful().instances.swap_remove(0).last_error;
-    assert!(why.is_some(), "it has the reason");
+    assert!(why.is_some(), "the reason is shown");
     let failures = gateway.stateful().instances[0].connect_failures;
     (0..5).for_each(|_| assert_eq!(gateway.send(&read).status, 200));
     assert_eq!(
         gateway.stateful().instances[0].connect_failures,
         failures,
-        "nobody tries it any more"
+        "it gets no more requests"
     );
     upstreams[0].come_back();
     gateway.wait_for("stateful-1", InstanceState::Healthy);
@@ -260,13 +259,13 @@ fn ejection_can_be_turned_off() {
 }
 
 #[test]
-fn a_hostile_client_that_provokes_errors_takes_no_more_than_half() {
+fn a_client_that_provokes_errors_ejects_at_most_half_of_a_pool() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let section = "[outlier_ejection]\nbase_ejection_ms = 3600000\nmax_ejection_ms = 3600000";
     let gateway = Setup::new().stateful(&upstreams).section(section).start();
     upstreams.iter().for_each(|upstream| upstream.act(error()));
     for _ in 0..50 {
-        // A new key each time, so that both homes are hit.
+        // A new key each time, so that both instances are used.
         gateway.send(&Request::get(&session_path(AffinityKey::random())));
     }
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));

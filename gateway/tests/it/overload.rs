@@ -17,7 +17,7 @@ use crate::upstream::{Act, Upstream};
 
 const FOUR: &str = "[overload]\nmax_in_flight = 4\nmin_in_flight = 1";
 
-/// Sends requests that wait for a response.
+/// Sends requests to which no instance responds.
 fn fill(
     gateway: &TestGateway,
     upstreams: &[Upstream],
@@ -38,27 +38,27 @@ fn fill(
 }
 
 #[test]
-fn no_instance_has_more_in_flight_than_it_may() {
+fn no_instance_exceeds_its_limit_of_requests_in_flight() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).section(FOUR).start();
     let waiting = fill(&gateway, &upstreams, &Request::get(INFO), 8);
-    let refused = gateway.send(&Request::get(INFO));
-    assert_eq!((refused.status, refused.code()), (503, ErrorCode::Overloaded));
-    assert_eq!(refused.header("retry-after"), Some("1"));
-    assert!(upstreams.iter().all(|upstream| upstream.count() == 4), "four each, and nothing more");
+    let rejected = gateway.send(&Request::get(INFO));
+    assert_eq!((rejected.status, rejected.code()), (503, ErrorCode::Overloaded));
+    assert_eq!(rejected.header("retry-after"), Some("1"));
+    assert!(upstreams.iter().all(|upstream| upstream.count() == 4), "exactly four each");
     let counted = r#"gateway_requests_shed_total{pool="stateless",reason="instance_limit"} 1"#;
     assert!(gateway.metrics().contains(counted));
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     for mut connection in waiting {
         assert_eq!(connection.reply_to("GET").status, 200);
     }
-    eventually("there is room again", || {
+    eventually("requests are accepted again", || {
         (gateway.send(&Request::get(INFO)).status == 200).then_some(())
     });
 }
 
 #[test]
-fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
+fn a_home_at_its_limit_spills_if_allowed_and_else_rejects() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let key = AffinityKey::random();
     let read = Request::get(&session_path(key));
@@ -82,7 +82,7 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     assert_eq!(
         gateway.send(&read).code(),
         ErrorCode::Overloaded,
-        "the session is in its home's memory alone"
+        "only its home holds the session"
     );
     let explained = gateway.explain(key);
     let why = explained.ranking[0].passed_over.as_deref().expect("a reason");
@@ -95,7 +95,7 @@ fn a_full_home_spills_where_another_may_stand_in_and_refuses_where_none_may() {
     drop(waiting);
 }
 
-/// The most memory that this process, of which the gateway is a part, has had resident.
+/// Peak resident memory of this process, which includes the gateway.
 fn most_resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line =
@@ -103,8 +103,8 @@ fn most_resident_mib() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
 }
 
-/// Floods an instance with ten times what it can do, of which it must do at least this share, and
-/// all of it again afterwards.
+/// Floods an instance with ten times its capacity. It must serve at least this share of its
+/// capacity, and everything afterwards.
 #[expect(clippy::print_stdout, reason = "the figures are what the flood is for")]
 fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Flood {
     let capacity = hosts as f64 / flood::SERVICE_TIME.as_secs_f64();
@@ -119,15 +119,15 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
         upstream.most_at_once()
     );
     let after = std::time::Instant::now();
-    eventually("all is well again", || {
+    eventually("all requests are served again", || {
         let all = (0..20).all(|_| gateway.send(&Request::get(INFO)).status == 200);
         all.then_some(())
     });
     println!(
-        "well again after {:?}; gateway, instance and flood took {grown} MiB more at most",
+        "recovered after {:?}; gateway, instance and flood used at most {grown} MiB more",
         after.elapsed()
     );
-    assert!(after.elapsed() < Duration::from_secs(10), "well again after {:?}", after.elapsed());
+    assert!(after.elapsed() < Duration::from_secs(10), "recovered after {:?}", after.elapsed());
     // Most of it is the flood's record of half a million responses.
     assert!(grown < 512, "{grown} MiB");
     assert_eq!(flood.failed, 0, "{flood}");
@@ -138,7 +138,7 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
         });
     };
     reported(false);
-    // Responses end it, so some must come.
+    // Overload ends with a response, so requests are needed.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -154,10 +154,9 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
 }
 
 #[test]
-fn a_tenfold_flood_is_shed_and_leaves_a_pool_its_throughput() {
-    // 40 requests a second, asked for 400: little enough for a debug build on a machine that is
-    // busy with other tests. How soon those that are shed hear of it is measured below, where
-    // nothing else runs.
+fn a_tenfold_flood_is_shed_and_the_pool_keeps_its_throughput() {
+    // A capacity of 40 requests/s and a load of 400: few enough for a debug build on a busy
+    // machine. The test below measures the latency of shed requests, on an idle machine.
     let section = "[overload]\nlatency_target_ms = 300\nmin_in_flight = 8";
     let flood = flood_tenfold(2, Duration::from_secs(5), section, 0.25);
     assert!(flood.shed > 0, "{flood}");

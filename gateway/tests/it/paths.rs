@@ -1,5 +1,4 @@
-//! One reading of a path: however a client spells it, it is routed, limited and forwarded as what
-//! it stands for.
+//! Path normalization: every spelling of a path is routed, limited and forwarded alike.
 
 use proto_contracts::control::InstanceState;
 use proto_contracts::{ErrorCode, PoolName, Verdict};
@@ -8,7 +7,7 @@ use crate::client::Request;
 use crate::testbed::{INFO, SESSIONS, Setup, session_path};
 use crate::upstream::{Act, Upstream};
 
-/// Each byte escaped, but for the slashes.
+/// Percent-encodes every byte except slashes.
 fn escaped(path: &str) -> String {
     path.bytes()
         .map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") })
@@ -16,7 +15,7 @@ fn escaped(path: &str) -> String {
 }
 
 #[test]
-fn the_path_that_was_resolved_is_the_one_that_is_forwarded() {
+fn the_normalized_path_is_forwarded() {
     let (stateless, stateful) = (Upstream::start("stateless-1"), Upstream::start("stateful-1"));
     let gateway = Setup::new().stateless([&stateless]).stateful([&stateful]).start();
     for (sent, upstream, forwarded) in [
@@ -53,17 +52,17 @@ fn the_path_that_was_resolved_is_the_one_that_is_forwarded() {
         assert!(reply.problem().detail.contains(cause), "{sent}: {:?}", reply.problem());
         assert_eq!(stateful.count(), seen, "{sent}");
     }
-    let refused = gateway.metrics();
+    let metrics = gateway.metrics();
     assert!(
-        refused.contains(r#"gateway_refused_requests_total{fault="dot_segment"} 2"#),
-        "{refused}"
+        metrics.contains(r#"gateway_refused_requests_total{fault="dot_segment"} 2"#),
+        "{metrics}"
     );
 }
 
 #[test]
-fn streams_that_one_client_spells_otherwise_eject_nobody() {
+fn streams_by_escaped_paths_eject_no_instance() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
-    // A stream without data after this is fine; a request without a response is not.
+    // The timeout applies to requests, but not to streams.
     let gateway = Setup::new().stateful(&upstreams).retries("attempt_timeout_ms = 100").start();
     let key = gateway.key_at("stateful-1");
     upstreams[0].act(Act::Hang);
@@ -81,7 +80,7 @@ fn streams_that_one_client_spells_otherwise_eject_nobody() {
     crate::eventually("the instance has all of them", || {
         (upstreams[0].count() >= spelt.len()).then_some(())
     });
-    // Far longer than it would take to give six of them up, one after the other.
+    // Far longer than six timeouts in a row.
     std::thread::sleep(std::time::Duration::from_millis(800));
     assert_eq!(gateway.state_of("stateful-1"), Some(InstanceState::Healthy));
     assert_eq!(upstreams[1].count(), 0, "no stream was tried elsewhere");
@@ -95,7 +94,7 @@ fn streams_that_one_client_spells_otherwise_eject_nobody() {
 }
 
 #[test]
-fn an_escaped_id_keeps_its_home() {
+fn an_escaped_session_id_has_the_same_home() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     for home in ["stateful-1", "stateful-2", "stateful-3"] {
@@ -105,7 +104,7 @@ fn an_escaped_id_keeps_its_home() {
             session.replacen("/sessions/", "/session%73/", 1),
             session.replace('-', "%2D"),
         ] {
-            // Another key in a header would decide if the one in the path were not seen.
+            // The key in the header would be used if the one in the path were not recognized.
             let reply = gateway.send(&Request::get(&spelt).key(gateway.key_at("stateful-1")));
             assert_eq!((reply.served_by(), reply.verdict()), (home, Verdict::Home), "{spelt}");
         }
@@ -113,7 +112,7 @@ fn an_escaped_id_keeps_its_home() {
 }
 
 #[test]
-fn a_routes_limit_of_bodies_holds_for_every_spelling() {
+fn a_routes_body_limit_applies_to_every_spelling_of_its_path() {
     let upstream = Upstream::start("stateful-1");
     let limit = "[limits.route_body_bytes]\n\"/api/v1/stateful/conversations\" = 100";
     let gateway = Setup::new().stateful([&upstream]).section(limit).start();

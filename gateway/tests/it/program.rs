@@ -1,4 +1,4 @@
-//! The program as an operator starts it: its checks, its exit status, its log.
+//! The program: its configuration checks, exit status and log.
 
 mod connections;
 
@@ -38,7 +38,7 @@ fn checked(config: &Path, environment: &[(&str, &str)]) -> (Option<i32>, String,
 }
 
 #[test]
-fn check_config_says_what_is_wrong_and_where() {
+fn check_config_reports_each_error_with_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("gateway.toml");
     std::fs::write(&file, "[server]\nlisten = '127.0.0.1:0'\n").expect("writes");
@@ -47,10 +47,10 @@ fn check_config_says_what_is_wrong_and_where() {
     assert!(stdout.contains("is valid"), "{stdout}");
 
     let secret = "too-short";
-    let wrong = [("GATEWAY_LISTEN", "nowhere"), ("CONTROL_TOKEN", secret), ("LOG_LEVEL", "a=b=c")];
+    let wrong = [("GATEWAY_LISTEN", "no-port"), ("CONTROL_TOKEN", secret), ("LOG_LEVEL", "a=b=c")];
     let (status, _, stderr) = checked(&file, &wrong);
     assert_eq!(status, Some(WRONG_CONFIG));
-    assert!(wrong.iter().all(|(name, _)| stderr.contains(name)), "each is named at once: {stderr}");
+    assert!(wrong.iter().all(|(name, _)| stderr.contains(name)), "all are reported: {stderr}");
     assert!(!stderr.contains(secret), "a secret is never printed");
 
     std::fs::write(&file, "[health]\nintervall_ms = 5\n").expect("writes");
@@ -64,7 +64,7 @@ fn check_config_says_what_is_wrong_and_where() {
 }
 
 #[test]
-fn a_wrong_configuration_is_not_run_and_a_port_that_is_taken_is_told() {
+fn an_invalid_configuration_and_a_port_in_use_are_errors_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("gateway.toml");
     std::fs::write(&file, "[limits]\nmax_body_bytes = 0\n").expect("writes");
@@ -83,7 +83,7 @@ fn a_wrong_configuration_is_not_run_and_a_port_that_is_taken_is_told() {
     assert!(stderr.contains(&taken.to_string()) && stderr.contains("[server] listen"), "{stderr}");
 }
 
-/// A gateway in a process of its own, which ends with the test.
+/// A gateway process, which is killed on drop.
 struct Process {
     child: Child,
     log: Lines<BufReader<ChildStdout>>,
@@ -93,17 +93,17 @@ struct Process {
 }
 
 impl Process {
-    /// Starts it, with these lines of `[server]`, and waits until it has met the instance.
+    /// Starts it with these lines of `[server]`, and waits until the instance is healthy.
     fn start(upstream: &Upstream, server: &str) -> Self {
         Self::start_with(upstream, server, |_| {})
     }
 
-    /// The same, looking at the lines that it logs before it listens.
+    /// The same; `look` gets each line that is logged before it listens.
     fn start_with(upstream: &Upstream, server: &str, look: impl Fn(&Value)) -> Self {
         Self::start_by(program, upstream, server, look)
     }
 
-    /// The same, by another command.
+    /// The same, with another command.
     fn start_by(
         command: impl FnOnce(&Path) -> Command,
         upstream: &Upstream,
@@ -120,8 +120,8 @@ impl Process {
         std::fs::write(&file, text).expect("writes");
         let mut child = command(&file).stdout(Stdio::piped()).spawn().expect("runs");
         let log = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let nowhere = SocketAddr::from(([0; 4], 0));
-        let mut process = Self { child, log, addr: nowhere, control: nowhere, _folder: folder };
+        let unknown = SocketAddr::from(([0; 4], 0));
+        let mut process = Self { child, log, addr: unknown, control: unknown, _folder: folder };
         let listening = process.next_line(|line| {
             look(line);
             line["message"] == "listening" && line["control"].is_string()
@@ -134,10 +134,10 @@ impl Process {
         process
     }
 
-    /// The next line of the log that is the one.
+    /// The next line of the log that matches.
     fn next_line(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let line = self.log.next().expect("the log goes on").expect("reads");
+            let line = self.log.next().expect("another line").expect("reads");
             let value: Value =
                 serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
             if is_it(&value) {
@@ -152,7 +152,7 @@ impl Process {
         String::from_utf8(body).expect("text")
     }
 
-    /// A figure of its metrics.
+    /// The value of a metric.
     fn figure(&self, name: &str) -> Option<usize> {
         self.control("/metrics")
             .lines()
@@ -163,7 +163,7 @@ impl Process {
         kill(Pid::from_raw(self.child.id().try_into().expect("a pid")), signal).expect("it runs");
     }
 
-    /// Its exit status, once it has ended.
+    /// Waits for its exit status.
     fn wait(&mut self) -> Option<i32> {
         eventually("it ends", || self.child.try_wait().expect("a child")).code()
     }
@@ -206,11 +206,11 @@ fn it_logs_each_request_as_json_without_its_session() {
 }
 
 #[test]
-fn an_open_lab_is_told_at_the_start_and_for_each_request() {
+fn an_open_lab_is_logged_at_the_start_and_for_each_request() {
     let upstream = Upstream::start("stateful-1");
     let mut closed = Process::start(&upstream, "");
-    let asking = Request::get(SESSIONS).header("x-routing-strategy", "round_robin");
-    Connection::open(closed.addr).expect("connects").send(&asking);
+    let override_request = Request::get(SESSIONS).header("x-routing-strategy", "round_robin");
+    Connection::open(closed.addr).expect("connects").send(&override_request);
     let line = closed.next_line(|line| line["target"] == "access");
     assert_eq!((&line["verdict"], &line["requested_strategy"]), (&"new".into(), &Value::Null));
 
@@ -219,8 +219,8 @@ fn an_open_lab_is_told_at_the_start_and_for_each_request() {
         *warned.borrow_mut() |=
             line["level"] == "WARN" && line["message"].as_str().is_some_and(|m| m.contains("lab"));
     });
-    assert!(warned.into_inner(), "whoever opens the lab by mistake reads it in the log");
-    Connection::open(open.addr).expect("connects").send(&asking);
+    assert!(warned.into_inner(), "the log warns of an open lab");
+    Connection::open(open.addr).expect("connects").send(&override_request);
     let line = open.next_line(|line| line["target"] == "access");
     assert_eq!(
         (&line["verdict"], &line["requested_strategy"]),
@@ -229,14 +229,14 @@ fn an_open_lab_is_told_at_the_start_and_for_each_request() {
 }
 
 #[test]
-fn what_clients_do_wrong_is_no_fault_in_the_log() {
+fn client_errors_are_not_logged_as_errors() {
     let upstream = Upstream::start("stateful-1");
     let mut process = Process::start(&upstream, "");
     let connect = || Connection::open(process.addr).expect("connects");
     for bytes in [
         "\u{1}garbage\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n",
-        "POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx",
+        "POST /no-such-path HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx",
     ] {
         let mut client = connect();
         client.write(bytes.as_bytes());
@@ -276,7 +276,7 @@ fn both_signals_end_it() {
 }
 
 #[test]
-fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice() {
+fn readiness_fails_before_the_pre_stop_delay_and_the_listener_after() {
     let upstream = Upstream::start("stateful-1");
     let mut process = Process::start(&upstream, "announce_s = 3");
     let ready = |process: &Process| {
@@ -288,7 +288,7 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
     assert_ne!(
         kept.send(&Request::post(SESSIONS)).header("connection"),
         Some("close"),
-        "it is kept"
+        "keep-alive"
     );
     let signalled = Instant::now();
     process.signal(Signal::SIGTERM);
@@ -296,19 +296,19 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
         line["message"].as_str().is_some_and(|text| text.contains("readiness fails"))
     });
     assert_eq!(ready(&process), 503);
-    let mut newcomer = Connection::open(process.addr).expect("it listens");
-    for connection in [&mut kept, &mut newcomer] {
+    let mut new = Connection::open(process.addr).expect("it listens");
+    for connection in [&mut kept, &mut new] {
         let reply = connection.send(&Request::post(SESSIONS));
         assert_eq!(
             (reply.status, reply.header("connection")),
             (200, Some("close")),
-            "served, and sent elsewhere"
+            "served, and closed"
         );
         assert!(connection.is_closed_by_peer());
     }
     assert_eq!(process.wait(), Some(0));
     assert!(signalled.elapsed() >= Duration::from_secs(3), "{:?}", signalled.elapsed());
-    // Whoever cannot wait signals again.
+    // A second signal skips the delay.
     let mut process = Process::start(&upstream, "announce_s = 60");
     process.signal(Signal::SIGTERM);
     process.next_line(|line| {
@@ -319,11 +319,11 @@ fn readiness_fails_first_and_the_listener_closes_when_others_had_time_to_notice(
 }
 
 #[test]
-fn a_request_that_waits_to_be_accepted_is_served_by_a_gateway_that_stops() {
+fn a_stopping_gateway_serves_connections_in_the_accept_queue() {
     let upstream = Upstream::start("stateful-1");
     let mut process = Process::start(&upstream, "announce_s = 0");
-    // The kernel takes connections and requests while the process cannot, more than it accepts
-    // before it hears the signal.
+    // While the process is stopped, the kernel queues more connections than it would accept before
+    // it handles the signal.
     process.signal(Signal::SIGSTOP);
     let mut clients: Vec<_> =
         (0..400).map(|_| Connection::open(process.addr).expect("connects")).collect();
@@ -333,13 +333,13 @@ fn a_request_that_waits_to_be_accepted_is_served_by_a_gateway_that_stops() {
     for client in &mut clients {
         assert_eq!(client.reply_to("POST").status, 200);
     }
-    // Its log is longer than a pipe.
+    // Reads the log, which is larger than the pipe's buffer.
     process.next_line(|line| line["message"] == "stopped");
     assert_eq!(process.wait(), Some(0));
 }
 
 #[test]
-fn the_grace_period_is_the_most_that_a_request_gets() {
+fn the_grace_period_bounds_the_shutdown() {
     let upstream = Upstream::start("stateful-1");
     let mut process = Process::start(&upstream, "announce_s = 0\ngrace_period_s = 1");
     upstream.act(Act::Hang);
@@ -354,11 +354,11 @@ fn the_grace_period_is_the_most_that_a_request_gets() {
 }
 
 #[test]
-fn a_gateway_is_asked_for_its_health_by_its_own_program() {
+fn the_program_probes_health_and_readiness() {
     let (upstream, folder) =
         (Upstream::start("stateful-1"), tempfile::tempdir().expect("a folder"));
     let process = Process::start(&upstream, "");
-    let file = folder.path().join("asking.toml");
+    let file = folder.path().join("probe.toml");
     let probe = |data: SocketAddr, control: SocketAddr, option: &str| {
         let text = format!("[server]\nlisten = '{data}'\n[control]\nlisten = '{control}'\n");
         std::fs::write(&file, text).expect("writes");
@@ -372,15 +372,15 @@ fn a_gateway_is_asked_for_its_health_by_its_own_program() {
             "{option}"
         );
     }
-    let nobody = TcpListener::bind("127.0.0.1:0")
+    let unused = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port");
-    let (status, reported) = probe(nobody, process.control, "--health");
-    assert!(status == Some(1) && reported.contains(&nobody.to_string()), "{status:?} {reported}");
+    let (status, reported) = probe(unused, process.control, "--health");
+    assert!(status == Some(1) && reported.contains(&unused.to_string()), "{status:?} {reported}");
 }
 
 #[test]
-fn a_token_may_stand_in_a_file() {
+fn the_token_may_come_from_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, token) = (folder.path().join("gateway.toml"), folder.path().join("control_token"));
     std::fs::write(&file, "").expect("writes");

@@ -1,4 +1,4 @@
-//! How often one client may come.
+//! Rate limits by client.
 
 use proto_contracts::{AffinityKey, ErrorCode, headers};
 use serde_json::json;
@@ -8,11 +8,10 @@ use crate::client::Request;
 use crate::testbed::{INFO, SESSIONS, Setup, TestGateway, session_path};
 use crate::upstream::Upstream;
 
-/// Five requests at once, and then one a second.
+/// A burst of five, then one per second.
 const STRICT: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 5\nexempt = []";
 
-/// Ten thousand at once and one a second: what grows back within a test is little beside what the
-/// test takes.
+/// A burst of ten thousand, then one per second: the refill during a test is negligible.
 const GENEROUS: &str = "[rate_limit]\nrequests_per_second = 1\nburst = 10000\nexempt = []";
 
 fn limited(upstream: &Upstream, section: &str) -> TestGateway {
@@ -24,28 +23,28 @@ fn from(address: &str) -> Request {
 }
 
 #[test]
-fn a_client_that_comes_too_often_is_told_when_to_come_again() {
+fn a_client_over_its_rate_gets_retry_after() {
     let upstream = Upstream::start("stateless-1");
     let gateway = limited(&upstream, STRICT);
     let mut client = gateway.connect();
     let first = client.send(&from("192.0.2.1"));
     assert_eq!(first.header(headers::RATE_LIMIT_POLICY), Some(r#""client";q=5;w=5"#));
     assert_eq!(first.header(headers::RATE_LIMIT), Some(r#""client";r=4;t=1"#));
-    let refused = (0..100)
+    let rejected = (0..100)
         .map(|_| client.send(&from("192.0.2.1")))
         .find(|reply| reply.status != 200)
-        .expect("refused");
-    assert_eq!((refused.status, refused.code()), (429, ErrorCode::RateLimited));
-    assert_eq!(refused.header("retry-after"), Some("1"));
+        .expect("rejected");
+    assert_eq!((rejected.status, rejected.code()), (429, ErrorCode::RateLimited));
+    assert_eq!(rejected.header("retry-after"), Some("1"));
     assert!(
-        refused.header(headers::RATE_LIMIT).is_some_and(|left| left.contains(";r=0;")),
-        "{refused:?}"
+        rejected.header(headers::RATE_LIMIT).is_some_and(|left| left.contains(";r=0;")),
+        "{rejected:?}"
     );
     let seen = upstream.count();
     assert_eq!(
         client.send(&from("192.0.2.2")).status,
         200,
-        "the connection lives, and another client is not concerned"
+        "the connection stays open, and other clients are not limited"
     );
     assert_eq!(upstream.count(), seen + 1);
     let counted = r#"gateway_requests_shed_total{pool="stateless",reason="client_rate"}"#;
@@ -55,7 +54,7 @@ fn a_client_that_comes_too_often_is_told_when_to_come_again() {
 }
 
 #[test]
-fn one_network_of_version_six_is_one_client() {
+fn an_ipv6_64_network_is_one_client() {
     let upstream = Upstream::start("stateless-1");
     let gateway = limited(&upstream, STRICT);
     let mut client = gateway.connect();
@@ -66,7 +65,7 @@ fn one_network_of_version_six_is_one_client() {
 }
 
 #[test]
-fn a_client_that_a_proxy_does_not_name_is_not_exempt_as_the_proxy_is() {
+fn clients_behind_an_exempt_proxy_are_not_exempt() {
     let upstream = Upstream::start("stateless-1");
     // The proxy is at loopback, which is trusted and exempt by default.
     let gateway = limited(&upstream, "[rate_limit]\nrequests_per_second = 1\nburst = 5");
@@ -76,11 +75,11 @@ fn a_client_that_a_proxy_does_not_name_is_not_exempt_as_the_proxy_is() {
         "the proxy itself is exempt"
     );
     for hidden in ["unknown", "\u{ff}", "203.0.113.9, 203.0.113.9:port"] {
-        let refused =
+        let rejected =
             (0..100).map(|_| client.send(&from(hidden))).find(|reply| reply.status != 200);
-        assert_eq!(refused.expect("limited").status, 429, "{hidden:?}");
+        assert_eq!(rejected.expect("limited").status, 429, "{hidden:?}");
     }
-    // One bad byte before the address that the proxy wrote hides nobody.
+    // A bad byte before the address that the proxy appended does not matter.
     let statuses: Vec<_> =
         (0..100).map(|_| client.send(&from("\u{ff}, 203.0.113.9")).status).collect();
     assert!(
@@ -90,21 +89,21 @@ fn a_client_that_a_proxy_does_not_name_is_not_exempt_as_the_proxy_is() {
 }
 
 #[test]
-fn a_client_cannot_escape_by_telling_other_addresses() {
+fn forged_forwarded_addresses_do_not_evade_the_limit() {
     let upstream = Upstream::start("stateless-1");
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []").section(STRICT);
     let gateway = setup.start();
     let statuses: Vec<_> =
         (0..50).map(|i| gateway.send(&from(&format!("198.51.100.{i}"))).status).collect();
     assert!(statuses.contains(&429), "the peer's address counts: {statuses:?}");
-    // Behind a trusted proxy the entry that the proxy itself appended counts, not those before it.
+    // Behind a trusted proxy only the entry that the proxy appended counts.
     let gateway = limited(&upstream, STRICT);
     let forged = |i| from(&format!("198.51.100.{i}, 192.0.2.9"));
     let statuses: Vec<_> = (0..50).map(|i| gateway.send(&forged(i)).status).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
-/// A gateway that believes this issuer.
+/// A gateway that trusts this issuer.
 fn believing(issuer: &Issuer, upstream: &Upstream, section: &str) -> TestGateway {
     Setup::new().stateless([upstream]).section(section).jwt_public_key(issuer.pem()).start()
 }
@@ -122,18 +121,18 @@ fn left(gateway: &TestGateway, request: &Request) -> u32 {
 }
 
 #[test]
-fn two_users_behind_one_address_have_a_rate_each() {
+fn users_behind_one_address_have_separate_rates() {
     let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
     let gateway = believing(&issuer, &upstream, GENEROUS);
     let (ada, bob) = (issuer.token("ada"), issuer.token("bob"));
     (0..50).for_each(|_| assert_eq!(gateway.send(&with(&ada, "192.0.2.1")).status, 200));
-    assert!(left(&gateway, &with(&ada, "192.0.2.1")) < 9_999, "it has come before");
+    assert!(left(&gateway, &with(&ada, "192.0.2.1")) < 9_999, "the same user");
     assert_eq!(left(&gateway, &with(&bob, "192.0.2.1")), 9_999, "another user");
-    assert_eq!(left(&gateway, &from("192.0.2.1")), 9_999, "who has no token is the address");
+    assert_eq!(left(&gateway, &from("192.0.2.1")), 9_999, "without a token the address counts");
 }
 
 #[test]
-fn a_user_has_one_rate_wherever_it_comes_from_and_with_whatever_token() {
+fn a_user_has_one_rate_for_all_addresses_and_tokens() {
     let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
     let gateway = believing(&issuer, &upstream, STRICT);
     let mut later = claims("ada");
@@ -146,7 +145,7 @@ fn a_user_has_one_rate_wherever_it_comes_from_and_with_whatever_token() {
 }
 
 #[test]
-fn a_token_that_is_not_good_earns_no_rate_of_its_own() {
+fn with_an_invalid_token_the_address_is_limited() {
     let (issuer, forger, upstream) = (Issuer::new(), Issuer::new(), Upstream::start("stateless-1"));
     let gateway = believing(&issuer, &upstream, GENEROUS);
     let header = json!({"alg": "EdDSA", "typ": "JWT"});
@@ -177,16 +176,16 @@ fn a_token_that_is_not_good_earns_no_rate_of_its_own() {
     }
     (0..50).for_each(|_| assert_eq!(gateway.send(&from("192.0.2.99")).status, 200));
     let twice = with(&good, "192.0.2.99").header("authorization", &format!("Bearer {good}"));
-    assert!(left(&gateway, &twice) < 9_999, "of two, none counts");
+    assert!(left(&gateway, &twice) < 9_999, "two tokens count as none");
     assert_eq!(
         left(&gateway, &with(&good, "192.0.2.99")),
         9_999,
-        "and the good one was never counted"
+        "the valid token was not counted before"
     );
 }
 
 #[test]
-fn without_a_key_only_addresses_count_and_an_exempt_one_is_exempt_with_any_token() {
+fn without_a_jwt_key_tokens_are_ignored_and_exempt_addresses_stay_exempt() {
     let (issuer, upstream) = (Issuer::new(), Upstream::start("stateless-1"));
     let gateway = limited(&upstream, GENEROUS);
     (0..50).for_each(|_| assert_eq!(gateway.send(&from("192.0.2.1")).status, 200));
@@ -199,7 +198,7 @@ fn without_a_key_only_addresses_count_and_an_exempt_one_is_exempt_with_any_token
 }
 
 #[test]
-fn this_machine_is_not_limited_by_default() {
+fn loopback_clients_are_exempt_by_default() {
     let upstream = Upstream::start("stateless-1");
     let gateway = limited(&upstream, "[rate_limit]\nrequests_per_second = 1\nburst = 1");
     let mut client = gateway.connect();
@@ -210,7 +209,7 @@ fn this_machine_is_not_limited_by_default() {
 }
 
 #[test]
-fn it_can_be_turned_off_and_health_is_never_limited() {
+fn the_limit_can_be_turned_off_and_never_applies_to_health() {
     let upstream = Upstream::start("stateless-1");
     let gateway = limited(&upstream, "[rate_limit]\nrequests_per_second = 0\nexempt = []");
     let mut client = gateway.connect();
@@ -221,7 +220,7 @@ fn it_can_be_turned_off_and_health_is_never_limited() {
 }
 
 #[test]
-fn an_instance_learns_by_which_rate_to_count_the_messages_of_a_websocket() {
+fn websocket_upgrades_carry_the_clients_rate_to_the_instance() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).section(STRICT).start();
     let live = format!("{}/live", session_path(AffinityKey::random()));
@@ -231,8 +230,8 @@ fn an_instance_learns_by_which_rate_to_count_the_messages_of_a_websocket() {
         upstream.last().header(headers::CLIENT_RATE).map(str::to_owned)
     };
     assert_eq!(open(&gateway, &live).as_deref(), Some("192.0.2.1;q=5;w=5"));
-    assert_eq!(open(&gateway, SESSIONS), None, "only there are messages");
+    assert_eq!(open(&gateway, SESSIONS), None, "only on upgrades");
     let unlimited =
         Setup::new().stateful([&upstream]).section("[rate_limit]\nrequests_per_second = 0").start();
-    assert_eq!(open(&unlimited, &live), None, "who is not limited may send anything");
+    assert_eq!(open(&unlimited, &live), None, "not without a limit");
 }

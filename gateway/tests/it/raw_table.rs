@@ -14,29 +14,29 @@ use crate::upstream::{Act, Upstream};
 
 /// A target that only smuggled requests have.
 const SMUGGLED: &str = "GET /api/v1/stateless/random?smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
-/// A request line and a host that are fine.
+/// A valid request line and host.
 const GET: &str = "GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n";
 const POST: &str = "POST /api/v1/stateless/calculate HTTP/1.1\r\nhost: a\r\n";
 
-/// What becomes of a request.
+/// The expected outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is refused with this code, and the instance sees nothing of it.
-    Refused(ErrorCode),
-    /// It is refused with this code, but its header is fine and may have gone to the instance:
-    /// never the whole of it.
+    /// Rejected with this code; the instance receives nothing.
+    Rejected(ErrorCode),
+    /// Rejected with this code after a valid header, which may have been forwarded; the instance
+    /// never receives the whole request.
     CutOff(ErrorCode),
-    /// The client went away within it and hears nothing.
-    Unheard,
-    /// It is unambiguous, and the instance gets it in canonical framing.
+    /// The client disconnected within the request, and gets no response.
+    NoResponse,
+    /// Unambiguous; the instance receives it in canonical framing.
     Neutralised,
-    /// It stops without an end and is refused when its time is over.
+    /// Incomplete; it times out.
     Slow,
 }
 
-use Outcome::{CutOff, Neutralised, Refused, Slow, Unheard};
+use Outcome::{CutOff, Neutralised, NoResponse, Rejected, Slow};
 
-/// What it is, the bytes, and what becomes of them.
+/// A description, the bytes, and the expected outcome.
 type Case = (String, Vec<u8>, Outcome);
 
 fn case(what: &str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
@@ -44,7 +44,7 @@ fn case(what: &str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
 }
 
 #[test]
-fn bad_requests_are_refused_or_neutralised_and_harm_nobody() {
+fn bad_requests_are_rejected_or_neutralised_and_affect_no_others() {
     let upstream = Upstream::start("stateless-1");
     upstream.act(Act::Mirror);
     let gateway = Setup::new()
@@ -75,9 +75,8 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
     let what = format!("{what}, as a {turn} request");
     let before = upstream.count();
     client.write_all(bytes);
-    // A client that ends its side while an instance works on its request is taken for one that has
-    // gone.
-    if matches!(outcome, Refused(_) | Unheard) {
+    // A client that shuts down its sending side during a request counts as disconnected.
+    if matches!(outcome, Rejected(_) | NoResponse) {
         client.finish();
     }
     let reply = client.try_reply();
@@ -85,9 +84,9 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
         client.finish();
     }
     let (most_seen, code) = match outcome {
-        Refused(code) | CutOff(code) => (0, Some(*code)),
+        Rejected(code) | CutOff(code) => (0, Some(*code)),
         Slow => (0, Some(ErrorCode::RequestTimeout)),
-        Unheard => (0, None),
+        NoResponse => (0, None),
         Neutralised => (1, None),
     };
     match (outcome, code, reply) {
@@ -99,8 +98,8 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
             }
         }
         (Neutralised, _, Some(reply)) => assert_eq!(reply.status, 200, "{what}: {reply:?}"),
-        (Unheard, _, None) => {}
-        (_, _, reply) => panic!("{what} should be {outcome:?} but gives {reply:?}"),
+        (NoResponse, _, None) => {}
+        (_, _, reply) => panic!("{what} should be {outcome:?} but got {reply:?}"),
     }
     assert!(
         client.is_closed_by_peer(),

@@ -1,4 +1,4 @@
-//! The configuration is read again while the gateway runs.
+//! Reloads of the configuration.
 
 use proto_contracts::ErrorCode;
 use proto_contracts::control::{Reloaded, Strategy};
@@ -22,7 +22,7 @@ fn metric(gateway: &TestGateway, name: &str) -> f64 {
 }
 
 #[test]
-fn what_the_file_says_now_holds_from_now_on() {
+fn a_reload_applies_the_changed_file() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let setup = Setup::new().stateful(&upstreams[..1]);
     let gateway = setup.start();
@@ -33,7 +33,7 @@ fn what_the_file_says_now_holds_from_now_on() {
     gateway.rewrite(&changed);
     let first = reload(&gateway);
     assert_eq!(first.needs_restart, [""; 0], "{first:?}");
-    eventually("the second is met", || {
+    eventually("the second instance is healthy", || {
         (gateway.healthy(proto_contracts::PoolName::Stateful) == 2).then_some(())
     });
     assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin);
@@ -44,7 +44,7 @@ fn what_the_file_says_now_holds_from_now_on() {
             .metrics()
             .contains(&format!("gateway_config_info{{fingerprint=\"{}\"}} 1", first.fingerprint))
     );
-    assert_eq!(reload(&gateway), first, "nothing was changed since");
+    assert_eq!(reload(&gateway), first, "nothing has changed since");
 
     gateway.rewrite(&changed.control("event_sample_per_s = 7"));
     let restart = reload(&gateway);
@@ -53,7 +53,7 @@ fn what_the_file_says_now_holds_from_now_on() {
 }
 
 #[test]
-fn a_wrong_file_changes_nothing_and_says_why() {
+fn an_invalid_file_is_rejected_and_changes_nothing() {
     let upstream = Upstream::start("stateful-1");
     let setup = Setup::new().stateful([&upstream]);
     let gateway = setup.start();
@@ -77,7 +77,7 @@ fn a_wrong_file_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn what_the_control_api_changed_outlives_a_reload() {
+fn changes_by_the_control_api_survive_a_reload() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let setup = Setup::new().stateful(&upstreams[..2]);
     let gateway = setup.start();

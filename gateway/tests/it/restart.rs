@@ -1,4 +1,4 @@
-//! What the gateway still knows after a restart.
+//! The state file: what survives a restart.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::testbed::{Setup, session_path};
 use crate::upstream::Upstream;
 
 #[test]
-fn what_the_control_api_changed_is_still_so() {
+fn changes_by_the_control_api_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let configured = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let mut added = Upstream::start("stateful-4");
@@ -27,7 +27,7 @@ fn what_the_control_api_changed_is_still_so() {
     added.leave();
 
     let gateway = setup.start_unready();
-    let after = eventually("those that run are met", || {
+    let after = eventually("the running instances are healthy", || {
         let pool = gateway.stateful();
         (pool.instances.iter().filter(|instance| instance.state == InstanceState::Healthy).count()
             == 2)
@@ -41,11 +41,7 @@ fn what_the_control_api_changed_is_still_so() {
         .map(|n| n.as_str())
         .collect();
     assert_eq!(names, ["stateful-1", "stateful-3", "stateful-4"]);
-    assert_eq!(
-        after.instances[2].state,
-        InstanceState::Unhealthy,
-        "it is down, and keeps its keys"
-    );
+    assert_eq!(after.instances[2].state, InstanceState::Unhealthy, "unhealthy, but still a member");
 
     gateway.set_strategy(PoolName::Stateful, Strategy::Sticky);
     let key = gateway.key_at("stateful-4");
@@ -60,17 +56,17 @@ fn what_the_control_api_changed_is_still_so() {
     assert_eq!((home.verdict(), home.served_by()), (Verdict::Home, "stateful-4"));
 }
 
-/// Fills the disk of the state file: the kernel's own ENOSPC, as the gateway writes beside the
-/// file.
+/// Makes writes of the state file fail with ENOSPC, by the path of the temporary file that the
+/// gateway writes first.
 fn fill_disk(state_file: &Path) -> PathBuf {
     let beside = state_file.with_extension(format!("{}.new", std::process::id()));
-    // The gateway may just be writing there what it has learned.
-    eventually("it is not being written", || symlink("/dev/full", &beside).ok());
+    // The gateway may be writing it right now.
+    eventually("no temporary file", || symlink("/dev/full", &beside).ok());
     beside
 }
 
 #[test]
-fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
+fn a_change_that_cannot_be_saved_is_rejected() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");
     let configured = Upstream::start_all(["stateful-1", "stateful-2"]);
@@ -92,11 +88,11 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
     let full = fill_disk(&path);
     let strategy = Request::new("PUT", "/control/v1/pools/stateful/strategy")
         .json(r#"{"strategy":"round_robin"}"#);
-    for refused in
+    for rejected in
         [gateway.change(strategy.clone()), gateway.add(other.addr()), gateway.remove("stateful-2")]
     {
-        assert_eq!((refused.status, refused.code()), (507, ErrorCode::StateNotSaved));
-        let detail = refused.problem().detail.into_owned();
+        assert_eq!((rejected.status, rejected.code()), (507, ErrorCode::StateNotSaved));
+        let detail = rejected.problem().detail.into_owned();
         for part in ["Nothing was changed", "No space left on device", "state.json", "Free space"] {
             assert!(detail.contains(part), "'{part}' in {detail}");
         }
@@ -112,12 +108,12 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
             .metric("gateway_state_file_write_failures_total")
             .is_some_and(|failures| failures >= 3.0)
     );
-    // What is saved already is no change, and needs no disk.
+    // Setting the current value changes nothing, so nothing is written.
     gateway.set_strategy(PoolName::Stateful, before.strategy);
     assert!(matches!(events.next(), Some(Event::StateFileChanged { error: Some(_) })));
 
-    std::fs::remove_file(full).expect("there is room again");
-    eventually("the file is written again by itself", || {
+    std::fs::remove_file(full).expect("removed");
+    eventually("the file is written again", || {
         (gateway.metric("gateway_state_file_writable") == Some(1.0)).then_some(())
     });
     let saved = gateway.change(strategy);
@@ -130,7 +126,7 @@ fn a_change_that_cannot_be_saved_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn without_a_state_file_a_change_says_that_it_lasts_until_a_restart() {
+fn without_a_state_file_changes_last_until_a_restart() {
     let configured = Upstream::start_all(["stateful-1", "stateful-2"]);
     let other = Upstream::start("stateful-3");
     let gateway = Setup::new().stateful(&configured).start();
@@ -149,15 +145,11 @@ fn a_strategy_that_was_never_switched_follows_the_configuration() {
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));
     assert_eq!(setup.start().stateful().strategy, Strategy::Sticky);
     let gateway = setup.strategy(Strategy::RoundRobin).start();
-    assert_eq!(
-        gateway.stateful().strategy,
-        Strategy::RoundRobin,
-        "the operator has changed the file"
-    );
+    assert_eq!(gateway.stateful().strategy, Strategy::RoundRobin, "the configuration has changed");
 }
 
 #[test]
-fn an_instance_that_moved_is_remembered_where_it_went() {
+fn an_instance_that_moved_keeps_its_new_address() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let setup = Setup::new().stateful(&upstreams).state_file(folder.path().join("state.json"));

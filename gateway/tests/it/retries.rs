@@ -28,7 +28,7 @@ fn retries_never_exceed_their_share_of_the_requests() {
     let gateway = Setup::new().stateless(&upstreams).checked_once().retries(budget).start();
     let mut client = gateway.connect();
     (0..50).for_each(|_| assert_eq!(client.send(&Request::get(INFO)).status, 200));
-    // Nobody is ejected, so every other request meets the one that breaks its connections.
+    // Ejection is off, so every other request reaches the instance that closes its connections.
     upstreams[0].act(Act::Close);
     let (mut served, mut failed) = (0, 0);
     for _ in 0..300 {
@@ -50,12 +50,12 @@ fn retries_never_exceed_their_share_of_the_requests() {
     );
     assert!(
         counter(&gateway, "gateway_upstream_retries_refused_total") >= failed,
-        "each failure was a refused retry"
+        "the budget refused a retry for each failure"
     );
 }
 
 #[test]
-fn a_request_is_sent_no_more_often_than_allowed() {
+fn attempts_are_limited_by_max_attempts() {
     let mut upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway =
         Setup::new().stateless(&upstreams).checked_once().retries("max_attempts = 1").start();
@@ -66,7 +66,7 @@ fn a_request_is_sent_no_more_often_than_allowed() {
 }
 
 #[test]
-fn an_instance_that_hangs_is_left_and_then_ejected() {
+fn requests_to_a_hanging_instance_are_retried_and_it_is_ejected() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 300").start();
     upstreams[0].act(Act::Hang);
@@ -85,12 +85,12 @@ fn an_instance_that_hangs_is_left_and_then_ejected() {
     });
     let before = upstreams[0].count();
     (0..10).for_each(|_| assert_eq!(gateway.send(&Request::get(INFO)).status, 200));
-    assert_eq!(upstreams[0].count(), before, "nobody asks it any more");
+    assert_eq!(upstreams[0].count(), before, "it gets no more requests");
     upstreams[0].act(Act::ok());
 }
 
 #[test]
-fn a_write_does_not_leave_an_instance_that_is_slow() {
+fn a_write_without_a_key_is_not_retried_on_timeout() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new().stateless(&upstreams).retries("attempt_timeout_ms = 100").start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
@@ -98,14 +98,14 @@ fn a_write_does_not_leave_an_instance_that_is_slow() {
     client.start(&Request::post(INFO));
     let sent = || upstreams.iter().map(Upstream::count).sum::<usize>();
     crate::eventually("it is sent", || (sent() == 1).then_some(()));
-    // Three times as long as a read would wait; were it sent again, the count would show it.
+    // Three times `attempt_timeout_ms`; a retry would show in the count.
     std::thread::sleep(Duration::from_millis(300));
     upstreams.iter().for_each(|upstream| upstream.act(Act::ok()));
     assert_eq!((client.reply_to("POST").status, sent()), (200, 1));
 }
 
 #[test]
-fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
+fn a_request_returns_to_a_slow_instance_if_it_is_the_last_one() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new()
         .stateless(&upstreams)
@@ -124,7 +124,7 @@ fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
         (&upstreams[1], &upstreams[0])
     };
     other.health(Health::Failing(500));
-    crate::eventually("the other is out", || {
+    crate::eventually("the other is unhealthy", || {
         (gateway.healthy(PoolName::Stateless) == 1).then_some(())
     });
     crate::eventually("it is sent again", || (at(slow) == 2).then_some(()));
@@ -133,7 +133,7 @@ fn a_request_that_left_a_slow_instance_goes_back_when_the_other_one_has_gone() {
     other.act(Act::ok());
 }
 #[test]
-fn a_write_with_a_key_leaves_an_instance_that_hangs_with_its_body() {
+fn a_keyed_write_is_retried_with_its_whole_body() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new()
         .stateless(&upstreams)
@@ -151,23 +151,23 @@ fn a_write_with_a_key_leaves_an_instance_that_hangs_with_its_body() {
     }
     assert!(
         upstreams[1].count() == 4 && upstreams[0].count() > 0,
-        "some were at the other one first"
+        "some were sent to the hanging one first"
     );
     // The timeout of a response is 15 s.
     assert!(began.elapsed() < Duration::from_secs(10), "moved on after {:?}", began.elapsed());
     upstreams[0].act(Act::ok());
 }
 
-/// Requests that wait together time out together. Those for which the budget has no retry wait on
-/// and are served.
+/// Many requests time out at the same moment. Those beyond the retry budget keep waiting and are
+/// served.
 #[test]
-fn a_request_without_a_retry_has_the_time_of_the_last_attempt() {
+fn a_request_beyond_the_retry_budget_waits_until_the_response_timeout() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let budget = "attempt_timeout_ms = 300\nbudget_percent = 0\nmin_per_second = 1";
     let gateway = Setup::new().stateless(&upstreams).checked_once().retries(budget).start();
     upstreams.iter().for_each(|upstream| upstream.act(Act::Hang));
     let clients = gateway.start_many(40, &Request::get(INFO));
-    // Ten leave the instance that they were sent to; the others do not.
+    // Ten are retried at the other instance.
     crate::eventually("ten are sent again", || {
         (upstreams.iter().map(Upstream::count).sum::<usize>() == 50).then_some(())
     });

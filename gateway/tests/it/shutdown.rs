@@ -1,4 +1,4 @@
-//! The end: what was begun is finished, nothing new is begun, and nobody waits longer than needed.
+//! Graceful shutdown.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::upstream::{Act, Upstream};
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn requests_in_flight_finish_and_new_connections_are_refused() {
+fn requests_in_flight_complete_and_new_connections_are_refused() {
     let upstream = Upstream::start("stateful-1");
     let mut gateway = Setup::new().stateful([&upstream]).start();
     upstream.act(Act::Hang);
@@ -30,9 +30,9 @@ fn requests_in_flight_finish_and_new_connections_are_refused() {
 
     upstream.act(Act::ok());
     assert_eq!(client.reply_to("POST").status, 200);
-    let answered = Instant::now();
+    let completed = Instant::now();
     eventually("run returns", || gateway.has_ended().then_some(()));
-    assert!(answered.elapsed() < SOON, "it took {:?}", answered.elapsed());
+    assert!(completed.elapsed() < SOON, "it took {:?}", completed.elapsed());
 }
 
 #[test]
@@ -45,5 +45,5 @@ fn an_idle_gateway_ends_at_once() {
     gateway.terminate();
     eventually("run returns", || gateway.has_ended().then_some(()));
     assert!(signalled.elapsed() < SOON, "it took {:?}", signalled.elapsed());
-    assert!(idle.is_closed_by_peer(), "connections that are kept alive are closed");
+    assert!(idle.is_closed_by_peer(), "idle connections are closed");
 }

@@ -1,4 +1,4 @@
-//! Many clients that never finish their header, beside some who do.
+//! Slow-header attack (Slowloris): many clients that never finish their header.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -12,11 +12,11 @@ use crate::upstream::Upstream;
 
 const SLOW: usize = 2_000;
 const HEADER: Duration = Duration::from_secs(4);
-/// What a machine that is busy with other tests may add.
+/// Tolerance for a busy machine.
 const FLOOR: Duration = Duration::from_millis(100);
 
 #[test]
-fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
+fn slow_headers_time_out_and_do_not_delay_other_clients() {
     let upstream = Upstream::start("stateless-1");
     let timeouts = format!("[timeouts]\nheader_ms = {}\n", HEADER.as_millis());
     let gateway = Setup::new().stateless([&upstream]).section(&timeouts).checked_once().start();
@@ -25,7 +25,7 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     let mut slow = Vec::with_capacity(SLOW);
     for _ in 0..SLOW {
         let mut stream = TcpStream::connect(gateway.addr).expect("connects");
-        stream.set_read_timeout(Some(crate::TIMEOUT)).expect("a time-out");
+        stream.set_read_timeout(Some(crate::TIMEOUT)).expect("a timeout");
         std::io::Write::write_all(
             &mut stream,
             b"GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\nx: ",
@@ -48,10 +48,10 @@ fn slow_headers_are_cut_at_their_deadline_and_slow_nobody_else_down() {
     );
     assert!(
         cut.iter().all(|after| *after >= HEADER - FLOOR),
-        "none is cut early: {:?}",
+        "none times out early: {:?}",
         cut.iter().min()
     );
-    assert!(*latest <= HEADER * 3, "each is cut: {latest:?}");
+    assert!(*latest <= HEADER * 3, "each times out: {latest:?}");
     assert!(
         during <= (before * 2).max(FLOOR),
         "healthy clients wait {during:?} instead of {before:?}"
@@ -66,7 +66,7 @@ fn cut_after(mut stream: TcpStream, since: Instant) -> Duration {
     since.elapsed()
 }
 
-/// How long 99 of 100 requests take at most, of at least 500 and for as long as it goes on.
+/// The p99 latency of at least 500 requests, and of more while `goes_on` returns `true`.
 fn p99(gateway: &TestGateway, goes_on: impl Fn() -> bool) -> Duration {
     let mut client = gateway.connect();
     let mut took = Vec::new();

@@ -1,4 +1,4 @@
-//! The two strategies: exact turns, exact homes, and the switch between them while traffic flows.
+//! The two strategies, and the switch between them under traffic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -11,7 +11,7 @@ use crate::testbed::{INFO, SESSIONS, Setup, session_path};
 use crate::upstream::Upstream;
 
 #[test]
-fn round_robin_gives_each_instance_exactly_its_share() {
+fn round_robin_gives_each_instance_the_same_number_of_requests() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2", "stateless-3"]);
     let gateway = Setup::new().stateless(&upstreams).start();
     thread::scope(|scope| {
@@ -29,7 +29,7 @@ fn round_robin_gives_each_instance_exactly_its_share() {
 }
 
 #[test]
-fn the_stateless_pool_knows_no_keys() {
+fn the_stateless_pool_ignores_keys() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let reply = gateway.send(
@@ -40,11 +40,11 @@ fn the_stateless_pool_knows_no_keys() {
     let seen = upstream.last();
     assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE));
     assert_eq!(seen.header(headers::AFFINITY_KEY), None);
-    assert_eq!(seen.header("cookie"), None, "the affinity cookie is the gateway's own");
+    assert_eq!(seen.header("cookie"), None, "the affinity cookie is not forwarded");
 }
 
 #[test]
-fn a_client_stays_with_its_home_by_cookie_by_path_and_by_header() {
+fn cookie_path_and_header_all_lead_to_the_home() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let mut homes = BTreeSet::new();
@@ -69,17 +69,17 @@ fn a_client_stays_with_its_home_by_cookie_by_path_and_by_header() {
                 assert_eq!(
                     reply.header("set-cookie"),
                     None,
-                    "the client has its key in turn {turn}"
+                    "the client has its key already, in turn {turn}"
                 );
             }
         }
         homes.insert(home);
     }
-    assert_eq!(homes.len(), 3, "every instance is somebody's home: {homes:?}");
+    assert_eq!(homes.len(), 3, "every instance is the home of some clients: {homes:?}");
 }
 
 #[test]
-fn switching_there_and_back_sends_every_session_home() {
+fn switching_to_round_robin_and_back_restores_every_home() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let mut client = gateway.connect();
@@ -103,14 +103,11 @@ fn switching_there_and_back_sends_every_session_home() {
     let last = upstreams.iter().map(Upstream::last);
     for seen in last {
         assert_eq!(seen.header(headers::SESSION_AFFINITY), Some(headers::SESSION_AFFINITY_NONE));
-        assert!(
-            seen.header(headers::AFFINITY_KEY).is_some(),
-            "the key goes on, so that the way back is known"
-        );
+        assert!(seen.header(headers::AFFINITY_KEY).is_some(), "the key is still forwarded");
     }
-    let newcomer = gateway.browser().send(Request::post(SESSIONS));
-    assert_eq!(newcomer.verdict(), Verdict::Off);
-    let minted = newcomer.cookie_key().expect("keys are minted under round robin as well");
+    let new = gateway.browser().send(Request::post(SESSIONS));
+    assert_eq!(new.verdict(), Verdict::Off);
+    let minted = new.cookie_key().expect("keys are minted under round robin as well");
 
     gateway.set_strategy(PoolName::Stateful, Strategy::Sticky);
     assert_eq!(serve(&paths), before);

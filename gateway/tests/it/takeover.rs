@@ -1,5 +1,4 @@
-//! The upgrade of a running gateway: another process takes its place, and its clients do not
-//! notice.
+//! Hot restart: a new gateway process takes over without a failed request.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -21,21 +20,21 @@ use crate::eventually;
 use crate::testbed::{SESSIONS, TOKEN};
 use crate::upstream::{Act, Upstream};
 
-/// Where gateways succeed each other.
+/// The configuration and sockets that old and new processes share.
 struct Place {
     folder: TempDir,
     listen: SocketAddr,
     control: SocketAddr,
 }
 
-/// One of them.
+/// A gateway process.
 struct Gateway {
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Place {
-    /// Starts the first one over this instance, and waits until it has met it.
+    /// Starts the first process, and waits until this instance is healthy.
     fn open(upstream: &Upstream) -> (Self, Gateway) {
         let folder = tempfile::tempdir().expect("a folder");
         let mut place = Self {
@@ -99,7 +98,7 @@ impl Place {
 }
 
 impl Gateway {
-    /// The first line of its log that is the one.
+    /// The first line of its log that matches.
     fn line(&self, is_it: impl Fn(&Value) -> bool) -> Value {
         eventually("the line is logged", || {
             let text = fs::read_to_string(&self.log).expect("a log");
@@ -127,7 +126,7 @@ impl Drop for Gateway {
 /// panics.
 fn post_on(addr: SocketAddr, stop: &AtomicBool, posted: &AtomicU64) {
     while !stop.load(Ordering::Relaxed) {
-        let mut connection = Connection::open(addr).expect("nobody is refused");
+        let mut connection = Connection::open(addr).expect("connects");
         loop {
             let reply = connection.send(&Request::post(SESSIONS));
             assert_eq!(reply.status, 200, "{reply:?}");
@@ -140,7 +139,7 @@ fn post_on(addr: SocketAddr, stop: &AtomicBool, posted: &AtomicU64) {
 }
 
 #[test]
-fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed() {
+fn new_processes_take_over_with_the_state_and_without_a_failed_request() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let (place, mut gateway) = Place::open(&upstreams[0]);
     assert_eq!(place.set_strategy(Strategy::RoundRobin), 200);
@@ -157,7 +156,7 @@ fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed()
                 std::mem::replace(&mut gateway, place.start(name, &["--upgrade"]));
             gateway.logs("took over");
             let before = posted.load(Ordering::Relaxed);
-            eventually("requests go on", || {
+            eventually("requests are served", || {
                 (posted.load(Ordering::Relaxed) > before + 20).then_some(())
             });
             assert_eq!(old_process.wait(), Some(0));
@@ -174,13 +173,13 @@ fn successors_take_over_without_a_failed_request_and_with_all_that_was_changed()
     let healthy =
         stateful.instances.iter().filter(|instance| instance.state == InstanceState::Healthy);
     assert_eq!(healthy.count(), 2, "{:?}", stateful.instances);
-    assert_eq!(place.set_strategy(Strategy::Sticky), 200, "the last one writes the state");
+    assert_eq!(place.set_strategy(Strategy::Sticky), 200, "the last process writes the state");
     let state = fs::read_to_string(place.path("state.json")).expect("a state");
     assert!(!state.contains("round_robin"), "{state}");
 }
 
 #[test]
-fn a_request_in_flight_and_an_idle_connection_outlive_the_upgrade() {
+fn requests_in_flight_and_idle_connections_survive_the_hot_restart() {
     let upstream = Upstream::start("stateful-1");
     let (place, mut gateway) = Place::open(&upstream);
     let connect = || Connection::open(place.listen).expect("connects");
@@ -207,7 +206,7 @@ fn a_request_in_flight_and_an_idle_connection_outlive_the_upgrade() {
 }
 
 #[test]
-fn a_successor_that_fails_changes_nothing() {
+fn a_new_process_that_fails_changes_nothing() {
     let upstream = Upstream::start("stateful-1");
     let (place, mut gateway) = Place::open(&upstream);
     let serves = |place: &Place| {
@@ -218,21 +217,21 @@ fn a_successor_that_fails_changes_nothing() {
     assert_eq!(place.start("wrong", &["--upgrade"]).wait(), Some(64));
     assert_eq!((serves(&place), place.set_strategy(Strategy::RoundRobin)), (200, 200));
 
-    // It finds no instance, so it does not take over; while it looks for one, nothing may be
-    // changed.
+    // A new process without a healthy instance does not take over. Until it ends, changes are
+    // rejected.
     place.configure(([127, 0, 0, 1], 1).into());
     let mut blind = place.start("blind", &["--upgrade"]);
     gateway.logs("a new process is starting");
-    eventually("changes are refused", || {
+    eventually("changes are rejected", || {
         (place.set_strategy(Strategy::Sticky) == 409).then_some(())
     });
     assert_eq!(serves(&place), 200);
     blind.child.kill().expect("it runs");
     gateway.logs("the new process ended before it was ready");
     assert_eq!((serves(&place), place.set_strategy(Strategy::Sticky)), (200, 200));
-    assert!(gateway.child.try_wait().expect("a child").is_none(), "it goes on");
+    assert!(gateway.child.try_wait().expect("a child").is_none(), "the old process still runs");
 
-    // And a good one still can.
+    // A valid one still can take over.
     place.configure(upstream.addr());
     place.start("good", &["--upgrade"]).logs("took over");
     assert_eq!(gateway.wait(), Some(0));
@@ -251,7 +250,7 @@ fn sighup_reloads() {
 }
 
 #[test]
-fn without_a_predecessor_it_starts_and_an_open_folder_is_refused() {
+fn an_upgrade_without_an_old_process_starts_and_an_open_folder_is_rejected() {
     let upstream = Upstream::start("stateful-1");
     let (place, gateway) = Place::open(&upstream);
     drop(gateway);
@@ -265,8 +264,8 @@ fn without_a_predecessor_it_starts_and_an_open_folder_is_refused() {
 
     let folder = place.path("private");
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its owner may");
-    let mut refused = place.start("refused", &[]);
-    assert_eq!(refused.wait(), Some(1));
-    let text = fs::read_to_string(Path::new(&refused.log)).expect("a log");
+    let mut rejected = place.start("rejected", &[]);
+    assert_eq!(rejected.wait(), Some(1));
+    let text = fs::read_to_string(Path::new(&rejected.log)).expect("a log");
     assert!(text.contains("chmod 700"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The gateway under test: the real one, in a thread of its own.
+//! The gateway under test, in its own thread.
 
 mod setup;
 
@@ -53,8 +53,7 @@ pub(crate) struct TestGateway {
 }
 
 impl TestGateway {
-    /// Writes another configuration in the place of the one that it has read. Ports stay as they
-    /// are.
+    /// Replaces the configuration file. A reload does not change ports.
     pub(crate) fn rewrite(&self, setup: &Setup) {
         std::fs::write(self.folder.path().join("gateway.toml"), setup.toml()).expect("writes");
     }
@@ -76,7 +75,7 @@ impl TestGateway {
         Browser::open(self.addr)
     }
 
-    /// Sends one request to the data plane, on a connection of its own.
+    /// Sends one request to the data plane, on a new connection.
     #[track_caller]
     pub(crate) fn send(&self, request: &Request) -> Reply {
         self.connect().send(request)
@@ -87,12 +86,12 @@ impl TestGateway {
         Connection::open(self.control_addr).expect("connects")
     }
 
-    /// A connection to where metrics are read apart from the control plane.
+    /// A connection to the metrics listener.
     pub(crate) fn connect_metrics(&self) -> Connection {
         Connection::open(self.metrics_addr.expect("it is configured")).expect("connects")
     }
 
-    /// Sends one request to the control plane, under its own host's name.
+    /// Sends one request to the control plane, with its address as `Host`.
     #[track_caller]
     pub(crate) fn request(&self, request: Request) -> Reply {
         self.connect_control().send(&request.header("host", &self.control_addr.to_string()))
@@ -117,8 +116,7 @@ impl TestGateway {
         self.pool(PoolName::Stateful)
     }
 
-    /// What the gateway thinks of a member of the stateful pool; `None` when there is none of that
-    /// name.
+    /// The state of an instance of the stateful pool; `None` if there is none with that name.
     #[track_caller]
     pub(crate) fn state_of(&self, name: &str) -> Option<InstanceState> {
         let named = |instance: &&control::Instance| {
@@ -127,7 +125,7 @@ impl TestGateway {
         self.stateful().instances.iter().find(named).map(|instance| instance.state)
     }
 
-    /// Waits until the gateway thinks so of a member of the stateful pool.
+    /// Waits until an instance of the stateful pool has this state.
     #[track_caller]
     pub(crate) fn wait_for(&self, name: &str, state: InstanceState) {
         eventually(&format!("{name} is {state}"), || {
@@ -135,8 +133,7 @@ impl TestGateway {
         });
     }
 
-    /// How many instances of a pool are healthy. Cheaper to ask for again and again than the pool's
-    /// shares of keys.
+    /// How many instances of a pool are healthy, by the metrics: cheaper than its key shares.
     #[track_caller]
     pub(crate) fn healthy(&self, pool: PoolName) -> usize {
         let label = format!("pool=\"{pool}\"");
@@ -207,7 +204,7 @@ impl TestGateway {
         String::from_utf8(self.request(Request::get("/metrics")).body).expect("text")
     }
 
-    /// A metric that has no labels; `None` where there is none of that name.
+    /// The value of a metric without labels; `None` if there is none with that name.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let metrics = self.metrics();
@@ -215,7 +212,7 @@ impl TestGateway {
         Some(value.parse().expect("a number"))
     }
 
-    /// Asks it to stop, as SIGTERM does; it goes on until it has obeyed.
+    /// Sends it a termination signal, like SIGTERM, and returns at once.
     pub(crate) fn terminate(&mut self) {
         let sent = self.stop.take().expect("called once").send(ShutdownSignal::GracefulTerminate);
         assert!(sent.is_ok(), "the gateway waits for its signal");

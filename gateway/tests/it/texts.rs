@@ -64,7 +64,7 @@ fn errors_of_the_file() {
         "[server]\nannounce_s = -1",
         "[control]\nallowed_hosts = []",
         "[limits]\nmax_header_fields = 1000\nmax_body_bytes = 0",
-        "[limits.route_body_bytes]\n'/api/v1/nowhere' = 5",
+        "[limits.route_body_bytes]\n'/api/v1/unknown' = 5",
         "[timeouts]\nheader_ms = 0\nbody_ms = 'long'",
         "[timeouts]\nheader_ms = 0",
         "[affinity]\nseed = ''",
@@ -115,7 +115,7 @@ fn errors_of_the_environment() {
         ("INSTANCE_ID", "gateway 1"),
         ("DEPLOYMENT", "a b"),
         ("CONTROL_TOKEN", "short"),
-        ("CONTROL_TOKEN_FILE", "/nowhere/token"),
+        ("CONTROL_TOKEN_FILE", "/missing/token"),
         ("INSTANCE_TOKEN", "short"),
         ("JWT_PUBLIC_KEY", "no key"),
         ("LOG_LEVEL", "loud"),
@@ -163,7 +163,7 @@ fn problems_of_the_control_plane() {
         ("POST", INSTANCES, r#"{"addr":"localhost:1"}"#),
         ("POST", INSTANCES, r#"{"addr":"127.0.0.1:0"}"#),
         ("PATCH", "/control/v1/pools/stateful/instances/stateful-1", r#"{"weight":0}"#),
-        ("DELETE", "/control/v1/pools/stateful/instances/nobody", ""),
+        ("DELETE", "/control/v1/pools/stateful/instances/unknown", ""),
         (
             "POST",
             "/control/v1/pools/stateful/instances/stateful-1/drain",
@@ -230,7 +230,7 @@ fn problems_of_the_data_plane() {
         ("another version", format!("GET {INFO} HTTP/2.0\r\nhost: a\r\n\r\n")),
         ("a long target", format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n")),
         ("too many fields", format!("{line}host: a\r\n{}\r\n", "x: y\r\n".repeat(100))),
-        ("a path of nobody", "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
+        ("an unknown path", "GET /no-such-path HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
         ("no instance", "GET /api/v1/stateful/sessions/x HTTP/1.1\r\nhost: a\r\n\r\n".to_owned()),
     ];
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! What the gateway does with a client's place in a trace while it records none itself; with a
-//! collector, see the end-to-end tests. And `Server-Timing`.
+//! Trace headers while tracing is off (the end-to-end tests cover a collector), and
+//! `Server-Timing`.
 
 use proto_contracts::headers::{SERVER_TIMING, TRACEPARENT, TRACESTATE};
 
@@ -10,7 +10,7 @@ use crate::upstream::Upstream;
 const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[test]
-fn a_valid_traceparent_is_passed_on_as_it_came_and_an_invalid_one_is_not() {
+fn a_valid_traceparent_is_forwarded_and_an_invalid_one_is_dropped() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let later = format!("cc{}-what-is-to-come", &VALID[2..]);
@@ -29,11 +29,11 @@ fn a_valid_traceparent_is_passed_on_as_it_came_and_an_invalid_one_is_not() {
         assert_eq!((seen.header(TRACEPARENT), seen.header(TRACESTATE)), (None, None), "{invalid}");
     }
     gateway.send(&Request::get(INFO).header(TRACEPARENT, VALID).header(TRACEPARENT, VALID));
-    assert_eq!(upstream.last().header(TRACEPARENT), None, "two are as good as none");
+    assert_eq!(upstream.last().header(TRACEPARENT), None, "two count as invalid");
 }
 
 #[test]
-fn no_trace_begins_here_while_nobody_would_hear_of_it() {
+fn no_trace_is_started_without_a_collector() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     gateway.send(&Request::get(INFO));
@@ -41,7 +41,7 @@ fn no_trace_begins_here_while_nobody_would_hear_of_it() {
 }
 
 #[test]
-fn an_answer_tells_how_long_the_gateway_and_the_instance_took() {
+fn server_timing_has_the_times_of_gateway_and_instance() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let reply = gateway.send(&Request::get(INFO));
@@ -53,7 +53,7 @@ fn an_answer_tells_how_long_the_gateway_and_the_instance_took() {
     };
     assert!(milliseconds("gateway") >= 0.0 && milliseconds("upstream") > 0.0, "{reported}");
     assert_eq!(
-        gateway.send(&Request::get("/nowhere")).header(SERVER_TIMING),
+        gateway.send(&Request::get("/no-such-path")).header(SERVER_TIMING),
         None,
         "no instance was involved"
     );
@@ -62,12 +62,12 @@ fn an_answer_tells_how_long_the_gateway_and_the_instance_took() {
     assert!(text.contains(count), "{count} in:\n{text}");
     assert!(
         text.contains("control_http_server_active_requests"),
-        "the control plane is measured apart"
+        "the control plane has its own metrics"
     );
 }
 
 #[test]
-fn nothing_of_it_is_told_where_routing_is_hidden() {
+fn server_timing_is_hidden_with_the_routing_headers() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).server("expose_routing = false").start();
     assert_eq!(gateway.send(&Request::get(INFO)).header(SERVER_TIMING), None);

@@ -41,11 +41,11 @@ fn an_upgraded_connection_carries_bytes_both_ways() {
         assert_eq!(client.read_exactly(message.len()), message);
     }
     client.finish();
-    assert!(client.is_closed_by_peer(), "its end is the end of both");
+    assert!(client.is_closed_by_peer(), "both sides are closed");
 }
 
 #[test]
-fn the_limit_of_bodies_is_not_one_of_upgraded_connections() {
+fn the_body_limit_does_not_apply_to_upgraded_connections() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     upstream.act(Act::Echo);
@@ -54,12 +54,12 @@ fn the_limit_of_bodies_is_not_one_of_upgraded_connections() {
     let sent: Vec<u8> = (0..3 * MIB).map(|i| (i % 251) as u8).collect();
     let expected = sent.clone();
     let sending = thread::spawn(move || writer.write_all(&sent));
-    assert!(client.read_exactly(expected.len()) == expected, "3 MiB come back as they went");
+    assert!(client.read_exactly(expected.len()) == expected, "3 MiB are echoed unchanged");
     sending.join().expect("no panic").expect("all was taken");
 }
 
 #[test]
-fn interim_answers_pass_and_the_final_one_is_stamped() {
+fn interim_responses_are_forwarded_and_the_final_one_is_stamped() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     upstream.act(Act::Interim(vec![103]));

@@ -1,4 +1,4 @@
-//! A scripted instance: it responds, closes, hangs, stops and restarts, and records requests.
+//! A scripted instance, which records its requests.
 
 mod serve;
 
@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 /// What a gateway must present to drain an instance.
 pub(crate) const INSTANCE_TOKEN: &str = "a-token-of-instances";
 
-/// What an instance does with a request that is no health check.
+/// What an instance does with a request other than health checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// Responds with this status, these headers and this body.
@@ -34,8 +34,8 @@ pub(crate) enum Act {
     /// Responds with 200 and an endless silent stream.
     Stream,
     /// Responds with 413 after the header, and closes with the body unread.
-    RefuseBody,
-    /// Closes without a response as soon as the header has come, with the body unread.
+    RejectBody,
+    /// Closes without a response after the header, with the body unread.
     CloseUnread,
 }
 
@@ -55,16 +55,16 @@ pub(crate) enum Health {
     Failing(u16),
     /// 200 without a name.
     Nameless,
-    /// 200 with its name, as something else: headers of its identity instead of its own.
+    /// 200 with its name and these identity headers instead of its own.
     As(Vec<(&'static str, &'static str)>),
 }
 
-/// A request as the instance got it.
+/// A request as the instance received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// By name in lower case; each with all its values.
+    /// Values by name in lower case.
     pub(crate) headers: BTreeMap<String, Vec<String>>,
     pub(crate) body_bytes: usize,
     /// The body.
@@ -72,11 +72,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// The value of a header that may stand once.
+    /// The value of a header that may appear once.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let all = self.headers.get(name)?;
-        assert_eq!(all.len(), 1, "{name} stands more than once: {all:?}");
+        assert_eq!(all.len(), 1, "{name} appears more than once: {all:?}");
         all.first().map(String::as_str)
     }
 }
@@ -86,15 +86,15 @@ struct Script {
     act: Act,
     health: Health,
     live_sessions: Option<u64>,
-    /// Whether it has all that it depends on.
+    /// Whether `/readyz` succeeds.
     ready: bool,
     readiness_checks: u64,
     /// Whether it supports drain requests.
-    knows_drain: bool,
+    supports_drain: bool,
     drained_at: Option<Instant>,
     /// The weight decision that it received.
     weight: Option<WeightDecision>,
-    /// When an operator decided so, or that it serves, in milliseconds since 1970.
+    /// When an operator drained or undrained it, in milliseconds since 1970.
     decided_ms: u64,
     seen: Vec<Seen>,
     health_checks: u64,
@@ -113,7 +113,7 @@ struct Shared {
 pub(crate) struct Upstream {
     shared: Arc<Shared>,
     addr: SocketAddr,
-    /// Keeps the port ours while the instance is away: bound, and never listening.
+    /// Reserves the port while the instance is down: bound, but not listening.
     _keeper: Socket,
     accepting: Option<JoinHandle<()>>,
 }
@@ -133,7 +133,7 @@ impl Upstream {
             live_sessions: None,
             ready: true,
             readiness_checks: 0,
-            knows_drain: true,
+            supports_drain: true,
             drained_at: None,
             weight: None,
             decided_ms: 0,
@@ -156,7 +156,7 @@ impl Upstream {
         names.map(Self::start)
     }
 
-    /// Where it listens, or did.
+    /// Its address, whether it runs or not.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -166,12 +166,12 @@ impl Upstream {
         self.script().name.clone()
     }
 
-    /// From now on it has this name.
+    /// Changes its name.
     pub(crate) fn rename(&self, name: &str) {
         self.script().name = name.to_owned();
     }
 
-    /// From now on it does this, also with the requests that hang.
+    /// Changes what it does, including with requests that hang.
     pub(crate) fn act(&self, act: Act) {
         self.script().act = act;
         self.shared.changed.notify_all();
@@ -184,27 +184,27 @@ impl Upstream {
         script.health_checks = 0;
     }
 
-    /// From now on it reports so many live sessions.
+    /// Sets the number of live sessions that it reports.
     pub(crate) fn report_sessions(&self, count: u64) {
         self.script().live_sessions = Some(count);
     }
 
-    /// From now on it has all that it depends on, or lacks some of it.
+    /// Sets whether it is ready.
     pub(crate) fn ready(&self, ready: bool) {
         self.script().ready = ready;
     }
 
-    /// From now on it is an old version without drain requests.
-    pub(crate) fn forget_drain(&self) {
-        self.script().knows_drain = false;
+    /// Makes it an old version without the drain endpoint.
+    pub(crate) fn disable_drain(&self) {
+        self.script().supports_drain = false;
     }
 
-    /// From now on it announces that its keys move now, as after SIGTERM.
+    /// Makes it announce its shutdown, as after SIGTERM.
     pub(crate) fn announce_leaving(&self) {
         self.script().drained_at = Some(Instant::now());
     }
 
-    /// Forgets decisions, as after a restart.
+    /// Drops drain and weight, as after a restart.
     pub(crate) fn forget_all(&self) {
         let mut script = self.script();
         (script.drained_at, script.decided_ms, script.weight) = (None, 0, None);
@@ -225,12 +225,12 @@ impl Upstream {
         self.script().readiness_checks
     }
 
-    /// How many streams it serves.
+    /// Number of open streams.
     pub(crate) fn streams(&self) -> usize {
         self.script().streams
     }
 
-    /// How many requests it was sent, health checks apart.
+    /// Number of requests, without health checks.
     pub(crate) fn count(&self) -> usize {
         self.script().seen.len()
     }
@@ -240,13 +240,13 @@ impl Upstream {
         self.script().seen.iter().map(|seen| seen.target.clone()).collect()
     }
 
-    /// The last request that it was sent.
+    /// The last request.
     #[track_caller]
     pub(crate) fn last(&self) -> Seen {
         self.script().seen.last().cloned().expect("it was sent a request")
     }
 
-    /// Stops listening and breaks every connection, as a process that is killed does.
+    /// Stops listening and closes every connection, like a killed process.
     pub(crate) fn leave(&mut self) {
         {
             let mut script = self.script();
@@ -257,13 +257,13 @@ impl Upstream {
         }
         self.shared.changed.notify_all();
         if let Some(accepting) = self.accepting.take() {
-            // Wakes the thread, which then sees that it is over.
+            // Wakes the thread, which then returns.
             let _it_listened = TcpStream::connect(self.addr);
             accepting.join().expect("no panic");
         }
     }
 
-    /// Listens again where it did.
+    /// Listens again at the same address.
     pub(crate) fn come_back(&mut self) {
         let socket = bound(self.addr);
         socket.listen(1_024).expect("listens");
@@ -283,7 +283,7 @@ impl Upstream {
                 script.connections.extend(stream.try_clone());
                 drop(script);
                 let shared = Arc::clone(&shared);
-                // A connection that breaks is the end of it, whoever broke it.
+                // An error of a connection ends only this thread.
                 thread::spawn(move || shared.serve(stream));
             }
         }));
@@ -303,6 +303,6 @@ impl Drop for Upstream {
 fn bound(addr: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an option");
-    socket.bind(&addr.into()).expect("the port is kept");
+    socket.bind(&addr.into()).expect("the port is reserved");
     socket
 }

@@ -1,4 +1,4 @@
-//! Weights: shares of keys and of turns, changed live, at all gateways.
+//! Weights: shares of keys and of round-robin requests, changed at runtime.
 
 use std::collections::BTreeMap;
 
@@ -57,13 +57,13 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     assert_eq!(
         (epoch, epoch != before),
         (predicted.epoch, true),
-        "explain knew the epoch, which covers weights"
+        "explain predicted the epoch, which depends on weights"
     );
     eventually("the other gateway agrees", || (other.stateful().epoch == epoch).then_some(()));
     assert_eq!(shares(&one), shares(&other));
     let new = homes(&one);
     let moved: Vec<_> = old.iter().zip(&new).filter(|(old, new)| old != new).collect();
-    assert!(!moved.is_empty() && moved.iter().all(|(_, to)| *to == "stateful-2"), "to it alone");
+    assert!(!moved.is_empty() && moved.iter().all(|(_, to)| *to == "stateful-2"), "only to it");
     for (&key, home) in keys.iter().zip(&new).take(20) {
         assert_eq!(one.send(&Request::get(&session_path(key))).served_by(), home);
         assert_eq!(other.send(&Request::get(&session_path(key))).served_by(), home);
@@ -72,7 +72,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
     let weighted: Vec<_> = ranked.iter().filter_map(|ranked| ranked.weighted_score).collect();
     assert!(weighted.len() == 3 && weighted.is_sorted_by(|a, b| a >= b), "{ranked:?}");
 
-    // The instance is restarted, then the gateway; neither forgets.
+    // The weight survives a restart of the instance and of the gateway.
     upstreams[1].forget_all();
     drop(one);
     let one = setup.start();
@@ -89,7 +89,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
 }
 
 #[test]
-fn a_weight_that_cannot_be_is_refused_and_changes_nothing() {
+fn an_invalid_weight_is_rejected_and_changes_nothing() {
     let upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
     let epoch = gateway.stateful().epoch;
@@ -104,9 +104,9 @@ fn a_weight_that_cannot_be_is_refused_and_changes_nothing() {
     }
     assert!(
         weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"),
-        "it names the cure"
+        "the detail names the cure"
     );
-    upstreams[1].forget_drain();
+    upstreams[1].disable_drain();
     let rejected = weigh(&gateway, "stateful", "stateful-2", "2");
     assert_eq!(
         (rejected.status, rejected.code()),
@@ -121,12 +121,12 @@ fn a_weight_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_changes_it() {
+fn an_operators_weight_overrides_that_of_the_configuration() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let [first, second] = [0, 1].map(|place: usize| upstreams[place].addr());
     let listed = format!("[\"{first}\", {{ addr = \"{second}\", weight = 3 }}]");
     let gateway = Setup::new().stateless_listed(&listed).start_unready();
-    eventually("both are met", || (gateway.healthy(PoolName::Stateless) == 2).then_some(()));
+    eventually("both are healthy", || (gateway.healthy(PoolName::Stateless) == 2).then_some(()));
     let counts = |requests: usize| {
         let mut counts = BTreeMap::new();
         for _ in 0..requests {
@@ -135,7 +135,7 @@ fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_cha
         }
         counts.into_values().collect::<Vec<i32>>()
     };
-    assert_eq!(counts(40), [10, 30], "turns as the weights say");
+    assert_eq!(counts(40), [10, 30], "in proportion to the weights");
     assert_eq!(weigh(&gateway, "stateless", "stateless-2", "1").status, 200);
     assert_eq!(counts(40), [20, 20]);
     let third = Upstream::start("stateless-3");
@@ -143,21 +143,21 @@ fn a_weight_of_the_configuration_or_of_the_addition_counts_until_an_operator_cha
     let added =
         gateway.change(Request::new("POST", "/control/v1/pools/stateless/instances").json(&body));
     assert_eq!((added.status, added.json::<InstanceAdded>().instance.weight.get()), (201, 2));
-    eventually("it is met", || (gateway.healthy(PoolName::Stateless) == 3).then_some(()));
+    eventually("it is healthy", || (gateway.healthy(PoolName::Stateless) == 3).then_some(()));
     assert_eq!(counts(40), [10, 10, 20]);
 }
 
 #[test]
-fn a_newcomer_starts_slowly_with_what_is_new_and_has_its_keys_at_once() {
+fn a_new_instance_has_its_keys_at_once_and_slowly_gets_new_ones() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).stateful_setting("slow_start_s = 3600").start();
     assert!(
         gateway.stateful().instances.iter().all(|instance| instance.slow_start_percent.is_none()),
-        "of the start"
+        "no slow start for the configured instances"
     );
-    let newcomer = Upstream::start("stateful-3");
-    newcomer.report_sessions(0);
-    assert_eq!(gateway.add(newcomer.addr()).status, 201);
+    let added = Upstream::start("stateful-3");
+    added.report_sessions(0);
+    assert_eq!(gateway.add(added.addr()).status, 201);
     gateway.wait_for("stateful-3", InstanceState::Healthy);
     let shown = instance(&gateway, "stateful-3");
     assert!(shown.slow_start_percent.is_some_and(|percent| percent < 20), "{shown:?}");
@@ -168,7 +168,7 @@ fn a_newcomer_starts_slowly_with_what_is_new_and_has_its_keys_at_once() {
     for _ in 0..200 {
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
-    // A tenth of a third of two draws: 13, and never the half that an instance without sessions
-    // would get.
-    assert!(newcomer.count() < 45, "{} of 200", newcomer.count());
+    // A tenth of a third of two draws: 13. Without a slow start, an instance without sessions would
+    // get half of them.
+    assert!(added.count() < 45, "{} of 200", newcomer.count());
 }

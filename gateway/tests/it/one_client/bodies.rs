@@ -1,10 +1,10 @@
-//! Bodies: whole at the instance however they come, and a slow one is its sender's affair.
+//! Request bodies of any framing and size, and slow senders and readers.
 
 use std::time::Duration;
 
 use proto_contracts::ErrorCode;
 
-use super::{CALCULATE, LIMITED, assert_nobody_is_ejected, figure};
+use super::{CALCULATE, LIMITED, assert_no_ejection, figure};
 use crate::client::{Connection, Request};
 use crate::eventually;
 use crate::testbed::{INFO, Setup, TestGateway};
@@ -22,13 +22,13 @@ fn post(framing: (&str, &str)) -> Request {
 }
 
 #[test]
-fn a_body_arrives_whole_whatever_its_size_and_framing() {
+fn bodies_of_any_size_and_framing_arrive_complete() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let bytes: Vec<u8> = (0..300_000_u32).map(|place| (place % 251) as u8).collect();
     for size in [0, 1, 4_000, 65_535, 65_536, 65_537, 131_072, 131_073, 300_000] {
         let body = &bytes[..size];
-        // In one go, in pieces with pauses that break it where reads end, and after an invitation.
+        // In one write, in pieces with pauses between them, and after `100 Continue`.
         for pieces in [1, 3, 7] {
             for chunked in [false, true] {
                 let length = size.to_string();
@@ -61,7 +61,7 @@ fn a_body_arrives_whole_whatever_its_size_and_framing() {
                 );
                 assert!(
                     size == 0 || seen.header("expect").is_none(),
-                    "the gateway has invited it already"
+                    "the gateway has sent 100 Continue itself"
                 );
                 let next = client.try_send(&Request::get(INFO)).map(|reply| reply.status);
                 assert_eq!(
@@ -75,7 +75,7 @@ fn a_body_arrives_whole_whatever_its_size_and_framing() {
 }
 
 #[test]
-fn a_client_that_waits_for_an_invitation_gets_one() {
+fn a_client_that_expects_100_continue_gets_it() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new().stateless([&upstream]).start();
     let mut client = gateway.connect();
@@ -98,12 +98,12 @@ fn an_expectation_in_http_1_0_is_ignored() {
         client.write(format!("POST {CALCULATE} HTTP/1.0\r\n{fields}\r\n{{}}").as_bytes());
         let reply = client.reply_to("POST");
         assert_eq!((reply.status, upstream.last().body.as_slice()), (200, &b"{}"[..]));
-        assert!(upstream.last().header("expect").is_none(), "no instance is to act on it");
+        assert!(upstream.last().header("expect").is_none(), "the header is not forwarded");
     }
 }
 
 #[test]
-fn slow_bodies_hold_no_place_at_an_instance_and_are_refused() {
+fn slow_bodies_do_not_count_as_in_flight_and_time_out() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
         .stateless([&upstream])
@@ -126,12 +126,12 @@ fn slow_bodies_hold_no_place_at_an_instance_and_are_refused() {
         assert_eq!(client.reply_to("POST").code(), ErrorCode::RequestTimeout);
         assert!(client.is_closed_by_peer());
     }
-    assert_eq!(upstream.count(), 50, "no part of them was sent");
-    assert_nobody_is_ejected(&gateway);
+    assert_eq!(upstream.count(), 50, "no part of the slow bodies was forwarded");
+    assert_no_ejection(&gateway);
 }
 
 #[test]
-fn a_long_upload_is_neither_an_instances_delay_nor_a_sign_of_overload() {
+fn a_long_upload_does_not_count_as_latency_of_the_instance() {
     let upstreams = Upstream::start_all(["stateless-1", "stateless-2"]);
     let gateway = Setup::new()
         .stateless(&upstreams)
@@ -142,18 +142,18 @@ fn a_long_upload_is_neither_an_instances_delay_nor_a_sign_of_overload() {
     let mut clients: Vec<_> = (0..50).map(|_| gateway.connect()).collect();
     let head = post(("content-length", &length.to_string())).head();
     clients.iter_mut().for_each(|client| client.write(&[&head[..], &vec![b'x'; first]].concat()));
-    // Twice as long as an instance may take.
+    // Twice `upstream_response_ms`.
     std::thread::sleep(Duration::from_secs(2));
     clients.iter_mut().for_each(|client| client.write(&vec![b'x'; length - first]));
     for mut client in clients {
         assert_eq!(client.reply_to("POST").status, 200);
     }
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
     let shed = "gateway_requests_shed_total{pool=\"stateless\",reason=\"pool_limit\"}";
     assert_eq!((gateway.send(&Request::get(INFO)).status, figure(&gateway, shed)), (200, 0));
 }
 
-/// More than the kernel holds for a client that does not read.
+/// More than the kernel buffers for a client that does not read.
 const LONG: usize = 16_000_000;
 
 fn left(gateway: &TestGateway, figure_of: &str) -> u64 {
@@ -164,7 +164,7 @@ fn left(gateway: &TestGateway, figure_of: &str) -> u64 {
 }
 
 #[test]
-fn slow_readers_hold_no_place_at_an_instance() {
+fn slow_readers_do_not_count_as_in_flight() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
         .stateless([&upstream])
@@ -175,31 +175,31 @@ fn slow_readers_hold_no_place_at_an_instance() {
     let mut slow = Vec::new();
     for _ in 0..20 {
         slow.extend(gateway.start_many(1, &Request::get(INFO)));
-        eventually("it has begun, and leaves its place", || {
+        eventually("the transfer has begun, and is not in flight", || {
             (upstream.count() == slow.len() && left(&gateway, "in_flight") == 0).then_some(())
         });
     }
-    assert_eq!(left(&gateway, "transfers"), 20, "none was cut");
+    assert_eq!(left(&gateway, "transfers"), 20, "none was closed");
     upstream.act(Act::ok());
     for _ in 0..50 {
         assert_eq!(gateway.send(&Request::get(INFO)).status, 200);
     }
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
     drop(slow);
 }
 
 #[test]
-fn slow_readers_are_cut() {
+fn slow_readers_are_disconnected() {
     let upstream = Upstream::start("stateless-1");
     let rate = "[timeouts]\nclient_write_min_bytes_per_s = 1000000";
     let gateway = Setup::new().stateless([&upstream]).section(rate).start();
     upstream.act(Act::Long(LONG));
     let slow = gateway.start_many(5, &Request::get(INFO));
-    eventually("all have begun, and the gateway waits for none of them", || {
+    eventually("all have begun, and the gateway has closed them", || {
         let waits = left(&gateway, "in_flight") + left(&gateway, "transfers");
         (upstream.count() == slow.len() && waits == 0).then_some(())
     });
-    assert_nobody_is_ejected(&gateway);
+    assert_no_ejection(&gateway);
     drop(slow);
 }
 
@@ -220,7 +220,7 @@ fn a_retried_body_is_counted_once() {
         assert_eq!(
             gateway.send(&keyed.body(&[b'x'; 40_000])).status,
             200,
-            "40,000 bytes are not 80,000"
+            "the retry does not count again"
         );
     }
 }

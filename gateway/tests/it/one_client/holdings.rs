@@ -1,4 +1,4 @@
-//! What one client may hold at once: requests, streams, connections.
+//! Limits of one client: concurrent requests, streams and connections.
 
 use proto_contracts::control::Event;
 use proto_contracts::{AffinityKey, ErrorCode};
@@ -15,7 +15,7 @@ fn events() -> String {
 }
 
 #[test]
-fn a_client_has_so_many_requests_in_flight_and_others_are_not_concerned() {
+fn requests_in_flight_are_limited_by_client() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()
         .stateless([&upstream])
@@ -25,20 +25,20 @@ fn a_client_has_so_many_requests_in_flight_and_others_are_not_concerned() {
     upstream.act(Act::Hang);
     let mut held = gateway.start_many(3, &from("192.0.2.1", Request::get(INFO)));
     eventually("all are sent", || (upstream.count() == 3).then_some(()));
-    let refused = gateway.send(&from("192.0.2.1", Request::get(INFO)));
-    assert_eq!((refused.status, refused.code()), (429, ErrorCode::TooManyInFlight));
-    assert!(refused.problem().detail.contains("3 requests"), "{refused:?}");
-    assert_eq!(refused.header("retry-after"), Some("1"));
+    let rejected = gateway.send(&from("192.0.2.1", Request::get(INFO)));
+    assert_eq!((rejected.status, rejected.code()), (429, ErrorCode::TooManyInFlight));
+    assert!(rejected.problem().detail.contains("3 requests"), "{rejected:?}");
+    assert_eq!(rejected.header("retry-after"), Some("1"));
     let shed = "gateway_requests_shed_total{pool=\"stateless\",reason=\"client_holdings\"}";
     assert_eq!(figure(&gateway, shed), 1);
 
     let mut other = gateway.connect();
     other.start(&from("192.0.2.2", Request::get(INFO)));
-    eventually("another client's is sent", || (upstream.count() == 4).then_some(()));
+    eventually("another client's request is sent", || (upstream.count() == 4).then_some(()));
     upstream.act(Act::ok());
     assert_eq!(other.reply_to("GET").status, 200);
     held.iter_mut().for_each(|client| assert_eq!(client.reply_to("GET").status, 200));
-    eventually("there is room again", || {
+    eventually("requests are accepted again", || {
         (gateway.send(&from("192.0.2.1", Request::get(INFO))).status == 200).then_some(())
     });
 }
@@ -76,7 +76,7 @@ fn streams(gateway: &TestGateway) -> u64 {
 }
 
 #[test]
-fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
+fn streams_are_limited_by_client_and_a_closed_one_frees_its_slot() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new()
         .stateful([&upstream])
@@ -84,7 +84,7 @@ fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
         .section("[clients]\nmax_streams = 2")
         .start();
     upstream.act(Act::Stream);
-    // A hundred times the limit. The instance is silent, so only the close frees the place.
+    // A hundred times the limit. The instance sends nothing, so only the close frees the slot.
     for nth in 0..100 {
         let held = eventually("there is room", || {
             let mut stream = gateway.connect();
@@ -103,14 +103,14 @@ fn a_client_has_so_many_streams_and_a_closed_one_frees_its_place_at_once() {
     eventually("the instance serves none", || (upstream.streams() == 0).then_some(()));
 
     let _held = [open(&gateway, "192.0.2.1"), open(&gateway, "192.0.2.1")];
-    let refused = gateway.send(&from("192.0.2.1", Request::get(&events())));
-    assert_eq!((refused.status, refused.code()), (429, ErrorCode::TooManyClientStreams));
+    let rejected = gateway.send(&from("192.0.2.1", Request::get(&events())));
+    assert_eq!((rejected.status, rejected.code()), (429, ErrorCode::TooManyClientStreams));
     let _other = open(&gateway, "192.0.2.2");
     assert_eq!(streams(&gateway), 3);
 }
 
 #[test]
-fn a_websocket_that_its_client_closes_or_resets_frees_its_place() {
+fn a_closed_or_reset_websocket_frees_its_slot() {
     let upstream = Upstream::start("stateful-1");
     let gateway = Setup::new().stateful([&upstream]).start();
     upstream.act(Act::Echo);
@@ -138,18 +138,18 @@ fn a_websocket_that_its_client_closes_or_resets_frees_its_place() {
 }
 
 #[test]
-fn beyond_the_bound_connections_are_turned_away_and_the_others_go_on() {
+fn connections_beyond_the_limit_are_rejected_and_others_are_served() {
     let upstream = Upstream::start("stateless-1");
     let gateway =
         Setup::new().stateless([&upstream]).section("[clients]\nmax_connections = 20").start();
     let mut events = gateway.listen("?types=connections_changed");
     let mut held: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
     let open = || figure(&gateway, "gateway_client_connections");
-    eventually("all have a place", || (open() == 20).then_some(()));
+    eventually("all are accepted", || (open() == 20).then_some(()));
     for _ in 0..5 {
-        let refused = gateway.connect().try_reply().expect("a response");
-        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-        let problem: proto_contracts::Problem = refused.json();
+        let rejected = gateway.connect().try_reply().expect("a response");
+        assert_eq!((rejected.status, rejected.header("retry-after")), (503, Some("1")));
+        let problem: proto_contracts::Problem = rejected.json();
         assert_eq!(problem.code, ErrorCode::TooManyConnections);
     }
     assert_eq!(figure(&gateway, "gateway_client_connections_refused_total{bound=\"all\"}"), 5);
@@ -157,7 +157,7 @@ fn beyond_the_bound_connections_are_turned_away_and_the_others_go_on() {
     assert_eq!(
         events.next(),
         Some(Event::ConnectionsChanged { limit: Some(20) }),
-        "told once, not five times"
+        "one event for five rejections"
     );
     drop(held);
     assert_eq!(events.next(), Some(Event::ConnectionsChanged { limit: None }));
@@ -165,22 +165,22 @@ fn beyond_the_bound_connections_are_turned_away_and_the_others_go_on() {
 }
 
 #[test]
-fn an_address_has_so_many_connections_unless_it_is_a_trusted_proxys() {
+fn connections_are_limited_by_address_except_trusted_proxies() {
     let upstream = Upstream::start("stateless-1");
     let bound = "[clients]\nmax_connections_per_address = 3";
     let setup = Setup::new().stateless([&upstream]).section(bound);
-    let strange = setup.clone().server("trusted_proxies = []").start();
-    let held: Vec<_> = (0..3).map(|_| strange.connect()).collect();
-    eventually("all have a place", || {
-        (figure(&strange, "gateway_client_connections") == 3).then_some(())
+    let untrusted = setup.clone().server("trusted_proxies = []").start();
+    let held: Vec<_> = (0..3).map(|_| untrusted.connect()).collect();
+    eventually("all are accepted", || {
+        (figure(&untrusted, "gateway_client_connections") == 3).then_some(())
     });
-    let refused = strange.connect().try_reply().expect("a response");
-    let problem: proto_contracts::Problem = refused.json();
+    let rejected = untrusted.connect().try_reply().expect("a response");
+    let problem: proto_contracts::Problem = rejected.json();
     assert_eq!(problem.code, ErrorCode::TooManyConnections);
     assert!(problem.detail.contains("address"), "{problem:?}");
     drop(held);
-    eventually("there is room again", || {
-        let reply = strange.connect().try_send(&Request::get(INFO));
+    eventually("requests are accepted again", || {
+        let reply = untrusted.connect().try_send(&Request::get(INFO));
         (reply.is_some_and(|reply| reply.status == 200)).then_some(())
     });
 
@@ -189,23 +189,23 @@ fn an_address_has_so_many_connections_unless_it_is_a_trusted_proxys() {
     held.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
 }
 
-/// A connection that has served a request may be idle for 75 s, but not while three quarters of all
-/// places are taken.
+/// After a request a connection may be idle for 75 s, but not while three quarters of the limit are
+/// in use.
 #[test]
-fn idle_connections_make_room_while_places_are_scarce() {
+fn idle_connections_are_closed_when_the_limit_is_near() {
     let upstream = Upstream::start("stateless-1");
     let setup = Setup::new().stateless([&upstream]).server("trusted_proxies = []");
     let gateway = setup.section("[clients]\nmax_connections = 8").start();
     let mut idle: Vec<_> = (0..7).map(|_| gateway.connect()).collect();
-    eventually("all have a place", || {
+    eventually("all are accepted", || {
         (figure(&gateway, "gateway_client_connections") == 7).then_some(())
     });
     idle.iter_mut().for_each(|client| assert_eq!(client.send(&Request::get(INFO)).status, 200));
-    assert!(idle.iter_mut().all(Connection::is_closed_by_peer), "each makes room by itself");
+    assert!(idle.iter_mut().all(Connection::is_closed_by_peer), "all idle ones are closed");
 }
 
 #[test]
-fn while_a_pool_is_overloaded_a_client_has_a_quarter_of_it_and_others_go_on() {
+fn during_overload_a_client_gets_at_most_a_quarter_of_the_pool() {
     let upstream = Upstream::start("stateless-1");
     let overload = "[overload]\nlatency_target_ms = 50\nmin_in_flight = 8\nmax_in_flight = 64";
     let gateway = Setup::new().stateless([&upstream]).section(LIMITED).section(overload).start();
@@ -229,11 +229,11 @@ fn while_a_pool_is_overloaded_a_client_has_a_quarter_of_it_and_others_go_on() {
     upstream.act(Act::Hang);
     let most = limit.div_ceil(4) - 1;
     let held: Vec<_> = (0..most).map(|_| start("198.51.100.1")).collect();
-    let refused = gateway.send(&from("198.51.100.1", Request::get(INFO)));
+    let rejected = gateway.send(&from("198.51.100.1", Request::get(INFO)));
     assert_eq!(
-        (refused.status, refused.code()),
+        (rejected.status, rejected.code()),
         (503, ErrorCode::Overloaded),
-        "{most} of {limit} are held"
+        "{most} of {limit} are in flight"
     );
     let _other = start("198.51.100.2");
     drop(held);

@@ -1,4 +1,4 @@
-//! An instance with a few slots, and an open loop that asks far more of it.
+//! An instance with a few slots, and an open loop that exceeds its capacity.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(50);
 /// Timeout of a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An instance that works on a few requests at once and lets all others wait.
+/// An instance that serves a few requests concurrently and queues the others.
 pub(crate) struct Slots {
     addr: SocketAddr,
     at_once: Arc<AtomicUsize>,
@@ -47,12 +47,12 @@ impl Slots {
         Self { addr, at_once, most, _runtime: runtime }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How many requests were there at once, at the worst moment.
+    /// The most requests that were at the instance at once.
     pub(crate) fn most_at_once(&self) -> usize {
         self.most.load(Ordering::Relaxed).max(self.at_once.load(Ordering::Relaxed))
     }
@@ -64,7 +64,7 @@ async fn serve(
     at_once: &AtomicUsize,
     most: &AtomicUsize,
 ) -> std::io::Result<()> {
-    const ANSWER: &[u8] =
+    const RESPONSE: &[u8] =
         b"HTTP/1.1 200 OK\r\nx-instance-id: slots-1\r\ncontent-length: 2\r\n\r\nok";
     stream.set_nodelay(true)?;
     let mut head = Vec::new();
@@ -82,11 +82,11 @@ async fn serve(
             drop(slot);
             at_once.fetch_sub(1, Ordering::Relaxed);
         }
-        stream.write_all(ANSWER).await?;
+        stream.write_all(RESPONSE).await?;
     }
 }
 
-/// What became of a flood.
+/// The result of a flood.
 pub(crate) struct Flood {
     pub(crate) sent: usize,
     /// Good responses while requests were sent; later ones only drain queues.
@@ -99,7 +99,7 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// Sends so many requests a second, whatever becomes of those before.
+    /// Sends so many requests per second, without waiting for responses.
     pub(crate) fn send(addr: SocketAddr, path: &str, per_second: f64, lasts: Duration) -> Self {
         let runtime =
             Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");

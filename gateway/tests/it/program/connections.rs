@@ -1,4 +1,4 @@
-//! Connections that clients only hold: what they cost, and what is left of the descriptors.
+//! Idle connections: their memory, and the file descriptors that remain.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::eventually;
 use crate::testbed::SESSIONS;
 use crate::upstream::Upstream;
 
-/// The program with a limit of descriptors that it cannot raise.
+/// The program with a limit of file descriptors that it cannot raise.
 fn with_descriptors(limit: usize, config: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command.env_clear().args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]);
@@ -20,10 +20,9 @@ fn with_descriptors(limit: usize, config: &Path) -> Command {
     command
 }
 
-/// What a connection may cost that sends nothing, in bytes of resident memory. The debug build that
-/// tests run takes 16 KB; the kernel's buffers are no part of it. With a read buffer of its own
-/// each took 81 KB.
-const MOST_OF_A_SILENT_ONE: usize = 32 * 1024;
+/// Most resident memory of a connection that sends nothing, in bytes, without the kernel's buffers.
+/// The debug build of the tests uses 16 KB; with a read buffer for each connection it was 81 KB.
+const MAX_BYTES_PER_CONNECTION: usize = 32 * 1024;
 
 #[test]
 fn a_silent_connection_holds_no_buffer() {
@@ -36,11 +35,11 @@ fn a_silent_connection_holds_no_buffer() {
         statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
     };
     let open = |most: usize| {
-        eventually("all have a place", || {
+        eventually("all are accepted", || {
             (process.figure("gateway_client_connections")? >= most).then_some(())
         });
     };
-    // What the first connections make the process set up once.
+    // One-time allocations.
     let first: Vec<_> =
         (0..50).map(|_| Connection::open(process.addr).expect("connects")).collect();
     open(first.len());
@@ -50,10 +49,10 @@ fn a_silent_connection_holds_no_buffer() {
     open(first.len() + SILENT);
     let each = resident().saturating_sub(before) / silent.len();
     eprintln!("a silent connection takes {each} bytes");
-    assert!(each <= MOST_OF_A_SILENT_ONE, "a silent connection takes {each} bytes");
+    assert!(each <= MAX_BYTES_PER_CONNECTION, "a silent connection takes {each} bytes");
 }
 
-/// Silent clients that want more descriptors than there are.
+/// Idle clients, more than there are file descriptors.
 #[test]
 fn descriptors_are_left_for_instances_and_health_checks() {
     const DESCRIPTORS: usize = 340;
@@ -65,11 +64,11 @@ fn descriptors_are_left_for_instances_and_health_checks() {
     assert_eq!(kept.send(&Request::post(SESSIONS)).status, 200);
     let silent: Vec<_> =
         (0..2 * DESCRIPTORS).map(|_| TcpStream::connect(process.addr).expect("connects")).collect();
-    let refused = "gateway_client_connections_refused_total{bound=\"all\"}";
-    eventually("further ones are refused", || (process.figure(refused)? > 0).then_some(()));
-    // The checks of both pools: more than would have to fail in a row.
+    let rejected = "gateway_client_connections_refused_total{bound=\"all\"}";
+    eventually("further ones are rejected", || (process.figure(rejected)? > 0).then_some(()));
+    // Checks of both pools, more than the threshold.
     let checks = upstream.health_checks();
-    eventually("it is checked as before", || {
+    eventually("the health checks continue", || {
         (upstream.health_checks() >= checks + 10).then_some(())
     });
     let pools: Pools =
@@ -81,7 +80,7 @@ fn descriptors_are_left_for_instances_and_health_checks() {
 }
 
 #[test]
-fn more_connections_than_descriptors_are_not_promised() {
+fn a_limit_above_the_file_descriptors_is_an_error() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(
         file.path(),

@@ -1,15 +1,15 @@
-//! Where a body ends: lengths, codings and chunks.
+//! Body framing: lengths, codings and chunks.
 
 use proto_contracts::ErrorCode::{BadRequest, BodyTooLarge};
 
-use super::{Case, CutOff, Neutralised, POST, Refused, SMUGGLED, Unheard, case};
+use super::{Case, CutOff, Neutralised, NoResponse, POST, Rejected, SMUGGLED, case};
 
 pub(super) fn cases() -> Vec<Case> {
     [framings(), chunks(), truncated()].concat()
 }
 
-/// Framings that others read differently, each with a request hidden where one of the readings
-/// would find it.
+/// Framings that other parsers read differently, each followed by a request that one of them would
+/// find.
 fn framings() -> Vec<Case> {
     let fields = [
         "content-length: 5\r\ntransfer-encoding: chunked",
@@ -68,17 +68,17 @@ fn framings() -> Vec<Case> {
         "transfer-encoding: chunked\r\ntransfer-encoding: identity",
         "transfer-encoding: identity\r\ntransfer-encoding: chunked",
     ];
-    let refused = fields.map(|fields| {
+    let rejected = fields.map(|fields| {
         case(
             &format!("{fields:?}"),
             format!("{POST}{fields}\r\n\r\n0\r\n\r\n{SMUGGLED}"),
-            Refused(BadRequest),
+            Rejected(BadRequest),
         )
     });
     let old = "POST /api/v1/stateless/calculate HTTP/1.0\r\nhost: a\r\n\
                transfer-encoding: chunked\r\n\r\n0\r\n\r\n";
     let others = [
-        case("chunks in HTTP/1.0", format!("{old}{SMUGGLED}"), Refused(BadRequest)),
+        case("chunks in HTTP/1.0", format!("{old}{SMUGGLED}"), Rejected(BadRequest)),
         case(
             "a declared length over the limit",
             format!("{POST}content-length: 1048577\r\n\r\n"),
@@ -95,7 +95,7 @@ fn framings() -> Vec<Case> {
             Neutralised,
         ),
         case(
-            "noughts before a length",
+            "zeros before a length",
             format!("{POST}content-length: 0002\r\n\r\n{{}}"),
             Neutralised,
         ),
@@ -121,12 +121,12 @@ fn framings() -> Vec<Case> {
             Neutralised,
         ),
     ];
-    refused.into_iter().chain(others).collect()
+    rejected.into_iter().chain(others).collect()
 }
 
 fn chunks() -> Vec<Case> {
     let chunked = |body: &str| format!("{POST}transfer-encoding: chunked\r\n\r\n{body}");
-    let refused = [
+    let rejected = [
         "zz\r\n{}\r\n0\r\n\r\n",
         "-2\r\n{}\r\n0\r\n\r\n",
         "+2\r\n{}\r\n0\r\n\r\n",
@@ -145,10 +145,9 @@ fn chunks() -> Vec<Case> {
         "\u{662}\r\n{}\r\n0\r\n\r\n",
         "2,\r\n{}\r\n0\r\n\r\n",
     ];
-    let refused =
-        refused.map(|body| case(&format!("chunks {body:?}"), chunked(body), CutOff(BadRequest)));
-    // Pingora takes the chunks apart and sends on their content in chunks of its own: none of this
-    // gets to an instance.
+    let rejected =
+        rejected.map(|body| case(&format!("chunks {body:?}"), chunked(body), CutOff(BadRequest)));
+    // Pingora decodes chunks and encodes them again, so none of this reaches an instance.
     let neutralised = [
         "2\r\n{}\r\n0\r\n\r\n",
         "00000002\r\n{}\r\n0\r\n\r\n",
@@ -164,24 +163,32 @@ fn chunks() -> Vec<Case> {
             Neutralised,
         )
     });
-    refused.into_iter().chain(neutralised).collect()
+    rejected.into_iter().chain(neutralised).collect()
 }
 
 fn truncated() -> Vec<Case> {
     vec![
-        case("less body than declared", format!("{POST}content-length: 5\r\n\r\n{{}}"), Unheard),
-        case("no body though declared", format!("{POST}content-length: 5\r\n\r\n"), Unheard),
+        case("less body than declared", format!("{POST}content-length: 5\r\n\r\n{{}}"), NoResponse),
+        case("no body though declared", format!("{POST}content-length: 5\r\n\r\n"), NoResponse),
         case(
             "no last chunk",
             format!("{POST}transfer-encoding: chunked\r\n\r\n2\r\n{{}}\r\n"),
-            Unheard,
+            NoResponse,
         ),
-        case("half a chunk", format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{}}"), Unheard),
-        case("half a chunk's size", format!("{POST}transfer-encoding: chunked\r\n\r\n5"), Unheard),
+        case(
+            "half a chunk",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n5\r\n{{}}"),
+            NoResponse,
+        ),
+        case(
+            "half a chunk's size",
+            format!("{POST}transfer-encoding: chunked\r\n\r\n5"),
+            NoResponse,
+        ),
         case(
             "no end of the last chunk",
             format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n"),
-            Unheard,
+            NoResponse,
         ),
     ]
 }

@@ -1,10 +1,10 @@
-//! Request lines: method, target, version, and how lines end.
+//! Request lines: method, target, version and line endings.
 
 use proto_contracts::ErrorCode::{
     self, BadRequest, MethodNotAllowed, UriTooLong, VersionNotSupported,
 };
 
-use super::{Case, GET, Neutralised, Refused, SMUGGLED, Slow, case};
+use super::{Case, GET, Neutralised, Rejected, SMUGGLED, Slow, case};
 
 pub(super) fn cases() -> Vec<Case> {
     [methods(), targets(), versions(), line_ends(), truncated()].concat()
@@ -13,7 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn of_line(line: impl AsRef<[u8]>, code: ErrorCode) -> Case {
     let line = line.as_ref();
     let bytes = [line, b"\r\nhost: a\r\n\r\n", SMUGGLED.as_bytes()].concat();
-    (format!("{:?}", String::from_utf8_lossy(&line[..line.len().min(60)])), bytes, Refused(code))
+    (format!("{:?}", String::from_utf8_lossy(&line[..line.len().min(60)])), bytes, Rejected(code))
 }
 
 fn methods() -> Vec<Case> {
@@ -99,7 +99,7 @@ fn targets() -> Vec<Case> {
         case(
             "a target without an end",
             format!("GET {}", "/a".repeat(64 * 1024)),
-            Refused(UriTooLong),
+            Rejected(UriTooLong),
         ),
     ];
     let absolute = "GET http://a/api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -160,7 +160,7 @@ fn versions() -> Vec<Case> {
         case(
             "a preface of HTTP/2",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            Refused(VersionNotSupported),
+            Rejected(VersionNotSupported),
         ),
     ];
     unsupported.into_iter().chain(bad).chain(others).collect()
@@ -171,17 +171,17 @@ fn line_ends() -> Vec<Case> {
         case(
             "LF after the request line",
             format!("GET / HTTP/1.1\nhost: a\r\n\r\n{SMUGGLED}"),
-            Refused(BadRequest),
+            Rejected(BadRequest),
         ),
-        case("LF everywhere", "GET / HTTP/1.1\nhost: a\n\n", Refused(BadRequest)),
-        case("LF after a field", format!("{GET}x: y\n\r\n"), Refused(BadRequest)),
-        case("LF for the empty line", format!("{GET}\n{SMUGGLED}"), Refused(BadRequest)),
-        case("CR everywhere", "GET / HTTP/1.1\rhost: a\r\r", Refused(BadRequest)),
-        case("CR after a field", format!("{GET}x: y\rz: {SMUGGLED}"), Refused(BadRequest)),
-        case("CR CR LF", format!("{GET}x: y\r\r\n\r\n"), Refused(BadRequest)),
-        case("LF CR", format!("{GET}x: y\n\r\r\n"), Refused(BadRequest)),
-        case("two empty lines first", format!("\r\n\r\n{GET}\r\n"), Refused(BadRequest)),
-        case("a bare LF first", format!("\n{GET}\r\n"), Refused(BadRequest)),
+        case("LF everywhere", "GET / HTTP/1.1\nhost: a\n\n", Rejected(BadRequest)),
+        case("LF after a field", format!("{GET}x: y\n\r\n"), Rejected(BadRequest)),
+        case("LF for the empty line", format!("{GET}\n{SMUGGLED}"), Rejected(BadRequest)),
+        case("CR everywhere", "GET / HTTP/1.1\rhost: a\r\r", Rejected(BadRequest)),
+        case("CR after a field", format!("{GET}x: y\rz: {SMUGGLED}"), Rejected(BadRequest)),
+        case("CR CR LF", format!("{GET}x: y\r\r\n\r\n"), Rejected(BadRequest)),
+        case("LF CR", format!("{GET}x: y\n\r\r\n"), Rejected(BadRequest)),
+        case("two empty lines first", format!("\r\n\r\n{GET}\r\n"), Rejected(BadRequest)),
+        case("a bare LF first", format!("\n{GET}\r\n"), Rejected(BadRequest)),
         case("an empty line first", format!("\r\n{GET}\r\n"), Neutralised),
         case(
             "two requests at once",
@@ -192,7 +192,7 @@ fn line_ends() -> Vec<Case> {
 }
 
 fn truncated() -> Vec<Case> {
-    let cut = |bytes: &str| case(&format!("cut after {bytes:?}"), bytes, Refused(BadRequest));
+    let cut = |bytes: &str| case(&format!("cut after {bytes:?}"), bytes, Rejected(BadRequest));
     let slow = |bytes: &str| case(&format!("slow after {bytes:?}"), bytes, Slow);
     let parts = [
         "G",

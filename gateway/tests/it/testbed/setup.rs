@@ -16,12 +16,12 @@ use crate::eventually;
 use crate::testbed::{Signal, TOKEN, TestGateway};
 use crate::upstream::{INSTANCE_TOKEN, Upstream};
 
-/// Longer than all tests together. Pingora's threads sleep through it after `run` has returned, and
-/// they must: it hands the runtime of a thread that has ended on to the next thread that the system
-/// gives the same place in its table.
+/// Longer than all tests together. Pingora's threads sleep for this long after `run` has returned,
+/// and they must: Pingora would reuse the runtime of an ended thread for the next thread with the
+/// same id.
 const GRACE_PERIOD_S: u32 = 3_600;
 
-/// What the configuration says; the rest are its defaults.
+/// Settings that differ from the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     stateless: Vec<SocketAddr>,
@@ -53,7 +53,7 @@ impl Setup {
             server: String::new(),
             control: String::new(),
             stateful_settings: String::new(),
-            // A busy machine may take long to do what a test waits for.
+            // No timeout: a busy machine may be slow.
             retries: "attempt_timeout_ms = 0".to_owned(),
             sections: String::new(),
             stateless_listed: None,
@@ -92,7 +92,7 @@ impl Setup {
         self
     }
 
-    /// The stateful pool: whoever listens there.
+    /// The stateful pool, of one instance at this address.
     pub(crate) fn stateful_at(mut self, addr: SocketAddr) -> Self {
         self.stateful = vec![addr];
         self
@@ -138,7 +138,7 @@ impl Setup {
         self
     }
 
-    /// The stateless pool's list as the file has it.
+    /// The stateless pool's `instances`, as TOML.
     pub(crate) fn stateless_listed(mut self, list: &str) -> Self {
         self.stateless_listed = Some(list.to_owned());
         self
@@ -169,8 +169,7 @@ impl Setup {
         self
     }
 
-    /// Checks health once, at the start: the gateway learns the names and nothing after that, nor
-    /// does it from requests.
+    /// Checks health only at the start, and ejects no instance: later failures change no state.
     pub(crate) fn checked_once(mut self) -> Self {
         self.interval = Duration::from_secs(3_600);
         self.section("[outlier_ejection]\nconsecutive_failures = 0")
@@ -182,7 +181,7 @@ impl Setup {
         self
     }
 
-    /// Whose tokens tell users from each other: a key as a PEM document.
+    /// The public key of tokens that identify users, as PEM.
     pub(crate) fn jwt_public_key(mut self, pem: String) -> Self {
         self.jwt_public_key = Some(pem);
         self
@@ -220,7 +219,7 @@ impl Setup {
         for (name, wanted) in
             [(PoolName::Stateless, &self.stateless), (PoolName::Stateful, &self.stateful)]
         {
-            eventually("every instance is met", || {
+            eventually("every instance is healthy", || {
                 (gateway.healthy(name) == wanted.len()).then_some(())
             });
         }
@@ -243,13 +242,13 @@ impl Setup {
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),
             _ => None,
         });
-        let config = source.load().expect("a fine configuration");
+        let config = source.load().expect("a valid configuration");
         let built = gateway::build(config, source, Start::Fresh).expect("builds");
         let (addr, control_addr, metrics_addr) =
             (built.addr(), built.control_addr(), built.metrics_addr());
         let (stop, signal) = oneshot::channel();
         let thread = thread::spawn(move || {
-            built.run(Signal(Mutex::new(Some(signal)))).expect("nobody is succeeded")
+            built.run(Signal(Mutex::new(Some(signal)))).expect("no takeover")
         });
         TestGateway {
             addr,

@@ -1,4 +1,4 @@
-//! How it serves a connection.
+//! Serves connections of a scripted instance.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -27,12 +27,12 @@ impl Shared {
                 let script = self.lock();
                 (script.act.clone(), script.name.clone())
             };
-            if matches!(act, Act::RefuseBody | Act::CloseUnread)
+            if matches!(act, Act::RejectBody | Act::CloseUnread)
                 && !reader.fill_buf()?.starts_with(b"GET /health ")
             {
                 let seen = read_head(&mut reader)?;
                 self.lock().seen.push(seen);
-                if act == Act::RefuseBody {
+                if act == Act::RejectBody {
                     writer.write_all(&response(
                         413,
                         &name,
@@ -111,14 +111,13 @@ impl Shared {
                     self.lock().streams -= 1;
                     return ended;
                 }
-                Act::RefuseBody | Act::CloseUnread => return writer.shutdown(Shutdown::Both),
-                Act::Hang => unreachable!("waited for above"),
+                Act::RejectBody | Act::CloseUnread => return writer.shutdown(Shutdown::Both),
+                Act::Hang => unreachable!("handled by next_act"),
             }
         }
     }
 
-    /// What to do with a request, and under which name; `None` when the instance has left
-    /// meanwhile.
+    /// What to do with a request, and the instance's name; `None` if it was stopped meanwhile.
     fn next_act(&self) -> Option<(Act, String)> {
         let waits = |script: &mut Script| script.act == Act::Hang && script.listening;
         let script = self.changed.wait_while(self.lock(), waits).expect("no panic");
@@ -135,8 +134,8 @@ impl Shared {
             let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
             sessions += &format!("{}: {left}\r\n", headers::DRAINING);
         }
-        // What was not decided is a stop, which announces no decision.
-        if script.knows_drain && (script.drained_at.is_none() || script.decided_ms > 0) {
+        // A drain without a decision is a shutdown, which announces none.
+        if script.supports_drain && (script.drained_at.is_none() || script.decided_ms > 0) {
             let now = Instant::now();
             let until_ms = script.drained_at.map(|at| {
                 let left = at.saturating_duration_since(now).as_millis() as u64;
@@ -146,7 +145,7 @@ impl Shared {
             let decision = DrainDecision { decided_ms: script.decided_ms, until_ms };
             sessions += &format!("{}: {decision}\r\n", headers::DRAIN_DECISION);
         }
-        if script.knows_drain {
+        if script.supports_drain {
             let weight = script.weight.unwrap_or_default();
             sessions += &format!("{}: {weight}\r\n", headers::WEIGHT);
         }
@@ -163,9 +162,9 @@ impl Shared {
     }
 }
 
-/// Why an internal request is refused, if it is: by a version without it, or for want of the token.
-fn refusal(script: &Script, seen: &Seen) -> Option<u16> {
-    if !script.knows_drain {
+/// The status of a rejected internal request: unsupported, or without the token.
+fn rejection(script: &Script, seen: &Seen) -> Option<u16> {
+    if !script.supports_drain {
         return Some(404);
     }
     (seen.header("authorization") != Some(&format!("Bearer {INSTANCE_TOKEN}"))).then_some(401)
@@ -174,8 +173,8 @@ fn refusal(script: &Script, seen: &Seen) -> Option<u16> {
 impl Shared {
     fn weight_response(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
-        let status = if let Some(refusal) = refusal(&script, seen) {
-            refusal
+        let status = if let Some(rejection) = rejection(&script, seen) {
+            rejection
         } else {
             script.weight = Some(
                 seen.header(headers::WEIGHT).and_then(|text| text.parse().ok()).expect("a weight"),
@@ -187,8 +186,8 @@ impl Shared {
 
     fn drain_response(&self, seen: &Seen) -> Vec<u8> {
         let mut script = self.lock();
-        let status = if let Some(refusal) = refusal(&script, seen) {
-            refusal
+        let status = if let Some(rejection) = rejection(&script, seen) {
+            rejection
         } else {
             let wanted = serde_json::from_slice::<DrainInstance>(&seen.body);
             let deadline = || {
@@ -256,7 +255,7 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
     Ok(Seen { method, target, headers, body_bytes, body })
 }
 
-/// Reads exactly so many bytes; a request that ends before them is none.
+/// Reads exactly so many bytes; fewer are an error.
 fn read_body(stream: &mut impl BufRead, length: u64, to: &mut impl Write) -> io::Result<usize> {
     let read = io::copy(&mut stream.take(length), to)?;
     if read == length { Ok(read as usize) } else { Err(io::ErrorKind::UnexpectedEof.into()) }

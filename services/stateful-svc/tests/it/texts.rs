@@ -36,7 +36,7 @@ fn errors_of_the_environment() {
         ("LIVE_ALLOWED_ORIGINS", "app.example"),
         ("LIVE_HEARTBEAT_S", "0"),
         ("JWT_PUBLIC_KEY", "no key"),
-        ("JWT_JWKS_FILE", "/nowhere/keys"),
+        ("JWT_JWKS_FILE", "/missing/keys"),
     ];
     let mut text = String::new();
     for (variable, value) in wrong {

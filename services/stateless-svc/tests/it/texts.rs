@@ -33,7 +33,7 @@ fn errors_of_the_environment() {
         ("LOG_LEVEL", "loud"),
         ("SHUTDOWN_TIMEOUT_S", "0"),
         ("DATABASE_URL", "mysql://user:hunter2@localhost/db"),
-        ("DATABASE_URL_FILE", "/nowhere/url"),
+        ("DATABASE_URL_FILE", "/missing/url"),
         ("CACHE_REDIS_URL", "http://:hunter2@localhost"),
         ("TANDEM_MODE", "test"),
     ];
