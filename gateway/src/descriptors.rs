@@ -17,8 +17,9 @@ const FEW: usize = 256;
 /// There are too few descriptors for the configured limit of connections.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{wanted} connections ([clients] max_connections) need {needed} file descriptors, but the limit is {limit}: \
-     raise it (ulimit -n, LimitNOFILE, nofile), or set max_connections to at most {possible}"
+    "{wanted} connections ([clients] max_connections) need {needed} file descriptors, but the \
+     limit is {limit}: raise it (ulimit -n, LimitNOFILE, nofile), or set max_connections to at \
+     most {possible}"
 )]
 pub struct TooFewDescriptors {
     wanted: usize,

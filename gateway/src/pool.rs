@@ -152,7 +152,8 @@ impl Pool {
     /// Adds an address. It becomes a member once enough health checks pass.
     ///
     /// # Errors
-    /// When the pool already has the address, or the change cannot be saved; then nothing has changed.
+    /// When the pool already has the address, or the change cannot be saved; then nothing has
+    /// changed.
     pub fn add(
         &self,
         addr: SocketAddr,
@@ -167,8 +168,8 @@ impl Pool {
     /// Removes the instance with that name or address. Its requests in flight continue.
     ///
     /// # Errors
-    /// When there is no such instance, when it is the last available one and `force` is not set, or when
-    /// the change cannot be saved; then nothing has changed.
+    /// When there is no such instance, when it is the last available one and `force` is not set, or
+    /// when the change cannot be saved; then nothing has changed.
     pub fn remove(&self, name: &str, force: bool) -> Result<(), ChangeError<RemoveError>> {
         let host = self.change_durably(|registry| registry.remove(self.name, name, force))?;
         self.publish_removed(&host);
@@ -229,7 +230,11 @@ impl Pool {
     /// Records a failed DNS lookup; the known addresses stay.
     pub fn lookup_failed(&self, error: String) {
         if self.lock().record_lookup_failure(error.clone()) {
-            tracing::warn!(pool = %self.name, error, "discovery failed: keeping the known instances");
+            tracing::warn!(
+                pool = %self.name,
+                error,
+                "discovery failed: keeping the known instances"
+            );
             self.events.publish(|| Event::DiscoveryChanged { pool: self.name, error: Some(error) });
         }
     }

@@ -159,7 +159,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     }
     if config.traffic.lab == Lab::Open {
         tracing::warn!(
-            "the lab is open ([lab] enabled): any client may override the strategy with X-Routing-Strategy"
+            "the lab is open ([lab] enabled): any client may override the strategy with \
+             X-Routing-Strategy"
         );
     }
     let draining = Arc::new(AtomicBool::new(false));

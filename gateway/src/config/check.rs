@@ -64,7 +64,10 @@ impl<'a> Check<'a> {
         self.require(
             token.len() >= MIN_TOKEN_LEN,
             variable,
-            format_args!("must have at least {MIN_TOKEN_LEN} characters; generate one with: openssl rand -hex 24"),
+            format_args!(
+                "must have at least {MIN_TOKEN_LEN} characters; generate one with: \
+                 openssl rand -hex 24"
+            ),
         );
         Some(SecretString::from(token))
     }

@@ -78,12 +78,18 @@ impl Section {
         check.require(
             (1..=MOST_HEADER_FIELDS).contains(&fields),
             "[limits] max_header_fields",
-            format_args!("must be 1 to {MOST_HEADER_FIELDS}: the services accept no more, counting the fields that the gateway adds"),
+            format_args!(
+                "must be 1 to {MOST_HEADER_FIELDS}: the services accept no more, counting the \
+                 fields that the gateway adds"
+            ),
         );
         check.require(
             (1_024..=MOST_HEADER_BYTES).contains(&bytes),
             "[limits] max_header_bytes",
-            format_args!("must be 1024 to {MOST_HEADER_BYTES}: the services accept no more, counting the fields that the gateway adds"),
+            format_args!(
+                "must be 1024 to {MOST_HEADER_BYTES}: the services accept no more, counting the \
+                 fields that the gateway adds"
+            ),
         );
         check.require(
             (1..=MOST_TARGET_BYTES.min(bytes)).contains(&target_bytes),
@@ -100,11 +106,13 @@ impl Section {
                 &setting,
                 format_args!("must be 1 to max_body_bytes ({})", self.max_body_bytes),
             );
-            let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.templates().canonical == route);
+            let endpoint =
+                Endpoint::ALL.into_iter().find(|endpoint| endpoint.templates().canonical == route);
             check.require(
                 endpoint.is_some(),
                 &setting,
-                "is not a route of the API; use its template, such as \"/api/v1/stateful/conversations\"",
+                "is not a route of the API; use its template, such as \
+                 \"/api/v1/stateful/conversations\"",
             );
             Some((endpoint?, bytes))
         });

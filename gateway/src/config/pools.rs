@@ -251,7 +251,8 @@ impl PoolSection {
             name.is_ok(),
             setting,
             format_args!(
-                "is {text:?}; write a DNS name and a port, such as \"stateful-svc:8201\", and addresses under instances"
+                "is {text:?}; write a DNS name and a port, such as \"stateful-svc:8201\", and \
+                 addresses under instances"
             ),
         );
         name.ok()

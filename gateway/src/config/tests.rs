@@ -72,7 +72,7 @@ fn gateways_with_the_same_settings_have_the_same_fingerprint() {
 fn a_malformed_file_is_reported_with_line_and_column() {
     for (text, expected) in [
         ("[server]\nlisten = 7", "line 2"),
-        ("[server]\nlisten = 'nowhere'", "line 2"),
+        ("[server]\nlisten = 'no-port'", "line 2"),
         ("[server]\nlissten = '127.0.0.1:1'", "lissten"),
         ("[pools.stateful]\nstrategy = 'stickey'", "stickey"),
         ("[pools.other]\n", "other"),
@@ -86,11 +86,14 @@ fn a_malformed_file_is_reported_with_line_and_column() {
 #[test]
 fn all_invalid_values_are_reported_by_name() {
     let message = problems(
-        "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\nmax_header_fields = 89\n\
-         route_body_bytes = { '/nowhere' = 1 }\n\
+        "[health]\nfails = 0\ninterval_ms = 100\ntimeout_ms = 200\n[limits]\nmax_body_bytes = 0\n\
+         max_header_fields = 89\n\
+         route_body_bytes = { '/no-such-path' = 1 }\n\
          [timeouts]\nbody_ms = 0\nbody_grace_ms = 0\n[clients]\nmax_streams = 1000001\n\
-         [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\nbounded_load = 0.5\n\
-         [discovery]\ninterval_ms = 100\ntimeout_ms = 200\n[pools.stateless]\ndiscover = '127.0.0.1:8101'",
+         [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\n\
+         bounded_load = 0.5\n\
+         [discovery]\ninterval_ms = 100\ntimeout_ms = 200\n[pools.stateless]\n\
+         discover = '127.0.0.1:8101'",
         &[
             ("GATEWAY_STATEFUL_DISCOVER", "stateful-svc"),
             ("GATEWAY_STATELESS_INSTANCES", "localhost"),
@@ -104,7 +107,7 @@ fn all_invalid_values_are_reported_by_name() {
         "[health] fails",
         "[health] timeout_ms",
         "[limits] max_body_bytes",
-        "[limits.route_body_bytes] \"/nowhere\" is not a route",
+        "[limits.route_body_bytes] \"/no-such-path\" is not a route",
         "[limits] max_header_fields",
         "[timeouts] body_ms",
         "[timeouts] body_grace_ms",
@@ -141,7 +144,8 @@ fn the_load_is_bounded_by_default() {
 #[test]
 fn an_instance_of_the_list_may_have_a_weight() {
     let config = load(
-        "[pools.stateful]\ninstances = ['127.0.0.1:1', { addr = '127.0.0.1:2', weight = 3 }]\nslow_start_s = 60",
+        "[pools.stateful]\ninstances = ['127.0.0.1:1', { addr = '127.0.0.1:2', weight = 3 }]\n\
+         slow_start_s = 60",
         &[],
     );
     let config = config.expect("fine");
@@ -154,7 +158,7 @@ fn an_instance_of_the_list_may_have_a_weight() {
         ("[{ addr = '127.0.0.1:2', weight = 0 }]", "drain it"),
         ("[{ addr = '127.0.0.1:2', wieght = 2 }]", "wieght"),
         ("[{ weight = 2 }]", "addr"),
-        ("['nowhere']", "not an address such as"),
+        ("['no-port']", "not an address such as"),
         ("[8201]", "or a table such as"),
     ] {
         let error = load(&format!("[pools.stateful]\ninstances = {list}"), &[])

@@ -82,7 +82,9 @@ pub(super) async fn read(
                 true => return Err(Ending::Silent),
                 false => return Err(refuse(Fault::TooSlow, bytes, since)),
             },
-            () = &mut stopping, if idle && turn == Turn::Later && !stopping.is_terminated() => return Err(Ending::Silent),
+            () = &mut stopping, if idle && turn == Turn::Later && !stopping.is_terminated() => {
+                return Err(Ending::Silent);
+            }
         };
         match read {
             Ok(0) if !idle => return Err(refuse(Fault::CutShort, bytes, since)),

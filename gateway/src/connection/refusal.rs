@@ -93,7 +93,8 @@ fn response_to(why: RefusedConnection) -> String {
     let body = serde_json::to_string(&Problem::new(code, detail, None)).unwrap_or_default();
     let after = code.retry_after_s().unwrap_or(1);
     format!(
-        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\n\
          retry-after: {after}\r\nconnection: close\r\n\r\n{body}",
         code.status(),
         headers::PROBLEM_JSON,

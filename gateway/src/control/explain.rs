@@ -127,7 +127,8 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
     };
     let note = match found.member.state {
         InstanceState::Unhealthy => {
-            " Most of the pool fails its health checks, so the checks are ignored and all members are used."
+            " Most of the pool fails its health checks, so the checks are ignored and all members \
+             are used."
         }
         InstanceState::Ejected => " No healthy member is left, so ejected members are used.",
         _ => "",
@@ -136,7 +137,8 @@ fn reason(snapshot: &Snapshot, found: Option<Found<'_>>, ranking: &[Ranked]) -> 
         Strategy::Sticky => format!("Sticky: {why}.{note}"),
         other => {
             format!(
-                "The pool's strategy is {other}, which ignores the key. With sticky routing: {why}.{note}"
+                "The pool's strategy is {other}, which ignores the key. With sticky routing: \
+                 {why}.{note}"
             )
         }
     }

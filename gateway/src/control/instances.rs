@@ -83,8 +83,8 @@ pub(super) async fn change(
     {
         pool.restore_weight(addr, before);
         let detail = format!(
-            "Nothing was changed: {error}. A weight in the gateways' configuration or the instance's INSTANCE_WEIGHT \
-             needs no such request."
+            "Nothing was changed: {error}. A weight in the gateways' configuration or the \
+             instance's INSTANCE_WEIGHT needs no such request."
         );
         return Err(ApiError::new(ErrorCode::UpstreamFailed, detail));
     }

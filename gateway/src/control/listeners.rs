@@ -37,8 +37,8 @@ impl Listeners {
             Some(take(&self.without_token).ok_or_else(|| {
                 let most = MAX_LISTENERS - RESERVED;
                 full(format!(
-                    "The limit of {most} event streams without a token is reached. {RESERVED} more are reserved for requests \
-                     with 'Authorization: Bearer <CONTROL_TOKEN>'."
+                    "The limit of {most} event streams without a token is reached. {RESERVED} \
+                     more are reserved for requests with 'Authorization: Bearer <CONTROL_TOKEN>'."
                 ))
             })?)
         };

@@ -33,8 +33,9 @@ pub(super) fn describe(endpoints: &[ControlEndpoint]) -> Value {
         "info": {
             "title": "Tandem's control API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Operators inspect and change the gateway here. Reads need no token; the listener must not be \
-                            published. Changes need the token. Errors are RFC 9457 documents.",
+            "description": "Operators inspect and change the gateway here. Reads need no token; \
+                            the listener must not be published. Changes need the token. Errors \
+                            are RFC 9457 documents.",
             "license": {"name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE")},
         },
         "servers": [{"url": "/"}],

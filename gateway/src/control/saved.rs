@@ -28,8 +28,8 @@ fn not_saved(error: &SaveError) -> ApiError {
         SaveError::Io { path, .. } => {
             let folder = path.parent().unwrap_or(path).display();
             let detail = format!(
-                "Nothing was changed, because the change could not be saved: {error}. Free space in {folder} \
-                 or make it writable, then retry."
+                "Nothing was changed, because the change could not be saved: {error}. Free space \
+                 in {folder} or make it writable, then retry."
             );
             ApiError::new(ErrorCode::StateNotSaved, detail)
         }

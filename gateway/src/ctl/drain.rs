@@ -53,8 +53,8 @@ pub(super) async fn run(
         }
         if instance.drain.as_ref().is_some_and(|drain| drain.serves_as_the_last) {
             return failed(format!(
-                "{} stays: no other instance of its pool is available, so it keeps serving past its deadline. Add or undrain \
-                 another instance",
+                "{} stays: no other instance of its pool is available, so it keeps serving past \
+                 its deadline. Add or undrain another instance",
                 target.name
             ));
         }

@@ -22,8 +22,8 @@ pub(super) enum CtlError {
     },
     /// The connection failed.
     #[error(
-        "cannot connect to {authority}: {source}. Is the gateway running, and is this its [control] listen? Use --control or \
-         GATEWAY_CONTROL for another address"
+        "cannot connect to {authority}: {source}. Is the gateway running, and is this its \
+         [control] listen? Use --control or GATEWAY_CONTROL for another address"
     )]
     Connect {
         /// Host and port.
@@ -94,12 +94,14 @@ fn cure(code: &Option<ErrorCode>) -> &'static str {
             " Set CONTROL_TOKEN, or pass --token-file (.local/control.token in the local stack)."
         }
         Some(ErrorCode::MisdirectedRequest) => {
-            " Use one of these names in --control, with the gateway's [control] listen, 127.0.0.1:8001 by default."
+            " Use one of these names in --control, with the gateway's [control] listen, \
+             127.0.0.1:8001 by default."
         }
         // What serves clients, the gateway's data plane or Nginx, has no control API.
         Some(ErrorCode::NotFound) | None => {
-            " Is this the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), and not its data plane? \
-             Use --control or GATEWAY_CONTROL for another address. An older gateway may also lack this command."
+            " Is this the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), \
+             and not its data plane? Use --control or GATEWAY_CONTROL for another address. An \
+             older gateway may also lack this command."
         }
         _ => "",
     }

@@ -73,7 +73,8 @@ fn line(event: &Event) -> String {
             let sessions =
                 live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
             format!(
-                "{pool}  {instance} is {state}, {seconds_left} s left: {in_flight} requests in flight, {streams} streams{sessions}"
+                "{pool}  {instance} is {state}, {seconds_left} s left: {in_flight} requests in \
+                 flight, {streams} streams{sessions}"
             )
         }
         Event::StrategyChanged { pool, strategy } => format!("{pool}  the strategy is {strategy}"),

@@ -85,7 +85,8 @@ impl Prober {
     /// Sends a drain decision to an instance, then checks it.
     ///
     /// # Errors
-    /// When the request failed; then only this gateway applies the decision, and `drain.note` has the cause.
+    /// When the request failed; then only this gateway applies the decision, and `drain.note` has
+    /// the cause.
     pub async fn set_drain_and_check(
         &self,
         pool: &Pool,

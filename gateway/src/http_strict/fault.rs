@@ -137,10 +137,12 @@ impl Fault {
             Self::BadMethod => "The method has an invalid character.",
             Self::UnknownMethod => "Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.",
             Self::IllegalByteInTarget => {
-                "The request target has a space, a control character or a non-ASCII byte; percent-encode it."
+                "The request target has a space, a control character or a non-ASCII byte; \
+                 percent-encode it."
             }
             Self::BadTarget => {
-                "The request target must be a path or a URL of this host; percent-encode reserved characters."
+                "The request target must be a path or a URL of this host; percent-encode reserved \
+                 characters."
             }
             Self::BadEscape => {
                 "A % in the request target must be followed by two hex digits other than 00."

@@ -32,8 +32,8 @@ impl Pool {
     /// Drains an instance. Returns the decision for the instance, unless it announces it.
     ///
     /// # Errors
-    /// When it is the last available instance and `force` is not set, or the decision cannot be saved;
-    /// then nothing has changed.
+    /// When it is the last available instance and `force` is not set, or the decision cannot be
+    /// saved; then nothing has changed.
     pub fn drain(
         &self,
         addr: SocketAddr,
@@ -107,7 +107,12 @@ impl Pool {
     /// Records why an instance does not announce its drain.
     pub fn record_drain_failure(&self, addr: SocketAddr, why: String) {
         if self.lock().record_drain_failure(addr, why.clone()) {
-            tracing::warn!(pool = %self.name, %addr, error = why, "only this gateway drains the instance");
+            tracing::warn!(
+                pool = %self.name,
+                %addr,
+                error = why,
+                "only this gateway drains the instance"
+            );
         }
     }
 

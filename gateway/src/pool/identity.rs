@@ -12,7 +12,8 @@ pub enum Mismatch {
     NotHttp,
     /// Its responses have no instance name.
     #[error(
-        "it responded to GET /health with {status} and no valid {} header, so it is not an instance. Check address and port",
+        "it responded to GET /health with {status} and no valid {} header, so it is not an \
+         instance. Check address and port",
         headers::INSTANCE_ID
     )]
     NotAnInstance {
@@ -29,8 +30,8 @@ pub enum Mismatch {
     },
     /// It has another protocol version.
     #[error(
-        "it has protocol {found} (version {version}), but this gateway has {PROTOCOL}. Run gateways and instances \
-         with the same protocol"
+        "it has protocol {found} (version {version}), but this gateway has {PROTOCOL}. Run \
+         gateways and instances with the same protocol"
     )]
     Protocol {
         /// The protocol that it sent.
@@ -40,13 +41,14 @@ pub enum Mismatch {
     },
     /// It sends no identity headers, which are required.
     #[error(
-        "it sends no service and protocol headers: its version is too old. Upgrade it, or accept it during an \
-         upgrade with [health] require_identity = false"
+        "it sends no service and protocol headers: its version is too old. Upgrade it, or accept \
+         it during an upgrade with [health] require_identity = false"
     )]
     Unidentified,
     /// It belongs to another deployment.
     #[error(
-        "it belongs to the deployment {found}, but this gateway to {expected}. Check the address, or DEPLOYMENT of both"
+        "it belongs to the deployment {found}, but this gateway to {expected}. Check the address, \
+         or DEPLOYMENT of both"
     )]
     Deployment {
         /// Its deployment.
@@ -182,7 +184,8 @@ mod tests {
             stateless.check(PoolName::Stateful, None, false).expect_err("refused").to_string();
         assert_eq!(
             message,
-            "it is an instance of stateless-svc, but the stateful pool takes stateful-svc. Add it to the stateless pool"
+            "it is an instance of stateless-svc, but the stateful pool takes stateful-svc. Add it \
+             to the stateless pool"
         );
         let newer = Claims { protocol: Some("2"), ..FINE };
         let message =

@@ -10,8 +10,9 @@ use crate::pool::host::{Host, label};
 /// The instance is the last available one of its pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{act} {instance} would leave the {pool} pool without an available instance, and its requests would fail \
-     with 503 no_instance_available ({others}). Add or undrain an instance first, or use force"
+    "{act} {instance} would leave the {pool} pool without an available instance, and its requests \
+     would fail with 503 no_instance_available ({others}). Add or undrain an instance first, or \
+     use force"
 )]
 pub struct LastInstance {
     act: &'static str,

@@ -236,7 +236,8 @@ mod tests {
                 "{before:?} to {after:?}: {measured} %, by theory {must_move} %"
             );
             eprintln!(
-                "weights {before:?} to {after:?}: {measured:.2} % of the keys move, by theory {must_move:.2} %"
+                "weights {before:?} to {after:?}: {measured:.2} % of the keys move, by theory \
+                 {must_move:.2} %"
             );
         }
     }

@@ -95,7 +95,10 @@ impl BackgroundService for ReloadWatch {
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
             Err(error) => {
-                return tracing::error!(%error, "cannot listen for SIGHUP; reload is only available through the control API");
+                return tracing::error!(
+                    %error,
+                    "cannot listen for SIGHUP; reload is only available through the control API"
+                );
             }
         };
         loop {

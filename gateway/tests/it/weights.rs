@@ -170,5 +170,5 @@ fn a_new_instance_has_its_keys_at_once_and_slowly_gets_new_ones() {
     }
     // A tenth of a third of two draws: 13. Without a slow start, an instance without sessions would
     // get half of them.
-    assert!(added.count() < 45, "{} of 200", newcomer.count());
+    assert!(added.count() < 45, "{} of 200", added.count());
 }

@@ -117,8 +117,8 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
         let member = snapshot.members().iter().find(|member| member.instance.name() == name);
         let sessions = member.map_or(0, |member| member.instance.reported_sessions());
         sentences.push(format!(
-            "During the drain {name} would get no new keys. Its keys would move at the deadline, or as soon as it has \
-             no live sessions ({sessions} by its last report)."
+            "During the drain {name} would get no new keys. Its keys would move at the deadline, \
+             or as soon as it has no live sessions ({sessions} by its last report)."
         ));
     }
     if let Some(name) = &query.without {

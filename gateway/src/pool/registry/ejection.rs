@@ -55,7 +55,8 @@ impl Registry {
         let spared = match (too_few_left, is_shared) {
             (true, _) => Some("max_percent would be exceeded"),
             (_, true) => Some(
-                "all other instances time out as well, so a shared dependency is the likelier cause",
+                "all other instances time out as well, so a shared dependency is the likelier \
+                 cause",
             ),
             _ => None,
         };

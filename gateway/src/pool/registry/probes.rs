@@ -109,14 +109,16 @@ impl Registry {
                 }
                 if let Some(host) = self.host(addr) {
                     host.last_error = Some(format!(
-                        "duplicate INSTANCE_ID {name}: the healthy instance at {held_by} has it; give each instance its own"
+                        "duplicate INSTANCE_ID {name}: the healthy instance at {held_by} has it; \
+                         give each instance its own"
                     ));
                 }
                 true
             }
             _ if join == Join::Later => false,
             Some(holder) => {
-                tracing::info!(%pool, instance = %name, from = %holder.addr, to = %addr, "instance moved");
+                let from = holder.addr;
+                tracing::info!(%pool, instance = %name, %from, to = %addr, "instance moved");
                 holder.instance = None;
                 false
             }

@@ -26,7 +26,8 @@ pub enum UpgradeError {
     Refused(String),
     /// The new process finds no healthy instance in a pool where the old one has some.
     #[error(
-        "the new process finds no healthy instance in the {0} pool, but the old process does; the old process keeps serving"
+        "the new process finds no healthy instance in the {0} pool, but the old process does; the \
+         old process keeps serving"
     )]
     Unhealthy(String),
 }

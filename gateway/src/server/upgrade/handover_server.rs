@@ -146,7 +146,10 @@ impl<M: From<HandOver> + Send + 'static> BackgroundService for HandoverServer<M>
                 Err(error) => {
                     handover.assets.upgrading.store(false, Ordering::Release);
                     handover.assets.state_file.thaw();
-                    tracing::warn!(%error, "the new process ended before it was ready; this process keeps serving");
+                    tracing::warn!(
+                        %error,
+                        "the new process ended before it was ready; this process keeps serving"
+                    );
                 }
             }
         }
