@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use proto_contracts::ErrorCode;
 
-use crate::store::{Done, SessionStore, Source};
+use crate::store::{SessionStore, Source, WriteOutcome};
 
 mod live;
 
@@ -90,10 +90,10 @@ impl SessionMetrics {
     }
 
     /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.
-    pub fn write(&self, operation: Operation, outcome: Result<Done, ErrorCode>) {
+    pub fn write(&self, operation: Operation, outcome: Result<WriteOutcome, ErrorCode>) {
         let outcome = match outcome {
-            Ok(Done::Now) => "ok",
-            Ok(Done::Before) => "replayed",
+            Ok(WriteOutcome::Applied) => "ok",
+            Ok(WriteOutcome::Replayed) => "replayed",
             Err(code) => code.as_str(),
         };
         self.writes.with_label_values(&[operation.as_str(), outcome]).inc();

@@ -153,16 +153,16 @@ pub enum Routing {
 pub struct Written<T> {
     pub value: T,
     pub source: Source,
-    pub done: Done,
+    pub outcome: WriteOutcome,
 }
 
-/// Which request applied a write.
+/// Whether a request applied its write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// This request.
-    Now,
-    /// An earlier request with the same key, whose result this is.
-    Before,
+pub enum WriteOutcome {
+    /// This request applied it.
+    Applied,
+    /// An earlier request with the same key applied it; this is its result.
+    Replayed,
 }
 
 /// The result of a read or a delete.

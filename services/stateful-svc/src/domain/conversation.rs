@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn said(text: &str, name: Option<&str>) -> Utterance {
+    fn utterance(text: &str, name: Option<&str>) -> Utterance {
         Utterance {
             id: MessageId::generate(),
             text: MessageText::parse(text.to_owned()).expect("fits"),
@@ -161,7 +161,11 @@ mod tests {
 
     #[test]
     fn replies_refer_to_earlier_messages() {
-        let page = [said("hi", Some("Ada")), said("how are you?", Some("Ada")), said("bye", None)];
+        let page = [
+            utterance("hi", Some("Ada")),
+            utterance("how are you?", Some("Ada")),
+            utterance("bye", None),
+        ];
         let replies: Vec<_> = replay(&Quote::of("hi"), None, 1, page)
             .into_iter()
             .map(|message| message.reply)
@@ -179,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_page_has_the_same_replies_as_the_whole_history() {
-        let all: Vec<_> = (1..=7).map(|i| said(&format!("message {i}"), Some("Ada"))).collect();
+        let all: Vec<_> =
+            (1..=7).map(|i| utterance(&format!("message {i}"), Some("Ada"))).collect();
         let first = Quote::of("message 1");
         let whole = replay(&first, None, 1, all.clone());
         for start in 0..all.len() {

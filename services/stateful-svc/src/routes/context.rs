@@ -34,8 +34,10 @@ impl Sessions {
         outcome: Result<Written<T>, E>,
     ) -> Result<Written<T>, ApiError> {
         let outcome = outcome.map_err(Into::into);
-        self.metrics
-            .write(operation, outcome.as_ref().map(|written| written.done).map_err(ApiError::code));
+        self.metrics.write(
+            operation,
+            outcome.as_ref().map(|written| written.outcome).map_err(ApiError::code),
+        );
         outcome
     }
 }

@@ -6,7 +6,7 @@ use proto_contracts::headers::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use proto_contracts::{ErrorCode, IdempotencyKey};
 use service_kit::problem::ApiError;
 
-use crate::store::Done;
+use crate::store::WriteOutcome;
 
 const KEY: HeaderName = HeaderName::from_static(IDEMPOTENCY_KEY);
 const REPLAYED: HeaderName = HeaderName::from_static(IDEMPOTENCY_REPLAYED);
@@ -26,10 +26,10 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
 }
 
 /// Marks the response to a repetition.
-pub(super) fn set_replayed(response: &mut HttpResponse, done: Done) {
-    match done {
-        Done::Now => {}
-        Done::Before => {
+pub(super) fn set_replayed(response: &mut HttpResponse, outcome: WriteOutcome) {
+    match outcome {
+        WriteOutcome::Applied => {}
+        WriteOutcome::Replayed => {
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn to_write<T>(
     body: &impl Serialize,
 ) -> Result<HttpResponse, ApiError> {
     let mut response = from_source(written.source, status, body)?;
-    set_replayed(&mut response, written.done);
+    set_replayed(&mut response, written.outcome);
     Ok(response)
 }
 

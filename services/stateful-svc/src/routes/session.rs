@@ -18,7 +18,7 @@ use crate::domain::client_data::MergePatch;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::metrics::Operation;
-use crate::store::{Done, Source};
+use crate::store::{Source, WriteOutcome};
 
 /// Reads a session; 304 when the client has cached its state.
 pub(super) async fn read(
@@ -74,9 +74,10 @@ pub(super) async fn delete(
     let access = sessions.access(request.headers(), &id)?;
     let expected = condition(request.headers())?;
     let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
-    sessions
-        .metrics
-        .write(Operation::Delete, deleted.as_ref().map(|_| Done::Now).map_err(ApiError::code));
+    sessions.metrics.write(
+        Operation::Delete,
+        deleted.as_ref().map(|_| WriteOutcome::Applied).map_err(ApiError::code),
+    );
     Ok(without_body(StatusCode::NO_CONTENT, deleted?.source))
 }
 

@@ -65,8 +65,9 @@ async fn start(
     };
     let keyed = key.map(|key| Keyed::create(key, &client_data));
     let access = Access { session: id.digest(), caller, routing: routing(headers, &id) };
-    let Written { value, source, done } = sessions.store.create(access, client_data, keyed).await?;
-    Ok(Written { value: (id, value), source, done })
+    let Written { value, source, outcome } =
+        sessions.store.create(access, client_data, keyed).await?;
+    Ok(Written { value: (id, value), source, outcome })
 }
 
 /// The reserved id of the session that this caller creates with this key.

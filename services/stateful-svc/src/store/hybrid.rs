@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use super::redis::RedisStore;
 use super::redis::claim::Stamped;
 use super::{
-    Access, AppendError, CloseError, CreateError, DeleteError, Done, PatchError, ReadError, Served,
-    SessionStore, StoreFault, Written,
+    Access, AppendError, CloseError, CreateError, DeleteError, PatchError, ReadError, Served,
+    SessionStore, StoreFault, WriteOutcome, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::SteadyClock;
@@ -243,7 +243,11 @@ fn commit<T, E>(
     // while Redis is away.
     let Stamped { value: written, stamp } = outcome?;
     if let Some(pending) = pending {
-        let session = if written.done == Done::Now { session_after(&written.value) } else { None };
+        let session = if written.outcome == WriteOutcome::Applied {
+            session_after(&written.value)
+        } else {
+            None
+        };
         match session {
             Some(session) => pending.commit(access, session, stamp),
             None => pending.abandon(),

@@ -13,8 +13,8 @@ use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served,
-    SessionStore, Source, StoreFault, Written,
+    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore,
+    Source, StoreFault, WriteOutcome, Written,
 };
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
@@ -113,7 +113,7 @@ impl<C: Clock> MemoryStore<C> {
         session: SessionDigest,
         outcome: Result<Written<T>, E>,
     ) -> Result<Written<T>, E> {
-        if outcome.as_ref().is_ok_and(|written| written.done == Done::Now) {
+        if outcome.as_ref().is_ok_and(|written| written.outcome == WriteOutcome::Applied) {
             self.watchers.notify(session);
         }
         outcome
@@ -164,7 +164,11 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         }
         let record =
             Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
-        let created = Written { value: record.session(), source: Source::Created, done: Done::Now };
+        let created = Written {
+            value: record.session(),
+            source: Source::Created,
+            outcome: WriteOutcome::Applied,
+        };
         drop(vacant.insert(record));
         Ok(created)
     }
@@ -185,13 +189,13 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 let message = record.message(*number);
                 Ok(written(
                     Appended { message, version: *version, nonce: Some(*nonce) },
-                    Done::Before,
+                    WriteOutcome::Replayed,
                 ))
             }
             Some(_) => Err(AppendError::KeyReused),
             None if !expected.allows(record.tag()) => Err(AppendError::PreconditionFailed),
             None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
-            None => Ok(written(record.append(message, now, keyed), Done::Now)),
+            None => Ok(written(record.append(message, now, keyed), WriteOutcome::Applied)),
         };
         let appended = self.with(access, append).ok_or(AppendError::NotFound)?;
         self.notify(access.session, appended)
@@ -205,12 +209,14 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, PatchError> {
         let patch = |record: &mut Record, now| match record.kept(keyed) {
-            Some(Ok(Kept::Patched(session))) => Ok(written(session.clone(), Done::Before)),
+            Some(Ok(Kept::Patched(session))) => {
+                Ok(written(session.clone(), WriteOutcome::Replayed))
+            }
             Some(_) => Err(PatchError::KeyReused),
             None if !expected.allows(record.tag()) => Err(PatchError::PreconditionFailed),
             None => {
                 record.client_data = record.client_data.merged(patch)?;
-                Ok(written(record.patched(now, keyed), Done::Now))
+                Ok(written(record.patched(now, keyed), WriteOutcome::Applied))
             }
         };
         let patched = self.with(access, patch).ok_or(PatchError::NotFound)?;
@@ -284,8 +290,8 @@ fn from_memory<T>(value: T) -> Served<T> {
     Served { value, source: Source::Memory }
 }
 
-fn written<T>(value: T, done: Done) -> Written<T> {
-    Written { value, source: Source::Memory, done }
+fn written<T>(value: T, outcome: WriteOutcome) -> Written<T> {
+    Written { value, source: Source::Memory, outcome }
 }
 
 /// What remains of a deleted session.

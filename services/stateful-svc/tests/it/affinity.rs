@@ -83,9 +83,9 @@ async fn a_misrouted_conversation_does_not_take_the_session_over() {
     let conversation = format!(r#"{{"session_id":"{}","message":"hi"}}"#, id.expose());
     const ROUNDS: u64 = 10;
     for round in 1..=ROUNDS {
-        let said = routed(&other, "POST", CONVERSATIONS, STRAY, &conversation).await;
+        let posted = routed(&other, "POST", CONVERSATIONS, STRAY, &conversation).await;
         assert_eq!(
-            (said.status, said.header("x-affinity-key")),
+            (posted.status, posted.header("x-affinity-key")),
             (201, HOME),
             "the response names the session's key"
         );
@@ -105,7 +105,7 @@ async fn a_misrouted_conversation_does_not_take_the_session_over() {
     assert_eq!((handovers(&home).await, handovers(&other).await), (0, ROUNDS + 1));
 
     // With the key that the response named, it reaches the home.
-    let said = routed(&home, "POST", CONVERSATIONS, HOME, &conversation).await;
-    assert_eq!((said.status, said.header("x-affinity-key")), (201, HOME));
+    let posted = routed(&home, "POST", CONVERSATIONS, HOME, &conversation).await;
+    assert_eq!((posted.status, posted.header("x-affinity-key")), (201, HOME));
     assert_eq!(handovers(&home).await, 0);
 }

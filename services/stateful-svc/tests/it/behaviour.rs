@@ -69,15 +69,15 @@ each_store! {
 
 async fn a_session_starts_as_it_was_created(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
-    let said = data(r#"{"name":"Ada","list":[],"big":123456789012345678901234567890}"#);
-    let created = store.create(id, said.clone(), None).await.expect("created");
+    let given = data(r#"{"name":"Ada","list":[],"big":123456789012345678901234567890}"#);
+    let created = store.create(id, given.clone(), None).await.expect("created");
     assert_eq!(created.source, Source::Created);
     assert_eq!((created.value.version, created.value.message_count), (1, 0));
-    assert_eq!(created.value.client_data, said);
+    assert_eq!(created.value.client_data, given);
     assert_eq!(created.value.created_at, created.value.last_activity);
     assert_eq!(created.value.expires_at, created.value.created_at + LIFETIME.idle);
 
-    let read = store.read(id).await.expect("there").value;
+    let read = store.read(id).await.expect("found").value;
     assert!(read.expires_at >= created.value.expires_at);
     assert_eq!(
         stateful_svc::domain::session::Session { expires_at: created.value.expires_at, ..read },
@@ -85,7 +85,7 @@ async fn a_session_starts_as_it_was_created(subject: Subject) {
     );
 
     assert!(matches!(store.create(id, data("{}"), None).await, Err(CreateError::Exists)));
-    assert_eq!(store.read(id).await.expect("untouched").value.client_data, said);
+    assert_eq!(store.read(id).await.expect("untouched").value.client_data, given);
 }
 
 async fn an_unknown_session_is_not_found(subject: Subject) {
@@ -98,44 +98,48 @@ async fn messages_are_numbered_and_kept_with_their_replies(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     let long = "ä 🚲\u{0}\"'{}: ".repeat(1000);
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for (i, text) in ["hi", "1:2:3:x", &long, "bye"].into_iter().enumerate() {
         let new = message(text);
-        let appended = store.append(id, new.clone(), None).await.expect("taken").value;
+        let appended = store.append(id, new.clone(), None).await.expect("appended").value;
         assert_eq!((appended.message.id, &appended.message.text), (new.id, &new.text));
         assert_eq!((appended.message.number, appended.version), (i as u64 + 1, i as u64 + 2));
-        said.push(appended.message);
+        messages.push(appended.message);
     }
-    assert_eq!(said[0].reply, "Hello Ada. This is message 1 of our conversation.");
+    assert_eq!(messages[0].reply, "Hello Ada. This is message 1 of our conversation.");
     assert_eq!(
-        said[1].reply,
+        messages[1].reply,
         "Hello Ada. This is message 2 of our conversation. It began with “hi”."
     );
     assert!(
-        said[2].reply.ends_with("It began with “hi”; before this you said “1:2:3:x”."),
+        messages[2].reply.ends_with("It began with “hi”; before this you said “1:2:3:x”."),
         "{}",
-        said[2].reply
+        messages[2].reply
     );
-    assert!(said[3].reply.ends_with("…”.") && said[3].reply.len() < 300, "{}", said[3].reply);
-    assert_eq!(all_messages(&**store, id, 50).await, said);
+    assert!(
+        messages[3].reply.ends_with("…”.") && messages[3].reply.len() < 300,
+        "{}",
+        messages[3].reply
+    );
+    assert_eq!(all_messages(&**store, id, 50).await, messages);
 
-    let session = store.read(id).await.expect("there").value;
+    let session = store.read(id).await.expect("found").value;
     assert_eq!((session.message_count, session.version), (4, 5));
-    assert_eq!(session.last_activity, said[3].created_at);
+    assert_eq!(session.last_activity, messages[3].created_at);
 }
 
 async fn history_is_read_in_pages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("there").value;
+    let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("found").value;
     assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
-    let said = say(&**store, id, 7).await;
+    let messages = say(&**store, id, 7).await;
     for size in [1, 2, 3, 6, 7, 8, 200] {
-        assert_eq!(all_messages(&**store, id, size).await, said, "in pages of {size}");
+        assert_eq!(all_messages(&**store, id, size).await, messages, "in pages of {size}");
     }
     let beyond = Cursor::after(9).expect("fits");
     assert_eq!(
-        store.history(id, beyond, PageSize::default()).await.expect("there").value.messages,
+        store.history(id, beyond, PageSize::default()).await.expect("found").value.messages,
         []
     );
 }
@@ -143,23 +147,25 @@ async fn history_is_read_in_pages(subject: Subject) {
 async fn history_grows_while_it_is_read(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    let mut said = say(&**store, id, 5).await;
+    let mut messages = say(&**store, id, 5).await;
     let size = PageSize::parse(2).expect("a size");
     let (mut read, mut after) = (Vec::new(), Cursor::START);
     for _ in 0..4 {
-        let page = store.history(id, after, size).await.expect("there").value;
-        assert_eq!(page.message_count, said.len() as u64);
+        let page = store.history(id, after, size).await.expect("found").value;
+        assert_eq!(page.message_count, messages.len() as u64);
         read.extend(page.messages);
         after = Cursor::after(read.len() as u64).expect("fits");
-        said.push(store.append(id, message("more"), None).await.expect("taken").value.message);
+        messages
+            .push(store.append(id, message("more"), None).await.expect("appended").value.message);
     }
-    assert_eq!(read, said[..8]);
+    assert_eq!(read, messages[..8]);
 }
 
 async fn a_patch_merges_and_later_replies_use_the_result(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data(r#"{"name":"Ada","a":{"b":1,"c":[]}}"#), None).await.expect("created");
-    let mut said = vec![store.append(id, message("one"), None).await.expect("taken").value.message];
+    let mut messages =
+        vec![store.append(id, message("one"), None).await.expect("appended").value.message];
     let change = patch(r#"{"name":"Éva","a":{"b":null,"d":98765432109876543210}}"#);
     let patched = store.patch(id, &change, &Expected::Any, None).await.expect("patched").value;
     assert_eq!(
@@ -167,17 +173,17 @@ async fn a_patch_merges_and_later_replies_use_the_result(subject: Subject) {
         data(r#"{"name":"Éva","a":{"c":[],"d":98765432109876543210}}"#)
     );
     assert_eq!((patched.version, patched.message_count), (3, 1));
-    assert_eq!(store.read(id).await.expect("there").value.client_data, patched.client_data);
-    said.push(store.append(id, message("two"), None).await.expect("taken").value.message);
+    assert_eq!(store.read(id).await.expect("found").value.client_data, patched.client_data);
+    messages.push(store.append(id, message("two"), None).await.expect("appended").value.message);
     store.patch(id, &patch(r#"{"name":null}"#), &Expected::Any, None).await.expect("patched");
-    said.push(store.append(id, message("three"), None).await.expect("taken").value.message);
+    messages.push(store.append(id, message("three"), None).await.expect("appended").value.message);
 
     let greetings: Vec<_> =
-        said.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
+        messages.iter().map(|m| m.reply.split('.').next().unwrap_or_default()).collect();
     assert_eq!(greetings, ["Hello Ada", "Hello Éva", "Hello"]);
     assert_eq!(
         all_messages(&**store, id, 1).await,
-        said,
+        messages,
         "the history keeps the names at the time of each message"
     );
 }
@@ -186,14 +192,14 @@ async fn a_rejected_patch_changes_nothing(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     store.create(id, data(&format!(r#"{{"a":"{half}"}}"#)), None).await.expect("created");
-    let before = store.read(id).await.expect("there").value;
+    let before = store.read(id).await.expect("found").value;
     let rejected =
         store.patch(id, &patch(&format!(r#"{{"b":"{half}"}}"#)), &Expected::Any, None).await;
     assert!(
         matches!(rejected, Err(PatchError::Invalid(InvalidClientData::TooLarge { .. }))),
         "{rejected:?}"
     );
-    let after = store.read(id).await.expect("there").value;
+    let after = store.read(id).await.expect("found").value;
     assert_eq!((after.client_data, after.version), (before.client_data, 1));
 }
 
@@ -246,10 +252,10 @@ async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
     store.create(id, data("{}"), None).await.expect("created");
     for _ in 0..9 {
         subject.advance(Duration::from_secs(110)).await;
-        let session = store.read(id).await.expect("there").value;
+        let session = store.read(id).await.expect("found").value;
         assert!(session.expires_at <= session.created_at + SHORT.absolute);
     }
-    let session = store.read(id).await.expect("there").value;
+    let session = store.read(id).await.expect("found").value;
     assert_eq!(session.expires_at, session.created_at + SHORT.absolute);
     subject.advance(Duration::from_secs(10)).await;
     assert_gone(&**store, id).await;
@@ -260,12 +266,12 @@ async fn a_full_session_rejects_messages(subject: Subject) {
     store.create(id, data("{}"), None).await.expect("created");
     at_once((0..20).map(|_| say_on(store, id, MAX_MESSAGES / 20))).await;
     assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::Full)));
-    let session = store.read(id).await.expect("there").value;
+    let session = store.read(id).await.expect("found").value;
     assert_eq!((session.message_count, session.version), (MAX_MESSAGES, MAX_MESSAGES + 1));
     let last = store
         .history(id, Cursor::after(MAX_MESSAGES - 1).expect("fits"), PageSize::default())
         .await;
-    assert_eq!(last.expect("there").value.messages[0].number, MAX_MESSAGES);
+    assert_eq!(last.expect("found").value.messages[0].number, MAX_MESSAGES);
     store
         .patch(id, &patch("{\"a\":1}"), &Expected::Any, None)
         .await
@@ -300,7 +306,7 @@ async fn concurrent_patches_are_all_kept(subject: Subject) {
             "one of the concurrent patches wins each round, and there are more rounds than patches",
         );
     }
-    let session = store.read(id).await.expect("there").value;
+    let session = store.read(id).await.expect("found").value;
     assert_eq!(session.version, 13);
     let members: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(session.client_data.as_str()).expect("JSON");
@@ -320,7 +326,7 @@ async fn messages_do_not_conflict_with_a_patch(subject: Subject) {
         }
     };
     tokio::join!(patches, at_once((0..2).map(|_| say_on(store, id, 100))));
-    let session = store.read(id).await.expect("there").value;
+    let session = store.read(id).await.expect("found").value;
     assert_eq!((session.version, session.message_count), (251, 200));
     assert_eq!(session.client_data.as_str(), "{\"n\":49}");
 }
@@ -339,7 +345,7 @@ async fn a_delete_wins_over_concurrent_messages(subject: Subject) {
         }
     };
     let delete = async {
-        while store.read(id).await.expect("there").value.message_count < 20 {
+        while store.read(id).await.expect("found").value.message_count < 20 {
             tokio::task::yield_now().await;
         }
         store.delete(id).await.expect("deleted");
@@ -373,18 +379,18 @@ fn say_on(
 
 /// Posts messages sequentially.
 pub(crate) async fn say(store: &dyn SessionStore, id: Access, count: u64) -> Vec<Message> {
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for i in 0..count {
-        said.push(
+        messages.push(
             store
                 .append(id, message(&format!("message {i}")), None)
                 .await
-                .expect("taken")
+                .expect("appended")
                 .value
                 .message,
         );
     }
-    said
+    messages
 }
 
 /// The whole history, read in pages of this size.
@@ -393,7 +399,7 @@ pub(crate) async fn all_messages(store: &dyn SessionStore, id: Access, size: u32
     let mut all = Vec::new();
     loop {
         let after = Cursor::after(all.len() as u64).expect("fits");
-        let page = store.history(id, after, size).await.expect("there").value;
+        let page = store.history(id, after, size).await.expect("found").value;
         assert!(page.messages.len() <= size.messages() as usize);
         all.extend(page.messages);
         if all.len() as u64 == page.message_count {

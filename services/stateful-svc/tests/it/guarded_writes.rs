@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stateful_svc::domain::cursor::{Cursor, PageSize};
 use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::session_tag::{Expected, SessionTag, WriteNonce};
-use stateful_svc::store::{AppendError, DeleteError, Done, PatchError};
+use stateful_svc::store::{AppendError, DeleteError, PatchError, WriteOutcome};
 
 use crate::behaviour::{at_once, each_store};
 use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
@@ -23,13 +23,13 @@ async fn each_write_makes_a_new_tag_and_no_read_does(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let mut tags = vec![store.create(id, data("{}"), None).await.expect("created").value.tag()];
     for write in 0..4 {
-        let read = store.read(id).await.expect("there").value.tag();
-        store.history(id, Cursor::START, PageSize::default()).await.expect("there");
-        assert_eq!(store.read(id).await.expect("there").value.tag(), read);
+        let read = store.read(id).await.expect("found").value.tag();
+        store.history(id, Cursor::START, PageSize::default()).await.expect("found");
+        assert_eq!(store.read(id).await.expect("found").value.tag(), read);
         assert_eq!(Some(&read), tags.last());
         if write % 2 == 0 {
-            store.append(id, message("hi"), None).await.expect("taken");
-            tags.push(store.read(id).await.expect("there").value.tag());
+            store.append(id, message("hi"), None).await.expect("appended");
+            tags.push(store.read(id).await.expect("found").value.tag());
         } else {
             // A patch without effect is a write, too.
             tags.push(
@@ -68,15 +68,15 @@ async fn a_patch_for_another_state_changes_nothing(subject: Subject) {
         let rejected = store.patch(id, &patch(r#"{"a":2}"#), &Expected::OneOf(wrong), None).await;
         assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "{rejected:?}");
     }
-    let read = store.read(id).await.expect("there").value;
+    let read = store.read(id).await.expect("found").value;
     assert_eq!((read.tag(), read.client_data.as_str()), (now, r#"{"a":1}"#));
-    store.append(id, message("hi"), None).await.expect("taken");
+    store.append(id, message("hi"), None).await.expect("appended");
     let rejected = store.patch(id, &change, &Expected::OneOf(vec![now]), None).await;
     assert!(
         matches!(rejected, Err(PatchError::PreconditionFailed)),
         "a message is a write, too: {rejected:?}"
     );
-    let read = store.read(id).await.expect("there").value.tag();
+    let read = store.read(id).await.expect("found").value.tag();
     store
         .patch(id, &change, &Expected::OneOf(vec![created, read]), None)
         .await
@@ -87,10 +87,13 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
     let (store, id) = (&subject.store, any_session());
     let created = store.create(id, data("{}"), None).await.expect("created").value.tag();
     let (first, only_after_create) = (message("first"), Expected::OneOf(vec![created]));
-    let said = Some(Keyed::append(key(1), &first.text));
-    let appended =
-        store.append_if(id, first.clone(), &only_after_create, said).await.expect("taken").value;
-    let now = store.read(id).await.expect("there").value;
+    let keyed = Some(Keyed::append(key(1), &first.text));
+    let appended = store
+        .append_if(id, first.clone(), &only_after_create, keyed)
+        .await
+        .expect("appended")
+        .value;
+    let now = store.read(id).await.expect("found").value;
     assert_eq!(
         appended.tag(),
         Some(now.tag()),
@@ -111,10 +114,10 @@ async fn a_message_or_a_delete_for_another_state_changes_nothing(subject: Subjec
         let rejected = store.delete_if(id, &wrong).await;
         assert!(matches!(rejected, Err(DeleteError::PreconditionFailed)), "{rejected:?}");
     }
-    assert_eq!(store.read(id).await.expect("there").value.tag(), now.tag(), "nothing was changed");
+    assert_eq!(store.read(id).await.expect("found").value.tag(), now.tag(), "nothing was changed");
     // A repetition is recognized before its precondition is evaluated.
-    let again = store.append_if(id, first, &only_after_create, said).await.expect("taken before");
-    assert_eq!((again.done, &again.value), (Done::Before, &appended));
+    let again = store.append_if(id, first, &only_after_create, keyed).await.expect("replayed");
+    assert_eq!((again.outcome, &again.value), (WriteOutcome::Replayed, &appended));
 
     store
         .delete_if(id, &Expected::OneOf(vec![created, now.tag()]))
@@ -145,7 +148,7 @@ async fn of_patches_for_one_state_one_is_applied(subject: Subject) {
             "{rejected:?}"
         );
         let winner = made.into_iter().flatten().next().expect("one").value;
-        let read = store.read(id).await.expect("there").value;
+        let read = store.read(id).await.expect("found").value;
         assert_eq!((read.tag(), &read.client_data), (winner.tag(), &winner.client_data));
         tag = winner.tag();
     }
@@ -169,7 +172,7 @@ async fn nothing_comes_between_the_expected_state_and_the_patch(subject: Subject
     let patch_on = async {
         let (mut made, mut conflicts) = (0, 0);
         for _ in 0..300 {
-            let tag = store.read(id).await.expect("there").value.tag();
+            let tag = store.read(id).await.expect("found").value.tag();
             match store.patch(id, &patch("{}"), &Expected::OneOf(vec![tag]), None).await {
                 Ok(patched) => {
                     assert_eq!(patched.value.version, tag.version + 1, "a message came between");

@@ -57,7 +57,7 @@ async fn a_paused_home_delays_a_handover_until_its_lease_ends_and_serves_no_stal
     sleep(Duration::from_millis(1200)).await;
     home.freeze();
     let start = Instant::now();
-    other.append(sticky(&id), message("while it is paused"), None).await.expect("taken");
+    other.append(sticky(&id), message("while it is paused"), None).await.expect("appended");
     let waited = start.elapsed();
     assert!(
         (Duration::from_millis(1000)..Duration::from_millis(3000)).contains(&waited),
@@ -88,7 +88,7 @@ async fn a_gracefully_stopped_home_delays_no_handover() {
     sleep(Duration::from_millis(1200)).await;
     home.stop();
     let start = Instant::now();
-    other.append(sticky(&id), message("hi"), None).await.expect("taken");
+    other.append(sticky(&id), message("hi"), None).await.expect("appended");
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
 }
 
@@ -111,7 +111,7 @@ async fn an_interrupted_handover_is_completed_by_the_next_operation() {
     // ended.
     let reader = redis_store(&server, LIFETIME);
     let start = Instant::now();
-    assert_eq!(reader.read(sticky(&id)).await.expect("there").value.version, 2);
+    assert_eq!(reader.read(sticky(&id)).await.expect("found").value.version, 2);
     assert!(start.elapsed() > Duration::from_millis(500), "it was shown too early");
     home.resume();
     assert_eq!(read(&home, &id).await.json::<Session>().expect("a session").version, 2);

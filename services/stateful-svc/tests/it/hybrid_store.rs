@@ -39,7 +39,7 @@ fn hot_version(store: &Hybrid, id: Access) -> Option<u64> {
 }
 
 async fn version(store: &dyn SessionStore, id: Access) -> (u64, Source) {
-    let read = store.read(id).await.expect("there");
+    let read = store.read(id).await.expect("found");
     (read.value.version, read.source)
 }
 
@@ -54,7 +54,7 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
     let id = any_session();
     home.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
     for operation in ["create", "append", "patch", "read"] {
-        let said = match operation {
+        let succeeded = match operation {
             "append" => home.append(id, message("hi"), None).await.map(drop).is_ok(),
             "patch" => home
                 .patch(
@@ -69,9 +69,9 @@ async fn each_write_leaves_a_copy_at_home_that_is_what_redis_holds() {
             "read" => home.read(id).await.is_ok(),
             _ => true,
         };
-        assert!(said, "{operation}");
+        assert!(succeeded, "{operation}");
         let hot = home.peek(id).unwrap_or_else(|| panic!("no copy after {operation}")).value;
-        let truth = plain.read(id).await.expect("there").value;
+        let truth = plain.read(id).await.expect("found").value;
         // The read from Redis has just extended the expiry.
         assert!(hot.expires_at <= truth.expires_at);
         let hot = stateful_svc::domain::session::Session { expires_at: truth.expires_at, ..hot };
@@ -104,7 +104,7 @@ async fn a_write_elsewhere_drops_the_copy_before_its_response() {
     let server = RedisServer::start().await;
     let (home, other, id) = two_instances(&server).await;
 
-    other.append(id, message("through the other instance"), None).await.expect("taken");
+    other.append(id, message("through the other instance"), None).await.expect("appended");
     assert_eq!(hot_version(&home, id), None);
     assert_eq!(hot_version(&other, id), None, "it had no copy to add the message to");
     assert_eq!(version(&other, id).await, (2, Source::Redis));
@@ -117,14 +117,14 @@ async fn a_write_elsewhere_drops_the_copy_before_its_response() {
     );
     assert_eq!((hot_version(&home, id), hot_version(&other, id)), (Some(2), None));
 
-    other.append(round_robin(id), message("in passing"), None).await.expect("taken");
+    other.append(round_robin(id), message("in passing"), None).await.expect("appended");
     assert_eq!((hot_version(&home, id), hot_version(&other, id)), (None, None));
     assert_eq!(version(&home, id).await, (3, Source::Redis));
 
     redis_store(&server, LIFETIME)
         .append(id, message("by a store without copies"), None)
         .await
-        .expect("taken");
+        .expect("appended");
     assert_eq!(hot_version(&home, id), None);
     assert_eq!(version(&home, id).await, (4, Source::Redis));
 
@@ -165,7 +165,10 @@ async fn without_redis_hot_sessions_are_served_as_unverified_and_writes_fail() {
     for id in [hot, cold] {
         home.create(id, data("{}"), None).await.expect("created");
     }
-    redis_store(&server, LIFETIME).append(cold, message("elsewhere"), None).await.expect("taken");
+    redis_store(&server, LIFETIME)
+        .append(cold, message("elsewhere"), None)
+        .await
+        .expect("appended");
     server.crash();
     let start = Instant::now();
     while home.holds_lease() {

@@ -49,7 +49,7 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
     let (session, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
     let conversation = format!(r#"{{"session_id":"{}","message":"how are you?"}}"#, id.expose());
 
-    let said = keyed(&here, KEYS[1], "POST", &messages, r#"{"message":"hi"}"#).await;
+    let posted = keyed(&here, KEYS[1], "POST", &messages, r#"{"message":"hi"}"#).await;
     let conversed = keyed(&here, KEYS[2], "POST", CONVERSATIONS, &conversation).await;
     let patched =
         keyed(&here, KEYS[3], "PATCH", &session, r#"{"client_data":{"name":"Éva","none":null}}"#)
@@ -68,7 +68,7 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
     for app in [&here, &there, &there] {
         assert_replay(&created, &keyed(app, KEYS[0], "POST", SESSIONS, given).await);
         assert_replay(
-            &said,
+            &posted,
             &keyed(app, KEYS[1], "POST", &messages, r#"{ "message" : "hi" }"#).await,
         );
         let upper = KEYS[2].to_uppercase();
@@ -88,7 +88,7 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
     let after = there.get(&session).await.json::<Session>().expect("a session");
     assert_eq!((after.version, after.message_count), (before.version, 3), "nothing was done twice");
     let numbers: Vec<_> =
-        [&said, &conversed].map(|a| a.json::<MessagePosted>().expect("posted").number).into();
+        [&posted, &conversed].map(|a| a.json::<MessagePosted>().expect("posted").number).into();
     assert_eq!(numbers, [1, 2]);
     let metrics = metrics(&there).await;
     for line in
@@ -107,10 +107,10 @@ async fn the_memory_store_replays_too() {
     let created = keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await;
     assert_replay(&created, &keyed(&app, KEYS[0], "POST", SESSIONS, "").await);
     let id = created.json::<Session>().expect("a session").session_id;
-    let said =
+    let posted =
         keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
     assert_replay(
-        &said,
+        &posted,
         &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await,
     );
 }
@@ -245,7 +245,7 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
     let app = app_on(&server);
     let created = keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await;
     let id = created.json::<Session>().expect("a session").session_id;
-    let said =
+    let posted =
         keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await;
     drop(app);
     server.crash();
@@ -253,7 +253,7 @@ async fn a_replay_survives_a_crash_of_redis_and_a_restart_of_the_service() {
     let app = app_on(&server);
     assert_replay(&created, &keyed(&app, KEYS[0], "POST", SESSIONS, "{}").await);
     assert_replay(
-        &said,
+        &posted,
         &keyed(&app, KEYS[1], "POST", &path(Endpoint::Messages, &id), r#"{"message":"hi"}"#).await,
     );
 }

@@ -11,7 +11,7 @@ use stateful_svc::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use stateful_svc::domain::message::NewMessage;
 use stateful_svc::domain::session_ids::IdReservation;
 use stateful_svc::domain::session_tag::Expected;
-use stateful_svc::store::{Access, AppendError, CreateError, Done, PatchError, Source};
+use stateful_svc::store::{Access, AppendError, CreateError, PatchError, Source, WriteOutcome};
 
 use crate::behaviour::{all_messages, at_once, each_store, say};
 use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
@@ -31,64 +31,64 @@ each_store! {
     a_reservation_outlives_what_was_created_under_it(LIFETIME);
 }
 
-fn created(number: u64, data: &ClientData) -> Option<Keyed> {
+fn create_key(number: u64, data: &ClientData) -> Option<Keyed> {
     Some(Keyed::create(key(number), data))
 }
 
-fn said(number: u64, message: &NewMessage) -> Option<Keyed> {
+fn append_key(number: u64, message: &NewMessage) -> Option<Keyed> {
     Some(Keyed::append(key(number), &message.text))
 }
 
-fn patched(number: u64, patch: &MergePatch) -> Option<Keyed> {
+fn patch_key(number: u64, patch: &MergePatch) -> Option<Keyed> {
     Some(Keyed::patch(key(number), patch))
 }
 
 async fn a_repeated_write_is_applied_once_with_equal_results(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let given = data(r#"{"name":"Ada","a":[],"b":":1:2:"}"#);
-    let create = store.create(id, given.clone(), created(0, &given)).await.expect("created");
-    assert_eq!((create.done, create.source), (Done::Now, Source::Created));
+    let create = store.create(id, given.clone(), create_key(0, &given)).await.expect("created");
+    assert_eq!((create.outcome, create.source), (WriteOutcome::Applied, Source::Created));
 
     let (one, two) = (message("1:2:3 “é”"), message("two\n\u{0}"));
-    let first = store.append(id, one.clone(), said(1, &one)).await.expect("taken");
-    let second = store.append(id, two.clone(), said(2, &two)).await.expect("taken");
+    let first = store.append(id, one.clone(), append_key(1, &one)).await.expect("appended");
+    let second = store.append(id, two.clone(), append_key(2, &two)).await.expect("appended");
     let change = patch(r#"{"name":"Éva:\n","c":{"d":1e5}}"#);
     let changed =
-        store.patch(id, &change, &Expected::Any, patched(3, &change)).await.expect("patched");
+        store.patch(id, &change, &Expected::Any, patch_key(3, &change)).await.expect("patched");
     let back = patch(r#"{"c":null}"#);
     let changed_back =
-        store.patch(id, &back, &Expected::Any, patched(4, &back)).await.expect("patched");
+        store.patch(id, &back, &Expected::Any, patch_key(4, &back)).await.expect("patched");
     assert!(
-        [first.done, second.done, changed.done, changed_back.done]
+        [first.outcome, second.outcome, changed.outcome, changed_back.outcome]
             .iter()
-            .all(|done| *done == Done::Now)
+            .all(|outcome| *outcome == WriteOutcome::Applied)
     );
     say(&**store, id, 3).await;
     store.patch(id, &patch(r#"{"name":null,"z":1}"#), &Expected::Any, None).await.expect("patched");
-    let before = store.read(id).await.expect("there").value;
+    let before = store.read(id).await.expect("found").value;
 
     for _ in 0..2 {
         let again =
-            store.create(id, given.clone(), created(0, &given)).await.expect("created before");
-        assert_eq!((again.done, again.value), (Done::Before, create.value.clone()));
+            store.create(id, given.clone(), create_key(0, &given)).await.expect("created before");
+        assert_eq!((again.outcome, again.value), (WriteOutcome::Replayed, create.value.clone()));
         // A repetition generates its own message id; the first one counts.
         for (text, number, result) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
             let repeated = message(text);
             let again = store
-                .append(id, repeated.clone(), said(number, &repeated))
+                .append(id, repeated.clone(), append_key(number, &repeated))
                 .await
-                .expect("taken before");
-            assert_eq!((again.done, &again.value), (Done::Before, &result.value));
+                .expect("replayed");
+            assert_eq!((again.outcome, &again.value), (WriteOutcome::Replayed, &result.value));
         }
         for (patch, number, result) in [(&change, 3, &changed), (&back, 4, &changed_back)] {
             let again = store
-                .patch(id, patch, &Expected::Any, patched(number, patch))
+                .patch(id, patch, &Expected::Any, patch_key(number, patch))
                 .await
                 .expect("patched before");
-            assert_eq!((again.done, &again.value), (Done::Before, &result.value));
+            assert_eq!((again.outcome, &again.value), (WriteOutcome::Replayed, &result.value));
         }
     }
-    let after = store.read(id).await.expect("there").value;
+    let after = store.read(id).await.expect("found").value;
     assert_eq!(
         (after.tag(), after.client_data, after.message_count),
         (before.tag(), before.client_data, 5)
@@ -101,22 +101,22 @@ async fn a_key_belongs_to_one_request(subject: Subject) {
     let (given, other) = (data("{}"), data(r#"{"a":1}"#));
     let (hi, bye) = (message("hi"), message("bye"));
     let (nothing, change) = (patch("{}"), patch(r#"{"a":1}"#));
-    store.create(id, given.clone(), created(0, &given)).await.expect("created");
-    store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
-    store.patch(id, &nothing, &Expected::Any, patched(2, &nothing)).await.expect("patched");
-    let before = store.read(id).await.expect("there").value.tag();
+    store.create(id, given.clone(), create_key(0, &given)).await.expect("created");
+    store.append(id, hi.clone(), append_key(1, &hi)).await.expect("appended");
+    store.patch(id, &nothing, &Expected::Any, patch_key(2, &nothing)).await.expect("patched");
+    let before = store.read(id).await.expect("found").value.tag();
 
     assert!(matches!(
-        store.create(id, other.clone(), created(0, &other)).await,
+        store.create(id, other.clone(), create_key(0, &other)).await,
         Err(CreateError::KeyReused)
     ));
     for number in 0..3 {
-        let rejected = store.append(id, bye.clone(), said(number, &bye)).await;
+        let rejected = store.append(id, bye.clone(), append_key(number, &bye)).await;
         assert!(matches!(rejected, Err(AppendError::KeyReused)), "{rejected:?}");
-        let rejected = store.patch(id, &change, &Expected::Any, patched(number, &change)).await;
+        let rejected = store.patch(id, &change, &Expected::Any, patch_key(number, &change)).await;
         assert!(matches!(rejected, Err(PatchError::KeyReused)), "{rejected:?}");
     }
-    assert_eq!(store.read(id).await.expect("there").value.tag(), before, "nothing was written");
+    assert_eq!(store.read(id).await.expect("found").value.tag(), before, "nothing was written");
 }
 
 async fn a_key_is_looked_up_before_other_checks(subject: Subject) {
@@ -125,20 +125,23 @@ async fn a_key_is_looked_up_before_other_checks(subject: Subject) {
     let half = "x".repeat(MAX_CLIENT_DATA_BYTES / 2);
     let (change, hi) = (patch(&format!(r#"{{"a":"{half}"}}"#)), message("hi"));
     let expected = Expected::OneOf(vec![start]);
-    let result = store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched");
+    let result = store.patch(id, &change, &expected, patch_key(0, &change)).await.expect("patched");
     // As new requests they would be rejected: the state has changed, the data is too large, the
     // session is full.
     let grow = patch(&format!(r#"{{"a":1,"b":"{half}"}}"#));
     store.patch(id, &grow, &Expected::Any, None).await.expect("patched");
     let again =
-        store.patch(id, &change, &expected, patched(0, &change)).await.expect("patched before");
-    assert_eq!((again.done, again.value), (Done::Before, result.value));
+        store.patch(id, &change, &expected, patch_key(0, &change)).await.expect("patched before");
+    assert_eq!((again.outcome, again.value), (WriteOutcome::Replayed, result.value));
 
-    let result = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    let result = store.append(id, hi.clone(), append_key(1, &hi)).await.expect("appended");
     say(&**store, id, MAX_MESSAGES - 1).await;
-    assert!(matches!(store.append(id, hi.clone(), said(2, &hi)).await, Err(AppendError::Full)));
-    let again = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken before");
-    assert_eq!((again.done, again.value), (Done::Before, result.value));
+    assert!(matches!(
+        store.append(id, hi.clone(), append_key(2, &hi)).await,
+        Err(AppendError::Full)
+    ));
+    let again = store.append(id, hi.clone(), append_key(1, &hi)).await.expect("replayed");
+    assert_eq!((again.outcome, again.value), (WriteOutcome::Replayed, result.value));
 }
 
 async fn concurrent_repetitions_are_applied_once(subject: Subject) {
@@ -148,24 +151,24 @@ async fn concurrent_repetitions_are_applied_once(subject: Subject) {
         let (store, given) = (Arc::clone(store), given.clone());
         async move {
             store
-                .create(id, given.clone(), created(0, &given))
+                .create(id, given.clone(), create_key(0, &given))
                 .await
                 .expect("created, now or before")
         }
     };
     let results = at_once((0..8).map(|_| create())).await;
-    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 1);
+    assert_eq!(results.iter().filter(|result| result.outcome == WriteOutcome::Applied).count(), 1);
     assert!(results.iter().all(|result| result.value == results[0].value));
 
     let append = || {
         let store = Arc::clone(store);
         async move {
             let hi = message("hi");
-            store.append(id, hi.clone(), said(1, &hi)).await.expect("taken, now or before")
+            store.append(id, hi.clone(), append_key(1, &hi)).await.expect("applied or replayed")
         }
     };
     let results = at_once((0..8).map(|_| append())).await;
-    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 1);
+    assert_eq!(results.iter().filter(|result| result.outcome == WriteOutcome::Applied).count(), 1);
     assert!(results.iter().all(|result| result.value == results[0].value));
     assert_eq!(all_messages(&**store, id, 50).await, [results[0].value.message.clone()]);
 
@@ -174,17 +177,17 @@ async fn concurrent_repetitions_are_applied_once(subject: Subject) {
         async move {
             let change = patch(r#"{"a":1}"#);
             store
-                .patch(id, &change, &Expected::Any, patched(number, &change))
+                .patch(id, &change, &Expected::Any, patch_key(number, &change))
                 .await
                 .expect("patched, now or before")
         }
     };
     let results = at_once([2, 2, 2, 3, 3, 3].map(change)).await;
-    assert_eq!(results.iter().filter(|result| result.done == Done::Now).count(), 2);
+    assert_eq!(results.iter().filter(|result| result.outcome == WriteOutcome::Applied).count(), 2);
     for twins in [&results[..3], &results[3..]] {
         assert!(twins.iter().all(|result| result.value == twins[0].value), "{twins:?}");
     }
-    assert_eq!(store.read(id).await.expect("there").value.version, 4);
+    assert_eq!(store.read(id).await.expect("found").value.version, 4);
 }
 
 async fn of_concurrent_requests_with_one_key_one_is_applied(subject: Subject) {
@@ -193,23 +196,28 @@ async fn of_concurrent_requests_with_one_key_one_is_applied(subject: Subject) {
     for round in 0..200 {
         let append = || {
             let (store, hi) = (Arc::clone(store), message("hi"));
-            async move { store.append(id, hi.clone(), said(round, &hi)).await.map(|result| result.done) }
+            async move {
+                store
+                    .append(id, hi.clone(), append_key(round, &hi))
+                    .await
+                    .map(|result| result.outcome)
+            }
         };
         let change = || {
             let (store, change) = (Arc::clone(store), patch(r#"{"a":1}"#));
             let patched = async move {
-                store.patch(id, &change, &Expected::Any, patched(round, &change)).await
+                store.patch(id, &change, &Expected::Any, patch_key(round, &change)).await
             };
-            async move { patched.await.map(|result| result.done) }
+            async move { patched.await.map(|result| result.outcome) }
         };
-        let before = store.read(id).await.expect("there").value.version;
+        let before = store.read(id).await.expect("found").value.version;
         let (append, change) = tokio::join!(tokio::spawn(append()), tokio::spawn(change()));
         match (append.expect("no panic"), change.expect("no panic")) {
-            (Ok(Done::Now), Err(PatchError::KeyReused))
-            | (Err(AppendError::KeyReused), Ok(Done::Now)) => {}
+            (Ok(WriteOutcome::Applied), Err(PatchError::KeyReused))
+            | (Err(AppendError::KeyReused), Ok(WriteOutcome::Applied)) => {}
             both => panic!("round {round}: {both:?}"),
         }
-        assert_eq!(store.read(id).await.expect("there").value.version, before + 1);
+        assert_eq!(store.read(id).await.expect("found").value.version, before + 1);
     }
 }
 
@@ -219,29 +227,32 @@ async fn a_rejected_write_may_be_repeated_with_its_key(subject: Subject) {
     let change = patch(r#"{"a":1}"#);
     let stale = Expected::OneOf(Vec::new());
     for _ in 0..2 {
-        let rejected = store.patch(id, &change, &stale, patched(0, &change)).await;
+        let rejected = store.patch(id, &change, &stale, patch_key(0, &change)).await;
         assert!(matches!(rejected, Err(PatchError::PreconditionFailed)), "{rejected:?}");
     }
-    let done =
-        store.patch(id, &change, &Expected::Any, patched(0, &change)).await.expect("patched");
-    assert_eq!(done.done, Done::Now);
+    let applied =
+        store.patch(id, &change, &Expected::Any, patch_key(0, &change)).await.expect("patched");
+    assert_eq!(applied.outcome, WriteOutcome::Applied);
 
     let (other, hi) = (any_session(), message("hi"));
     for _ in 0..2 {
         assert!(matches!(
-            store.append(other, hi.clone(), said(0, &hi)).await,
+            store.append(other, hi.clone(), append_key(0, &hi)).await,
             Err(AppendError::NotFound)
         ));
     }
     store.create(other, data("{}"), None).await.expect("created");
-    assert_eq!(store.append(other, hi.clone(), said(0, &hi)).await.expect("taken").done, Done::Now);
+    assert_eq!(
+        store.append(other, hi.clone(), append_key(0, &hi)).await.expect("appended").outcome,
+        WriteOutcome::Applied
+    );
 }
 
 async fn the_last_patches_are_kept(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
-    store.create(id, given.clone(), created(1000, &given)).await.expect("created");
-    store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken");
+    store.create(id, given.clone(), create_key(1000, &given)).await.expect("created");
+    store.append(id, hi.clone(), append_key(1001, &hi)).await.expect("appended");
     let kept = MAX_KEPT_PATCHES as u64;
     let change = |number: u64| patch(&format!(r#"{{"n":{number}}}"#));
     let mut results = Vec::new();
@@ -249,7 +260,7 @@ async fn the_last_patches_are_kept(subject: Subject) {
         let change = change(number);
         results.push(
             store
-                .patch(id, &change, &Expected::Any, patched(number, &change))
+                .patch(id, &change, &Expected::Any, patch_key(number, &change))
                 .await
                 .expect("patched")
                 .value,
@@ -258,42 +269,44 @@ async fn the_last_patches_are_kept(subject: Subject) {
     for number in [1, 2, kept / 2, kept] {
         let change = change(number);
         let again = store
-            .patch(id, &change, &Expected::Any, patched(number, &change))
+            .patch(id, &change, &Expected::Any, patch_key(number, &change))
             .await
             .expect("patched before");
         assert_eq!(
-            (again.done, &again.value),
-            (Done::Before, &results[number as usize]),
+            (again.outcome, &again.value),
+            (WriteOutcome::Replayed, &results[number as usize]),
             "patch {number}"
         );
     }
-    let forgotten =
-        store.patch(id, &change(0), &Expected::Any, patched(0, &change(0))).await.expect("patched");
-    assert_eq!(forgotten.done, Done::Now, "older ones are applied again");
+    let forgotten = store
+        .patch(id, &change(0), &Expected::Any, patch_key(0, &change(0)))
+        .await
+        .expect("patched");
+    assert_eq!(forgotten.outcome, WriteOutcome::Applied, "older ones are applied again");
     // Patches evict only patches.
     assert_eq!(
-        store.create(id, given.clone(), created(1000, &given)).await.expect("there").done,
-        Done::Before
+        store.create(id, given.clone(), create_key(1000, &given)).await.expect("found").outcome,
+        WriteOutcome::Replayed
     );
     assert_eq!(
-        store.append(id, hi.clone(), said(1001, &hi)).await.expect("taken").done,
-        Done::Before
+        store.append(id, hi.clone(), append_key(1001, &hi)).await.expect("appended").outcome,
+        WriteOutcome::Replayed
     );
 }
 
 async fn a_repeated_create_does_not_recreate_a_session(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
-    store.create(id, given.clone(), created(0, &given)).await.expect("created");
-    store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
+    store.create(id, given.clone(), create_key(0, &given)).await.expect("created");
+    store.append(id, hi.clone(), append_key(1, &hi)).await.expect("appended");
     store.delete(id).await.expect("deleted");
     let late = || {
         let (store, given, hi) = (Arc::clone(store), given.clone(), hi.clone());
         async move {
-            let created = store.create(id, given.clone(), created(0, &given)).await;
+            let created = store.create(id, given.clone(), create_key(0, &given)).await;
             assert!(matches!(created, Err(CreateError::Deleted)), "{created:?}");
             assert!(matches!(
-                store.append(id, hi.clone(), said(1, &hi)).await,
+                store.append(id, hi.clone(), append_key(1, &hi)).await,
                 Err(AppendError::NotFound)
             ));
             assert!(matches!(store.append(id, hi.clone(), None).await, Err(AppendError::NotFound)));
@@ -308,10 +321,10 @@ async fn keys_expire_with_their_session(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     let (given, hi) = (data("{}"), message("hi"));
     for _ in 0..2 {
-        let create = store.create(id, given.clone(), created(0, &given)).await.expect("created");
-        assert_eq!((create.done, create.value.message_count), (Done::Now, 0));
-        let append = store.append(id, hi.clone(), said(1, &hi)).await.expect("taken");
-        assert_eq!((append.done, append.value.message.number), (Done::Now, 1));
+        let create = store.create(id, given.clone(), create_key(0, &given)).await.expect("created");
+        assert_eq!((create.outcome, create.value.message_count), (WriteOutcome::Applied, 0));
+        let append = store.append(id, hi.clone(), append_key(1, &hi)).await.expect("appended");
+        assert_eq!((append.outcome, append.value.message.number), (WriteOutcome::Applied, 1));
         subject.advance(LIFETIME.idle).await;
     }
 }
@@ -321,8 +334,8 @@ async fn one_key_is_valid_in_two_sessions(subject: Subject) {
     for id in [any_session(), any_session()] {
         store.create(id, data("{}"), None).await.expect("created");
         assert_eq!(
-            store.append(id, hi.clone(), said(0, &hi)).await.expect("taken").done,
-            Done::Now
+            store.append(id, hi.clone(), append_key(0, &hi)).await.expect("appended").outcome,
+            WriteOutcome::Applied
         );
     }
 }
@@ -360,14 +373,14 @@ async fn a_reservation_outlives_what_was_created_under_it(subject: Subject) {
     assert_eq!(reserve().await, first);
     let session = Access { session: first.digest(), ..any_session() };
     let given = data("{}");
-    store.create(session, given.clone(), created(0, &given)).await.expect("created");
+    store.create(session, given.clone(), create_key(0, &given)).await.expect("created");
     for _ in 0..100 {
         subject.advance(almost / 100).await;
         store.read(session).await.expect("in use");
     }
     store.delete(session).await.expect("deleted");
     subject.advance(almost).await;
-    let late = store.create(session, given.clone(), created(0, &given)).await;
+    let late = store.create(session, given.clone(), create_key(0, &given)).await;
     assert!(matches!(late, Err(CreateError::Deleted)), "{late:?}");
     assert_eq!(reserve().await, first, "kept as long as the tombstone");
     // The TTL counts from the last repetition.

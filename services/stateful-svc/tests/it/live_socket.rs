@@ -44,9 +44,9 @@ async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
         (1..=150).collect::<Vec<_>>()
     );
     for (author, events) in [("0", &received[0]), ("1", &received[1]), ("somebody", &received[0])] {
-        let said: Vec<_> =
+        let texts: Vec<_> =
             events.iter().filter_map(|event| event.data["message"].as_str()).collect();
-        let own: Vec<_> = said
+        let own: Vec<_> = texts
             .iter()
             .filter_map(|text| text.strip_prefix(author)?.strip_prefix(" says "))
             .collect();

@@ -13,7 +13,7 @@ async fn a_sweep_removes_expired_sessions_alone() {
     store.create(idle, data("{}"), None).await.expect("created");
     store.create(used, data("{}"), None).await.expect("created");
     clock.advance(LIFETIME.idle / 2);
-    store.read(used).await.expect("there");
+    store.read(used).await.expect("found");
     clock.advance(LIFETIME.idle / 2);
     assert_eq!(store.live_sessions(), 2, "it has not been accessed yet");
     store.sweep();

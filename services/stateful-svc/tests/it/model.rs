@@ -14,7 +14,7 @@ use stateful_svc::domain::message::Message;
 use stateful_svc::domain::session::Session;
 use stateful_svc::domain::session_tag::{Expected, SessionTag};
 use stateful_svc::store::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Routing,
+    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Routing, WriteOutcome,
 };
 
 mod reference;
@@ -132,7 +132,7 @@ impl Client<'_> {
                 let given = data(&given.to_string());
                 let keyed = given_key.map(|number| Keyed::create(key(number), &given));
                 match store.create(access, given, keyed).await {
-                    Ok(created) => again(created.done, self.see(id, created.value)),
+                    Ok(created) => again(created.outcome, self.see(id, created.value)),
                     Err(CreateError::Exists) => Observed::Rejected(Rejection::Exists),
                     Err(CreateError::Deleted) => Observed::Rejected(Rejection::Deleted),
                     Err(CreateError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
@@ -149,7 +149,7 @@ impl Client<'_> {
                 let keyed = given_key.map(|number| Keyed::patch(key(number), &change));
                 let expected = self.expected(id, *precondition);
                 match store.patch(access, &change, &expected, keyed).await {
-                    Ok(patched) => again(patched.done, self.see(id, patched.value)),
+                    Ok(patched) => again(patched.outcome, self.see(id, patched.value)),
                     Err(PatchError::NotFound) => Observed::Rejected(Rejection::NotFound),
                     Err(PatchError::PreconditionFailed) => {
                         Observed::Rejected(Rejection::PreconditionFailed)
@@ -171,7 +171,7 @@ impl Client<'_> {
                             reply: message.reply,
                             version,
                         };
-                        again(appended.done, seen)
+                        again(appended.outcome, seen)
                     }
                     Err(AppendError::NotFound) => Observed::Rejected(Rejection::NotFound),
                     Err(AppendError::PreconditionFailed) => {
@@ -223,10 +223,10 @@ impl Client<'_> {
     }
 }
 
-fn again(done: Done, seen: Observed) -> Observed {
-    match done {
-        Done::Now => seen,
-        Done::Before => Observed::Again(Box::new(seen)),
+fn again(outcome: WriteOutcome, seen: Observed) -> Observed {
+    match outcome {
+        WriteOutcome::Applied => seen,
+        WriteOutcome::Replayed => Observed::Again(Box::new(seen)),
     }
 }
 

@@ -22,15 +22,15 @@ async fn an_owned_session_is_not_found_by_other_callers(subject: Subject) {
     let (given, hi) = (data("{}"), message("hi"));
     let keyed = Keyed::create(key(0), &given);
     store.create(ada, given.clone(), Some(keyed)).await.expect("created");
-    store.append(ada, hi.clone(), Some(Keyed::append(key(1), &hi.text))).await.expect("taken");
+    store.append(ada, hi.clone(), Some(Keyed::append(key(1), &hi.text))).await.expect("appended");
     for stranger in [bob, anonymous] {
         assert_gone(&**store, stranger).await;
         assert!(matches!(store.delete(stranger).await, Err(DeleteError::NotFound)));
         let again = store.create(stranger, given.clone(), Some(keyed)).await;
         assert!(matches!(again, Err(CreateError::Exists)), "{again:?}");
     }
-    let said = say(&**store, ada, 2).await;
-    assert_eq!(all_messages(&**store, ada, 50).await[1..], said);
+    let messages = say(&**store, ada, 2).await;
+    assert_eq!(all_messages(&**store, ada, 50).await[1..], messages);
     store.patch(ada, &patch("{}"), &Expected::Any, None).await.expect("patched");
     store.delete(ada).await.expect("deleted");
 }

@@ -27,7 +27,7 @@ async fn a_session_is_two_keys_of_one_slot_that_expire_together() {
     let store = redis_store(&server, LIFETIME);
     let id = any_session();
     store.create(id, data("{}"), None).await.expect("created");
-    store.append(id, message("hi"), None).await.expect("taken");
+    store.append(id, message("hi"), None).await.expect("appended");
 
     let mut redis = server.connect().await.expect("a connection");
     let mut keys: Vec<String> =
@@ -93,7 +93,7 @@ async fn scripts_are_reloaded_when_redis_has_lost_them() {
     for number in 1..4 {
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut redis).await.expect("flushed");
         assert_eq!(
-            store.append(id, message("hi"), None).await.expect("taken").value.message.number,
+            store.append(id, message("hi"), None).await.expect("appended").value.message.number,
             number
         );
     }
@@ -119,11 +119,11 @@ async fn all_operations_but_a_patch_are_one_round_trip() {
             .create(repeated, given.clone(), Some(Keyed::create(key(0), &given)))
             .await
             .expect("created before");
-        store.read(plain).await.expect("there");
-        store.append(plain, hi.clone(), None).await.expect("taken");
-        store.append(repeated, hi.clone(), keyed(1)).await.expect("taken");
-        store.append(repeated, hi.clone(), keyed(1)).await.expect("taken before");
-        store.history(plain, Default::default(), Default::default()).await.expect("there");
+        store.read(plain).await.expect("found");
+        store.append(plain, hi.clone(), None).await.expect("appended");
+        store.append(repeated, hi.clone(), keyed(1)).await.expect("appended");
+        store.append(repeated, hi.clone(), keyed(1)).await.expect("replayed");
+        store.history(plain, Default::default(), Default::default()).await.expect("found");
         store.delete(plain).await.expect("deleted");
         store.delete(plain).await.expect("deleted before");
         // The query itself is a command, too.
@@ -167,18 +167,18 @@ async fn a_restart_of_redis_is_waited_for_and_every_write_is_applied_once() {
         let own = any_session();
         clients.spawn(async move {
             store.create(own, data("{}"), None).await.expect("created");
-            let mut said = 0;
+            let mut appended = 0;
             while !stop.load(Ordering::Relaxed) {
-                said += 1;
-                store.append(own, message("hi"), None).await.expect("taken");
+                appended += 1;
+                store.append(own, message("hi"), None).await.expect("appended");
                 store.patch(own, &patch("{}"), &Expected::Any, None).await.expect("patched");
-                assert_eq!(store.read(own).await.expect("there").value.message_count, said);
+                assert_eq!(store.read(own).await.expect("found").value.message_count, appended);
                 // With concurrent writers, only a key identifies the outcome of a retry.
                 let hi = message(&client.to_string());
-                let keyed = Keyed::append(key(client << 32 | said), &hi.text);
-                store.append(id, hi, Some(keyed)).await.expect("taken");
+                let keyed = Keyed::append(key(client << 32 | appended), &hi.text);
+                store.append(id, hi, Some(keyed)).await.expect("appended");
             }
-            said
+            appended
         });
     }
     for round in 0..6 {
@@ -193,9 +193,13 @@ async fn a_restart_of_redis_is_waited_for_and_every_write_is_applied_once() {
     }
     sleep(Duration::from_millis(300)).await;
     stop.store(true, Ordering::Relaxed);
-    let said = clients.join_all().await.into_iter().sum::<u64>();
-    assert!(said > 100, "{said}");
-    assert_eq!(store.read(id).await.expect("there").value.message_count, said, "each of them once");
+    let appended = clients.join_all().await.into_iter().sum::<u64>();
+    assert!(appended > 100, "{appended}");
+    assert_eq!(
+        store.read(id).await.expect("found").value.message_count,
+        appended,
+        "each of them once"
+    );
 }
 
 #[tokio::test]
@@ -207,7 +211,7 @@ async fn a_long_outage_is_waited_for_once_and_service_resumes_at_once() {
     // Many at once, so that many connections are open when Redis dies.
     join_all((0..20).map(|_| store.append(id, message("hi"), None))).await.into_iter().for_each(
         |taken| {
-            taken.expect("taken");
+            taken.expect("appended");
         },
     );
     server.crash();

@@ -40,8 +40,8 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
                 &app.patch(&target, &json!({"client_data": {}})).await,
                 ErrorCode::SessionNotFound,
             );
-            let said = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
-            assert_problem(&said, ErrorCode::SessionNotFound);
+            let posted = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
+            assert_problem(&posted, ErrorCode::SessionNotFound);
             let problem = assert_problem(&create_keyed(app).await, ErrorCode::SessionNotFound);
             assert!(problem.detail.contains("was deleted"), "{}", problem.detail);
             let again = app.delete(&target).await;

@@ -13,7 +13,7 @@ use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{SessionTag, WriteNonce};
-use crate::store::{CreateError, Done, Source, Written};
+use crate::store::{CreateError, Source, WriteOutcome, Written};
 
 /// A session in memory.
 pub(super) struct Record {
@@ -93,9 +93,11 @@ impl Record {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError> {
         match self.kept(keyed) {
-            Some(Ok(Kept::Created(session))) => {
-                Ok(Written { value: session.clone(), source: Source::Created, done: Done::Before })
-            }
+            Some(Ok(Kept::Created(session))) => Ok(Written {
+                value: session.clone(),
+                source: Source::Created,
+                outcome: WriteOutcome::Replayed,
+            }),
             Some(_) => Err(CreateError::KeyReused),
             None => Err(CreateError::Exists),
         }

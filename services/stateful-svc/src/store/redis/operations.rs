@@ -17,8 +17,8 @@ use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::session::Session;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::store::{
-    Access, AppendError, CreateError, DeleteError, Done, PatchError, ReadError, Served, Source,
-    StoreFault, Written,
+    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, Source,
+    StoreFault, WriteOutcome, Written,
 };
 
 /// How often a patch is retried after concurrent changes of the data. One of the concurrent patches
@@ -39,16 +39,16 @@ impl RedisStore {
         add_key(&mut call, keyed);
         let response =
             self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
-        let (created, expires, nonce, done) = match response.value {
+        let (created, expires, nonce, outcome) = match response.value {
             Reply::Nil => return Err(CreateError::Exists),
             Reply::Refused | Reply::PreconditionFailed => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
                 self.lost.remember(access.session);
-                (created, expires, nonce, Done::Now)
+                (created, expires, nonce, WriteOutcome::Applied)
             }
             Reply::Replayed((created, expires, nonce)) => {
-                (created, expires, nonce.parse().map_err(damaged)?, Done::Before)
+                (created, expires, nonce.parse().map_err(damaged)?, WriteOutcome::Replayed)
             }
         };
         let (created_at, expires_at) = (time(created)?, time(expires)?);
@@ -62,7 +62,7 @@ impl RedisStore {
             version: 1,
             nonce,
         };
-        Ok(response.stamp.on(Written { value, source: Source::Created, done }))
+        Ok(response.stamp.on(Written { value, source: Source::Created, outcome }))
     }
 
     pub(in crate::store) async fn read_as(
@@ -115,7 +115,7 @@ impl RedisStore {
                     .map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
                 let earlier = earlier.as_ref().map(|(first, previous)| Earlier { first, previous });
                 let message = utterance.with_reply(number, earlier);
-                written(Appended { message, version, nonce: Some(nonce) }, Done::Now)
+                written(Appended { message, version, nonce: Some(nonce) }, WriteOutcome::Applied)
             }
             Reply::Replayed((number, version, nonce, first, entries, is_own)) => {
                 let nonce =
@@ -125,7 +125,7 @@ impl RedisStore {
                 let message = messages.pop().ok_or_else(|| damaged(entry::DamagedEntry))?;
                 written(
                     Appended { message, version, nonce },
-                    if is_own { Done::Now } else { Done::Before },
+                    if is_own { WriteOutcome::Applied } else { WriteOutcome::Replayed },
                 )
             }
         };
@@ -150,7 +150,7 @@ impl RedisStore {
                 }
                 Reply::KeyReused => return Err(PatchError::KeyReused),
                 Reply::Replayed(session) => {
-                    return Ok(found.stamp.on(written(session, Done::Before)));
+                    return Ok(found.stamp.on(written(session, WriteOutcome::Replayed)));
                 }
                 Reply::Done(found) => found,
             };
@@ -189,7 +189,7 @@ impl RedisStore {
                 version,
                 nonce,
             };
-            return Ok(response.stamp.on(written(patched, Done::Now)));
+            return Ok(response.stamp.on(written(patched, WriteOutcome::Applied)));
         }
         Err(PatchError::Contended)
     }
@@ -288,6 +288,6 @@ fn from_redis<T>(value: T) -> Served<T> {
     Served { value, source: Source::Redis }
 }
 
-fn written<T>(value: T, done: Done) -> Written<T> {
-    Written { value, source: Source::Redis, done }
+fn written<T>(value: T, outcome: WriteOutcome) -> Written<T> {
+    Written { value, source: Source::Redis, outcome }
 }

@@ -26,7 +26,7 @@ struct ModelSession {
     used: u64,
     data: Map<String, Value>,
     tag: ModelTag,
-    said: Vec<(u64, String, String)>,
+    messages: Vec<(u64, String, String)>,
     kept: HashMap<u64, (String, Observed, ModelTag)>,
 }
 
@@ -92,9 +92,9 @@ impl Model {
         self.created += 1;
         let (created, used, tag) = (self.now, self.now, (self.created, 1));
         let data = data.as_object().cloned().unwrap_or_default();
-        let (said, kept) = (Vec::new(), HashMap::new());
+        let (messages, kept) = (Vec::new(), HashMap::new());
         let mut session =
-            ModelSession { owner: who, created, used, data: data.clone(), tag, said, kept };
+            ModelSession { owner: who, created, used, data: data.clone(), tag, messages, kept };
         let seen = session.seen();
         session.keep(&Operation::Create(Value::Object(data), key), &seen);
         self.sessions.insert(id, session);
@@ -159,7 +159,7 @@ fn request(operation: &Operation) -> String {
 impl ModelSession {
     fn seen(&self) -> Observed {
         let data = Value::Object(self.data.clone());
-        Observed::Session { data, message_count: self.said.len() as u64, version: self.tag.1 }
+        Observed::Session { data, message_count: self.messages.len() as u64, version: self.tag.1 }
     }
 
     fn keep(&mut self, operation: &Operation, seen: &Observed) {
@@ -173,7 +173,7 @@ impl ModelSession {
             Operation::Append(text, ..) => self.append(text),
             Operation::Patch(patch, ..) => self.patch(patch),
             Operation::History(after, size) => Observed::Messages(
-                self.said.iter().skip(*after as usize).take(*size as usize).cloned().collect(),
+                self.messages.iter().skip(*after as usize).take(*size as usize).cloned().collect(),
             ),
             _ => self.seen(),
         }
@@ -181,15 +181,15 @@ impl ModelSession {
 
     fn append(&mut self, text: &str) -> Observed {
         let name = self.data.get("name").and_then(Value::as_str).and_then(ClientName::new);
-        let quote = |said: &(u64, String, String)| Quote::of(&said.1);
-        let (first, previous) = (self.said.first().map(quote), self.said.last().map(quote));
+        let quote = |message: &(u64, String, String)| Quote::of(&message.1);
+        let (first, previous) = (self.messages.first().map(quote), self.messages.last().map(quote));
         let earlier = first
             .as_ref()
             .zip(previous.as_ref())
             .map(|(first, previous)| Earlier { first, previous });
-        let number = self.said.len() as u64 + 1;
+        let number = self.messages.len() as u64 + 1;
         let reply = conversation::reply(number, name.as_ref(), earlier);
-        self.said.push((number, text.to_owned(), reply.clone()));
+        self.messages.push((number, text.to_owned(), reply.clone()));
         self.tag.1 += 1;
         Observed::Appended { number, reply, version: self.tag.1 }
     }
