@@ -20,8 +20,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, ChangeInstance, DrainInstance, Explanation, Instance, InstanceAdded, Lasts, Pools,
-    SetStrategy, Strategy, StrategySet, SupposedWeight,
+    AddInstance, AssumedWeight, ChangeInstance, DrainInstance, Explanation, Instance,
+    InstanceAdded, Lasts, Pools, SetStrategy, Strategy, StrategySet,
 };
 use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
 use serde_json::Value;
@@ -138,7 +138,7 @@ enum Command {
         drain: Option<InstanceName>,
         /// Assume this member has another weight, as in stateful-2:3.
         #[arg(long, value_name = "NAME:N")]
-        weight: Option<SupposedWeight>,
+        weight: Option<AssumedWeight>,
     },
     /// Follow events: sampled requests, health, membership, strategy.
     Events {
@@ -235,13 +235,12 @@ impl Ctl {
                 let weight = weight.as_ref().map(ToString::to_string);
                 let [without, with, drain] =
                     [without, with, drain].map(|name| name.map(|name| name.to_string()));
-                let supposed =
+                let assumed =
                     [("without", without), ("with", with), ("drain", drain), ("weight", weight)];
-                let supposed = supposed
+                let assumed = assumed
                     .iter()
                     .filter_map(|(what, text)| Some(format!("&{what}={}", text.as_ref()?)));
-                let path =
-                    format!("pools/{pool}/explain?key={key}{}", supposed.collect::<String>());
+                let path = format!("pools/{pool}/explain?key={key}{}", assumed.collect::<String>());
                 let explanation: Explanation = client.get(&path).await?;
                 print(json, &explanation, || show::explanation(&explanation))
             }

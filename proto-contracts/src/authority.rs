@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_a_name_or_an_address_with_a_port_or_without() {
+    fn a_host_is_a_name_or_an_address_with_an_optional_port() {
         for text in [
             "a",
             "a:",
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn two_are_the_same_as_uris_are() {
+    fn authorities_compare_as_uris_do() {
         let same = |one: &str, other: &str, default_port| {
             parse(one).expect("a host").is_same_as(&parse(other).expect("a host"), default_port)
         };

@@ -11,7 +11,7 @@ pub use changes::{
 };
 pub use events::{Event, EventTypes, EventsQuery, Routed};
 pub use explain::{
-    Change, ExplainQuery, Explanation, Flow, InvalidSupposedWeight, Move, Ranked, SupposedWeight,
+    AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,
 };
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Pool, Pools, Strategy, UnknownStrategy,

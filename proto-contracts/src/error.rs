@@ -82,9 +82,9 @@ error_codes! {
     /// The session has reached its maximum number of messages.
     SessionFull = "session_full", "The session holds too many messages";
     /// The pool already has an instance of this name or address.
-    InstanceExists = "instance_exists", "There is such an instance already";
-    /// No other instance of the pool serves; its requests would fail without this one.
-    LastInstance = "last_instance", "No other instance of the pool serves";
+    InstanceExists = "instance_exists", "The instance already exists";
+    /// No other instance of the pool is available; its requests would fail without this one.
+    LastInstance = "last_instance", "No other instance of the pool is available";
     /// The component is already running, or not running.
     WrongState = "wrong_state", "The component's state does not allow this";
     /// A hot restart of the gateway is in progress.
@@ -121,10 +121,10 @@ error_codes! {
     /// The instance's address cannot be reached.
     InvalidInstance = "invalid_instance", "The instance cannot be added";
     /// The process at the address is not an instance for this pool.
-    WrongInstance = "wrong_instance", "The address is not one of an instance for this pool";
+    WrongInstance = "wrong_instance", "The process at this address is not an instance of this pool";
     /// The reloaded configuration is invalid.
-    InvalidConfig = "invalid_config", "The configuration is wrong";
-    /// The resource is a WebSocket, and the request is no WebSocket handshake.
+    InvalidConfig = "invalid_config", "The configuration is invalid";
+    /// The resource is a WebSocket, but the request is not a WebSocket handshake.
     UpgradeRequired = "upgrade_required", "The request must open a WebSocket";
     /// The client sent too many requests.
     RateLimited = "rate_limited", "Too many requests";

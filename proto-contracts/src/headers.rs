@@ -24,7 +24,7 @@ pub const DRAIN_DECISION: &str = "x-drain-decision";
 pub const WEIGHT: &str = "x-weight";
 /// The instance that served the request, on the gateway's response.
 pub const SERVED_BY: &str = "x-served-by";
-/// Why it went there, on the gateway's response: a [`RoutingStamp`](crate::RoutingStamp).
+/// Why it was routed there, on the gateway's response: a [`RoutingStamp`](crate::RoutingStamp).
 pub const AFFINITY: &str = "x-affinity";
 /// The affinity key: from a client without cookies, to the services, and on the response to a
 /// create.

@@ -8,10 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// The stable name of an instance, whatever its address. Cheap to clone.
-///
-/// Every response carries it in `X-Instance-Id`. The sticky strategy hashes this name, never an
-/// address.
+/// The stable name of an instance, independent of its address. Every response carries it in
+/// `X-Instance-Id`. The sticky strategy hashes this name, never an address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 pub struct InstanceName(
     #[schemars(with = "String", extend("pattern" = "^[A-Za-z0-9._-]{1,63}$"))] Arc<str>,
@@ -97,8 +95,8 @@ impl FromStr for DeploymentName {
     }
 }
 
-/// Identifies a request in logs and responses. The gateway generates a UUID v7 unless a trusted
-/// proxy or the client sent a UUID. The default is the nil UUID, which identifies none.
+/// Identifies a request in logs and responses. The gateway generates a UUID v7, unless a trusted
+/// proxy or the client sent a UUID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RequestId(#[schemars(with = "String", extend("format" = "uuid"))] Uuid);
@@ -207,7 +205,7 @@ mod tests {
         let key =
             IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
         assert_eq!(IdempotencyKey::parse_bytes(b"00112233445566778899AABBCCDDEEFF"), Some(key));
-        assert!(!format!("{key:?}").contains("0011"), "it opens what it created");
+        assert!(!format!("{key:?}").contains("0011"), "a key is a secret");
         let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
         for bad in [
             "",

@@ -60,8 +60,8 @@ pub struct LiveQuery {
 pub struct Ticket {
     /// The value of the query parameter `ticket`.
     pub ticket: String,
-    /// Until when it opens a first connection. An open one stays, and can be reopened for a while
-    /// after its end.
+    /// Until when it opens a first connection. An open connection stays, and can be reopened for a
+    /// while after its end.
     pub expires_at: Timestamp,
 }
 

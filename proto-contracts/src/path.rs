@@ -1,4 +1,4 @@
-//! Canonical paths, for the gateway's routing and the services' alike.
+//! Canonical paths, for routing in the gateway and in the services.
 //!
 //! Two spellings of one path (RFC 3986, section 6.2.2) must never reach two endpoints. If a gateway
 //! resolved the raw path and a service the decoded one, the wrong limits, timeouts and affinity key
@@ -91,9 +91,9 @@ pub fn decoded(segment: &str) -> Cow<'_, str> {
     decoded_bytes(segment.as_bytes(), str::to_owned).map_or(Cow::Borrowed(segment), Cow::Owned)
 }
 
-/// Whether the path is surely canonical: no escape, no dot, no rare character.
+/// Whether the path is certainly canonical: only letters, digits, `/`, `-` and `_`.
 ///
-/// Every request passes here, so the loop has no branch and is vectorized.
+/// This runs for every request, so the loop has no branch and is vectorized.
 fn is_plain(path: &[u8]) -> bool {
     let mut others = 0_u8;
     for &byte in path {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_of_one_path_have_one_form() {
+    fn all_spellings_of_a_path_have_one_canonical_form() {
         for (path, expected) in [
             ("/%61pi/v1/stateless/inf%6F", "/api/v1/stateless/info"),
             ("/a/%7e%2D%5f%2ehidden", "/a/~-_.hidden"),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_one_reading_is_refused() {
+    fn ambiguous_paths_are_rejected() {
         let long = format!("/{}", "a".repeat(MAX_BYTES));
         for (path, fault) in [
             ("/a/../b", PathFault::DotSegment),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_is_plain_or_read_carefully() {
+    fn plain_paths_are_canonical() {
         for byte in 0..=127_u8 {
             let path = format!("/{}", char::from(byte));
             if is_plain(path.as_bytes()) {

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_pool_is_unknown_and_the_rest_of_the_world_is_none() {
+    fn unmatched_paths_of_a_pool_are_unknown_and_other_paths_are_none() {
         for path in [
             "/api/v1/stateless/",
             "/api/v1/stateless/infos",

@@ -65,7 +65,7 @@ pub struct PostMessage {
     pub message: String,
 }
 
-/// `POST /conversations`: the same, with the session's id in the body. The service uses text for
+/// `POST /conversations`: a message, with the session's id in the body. The service uses text for
 /// `I`, to report a malformed id as such.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostConversation<I = SessionId> {

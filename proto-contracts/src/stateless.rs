@@ -42,11 +42,11 @@ pub enum Operation {
     /// The sum; 0 without operands.
     #[default]
     Add,
-    /// The first less each other.
+    /// The first minus all others.
     Subtract,
     /// The product; 1 without operands.
     Multiply,
-    /// The first divided by each other.
+    /// The first divided by all others.
     Divide,
     /// The first to the power of the second: exactly two operands.
     Power,

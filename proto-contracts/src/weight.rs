@@ -43,7 +43,7 @@ impl fmt::Display for Weight {
 
 /// The number is not a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a weight is 1 to 256; to send an instance nothing new, drain it")]
+#[error("a weight is 1 to 256; to stop new traffic to an instance, drain it")]
 pub struct InvalidWeight;
 
 impl FromStr for Weight {
@@ -112,7 +112,7 @@ mod tests {
             );
             assert_eq!(json.parse::<Weight>().ok().map(Weight::get), shares, "{json}");
         }
-        let zero = serde_json::from_str::<Weight>("0").expect_err("refused").to_string();
+        let zero = serde_json::from_str::<Weight>("0").expect_err("rejected").to_string();
         assert!(zero.contains("drain"), "{zero}");
     }
 

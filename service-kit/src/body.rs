@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_not_json() {
+    fn invalid_utf8_is_not_json() {
         for text in [&b"{\"operands\xff\": []}"[..], b"{\"operation\": \"add\xff\"}", b"\xff"] {
             let error =
                 from_json::<CalculateRequest>(text, Strictness::Strict).expect_err("rejected");

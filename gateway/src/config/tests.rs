@@ -28,7 +28,7 @@ fn an_empty_file_is_the_default() {
 }
 
 #[test]
-fn the_file_in_the_repository_is_the_default_too() {
+fn the_file_in_the_repository_equals_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/gateway.toml");
     let shipped = Config::load(&path, |_| None).expect("fine");
     assert_eq!(format!("{shipped:?}"), format!("{:?}", load("", &[]).expect("fine")));

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_earns_time_by_its_bytes_and_never_more_than_the_whole_may_take() {
+    fn a_body_gets_time_by_its_bytes_up_to_a_maximum() {
         let second = Duration::from_secs(1);
         let pace = BodyPace { grace: 10 * second, min_rate: 500, longest: 60 * second };
         assert_eq!(pace.left(0, Duration::ZERO), 10 * second);

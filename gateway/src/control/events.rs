@@ -49,11 +49,11 @@ pub(super) async fn stream(
     let (sender, receiver) = mpsc::channel(QUEUE);
     // Subscribed before the pools are read and the response begins, so that no event is missed.
     let events = state.events.listen();
-    let wanted = query.wants_type(Event::ROUTED).then(|| state.events.want_requests());
+    let wanted = query.selects_type(Event::ROUTED).then(|| state.events.want_requests());
     rt::spawn(async move {
         let _until_it_ends = (place, wanted);
         let pools = query
-            .wants_type(Event::POOLS)
+            .selects_type(Event::POOLS)
             .then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));
         send_events(pools, events, &query, sender, state.closing.clone()).await;
     });
@@ -89,7 +89,7 @@ async fn send_events(
                 // In this order, so that the last event is sent before the stream ends.
                 biased;
                 event = events.recv() => match event {
-                    Ok(event) if query.wants(&event) => write(&mut text, &event),
+                    Ok(event) if query.selects(&event) => write(&mut text, &event),
                     Ok(_) => {}
                     Err(RecvError::Lagged(events)) => write(&mut text, &Event::Missed { events }),
                     Err(RecvError::Closed) => return,

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_needs_a_known_host_and_no_token() {
+    fn reads_need_a_known_host_but_no_token() {
         for host in ["localhost", "localhost:8001", "LOCALHOST:1", "[::1]:8001", "[::1]"] {
             assert_eq!(judge(Some(TOKEN), Method::GET, &[("host", host)]), Ok(()), "{host}");
         }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_without_the_token_cannot_take_reserved_places() {
+    fn streams_without_the_token_cannot_use_reserved_slots() {
         let listeners = Listeners::default();
         let mut without_token: Vec<Place> = Vec::new();
         let refused = loop {

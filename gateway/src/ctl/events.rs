@@ -99,7 +99,7 @@ fn line(event: &Event) -> String {
             settings => format!("the configuration was reloaded, but for {}", settings.join(", ")),
         },
         Event::ConfigRejected { detail } => {
-            format!("the configuration is wrong, nothing has changed: {detail}")
+            format!("the configuration is invalid, nothing has changed: {detail}")
         }
         Event::StateFileChanged { error: Some(error) } => {
             format!("the state file cannot be written, changes are refused: {error}")
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_a_line_that_tells_where_it_went_and_why() {
+    fn a_request_is_a_line_with_its_instance_and_verdict() {
         let json = serde_json::json!({
             "type": "routed", "pool": "stateful", "instance": "stateful-2", "verdict": "home", "key": "0badcafe",
             "method": "GET", "route": "/api/v1/stateful/sessions/{session_id}", "status": 200, "duration_ms": 1.25,

@@ -155,7 +155,7 @@ http_server_request_duration_seconds_bucket{http_request_method="GET",http_respo
 "#;
 
     #[test]
-    fn what_was_counted_since_is_the_difference() {
+    fn counts_are_differences_of_two_scrapes() {
         let read = |text| Counters::read(text, PoolName::Stateful);
         let since = read(AFTER).since(&read(BEFORE));
         assert_eq!((since.routed(), since.retries), (100.0, 3.0));
@@ -168,7 +168,7 @@ http_server_request_duration_seconds_bucket{http_request_method="GET",http_respo
     }
 
     #[test]
-    fn quantiles_are_interpolated_and_streams_left_out() {
+    fn quantiles_are_interpolated_without_streams() {
         let read = |text| Counters::read(text, PoolName::Stateful);
         let since = read(AFTER).since(&read(BEFORE));
         // Of 100, 50 took at most 1 ms and 99 at most 10.

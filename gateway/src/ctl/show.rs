@@ -100,8 +100,8 @@ pub(super) fn explanation(explained: &Explanation) -> String {
         let _infallible = writeln!(text, "{}", line.trim_end());
     }
     let _infallible = writeln!(text, "\n{}", explained.reason);
-    if let Some(supposed) = &explained.change {
-        text += &change(explained, supposed);
+    if let Some(assumed) = &explained.change {
+        text += &change(explained, assumed);
     }
     text
 }

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn each_ejection_is_longer_up_to_a_limit_and_shorter_after_a_time_without_one() {
+    fn ejections_grow_up_to_a_limit_and_shrink_after_a_time_without_one() {
         let mut ejections = Ejections::default();
         let mut now = Instant::now();
         for n in 1..=12 {

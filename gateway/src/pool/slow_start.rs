@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_and_one_that_comes_back_start_slowly_and_those_of_the_start_do_not() {
+    fn new_and_recovered_instances_start_slowly_and_initial_ones_do_not() {
         let now = Instant::now();
         let mut of_the_start = Serving::default();
         of_the_start.update(true, now);

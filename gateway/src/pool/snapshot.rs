@@ -263,7 +263,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn draining_members_get_nothing_new_while_another_can() {
+    fn draining_members_get_no_new_keys_while_another_is_available() {
         let new = |names: &[&str]| {
             let snapshot = snapshot(names);
             let place = |&place: &usize| snapshot.member(place).instance.name().to_string();
@@ -288,7 +288,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn slow_start_begins_with_a_tenth_of_the_turns() {
+    fn slow_start_begins_with_a_tenth_of_the_requests() {
         let members = weighted(&[("a", 1), ("b", 1)]);
         let slow = members.changed(
             Seed::from_text("test"),

@@ -140,7 +140,7 @@ mod tests {
         }
 
         #[test]
-        fn members_of_one_weight_rank_by_their_hashes(a: u64, b: u64, shares in 1_u16..=256) {
+        fn members_of_equal_weight_rank_by_hash(a: u64, b: u64, shares in 1_u16..=256) {
             let weighted = WeightedScore::new(a, weight(shares)).cmp(&WeightedScore::new(b, weight(shares)));
             prop_assert_eq!(weighted, a.cmp(&b));
         }

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_the_walk_and_is_exempt_from_nothing() {
+    fn an_unreadable_entry_ends_the_search_and_is_never_exempt() {
         let everybody = ["0.0.0.0/0", "::/0"].map(|net| net.parse().expect("a network"));
         let exempt = Exempt::of(everybody.into());
         for (chain, ip) in [

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_may_have_what_its_weight_is_worth() {
+    fn the_bound_is_proportional_to_the_weight() {
         let limits = BOUND.limits(399, 4);
         assert_eq!(
             [1, 2].map(|shares| limits.of(Weight::new(shares).expect("a weight"))),

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_addresses_neither_evict_an_offender_nor_limit_others() {
+    fn a_million_addresses_do_not_reset_a_limited_client_or_limit_others() {
         let (limiter, policy, now) = (RateLimiter::default(), policy(), Instant::now());
         let flooder = at("192.0.2.1");
         (0..20).for_each(|_| assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, None));

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_newcomers_are_spread_evenly() {
+    fn a_thousand_new_clients_are_spread_evenly() {
         let snapshot = snapshot(&["s1", "s2", "s3"]);
         let mut draw = draws();
         for _ in 0..1_000 {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_are_spread_as_the_weights_say() {
+    fn new_clients_are_spread_by_weight() {
         let members = weighted(&[("s1", 1), ("s2", 2), ("s3", 1)]);
         let mut draw = draws();
         for _ in 0..4_000 {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_starts_slowly_is_given_few_newcomers() {
+    fn an_instance_in_slow_start_gets_few_new_clients() {
         let full = snapshot(&["s1", "s2"]);
         full.members().iter().for_each(|member| member.instance.report_sessions(500));
         let slow = full.changed(
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_go_to_the_emptiest_until_it_has_caught_up() {
+    fn new_clients_go_to_the_emptiest_instance_until_it_has_caught_up() {
         let snapshot = snapshot(&["s1", "s2", "s3"]);
         let (full, empty) = (&snapshot.members()[0].instance, &snapshot.members()[1].instance);
         full.report_sessions(500);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_newcomer_is_placed_on_an_instance_that_is_down() {
+    fn no_new_client_is_placed_on_an_unhealthy_instance() {
         let snapshot = snapshot(&["s1", "s2!", "s3"]);
         let mut draw = draws();
         let down = (0..1_000)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn no_newcomer_is_placed_on_an_instance_that_is_drained() {
+    fn no_new_client_is_placed_on_a_drained_instance() {
         let snapshot =
             snapshot(&["s1", "s2>", "s3>", "s4>", "s5>", "s6>", "s7>", "s8>", "s9>", "s10>"]);
         let mut draw = draws();

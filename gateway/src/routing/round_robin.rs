@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_as_many_turns_as_its_weight_says() {
+    fn an_instance_gets_turns_in_proportion_to_its_weight() {
         let members = weighted(&[("a", 1), ("b", 2), ("c", 1)]);
         let cursor = AtomicUsize::new(0);
         let chosen =

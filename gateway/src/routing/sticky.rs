@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_takes_its_share_and_nothing_else_moves() {
+    fn a_new_instance_takes_its_share_and_no_other_key_moves() {
         let before = snapshot(&["s1", "s2", "s3"]);
         let after = snapshot(&["s1", "s2", "s3", "s4"]);
         let (before, after) = (homes(&before), homes(&after));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_shared_as_the_weights_say_within_a_point() {
+    fn homes_are_proportional_to_weights_within_a_point() {
         for weights in
             [vec![1, 2, 1], vec![1, 1, 3, 5], vec![256, 1, 128], vec![3; 7], vec![1, 10, 100]]
         {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_one_weight_moves_only_what_it_must() {
+    fn a_change_of_one_weight_moves_the_theoretical_minimum() {
         let of = |a, b, c| weighted(&[("stateful-1", a), ("stateful-2", b), ("stateful-3", c)]);
         for (before, after, place) in [
             ((1, 1, 1), (1, 2, 1), 1),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_over_its_bound_is_passed_over_for_the_next_in_rank() {
+    fn a_member_over_its_bound_is_skipped_for_the_next_in_rank() {
         let members = snapshot(&["s1", "s2", "s3"]);
         let key = AffinityKey::from_bits(7);
         let bound = Some(LoadBound { factor: 1.25, floor: 4 });

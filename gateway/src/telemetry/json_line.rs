@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_json() {
+    fn a_line_is_valid_json() {
         let mut buffer = Vec::new();
         let mut line =
             JsonLine::begin(&mut buffer, "first", |buffer| buffer.extend_from_slice(b"1"));

@@ -250,7 +250,7 @@ fn sighup_reloads() {
 }
 
 #[test]
-fn an_upgrade_without_an_old_process_starts_and_an_open_folder_is_rejected() {
+fn an_upgrade_without_an_old_process_starts_if_the_folder_is_private() {
     let upstream = Upstream::start("stateful-1");
     let (place, gateway) = Place::open(&upstream);
     drop(gateway);

@@ -26,7 +26,7 @@ pub struct DrainInstance {
     /// in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_s: Option<u64>,
-    /// Drain it even if no other instance of its pool serves.
+    /// Drain it even if no other instance of its pool is available.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
@@ -42,7 +42,7 @@ impl DrainInstance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveQuery {
-    /// Remove it even if no other instance of its pool serves.
+    /// Remove it even if no other instance of its pool is available.
     #[serde(default)]
     pub force: bool,
 }

@@ -88,16 +88,16 @@ pub enum Event {
         /// The limit of requests in flight at the beginning; `null` when shedding ended.
         limit: Option<u64>,
     },
-    /// The connection limit was reached, so further connections are rejected; or that is over.
+    /// The connection limit was reached and further connections are rejected, or this has ended.
     ConnectionsChanged {
-        /// The limit that was reached; `null` when this is over.
+        /// The limit that was reached; `null` when connections are accepted again.
         limit: Option<u64>,
     },
-    /// The DNS lookup of a pool began to fail, so the known instances are kept; or it works again.
+    /// The DNS lookup of a pool failed and the known instances are kept, or it succeeded again.
     DiscoveryChanged {
         /// The pool.
         pool: PoolName,
-        /// Why it fails; `null` when it works.
+        /// Why it failed; `null` when it succeeded.
         error: Option<String>,
     },
     /// The configuration was reloaded.
@@ -107,7 +107,7 @@ pub enum Event {
         /// What is wrong.
         detail: String,
     },
-    /// The state file cannot be written, so persistent changes are rejected; or it can be written
+    /// The state file cannot be written and persistent changes are rejected, or it can be written
     /// again.
     StateFileChanged {
         /// Why it cannot be written; `null` when it can.
@@ -116,7 +116,7 @@ pub enum Event {
     /// The client read too slowly, so events were dropped. Its view of the pools may be stale: it
     /// should reconnect, or request the pools.
     Missed {
-        /// Number of dropped events, including those that its filter would have left out.
+        /// Number of dropped events, including those that the query would have excluded.
         events: u64,
     },
     /// The gateway is stopping: readiness fails, requests in flight finish, then the stream ends.
@@ -128,7 +128,7 @@ pub enum Event {
 pub struct Routed {
     /// The pool.
     pub pool: PoolName,
-    /// The instance that served it or was tried last; absent when it was sent to none.
+    /// The instance that served it or was tried last; absent if it was not forwarded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceName>,
     /// Why this instance was chosen.
@@ -178,16 +178,17 @@ pub struct EventsQuery {
 
 impl EventsQuery {
     /// Whether it selects events of this type.
-    pub fn wants_type(&self, name: &str) -> bool {
+    pub fn selects_type(&self, name: &str) -> bool {
         self.types.as_ref().is_none_or(|types| types.0.contains(&name))
     }
 
     /// Whether it selects this event.
-    pub fn wants(&self, event: &Event) -> bool {
+    pub fn selects(&self, event: &Event) -> bool {
         match event {
             Event::Missed { .. } | Event::GatewayStopping {} => true,
             event => {
-                self.wants_type(event.name()) && (self.pool.is_none() || event.pool() == self.pool)
+                self.selects_type(event.name())
+                    && (self.pool.is_none() || event.pool() == self.pool)
             }
         }
     }
@@ -265,7 +266,7 @@ impl Event {
         }
     }
 
-    /// The pool that it is about, if it is about one.
+    /// The pool that it concerns, if any.
     pub const fn pool(&self) -> Option<PoolName> {
         match self {
             Self::Routed(Routed { pool, .. })
@@ -300,21 +301,24 @@ mod tests {
     }
 
     #[test]
-    fn a_client_chooses_types_and_a_pool() {
+    fn a_query_selects_types_and_a_pool() {
         let query = |json: serde_json::Value| serde_json::from_value::<EventsQuery>(json);
         let switched =
             Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
-        assert!(EventsQuery::default().wants(&switched));
+        assert!(EventsQuery::default().selects(&switched));
         let both =
             query(serde_json::json!({"types": "routed, strategy_changed", "pool": "stateful"}))
                 .expect("reads");
-        assert!(both.wants(&switched) && both.wants_type(Event::ROUTED));
-        assert!(!query(serde_json::json!({"types": "routed"})).expect("reads").wants(&switched));
-        assert!(!query(serde_json::json!({"pool": "stateless"})).expect("reads").wants(&switched));
+        assert!(both.selects(&switched) && both.selects_type(Event::ROUTED));
+        assert!(!query(serde_json::json!({"types": "routed"})).expect("reads").selects(&switched));
+        assert!(
+            !query(serde_json::json!({"pool": "stateless"})).expect("reads").selects(&switched)
+        );
         let other =
             query(serde_json::json!({"types": "routed", "pool": "stateless"})).expect("reads");
         assert!(
-            other.wants(&Event::Missed { events: 1 }) && other.wants(&Event::GatewayStopping {})
+            other.selects(&Event::Missed { events: 1 })
+                && other.selects(&Event::GatewayStopping {})
         );
         for wrong in ["", "routed,", "Routed"] {
             let error =

@@ -29,13 +29,13 @@ pub struct ExplainQuery {
     pub drain: Option<InstanceName>,
     /// Assume another weight for a member: `stateful-2:3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<SupposedWeight>,
+    pub weight: Option<AssumedWeight>,
 }
 
 /// A member and a weight, as `stateful-2:3`.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String")]
-pub struct SupposedWeight {
+pub struct AssumedWeight {
     /// The member.
     pub name: InstanceName,
     /// Its assumed weight.
@@ -45,31 +45,31 @@ pub struct SupposedWeight {
 /// The text is not `<member>:<weight>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a member and its weight, 1 to 256, as in stateful-2:3")]
-pub struct InvalidSupposedWeight;
+pub struct InvalidAssumedWeight;
 
-impl FromStr for SupposedWeight {
-    type Err = InvalidSupposedWeight;
+impl FromStr for AssumedWeight {
+    type Err = InvalidAssumedWeight;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, weight) = text.split_once(':').ok_or(InvalidSupposedWeight)?;
-        let name = name.parse().map_err(|_| InvalidSupposedWeight)?;
-        Ok(Self { name, weight: weight.parse().map_err(|_| InvalidSupposedWeight)? })
+        let (name, weight) = text.split_once(':').ok_or(InvalidAssumedWeight)?;
+        let name = name.parse().map_err(|_| InvalidAssumedWeight)?;
+        Ok(Self { name, weight: weight.parse().map_err(|_| InvalidAssumedWeight)? })
     }
 }
 
-impl fmt::Display for SupposedWeight {
+impl fmt::Display for AssumedWeight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.weight)
     }
 }
 
-impl Serialize for SupposedWeight {
+impl Serialize for AssumedWeight {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for SupposedWeight {
+impl<'de> Deserialize<'de> for AssumedWeight {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -101,18 +101,17 @@ pub struct Explanation {
 /// One member of a ranking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
-    /// From 1, the home.
+    /// The position; 1 is the home.
     pub rank: usize,
     /// The member.
     pub name: InstanceName,
-    /// The rendezvous hash of key and name, as 16 hex digits. Where all weights are equal, the
-    /// highest is the home.
+    /// The rendezvous hash of key and name, as 16 hex digits. If all weights are equal, the highest
+    /// is the home.
     pub score: String,
     /// Its weight.
     #[serde(default)]
     pub weight: Weight,
-    /// Weight ÷ −ln(score ÷ 2⁶⁴), where weights differ: the highest is the home. Absent where they
-    /// don't.
+    /// Weight ÷ −ln(score ÷ 2⁶⁴); the highest is the home. Absent if all weights are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_score: Option<f64>,
     /// The gateway's view of it.

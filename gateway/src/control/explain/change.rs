@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use proto_contracts::control::{Change, ExplainQuery, Flow, InstanceState, Move, SupposedWeight};
+use proto_contracts::control::{AssumedWeight, Change, ExplainQuery, Flow, InstanceState, Move};
 use proto_contracts::{AffinityKey, ErrorCode, InstanceName};
 use service_kit::problem::ApiError;
 
@@ -85,7 +85,7 @@ fn changed_snapshot(
         ));
     }
     let weighted = query.weight.as_ref();
-    if let Some(SupposedWeight { name, .. }) = weighted.filter(|weighted| !has(&weighted.name)) {
+    if let Some(AssumedWeight { name, .. }) = weighted.filter(|weighted| !has(&weighted.name)) {
         let detail = format!("The pool has no member '{name}'; {}.", known(snapshot));
         return Err(ApiError::new(ErrorCode::InstanceNotFound, detail));
     }
@@ -131,7 +131,7 @@ fn effect(snapshot: &Snapshot, query: &ExplainQuery) -> String {
             "{name} would take its share of every member's keys once its health checks pass."
         ));
     }
-    if let Some(SupposedWeight { name, weight }) = &query.weight {
+    if let Some(AssumedWeight { name, weight }) = &query.weight {
         sentences.push(format!(
             "With the weight {weight}, keys would move only to or from {name}, at once."
         ));

@@ -65,7 +65,7 @@ fn states(registry: &Registry) -> Vec<(Option<&str>, InstanceState)> {
 }
 
 #[test]
-fn an_address_is_a_member_once_its_name_is_known() {
+fn an_address_becomes_a_member_with_its_name() {
     let mut registry = registry(&[1]);
     assert_eq!(states(&registry), [(None, InstanceState::Pending)]);
     assert!(!fail(&mut registry, 1), "still pending");
@@ -77,7 +77,7 @@ fn an_address_is_a_member_once_its_name_is_known() {
 }
 
 #[test]
-fn a_second_instance_of_one_name_is_refused_while_the_first_is_well() {
+fn a_second_instance_of_one_name_is_rejected_while_the_first_is_healthy() {
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
     pass(&mut registry, 2, "s1");
@@ -94,7 +94,7 @@ fn a_second_instance_of_one_name_is_refused_while_the_first_is_well() {
 }
 
 #[test]
-fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
+fn an_instance_that_returns_at_another_address_keeps_name_and_keys() {
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
     pass(&mut registry, 2, "s2");
@@ -116,7 +116,7 @@ fn an_instance_that_comes_back_on_another_address_keeps_its_name_and_keys() {
 }
 
 #[test]
-fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
+fn after_one_failed_check_a_healthy_instance_may_take_the_name() {
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
     fail(&mut registry, 1);
@@ -128,7 +128,7 @@ fn one_failed_check_is_enough_to_lose_the_name_to_a_newcomer_that_is_well() {
 }
 
 #[test]
-fn what_the_control_api_changed_survives_a_restart() {
+fn changes_by_the_control_api_survive_a_restart() {
     let mut before = registry(&[1, 2]);
     pass(&mut before, 1, "s1");
     before.add(addr(3), None).expect("a new address");
@@ -146,7 +146,7 @@ fn what_the_control_api_changed_survives_a_restart() {
 }
 
 #[test]
-fn a_newcomer_is_no_member_before_enough_of_its_checks_have_passed() {
+fn a_new_instance_becomes_a_member_at_the_threshold_of_passed_checks() {
     let mut registry = registry(&[1]);
     pass(&mut registry, 1, "s1");
     let epoch = registry.snapshot(Seed::from_text("test")).epoch;
@@ -183,7 +183,7 @@ fn a_drain_ends_the_membership_and_a_return_begins_it_again() {
 }
 
 #[test]
-fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
+fn a_reload_keeps_changes_by_the_control_api() {
     let addrs = |registry: &Registry| {
         registry.hosts().iter().map(|host| host.addr().port()).collect::<Vec<_>>()
     };
@@ -207,7 +207,7 @@ fn a_configuration_that_is_read_anew_leaves_what_the_control_api_changed() {
 }
 
 #[test]
-fn adding_twice_and_removing_the_unknown_are_errors() {
+fn adding_twice_and_removing_an_unknown_instance_are_errors() {
     let mut registry = registry(&[1]);
     assert_eq!(registry.add(addr(1), None), Err(AddError::KnownAddress(addr(1))));
     assert_eq!(
@@ -221,14 +221,14 @@ fn adding_twice_and_removing_the_unknown_are_errors() {
 }
 
 #[test]
-fn a_result_for_an_address_that_was_removed_is_ignored() {
+fn a_check_result_for_a_removed_address_is_ignored() {
     let mut registry = registry(&[1]);
     registry.remove(PoolName::Stateful, "127.0.0.1:1", true).expect("there");
     assert!(!pass(&mut registry, 1, "s1"));
 }
 
 #[test]
-fn registries_that_met_the_instances_in_different_orders_agree_on_every_home() {
+fn homes_do_not_depend_on_the_order_of_discovery() {
     const KEYS: u32 = 100_000;
     let names: Vec<_> = (1..=7).map(|number| format!("stateful-{number}")).collect();
     let mut first = registry(&[1, 2, 3]);

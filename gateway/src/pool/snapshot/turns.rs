@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_spread_as_the_weights_say() {
+    fn requests_are_spread_by_weight() {
         assert_eq!(
             smooth(&[(0, 5), (1, 1), (2, 1)]),
             [0, 0, 1, 0, 2, 0, 0],

@@ -34,7 +34,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_change_is_there_after_a_restart() {
+fn a_change_survives_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");
     let file = open(&path);
@@ -46,7 +46,7 @@ fn a_change_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_change_on_a_full_disk_is_refused_and_leaves_the_file_as_it_was() {
+fn a_change_on_a_full_disk_is_rejected_and_keeps_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");
     let file = open(&path);
@@ -70,7 +70,7 @@ fn a_change_on_a_full_disk_is_refused_and_leaves_the_file_as_it_was() {
 }
 
 #[test]
-fn what_was_learned_on_a_full_disk_is_written_when_there_is_room() {
+fn names_found_on_a_full_disk_are_saved_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");
     let file = open(&path);

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_without_listeners_is_refused() {
+    fn an_offer_without_listeners_is_rejected() {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         rustix::io::write(&ours, br#"{"healthy":[]}"#).expect("written");
         assert!(receive(&theirs).is_err());

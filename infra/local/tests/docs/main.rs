@@ -54,7 +54,7 @@ fn every_command_and_every_name_of_the_documents_exists() -> Result<()> {
 }
 
 #[test]
-fn every_link_of_every_document_leads_somewhere() -> Result<()> {
+fn every_link_of_every_document_resolves() -> Result<()> {
     let repository = Repository::read()?;
     let mut found = Vec::new();
     for path in repository.pages()? {

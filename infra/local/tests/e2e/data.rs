@@ -130,7 +130,7 @@ async fn history(api: &Api, session: &Created) -> Result<Vec<(MessageId, String)
 }
 
 #[tokio::test]
-async fn without_postgresql_only_what_needs_it_fails() -> Result<()> {
+async fn without_postgresql_only_requests_that_need_it_fail() -> Result<()> {
     let stack = small_stack().stateless(2).start().await?;
     let api = Api::on_gateway(&stack)?;
     let pids = pids(&stack, "state")?;

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 12;
 const ALL_WRITES_EVERY: usize = 10;
 
 #[tokio::test]
-async fn twelve_at_once_under_one_key_get_one_response_whatever_their_cookies() -> Result<()> {
+async fn twelve_concurrent_requests_with_one_key_get_one_response() -> Result<()> {
     let (plan, cutter) = small_stack().with_nginx().cut_replies()?;
     let stack = plan.start().await?;
     let api = Api::through_nginx(&stack)?;

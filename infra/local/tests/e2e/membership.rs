@@ -93,7 +93,7 @@ fn agrees(some: &Homes, all: &Homes) -> bool {
 }
 
 #[tokio::test]
-async fn membership_moves_the_least_and_explain_predicts_it() -> Result<()> {
+async fn membership_changes_move_the_minimum_that_explain_predicts() -> Result<()> {
     let stack = small_stack().store(Store::Memory).start().await?;
     let routing =
         Routing { stack: &stack, api: Api::on_gateway(&stack)?, control: Api::control(&stack)? };

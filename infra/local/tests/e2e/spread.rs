@@ -10,8 +10,7 @@ use crate::api::Api;
 use crate::small_stack;
 
 #[tokio::test]
-async fn of_3000_stateless_gets_no_instance_serves_more_than_1_percent_from_the_mean() -> Result<()>
-{
+async fn three_thousand_gets_are_spread_within_1_percent_of_the_mean() -> Result<()> {
     let stack = small_stack().stateless(3).stateful(1).start().await?;
     let api = Api::on_gateway(&stack)?;
     let served: Vec<String> = stream::iter(0..3_000)

@@ -32,8 +32,7 @@ enum By {
 
 // Memory-only sessions: a misrouted request would fail too.
 #[tokio::test]
-async fn each_of_1000_sessions_is_served_by_one_instance_with_a_cookie_jar_and_without()
--> Result<()> {
+async fn each_of_1000_sessions_stays_on_one_instance_by_cookie_and_by_path() -> Result<()> {
     let stack = small_stack().store(Store::Memory).start().await?;
     let api = Api::on_gateway(&stack)?;
     for by in [By::CookieJar, By::Path] {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_upwards_or_on_the_same_floor_is_found_however_it_is_written() {
+    fn imports_upwards_or_on_the_same_floor_are_found_in_any_syntax() {
         for (module, text) in [
             ("low", "use crate::middle::Thing;"),
             ("low", "use crate::{middle::{self, Thing}};"),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_re_export_is_an_import_only_of_who_uses_the_name() {
+    fn a_re_export_counts_as_an_import_where_the_name_is_used() {
         let part = ("middle/part", "use crate::middle::B; pub struct A;");
         let listed = faults_of(&[("middle", "mod part; pub use part::A; pub struct B;"), part]);
         assert!(listed.is_empty(), "{listed:?}");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn test_code_may_import_what_it_likes() {
+    fn test_code_may_import_anything() {
         let found = faults_of(&[
             ("low", "#[cfg(test)] mod tests; #[cfg(test)] mod more { use crate::top::X; }"),
             ("low/tests", "use crate::top::X;"),

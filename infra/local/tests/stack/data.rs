@@ -85,7 +85,7 @@ async fn each_topology_finds_its_own_sessions_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_database_keeps_what_was_committed_and_its_role_is_no_superuser() -> Result<()> {
+async fn committed_data_survives_and_the_database_role_is_no_superuser() -> Result<()> {
     let stack = Stack::for_tests().extent(Extent::Data).start().await?;
     let url = stack.database_url().expose_secret().to_owned();
     let connect = || async {

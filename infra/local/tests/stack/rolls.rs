@@ -61,7 +61,7 @@ async fn a_drain_outlasts_restarts_and_a_roll_ends_its_own() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_instance_of_the_other_service_is_refused() -> Result<()> {
+async fn an_instance_of_the_other_service_is_rejected() -> Result<()> {
     let stack = Stack::for_tests().stateless(1).stateful(2).store(Store::Memory).start().await?;
     let stateless = stack.control().pool(PoolName::Stateless).await?.instances[0].clone();
     assert!(stateless.version.is_some(), "it names its version");

@@ -135,7 +135,7 @@ async fn one_of_two_is_stopped_and_started_without_a_failed_request() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killing_one_of_two_fails_no_request_that_may_be_repeated() -> Result<()> {
+async fn killing_one_of_two_fails_no_request_that_is_safe_to_retry() -> Result<()> {
     let stack = start().await?;
     let load = Load::start(&stack, Requests::Idempotent).await?;
     for gateway in ["gateway", "gateway-2"] {

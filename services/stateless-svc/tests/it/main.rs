@@ -123,7 +123,7 @@ async fn legacy_paths_ignore_unknown_fields_and_the_content_type() {
 }
 
 #[tokio::test]
-async fn without_databases_only_what_needs_them_fails() {
+async fn without_databases_only_requests_that_need_them_fail() {
     let addr = spawn_app();
     let metrics = async || {
         let metrics = send(addr, "GET", "/metrics").await.expect("metrics");

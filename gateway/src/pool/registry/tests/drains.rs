@@ -54,7 +54,7 @@ fn serving_as_the_last(registry: &Registry) -> Vec<u16> {
 }
 
 #[test]
-fn a_drained_instance_stays_drained_whatever_is_repeated() {
+fn repeated_drains_do_not_end_a_drain() {
     let mut registry = serving(3);
     drain(&mut registry, 2, Some(0), false).expect("two others serve");
     let decided = registry
@@ -83,7 +83,7 @@ fn a_drained_instance_stays_drained_whatever_is_repeated() {
 }
 
 #[test]
-fn the_last_that_serves_says_so_at_once_and_no_drained_one_comes_back_for_it() {
+fn the_last_available_instance_serves_and_no_other_drain_ends() {
     let mut registry = serving(3);
     drain(&mut registry, 2, Some(0), false).expect("two others serve");
     drain(&mut registry, 3, Some(0), false).expect("one other serves");
@@ -115,7 +115,7 @@ fn the_last_that_serves_says_so_at_once_and_no_drained_one_comes_back_for_it() {
 }
 
 #[test]
-fn gateways_name_the_same_one_as_the_last_whenever_they_start() {
+fn all_gateways_choose_the_same_last_instance() {
     let now = unix_ms();
     let drains = [(1, now - 3_000), (2, now - 1_000), (3, now - 2_000)];
     let mut epochs = Vec::new();
@@ -169,7 +169,7 @@ fn a_drain_survives_a_restart_of_the_instance_and_of_the_gateway() {
 }
 
 #[test]
-fn a_stop_is_no_decision_and_who_is_drained_is_so_after_it() {
+fn a_shutdown_does_not_end_a_drain() {
     let mut registry = serving(2);
     drain(&mut registry, 2, Some(600), false).expect("another serves");
     let PendingDrain { decided_ms, .. } = registry.pending_drains(Instant::now())[0];
@@ -189,7 +189,7 @@ fn a_stop_is_no_decision_and_who_is_drained_is_so_after_it() {
 }
 
 #[test]
-fn the_last_instance_that_serves_is_not_removed_unless_forced() {
+fn removing_the_last_available_instance_requires_force() {
     let mut registry = serving(3);
     for _ in 0..3 {
         fail(&mut registry, 2);
