@@ -111,7 +111,7 @@ impl Scanner {
                     if self.lines.len() == self.limits.fields {
                         return Err(Fault::TooManyFields);
                     }
-                    self.fields.take(&field, bytes, request.version, self.limits)?;
+                    self.fields.take(&field, bytes, request.version, self.limits.fields)?;
                     self.lines.push(field);
                 }
             }
@@ -157,7 +157,7 @@ impl Scanner {
             return Err(Fault::HeaderTooLarge);
         }
         // The request line and the empty one are lines too.
-        token::no_stray_controls(header, self.lines.len() + 2)?;
+        lines::no_stray_controls(header, self.lines.len() + 2)?;
         if let Some(request) = &self.request {
             self.fields.fit(request, header)?;
         }

@@ -17,19 +17,16 @@ impl<'a> Authority<'a> {
     pub fn parse(text: &'a [u8]) -> Option<Self> {
         let host_len = match text {
             [b'[', rest @ ..] => rest.iter().position(|&byte| byte == b']')? + 2,
-            _ => text.iter().position(|&byte| byte == b':').unwrap_or(text.len()),
+            _ => text.iter().position(|&byte| !is_of_name(byte)).unwrap_or(text.len()),
         };
         let (host, port) = text.split_at(host_len);
         let is_host = match host {
             [b'[', ..] => ipv6(host).is_some(),
-            _ => !host.is_empty() && host.iter().all(|&byte| is_of_name(byte)),
+            _ => !host.is_empty(),
         };
         let port = match port {
             [] | [b':'] => None,
-            // Only digits: the parser would accept a sign.
-            [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
-                Some(std::str::from_utf8(digits).ok()?.parse().ok()?)
-            }
+            [b':', digits @ ..] => Some(port_number(digits)?),
             _ => return None,
         };
         is_host.then_some(Self { host, port })
@@ -71,14 +68,32 @@ impl<'a> Authority<'a> {
     }
 }
 
+fn port_number(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0_u16, |port, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        port.checked_mul(10)?.checked_add(digit)
+    })
+}
+
 fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
     let address = host.strip_prefix(b"[")?.strip_suffix(b"]")?;
     std::str::from_utf8(address).ok()?.parse().ok()
 }
 
 fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    OF_NAME[usize::from(byte)]
 }
+
+/// The bytes of a name. A table, for each request has one.
+const OF_NAME: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 0x80 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -91,18 +91,25 @@ pub fn decoded(segment: &str) -> Cow<'_, str> {
     decoded_bytes(segment.as_bytes(), str::to_owned).map_or(Cow::Borrowed(segment), Cow::Owned)
 }
 
-/// Whether the path is certainly canonical: only letters, digits, `/`, `-` and `_`.
+/// Whether the path is certainly [`canonical`]: not too long, and only letters, digits, `/`, `-`
+/// and `_`.
 ///
-/// This runs for every request, so the loop has no branch and is vectorized.
-fn is_plain(path: &[u8]) -> bool {
+/// This runs for every request, so the loop over a block has no branch and is vectorized.
+pub fn is_plain(path: &[u8]) -> bool {
+    const BLOCK: usize = 64;
     let mut others = 0_u8;
-    for &byte in path {
-        let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
-        let digit_or_slash = u8::from(byte.wrapping_sub(b'/') < 11);
-        let sign = u8::from(byte == b'-') | u8::from(byte == b'_');
-        others |= 1 - (letter | digit_or_slash | sign);
+    let (blocks, rest) = path.as_chunks::<BLOCK>();
+    let mut last = [b'/'; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        for &byte in block {
+            let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
+            let digit_or_slash = u8::from(byte.wrapping_sub(b'/') < 11);
+            let sign = u8::from(byte == b'-') | u8::from(byte == b'_');
+            others |= 1 - (letter | digit_or_slash | sign);
+        }
     }
-    others == 0
+    others == 0 && path.len() <= MAX_BYTES
 }
 
 /// The path with normalized escapes.

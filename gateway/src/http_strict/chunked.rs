@@ -156,13 +156,12 @@ impl Chunks {
     /// the fault was passed on already.
     pub fn walk(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<Taken, ChunkFault> {
         let (mut len, mut payload, mut trailers) = (0, 0, 0..0);
-        while let Some(&byte) = bytes.get(len) {
+        while let rest @ [byte, ..] = &bytes[len..] {
             match self.at {
                 At::Complete => break,
                 At::Data => {
-                    let rest = &bytes[len..];
-                    let piece = usize::try_from(self.left)
-                        .map_or(rest, |left| rest.get(..left).unwrap_or(rest));
+                    let whole = usize::try_from(self.left).ok().and_then(|left| rest.get(..left));
+                    let piece = whole.unwrap_or(rest);
                     data(piece);
                     payload += piece.len();
                     len += piece.len();
@@ -171,12 +170,23 @@ impl Chunks {
                         self.at = At::DataReturn;
                     }
                 }
+                At::DataReturn if rest.starts_with(b"\r\n") => {
+                    self.at = At::Size;
+                    len += 2;
+                }
+                At::Size
+                    if self.count == 0
+                        && let Some((size, line_len)) = plain_size_line(rest) =>
+                {
+                    self.left = size;
+                    self.at = if size == 0 { At::TrailerStart } else { At::Data };
+                    len += line_len;
+                }
                 _ => {
-                    self.at = self.step(byte)?;
+                    self.at = self.step(*byte)?;
                     len += 1;
                     if self.is_in_trailers() {
-                        trailers =
-                            if trailers.is_empty() { len - 1..len } else { trailers.start..len };
+                        trailers = if trailers.is_empty() { len - 1 } else { trailers.start }..len;
                     }
                 }
             }
@@ -187,7 +197,7 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Result<At, ChunkFault> {
         let is_token = token::is_token(byte);
         Ok(match (self.at, byte) {
-            (At::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.size_digit(byte)?,
+            (At::Size, _) if let Some(digit) = hex_digit(byte) => self.size_digit(digit)?,
             (At::Size, _) if self.count == 0 => return Err(ChunkFault::BadSize),
             (At::Size, b'\r') => At::SizeLineFeed,
             (At::Size, b';') => {
@@ -241,11 +251,7 @@ impl Chunks {
         })
     }
 
-    fn size_digit(&mut self, byte: u8) -> Result<At, ChunkFault> {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            _ => (byte | 0x20) - b'a' + 10,
-        };
+    fn size_digit(&mut self, digit: u8) -> Result<At, ChunkFault> {
         self.count += 1;
         let size = if self.count == 1 { 0 } else { self.left };
         if self.count > MAX_SIZE_DIGITS || size > MAX_SIZE >> 4 {
@@ -299,4 +305,30 @@ impl Chunks {
             _ => false,
         }
     }
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// The size at the front and the length of its line; only for a whole line without extensions. Most
+/// are such, and this is cheaper than byte by byte.
+fn plain_size_line(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut size = 0;
+    // One digit fewer than the maximum, so that the size fits into 63 bits.
+    for (place, &byte) in bytes.iter().enumerate().take(MAX_SIZE_DIGITS as usize) {
+        match hex_digit(byte) {
+            Some(digit) => size = size << 4 | u64::from(digit),
+            None => {
+                return (place > 0 && bytes[place..].starts_with(b"\r\n"))
+                    .then_some((size, place + 2));
+            }
+        }
+    }
+    None
 }

@@ -25,14 +25,22 @@ impl ConnectionOptions {
 
     /// Adds those of one field.
     pub(super) fn take(&mut self, value: &[u8]) {
-        for option in options(value) {
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                _ => self.others += 1,
+        // Mostly there is one.
+        if !self.take_known(value) {
+            for option in options(value) {
+                self.others += u32::from(!self.take_known(option));
             }
         }
+    }
+
+    fn take_known(&mut self, option: &[u8]) -> bool {
+        match option.len() {
+            5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
+            10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+            7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            _ => return false,
+        }
+        true
     }
 
     /// Marks the lines that they name.

@@ -7,7 +7,6 @@ use crate::http_strict::fault::Fault;
 use crate::http_strict::field_kind::FieldKind;
 use crate::http_strict::field_line::FieldLine;
 use crate::http_strict::framing;
-use crate::http_strict::limits::HeaderLimits;
 use crate::http_strict::request_line::RequestLine;
 use crate::http_strict::version::Version;
 
@@ -24,12 +23,13 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Continues with a field.
+    #[inline]
     pub(super) fn take(
         &mut self,
         line: &FieldLine,
         bytes: &[u8],
         version: Version,
-        limits: HeaderLimits,
+        max_fields: usize,
     ) -> Result<(), Fault> {
         let value = &bytes[line.value()];
         match line.kind {
@@ -39,7 +39,7 @@ impl Fields {
             FieldKind::Upgrade => self.take_upgrade(value),
             FieldKind::ContentLength => self.take_length(value),
             FieldKind::TransferEncoding => self.take_coding(value),
-            FieldKind::Connection => self.take_connection(value, limits),
+            FieldKind::Connection => self.take_connection(value, max_fields),
             _ => Ok(()),
         }
     }
@@ -123,10 +123,10 @@ impl Fields {
         Ok(())
     }
 
-    fn take_connection(&mut self, value: &[u8], limits: HeaderLimits) -> Result<(), Fault> {
+    fn take_connection(&mut self, value: &[u8], max_fields: usize) -> Result<(), Fault> {
         self.connection.take(value);
         // Each of them names a field, so there cannot be more.
-        if self.connection.others as usize > limits.fields {
+        if self.connection.others as usize > max_fields {
             return Err(Fault::TooManyFields);
         }
         Ok(())

@@ -3,9 +3,9 @@
 use proto_contracts::headers;
 
 /// Multiplier of the hash, found by trial: it gives each name a slot of its own.
-const FACTOR: u64 = 0x1d9c_2560_4254_c82b;
+const FACTOR: u64 = 0xd751_0add_dbc2_eb49;
 /// Bits of a slot's number.
-const SLOT_BITS: u32 = 7;
+const SLOT_BITS: u32 = 8;
 /// The names up to here are told apart by three words.
 const MAX_NAME: usize = 24;
 
@@ -73,29 +73,77 @@ kinds! {
     RateLimitPolicy = headers::RATE_LIMIT_POLICY,
 }
 
-/// For each hash the index in [`FieldKind::NAMED`], plus one; 0 when no name has it.
+/// Names of other fields that are common, so that they need no check byte by byte.
+const COMMON: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "allow",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "dnt",
+    "etag",
+    "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "last-modified",
+    "link",
+    "location",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "user-agent",
+    "vary",
+    "x-requested-with",
+];
+
+/// Number of names in the table: those with a kind, then the common ones.
+const NAMES: usize = FieldKind::NAMED.len() + COMMON.len();
+/// For each hash the index of its name, plus one; 0 when no name has it.
 const SLOTS: [u8; 1 << SLOT_BITS] = slots();
-const KEYS: [Key; FieldKind::NAMED.len()] = keys();
+const KNOWN: [Known; NAMES] = known();
 
 impl FieldKind {
-    /// The kind of a field with this name, in any case. The name must be a token.
+    /// The kind of a field with this name, in any case.
     pub fn of(name: &[u8]) -> Self {
+        Self::known(name).unwrap_or_else(|| Self::of_unknown(name))
+    }
+
+    /// The kind of a field with a name of the table, in any case. Such a name is a token.
+    #[inline]
+    pub(super) fn known(name: &[u8]) -> Option<Self> {
         if name.len() > MAX_NAME {
-            return Self::of_unknown(name);
+            return None;
         }
         let key = Key::of(name);
         let index = usize::from(SLOTS[key.slot()]).wrapping_sub(1);
-        match KEYS.get(index) {
-            Some(known) if *known == key => Self::NAMED[index].0,
-            _ => Self::of_unknown(name),
-        }
+        let known = KNOWN.get(index)?;
+        known.is(key).then_some(known.kind)
     }
 
-    fn of_unknown(name: &[u8]) -> Self {
-        match name {
-            [b'x' | b'X', b'-', b'f' | b'F', ..] => {
-                let prefix = name.get(..b"x-forwarded-".len());
-                let forwarded = prefix.is_some_and(|it| it.eq_ignore_ascii_case(b"x-forwarded-"));
+    /// The kind of a name that is not [`known`](Self::known).
+    #[inline]
+    pub(super) fn of_unknown(name: &[u8]) -> Self {
+        match name.first_chunk() {
+            Some(prefix) if u64::from_le_bytes(*prefix) | LOWER == X_FORWAR => {
+                let forwarded = name.get(..b"x-forwarded-".len());
+                let forwarded =
+                    forwarded.is_some_and(|it| it.eq_ignore_ascii_case(b"x-forwarded-"));
                 if forwarded { Self::XForwardedOther } else { Self::Other }
             }
             _ => Self::Other,
@@ -143,8 +191,12 @@ impl FieldKind {
     }
 }
 
-/// A name in lower case, as numbers: its length, its first and last bytes, and those between.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The bit that makes letters lower case, in each byte of a word.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+const X_FORWAR: u64 = u64::from_le_bytes(*b"x-forwar");
+
+/// A name as numbers: its first and last bytes, those between, and its length.
+#[derive(Clone, Copy)]
 struct Key {
     first: u64,
     last: u64,
@@ -153,9 +205,7 @@ struct Key {
 }
 
 impl Key {
-    /// Of a token. Among the bytes of tokens, only letters become letters or `-` by this bit.
     const fn of(name: &[u8]) -> Self {
-        const LOWER: u64 = 0x2020_2020_2020_2020;
         let (first, last) = match (name.first_chunk(), name.last_chunk()) {
             (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
             _ => match (name.first_chunk(), name.last_chunk()) {
@@ -176,37 +226,65 @@ impl Key {
             },
             _ => 0,
         };
-        Self {
-            first: first | LOWER,
-            last: last | LOWER,
-            middle: middle | LOWER,
-            len: name.len() as u64,
-        }
+        Self { first, last, middle, len: name.len() as u64 }
     }
 
     const fn slot(&self) -> usize {
-        let mixed = (self.first ^ self.last << 1 ^ self.len).wrapping_mul(FACTOR);
-        (mixed >> (u64::BITS - SLOT_BITS)) as usize
+        let mixed = (self.first | LOWER) ^ (self.last | LOWER) << 1 ^ self.len;
+        (mixed.wrapping_mul(FACTOR) >> (u64::BITS - SLOT_BITS)) as usize
     }
 }
 
-const fn keys() -> [Key; FieldKind::NAMED.len()] {
-    let mut keys = [Key { first: 0, last: 0, middle: 0, len: 0 }; FieldKind::NAMED.len()];
+/// A name in lower case, and the bits by which its letters may differ.
+#[derive(Clone, Copy)]
+struct Known {
+    lower: Key,
+    letters: Key,
+    kind: FieldKind,
+}
+
+impl Known {
+    const fn is(&self, key: Key) -> bool {
+        let Self { lower, letters, .. } = self;
+        key.first | letters.first == lower.first
+            && key.last | letters.last == lower.last
+            && key.middle | letters.middle == lower.middle
+            && key.len == lower.len
+    }
+}
+
+const fn known() -> [Known; NAMES] {
+    const NONE: Key = Key { first: 0, last: 0, middle: 0, len: 0 };
+    let mut known = [Known { lower: NONE, letters: NONE, kind: FieldKind::Other }; NAMES];
     let mut index = 0;
-    while index < keys.len() {
-        keys[index] = Key::of(FieldKind::NAMED[index].1.as_bytes());
+    while index < NAMES {
+        let (kind, name) = if index < FieldKind::NAMED.len() {
+            FieldKind::NAMED[index]
+        } else {
+            (FieldKind::Other, COMMON[index - FieldKind::NAMED.len()])
+        };
+        let name = name.as_bytes();
+        let mut letters = [0; MAX_NAME];
+        assert!(name.len() <= MAX_NAME, "the name is too long for a key");
+        let mut place = 0;
+        while place < name.len() {
+            assert!(name[place] == b'-' || name[place].is_ascii_lowercase(), "no lower-case name");
+            letters[place] = if name[place] == b'-' { 0 } else { 0x20 };
+            place += 1;
+        }
+        let letters = Key::of(letters.split_at(name.len()).0);
+        known[index] = Known { lower: Key::of(name), letters, kind };
         index += 1;
     }
-    keys
+    known
 }
 
 const fn slots() -> [u8; 1 << SLOT_BITS] {
-    let (keys, mut slots) = (keys(), [0; 1 << SLOT_BITS]);
+    let (known, mut slots) = (known(), [0; 1 << SLOT_BITS]);
     let mut index = 0;
-    while index < keys.len() {
-        let slot = keys[index].slot();
+    while index < NAMES {
+        let slot = known[index].lower.slot();
         assert!(slots[slot] == 0, "two names have the same slot: choose another FACTOR");
-        assert!(FieldKind::NAMED[index].1.len() <= MAX_NAME, "the name is too long for a key");
         index += 1;
         slots[slot] = index as u8;
     }
@@ -237,7 +315,7 @@ mod tests {
     fn a_name_that_differs_in_one_byte_is_another_field() {
         for &(kind, name) in FieldKind::NAMED {
             for place in 0..name.len() {
-                for byte in (b'!'..=b'~').filter(|&byte| super::super::token::is_token(byte)) {
+                for byte in 0..=u8::MAX {
                     let mut other = name.as_bytes().to_vec();
                     other[place] = byte;
                     let same = other.eq_ignore_ascii_case(name.as_bytes());
@@ -249,5 +327,9 @@ mod tests {
             assert_ne!(FieldKind::of(&name.as_bytes()[1..]), kind, "{name}");
         }
         assert_eq!(FieldKind::of(b"x_forwarded_for"), FieldKind::Other);
+        for name in COMMON {
+            assert_eq!(FieldKind::known(name.as_bytes()), Some(FieldKind::Other), "{name}");
+        }
+        assert_eq!(FieldKind::known(b"acc\rpt"), None, "no token");
     }
 }

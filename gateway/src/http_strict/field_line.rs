@@ -25,31 +25,33 @@ pub struct FieldLine {
 
 impl FieldLine {
     /// Parses a line without its CR LF, which starts at offset `start`.
+    #[inline(always)]
     pub(super) fn parse(line: &[u8], start: usize) -> Result<Self, LineFault> {
-        let name_len = token::token_len(line);
-        match line.get(name_len) {
-            Some(b':') if name_len > 0 => {}
-            Some(b' ' | b'\t') if name_len == 0 => return Err(LineFault::FoldedLine),
-            Some(b' ' | b'\t') => return Err(LineFault::SpaceInName),
-            Some(_) => return Err(LineFault::BadName),
-            None => return Err(LineFault::NoColon),
-        }
         // All other offsets are smaller.
         u32::try_from(start + line.len()).map_err(|_| LineFault::TooLong)?;
-        let mut value_start = name_len + 1;
-        let mut value_end = line.len();
-        while let Some(b' ' | b'\t') = line.get(value_start) {
-            value_start += 1;
-        }
-        while value_end > value_start && matches!(line[value_end - 1], b' ' | b'\t') {
-            value_end -= 1;
-        }
+        let Some(name_len) = token::colon(line) else {
+            return Err(name_fault(line));
+        };
+        let (name, rest) = (&line[..name_len], &line[name_len + 1..]);
+        let kind = match FieldKind::known(name) {
+            Some(kind) => kind,
+            None if !name.is_empty() && name.iter().all(|&byte| token::is_token(byte)) => {
+                FieldKind::of_unknown(name)
+            }
+            None => return Err(name_fault(line)),
+        };
+        // Mostly there is one space, in front of the value.
+        let value = match rest {
+            [b' ', first, .., last] if *first > b' ' && *last > b' ' => 1..rest.len(),
+            _ => trimmed(rest),
+        };
+        let value_start = start + name_len + 1;
         Ok(Self {
             start: start as u32,
-            value_start: (start + value_start) as u32,
-            value_end: (start + value_end) as u32,
+            value_start: (value_start + value.start) as u32,
+            value_end: (value_start + value.end) as u32,
             name_len: u16::try_from(name_len).map_err(|_| LineFault::TooLong)?,
-            kind: FieldKind::of(&line[..name_len]),
+            kind,
             named_by_connection: false,
         })
     }
@@ -72,5 +74,25 @@ impl FieldLine {
     /// Whether a proxy must not forward it: by its kind, or because `Connection` names it.
     pub const fn is_hop_by_hop(&self) -> bool {
         self.named_by_connection || self.kind.is_hop_by_hop()
+    }
+}
+
+/// The range without white space around it.
+fn trimmed(value: &[u8]) -> Range<usize> {
+    let is_white = |&byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().take_while(|byte| is_white(byte)).count();
+    let white = value[start..].iter().rev().take_while(|byte| is_white(byte)).count();
+    start..value.len() - white
+}
+
+/// What is wrong with the name of a line, or with its end.
+#[cold]
+fn name_fault(line: &[u8]) -> LineFault {
+    let name_len = token::token_len(line);
+    match line.get(name_len) {
+        Some(b' ' | b'\t') if name_len == 0 => LineFault::FoldedLine,
+        Some(b' ' | b'\t') => LineFault::SpaceInName,
+        Some(_) => LineFault::BadName,
+        None => LineFault::NoColon,
     }
 }

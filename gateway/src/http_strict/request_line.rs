@@ -6,7 +6,7 @@ use std::ops::Range;
 use proto_contracts::{Authority, path};
 
 use crate::http_strict::fault::Fault;
-use crate::http_strict::token;
+use crate::http_strict::token::{self, TargetBytes};
 use crate::http_strict::version::Version;
 
 /// Maximum bytes of a request line besides its target: method, two spaces and version.
@@ -109,7 +109,10 @@ pub(super) fn is_too_long(bytes: &[u8], max_target: usize) -> bool {
 impl RequestLine {
     /// Parses the line, which starts at offset `start`.
     pub(super) fn parse(line: &[u8], start: usize, max_target: usize) -> Result<Self, Fault> {
-        let Some(method_end) = memchr::memchr(b' ', line) else { return Err(Fault::NoRequestLine) };
+        // Too short for a vectorized search.
+        let Some(method_end) = line.iter().position(|&byte| byte == b' ') else {
+            return Err(Fault::NoRequestLine);
+        };
         let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
         if method.is_empty() || token::token_len(method) != method.len() {
             return Err(Fault::BadMethod);
@@ -127,16 +130,9 @@ impl RequestLine {
             return Err(Fault::TargetTooLong);
         }
         let version = read_version(version)?;
-        if let Some(byte) = token::not_in_target(target) {
-            return Err(if byte.is_ascii_graphic() {
-                Fault::BadTarget
-            } else {
-                Fault::IllegalByteInTarget
-            });
-        }
-        if !is_well_escaped(target) {
-            return Err(Fault::BadEscape);
-        }
+        let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
+        let is_plain = target.starts_with(b"/") && path::is_plain(&target[..path_end]);
+        check_bytes(if is_plain { &target[path_end..] } else { target })?;
         let method = Method::parse(method).ok_or(Fault::UnknownMethod)?;
         let target_start = start + method_end + 1;
         let (absolute, path_start) = match target {
@@ -150,20 +146,45 @@ impl RequestLine {
                 (Some(Absolute { authority, default_port }), path_start)
             }
         };
-        let path =
-            std::str::from_utf8(&target[path_start..]).map_err(|_| Fault::IllegalByteInTarget)?;
-        let (path, query) =
-            path.split_at(memchr::memchr(b'?', path.as_bytes()).unwrap_or(path.len()));
-        let (rewritten, path_len) = match (path::canonical(path)?, &absolute) {
-            (Cow::Borrowed(_), None) => (None, path.len()),
-            (canonical, _) => {
-                let root = if canonical.is_empty() { "/" } else { "" };
-                (Some(format!("{root}{canonical}{query}")), root.len() + canonical.len())
-            }
+        let (rewritten, path_len) = if is_plain {
+            (None, path_end)
+        } else {
+            rewrite(&target[path_start..], path_end - path_start, absolute.is_some())?
         };
         let target = target_start..target_start + target.len();
         Ok(Self { method, version, target, path_len, absolute, rewritten })
     }
+}
+
+/// Makes sure that a target has only bytes that it may have.
+fn check_bytes(target: &[u8]) -> Result<(), Fault> {
+    if target.is_empty() {
+        return Ok(());
+    }
+    let TargetBytes { forbidden, escapes } = token::target_bytes(target);
+    match forbidden {
+        Some(byte) if byte.is_ascii_graphic() => Err(Fault::BadTarget),
+        Some(_) => Err(Fault::IllegalByteInTarget),
+        None if escapes && !is_well_escaped(target) => Err(Fault::BadEscape),
+        None => Ok(()),
+    }
+}
+
+/// The canonical target if it differs, and the length of its path. `path` has the query, too.
+fn rewrite(
+    path: &[u8],
+    path_len: usize,
+    is_absolute: bool,
+) -> Result<(Option<String>, usize), Fault> {
+    let path = std::str::from_utf8(path).map_err(|_| Fault::IllegalByteInTarget)?;
+    let (path, query) = path.split_at(path_len);
+    Ok(match path::canonical(path)? {
+        Cow::Borrowed(_) if !is_absolute => (None, path_len),
+        canonical => {
+            let root = if canonical.is_empty() { "/" } else { "" };
+            (Some(format!("{root}{canonical}{query}")), root.len() + canonical.len())
+        }
+    })
 }
 
 fn read_version(text: &[u8]) -> Result<Version, Fault> {

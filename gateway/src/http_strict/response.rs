@@ -15,9 +15,8 @@ use crate::http_strict::connection_options::ConnectionOptions;
 use crate::http_strict::field_kind::FieldKind;
 use crate::http_strict::field_line::FieldLine;
 use crate::http_strict::framing::{self, Framing};
-use crate::http_strict::lines::Lines;
+use crate::http_strict::lines::{self, Lines};
 use crate::http_strict::request_line::Method;
-use crate::http_strict::token;
 use crate::http_strict::version::Version;
 
 /// Size limits of a response's header.
@@ -200,7 +199,7 @@ impl ResponseScanner {
             return Err(ResponseFault::HeaderTooLarge);
         }
         // The status line and the empty one are lines too.
-        token::no_stray_controls(header, self.lines.len() + 2)?;
+        lines::no_stray_controls(header, self.lines.len() + 2)?;
         if self.chunked && self.length.is_some() {
             return Err(ResponseFault::LengthAndChunks);
         }

@@ -1,16 +1,12 @@
 //! Allowed bytes (RFC 9110, section 5.6.2; RFC 9112, section 2.2).
 
-use crate::http_strict::line_fault::LineFault;
-
 /// The bytes of a method and of a field's name.
-const TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-/// The bytes of a target. RFC 3986 allows fewer, but browsers send those; what it forbids and some
-/// servers rewrite (a backslash to a slash, what follows a `#` to nothing) is not among them.
-const TARGET: [bool; 256] = table(b"!$%&'()*+,-./:;=?@[]^_{|}~");
+const TOKEN: [bool; 256] = token_table();
+/// Bytes that are looked at together, without a branch, so that the compiler uses vectors.
+const BLOCK: usize = 64;
 
-/// Letters, digits and these.
-const fn table(others: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
+const fn token_table() -> [bool; 256] {
+    let (mut table, others) = ([false; 256], b"!#$%&'*+-.^_`|~");
     let mut byte = 0;
     while byte < 256 {
         table[byte] = (byte as u8).is_ascii_alphanumeric();
@@ -31,33 +27,58 @@ pub(super) fn is_token(byte: u8) -> bool {
 
 /// Length of the token at the front.
 pub(super) fn token_len(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(bytes.len())
+    bytes.iter().position(|&byte| !is_token(byte)).unwrap_or(bytes.len())
 }
 
-/// The first byte that no target may have.
-pub(super) fn not_in_target(bytes: &[u8]) -> Option<u8> {
-    bytes.iter().copied().find(|&byte| !TARGET[usize::from(byte)])
-}
-
-/// Makes sure that a header of so many lines has no control byte but those at the ends of its
-/// lines, and tabs.
-///
-/// Without a branch in the loop, so that it runs over many bytes at once.
-pub(super) fn no_stray_controls(header: &[u8], lines: usize) -> Result<(), LineFault> {
-    let (mut stray, mut returns) = (0_u8, 0_usize);
-    for block in header.chunks(255) {
-        let mut returns_here = 0_u8;
-        for &byte in block {
-            let control = u8::from(byte < b' ') & u8::from(byte != b'\t') & u8::from(byte != b'\n');
-            let carriage_return = u8::from(byte == b'\r');
-            stray |= control & (1 - carriage_return) | u8::from(byte == 0x7f);
-            returns_here += carriage_return;
+/// Where the first colon is; eight bytes at a time, for names are short.
+#[inline]
+pub(super) fn colon(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let differs = u64::from_le_bytes(*word) ^ COLONS;
+        // The lowest bit that is set belongs to the first byte that does not differ.
+        let same = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+        if same != 0 {
+            return Some(index * 8 + same.trailing_zeros() as usize / 8);
         }
-        returns += usize::from(returns_here);
     }
-    if stray != 0 {
-        return Err(LineFault::ControlByte);
+    let before = bytes.len() - rest.len();
+    rest.iter().position(|&byte| byte == b':').map(|place| before + place)
+}
+
+/// What a target has that needs a closer look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TargetBytes {
+    /// The first byte that no target may have. RFC 3986 allows fewer, but browsers send the others.
+    /// A backslash, which some servers read as a slash, and `#` with what follows are forbidden.
+    pub(super) forbidden: Option<u8>,
+    /// It has escapes.
+    pub(super) escapes: bool,
+}
+
+/// Looks at all bytes of a target.
+pub(super) fn target_bytes(target: &[u8]) -> TargetBytes {
+    let (mut forbidden, mut escapes) = (0, 0);
+    let (blocks, rest) = target.as_chunks::<BLOCK>();
+    let mut last = [b'/'; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        for &byte in block {
+            forbidden |= is_forbidden_in_target(byte);
+            escapes |= u8::from(byte == b'%');
+        }
     }
-    // Each line ends with one, as was seen when it came; so any more are somewhere else.
-    if returns == lines { Ok(()) } else { Err(LineFault::BareCarriageReturn) }
+    let first = || target.iter().copied().find(|&byte| is_forbidden_in_target(byte) != 0);
+    TargetBytes { forbidden: if forbidden == 0 { None } else { first() }, escapes: escapes != 0 }
+}
+
+fn is_forbidden_in_target(byte: u8) -> u8 {
+    u8::from(byte < b'$') & u8::from(byte != b'!')
+        | u8::from(byte > b'~')
+        | u8::from(byte == b'<')
+        | u8::from(byte == b'>')
+        | u8::from(byte == b'\\')
+        | u8::from(byte == b'`')
 }
