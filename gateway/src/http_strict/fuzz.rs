@@ -3,7 +3,8 @@
 //! Each target runs for `FUZZ_SECONDS` (2 by default), as in `make fuzz s=60`. A failure prints the
 //! input and its `FUZZ_CASE`, which repeats that one case.
 
-mod chunked;
+mod bodies;
+mod headers;
 pub(crate) mod reference;
 
 use std::fmt::Debug;
