@@ -87,7 +87,7 @@ pub fn probe(probe: Probe, config: &Config) -> ExitCode {
         Probe::Health => config.server.listen,
         Probe::Ready => config.control.listen,
     };
-    probe.ask(listen, config.control.allowed_hosts.first().map_or("localhost", String::as_str))
+    probe.run(listen, config.control.allowed_hosts.first().map_or("localhost", String::as_str))
 }
 
 /// Prints the faults of the configuration.

@@ -26,7 +26,7 @@ struct Hub {
     sender: broadcast::Sender<Event>,
     /// Number of subscribers to requests. An atomic, because the data path reads it for every
     /// request.
-    want_requests: AtomicUsize,
+    request_subscribers: AtomicUsize,
     samplers: [Sampler; PoolName::ALL.len()],
     begin: Instant,
 }
@@ -42,7 +42,7 @@ impl Events {
     pub fn new(sample_per_s: u32) -> Self {
         Self(Arc::new(Hub {
             sender: broadcast::Sender::new(BACKLOG),
-            want_requests: AtomicUsize::new(0),
+            request_subscribers: AtomicUsize::new(0),
             samplers: PoolName::ALL.map(|_| Sampler::new(sample_per_s)),
             begin: Instant::now(),
         }))
@@ -59,7 +59,7 @@ impl Events {
     /// Publishes a finished request if it is sampled; `event` gets the sample weight.
     /// Without subscribers to requests it costs one relaxed load.
     pub fn publish_request(&self, pool: PoolName, now: Instant, event: impl FnOnce(u64) -> Routed) {
-        if self.0.want_requests.load(Ordering::Relaxed) == 0 {
+        if self.0.request_subscribers.load(Ordering::Relaxed) == 0 {
             return;
         }
         let since_begin = now.saturating_duration_since(self.0.begin);
@@ -69,28 +69,28 @@ impl Events {
     }
 
     /// Subscribes. Requests are published only with a [subscription to
-    /// requests](Self::want_requests).
+    /// requests](Self::subscribe_to_requests).
     pub fn listen(&self) -> broadcast::Receiver<Event> {
         self.0.sender.subscribe()
     }
 
     /// Subscribes to requests until the value is dropped.
-    pub fn want_requests(&self) -> WantRequests {
-        if self.0.want_requests.fetch_add(1, Ordering::Relaxed) == 0 {
+    pub fn subscribe_to_requests(&self) -> RequestSubscription {
+        if self.0.request_subscribers.fetch_add(1, Ordering::Relaxed) == 0 {
             // Requests before the subscription must not count in its sample weights.
             self.0.samplers.iter().for_each(Sampler::forget);
         }
-        WantRequests(self.clone())
+        RequestSubscription(self.clone())
     }
 }
 
 /// A subscription to requests.
 #[derive(Debug)]
-pub struct WantRequests(Events);
+pub struct RequestSubscription(Events);
 
-impl Drop for WantRequests {
+impl Drop for RequestSubscription {
     fn drop(&mut self) {
-        self.0.0.want_requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.request_subscribers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         };
         request(&events);
         assert!(listener.try_recv().is_err(), "there is no subscription");
-        let wanted = events.want_requests();
+        let wanted = events.subscribe_to_requests();
         request(&events);
         let event = listener.try_recv().expect("published");
         assert!(matches!(event, Event::Routed(Routed { sample_weight: 1, .. })), "{event:?}");

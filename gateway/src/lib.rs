@@ -6,7 +6,7 @@
 //! [`ctl`] its command-line client. [`server`] starts and stops everything.
 //!
 //! **Invariants:** the data plane takes no lock and depends on no service's crate. Modules import
-//! only from floors below their own (`docs/ARCHITECTURE.md`).
+//! only from layers below their own (`docs/ARCHITECTURE.md`).
 
 pub mod cli;
 pub mod config;

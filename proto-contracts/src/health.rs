@@ -14,8 +14,8 @@ use crate::ids::InstanceName;
 pub const HEALTHY: &str = "healthy";
 
 /// Version of the contract between gateways and instances: their headers, the affinity key, the
-/// meaning of paths. It grows with each incompatible change, and gateways use no instance with
-/// another version. An instance that sends none predates the header.
+/// meaning of paths. Each incompatible change increments it, and gateways use no instance with
+/// another version. An instance that sends none is older than the header.
 pub const PROTOCOL: u32 = 1;
 
 /// Begins a drain (`PUT`, with a [`DrainInstance`](crate::control::DrainInstance)) or ends it

@@ -61,7 +61,7 @@ pub fn probe_of_service(
 impl Probe {
     /// Sends the probe to this address, with this `Host`. Prints a failure to standard error. Must
     /// not be called within a Tokio runtime.
-    pub fn ask(self, listen: SocketAddr, host: &str) -> ExitCode {
+    pub fn run(self, listen: SocketAddr, host: &str) -> ExitCode {
         match self.send(listen, host) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
@@ -77,9 +77,9 @@ impl Probe {
             Self::Ready => "/readyz",
         };
         let url = format!("http://{}{path}", reachable(listen));
-        // The client needs a crypto provider even for plain HTTP. An earlier one stays.
+        // The client needs a crypto provider even for plain HTTP. One that is installed is kept.
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
-        // Proxies of the environment don't apply to a local address.
+        // `http_proxy` and the like do not apply to a local address.
         let client = Client::builder().timeout(TIMEOUT).no_proxy().build();
         let response = client.and_then(|client| client.get(&url).header(HOST, host).send());
         let response = response.map_err(|error| format!("{url}: {}", with_causes(&error)))?;

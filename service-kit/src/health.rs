@@ -155,8 +155,8 @@ impl Health {
 
     /// Begins the pre-stop delay: readiness fails and `/health` announces the stop, while the
     /// instance serves on.
-    pub fn leave(&self) {
-        self.0.drain.send_modify(Drain::leave);
+    pub fn begin_pre_stop(&self) {
+        self.0.drain.send_modify(Drain::begin_pre_stop);
     }
 
     /// Begins a drain, announced by `/health`: the keys stay until the deadline, or until no work

@@ -48,7 +48,7 @@ pub struct Server {
     addr: SocketAddr,
     metrics: Metrics,
     announce: Duration,
-    give_back: BoxFuture<'static, Result<(), Box<dyn Error + Send + Sync>>>,
+    release: BoxFuture<'static, Result<(), Box<dyn Error + Send + Sync>>>,
 }
 
 impl Server {
@@ -136,25 +136,25 @@ impl Server {
             None => http.bind(config.listen)?,
         };
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
-        let give_back = Box::pin(async { Ok(()) });
+        let release = Box::pin(async { Ok(()) });
         Ok(Self {
             server: http.run(),
             health,
             addr,
             metrics: counted,
             announce: config.announce,
-            give_back,
+            release,
         })
     }
 
     /// Releases shared resources, such as leases, after the last request. It may take three
     /// seconds. The HTTP workers and their runtimes have ended by then, and with them all
     /// connections that they opened.
-    pub fn giving_back<E: Error + Send + Sync + 'static>(
+    pub fn on_stop<E: Error + Send + Sync + 'static>(
         self,
-        give_back: impl Future<Output = Result<(), E>> + Send + 'static,
+        release: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
-        Self { give_back: Box::pin(async { Ok(give_back.await?) }), ..self }
+        Self { release: Box::pin(async { Ok(release.await?) }), ..self }
     }
 
     /// The bound address, with the real port where port 0 was configured.
@@ -167,7 +167,7 @@ impl Server {
     /// 1. *announce*: the pre-stop delay. Readiness fails and health responses announce the stop,
     ///    while it serves on;
     /// 2. *drain*: the listener closes and requests in flight finish;
-    /// 3. *give back*: see [`giving_back`](Self::giving_back);
+    /// 3. *release*: see [`on_stop`](Self::on_stop);
     /// 4. *close*: this returns.
     ///
     /// During the pre-stop delay, gateways stop sending requests, so none meets a closed listener.
@@ -189,7 +189,7 @@ impl Server {
                 return;
             }
             tracing::info!(seconds = announce.as_secs(), "pre-stop delay");
-            health.leave();
+            health.begin_pre_stop();
             tokio::select! {
                 () = tokio::time::sleep(announce) => {}
                 _ = terminate.recv() => {}
@@ -206,7 +206,7 @@ impl Server {
     /// # Errors
     /// When the server ends by itself.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { mut server, health, addr, metrics, give_back, .. } = self;
+        let Self { mut server, health, addr, metrics, release, .. } = self;
         tracing::info!(%addr, instance = %health.instance(), "listening");
         let result = tokio::select! {
             // Shared resources are released even after a failure.
@@ -224,7 +224,7 @@ impl Server {
                 tracing::warn!(requests, "requests in flight were cut off at the shutdown timeout")
             }
         }
-        match tokio::time::timeout(RELEASE_TIMEOUT, give_back).await {
+        match tokio::time::timeout(RELEASE_TIMEOUT, release).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(cause = telemetry::chain(&*error), "not everything was released")

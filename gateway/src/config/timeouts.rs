@@ -158,7 +158,11 @@ mod tests {
             Duration::from_millis(20),
             "a byte a second is too slow"
         );
-        assert_eq!(pace.left(5_000, 10 * second), 10 * second, "who sends at the rate may go on");
+        assert_eq!(
+            pace.left(5_000, 10 * second),
+            10 * second,
+            "a client at the minimum rate is not cut off"
+        );
         assert_eq!(pace.left(1_000_000, 59 * second), second);
         assert_eq!(pace.left(u64::MAX, 61 * second), Duration::ZERO);
         assert_eq!(BodyPace { min_rate: 0, ..pace }.left(0, 10 * second), 50 * second);

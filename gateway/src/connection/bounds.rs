@@ -38,7 +38,7 @@ pub(super) struct Place {
 impl Bounds {
     /// Limits to `most` connections in total.
     pub(super) fn new(most: usize, telemetry: Arc<Telemetry>) -> Self {
-        telemetry.connections.most(most);
+        telemetry.connections.set_limit(most);
         let (open, by_address, full) =
             (AtomicUsize::new(0), Arc::default(), AtomicBool::new(false));
         Self { most, open, by_address, full, telemetry }
@@ -57,7 +57,7 @@ impl Bounds {
             None => None,
             Some((ip, most)) => match self.by_address.take(Client::Address(ip), most) {
                 Some(holding) => Some(holding),
-                None => return Err(self.refuse(RefusedConnection::OfAddress)),
+                None => return Err(self.refuse(RefusedConnection::PerAddress)),
             },
         };
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
@@ -65,7 +65,7 @@ impl Bounds {
             if !self.full.swap(true, Ordering::Relaxed) {
                 self.telemetry.connections_full(self.most);
             }
-            return Err(self.refuse(RefusedConnection::OfAll));
+            return Err(self.refuse(RefusedConnection::Total));
         }
         self.telemetry.connections.opened();
         Ok(Place { bounds: Arc::clone(self), _of_address: of_address })

@@ -85,8 +85,8 @@ pub(super) async fn reject(mut stream: Stream, why: RefusedConnection) {
 fn response_to(why: RefusedConnection) -> String {
     let code = ErrorCode::TooManyConnections;
     let detail = match why {
-        RefusedConnection::OfAll => "The limit of client connections is reached; retry shortly.",
-        RefusedConnection::OfAddress => {
+        RefusedConnection::Total => "The limit of client connections is reached; retry shortly.",
+        RefusedConnection::PerAddress => {
             "The limit of connections from this address is reached; close one first."
         }
     };

@@ -1,4 +1,4 @@
-//! The table of what the control plane serves.
+//! The endpoints of the control plane.
 
 use proto_contracts::ErrorCode;
 use proto_contracts::control::{self, Event};

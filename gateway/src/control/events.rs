@@ -49,7 +49,7 @@ pub(super) async fn stream(
     let (sender, receiver) = mpsc::channel(QUEUE);
     // Subscribed before the pools are read and the response begins, so that no event is missed.
     let events = state.events.listen();
-    let wanted = query.selects_type(Event::ROUTED).then(|| state.events.want_requests());
+    let wanted = query.selects_type(Event::ROUTED).then(|| state.events.subscribe_to_requests());
     rt::spawn(async move {
         let _until_it_ends = (place, wanted);
         let pools = query
@@ -64,7 +64,7 @@ pub(super) async fn stream(
     Ok(response.streaming(texts))
 }
 
-/// Sends the first event, then those of the query, until the reader leaves or is too slow, or the
+/// Sends the first event, then those of the query, until the reader disconnects or is too slow, or the
 /// control plane closes.
 async fn send_events(
     first: Option<Event>,
@@ -102,7 +102,7 @@ async fn send_events(
     }
 }
 
-/// Writes one event. JSON of one line has no line break that would end the field.
+/// Writes one event. The JSON is a single line, because a line break would end the field.
 fn write(text: &mut String, event: &Event) {
     let data = serde_json::to_string(event).unwrap_or_default();
     let _infallible = write!(text, "event: {}\ndata: {data}\n\n", event.name());
@@ -153,7 +153,7 @@ mod tests {
         }
         let (mut received, mut missed) = (0, 0);
         while received + missed < 5_000 {
-            let text = next(&mut listener).await.expect("it goes on");
+            let text = next(&mut listener).await.expect("the stream continues");
             received += text.matches("event: strategy_changed").count();
             if let Some(rest) =
                 text.strip_prefix("event: missed\ndata: {\"type\":\"missed\",\"events\":")

@@ -83,9 +83,7 @@ fn line(event: &Event) -> String {
         }
         Event::OverloadChanged { pool, limit: None } => format!("{pool}  no longer overloaded"),
         Event::ConnectionsChanged { limit: Some(limit) } => {
-            format!(
-                "clients have {limit} connections, as many as they may: further ones are refused"
-            )
+            format!("the limit of {limit} client connections is reached: further ones are refused")
         }
         Event::ConnectionsChanged { limit: None } => {
             "accepting new client connections again".to_owned()
@@ -106,7 +104,7 @@ fn line(event: &Event) -> String {
         }
         Event::StateFileChanged { error: None } => "the state file is writable again".to_owned(),
         Event::Missed { events } => {
-            format!("(this reader was too slow: {events} events were passed over)")
+            format!("(this reader was too slow: {events} events were dropped)")
         }
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What `top` reads of `/metrics`: verdicts, retries and durations, by pool.
+//! The metrics that `top` shows: verdicts, retries and durations, by pool.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use proto_contracts::PoolName;
 pub(super) struct Counters {
     /// Requests routed, by verdict.
     pub(super) verdicts: BTreeMap<String, f64>,
-    /// Requests sent once more.
+    /// Retries.
     pub(super) retries: f64,
-    /// Requests that are over, streams left out, by the upper bound of their duration in seconds;
-    /// cumulative.
+    /// Finished requests without streams, cumulative, by the upper bound of their duration in
+    /// seconds.
     buckets: Vec<(f64, f64)>,
 }
 
@@ -50,13 +50,13 @@ impl Counters {
         }
     }
 
-    /// What was counted since then.
+    /// The difference to an earlier scrape.
     pub(super) fn since(&self, before: &Self) -> Self {
         let earlier = |bound: f64| {
             before.buckets.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n)
         };
         let of = |name: &String| before.verdicts.get(name).copied().unwrap_or_default();
-        // A gateway that was restarted begins at nothing.
+        // Counters of a restarted gateway begin at 0.
         let grown = |now: f64, then: f64| if now < then { now } else { now - then };
         let mut buckets: Vec<_> =
             self.buckets.iter().map(|&(bound, n)| (bound, grown(n, earlier(bound)))).collect();
@@ -72,7 +72,7 @@ impl Counters {
         }
     }
 
-    /// Requests that went somewhere.
+    /// All routed requests.
     pub(super) fn routed(&self) -> f64 {
         self.verdicts.values().sum()
     }
@@ -85,7 +85,7 @@ impl Counters {
         let place = self.buckets.iter().position(|(_, count)| *count >= wanted)?;
         let (lower, below) = place.checked_sub(1).map_or((0.0, 0.0), |before| self.buckets[before]);
         let (upper, upto) = self.buckets[place];
-        // Beyond the last bound nothing is known but that it is exceeded.
+        // The last bucket has no upper bound to interpolate to.
         let seconds = if upper.is_finite() && upto > below {
             lower + (upper - lower) * (wanted - below) / (upto - below)
         } else {
@@ -95,7 +95,7 @@ impl Counters {
     }
 }
 
-/// Whether the template is one of the pool's: `/api/v1/stateful/…` or Phase 1's `/api/stateful/…`.
+/// Whether the template is one of the pool's: `/api/v1/stateful/…` or the legacy `/api/stateful/…`.
 fn route_is_of(route: &str, pool: PoolName) -> bool {
     route.split('/').skip(2).take(2).any(|segment| segment == pool.as_str())
 }

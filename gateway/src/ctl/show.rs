@@ -70,7 +70,7 @@ pub(super) fn added(pool: PoolName, instance: &Instance) -> String {
     }
 }
 
-/// Where a key goes, why, and what would move.
+/// The home of a key, the reason, and the keys that a change would move.
 pub(super) fn explanation(explained: &Explanation) -> String {
     let mut text = format!(
         "key {} in {} ({}, epoch {})\n\n",

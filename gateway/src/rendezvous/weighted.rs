@@ -15,15 +15,15 @@ use proto_contracts::Weight;
 /// Bits after the point of a logarithm.
 const FRACTION: u32 = 48;
 const ONE: u64 = 1 << FRACTION;
-/// The segments between 1 and 2 that the table divides; between its points the logarithm is taken
-/// as straight, which is wrong by 1.7 × 10⁻⁷ at most.
+/// Segments of the table between 1 and 2. Within a segment the logarithm is interpolated linearly,
+/// with an error of at most 1.7 × 10⁻⁷.
 const SEGMENTS: usize = 1 << 10;
 const TABLE: [u64; SEGMENTS + 1] = table();
 
 /// The score of a key at a weighted member; the highest is the key's home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightedScore {
-    /// −log₂ u: the less, the stronger.
+    /// −log₂ u. A lower cost is a higher score.
     cost: u64,
     weight: u64,
     /// Breaks ties, so that members of equal weight rank exactly as unweighted ones.
@@ -67,7 +67,7 @@ impl PartialOrd for WeightedScore {
     }
 }
 
-/// log₂ of a number that is not 0. Never falls where the number rises.
+/// log₂ of a number that is not 0. It is monotonic.
 #[inline]
 fn log2(x: u64) -> u64 {
     let zeros = x.leading_zeros();
@@ -123,7 +123,7 @@ mod tests {
             let error = (log2(x) as f64 / ONE as f64 - (x as f64).log2()).abs();
             assert!(error < 2e-7, "log2({x}) is wrong by {error}");
         }
-        // Written down once: another platform must find the same bits.
+        // A recorded value: every platform must compute the same bits.
         let written = [
             (1, 0),
             (3, 446_127_282_977_750),

@@ -167,6 +167,6 @@ mod tests {
         for _ in 0..TURNS {
             std::hint::black_box(table.take(std::hint::black_box(client), 50));
         }
-        eprintln!("take and give back: {:?} each", begun.elapsed() / TURNS);
+        eprintln!("take and release: {:?} each", begun.elapsed() / TURNS);
     }
 }

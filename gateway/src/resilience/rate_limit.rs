@@ -1,4 +1,4 @@
-//! A request rate per client, who is a user or an address: GCRA in a table of fixed size.
+//! A rate limit per client (a user or an address): GCRA in a table of fixed size.
 //!
 //! In GCRA (ITU-T I.371) a client's *theoretical arrival time* advances by one interval per
 //! request. A request is too early when that time is more than the burst ahead. It needs one word
@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-/// Number of clients in the table. With 8 bytes each it has 1 MiB, whatever the number of
-/// addresses.
+/// Number of clients in the table: 8 bytes each, 1 MiB in total.
 const CELLS: usize = 1 << 17;
 /// Associativity. A full set evicts the client with the earliest arrival time, so many addresses
 /// cannot evict one that exceeds its rate.
@@ -162,9 +161,8 @@ impl RateLimiter {
         let set = &self.cells[set..set + WAYS];
         let is_it =
             |cell: &&AtomicU64| cell.load(Ordering::Relaxed) & !TIME_MASK == hash & !TIME_MASK;
-        let least_in_debt =
-            || set.iter().min_by_key(|cell| cell.load(Ordering::Relaxed) & TIME_MASK);
-        set.iter().find(is_it).or_else(least_in_debt).unwrap_or(&set[0])
+        let earliest = || set.iter().min_by_key(|cell| cell.load(Ordering::Relaxed) & TIME_MASK);
+        set.iter().find(is_it).or_else(earliest).unwrap_or(&set[0])
     }
 }
 
@@ -203,7 +201,7 @@ mod tests {
         assert_eq!(
             limiter.take(at("192.0.2.2"), later, &policy).remaining,
             19,
-            "another client is not concerned"
+            "another client is not affected"
         );
         let much_later = now + Duration::from_mins(1);
         assert_eq!(
@@ -243,8 +241,12 @@ mod tests {
             })
             .count();
         // With tags of 16 bits and sets of four, one in 16,000 collides.
-        assert!(limited <= 20, "{limited} of a million that came once");
-        assert_eq!(limiter.take(flooder, now, &policy).retry_after_s, Some(1), "it is remembered");
+        assert!(limited <= 20, "{limited} of a million clients with one request each");
+        assert_eq!(
+            limiter.take(flooder, now, &policy).retry_after_s,
+            Some(1),
+            "the limit still applies"
+        );
     }
 
     #[test]

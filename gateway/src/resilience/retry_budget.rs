@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             (0..40).filter_map(|_| budget.reserve(later, POLICY)).count(),
             40,
-            "each was given back at once"
+            "each was released at once"
         );
     }
 

@@ -114,8 +114,8 @@ mod tests {
         let mut draw = draws();
         let keys: Vec<_> = (0..1_000).map(|_| mint_with(&slow, &mut draw)).collect();
         let newcomer = slow.members()[2].instance.sessions();
-        // A tenth of its third of the draws, of which each of two counts since it is the emptiest:
-        // 2 × 1/21.
+        // It accepts a tenth of its third of the keys, so it is 1/30 ÷ (1/3 + 1/3 + 1/30) = 1/21 of
+        // the candidates. As the emptiest it is preferred as either of the two: 2 × 1/21.
         assert!((60..=140).contains(&newcomer), "{newcomer} of 1000");
         let home = |key| sticky::home(&slow, key).expect("a home").instance.name().to_string();
         assert_eq!(keys.into_iter().filter(|&key| home(key) == "s3").count() as u64, newcomer);

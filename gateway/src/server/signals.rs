@@ -53,8 +53,8 @@ impl<S: ShutdownSignalWatch + Send + Sync> ShutdownSignalWatch for Signals<S> {
 }
 
 impl<S: ShutdownSignalWatch> Signals<S> {
-    /// Returns at a signal for an orderly stop. At SIGINT it ends the process instead, and never
-    /// returns.
+    /// Returns at a signal for a graceful shutdown. At SIGINT it ends the process instead, and
+    /// never returns.
     ///
     /// Pingora's own upgrade (SIGQUIT) is not used, and neither is its fast shutdown: a listener
     /// whose runtime is going away fails to accept in an endless loop, and the server waits for
@@ -78,7 +78,7 @@ pub(super) struct StopWatch {
 #[async_trait]
 impl BackgroundService for StopWatch {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        // It may have begun before this service did.
+        // The shutdown may have begun before this service started.
         let _closed_means_stopping_too = shutdown.wait_for(|stopping| *stopping).await.is_ok();
         let _main_ended = self.main.send(LifecycleEvent::StopBegun);
     }

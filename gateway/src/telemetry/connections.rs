@@ -6,20 +6,20 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedConnection {
     /// The total limit.
-    OfAll,
+    Total,
     /// The limit per address.
-    OfAddress,
+    PerAddress,
 }
 
 impl RefusedConnection {
     /// Every reason, in the order of their discriminants.
-    const ALL: [Self; 2] = [Self::OfAll, Self::OfAddress];
+    const ALL: [Self; 2] = [Self::Total, Self::PerAddress];
 
     /// The label in metrics.
     const fn as_str(self) -> &'static str {
         match self {
-            Self::OfAll => "all",
-            Self::OfAddress => "address",
+            Self::Total => "all",
+            Self::PerAddress => "address",
         }
     }
 }
@@ -28,7 +28,7 @@ impl RefusedConnection {
 #[derive(Debug)]
 pub struct ConnectionMetrics {
     open: IntGauge,
-    most: IntGauge,
+    limit: IntGauge,
     refused: [IntCounter; RefusedConnection::ALL.len()],
 }
 
@@ -39,7 +39,8 @@ impl ConnectionMetrics {
     /// When the registry has metrics of these names.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let open = IntGauge::new("gateway_client_connections", "Open client connections.")?;
-        let most = IntGauge::new("gateway_client_connections_max", "Limit of client connections.")?;
+        let limit =
+            IntGauge::new("gateway_client_connections_max", "Limit of client connections.")?;
         let refused = IntCounterVec::new(
             Opts::new(
                 "gateway_client_connections_refused_total",
@@ -48,15 +49,15 @@ impl ConnectionMetrics {
             &["bound"],
         )?;
         registry.register(Box::new(open.clone()))?;
-        registry.register(Box::new(most.clone()))?;
+        registry.register(Box::new(limit.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         let refused = RefusedConnection::ALL.map(|why| refused.with_label_values(&[why.as_str()]));
-        Ok(Self { open, most, refused })
+        Ok(Self { open, limit, refused })
     }
 
     /// Sets the limit.
-    pub fn most(&self, most: usize) {
-        self.most.set(i64::try_from(most).unwrap_or(i64::MAX));
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
     /// Counts an opened connection.

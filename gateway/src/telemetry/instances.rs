@@ -17,8 +17,7 @@ type Read = fn(&Host) -> Option<f64>;
 /// Name, help and source of each metric.
 const FIGURES: [(&str, &str, Read); 9] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
-        // An address that is refused and never was a member counts as refused, and not as an
-        // instance that is down.
+        // An address that never was a member is counted in `gateway_upstream_refused`, not here.
         let never_member =
             matches!(slot.state(), InstanceState::WrongInstance | InstanceState::DuplicateName)
                 && slot.instance().is_none();
@@ -70,7 +69,7 @@ pub(super) struct InstanceMetrics {
     refused: GaugeVec,
 }
 
-/// The labels of [`Host::refused_for`]; each series exists at 0.
+/// The labels of [`Host::refused_for`]. Each has a series, also at 0.
 const REFUSALS: [&str; 6] = [
     "wrong_service",
     "wrong_protocol",

@@ -222,7 +222,7 @@ impl Connection {
         self.try_reply()
     }
 
-    /// Reads exactly so many bytes from an upgraded connection.
+    /// Reads exactly this many bytes from an upgraded connection.
     #[track_caller]
     pub(crate) fn read_exactly(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

@@ -76,7 +76,7 @@ fn malformed_keys_are_replaced_with_the_verdict_invalid() {
 }
 
 #[test]
-fn with_a_malformed_session_id_other_sources_of_the_key_count() {
+fn a_malformed_session_id_is_no_source_of_the_key() {
     let (_upstream, gateway) = one_instance();
     for bad in ["x", "0000000a-short", "0000000A-00112233445566778899aabbccddeeff", "%30000000a"] {
         let request = with_cookie(Request::get(&format!("{SESSIONS}/{bad}/history")), IN_COOKIE);
@@ -85,7 +85,7 @@ fn with_a_malformed_session_id_other_sources_of_the_key_count() {
 }
 
 #[test]
-fn of_several_keys_the_first_well_formed_one_counts() {
+fn of_several_keys_the_first_well_formed_one_is_used() {
     let (_upstream, gateway) = one_instance();
     let key = |request: Request| gateway.send(&request).key();
     let get = || Request::get(SESSIONS);
@@ -116,7 +116,7 @@ fn the_cookie_is_same_site_and_http_only() {
 }
 
 #[test]
-fn the_cookie_is_secure_when_a_trusted_proxy_says_https() {
+fn the_cookie_is_secure_when_a_trusted_proxy_reports_https() {
     let upstream = Upstream::start("stateful-1");
     for (trusted, ends) in
         [("['127.0.0.1/32']", "; SameSite=Lax; Secure"), ("['192.0.2.0/24']", "; SameSite=Lax")]

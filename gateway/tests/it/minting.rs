@@ -48,7 +48,8 @@ fn new_clients_avoid_an_instance_that_reports_many_sessions() {
     }
     let gateway = Setup::new().stateful(&upstreams).start();
     let landed = new_clients(&gateway, 600);
-    // One pair of candidates in nine has both homes there: 67, with a standard deviation of 8.
+    // For one new key in nine, both candidates have their home there: 67 of 600, with a standard
+    // deviation of 8.
     let full = landed.get(NAMES[0]).copied().unwrap_or(0);
     assert!(full < 120, "{landed:?}");
 }

@@ -96,7 +96,7 @@ fn a_home_at_its_limit_spills_if_allowed_and_else_rejects() {
 }
 
 /// Peak resident memory of this process, which includes the gateway.
-fn most_resident_mib() -> u64 {
+fn peak_resident_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line =
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a high-water mark");
@@ -111,12 +111,12 @@ fn flood_tenfold(hosts: usize, lasts: Duration, section: &str, least: f64) -> Fl
     let upstream = Slots::start(hosts);
     let gateway = Setup::new().stateless_at(upstream.addr()).section(section).start();
     let mut events = gateway.listen("?types=overload_changed");
-    let before = most_resident_mib();
+    let before = peak_resident_mib();
     let flood = Flood::send(gateway.addr, INFO, 10.0 * capacity, lasts);
-    let grown = most_resident_mib() - before;
+    let grown = peak_resident_mib() - before;
     println!(
         "capacity {capacity:.0}/s; {flood}; at most {} were at the instance",
-        upstream.most_at_once()
+        upstream.max_concurrent()
     );
     let after = std::time::Instant::now();
     eventually("all requests are served again", || {

@@ -1,5 +1,5 @@
 //! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md
-//! says how a change of them is accepted.
+//! describes how to accept a change.
 
 use std::fmt::Write as _;
 

@@ -18,7 +18,7 @@ mod down;
 mod show;
 mod up;
 
-use show::say;
+use show::print_line;
 use up::UpArgs;
 
 /// Runs the whole system on this machine as ordinary processes: PostgreSQL, two Redis, the
@@ -125,7 +125,7 @@ impl Command {
                 Some(found) => {
                     show::status(&AgentClient::new(&state, found.agent)?.status().await?)
                 }
-                None => say("Not running. `make up` starts the system."),
+                None => print_line("Not running. `make up` starts the system."),
             },
             Self::Scale { pools, force } => {
                 let agent = AgentClient::of_running(&state)?;

@@ -15,8 +15,8 @@
 //! # }
 //! ```
 //!
-//! Every child is started through the `local-stack` binary, which arranges that the child dies with
-//! its launcher before it becomes the program, so tests need the workspace's binaries to be built.
+//! Each program is started by the `local-stack` binary: it requests a signal for the death of its
+//! parent, then executes the program. So tests need the workspace's binaries.
 
 mod agent;
 mod agent_client;

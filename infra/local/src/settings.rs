@@ -32,7 +32,7 @@ pub(crate) enum Lifetime {
     Test,
 }
 
-/// A plan with everything settled that stays the same while the stack runs.
+/// A plan with every default resolved.
 pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     /// The state folder, or a substitute that other users can reach, for servers that don't run as

@@ -19,7 +19,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of at least one round.
+    /// The spread of at least one round.
     pub(crate) fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
         let mut rounds: Vec<f64> = rounds.into_iter().collect();
         rounds.sort_by(f64::total_cmp);
@@ -128,7 +128,7 @@ pub struct Memory {
     pub bytes_per_session: f64,
     /// Their size by the hot set's accounting, bytes.
     pub counted_bytes: u64,
-    /// `HOT_SET_BYTES`, the limit of that.
+    /// `HOT_SET_BYTES`, the limit of `counted_bytes`.
     pub budget_bytes: u64,
 }
 

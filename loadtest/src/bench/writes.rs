@@ -1,5 +1,5 @@
-//! Messages, directly to an instance and through the gateway, compared with redis-benchmark of the
-//! same script.
+//! Messages, directly to an instance and through the gateway, compared with redis-benchmark that
+//! runs the same script.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let benchmark =
         RedisBenchmark::prepare(&env.stack.redis_sessions_url(), &instance, count, connections)
             .await?;
-    // Without a gateway no instance takes a copy, so the service's calls equal the benchmark's,
-    // except for session and message.
+    // Without a gateway, instances keep no copies of sessions. So the service sends the benchmark's
+    // calls, with other sessions and messages.
     let here = Sessions::create(&instance, connections, count, Routed::Unmarked).await?;
     let at_home = Sessions::create(&instance, connections, count, Routed::Home).await?;
     let by_gateway = Sessions::create(&gateway, connections, count, Routed::Unmarked).await?;
@@ -32,7 +32,7 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let mut calls = 2 * count;
     for _ in 0..env.plan.rounds {
         redis.push(Round::measure(&env.processes, benchmark.run(calls)).await?);
-        // As many as fill a round, by the last round's rate.
+        // Enough calls for a round at the rate of the last one.
         calls = redis.last().map_or(calls, |last| (last.rps * env.plan.round_s) as usize).max(1);
         direct.push(Round::measure(&env.processes, messages(env, &instance, &here)).await?);
         kept.push(Round::measure(&env.processes, messages(env, &instance, &at_home)).await?);
@@ -46,7 +46,7 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
             bound: Some(Bound::AtMost(1.3)),
         },
         Ratio {
-            name: "CPU of Redis, message by the gateway over the same",
+            name: "CPU of Redis, message through the gateway over the benchmark's call",
             ratio: ratio(&routed, &redis, cpu_of_redis),
             bound: Some(Bound::AtMost(1.3)),
         },
@@ -60,7 +60,7 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         row("script, redis-benchmark", &redis),
         row("message, direct to an instance", &direct),
         row("direct message, copy kept hot", &kept),
-        row("message, sticky by the gateway", &routed),
+        row("message, sticky through the gateway", &routed),
     ];
     Ok(Section {
         title: "Messages, on disk before they are acknowledged".to_owned(),

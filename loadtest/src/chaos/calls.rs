@@ -26,7 +26,7 @@ use crate::{request, scenario};
 const REPEAT_FOR: Duration = Duration::from_secs(30);
 /// Pause of a client after a failure, milliseconds, so that it does not spin.
 const BACK_OFF_MS: std::ops::RangeInclusive<u64> = 20..=120;
-/// One in so many acknowledged writes is sent again, to check that it is not executed twice.
+/// One of this many acknowledged writes is sent again, to check that it is not executed twice.
 const REPEATED: u32 = 32;
 
 /// The result of one request.

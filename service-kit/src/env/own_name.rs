@@ -12,7 +12,7 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolveHosts;
 use hickory_resolver::proto::rr::RData;
 
-/// How long the DNS may take to know a container that has just started.
+/// How long it may take until the DNS resolves a container that has just started.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// For one DNS query.

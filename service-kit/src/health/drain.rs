@@ -97,7 +97,7 @@ impl Drain {
     }
 
     /// Begins the pre-stop delay.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn begin_pre_stop(&mut self) {
         self.phase = Phase::Leaving;
     }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_stopping_instance_takes_and_announces_no_decision() {
         let now = Moment::now();
-        for stop in [Drain::leave, Drain::stop] {
+        for stop in [Drain::begin_pre_stop, Drain::stop] {
             let mut drain = begun(now);
             stop(&mut drain);
             assert!(!drain.begin(now, Some(DEADLINE), None) && !drain.end(now, None));

@@ -138,7 +138,7 @@ pub(super) fn counts() -> Option<IntCounterVec> {
 /// The HTTP client for spans. It is blocking, like the export thread, and built in a thread since
 /// it cannot be built within a runtime.
 fn client(timeout: Duration) -> Result<reqwest::blocking::Client, reqwest::Error> {
-    // The client needs a crypto provider even for plain HTTP. An earlier one stays.
+    // The client needs a crypto provider even for plain HTTP. One that is installed is kept.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let build = move || {
         reqwest::blocking::Client::builder()

@@ -180,7 +180,7 @@ pub type Outcomes = BTreeMap<&'static str, usize>;
 ///
 /// # Panics
 /// When a path is resolved in two ways.
-pub async fn assert_read_alike(
+pub async fn assert_same_resolution(
     pool: PoolName,
     mount: impl FnOnce(&mut web::ServiceConfig),
     paths: impl Iterator<Item = Vec<u8>>,

@@ -55,9 +55,9 @@ impl Verifier<Vec<u8>> for EdDsa {
     }
 }
 
-/// A token whose header has the algorithm `Ed25519` (RFC 9864). `jsonwebtoken` knows only the older
-/// name `EdDSA`, so it gets the token with that name, and the verifier gets the original signed
-/// bytes.
+/// A token whose header has the algorithm `Ed25519` (RFC 9864). `jsonwebtoken` supports only the
+/// older name `EdDSA`, so it gets the token with that name, and the verifier gets the original
+/// signed bytes.
 pub(super) struct Renamed {
     pub(super) token: Vec<u8>,
     /// The original first two parts.

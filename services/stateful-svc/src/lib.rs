@@ -81,7 +81,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
     let server =
         Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
-    Ok(server.giving_back(async move { store.close().await }))
+    Ok(server.on_stop(async move { store.close().await }))
 }
 
 fn session_store(

@@ -19,7 +19,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return error.exit(),
     };
     if let Some(probe) = probe {
-        return probe.ask(config.service.listen, "localhost");
+        return probe.run(config.service.listen, "localhost");
     }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(fault) => return fault.exit(),
     };
     if let Some(probe) = probe {
-        return probe.ask(config.service.listen, "localhost");
+        return probe.run(config.service.listen, "localhost");
     }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,

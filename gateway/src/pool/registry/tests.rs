@@ -1,4 +1,4 @@
-//! Who is a member under which name, and when.
+//! The membership: addresses, names and states.
 
 mod drains;
 
@@ -43,11 +43,11 @@ fn config(strategy: Strategy, ports: &[u16]) -> config::PoolConfig {
 }
 
 fn pass(registry: &mut Registry, port: u16, name: &str) -> bool {
-    tell(registry, port, name, None)
+    report(registry, port, name, None)
 }
 
-/// A healthy report with the seconds until the instance's keys move.
-fn tell(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
+/// Records a passed check that reports this time until the instance's keys move.
+fn report(registry: &mut Registry, port: u16, name: &str, seconds_left: Option<u64>) -> bool {
     let report = Report { live_sessions: Some(3), seconds_left, ..Report::of(name) };
     !registry.record_probe(PoolName::Stateful, addr(port), Ok(report)).is_empty()
 }
@@ -168,9 +168,9 @@ fn a_drain_ends_the_membership_and_a_return_begins_it_again() {
     pass(&mut registry, 2, "s2");
     let epoch = |registry: &Registry| registry.snapshot(Seed::from_text("test")).epoch;
     let both = epoch(&registry);
-    assert!(tell(&mut registry, 2, "s2", Some(30)));
+    assert!(report(&mut registry, 2, "s2", Some(30)));
     assert_eq!((states(&registry)[1].1, epoch(&registry)), (InstanceState::Draining, both));
-    assert!(tell(&mut registry, 2, "s2", Some(0)));
+    assert!(report(&mut registry, 2, "s2", Some(0)));
     assert_eq!(states(&registry)[1].1, InstanceState::Drained);
     assert_ne!(epoch(&registry), both);
     assert_eq!(registry.state().names.len(), 1, "after a restart it is no member either");

@@ -51,6 +51,6 @@ mod tests {
         let many: Vec<_> = (0..100).map(|place| (place, 1 + 255 * (place as u64 % 2))).collect();
         let turns = smooth(&many);
         assert!(turns.len() < 1_200, "{}", turns.len());
-        assert!((0..100).all(|place| turns.contains(&place)), "everybody has one");
+        assert!((0..100).all(|place| turns.contains(&place)), "every member has a turn");
     }
 }

@@ -1,4 +1,4 @@
-//! The state file on a disk that takes what it is given, and on one that is full.
+//! The state file, also on a full disk.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -178,7 +178,7 @@ pub(super) fn write(path: &Path, states: &States) -> io::Result<()> {
     replace(path, &prepare(path, states)?)
 }
 
-/// Writes the states beside the file, and gives where.
+/// Writes the states to a temporary file and returns its path.
 fn prepare(path: &Path, states: &States) -> io::Result<PathBuf> {
     let mut json = serde_json::to_vec_pretty(states)?;
     json.push(b'\n');
@@ -190,7 +190,7 @@ fn prepare(path: &Path, states: &States) -> io::Result<PathBuf> {
     Ok(beside)
 }
 
-/// Puts what was written beside the file in its place.
+/// Renames the temporary file to the state file.
 fn replace(path: &Path, beside: &Path) -> io::Result<()> {
     fs::rename(beside, path)?;
     let folder =

@@ -53,7 +53,7 @@ impl Slots {
     }
 
     /// The most requests that were at the instance at once.
-    pub(crate) fn most_at_once(&self) -> usize {
+    pub(crate) fn max_concurrent(&self) -> usize {
         self.most.load(Ordering::Relaxed).max(self.at_once.load(Ordering::Relaxed))
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use proto_contracts::agent::{ComponentState, StackStatus};
 
-use super::show::say;
+use super::show::print_line;
 use crate::agent_client::AgentClient;
 use crate::builds::Builds;
 
@@ -61,7 +61,7 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
     }
     let mut failed = Vec::new();
     for (name, control) in gateways {
-        say(format_args!("{name}:"))?;
+        print_line(format_args!("{name}:"))?;
         if !command(control).status().context("cannot run the gateway's program")?.success() {
             failed.push(name);
         }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::show::say;
+use super::show::print_line;
 use crate::agent_client::AgentClient;
 use crate::shared_memory;
 use crate::supervisor::{self, SupervisorInfo};
@@ -21,7 +21,7 @@ pub(super) async fn run(state: &Path) -> Result<()> {
     let running = supervisor::find(state)?;
     let Some(SupervisorInfo { pid, agent }) = running else {
         remove_cache(state);
-        return say("Not running.");
+        return print_line("Not running.");
     };
     let pid = Pid::from_raw(pid);
     let result = match AgentClient::new(state, agent) {
@@ -29,13 +29,13 @@ pub(super) async fn run(state: &Path) -> Result<()> {
         Err(error) => Err(error),
     };
     if let Err(error) = result {
-        say(format_args!(
+        print_line(format_args!(
             "The agent does not respond ({error:#}); sending SIGTERM to the supervisor (pid {pid})."
         ))?;
         kill(pid, Signal::SIGTERM)?;
     }
     if !ended(state, GRACEFUL_TIMEOUT).await? {
-        say(format_args!(
+        print_line(format_args!(
             "The supervisor (pid {pid}) did not stop in time; killing it and its components."
         ))?;
         kill(pid, Signal::SIGKILL)?;
@@ -44,7 +44,7 @@ pub(super) async fn run(state: &Path) -> Result<()> {
         }
     }
     remove_cache(state);
-    say("Everything is stopped.")
+    print_line("Everything is stopped.")
 }
 
 /// Removes Nginx's cache, which a killed supervisor leaves in `/dev/shm`.

@@ -10,7 +10,7 @@ use proto_contracts::agent::{ComponentStatus, Phase, StackStatus};
 const JSON: &str = "-H 'Content-Type: application/json'";
 
 /// Prints a line.
-pub(super) fn say(line: impl Display) -> Result<()> {
+pub(super) fn print_line(line: impl Display) -> Result<()> {
     Ok(writeln!(io::stdout().lock(), "{line}")?)
 }
 
@@ -18,8 +18,10 @@ pub(super) fn say(line: impl Display) -> Result<()> {
 pub(super) fn status(status: &StackStatus) -> Result<()> {
     match status.phase {
         Phase::Ready => {}
-        Phase::Starting => say("Still starting; `make logs i=supervisor` shows the progress.")?,
-        Phase::Stopping => say("Stopping.")?,
+        Phase::Starting => {
+            print_line("Still starting; `make logs i=supervisor` shows the progress.")?
+        }
+        Phase::Stopping => print_line("Stopping.")?,
     }
     components(status.components.iter())
 }
@@ -29,16 +31,16 @@ pub(super) fn components<'a>(
     components: impl Iterator<Item = &'a ComponentStatus> + Clone,
 ) -> Result<()> {
     for line in table(components.clone()) {
-        say(line)?;
+        print_line(line)?;
     }
     for part in components.filter(|part| !part.last_lines.is_empty()) {
-        say(format_args!(
+        print_line(format_args!(
             "\n{} died: {}",
             part.name,
             part.exit.as_deref().unwrap_or("exit status unknown")
         ))?;
         for line in &part.last_lines {
-            say(format_args!("    | {line}"))?;
+            print_line(format_args!("    | {line}"))?;
         }
     }
     Ok(())
@@ -75,30 +77,30 @@ fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<Strin
 pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     let (urls, ca, token) = (&status.urls, &status.ca_file, &status.control_token_file);
     let https = urls.https.as_deref().unwrap_or(&urls.gateway);
-    say("\nTandem is running.\n")?;
-    say(format_args!("  {https:<26}the API, through Nginx; its CA certificate is {ca}"))?;
-    say(format_args!("  {:<26}the gateway", urls.gateway))?;
-    say(format_args!("  {:<26}its control plane; token: {token}", urls.control))?;
+    print_line("\nTandem is running.\n")?;
+    print_line(format_args!("  {https:<26}the API, through Nginx; its CA certificate is {ca}"))?;
+    print_line(format_args!("  {:<26}the gateway", urls.gateway))?;
+    print_line(format_args!("  {:<26}its control plane; token: {token}", urls.control))?;
     if let Some(second) = &urls.second {
-        say(format_args!(
+        print_line(format_args!(
             "  {:<26}the second gateway; its control plane: {}",
             second.gateway, second.control
         ))?;
     }
     if let Some(prometheus) = &urls.prometheus {
-        say(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
+        print_line(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
     }
-    say("\nTry:\n")?;
-    say(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
-    say(format_args!(
+    print_line("\nTry:\n")?;
+    print_line(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;
+    print_line(format_args!(
         "  curl -i --cacert {ca} {https}/api/v1/stateful/sessions {JSON} -d '{{}}'\n"
     ))?;
-    say(format_args!(
+    print_line(format_args!(
         "  curl -X PUT {}/control/v1/pools/stateful/strategy {JSON} \\\n      \
          -d '{{\"strategy\":\"round_robin\"}}' -H \"Authorization: Bearer $(cat {token})\"",
         urls.control
     ))?;
-    say("\n`make status` lists the components, `make down` stops them.")
+    print_line("\n`make status` lists the components, `make down` stops them.")
 }
 
 /// Seconds in a readable form.

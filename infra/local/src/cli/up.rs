@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Phase, StackStatus};
 
-use super::show::{self, say};
+use super::show::{self, print_line};
 use crate::agent_client::AgentClient;
 use crate::supervisor::{self, Options};
 use crate::topology::{Gateways, Store, Topology};
@@ -139,9 +139,9 @@ async fn reconcile(
         );
     }
     match status.phase {
-        Phase::Ready => say("Already running.")?,
+        Phase::Ready => print_line("Already running.")?,
         Phase::Starting => {
-            say("Already starting; waiting for it.")?;
+            print_line("Already starting; waiting for it.")?;
             await_ready(state, agent).await?;
         }
         Phase::Stopping => bail!(
@@ -255,7 +255,7 @@ impl Lines {
                 .filter(|(time, _)| time.parse::<Timestamp>().is_ok())
                 .map_or(line, |(_, text)| text);
             if text != "ready" {
-                say(format_args!("  {text}"))?;
+                print_line(format_args!("  {text}"))?;
             }
             self.rest = rest.to_owned();
         }

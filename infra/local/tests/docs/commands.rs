@@ -1,17 +1,17 @@
-//! Commands: those of our own programs are tried, the others' parts of ours are looked up.
+//! Commands: `gateway ctl` is run; targets, options and services of other commands are looked up.
 
 use crate::reader::{Piece, arguments};
 use crate::repository::Repository;
 
-/// Subcommands of `compose.sh` that services are named after.
+/// Subcommands of `compose.sh` that are followed by services.
 const OF_SERVICES: [&str; 9] = ["up", "roll", "ps", "exec", "kill", "rm", "logs", "stop", "start"];
-/// Their options that take a value of their own.
+/// Their options with a value.
 const WITH_VALUE: [&str; 2] = ["-s", "--scale"];
-/// Options of our programs that a document may name alone.
+/// Our programs, whose options are looked up in their help.
 const PROGRAMS: [&str; 4] = ["gateway", "stateless-svc", "stateful-svc", "loadtest"];
 
 pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
-    // A comment, a prompt or a table of cron's stands before none of the commands.
+    // A command begins a piece, or follows a separator, a variable or the columns of a crontab.
     let mut found = Vec::new();
     let words = arguments(&piece.code);
     for (at, word) in words.iter().enumerate() {
@@ -72,14 +72,14 @@ fn make(repository: &Repository, rest: &[String]) -> Vec<String> {
     found
 }
 
-/// Tried without a gateway: a command line that is right fails at the connection alone.
+/// Runs the command without a gateway: a valid command line fails only at the connection.
 fn ctl(repository: &Repository, rest: &[String]) -> Vec<String> {
-    // In the place of what a reader fills in stands a key, which is a name, too.
+    // A key replaces the reader's own value; it is also a valid name.
     let rest: Vec<String> = rest.iter().map(|argument| argument.replace('…', "0badcafe")).collect();
     if rest.is_empty() || rest == ["0badcafe"] {
         return Vec::new();
     }
-    // A subcommand that is named alone may lack its arguments.
+    // A subcommand alone may lack its arguments.
     let mut tried = vec!["ctl".to_owned()];
     tried.extend(rest.iter().cloned());
     if rest.len() == 1 {
@@ -87,12 +87,12 @@ fn ctl(repository: &Repository, rest: &[String]) -> Vec<String> {
     }
     match repository.run("gateway", &tried) {
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let right = output.status.success() || said.contains("cannot connect");
-            if right {
+            let error = String::from_utf8_lossy(&output.stderr);
+            let is_valid = output.status.success() || error.contains("cannot connect");
+            if is_valid {
                 Vec::new()
             } else {
-                vec![format!("`gateway ctl {}`: {}", rest.join(" "), said.trim())]
+                vec![format!("`gateway ctl {}`: {}", rest.join(" "), error.trim())]
             }
         }
         Err(error) => vec![error.to_string()],
@@ -127,7 +127,7 @@ fn options(repository: &Repository, program: &str, rest: &[String]) -> Vec<Strin
 fn compose(repository: &Repository, rest: &[String]) -> Vec<String> {
     match rest.split_first() {
         Some((command, rest)) if OF_SERVICES.contains(&command.as_str()) => {
-            // What follows the container of `exec` is a command in it.
+            // After the service of `exec` comes a command to run in it.
             let end = if command == "exec" { first_service(rest) } else { rest.len() };
             unknown_services(repository, &rest[..end])
         }

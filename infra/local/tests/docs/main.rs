@@ -1,5 +1,5 @@
-//! Whatever the documents name must exist: commands are run, names are looked up where the code
-//! defines them. A wrong name is reported with its line.
+//! Commands and names in the documents must exist: commands are run, and names are looked up in the
+//! sources. A wrong name is reported with its line.
 
 mod commands;
 mod names;
@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use repository::Repository;
 
-/// What users and operators follow.
+/// The documents for users and operators.
 const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
@@ -23,9 +23,9 @@ const DOCUMENTS: [&str; 9] = [
     "docs/DEPLOYMENT.md",
     "docs/RUNBOOK.md",
 ];
-/// How many words a paragraph has at most.
+/// Maximum words of a paragraph.
 const MAX_WORDS: usize = 90;
-/// The pages that are read from start to end.
+/// The pages with paragraphs of limited length.
 const PROSE: [&str; 4] = ["README.md", "CONTRIBUTING.md", "docs/TOUR.md", "docs/ARCHITECTURE.md"];
 
 /// Every fault of a document, each with its line.

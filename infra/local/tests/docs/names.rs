@@ -8,7 +8,7 @@ use proto_contracts::ErrorCode;
 use crate::reader::{Piece, words};
 use crate::repository::Repository;
 
-/// Names of others, in whose sources we don't look.
+/// Names that other programs define.
 const OF_OTHERS: [&str; 8] = [
     "aof_delayed_fsync",
     "last_xact_replay_timestamp",
@@ -21,14 +21,14 @@ const OF_OTHERS: [&str; 8] = [
 ];
 /// Pages of Prometheus.
 const PAGES_OF_OTHERS: [&str; 5] = ["targets", "alerts", "classic", "api", "query"];
-/// What Git ignores, since it is made here.
+/// Generated files, which Git ignores.
 const MADE_HERE: [&str; 4] = [
     "infra/compose/.env",
     "infra/compose/backups",
     "infra/compose/secrets/production",
     "infra/monitoring/textfile",
 ];
-/// What a metric of several series is called beyond its own name.
+/// Suffixes of a histogram's series.
 const OF_METRICS: [&str; 3] = ["_bucket", "_count", "_sum"];
 
 pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
@@ -39,7 +39,7 @@ pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
         found.extend(file(repository, part));
         found.extend(address(repository, part));
     }
-    // A part of a setting's name was looked up with it.
+    // The words of a setting were looked up above.
     if !piece.code.starts_with('[') {
         found.extend(plain_names(repository, &piece.code));
     }
@@ -56,7 +56,7 @@ fn setting(repository: &Repository, code: &str) -> Option<String> {
     (!keys.contains(key)).then(|| format!("gateway.toml has no [{section}] {key}"))
 }
 
-/// `503 overloaded`, and a code whose status stands before it.
+/// `503 overloaded` in one piece, or a code after its status.
 fn codes(piece: &Piece) -> Option<String> {
     let (status, name) = match piece.code.split_once(' ') {
         Some((status, name)) => (status, name),
@@ -75,13 +75,13 @@ fn codes(piece: &Piece) -> Option<String> {
     }
 }
 
-/// Words that look like names of ours: with underscores, in capitals or not.
+/// Words in the form of our names: with underscores, in upper or lower case.
 fn plain_names(repository: &Repository, code: &str) -> Vec<String> {
     // An abbreviation and a pattern are not whole names.
     let parts = code.split_whitespace().filter(|part| !part.contains(['…', '*', '/']));
     let all: BTreeSet<&str> = parts.flat_map(words).filter(|word| is_name(word)).collect();
     let unknown = all.into_iter().filter(|word| !is_known(repository, word));
-    unknown.map(|word| format!("nothing here is called {word}")).collect()
+    unknown.map(|word| format!("the sources do not contain {word}")).collect()
 }
 
 fn is_name(word: &str) -> bool {
@@ -113,12 +113,12 @@ fn is_known(repository: &Repository, word: &str) -> bool {
                 .collect::<String>()
         })
         .collect();
-    // Compose puts its project's name before those of volumes.
+    // Compose prefixes volumes with the project's name.
     if word.strip_prefix("tandem_").is_some_and(|volume| repository.services.contains(volume)) {
         return true;
     }
     let of_series = OF_METRICS.iter().filter_map(|suffix| word.strip_suffix(suffix));
-    of_series.chain([word, &*variant]).any(|name| repository.knows(name))
+    of_series.chain([word, &*variant]).any(|name| repository.has_word(name))
 }
 
 fn file(repository: &Repository, part: &str) -> Option<String> {
@@ -142,22 +142,22 @@ fn file(repository: &Repository, part: &str) -> Option<String> {
     (ours && !made_here && !repository.has_file(part)).then(|| format!("there is no {part}"))
 }
 
-/// The port must be somebody's; of the control API, the path as well.
+/// The port must be in the sources, and so must each word of the path.
 fn address(repository: &Repository, part: &str) -> Option<String> {
     let part = part.trim_matches(|c: char| "\"'(),;<>".contains(c));
     let (_, rest) = part.split_once("http://127.0.0.1:")?;
     let (port, path) = rest.split_once('/').unwrap_or((rest, ""));
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-    if !repository.knows(&port) {
+    if !repository.has_word(&port) {
         return Some(format!("nothing listens on port {port}"));
     }
     let path = path.split('?').next().unwrap_or(path);
     let unknown =
-        words(path).find(|word| !PAGES_OF_OTHERS.contains(word) && !repository.knows(word))?;
-    Some(format!("no path of ours has '{unknown}'"))
+        words(path).find(|word| !PAGES_OF_OTHERS.contains(word) && !repository.has_word(word))?;
+    Some(format!("no path in the sources has '{unknown}'"))
 }
 
-/// Links to files that are not there, or to headings that no page has.
+/// Links to missing files or headings.
 pub(crate) fn broken_links(
     repository: &Repository,
     path: &str,
@@ -196,7 +196,7 @@ pub(crate) fn broken_links(
     found
 }
 
-/// As GitHub makes it.
+/// The anchor that GitHub generates for a heading.
 fn anchor_of(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars()

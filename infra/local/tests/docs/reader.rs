@@ -1,6 +1,6 @@
 //! The parts of a document that are code.
 
-/// A line of a block of code, or what stands between two backticks.
+/// A command of a code block, or an inline code span.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     /// Counted from 1.
@@ -10,26 +10,26 @@ pub(crate) struct Piece {
     pub(crate) before: String,
 }
 
-/// All of them, in order. A command that goes on after a `\` is one piece.
+/// All pieces of a document, in order. A command that continues after a `\` is one piece.
 pub(crate) fn pieces(text: &str) -> Vec<Piece> {
     let mut found: Vec<Piece> = Vec::new();
-    let (mut in_block, mut goes_on) = (false, false);
+    let (mut in_block, mut continues) = (false, false);
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         if line.trim_start().starts_with("```") {
             in_block = !in_block;
-            goes_on = false;
+            continues = false;
             continue;
         }
         if in_block {
             let code = line.trim().trim_end_matches('\\').to_owned();
             match found.last_mut() {
-                Some(piece) if goes_on => piece.code = format!("{} {code}", piece.code),
+                Some(piece) if continues => piece.code = format!("{} {code}", piece.code),
                 _ => found.push(Piece { line: number, code, before: String::new() }),
             }
-            goes_on = line.ends_with('\\');
+            continues = line.ends_with('\\');
         } else {
-            // Every second part stands between backticks.
+            // Every second part is between backticks.
             let parts: Vec<&str> = line.split('`').collect();
             for pair in parts.chunks_exact(2) {
                 let before = pair[0].split_whitespace().next_back().unwrap_or_default();
@@ -70,7 +70,7 @@ pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// What a shell makes of a command: words, of which some are quoted.
+/// Splits a command into arguments as a shell does, without the quotes.
 pub(crate) fn arguments(command: &str) -> Vec<String> {
     let (mut found, mut word, mut quote) = (Vec::new(), String::new(), None);
     for c in command.chars() {

@@ -1,5 +1,4 @@
-//! What there is: the sources, where names are defined, and the programs, which know their own
-//! commands.
+//! The sources, which define the names, and the programs, which check command lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result};
 use local_stack::Builds;
 
-/// Folders and files where names are defined. Not the tests, which know wrong ones.
+/// Folders and files where names are defined. Not the tests, which contain invalid names.
 const SOURCES: [&str; 8] = [
     "gateway/src",
     "gateway/config",
@@ -93,7 +92,7 @@ impl Repository {
         self.root.join(path)
     }
 
-    /// Shows the text of each file below a folder to `read`; none where there is no such folder.
+    /// Calls `read` with the text of each file below a folder, if there is such a folder.
     pub(crate) fn each_text(&self, folder: &str, read: &mut dyn FnMut(&str)) -> Result<()> {
         each_text(&self.root.join(folder), read)
     }
@@ -102,20 +101,20 @@ impl Repository {
         self.root.join(path).exists()
     }
 
-    pub(crate) fn knows(&self, word: &str) -> bool {
+    pub(crate) fn has_word(&self, word: &str) -> bool {
         self.words.contains(word)
     }
 
-    /// Runs one of our programs, with no system to speak to.
+    /// Runs one of our programs while no system is running.
     pub(crate) fn run(&self, program: &'static str, arguments: &[String]) -> Result<Output> {
         let mut command = Command::new(self.builds.binary(program)?);
-        // Nobody listens on port 1.
+        // Nothing listens on port 1.
         command.env_clear().env("GATEWAY_CONTROL", "http://127.0.0.1:1").args(arguments);
         Ok(command.current_dir(&self.root).output()?)
     }
 }
 
-/// Shows the text of each file to `read`.
+/// Calls `read` with the text of each file.
 fn each_text(path: &Path, read: &mut dyn FnMut(&str)) -> Result<()> {
     if path.is_dir() {
         for entry in fs::read_dir(path)? {

@@ -60,7 +60,7 @@ fn every_variable_is_listed_with_its_default() -> Result<()> {
 /// `"NAME"` in the code of a program, and `.parse("NAME", "default"`.
 fn of_program(text: &str, found: &mut BTreeMap<String, Option<String>>) {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    // Every second part stands between quotation marks.
+    // Every second part is between quotation marks.
     let parts: Vec<&str> = code.split('"').collect();
     for (index, name) in
         parts.iter().enumerate().skip(1).step_by(2).filter(|(_, name)| is_variable(name))

@@ -29,7 +29,7 @@ struct Load {
 
 impl Load {
     /// Waits until each client has completed some more laps.
-    async fn go_on(&self) -> Result<()> {
+    async fn wait_for_progress(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
         let all_went = || {
             self.laps
@@ -91,17 +91,17 @@ async fn a_killed_instance_fails_no_get_and_its_sessions_return_with_it() -> Res
     let clients =
         sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
     let course = async {
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         stack.kill(VICTIM).await?;
         // At once, and again after the health checks have failed.
         expect(&api, &sessions, |session| while_down(session, &next_in_rank)).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         marked_unhealthy(&stack).await?;
         expect(&api, &sessions, |session| while_down(session, &next_in_rank)).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         stack.start_component(VICTIM).await?;
         expect(&api, &sessions, |session| (Verdict::Home, session.response.served_by())).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         load.stop.store(true, Ordering::Relaxed);
         Ok(())
     };

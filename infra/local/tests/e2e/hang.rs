@@ -21,7 +21,7 @@ const SESSIONS: usize = 100;
 /// When the instances hang, and when the measurement ends.
 const HANG_AT: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(15);
-/// How soon after the hang latencies must be as before.
+/// Limit for the recovery of latencies after the instances begin to hang.
 const RECOVERY: Duration = Duration::from_secs(5);
 /// Allowance for a machine that is busy with other tests.
 const FLOOR: Duration = Duration::from_millis(60);

@@ -41,7 +41,7 @@ impl Socket {
         Ok(Self { stream, served_by })
     }
 
-    async fn say(&mut self, message: &str) -> Result<()> {
+    async fn post(&mut self, message: &str) -> Result<()> {
         let frame = ClientFrame { message: message.to_owned(), ..ClientFrame::default() };
         Ok(self.stream.send(Message::text(serde_json::to_string(&frame)?)).await?)
     }
@@ -157,8 +157,8 @@ async fn two_clients_on_different_instances_get_the_same_while_the_home_moves() 
             _ => stack.control().remove(PoolName::Stateful, &home.served_by).await?,
         }
         for number in 0..10 {
-            home.say(&format!("{phase} {number} from home")).await?;
-            elsewhere.say(&format!("{phase} {number} from elsewhere")).await?;
+            home.post(&format!("{phase} {number} from home")).await?;
+            elsewhere.post(&format!("{phase} {number} from elsewhere")).await?;
             served.push(post(&api, &session, &format!("{phase} {number} by request")).await?);
         }
     }

@@ -67,10 +67,10 @@ async fn fail_over(stack: &Stack) -> Result<Acknowledged> {
     let clients =
         sessions.iter().enumerate().map(|(number, session)| load.client(number, &api, session));
     let course = async {
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         let killed_at = Instant::now();
         stack.kill(VICTIM).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         let back = killed_at.elapsed();
         load.stop.store(true, Ordering::Relaxed);
         Ok(back)
@@ -100,7 +100,7 @@ struct Load {
 
 impl Load {
     /// Waits until each client has posted [`LAPS`] more messages.
-    async fn go_on(&self) -> Result<()> {
+    async fn wait_for_progress(&self) -> Result<()> {
         let begin: Vec<_> = self.laps.iter().map(|laps| laps.load(Ordering::Relaxed)).collect();
         let went = || {
             self.laps

@@ -7,8 +7,8 @@ use proto_contracts::agent::{ComponentState, LogLines, Phase, StackStatus};
 use proto_contracts::{ErrorCode, Problem};
 use reqwest::{Client, Method, RequestBuilder};
 
+use crate::client_without_ca;
 use crate::command_line::Installation;
-use crate::distrustful_client;
 
 struct Agent {
     client: Client,
@@ -42,7 +42,7 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
     let installation = Installation::new()?;
     installation.up()?;
     let token = fs::read_to_string(installation.state().join("agent.token"))?.trim().to_owned();
-    let agent = Agent { client: distrustful_client()?, port: 8002 + installation.offset, token };
+    let agent = Agent { client: client_without_ca()?, port: 8002 + installation.offset, token };
 
     let status: StackStatus = agent.request(Method::GET, "status").send().await?.json().await?;
     let names = status.components.iter().map(|part| part.name.as_str());

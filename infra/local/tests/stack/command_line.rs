@@ -250,7 +250,7 @@ async fn two_ups_at_once_both_end_with_a_running_system() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()> {
+async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_last_event() -> Result<()> {
     let installation = Installation::new()?;
     installation.up()?;
     let file = installation.state().join("gateway/gateway.toml");
@@ -265,7 +265,7 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()
     let reloaded: serde_json::Value = serde_json::from_str(&reloaded)?;
     assert_eq!(reloaded["needs_restart"], serde_json::json!([]), "the new process has read it");
 
-    let client = trusting_client(&installation)?;
+    let client = client_with_ca(&installation)?;
     let base = format!("https://localhost:{}/api/v1/stateful/sessions", 8443 + installation.offset);
     let created =
         client.post(&base).json(&serde_json::json!({})).send().await?.error_for_status()?;
@@ -290,7 +290,7 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_farewell() -> Result<()
 }
 
 /// A client that trusts the installation's CA.
-fn trusting_client(installation: &Installation) -> Result<reqwest::Client> {
+fn client_with_ca(installation: &Installation) -> Result<reqwest::Client> {
     let authority =
         reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
     // Process-wide; another test may have installed it.

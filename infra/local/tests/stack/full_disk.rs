@@ -7,8 +7,8 @@ use local_stack::SmallDisk;
 use reqwest::StatusCode;
 use serde_json::json;
 
+use crate::client_without_ca;
 use crate::command_line::Installation;
-use crate::distrustful_client;
 
 /// Far longer than a restart with its back-off takes.
 const BOUND: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ async fn redis_is_restarted_when_its_disk_has_space() -> Result<()> {
     let installation = Installation::new()?;
     let disk = SmallDisk::mount(&installation.state().join("redis-sessions"), 32)?;
     installation.up()?;
-    let client = distrustful_client()?;
+    let client = client_without_ca()?;
     let sessions =
         format!("http://127.0.0.1:{}/api/v1/stateful/sessions", 8000 + installation.offset);
     let create =

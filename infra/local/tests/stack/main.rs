@@ -11,7 +11,7 @@ mod two_gateways;
 mod whole;
 
 /// A client that trusts no CA.
-fn distrustful_client() -> anyhow::Result<reqwest::Client> {
+fn client_without_ca() -> anyhow::Result<reqwest::Client> {
     let config = rustls::ClientConfig::builder_with_provider(
         rustls::crypto::ring::default_provider().into(),
     )

@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 use reqwest::Client;
 use serde_json::Value;
 
+use crate::client_without_ca;
 use crate::command_line::Installation;
-use crate::distrustful_client;
 
 /// The exporters that this machine has, by the names of their components.
 pub(crate) fn exporters() -> Vec<String> {
@@ -72,7 +72,7 @@ impl Prometheus {
 async fn prometheus_follows_the_stack_and_has_the_rules() -> Result<()> {
     let installation = Installation::new()?;
     let output = installation.up()?;
-    let prometheus = Prometheus { client: distrustful_client()?, port: 8090 + installation.offset };
+    let prometheus = Prometheus { client: client_without_ca()?, port: 8090 + installation.offset };
     assert!(output.contains(&format!("http://127.0.0.1:{}", prometheus.port)), "{output}");
     prometheus.scrapes("gateway prometheus stateless-1 stateful-1 stateful-2").await?;
     installation.succeed(&["scale", "stateful=3", "stateless=2"])?;

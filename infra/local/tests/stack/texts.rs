@@ -1,4 +1,4 @@
-//! Snapshots of the command lines' help. CONTRIBUTING.md says how a change of them is accepted.
+//! Snapshots of the command lines' help. CONTRIBUTING.md describes how to accept a change.
 
 use std::fmt::Write as _;
 use std::process::Command;

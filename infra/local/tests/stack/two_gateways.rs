@@ -83,12 +83,12 @@ impl Load {
             });
         }
         let load = Self { served, stop, clients };
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         Ok(load)
     }
 
     /// Waits until some more requests have succeeded.
-    async fn go_on(&self) -> Result<()> {
+    async fn wait_for_progress(&self) -> Result<()> {
         let from = self.served.load(Ordering::Relaxed);
         let enough = async {
             while self.served.load(Ordering::Relaxed) < from + BETWEEN {
@@ -123,11 +123,11 @@ async fn one_of_two_is_stopped_and_started_without_a_failed_request() -> Result<
     for gateway in ["gateway-2", "gateway"] {
         stack.stop(gateway).await?;
         assert_eq!(stack.state_of(gateway)?, ComponentState::Stopped);
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         stack.start_component(gateway).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         stack.roll(gateway).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
     }
     assert_eq!(load.end().await, Vec::<String>::new());
     stack.shutdown().await;
@@ -140,9 +140,9 @@ async fn killing_one_of_two_fails_no_request_that_is_safe_to_retry() -> Result<(
     let load = Load::start(&stack, Requests::Idempotent).await?;
     for gateway in ["gateway", "gateway-2"] {
         stack.kill(gateway).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
         stack.start_component(gateway).await?;
-        load.go_on().await?;
+        load.wait_for_progress().await?;
     }
     assert_eq!(load.end().await, Vec::<String>::new());
     stack.shutdown().await;

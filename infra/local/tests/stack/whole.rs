@@ -8,7 +8,7 @@ use proto_contracts::agent::ComponentState;
 use proto_contracts::control::InstanceState;
 use proto_contracts::{PoolName, headers};
 
-use crate::distrustful_client;
+use crate::client_without_ca;
 
 /// The names of a pool's healthy instances at the gateway.
 async fn healthy(stack: &Stack, pool: PoolName) -> Result<BTreeSet<String>> {
@@ -41,7 +41,7 @@ async fn a_whole_system_responds_through_nginx() -> Result<()> {
     // By host name too, which the certificate contains. A client without the CA gets no response.
     let by_name = format!("https://localhost:{}/health", stack.ports().https);
     assert_eq!(client.get(&by_name).send().await?.status(), 200);
-    assert!(distrustful_client()?.get(&by_name).send().await.is_err());
+    assert!(client_without_ca()?.get(&by_name).send().await.is_err());
     stack.shutdown().await;
     Ok(())
 }

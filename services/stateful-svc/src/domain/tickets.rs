@@ -89,8 +89,8 @@ impl Tickets {
         (format!("{claims}.{signature:032x}"), expires_at)
     }
 
-    /// Verifies signature and age. Whether a ticket that is not fresh is in use is for the store to
-    /// say.
+    /// Verifies signature and age. Only the store can tell whether a ticket that is not fresh is in
+    /// use.
     ///
     /// # Errors
     /// When it was not issued for this session, or too long ago.

@@ -1,6 +1,6 @@
 //! Notifications of changes of sessions, within an instance.
 //!
-//! A notification says only *that* a session has changed; the watcher reads it at its own pace. So
+//! A notification carries no data; the watcher reads the changed session at its own pace. So
 //! nothing is buffered for a slow reader, and duplicate, late or merged notifications do no harm.
 
 use std::sync::Arc;

@@ -81,7 +81,7 @@ impl App {
     }
 
     /// Posts a message.
-    pub(crate) async fn say(&self, id: &SessionId, message: &str) -> MessagePosted {
+    pub(crate) async fn post_message(&self, id: &SessionId, message: &str) -> MessagePosted {
         let response = self.post(&path(Endpoint::Messages, id), &json!({"message": message})).await;
         assert_eq!(response.status, 201, "{response:?}");
         response.json().expect("a posted message")

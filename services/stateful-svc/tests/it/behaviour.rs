@@ -133,7 +133,7 @@ async fn history_is_read_in_pages(subject: Subject) {
     store.create(id, data("{}"), None).await.expect("created");
     let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("found").value;
     assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
-    let messages = say(&**store, id, 7).await;
+    let messages = append_messages(&**store, id, 7).await;
     for size in [1, 2, 3, 6, 7, 8, 200] {
         assert_eq!(all_messages(&**store, id, size).await, messages, "in pages of {size}");
     }
@@ -147,7 +147,7 @@ async fn history_is_read_in_pages(subject: Subject) {
 async fn history_grows_while_it_is_read(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    let mut messages = say(&**store, id, 5).await;
+    let mut messages = append_messages(&**store, id, 5).await;
     let size = PageSize::parse(2).expect("a size");
     let (mut read, mut after) = (Vec::new(), Cursor::START);
     for _ in 0..4 {
@@ -206,7 +206,7 @@ async fn a_rejected_patch_changes_nothing(subject: Subject) {
 async fn a_delete_is_final(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    say(&**store, id, 3).await;
+    append_messages(&**store, id, 3).await;
     store.delete(id).await.expect("deleted");
     assert_gone(&**store, id).await;
     assert_eq!(store.live_sessions(), 0);
@@ -227,7 +227,7 @@ async fn every_use_resets_the_idle_time(subject: Subject) {
     for operation in ["read", "append", "patch", "history"] {
         let (store, id) = (&subject.store, any_session());
         store.create(id, data("{}"), None).await.expect("created");
-        say(&**store, id, 1).await;
+        append_messages(&**store, id, 1).await;
         for _ in 0..3 {
             subject.advance(almost).await;
             let used = match operation {
@@ -264,7 +264,7 @@ async fn the_absolute_limit_ends_a_session_in_use(subject: Subject) {
 async fn a_full_session_rejects_messages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    at_once((0..20).map(|_| say_on(store, id, MAX_MESSAGES / 20))).await;
+    at_once((0..20).map(|_| spawnable_append(store, id, MAX_MESSAGES / 20))).await;
     assert!(matches!(store.append(id, message("x"), None).await, Err(AppendError::Full)));
     let session = store.read(id).await.expect("found").value;
     assert_eq!((session.message_count, session.version), (MAX_MESSAGES, MAX_MESSAGES + 1));
@@ -281,7 +281,7 @@ async fn a_full_session_rejects_messages(subject: Subject) {
 async fn concurrent_messages_get_one_order(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data(r#"{"name":"Ada"}"#), None).await.expect("created");
-    let speakers = at_once((0..8).map(|_| say_on(store, id, 25))).await;
+    let speakers = at_once((0..8).map(|_| spawnable_append(store, id, 25))).await;
     for own in &speakers {
         assert!(own.is_sorted_by_key(|message| message.number), "sequential messages are in order");
     }
@@ -325,7 +325,7 @@ async fn messages_do_not_conflict_with_a_patch(subject: Subject) {
                 .expect("patched");
         }
     };
-    tokio::join!(patches, at_once((0..2).map(|_| say_on(store, id, 100))));
+    tokio::join!(patches, at_once((0..2).map(|_| spawnable_append(store, id, 100))));
     let session = store.read(id).await.expect("found").value;
     assert_eq!((session.version, session.message_count), (251, 200));
     assert_eq!(session.client_data.as_str(), "{\"n\":49}");
@@ -367,18 +367,22 @@ where
     join_all(running).await.into_iter().map(|done| done.expect("no panic")).collect()
 }
 
-/// [`say`] for a spawned task.
-fn say_on(
+/// [`append_messages`] for a spawned task.
+fn spawnable_append(
     store: &Arc<dyn SessionStore>,
     id: Access,
     count: u64,
 ) -> impl Future<Output = Vec<Message>> + use<> {
     let store = Arc::clone(store);
-    async move { say(&*store, id, count).await }
+    async move { append_messages(&*store, id, count).await }
 }
 
 /// Posts messages sequentially.
-pub(crate) async fn say(store: &dyn SessionStore, id: Access, count: u64) -> Vec<Message> {
+pub(crate) async fn append_messages(
+    store: &dyn SessionStore,
+    id: Access,
+    count: u64,
+) -> Vec<Message> {
     let mut messages = Vec::new();
     for i in 0..count {
         messages.push(

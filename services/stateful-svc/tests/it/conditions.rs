@@ -31,7 +31,7 @@ async fn each_state_has_one_tag_at_all_instances() {
     assert!(is_strong_tag(second) && second.starts_with("\"2-"), "{second}");
     assert_eq!(here.get(session).await.header("etag"), second);
     let id = created.json::<Session>().expect("a session").session_id;
-    here.say(&id, "hi").await;
+    here.post_message(&id, "hi").await;
     let third = there.get(session).await;
     assert!(third.header("etag").starts_with("\"3-"), "{third:?}");
     let twin = here.post(SESSIONS, &json!({})).await;
@@ -143,7 +143,7 @@ async fn a_cached_state_gets_304() {
             );
         }
     }
-    app.say(&id, "hi").await;
+    app.post_message(&id, "hi").await;
     let changed = app.send("GET", session, &[("If-None-Match", tag)], "").await;
     assert_eq!(changed.status, 200);
     assert!(changed.header("etag").starts_with("\"2-"), "{changed:?}");
@@ -217,7 +217,7 @@ async fn a_replayed_message_has_the_tag_of_the_first_response() {
             [("If-Match", tag), ("Idempotency-Key", "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b02")];
         let messages = path(Endpoint::Messages, &id);
         let first = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
-        app.say(&id, "another").await;
+        app.post_message(&id, "another").await;
         let again = app.send("POST", &messages, &headers, r#"{"message":"hi"}"#).await;
         assert_eq!(
             (again.status, &again.body, again.header("etag")),

@@ -102,13 +102,13 @@ async fn a_response_after_a_lost_reply_is_the_one_that_is_replayed() {
             let conversation =
                 format!(r#"{{"session_id":"{}","message":"how are you?"}}"#, id.expose());
 
-            let say = Write {
+            let post = Write {
                 method: "POST",
                 path: &messages,
                 body: r#"{"message":"hi"}"#,
                 command: ("hi", 0),
             };
-            say.check(&apps, &proxy, cut, key(2).as_deref()).await;
+            post.check(&apps, &proxy, cut, key(2).as_deref()).await;
             let path = "/api/v1/stateful/conversations";
             let converse =
                 Write { method: "POST", path, body: &conversation, command: ("how are you?", 0) };

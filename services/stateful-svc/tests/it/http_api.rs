@@ -113,7 +113,7 @@ async fn history_comes_in_pages() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
     for i in 1..=5 {
-        app.say(&id, &format!("message {i}")).await;
+        app.post_message(&id, &format!("message {i}")).await;
     }
     let (mut numbers, mut query) = (Vec::new(), "limit=2".to_owned());
     loop {
@@ -142,7 +142,7 @@ async fn a_patch_merges_client_data() {
     assert_eq!(Value::Object(patched.client_data), json!({"a": {"b": [1]}}));
     assert_eq!((patched.version, patched.created_at), (2, session.created_at));
     assert_eq!(
-        app.say(&session.session_id, "hi").await.reply,
+        app.post_message(&session.session_id, "hi").await.reply,
         "Hello. This is message 1 of our conversation."
     );
 }
@@ -194,7 +194,7 @@ fn assert_deprecated(response: &Response, successor: &str) {
 async fn health_and_metrics_report_the_live_sessions() {
     let app = spawn_app();
     let ids = [app.create("a").await.session_id, app.create("b").await.session_id];
-    app.say(&ids[0], "hi").await;
+    app.post_message(&ids[0], "hi").await;
     app.get(&path(Endpoint::Session, &ids[0])).await;
     app.delete(&path(Endpoint::Session, &ids[1])).await;
     app.delete(&path(Endpoint::Session, &ids[1])).await;

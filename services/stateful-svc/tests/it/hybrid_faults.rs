@@ -52,8 +52,8 @@ async fn a_paused_home_delays_a_handover_and_serves_no_stale_copy() {
     let home = program(&server);
     let id = hot_session(&home).await;
     let other = hybrid(&server, LIFETIME).await;
-    // An instance trusts the absence of a lease only after it has known the Redis for longer than
-    // that.
+    // An instance relies on the absence of a lease only after it has used this Redis for longer
+    // than that.
     sleep(Duration::from_millis(1200)).await;
     home.freeze();
     let start = Instant::now();
@@ -112,7 +112,7 @@ async fn an_interrupted_handover_is_completed_by_the_next_operation() {
     let reader = redis_store(&server, LIFETIME);
     let start = Instant::now();
     assert_eq!(reader.read(sticky(&id)).await.expect("found").value.version, 2);
-    assert!(start.elapsed() > Duration::from_millis(500), "it was shown too early");
+    assert!(start.elapsed() > Duration::from_millis(500), "it became visible too early");
     home.resume();
     assert_eq!(read(&home, &id).await.json::<Session>().expect("a session").version, 2);
 }

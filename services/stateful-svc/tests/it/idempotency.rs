@@ -54,7 +54,7 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
     let patched =
         keyed(&here, KEYS[3], "PATCH", &session, r#"{"client_data":{"name":"Éva","none":null}}"#)
             .await;
-    here.say(&id, "something else").await;
+    here.post_message(&id, "something else").await;
     keyed(
         &here,
         "6f1d5a0e4a534a9c8a540d5c1c3a0b05",
@@ -86,7 +86,11 @@ async fn a_repetition_gets_the_first_response_through_any_instance() {
     assert_eq!((alias.status, &alias.body), (201, &created.body));
 
     let after = there.get(&session).await.json::<Session>().expect("a session");
-    assert_eq!((after.version, after.message_count), (before.version, 3), "nothing was done twice");
+    assert_eq!(
+        (after.version, after.message_count),
+        (before.version, 3),
+        "nothing was applied twice"
+    );
     let numbers: Vec<_> =
         [&posted, &conversed].map(|a| a.json::<MessagePosted>().expect("posted").number).into();
     assert_eq!(numbers, [1, 2]);
@@ -134,9 +138,9 @@ async fn concurrent_requests_with_one_key_get_one_response() {
 
     let id = first[0].json::<Session>().expect("a session").session_id;
     let messages = path(Endpoint::Messages, &id);
-    let say =
+    let post =
         |i: usize| keyed([&here, &there][i % 2], KEYS[1], "POST", &messages, r#"{"message":"hi"}"#);
-    let responses = join_all((0..12).map(say)).await;
+    let responses = join_all((0..12).map(post)).await;
     assert!(
         responses
             .iter()
@@ -218,7 +222,7 @@ async fn a_repetition_resolves_an_unknown_outcome() {
     let app = app_on(&server);
     let id = app.create("Ada").await.session_id;
     let messages = path(Endpoint::Messages, &id);
-    app.say(&id, "loads the script into Redis").await;
+    app.post_message(&id, "loads the script into Redis").await;
     server.freeze();
     let unknown = keyed(&app, KEYS[0], "POST", &messages, r#"{"message":"hi"}"#).await;
     let problem = assert_problem(&unknown, ErrorCode::SessionStoreUnavailable);
@@ -229,7 +233,7 @@ async fn a_repetition_resolves_an_unknown_outcome() {
     assert_eq!(
         (repeated.status, repeated.header("idempotency-replayed")),
         (201, "true"),
-        "it had been done"
+        "it had been applied"
     );
     let posted = repeated.json::<MessagePosted>().expect("a posted message");
     assert_eq!((posted.number, posted.message_count), (2, 2));

@@ -13,7 +13,7 @@ use stateful_svc::domain::session_ids::IdReservation;
 use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{Access, AppendError, CreateError, PatchError, Source, WriteOutcome};
 
-use crate::behaviour::{all_messages, at_once, each_store, say};
+use crate::behaviour::{all_messages, append_messages, at_once, each_store};
 use crate::subject::{LIFETIME, Subject, any_session, data, key, message, patch};
 
 each_store! {
@@ -63,7 +63,7 @@ async fn a_repeated_write_is_applied_once_with_equal_results(subject: Subject) {
             .iter()
             .all(|outcome| *outcome == WriteOutcome::Applied)
     );
-    say(&**store, id, 3).await;
+    append_messages(&**store, id, 3).await;
     store.patch(id, &patch(r#"{"name":null,"z":1}"#), &Expected::Any, None).await.expect("patched");
     let before = store.read(id).await.expect("found").value;
 
@@ -71,7 +71,7 @@ async fn a_repeated_write_is_applied_once_with_equal_results(subject: Subject) {
         let again =
             store.create(id, given.clone(), create_key(0, &given)).await.expect("created before");
         assert_eq!((again.outcome, again.value), (WriteOutcome::Replayed, create.value.clone()));
-        // A repetition generates its own message id; the first one counts.
+        // Each repetition generates a new message id; the first one is kept.
         for (text, number, result) in [("1:2:3 “é”", 1, &first), ("two\n\u{0}", 2, &second)] {
             let repeated = message(text);
             let again = store
@@ -135,7 +135,7 @@ async fn a_key_is_looked_up_before_other_checks(subject: Subject) {
     assert_eq!((again.outcome, again.value), (WriteOutcome::Replayed, result.value));
 
     let result = store.append(id, hi.clone(), append_key(1, &hi)).await.expect("appended");
-    say(&**store, id, MAX_MESSAGES - 1).await;
+    append_messages(&**store, id, MAX_MESSAGES - 1).await;
     assert!(matches!(
         store.append(id, hi.clone(), append_key(2, &hi)).await,
         Err(AppendError::Full)

@@ -214,6 +214,6 @@ fn leave(stream: TcpStream, reset: bool) {
 }
 
 /// A message to post.
-pub(crate) fn saying(message: &str) -> ClientFrame {
+pub(crate) fn message_frame(message: &str) -> ClientFrame {
     ClientFrame { message: message.to_owned(), ..ClientFrame::default() }
 }

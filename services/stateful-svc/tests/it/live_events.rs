@@ -47,9 +47,9 @@ async fn messages(events: &mut Events, count: usize) -> Vec<LiveEvent> {
     received
 }
 
-async fn say(app: &App, id: &SessionId, numbers: std::ops::RangeInclusive<u64>) {
+async fn post_messages(app: &App, id: &SessionId, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        app.say(id, &format!("m{number}")).await;
+        app.post_message(id, &format!("m{number}")).await;
     }
 }
 
@@ -59,14 +59,14 @@ async fn a_stream_sends_the_session_and_then_each_message_of_any_instance() {
     for store in ["hybrid", "redis"] {
         let [here, there] = instances(&redis, &[("SESSION_STORE", store)]);
         let id = here.create("Ada").await.session_id;
-        say(&here, &id, 1..=2).await;
+        post_messages(&here, &id, 1..=2).await;
         let mut events = Events::open(here.addr, &id, "", &[]).await;
         let first = events.next().await.expect("an event");
         assert_eq!((first.event, first.id), (EventName::Session, None));
         let session: Session = first.data();
         assert_eq!((session.session_id.clone(), session.message_count), (id.clone(), 2));
 
-        say(&there, &id, 3..=40).await;
+        post_messages(&there, &id, 3..=40).await;
         assert_messages(&messages(&mut events, 38).await, 3..=40);
         // Again from the start: more messages than are read ahead at a time.
         assert_messages(
@@ -92,20 +92,20 @@ async fn a_stream_sends_the_session_and_then_each_message_of_any_instance() {
 async fn a_stream_that_is_resumed_has_no_gap_and_no_repeat() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
-    say(&app, &id, 1..=3).await;
+    post_messages(&app, &id, 1..=3).await;
     let mut events = Events::open(app.addr, &id, "last_event_id=0", &[]).await;
     assert_messages(&messages(&mut events, 3).await, 1..=3);
     drop(events);
-    say(&app, &id, 4..=5).await;
+    post_messages(&app, &id, 4..=5).await;
     // A browser reconnects with the header, and with the original query.
     let mut events =
         Events::open(app.addr, &id, "last_event_id=0", &[("Last-Event-ID", "3")]).await;
-    say(&app, &id, 6..=6).await;
+    post_messages(&app, &id, 6..=6).await;
     assert_messages(&messages(&mut events, 3).await, 4..=6);
     // An id beyond the newest message is treated as the newest.
     let mut ahead = Events::open(app.addr, &id, "last_event_id=1000", &[]).await;
     assert_eq!(ahead.next().await.map(|event| event.event), Some(EventName::Session));
-    say(&app, &id, 7..=7).await;
+    post_messages(&app, &id, 7..=7).await;
     assert_messages(&messages(&mut ahead, 1).await, 7..=7);
 }
 
@@ -115,11 +115,11 @@ async fn a_restart_of_redis_makes_no_gap() {
     let [here, there] = instances(&redis, &[("SESSION_STORE", "redis")]);
     let id = here.create("Ada").await.session_id;
     let mut events = Events::open(here.addr, &id, "", &[]).await;
-    say(&there, &id, 1..=1).await;
+    post_messages(&there, &id, 1..=1).await;
     assert_messages(&messages(&mut events, 1).await, 1..=1);
     redis.crash();
     redis.restart().await;
-    say(&there, &id, 2..=3).await;
+    post_messages(&there, &id, 2..=3).await;
     assert_messages(&messages(&mut events, 2).await, 2..=3);
 }
 
@@ -135,7 +135,7 @@ async fn an_open_stream_keeps_its_session_alive() {
     assert_eq!(events.next().await.map(|event| event.event), Some(EventName::Session));
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_problem(&app.get(&path(Endpoint::Session, &left)).await, ErrorCode::SessionNotFound);
-    say(&app, &listened, 1..=1).await;
+    post_messages(&app, &listened, 1..=1).await;
     assert_messages(&messages(&mut events, 1).await, 1..=1);
 }
 
@@ -271,7 +271,7 @@ async fn a_ticket_in_use_reopens_its_connection() {
             let last = [("Last-Event-ID", (round - 1).to_string())];
             let last: Vec<_> = last.iter().map(|(name, value)| (*name, value.as_str())).collect();
             stream = Events::open(app.addr, &id, &query, &last).await;
-            say(&here, &id, round..=round).await;
+            post_messages(&here, &id, round..=round).await;
             assert_messages(&messages(&mut stream, 1).await, round..=round);
         }
         let live = format!("{}?ticket={used}", path(Endpoint::Live, &id));

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::app::{assert_problem, path, spawn_app, spawn_with};
-use crate::live_client::{Events, Socket, saying};
+use crate::live_client::{Events, Socket, message_frame};
 use crate::live_events::instances;
 use crate::program::Program;
 use crate::redis_server::RedisServer;
@@ -26,9 +26,9 @@ async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
     for number in 0..50 {
         // Both post concurrently, and a third by a plain request.
         for (author, socket) in sockets.iter_mut().enumerate() {
-            socket.send(&saying(&format!("{author} says {number}"))).await;
+            socket.send(&message_frame(&format!("{author} writes {number}"))).await;
         }
-        here.say(&id, &format!("somebody says {number}")).await;
+        here.post_message(&id, &format!("somebody writes {number}")).await;
     }
     let mut received = Vec::new();
     for socket in &mut sockets {
@@ -48,7 +48,7 @@ async fn two_clients_at_two_instances_receive_the_same_events_in_order() {
             events.iter().filter_map(|event| event.data["message"].as_str()).collect();
         let own: Vec<_> = texts
             .iter()
-            .filter_map(|text| text.strip_prefix(author)?.strip_prefix(" says "))
+            .filter_map(|text| text.strip_prefix(author)?.strip_prefix(" writes "))
             .collect();
         assert_eq!(
             own,
@@ -66,7 +66,7 @@ async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     let frame = ClientFrame {
         reference: Some("r1".into()),
         idempotency_key: Some(KEY.into()),
-        ..saying("hello")
+        ..message_frame("hello")
     };
     socket.send(&frame).await;
     let posted = |event: &crate::live_client::LiveEvent| event.data::<MessagePosted>();
@@ -113,7 +113,7 @@ async fn an_invalid_frame_gets_an_error_and_the_connection_stays_open() {
         let problem: Problem = socket.next_of(EventName::Error).await.data();
         assert_eq!((problem.code, problem.status), (code, code.status()), "{text}: {problem:?}");
     }
-    socket.send(&saying("m1")).await;
+    socket.send(&message_frame("m1")).await;
     let posted: MessagePosted = socket.next_of(EventName::Posted).await.data();
     assert_eq!(posted.number, 1, "nothing of the above was posted");
 }
@@ -225,7 +225,7 @@ async fn messages_count_against_the_rate_of_their_client() {
     let rate = [("x-client-rate", "192.0.2.1;q=5;w=3600")];
     let mut socket = Socket::open_with(app.addr, &id, "", &rate).await;
     for number in 1..=10_u64 {
-        socket.send(&saying(&format!("m{number}"))).await;
+        socket.send(&message_frame(&format!("m{number}"))).await;
         if number <= 5 {
             assert_eq!(
                 socket.next_of(EventName::Posted).await.data::<MessagePosted>().number,
@@ -238,7 +238,7 @@ async fn messages_count_against_the_rate_of_their_client() {
     }
     // A client that ignores the limit is disconnected, and a new connection does not reset the
     // limit.
-    socket.send(&saying("m11")).await;
+    socket.send(&message_frame("m11")).await;
     assert_eq!(socket.closed().await, Some(close::RATE_LIMITED));
     let mut again = Socket::open_with(app.addr, &id, "", &rate).await;
     again.send_raw(Message::Ping("x".into())).await;
@@ -246,7 +246,7 @@ async fn messages_count_against_the_rate_of_their_client() {
     assert_eq!(problem.code, ErrorCode::RateLimited, "pings count, too");
     let mut other =
         Socket::open_with(app.addr, &id, "", &[("x-client-rate", "192.0.2.2;q=5;w=3600")]).await;
-    other.send(&saying("m6")).await;
+    other.send(&message_frame("m6")).await;
     let posted: MessagePosted = other.next_of(EventName::Posted).await.data();
     assert_eq!(
         posted.number, 6,
@@ -261,7 +261,7 @@ async fn a_slow_reader_is_disconnected_with_the_reason() {
     let text = "x".repeat(16 * 1024);
     // More than the sockets' buffers hold.
     for _ in 0..1_000 {
-        app.say(&id, &text).await;
+        app.post_message(&id, &text).await;
     }
     let mut socket = Socket::open(app.addr, &id, "last_event_id=0").await;
     // It reads nothing until the send timeout, 4 s after the buffers were full. It reads again
@@ -289,7 +289,7 @@ async fn a_draining_instance_closes_live_connections_and_stops() {
     let id = here.create("Ada").await.session_id;
     let mut socket = Socket::open(leaving.addr, &id, "").await;
     let mut events = Events::open(leaving.addr, &id, "", &[]).await;
-    here.say(&id, "m1").await;
+    here.post_message(&id, "m1").await;
     assert_eq!(socket.next_of(EventName::Message).await.id, Some(1));
     let started = std::time::Instant::now();
     leaving.terminate();
@@ -302,7 +302,7 @@ async fn a_draining_instance_closes_live_connections_and_stops() {
     leaving.stop();
     assert!(started.elapsed() < Duration::from_secs(10), "live connections do not delay the stop");
     // They reconnect without a gap.
-    here.say(&id, "m2").await;
+    here.post_message(&id, "m2").await;
     let mut again = Socket::open(here.addr, &id, "last_event_id=1").await;
     assert_eq!(again.next_of(EventName::Message).await.id, Some(2));
 }

@@ -305,16 +305,16 @@ fn compare_with_model(cases: u32, subject: impl AsyncFnOnce() -> Subject) {
 }
 
 #[test]
-fn the_memory_store_does_what_the_model_does() {
+fn the_memory_store_matches_the_model() {
     compare_with_model(256, async || Subject::memory(LIFETIME).await);
 }
 
 #[test]
-fn the_redis_store_does_what_the_model_does() {
+fn the_redis_store_matches_the_model() {
     compare_with_model(48, async || Subject::redis(LIFETIME).await);
 }
 
 #[test]
-fn two_hybrid_stores_on_one_redis_do_what_the_model_does() {
+fn two_hybrid_stores_on_one_redis_match_the_model() {
     compare_with_model(48, async || Subject::hybrids(2, LIFETIME).await);
 }

@@ -6,7 +6,7 @@ use stateful_svc::domain::keyed::Keyed;
 use stateful_svc::domain::session_tag::Expected;
 use stateful_svc::store::{CreateError, DeleteError};
 
-use crate::behaviour::{all_messages, assert_gone, each_store, say};
+use crate::behaviour::{all_messages, append_messages, assert_gone, each_store};
 use crate::subject::{LIFETIME, Subject, any_session, as_subject, data, key, message, patch};
 
 each_store! {
@@ -29,7 +29,7 @@ async fn an_owned_session_is_not_found_by_other_callers(subject: Subject) {
         let again = store.create(stranger, given.clone(), Some(keyed)).await;
         assert!(matches!(again, Err(CreateError::Exists)), "{again:?}");
     }
-    let messages = say(&**store, ada, 2).await;
+    let messages = append_messages(&**store, ada, 2).await;
     assert_eq!(all_messages(&**store, ada, 50).await[1..], messages);
     store.patch(ada, &patch("{}"), &Expected::Any, None).await.expect("patched");
     store.delete(ada).await.expect("deleted");
@@ -39,8 +39,8 @@ async fn any_caller_may_use_a_session_without_owner(subject: Subject) {
     let (store, anonymous) = (&subject.store, any_session());
     let ada = as_subject(anonymous, "ada");
     store.create(anonymous, data("{}"), None).await.expect("created");
-    say(&**store, ada, 1).await;
-    say(&**store, anonymous, 1).await;
+    append_messages(&**store, ada, 1).await;
+    append_messages(&**store, anonymous, 1).await;
     assert_eq!(
         all_messages(&**store, ada, 50).await.len(),
         2,

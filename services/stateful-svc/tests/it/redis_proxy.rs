@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::redis_server::RedisServer;
 use crate::subject::LIFETIME;
 
-/// A socket in front of Redis that forwards everything until an order to cut.
+/// A socket in front of Redis that forwards everything until it is ordered to lose a reply.
 pub(crate) struct RedisProxy {
     folder: TempDir,
     cut: Cut,
@@ -87,7 +87,7 @@ impl RedisProxy {
 }
 
 async fn forward(client: UnixStream, socket: impl AsRef<Path>, cut: Cut) {
-    let server = UnixStream::connect(socket).await.expect("Redis is there");
+    let server = UnixStream::connect(socket).await.expect("Redis is reachable");
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     // A pooled connection has one command at a time, which arrives in one read unless it is long.

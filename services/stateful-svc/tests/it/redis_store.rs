@@ -247,7 +247,7 @@ async fn a_write_without_a_response_has_an_unknown_outcome() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let id = app.create("Ada").await.session_id;
-    app.say(&id, "loads the script into Redis").await;
+    app.post_message(&id, "loads the script into Redis").await;
     server.freeze();
     let posted = app.post(&path(Endpoint::Messages, &id), &json!({"message": "hi"})).await;
     let problem = assert_problem(&posted, ErrorCode::SessionStoreUnavailable);
@@ -353,7 +353,7 @@ async fn redis_never_stores_an_id() {
     let server = RedisServer::start().await;
     let app = app_on(&server);
     let id: SessionId = app.create("Ada").await.session_id;
-    app.say(&id, "hi").await;
+    app.post_message(&id, "hi").await;
     app.get(&path(Endpoint::Session, &id)).await;
     let mut redis = server.connect().await.expect("a connection");
     let keys: Vec<String> =

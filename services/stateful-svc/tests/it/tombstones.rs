@@ -25,7 +25,7 @@ async fn a_deleted_session_stays_deleted_through_any_instance_and_a_crash() {
     let (here, there) = (app_on(&server), app_on(&server));
     let session: Session = create_keyed(&here).await.json().expect("a session");
     let id = session.session_id;
-    here.say(&id, "something secret").await;
+    here.post_message(&id, "something secret").await;
     let target = path(Endpoint::Session, &id);
     assert_eq!(here.delete(&target).await.status, 204);
 
@@ -92,7 +92,7 @@ async fn no_write_in_flight_recreates_a_session() {
         let id = app.create("Ada").await.session_id;
         let (target, messages) = (path(Endpoint::Session, &id), path(Endpoint::Messages, &id));
         // Loads the scripts into Redis, and opens enough connections.
-        join_all((0..12).map(|i| app.say(&id, ["a", "b"][i % 2]))).await;
+        join_all((0..12).map(|i| app.post_message(&id, ["a", "b"][i % 2]))).await;
         app.patch(&target, &json!({"client_data": {}})).await;
         server.freeze();
         let (hi, change) = (json!({"message": "hi"}), json!({"client_data": {"a": 1}}));

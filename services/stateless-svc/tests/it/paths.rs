@@ -2,14 +2,17 @@
 
 use actix_web::rt;
 use proto_contracts::PoolName;
-use service_kit::testing::paths::{Paths, assert_read_alike};
+use service_kit::testing::paths::{Paths, assert_same_resolution};
 use stateless_svc::routes;
 
 #[test]
 fn every_path_resolves_as_in_the_gateway() {
     let paths = Paths::seeded(0x57a7_e1e5).take(100_000);
-    let outcomes =
-        rt::System::new().block_on(assert_read_alike(PoolName::Stateless, routes::mount, paths));
+    let outcomes = rt::System::new().block_on(assert_same_resolution(
+        PoolName::Stateless,
+        routes::mount,
+        paths,
+    ));
     eprintln!("{outcomes:?}");
     for outcome in ["the same endpoint", "no endpoint of this service", "rejected by both"] {
         assert!(

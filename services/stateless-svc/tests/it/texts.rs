@@ -1,5 +1,5 @@
 //! Snapshots of what users read: `--help`, configuration errors, problem documents. CONTRIBUTING.md
-//! says how a change of them is accepted.
+//! describes how to accept a change.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use service_kit::testing::{send, send_json};
 
 use crate::spawn_app;
 
-/// Of no interface here, so that a program whose configuration is valid ends, too.
+/// No interface has this address, so a program with a valid configuration ends, too.
 const UNAVAILABLE: (&str, &str) = ("LISTEN_ADDR", "192.0.2.1:1");
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {

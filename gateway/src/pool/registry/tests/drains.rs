@@ -175,9 +175,9 @@ fn a_shutdown_does_not_end_a_drain() {
     let PendingDrain { decided_ms, .. } = registry.pending_drains(Instant::now())[0];
     announce(&mut registry, 2, "s2", Some(600), (decided_ms, Some(unix_ms() + 600_000)));
     assert_eq!(state(&registry, 2), InstanceState::Draining);
-    tell(&mut registry, 2, "s2", Some(0));
+    report(&mut registry, 2, "s2", Some(0));
     assert_eq!(state(&registry, 2), InstanceState::Drained, "it got a SIGTERM");
-    tell(&mut registry, 1, "s1", Some(0));
+    report(&mut registry, 1, "s1", Some(0));
     assert_eq!(
         (state(&registry, 1), serving_as_the_last(&registry)),
         (InstanceState::Draining, vec![1])

@@ -1,4 +1,4 @@
-//! The members of a JSON object, whose values stay text.
+//! The members of a JSON object, with unparsed values.
 
 use std::fmt;
 

@@ -76,8 +76,8 @@ async fn connect_and_serve<C: SteadyClock>(
     // Observations of leases on another server are void.
     shared.redis.observe_server(server.clone());
     if held.is_some_and(|lease| lease.server != server) {
-        // It may lack the last writes that the other acknowledged, the holder of our copies among
-        // them. The next lease may be on another node.
+        // It may lack the last writes that the other server acknowledged, even those that granted
+        // our copies. The next lease may be on another node.
         abandon(shared).await;
         return Ok(());
     }

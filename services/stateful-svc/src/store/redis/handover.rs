@@ -139,7 +139,7 @@ impl RedisStore {
     async fn is_same_server(&self) -> Result<bool, StoreFault> {
         let mut connection = self.pool.get().await.map_err(Failure::from)?;
         let server = Server::of(&mut *connection).await.map_err(Failure::from)?;
-        Ok(!self.handovers.observe_server(server) && self.handovers.knows_server())
+        Ok(!self.handovers.observe_server(server) && self.handovers.is_server_settled())
     }
 
     pub(super) fn count_confirmed(&self) {

@@ -79,7 +79,7 @@ impl Handovers {
     }
 
     /// Whether the server has been the same for so long that a lease missing on it has ended.
-    pub(super) fn knows_server(&self) -> bool {
+    pub(super) fn is_server_settled(&self) -> bool {
         let known = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().is_some_and(|(_, since)| since.elapsed() >= STALLED_AFTER)
     }

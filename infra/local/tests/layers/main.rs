@@ -1,5 +1,5 @@
-//! Modules have floors: a module imports only from floors below its own, no files import each
-//! other, and files are short. The table of floors is in `docs/ARCHITECTURE.md`; a test per crate
+//! Modules are in layers: a module imports only from layers below its own, no files import each
+//! other, and files are short. The table of layers is in `docs/ARCHITECTURE.md`; a test per crate
 //! checks the sources against it.
 
 mod imports;
@@ -12,25 +12,25 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use imports::Crate;
-use rules::Floors;
+use rules::Layers;
 
 /// The root of the repository.
 fn root() -> Result<PathBuf> {
     Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?)
 }
 
-/// The floors of the crate, from the table in the document.
-fn floors(name: &str) -> Result<Floors> {
+/// The layers of the crate, from the table in the document.
+fn layers(name: &str) -> Result<Layers> {
     let document = fs::read_to_string(root()?.join("docs/ARCHITECTURE.md"))?;
-    let floors = Floors::parse(&document, name);
-    floors.with_context(|| format!("docs/ARCHITECTURE.md, section Floors, has no rows for {name}"))
+    let layers = Layers::parse(&document, name);
+    layers.with_context(|| format!("docs/ARCHITECTURE.md, section Layers, has no rows for {name}"))
 }
 
 /// Fails with every fault of the crate in this folder.
 fn check(name: &str, folder: &str) -> Result<()> {
     let folder = root()?.join(folder);
     let sources = Crate::read(&folder.join("src"))?;
-    let mut faults = rules::faults(&sources, &floors(name)?);
+    let mut faults = rules::faults(&sources, &layers(name)?);
     for part in ["src", "tests"] {
         faults.extend(rules::long_files(&folder.join(part))?);
     }
@@ -39,47 +39,47 @@ fn check(name: &str, folder: &str) -> Result<()> {
 }
 
 #[test]
-fn gateway_keeps_its_floors() -> Result<()> {
+fn gateway_keeps_its_layers() -> Result<()> {
     check("gateway", "gateway")
 }
 
 #[test]
-fn loadtest_keeps_its_floors() -> Result<()> {
+fn loadtest_keeps_its_layers() -> Result<()> {
     check("loadtest", "loadtest")
 }
 
 #[test]
-fn local_stack_keeps_its_floors() -> Result<()> {
+fn local_stack_keeps_its_layers() -> Result<()> {
     check("local-stack", "infra/local")
 }
 
-/// The real sources with one import more.
+/// The real sources plus an import of a higher layer.
 #[test]
 fn one_import_upwards_in_the_gateway_is_found() -> Result<()> {
     let mut sources = Crate::read(&root()?.join("gateway/src"))?;
     sources.append("pool", "use crate::server::Start;");
-    let faults = rules::faults(&sources, &floors("gateway")?);
-    let upwards = "pool.rs imports server.rs, from floor 3 to floor 11";
+    let faults = rules::faults(&sources, &layers("gateway")?);
+    let upwards = "pool.rs imports server.rs, from layer 3 to layer 11";
     assert!(faults.iter().any(|fault| fault == upwards), "{faults:#?}");
     Ok(())
 }
 
 #[test]
-fn service_kit_keeps_its_floors() -> Result<()> {
+fn service_kit_keeps_its_layers() -> Result<()> {
     check("service-kit", "service-kit")
 }
 
 #[test]
-fn proto_contracts_keeps_its_floors() -> Result<()> {
+fn proto_contracts_keeps_its_layers() -> Result<()> {
     check("proto-contracts", "proto-contracts")
 }
 
 #[test]
-fn stateful_svc_keeps_its_floors() -> Result<()> {
+fn stateful_svc_keeps_its_layers() -> Result<()> {
     check("stateful-svc", "services/stateful-svc")
 }
 
 #[test]
-fn stateless_svc_keeps_its_floors() -> Result<()> {
+fn stateless_svc_keeps_its_layers() -> Result<()> {
     check("stateless-svc", "services/stateless-svc")
 }

@@ -1,4 +1,4 @@
-//! What the floors allow.
+//! The rules for imports and the length of files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,54 +8,54 @@ use anyhow::Result;
 
 use crate::imports::{Crate, Imports, files_in};
 
-/// The most lines of a file.
+/// Maximum lines of a file.
 const MAX_LINES: usize = 450;
 
-/// The floor of each top-level module of a crate.
+/// The layer of each top-level module of a crate.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Floors(BTreeMap<String, u32>);
+pub(crate) struct Layers(BTreeMap<String, u32>);
 
-impl Floors {
-    /// Reads the rows `| crate | floor | modules |` of a crate from the section "Floors". `None`
+impl Layers {
+    /// Reads the rows `| crate | layer | modules |` of a crate from the section "Layers". `None`
     /// when there is none.
     pub(crate) fn parse(document: &str, name: &str) -> Option<Self> {
-        let (_, section) = document.split_once("\n## Floors\n")?;
+        let (_, section) = document.split_once("\n## Layers\n")?;
         let section = section.split("\n## ").next().unwrap_or_default();
-        let mut floors = BTreeMap::new();
+        let mut layers = BTreeMap::new();
         for row in section.lines() {
             let cells: Vec<_> = row.split('|').map(str::trim).collect();
-            let ["", of, floor, modules, ""] = cells[..] else { continue };
-            if let (true, Ok(floor)) = (of == name, floor.parse::<u32>()) {
+            let ["", of, layer, modules, ""] = cells[..] else { continue };
+            if let (true, Ok(layer)) = (of == name, layer.parse::<u32>()) {
                 // What is in backticks is a module.
-                floors.extend(
-                    modules.split('`').skip(1).step_by(2).map(|module| (module.to_owned(), floor)),
+                layers.extend(
+                    modules.split('`').skip(1).step_by(2).map(|module| (module.to_owned(), layer)),
                 );
             }
         }
-        (!floors.is_empty()).then_some(Self(floors))
+        (!layers.is_empty()).then_some(Self(layers))
     }
 }
 
-/// Every import that the floors forbid, every cycle between files, and every module without a
-/// floor.
-pub(crate) fn faults(sources: &Crate, Floors(floors): &Floors) -> Vec<String> {
+/// Every import that the layers forbid, every cycle between files, and every module without a
+/// layer.
+pub(crate) fn faults(sources: &Crate, Layers(layers): &Layers) -> Vec<String> {
     let imports = sources.imports();
     let modules: BTreeSet<_> =
         imports.keys().map(|module| top(module)).filter(|module| !module.is_empty()).collect();
-    let unplaced = modules.iter().filter(|module| !floors.contains_key(**module));
+    let unplaced = modules.iter().filter(|module| !layers.contains_key(**module));
     let mut found: Vec<_> =
-        unplaced.map(|module| format!("{module} has no floor in the table")).collect();
-    let gone = floors.keys().filter(|module| !modules.contains(module.as_str()));
+        unplaced.map(|module| format!("{module} has no layer in the table")).collect();
+    let gone = layers.keys().filter(|module| !modules.contains(module.as_str()));
     found.extend(gone.map(|module| format!("the table has {module}, which the crate has not")));
     for (from, others) in &imports {
         for to in others {
-            let [Some(floor), Some(lower)] = [from, to].map(|module| floors.get(top(module)))
+            let [Some(layer), Some(lower)] = [from, to].map(|module| layers.get(top(module)))
             else {
                 continue;
             };
-            if top(from) != top(to) && floor <= lower {
+            if top(from) != top(to) && layer <= lower {
                 found.push(format!(
-                    "{} imports {}, from floor {floor} to floor {lower}",
+                    "{} imports {}, from layer {layer} to layer {lower}",
                     file(from),
                     file(to)
                 ));
@@ -133,7 +133,7 @@ fn file(module: &str) -> String {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "# A\n\n## Floors\n\nWords.\n\n| crate | floor | modules |\n\
+    const TABLE: &str = "# A\n\n## Layers\n\nWords.\n\n| crate | layer | modules |\n\
                          | --- | --- | --- |\n\
                          | a | 3 | `top` |\n| a | 2 | `middle`, `beside` |\n| b | 9 | `low` |\n\
                          | a | 1 | `low` |\n\n## B\n";
@@ -146,7 +146,7 @@ mod tests {
         for (module, text) in files {
             sources.append(module, text);
         }
-        faults(&sources, &Floors::parse(TABLE, "a").expect("a table"))
+        faults(&sources, &Layers::parse(TABLE, "a").expect("a table"))
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_upwards_or_on_the_same_floor_are_found_in_any_syntax() {
+    fn imports_upwards_or_on_the_same_layer_are_found_in_any_syntax() {
         for (module, text) in [
             ("low", "use crate::middle::Thing;"),
             ("low", "use crate::{middle::{self, Thing}};"),
@@ -173,25 +173,25 @@ mod tests {
             ("beside", "use crate::middle::Thing;"),
         ] {
             let found = faults_of(&[("middle", "pub struct Thing;"), (module, text)]);
-            let expected = format!("{module}.rs imports middle.rs, from floor ");
+            let expected = format!("{module}.rs imports middle.rs, from layer ");
             assert!(matches!(&found[..], [one] if one.starts_with(&expected)), "{text}: {found:?}");
         }
     }
 
     #[test]
-    fn a_module_that_is_only_a_folder_has_a_floor_too() {
+    fn a_module_that_is_only_a_folder_has_a_layer_too() {
         let found =
             faults_of(&[("beside/part", "pub struct A;"), ("low", "use crate::beside::part::A;")]);
-        assert_eq!(found, ["low.rs imports beside/part.rs, from floor 1 to floor 2"]);
+        assert_eq!(found, ["low.rs imports beside/part.rs, from layer 1 to layer 2"]);
         let mut sources = Crate::default();
         sources.append("", "pub mod top { pub mod part; }");
         sources.append("top/part", "pub struct A;");
         sources.append("low", "use crate::top::part::A;");
         let found = faults(
             &sources,
-            &Floors(BTreeMap::from([("top".to_owned(), 2), ("low".to_owned(), 1)])),
+            &Layers(BTreeMap::from([("top".to_owned(), 2), ("low".to_owned(), 1)])),
         );
-        assert_eq!(found, ["low.rs imports top/part.rs, from floor 1 to floor 2"]);
+        assert_eq!(found, ["low.rs imports top/part.rs, from layer 1 to layer 2"]);
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         assert!(listed.is_empty(), "{listed:?}");
         let used = faults_of(&[("middle", "mod part; pub use part::A; pub struct B(A);"), part]);
         assert_eq!(used.len(), 1, "{used:?}");
-        // Who imports the re-export imports from the file that defines it.
+        // An import of a re-export is an import of the file that defines it.
         let through = faults_of(&[
             ("middle", "mod part; mod other; pub use part::A; pub use other::C;"),
             ("middle/part", "use crate::middle::C; pub struct A;"),
@@ -245,12 +245,12 @@ mod tests {
     #[test]
     fn the_table_and_the_crate_have_the_same_modules() {
         let found = faults_of(&[("stray", "")]);
-        assert_eq!(found, ["stray has no floor in the table"]);
+        assert_eq!(found, ["stray has no layer in the table"]);
         let mut sources = Crate::default();
         sources.append("low", "");
-        let found = faults(&sources, &Floors::parse(TABLE, "b").expect("a table"));
+        let found = faults(&sources, &Layers::parse(TABLE, "b").expect("a table"));
         assert!(found.is_empty(), "{found:?}");
-        assert_eq!(Floors::parse(TABLE, "c"), None);
+        assert_eq!(Layers::parse(TABLE, "c"), None);
     }
 
     #[test]
