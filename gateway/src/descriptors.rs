@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// rejected connections.
 const RESERVED: usize = 256;
 /// Default limit of client connections, whatever the number of descriptors.
-const MOST_BY_DEFAULT: usize = 50_000;
+const DEFAULT_MAX_CONNECTIONS: usize = 50_000;
 /// Fewer connections than this cause a warning.
 const FEW: usize = 256;
 
@@ -50,7 +50,7 @@ pub fn max_connections(wanted: Option<usize>, limit: usize) -> Result<usize, Too
         }
         return Ok(wanted);
     }
-    let most = possible.clamp(1, MOST_BY_DEFAULT);
+    let most = possible.clamp(1, DEFAULT_MAX_CONNECTIONS);
     if most < FEW {
         tracing::warn!(
             limit,
@@ -81,7 +81,7 @@ mod tests {
     fn half_of_the_unreserved_descriptors_is_for_clients() {
         assert_eq!(max_connections(None, 1_024), Ok(384));
         assert_eq!(max_connections(None, 20_000), Ok(9_872));
-        assert_eq!(max_connections(None, usize::MAX), Ok(MOST_BY_DEFAULT));
+        assert_eq!(max_connections(None, usize::MAX), Ok(DEFAULT_MAX_CONNECTIONS));
         assert_eq!(max_connections(Some(100), 1_024), Ok(100));
         assert_eq!(max_connections(Some(60_000), 1_048_576), Ok(60_000), "more if configured");
         let error = max_connections(Some(5_000), 1_024).expect_err("too many").to_string();

@@ -125,7 +125,7 @@ impl Scanner {
         Ok(Progress::Incomplete)
     }
 
-    /// What the header says; `None` until its request line is complete. Call it when the whole
+    /// The parsed header; `None` until its request line is complete. Call it when the whole
     /// header is.
     pub fn request(&self) -> Option<ScannedRequest<'_>> {
         let request = self.request.as_ref()?;

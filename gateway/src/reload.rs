@@ -1,7 +1,7 @@
 //! Reload of the configuration: all of it is applied, or nothing.
 //!
-//! [`Traffic`], health checks, discovery and pools change at once. Changes of the control API stay,
-//! as over a restart. Settings that need a restart keep their values and are reported.
+//! [`Traffic`], health checks, discovery and pools change at once. Changes made by the control API
+//! are kept, as across a restart. Settings that need a restart keep their values and are reported.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

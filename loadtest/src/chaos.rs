@@ -89,7 +89,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let settled = run.now();
     ledger.extend(read_back::read_back(&run, created).await);
     let whole_run = plan.redis_may_go.then(|| Interval { begin: Moment::ZERO, end: run.now() });
-    let caused = faults.iter().filter(|fault| fault.kind.takes_redis()).map(|fault| fault.time);
+    let caused = faults.iter().filter(|fault| fault.kind.affects_redis()).map(|fault| fault.time);
     let redis_faults: Vec<Interval> = caused.chain(whole_run).collect();
     let findings =
         checker::check(Facts { entries: &ledger.entries, settled, redis_faults: &redis_faults });

@@ -38,7 +38,7 @@ pub(super) enum Turn {
 /// Why there is no request.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Nothing to respond to, or the client has disconnected.
+    /// No response: there is no request, or the client has disconnected.
     Silent,
     /// The request is rejected.
     Refused(Refused),

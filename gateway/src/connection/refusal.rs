@@ -58,7 +58,7 @@ pub(super) async fn respond(
     let written = matches!(written.await, Ok(Ok(())));
     let (status, bytes) = if written { (Some(status), body.len()) } else { (None, 0) };
     telemetry.request_refused(&ctx, refused.fault, method, status, bytes);
-    // The discarded bytes are no request in flight.
+    // Discarding the rest does not count as a request in flight.
     drop(ctx);
     if written && stream.shutdown().await.is_ok() {
         let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;

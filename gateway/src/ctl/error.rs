@@ -97,7 +97,7 @@ fn cure(code: &Option<ErrorCode>) -> &'static str {
             " Use one of these names in --control, with the gateway's [control] listen, \
              127.0.0.1:8001 by default."
         }
-        // What serves clients, the gateway's data plane or Nginx, has no control API.
+        // The data plane and Nginx have no control API.
         Some(ErrorCode::NotFound) | None => {
             " Is this the gateway's control plane ([control] listen, 127.0.0.1:8001 by default), \
              and not its data plane? Use --control or GATEWAY_CONTROL for another address. An \

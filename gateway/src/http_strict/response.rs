@@ -42,7 +42,7 @@ pub enum ResponseProgress {
     Complete(usize),
 }
 
-/// What a complete header says. Its ranges are those of the bytes as they were scanned.
+/// A parsed header. Its ranges are those of the bytes as they were scanned.
 #[derive(Clone, Debug)]
 pub struct ScannedResponse<'a> {
     /// The status, from 100 to 599. Whether a 101 was requested is for the caller to check.
@@ -55,7 +55,7 @@ pub struct ScannedResponse<'a> {
     pub content_length: Option<u64>,
     /// Whether chunks are declared. There is no declared length then.
     pub chunked: bool,
-    /// What `Connection` says.
+    /// The options of `Connection`.
     pub connection: ConnectionOptions,
     /// The fields, in the order of their lines.
     pub lines: &'a [FieldLine],
@@ -149,7 +149,7 @@ impl ResponseScanner {
         Ok(ResponseProgress::Incomplete)
     }
 
-    /// What the header says; `None` until its status line is complete. Call it when the whole
+    /// The parsed header; `None` until its status line is complete. Call it when the whole
     /// header is.
     pub fn response(&self) -> Option<ScannedResponse<'_>> {
         let StatusLine { version, status, reason } = self.status.clone()?;

@@ -8,7 +8,7 @@ use crate::http_strict::framing::Framing;
 use crate::http_strict::request_line::{Method, RequestLine};
 use crate::http_strict::version::Version;
 
-/// What a complete header says. Its ranges are those of the bytes as they were scanned.
+/// A parsed header. Its ranges are those of the bytes as they were scanned.
 #[derive(Debug)]
 pub struct ScannedRequest<'a> {
     /// The method.
@@ -21,7 +21,7 @@ pub struct ScannedRequest<'a> {
     pub content_length: Option<u64>,
     /// Whether a body in chunks follows. It has no declared length then.
     pub chunked: bool,
-    /// What `Connection` says.
+    /// The options of `Connection`.
     pub connection: ConnectionOptions,
     /// Whether the client waits for `100 Continue`. HTTP/1.0 clients never do.
     pub expects_continue: bool,

@@ -1,8 +1,8 @@
 //! Buffers the beginning of a body before the request is sent upstream.
 //!
-//! Otherwise a slow client would occupy a place of `max_in_flight`, a connection and a worker of
-//! the instance. The bytes are in Pingora's retry buffer, so small bodies are complete before
-//! anything is sent, and failed attempts can be retried.
+//! Otherwise a slow client would occupy a connection and a worker of the instance, and count
+//! against `max_in_flight`. The bytes are in Pingora's retry buffer, so small bodies are complete
+//! before anything is sent, and failed attempts can be retried.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};

@@ -135,7 +135,7 @@ pub fn identify(trusted: &TrustedProxies, peer: Option<IpAddr>, head: &impl Requ
     Client { ip, address_of, scheme: scheme(head, last), forwarded_for: ForwardedFor::Hops(hops) }
 }
 
-/// The user of a valid token. Authorization is the instance's.
+/// The user of a valid token. The instance decides whether the user is authorized.
 pub fn user(tokens: &TokenVerifier<User>, head: &impl RequestHead) -> Option<User> {
     // The instance rejects several.
     let credentials = head.single(AUTHORIZATION)?;
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_believed() {
+    fn headers_of_an_untrusted_peer_are_ignored() {
         let forged: [(&str, &[u8]); 2] =
             [("x-forwarded-for", b"203.0.113.9"), ("x-forwarded-proto", b"https")];
         let client = identify_from("192.0.2.1", &forged);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_hops_are_passed_over_and_a_forged_left_part_counts_for_nothing() {
+    fn trusted_hops_are_skipped_and_entries_before_the_client_are_ignored() {
         for (chain, ip) in [
             ("203.0.113.9, 10.0.0.1", "203.0.113.9"),
             ("203.0.113.9, 10.0.0.1, 172.16.0.1, [fd00::1]:80", "203.0.113.9"),
@@ -299,17 +299,13 @@ mod tests {
             assert!(client.is_limited(&exempt), "{chain}");
         }
         for chain in [&b""[..], b" , "] {
-            assert_eq!(
-                through(chain),
-                ("10.1.2.3".to_owned(), AddressOf::Client),
-                "nothing was said"
-            );
+            assert_eq!(through(chain), ("10.1.2.3".to_owned(), AddressOf::Client), "no entry");
         }
         assert!(!identify_from("10.1.2.3", &[]).is_limited(&exempt));
     }
 
     #[test]
-    fn of_several_lines_the_last_is_the_nearest_proxys() {
+    fn the_last_line_is_that_of_the_nearest_proxy() {
         let lines: [(&str, &[u8]); 2] =
             [("x-forwarded-for", b"1.1.1.1"), ("x-forwarded-for", b"203.0.113.9")];
         let client = identify_from("10.1.2.3", &lines);
@@ -319,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_the_one_that_the_believed_hop_saw() {
+    fn the_scheme_is_that_of_the_clients_connection() {
         for (chain, proto, scheme) in [
             ("203.0.113.9", "https", Scheme::Https),
             ("203.0.113.9", "HTTPS", Scheme::Https),
@@ -330,7 +326,7 @@ mod tests {
             // The client wrote the first of these.
             ("1.1.1.1, 203.0.113.9", "https, http", Scheme::Http),
             ("1.1.1.1, 203.0.113.9", "http, https", Scheme::Https),
-            // Two trusted proxies, the farther of which ended TLS.
+            // Two trusted proxies, of which the farther one terminated TLS.
             ("203.0.113.9, 10.0.0.1", "https, http", Scheme::Https),
             ("1.1.1.1, 203.0.113.9, 10.0.0.1", "https, http, http", Scheme::Http),
             ("203.0.113.9, 10.0.0.1", "https", Scheme::Https),

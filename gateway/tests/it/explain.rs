@@ -1,4 +1,4 @@
-//! `explain`: where a key goes and why, and what would move.
+//! `explain`: where a key goes and why, and which keys a change would move.
 
 use proto_contracts::control::{Change, Explanation};
 use proto_contracts::{AffinityKey, ErrorCode};
@@ -99,7 +99,7 @@ fn removing_the_last_member_can_be_simulated() {
 }
 
 #[test]
-fn explain_says_why_higher_ranked_members_were_passed_over() {
+fn explain_reports_why_higher_ranked_members_were_skipped() {
     let mut upstreams = Upstream::start_all(NAMES);
     let gateway =
         Setup::new().stateful(&upstreams).stateful_setting("bounded_load_floor = 2").start();

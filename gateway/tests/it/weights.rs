@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 
 const NAMES: [&str; 3] = ["stateful-1", "stateful-2", "stateful-3"];
 
-fn weigh(gateway: &TestGateway, pool: &str, name: &str, weight: &str) -> Reply {
+fn set_weight(gateway: &TestGateway, pool: &str, name: &str, weight: &str) -> Reply {
     let path = format!("/control/v1/pools/{pool}/instances/{name}");
     gateway.change(Request::new("PATCH", &path).json(&format!("{{\"weight\":{weight}}}")))
 }
@@ -50,7 +50,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
             .all(|flow| flow.to.as_ref().is_some_and(|to| to.as_str() == "stateful-2"))
     );
 
-    let changed: Instance = weigh(&one, "stateful", "stateful-2", "2").json();
+    let changed: Instance = set_weight(&one, "stateful", "stateful-2", "2").json();
     assert_eq!(changed.weight.get(), 2);
     assert!((changed.key_share_percent - 50.0).abs() < 1.0, "{changed:?}");
     let epoch = one.stateful().epoch;
@@ -82,7 +82,7 @@ fn a_weight_is_changed_live_and_all_gateways_agree() {
             (gateway.stateful().epoch == epoch).then_some(())
         });
     }
-    assert_eq!(weigh(&other, "stateful", "stateful-2", "1").status, 200);
+    assert_eq!(set_weight(&other, "stateful", "stateful-2", "1").status, 200);
     eventually("all homes are back", || (one.stateful().epoch == before).then_some(()));
     assert_eq!(homes(&one), old);
     assert!(one.explain(keys[0]).ranking.iter().all(|ranked| ranked.weighted_score.is_none()));
@@ -99,15 +99,15 @@ fn an_invalid_weight_is_rejected_and_changes_nothing() {
         ("stateful-2", "1.5", ErrorCode::InvalidBody),
         ("stateful-9", "2", ErrorCode::InstanceNotFound),
     ] {
-        let reply = weigh(&gateway, "stateful", name, weight);
+        let reply = set_weight(&gateway, "stateful", name, weight);
         assert_eq!((reply.status, reply.code()), (code.status(), code), "{name} {weight}");
     }
     assert!(
-        weigh(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"),
+        set_weight(&gateway, "stateful", "stateful-2", "0").problem().detail.contains("drain it"),
         "the detail names the cure"
     );
     upstreams[1].disable_drain();
-    let rejected = weigh(&gateway, "stateful", "stateful-2", "2");
+    let rejected = set_weight(&gateway, "stateful", "stateful-2", "2");
     assert_eq!(
         (rejected.status, rejected.code()),
         (502, ErrorCode::UpstreamFailed),
@@ -136,7 +136,7 @@ fn an_operators_weight_overrides_that_of_the_configuration() {
         counts.into_values().collect::<Vec<i32>>()
     };
     assert_eq!(counts(40), [10, 30], "in proportion to the weights");
-    assert_eq!(weigh(&gateway, "stateless", "stateless-2", "1").status, 200);
+    assert_eq!(set_weight(&gateway, "stateless", "stateless-2", "1").status, 200);
     assert_eq!(counts(40), [20, 20]);
     let third = Upstream::start("stateless-3");
     let body = format!("{{\"addr\":\"{}\",\"weight\":2}}", third.addr());
@@ -168,7 +168,7 @@ fn a_new_instance_has_its_keys_at_once_and_slowly_gets_new_ones() {
     for _ in 0..200 {
         assert_eq!(gateway.send(&Request::post(SESSIONS)).status, 200);
     }
-    // A tenth of a third of two draws: 13. Without a slow start, an instance without sessions would
-    // get half of them.
+    // It accepts a tenth of its third of the keys and is preferred among two candidates: about 19
+    // of 200. Without slow start, an instance without sessions would get more than half.
     assert!(added.count() < 45, "{} of 200", added.count());
 }

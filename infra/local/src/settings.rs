@@ -63,12 +63,12 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn resolve(plan: Plan) -> Result<Self, StackError> {
-        for (whose, _, _) in &plan.env {
+        for (scope, _, _) in &plan.env {
             let known =
-                whose.parse::<Component>().is_ok_and(|component| component.binary().is_some())
-                    || ["stateless-svc", "stateful-svc"].contains(&whose.as_str());
+                scope.parse::<Component>().is_ok_and(|component| component.binary().is_some())
+                    || ["stateless-svc", "stateful-svc"].contains(&scope.as_str());
             if !known {
-                return Err(StackError::UnknownEnvScope(whose.clone()));
+                return Err(StackError::UnknownEnvScope(scope.clone()));
             }
         }
         let builds = match plan.builds {
@@ -91,7 +91,7 @@ impl Settings {
         // Other users may traverse the folder; each secret file in it has mode 0600.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&state).attempt(cannot)?;
         let state = state.canonicalize().attempt(cannot)?;
-        open_to_pass(&state).attempt(cannot)?;
+        allow_traversal(&state).attempt(cannot)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -152,7 +152,7 @@ impl Settings {
         collector.chain(scopes.into_iter().flatten().flat_map(|scope| {
             self.env
                 .iter()
-                .filter(move |(whose, ..)| *whose == scope)
+                .filter(move |(of, ..)| *of == scope)
                 .map(|(_, name, value)| (name.clone(), value.clone()))
         }))
     }
@@ -167,7 +167,7 @@ impl Drop for Settings {
         if self.lifetime == Lifetime::Kept || std::thread::panicking() {
             return;
         }
-        // On failure the system cleans its folder of temporary files.
+        // After a failure the system's cleanup of temporary files removes them.
         let _ = fs::remove_dir_all(&self.shared);
         let _ = fs::remove_dir_all(&self.state);
     }
@@ -178,7 +178,7 @@ pub(crate) fn log_file(state: &Path, name: &str) -> PathBuf {
     state.join("logs").join(format!("{name}.log"))
 }
 
-fn open_to_pass(dir: &Path) -> io::Result<()> {
+fn allow_traversal(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
 }
@@ -200,8 +200,8 @@ fn shared_folder(state: &Path) -> Result<PathBuf, StackError> {
         .collect();
     let shared = PathBuf::from(format!("/var/tmp/tandem-{hash}"));
     let cannot = || format!("make {}", shared.display());
-    // Without the note it belonged to a state folder that was removed, with the secrets for its
-    // data.
+    // An existing folder is left over from a state folder that was removed. Its data is unusable
+    // without that folder's secrets.
     match fs::remove_dir_all(&shared) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(StackError::Io { what: cannot(), source: error });

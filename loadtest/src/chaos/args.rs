@@ -33,9 +33,9 @@ pub struct ChaosArgs {
     pub cacert: Option<PathBuf>,
 
     /// Faults to inject: all, none, or a comma-separated list of kill-stateful, pause-stateful,
-    /// kill-redis, restart-redis, scale, toggle-strategy, kill-gateway, kill-postgres, spill,
-    /// two-gateways, cut-reply, hang-stateful, hang-redis, full-disk (requires root),
-    /// wrong-instance and drain-again
+    /// kill-redis, restart-redis, scale, roll-stateless, roll-stateful, reload, upgrade-gateway,
+    /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, cut-reply, hang-stateful,
+    /// hang-redis, full-disk (requires root), wrong-instance and drain-again
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 

@@ -121,7 +121,7 @@ impl FaultKind {
     }
 
     /// Whether the sessions' Redis is unavailable during it, so that reads may be unverified.
-    pub(crate) const fn takes_redis(self) -> bool {
+    pub(crate) const fn affects_redis(self) -> bool {
         matches!(self, Self::KillRedis | Self::RestartRedis | Self::HangRedis | Self::FullDisk)
     }
 }

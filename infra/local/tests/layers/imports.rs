@@ -1,7 +1,7 @@
 //! Which file of a crate imports which other, by its `use` declarations and its paths.
 //!
-//! A path is followed through re-exports to the file that defines the item. A re-export itself is a
-//! table of contents and no import, unless the file uses the name.
+//! A path is followed through re-exports to the file that defines the item. A re-export alone is no
+//! import; it is one if the file uses the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -86,11 +86,11 @@ type Segments = Vec<String>;
 
 #[derive(Default)]
 struct File {
-    /// What its private `use` declarations name, by the name that they bind.
+    /// The paths of private `use` declarations, by the names that they bind.
     uses: Vec<(String, Segments)>,
-    /// The same of public ones.
+    /// The paths of public `use` declarations, by name.
     exports: BTreeMap<String, Segments>,
-    /// Paths outside of them.
+    /// All other paths.
     paths: Vec<Segments>,
     words: BTreeSet<String>,
 }
@@ -189,7 +189,7 @@ fn resolve(
         };
         rest = further;
     }
-    // A chain of re-exports ends; the bound is for a pair that name each other.
+    // The limit of the depth is for re-exports that refer to each other.
     let export = rest
         .first()
         .and_then(|name| files.get(module.as_str())?.exports.get(name))

@@ -1,4 +1,4 @@
-//! A Rust source as words and signs, without comments, literals and test code.
+//! The tokens of a Rust source, without comments, literals and test code.
 
 /// The tokens of a source: identifiers, `::`, and every other sign by itself.
 pub(crate) fn tokens(text: &str) -> Vec<&str> {
@@ -55,7 +55,7 @@ pub(crate) fn without_tests(tokens: &[&str]) -> (Vec<String>, Vec<String>) {
     (kept, files)
 }
 
-/// The place behind the item: behind its `;`, or behind the braces of its body.
+/// The index after the item's `;`, or after the braces of its body.
 fn end_of_item(tokens: &[&str], start: usize) -> usize {
     let mut depth = 0_usize;
     for (place, &token) in tokens.iter().enumerate().skip(start) {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_literals_are_no_code() {
+    fn comments_and_literals_are_left_out() {
         let text = r##"use a::b; // use c::d;
             /* use /* e */ f; */ let s = "use g; \" {"; let r = r#"use "h";"#; let c = '"'; let e = '\''; fn x<'a>() {}"##;
         let found = tokens(text).join(" ");

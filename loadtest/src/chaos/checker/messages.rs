@@ -31,7 +31,7 @@ struct Check<'s, 'a> {
     session: &'s Session<'a>,
     appends: HashMap<Message, &'a Entry>,
     patches: HashMap<(ClientNumber, u32), &'a Entry>,
-    /// The longest last.
+    /// Sorted by length.
     histories: Vec<(&'a Entry, &'a [Message])>,
 }
 

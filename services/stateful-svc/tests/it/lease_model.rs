@@ -17,7 +17,7 @@ use stateright::{Checker, Model};
 const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Checks all reachable states; all properties must hold.
-fn holds<M>(model: M)
+fn assert_holds<M>(model: M)
 where
     M: Model + Send + Sync + 'static,
     M::State: Clone + std::fmt::Debug + std::hash::Hash + Send + Sync + PartialEq,
@@ -30,7 +30,7 @@ where
 }
 
 /// The violated properties; the check ends at the first one.
-fn breaks<M>(model: M) -> Vec<&'static str>
+fn violations<M>(model: M) -> Vec<&'static str>
 where
     M: Model + Send + Sync + 'static,
     M::State: Clone + std::fmt::Debug + std::hash::Hash + Send + Sync + PartialEq,

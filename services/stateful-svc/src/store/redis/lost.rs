@@ -12,7 +12,7 @@ use proto_contracts::SessionDigest;
 
 use crate::domain::lifetime::Lifetime;
 
-/// The most sessions that are remembered, at some 150 bytes each.
+/// Maximum number of remembered sessions, at some 150 bytes each.
 const CAPACITY: u64 = 200_000;
 
 /// The sessions that this instance created and that must still exist.

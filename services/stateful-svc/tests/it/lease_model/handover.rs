@@ -12,7 +12,7 @@ mod redis;
 
 use stateright::{Model, Property};
 
-use super::{breaks, holds};
+use super::{assert_holds, violations};
 use fault::{Budget, NONE, Rule};
 use instance::Kind::{
     RoundRobinRead, RoundRobinRepeat, RoundRobinWrite, StickyRead, StickyRepeat, StickyWrite,
@@ -68,8 +68,8 @@ enum Step {
     /// A confirmation is executed.
     Confirm(u8),
     /// The lease is declared dead: its holder has not renewed it for long enough.
-    Bury(u8),
-    /// The drop of a dead lease is confirmed for it.
+    DeclareDead(u8),
+    /// A drop is confirmed on behalf of a dead lease.
     ConfirmForDead(u8),
     /// By the instance's clock, its lease has expired.
     Expire(usize),
@@ -142,7 +142,7 @@ impl Handover {
             () if state.redis.dead.contains(&lease) => Step::ConfirmForDead(lease),
             () if in_flight => return,
             () if self.is_connected(state, lease) => Step::Request(lease),
-            () if !self.is_trusted(state, lease) => Step::Bury(lease),
+            () if !self.is_trusted(state, lease) => Step::DeclareDead(lease),
             () => return,
         };
         if !steps.contains(&step) {
@@ -170,7 +170,7 @@ impl Handover {
         }
         for (lease, _) in &state.redis.drops {
             if !state.redis.dead.contains(lease) && !self.is_trusted(state, *lease) {
-                steps.push(Step::Bury(*lease));
+                steps.push(Step::DeclareDead(*lease));
             }
         }
         steps.extend((0..state.late.len()).map(Step::ExecuteLate));
@@ -293,7 +293,7 @@ impl Model for Handover {
                     if self.has(Rule::ConfirmationsCarryTickets) { ticket } else { u8::MAX };
                 next.redis.confirm(lease, ticket);
             }
-            Step::Bury(lease) => next.redis.bury(lease),
+            Step::DeclareDead(lease) => next.redis.declare_dead(lease),
             Step::ConfirmForDead(lease) => next.redis.confirm(lease, u8::MAX),
             Step::Expire(i) => {
                 next.instances[i].trusted = false;
@@ -364,45 +364,45 @@ fn handover(clients: &'static [(usize, u8)], faults: Budget) -> Handover {
 
 #[test]
 fn two_instances_whose_messages_are_late() {
-    holds(handover(TWO, Budget { give_ups: 1, ..NONE }));
+    assert_holds(handover(TWO, Budget { give_ups: 1, ..NONE }));
 }
 
 #[test]
 fn two_instances_whose_messages_are_lost() {
-    holds(handover(TWO, Budget { losses: 1, ..NONE }));
+    assert_holds(handover(TWO, Budget { losses: 1, ..NONE }));
 }
 
 #[test]
 fn two_instances_one_of_which_crashes() {
-    holds(handover(TWO, Budget { crashes: 1, ..NONE }));
+    assert_holds(handover(TWO, Budget { crashes: 1, ..NONE }));
 }
 
 #[test]
 fn two_instances_one_of_which_pauses() {
-    holds(handover(TWO, Budget { expiries: 1, ..NONE }));
+    assert_holds(handover(TWO, Budget { expiries: 1, ..NONE }));
 }
 
 #[test]
 fn two_instances_one_of_which_is_disconnected() {
-    holds(handover(TWO, Budget { disconnects: 1, ..NONE }));
+    assert_holds(handover(TWO, Budget { disconnects: 1, ..NONE }));
 }
 
 /// A repetition drops no copy, and its response is never stale.
 #[test]
 fn two_instances_and_writes_that_are_repeated() {
     let kinds = &[StickyRead, StickyWrite, RoundRobinWrite, StickyRepeat, RoundRobinRepeat];
-    holds(Handover { kinds, ..handover(TWO, Budget { give_ups: 1, ..NONE }) });
-    holds(Handover { kinds, ..handover(TWO, Budget { expiries: 1, ..NONE }) });
+    assert_holds(Handover { kinds, ..handover(TWO, Budget { give_ups: 1, ..NONE }) });
+    assert_holds(Handover { kinds, ..handover(TWO, Budget { expiries: 1, ..NONE }) });
 }
 
 #[test]
 fn two_clients_of_one_instance_and_one_of_another() {
-    holds(handover(&[(0, 2), (0, 1), (1, 1)], NONE));
+    assert_holds(handover(&[(0, 2), (0, 1), (1, 1)], NONE));
 }
 
 #[test]
 fn three_instances() {
-    holds(handover(&[(0, 2), (1, 1), (2, 1)], NONE));
+    assert_holds(handover(&[(0, 2), (1, 1), (2, 1)], NONE));
 }
 
 /// Eleven million states; two minutes.
@@ -410,7 +410,7 @@ fn three_instances() {
 #[ignore = "it takes minutes; run it when the protocol changes"]
 fn two_clients_of_one_instance_and_one_of_another_for_longer() {
     let kinds = &[StickyRead, StickyWrite, RoundRobinWrite];
-    holds(Handover { kinds, ..handover(&[(0, 2), (0, 2), (1, 2)], NONE) });
+    assert_holds(Handover { kinds, ..handover(&[(0, 2), (0, 2), (1, 2)], NONE) });
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn no_rule_of_the_handover_can_be_left_out() {
             Rule::DisconnectedInstancesDoNotRenew => "no request waits forever",
             _ => "reads are linearizable",
         };
-        let broken = breaks(Handover { without: Some(rule), ..handover(clients, faults) });
+        let broken = violations(Handover { without: Some(rule), ..handover(clients, faults) });
         assert!(broken.contains(&expected), "without {rule:?}: {broken:?}");
     }
 }

@@ -5,7 +5,7 @@
 
 use stateright::{Model, Property};
 
-use super::{breaks, holds};
+use super::{assert_holds, violations};
 
 /// How long a renewal is trusted, and a counter observed, in clock steps.
 const TERM: u8 = 2;
@@ -170,14 +170,14 @@ impl Model for Timing {
 
 #[test]
 fn a_dead_lease_is_never_trusted() {
-    holds(Timing { without: None });
+    assert_holds(Timing { without: None });
 }
 
 #[test]
 fn no_premise_can_be_left_out() {
     use Rule::{NeverRevive, RemoveIfUnchanged, TrustFromBefore, WatchFromAfter};
     for rule in [TrustFromBefore, WatchFromAfter, RemoveIfUnchanged, NeverRevive] {
-        let broken = breaks(Timing { without: Some(rule) });
+        let broken = violations(Timing { without: Some(rule) });
         assert!(broken.contains(&"a dead lease is not trusted"), "without {rule:?}: {broken:?}");
     }
 }

@@ -77,7 +77,7 @@ impl Redis {
         self.drops.retain(|(of, newest)| *of != lease || *newest > ticket);
     }
 
-    pub(super) fn bury(&mut self, lease: u8) {
+    pub(super) fn declare_dead(&mut self, lease: u8) {
         self.dead.push(lease);
         self.dead.sort_unstable();
     }
