@@ -130,6 +130,7 @@ test: packages ## Run all tests, against real servers
 	@cargo build --workspace --bins
 	@$(MAKE) broken PROFILE=dev
 	@INSTA_UPDATE=no cargo test --workspace
+	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
 
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
 	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture

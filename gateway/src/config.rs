@@ -44,7 +44,7 @@ pub use limits::Limits;
 pub use overload::Overload;
 pub use pools::{PoolConfig, Protocol, ServiceName};
 pub use rate_limit::Exempt;
-pub use server::{RoutingHeaders, Server, TrustedProxies};
+pub use server::{Engine, RoutingHeaders, Server, TrustedProxies};
 pub use source::Source;
 pub use timeouts::{BodyPace, ClientTimeouts, Timeouts, UpstreamTimeouts};
 
@@ -91,6 +91,8 @@ pub struct Traffic {
     pub trusted_proxies: TrustedProxies,
     /// Whether responses have `X-Served-By`, `X-Affinity` and `Server-Timing`.
     pub routing_headers: RoutingHeaders,
+    /// What exchanges requests with instances.
+    pub engine: Engine,
     /// Size limits of requests.
     pub limits: Limits,
     /// Timeouts.
@@ -252,7 +254,7 @@ impl Config {
 
     fn checked(file: File, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Problems> {
         let mut check = Check::new(environment);
-        let (server, trusted_proxies, routing_headers) = file.server.check(&mut check);
+        let (server, trusted_proxies, routing_headers, engine) = file.server.check(&mut check);
         let control = file.control.check(&mut check, &server);
         let limits = file.limits.check(&mut check);
         let timeouts = file.timeouts.check(&mut check);
@@ -279,6 +281,7 @@ impl Config {
             traffic: Traffic {
                 trusted_proxies,
                 routing_headers,
+                engine,
                 limits,
                 timeouts,
                 lab,

@@ -1,8 +1,9 @@
 //! Client connections: reads request headers, then lets Pingora serve the requests.
 //!
 //! `header` reads a header within a fixed deadline, and [`crate::http_strict`] checks it as it
-//! arrives. A rejected request gets a response from `refusal` and never reaches Pingora; a valid
-//! one is passed on as bytes that were already read.
+//! arrives. A rejected request gets a response from `refusal`. A valid one is served by the plain
+//! exchange ([`crate::exchange`]), or by Pingora ([`crate::proxy`]) as bytes that were already
+//! read.
 //!
 //! **Invariant:** Pingora parses only headers that [`crate::http_strict`] accepted, so its own
 //! parser never rejects one. Their target is a canonical path ([`proto_contracts::path`]): the
@@ -11,14 +12,15 @@
 mod bounds;
 mod header;
 mod refusal;
-mod timer;
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::Stream;
@@ -30,7 +32,7 @@ use tokio::sync::watch;
 use crate::config::Traffic;
 use crate::connection::bounds::{Bounds, Place};
 use crate::connection::header::{Ending, Turn};
-use crate::connection::timer::Timer;
+use crate::exchange::{PlainExchange, Timer};
 use crate::proxy;
 use crate::telemetry::{RefusedConnection, Telemetry};
 
@@ -41,6 +43,7 @@ pub const IDLE_LINGER: Duration = Duration::from_secs(5);
 /// Serves the connections of one listener.
 pub struct Connections {
     bounds: Arc<Bounds>,
+    plain: PlainExchange,
     proxy: Arc<HttpProxy<proxy::DataPlane>>,
     traffic: Arc<ArcSwap<Traffic>>,
     telemetry: Arc<Telemetry>,
@@ -48,17 +51,18 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves at most `most` connections with this proxy. `handed_over` is true when a new process
+    /// Serves at most `most` connections by these exchanges. `handed_over` is true when a new process
     /// accepts connections.
     pub fn new(
         most: usize,
+        plain: PlainExchange,
         proxy: HttpProxy<proxy::DataPlane>,
         traffic: Arc<ArcSwap<Traffic>>,
         telemetry: Arc<Telemetry>,
         handed_over: watch::Receiver<bool>,
     ) -> Self {
         let bounds = Arc::new(Bounds::new(most, Arc::clone(&telemetry)));
-        Self { bounds, proxy: Arc::new(proxy), traffic, telemetry, handed_over }
+        Self { bounds, plain, proxy: Arc::new(proxy), traffic, telemetry, handed_over }
     }
 }
 
@@ -79,7 +83,9 @@ impl ServerApp for Connections {
         };
         let mut stopping = pin!(stopping(shutdown.clone(), &self.handed_over).fuse());
         let mut timer = Timer::new();
+        let peer = refusal::peer_address(&stream).as_ref().map(SocketAddr::ip);
         let mut turn = Turn::First;
+        let mut early = BytesMut::new();
         let mut kept: Option<HttpPersistentSettings> = None;
         loop {
             let (limits, mut timeouts) = {
@@ -89,10 +95,17 @@ impl ServerApp for Connections {
             if untrusted {
                 timeouts.idle = self.bounds.idle(timeouts.idle);
             }
-            let next =
-                header::read(&mut stream, turn, &mut timer, stopping.as_mut(), limits, timeouts);
-            let bytes = match next.await {
-                Ok(bytes) => bytes,
+            let next = header::read(
+                &mut stream,
+                early,
+                turn,
+                &mut timer,
+                stopping.as_mut(),
+                limits,
+                timeouts,
+            );
+            let incoming = match next.await {
+                Ok(incoming) => incoming,
                 Err(Ending::Silent) => return None,
                 Err(Ending::Refused(refused)) => {
                     // Boxed to keep the common future small.
@@ -106,13 +119,22 @@ impl ServerApp for Connections {
                     return None;
                 }
             };
+            turn = Turn::Later;
+            if incoming.scanner.request().is_some_and(|head| self.plain.takes(&head)) {
+                // Boxed, so that an idle connection does not have its size.
+                let served = self.plain.serve(&mut stream, &mut timer, shutdown, peer, &incoming);
+                early = Box::pin(served).await?;
+                continue;
+            }
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = kept.take() {
                 settings.apply_to_session(&mut session);
             }
-            session.set_pipelined_prefix(bytes);
-            (stream, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
-            turn = Turn::Later;
+            let (request, later) = incoming.into_canonical();
+            early = later;
+            session.set_pipelined_prefix(request);
+            let served = Box::pin(self.proxy.process_new_http(session, shutdown));
+            (stream, kept) = served.await?.consume();
         }
     }
 

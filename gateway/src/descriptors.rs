@@ -3,6 +3,8 @@
 //! Each request may need a second descriptor for its upstream connection. Health checks, discovery,
 //! the control plane and logs need some, which clients must not use up.
 
+use std::io;
+
 use pingora::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -63,9 +65,12 @@ pub fn max_connections(wanted: Option<usize>, limit: usize) -> Result<usize, Too
 
 /// Whether the error is that the process or the system has no descriptor left.
 pub fn are_used_up(error: &Error) -> bool {
-    let source = error.root_cause().downcast_ref::<std::io::Error>();
-    let code = source.and_then(std::io::Error::raw_os_error);
-    code.is_some_and(|code| {
+    error.root_cause().downcast_ref::<io::Error>().is_some_and(is_used_up)
+}
+
+/// The same of an error of the system.
+pub fn is_used_up(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| {
         code == rustix::io::Errno::MFILE.raw_os_error()
             || code == rustix::io::Errno::NFILE.raw_os_error()
     })
@@ -103,7 +108,7 @@ mod tests {
     #[test]
     fn a_lack_of_descriptors_differs_from_a_refused_connection() {
         let failed = |code| {
-            let failed: Result<(), _> = Err(std::io::Error::from_raw_os_error(code));
+            let failed: Result<(), _> = Err(io::Error::from_raw_os_error(code));
             failed.or_err(ErrorType::ConnectError, "connecting").expect_err("it failed")
         };
         assert!(are_used_up(&failed(24)) && are_used_up(&failed(23)));

@@ -16,6 +16,7 @@ pub mod ctl;
 pub mod decision;
 pub mod descriptors;
 pub mod events;
+pub mod exchange;
 pub mod health_check;
 pub mod http_strict;
 pub mod pool;

@@ -124,7 +124,15 @@ impl ProxyHttp for DataPlane {
         };
         let mut peer = Box::new(attempt.in_flight.instance().peer(timeouts.protocol).clone());
         peer.options.connection_timeout = Some(timeouts.connect);
-        peer.options.read_timeout = Some(timeouts.read);
+        // Pingora's read timeout starts with the exchange, but the instance responds only to a
+        // complete request.
+        let body_left = match body {
+            BodyProgress::Replayable | BodyProgress::Complete => Duration::ZERO,
+            BodyProgress::Arriving => {
+                ctx.traffic.timeouts.client.body.longest.saturating_sub(ctx.started.elapsed())
+            }
+        };
+        peer.options.read_timeout = Some(timeouts.read + body_left);
         peer.options.write_timeout = Some(timeouts.write);
         peer.options.idle_timeout = Some(timeouts.idle);
         Ok(peer)
@@ -192,7 +200,7 @@ impl ProxyHttp for DataPlane {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = failure::of_connection(&error);
-        let again = self.failed(session, ctx, failure, &error);
+        let again = self.failed(session, ctx, failure);
         error.set_retry(again);
         error
     }
@@ -205,7 +213,7 @@ impl ProxyHttp for DataPlane {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<Error> {
-        let again = self.failed(session, ctx, failure::of_exchange(&error), &error);
+        let again = self.failed(session, ctx, failure::of_exchange(&error));
         let mut error = error.more_context(format!("peer {peer}"));
         error.set_retry(again);
         error
@@ -261,18 +269,12 @@ impl ProxyHttp for DataPlane {
 
 impl DataPlane {
     /// Records the failure of an attempt. Returns whether the request is sent again.
-    fn failed(
-        &self,
-        session: &Session,
-        ctx: &mut RequestContext,
-        failure: Failure,
-        error: &Error,
-    ) -> bool {
+    fn failed(&self, session: &Session, ctx: &mut RequestContext, failure: Failure) -> bool {
         let exchange = Exchange {
             is_idempotent: is_idempotent(session.req_header()),
             is_replayable: !session.as_ref().retry_buffer_truncated(),
             response: failure::progress(session.response_written()),
         };
-        self.0.attempt_failed(ctx, failure, exchange, error.etype().as_str())
+        self.0.attempt_failed(ctx, failure, exchange)
     }
 }

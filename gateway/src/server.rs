@@ -30,6 +30,7 @@ use crate::control::{self, ControlPlane};
 use crate::decision::Decisions;
 use crate::descriptors;
 use crate::events::Events;
+use crate::exchange::PlainExchange;
 use crate::health_check::checks::{Checked, FirstChecks, HealthCheckService};
 use crate::health_check::ejector::Ejector;
 use crate::pool::state_file::StateFile;
@@ -177,10 +178,11 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         draining: Arc::clone(&draining),
         tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
     });
+    let plain = PlainExchange::new(Arc::clone(&decisions));
     let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));
     let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
     let connections =
-        Connections::new(most, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
+        Connections::new(most, plain, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
     let service = BoundService::new("data plane", connections, listener, handed_over.clone())
         .map_err(no_data)?;
     let addr = service.addr();

@@ -47,11 +47,22 @@ pub enum RoutingHeaders {
     Hidden,
 }
 
+/// What exchanges requests with instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The plain exchange; Pingora for upgrades, `Expect` and HTTP/2 to instances.
+    Plain,
+    /// Pingora's proxy, for all requests.
+    Pingora,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Section {
     listen: SocketAddr,
     threads: usize,
+    exchange: Engine,
     trusted_proxies: Vec<IpNet>,
     expose_routing: bool,
     state_file: Option<PathBuf>,
@@ -65,6 +76,7 @@ impl Default for Section {
         Self {
             listen: ([127, 0, 0, 1], 8000).into(),
             threads: 0,
+            exchange: Engine::Plain,
             trusted_proxies: vec![
                 IpNet::new_assert([127, 0, 0, 0].into(), 8),
                 IpNet::new_assert([0, 0, 0, 0, 0, 0, 0, 1].into(), 128),
@@ -79,7 +91,10 @@ impl Default for Section {
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>) -> (Server, TrustedProxies, RoutingHeaders) {
+    pub(super) fn check(
+        self,
+        check: &mut Check<'_>,
+    ) -> (Server, TrustedProxies, RoutingHeaders, Engine) {
         let server = Server {
             listen: check.address("GATEWAY_LISTEN").unwrap_or(self.listen),
             threads: match self.threads {
@@ -99,6 +114,6 @@ impl Section {
         let trusted_proxies =
             check.networks("GATEWAY_TRUSTED_PROXIES").unwrap_or(self.trusted_proxies);
         let trusted_proxies = TrustedProxies(trusted_proxies.into_iter().map(canonical).collect());
-        (server, trusted_proxies, routing_headers)
+        (server, trusted_proxies, routing_headers, self.exchange)
     }
 }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::FusedFuture;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config::ClientTimeouts;
-use crate::connection::timer::Timer;
+use crate::exchange::{Incoming, Timer};
 use crate::http_strict::{Fault, HeaderLimits, Progress, Scanner};
 
 /// Size of the first read: most requests fit, with their bodies.
@@ -55,41 +55,52 @@ pub(super) struct Refused {
     pub(super) since: Instant,
 }
 
-/// Reads a header, and the part of the body that arrives with it.
+/// Reads a header, and the part of the body that arrives with it. `early` came with the request
+/// before.
 ///
 /// The first header must be complete within the header timeout. A later one has the idle timeout
 /// until its first byte, then the header timeout. A stopping gateway waits for no later request,
 /// but still for the first one.
 pub(super) async fn read(
     stream: &mut Stream,
+    early: BytesMut,
     turn: Turn,
     timer: &mut Timer,
     mut stopping: Pin<&mut (impl FusedFuture<Output = ()> + Send)>,
     limits: HeaderLimits,
     timeouts: ClientTimeouts,
-) -> Result<BytesMut, Ending> {
-    let mut bytes = BytesMut::new();
+) -> Result<Incoming, Ending> {
+    let mut bytes = early;
     let mut scanner = Scanner::new(limits);
     let mut since = Instant::now();
-    timer.set(since, if turn == Turn::First { timeouts.header } else { timeouts.idle });
+    let is_first = turn == Turn::First || !bytes.is_empty();
+    timer.set(since, if is_first { timeouts.header } else { timeouts.idle });
     let mut empty_line_skipped = false;
+    // Bytes that came with the request before.
+    let mut unread = bytes.is_empty();
     loop {
         let idle = bytes.is_empty();
-        let read = tokio::select! {
-            biased;
-            read = read_more(stream, &mut bytes) => read,
-            () = timer.passed() => match idle {
-                true => return Err(Ending::Silent),
-                false => return Err(refuse(Fault::TooSlow, bytes, since)),
-            },
-            () = &mut stopping, if idle && turn == Turn::Later && !stopping.is_terminated() => {
-                return Err(Ending::Silent);
+        if std::mem::replace(&mut unread, true) {
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = poll_read(stream, &mut bytes, context) {
+                    return Poll::Ready(Ok(read));
+                }
+                let may_stop = idle && !is_first && !stopping.is_terminated();
+                if may_stop && stopping.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Err(Awaited::Stop));
+                }
+                timer.poll_passed(context).map(|()| Err(Awaited::Deadline))
+            });
+            match read.await {
+                Ok(Ok(1..)) => {}
+                Err(Awaited::Deadline) if !idle => {
+                    return Err(refuse(Fault::TooSlow, bytes, since));
+                }
+                Ok(Ok(0)) if !idle => return Err(refuse(Fault::CutShort, bytes, since)),
+                Ok(Ok(0) | Err(_)) | Err(Awaited::Deadline | Awaited::Stop) => {
+                    return Err(Ending::Silent);
+                }
             }
-        };
-        match read {
-            Ok(0) if !idle => return Err(refuse(Fault::CutShort, bytes, since)),
-            Ok(0) | Err(_) => return Err(Ending::Silent),
-            Ok(_) => {}
         }
         // Some clients send an empty line after a body (RFC 9112, 2.2).
         if !empty_line_skipped && bytes.starts_with(b"\r\n") {
@@ -97,11 +108,13 @@ pub(super) async fn read(
             empty_line_skipped = true;
         }
         match scanner.scan(&bytes) {
-            Ok(Progress::Complete(_)) => return Ok(with_canonical_target(bytes, &scanner)),
+            Ok(Progress::Complete(header)) => {
+                return Ok(Incoming { bytes, scanner, header_len: header.len });
+            }
             Ok(Progress::Incomplete) => {}
             Err(fault) => return Err(refuse(fault, bytes, since)),
         }
-        if idle && turn == Turn::Later {
+        if idle && !is_first {
             since = Instant::now();
             timer.set(since, timeouts.header);
         }
@@ -111,29 +124,29 @@ pub(super) async fn read(
     }
 }
 
-/// The header with its canonical target; copied only if that differs.
-fn with_canonical_target(bytes: BytesMut, scanner: &Scanner) -> BytesMut {
-    let Some((sent, target)) = scanner.rewritten_target() else { return bytes };
-    let parts = [&bytes[..sent.start], target.as_bytes(), &bytes[sent.end..]];
-    BytesMut::from(&parts.concat()[..])
+/// What ends the wait for bytes.
+enum Awaited {
+    Deadline,
+    Stop,
 }
 
 /// Reads first bytes into a buffer shared by the thread's connections, so that idle ones have none,
 /// and later bytes into the connection's own.
-async fn read_more(stream: &mut Stream, bytes: &mut BytesMut) -> io::Result<usize> {
+fn poll_read(
+    stream: &mut Stream,
+    bytes: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     if bytes.capacity() > 0 {
-        return stream.read_buf(bytes).await;
+        return pin!(stream.read_buf(bytes)).poll(context);
     }
-    poll_fn(|context| {
-        SHARED.with_borrow_mut(|shared| {
-            let mut space = ReadBuf::new(shared);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut space))?;
-            bytes.reserve(FIRST_READ);
-            bytes.extend_from_slice(space.filled());
-            Poll::Ready(Ok(space.filled().len()))
-        })
+    SHARED.with_borrow_mut(|shared| {
+        let mut space = ReadBuf::new(shared);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut space))?;
+        bytes.reserve(FIRST_READ);
+        bytes.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
     })
-    .await
 }
 
 fn refuse(fault: Fault, bytes: BytesMut, since: Instant) -> Ending {

@@ -103,14 +103,14 @@ fn response_to(why: RefusedConnection) -> String {
 }
 
 /// The status, the header and the body of the error.
-fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, Vec<u8>, Bytes) {
+fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, BytesMut, Bytes) {
     let detail = fault.detail(ctx.traffic.limits.header);
     let mut document = local_reply::problem(fault.code(), detail, ctx.request_id);
     if fault == Fault::UnknownMethod {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         document.fields.push((ALLOW, HeaderValue::from_static(allowed)));
     }
-    let mut head = Vec::with_capacity(512);
+    let mut head = BytesMut::with_capacity(512);
     document.write_head(&mut head);
     let mut lines = FieldLines(&mut head);
     lines.set(&X_REQUEST_ID, &ctx.request_id.to_ascii());

@@ -29,7 +29,7 @@ pub enum BodyProgress {
 pub struct AttemptTimeouts {
     /// For the connection.
     pub connect: Duration,
-    /// For each read of the response.
+    /// For each read of the response, once the request is sent.
     pub read: Duration,
     /// For each write of the request.
     pub write: Duration,
@@ -88,16 +88,10 @@ impl Decisions {
         ctx.sent = false;
         let is_stream = resolved.endpoint.is_stream();
         let began = Instant::now();
-        let (client, upstream) = (&ctx.traffic.timeouts.client, ctx.traffic.timeouts.upstream);
-        // Pingora's read timeout starts with the exchange, but the instance responds only to a
-        // complete request.
-        let body_left = match body {
-            BodyProgress::Replayable | BodyProgress::Complete => Duration::ZERO,
-            BodyProgress::Arriving => client.body.longest.saturating_sub(ctx.started.elapsed()),
-        };
+        let upstream = ctx.traffic.timeouts.upstream;
         let mut timeouts = AttemptTimeouts {
             connect: upstream.connect,
-            read: if is_stream { upstream.stream_idle } else { upstream.response + body_left },
+            read: if is_stream { upstream.stream_idle } else { upstream.response },
             write: upstream.write,
             idle: upstream.idle,
             protocol: match is_stream {

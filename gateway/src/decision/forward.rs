@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
+use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VIA};
 use http::{HeaderName, HeaderValue};
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::control::Strategy;
@@ -12,6 +12,7 @@ use proto_contracts::{AffinityKey, Endpoint, Verdict, headers};
 use crate::config::RoutingHeaders;
 use crate::decision::Timing;
 use crate::decision::affinity::{has_affinity, without_affinity};
+use crate::http_strict::FieldKind;
 use crate::request::client::{ForwardedFor, Scheme};
 use crate::request::trace::{self, SentTrace};
 use crate::request::{FieldSink, RequestContext, RequestHead, ResponseHead};
@@ -30,27 +31,8 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 const X_SERVED_BY: HeaderName = HeaderName::from_static(headers::SERVED_BY);
 const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(headers::SESSION_AFFINITY);
 
-/// Whether a header is internal, and dropped from requests of clients.
-pub fn is_internal(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded-")
-        || matches!(
-            name,
-            "forwarded"
-                | headers::AFFINITY
-                | headers::AFFINITY_KEY
-                | headers::CLIENT_RATE
-                | headers::SESSION_AFFINITY
-                | headers::SERVED_BY
-                | headers::INSTANCE_ID
-                | headers::LIVE_SESSIONS
-                | headers::DRAINING
-                | headers::DRAIN_DECISION
-                | headers::WEIGHT
-                | headers::REAL_IP
-                | headers::ROUTING_STRATEGY
-        )
-}
+/// What the gateway calls itself in `Via` (RFC 9110, section 7.6.3).
+const RECEIVED_BY: &[u8] = b"1.1 tandem";
 
 /// What the instance gets of the client's own fields that are not internal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +73,7 @@ pub fn to_instance(
     {
         sink.set(&X_CLIENT_RATE, client_rate(ctx.client.ip, policy).as_bytes());
     }
+    sink.append(&VIA, RECEIVED_BY);
     let trace = trace::pass_on(head, ctx.trace.as_deref(), sink);
     let cookies = head
         .values(COOKIE)
@@ -101,13 +84,20 @@ pub fn to_instance(
 
 /// Whether a field of an instance's response is not for clients: it is internal, or the gateway
 /// sets its own.
-pub fn is_hidden(name: &HeaderName, ctx: &RequestContext) -> bool {
-    match name.as_str() {
-        headers::INSTANCE_ID | headers::LIVE_SESSIONS | headers::REQUEST_ID => true,
-        headers::SERVED_BY | headers::AFFINITY => true,
-        headers::RATE_LIMIT | headers::RATE_LIMIT_POLICY => ctx.quota.is_some(),
+pub fn is_hidden(kind: FieldKind, ctx: &RequestContext) -> bool {
+    match kind {
+        FieldKind::XInstanceId | FieldKind::XLiveSessions | FieldKind::XRequestId => true,
+        FieldKind::XServedBy | FieldKind::XAffinity => true,
+        FieldKind::RateLimit | FieldKind::RateLimitPolicy => ctx.quota.is_some(),
         _ => false,
     }
+}
+
+/// Whether the gateway sets `Cache-Control`: the response sets the key of one client, which a
+/// shared cache must not store.
+pub fn replaces_cache_control(head: &impl ResponseHead, ctx: &RequestContext) -> bool {
+    ctx.key.is_some_and(|client| client.origin != KeyOrigin::Client)
+        && !head.values(CACHE_CONTROL).any(keeps_shared_caches_off)
 }
 
 /// Sets the fields for the client. `head` is the response of the instance or the gateway; what
@@ -139,8 +129,7 @@ pub fn to_client(
         let key = cookie_key(head, client);
         let cookie = format!("{COOKIE_NAME}={key}; Path=/; HttpOnly; SameSite=Lax{secure}");
         sink.append(&SET_COOKIE, cookie.as_bytes());
-        // A shared cache must not store the key of one client.
-        if !head.values(CACHE_CONTROL).any(keeps_shared_caches_off) {
+        if replaces_cache_control(head, ctx) {
             sink.set(&CACHE_CONTROL, b"no-store");
         }
     }

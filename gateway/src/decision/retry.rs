@@ -32,6 +32,20 @@ pub enum Failure {
     Client,
 }
 
+impl Failure {
+    /// `error.type` of the attempt's span.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect_failed",
+            Self::Descriptors => "no_descriptor_left",
+            Self::Timeout => "timeout",
+            Self::WriteBroken => "write_failed",
+            Self::Broken => "response_broken",
+            Self::Client => "client_failed",
+        }
+    }
+}
+
 /// What the client got of a response before the failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseProgress {
@@ -102,12 +116,11 @@ impl Decisions {
         ctx: &mut RequestContext,
         failure: Failure,
         exchange: Exchange,
-        error: &str,
     ) -> bool {
         if let Some(reason) = outlier_reason(ctx, failure, exchange.response) {
             self.note_failure(ctx, reason);
         }
-        ctx.attempt_failed(error);
+        ctx.attempt_failed(failure.as_str());
         match failure {
             Failure::Connect | Failure::Descriptors => {
                 if let Some(attempt) = &ctx.attempt {

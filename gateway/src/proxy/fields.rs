@@ -9,6 +9,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::headers;
 
 use crate::decision::{Timing, forward};
+use crate::http_strict::FieldKind;
 use crate::request::trace::SentTrace;
 use crate::request::{FieldSink, RequestContext, RequestHead};
 
@@ -54,6 +55,10 @@ impl FieldSink for Fields {
     }
 }
 
+fn kind(name: &HeaderName) -> FieldKind {
+    FieldKind::of(name.as_str().as_bytes())
+}
+
 /// Rewrites the request header for the instance.
 ///
 /// # Errors
@@ -63,7 +68,7 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     let forwarded = forward::to_instance(request, ctx, &mut fields);
     // Most requests have none, and an empty list does not allocate.
     let internal: Vec<_> =
-        request.headers.keys().filter(|name| forward::is_internal(name)).cloned().collect();
+        request.headers.keys().filter(|name| kind(name).is_internal()).cloned().collect();
     for name in internal {
         request.remove_header(&name);
     }
@@ -77,6 +82,9 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     }
     for (name, value) in fields.set {
         request.insert_header(name, value)?;
+    }
+    for (name, value) in fields.appended {
+        request.append_header(name, value)?;
     }
     // It is ignored in HTTP/1.0, whose clients do not know `100 Continue`.
     if request.version == Version::HTTP_10 {
@@ -105,8 +113,12 @@ pub(super) fn to_client(
     timing: Option<Timing>,
 ) -> Result<()> {
     forget_response_spelling(response);
-    let hidden: Vec<_> =
-        response.headers.keys().filter(|name| forward::is_hidden(name, ctx)).cloned().collect();
+    let hidden: Vec<_> = response
+        .headers
+        .keys()
+        .filter(|name| forward::is_hidden(kind(name), ctx))
+        .cloned()
+        .collect();
     for name in hidden {
         response.remove_header(&name);
     }

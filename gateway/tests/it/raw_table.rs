@@ -14,6 +14,8 @@ use crate::upstream::{Act, Upstream};
 
 /// A target that only smuggled requests have.
 const SMUGGLED: &str = "GET /api/v1/stateless/random?smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+/// A target that only requests have which follow another one.
+const NEXT: &str = "GET /api/v1/stateless/random?next HTTP/1.1\r\nhost: a\r\n\r\n";
 /// A valid request line and host.
 const GET: &str = "GET /api/v1/stateless/info HTTP/1.1\r\nhost: a\r\n";
 const POST: &str = "POST /api/v1/stateless/calculate HTTP/1.1\r\nhost: a\r\n";
@@ -30,11 +32,13 @@ enum Outcome {
     NoResponse,
     /// Unambiguous; the instance receives it in canonical framing.
     Neutralised,
+    /// Two requests: both are served, in order, or the first response closes the connection.
+    Pipelined,
     /// Incomplete; it times out.
     Slow,
 }
 
-use Outcome::{CutOff, Neutralised, NoResponse, Rejected, Slow};
+use Outcome::{CutOff, Neutralised, NoResponse, Pipelined, Rejected, Slow};
 
 /// A description, the bytes, and the expected outcome.
 type Case = (String, Vec<u8>, Outcome);
@@ -80,7 +84,15 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
         client.finish();
     }
     let reply = client.try_reply();
-    if *outcome == Neutralised {
+    let mut next = None;
+    if *outcome == Pipelined
+        && reply.as_ref().is_some_and(|reply| reply.header("connection") != Some("close"))
+    {
+        next = client.try_reply();
+        let target = next.as_ref().map(|next| String::from_utf8_lossy(&next.body).into_owned());
+        assert_eq!(target.as_deref(), Some("/api/v1/stateless/random?next"), "{what}");
+    }
+    if matches!(outcome, Neutralised | Pipelined) {
         client.finish();
     }
     let (most_seen, code) = match outcome {
@@ -88,6 +100,7 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
         Slow => (0, Some(ErrorCode::RequestTimeout)),
         NoResponse => (0, None),
         Neutralised => (1, None),
+        Pipelined => (1 + usize::from(next.is_some()), None),
     };
     match (outcome, code, reply) {
         (_, Some(code), Some(reply)) => {
@@ -97,7 +110,9 @@ fn check(upstream: &Upstream, mut client: Connection, (what, bytes, outcome): &C
                 assert_eq!(reply.code(), code, "{what}");
             }
         }
-        (Neutralised, _, Some(reply)) => assert_eq!(reply.status, 200, "{what}: {reply:?}"),
+        (Neutralised | Pipelined, _, Some(reply)) => {
+            assert_eq!(reply.status, 200, "{what}: {reply:?}")
+        }
         (NoResponse, _, None) => {}
         (_, _, reply) => panic!("{what} should be {outcome:?} but got {reply:?}"),
     }

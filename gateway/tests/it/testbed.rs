@@ -13,7 +13,7 @@ use proto_contracts::{AffinityKey, PoolName, SessionId};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-pub(crate) use setup::Setup;
+pub(crate) use setup::{Setup, engine};
 
 use crate::client::{Browser, Connection, Reply, Request};
 use crate::eventually;

@@ -2,7 +2,10 @@
 
 use proto_contracts::ErrorCode::{BadRequest, BodyTooLarge};
 
-use super::{Case, CutOff, Neutralised, NoResponse, POST, Rejected, SMUGGLED, case};
+use super::{
+    Case, CutOff, NEXT, Neutralised, NoResponse, POST, Pipelined, Rejected, SMUGGLED, case,
+};
+use crate::testbed::engine;
 
 pub(super) fn cases() -> Vec<Case> {
     [framings(), chunks(), truncated()].concat()
@@ -101,20 +104,20 @@ fn framings() -> Vec<Case> {
         ),
         case(
             "a request behind a length",
-            format!("{POST}content-length: 2\r\n\r\n{{}}{SMUGGLED}"),
-            Neutralised,
+            format!("{POST}content-length: 2\r\n\r\n{{}}{NEXT}"),
+            Pipelined,
         ),
         case(
             "a request behind no body",
-            format!("{POST}content-length: 0\r\n\r\n{SMUGGLED}"),
-            Neutralised,
+            format!("{POST}content-length: 0\r\n\r\n{NEXT}"),
+            Pipelined,
         ),
         case(
             "a request as a body",
             format!("{POST}content-length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()),
             Neutralised,
         ),
-        case("a body without a length", format!("{POST}\r\n{SMUGGLED}"), Neutralised),
+        case("a body without a length", format!("{POST}\r\n{NEXT}"), Pipelined),
         case(
             "other names",
             format!("{POST}content_length: 5\r\nx-transfer-encoding: chunked\r\n\r\n"),
@@ -147,23 +150,29 @@ fn chunks() -> Vec<Case> {
     ];
     let rejected =
         rejected.map(|body| case(&format!("chunks {body:?}"), chunked(body), CutOff(BadRequest)));
-    // Pingora decodes chunks and encodes them again, so none of this reaches an instance.
-    let neutralised = [
+    // No white space around an extension, which the grammar allows for old senders: Pingora
+    // decodes chunks and encodes them again.
+    let spaced = case(
+        "white space before an extension",
+        chunked("2 ;a=\"b\"\r\n{}\r\n0\r\n\r\n"),
+        if engine() == "plain" { CutOff(BadRequest) } else { Neutralised },
+    );
+    let valid = [
         "2\r\n{}\r\n0\r\n\r\n",
         "00000002\r\n{}\r\n0\r\n\r\n",
         "2;a=b\r\n{}\r\n0\r\n\r\n",
-        "2 ;a=\"b\"\r\n{}\r\n0;c\r\n\r\n",
+        "2;a=\"b\"\r\n{}\r\n0;c\r\n\r\n",
         "2\r\n{}\r\n0\r\nx-trailer: y\r\ncontent-length: 5\r\n\r\n",
         "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
     ];
-    let neutralised = neutralised.map(|body| {
+    let valid = valid.map(|body| {
         case(
             &format!("chunks {body:?}, then another request"),
-            chunked(&format!("{body}{SMUGGLED}")),
-            Neutralised,
+            chunked(&format!("{body}{NEXT}")),
+            Pipelined,
         )
     });
-    rejected.into_iter().chain(neutralised).collect()
+    rejected.into_iter().chain(valid).chain([spaced]).collect()
 }
 
 fn truncated() -> Vec<Case> {

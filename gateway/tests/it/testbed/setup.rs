@@ -21,6 +21,11 @@ use crate::upstream::{INSTANCE_TOKEN, Upstream};
 /// same id.
 const GRACE_PERIOD_S: u32 = 3_600;
 
+/// What exchanges requests: `plain`, or `GATEWAY_TEST_ENGINE`. Each test holds for both.
+pub(crate) fn engine() -> String {
+    std::env::var("GATEWAY_TEST_ENGINE").unwrap_or_else(|_| "plain".to_owned())
+}
+
 /// Settings that differ from the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -192,11 +197,12 @@ impl Setup {
             format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nannounce_s = 0\n\
+            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nexchange = '{}'\nannounce_s = 0\n\
              grace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
              [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\n\
              instances = {}\n{}\n[retries]\n{}\n{}",
+            engine(),
             self.server,
             self.control,
             self.interval.as_millis(),

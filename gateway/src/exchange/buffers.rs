@@ -1,0 +1,66 @@
+//! Buffers of a thread, so that idle connections have none.
+
+use std::cell::RefCell;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use bytes::BytesMut;
+
+use crate::http_strict::FieldLine;
+
+/// Bytes of a buffer. Only the pages that are used take memory.
+pub(super) const SIZE: usize = 64 * 1024;
+/// Maximum buffers that a thread keeps for later.
+const KEPT: usize = 64;
+
+thread_local! {
+    static FREE: RefCell<Vec<(BytesMut, Vec<FieldLine>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer that returns to its thread when it is dropped.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    bytes: BytesMut,
+    /// For the lines of a header in it.
+    pub(super) lines: Vec<FieldLine>,
+}
+
+impl Buffer {
+    /// An empty buffer.
+    pub(super) fn take() -> Self {
+        let free = FREE.with_borrow_mut(Vec::pop);
+        let (bytes, lines) = free.unwrap_or_else(|| (BytesMut::with_capacity(SIZE), Vec::new()));
+        Self { bytes, lines }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = BytesMut;
+
+    fn deref(&self) -> &BytesMut {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let (mut bytes, lines) = (mem::take(&mut self.bytes), mem::take(&mut self.lines));
+        bytes.clear();
+        if bytes.capacity() != SIZE {
+            return;
+        }
+        // A thread that ends has no place for it.
+        let _freed = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < KEPT {
+                free.push((bytes, lines));
+            }
+        });
+    }
+}

@@ -1,0 +1,16 @@
+//! Writes chunks (RFC 9112, section 7.1).
+
+use std::io::Write as _;
+
+use bytes::{BufMut, BytesMut};
+
+/// Ends a body in chunks, without trailers.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes these bytes, which are not none, as one chunk.
+pub(super) fn chunk(data: &[u8], out: &mut BytesMut) {
+    // Writing to memory does not fail.
+    let _infallible = write!(out.writer(), "{:x}\r\n", data.len());
+    out.put_slice(data);
+    out.put_slice(b"\r\n");
+}

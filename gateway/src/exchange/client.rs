@@ -1,0 +1,123 @@
+//! The client's side of an exchange.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
+
+use crate::exchange::buffers::Buffer;
+use crate::exchange::error::ClientError;
+use crate::exchange::timer::Timer;
+
+/// Maximum bytes of later requests that are read while one is served. Beyond it the client is not
+/// watched, and the kernel keeps what it sends.
+const MAX_EARLY: usize = 64 * 1024;
+/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
+/// client could lose the response.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client's connection while one of its requests is served.
+pub(super) struct Client<'a> {
+    pub(super) stream: &'a mut Stream,
+    pub(super) timer: &'a mut Timer,
+    /// What the client sent after the request.
+    pub(super) early: BytesMut,
+}
+
+impl Client<'_> {
+    /// Reads bytes of the request's body.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.stream.read_buf(bytes)).poll(context)
+    }
+
+    /// Waits until the client closes the connection. Later requests that arrive meanwhile are kept.
+    ///
+    /// A client that closes its sending side has left, as in Nginx: nothing tells the two apart.
+    pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.early.len() < MAX_EARLY {
+            let mut piece = [0; 1024];
+            let mut space = ReadBuf::new(&mut piece);
+            match ready!(Pin::new(&mut *self.stream).poll_read(context, &mut space)) {
+                Ok(()) if !space.filled().is_empty() => {
+                    self.early.extend_from_slice(space.filled());
+                }
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Writes these bytes, and then those, within this time.
+    ///
+    /// # Errors
+    /// When the client is gone or reads too slowly.
+    pub(super) async fn write(
+        &mut self,
+        bytes: [&[u8]; 2],
+        within: Duration,
+    ) -> Result<(), ClientError> {
+        let [mut first, mut then] = bytes;
+        let mut timed = false;
+        poll_fn(|context| {
+            loop {
+                let stream = Pin::new(&mut *self.stream);
+                let (piece, polled) = match (first, then) {
+                    ([], []) => match stream.poll_flush(context) {
+                        Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                        other => (&mut then, other.map_ok(|()| 0)),
+                    },
+                    ([], rest) => (&mut then, stream.poll_write(context, rest)),
+                    (rest, _) => (&mut first, stream.poll_write(context, rest)),
+                };
+                match polled {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
+                    Poll::Ready(Ok(count)) => *piece = &piece[count..],
+                    Poll::Pending => {
+                        if !timed {
+                            timed = true;
+                            self.timer.set(Instant::now(), within);
+                        }
+                        ready!(self.timer.poll_passed(context));
+                        return Poll::Ready(Err(ClientError::SlowRead));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Closes the sending side, and discards what the client still sends, for a time.
+    pub(super) async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut rest = Buffer::take();
+        self.timer.set(Instant::now(), LINGER);
+        poll_fn(|context| {
+            loop {
+                rest.clear();
+                match pin!(self.stream.read_buf(&mut *rest)).poll(context) {
+                    Poll::Ready(Ok(1..)) => {
+                        // A flood of bytes must not put the end off.
+                        if self.timer.poll_passed(context).is_ready() {
+                            return Poll::Ready(());
+                        }
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.timer.poll_passed(context),
+                }
+            }
+        })
+        .await;
+    }
+}

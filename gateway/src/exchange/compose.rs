@@ -1,0 +1,148 @@
+//! Writes the headers that the gateway sends.
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONNECTION, COOKIE, HOST, TRANSFER_ENCODING};
+
+use crate::decision::local_reply::Document;
+use crate::decision::{Timing, forward};
+use crate::exchange::download::Coding;
+use crate::exchange::head::{Request, Response};
+use crate::http_strict::{FieldKind, FieldLine};
+use crate::request::trace::SentTrace;
+use crate::request::{FieldLines, FieldSink, RequestContext};
+
+/// What the response says of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is kept, as the version implies.
+    Implied,
+    /// It is kept, which HTTP/1.0 clients must be told.
+    Explicit,
+    /// It is closed.
+    Close,
+}
+
+impl Keep {
+    fn write(self, lines: &mut FieldLines<'_>) {
+        match self {
+            Self::Implied => {}
+            Self::Explicit => lines.set(&CONNECTION, b"keep-alive"),
+            Self::Close => lines.set(&CONNECTION, b"close"),
+        }
+    }
+}
+
+/// Writes the request's header for the instance.
+pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut BytesMut) {
+    let Request { head, bytes } = request;
+    out.put_slice(head.method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(head.target(bytes).as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    let forwarded = forward::to_instance(request, ctx, &mut FieldLines(out));
+    let mut has_host = false;
+    for line in head.lines {
+        let keep = match line.kind {
+            FieldKind::Host => {
+                has_host = true;
+                true
+            }
+            FieldKind::Traceparent => forwarded.trace == SentTrace::Both,
+            FieldKind::Tracestate => forwarded.trace != SentTrace::Dropped,
+            FieldKind::Cookie => forwarded.cookies.is_none(),
+            FieldKind::XRequestId | FieldKind::Expect => false,
+            kind => !kind.is_internal(),
+        };
+        if keep && !line.is_hop_by_hop() {
+            copy_line(line, bytes, out);
+        }
+    }
+    let mut lines = FieldLines(out);
+    if !has_host {
+        // Optional in HTTP/1.0.
+        lines.set(&HOST, b"gateway");
+    }
+    for cookie in forwarded.cookies.iter().flatten() {
+        lines.append(&COOKIE, cookie);
+    }
+    if head.chunked {
+        lines.set(&TRANSFER_ENCODING, b"chunked");
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes the response's header for the client.
+pub(super) fn response(
+    response: &Response<'_>,
+    ctx: &RequestContext,
+    timing: Option<Timing>,
+    coding: Coding,
+    keep: Keep,
+    out: &mut BytesMut,
+) {
+    let Response { head, bytes } = response;
+    status_line(head.status, &bytes[head.reason.clone()], out);
+    let replaces_cache_control = forward::replaces_cache_control(response, ctx);
+    for line in head.lines {
+        let keep = match line.kind {
+            FieldKind::CacheControl => !replaces_cache_control,
+            kind => !forward::is_hidden(kind, ctx),
+        };
+        if keep && !line.is_hop_by_hop() {
+            copy_line(line, bytes, out);
+        }
+    }
+    let mut lines = FieldLines(out);
+    forward::to_client(response, ctx, timing, &mut lines);
+    match coding {
+        Coding::AsItCame if head.chunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
+        Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
+        Coding::AsItCame | Coding::Dechunked | Coding::UntilClose => {}
+    }
+    keep.write(&mut lines);
+    out.put_slice(b"\r\n");
+}
+
+/// Writes the header of an interim response for the client.
+pub(super) fn interim(response: &Response<'_>, ctx: &RequestContext, out: &mut BytesMut) {
+    let Response { head, bytes } = response;
+    status_line(head.status, &bytes[head.reason.clone()], out);
+    for line in head.lines {
+        if !line.is_hop_by_hop() && !forward::is_hidden(line.kind, ctx) {
+            copy_line(line, bytes, out);
+        }
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// Writes the header of a local reply.
+pub(super) fn local_reply(
+    document: &Document,
+    ctx: &RequestContext,
+    keep: Keep,
+    out: &mut BytesMut,
+) {
+    document.write_head(out);
+    let mut lines = FieldLines(out);
+    forward::to_client(document, ctx, None, &mut lines);
+    keep.write(&mut lines);
+    out.put_slice(b"\r\n");
+}
+
+fn status_line(status: u16, reason: &[u8], out: &mut BytesMut) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(reason);
+    out.put_slice(b"\r\n");
+}
+
+/// Copies a field, its name in lower case as in HTTP/2, with one space before its value.
+fn copy_line(line: &FieldLine, bytes: &[u8], out: &mut BytesMut) {
+    let name = out.len();
+    out.put_slice(&bytes[line.name()]);
+    out[name..].make_ascii_lowercase();
+    out.put_slice(b": ");
+    out.put_slice(&bytes[line.value()]);
+    out.put_slice(b"\r\n");
+}
