@@ -68,7 +68,12 @@ enum Command {
         #[arg(long)]
         once: bool,
         /// Seconds between updates.
-        #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        #[arg(
+            long,
+            value_name = "S",
+            default_value_t = 1,
+            value_parser = clap::value_parser!(u64).range(1..=3600)
+        )]
         interval: u64,
     },
     /// Switch the strategy of a pool: sticky or round_robin.

@@ -1,9 +1,10 @@
 //! Tandem's edge gateway on Pingora.
 //!
-//! [`connection`] reads requests, [`decision`] decides about them and [`proxy`] forwards them. [`routing`] chooses the instance from
-//! a snapshot of the [`pool`]. [`health_check`] keeps the pools up to date, and [`resilience`] has
-//! limits and outlier detection. [`control`] is the control plane on a listener of its own, and
-//! [`ctl`] its command-line client. [`server`] starts and stops everything.
+//! [`connection`] reads requests, [`decision`] decides about them and [`proxy`] forwards them.
+//! [`routing`] chooses the instance from a snapshot of the [`pool`]. [`health_check`] keeps the
+//! pools up to date, and [`resilience`] has limits and outlier detection. [`control`] is the
+//! control plane on a listener of its own, and [`ctl`] its command-line client. [`server`] starts
+//! and stops everything.
 //!
 //! **Invariants:** the data plane takes no lock and depends on no service's crate. Modules import
 //! only from layers below their own (`docs/ARCHITECTURE.md`).

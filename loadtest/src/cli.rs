@@ -20,7 +20,7 @@ pub struct Cli {
 }
 
 const EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some failed or the target was \
-                           unreachable, 64 when the command line is invalid.";
+     unreachable, 64 when the command line is invalid.";
 
 /// The command.
 #[derive(Debug, Subcommand)]
@@ -106,11 +106,11 @@ const ABUSE_EXIT_STATUS: &str = "Exit status: 0 when no instance was ejected, no
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 otherwise or when the \
      command failed, 64 when the command line is invalid.";
 
-const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 otherwise or when a fault could not be \
-                                  injected, 64 when the command line is invalid.";
+const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 otherwise or when a fault could not \
+     be injected, 64 when the command line is invalid.";
 
 const RUNBOOK_EXIT_STATUS: &str = "Exit status: 0 when every command succeeded and every promise held, 1 otherwise, 64 when the \
-                                   command line is invalid.";
+     command line is invalid.";
 
 const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 when some failed or something could not be \
      measured, 64 when the command line is invalid. A ratio outside its bound is reported, but is \

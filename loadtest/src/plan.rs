@@ -118,7 +118,12 @@ pub struct CompareArgs {
     pub rate_stateful: Option<NonZeroU32>,
 
     /// Kinds to run, in this order
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Stateless, Kind::Stateful])]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [Kind::Stateless, Kind::Stateful]
+    )]
     pub kinds: Vec<Kind>,
 
     /// Whether the kinds run one after the other or concurrently

@@ -27,7 +27,8 @@ use traces::{CannotTrace, Flush};
 /// Crates that are noisy at `info`, and two that log normal events as errors: malformed requests
 /// and client disconnects, and a pooled connection that was busy. `LOG_LEVEL` can enable them by
 /// name.
-const QUIET: &str = "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,refinery_core=warn,tokio_postgres=warn";
+const QUIET: &str = "actix_http::h1=off,actix_server=warn,pingora_core::connectors=off,\
+                     refinery_core=warn,tokio_postgres=warn";
 
 /// The log or the traces cannot be started.
 #[derive(Debug, thiserror::Error)]

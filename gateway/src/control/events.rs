@@ -64,8 +64,8 @@ pub(super) async fn stream(
     Ok(response.streaming(texts))
 }
 
-/// Sends the first event, then those of the query, until the reader disconnects or is too slow, or the
-/// control plane closes.
+/// Sends the first event, then those of the query, until the reader disconnects or is too slow, or
+/// the control plane closes.
 async fn send_events(
     first: Option<Event>,
     mut events: broadcast::Receiver<Event>,

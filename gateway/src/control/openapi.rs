@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use proto_contracts::{ErrorCode, Problem};
+use proto_contracts::{ErrorCode, PoolName, Problem};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -43,7 +43,11 @@ pub(super) fn describe(endpoints: &[ControlEndpoint]) -> Value {
         "components": {
             "schemas": schemas.definitions(),
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "The gateway's CONTROL_TOKEN."},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The gateway's CONTROL_TOKEN.",
+                },
             },
         },
     })
@@ -119,10 +123,19 @@ fn parameters(
         endpoint.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
     let in_path = segments.map(|name| {
         let (description, schema) = match name {
-            "pool" => ("Which pool.", schemas.read(SchemaGenerator::subschema_for::<proto_contracts::PoolName>)),
-            _ => ("The instance's name, or its address while its name is unknown.", json!({"type": "string"})),
+            "pool" => ("Which pool.", schemas.read(SchemaGenerator::subschema_for::<PoolName>)),
+            _ => (
+                "The instance's name, or its address while its name is unknown.",
+                json!({"type": "string"}),
+            ),
         };
-        json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
+        json!({
+            "name": name,
+            "in": "path",
+            "required": true,
+            "description": description,
+            "schema": schema,
+        })
     });
     let mut all: Vec<_> = in_path.collect();
     let Some(query) = operation.query else { return all };

@@ -218,7 +218,8 @@ impl ResponseScanner {
 }
 
 impl StatusLine {
-    /// Parses the line, which starts at offset `start`. Some servers send no space without a reason.
+    /// Parses the line, which starts at offset `start`. Some servers omit the space before an empty
+    /// reason.
     fn parse(line: &[u8], start: usize) -> Result<Self, ResponseFault> {
         let Some(version_end) = memchr::memchr(b' ', line) else {
             return Err(ResponseFault::NoStatusLine);

@@ -21,7 +21,11 @@ pub enum Mismatch {
         status: u16,
     },
     /// It is an instance of another service.
-    #[error("it is an instance of {found}, but the {pool} pool takes {}. {}", .pool.service(), cure(.found))]
+    #[error(
+        "it is an instance of {found}, but the {pool} pool takes {}. {}",
+        .pool.service(),
+        cure(.found)
+    )]
     Service {
         /// Its service.
         found: String,

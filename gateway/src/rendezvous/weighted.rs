@@ -141,13 +141,14 @@ mod tests {
 
         #[test]
         fn members_of_equal_weight_rank_by_hash(a: u64, b: u64, shares in 1_u16..=256) {
-            let weighted = WeightedScore::new(a, weight(shares)).cmp(&WeightedScore::new(b, weight(shares)));
-            prop_assert_eq!(weighted, a.cmp(&b));
+            let [one, other] = [a, b].map(|hash| WeightedScore::new(hash, weight(shares)));
+            prop_assert_eq!(one.cmp(&other), a.cmp(&b));
         }
 
         #[test]
         fn more_weight_never_scores_less(hash: u64, shares in 1_u16..256) {
-            let (less, more) = (WeightedScore::new(hash, weight(shares)), WeightedScore::new(hash, weight(shares + 1)));
+            let [less, more] =
+                [shares, shares + 1].map(|shares| WeightedScore::new(hash, weight(shares)));
             prop_assert!(more >= less && less > WeightedScore::default());
             prop_assert!(more.value() >= less.value());
         }

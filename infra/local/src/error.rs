@@ -71,7 +71,10 @@ pub enum StackError {
         tail: Box<LogTail>,
     },
     /// A component runs but did not become ready.
-    #[error("{component} is not ready after {} s: expected {awaited}, but {last}{tail}", waited.as_secs())]
+    #[error(
+        "{component} is not ready after {} s: expected {awaited}, but {last}{tail}",
+        waited.as_secs()
+    )]
     NotReady {
         /// The component.
         component: String,

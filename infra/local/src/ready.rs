@@ -61,7 +61,9 @@ pub(crate) async fn wait(
     let mut pause = PROBE_INTERVALS.0;
     loop {
         let response = tokio::select! {
-            response = timeout(PROBE_TIMEOUT, probe.run(process.pid())) => response.unwrap_or_else(|_| Err("the probe timed out".to_owned())),
+            response = timeout(PROBE_TIMEOUT, probe.run(process.pid())) => {
+                response.unwrap_or_else(|_| Err("the probe timed out".to_owned()))
+            }
             exit = process.ended() => {
                 let exit = exit.map_or_else(String::new, |exit| exit.to_string());
                 let tail = LogTail::of(log.to_owned());

@@ -26,7 +26,12 @@ pub enum Part {
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Parts to run, in this order
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies])]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies]
+    )]
     pub parts: Vec<Part>,
 
     /// Connections of each load, with one request at a time on each
@@ -42,7 +47,12 @@ pub struct BenchArgs {
     pub hot_sessions: NonZeroUsize,
 
     /// Proxies to compare in `proxies`
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contender::value_variants().to_vec())]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = Contender::value_variants().to_vec()
+    )]
     pub proxies: Vec<Contender>,
 
     /// Another build of the gateway to compare with: measures a change
@@ -50,7 +60,12 @@ pub struct BenchArgs {
     pub other_gateway: Option<PathBuf>,
 
     /// Connections of each load of `proxies`
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["16", "64", "256", "1024"])]
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_values = ["16", "64", "256", "1024"]
+    )]
     pub proxy_connections: Vec<NonZeroUsize>,
 
     /// Threads of each proxy

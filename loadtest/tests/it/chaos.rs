@@ -44,9 +44,10 @@ fn the_redis_store_keeps_every_guarantee() {
 
 #[test]
 fn the_hybrid_store_keeps_every_guarantee_during_all_faults() {
-    let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,kill-gateway,kill-postgres,\
-               spill,two-gateways,cut-reply,roll-stateless,roll-stateful,reload,upgrade-gateway,\
-               hang-stateful,hang-redis,wrong-instance,drain-again";
+    let all = "kill-stateful,pause-stateful,kill-redis,restart-redis,scale,toggle-strategy,\
+               kill-gateway,kill-postgres,spill,two-gateways,cut-reply,roll-stateless,\
+               roll-stateful,reload,upgrade-gateway,hang-stateful,hang-redis,wrong-instance,\
+               drain-again";
     let report = assert_no_violation(&["--store", "hybrid", "--duration", "15s"], all);
     assert!(report["spilled"].as_u64() > Some(0));
 }

@@ -107,7 +107,8 @@ impl RedisTarget {
     /// reaches every master.
     ///
     /// # Errors
-    /// When Redis cannot be reached, or the URL needs a feature that this build of the client lacks.
+    /// When Redis cannot be reached, or the URL needs a feature that this build of the client
+    /// lacks.
     pub async fn channel(
         &self,
         timeouts: RedisTimeouts,

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
     /// Other users can access the socket's folder, and could take the listeners.
-    #[error("the folder of {path} must be private to this user: chmod 700 {folder}", folder = .path.parent().unwrap_or(.path).display())]
+    #[error(
+        "the folder of {path} must be private to this user: chmod 700 {folder}",
+        folder = .path.parent().unwrap_or(.path).display()
+    )]
     Public {
         /// The socket.
         path: PathBuf,

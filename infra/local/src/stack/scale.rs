@@ -37,7 +37,7 @@ impl Stack {
             try_join_all(new.into_iter().map(|number| self.add(pool, number))).await?;
         } else {
             let surplus = numbers.into_iter().skip(usize::from(instances));
-            // The caller has confirmed zero instances; without force the gateway keeps the last one.
+            // The caller confirmed zero instances; without force the gateway keeps the last one.
             let force = instances == 0;
             let gone = join_all(
                 surplus.map(|number| self.remove(Component::Instance(pool, number), pool, force)),

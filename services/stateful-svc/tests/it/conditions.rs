@@ -13,7 +13,9 @@ const SESSIONS: &str = "/api/v1/stateful/sessions";
 
 fn is_strong_tag(text: &str) -> bool {
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
-    matches!(inner.split_once('-'), Some((version, nonce)) if version.parse::<u64>().is_ok() && nonce.len() == 16)
+    inner
+        .split_once('-')
+        .is_some_and(|(version, nonce)| version.parse::<u64>().is_ok() && nonce.len() == 16)
 }
 
 #[actix_web::test]

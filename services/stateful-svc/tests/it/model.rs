@@ -33,7 +33,7 @@ const SESSIONS: usize = 3;
 /// The caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    Anybody,
+    Anonymous,
     Ada,
     Bob,
 }
@@ -123,7 +123,7 @@ impl Client<'_> {
         let store = self.subject.instance(route.instance);
         let session = Access { routing: route.routing, ..self.sessions[id] };
         let access = match who {
-            Who::Anybody => session,
+            Who::Anonymous => session,
             Who::Ada => as_subject(session, "ada"),
             Who::Bob => as_subject(session, "bob"),
         };
@@ -257,17 +257,25 @@ fn operations() -> impl Strategy<Value = Vec<(Route, Who, usize, Operation)>> {
     let few_objects = move || prop_oneof![Just(json!({})), Just(json!({"name": "Ada"})), object()];
     let text = || prop_oneof!["[ab]", "[ -~é:\n]{1,100}"];
     let key = || prop::option::of(0..4_u64);
-    let precondition = || prop_oneof![4 => Just(Precondition::Any), 4 => Just(Precondition::LastSeen), 1 => Just(Precondition::Another)];
+    let precondition = || {
+        prop_oneof![
+            4 => Just(Precondition::Any),
+            4 => Just(Precondition::LastSeen),
+            1 => Just(Precondition::Another),
+        ]
+    };
     let operation = prop_oneof![
         3 => (few_objects(), key()).prop_map(|(data, key)| Operation::Create(data, key)),
         6 => Just(Operation::Read),
-        4 => (text(), precondition(), key()).prop_map(|(text, precondition, key)| Operation::Append(text, precondition, key)),
-        4 => (few_objects(), precondition(), key()).prop_map(|(patch, precondition, key)| Operation::Patch(patch, precondition, key)),
+        4 => (text(), precondition(), key())
+            .prop_map(|(text, precondition, key)| Operation::Append(text, precondition, key)),
+        4 => (few_objects(), precondition(), key())
+            .prop_map(|(patch, precondition, key)| Operation::Patch(patch, precondition, key)),
         1 => precondition().prop_map(Operation::Delete),
         2 => (0..6_u64, 1..4_u32).prop_map(|(after, size)| Operation::History(after, size)),
         1 => (1..3_u64).prop_map(|hundreds| Operation::Wait(hundreds * 100)),
     ];
-    let who = prop_oneof![2 => Just(Who::Anybody), 5 => Just(Who::Ada), 1 => Just(Who::Bob)];
+    let who = prop_oneof![2 => Just(Who::Anonymous), 5 => Just(Who::Ada), 1 => Just(Who::Bob)];
     let routing = prop_oneof![3 => Just(Routing::Sticky), 1 => Just(Routing::RoundRobin)];
     let route = (0..2_usize, routing).prop_map(|(instance, routing)| Route { instance, routing });
     prop::collection::vec((route, who, 0..SESSIONS, operation), 1..60)

@@ -31,7 +31,7 @@ struct ModelSession {
 }
 
 fn may_use(who: Who, owner: Who) -> bool {
-    owner == Who::Anybody || owner == who
+    owner == Who::Anonymous || owner == who
 }
 
 impl Model {
