@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 /// Ends a body in chunks, without trailers.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Writes these bytes, which are not none, as one chunk.
+/// Writes these bytes as one chunk. They must not be empty, which would end the body.
 pub(super) fn chunk(data: &[u8], out: &mut BytesMut) {
     // Writing to memory does not fail.
     let _infallible = write!(out.writer(), "{:x}\r\n", data.len());

@@ -42,7 +42,7 @@ impl Client<'_> {
 
     /// Waits until the client closes the connection. Later requests that arrive meanwhile are kept.
     ///
-    /// A client that closes its sending side has left, as in Nginx: nothing tells the two apart.
+    /// A half-closed connection counts as closed, as in Nginx: the two cannot be distinguished.
     pub(super) fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.early.len() < MAX_EARLY {
             let mut piece = [0; 1024];
@@ -57,7 +57,7 @@ impl Client<'_> {
         Poll::Pending
     }
 
-    /// Writes these bytes, and then those, within this time.
+    /// Writes both parts in order within this time.
     ///
     /// # Errors
     /// When the client is gone or reads too slowly.
@@ -108,7 +108,7 @@ impl Client<'_> {
                 rest.clear();
                 match pin!(self.stream.read_buf(&mut *rest)).poll(context) {
                     Poll::Ready(Ok(1..)) => {
-                        // A flood of bytes must not put the end off.
+                        // A flood of bytes must not delay the end.
                         if self.timer.poll_passed(context).is_ready() {
                             return Poll::Ready(());
                         }

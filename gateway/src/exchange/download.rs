@@ -14,13 +14,13 @@ const COPIED: usize = 8 * 1024;
 /// How the body is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// As it came: nothing, with a length, or in chunks.
+    /// Unchanged: empty, with a length, or in chunks.
     AsItCame,
-    /// Without the chunks, for a client that knows none. The connection ends the body.
+    /// Without chunks, for an HTTP/1.0 client. The end of the connection ends the body.
     Dechunked,
     /// In chunks, because the instance ends the body by closing the connection.
     Enchunked,
-    /// As it came; the connection ends it.
+    /// Unchanged; the end of the connection ends the body.
     UntilClose,
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_client_gets_a_body_that_it_can_end() {
+    fn each_client_can_detect_the_end_of_its_body() {
         let chunked: [&[u8]; 2] = [b"3\r\nabc\r", b"\n0\r\nx: y\r\n\r\n"];
         for (framing, version, pieces, out) in [
             (Framing::Length(3), Version::Http11, &[&b"ab"[..], b"c"][..], &b"abc"[..]),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_short_or_too_long_is_noticed() {
+    fn a_body_that_is_cut_short_or_too_long_is_detected() {
         let cut = sent(Framing::Length(3), Version::Http11, &[b"ab"]);
         assert_eq!(cut, (b"ab".to_vec(), false, false));
         let cut = sent(Framing::Chunked, Version::Http10, &[b"2\r\nab\r\n"]);

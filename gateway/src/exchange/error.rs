@@ -39,7 +39,7 @@ pub(super) enum Broken {
     Invalid(ResponseFault),
     #[error("the body of the response is not valid: {0}")]
     InvalidBody(ChunkFault),
-    #[error("the protocol was switched without a request to")]
+    #[error("the instance switched protocols without a request for it")]
     Switched,
     #[error("there are too many interim responses")]
     TooManyInterim,
@@ -79,7 +79,7 @@ pub(super) enum ClientError {
 }
 
 impl ClientError {
-    /// The code of the reply; `None`: nobody reads one.
+    /// The code of the reply; `None`: the client reads no reply.
     pub(super) const fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Gone | Self::SlowRead => None,

@@ -47,7 +47,7 @@ pub(super) enum Served {
     Keep,
     /// The client got a response to its end.
     Close,
-    /// The response was cut short, or nobody is there.
+    /// The response was cut short, or the client is gone.
     Abort,
 }
 
@@ -186,7 +186,7 @@ impl Run<'_> {
         }
     }
 
-    /// How long the client may take for so many bytes.
+    /// How long the client may take for this many bytes.
     pub(super) fn write_timeout(&self, bytes: usize) -> Duration {
         let timeouts = &self.ctx.traffic.timeouts.client;
         let is_stream = self.ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream());

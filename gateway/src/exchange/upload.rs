@@ -5,8 +5,9 @@ use bytes::{BufMut, BytesMut};
 use crate::exchange::chunk::{LAST_CHUNK, chunk};
 use crate::http_strict::{Body, ChunkFault, Framing};
 
-/// So much of a body is read before the request is sent, and kept for a retry. A slow client would
-/// otherwise occupy a place of `max_in_flight`, a connection and a worker of the instance.
+/// How much of a body is read before the request is sent, and kept for a retry. Otherwise a slow
+/// client would occupy a connection and a worker of the instance, and count against
+/// `max_in_flight`.
 pub(super) const AHEAD: usize = 64 * 1024;
 
 /// The body of a request while it arrives.
