@@ -1,9 +1,8 @@
 //! The plain exchange: serves the common requests at a fraction of the cost of a general proxy.
 //!
 //! It reads bytes by the walkers of [`crate::http_strict`], decides by [`crate::decision`], and
-//! writes bytes. Connections are Pingora's; what is rare is handed over to Pingora's proxy
-//! ([`crate::proxy`]), whole and before anything is counted: upgrades, `Expect`, HTTP/2 to
-//! instances.
+//! writes bytes. Pingora owns the connections. Rare requests (upgrades, `Expect`, HTTP/2 to
+//! instances) are handed over to its proxy ([`crate::proxy`]) before anything is sent or counted.
 //!
 //! `run` serves one request, `attempt` is one try at one instance, `upstream` has the kept
 //! connections to instances.
@@ -46,7 +45,7 @@ pub struct PlainExchange {
     only_http1: bool,
 }
 
-/// A request whose header is complete, with what of its body came along.
+/// A request whose header is complete, and the part of its body that arrived with it.
 #[derive(Debug)]
 pub struct Incoming {
     /// All bytes so far.
@@ -105,7 +104,7 @@ impl PlainExchange {
             decisions: &self.decisions,
             shutdown,
             client: Client { stream, timer, early: BytesMut::from(&body[taken..]) },
-            request: Request { head, bytes },
+            request: Request::new(head, bytes),
             upload,
             ctx: self.decisions.begin(),
             status: None,

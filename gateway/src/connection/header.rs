@@ -20,6 +20,8 @@ use crate::http_strict::{Fault, HeaderLimits, Progress, Scanner};
 const FIRST_READ: usize = 4 * 1024;
 /// With less free space than this the buffer grows.
 const MIN_ROOM: usize = 1024;
+/// Most requests have fewer fields.
+const FIELDS: usize = 16;
 
 thread_local! {
     /// Buffer for first reads.
@@ -71,7 +73,7 @@ pub(super) async fn read(
     timeouts: ClientTimeouts,
 ) -> Result<Incoming, Ending> {
     let mut bytes = early;
-    let mut scanner = Scanner::new(limits);
+    let mut scanner = Scanner::with_lines(limits, Vec::with_capacity(FIELDS));
     let mut since = Instant::now();
     let is_first = turn == Turn::First || !bytes.is_empty();
     timer.set(since, if is_first { timeouts.header } else { timeouts.idle });
@@ -143,7 +145,8 @@ fn poll_read(
     SHARED.with_borrow_mut(|shared| {
         let mut space = ReadBuf::new(shared);
         ready!(Pin::new(&mut *stream).poll_read(context, &mut space))?;
-        bytes.reserve(FIRST_READ);
+        // As many as came, which is all of most requests.
+        bytes.reserve(space.filled().len() + MIN_ROOM);
         bytes.extend_from_slice(space.filled());
         Poll::Ready(Ok(space.filled().len()))
     })

@@ -1,6 +1,5 @@
 //! The header fields that the gateway sets and removes, between clients and instances.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::{CACHE_CONTROL, COOKIE, HOST, SET_COOKIE, VIA};
@@ -15,7 +14,7 @@ use crate::decision::affinity::{has_affinity, without_affinity};
 use crate::http_strict::FieldKind;
 use crate::request::client::{ForwardedFor, Scheme};
 use crate::request::trace::{self, SentTrace};
-use crate::request::{FieldSink, RequestContext, RequestHead, ResponseHead};
+use crate::request::{FieldSink, IpText, RequestContext, RequestHead, ResponseHead};
 use crate::routing::{ClientKey, KeyOrigin};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static(headers::RATE_LIMIT);
@@ -161,20 +160,22 @@ fn client_rate(ip: IpAddr, policy: &HeaderValue) -> String {
 
 /// Calls `take` with the value of `X-Forwarded-For`, without allocating for one or two addresses.
 fn with_forwarded_for(ctx: &RequestContext, take: impl FnOnce(&[u8])) {
-    // Two of the longest addresses are shorter.
-    let mut line = [0; 96];
-    let mut rest = &mut line[..];
-    let written = match &ctx.client.forwarded_for {
-        ForwardedFor::Peer => write!(rest, "{}", ctx.client.ip),
-        ForwardedFor::Through(peer) => write!(rest, "{}, {peer}", ctx.client.ip),
+    let client = IpText::of(ctx.client.ip);
+    match &ctx.client.forwarded_for {
+        ForwardedFor::Peer => take(client.as_ref()),
+        ForwardedFor::Through(peer) => {
+            // Two of the longest addresses are shorter.
+            let mut line = [0; 96];
+            let mut len = 0;
+            for part in [client.as_ref(), b", ", IpText::of(*peer).as_ref()] {
+                line[len..len + part.len()].copy_from_slice(part);
+                len += part.len();
+            }
+            take(&line[..len]);
+        }
         ForwardedFor::Hops(hops) => {
             let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
-            return take(hops.join(", ").as_bytes());
+            take(hops.join(", ").as_bytes());
         }
-    };
-    let left = rest.len();
-    match written {
-        Ok(()) => take(&line[..line.len() - left]),
-        Err(_) => take(b"unknown"),
     }
 }

@@ -36,7 +36,7 @@ enum Awaited {
 
 /// A response whose header is complete.
 struct Received {
-    /// The header, and what of the body came with it.
+    /// The header, and the part of the body that arrived with it.
     read: Buffer,
     scanner: ResponseScanner,
     header_len: usize,
@@ -58,7 +58,7 @@ impl Run<'_> {
         out.put_slice(&self.upload.ahead);
         let mut sending = Sending::new(out);
         let received = self.receive_header(&mut upstream, &mut sending, timeouts).await?;
-        self.forward(upstream, sending, received, timeouts).await
+        self.forward(upstream, received, timeouts).await
     }
 
     /// Sends the request, and receives until the header of the final response is complete.
@@ -68,7 +68,7 @@ impl Run<'_> {
         sending: &mut Sending,
         timeouts: &AttemptTimeouts,
     ) -> Result<Received, RequestError> {
-        let mut read = Buffer::take();
+        let mut read = self.receive(upstream, Some(&mut *sending), None, timeouts).await?;
         let lines = mem::take(&mut read.lines);
         let mut scanner = ResponseScanner::with_lines(ResponseLimits::DEFAULT, lines);
         let mut interim = 0;
@@ -76,7 +76,7 @@ impl Run<'_> {
             let scanned = scanner.scan(&read);
             let scanned = scanned.map_err(|fault| upstream.broken(Broken::Invalid(fault)))?;
             let ResponseProgress::Complete(len) = scanned else {
-                self.receive(upstream, Some(&mut *sending), &mut read, timeouts).await?;
+                read = self.receive(upstream, Some(&mut *sending), Some(read), timeouts).await?;
                 continue;
             };
             match scanner.response() {
@@ -111,7 +111,6 @@ impl Run<'_> {
     async fn forward(
         &mut self,
         upstream: Upstream,
-        sending: Sending,
         received: Received,
         timeouts: &AttemptTimeouts,
     ) -> Result<(), RequestError> {
@@ -125,8 +124,7 @@ impl Run<'_> {
         let all_sent = self.ctx.sent;
         let keep = self.keep(coding, all_sent);
         let reusable = all_sent && response.head.keeps_connection(framing);
-        let mut out = sending.out;
-        out.clear();
+        let mut out = Buffer::take();
         compose::response(&response, &self.ctx, timing, coding, keep, &mut out);
         self.status = Some(response.status());
 
@@ -135,7 +133,7 @@ impl Run<'_> {
         let mut piece = taken.map_err(|kind| upstream.broken(kind))?;
         let mut start = header_len;
         let mut upstream = Some(upstream);
-        let lines = scanner.into_lines();
+        read.lines = scanner.into_lines();
         loop {
             let is_complete = download.is_complete();
             if let Some(attempt) = &mut self.ctx.attempt {
@@ -155,10 +153,12 @@ impl Run<'_> {
             self.response_bytes += piece.payload;
             let Some(upstream) = upstream.as_mut().filter(|_| !is_complete) else { break };
             (start, piece) = (0, Piece::default());
-            out.clear();
-            read.clear();
-            match self.receive(upstream, None, &mut read, timeouts).await {
-                Ok(()) => {
+            drop((out, read));
+            let next = self.receive(upstream, None, None, timeouts).await;
+            (out, read) = (Buffer::take(), Buffer::take());
+            match next {
+                Ok(next) => {
+                    read = next;
                     let taken = download.take(&read, &mut out);
                     piece = taken.map_err(|kind| upstream.broken(kind))?;
                 }
@@ -167,23 +167,32 @@ impl Run<'_> {
                 Err(error) => return Err(error),
             }
         }
-        read.lines = lines;
         Ok(())
     }
 
-    /// Waits for bytes of the response. Meanwhile sends the rest of the request (`sending`; `None`
-    /// once a response was begun), and notices that the client leaves.
+    /// Waits for bytes of the response, behind those of `read`. Meanwhile sends the rest of the request (`sending`; `None`
+    /// once a response was begun), and detects that the client disconnects.
     async fn receive(
         &mut self,
         upstream: &mut Upstream,
         mut sending: Option<&mut Sending>,
-        read: &mut BytesMut,
+        mut read: Option<Buffer>,
         timeouts: &AttemptTimeouts,
-    ) -> Result<(), RequestError> {
+    ) -> Result<Buffer, RequestError> {
         let mut awaited = None;
         poll_fn(|context| {
             let sending = sending.as_deref_mut();
-            self.poll_receive(context, upstream, sending, read, timeouts, &mut awaited)
+            let mut buffer = read.take().unwrap_or_else(Buffer::take);
+            buffer.reserve(1);
+            match self.poll_receive(context, upstream, sending, &mut buffer, timeouts, &mut awaited)
+            {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    read = Some(buffer).filter(|buffer| !buffer.is_empty());
+                    Poll::Pending
+                }
+            }
         })
         .await
     }
@@ -227,7 +236,7 @@ impl Run<'_> {
             Poll::Pending => None,
         };
         if let Some(ended) = ended {
-            // That the request could not be written is the earlier fault.
+            // The failed write of the request is the earlier error.
             let write = sending.and_then(|sending| sending.failed.take());
             return Poll::Ready(Err(upstream.broken(write.map_or(ended, Broken::Write))));
         }
@@ -267,7 +276,9 @@ impl Run<'_> {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
         }
         self.upload.is_beyond = true;
-        let taken = self.upload.take(&piece, sending.refill()).map_err(ClientError::BadBody)?;
+        let mut out = Buffer::take();
+        let taken = self.upload.take(&piece, &mut out).map_err(ClientError::BadBody)?;
+        sending.then(out);
         self.client.early.extend_from_slice(&piece[taken..]);
         Poll::Ready(self.body_received().map(drop))
     }

@@ -11,12 +11,12 @@ use crate::http_strict::{FieldKind, FieldLine};
 use crate::request::trace::SentTrace;
 use crate::request::{FieldLines, FieldSink, RequestContext};
 
-/// What the response says of the client's connection.
+/// The `Connection` field of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
     /// It is kept, as the version implies.
     Implied,
-    /// It is kept, which HTTP/1.0 clients must be told.
+    /// It is kept; HTTP/1.0 clients need `keep-alive`.
     Explicit,
     /// It is closed.
     Close,
@@ -34,10 +34,10 @@ impl Keep {
 
 /// Writes the request's header for the instance.
 pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut BytesMut) {
-    let Request { head, bytes } = request;
+    let Request { head, bytes, target } = request;
     out.put_slice(head.method.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(head.target(bytes).as_bytes());
+    out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
     let forwarded = forward::to_instance(request, ctx, &mut FieldLines(out));
     let mut has_host = false;
@@ -95,9 +95,9 @@ pub(super) fn response(
     let mut lines = FieldLines(out);
     forward::to_client(response, ctx, timing, &mut lines);
     match coding {
-        Coding::AsItCame if head.chunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
+        Coding::Unchanged if head.chunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
         Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
-        Coding::AsItCame | Coding::Dechunked | Coding::UntilClose => {}
+        Coding::Unchanged | Coding::Dechunked | Coding::UntilClose => {}
     }
     keep.write(&mut lines);
     out.put_slice(b"\r\n");

@@ -15,7 +15,7 @@ const COPIED: usize = 8 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     /// Unchanged: empty, with a length, or in chunks.
-    AsItCame,
+    Unchanged,
     /// Without chunks, for an HTTP/1.0 client. The end of the connection ends the body.
     Dechunked,
     /// In chunks, because the instance ends the body by closing the connection.
@@ -31,7 +31,7 @@ impl Coding {
             (Framing::Chunked, Version::Http10) => Self::Dechunked,
             (Framing::UntilClose, Version::Http11) => Self::Enchunked,
             (Framing::UntilClose, Version::Http10) => Self::UntilClose,
-            _ => Self::AsItCame,
+            _ => Self::Unchanged,
         }
     }
 
@@ -84,12 +84,12 @@ impl Download {
             Coding::Enchunked => {
                 chunk(bytes, out);
             }
-            Coding::AsItCame | Coding::UntilClose
+            Coding::Unchanged | Coding::UntilClose
                 if taken.len > COPIED && taken.trailers.is_empty() =>
             {
                 piece.direct = 0..taken.len;
             }
-            Coding::AsItCame | Coding::UntilClose => {
+            Coding::Unchanged | Coding::UntilClose => {
                 // Trailers are dropped.
                 out.put_slice(&bytes[..taken.trailers.start]);
                 out.put_slice(&bytes[taken.trailers.end..taken.len]);
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_long_piece_is_not_copied() {
         let bytes = vec![b'x'; COPIED + 1];
-        let mut download = Download::new(Framing::Length(bytes.len() as u64), Coding::AsItCame);
+        let mut download = Download::new(Framing::Length(bytes.len() as u64), Coding::Unchanged);
         let mut out = BytesMut::new();
         let piece = download.take(&bytes, &mut out).expect("valid");
         assert_eq!((piece.direct, out.len(), download.is_complete()), (0..bytes.len(), 0, true));

@@ -9,23 +9,25 @@ use crate::request::{RequestHead, ResponseHead};
 pub(super) struct Request<'a> {
     pub(super) head: http_strict::ScannedRequest<'a>,
     pub(super) bytes: &'a [u8],
+    /// The canonical target: path and query.
+    pub(super) target: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// The request with this header.
+    pub(super) fn new(head: http_strict::ScannedRequest<'a>, bytes: &'a [u8]) -> Self {
+        let target = head.target(bytes);
+        Self { head, bytes, target }
+    }
 }
 
 impl RequestHead for Request<'_> {
     fn method(&self) -> Method {
-        match self.head.method {
-            http_strict::Method::Get => Method::GET,
-            http_strict::Method::Head => Method::HEAD,
-            http_strict::Method::Post => Method::POST,
-            http_strict::Method::Put => Method::PUT,
-            http_strict::Method::Patch => Method::PATCH,
-            http_strict::Method::Delete => Method::DELETE,
-            http_strict::Method::Options => Method::OPTIONS,
-        }
+        self.head.method.into()
     }
 
     fn path(&self) -> &str {
-        &self.head.target(self.bytes)[..self.head.path_len()]
+        &self.target[..self.head.path_len()]
     }
 
     fn values(&self, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {

@@ -130,7 +130,7 @@ impl Run<'_> {
             self.ctx.problem = Some(code);
         }
         let document = local_reply::compose(reply, &self.ctx);
-        let keep = self.keep(Coding::AsItCame, self.upload.is_complete());
+        let keep = self.keep(Coding::Unchanged, self.upload.is_complete());
         let mut out = Buffer::take();
         compose::local_reply(&document, &self.ctx, keep, &mut out);
         if self.request.head.method != Method::Head {

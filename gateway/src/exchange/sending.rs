@@ -9,7 +9,8 @@ use crate::exchange::upstream::Upstream;
 /// What is left to write.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) out: Buffer,
+    /// `None` when all is written.
+    out: Option<Buffer>,
     written: usize,
     /// Why no more can be written. The instance may have responded before.
     pub(super) failed: Option<io::Error>,
@@ -18,31 +19,30 @@ pub(super) struct Sending {
 impl Sending {
     /// Begins to write these bytes.
     pub(super) fn new(out: Buffer) -> Self {
-        Self { out, written: 0, failed: None }
-    }
-
-    /// Whether all bytes are written.
-    pub(super) fn is_done(&self) -> bool {
-        self.written == self.out.len()
+        Self { out: Some(out), written: 0, failed: None }
     }
 
     /// Writes as much as the connection takes. Returns whether all is written.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, upstream: &mut Upstream) -> bool {
-        while !self.is_done() && self.failed.is_none() {
-            match upstream.poll_write(context, &self.out[self.written..]) {
+        while let Some(out) = &self.out
+            && self.failed.is_none()
+        {
+            match upstream.poll_write(context, &out[self.written..]) {
                 Poll::Ready(Ok(0)) => self.failed = Some(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => self.written += count,
                 Poll::Ready(Err(error)) => self.failed = Some(error),
                 Poll::Pending => return false,
             }
+            if self.written == out.len() {
+                self.out = None;
+            }
         }
-        self.is_done()
+        self.out.is_none()
     }
 
-    /// The empty buffer for the next bytes.
-    pub(super) fn refill(&mut self) -> &mut Buffer {
-        self.out.clear();
+    /// Goes on with these bytes, if there are any, after all others are written.
+    pub(super) fn then(&mut self, out: Buffer) {
         self.written = 0;
-        &mut self.out
+        self.out = Some(out).filter(|out| !out.is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use service_kit::telemetry::access;
 
-use crate::request::{Outcome, RequestContext};
+use crate::request::{IpText, Outcome, RequestContext};
 use crate::telemetry::json_line::JsonLine;
 
 /// Writes the line of one request. Only the error may need JSON escapes.
@@ -18,7 +18,7 @@ pub(super) fn write(ctx: &RequestContext, outcome: &Outcome<'_>, error: Option<&
         line.raw("status", |buffer| buffer.extend_from_slice(outcome.status.as_bytes()));
         line.raw("duration_ms", |buffer| access::append_ms(buffer, outcome.duration));
         line.plain("request_id", ctx.request_id.to_ascii());
-        line.display("client", ctx.client.ip);
+        line.plain("client", IpText::of(ctx.client.ip));
         line.number("request_bytes", ctx.request_bytes);
         line.number("response_bytes", outcome.response_bytes);
         if let Some(resolved) = ctx.resolved {

@@ -264,9 +264,13 @@ fn an_instance_without_identity_headers_is_accepted_by_default() {
     );
     let strict =
         Setup::new().stateful(&upstreams).health("require_identity = true").start_unready();
-    let rejected = eventually("it is rejected", || {
+    let rejected = eventually("all are rejected", || {
         let instances = strict.stateful().instances;
-        instances.into_iter().find(|instance| instance.state == InstanceState::WrongInstance)
+        let mut rejected = instances
+            .into_iter()
+            .filter(|instance| instance.state == InstanceState::WrongInstance)
+            .collect::<Vec<_>>();
+        (rejected.len() == 3).then(|| rejected.swap_remove(0))
     });
     assert!(rejected.last_error.is_some_and(|error| error.contains("require_identity = false")));
     let metrics = strict.metrics();
