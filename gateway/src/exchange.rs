@@ -82,7 +82,7 @@ impl PlainExchange {
     /// Whether it serves such a request, under the current configuration.
     pub fn takes(&self, head: &ScannedRequest<'_>) -> bool {
         self.only_http1
-            && !head.upgrade
+            && !(head.upgrade && head.connection.upgrade)
             && !head.expects_continue
             && self.decisions.traffic.load().engine == Engine::Plain
     }
@@ -117,7 +117,7 @@ impl PlainExchange {
         drop(ctx);
         match served {
             Served::Keep => return Some(client.early),
-            Served::Close if !upload.is_complete() || !client.early.is_empty() => {
+            Served::Close if !upload.is_complete() || client.has_unread().await => {
                 client.linger().await;
             }
             Served::Close | Served::Abort => {}

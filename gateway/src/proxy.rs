@@ -171,6 +171,9 @@ impl ProxyHttp for DataPlane {
         {
             return Ok(());
         }
+        if fields::is_ambiguous(response) {
+            return Err(failure::reject(ctx, ErrorCode::UpstreamFailed));
+        }
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client sends messages from now on, not a body.
             session.set_read_timeout(Some(ctx.traffic.timeouts.upstream.stream_idle));

@@ -126,11 +126,13 @@ impl Run<'_> {
         let reusable = all_sent && response.head.keeps_connection(framing);
         let mut out = Buffer::take();
         compose::response(&response, &self.ctx, timing, coding, keep, &mut out);
-        self.status = Some(response.status());
+        let status = response.status();
 
         let mut download = Download::new(framing, coding);
         let taken = download.take(&read[header_len..], &mut out);
         let mut piece = taken.map_err(|kind| upstream.broken(kind))?;
+        // From here on the client gets bytes of this response.
+        self.status = Some(status);
         let mut start = header_len;
         let mut upstream = Some(upstream);
         read.lines = scanner.into_lines();

@@ -57,6 +57,15 @@ impl Client<'_> {
         Poll::Pending
     }
 
+    /// Whether the client sent more. Closing the connection then would send a reset.
+    pub(super) async fn has_unread(&mut self) -> bool {
+        poll_fn(|context| {
+            let _left_or_not = self.poll_left(context);
+            Poll::Ready(!self.early.is_empty())
+        })
+        .await
+    }
+
     /// Writes both parts in order within this time.
     ///
     /// # Errors

@@ -86,6 +86,8 @@ pub(super) fn response(
     for line in head.lines {
         let keep = match line.kind {
             FieldKind::CacheControl => !replaces_cache_control,
+            // RFC 9110, section 8.6.
+            FieldKind::ContentLength => head.status != 204,
             kind => !forward::is_hidden(kind, ctx),
         };
         if keep && !line.is_hop_by_hop() {
@@ -95,8 +97,9 @@ pub(super) fn response(
     let mut lines = FieldLines(out);
     forward::to_client(response, ctx, timing, &mut lines);
     match coding {
+        // The header of a response to HEAD.
         Coding::Unchanged if head.chunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
-        Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
+        Coding::Rechunked | Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
         Coding::Unchanged | Coding::Dechunked | Coding::UntilClose => {}
     }
     keep.write(&mut lines);

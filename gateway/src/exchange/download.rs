@@ -16,6 +16,8 @@ const COPIED: usize = 8 * 1024;
 pub(super) enum Coding {
     /// Unchanged: empty, with a length, or in chunks.
     Unchanged,
+    /// In chunks of our own, without extensions and trailers.
+    Rechunked,
     /// Without chunks, for an HTTP/1.0 client. The end of the connection ends the body.
     Dechunked,
     /// In chunks, because the instance ends the body by closing the connection.
@@ -29,6 +31,7 @@ impl Coding {
     pub(super) const fn of(framing: Framing, version: Version) -> Self {
         match (framing, version) {
             (Framing::Chunked, Version::Http10) => Self::Dechunked,
+            (Framing::Chunked, Version::Http11) => Self::Rechunked,
             (Framing::UntilClose, Version::Http11) => Self::Enchunked,
             (Framing::UntilClose, Version::Http10) => Self::UntilClose,
             _ => Self::Unchanged,
@@ -73,27 +76,23 @@ impl Download {
         let mut piece = Piece::default();
         let taken = match self.coding {
             Coding::Dechunked => self.body.take_data(bytes, |data| out.put_slice(data)),
+            Coding::Rechunked => self.body.take_data(bytes, |data| chunk(data, out)),
             _ => self.body.take(bytes),
         };
         let taken = taken.map_err(Broken::InvalidBody)?;
         piece.payload = taken.payload;
         piece.has_surplus = taken.len < bytes.len();
         match self.coding {
-            Coding::Dechunked => {}
+            Coding::Rechunked if taken.complete => out.put_slice(LAST_CHUNK),
+            Coding::Dechunked | Coding::Rechunked => {}
             Coding::Enchunked if bytes.is_empty() => {}
             Coding::Enchunked => {
                 chunk(bytes, out);
             }
-            Coding::Unchanged | Coding::UntilClose
-                if taken.len > COPIED && taken.trailers.is_empty() =>
-            {
+            Coding::Unchanged | Coding::UntilClose if taken.len > COPIED => {
                 piece.direct = 0..taken.len;
             }
-            Coding::Unchanged | Coding::UntilClose => {
-                // Trailers are dropped.
-                out.put_slice(&bytes[..taken.trailers.start]);
-                out.put_slice(&bytes[taken.trailers.end..taken.len]);
-            }
+            Coding::Unchanged | Coding::UntilClose => out.put_slice(&bytes[..taken.len]),
         }
         Ok(piece)
     }

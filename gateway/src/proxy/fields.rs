@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use http::header::{COOKIE, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Version};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -101,6 +101,13 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
         }
     }
     Ok(())
+}
+
+/// Whether parsers may disagree on where the body of the response ends.
+pub(super) fn is_ambiguous(response: &ResponseHeader) -> bool {
+    let lengths = response.headers.get_all(CONTENT_LENGTH).iter().count();
+    let codings = response.headers.get_all(TRANSFER_ENCODING).iter().count();
+    lengths + codings > 1
 }
 
 /// Rewrites the response header for the client.

@@ -21,6 +21,7 @@ mod failover;
 mod forwarding;
 mod h2c;
 mod health;
+mod hostile_responses;
 mod keys;
 mod lab;
 mod local;

@@ -37,6 +37,10 @@ pub(crate) enum Act {
     RejectBody,
     /// Closes without a response after the header, with the body unread.
     CloseUnread,
+    /// Sends exactly these bytes.
+    Raw(Vec<u8>),
+    /// Sends exactly these bytes and closes the connection.
+    RawThenClose(Vec<u8>),
 }
 
 impl Act {

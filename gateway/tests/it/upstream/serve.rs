@@ -112,6 +112,11 @@ impl Shared {
                     return ended;
                 }
                 Act::RejectBody | Act::CloseUnread => return writer.shutdown(Shutdown::Both),
+                Act::Raw(bytes) => writer.write_all(&bytes)?,
+                Act::RawThenClose(bytes) => {
+                    writer.write_all(&bytes)?;
+                    return writer.shutdown(Shutdown::Both);
+                }
                 Act::Hang => unreachable!("handled by next_act"),
             }
         }
