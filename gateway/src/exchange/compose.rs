@@ -23,13 +23,25 @@ pub(super) enum Keep {
 }
 
 impl Keep {
-    fn write(self, lines: &mut FieldLines<'_>) {
-        match self {
-            Self::Implied => {}
-            Self::Explicit => lines.set(&CONNECTION, b"keep-alive"),
-            Self::Close => lines.set(&CONNECTION, b"close"),
-        }
+    fn write(self, offer: Offer, lines: &mut FieldLines<'_>) {
+        let options: &[u8] = match (self, offer) {
+            (Self::Implied, Offer::None) => return,
+            (Self::Implied, Offer::Upgrade) => b"upgrade",
+            (Self::Explicit, Offer::None) => b"keep-alive",
+            (Self::Explicit, Offer::Upgrade) => b"keep-alive, upgrade",
+            (Self::Close, Offer::None) => b"close",
+            (Self::Close, Offer::Upgrade) => b"close, upgrade",
+        };
+        lines.set(&CONNECTION, options);
     }
+}
+
+/// Which other protocol a response offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    None,
+    /// That of its `Upgrade`: without it, 426 would not say what is required (RFC 9110, 15.5.22).
+    Upgrade,
 }
 
 /// Writes the request's header for the instance.
@@ -83,6 +95,8 @@ pub(super) fn response(
     let Response { head, bytes } = response;
     status_line(head.status, &bytes[head.reason.clone()], out);
     let replaces_cache_control = forward::replaces_cache_control(response, ctx);
+    let offers_upgrade = head.status == 426 && head.connection.upgrade;
+    let offer = if offers_upgrade { Offer::Upgrade } else { Offer::None };
     for line in head.lines {
         let keep = match line.kind {
             FieldKind::CacheControl => !replaces_cache_control,
@@ -90,7 +104,8 @@ pub(super) fn response(
             FieldKind::ContentLength => head.status != 204,
             kind => !forward::is_hidden(kind, ctx),
         };
-        if keep && !line.is_hop_by_hop() {
+        let is_offer = offer == Offer::Upgrade && line.kind == FieldKind::Upgrade;
+        if keep && (is_offer || !line.is_hop_by_hop()) {
             copy_line(line, bytes, out);
         }
     }
@@ -102,7 +117,7 @@ pub(super) fn response(
         Coding::Rechunked | Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
         Coding::Unchanged | Coding::Dechunked | Coding::UntilClose => {}
     }
-    keep.write(&mut lines);
+    keep.write(offer, &mut lines);
     out.put_slice(b"\r\n");
 }
 
@@ -128,7 +143,7 @@ pub(super) fn local_reply(
     document.write_head(out);
     let mut lines = FieldLines(out);
     forward::to_client(document, ctx, None, &mut lines);
-    keep.write(&mut lines);
+    keep.write(Offer::None, &mut lines);
     out.put_slice(b"\r\n");
 }
 

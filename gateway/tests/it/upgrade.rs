@@ -6,7 +6,7 @@ use std::thread;
 use proto_contracts::Verdict;
 
 use crate::client::{Connection, Request};
-use crate::testbed::{SESSIONS, Setup, TestGateway, session_path};
+use crate::testbed::{INFO, SESSIONS, Setup, TestGateway, engine, session_path};
 use crate::upstream::{Act, Upstream};
 
 const MIB: usize = 1024 * 1024;
@@ -73,4 +73,16 @@ fn interim_responses_are_forwarded_and_the_final_one_is_stamped() {
     let reply = client.send(&expecting);
     assert_eq!((reply.status, reply.verdict()), (200, Verdict::New));
     assert_eq!(upstream.last().body_bytes, 2);
+}
+
+#[test]
+fn a_required_upgrade_is_named() {
+    let upstream = Upstream::start("stateless-1");
+    let gateway = Setup::new().stateless([&upstream]).start();
+    upstream.act(Act::Respond(426, vec![("connection", "upgrade"), ("upgrade", "websocket")], ""));
+    let reply = gateway.send(&Request::get(INFO));
+    assert_eq!((reply.status, reply.header("upgrade")), (426, Some("websocket")));
+    // Pingora's proxy sets `Connection` to its own options.
+    let names_it = reply.header("connection").is_some_and(|options| options.contains("upgrade"));
+    assert_eq!(names_it, engine() == "plain");
 }

@@ -18,7 +18,8 @@ use tokio::process::Command;
 
 /// Programs that run with more options: `make` skips the build, and `redis-cli` returns an exit
 /// status on errors.
-const WRAPPED: [(&str, &str); 2] = [("make", "-o build -o packages"), ("redis-cli", "-e")];
+const WRAPPED: [(&str, &str); 2] =
+    [("make", "-o build -o build-up -o packages"), ("redis-cli", "-e")];
 /// The default ports, which are shifted in every command.
 const PORTS: std::ops::RangeInclusive<u32> = 8000..=8499;
 /// Limit for a command.
