@@ -1,4 +1,4 @@
-//! Client connections: reads request headers, then lets Pingora serve the requests.
+//! Client connections: reads request headers, then lets one of the engines serve the requests.
 //!
 //! `header` reads a header within a fixed deadline, and [`crate::http_strict`] checks it as it
 //! arrives. A rejected request gets a response from `refusal`. A valid one is served by the plain
@@ -51,7 +51,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves at most `most` connections by these exchanges. `handed_over` is true when a new process
+    /// Serves at most `most` connections by these engines. `handed_over` is true when a new process
     /// accepts connections.
     pub fn new(
         most: usize,

@@ -135,10 +135,10 @@ impl Decisions {
     }
 }
 
-/// The error code of a body whose size exceeds the limit; checked as it arrives.
+/// Records that so many bytes of the body have arrived. Returns the time left for its next bytes.
 ///
 /// # Errors
-/// When it is too large.
+/// The error code when it is too large. A declared length was checked before; this covers chunks.
 pub fn body_received(ctx: &mut RequestContext, bytes: u64) -> Result<Duration, ErrorCode> {
     ctx.request_bytes = bytes;
     if bytes > ctx.traffic.limits.body.of(ctx.resolved.as_ref()) {

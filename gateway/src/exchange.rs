@@ -15,6 +15,8 @@ mod compose;
 mod download;
 mod error;
 mod head;
+mod linger;
+mod read;
 mod run;
 mod sending;
 mod timer;
@@ -28,6 +30,8 @@ use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 
+pub use linger::{discard, linger};
+pub use read::poll_read;
 pub use timer::Timer;
 
 use crate::config::{Engine, Protocol};
@@ -118,7 +122,7 @@ impl PlainExchange {
         match served {
             Served::Keep => return Some(client.early),
             Served::Close if !upload.is_complete() || client.has_unread().await => {
-                client.linger().await;
+                linger(client.stream).await;
             }
             Served::Close | Served::Abort => {}
         }

@@ -25,7 +25,7 @@ use pingora::{Error, Result};
 use proto_contracts::ErrorCode;
 
 use crate::decision::retry::{Exchange, Failure, is_idempotent};
-use crate::decision::{self, BodyProgress, Decisions, LocalReply};
+use crate::decision::{BodyProgress, Decisions, LocalReply};
 use crate::request::{Finished, RequestContext};
 
 /// The data plane as a Pingora proxy.
@@ -67,8 +67,7 @@ impl ProxyHttp for DataPlane {
             session.set_min_send_rate(timeouts.min_write_rate);
         }
         if !session.is_body_empty() {
-            let max_bytes = ctx.traffic.limits.body.of(ctx.resolved.as_ref());
-            body::read_ahead(session, ctx, timeouts.body, max_bytes).await?;
+            body::read_ahead(session, ctx).await?;
         }
         Ok(false)
     }
@@ -90,15 +89,7 @@ impl ProxyHttp for DataPlane {
         if let Some(ahead) = ctx.read_ahead.take() {
             body::prepend(ahead, body);
         }
-        if body.is_none() {
-            return Ok(());
-        }
-        // A declared length was checked before; this covers chunked bodies.
-        let received = session.body_bytes_read() as u64;
-        let left =
-            decision::body_received(ctx, received).map_err(|code| failure::reject(ctx, code))?;
-        session.set_read_timeout(Some(left));
-        Ok(())
+        if body.is_none() { Ok(()) } else { body::received(session, ctx) }
     }
 
     async fn upstream_peer(

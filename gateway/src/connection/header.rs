@@ -3,17 +3,17 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use futures_util::future::FusedFuture;
 use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config::ClientTimeouts;
-use crate::exchange::{Incoming, Timer};
+use crate::exchange::{self, Incoming, Timer};
 use crate::http_strict::{Fault, HeaderLimits, Progress, Scanner};
 
 /// Size of the first read: most requests fit, with their bodies.
@@ -140,7 +140,7 @@ fn poll_read(
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     if bytes.capacity() > 0 {
-        return pin!(stream.read_buf(bytes)).poll(context);
+        return exchange::poll_read(stream, bytes, context);
     }
     SHARED.with_borrow_mut(|shared| {
         let mut space = ReadBuf::new(shared);

@@ -9,12 +9,13 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONNECTION};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::Stream;
-use proto_contracts::{ErrorCode, Problem, RequestId, headers};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use proto_contracts::{ErrorCode, RequestId, headers};
+use tokio::io::AsyncWriteExt;
 
 use crate::config::Traffic;
 use crate::connection::header::Refused;
-use crate::decision::local_reply;
+use crate::decision::local_reply::{self, Document};
+use crate::exchange::{discard, linger};
 use crate::http_strict::Fault;
 use crate::request::{FieldLines, FieldSink, RequestContext};
 use crate::telemetry::{RefusedConnection, Telemetry};
@@ -23,9 +24,6 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
 /// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long further input is discarded. Closing at once would send a reset, and the client could
-/// lose the response.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Timeout of writing the response to a rejected connection, and of the client reading it.
 const REJECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -60,8 +58,8 @@ pub(super) async fn respond(
     telemetry.request_refused(&ctx, refused.fault, method, status, bytes);
     // Discarding the rest does not count as a request in flight.
     drop(ctx);
-    if written && stream.shutdown().await.is_ok() {
-        let _gone = tokio::time::timeout(LINGER, discard(&mut stream)).await;
+    if written {
+        linger(&mut stream).await;
     }
 }
 
@@ -69,7 +67,7 @@ pub(super) async fn respond(
 pub(super) async fn reject(mut stream: Stream, why: RefusedConnection) {
     static READING: AtomicUsize = AtomicUsize::new(0);
     let written = tokio::time::timeout(REJECT_TIMEOUT, async {
-        stream.write_all(response_to(why).as_bytes()).await?;
+        stream.write_all(&response_to(why)).await?;
         stream.shutdown().await
     });
     if !matches!(written.await, Ok(Ok(()))) {
@@ -77,58 +75,52 @@ pub(super) async fn reject(mut stream: Stream, why: RefusedConnection) {
     }
     // Bounded, because each has a descriptor.
     if READING.fetch_add(1, Ordering::Relaxed) < MAX_READING {
-        let _gone = tokio::time::timeout(REJECT_TIMEOUT, discard(&mut stream)).await;
+        discard(&mut stream, REJECT_TIMEOUT).await;
     }
     READING.fetch_sub(1, Ordering::Relaxed);
 }
 
-fn response_to(why: RefusedConnection) -> String {
-    let code = ErrorCode::TooManyConnections;
+fn response_to(why: RefusedConnection) -> BytesMut {
     let detail = match why {
         RefusedConnection::Total => "The limit of client connections is reached; retry shortly.",
         RefusedConnection::PerAddress => {
             "The limit of connections from this address is reached; close one first."
         }
     };
-    let body = serde_json::to_string(&Problem::new(code, detail, None)).unwrap_or_default();
-    let after = code.retry_after_s().unwrap_or(1);
-    format!(
-        "HTTP/1.1 {} Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
-         cache-control: no-store\r\n\
-         retry-after: {after}\r\nconnection: close\r\n\r\n{body}",
-        code.status(),
-        headers::PROBLEM_JSON,
-        body.len(),
-    )
+    let document = local_reply::problem(ErrorCode::TooManyConnections, detail.into(), None);
+    let mut response = header_of(&document, None);
+    response.extend_from_slice(&document.body);
+    response
 }
 
 /// The status, the header and the body of the error.
 fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, BytesMut, Bytes) {
     let detail = fault.detail(ctx.traffic.limits.header);
-    let mut document = local_reply::problem(fault.code(), detail, ctx.request_id);
+    let mut document = local_reply::problem(fault.code(), detail, Some(ctx.request_id));
     if fault == Fault::UnknownMethod {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         document.fields.push((ALLOW, HeaderValue::from_static(allowed)));
     }
-    let mut head = BytesMut::with_capacity(512);
-    document.write_head(&mut head);
-    let mut lines = FieldLines(&mut head);
-    lines.set(&X_REQUEST_ID, &ctx.request_id.to_ascii());
+    let header = header_of(&document, Some(ctx.request_id));
+    (document.status, header, if method == "HEAD" { Bytes::new() } else { document.body })
+}
+
+/// The header of a response that ends the connection.
+fn header_of(document: &Document, request_id: Option<RequestId>) -> BytesMut {
+    let mut header = BytesMut::with_capacity(1024);
+    document.write_head(&mut header);
+    let mut lines = FieldLines(&mut header);
+    if let Some(id) = request_id {
+        lines.set(&X_REQUEST_ID, &id.to_ascii());
+    }
     lines.set(&CONNECTION, b"close");
-    head.extend_from_slice(b"\r\n");
-    (document.status, head, if method == "HEAD" { Bytes::new() } else { document.body })
+    header.extend_from_slice(b"\r\n");
+    header
 }
 
 /// The address of the client or the proxy in front.
 pub(super) fn peer_address(stream: &Stream) -> Option<SocketAddr> {
     stream.get_socket_digest()?.peer_addr()?.as_inet().copied()
-}
-
-async fn discard(stream: &mut Stream) {
-    let mut rest = BytesMut::with_capacity(16 * 1024);
-    while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {
-        rest.clear();
-    }
 }
 
 /// The method, if complete.

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use http::header::CONTENT_LENGTH;
 use proto_contracts::{ErrorCode, PoolName, routes};
 
 use crate::decision::local_reply::{self, LocalReply};
@@ -30,8 +29,10 @@ impl Decisions {
         };
         ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(head, &resolved, ctx.started);
-        let declared = head.value(CONTENT_LENGTH).and_then(length);
-        if declared.is_some_and(|length| length > ctx.traffic.limits.body.of(Some(&resolved))) {
+        if head
+            .content_length()
+            .is_some_and(|length| length > ctx.traffic.limits.body.of(Some(&resolved)))
+        {
             return Err(LocalReply::Problem(ErrorCode::BodyTooLarge));
         }
         ctx.requested_strategy =
@@ -91,9 +92,4 @@ impl Decisions {
         self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
         Some(ErrorCode::Overloaded)
     }
-}
-
-/// The number of a `Content-Length`, which the strict scanner has checked.
-fn length(value: &[u8]) -> Option<u64> {
-    std::str::from_utf8(value).ok()?.parse().ok()
 }

@@ -70,7 +70,7 @@ pub fn compose(reply: LocalReply, ctx: &RequestContext) -> Document {
             let body = Bytes::from_static(health::HEALTHY.as_bytes());
             document(StatusCode::OK, HeaderValue::from_static("text/plain"), body)
         }
-        LocalReply::Problem(code) => problem(code, detail(code, ctx), ctx.request_id),
+        LocalReply::Problem(code) => problem(code, detail(code, ctx), Some(ctx.request_id)),
     };
     if reply == LocalReply::Problem(ErrorCode::MethodNotAllowed) {
         document.fields.push((ALLOW, HeaderValue::from_static("GET, HEAD")));
@@ -84,10 +84,13 @@ pub fn compose(reply: LocalReply, ctx: &RequestContext) -> Document {
 }
 
 /// An error.
-pub fn problem(code: ErrorCode, detail: Cow<'static, str>, request_id: RequestId) -> Document {
+pub fn problem(
+    code: ErrorCode,
+    detail: Cow<'static, str>,
+    request_id: Option<RequestId>,
+) -> Document {
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body =
-        serde_json::to_vec(&Problem::new(code, detail, Some(request_id))).unwrap_or_default();
+    let body = serde_json::to_vec(&Problem::new(code, detail, request_id)).unwrap_or_default();
     let mut document =
         document(status, HeaderValue::from_static(headers::PROBLEM_JSON), body.into());
     if let Some(seconds) = code.retry_after_s() {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, BytesMut};
 use http::StatusCode;
@@ -89,10 +89,10 @@ impl Run<'_> {
                     if interim > MAX_INTERIM {
                         return Err(upstream.broken(Broken::TooManyInterim));
                     }
-                    let mut out = Buffer::take();
-                    compose::interim(&Response { head, bytes: &read }, &self.ctx, &mut out);
                     // HTTP/1.0 has none.
                     if self.request.head.version == Version::Http11 {
+                        let mut out = Buffer::take();
+                        compose::interim(&Response { head, bytes: &read }, &self.ctx, &mut out);
                         let within = self.write_timeout(out.len());
                         self.client.write([&out, &[]], within).await?;
                     }
@@ -157,7 +157,7 @@ impl Run<'_> {
             (start, piece) = (0, Piece::default());
             drop((out, read));
             let next = self.receive(upstream, None, None, timeouts).await;
-            (out, read) = (Buffer::take(), Buffer::take());
+            out = Buffer::take();
             match next {
                 Ok(next) => {
                     read = next;
@@ -165,15 +165,19 @@ impl Run<'_> {
                     piece = taken.map_err(|kind| upstream.broken(kind))?;
                 }
                 Err(RequestError::Exchange(ExchangeError { kind: Broken::Closed, .. }))
-                    if download.close(&mut out) => {}
+                    if download.close(&mut out) =>
+                {
+                    read = Buffer::take();
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Waits for bytes of the response, behind those of `read`. Meanwhile sends the rest of the request (`sending`; `None`
-    /// once a response was begun), and detects that the client disconnects.
+    /// Waits for bytes of the response, behind those of `read`. Meanwhile sends the rest of the
+    /// request (`sending`; `None` once a response was begun), and detects that the client
+    /// disconnects.
     async fn receive(
         &mut self,
         upstream: &mut Upstream,
@@ -271,12 +275,7 @@ impl Run<'_> {
         context: &mut Context<'_>,
         sending: &mut Sending,
     ) -> Poll<Result<(), ClientError>> {
-        let mut piece = Buffer::take();
-        match self.client.poll_read(context, &mut piece) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(1..)) => {}
-            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientError::Gone)),
-        }
+        let piece = ready!(self.client.poll_read(context))?;
         self.upload.is_beyond = true;
         let mut out = Buffer::take();
         let taken = self.upload.take(&piece, &mut out).map_err(ClientError::BadBody)?;

@@ -1,26 +1,23 @@
 //! The client's side of an exchange.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::exchange::buffers::Buffer;
 use crate::exchange::error::ClientError;
+use crate::exchange::read::poll_read;
 use crate::exchange::timer::Timer;
 
 /// Maximum bytes of later requests that are read while one is served. Beyond it the client is not
 /// watched, and the kernel keeps what it sends.
 const MAX_EARLY: usize = 64 * 1024;
-/// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
-/// client could lose the response.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// A client's connection while one of its requests is served.
 pub(super) struct Client<'a> {
@@ -31,13 +28,16 @@ pub(super) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Reads bytes of the request's body.
+    /// Reads bytes of the request's body, at least one. Has no buffer while it waits.
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-        bytes: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
-        pin!(self.stream.read_buf(bytes)).poll(context)
+    ) -> Poll<Result<Buffer, ClientError>> {
+        let mut piece = Buffer::take();
+        Poll::Ready(match ready!(poll_read(self.stream, &mut piece, context)) {
+            Ok(1..) => Ok(piece),
+            Ok(0) | Err(_) => Err(ClientError::Gone),
+        })
     }
 
     /// Waits until the client closes the connection. Later requests that arrive meanwhile are kept.
@@ -103,30 +103,5 @@ impl Client<'_> {
             }
         })
         .await
-    }
-
-    /// Closes the sending side, and discards what the client still sends, for a time.
-    pub(super) async fn linger(&mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut rest = Buffer::take();
-        self.timer.set(Instant::now(), LINGER);
-        poll_fn(|context| {
-            loop {
-                rest.clear();
-                match pin!(self.stream.read_buf(&mut *rest)).poll(context) {
-                    Poll::Ready(Ok(1..)) => {
-                        // A flood of bytes must not delay the end.
-                        if self.timer.poll_passed(context).is_ready() {
-                            return Poll::Ready(());
-                        }
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.timer.poll_passed(context),
-                }
-            }
-        })
-        .await;
     }
 }

@@ -14,7 +14,7 @@ const COPIED: usize = 8 * 1024;
 /// How the body is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// Unchanged: empty, with a length, or in chunks.
+    /// Unchanged: empty, or with a length.
     Unchanged,
     /// In chunks of our own, without extensions and trailers.
     Rechunked,
@@ -86,9 +86,7 @@ impl Download {
             Coding::Rechunked if taken.complete => out.put_slice(LAST_CHUNK),
             Coding::Dechunked | Coding::Rechunked => {}
             Coding::Enchunked if bytes.is_empty() => {}
-            Coding::Enchunked => {
-                chunk(bytes, out);
-            }
+            Coding::Enchunked => chunk(bytes, out),
             Coding::Unchanged | Coding::UntilClose if taken.len > COPIED => {
                 piece.direct = 0..taken.len;
             }

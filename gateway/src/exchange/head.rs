@@ -30,6 +30,10 @@ impl RequestHead for Request<'_> {
         &self.target[..self.head.path_len()]
     }
 
+    fn content_length(&self) -> Option<u64> {
+        self.head.content_length
+    }
+
     fn values(&self, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
         values(self.head.lines, self.bytes, name)
     }

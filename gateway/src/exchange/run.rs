@@ -149,17 +149,14 @@ impl Run<'_> {
         }
         while self.upload.waits_for_more() {
             let left = self.body_received()?;
-            let mut piece = Buffer::take();
             self.client.timer.set(Instant::now(), left);
-            let read = poll_fn(|context| match self.client.poll_read(context, &mut piece) {
-                Poll::Ready(read) => Poll::Ready(read.map_err(|_| ClientError::Gone)),
+            let piece = poll_fn(|context| match self.client.poll_read(context) {
                 Poll::Pending => {
                     self.client.timer.poll_passed(context).map(|()| Err(ClientError::SlowBody))
                 }
+                read => read,
             });
-            if read.await? == 0 {
-                return Err(ClientError::Gone);
-            }
+            let piece = piece.await?;
             let taken = self.upload.take_ahead(&piece).map_err(ClientError::BadBody)?;
             self.client.early.extend_from_slice(&piece[taken..]);
         }

@@ -28,13 +28,8 @@ impl Timer {
 
     /// Sets the deadline to `now + within`.
     pub fn set(&mut self, now: Instant, within: Duration) {
-        self.set_at(now + within);
-    }
-
-    /// Sets the deadline.
-    pub fn set_at(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-        if deadline < self.sleep.deadline() {
+        self.deadline = now + within;
+        if self.deadline < self.sleep.deadline() {
             self.reset();
         }
     }

@@ -8,13 +8,12 @@ use crate::http_strict::{Body, ChunkFault, Framing};
 /// How much of a body is read before the request is sent, and kept for a retry. Otherwise a slow
 /// client would occupy a connection and a worker of the instance, and count against
 /// `max_in_flight`.
-pub(super) const AHEAD: usize = 64 * 1024;
+const AHEAD: usize = 64 * 1024;
 
 /// The body of a request while it arrives.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Body,
-    declared: Option<u64>,
     /// Its beginning, with its framing. Every attempt sends it.
     pub(super) ahead: BytesMut,
     /// Whether an instance got more than `ahead`, which no other one can get.
@@ -28,13 +27,8 @@ pub(super) struct Upload {
 impl Upload {
     /// A body of which these bytes came with the header. Returns how many of them are its own, too.
     pub(super) fn begin(framing: Framing, bytes: &[u8]) -> (Self, usize) {
-        let declared = match framing {
-            Framing::Length(length) => Some(length),
-            Framing::None | Framing::Chunked | Framing::UntilClose => None,
-        };
-        let body = Body::new(framing);
-        let ahead = BytesMut::new();
-        let mut upload = Self { body, declared, ahead, is_beyond: false, payload: 0, fault: None };
+        let (body, ahead) = (Body::new(framing), BytesMut::new());
+        let mut upload = Self { body, ahead, is_beyond: false, payload: 0, fault: None };
         let taken = upload.take_ahead(bytes).unwrap_or_else(|fault| {
             upload.fault = Some(fault);
             bytes.len()
@@ -78,7 +72,10 @@ impl Upload {
 
     /// Whether more of it is to arrive before the request is sent.
     pub(super) fn waits_for_more(&self) -> bool {
-        let is_long = self.declared.is_some_and(|length| length > AHEAD as u64);
+        let is_long = match self.body {
+            Body::Length { left } => self.payload + left > AHEAD as u64,
+            Body::None | Body::Chunked(_) | Body::UntilClose => false,
+        };
         let enough = if is_long { 1 } else { AHEAD };
         !self.is_complete() && self.ahead.len() < enough
     }

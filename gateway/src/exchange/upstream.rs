@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::exchange::error::{Broken, ExchangeError, RequestError};
+use crate::exchange::read::poll_read;
 
 /// Maximum idle connections of a thread, to all instances.
 const MAX_IDLE: usize = 1_024;
@@ -55,7 +56,7 @@ impl Upstream {
         context: &mut Context<'_>,
         bytes: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        pin!(self.stream.read_buf(bytes)).poll(context)
+        poll_read(&mut self.stream, bytes, context)
     }
 
     /// Writes some of these bytes.

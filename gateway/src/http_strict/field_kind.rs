@@ -6,7 +6,7 @@ use proto_contracts::headers;
 const FACTOR: u64 = 0xd751_0add_dbc2_eb49;
 /// Bits of a slot's number.
 const SLOT_BITS: u32 = 8;
-/// The names up to here are told apart by three words.
+/// Names of up to this length are distinguished by three words.
 const MAX_NAME: usize = 24;
 
 macro_rules! kinds {

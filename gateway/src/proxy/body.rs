@@ -5,14 +5,13 @@
 //! before anything is sent, and failed attempts can be retried.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::EXPECT;
 use pingora::Result;
 use pingora::proxy::Session;
-use proto_contracts::ErrorCode;
 
-use crate::config::BodyPace;
+use crate::decision;
 use crate::proxy::failure;
-use crate::request::RequestContext;
+use crate::request::{RequestContext, RequestHead as _};
 
 /// Size of Pingora's retry buffer, and of one read of a body.
 const AHEAD: u64 = 64 * 1024;
@@ -21,12 +20,7 @@ const AHEAD: u64 = 64 * 1024;
 ///
 /// # Errors
 /// When the client sends too slowly or too much, or is gone.
-pub(super) async fn read_ahead(
-    session: &mut Session,
-    ctx: &mut RequestContext,
-    pace: BodyPace,
-    max_bytes: u64,
-) -> Result<()> {
+pub(super) async fn read_ahead(session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
     if session.req_header().headers.contains_key(EXPECT) {
         // The gateway sends 100 Continue itself. Pingora would close the connection after this
         // response before the end of the request.
@@ -35,21 +29,17 @@ pub(super) async fn read_ahead(
         session.set_close_on_response_before_downstream_finish(true);
         session.req_header_mut().remove_header(&EXPECT);
     }
-    let declared = session.req_header().headers.get(CONTENT_LENGTH);
-    let declared = declared.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared = session.req_header().content_length();
     // A chunked body can overflow the buffer, which then drops its content.
     let mut copy = declared.is_none().then(BytesMut::new);
     session.enable_retry_buffering();
+    received(session, ctx)?;
     loop {
-        session.set_read_timeout(Some(pace.left(ctx.request_bytes, ctx.started.elapsed())));
         let Some(piece) = session.read_request_body().await.map_err(|error| error.into_down())?
         else {
             return Ok(());
         };
-        ctx.request_bytes = session.body_bytes_read() as u64;
-        if ctx.request_bytes > max_bytes {
-            return Err(failure::reject(ctx, ErrorCode::BodyTooLarge));
-        }
+        received(session, ctx)?;
         if let Some(copy) = &mut copy {
             copy.extend_from_slice(&piece);
             if session.as_ref().retry_buffer_truncated() {
@@ -61,6 +51,17 @@ pub(super) async fn read_ahead(
             return Ok(());
         }
     }
+}
+
+/// Records how much of the body has arrived, and gives its next bytes the time that is left.
+///
+/// # Errors
+/// When it is too large.
+pub(super) fn received(session: &mut Session, ctx: &mut RequestContext) -> Result<()> {
+    let left = decision::body_received(ctx, session.body_bytes_read() as u64)
+        .map_err(|code| failure::reject(ctx, code))?;
+    session.set_read_timeout(Some(left));
+    Ok(())
 }
 
 /// Prepends the buffered bytes that the retry buffer lost.

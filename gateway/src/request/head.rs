@@ -1,6 +1,7 @@
 //! What decisions read of a request or response, whichever engine parsed it.
 
 use bytes::{BufMut, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderName, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -18,6 +19,11 @@ pub trait RequestHead {
     /// The first value of a field.
     fn value(&self, name: HeaderName) -> Option<&[u8]> {
         self.values(name).next()
+    }
+
+    /// The declared length of the body. The strict scanner has checked it.
+    fn content_length(&self) -> Option<u64> {
+        std::str::from_utf8(self.value(CONTENT_LENGTH)?).ok()?.parse().ok()
     }
 
     /// The value of a field that has exactly one.

@@ -1,0 +1,29 @@
+//! Closes a connection whose client may still send.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long further input is discarded. Closing at once would send a reset, and the client could
+/// lose the response.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Closes the sending side, and discards what the client still sends, for a time.
+pub async fn linger(stream: &mut Stream) {
+    if stream.shutdown().await.is_ok() {
+        discard(stream, LINGER).await;
+    }
+}
+
+/// Discards what the client sends until it closes the connection, at most for this time.
+pub async fn discard(stream: &mut Stream, within: Duration) {
+    let mut rest = BytesMut::with_capacity(16 * 1024);
+    let _still_open = tokio::time::timeout(within, async {
+        while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {
+            rest.clear();
+        }
+    })
+    .await;
+}
