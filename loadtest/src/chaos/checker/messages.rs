@@ -160,9 +160,10 @@ impl Check<'_, '_> {
             }
         }
         // A patch that was executed twice shows only in the version, which each write increments.
-        let tried =
-            self.session.entries.iter().filter(|entry| entry.is_write() && entry.may_be_done());
-        let tried = tried.filter(|entry| entry.act != Act::Delete).count() + twice.len();
+        let tried = self.session.entries.iter().filter(|entry| {
+            entry.is_write() && entry.act != Act::Delete && self.session.may_have_done(entry)
+        });
+        let tried = tried.count() + twice.len();
         let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
             View::Session { version, .. } | View::Posted { version, .. } => Some((version, entry)),
             View::History(_) | View::Deleted | View::Repeated(_) => None,
@@ -230,7 +231,10 @@ impl Check<'_, '_> {
         for &(entry, history) in &self.histories {
             // Messages of other sessions are reported as cross-session reads.
             for &message in history.iter().filter(|message| message.session == entry.session) {
-                let written = self.appends.get(&message).is_some_and(|append| append.may_be_done());
+                let written = self
+                    .appends
+                    .get(&message)
+                    .is_some_and(|append| self.session.may_have_done(append));
                 if !written && made_up.insert(message) {
                     let what = format!("'{message}' is stored, but it was rejected or never sent");
                     violations.push(Violation::new(Breach::Phantom, entry, what));
@@ -243,8 +247,10 @@ impl Check<'_, '_> {
                 continue;
             };
             for (&client, &sequence) in patches {
-                let written =
-                    self.patches.get(&(client, sequence)).is_some_and(|patch| patch.may_be_done());
+                let written = self
+                    .patches
+                    .get(&(client, sequence))
+                    .is_some_and(|patch| self.session.may_have_done(patch));
                 if !written && made_up.insert((client, sequence)) {
                     let what = format!(
                         "patch {sequence} of client {client} is stored, but it was rejected or \

@@ -1,6 +1,6 @@
 //! The operations on one session.
 
-use crate::chaos::ledger::{Act, Entry, Moment, Outcome, Seen, Trust};
+use crate::chaos::ledger::{Act, Entry, Interval, Moment, Outcome, Seen, Trust};
 
 /// All acts on one session, the earliest first.
 pub(super) struct Session<'a> {
@@ -9,15 +9,32 @@ pub(super) struct Session<'a> {
     /// When the first delete began that may have been executed. From then on the session may be
     /// gone.
     deletable: Option<Moment>,
+    /// When deletes were tried that may have been executed; one of unknown outcome has no end.
+    deletes: Vec<Interval>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(mut entries: Vec<&'a Entry>, settled: Moment) -> Self {
         entries.sort_by_key(|entry| (entry.time.begin, entry.time.end));
-        let deletes = entries.iter().filter(|entry| entry.act == Act::Delete);
-        let deletable =
-            deletes.filter(|entry| entry.may_be_done()).map(|entry| entry.time.begin).min();
-        Self { entries, settled, deletable }
+        let deletes: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.act == Act::Delete && entry.may_be_done())
+            .map(|entry| match entry.outcome {
+                Outcome::Unknown => Interval { begin: entry.time.begin, end: Moment::MAX },
+                _ => entry.time,
+            })
+            .collect();
+        let deletable = deletes.iter().map(|delete| delete.begin).min();
+        Self { entries, settled, deletable, deletes }
+    }
+
+    /// Whether this write may have been executed. If the session was deleted in the meantime, that
+    /// includes one that found no session: the service tries a write again whose result was lost
+    /// between it and its store, and reports what the last try found.
+    pub(super) fn may_have_done(&self, write: &Entry) -> bool {
+        write.may_be_done()
+            || (write.outcome == Outcome::Absent
+                && self.deletes.iter().any(|delete| delete.overlaps(write.time)))
     }
 
     /// Whether this act found the session gone before any delete was tried.
@@ -46,7 +63,7 @@ impl Entry {
     }
 
     /// Whether it was executed, or its outcome is unknown.
-    pub(super) fn may_be_done(&self) -> bool {
+    fn may_be_done(&self) -> bool {
         matches!(self.outcome, Outcome::Done(_) | Outcome::Unknown)
     }
 

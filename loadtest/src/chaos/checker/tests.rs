@@ -215,6 +215,21 @@ fn a_patch_that_was_done_twice_shows_in_the_version() {
     finds(Breach::Duplicated, [patch], end);
 }
 
+/// The service lost the reply of its store, tried again, and found the session deleted.
+#[test]
+fn a_write_that_finds_a_session_deleted_meanwhile_may_have_been_done_before() {
+    let story = |write: Range<u64>| {
+        let append = append(1, 1, write.clone(), ABSENT);
+        let patch = act(2, write, Act::Patch(1), ABSENT);
+        let seen = act(3, 30..35, Act::Read, view(3, 1, &[(2, 1)]));
+        [append, patch, seen, history(3, 35..40, &[(1, 1)]), deleted(4, 40..50)]
+    };
+    is_clean(story(20..60), gone());
+    // Too late for a try before the delete.
+    let found = breaches(story(60..70), gone());
+    assert_eq!(found, [(Breach::Duplicated, 1), (Breach::Phantom, 2)]);
+}
+
 #[test]
 fn a_repeated_write_must_get_the_first_response() {
     let repeat = |outcome| act(1, 40..50, Act::Repeat("message"), done(View::Repeated(outcome)));
