@@ -19,11 +19,10 @@ use crate::topology::Topology;
 pub(super) const MASTER: &str = "sessions";
 
 /// Arguments of a replicated server. A master without a replica rejects writes after 2 s: when it
-/// is partitioned, the Sentinels promote another.
+/// is partitioned, the Sentinels promote another. About `repl-diskless-sync` see the Cluster's.
 pub(super) fn node_args(settings: &Settings, number: u16) -> Vec<String> {
     let mut args =
-        "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync-delay 0"
-            .to_owned();
+        "--min-replicas-to-write 1 --min-replicas-max-lag 2 --repl-diskless-sync no".to_owned();
     let (master, own) = (master_port(settings), settings.ports.redis_node(number));
     if master != own {
         args += &format!(" --replicaof 127.0.0.1 {master}");
