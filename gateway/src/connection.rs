@@ -121,9 +121,8 @@ impl ServerApp for Connections {
             };
             turn = Turn::Later;
             if incoming.scanner.request().is_some_and(|head| self.plain.takes(&head)) {
-                // Boxed, so that an idle connection does not have its size.
                 let served = self.plain.serve(&mut stream, &mut timer, shutdown, peer, &incoming);
-                early = Box::pin(served).await?;
+                early = served.await?;
                 continue;
             }
             let mut session = ServerSession::new_http1(stream);

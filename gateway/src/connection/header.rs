@@ -121,7 +121,7 @@ pub(super) async fn read(
             timer.set(since, timeouts.header);
         }
         if bytes.capacity() - bytes.len() < MIN_ROOM {
-            bytes.reserve(bytes.len());
+            bytes.reserve(bytes.len().max(MIN_ROOM));
         }
     }
 }
@@ -146,7 +146,7 @@ fn poll_read(
         let mut space = ReadBuf::new(shared);
         ready!(Pin::new(&mut *stream).poll_read(context, &mut space))?;
         // As many as came, which is all of most requests.
-        bytes.reserve(space.filled().len() + MIN_ROOM);
+        bytes.reserve(space.filled().len());
         bytes.extend_from_slice(space.filled());
         Poll::Ready(Ok(space.filled().len()))
     })

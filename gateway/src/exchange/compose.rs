@@ -157,10 +157,18 @@ fn status_line(status: u16, reason: &[u8], out: &mut BytesMut) {
 
 /// Copies a field, its name in lower case as in HTTP/2, with one space before its value.
 fn copy_line(line: &FieldLine, bytes: &[u8], out: &mut BytesMut) {
-    let name = out.len();
-    out.put_slice(&bytes[line.name()]);
-    out[name..].make_ascii_lowercase();
-    out.put_slice(b": ");
-    out.put_slice(&bytes[line.value()]);
-    out.put_slice(b"\r\n");
+    let (begin, name, value) = (out.len(), line.name(), line.value());
+    let end = value.end + 2;
+    let has_this_form = value.start == name.end + 2
+        && bytes[name.end + 1] == b' '
+        && bytes.get(value.end..end) == Some(b"\r\n");
+    if has_this_form {
+        out.put_slice(&bytes[name.start..end]);
+    } else {
+        out.put_slice(&bytes[name.clone()]);
+        out.put_slice(b": ");
+        out.put_slice(&bytes[value]);
+        out.put_slice(b"\r\n");
+    }
+    out[begin..begin + name.len()].make_ascii_lowercase();
 }

@@ -160,6 +160,9 @@ impl Run<'_> {
             let taken = self.upload.take_ahead(&piece).map_err(ClientError::BadBody)?;
             self.client.early.extend_from_slice(&piece[taken..]);
         }
+        if self.upload.payload == 0 {
+            return Ok(());
+        }
         self.body_received().map(drop)
     }
 

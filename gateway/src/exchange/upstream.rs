@@ -70,8 +70,7 @@ impl Upstream {
 
     /// Keeps the connection for another request, for at most this time.
     pub(super) fn keep(self, within: Duration) {
-        let kept = Kept { stream: self.stream, until: Instant::now() + within };
-        let sweep = IDLE.with_borrow_mut(|idle| idle.put(self.addr, kept));
+        let sweep = IDLE.with_borrow_mut(|idle| idle.put(self.addr, self.stream, within));
         if sweep {
             tokio::spawn(sweep_regularly());
         }
@@ -93,7 +92,9 @@ struct Idle {
     /// There are few instances, so a linear search is fastest. The newest connection comes last.
     by_addr: Vec<(SocketAddr, Vec<Kept>)>,
     count: usize,
-    sweeping: bool,
+    /// When the last sweep was; `None` while nothing sweeps. Serves as the time, so that a
+    /// connection may expire up to a second early.
+    swept: Option<Instant>,
 }
 
 struct Kept {
@@ -112,7 +113,7 @@ impl Kept {
 
 impl Idle {
     const fn new() -> Self {
-        Self { by_addr: Vec::new(), count: 0, sweeping: false }
+        Self { by_addr: Vec::new(), count: 0, swept: None }
     }
 
     /// The connection that was used last: the others may expire.
@@ -128,16 +129,19 @@ impl Idle {
     }
 
     /// Returns whether the caller must begin to sweep.
-    fn put(&mut self, addr: SocketAddr, kept: Kept) -> bool {
+    fn put(&mut self, addr: SocketAddr, stream: TcpStream, within: Duration) -> bool {
         if self.count == MAX_IDLE {
             return false;
         }
         self.count += 1;
+        let sweeps = self.swept.is_some();
+        let now = *self.swept.get_or_insert_with(Instant::now);
+        let kept = Kept { stream, until: now + within };
         match self.by_addr.iter_mut().find(|(known, _)| *known == addr) {
             Some((_, others)) => others.push(kept),
             None => self.by_addr.push((addr, vec![kept])),
         }
-        !std::mem::replace(&mut self.sweeping, true)
+        !sweeps
     }
 
     /// Removes closed and expired connections. Returns whether any is left.
@@ -148,8 +152,8 @@ impl Idle {
         }
         self.by_addr.retain(|(_, kept)| !kept.is_empty());
         self.count = self.by_addr.iter().map(|(_, kept)| kept.len()).sum();
-        self.sweeping = self.count > 0;
-        self.sweeping
+        self.swept = (self.count > 0).then_some(now);
+        self.count > 0
     }
 }
 
