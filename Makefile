@@ -86,8 +86,12 @@ faults: build ### Kill, hang, slow down and fill each part, and report what clie
 	@$(dir $(LOCAL_STACK))loadtest faults $(args)
 
 # Uses the binaries that `up` runs, so the figures are those of the system that people run.
-bench: packages-for-bench build ### Measure costs, beside other proxies and what limits the system: args='--parts proxies --json bench.json'
+bench: packages-for-bench build ### Measure costs, beside other proxies and what limits the system: args='--parts proxies,idle --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
+
+figures: ### Write the proxies' figures of a run of `bench` into the documentation: json=bench.json
+	@$(call require,$(json),make figures json=bench.json)
+	@$(dir $(LOCAL_STACK))loadtest figures $(json) --svg docs/proxies.svg --into docs/PERFORMANCE.md
 
 # The same system in containers
 compose-up: ## Build the images and start everything in containers: OVERLAYS='scale monitoring'
@@ -205,4 +209,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench chaos build build-up broken test coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos build build-up broken test coverage fmt ci deny advisories clean packages packages-for-bench

@@ -35,9 +35,9 @@ need_program redis-server redis-server
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
 need_program prometheus prometheus
 # What Prometheus cannot scrape by itself. The stack runs without those that a release lacks.
-exporters=()
+optional=()
 for exporter in redis postgres nginx; do
-    command -v "prometheus-$exporter-exporter" >/dev/null || exporters+=("prometheus-$exporter-exporter")
+    command -v "prometheus-$exporter-exporter" >/dev/null || optional+=("prometheus-$exporter-exporter")
 done
 # To build: a C compiler and make for ring, mimalloc and zlib, and CMake for a compression library of Pingora's.
 need_program cc build-essential
@@ -48,7 +48,8 @@ need_program curl curl
 need_program jq jq
 if ((for_bench)); then
     need_program haproxy haproxy
-    need_program caddy caddy
+    # A comparison leaves it out where a release lacks it.
+    command -v caddy >/dev/null || optional+=(caddy)
 fi
 if ((for_lint)); then
     need_program haproxy haproxy
@@ -70,7 +71,7 @@ for module in filter static; do
         extras+=("libnginx-mod-http-brotli-$module")
 done
 
-if ((${#missing[@]} == 0)) && ((${#exporters[@]} == 0 || check || EUID != 0)); then
+if ((${#missing[@]} == 0)) && ((${#optional[@]} == 0 || check || EUID != 0)); then
     exit 0
 fi
 if ((check)); then
@@ -119,14 +120,14 @@ else
     # Only what the stack can do without: what apt knows of now must do.
     extras=()
 fi
-for extra in "${extras[@]}" "${exporters[@]}"; do
+for extra in "${extras[@]}" "${optional[@]}"; do
     apt install --yes --no-install-recommends "$extra" || echo "Going on without $extra."
 done
 rm -f "$log"
 
 # Nor are they to start with the machine. Only those of packages that were missing a moment ago.
 if [[ -d /run/systemd/system ]]; then
-    for package in "${missing[@]}" "${exporters[@]}"; do
+    for package in "${missing[@]}" "${optional[@]}"; do
         case $package in
             nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true

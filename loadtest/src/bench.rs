@@ -2,8 +2,9 @@
 //!
 //! [`plan`] is what to measure. Each part starts its own stack (`env`). The loads of a part
 //! alternate (`rounds`), so that other activity of the machine affects all of them. CPU times come
-//! from the kernel (`cost`). The parts are `reads`, `writes`, `memory` and `proxies`; the last one
-//! compares the gateway with other proxies in front of the same origins. [`report`] is the result.
+//! from the kernel (`cost`). The parts are `reads`, `writes`, `memory`, `proxies` and `idle`; the
+//! last two compare the gateway with other proxies. [`report`] is the result, and [`figures`]
+//! writes it into the documentation.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
 
@@ -22,10 +23,13 @@ use report::{BenchReport, Machine};
 
 pub mod args;
 pub mod contender;
+pub mod figures;
 pub mod plan;
 pub mod report;
+pub mod workload;
 
 mod cost;
+mod descriptors;
 mod drive;
 mod env;
 mod memory;
@@ -51,6 +55,7 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
             Part::Writes => sections.push(on_a_stack(plan, writes::measure).await?),
             Part::Memory => sections.push(on_a_stack(plan, memory::measure).await?),
             Part::Proxies => sections.extend(proxies::measure(plan).await?),
+            Part::Idle => sections.push(proxies::idle::measure(plan).await?),
         }
     }
     Ok(BenchReport { timestamp, machine, plan: plan.clone(), sections })

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
+use crate::bench::figures::FiguresArgs;
 use crate::chaos::args::ChaosArgs;
 use crate::faults::args::FaultsArgs;
 use crate::plan::CompareArgs;
@@ -88,9 +89,13 @@ pub enum Command {
     /// Starts its own systems, one for each part. The loads of a part alternate in rounds; figures
     /// are the median of the rounds, with minimum and maximum. Needs the workspace's binaries of
     /// the same build profile, and redis-benchmark (Debian's redis-tools). The part `proxies`
-    /// compares the gateway with Nginx, HAProxy and Caddy, which must be installed.
+    /// compares the gateway with HAProxy, Nginx and Caddy, as far as they are installed.
     #[command(after_help = BENCH_EXIT_STATUS)]
     Bench(BenchArgs),
+    /// Write a report of `bench` as tables and a plot, for the documentation.
+    ///
+    /// The plot needs the part `proxies`.
+    Figures(FiguresArgs),
     /// Serve the origins behind the proxies that `bench` compares
     #[command(hide = true)]
     Origins(OriginsArgs),

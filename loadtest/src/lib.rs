@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
+use crate::bench::figures::FiguresArgs;
 use crate::bench::plan::BenchPlan;
 use crate::bench::report::BenchReport;
 use crate::chaos::args::ChaosArgs;
@@ -92,6 +93,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Abuse(args) => run_abuse(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
+        Command::Figures(args) => run_figures(&args),
         Command::Origins(args) => {
             origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run)
         }
@@ -184,6 +186,13 @@ async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {
         bench::bench(&BenchPlan::from_args(args)).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_sound() { Verdict::Clean } else { Verdict::Errors })
+}
+
+fn run_figures(args: &FiguresArgs) -> Result<Verdict, Failure> {
+    let tables = bench::figures::figures(args).map_err(Failure::Run)?;
+    let printed = write!(std::io::stdout().lock(), "{}", tables.unwrap_or_default());
+    printed.context("cannot write to standard output").map_err(Failure::Run)?;
+    Ok(Verdict::Clean)
 }
 
 fn publish<R: fmt::Display + Serialize>(report: &R, json: Option<&Path>) -> anyhow::Result<()> {

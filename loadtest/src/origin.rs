@@ -1,17 +1,16 @@
 //! Origins behind the proxies that `loadtest bench` compares. Their responses are cheap, so that
 //! the proxy dominates the cost. They serve HTTP/1.1 and HTTP/2 without TLS, as the proxy chooses.
 
-use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -21,8 +20,9 @@ use proto_contracts::health::HEALTHY;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// The response body: the request as the origin received it, to check the proxy's work.
-#[derive(Debug, Serialize, Deserialize)]
+/// The response body: the request as the origin received it, to check the proxy's work. A newline
+/// and the [`pattern`] follow when the query asks for a larger one (`bytes=65536`).
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Received<'a> {
     /// The origin's name.
     pub(crate) instance: &'a str,
@@ -32,7 +32,38 @@ pub(crate) struct Received<'a> {
     pub(crate) key: &'a str,
     /// `X-Request-Id`; empty without one.
     pub(crate) request_id: &'a str,
+    /// Of requests with a `traceparent`: its trace id.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub(crate) trace_id: &'a str,
+    /// Of requests with a `traceparent`: the client by `X-Forwarded-For`.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub(crate) client: &'a str,
+    /// Length of the request's body if that is the beginning of the [`pattern`], else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) body_bytes: usize,
 }
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The longest body of requests and responses, in which no part resembles another.
+pub(crate) fn pattern() -> &'static Bytes {
+    static PATTERN: OnceLock<Bytes> = OnceLock::new();
+    PATTERN.get_or_init(|| {
+        let mut state = 0x9e37_79b9_u32;
+        let next = |_| {
+            // Constants of "Numerical Recipes"; the upper bits are the best.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..MAX_BODY).map(next).collect()
+    })
+}
+
+const MAX_BODY: usize = 1 << 20;
+/// The query parameter with the size of the response.
+pub(crate) const BYTES: &str = "bytes=";
 
 /// Serves one origin per name on free loopback ports. Prints name and address of each, one per
 /// line. Runs until it is killed.
@@ -66,8 +97,8 @@ async fn accept(listener: TcpListener, origin: Arc<Origin>) -> Result<()> {
         let origin = Arc::clone(&origin);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = origin.response(&request);
-                async { Ok::<_, Infallible>(response) }
+                let origin = Arc::clone(&origin);
+                async move { origin.response(request).await }
             });
             let mut server = auto::Builder::new(TokioExecutor::new());
             // No limit on requests in flight.
@@ -79,27 +110,65 @@ async fn accept(listener: TcpListener, origin: Arc<Origin>) -> Result<()> {
 }
 
 impl Origin {
-    fn response(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let (content_type, body) = if request.uri().path() == "/health" {
+    /// # Errors
+    /// When the connection breaks within the request's body.
+    async fn response(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, hyper::Error> {
+        let (request, body) = request.into_parts();
+        let (content_type, body) = if request.uri.path() == "/health" {
             ("text/plain", Bytes::from_static(HEALTHY.as_bytes()))
         } else {
-            let headers = request.headers();
-            let key =
-                text(headers, AFFINITY_KEY).or_else(|| affinity(text(headers, COOKIE.as_str())?));
-            let request_id = text(headers, REQUEST_ID).unwrap_or_default();
-            let path = request.uri().path();
-            let received =
-                Received { instance: &self.name, path, key: key.unwrap_or_default(), request_id };
-            // Strings always serialize; an empty body would be counted as a failure.
-            ("application/json", serde_json::to_vec(&received).unwrap_or_default().into())
+            let body_bytes =
+                if body.is_end_stream() { 0 } else { received_of_pattern(body).await? };
+            ("application/json", self.received(&request, body_bytes).into())
         };
         let mut response = Response::new(Full::new(body));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(HeaderName::from_static(INSTANCE_ID), self.instance.clone());
-        response
+        Ok(response)
     }
+
+    fn received(&self, request: &request::Parts, body_bytes: usize) -> Vec<u8> {
+        let headers = &request.headers;
+        let cookie = || affinity(text(headers, COOKIE.as_str())?);
+        let mut received = Received {
+            instance: &self.name,
+            path: request.uri.path(),
+            key: text(headers, AFFINITY_KEY).or_else(cookie).unwrap_or_default(),
+            request_id: text(headers, REQUEST_ID).unwrap_or_default(),
+            body_bytes,
+            ..Received::default()
+        };
+        if let Some(traceparent) = text(headers, "traceparent") {
+            received.trace_id = traceparent.split('-').nth(1).unwrap_or_default();
+            let clients = text(headers, "x-forwarded-for").unwrap_or_default();
+            received.client = clients.split(',').next().unwrap_or_default();
+        }
+        // Strings always serialize; an empty body would be counted as a failure.
+        let mut body = serde_json::to_vec(&received).unwrap_or_default();
+        let size = request.uri.query().and_then(|query| query.strip_prefix(BYTES)?.parse().ok());
+        let rest = size.unwrap_or(0_usize).saturating_sub(body.len() + 1);
+        if rest > 0 {
+            body.push(b'\n');
+            body.extend_from_slice(&pattern()[..rest.min(MAX_BODY)]);
+        }
+        body
+    }
+}
+
+/// Reads the body. Returns its length if it is the beginning of the pattern, else 0.
+async fn received_of_pattern(mut body: Incoming) -> Result<usize, hyper::Error> {
+    let (mut length, mut is_intact) = (0, true);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        is_intact &= pattern().get(length..length + data.len()) == Some(&*data);
+        length += data.len();
+    }
+    Ok(if is_intact { length } else { 0 })
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,12 +1,13 @@
 //! Options of `loadtest bench`.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::contender::Contender;
+use super::workload::Workload;
 
 /// A group of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -20,6 +21,8 @@ pub enum Part {
     Memory,
     /// The gateway compared with other proxies.
     Proxies,
+    /// Memory of idle clients of each proxy, and the latency of requests beside them.
+    Idle,
 }
 
 /// Options of `loadtest bench`.
@@ -30,7 +33,7 @@ pub struct BenchArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies]
+        default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies, Part::Idle]
     )]
     pub parts: Vec<Part>,
 
@@ -42,24 +45,33 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value = "5")]
     pub rounds: NonZeroUsize,
 
+    /// Duration of each load in each round, seconds
+    #[arg(long, value_name = "S", default_value = "3")]
+    pub round_s: NonZeroU32,
+
     /// Sessions in one instance's memory, in the part `memory`
     #[arg(long, value_name = "N", default_value = "100000")]
     pub hot_sessions: NonZeroUsize,
 
-    /// Proxies to compare in `proxies`
+    /// Proxies to compare in `proxies` and `idle` [default: gateway, gateway-pingora, haproxy,
+    /// nginx and caddy, if they are installed]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub proxies: Option<Vec<Contender>>,
+
+    /// Kinds of requests of `proxies`
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = Contender::value_variants().to_vec()
+        default_values_t = Workload::value_variants().to_vec()
     )]
-    pub proxies: Vec<Contender>,
+    pub workloads: Vec<Workload>,
 
     /// Another build of the gateway to compare with: measures a change
     #[arg(long, value_name = "FILE")]
     pub other_gateway: Option<PathBuf>,
 
-    /// Connections of each load of `proxies`
+    /// Connections of the workloads `small` and `behind-nginx`
     #[arg(
         long,
         value_name = "N",
@@ -68,9 +80,21 @@ pub struct BenchArgs {
     )]
     pub proxy_connections: Vec<NonZeroUsize>,
 
-    /// Threads of each proxy
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub threads: NonZeroUsize,
+    /// Connections of the other workloads
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["64"])]
+    pub bulk_connections: Vec<NonZeroUsize>,
+
+    /// Threads of each proxy; several numbers are measured one after the other
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1"])]
+    pub threads: Vec<NonZeroUsize>,
+
+    /// Idle clients of each proxy in `idle`; fewer if the file descriptors don't suffice
+    #[arg(long, value_name = "N", default_value = "15000")]
+    pub idle_clients: NonZeroUsize,
+
+    /// Requests per second beside them
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub idle_rate: NonZeroU32,
 
     /// Smoke test of a few seconds; its figures are meaningless
     #[arg(long)]

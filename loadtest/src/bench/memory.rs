@@ -42,7 +42,7 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         of_many.push(Round::measure(&env.processes, reads(env, &many_at, &many)).await?);
     }
     let ratios = vec![Ratio {
-        name: "p99 of reads, many hot sessions over few",
+        name: "p99 of reads, many hot sessions over few".to_owned(),
         ratio: ratio(&of_many, &of_few, |round| round.p99_ms.unwrap_or(f64::NAN)),
         bound: Some(Bound::AtMost(1.5)),
     }];
@@ -59,5 +59,6 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
             counted_bytes,
             budget_bytes: env.plan.hot_set_bytes(),
         }),
+        ..Section::default()
     })
 }

@@ -36,17 +36,22 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let share = rows[1].from_memory.unwrap_or_default();
     let ratios = vec![
         Ratio {
-            name: "requests/s, sticky reads over info",
+            name: "requests/s, sticky reads over info".to_owned(),
             ratio: ratio(&sticky, &info, |round| round.rps),
             bound: Some(Bound::AtLeast(0.9)),
         },
         Ratio {
-            name: "share of sticky reads from memory",
+            name: "share of sticky reads from memory".to_owned(),
             ratio: Spread::of([share]),
             bound: Some(Bound::AtLeast(0.99)),
         },
     ];
-    Ok(Section { title: "Reads through the gateway".to_owned(), rows, ratios, memory: None })
+    Ok(Section {
+        title: "Reads through the gateway".to_owned(),
+        rows,
+        ratios,
+        ..Section::default()
+    })
 }
 
 async fn infos(env: &BenchEnv<'_>, target: &Arc<Target>) -> Result<Done> {

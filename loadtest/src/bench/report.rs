@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::plan::BenchPlan;
+use super::workload::Workload;
 
 /// Median and range over the rounds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -48,7 +49,7 @@ impl fmt::Display for Spread {
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// The load's name.
-    pub name: &'static str,
+    pub name: String,
     /// Successful requests per second.
     pub rps: Spread,
     /// 99th percentile, milliseconds; `null` if not measured.
@@ -64,7 +65,8 @@ pub struct Row {
 /// CPU time of all processes of one role.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
-    /// `gateway`, `service`, `redis` (of the sessions), `proxy`, `origins` or `loadtest`.
+    /// `gateway`, `service`, `redis` (of the sessions), `proxy`, `edge` (the Nginx in front of it),
+    /// `origins` or `loadtest`.
     pub process: &'static str,
     /// Microseconds per request.
     pub us: Spread,
@@ -74,7 +76,7 @@ pub struct Cpu {
 #[derive(Debug, Serialize)]
 pub struct Ratio {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Each round's ratio.
     pub ratio: Spread,
     /// The bound of the median; `null` for none.
@@ -103,7 +105,7 @@ impl Ratio {
 }
 
 /// The result of one part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Section {
     /// The title.
     pub title: String,
@@ -113,6 +115,34 @@ pub struct Section {
     pub ratios: Vec<Ratio>,
     /// Memory of hot sessions, in the part `memory`.
     pub memory: Option<Memory>,
+    /// The compared load, in the part `proxies`.
+    pub load: Option<Load>,
+    /// Idle clients of each proxy, in the part `idle`.
+    pub idle: Vec<IdleClients>,
+}
+
+/// A load of the part `proxies`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Load {
+    /// The kind of requests.
+    pub workload: Workload,
+    /// Connections, with one request at a time on each.
+    pub connections: usize,
+    /// Threads of each proxy.
+    pub threads: usize,
+}
+
+/// Idle clients of a proxy, each of which has sent a request before.
+#[derive(Debug, Serialize)]
+pub struct IdleClients {
+    /// The proxy.
+    pub name: &'static str,
+    /// Their number.
+    pub clients: usize,
+    /// Resident memory of the proxy without clients, bytes.
+    pub resident_bytes: u64,
+    /// Growth of its resident memory per client, bytes.
+    pub bytes_per_client: f64,
 }
 
 /// Memory of hot sessions.
@@ -174,6 +204,9 @@ impl fmt::Display for BenchReport {
             f,
             "{timestamp:.0}, {processor}, {cores} cores, Linux {kernel}, profile {profile}"
         )?;
+        for contender in &plan.not_installed {
+            writeln!(f, "{contender} is not installed and was left out")?;
+        }
         let BenchPlan { connections, rounds, round_s, .. } = plan;
         writeln!(f, "{connections} connections, {rounds} rounds of {round_s} s; median (min–max)")?;
         sections.iter().try_for_each(|section| write!(f, "\n{section}"))
@@ -182,9 +215,9 @@ impl fmt::Display for BenchReport {
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { title, rows, ratios, memory } = self;
+        let Self { title, rows, ratios, memory, load: _, idle } = self;
         writeln!(f, "{title}")?;
-        write!(f, "  {:<32}{:>28}{:>24}", "", "requests/s", "p99 ms")?;
+        write!(f, "  {:<42}{:>28}{:>24}", "", "requests/s", "p99 ms")?;
         for Cpu { process, .. } in rows.first().map(|row| &*row.cpu_us).unwrap_or_default() {
             write!(f, "{:>13}", format!("{process} µs"))?;
         }
@@ -196,12 +229,25 @@ impl fmt::Display for Section {
                 Some(Bound::AtMost(bound)) => format!("  ≤ {bound}"),
                 None => String::new(),
             };
-            writeln!(f, "  {name:<58}{ratio:>24.3}{bound}")?;
+            writeln!(f, "  {name:<68}{ratio:>24.3}{bound}")?;
         }
         for ratio in ratios.iter().filter(|ratio| !ratio.is_kept()) {
             writeln!(f, "  OUT OF BOUNDS: {}", ratio.name)?;
         }
-        memory.iter().try_for_each(|memory| write!(f, "{memory}"))
+        memory.iter().try_for_each(|memory| write!(f, "{memory}"))?;
+        idle.iter().try_for_each(|idle| write!(f, "{idle}"))
+    }
+}
+
+impl fmt::Display for IdleClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, clients, resident_bytes, bytes_per_client } = self;
+        let mib = *resident_bytes as f64 / f64::from(1 << 20);
+        writeln!(
+            f,
+            "  {name:<40}{clients} idle clients: {bytes_per_client:.0} bytes each, {mib:.1} MiB \
+             without them"
+        )
     }
 }
 
@@ -209,7 +255,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, rps, p99_ms, cpu_us, from_memory, failed } = self;
         let p99 = p99_ms.map(|p99| format!("{p99:.2}")).unwrap_or_default();
-        write!(f, "  {name:<32}{rps:>28.0}{p99:>24}")?;
+        write!(f, "  {name:<42}{rps:>28.0}{p99:>24}")?;
         cpu_us.iter().try_for_each(|cpu| write!(f, "{:>12.1}", cpu.us.median))?;
         let share = from_memory.map(|share| format!("{:.2} %", share * 100.0)).unwrap_or_default();
         writeln!(f, "{share:>13}{failed:>8}")

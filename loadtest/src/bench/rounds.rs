@@ -70,7 +70,7 @@ impl From<Driven> for Done {
 }
 
 /// The report's row of a load.
-pub(crate) fn row(name: &'static str, rounds: &[Round]) -> Row {
+pub(crate) fn row(name: impl Into<String>, rounds: &[Round]) -> Row {
     let p99: Option<Vec<f64>> = rounds.iter().map(|round| round.p99_ms).collect();
     let from_memory: Option<u64> = rounds.iter().map(|round| round.from_memory).sum();
     let good: u64 = rounds.iter().map(|round| round.good).sum();
@@ -81,7 +81,7 @@ pub(crate) fn row(name: &'static str, rounds: &[Round]) -> Row {
         .iter()
         .map(|(name, _)| *name);
     Row {
-        name,
+        name: name.into(),
         rps: Spread::of(rounds.iter().map(|round| round.rps)),
         p99_ms: p99.map(Spread::of),
         cpu_us: processes

@@ -41,17 +41,17 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
     let cpu_of_redis = |round: &Round| round.cpu_of("redis");
     let ratios = vec![
         Ratio {
-            name: "CPU of Redis, direct message over the benchmark's call",
+            name: "CPU of Redis, direct message over the benchmark's call".to_owned(),
             ratio: ratio(&direct, &redis, cpu_of_redis),
             bound: Some(Bound::AtMost(1.3)),
         },
         Ratio {
-            name: "CPU of Redis, message through the gateway over the benchmark's call",
+            name: "CPU of Redis, message through the gateway over the benchmark's call".to_owned(),
             ratio: ratio(&routed, &redis, cpu_of_redis),
             bound: Some(Bound::AtMost(1.3)),
         },
         Ratio {
-            name: "direct messages/s over the benchmark's calls/s",
+            name: "direct messages/s over the benchmark's calls/s".to_owned(),
             ratio: ratio(&direct, &redis, |round| round.rps),
             bound: Some(Bound::AtLeast(0.5)),
         },
@@ -66,7 +66,7 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         title: "Messages, on disk before they are acknowledged".to_owned(),
         rows,
         ratios,
-        memory: None,
+        ..Section::default()
     })
 }
 

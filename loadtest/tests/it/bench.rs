@@ -1,6 +1,7 @@
 //! `loadtest bench` against real stacks: everything is measured; the figures don't matter. Needs
 //! the workspace's binaries (`cargo build --workspace --bins`) and redis-benchmark.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -44,26 +45,55 @@ fn everything_is_measured() {
 #[test]
 fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(["bench", "--quick", "--parts", "proxies", "--proxies", "gateway,nginx"])
-        .args(["--json", file.to_str().expect("text")])
-        .output()
-        .expect("runs");
-    let table = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    let (file, svg) = (folder.path().join("report.json"), folder.path().join("plot.svg"));
+    let proxies = ["gateway", "gateway, Pingora's proxy", "Nginx"];
+    let table = run(Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["bench", "--quick", "--parts", "proxies,idle", "--json"])
+        .arg(&file)
+        .args(["--proxies", "gateway,gateway-pingora,nginx"]));
+    assert!(table.contains("60 idle clients:"), "{table}");
     let report: Value =
-        serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
-    let section = &report["sections"][0];
-    let rows = section["rows"].as_array().expect("rows");
-    assert_eq!(
-        rows.iter().map(|row| row["name"].as_str()).collect::<Vec<_>>(),
-        [Some("gateway"), Some("Nginx")]
-    );
-    for row in rows {
-        assert!(row["rps"]["median"].as_f64() > Some(0.0), "{row}");
-        assert!(row["cpu_us"][0]["us"]["median"].as_f64() > Some(0.0), "{row}");
-        assert_eq!(row["failed"], 0, "{row}");
+        serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+    let sections = report["sections"].as_array().expect("sections");
+    let loads = sections.iter().filter_map(|section| section["load"]["workload"].as_str());
+    let expected = ["small", "behind_nginx", "large", "upload", "tls"];
+    assert!(loads.eq(expected), "{report}");
+    for section in sections {
+        let rows = section["rows"].as_array().expect("rows");
+        for row in rows {
+            assert!(row["rps"]["median"].as_f64() > Some(0.0), "{row}");
+            assert!(row["p99_ms"]["median"].as_f64() > Some(0.0), "{row}");
+            assert_eq!(row["failed"], 0, "{row}");
+        }
+        if section["load"].is_object() {
+            let names = rows.iter().filter_map(|row| row["name"].as_str());
+            assert!(names.eq(proxies), "{section}");
+            assert_eq!(section["ratios"].as_array().map(Vec::len), Some(2), "{section}");
+        } else {
+            let idle = section["idle"].as_array().expect("idle clients");
+            assert!(idle.iter().filter_map(|idle| idle["name"].as_str()).eq(proxies), "{section}");
+            assert!(idle.iter().all(|idle| idle["clients"] == 60), "{section}");
+        }
     }
-    assert_eq!(section["ratios"].as_array().map(Vec::len), Some(1), "{section}");
+
+    let tables = run(Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("figures").args([
+        &file,
+        Path::new("--svg"),
+        &svg,
+    ]));
+    for name in proxies {
+        assert!(tables.contains(&format!("\n| {name} | ")), "{name} in {tables}");
+    }
+    assert!(tables.contains("\n| gateway over Nginx | "), "{tables}");
+    let svg = std::fs::read_to_string(svg).expect("written");
+    assert!(svg.starts_with("<svg") && svg.contains("connections"), "{svg}");
+}
+
+/// The standard output of a command that succeeds.
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}{errors}");
+    text
 }

@@ -1,7 +1,7 @@
 //! Counting the lines of an access log.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,10 @@ const SETTLED: Duration = Duration::from_millis(1_500);
 const LINES_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Part of every contender's request lines, and of no other line.
-const MARK: &[u8] = br#""method":"GET""#;
+const MARK: &[u8] = br#""method":""#;
 
 /// A file that a contender appends to.
 pub(super) struct AccessLog(PathBuf);
-
-/// The offset at which a turn begins.
-pub(super) struct Begin(u64);
 
 impl AccessLog {
     pub(super) fn at(path: PathBuf) -> Self {
@@ -28,10 +25,10 @@ impl AccessLog {
 
     /// Waits until no more lines are written.
     pub(super) async fn settle(&self) -> Result<()> {
-        let (mut before, mut since) = (self.begin()?.0, Instant::now());
+        let (mut before, mut since) = (self.length()?, Instant::now());
         while since.elapsed() < SETTLED {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let now = self.begin()?.0;
+            let now = self.length()?;
             if now != before {
                 (before, since) = (now, Instant::now());
             }
@@ -39,18 +36,24 @@ impl AccessLog {
         Ok(())
     }
 
-    /// The current end, where the next turn begins.
-    pub(super) fn begin(&self) -> Result<Begin> {
+    /// Begins a turn: drops all lines so far, since they would fill the disk. Contenders append.
+    pub(super) fn begin(&self) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.0);
+        file.and_then(|file| file.set_len(0))
+            .with_context(|| format!("cannot empty {}", self.0.display()))
+    }
+
+    fn length(&self) -> Result<u64> {
         let file =
             self.0.metadata().with_context(|| format!("there is no {}", self.0.display()))?;
-        Ok(Begin(file.len()))
+        Ok(file.len())
     }
 
     /// Waits until the turn has exactly this many request lines.
-    pub(super) async fn await_lines(&self, begin: Begin, expected: u64) -> Result<()> {
+    pub(super) async fn await_lines(&self, expected: u64) -> Result<()> {
         let start = Instant::now();
         loop {
-            let lines = self.lines(&begin)?;
+            let lines = self.lines()?;
             if lines == expected {
                 return Ok(());
             }
@@ -60,9 +63,8 @@ impl AccessLog {
         }
     }
 
-    fn lines(&self, begin: &Begin) -> Result<u64> {
-        let mut file = BufReader::new(File::open(&self.0)?);
-        file.seek(SeekFrom::Start(begin.0))?;
+    fn lines(&self) -> Result<u64> {
+        let file = BufReader::new(File::open(&self.0)?);
         let mut lines = 0;
         for line in file.split(b'\n') {
             lines += u64::from(line?.windows(MARK.len()).any(|window| window == MARK));
@@ -83,10 +85,10 @@ mod tests {
         let path = folder.path().join("log");
         fs::write(&path, "{\"method\":\"GET\"}\n").expect("written");
         let log = AccessLog::at(path.clone());
-        let begin = log.begin().expect("it is there");
-        fs::write(&path, "{\"method\":\"GET\"}\nlistening\n{\"a\":1,\"method\":\"GET\"}\n")
-            .expect("written");
-        log.await_lines(begin, 1).await.expect("one");
-        assert!(log.await_lines(Begin(0), 1).await.is_err(), "two are too many");
+        log.begin().expect("emptied");
+        fs::write(&path, "listening\n{\"a\":1,\"method\":\"GET\"}\n").expect("written");
+        log.await_lines(1).await.expect("one");
+        fs::write(&path, "{\"method\":\"GET\"}\n{\"method\":\"POST\"}\n").expect("written");
+        assert!(log.await_lines(1).await.is_err(), "two are too many");
     }
 }

@@ -28,8 +28,12 @@ impl Child {
         output: &Path,
         env: &[(&str, String)],
     ) -> Result<Self> {
-        let file =
-            File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
+        // Appended to, so that it can be emptied meanwhile.
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(output)
+            .with_context(|| format!("cannot write {}", output.display()))?;
         let child = Command::new(shim)
             .arg("exec-child")
             .arg(format!("--parent={}", std::process::id()))

@@ -1,50 +1,24 @@
-//! The requests of the comparison, and the checks of their responses.
+//! The checks of the responses.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail, ensure};
-use http::header::{ACCEPT, COOKIE, USER_AGENT};
 use http::{HeaderValue, StatusCode};
-use proto_contracts::affinity::COOKIE_NAME;
+use proto_contracts::Endpoint;
 use proto_contracts::headers::REQUEST_ID;
-use proto_contracts::{AffinityKey, Endpoint};
 
-use crate::client::{Response, ScenarioRequest};
-use crate::origin::Received;
-use crate::request;
+use super::requests::is_of_one_client;
+use crate::bench::workload::{LARGE_RESPONSE, UPLOAD, Workload};
+use crate::client::Response;
+use crate::origin::{Received, pattern};
 
-/// Clients, each with its own key.
-const KEYS: usize = 1_000;
 /// Shorter ids would not be unique.
 const MIN_REQUEST_ID: usize = 16;
 /// An origin must get this share of an even split, minus the statistical tolerance.
 const LEAST_SHARE: f64 = 0.8;
 /// Statistical tolerance, in standard deviations of a fair coin: a quick comparison sees few keys.
 const TOLERANCE: f64 = 4.0;
-
-/// The request of that number: the pools alternate, and stateful requests cycle through all keys.
-pub(super) fn request(number: usize) -> ScenarioRequest {
-    let mut request = match number % 2 {
-        0 => request::get(Endpoint::Info.templates().canonical),
-        _ => {
-            let mut request = request::get(Endpoint::Sessions.templates().canonical);
-            // Any odd multiplier spreads the keys.
-            let key =
-                AffinityKey::from_bits(((number / 2 % KEYS) as u32).wrapping_mul(0x9e37_79b9));
-            let cookie = HeaderValue::try_from(format!("{COOKIE_NAME}={key}"));
-            // Hex digits are always a valid value; without its cookie the response would be counted
-            // as wrong.
-            cookie
-                .into_iter()
-                .for_each(|cookie| drop(request.headers_mut().insert(COOKIE, cookie)));
-            request
-        }
-    };
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("loadtest"));
-    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-    request
-}
 
 /// The responses of a contender so far.
 #[derive(Default)]
@@ -62,10 +36,11 @@ struct State {
 
 impl Responses {
     /// Whether the response is correct: complete, from the key's origin, with the request id that
-    /// the origin received.
-    pub(super) fn judge(&self, response: &Response) -> bool {
+    /// the origin received. Large bodies must be intact in both directions, and the origin must
+    /// have received a trace and the address of the same client.
+    pub(super) fn judge(&self, workload: Workload, response: &Response) -> bool {
         let mut state = self.lock();
-        match state.judge(response) {
+        match state.judge(workload, response) {
             Ok(()) => true,
             Err(error) => {
                 state.first_error.get_or_insert_with(|| error.to_string());
@@ -102,9 +77,20 @@ impl Responses {
 }
 
 impl State {
-    fn judge(&mut self, response: &Response) -> Result<()> {
+    fn judge(&mut self, workload: Workload, response: &Response) -> Result<()> {
         ensure!(response.status == StatusCode::OK, "status {}", response.status);
-        let Received { instance, path, key, request_id } = serde_json::from_slice(&response.body)?;
+        let body = match workload {
+            Workload::Large => small_part(&response.body)?,
+            _ => &response.body,
+        };
+        let Received { instance, path, key, request_id, trace_id, client, body_bytes } =
+            serde_json::from_slice(body)?;
+        let expected_bytes = if workload == Workload::Upload { UPLOAD } else { 0 };
+        ensure!(body_bytes == expected_bytes, "the origin got {body_bytes} bytes of the body");
+        ensure!(
+            workload != Workload::BehindNginx || is_of_one_client(trace_id, client),
+            "the origin got trace '{trace_id}' of client '{client}'"
+        );
         let echoed =
             response.headers.get(REQUEST_ID).map(HeaderValue::as_bytes).unwrap_or_default();
         ensure!(
@@ -130,6 +116,16 @@ impl State {
     }
 }
 
+/// Checks the rest of a large response, which is the pattern, and returns what is before it.
+fn small_part(body: &[u8]) -> Result<&[u8]> {
+    let end = body.iter().position(|&byte| byte == b'\n').unwrap_or(body.len());
+    let (small, rest) = body.split_at(end);
+    let is_intact = body.len() == LARGE_RESPONSE
+        && rest.get(1..).is_some_and(|rest| pattern().starts_with(rest));
+    ensure!(is_intact, "{} bytes, of which some are not the origin's", body.len());
+    Ok(small)
+}
+
 fn count(stateless: &mut HashMap<String, u64>, instance: &str) {
     match stateless.get_mut(instance) {
         Some(count) => *count += 1,
@@ -146,7 +142,7 @@ mod tests {
     const ID: &str = "00112233445566778899aabbccddeeff";
 
     fn response(instance: &str, path: &str, key: &str, echoed: &'static str) -> Response {
-        let received = Received { instance, path, key, request_id: ID };
+        let received = Received { instance, path, key, request_id: ID, ..Received::default() };
         let echoed = (HeaderName::from_static(REQUEST_ID), HeaderValue::from_static(echoed));
         let body = serde_json::to_vec(&received).expect("JSON").into();
         Response { status: StatusCode::OK, headers: HeaderMap::from_iter([echoed]), body }
@@ -159,31 +155,32 @@ mod tests {
         let responses = Responses::default();
         for (instance, key) in [("stateful-1", "a"), ("stateful-2", "b"), ("stateful-1", "a")] {
             assert!(
-                responses.judge(&response(instance, sessions, key, ID)),
+                responses.judge(Workload::Small, &response(instance, sessions, key, ID)),
                 "{}",
                 responses.first_error()
             );
         }
         for instance in ["stateless-1", "stateless-2"] {
             assert!(
-                responses.judge(&response(instance, info, "", ID)),
+                responses.judge(Workload::Small, &response(instance, info, "", ID)),
                 "{}",
                 responses.first_error()
             );
         }
         responses.check_spread().expect("even");
         assert!(
-            !responses.judge(&response("stateful-2", sessions, "a", ID)),
+            !responses.judge(Workload::Small, &response("stateful-2", sessions, "a", ID)),
             "its home is another"
         );
-        assert!(!responses.judge(&response("stateful-1", info, "", ID)), "another pool");
         assert!(
-            !responses.judge(&response(
-                "stateless-1",
-                info,
-                "",
-                "00112233445566778899aabbccddeef0"
-            )),
+            !responses.judge(Workload::Small, &response("stateful-1", info, "", ID)),
+            "another pool"
+        );
+        assert!(
+            !responses.judge(
+                Workload::Small,
+                &response("stateless-1", info, "", "00112233445566778899aabbccddeef0")
+            ),
             "another id"
         );
         assert!(responses.check_spread().is_err());
@@ -197,19 +194,17 @@ mod tests {
             let responses = Responses::default();
             for instance in ["stateless-1", "stateless-2"] {
                 assert!(
-                    responses.judge(&response(instance, info, "", ID)),
+                    responses.judge(Workload::Small, &response(instance, info, "", ID)),
                     "{}",
                     responses.first_error()
                 );
             }
             for (instance, count) in ["stateful-1", "stateful-2"].into_iter().zip(keys) {
                 for key in 0..count {
-                    let right = responses.judge(&response(
-                        instance,
-                        sessions,
-                        &format!("{instance}-{key}"),
-                        ID,
-                    ));
+                    let right = responses.judge(
+                        Workload::Small,
+                        &response(instance, sessions, &format!("{instance}-{key}"), ID),
+                    );
                     assert!(right, "{}", responses.first_error());
                 }
             }
@@ -221,9 +216,29 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_are_used() {
-        let cookies =
-            (0..2 * KEYS).filter_map(|number| request(number).headers().get(COOKIE).cloned());
-        assert_eq!(cookies.collect::<std::collections::HashSet<_>>().len(), KEYS);
+    fn a_large_body_must_be_intact() {
+        let path = Endpoint::Info.templates().canonical;
+        let with_body = |workload, body_bytes, length: usize| {
+            let received = Received {
+                instance: "stateless-1",
+                path,
+                request_id: ID,
+                body_bytes,
+                ..Received::default()
+            };
+            let mut body = serde_json::to_vec(&received).expect("JSON");
+            if length > 0 {
+                body.push(b'\n');
+                body.extend_from_slice(&pattern()[..length - body.len()]);
+            }
+            let response = response("stateless-1", path, "", ID);
+            Responses::default().judge(workload, &Response { body: body.into(), ..response })
+        };
+        assert!(with_body(Workload::Large, 0, LARGE_RESPONSE));
+        assert!(!with_body(Workload::Large, 0, LARGE_RESPONSE - 1));
+        assert!(!with_body(Workload::Large, 0, 0));
+        assert!(with_body(Workload::Upload, UPLOAD, 0));
+        assert!(!with_body(Workload::Upload, UPLOAD - 1, 0));
+        assert!(!with_body(Workload::BehindNginx, 0, 0), "neither trace nor client");
     }
 }

@@ -1,21 +1,23 @@
-//! A running contender.
+//! A running contender, with origins of its own.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use local_stack::Builds;
+use futures_util::future::try_join_all;
 
 use super::access_log::AccessLog;
 use super::child::Child;
-use super::launch::{fill, start, target};
+use super::edge::Edge;
+use super::launch::{fill, free_addr, program, start, target, tls_target};
 use super::origins::Origins;
-use super::responses::{self, Responses};
+use super::requests::request;
+use super::responses::Responses;
+use super::setup::Setup;
 use crate::bench::contender::Contender;
-use crate::bench::plan::BenchPlan;
+use crate::bench::workload::{Way, Workload};
 use crate::client::Client;
 use crate::target::Target;
 
@@ -29,84 +31,120 @@ const STEADY: usize = 40;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Names of the measured processes in the report.
+pub(super) const PROXY: &str = "proxy";
+pub(super) const EDGE: &str = "edge";
+
 /// A running contender.
 pub(super) struct Running {
     pub(super) contender: Contender,
-    pub(super) target: Arc<Target>,
     pub(super) access_log: AccessLog,
     pub(super) responses: Arc<Responses>,
+    /// The Nginx in front of it, if a workload uses one.
+    pub(super) edge: Option<Edge>,
+    pub(super) origins: Origins,
+    direct: Arc<Target>,
+    direct_tls: Arc<Target>,
     child: Child,
+}
+
+/// Starts all contenders, and waits until their logs are quiet.
+pub(super) async fn start_all(setup: &Setup<'_>) -> Result<Vec<Running>> {
+    let others =
+        setup.plan.proxies.iter().filter_map(|contender| {
+            setup.plan.other_gateway.as_ref().and(contender.by_other_build())
+        });
+    let mut running = Vec::new();
+    for contender in setup.plan.proxies.iter().copied().chain(others) {
+        let proxy = Running::start(contender, setup).await;
+        running.push(proxy.with_context(|| format!("{contender} does not start"))?);
+    }
+    let logs = running.iter().flat_map(|proxy| {
+        [&proxy.access_log].into_iter().chain(proxy.edge.as_ref().map(|edge| &edge.access_log))
+    });
+    try_join_all(logs.map(|log| log.settle())).await?;
+    Ok(running)
 }
 
 impl Running {
     /// Configures and starts it, and waits until it serves reliably.
-    pub(super) async fn start(
-        contender: Contender,
-        folder: &Path,
-        builds: &Builds,
-        origins: &Origins,
-        plan: &BenchPlan,
-    ) -> Result<Self> {
-        let dir = folder.join(contender.title());
+    pub(super) async fn start(contender: Contender, setup: &Setup<'_>) -> Result<Self> {
+        // Without spaces, which would end a setting of Nginx.
+        let dir = setup.folder.join(contender.title().replace([' ', ',', '\''], "-"));
         fs::create_dir(&dir)?;
-        let (listen, control) = (free_addr()?, free_addr()?);
+        let origins = Origins::start(&dir, &setup.builds).await?;
+        let (listen, tls_listen, control) = (free_addr()?, free_addr()?, free_addr()?);
         let (output, file) = (dir.join("output.log"), dir.join("access.log"));
         let mut values = origins.values()?;
+        values.extend(setup.values());
         values.extend([
             ("dir", dir.display().to_string()),
             ("log", file.display().to_string()),
             ("listen", listen.to_string()),
+            ("tls_listen", tls_listen.to_string()),
+            ("port", listen.port().to_string()),
+            ("tls_port", tls_listen.port().to_string()),
             ("control", control.to_string()),
-            ("threads", plan.threads.to_string()),
+            ("exchange", contender.exchange().to_owned()),
             ("protocol", contender.protocol().to_owned()),
         ]);
-        let configure = |name: &str, template| -> Result<String> {
-            let path = dir.join(name);
-            fs::write(&path, fill(template, &values))?;
-            Ok(path.display().to_string())
+        let (child, log) = {
+            let configure = |name: &str, template| -> Result<String> {
+                let path = dir.join(name);
+                fs::write(&path, fill(template, &values))?;
+                Ok(path.display().to_string())
+            };
+            let builds = &setup.builds;
+            match contender.installed_program() {
+                None => {
+                    let config = configure("gateway.toml", GATEWAY_TOML)?;
+                    let other = &setup.plan.other_gateway;
+                    let program = match other.as_ref().filter(|_| contender.is_other_build()) {
+                        Some(other) => other.clone(),
+                        None => builds.binary("gateway")?,
+                    };
+                    (start(builds, &program, &["--config", &config], &output, &[])?, &output)
+                }
+                Some("nginx") => {
+                    let config = configure("nginx.conf", NGINX_CONF)?;
+                    let errors = dir.join("nginx-error.log").display().to_string();
+                    let args = ["-c", &config, "-e", &errors];
+                    (start(builds, &program("nginx")?, &args, &output, &[])?, &file)
+                }
+                Some("haproxy") => {
+                    let config = configure("haproxy.cfg", HAPROXY_CFG)?;
+                    let args = ["-db", "-f", &config];
+                    (start(builds, &program("haproxy")?, &args, &output, &[])?, &output)
+                }
+                Some(name) => {
+                    let config = configure("Caddyfile", CADDYFILE)?;
+                    let args = ["run", "--adapter", "caddyfile", "--config", &config];
+                    let threads = setup.threads.to_string();
+                    let env = [("GOMAXPROCS", threads), ("HOME", dir.display().to_string())];
+                    (start(builds, &program(name)?, &args, &output, &env)?, &file)
+                }
+            }
         };
-        let (child, log) = match contender {
-            Contender::Gateway
-            | Contender::GatewayH2
-            | Contender::OtherGateway
-            | Contender::OtherGatewayH2 => {
-                let config = configure("gateway.toml", GATEWAY_TOML)?;
-                let other = plan.other_gateway.as_ref().filter(|_| contender.is_other_build());
-                let program =
-                    other.map_or_else(|| builds.binary("gateway"), |other| Ok(other.clone()))?;
-                (start(builds, &program, &["--config", &config], &output, &[])?, &output)
-            }
-            Contender::Nginx => {
-                let config = configure("nginx.conf", NGINX_CONF)?;
-                let errors = dir.join("nginx-error.log").display().to_string();
-                let args = ["-c", &config, "-e", &errors];
-                (start(builds, &program("nginx")?, &args, &output, &[])?, &file)
-            }
-            Contender::Haproxy | Contender::HaproxyH2 => {
-                let config = configure("haproxy.cfg", HAPROXY_CFG)?;
-                (
-                    start(builds, &program("haproxy")?, &["-db", "-f", &config], &output, &[])?,
-                    &output,
-                )
-            }
-            Contender::Caddy => {
-                let config = configure("Caddyfile", CADDYFILE)?;
-                let args = ["run", "--adapter", "caddyfile", "--config", &config];
-                let env =
-                    [("GOMAXPROCS", plan.threads.to_string()), ("HOME", dir.display().to_string())];
-                (start(builds, &program("caddy")?, &args, &output, &env)?, &file)
-            }
+        let has_edge =
+            |workload: &Workload| matches!(workload.way(contender), Way::Edge | Way::EdgeTls);
+        let edge = match setup.workloads.iter().any(has_edge) {
+            true => Some(Edge::start(setup, &dir, listen).await?),
+            false => None,
         };
-        let access_log = AccessLog::at(log.clone());
         let running = Self {
             contender,
-            target: target(listen).await?,
-            access_log,
+            access_log: AccessLog::at(log.clone()),
             responses: Arc::default(),
+            edge,
+            origins,
+            direct: target(listen).await?,
+            direct_tls: tls_target(tls_listen, &setup.certificate.cert).await?,
             child,
         };
-        running.await_steady(&output).await?;
-        running.access_log.settle().await?;
+        await_steady(&running.direct, &output).await?;
+        if let Some(edge) = &running.edge {
+            await_steady(&edge.plain, &dir.join("edge-output.log")).await?;
+        }
         Ok(running)
     }
 
@@ -115,40 +153,39 @@ impl Running {
         self.child.pids()
     }
 
-    async fn await_steady(&self, output: &Path) -> Result<()> {
-        let begin = Instant::now();
-        let (mut client, mut good) = (Client::new(Arc::clone(&self.target)), 0);
-        while good < STEADY {
-            // Not checked: before its health checks have passed, a contender may use another
-            // origin.
-            let succeeded = client
-                .send(responses::request(good))
-                .await
-                .is_ok_and(|response| response.status.is_success());
-            good = if succeeded { good + 1 } else { 0 };
-            if begin.elapsed() > START_TIMEOUT {
-                bail!("its output: {}", fs::read_to_string(output).unwrap_or_default());
-            }
-            if !succeeded {
-                tokio::time::sleep(POLL_INTERVAL).await;
-            }
+    /// Where the load of this workload connects.
+    pub(super) fn target(&self, workload: Workload) -> &Arc<Target> {
+        match (workload.way(self.contender), &self.edge) {
+            (Way::Edge, Some(edge)) => &edge.plain,
+            (Way::EdgeTls, Some(edge)) => &edge.tls,
+            (Way::DirectTls, _) => &self.direct_tls,
+            _ => &self.direct,
         }
-        Ok(())
+    }
+
+    /// The Nginx in front of it, if this workload uses one.
+    pub(super) fn edge_of(&self, workload: Workload) -> Option<&Edge> {
+        let way = workload.way(self.contender);
+        self.edge.as_ref().filter(|_| matches!(way, Way::Edge | Way::EdgeTls))
     }
 }
 
-/// The path of an installed program.
-fn program(name: &str) -> Result<PathBuf> {
-    local_stack::find_program(name).with_context(|| {
-        format!(
-            "{name} is not installed: `infra/local/install-packages.sh --for-bench`, or leave \
-                 it out of --proxies"
-        )
-    })
-}
-
-/// A free address. If another program binds it first, ours fails with an error.
-fn free_addr() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+async fn await_steady(target: &Arc<Target>, output: &Path) -> Result<()> {
+    let begin = Instant::now();
+    let (mut client, mut good) = (Client::new(Arc::clone(target)), 0);
+    while good < STEADY {
+        // Not checked: before its health checks have passed, a contender may use another origin.
+        let succeeded = client
+            .send(request(Workload::Small, good))
+            .await
+            .is_ok_and(|response| response.status.is_success());
+        good = if succeeded { good + 1 } else { 0 };
+        if begin.elapsed() > START_TIMEOUT {
+            bail!("its output: {}", fs::read_to_string(output).unwrap_or_default());
+        }
+        if !succeeded {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,40 @@
+//! What all contenders of a comparison share.
+
+use std::path::Path;
+
+use local_stack::Builds;
+
+use super::certificate::Certificate;
+use crate::bench::plan::BenchPlan;
+use crate::bench::workload::Workload;
+
+/// Connections beyond those of a load: a previous one may still be closing.
+pub(super) const SPARE_CONNECTIONS: usize = 64;
+
+/// What all contenders of a comparison share.
+pub(super) struct Setup<'a> {
+    pub(super) plan: &'a BenchPlan,
+    pub(super) folder: &'a Path,
+    pub(super) builds: Builds,
+    pub(super) certificate: Certificate,
+    /// Threads of each proxy.
+    pub(super) threads: usize,
+    /// Clients that each proxy must accept.
+    pub(super) max_clients: usize,
+    /// Workloads that some of the contenders serve through an Nginx in front of them.
+    pub(super) workloads: &'a [Workload],
+}
+
+impl Setup<'_> {
+    /// Values by placeholder.
+    pub(super) fn values(&self) -> Vec<(&'static str, String)> {
+        let mut values = self.certificate.values();
+        values.extend([
+            ("threads", self.threads.to_string()),
+            ("max_clients", self.max_clients.to_string()),
+            // Each client takes a connection to an origin, too; the rest is for health checks.
+            ("max_connections", (2 * self.max_clients + 128).to_string()),
+        ]);
+        values
+    }
+}
