@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::Stream;
@@ -80,7 +80,7 @@ pub(super) async fn reject(mut stream: Stream, why: RefusedConnection) {
     READING.fetch_sub(1, Ordering::Relaxed);
 }
 
-fn response_to(why: RefusedConnection) -> BytesMut {
+fn response_to(why: RefusedConnection) -> Vec<u8> {
     let detail = match why {
         RefusedConnection::Total => "The limit of client connections is reached; retry shortly.",
         RefusedConnection::PerAddress => {
@@ -94,7 +94,7 @@ fn response_to(why: RefusedConnection) -> BytesMut {
 }
 
 /// The status, the header and the body of the error.
-fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, BytesMut, Bytes) {
+fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, Vec<u8>, Bytes) {
     let detail = fault.detail(ctx.traffic.limits.header);
     let mut document = local_reply::problem(fault.code(), detail, Some(ctx.request_id));
     if fault == Fault::UnknownMethod {
@@ -106,8 +106,8 @@ fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, Byt
 }
 
 /// The header of a response that ends the connection.
-fn header_of(document: &Document, request_id: Option<RequestId>) -> BytesMut {
-    let mut header = BytesMut::with_capacity(1024);
+fn header_of(document: &Document, request_id: Option<RequestId>) -> Vec<u8> {
+    let mut header = Vec::with_capacity(1024);
     document.write_head(&mut header);
     let mut lines = FieldLines(&mut header);
     if let Some(id) = request_id {

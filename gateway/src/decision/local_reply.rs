@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
@@ -32,12 +32,12 @@ pub struct Document {
 
 impl Document {
     /// Writes the status line and the fields as lines of HTTP/1, without the empty line at the end.
-    pub fn write_head(&self, out: &mut BytesMut) {
-        out.put_slice(b"HTTP/1.1 ");
-        out.put_slice(self.status.as_str().as_bytes());
-        out.put_u8(b' ');
-        out.put_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
-        out.put_slice(b"\r\n");
+    pub fn write_head(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        out.extend_from_slice(b"\r\n");
         let mut lines = FieldLines(out);
         self.fields.iter().for_each(|(name, value)| lines.set(name, value.as_bytes()));
     }

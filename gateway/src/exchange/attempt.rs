@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, BytesMut};
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -55,7 +54,7 @@ impl Run<'_> {
         self.ctx.connection_reused = upstream.reused;
         let mut out = Buffer::take();
         compose::request(&self.request, &self.ctx, &mut out);
-        out.put_slice(&self.upload.ahead);
+        out.extend_from_slice(&self.upload.ahead);
         let mut sending = Sending::new(out);
         let received = self.receive_header(&mut upstream, &mut sending, timeouts).await?;
         self.forward(upstream, received, timeouts).await
@@ -96,7 +95,7 @@ impl Run<'_> {
                         let within = self.write_timeout(out.len());
                         self.client.write([&out, &[]], within).await?;
                     }
-                    read.advance(len);
+                    read.drain(..len);
                     let lines = scanner.into_lines();
                     scanner = ResponseScanner::with_lines(ResponseLimits::DEFAULT, lines);
                     continue;
@@ -208,7 +207,7 @@ impl Run<'_> {
         context: &mut Context<'_>,
         upstream: &mut Upstream,
         mut sending: Option<&mut Sending>,
-        read: &mut BytesMut,
+        read: &mut Vec<u8>,
         timeouts: &AttemptTimeouts,
         awaited: &mut Option<Awaited>,
     ) -> Poll<Result<(), RequestError>> {

@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
-use bytes::BytesMut;
-
 use crate::http_strict::FieldLine;
 
 /// Bytes of a buffer.
@@ -14,14 +12,14 @@ const SIZE: usize = 64 * 1024;
 const KEPT: usize = 64;
 
 thread_local! {
-    static FREE: RefCell<Vec<(BytesMut, Vec<FieldLine>)>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<(Vec<u8>, Vec<FieldLine>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer that returns to its thread when it is dropped. A request has one only while bytes are
 /// moved, not while it waits: so the same few are in the processor's cache for all connections.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// For the lines of a header in it.
     pub(super) lines: Vec<FieldLine>,
 }
@@ -30,21 +28,21 @@ impl Buffer {
     /// An empty buffer.
     pub(super) fn take() -> Self {
         let free = FREE.with_borrow_mut(Vec::pop);
-        let (bytes, lines) = free.unwrap_or_else(|| (BytesMut::with_capacity(SIZE), Vec::new()));
+        let (bytes, lines) = free.unwrap_or_else(|| (Vec::with_capacity(SIZE), Vec::new()));
         Self { bytes, lines }
     }
 }
 
 impl Deref for Buffer {
-    type Target = BytesMut;
+    type Target = Vec<u8>;
 
-    fn deref(&self) -> &BytesMut {
+    fn deref(&self) -> &Vec<u8> {
         &self.bytes
     }
 }
 
 impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut BytesMut {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 }

@@ -2,15 +2,13 @@
 
 use std::io::Write as _;
 
-use bytes::{BufMut, BytesMut};
-
 /// Ends a body in chunks, without trailers.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Writes these bytes as one chunk. They must not be empty, which would end the body.
-pub(super) fn chunk(data: &[u8], out: &mut BytesMut) {
+pub(super) fn chunk(data: &[u8], out: &mut Vec<u8>) {
     // Writing to memory does not fail.
-    let _infallible = write!(out.writer(), "{:x}\r\n", data.len());
-    out.put_slice(data);
-    out.put_slice(b"\r\n");
+    let _infallible = write!(out, "{:x}\r\n", data.len());
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
 }

@@ -34,7 +34,7 @@ impl Client<'_> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Buffer, ClientError>> {
         let mut piece = Buffer::take();
-        Poll::Ready(match ready!(poll_read(self.stream, &mut piece, context)) {
+        Poll::Ready(match ready!(poll_read(self.stream, &mut *piece, context)) {
             Ok(1..) => Ok(piece),
             Ok(0) | Err(_) => Err(ClientError::Gone),
         })

@@ -1,6 +1,5 @@
 //! Writes the headers that the gateway sends.
 
-use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, COOKIE, HOST, TRANSFER_ENCODING};
 
 use crate::decision::local_reply::Document;
@@ -45,12 +44,12 @@ enum Offer {
 }
 
 /// Writes the request's header for the instance.
-pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut BytesMut) {
+pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut Vec<u8>) {
     let Request { head, bytes, target } = request;
-    out.put_slice(head.method.as_str().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(target.as_bytes());
-    out.put_slice(b" HTTP/1.1\r\n");
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
     let forwarded = forward::to_instance(request, ctx, &mut FieldLines(out));
     let mut has_host = false;
     for line in head.lines {
@@ -80,7 +79,7 @@ pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut Byt
     if head.chunked {
         lines.set(&TRANSFER_ENCODING, b"chunked");
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the response's header for the client.
@@ -90,7 +89,7 @@ pub(super) fn response(
     timing: Option<Timing>,
     coding: Coding,
     keep: Keep,
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
 ) {
     let Response { head, bytes } = response;
     status_line(head.status, &bytes[head.reason.clone()], out);
@@ -118,11 +117,11 @@ pub(super) fn response(
         Coding::Unchanged | Coding::Dechunked | Coding::UntilClose => {}
     }
     keep.write(offer, &mut lines);
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the header of an interim response for the client.
-pub(super) fn interim(response: &Response<'_>, ctx: &RequestContext, out: &mut BytesMut) {
+pub(super) fn interim(response: &Response<'_>, ctx: &RequestContext, out: &mut Vec<u8>) {
     let Response { head, bytes } = response;
     status_line(head.status, &bytes[head.reason.clone()], out);
     for line in head.lines {
@@ -130,7 +129,7 @@ pub(super) fn interim(response: &Response<'_>, ctx: &RequestContext, out: &mut B
             copy_line(line, bytes, out);
         }
     }
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the header of a local reply.
@@ -138,37 +137,39 @@ pub(super) fn local_reply(
     document: &Document,
     ctx: &RequestContext,
     keep: Keep,
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
 ) {
     document.write_head(out);
     let mut lines = FieldLines(out);
     forward::to_client(document, ctx, None, &mut lines);
     keep.write(Offer::None, &mut lines);
-    out.put_slice(b"\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
-fn status_line(status: u16, reason: &[u8], out: &mut BytesMut) {
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(itoa::Buffer::new().format(status).as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(reason);
-    out.put_slice(b"\r\n");
+fn status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Copies a field, its name in lower case as in HTTP/2, with one space before its value.
-fn copy_line(line: &FieldLine, bytes: &[u8], out: &mut BytesMut) {
+fn copy_line(line: &FieldLine, bytes: &[u8], out: &mut Vec<u8>) {
     let (begin, name, value) = (out.len(), line.name(), line.value());
     let end = value.end + 2;
     let has_this_form = value.start == name.end + 2
         && bytes[name.end + 1] == b' '
         && bytes.get(value.end..end) == Some(b"\r\n");
     if has_this_form {
-        out.put_slice(&bytes[name.start..end]);
+        out.extend_from_slice(&bytes[name.start..end]);
     } else {
-        out.put_slice(&bytes[name.clone()]);
-        out.put_slice(b": ");
-        out.put_slice(&bytes[value]);
-        out.put_slice(b"\r\n");
+        out.extend_from_slice(&bytes[name.clone()]);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(&bytes[value]);
+        out.extend_from_slice(b"\r\n");
     }
-    out[begin..begin + name.len()].make_ascii_lowercase();
+    if line.may_have_upper() {
+        out[begin..begin + name.len()].make_ascii_lowercase();
+    }
 }

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, BytesMut};
-
 use crate::exchange::chunk::{LAST_CHUNK, chunk};
 use crate::exchange::error::Broken;
 use crate::http_strict::{Body, Framing, Version};
@@ -72,10 +70,10 @@ impl Download {
     ///
     /// # Errors
     /// When a chunk is not valid.
-    pub(super) fn take(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<Piece, Broken> {
+    pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Piece, Broken> {
         let mut piece = Piece::default();
         let taken = match self.coding {
-            Coding::Dechunked => self.body.take_data(bytes, |data| out.put_slice(data)),
+            Coding::Dechunked => self.body.take_data(bytes, |data| out.extend_from_slice(data)),
             Coding::Rechunked => self.body.take_data(bytes, |data| chunk(data, out)),
             _ => self.body.take(bytes),
         };
@@ -83,14 +81,14 @@ impl Download {
         piece.payload = taken.payload;
         piece.has_surplus = taken.len < bytes.len();
         match self.coding {
-            Coding::Rechunked if taken.complete => out.put_slice(LAST_CHUNK),
+            Coding::Rechunked if taken.complete => out.extend_from_slice(LAST_CHUNK),
             Coding::Dechunked | Coding::Rechunked => {}
             Coding::Enchunked if bytes.is_empty() => {}
             Coding::Enchunked => chunk(bytes, out),
             Coding::Unchanged | Coding::UntilClose if taken.len > COPIED => {
                 piece.direct = 0..taken.len;
             }
-            Coding::Unchanged | Coding::UntilClose => out.put_slice(&bytes[..taken.len]),
+            Coding::Unchanged | Coding::UntilClose => out.extend_from_slice(&bytes[..taken.len]),
         }
         Ok(piece)
     }
@@ -102,13 +100,13 @@ impl Download {
 
     /// Ends the body because the instance closed the connection. Returns whether it is complete
     /// then.
-    pub(super) fn close(&mut self, out: &mut BytesMut) -> bool {
+    pub(super) fn close(&mut self, out: &mut Vec<u8>) -> bool {
         if !self.body.is_complete_at_close() {
             return false;
         }
         self.body = Body::None;
         if self.coding == Coding::Enchunked {
-            out.put_slice(LAST_CHUNK);
+            out.extend_from_slice(LAST_CHUNK);
         }
         true
     }
@@ -121,7 +119,7 @@ mod tests {
     fn sent(framing: Framing, version: Version, pieces: &[&[u8]]) -> (Vec<u8>, bool, bool) {
         let coding = Coding::of(framing, version);
         let (mut download, mut out, mut surplus) =
-            (Download::new(framing, coding), BytesMut::new(), false);
+            (Download::new(framing, coding), Vec::new(), false);
         for bytes in pieces {
             let piece = download.take(bytes, &mut out).expect("valid");
             out.extend_from_slice(&bytes[piece.direct.clone()]);
@@ -162,7 +160,7 @@ mod tests {
     fn a_long_piece_is_not_copied() {
         let bytes = vec![b'x'; COPIED + 1];
         let mut download = Download::new(Framing::Length(bytes.len() as u64), Coding::Unchanged);
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let piece = download.take(&bytes, &mut out).expect("valid");
         assert_eq!((piece.direct, out.len(), download.is_complete()), (0..bytes.len(), 0, true));
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use pingora::protocols::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,7 +18,7 @@ pub async fn linger(stream: &mut Stream) {
 
 /// Discards what the client sends until it closes the connection, at most for this time.
 pub async fn discard(stream: &mut Stream, within: Duration) {
-    let mut rest = BytesMut::with_capacity(16 * 1024);
+    let mut rest = Vec::with_capacity(16 * 1024);
     let _still_open = tokio::time::timeout(within, async {
         while stream.read_buf(&mut rest).await.is_ok_and(|read| read > 0) {
             rest.clear();

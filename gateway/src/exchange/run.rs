@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BufMut;
 use http::StatusCode;
 use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
@@ -134,7 +133,7 @@ impl Run<'_> {
         let mut out = Buffer::take();
         compose::local_reply(&document, &self.ctx, keep, &mut out);
         if self.request.head.method != Method::Head {
-            out.put_slice(&document.body);
+            out.extend_from_slice(&document.body);
             self.response_bytes = document.body.len();
         }
         self.status = Some(document.status);

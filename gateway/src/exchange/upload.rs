@@ -1,7 +1,5 @@
 //! The request's body, on its way to the instance.
 
-use bytes::{BufMut, BytesMut};
-
 use crate::exchange::chunk::{LAST_CHUNK, chunk};
 use crate::http_strict::{Body, ChunkFault, Framing};
 
@@ -15,7 +13,7 @@ const AHEAD: usize = 64 * 1024;
 pub(super) struct Upload {
     body: Body,
     /// Its beginning, with its framing. Every attempt sends it.
-    pub(super) ahead: BytesMut,
+    pub(super) ahead: Vec<u8>,
     /// Whether an instance got more than `ahead`, which no other one can get.
     pub(super) is_beyond: bool,
     /// Bytes received, without framing.
@@ -27,7 +25,7 @@ pub(super) struct Upload {
 impl Upload {
     /// A body of which these bytes came with the header. Returns how many of them are its own, too.
     pub(super) fn begin(framing: Framing, bytes: &[u8]) -> (Self, usize) {
-        let (body, ahead) = (Body::new(framing), BytesMut::new());
+        let (body, ahead) = (Body::new(framing), Vec::new());
         let mut upload = Self { body, ahead, is_beyond: false, payload: 0, fault: None };
         let taken = upload.take_ahead(bytes).unwrap_or_else(|fault| {
             upload.fault = Some(fault);
@@ -51,15 +49,15 @@ impl Upload {
     ///
     /// # Errors
     /// The fault of a chunk; the connection must be closed then.
-    pub(super) fn take(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<usize, ChunkFault> {
+    pub(super) fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, ChunkFault> {
         let is_chunked = matches!(self.body, Body::Chunked(_));
         // Chunks of our own, without extensions and trailers.
         let taken = self.body.take_data(bytes, |data| match is_chunked {
             true => chunk(data, out),
-            false => out.put_slice(data),
+            false => out.extend_from_slice(data),
         })?;
         if is_chunked && taken.complete {
-            out.put_slice(LAST_CHUNK);
+            out.extend_from_slice(LAST_CHUNK);
         }
         self.payload += taken.payload as u64;
         Ok(taken.len)

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -54,7 +53,7 @@ impl Upstream {
     pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-        bytes: &mut BytesMut,
+        bytes: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         poll_read(&mut self.stream, bytes, context)
     }

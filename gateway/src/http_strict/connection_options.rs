@@ -54,7 +54,9 @@ impl ConnectionOptions {
             }
             for option in options(&header[lines[index].value()]) {
                 for line in lines.iter_mut().filter(|line| may_be_named(line.kind)) {
-                    line.named_by_connection |= header[line.name()].eq_ignore_ascii_case(option);
+                    if header[line.name()].eq_ignore_ascii_case(option) {
+                        line.name_by_connection();
+                    }
                 }
             }
         }

@@ -121,19 +121,20 @@ const KNOWN: [Known; NAMES] = known();
 impl FieldKind {
     /// The kind of a field with this name, in any case.
     pub fn of(name: &[u8]) -> Self {
-        Self::known(name).unwrap_or_else(|| Self::of_unknown(name))
+        Self::known(name).map_or_else(|| Self::of_unknown(name), |(kind, _)| kind)
     }
 
-    /// The kind of a field with a name of the table, in any case. Such a name is a token.
+    /// The kind of a field with a name of the table, in any case, and whether it has upper-case
+    /// letters. Such a name is a token.
     #[inline]
-    pub(super) fn known(name: &[u8]) -> Option<Self> {
+    pub(super) fn known(name: &[u8]) -> Option<(Self, bool)> {
         if name.len() > MAX_NAME {
             return None;
         }
         let key = Key::of(name);
         let index = usize::from(SLOTS[key.slot()]).wrapping_sub(1);
         let known = KNOWN.get(index)?;
-        known.is(key).then_some(known.kind)
+        known.is(key).then(|| (known.kind, key != known.lower))
     }
 
     /// The kind of a name that is not [`known`](Self::known).
@@ -196,7 +197,7 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 const X_FORWAR: u64 = u64::from_le_bytes(*b"x-forwar");
 
 /// A name as numbers: its first and last bytes, those between, and its length.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
     first: u64,
     last: u64,
@@ -328,7 +329,13 @@ mod tests {
         }
         assert_eq!(FieldKind::of(b"x_forwarded_for"), FieldKind::Other);
         for name in COMMON {
-            assert_eq!(FieldKind::known(name.as_bytes()), Some(FieldKind::Other), "{name}");
+            let known = |name: &str| FieldKind::known(name.as_bytes());
+            assert_eq!(known(name), Some((FieldKind::Other, false)), "{name}");
+            for place in name.match_indices(char::is_alphabetic).map(|(place, _)| place) {
+                let mut other = (*name).to_owned();
+                other[place..=place].make_ascii_uppercase();
+                assert_eq!(known(&other), Some((FieldKind::Other, true)), "{other}");
+            }
         }
         assert_eq!(FieldKind::known(b"acc\rpt"), None, "no token");
     }

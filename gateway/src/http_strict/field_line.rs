@@ -18,10 +18,12 @@ pub struct FieldLine {
     name_len: u16,
     /// Which field it is.
     pub kind: FieldKind,
-    /// Whether a `Connection` field names it, so that a proxy must not forward it. Never set on
-    /// `Host` and `Content-Length`, nor where the kind says so already.
-    pub named_by_connection: bool,
+    /// [`MAY_HAVE_UPPER`] and [`NAMED_BY_CONNECTION`].
+    flags: u8,
 }
+
+const MAY_HAVE_UPPER: u8 = 1;
+const NAMED_BY_CONNECTION: u8 = 2;
 
 impl FieldLine {
     /// Parses a line without its CR LF, which starts at offset `start`.
@@ -33,10 +35,10 @@ impl FieldLine {
             return Err(name_fault(line));
         };
         let (name, rest) = (&line[..name_len], &line[name_len + 1..]);
-        let kind = match FieldKind::known(name) {
-            Some(kind) => kind,
+        let (kind, may_have_upper) = match FieldKind::known(name) {
+            Some(known) => known,
             None if !name.is_empty() && name.iter().all(|&byte| token::is_token(byte)) => {
-                FieldKind::of_unknown(name)
+                (FieldKind::of_unknown(name), true)
             }
             None => return Err(name_fault(line)),
         };
@@ -52,7 +54,7 @@ impl FieldLine {
             value_end: (value_start + value.end) as u32,
             name_len: u16::try_from(name_len).map_err(|_| LineFault::TooLong)?,
             kind,
-            named_by_connection: false,
+            flags: if may_have_upper { MAY_HAVE_UPPER } else { 0 },
         })
     }
 
@@ -71,9 +73,25 @@ impl FieldLine {
         self.value_start as usize..self.value_end as usize
     }
 
+    /// Whether its name may have upper-case letters.
+    pub const fn may_have_upper(&self) -> bool {
+        self.flags & MAY_HAVE_UPPER != 0
+    }
+
+    /// Whether a `Connection` field names it, so that a proxy must not forward it. Never true for
+    /// `Host` and `Content-Length`, nor where the kind says so already.
+    pub const fn is_named_by_connection(&self) -> bool {
+        self.flags & NAMED_BY_CONNECTION != 0
+    }
+
+    /// Records that a `Connection` field names it.
+    pub(super) const fn name_by_connection(&mut self) {
+        self.flags |= NAMED_BY_CONNECTION;
+    }
+
     /// Whether a proxy must not forward it: by its kind, or because `Connection` names it.
     pub const fn is_hop_by_hop(&self) -> bool {
-        self.named_by_connection || self.kind.is_hop_by_hop()
+        self.is_named_by_connection() || self.kind.is_hop_by_hop()
     }
 }
 

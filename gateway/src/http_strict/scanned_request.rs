@@ -159,7 +159,7 @@ mod tests {
         let request = scanner.request().expect("a request");
         let expected = ConnectionOptions { upgrade: true, others: 5, ..Default::default() };
         assert_eq!((request.connection, request.upgrade), (expected, true));
-        let named = request.lines.iter().filter(|line| line.named_by_connection);
+        let named = request.lines.iter().filter(|line| line.is_named_by_connection());
         let named: Vec<_> = named.map(|line| &header[line.name()]).collect();
         assert_eq!(named, ["x-A", "X-a", "Cookie"]);
         let kept = request.lines.iter().filter(|line| !line.is_hop_by_hop());

@@ -1,6 +1,5 @@
 //! What decisions read of a request or response, whichever engine parsed it.
 
-use bytes::{BufMut, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -59,7 +58,7 @@ pub trait FieldSink {
 }
 
 /// Writes fields as lines of HTTP/1.
-pub struct FieldLines<'a>(pub &'a mut BytesMut);
+pub struct FieldLines<'a>(pub &'a mut Vec<u8>);
 
 impl FieldSink for FieldLines<'_> {
     fn set(&mut self, name: &HeaderName, value: &[u8]) {
@@ -67,10 +66,10 @@ impl FieldSink for FieldLines<'_> {
     }
 
     fn append(&mut self, name: &HeaderName, value: &[u8]) {
-        self.0.put_slice(name.as_str().as_bytes());
-        self.0.put_slice(b": ");
-        self.0.put_slice(value);
-        self.0.put_slice(b"\r\n");
+        self.0.extend_from_slice(name.as_str().as_bytes());
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(b"\r\n");
     }
 }
 

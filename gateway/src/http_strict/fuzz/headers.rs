@@ -158,7 +158,7 @@ fn framed(
             None => FieldKind::Other,
         };
         assert_eq!(line.kind, kind, "{name}");
-        (name, header[line.value()].to_vec(), line.named_by_connection)
+        (name, header[line.value()].to_vec(), line.is_named_by_connection())
     });
     let ConnectionOptions { close, keep_alive, upgrade, .. } = connection;
     Framed { length, chunked, close, keep_alive, upgrade, fields: fields.collect() }
