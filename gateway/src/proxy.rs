@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::l4::socket::SocketAddr;
@@ -26,6 +27,7 @@ use proto_contracts::ErrorCode;
 
 use crate::decision::retry::{Exchange, Failure, is_idempotent};
 use crate::decision::{BodyProgress, Decisions, LocalReply};
+use crate::http_strict;
 use crate::request::{Finished, RequestContext};
 
 /// The data plane as a Pingora proxy.
@@ -51,9 +53,12 @@ impl ProxyHttp for DataPlane {
         let timeouts = ctx.traffic.timeouts.client;
         session.set_write_timeout(Some(timeouts.write));
         session.set_read_timeout(Some(timeouts.body.grace));
-        if self.0.draining.load(Ordering::Relaxed) {
-            session.set_keepalive(None);
-        }
+        let connection = fields::connection_options(session.req_header());
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        let version =
+            if is_http10 { http_strict::Version::Http10 } else { http_strict::Version::Http11 };
+        let keeps = connection.keeps(version) && !self.0.draining.load(Ordering::Relaxed);
+        session.set_keepalive(keeps.then_some(0));
         let peer = session.client_addr().and_then(SocketAddr::as_inet).map(|addr| addr.ip());
         if let Err(reply) = self.0.admit(session.req_header(), peer, ctx) {
             if let LocalReply::Problem(code) = reply {
@@ -63,6 +68,15 @@ impl ProxyHttp for DataPlane {
             return Ok(true);
         }
         fields::forget_request_spelling(session.req_header_mut());
+        let fields = &session.req_header().headers;
+        if fields.contains_key(CONNECTION) || fields.contains_key(UPGRADE) {
+            fields::remove_hop_by_hop(session.req_header_mut(), connection);
+        }
+        if is_http10 {
+            // Its clients know neither interim responses nor expectations.
+            session.set_ignore_info_resp(true);
+            session.req_header_mut().remove_header(&EXPECT);
+        }
         if !ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_stream()) {
             session.set_min_send_rate(timeouts.min_write_rate);
         }
@@ -168,6 +182,14 @@ impl ProxyHttp for DataPlane {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             // The client sends messages from now on, not a body.
             session.set_read_timeout(Some(ctx.traffic.timeouts.upstream.stream_idle));
+        }
+        let is_http10 = session.req_header().version == Version::HTTP_10;
+        if is_http10
+            && response.remove_header(&TRANSFER_ENCODING).is_some()
+            && session.req_header().method != Method::HEAD
+        {
+            // The end of the connection ends the body.
+            session.set_keepalive(None);
         }
         let timing = self.0.response_begins(ctx, response);
         fields::to_client(response, ctx, timing)

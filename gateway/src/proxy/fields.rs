@@ -2,14 +2,15 @@
 
 use std::mem;
 
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::GetAll;
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Version};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::headers;
 
 use crate::decision::{Timing, forward};
-use crate::http_strict::FieldKind;
+use crate::http_strict::{ConnectionOptions, FieldKind};
 use crate::request::trace::SentTrace;
 use crate::request::{FieldSink, RequestContext, RequestHead};
 
@@ -34,6 +35,50 @@ fn forget_response_spelling(response: &mut ResponseHeader) {
             mem::replace(response, http::Response::new(()).into_parts().0.into()).into();
         *response = parts.into();
     }
+}
+
+/// What `Connection` says. Pingora reads only the first such field, and as one option.
+pub(super) fn connection_options(request: &RequestHeader) -> ConnectionOptions {
+    let mut options = ConnectionOptions::default();
+    for name in named_by_connection(request.headers.get_all(CONNECTION)) {
+        match name.as_str() {
+            "close" => options.close = true,
+            "keep-alive" => options.keep_alive = true,
+            "upgrade" => options.upgrade = true,
+            _ => options.others += 1,
+        }
+    }
+    options
+}
+
+/// Removes what is for this connection alone. Pingora would reject some names in `Connection`, and
+/// forward an `Upgrade` that it does not name.
+pub(super) fn remove_hop_by_hop(request: &mut RequestHeader, options: ConnectionOptions) {
+    for name in named_by_connection(request.headers.get_all(CONNECTION)) {
+        match kind(&name) {
+            // Without these the request would change its meaning.
+            FieldKind::Host | FieldKind::ContentLength | FieldKind::TransferEncoding => {}
+            FieldKind::Upgrade => {}
+            _ => drop(request.remove_header(&name)),
+        }
+    }
+    request.remove_header(&CONNECTION);
+    if !options.upgrade {
+        request.remove_header(&UPGRADE);
+    }
+}
+
+/// The names of fields in `Connection`.
+fn named_by_connection(values: GetAll<'_, HeaderValue>) -> Vec<HeaderName> {
+    let options = values.iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect()
+}
+
+/// Whether a field of a response is for the instance's connection alone. Pingora replaces
+/// `Connection`, and the framing and an upgrade are its own.
+fn is_of_connection(kind: FieldKind) -> bool {
+    use FieldKind::{KeepAlive, ProxyConnection, Te, Trailer};
+    matches!(kind, KeepAlive | ProxyConnection | Te | Trailer)
 }
 
 /// Fields to set, collected while the header is read.
@@ -86,12 +131,8 @@ pub(super) fn to_instance(request: &mut RequestHeader, ctx: &RequestContext) -> 
     for (name, value) in fields.appended {
         request.append_header(name, value)?;
     }
-    // It is ignored in HTTP/1.0, whose clients do not know `100 Continue`.
-    if request.version == Version::HTTP_10 {
-        request.remove_header(&EXPECT);
-    }
-    // Optional in HTTP/1.0, required in HTTP/2.
-    if request.value(HOST).is_none() && request.version == Version::HTTP_2 {
+    // Optional in HTTP/1.0, whose requests are sent in a later version.
+    if request.value(HOST).is_none() {
         request.insert_header(HOST, "gateway")?;
     }
     if let Some(cookies) = forwarded.cookies {
@@ -120,14 +161,22 @@ pub(super) fn to_client(
     timing: Option<Timing>,
 ) -> Result<()> {
     forget_response_spelling(response);
+    // That of this connection, not of the instance's.
+    response.set_version(Version::HTTP_11);
     let hidden: Vec<_> = response
         .headers
         .keys()
-        .filter(|name| forward::is_hidden(kind(name), ctx))
+        .filter(|name| forward::is_hidden(kind(name), ctx) || is_of_connection(kind(name)))
         .cloned()
         .collect();
     for name in hidden {
         response.remove_header(&name);
+    }
+    for name in named_by_connection(response.headers.get_all(CONNECTION)) {
+        match kind(&name) {
+            FieldKind::ContentLength | FieldKind::TransferEncoding | FieldKind::Upgrade => {}
+            _ => drop(response.remove_header(&name)),
+        }
     }
     let mut fields = Fields::default();
     forward::to_client(response, ctx, timing, &mut fields);

@@ -2,6 +2,7 @@
 
 mod client;
 mod event_stream;
+mod random;
 mod testbed;
 mod texts;
 mod traces;
@@ -12,6 +13,7 @@ mod bounded_load;
 mod control;
 mod ctl;
 mod deadlines;
+mod differential;
 mod discovery;
 mod dns;
 mod drain;

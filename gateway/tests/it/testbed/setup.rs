@@ -29,6 +29,8 @@ pub(crate) fn engine() -> String {
 /// Settings that differ from the defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    engine: String,
+    threads: usize,
     stateless: Vec<SocketAddr>,
     stateful: Vec<SocketAddr>,
     stateful_strategy: Strategy,
@@ -52,6 +54,8 @@ impl Setup {
     /// Health checks every 100 ms; both pools empty.
     pub(crate) fn new() -> Self {
         Self {
+            engine: engine(),
+            threads: 2,
             stateless: Vec::new(),
             stateful: Vec::new(),
             stateful_strategy: Strategy::Sticky,
@@ -71,6 +75,12 @@ impl Setup {
             token: Some(TOKEN),
             jwt_public_key: None,
         }
+    }
+
+    /// What exchanges requests, for a test that compares both.
+    pub(crate) fn engine(mut self, engine: &str) -> Self {
+        engine.clone_into(&mut self.engine);
+        self
     }
 
     /// The stateless pool.
@@ -197,12 +207,13 @@ impl Setup {
             format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
         };
         format!(
-            "[server]\nlisten = '127.0.0.1:0'\nthreads = 2\nexchange = '{}'\nannounce_s = 0\n\
+            "[server]\nlisten = '127.0.0.1:0'\nthreads = {}\nexchange = '{}'\nannounce_s = 0\n\
              grace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
              [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\n\
              instances = {}\n{}\n[retries]\n{}\n{}",
-            engine(),
+            self.threads,
+            self.engine,
             self.server,
             self.control,
             self.interval.as_millis(),

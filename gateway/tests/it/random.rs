@@ -1,0 +1,43 @@
+//! Random numbers that a case's number repeats, and changes of bytes.
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below this one; 0 below 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next_u64() % bound.max(1) as u64) as usize
+    }
+
+    /// True in so many of 100 cases.
+    pub(crate) fn percent(&mut self, share: usize) -> bool {
+        self.below(100) < share
+    }
+
+    /// One of these.
+    pub(crate) fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+        choices[self.below(choices.len())]
+    }
+
+    /// Removes, replaces, inserts or repeats a few bytes from offset `start` on.
+    pub(crate) fn change(&mut self, bytes: &mut Vec<u8>, start: usize, words: &[&str]) {
+        let start = start + self.below(bytes.len().saturating_sub(start) + 1);
+        let end = start + self.below((bytes.len() - start).min(8) + 1);
+        let piece = match self.below(6) {
+            0 => Vec::new(),
+            1 => vec![self.next_u64() as u8],
+            2 => bytes[start..end].to_vec(),
+            _ => self.one_of(words).as_bytes().to_vec(),
+        };
+        // Half of the pieces are inserted, the others replace something.
+        let end = if self.percent(50) { start } else { end };
+        bytes.splice(start..end, piece);
+    }
+}
