@@ -1,7 +1,7 @@
 //! Origins behind the proxies that `loadtest bench` compares. Their responses are cheap, so that
 //! the proxy dominates the cost. They serve HTTP/1.1 and HTTP/2 without TLS, as the proxy chooses.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
@@ -18,7 +18,7 @@ use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::headers::{AFFINITY_KEY, INSTANCE_ID, REQUEST_ID};
 use proto_contracts::health::HEALTHY;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// The response body: the request as the origin received it, to check the proxy's work. A newline
 /// and the [`pattern`] follow when the query asks for a larger one (`bytes=65536`).
@@ -73,9 +73,7 @@ pub(crate) const BYTES: &str = "bytes=";
 pub(crate) async fn serve(names: &[String]) -> Result<()> {
     let mut origins = Vec::new();
     for name in names {
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-            .await
-            .context("no free port")?;
+        let listener = listen().context("no free port")?;
         let instance = HeaderValue::from_str(name)
             .with_context(|| format!("'{name}' is not a valid header value"))?;
         writeln!(std::io::stdout(), "{name} {}", listener.local_addr()?)?;
@@ -83,6 +81,14 @@ pub(crate) async fn serve(names: &[String]) -> Result<()> {
     }
     try_join_all(origins).await?;
     Ok(())
+}
+
+/// Listens on a free port. A proxy may open all its connections at once.
+fn listen() -> io::Result<TcpListener> {
+    const BACKLOG: u32 = 4096;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.listen(BACKLOG)
 }
 
 struct Origin {

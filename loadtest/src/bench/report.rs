@@ -113,6 +113,8 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// Ratios of the loads.
     pub ratios: Vec<Ratio>,
+    /// The first wrong response of each proxy that sent any.
+    pub errors: Vec<String>,
     /// Memory of hot sessions, in the part `memory`.
     pub memory: Option<Memory>,
     /// The compared load, in the part `proxies`.
@@ -215,7 +217,7 @@ impl fmt::Display for BenchReport {
 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { title, rows, ratios, memory, load: _, idle } = self;
+        let Self { title, rows, ratios, errors, memory, load: _, idle } = self;
         writeln!(f, "{title}")?;
         write!(f, "  {:<42}{:>28}{:>24}", "", "requests/s", "p99 ms")?;
         for Cpu { process, .. } in rows.first().map(|row| &*row.cpu_us).unwrap_or_default() {
@@ -233,6 +235,9 @@ impl fmt::Display for Section {
         }
         for ratio in ratios.iter().filter(|ratio| !ratio.is_kept()) {
             writeln!(f, "  OUT OF BOUNDS: {}", ratio.name)?;
+        }
+        for error in errors {
+            writeln!(f, "  WRONG RESPONSE of {error}")?;
         }
         memory.iter().try_for_each(|memory| write!(f, "{memory}"))?;
         idle.iter().try_for_each(|idle| write!(f, "{idle}"))

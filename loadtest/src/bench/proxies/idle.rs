@@ -103,6 +103,8 @@ fn section(
             });
         }
         section.idle.extend(memory);
+        let error = proxy.responses.take_first_error();
+        section.errors.extend(error.map(|error| format!("{contender}: {error}")));
     }
     let rate = plan.idle_rate;
     section.title = format!("{rate} requests/s beside {clients} idle clients, threads: {threads}");

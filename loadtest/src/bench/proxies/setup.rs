@@ -33,7 +33,9 @@ impl Setup<'_> {
             ("threads", self.threads.to_string()),
             ("max_clients", self.max_clients.to_string()),
             // Each client takes a connection to an origin, too; the rest is for health checks.
-            ("max_connections", (2 * self.max_clients + 128).to_string()),
+            ("descriptors", (2 * self.max_clients + 128).to_string()),
+            // Nginx closes idle clients when fewer than a sixteenth are free.
+            ("connection_slots", (2 * self.max_clients * 5 / 4 + 128).to_string()),
         ]);
         values
     }
