@@ -142,6 +142,10 @@ fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds
 fuzz-engines: ### Send the same random bytes to both engines, and compare: s=60 for 60 seconds, or cases=1000000
 	@$(if $(cases),FUZZ_CASES=$(cases),FUZZ_SECONDS=$(or $(s),60)) cargo test -p gateway --test it differential -- --nocapture
 
+hostile-requests: ### Send 8,000 malformed requests to each engine, and check that no other client notices: cases=8000
+	@FUZZ_CASES=$(or $(cases),8000) cargo test -p gateway --test it hostile_requests:: -- --nocapture
+	@FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it hostile_requests:: -- --nocapture
+
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
@@ -212,4 +216,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos build build-up broken test fuzz fuzz-engines coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

@@ -1,9 +1,12 @@
 //! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, paths
-//! with many spellings, and what a program prints.
+//! with many spellings, what a program prints, and hostile clients with recording instances.
 
+pub mod hostile;
 pub mod issuer;
 pub mod paths;
 pub mod program;
+pub mod random;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -5,13 +5,9 @@
 //! `FUZZ_CASES` says. A failure prints its `FUZZ_CASE`, which repeats that one case.
 
 mod cases;
-mod client;
 mod compare;
-mod message;
-mod origin;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,20 +17,20 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::differential::cases::{Case, Corpus, Step};
-use crate::differential::client::Client;
+use crate::differential::cases::{Case, Corpus};
 use crate::differential::compare::{Named, Outcome, compare};
-use crate::differential::origin::Recorder;
 use crate::testbed::{Setup, TestGateway};
+use service_kit::testing::random::number_from;
+use service_kit::testing::wire::{Client, Recorder, connect, shown};
 
 /// Cases of a run without limits from the environment.
 const CASES: u64 = 1_500;
 /// Cases at a time.
-const LANES: usize = 192;
+const LANES: usize = 384;
 /// Clients at a time that do not wait for the end of a request that is not complete.
 const ACTIVE: usize = 8;
 /// Without a byte for so long, a gateway waits for more of the request.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for a case that is repeated: on a busy machine a response may take longer.
 const MORE_PATIENCE: Duration = Duration::from_secs(3);
 /// A difference must repeat so many times.
@@ -99,7 +95,7 @@ fn both_engines_treat_the_same_bytes_alike() {
     });
     if let Some(number) = number_from("FUZZ_CASE") {
         let case = Case::new(number, &bench.corpus);
-        eprintln!("{}", shown(&case));
+        eprintln!("{}", shown(&case.steps));
         let verdict = runtime.block_on(bench.check(&case));
         assert!(matches!(verdict, Verdict::Same | Verdict::Named(_)), "{verdict:#?}");
         return;
@@ -143,11 +139,14 @@ async fn run(bench: &Arc<Bench>) -> usize {
             Verdict::Named(difference) => *named.entry(difference).or_default() += 1,
             Verdict::Once(difference) => {
                 once += 1;
-                eprintln!("FUZZ_CASE={number} differed once: {difference}\n{}\n", shown(&case));
+                eprintln!(
+                    "FUZZ_CASE={number} differed once: {difference}\n{}\n",
+                    shown(&case.steps)
+                );
             }
             Verdict::Differs(difference) => {
                 failures += 1;
-                eprintln!("FUZZ_CASE={number} differs: {difference}\n{}\n", shown(&case));
+                eprintln!("FUZZ_CASE={number} differs: {difference}\n{}\n", shown(&case.steps));
             }
         }
     }
@@ -203,25 +202,9 @@ impl Bench {
         patience: Duration,
         active: Option<tokio::sync::SemaphorePermit<'a>>,
     ) -> Result<Outcome, String> {
-        let client = Client::connect(self.addrs[side], from, patience, active).await;
-        let received = client.map_err(|error| format!("cannot connect: {error}"))?.run(case).await;
+        let stream = connect(self.addrs[side], from).await;
+        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
+        let received = Client::new(stream, patience, active).run(&case.steps).await;
         Ok(Outcome { seen: self.recorders[side].take(from), received })
     }
-}
-
-fn shown(case: &Case) -> String {
-    let step = |step: &Step| match step {
-        Step::Send(bytes) if bytes.len() > 3_000 => {
-            format!("send {} bytes: \"{}\"…", bytes.len(), bytes[..3_000].escape_ascii())
-        }
-        Step::Send(bytes) => format!("send \"{}\"", bytes.escape_ascii()),
-        Step::Gap => "gap".to_owned(),
-        Step::Await => "await a response".to_owned(),
-    };
-    case.steps.iter().map(step).collect::<Vec<_>>().join("\n")
-}
-
-fn number_from(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} must be a number")))
 }

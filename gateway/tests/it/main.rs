@@ -2,7 +2,6 @@
 
 mod client;
 mod event_stream;
-mod random;
 mod testbed;
 mod texts;
 mod traces;
@@ -23,6 +22,7 @@ mod failover;
 mod forwarding;
 mod h2c;
 mod health;
+mod hostile_requests;
 mod hostile_responses;
 mod keys;
 mod lab;

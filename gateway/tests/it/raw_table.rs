@@ -47,6 +47,15 @@ fn case(what: &str, bytes: impl Into<Vec<u8>>, outcome: Outcome) -> Case {
     (what.to_owned(), bytes.into(), outcome)
 }
 
+fn cases() -> Vec<Case> {
+    [lines::cases(), fields::cases(), bodies::cases()].concat()
+}
+
+/// The bytes of every case.
+pub(crate) fn requests() -> Vec<Vec<u8>> {
+    cases().into_iter().map(|(_, bytes, _)| bytes).collect()
+}
+
 #[test]
 fn bad_requests_are_rejected_or_neutralised_and_affect_no_others() {
     let upstream = Upstream::start("stateless-1");
@@ -56,7 +65,7 @@ fn bad_requests_are_rejected_or_neutralised_and_affect_no_others() {
         .section("[timeouts]\nheader_ms = 400\n")
         .checked_once()
         .start();
-    let cases = [lines::cases(), fields::cases(), bodies::cases()].concat();
+    let cases = cases();
     assert!(cases.len() >= 150, "{} cases", cases.len());
     for (number, case) in cases.iter().enumerate() {
         for turn in ["first", "later"] {

@@ -3,18 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::random::Random;
-
-/// What a client does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Sends a packet.
-    Send(Vec<u8>),
-    /// Lets the gateway read it.
-    Gap,
-    /// Waits for one more final response.
-    Await,
-}
+use service_kit::testing::random::Random;
+use service_kit::testing::wire::Step;
 
 /// What a client does on one connection.
 #[derive(Clone, Debug)]

@@ -1,8 +1,7 @@
 //! What may differ between the engines, and what must not.
 
-use crate::differential::cases::{Case, Step};
-use crate::differential::client::{Received, Reply};
-use crate::differential::origin::Seen;
+use crate::differential::cases::Case;
+use service_kit::testing::wire::{Received, Reply, Seen, Step};
 
 /// A case's outcome at one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +84,7 @@ fn named(case: &Case, plain: &Outcome, pingora: &Outcome) -> Option<Named> {
     {
         return Some(Named::LaxChunks);
     }
-    if may_arrive_early(case, plain)
+    if may_arrive_early(case, plain, pingora)
         && (is_ended(pingora, plain, same) || is_handed_over && is_ended(plain, pingora, same))
     {
         return Some(Named::LaterRequest);
@@ -103,11 +102,12 @@ fn named(case: &Case, plain: &Outcome, pingora: &Outcome) -> Option<Named> {
 }
 
 /// Whether a request, or what looks like one, can arrive while another one is served.
-fn may_arrive_early(case: &Case, plain: &Outcome) -> bool {
+fn may_arrive_early(case: &Case, plain: &Outcome, pingora: &Outcome) -> bool {
+    let in_vain = plain.received.in_vain || pingora.received.in_vain;
     let awaited = case.steps.iter().filter(|step| **step == Step::Await).count();
     let finals = plain.received.replies.iter().filter(|reply| reply.status >= 200).count();
     let is_last_served = plain.seen.last().is_some_and(|seen| seen.line.contains("?last"));
-    awaited == 0 || plain.received.in_vain || !is_last_served || finals != awaited + 1
+    awaited == 0 || in_vain || !is_last_served || finals != awaited + 1
 }
 
 /// Whether the connection ended after this many responses, or with the request that was served.

@@ -83,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// The number of threads: each has its own connections to instances.
+    pub(crate) fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
     /// The stateless pool.
     pub(crate) fn stateless<'a>(
         mut self,

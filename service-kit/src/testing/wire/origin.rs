@@ -2,33 +2,38 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::differential::message::{self, Body};
+use crate::testing::wire::message::{self, Body};
 
 /// A whole request, as an instance received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) line: String,
+pub struct Seen {
+    /// As it came, without the line's end.
+    pub line: String,
     /// Sorted, with names in lower case.
-    pub(super) fields: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub fields: Vec<(String, String)>,
+    /// The body, without its framing.
+    pub body: Vec<u8>,
 }
 
 /// What the instances of one gateway received.
 #[derive(Debug, Default)]
-pub(super) struct Recorder {
+pub struct Recorder {
     by_client: Mutex<HashMap<IpAddr, Vec<Seen>>>,
     faults: Mutex<Vec<String>>,
 }
 
 impl Recorder {
-    /// Starts an instance with this name.
-    pub(super) async fn instance(self: &Arc<Self>, name: &'static str) -> SocketAddr {
+    /// Starts an instance with this name, on a free port.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn instance(self: &Arc<Self>, name: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("an address");
         let recorder = Arc::clone(self);
@@ -45,12 +50,12 @@ impl Recorder {
     }
 
     /// The requests of a client, which are forgotten.
-    pub(super) fn take(&self, client: IpAddr) -> Vec<Seen> {
+    pub fn take(&self, client: IpAddr) -> Vec<Seen> {
         self.lock().remove(&client).unwrap_or_default()
     }
 
     /// What was no request in canonical form.
-    pub(super) fn faults(&self) -> Vec<String> {
+    pub fn faults(&self) -> Vec<String> {
         self.faults.lock().expect("no panic").clone()
     }
 
@@ -77,11 +82,10 @@ impl Recorder {
                     }
                 }
             };
-            let reply = Reply::to(&seen.line, kind(&seen.line), name);
+            let hops = seen.fields.iter().find(|(name, _)| name == "x-forwarded-for");
+            let peer = hops.and_then(|(_, hops)| client(hops));
+            let reply = Reply::to(&seen.line, name, peer);
             if !is_check(&seen.line) {
-                let hops = seen.fields.iter().find(|(name, _)| name == "x-forwarded-for");
-                // The last hop is the peer of the gateway.
-                let peer = hops.and_then(|(_, hops)| hops.rsplit(", ").next()?.parse().ok());
                 match peer {
                     Some(peer) => self.lock().entry(peer).or_default().push(seen),
                     None => {
@@ -121,6 +125,12 @@ fn read(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
     Ok(Some((Seen { line: head.line, fields, body }, len + rest)))
 }
 
+/// The client: the last hop that is no proxy, which have the usual address.
+fn client(hops: &str) -> Option<IpAddr> {
+    let mut hops = hops.rsplit(", ").map_while(|hop| hop.parse::<IpAddr>().ok());
+    hops.find(|hop| *hop != Ipv4Addr::LOCALHOST)
+}
+
 /// Whether it is a health check, whose client spells names as it likes.
 fn is_check(line: &str) -> bool {
     line.starts_with("GET /health ")
@@ -139,7 +149,8 @@ struct Reply {
 }
 
 impl Reply {
-    fn to(line: &str, kind: usize, name: &str) -> Self {
+    fn to(line: &str, name: &str, peer: Option<IpAddr>) -> Self {
+        let kind = kind(line);
         let is_head = line.starts_with("HEAD ");
         // The end of the connection ends the body, or it is announced.
         let closes = matches!(kind, 7 | 8) || kind == 2 && !is_head;
@@ -159,7 +170,10 @@ impl Reply {
         let interim = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
         // Tells the client of this test that no body follows.
         let marked = if is_head { "x-head: yes\r\n" } else { "" };
-        let head = format!("{version} {status}\r\nx-instance-id: {name}\r\n{marked}{fields}\r\n");
+        // Whose response it is.
+        let client = peer.map(|peer| format!("x-client: {peer}\r\n")).unwrap_or_default();
+        let head =
+            format!("{version} {status}\r\nx-instance-id: {name}\r\n{client}{marked}{fields}\r\n");
         let mut pieces = vec![head + body];
         if kind == 5 {
             pieces.insert(0, interim.to_owned());

@@ -1,7 +1,10 @@
 //! Random numbers that a case's number repeats, and changes of bytes.
 
+use std::env;
+
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-pub(crate) struct Random(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     fn next_u64(&mut self) -> u64 {
@@ -12,22 +15,22 @@ impl Random {
     }
 
     /// A number below this one; 0 below 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.next_u64() % bound.max(1) as u64) as usize
     }
 
     /// True in so many of 100 cases.
-    pub(crate) fn percent(&mut self, share: usize) -> bool {
+    pub fn percent(&mut self, share: usize) -> bool {
         self.below(100) < share
     }
 
     /// One of these.
-    pub(crate) fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+    pub fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
         choices[self.below(choices.len())]
     }
 
     /// Removes, replaces, inserts or repeats a few bytes from offset `start` on.
-    pub(crate) fn change(&mut self, bytes: &mut Vec<u8>, start: usize, words: &[&str]) {
+    pub fn change(&mut self, bytes: &mut Vec<u8>, start: usize, words: &[&str]) {
         let start = start + self.below(bytes.len().saturating_sub(start) + 1);
         let end = start + self.below((bytes.len() - start).min(8) + 1);
         let piece = match self.below(6) {
@@ -40,4 +43,13 @@ impl Random {
         let end = if self.percent(50) { start } else { end };
         bytes.splice(start..end, piece);
     }
+}
+
+/// A number in the environment.
+///
+/// # Panics
+/// When it is none.
+pub fn number_from(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} must be a number")))
 }

@@ -2,23 +2,27 @@
 
 /// A header.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) line: String,
+pub struct Head {
+    /// The first line.
+    pub line: String,
     /// In order, with names in lower case.
-    pub(super) fields: Vec<(String, String)>,
+    pub fields: Vec<(String, String)>,
 }
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
+    /// After so many bytes.
     Length(usize),
+    /// With the last chunk.
     Chunked,
+    /// With the connection; a request has none.
     UntilClose,
 }
 
 impl Head {
     /// The values of a field.
-    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+    pub fn all(&self, name: &str) -> Vec<&str> {
         let named = self.fields.iter().filter(|(known, _)| known == name);
         named.map(|(_, value)| &**value).collect()
     }

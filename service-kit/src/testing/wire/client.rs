@@ -5,14 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use crate::TIMEOUT;
-use crate::differential::cases::{Case, Step};
-use crate::differential::message::{self, Body, Head};
+use crate::testing::TIMEOUT;
+use crate::testing::wire::Step;
+use crate::testing::wire::message::{self, Body, Head};
 
 /// Between two packets.
 const GAP: Duration = Duration::from_millis(1);
@@ -21,57 +21,65 @@ const IDLE: Duration = Duration::from_millis(20);
 
 /// A response, interim ones included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) head: Head,
-    pub(super) body: Vec<u8>,
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The header.
+    pub head: Head,
+    /// The body, without its framing.
+    pub body: Vec<u8>,
     /// Whether the connection ended within it.
-    pub(super) is_cut: bool,
+    pub is_cut: bool,
 }
 
 /// What a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    pub(super) replies: Vec<Reply>,
-    /// Whether the gateway kept the connection until the client closed its side.
-    pub(super) kept: bool,
+pub struct Received {
+    /// Whole responses, and one that was cut off.
+    pub replies: Vec<Reply>,
+    /// Whether the server kept the connection until the client closed its side.
+    pub kept: bool,
     /// Whether it waited for a response in vain, and sent more.
-    pub(super) in_vain: bool,
+    pub in_vain: bool,
     /// What was no response in canonical form.
-    pub(super) fault: Option<String>,
+    pub fault: Option<String>,
 }
 
-/// A client at its own address.
-pub(super) struct Client<'a> {
-    stream: TcpStream,
+/// A connection from this address.
+///
+/// # Errors
+/// When it is refused.
+pub async fn connect(to: SocketAddr, from: IpAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(from, 0))?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A client with one connection.
+#[derive(Debug)]
+pub struct Client<'a, S> {
+    stream: S,
     received: Vec<u8>,
     closed: bool,
-    /// Without a byte for so long, the gateway waits for more of the request.
     patience: Duration,
     active: Option<SemaphorePermit<'a>>,
 }
 
-impl<'a> Client<'a> {
-    /// Connects. The permit is returned when the gateway seems to wait for the client.
-    pub(super) async fn connect(
-        gateway: SocketAddr,
-        from: IpAddr,
-        patience: Duration,
-        active: Option<SemaphorePermit<'a>>,
-    ) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(from, 0))?;
-        let stream = socket.connect(gateway).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new(), closed: false, patience, active })
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
+    /// After `patience` without a byte, the server waits for more of the request. The permit is
+    /// returned sooner, so that such clients do not hold up others.
+    pub fn new(stream: S, patience: Duration, active: Option<SemaphorePermit<'a>>) -> Self {
+        Self { stream, received: Vec::new(), closed: false, patience, active }
     }
 
-    /// Sends a case to its end.
-    pub(super) async fn run(mut self, case: &Case) -> Received {
+    /// Takes the steps, and reads until the connection is closed.
+    pub async fn run(mut self, steps: &[Step]) -> Received {
         let (mut awaited, mut in_vain) = (0, false);
-        for step in &case.steps {
+        for step in steps {
             match step {
-                // The gateway may have rejected the request already.
+                // The server may have rejected the request already.
                 Step::Send(bytes) => drop(self.stream.write_all(bytes).await),
                 Step::Gap => sleep(GAP).await,
                 Step::Await => {
@@ -118,7 +126,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn read(stream: &mut TcpStream, received: &mut Vec<u8>) -> bool {
+    async fn read(stream: &mut S, received: &mut Vec<u8>) -> bool {
         stream.read_buf(received).await.is_ok_and(|count| count > 0)
     }
 }
