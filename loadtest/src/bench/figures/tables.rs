@@ -32,14 +32,14 @@ pub(super) fn markdown(run: &Run) -> String {
             1 => format!("{text}, one thread"),
             _ => format!("{text}, {threads} threads"),
         };
-        cpu(&mut text, &by("CPU µs per request"), &small);
-        cpu(&mut text, &by("CPU µs per request behind Nginx"), &behind);
+        cpu(&mut text, &by("CPU µs per request by connections"), &small);
+        cpu(&mut text, &by("CPU µs per request behind Nginx, by connections"), &behind);
         cpu(&mut text, &by("CPU µs per request"), &others);
         let rate = |row: &Row| {
             let p99 = row.p99_ms.map_or(f64::NAN, |p99| p99.median);
             Some(format!("{}, {p99:.1}", thousands(row.rps.median)))
         };
-        table(&mut text, &by("requests/s, p99 in ms"), &small, rate, |_| false);
+        table(&mut text, &by("requests/s, p99 in ms, by connections"), &small, rate, |_| false);
     }
     run.idle().for_each(|section| idle(&mut text, section, run.plan.idle_rate));
     text.push('\n');
@@ -97,9 +97,9 @@ fn line(
 fn column(load: &Load) -> Option<String> {
     let connections = thousands(load.connections as f64);
     Some(match &*load.workload {
-        "large" => format!("64 KiB responses, {connections}"),
-        "upload" => format!("1 MiB uploads, {connections}"),
-        "tls" => format!("TLS, {connections}"),
+        "large" => format!("64 KiB responses, {connections} connections"),
+        "upload" => format!("1 MiB uploads, {connections} connections"),
+        "tls" => format!("TLS, {connections} connections"),
         _ => connections,
     })
 }
