@@ -85,6 +85,9 @@ abuse: build ### Run one hostile client beside 200 good requests/s, and count th
 faults: build ### Kill, hang, slow down and fill each part, and report what clients see: args='--only redis-sessions-hung'
 	@$(dir $(LOCAL_STACK))loadtest faults $(args)
 
+dist: build ### Build the fastest gateway, optimized by a profile of our own load: target/pgo/gateway
+	@infra/dist.sh $(dir $(LOCAL_STACK))loadtest
+
 # Uses the binaries that `up` runs, so the figures are those of the system that people run.
 bench: packages-for-bench build ### Measure costs, beside other proxies and what limits the system: args='--parts proxies,idle --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
@@ -216,4 +219,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
