@@ -1,7 +1,7 @@
 //! The same bytes to a gateway with the plain exchange, and to one with Pingora's proxy: what the
 //! instances receive, what the client receives, and whether the connection is kept must be equal.
 //!
-//! It runs a fixed number of cases. `make fuzz` runs random ones for `FUZZ_SECONDS`, or so many as
+//! It runs a fixed number of cases. `make fuzz-engines` runs random ones for `FUZZ_SECONDS`, or so many as
 //! `FUZZ_CASES` says. A failure prints its `FUZZ_CASE`, which repeats that one case.
 
 mod cases;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::differential::cases::{Case, Corpus};
@@ -32,7 +32,7 @@ const ACTIVE: usize = 8;
 /// Without a byte for so long, a gateway waits for more of the request.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for a case that is repeated: on a busy machine a response may take longer.
-const MORE_PATIENCE: Duration = Duration::from_secs(3);
+const MORE_PATIENCE: Duration = Duration::from_secs(5);
 /// A difference must repeat so many times.
 const REPEATS: usize = 2;
 /// The run ends after so many differences.
@@ -68,6 +68,8 @@ struct Bench {
     recorders: [Arc<Recorder>; 2],
     corpus: Corpus,
     active: Semaphore,
+    /// Held while a case is repeated, so that a stall does not grow by its repetitions.
+    repeated: Mutex<()>,
     clients: AtomicU32,
 }
 
@@ -91,6 +93,7 @@ fn both_engines_treat_the_same_bytes_alike() {
         recorders: sides.each_ref().map(|side| Arc::clone(&side.recorder)),
         corpus: Corpus::read(),
         active: Semaphore::new(ACTIVE),
+        repeated: Mutex::default(),
         clients: AtomicU32::new(0),
     });
     if let Some(number) = number_from("FUZZ_CASE") {
@@ -168,6 +171,7 @@ impl Bench {
             Ok(Some(named)) => return Verdict::Named(named),
             Err(difference) => difference,
         };
+        let _turn = self.repeated.lock().await;
         for _ in 0..REPEATS {
             if self.compare(case, MORE_PATIENCE, [None, None]).await.is_ok() {
                 return Verdict::Once(difference);
