@@ -24,7 +24,7 @@ impl ConnectionOptions {
     }
 
     /// Adds those of one field.
-    pub(super) fn take(&mut self, value: &[u8]) {
+    pub fn take(&mut self, value: &[u8]) {
         // Mostly there is one.
         if !self.take_known(value) {
             for option in options(value) {

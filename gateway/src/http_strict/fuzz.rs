@@ -9,8 +9,10 @@ pub(crate) mod reference;
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+
+use service_kit::testing::random::{Random, files_of, number_from};
 
 /// Inputs between two looks at the clock.
 const BATCH: u64 = 64;
@@ -25,14 +27,14 @@ fn run(target: &str, words: &[&[u8]], check: impl Fn(&[u8], &mut Random)) {
         check(input, &mut Random(!case));
     };
     if let Some(case) = number_from("FUZZ_CASE") {
-        return checked(case, &Random(case).input(&corpus, words));
+        return checked(case, &input(&mut Random(case), &corpus, words));
     }
     corpus.iter().for_each(|input| checked(0, input));
     let time = Duration::from_secs(number_from("FUZZ_SECONDS").unwrap_or(2));
     let (began, mut case, mut cases) = (Instant::now(), rand::random::<u64>(), 0_u64);
     while began.elapsed() < time {
         for _ in 0..BATCH {
-            checked(case, &Random(case).input(&corpus, words));
+            checked(case, &input(&mut Random(case), &corpus, words));
             case = case.wrapping_add(1);
         }
         cases += BATCH;
@@ -57,18 +59,8 @@ fn same_in_any_pieces<R: Debug + PartialEq>(
     whole
 }
 
-fn number_from(name: &str) -> Option<u64> {
-    let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} must be a number")))
-}
-
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    // A case must be the same everywhere.
-    paths.sort_unstable();
-    paths.iter().map(|path| fs::read(path).expect("a file of the corpus")).collect()
+    files_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target))
 }
 
 /// Prints an input when its check panics.
@@ -87,53 +79,34 @@ impl Drop for Shown<'_> {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+/// Mostly an entry of the corpus with a few changes; else words in a row.
+fn input(random: &mut Random, corpus: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
+    let mut input = match random.below(8) {
+        0 => (0..random.below(24)).flat_map(|_| random.one_of(words).to_vec()).collect(),
+        _ => corpus[random.below(corpus.len())].clone(),
+    };
+    for _ in 0..random.below(5) {
+        change(random, &mut input, corpus, words);
     }
+    input.truncate(MAX_BYTES);
+    input
+}
 
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next_u64() % bound.max(1) as u64) as usize
-    }
-
-    fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[self.below(choices.len())]
-    }
-
-    /// Mostly an entry of the corpus with a few changes; else words in a row.
-    fn input(&mut self, corpus: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
-        let mut input = match self.below(8) {
-            0 => (0..self.below(24)).flat_map(|_| self.one_of(words).to_vec()).collect(),
-            _ => corpus[self.below(corpus.len())].clone(),
-        };
-        for _ in 0..self.below(5) {
-            self.change(&mut input, corpus, words);
+/// Also splices pieces of the corpus in, and repeats the rest of the input.
+fn change(random: &mut Random, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]]) {
+    let start = random.below(input.len() + 1);
+    let end = start + random.below((input.len() - start).min(8) + 1);
+    let piece = match random.below(6) {
+        0 => Vec::new(),
+        1 => vec![random.next_u64() as u8],
+        2 => {
+            let other = &corpus[random.below(corpus.len())];
+            other[random.below(other.len())..].to_vec()
         }
-        input.truncate(MAX_BYTES);
-        input
-    }
-
-    fn change(&mut self, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&[u8]]) {
-        let start = self.below(input.len() + 1);
-        let end = start + self.below((input.len() - start).min(8) + 1);
-        let piece = match self.below(6) {
-            0 => Vec::new(),
-            1 => vec![self.next_u64() as u8],
-            2 => {
-                let other = &corpus[self.below(corpus.len())];
-                other[self.below(other.len())..].to_vec()
-            }
-            3 => input[start..].to_vec(),
-            _ => self.one_of(words).to_vec(),
-        };
-        // Half of the pieces are inserted, the others replace something.
-        let end = if self.below(2) == 0 { start } else { end };
-        input.splice(start..end, piece);
-    }
+        3 => input[start..].to_vec(),
+        _ => random.one_of(words).to_vec(),
+    };
+    // Half of the pieces are inserted, the others replace something.
+    let end = if random.below(2) == 0 { start } else { end };
+    input.splice(start..end, piece);
 }

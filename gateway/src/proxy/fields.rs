@@ -40,13 +40,8 @@ fn forget_response_spelling(response: &mut ResponseHeader) {
 /// What `Connection` says. Pingora reads only the first such field, and as one option.
 pub(super) fn connection_options(request: &RequestHeader) -> ConnectionOptions {
     let mut options = ConnectionOptions::default();
-    for name in named_by_connection(request.headers.get_all(CONNECTION)) {
-        match name.as_str() {
-            "close" => options.close = true,
-            "keep-alive" => options.keep_alive = true,
-            "upgrade" => options.upgrade = true,
-            _ => options.others += 1,
-        }
+    for value in request.headers.get_all(CONNECTION) {
+        options.take(value.as_bytes());
     }
     options
 }

@@ -30,9 +30,9 @@ const LANES: usize = 384;
 /// Clients at a time that do not wait for the end of a request that is not complete.
 const ACTIVE: usize = 8;
 /// Without a byte for so long, a gateway waits for more of the request.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(1);
 /// The same for a case that is repeated: on a busy machine a response may take longer.
-const MORE_PATIENCE: Duration = Duration::from_secs(5);
+const LONG_SILENCE: Duration = Duration::from_secs(5);
 /// A difference must repeat so many times.
 const REPEATS: usize = 2;
 /// The run ends after so many differences.
@@ -164,7 +164,7 @@ impl Bench {
         let first = {
             let mut permit = permits().await;
             let other = permit.split(1);
-            self.compare(case, PATIENCE, [Some(permit), other]).await
+            self.compare(case, SILENCE, [Some(permit), other]).await
         };
         let difference = match first {
             Ok(None) => return Verdict::Same,
@@ -173,7 +173,7 @@ impl Bench {
         };
         let _turn = self.repeated.lock().await;
         for _ in 0..REPEATS {
-            if self.compare(case, MORE_PATIENCE, [None, None]).await.is_ok() {
+            if self.compare(case, LONG_SILENCE, [None, None]).await.is_ok() {
                 return Verdict::Once(difference);
             }
         }
@@ -183,7 +183,7 @@ impl Bench {
     async fn compare<'a>(
         &'a self,
         case: &Case,
-        patience: Duration,
+        silence: Duration,
         active: [Option<tokio::sync::SemaphorePermit<'a>>; 2],
     ) -> Result<Option<Named>, String> {
         // An address of its own for each client, by which instances tell them apart.
@@ -192,8 +192,8 @@ impl Bench {
         let from = IpAddr::from(Ipv4Addr::new(127, a, b, c));
         let [plain, pingora] = active;
         let (plain, pingora) = tokio::join!(
-            self.outcome(0, case, from, patience, plain),
-            self.outcome(1, case, from, patience, pingora)
+            self.outcome(0, case, from, silence, plain),
+            self.outcome(1, case, from, silence, pingora)
         );
         compare(case, &plain?, &pingora?)
     }
@@ -203,12 +203,12 @@ impl Bench {
         side: usize,
         case: &Case,
         from: IpAddr,
-        patience: Duration,
+        silence: Duration,
         active: Option<tokio::sync::SemaphorePermit<'a>>,
     ) -> Result<Outcome, String> {
         let stream = connect(self.addrs[side], from).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-        let received = Client::new(stream, patience, active).run(&case.steps).await;
+        let received = Client::new(stream, silence, active).run(&case.steps).await;
         Ok(Outcome { seen: self.recorders[side].take(from), received })
     }
 }

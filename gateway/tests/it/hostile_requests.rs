@@ -25,9 +25,9 @@ const LANES: usize = 256;
 /// Clients at a time that do not wait for the end of a request that is not complete.
 const ACTIVE: usize = 8;
 /// Without a byte for so long, the gateway waits for more of the request.
-const PATIENCE: Duration = Duration::from_millis(500);
+const SILENCE: Duration = Duration::from_millis(500);
 /// For valid requests.
-const MORE_PATIENCE: Duration = Duration::from_secs(20);
+const LONG_SILENCE: Duration = Duration::from_secs(20);
 
 /// What all cases share.
 struct Bench {
@@ -104,14 +104,14 @@ impl Bench {
         for (turn, steps) in [first, later].iter().enumerate() {
             let failed = |fault| format!("FUZZ_CASE={number}: {fault}\n{}", shown(steps));
             let client = address(3 * number + turn as u64);
-            let received = self.send(client, PATIENCE, steps).await.map_err(failed)?;
+            let received = self.send(client, SILENCE, steps).await.map_err(failed)?;
             let seen = self.recorder.take(client);
             hostile::check(&received, &seen, client, turn).map_err(failed)?;
             reached += seen.len().saturating_sub(turn);
 
             let next = address(3 * number + 2);
             let steps = [Step::Send(get("connection: close\r\n"))];
-            let received = self.send(next, MORE_PATIENCE, &steps).await.map_err(failed)?;
+            let received = self.send(next, LONG_SILENCE, &steps).await.map_err(failed)?;
             is_own(&received, next).map_err(failed)?;
             let statuses: Vec<_> = received.replies.iter().map(|reply| reply.status).collect();
             if statuses != [200] || self.recorder.take(next).len() != 1 {
@@ -124,13 +124,13 @@ impl Bench {
     async fn send(
         &self,
         from: IpAddr,
-        patience: Duration,
+        silence: Duration,
         steps: &[Step],
     ) -> Result<Received, String> {
         let permit = self.active.acquire().await.expect("it is open");
         let stream = connect(self.gateway, from).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-        let received = Client::new(stream, patience, Some(permit)).run(steps).await;
+        let received = Client::new(stream, silence, Some(permit)).run(steps).await;
         received.fault.clone().map_or(Ok(received), Err)
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use local_stack::Builds;
 
 use super::contender::Contender;
 use super::cost::Processes;
@@ -18,7 +17,6 @@ use super::plan::BenchPlan;
 use super::report::{Load, Section};
 use super::rounds::{Round, row};
 use super::workload::Workload;
-use certificate::Certificate;
 use ratios::{Measured, ratios};
 use requests::request;
 use running::{EDGE, PROXY, Running, start_all};
@@ -41,6 +39,7 @@ mod setup;
 
 /// Warm-up of a turn, as a share of the round.
 const WARM_UP: f64 = 0.2;
+
 /// One section for each load and number of threads.
 pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
     let needed = plan.proxy_loads().map(|(_, connections)| connections).max().unwrap_or_default();
@@ -49,15 +48,8 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
     let mut sections = Vec::new();
     for &threads in &plan.threads {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
-        let setup = Setup {
-            plan,
-            folder: folder.path(),
-            builds: Builds::beside_current_exe()?,
-            certificate: Certificate::issue(folder.path())?,
-            threads,
-            max_clients: most.min(needed + SPARE_CONNECTIONS),
-            workloads: &plan.workloads,
-        };
+        let max_clients = most.min(needed + SPARE_CONNECTIONS);
+        let setup = Setup::new(plan, folder.path(), threads, max_clients, &plan.workloads)?;
         let mut running = start_all(&setup).await?;
         let mut done = Vec::new();
         for (workload, connections) in plan.proxy_loads() {

@@ -1,13 +1,15 @@
-//! Random numbers that a case's number repeats, and changes of bytes.
+//! Random numbers that a case's number repeats, changes of bytes, and the corpus they start from.
 
-use std::env;
+use std::path::Path;
+use std::{env, fs};
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
-    fn next_u64(&mut self) -> u64 {
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -52,4 +54,15 @@ impl Random {
 pub fn number_from(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} must be a number")))
+}
+
+/// The files of a folder, in the order of their names: a case must be the same everywhere.
+///
+/// # Panics
+/// When one cannot be read.
+pub fn files_of(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort_unstable();
+    paths.iter().map(|path| fs::read(path).expect("a file of the folder")).collect()
 }

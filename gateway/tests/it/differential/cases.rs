@@ -1,9 +1,8 @@
 //! Requests and the packets that they come in, from a grammar and the corpus of the walkers.
 
-use std::fs;
 use std::path::Path;
 
-use service_kit::testing::random::Random;
+use service_kit::testing::random::{Random, files_of};
 use service_kit::testing::wire::Step;
 
 /// What a client does on one connection.
@@ -161,12 +160,7 @@ impl Corpus {
 }
 
 fn entries(folder: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder);
-    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    // A case must be the same everywhere.
-    paths.sort_unstable();
-    paths.iter().map(|path| fs::read(path).expect("a file of the corpus")).collect()
+    files_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder))
 }
 
 impl Case {

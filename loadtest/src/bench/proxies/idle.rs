@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use local_stack::Builds;
 use tokio::task::JoinSet;
 
-use super::certificate::Certificate;
 use super::idle_client::IdleClient;
 use super::requests::request;
 use super::responses::Responses;
@@ -58,15 +56,7 @@ pub(in crate::bench) async fn measure(plan: &BenchPlan) -> Result<Section> {
     ensure!(clients > CONNECTIONS, "the hard limit of file descriptors is too low (ulimit -Hn)");
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let threads = plan.threads.first().copied().unwrap_or(1);
-    let setup = Setup {
-        plan,
-        folder: folder.path(),
-        builds: Builds::beside_current_exe()?,
-        certificate: Certificate::issue(folder.path())?,
-        threads,
-        max_clients: clients + SPARE_CONNECTIONS,
-        workloads: &[],
-    };
+    let setup = Setup::new(plan, folder.path(), threads, clients + SPARE_CONNECTIONS, &[])?;
     let running = start_all(&setup).await?;
     let mut all: Vec<Rounds> = running.iter().map(|_| Rounds::default()).collect();
     for _ in 0..plan.rounds {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use local_stack::Builds;
 
 use super::certificate::Certificate;
@@ -25,7 +26,19 @@ pub(super) struct Setup<'a> {
     pub(super) workloads: &'a [Workload],
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    /// A setup with a new certificate, whose proxies and their files are in this folder.
+    pub(super) fn new(
+        plan: &'a BenchPlan,
+        folder: &'a Path,
+        threads: usize,
+        max_clients: usize,
+        workloads: &'a [Workload],
+    ) -> Result<Self> {
+        let (builds, certificate) = (Builds::beside_current_exe()?, Certificate::issue(folder)?);
+        Ok(Self { plan, folder, builds, certificate, threads, max_clients, workloads })
+    }
+
     /// Values by placeholder.
     pub(super) fn values(&self) -> Vec<(&'static str, String)> {
         let mut values = self.certificate.values();

@@ -63,15 +63,15 @@ pub struct Client<'a, S> {
     stream: S,
     received: Vec<u8>,
     closed: bool,
-    patience: Duration,
+    silence: Duration,
     active: Option<SemaphorePermit<'a>>,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
-    /// After `patience` without a byte, the server waits for more of the request. The permit is
+    /// After `silence` without a byte, the server waits for more of the request. The permit is
     /// returned sooner, so that such clients do not hold up others.
-    pub fn new(stream: S, patience: Duration, active: Option<SemaphorePermit<'a>>) -> Self {
-        Self { stream, received: Vec::new(), closed: false, patience, active }
+    pub fn new(stream: S, silence: Duration, active: Option<SemaphorePermit<'a>>) -> Self {
+        Self { stream, received: Vec::new(), closed: false, silence, active }
     }
 
     /// Takes the steps, and reads until the connection is closed.
@@ -94,7 +94,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
         if kept {
             // Ends a request that is not complete.
             let _closed = self.stream.shutdown().await;
-            self.patience = TIMEOUT;
+            self.silence = TIMEOUT;
             while !self.closed && self.receive().await {}
         }
         let hangs = (!self.closed).then(|| "the connection stays open".to_owned());
@@ -117,7 +117,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Client<'a, S> {
             }
             self.active = None;
         }
-        match within(self.patience, Self::read(&mut self.stream, &mut self.received)).await {
+        match within(self.silence, Self::read(&mut self.stream, &mut self.received)).await {
             Some(came) => {
                 self.closed = !came;
                 true
