@@ -185,6 +185,9 @@ alerts-test: packages ### Break a local stack step by step, and check that each 
 lint-infra: $(PYTHON)/.installed ### Check every file of infra/ with the tool for its format
 	@infra/lint.sh $(PYTHON)
 
+error-pages: ### Generate the pages about errors from the table of codes in proto-contracts
+	@WRITE_ERROR_PAGES=1 cargo test -p proto-contracts --test error_pages
+
 dashboards: $(PYTHON)/.installed ### Generate the Grafana dashboards from infra/monitoring/grafana/dashboards.py
 	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
 
@@ -219,4 +222,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

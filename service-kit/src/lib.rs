@@ -15,6 +15,7 @@ pub mod connection;
 pub mod edge;
 pub mod entity_tags;
 pub mod env;
+mod error_pages;
 pub mod health;
 mod internal;
 pub mod outage;

@@ -14,6 +14,7 @@ use proto_contracts::WeightDecision;
 use crate::config::ServiceConfig;
 use crate::connection;
 use crate::edge::{Admit, Edge};
+use crate::error_pages;
 use crate::health::{self, Health};
 use crate::internal;
 use crate::problem::ApiError;
@@ -111,6 +112,8 @@ impl Server {
                     }
                     routes::mount_at(app, "/metrics", [get(scrape)]);
                     api(app);
+                    // Last, since it is rarely requested.
+                    error_pages::mount(app);
                 })
                 .default_service(web::to(routes::not_found))
                 .wrap(edge.clone())

@@ -149,7 +149,7 @@ impl Reply {
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
         let problem: Problem = self.json();
         assert_eq!((problem.status, problem.code.status()), (self.status, self.status), "{self:?}");
-        assert_eq!(problem.kind, format!("urn:tandem:error:{}", problem.code));
+        assert_eq!(problem.kind, problem.code.page_path());
         let id = problem.request_id.expect("a request id").to_string();
         assert_eq!(
             self.header(headers::REQUEST_ID),

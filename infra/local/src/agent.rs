@@ -63,6 +63,7 @@ pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::
                     )
                     .service(changing),
             )
+            .route("/docs/errors/{code}", web::get().to(problem::page))
             .default_service(web::to(not_found))
     });
     Ok(server.workers(1).shutdown_timeout(5).disable_signals().listen(listener)?.run())

@@ -129,6 +129,20 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
+async fn the_type_of_a_problem_leads_to_a_page() {
+    let app = spawn_app();
+    let response = send(app.addr, "GET", "/nothing").await.expect("a response");
+    let kind = problem(&response, ErrorCode::NotFound).kind;
+    for path in [&*kind, "/docs/errors"] {
+        let page = send(app.addr, "GET", path).await.expect("a page");
+        assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+        assert!(String::from_utf8_lossy(&page.body).contains("not_found"), "{path}");
+    }
+    let unknown = send(app.addr, "GET", "/docs/errors/unknown").await.expect("a response");
+    problem(&unknown, ErrorCode::NotFound);
+}
+
+#[tokio::test]
 async fn a_request_keeps_its_id_if_that_is_a_uuid() {
     let app = spawn_app();
     let id_of = async |id: &str| {

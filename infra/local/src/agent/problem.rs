@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError, web};
+use proto_contracts::error::{Site, page as page_of};
 use proto_contracts::headers::PROBLEM_JSON;
 use proto_contracts::{ErrorCode, Problem};
 use serde::de::DeserializeOwned;
@@ -74,6 +75,15 @@ impl actix_web::Responder for ApiError {
     fn respond_to(self, _: &actix_web::HttpRequest) -> HttpResponse {
         self.error_response()
     }
+}
+
+/// The page to which the `type` of a problem document leads.
+pub(super) async fn page(code: web::Path<String>) -> Result<HttpResponse, ApiError> {
+    let known = ErrorCode::named(&code);
+    let code = known.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "no error has this code"))?;
+    Ok(HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .body(page_of(code, Site::Direct)))
 }
 
 /// Parses a JSON body.

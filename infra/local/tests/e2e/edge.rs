@@ -6,6 +6,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use local_stack::Stack;
+use proto_contracts::error::{self, Site};
 use proto_contracts::{ErrorCode, headers};
 use reqwest::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY,
@@ -32,6 +33,7 @@ async fn the_edge_has_all_its_features() -> Result<()> {
     only_products_are_cached(&api).await?;
     a_matching_etag_gets_304(&api).await?;
     its_own_errors_are_problem_documents(&api).await?;
+    every_error_has_a_page(&api).await?;
     metrics_need_a_password(&stack, &api).await?;
     stack.shutdown().await;
     Ok(())
@@ -189,6 +191,20 @@ async fn its_own_errors_are_problem_documents(api: &Api) -> Result<()> {
             .await?;
     response.problem(ErrorCode::NotFound);
     assert_ne!(response.request_id().to_string(), id);
+    Ok(())
+}
+
+async fn every_error_has_a_page(api: &Api) -> Result<()> {
+    for &code in ErrorCode::ALL {
+        let page = api.get(&code.page_path()).await?;
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")), "{code}");
+        assert_eq!(page.header(CACHE_CONTROL.as_str()), Some("no-cache"), "{code}");
+        assert_eq!(String::from_utf8(page.body)?, error::page(code, Site::Edge), "{code}");
+    }
+    assert_eq!(api.get("/docs/errors").await?.status, 200);
+    for path in ["/docs/errors/unknown", "/docs/errors/not_found.html", "/docs/errors/"] {
+        api.get(path).await?.problem(ErrorCode::NotFound);
+    }
     Ok(())
 }
 

@@ -61,7 +61,7 @@ impl Response {
         let problem: Problem = self.json();
         assert_eq!(problem.code, code, "{self}");
         assert_eq!((self.status, problem.status), (code.status(), code.status()), "{self}");
-        assert_eq!(problem.kind, format!("urn:tandem:error:{code}"), "{self}");
+        assert_eq!(problem.kind, code.page_path(), "{self}");
         assert_eq!(problem.title, code.title(), "{self}");
         assert!(!problem.detail.is_empty(), "{self}");
         assert_eq!(Some(self.request_id()), problem.request_id, "{self}");
