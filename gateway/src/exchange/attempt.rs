@@ -124,7 +124,8 @@ impl Run<'_> {
         let keep = self.keep(coding, all_sent);
         let reusable = all_sent && response.head.keeps_connection(framing);
         let mut out = Buffer::take();
-        compose::response(&response, &self.ctx, timing, coding, keep, &mut out);
+        let version = self.request.head.version;
+        compose::response(&response, version, &self.ctx, timing, coding, keep, &mut out);
         let status = response.status();
 
         let mut download = Download::new(framing, coding);

@@ -6,7 +6,7 @@ use crate::decision::local_reply::Document;
 use crate::decision::{Timing, forward};
 use crate::exchange::download::Coding;
 use crate::exchange::head::{Request, Response};
-use crate::http_strict::{FieldKind, FieldLine};
+use crate::http_strict::{FieldKind, FieldLine, Version};
 use crate::request::trace::SentTrace;
 use crate::request::{FieldLines, FieldSink, RequestContext};
 
@@ -82,9 +82,10 @@ pub(super) fn request(request: &Request<'_>, ctx: &RequestContext, out: &mut Vec
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the response's header for the client.
+/// Writes the response's header for a client of this version.
 pub(super) fn response(
     response: &Response<'_>,
+    version: Version,
     ctx: &RequestContext,
     timing: Option<Timing>,
     coding: Coding,
@@ -111,8 +112,10 @@ pub(super) fn response(
     let mut lines = FieldLines(out);
     forward::to_client(response, ctx, timing, &mut lines);
     match coding {
-        // The header of a response to HEAD.
-        Coding::Unchanged if head.chunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
+        // The header of a response to HEAD. HTTP/1.0 has no codings.
+        Coding::Unchanged if head.chunked && version == Version::Http11 => {
+            lines.set(&TRANSFER_ENCODING, b"chunked");
+        }
         Coding::Rechunked | Coding::Enchunked => lines.set(&TRANSFER_ENCODING, b"chunked"),
         Coding::Unchanged | Coding::Dechunked | Coding::UntilClose => {}
     }
