@@ -32,6 +32,7 @@ fn all_metrics_exist_and_no_label_has_a_session_id() {
     let last = [
         "http_response_status_code=\"200\",http_route=\"local\"",
         "http_request_method=\"_OTHER\"",
+        "gateway_refused_requests_total{fault=\"unknown_method\"} 1",
     ];
     let measured = |text: &String| last.iter().all(|series| text.contains(series));
     let text = eventually("all are measured", || Some(gateway.metrics()).filter(measured));
