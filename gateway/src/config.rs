@@ -7,6 +7,7 @@ mod affinity;
 mod check;
 mod clients;
 mod control;
+mod cors;
 mod discovery;
 mod health;
 mod identity;
@@ -36,6 +37,7 @@ use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 pub use check::Problems;
 pub use clients::ClientLimits;
 pub use control::Control;
+pub use cors::Cors;
 pub use discovery::DiscoveryConfig;
 pub use health::{HealthCheckConfig, Thresholds};
 pub use identity::Identity;
@@ -93,6 +95,8 @@ pub struct Traffic {
     pub routing_headers: RoutingHeaders,
     /// What exchanges requests with instances.
     pub engine: Engine,
+    /// Which pages of other origins may use the API; `None`: none.
+    pub cors: Option<Cors>,
     /// Size limits of requests.
     pub limits: Limits,
     /// Timeouts.
@@ -119,6 +123,7 @@ pub struct Traffic {
 struct File {
     server: server::Section,
     control: control::Section,
+    cors: cors::Section,
     limits: limits::Section,
     timeouts: timeouts::Section,
     affinity: affinity::Section,
@@ -256,6 +261,7 @@ impl Config {
         let mut check = Check::new(environment);
         let (server, trusted_proxies, routing_headers, engine) = file.server.check(&mut check);
         let control = file.control.check(&mut check, &server);
+        let cors = file.cors.check(&mut check);
         let limits = file.limits.check(&mut check);
         let timeouts = file.timeouts.check(&mut check);
         let seed = file.affinity.check(&mut check);
@@ -282,6 +288,7 @@ impl Config {
                 trusted_proxies,
                 routing_headers,
                 engine,
+                cors,
                 limits,
                 timeouts,
                 lab,

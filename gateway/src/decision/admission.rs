@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proto_contracts::{ErrorCode, PoolName, routes};
 
 use crate::decision::local_reply::{self, LocalReply};
-use crate::decision::{Decisions, affinity, lab};
+use crate::decision::{Decisions, affinity, cors, lab};
 use crate::pool::Snapshot;
 use crate::request::{RequestContext, RequestHead, RequestTrace, client};
 use crate::resilience::rate_limit;
@@ -24,10 +24,17 @@ impl Decisions {
     ) -> Result<(), LocalReply> {
         ctx.client = client::identify(&ctx.traffic.trusted_proxies, peer, head);
         ctx.request_id = client::request_id(head);
-        let Some(resolved) = routes::resolve(head.path()) else {
+        ctx.resolved = routes::resolve(head.path());
+        if let Some(cors) = &ctx.traffic.cors {
+            ctx.cors_origin = cors::origin(cors, head);
+            // For any path, so that the page can read the 404.
+            if ctx.cors_origin.is_some() && cors::is_preflight(head) {
+                return Err(LocalReply::Preflight);
+            }
+        }
+        let Some(resolved) = ctx.resolved else {
             return Err(local_reply::without_route(head));
         };
-        ctx.resolved = Some(resolved);
         ctx.trace = RequestTrace::begin(head, &resolved, ctx.started);
         if head
             .content_length()

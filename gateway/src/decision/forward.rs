@@ -9,8 +9,8 @@ use proto_contracts::control::Strategy;
 use proto_contracts::{AffinityKey, Endpoint, Verdict, headers};
 
 use crate::config::RoutingHeaders;
-use crate::decision::Timing;
 use crate::decision::affinity::{has_affinity, without_affinity};
+use crate::decision::{Timing, cors};
 use crate::http_strict::FieldKind;
 use crate::request::client::{ForwardedFor, Scheme};
 use crate::request::trace::{self, SentTrace};
@@ -88,6 +88,7 @@ pub fn is_hidden(kind: FieldKind, ctx: &RequestContext) -> bool {
         FieldKind::XInstanceId | FieldKind::XLiveSessions | FieldKind::XRequestId => true,
         FieldKind::XServedBy | FieldKind::XAffinity => true,
         FieldKind::RateLimit | FieldKind::RateLimitPolicy => ctx.quota.is_some(),
+        FieldKind::AccessControl => ctx.traffic.cors.is_some(),
         _ => false,
     }
 }
@@ -122,6 +123,9 @@ pub fn to_client(
         sink.set(&RATE_LIMIT_POLICY, policy.as_bytes());
         let left = format!(r#""client";r={};t={}"#, quota.remaining, quota.reset_s);
         sink.set(&RATE_LIMIT, left.as_bytes());
+    }
+    if let Some(cors) = &ctx.traffic.cors {
+        cors::to_client(cors, ctx, sink);
     }
     if let Some(client) = ctx.key.filter(|client| client.origin != KeyOrigin::Client) {
         let secure = if ctx.client.scheme == Scheme::Https { "; Secure" } else { "" };

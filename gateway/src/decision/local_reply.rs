@@ -1,4 +1,4 @@
-//! Local replies: health and errors.
+//! Local replies: health, preflights and errors.
 
 use std::borrow::Cow;
 
@@ -7,6 +7,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFT
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use proto_contracts::{ErrorCode, Problem, RequestId, headers, health};
 
+use crate::decision::cors;
 use crate::request::{FieldLines, FieldSink, RequestContext, RequestHead, ResponseHead};
 
 /// A response of the gateway itself.
@@ -14,6 +15,8 @@ use crate::request::{FieldLines, FieldSink, RequestContext, RequestHead, Respons
 pub enum LocalReply {
     /// 200 for `/health`.
     Healthy,
+    /// 204 for a preflight of a listed origin.
+    Preflight,
     /// An error.
     Problem(ErrorCode),
 }
@@ -70,6 +73,11 @@ pub fn compose(reply: LocalReply, ctx: &RequestContext) -> Document {
             let body = Bytes::from_static(health::HEALTHY.as_bytes());
             document(StatusCode::OK, HeaderValue::from_static("text/plain"), body)
         }
+        LocalReply::Preflight => Document {
+            status: StatusCode::NO_CONTENT,
+            fields: ctx.traffic.cors.as_ref().map(cors::preflight).unwrap_or_default(),
+            body: Bytes::new(),
+        },
         LocalReply::Problem(code) => problem(code, detail(code, ctx), Some(ctx.request_id)),
     };
     if reply == LocalReply::Problem(ErrorCode::MethodNotAllowed) {

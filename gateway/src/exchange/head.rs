@@ -63,7 +63,7 @@ fn values<'a>(
 ) -> impl DoubleEndedIterator<Item = &'a [u8]> {
     let kind = FieldKind::of(name.as_str().as_bytes());
     let is_named = move |line: &&FieldLine| match kind {
-        FieldKind::Other | FieldKind::XForwardedOther => {
+        FieldKind::Other | FieldKind::XForwardedOther | FieldKind::AccessControl => {
             bytes[line.name()].eq_ignore_ascii_case(name.as_str().as_bytes())
         }
         kind => line.kind == kind,

@@ -18,6 +18,8 @@ macro_rules! kinds {
             $(#[doc = concat!("`", stringify!($kind), "`")] $kind,)*
             /// Any other `X-Forwarded-…`.
             XForwardedOther,
+            /// Any `Access-Control-…`.
+            AccessControl,
             /// Any other field.
             Other,
         }
@@ -140,13 +142,12 @@ impl FieldKind {
     /// The kind of a name that is not [`known`](Self::known).
     #[inline]
     pub(super) fn of_unknown(name: &[u8]) -> Self {
-        match name.first_chunk() {
-            Some(prefix) if u64::from_le_bytes(*prefix) | LOWER == X_FORWAR => {
-                let forwarded = name.get(..b"x-forwarded-".len());
-                let forwarded =
-                    forwarded.is_some_and(|it| it.eq_ignore_ascii_case(b"x-forwarded-"));
-                if forwarded { Self::XForwardedOther } else { Self::Other }
-            }
+        let begins_with = |prefix: &[u8]| {
+            name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix))
+        };
+        match name.first_chunk().map(|first| u64::from_le_bytes(*first) | LOWER) {
+            Some(X_FORWAR) if begins_with(b"x-forwarded-") => Self::XForwardedOther,
+            Some(ACCESS_C) if begins_with(b"access-control-") => Self::AccessControl,
             _ => Self::Other,
         }
     }
@@ -195,6 +196,7 @@ impl FieldKind {
 /// The bit that makes letters lower case, in each byte of a word.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 const X_FORWAR: u64 = u64::from_le_bytes(*b"x-forwar");
+const ACCESS_C: u64 = u64::from_le_bytes(*b"access-c");
 
 /// A name as numbers: its first and last bytes, those between, and its length.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -310,6 +312,10 @@ mod tests {
         for name in ["x-forwarded-", "X-Forwarded-Port", "x-forwarded-for-a-very-long-time"] {
             assert_eq!(FieldKind::of(name.as_bytes()), FieldKind::XForwardedOther, "{name}");
         }
+        for name in ["access-control-max-age", "Access-Control-Allow-Origin"] {
+            assert_eq!(FieldKind::of(name.as_bytes()), FieldKind::AccessControl, "{name}");
+        }
+        assert_eq!(FieldKind::of(b"access-controls"), FieldKind::Other);
     }
 
     #[test]

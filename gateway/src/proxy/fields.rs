@@ -173,6 +173,18 @@ pub(super) fn to_client(
             _ => drop(response.remove_header(&name)),
         }
     }
+    add_own(response, ctx, timing)
+}
+
+/// Adds the gateway's fields to a response that it composed, or that is rewritten.
+///
+/// # Errors
+/// When Pingora rejects a header; it accepts these.
+pub(super) fn add_own(
+    response: &mut ResponseHeader,
+    ctx: &RequestContext,
+    timing: Option<Timing>,
+) -> Result<()> {
     let mut fields = Fields::default();
     forward::to_client(response, ctx, timing, &mut fields);
     for (name, value) in fields.set {

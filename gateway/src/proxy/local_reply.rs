@@ -30,11 +30,11 @@ pub(super) async fn write(
         return Ok(());
     }
     let Document { status, fields, body } = compose(reply, ctx);
-    let mut response = ResponseHeader::build(status, Some(8))?;
+    let mut response = ResponseHeader::build_no_case(status, Some(8))?;
     for (name, value) in fields {
         response.insert_header(name, value)?;
     }
-    fields::to_client(&mut response, ctx, None)?;
+    fields::add_own(&mut response, ctx, None)?;
 
     let body_left = !session.is_body_done();
     if body_left {

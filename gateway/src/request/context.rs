@@ -30,6 +30,8 @@ pub struct RequestContext {
     pub client: Client,
     /// Its route; `None`: the gateway sends a local reply.
     pub resolved: Option<Resolved>,
+    /// The listed origin whose page sent it.
+    pub cors_origin: Option<HeaderValue>,
     /// The strategy override of the lab.
     pub requested_strategy: Option<Strategy>,
     /// Its affinity key, if the pool tracks keys.
@@ -115,6 +117,7 @@ impl RequestContext {
             request_id: RequestId::default(),
             client: Client::unknown(),
             resolved: None,
+            cors_origin: None,
             requested_strategy: None,
             key: None,
             attempt: None,

@@ -10,6 +10,7 @@ mod weights;
 
 mod bounded_load;
 mod control;
+mod cors;
 mod ctl;
 mod deadlines;
 mod differential;

@@ -63,6 +63,8 @@ fn errors_of_the_file() {
         "[server]\ntrusted_proxies = ['10.0.0.0/33']",
         "[server]\nannounce_s = -1",
         "[control]\nallowed_hosts = []",
+        "[cors]\nallowed_origins = ['*', 'null', 'https://app.example/', 'https://app.example:443']",
+        "[cors]\nallowed_origins = ['app.example', 'https://App.example']\nmax_age_s = 100000",
         "[limits]\nmax_header_fields = 1000\nmax_body_bytes = 0",
         "[limits.route_body_bytes]\n'/api/v1/unknown' = 5",
         "[timeouts]\nheader_ms = 0\nbody_ms = 'long'",

@@ -155,6 +155,7 @@ fn framed(
         let kind = match known {
             Some((kind, _)) => *kind,
             None if name.starts_with("x-forwarded-") => FieldKind::XForwardedOther,
+            None if name.starts_with("access-control-") => FieldKind::AccessControl,
             None => FieldKind::Other,
         };
         assert_eq!(line.kind, kind, "{name}");
