@@ -124,6 +124,9 @@ deployment-test: ### Run every command of docs/DEPLOYMENT.md in a fresh clone
 	@infra/compose/test-deployment.sh
 
 # Development
+openapi: ### Write the OpenAPI documents of docs/ from the tables of the APIs
+	@WRITE_OPENAPI=1 cargo test -q -p proto-contracts --test it openapi
+
 build-up: ### Build what `up` runs, and no more
 	@cargo build --profile $(PROFILE) -p gateway -p stateful-svc -p stateless-svc -p local-stack --bins
 
@@ -186,7 +189,7 @@ lint-infra: $(PYTHON)/.installed ### Check every file of infra/ with the tool fo
 	@infra/lint.sh $(PYTHON)
 
 error-pages: ### Generate the pages about errors from the table of codes in proto-contracts
-	@WRITE_ERROR_PAGES=1 cargo test -p proto-contracts --test error_pages
+	@WRITE_ERROR_PAGES=1 cargo test -q -p proto-contracts --test it error_pages
 
 dashboards: $(PYTHON)/.installed ### Generate the Grafana dashboards from infra/monitoring/grafana/dashboards.py
 	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
@@ -222,4 +225,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test openapi fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

@@ -127,9 +127,9 @@ impl fmt::Display for RequestId {
 }
 
 /// Identifies a message of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct MessageId(Uuid);
+pub struct MessageId(#[schemars(with = "String", extend("format" = "uuid"))] Uuid);
 
 impl MessageId {
     /// A fresh, time-ordered id.

@@ -10,6 +10,7 @@
 
 pub mod affinity;
 pub mod agent;
+pub mod api;
 pub mod authority;
 pub mod control;
 pub mod error;
@@ -17,7 +18,9 @@ pub mod headers;
 pub mod health;
 pub mod ids;
 pub mod live;
+pub mod openapi;
 pub mod path;
+pub mod pool_name;
 pub mod products;
 pub mod routes;
 pub mod session_id;
@@ -29,10 +32,12 @@ pub mod weight;
 mod hex;
 
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
+pub use api::Endpoint;
 pub use authority::Authority;
 pub use error::{ErrorCode, Problem};
 pub use ids::{DeploymentName, IdempotencyKey, InstanceName, MessageId, RequestId};
-pub use routes::{Endpoint, PoolName, Resolved};
+pub use pool_name::PoolName;
+pub use routes::Resolved;
 pub use session_id::{SessionDigest, SessionId};
 pub use trace_context::TraceContext;
 pub use weight::{InvalidWeight, Weight, WeightDecision};

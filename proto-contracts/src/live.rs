@@ -6,10 +6,11 @@
 //! none.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The type of a server-sent event or WebSocket frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventName {
     /// The session: first in a stream, and after each change of its client data. Data:
@@ -44,7 +45,7 @@ impl EventName {
 }
 
 /// Query of both endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LiveQuery {
     /// The number of the last message that the client has; 0 for none. The header `Last-Event-ID`,
@@ -54,9 +55,13 @@ pub struct LiveQuery {
     pub ticket: Option<String>,
 }
 
+/// Body of `POST …/tickets`: an empty JSON object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoMembers {}
+
 /// Response to `POST …/tickets`: authorizes `…/events` and `…/live` of this session as its
 /// requester.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ticket {
     /// The value of the query parameter `ticket`.
     pub ticket: String,
@@ -66,7 +71,7 @@ pub struct Ticket {
 }
 
 /// A WebSocket frame to the client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerFrame<T> {
     /// Its type.
     pub event: EventName,
@@ -84,7 +89,7 @@ pub struct ServerFrame<T> {
 }
 
 /// A WebSocket frame from the client: a message to post.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientFrame {
     /// 1 to [`MAX_MESSAGE_BYTES`](crate::stateful::MAX_MESSAGE_BYTES) bytes.
     pub message: String,

@@ -1,6 +1,7 @@
 //! Bodies of `/products`.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most products on one page.
@@ -9,7 +10,7 @@ pub const MAX_PAGE: u32 = 100;
 pub const DEFAULT_PAGE: u32 = 20;
 
 /// One product.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Product {
     /// Text, such as `p001`, as on the legacy paths.
     pub id: String,
@@ -25,17 +26,18 @@ pub struct Product {
 }
 
 /// Query of `GET /products`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProductsQuery {
-    /// Page size, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] by default.
+    /// Page size, 1 to 100; 20 by default.
+    #[schemars(range(min = 1, max = 100))]
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
 
 /// One page, ordered by id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductPage {
     /// The products.
     pub products: Vec<Product>,

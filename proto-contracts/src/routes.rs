@@ -1,164 +1,13 @@
-//! All paths of the API: the services mount these templates, and the gateway resolves paths against
-//! them.
+//! Resolves paths: the gateway and the services find an endpoint by the same function.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 use crate::affinity::AffinityKey;
+use crate::api::{Endpoint, Templates};
 use crate::path;
+use crate::pool_name::PoolName;
 use crate::session_id::SessionId;
-
-/// One of the gateway's two pools.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolName {
-    /// Instances of stateless-svc.
-    Stateless,
-    /// Instances of stateful-svc.
-    Stateful,
-}
-
-impl PoolName {
-    /// Both pools.
-    pub const ALL: [Self; 2] = [Self::Stateless, Self::Stateful];
-
-    /// The name in paths, logs and metric labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stateless => "stateless",
-            Self::Stateful => "stateful",
-        }
-    }
-
-    /// The service whose instances it holds.
-    pub const fn service(self) -> &'static str {
-        match self {
-            Self::Stateless => "stateless-svc",
-            Self::Stateful => "stateful-svc",
-        }
-    }
-}
-
-impl fmt::Display for PoolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The text names no pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the pools are 'stateless' and 'stateful'")]
-pub struct UnknownPool;
-
-impl FromStr for PoolName {
-    type Err = UnknownPool;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|pool| pool.as_str() == text).ok_or(UnknownPool)
-    }
-}
-
-/// An endpoint of the API. Its templates are the bounded set of route labels in metrics and access
-/// logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// Service, version and instance.
-    Info,
-    /// Arithmetic.
-    Calculate,
-    /// Random numbers.
-    Random,
-    /// The catalogue, paged.
-    Products,
-    /// One product.
-    Product,
-    /// Create a session.
-    Sessions,
-    /// Read, patch or delete a session.
-    Session,
-    /// Post a message with the session's id in the body.
-    Conversations,
-    /// Post a message with the session's id in the path.
-    Messages,
-    /// Read the messages of a session, paged.
-    History,
-    /// Receive a session's messages: server-sent events.
-    Events,
-    /// Receive and post messages: a WebSocket.
-    Live,
-    /// Get a ticket, with which a browser opens one of these two.
-    Tickets,
-    /// A path under a pool's prefix that matches no template; the service responds with 404.
-    Unknown,
-}
-
-/// The canonical and the legacy template of an endpoint. `{…}` is one path segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Templates {
-    /// Under `/api/v1`.
-    pub canonical: &'static str,
-    /// The deprecated alias (Phase 1), if there is one.
-    pub legacy: Option<&'static str>,
-}
-
-impl Endpoint {
-    /// Every endpoint that has a path.
-    pub const ALL: [Self; 13] = [
-        Self::Info,
-        Self::Calculate,
-        Self::Random,
-        Self::Products,
-        Self::Product,
-        Self::Sessions,
-        Self::Session,
-        Self::Conversations,
-        Self::Messages,
-        Self::History,
-        Self::Events,
-        Self::Live,
-        Self::Tickets,
-    ];
-
-    /// The endpoint's paths.
-    pub const fn templates(self) -> Templates {
-        let (canonical, legacy) = match self {
-            Self::Info => ("/api/v1/stateless/info", Some("/api/stateless/info")),
-            Self::Calculate => ("/api/v1/stateless/calculate", Some("/api/stateless/calculate")),
-            Self::Random => ("/api/v1/stateless/random", Some("/api/stateless/random")),
-            Self::Products => ("/api/v1/stateless/products", None),
-            Self::Product => ("/api/v1/stateless/products/{product_id}", None),
-            Self::Sessions => ("/api/v1/stateful/sessions", Some("/api/stateful/session")),
-            Self::Session => (
-                "/api/v1/stateful/sessions/{session_id}",
-                Some("/api/stateful/session/{session_id}"),
-            ),
-            Self::Conversations => {
-                ("/api/v1/stateful/conversations", Some("/api/stateful/conversation"))
-            }
-            Self::Messages => ("/api/v1/stateful/sessions/{session_id}/messages", None),
-            Self::History => (
-                "/api/v1/stateful/sessions/{session_id}/history",
-                Some("/api/stateful/history/{session_id}"),
-            ),
-            Self::Events => ("/api/v1/stateful/sessions/{session_id}/events", None),
-            Self::Live => ("/api/v1/stateful/sessions/{session_id}/live", None),
-            Self::Tickets => ("/api/v1/stateful/sessions/{session_id}/tickets", None),
-            Self::Unknown => ("unmatched", None),
-        };
-        Templates { canonical, legacy }
-    }
-
-    /// Whether its responses are endless.
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Events | Self::Live)
-    }
-}
 
 /// A resolved path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,86 +45,128 @@ impl Resolved {
 
 /// Resolves a [canonical](path::canonical) path; `None` when no pool serves it. Does not allocate.
 pub fn resolve(path: &str) -> Option<Resolved> {
-    let rest = path.strip_prefix("/api/")?;
-    let (is_legacy, rest) = rest.strip_prefix("v1/").map_or((true, rest), |rest| (false, rest));
-    let (pool, rest) = split(rest);
-    let pool = pool.parse().ok()?;
-    let (first, rest) = split(rest?);
-    let (second, rest) = rest.map_or((None, None), |rest| {
-        let (second, rest) = split(rest);
-        (Some(second), rest)
-    });
-    let (endpoint, id) = match (pool, is_legacy) {
+    static TREES: LazyLock<Trees> = LazyLock::new(Trees::of_the_table);
+    let trees = &*TREES;
+    let rest = path.as_bytes().strip_prefix(ROOT.as_bytes())?;
+    let (is_legacy, mut rest, mut node) = match rest.strip_prefix(VERSION.as_bytes()) {
+        Some(rest) => (false, rest, &trees.canonical),
+        None => (true, rest, &trees.legacy),
+    };
+    let (mut pool, mut id) = (None, None);
+    let endpoint = loop {
+        let Some(step) = node.step(rest) else { break Endpoint::Unknown };
+        node = step.to;
+        if node.is_session_id {
+            id = Some(step.segment);
+        }
+        pool = node.pool.or(pool);
+        match step.following {
+            Some(following) => rest = following,
+            // The prefix of a pool is none of its paths.
+            None if node.pool.is_some() => break node.endpoint?,
+            None => break node.endpoint.unwrap_or(Endpoint::Unknown),
+        }
+    };
+    let known = endpoint != Endpoint::Unknown;
+    let key = id.filter(|_| known).and_then(SessionId::affinity_key_of);
+    Some(Resolved { pool: pool?, endpoint, is_legacy, key })
+}
+
+/// What all paths begin with.
+const ROOT: &str = "/api/";
+/// What follows in canonical paths.
+const VERSION: &str = "v1/";
+
+/// The templates as trees of their segments. Own code rather than a crate: see ADR 22.
+struct Trees {
+    canonical: Node,
+    legacy: Node,
+}
+
+impl Trees {
+    fn of_the_table() -> Self {
+        let mut trees = Self { canonical: Node::default(), legacy: Node::default() };
+        for &endpoint in Endpoint::ALL {
+            let Templates { canonical, legacy } = endpoint.templates();
+            let canonical = canonical.trim_start_matches(ROOT).trim_start_matches(VERSION);
+            trees.canonical.add(canonical, endpoint);
+            if let Some(legacy) = legacy {
+                trees.legacy.add(legacy.trim_start_matches(ROOT), endpoint);
+            }
+        }
+        trees
+    }
+}
+
+/// A segment of the templates.
+#[derive(Default)]
+struct Node {
+    /// The pool, for a first segment: all templates that begin with it are the pool's.
+    pool: Option<PoolName>,
+    /// The endpoint whose template ends here.
+    endpoint: Option<Endpoint>,
+    /// Whether it stands for a session's id.
+    is_session_id: bool,
+    /// The literal segments that may follow.
+    literals: Vec<(&'static str, Node)>,
+    /// The parameter that may follow.
+    parameter: Option<Box<Node>>,
+}
+
+/// A step from a node to one of the next.
+struct Step<'a> {
+    to: &'a Node,
+    segment: &'a [u8],
+    /// What follows the segment's slash, if there is one.
+    following: Option<&'a [u8]>,
+}
+
+impl Node {
+    fn add(&mut self, template: &'static str, endpoint: Endpoint) {
+        let mut segments = template.split('/');
+        let mut node = self.next_or_new(segments.next().unwrap_or_default());
+        node.pool = endpoint.pool();
+        for segment in segments {
+            node = node.next_or_new(segment);
+        }
+        node.endpoint = Some(endpoint);
+    }
+
+    fn next_or_new(&mut self, segment: &'static str) -> &mut Self {
+        if segment.starts_with('{') {
+            let node = self.parameter.get_or_insert_default();
+            node.is_session_id = segment == "{session_id}";
+            return node;
+        }
+        let known = self.literals.iter().position(|(literal, _)| *literal == segment);
+        let index = known.unwrap_or_else(|| {
+            self.literals.push((segment, Self::default()));
+            self.literals.len() - 1
+        });
+        &mut self.literals[index].1
+    }
+
+    /// The step with the first segment of the rest of a path.
+    fn step<'a>(&'a self, rest: &'a [u8]) -> Option<Step<'a>> {
+        for (literal, to) in &self.literals {
+            // The end of the segment is compared first: it rules out most literals.
+            let following = match rest.get(literal.len()) {
+                Some(b'/') => Some(&rest[literal.len() + 1..]),
+                None if rest.len() == literal.len() => None,
+                _ => continue,
+            };
+            let segment = &rest[..literal.len()];
+            if segment == literal.as_bytes() {
+                return Some(Step { to, segment, following });
+            }
+        }
+        let to = self.parameter.as_deref()?;
+        let slash = rest.iter().position(|&byte| byte == b'/');
+        let (segment, following) =
+            slash.map_or((rest, None), |slash| (&rest[..slash], Some(&rest[slash + 1..])));
         // A parameter is never empty.
-        _ if second == Some("") => (Endpoint::Unknown, None),
-        (PoolName::Stateless, false) => (stateless(first, second, rest), None),
-        (PoolName::Stateless, true) => (stateless_legacy(first, second), None),
-        (PoolName::Stateful, false) => stateful(first, second, rest),
-        (PoolName::Stateful, true) => stateful_legacy(first, second, rest),
-    };
-    let key = id.and_then(|id| SessionId::affinity_key_of(id.as_bytes()));
-    Some(Resolved { pool, endpoint, is_legacy, key })
-}
-
-/// The first segment and what follows its slash.
-fn split(path: &str) -> (&str, Option<&str>) {
-    // Segments are short: `split_once` would spend more time to begin its search.
-    match path.bytes().position(|byte| byte == b'/') {
-        Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
-        None => (path, None),
+        (!segment.is_empty()).then_some(Step { to, segment, following })
     }
-}
-
-fn stateless(first: &str, second: Option<&str>, rest: Option<&str>) -> Endpoint {
-    match (first, second, rest) {
-        ("products", Some(_), None) => Endpoint::Product,
-        ("products", None, None) => Endpoint::Products,
-        (_, None, None) => stateless_legacy(first, second),
-        _ => Endpoint::Unknown,
-    }
-}
-
-fn stateless_legacy(first: &str, second: Option<&str>) -> Endpoint {
-    match (first, second) {
-        ("info", None) => Endpoint::Info,
-        ("calculate", None) => Endpoint::Calculate,
-        ("random", None) => Endpoint::Random,
-        _ => Endpoint::Unknown,
-    }
-}
-
-fn stateful<'a>(
-    first: &str,
-    id: Option<&'a str>,
-    rest: Option<&str>,
-) -> (Endpoint, Option<&'a str>) {
-    let endpoint = match (first, id, rest) {
-        ("sessions", None, None) => Endpoint::Sessions,
-        ("sessions", Some(_), None) => Endpoint::Session,
-        ("sessions", Some(_), Some("messages")) => Endpoint::Messages,
-        ("sessions", Some(_), Some("history")) => Endpoint::History,
-        ("sessions", Some(_), Some("events")) => Endpoint::Events,
-        ("sessions", Some(_), Some("live")) => Endpoint::Live,
-        ("sessions", Some(_), Some("tickets")) => Endpoint::Tickets,
-        ("conversations", None, None) => Endpoint::Conversations,
-        _ => Endpoint::Unknown,
-    };
-    (endpoint, id)
-}
-
-fn stateful_legacy<'a>(
-    first: &str,
-    id: Option<&'a str>,
-    rest: Option<&str>,
-) -> (Endpoint, Option<&'a str>) {
-    let endpoint = match (first, id, rest) {
-        ("session", None, None) => Endpoint::Sessions,
-        ("session", Some(_), None) => Endpoint::Session,
-        ("history", Some(_), None) => Endpoint::History,
-        ("conversation", None, None) => Endpoint::Conversations,
-        _ => Endpoint::Unknown,
-    };
-    (endpoint, id)
 }
 
 #[cfg(test)]
@@ -286,7 +177,7 @@ mod tests {
 
     #[test]
     fn every_template_resolves_to_its_endpoint() {
-        for endpoint in Endpoint::ALL {
+        for &endpoint in Endpoint::ALL {
             let templates = endpoint.templates();
             for (template, is_legacy) in
                 [(Some(templates.canonical), false), (templates.legacy, true)]
@@ -294,11 +185,8 @@ mod tests {
                 let Some(template) = template else { continue };
                 let path = template.replace("{session_id}", ID).replace("{product_id}", "p001");
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
-                assert_eq!(
-                    (resolved.endpoint, resolved.is_legacy),
-                    (endpoint, is_legacy),
-                    "{path}"
-                );
+                let found = (Some(resolved.pool), resolved.endpoint, resolved.is_legacy);
+                assert_eq!(found, (endpoint.pool(), endpoint, is_legacy), "{path}");
                 assert_eq!(resolved.template(), template);
                 let parameter = if template.contains("{product_id}") { "p001" } else { ID };
                 assert_eq!(
@@ -307,7 +195,6 @@ mod tests {
                     "{path}"
                 );
                 assert_eq!(resolved.key.is_some(), template.contains("{session_id}"), "{path}");
-                assert!(path.contains(resolved.pool.as_str()));
             }
         }
     }
@@ -321,6 +208,7 @@ mod tests {
             "/api/v1/stateful/sessions/x/y",
             "/api/v1/stateful/sessions/",
             "/api/v1/stateful/sessions//messages",
+            "/api/v1/openapi.json/",
             "/api/stateless/products",
             "/api/stateful/sessions",
         ] {
@@ -332,12 +220,25 @@ mod tests {
             "/api",
             "/api/",
             "/api/v1",
+            "/api/v1/",
             "/api/v1/stateless",
+            "/api/stateful",
             "/api/v2/stateless/info",
             "/health",
             "//api/v1/stateless/info",
         ] {
             assert_eq!(resolve(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn all_templates_of_one_prefix_have_one_pool() {
+        for &endpoint in Endpoint::ALL {
+            let templates = endpoint.templates();
+            for template in [Some(templates.canonical), templates.legacy].into_iter().flatten() {
+                let resolved = resolve(template).map(|resolved| resolved.pool);
+                assert_eq!(resolved, endpoint.pool(), "{template}");
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Bodies of the stateful service's endpoints.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,16 +24,20 @@ pub const DEFAULT_HISTORY_PAGE: u32 = 50;
 /// Any JSON object from the client. Replies greet its `name` if that is a string.
 pub type ClientData = Map<String, Value>;
 
-/// `POST /sessions`. The service uses raw JSON for `D`, to keep the client's text.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// `POST /sessions`.
+//
+// The service uses raw JSON for `D`, to keep the client's text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "CreateSession", bound = "D: Default + Serialize + JsonSchema")]
 pub struct CreateSession<D = ClientData> {
-    /// Empty by default.
+    /// Any JSON object of at most 64 KiB, 32 levels deep; empty by default. Replies greet its `name`.
     pub client_data: D,
 }
 
 /// `PATCH /sessions/{session_id}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PatchSession")]
 pub struct PatchSession<D = ClientData> {
     /// An RFC 7396 merge patch of the client data: `null` removes a member.
     pub client_data: D,
@@ -40,11 +45,12 @@ pub struct PatchSession<D = ClientData> {
 
 /// A session. The response's `ETag` identifies the write that produced this state; it does not
 /// cover `expires_at`, which moves with each use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Session")]
 pub struct Session<D = ClientData> {
     /// The bearer secret.
     pub session_id: SessionId,
-    /// See [`ClientData`].
+    /// The client's JSON object.
     pub client_data: D,
     /// When it was created.
     pub created_at: Timestamp,
@@ -59,24 +65,28 @@ pub struct Session<D = ClientData> {
 }
 
 /// `POST /sessions/{session_id}/messages`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PostMessage {
-    /// 1 to [`MAX_MESSAGE_BYTES`] bytes.
+    /// 1 to 16,384 bytes of UTF-8.
+    #[schemars(length(min = 1, max = 16_384))]
     pub message: String,
 }
 
-/// `POST /conversations`: a message, with the session's id in the body. The service uses text for
-/// `I`, to report a malformed id as such.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `POST /conversations`: a message, with the session's id in the body.
+//
+// The service uses text for `I`, to report a malformed id as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PostConversation")]
 pub struct PostConversation<I = SessionId> {
     /// The session.
     pub session_id: I,
-    /// 1 to [`MAX_MESSAGE_BYTES`] bytes.
+    /// 1 to 16,384 bytes of UTF-8.
+    #[schemars(length(min = 1, max = 16_384))]
     pub message: String,
 }
 
 /// Response to both forms of posting a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessagePosted {
     /// The session.
     pub session_id: SessionId,
@@ -97,17 +107,18 @@ pub struct MessagePosted {
 }
 
 /// Query of `GET …/history`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HistoryQuery {
-    /// Page size, 1 to [`MAX_HISTORY_PAGE`]; [`DEFAULT_HISTORY_PAGE`] by default.
+    /// Page size, 1 to 200; 50 by default.
+    #[schemars(range(min = 1, max = 200))]
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
 
 /// One page of a session's messages, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryPage {
     /// The session.
     pub session_id: SessionId,
@@ -118,7 +129,7 @@ pub struct HistoryPage {
 }
 
 /// One message of the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryMessage {
     /// The message's id.
     pub message_id: MessageId,

@@ -1,6 +1,7 @@
 //! Bodies of the stateless service's own endpoints.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceName;
@@ -11,7 +12,7 @@ pub const MAX_OPERANDS: usize = 1_000;
 pub const MAX_RANDOM_COUNT: u32 = 1_000;
 
 /// `GET /info`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Info {
     /// Always `stateless-svc`.
     pub service: String,
@@ -26,17 +27,18 @@ pub struct Info {
 }
 
 /// `POST /calculate`. `{}` is the sum of no operands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CalculateRequest {
     /// Applied from left to right.
     pub operation: Operation,
-    /// At most [`MAX_OPERANDS`] finite numbers.
+    /// At most 1,000 finite numbers.
+    #[schemars(length(max = 1_000))]
     pub operands: Vec<f64>,
 }
 
 /// An arithmetic operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// The sum; 0 without operands.
@@ -59,7 +61,7 @@ pub enum Operation {
 }
 
 /// Response to `POST /calculate`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CalculateResponse {
     /// As requested.
     pub operation: Operation,
@@ -70,14 +72,15 @@ pub struct CalculateResponse {
 }
 
 /// Query of `GET /random`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RandomQuery {
     /// Inclusive lower bound; 0 by default.
     pub min: i64,
     /// Inclusive upper bound; 100 by default.
     pub max: i64,
-    /// Number of values, 1 to [`MAX_RANDOM_COUNT`]; 1 by default.
+    /// Number of values, 1 to 1,000; 1 by default.
+    #[schemars(range(min = 1, max = 1_000))]
     pub count: u32,
 }
 
@@ -88,7 +91,7 @@ impl Default for RandomQuery {
 }
 
 /// Response to `GET /random`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RandomResponse {
     /// As requested.
     pub min: i64,

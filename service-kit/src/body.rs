@@ -21,7 +21,7 @@ use crate::problem::ApiError;
 use crate::routes::is_legacy;
 
 /// The largest body, in bytes: the gateway's default `max_body_bytes`.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = proto_contracts::openapi::DEFAULT_BODY_BYTES;
 /// How much of a too large body is read and discarded before the response, in bytes. When a server
 /// closes a connection with unread data, the proxy in front of it sees a reset instead of the
 /// response.

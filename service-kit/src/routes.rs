@@ -7,6 +7,7 @@ use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{
     FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
 };
+use proto_contracts::openapi::Method as TableMethod;
 use proto_contracts::routes::Resolved;
 use proto_contracts::{Endpoint, ErrorCode};
 
@@ -71,20 +72,44 @@ where
     MethodRoute { method: Method::DELETE, route: web::to(handler) }
 }
 
-/// Mounts an endpoint under its canonical and legacy paths. Other methods get 405 with `Allow`.
+/// A handler of an operation of the API's table.
+pub fn handler<F, Args>(handler: F) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::to(handler)
+}
+
+/// Mounts the endpoints of a pool under their canonical and legacy paths.
+pub fn mount(app: &mut web::ServiceConfig, endpoints: Vec<(Endpoint, Vec<(TableMethod, Route)>)>) {
+    for (endpoint, methods) in endpoints {
+        let routes = methods.into_iter();
+        let routes = routes.map(|(method, route)| MethodRoute { method: wire(method), route });
+        mount_endpoint(app, endpoint, routes.collect());
+    }
+}
+
+const fn wire(method: TableMethod) -> Method {
+    match method {
+        TableMethod::Get => Method::GET,
+        TableMethod::Post => Method::POST,
+        TableMethod::Put => Method::PUT,
+        TableMethod::Patch => Method::PATCH,
+        TableMethod::Delete => Method::DELETE,
+    }
+}
+
+/// Other methods get 405 with `Allow`.
 ///
 /// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own
 /// matching, a regular expression per path, took a third of the time of a read from memory.
-pub fn mount<const N: usize>(
-    app: &mut web::ServiceConfig,
-    endpoint: Endpoint,
-    methods: impl Fn() -> [MethodRoute; N],
-) {
+fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec<MethodRoute>) {
     let is_endpoint = move |context: &guard::GuardContext<'_>| {
         context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
     };
     let scope = || web::scope(API_ROOT).guard(guard::fn_guard(is_endpoint));
-    let methods = methods();
     let not_allowed = not_allowed_but(&methods);
     for MethodRoute { method, route } in methods {
         let has_method =

@@ -107,14 +107,14 @@ impl Section {
                 format_args!("must be 1 to max_body_bytes ({})", self.max_body_bytes),
             );
             let endpoint =
-                Endpoint::ALL.into_iter().find(|endpoint| endpoint.templates().canonical == route);
+                Endpoint::ALL.iter().find(|endpoint| endpoint.templates().canonical == route);
             check.require(
                 endpoint.is_some(),
                 &setting,
                 "is not a route of the API; use its template, such as \
                  \"/api/v1/stateful/conversations\"",
             );
-            Some((endpoint?, bytes))
+            Some((*endpoint?, bytes))
         });
         let body = BodyLimits { of: of.collect(), any: self.max_body_bytes };
         Limits { header: HeaderLimits { fields, bytes, target_bytes }, body }

@@ -12,7 +12,7 @@ use super::pools::{InstanceState, Pools, Strategy};
 use crate::affinity::{AffinityKey, Epoch, Verdict};
 use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
-use crate::routes::PoolName;
+use crate::pool_name::PoolName;
 
 /// An event in the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

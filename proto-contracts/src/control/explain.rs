@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::pools::{InstanceState, Strategy};
 use crate::affinity::{AffinityKey, Epoch};
 use crate::ids::InstanceName;
-use crate::routes::PoolName;
+use crate::pool_name::PoolName;
 use crate::weight::Weight;
 
 /// Query of `GET /control/v1/pools/{pool}/explain`.

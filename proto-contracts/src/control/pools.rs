@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::affinity::Epoch;
 use crate::ids::InstanceName;
-use crate::routes::PoolName;
+use crate::pool_name::PoolName;
 use crate::weight::Weight;
 
 /// How a pool routes its requests.

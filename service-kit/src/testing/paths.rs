@@ -260,7 +260,7 @@ fn split_then_decoded(raw: &[u8]) -> Option<(Endpoint, bool, String)> {
         });
         (all && wanted.len() == segments.len()).then_some(parameter)
     };
-    Endpoint::ALL.into_iter().find_map(|endpoint| {
+    Endpoint::ALL.iter().find_map(|&endpoint| {
         let templates = endpoint.templates();
         let canonical = fits(templates.canonical).map(|parameter| (endpoint, false, parameter));
         canonical.or_else(|| Some((endpoint, true, fits(templates.legacy?)?)))

@@ -1,8 +1,8 @@
 //! The service's HTTP API: the handlers and the wire types of the contract.
 
 use actix_web::web;
-use proto_contracts::Endpoint;
-use service_kit::routes::{delete, get, mount as mount_endpoint, patch, post};
+use proto_contracts::api::StatefulHandlers;
+use service_kit::routes::{self, handler};
 
 mod caller;
 mod context;
@@ -29,14 +29,17 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
 /// Mounts them without their shared state, for the test that compares path resolution with the
 /// gateway's.
 pub fn mount_endpoints(app: &mut web::ServiceConfig) {
-    mount_endpoint(app, Endpoint::Sessions, || [post(sessions::create)]);
-    mount_endpoint(app, Endpoint::Session, || {
-        [get(session::read), patch(session::patch), delete(session::delete)]
-    });
-    mount_endpoint(app, Endpoint::Messages, || [post(messages::post_to_path)]);
-    mount_endpoint(app, Endpoint::Conversations, || [post(messages::post_to_body)]);
-    mount_endpoint(app, Endpoint::History, || [get(history::read)]);
-    mount_endpoint(app, Endpoint::Events, || [get(live::events::stream)]);
-    mount_endpoint(app, Endpoint::Live, || [get(live::socket::open)]);
-    mount_endpoint(app, Endpoint::Tickets, || [post(live::tickets::issue)]);
+    let handlers = StatefulHandlers {
+        create_session: handler(sessions::create),
+        get_session: handler(session::read),
+        patch_session: handler(session::patch),
+        delete_session: handler(session::delete),
+        post_conversation: handler(messages::post_to_body),
+        post_message: handler(messages::post_to_path),
+        get_history: handler(history::read),
+        stream_events: handler(live::events::stream),
+        open_live: handler(live::socket::open),
+        create_ticket: handler(live::tickets::issue),
+    };
+    routes::mount(app, handlers.into_endpoints());
 }

@@ -2,20 +2,26 @@
 
 mod app;
 mod calculate;
+mod conditional;
 mod info;
+mod openapi;
 mod products;
 mod random;
 
 use actix_web::web::ServiceConfig;
 pub use app::App;
-use proto_contracts::Endpoint;
-use service_kit::routes::{get, mount as mount_endpoint, post};
+use proto_contracts::api::StatelessHandlers;
+use service_kit::routes::{self, handler};
 
 /// Mounts every endpoint of the stateless pool.
 pub fn mount(api: &mut ServiceConfig) {
-    mount_endpoint(api, Endpoint::Info, || [get(info::info)]);
-    mount_endpoint(api, Endpoint::Calculate, || [post(calculate::calculate)]);
-    mount_endpoint(api, Endpoint::Random, || [get(random::random)]);
-    mount_endpoint(api, Endpoint::Products, || [get(products::list)]);
-    mount_endpoint(api, Endpoint::Product, || [get(products::read)]);
+    let handlers = StatelessHandlers {
+        get_info: handler(info::info),
+        calculate: handler(calculate::calculate),
+        draw_random: handler(random::random),
+        list_products: handler(products::list),
+        get_product: handler(products::read),
+        get_openapi: handler(openapi::document),
+    };
+    routes::mount(api, handlers.into_endpoints());
 }

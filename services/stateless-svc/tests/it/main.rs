@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use proto_contracts::health::{Readiness, Status};
+use proto_contracts::openapi::Method;
 use proto_contracts::stateless::{CalculateResponse, Info, RandomResponse};
 use proto_contracts::{Endpoint, ErrorCode, PoolName, Problem, routes};
 use service_kit::config::Env;
@@ -168,11 +169,16 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
     let mine = |path: &&str| {
         routes::resolve(path).is_some_and(|resolved| resolved.pool == PoolName::Stateless)
     };
-    for path in Endpoint::ALL.into_iter().flat_map(paths).filter(mine) {
+    for path in Endpoint::ALL.iter().copied().flat_map(paths).filter(mine) {
         let response =
             send(addr, "PUT", &path.replace("{product_id}", "p001")).await.expect("a response");
         problem(&response, ErrorCode::MethodNotAllowed);
-        let allowed = if path.ends_with("calculate") { "POST" } else { "GET, HEAD" };
+        let endpoint = routes::resolve(path).expect("a path of ours").endpoint;
+        let methods = endpoint.operations().iter().map(|operation| match operation.method {
+            Method::Get => "GET, HEAD",
+            method => method.as_str(),
+        });
+        let allowed = methods.collect::<Vec<_>>().join(", ");
         assert_eq!(response.header("allow"), allowed, "{path}");
     }
 }

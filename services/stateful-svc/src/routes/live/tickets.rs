@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
-use proto_contracts::live::Ticket;
+use proto_contracts::live::{NoMembers, Ticket};
 use service_kit::body::Json;
 use service_kit::problem::ApiError;
 use service_kit::response;
@@ -27,7 +27,3 @@ pub(in crate::routes) async fn issue(
         sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
     response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
 }
-
-/// An empty JSON object.
-#[derive(Debug, serde::Deserialize)]
-pub(in crate::routes) struct NoMembers {}

@@ -1,0 +1,115 @@
+//! The API's OpenAPI document.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use super::table::operations;
+use crate::error::ErrorCode;
+use crate::openapi::header::{self, Header};
+use crate::openapi::{self, About, Described};
+use crate::session_id::SessionId;
+
+const DESCRIPTION: &str = "\
+Two services behind one gateway. Requests to the **stateless** one go round robin. A client's requests \
+to the **stateful** one stay on one instance: the gateway routes by the affinity key with which a \
+session's id begins.
+
+- Every error is a problem document (RFC 9457). Programs match on its `code`; its `type` is a page \
+with cause and cure.
+- An operation with `Idempotency-Key` is safe to repeat.
+- The response shows which instance served it, and why: `X-Served-By` and `X-Affinity`.
+- All times are UTC with milliseconds.";
+
+const TAGS: [(&str, &str); 6] = [
+    ("Stateless", "Any instance serves them, round robin."),
+    ("Catalogue", "Products, from a cache."),
+    ("Sessions", "State that stays on one instance, and that no crash loses."),
+    ("Messages", "The conversation of a session."),
+    ("Live", "Messages as they are posted."),
+    ("Reference", "This document."),
+];
+
+/// What the gateway may return for every operation.
+const ERRORS: [ErrorCode; 16] = [
+    ErrorCode::BadRequest,
+    ErrorCode::NotFound,
+    ErrorCode::RequestTimeout,
+    ErrorCode::BodyTooLarge,
+    ErrorCode::UriTooLong,
+    ErrorCode::ExpectationFailed,
+    ErrorCode::RateLimited,
+    ErrorCode::TooManyInFlight,
+    ErrorCode::HeaderTooLarge,
+    ErrorCode::Internal,
+    ErrorCode::UpstreamFailed,
+    ErrorCode::NoInstanceAvailable,
+    ErrorCode::Overloaded,
+    ErrorCode::TooManyConnections,
+    ErrorCode::UpstreamTimeout,
+    ErrorCode::VersionNotSupported,
+];
+
+const ERRORS_OF_BODIES: [ErrorCode; 3] =
+    [ErrorCode::MalformedJson, ErrorCode::InvalidBody, ErrorCode::UnsupportedMediaType];
+
+const HEADERS: [Header; 6] = [
+    header::REQUEST_ID,
+    header::SERVED_BY,
+    header::AFFINITY,
+    header::RATE_LIMIT,
+    header::RATE_LIMIT_POLICY,
+    header::SERVER_TIMING,
+];
+
+/// Generates the document.
+pub fn document() -> Value {
+    let about = About {
+        title: "Tandem",
+        version: env!("CARGO_PKG_VERSION"),
+        description: DESCRIPTION,
+        license: env!("CARGO_PKG_LICENSE"),
+        token: "A JWT, signed with Ed25519. A session that is created with it belongs to its \
+                subject.",
+        tags: &TAGS,
+        path_parameters: &[
+            (
+                "session_id",
+                "The session's id, a secret.",
+                SchemaGenerator::subschema_for::<SessionId>,
+                "0badcafe-00112233445566778899aabbccddeeff",
+            ),
+            ("product_id", "The product's id.", product_id, "p001"),
+        ],
+        errors: &ERRORS,
+        errors_of_bodies: &ERRORS_OF_BODIES,
+        headers: &HEADERS,
+    };
+    let canonical = operations().map(|operation| Described {
+        path: operation.endpoint.templates().canonical,
+        method: operation.method,
+        id: operation.id,
+        details: &operation.details,
+        successor: None,
+    });
+    let legacy = operations().filter_map(|operation| {
+        let templates = operation.endpoint.templates();
+        Some((templates.legacy?, templates.canonical, operation))
+    });
+    let legacy: Vec<_> = legacy
+        .map(|(path, successor, operation)| {
+            (format!("legacy_{}", operation.id), path, successor, operation)
+        })
+        .collect();
+    let legacy = legacy.iter().map(|(id, path, successor, operation)| Described {
+        path,
+        method: operation.method,
+        id,
+        details: &operation.details,
+        successor: Some(successor),
+    });
+    openapi::document(&about, canonical.chain(legacy))
+}
+
+fn product_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"})
+}

@@ -1,0 +1,231 @@
+//! The table.
+
+use super::{stateful, stateless};
+use crate::openapi::{Details, Method};
+use crate::pool_name::PoolName;
+
+/// Generates [`Endpoint`], [`operations`] and, for each pool, the struct of its handlers.
+macro_rules! api {
+    ($(
+        $(#[$handlers_doc:meta])*
+        $pool:ident $handlers:ident {
+            $(
+                $(#[$doc:meta])*
+                $endpoint:ident $canonical:literal $(legacy $legacy:literal)? {
+                    $($id:ident: $method:ident $details:path;)*
+                }
+            )*
+        }
+    )*) => {
+        /// An endpoint of the API: one path and its legacy alias. Its templates are the bounded set
+        /// of route labels in metrics and access logs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Endpoint {
+            $($($(#[$doc])* $endpoint,)*)*
+            /// A path under a pool's prefix that matches no template; the service responds with 404.
+            Unknown,
+        }
+
+        impl Endpoint {
+            /// Every endpoint that has a path.
+            pub const ALL: &[Self] = &[$($(Self::$endpoint,)*)*];
+
+            /// The endpoint's paths.
+            pub const fn templates(self) -> Templates {
+                match self {
+                    $($(Self::$endpoint => Templates {
+                        canonical: $canonical,
+                        legacy: optional!($($legacy)?),
+                    },)*)*
+                    Self::Unknown => Templates { canonical: "unmatched", legacy: None },
+                }
+            }
+
+            /// The pool that serves it; `None` for [`Endpoint::Unknown`].
+            pub const fn pool(self) -> Option<PoolName> {
+                match self {
+                    $($(Self::$endpoint => Some(PoolName::$pool),)*)*
+                    Self::Unknown => None,
+                }
+            }
+
+            /// Whether its responses are endless.
+            pub const fn is_stream(self) -> bool {
+                match self {
+                    $($(Self::$endpoint => const { false $(|| $details.is_stream)* },)*)*
+                    Self::Unknown => false,
+                }
+            }
+
+            /// Its operations, one for each method.
+            pub const fn operations(self) -> &'static [Operation] {
+                match self {
+                    $($(Self::$endpoint => const { &[$(Operation {
+                        id: stringify!($id),
+                        method: Method::$method,
+                        endpoint: Self::$endpoint,
+                        details: $details,
+                    },)*] },)*)*
+                    Self::Unknown => &[],
+                }
+            }
+        }
+
+        $(
+            $(#[$handlers_doc])*
+            #[expect(missing_docs, reason = "each field is the operation of the same id")]
+            pub struct $handlers<H> {
+                $($(pub $id: H,)*)*
+            }
+
+            impl<H> $handlers<H> {
+                /// Each endpoint of the pool with its methods and their handlers.
+                pub fn into_endpoints(self) -> Vec<(Endpoint, Vec<(Method, H)>)> {
+                    vec![$((Endpoint::$endpoint, vec![$((Method::$method, self.$id),)*]),)*]
+                }
+            }
+        )*
+    };
+}
+
+/// `Some` of the given value, `None` without one.
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some($value)
+    };
+}
+
+api! {
+    /// A handler for each operation of the stateless pool.
+    Stateless StatelessHandlers {
+        /// Service, version and instance.
+        Info "/api/v1/stateless/info" legacy "/api/stateless/info" {
+            get_info: Get stateless::GET_INFO;
+        }
+        /// Arithmetic.
+        Calculate "/api/v1/stateless/calculate" legacy "/api/stateless/calculate" {
+            calculate: Post stateless::CALCULATE;
+        }
+        /// Random numbers.
+        Random "/api/v1/stateless/random" legacy "/api/stateless/random" {
+            draw_random: Get stateless::DRAW_RANDOM;
+        }
+        /// The catalogue, paged.
+        Products "/api/v1/stateless/products" {
+            list_products: Get stateless::LIST_PRODUCTS;
+        }
+        /// One product.
+        Product "/api/v1/stateless/products/{product_id}" {
+            get_product: Get stateless::GET_PRODUCT;
+        }
+        /// The document of this API.
+        Document "/api/v1/openapi.json" {
+            get_openapi: Get stateless::GET_OPENAPI;
+        }
+    }
+
+    /// A handler for each operation of the stateful pool.
+    Stateful StatefulHandlers {
+        /// All sessions.
+        Sessions "/api/v1/stateful/sessions" legacy "/api/stateful/session" {
+            create_session: Post stateful::CREATE_SESSION;
+        }
+        /// One session.
+        Session
+            "/api/v1/stateful/sessions/{session_id}" legacy "/api/stateful/session/{session_id}"
+        {
+            get_session: Get stateful::GET_SESSION;
+            patch_session: Patch stateful::PATCH_SESSION;
+            delete_session: Delete stateful::DELETE_SESSION;
+        }
+        /// Post a message with the session's id in the body.
+        Conversations "/api/v1/stateful/conversations" legacy "/api/stateful/conversation" {
+            post_conversation: Post stateful::POST_CONVERSATION;
+        }
+        /// Post a message with the session's id in the path.
+        Messages "/api/v1/stateful/sessions/{session_id}/messages" {
+            post_message: Post stateful::POST_MESSAGE;
+        }
+        /// The messages of a session, paged.
+        History
+            "/api/v1/stateful/sessions/{session_id}/history"
+            legacy "/api/stateful/history/{session_id}"
+        {
+            get_history: Get stateful::GET_HISTORY;
+        }
+        /// Receive a session's messages: server-sent events.
+        Events "/api/v1/stateful/sessions/{session_id}/events" {
+            stream_events: Get stateful::STREAM_EVENTS;
+        }
+        /// Receive and post messages: a WebSocket.
+        Live "/api/v1/stateful/sessions/{session_id}/live" {
+            open_live: Get stateful::OPEN_LIVE;
+        }
+        /// Tickets, with which a browser opens one of these two.
+        Tickets "/api/v1/stateful/sessions/{session_id}/tickets" {
+            create_ticket: Post stateful::CREATE_TICKET;
+        }
+    }
+}
+
+/// The canonical and the legacy template of an endpoint. `{…}` is one path segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Templates {
+    /// Under `/api/v1`.
+    pub canonical: &'static str,
+    /// The deprecated alias (Phase 1), if there is one.
+    pub legacy: Option<&'static str>,
+}
+
+/// A method of an endpoint: one row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// The name by which generated clients call it.
+    pub id: &'static str,
+    /// Its method. `GET` includes `HEAD`.
+    pub method: Method,
+    /// Its path.
+    pub endpoint: Endpoint,
+    /// What it takes, returns and rejects.
+    pub details: Details,
+}
+
+/// Every row of the table.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    Endpoint::ALL.iter().flat_map(|endpoint| endpoint.operations())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_methods_of_a_path_are_unique() {
+        let mut seen = HashSet::new();
+        for operation in operations() {
+            assert!(seen.insert(operation.id.to_owned()), "{} twice", operation.id);
+            let path = operation.endpoint.templates().canonical;
+            assert!(seen.insert(format!("{} {path}", operation.method)), "{path} twice");
+        }
+        for endpoint in Endpoint::ALL {
+            assert!(!endpoint.operations().is_empty(), "{endpoint:?} has an operation");
+        }
+    }
+
+    #[test]
+    fn examples_have_their_types() {
+        for Operation { id, details, .. } in operations() {
+            if let Some(body) = details.body {
+                body.example_fits().unwrap_or_else(|error| panic!("body of {id}: {error}"));
+            }
+            if let Some(content) = details.success.content {
+                content.example_fits().unwrap_or_else(|error| panic!("response of {id}: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The header fields of the documents.
+
+/// A header field.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Its name, as documents spell it.
+    pub name: &'static str,
+    /// The name of its component in a document.
+    pub component: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// An example.
+    pub example: &'static str,
+}
+
+macro_rules! headers {
+    ($($constant:ident = $name:literal, $description:literal, $example:literal;)*) => {
+        $(
+            #[doc = $description]
+            pub const $constant: Header = Header {
+                name: $name,
+                component: stringify!($constant),
+                description: $description,
+                example: $example,
+            };
+        )*
+    };
+}
+
+headers! {
+    // Of requests.
+    IDEMPOTENCY_KEY = "Idempotency-Key",
+        "Makes the request safe to repeat: 8 to 128 visible characters, drawn at random and kept \
+         secret. A repetition gets the first response.",
+        "4f6c1d0e-9b7a-4c35-8d21-5e0f6a7b8c9d";
+    IF_MATCH = "If-Match",
+        "Only if the present `ETag` is one of these, or exists at all with `*`; else 412.",
+        "\"3-5f0c6e1a\"";
+    IF_NONE_MATCH = "If-None-Match",
+        "Only if the present `ETag` is none of these; else 304 for a read and 412 for a change.",
+        "\"3-5f0c6e1a\"";
+    LAST_EVENT_ID = "Last-Event-ID",
+        "The number of the last message that the client has; 0 for all messages.",
+        "3";
+
+    // Of responses.
+    REQUEST_ID = "X-Request-Id",
+        "Finds the request in every log.",
+        "01a2074b-388c-7649-8b4d-fa847e1ea26c";
+    SERVED_BY = "X-Served-By",
+        "The instance that served the request.",
+        "stateful-2";
+    AFFINITY = "X-Affinity",
+        "Why that instance: `<verdict>; key=<affinity key>; epoch=<membership>`.",
+        "home; key=0badcafe; epoch=5f0c6e1a";
+    RATE_LIMIT = "RateLimit",
+        "What is left of the client's quota, and the seconds until it is full again.",
+        "\"client\";r=99;t=1";
+    RATE_LIMIT_POLICY = "RateLimit-Policy",
+        "The client's quota: requests, and the window in seconds.",
+        "\"client\";q=100;w=2";
+    SERVER_TIMING = "Server-Timing",
+        "Milliseconds until the response header, at the gateway and at the instance.",
+        "gateway;dur=0.042, upstream;dur=1.500";
+    RETRY_AFTER = "Retry-After",
+        "Seconds until a repetition may succeed.",
+        "1";
+    WWW_AUTHENTICATE = "WWW-Authenticate",
+        "How to authenticate.",
+        "Bearer";
+    ETAG = "ETag",
+        "Identifies this state; for `If-Match` and `If-None-Match`.",
+        "\"3-5f0c6e1a\"";
+    LOCATION = "Location",
+        "The path of what was created.",
+        "/api/v1/stateful/sessions/0badcafe-00112233445566778899aabbccddeeff";
+    LINK = "Link",
+        "The next page, with `rel=\"next\"`, if there is one.",
+        "</api/v1/stateless/products?cursor=70303031>; rel=\"next\"";
+    AFFINITY_KEY = "X-Affinity-Key",
+        "The session's affinity key: a client without cookies sends it with `POST /conversations`.",
+        "0badcafe";
+    SESSION_SOURCE = "X-Session-Source",
+        "Where the session came from: `memory`, `redis` or `created`; `memory; unverified` while \
+         Redis is away.",
+        "memory";
+    IDEMPOTENCY_REPLAYED = "Idempotency-Replayed",
+        "`true` when this repeats the first response to the same `Idempotency-Key`.",
+        "true";
+    CACHE_CONTROL = "Cache-Control",
+        "Whether and how long the response may be cached.",
+        "public, max-age=60";
+    DEPRECATION = "Deprecation",
+        "Since when this path is deprecated (RFC 9745).",
+        "@1770249600";
+    SUCCESSOR = "Link",
+        "The successor of this deprecated path, with `rel=\"successor-version\"`.",
+        "</api/v1/stateless/info>; rel=\"successor-version\"";
+}
