@@ -14,6 +14,7 @@ TOOLS := target/tools
 CARGO_DENY := 0.20.2
 CARGO_LLVM_COV := 0.9.1
 PYTHON := $(TOOLS)/python/bin
+UI_TESTS := infra/ui-tests/node_modules
 
 # A target's help follows `##`; the rarer targets have `###`, and only help-all prints them.
 help: ## Print the common targets
@@ -142,6 +143,10 @@ test: packages ## Run all tests, against real servers
 	@INSTA_UPDATE=no cargo test --workspace
 	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
 
+test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium: /docs, the start page, the errors; screenshots in target/ui
+	@cargo build --workspace --bins
+	@cargo test -p local-stack --test ui -- --ignored --nocapture
+
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
 	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
 
@@ -165,6 +170,7 @@ ci: ## Run exactly what CI runs: format, lints, documentation, infra files, test
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	@$(MAKE) lint-infra
 	@$(MAKE) test
+	@$(MAKE) test-ui
 	@$(MAKE) deny
 
 deny: $(TOOLS)/bin/cargo-deny ### Check the dependencies: licences, sources, bans
@@ -191,6 +197,9 @@ lint-infra: $(PYTHON)/.installed ### Check every file of infra/ with the tool fo
 error-pages: ### Generate the pages about errors from the table of codes in proto-contracts
 	@WRITE_ERROR_PAGES=1 cargo test -q -p proto-contracts --test it error_pages
 
+docs-ui: ### Write Swagger UI's files of /docs again from the npm package, and check them
+	@infra/nginx/swagger-ui.sh
+
 dashboards: $(PYTHON)/.installed ### Generate the Grafana dashboards from infra/monitoring/grafana/dashboards.py
 	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
 
@@ -213,6 +222,11 @@ $(TOOLS)/bin/cargo-llvm-cov:
 	@cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
+$(UI_TESTS)/.package-lock.json: infra/ui-tests/package-lock.json
+	@infra/local/install-packages.sh --for-ui
+	@npm ci --prefix infra/ui-tests --no-audit --no-fund --silent
+	@touch $@
+
 $(PYTHON)/.installed: infra/requirements.txt
 	@infra/local/install-packages.sh --for-lint
 	@python3 -m venv $(TOOLS)/python
@@ -225,4 +239,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test openapi fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test test-ui openapi fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

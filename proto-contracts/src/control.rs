@@ -4,7 +4,6 @@ mod changes;
 mod events;
 mod explain;
 mod pools;
-mod table;
 
 pub use changes::{
     AddInstance, ChangeInstance, DrainInstance, InstanceAdded, Lasts, Reloaded, RemoveQuery,
@@ -17,4 +16,3 @@ pub use explain::{
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Pool, Pools, Strategy, UnknownStrategy,
 };
-pub use table::{ControlHandlers, document};

@@ -103,6 +103,7 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@GATEWAY@@|gateway:8000|g" \
     -e "s|@@GATEWAY_METRICS@@|gateway:8003|g" \
     -e "s|@@UNLIMITED@@|$unlimited|g" \
+    -e "s|@@LOCAL_URLS@@|{}|g" \
     -e "s|@@CACHE_SIZE@@|64m|g" \
     -e "s|@@CACHE_DIR@@|$state/cache|g" \
     -e "s|@@CONF_DIR@@|$conf|g" \

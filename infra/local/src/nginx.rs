@@ -15,7 +15,7 @@ use crate::process::{Launch, RunAs};
 use crate::settings::{Settings, log_file};
 use crate::tls::Tls;
 use crate::topology::Gateways;
-use crate::{programs, secrets, shared_memory};
+use crate::{programs, secrets, shared_memory, urls};
 
 /// User of `/metrics` through Nginx; the password is in the state folder's `metrics.password`.
 const METRICS_USER: &str = "metrics";
@@ -72,6 +72,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("GATEWAY", "gateway".to_owned()),
         ("GATEWAY_METRICS", "gateway_metrics".to_owned()),
         ("UNLIMITED", "127.0.0.1 0; ::1 0;".to_owned()),
+        ("LOCAL_URLS", local_urls(settings)),
         ("CACHE_SIZE", CACHE_SIZE.to_owned()),
         ("CACHE_DIR", cache_dir(settings).join("cache").display().to_string()),
         ("CONF_DIR", conf.display().to_string()),
@@ -99,6 +100,12 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         stop_signal: Signal::SIGQUIT,
         log: settings.log(Component::Nginx),
     })
+}
+
+/// The links of the start page, as JSON.
+fn local_urls(settings: &Settings) -> String {
+    let urls = urls::of(&settings.ports, settings.extent, settings.gateways);
+    serde_json::json!({"control": urls.control, "prometheus": urls.prometheus}).to_string()
 }
 
 /// The gateways for Nginx's `upstream`.

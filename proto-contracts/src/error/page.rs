@@ -49,10 +49,12 @@ pub fn index(site: Site) -> String {
     );
     for code in codes {
         let (status, path, title) = (code.status(), code.page_path(), html(code.title()));
+        // A narrow screen may break it there.
+        let name = code.as_str().replace('_', "_<wbr>");
         // Writing to a string cannot fail.
         let _ = writeln!(
             main,
-            "      <tr><td>{status}</td><td><a href=\"{path}\"><code>{code}</code></a></td>\
+            "      <tr><td>{status}</td><td><a href=\"{path}\"><code>{name}</code></a></td>\
              <td>{title}</td></tr>"
         );
     }
@@ -77,7 +79,7 @@ fn document(title: &str, site: Site, main: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n  <meta charset=\"utf-8\">\n  \
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n  \
          <meta name=\"color-scheme\" content=\"light dark\">\n  \
-         <title>{title} – Tandem</title>{style}\n</head>\n<body>{top}\n<main>\n  {main}\n</main>\n\
+         <title>{title} – Tandem</title>{style}\n</head>\n<body>{top}\n<main class=\"page\">\n  {main}\n</main>\n\
          </body>\n</html>\n"
     )
 }

@@ -120,7 +120,9 @@ fn each_text(path: &Path, read: &mut dyn FnMut(&str)) -> Result<()> {
         for entry in fs::read_dir(path)? {
             let entry = entry?.path();
             let name = entry.file_name().unwrap_or_default();
-            if name != "tests" && name != "target" {
+            // Programs of others, such as Swagger UI, have any word.
+            let foreign = name == "node_modules" || name.to_string_lossy().starts_with("swagger");
+            if name != "tests" && name != "target" && !foreign {
                 each_text(&entry, read)?;
             }
         }

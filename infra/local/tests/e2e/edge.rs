@@ -30,6 +30,8 @@ async fn the_edge_has_all_its_features() -> Result<()> {
     http2_and_http1_are_supported(&stack, &api).await?;
     bodies_are_compressed_as_negotiated(&api).await?;
     security_headers_are_set(&api).await?;
+    each_page_has_the_policy_that_it_needs(&api).await?;
+    static_files_are_cached_for_a_year(&api).await?;
     only_products_are_cached(&api).await?;
     a_matching_etag_gets_304(&api).await?;
     its_own_errors_are_problem_documents(&api).await?;
@@ -113,6 +115,47 @@ async fn security_headers_are_set(api: &Api) -> Result<()> {
             "{path}: {policy:?}"
         );
         assert_eq!(response.header("server"), Some("nginx"), "{path}: no version");
+    }
+    Ok(())
+}
+
+/// `make test-ui` shows that these are enough; this, that others have no more.
+async fn each_page_has_the_policy_that_it_needs(api: &Api) -> Result<()> {
+    let scripted = Some("script-src 'self'");
+    for (path, script) in [
+        ("/", scripted),
+        ("/docs", scripted),
+        ("/docs/errors", None),
+        ("/docs/errors/not_found", None),
+        ("/docs/unknown", None),
+        ("/static/site-2.css", None),
+        (INFO, None),
+    ] {
+        let response = api.get(path).await?;
+        let policy = response.header("content-security-policy").context("a policy")?;
+        let found = policy.split("; ").find(|directive| directive.starts_with("script-src"));
+        assert_eq!(found, script, "{path}: {policy}");
+        for rule in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.split("; ").any(|directive| directive == rule), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{path}: {policy}");
+    }
+    Ok(())
+}
+
+async fn static_files_are_cached_for_a_year(api: &Api) -> Result<()> {
+    let page = String::from_utf8(api.get("/docs").await?.body)?;
+    let files: Vec<_> = page.split('"').filter(|part| part.starts_with("/static/")).collect();
+    assert!(files.len() > 4, "{page}");
+    for file in files {
+        let request = api.request(Method::GET, file).header(ACCEPT_ENCODING, "gzip");
+        let response = Response::to(request).await?;
+        assert_eq!(response.status, 200, "{file}");
+        let cached = Some("public, max-age=31536000, immutable");
+        assert_eq!(response.header(CACHE_CONTROL.as_str()), cached, "{file}");
+        if response.body.len() > 1024 {
+            assert_eq!(response.header(CONTENT_ENCODING.as_str()), Some("gzip"), "{file}");
+        }
     }
     Ok(())
 }

@@ -1,0 +1,39 @@
+//! The pages in a browser: starts a stack for the tests of `infra/ui-tests`, which need Chromium and
+//! packages of npm. `make test-ui` installs both.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use local_stack::Stack;
+use tokio::process::Command;
+
+#[tokio::test]
+#[ignore = "needs Chromium and packages of npm: make test-ui"]
+async fn pages_work_in_a_browser() -> Result<()> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let stack = Stack::for_tests()
+        .stateless(2)
+        .health_interval(Duration::from_secs(1))
+        .with_nginx()
+        .start()
+        .await?;
+    let urls = stack.urls();
+    // The tests stop by their own limits, and Chromium with them.
+    let status = Command::new("node")
+        .args(["--test-reporter=spec", "infra/ui-tests/ui.test.mjs"])
+        .env("TANDEM_TARGET", urls.https.context("Nginx runs")?)
+        .env("TANDEM_CONTROL", urls.control)
+        .env("TANDEM_STATE", stack.state_dir())
+        .env("UI_SCREENSHOTS", repository.join("target/ui"))
+        .current_dir(&repository)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("node does not start; run make test-ui")?;
+    stack.shutdown().await;
+    ensure!(status.success(), "the tests of the pages failed; see above");
+    Ok(())
+}
