@@ -213,7 +213,12 @@ impl Connection {
 
     /// Reads the response, if any.
     pub(crate) fn try_reply(&mut self) -> Option<Reply> {
-        read_reply(&mut self.0, "GET").ok()
+        self.try_reply_to("GET")
+    }
+
+    /// Reads the response to a request with this method, if any.
+    pub(crate) fn try_reply_to(&mut self, method: &str) -> Option<Reply> {
+        read_reply(&mut self.0, method).ok()
     }
 
     /// Sends a request that may be rejected, and reads the response, if any.
@@ -317,15 +322,12 @@ pub(crate) fn read_head(stream: &mut impl BufRead) -> io::Result<(u16, Vec<(Stri
 fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     if let Some(length) = reply.header("content-length") {
-        body.resize(length.parse().map_err(|_| io::ErrorKind::InvalidData)?, 0);
-        stream.read_exact(&mut body)?;
+        read_length(stream, length.parse().map_err(|_| io::ErrorKind::InvalidData)?, &mut body)?;
     } else if reply.header("transfer-encoding") == Some("chunked") {
         loop {
-            let length = usize::from_str_radix(&read_line(stream)?, 16)
+            let length = u64::from_str_radix(&read_line(stream)?, 16)
                 .map_err(|_| io::ErrorKind::InvalidData)?;
-            let start = body.len();
-            body.resize(start + length, 0);
-            stream.read_exact(&mut body[start..])?;
+            read_length(stream, length, &mut body)?;
             read_line(stream)?;
             if length == 0 {
                 break;
@@ -335,6 +337,12 @@ fn read_body(stream: &mut impl BufRead, reply: &Reply) -> io::Result<Vec<u8>> {
         stream.read_to_end(&mut body)?;
     }
     Ok(body)
+}
+
+/// Reads exactly so many bytes, which a hostile instance may only claim to send.
+fn read_length(stream: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    let read = stream.take(length).read_to_end(body)?;
+    if read as u64 == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// A line without its terminator; an error at the end of the stream.

@@ -41,6 +41,8 @@ pub(crate) enum Act {
     Raw(Vec<u8>),
     /// Sends exactly these bytes and closes the connection.
     RawThenClose(Vec<u8>),
+    /// Sends exactly these bytes, and the others when the script changes.
+    RawThenMore(Vec<u8>, Vec<u8>),
 }
 
 impl Act {
@@ -104,6 +106,8 @@ struct Script {
     health_checks: u64,
     /// Streams that it serves.
     streams: usize,
+    /// How often it sent something without a request.
+    unsolicited: usize,
     listening: bool,
     connections: Vec<TcpStream>,
 }
@@ -144,6 +148,7 @@ impl Upstream {
             seen: Vec::new(),
             health_checks: 0,
             streams: 0,
+            unsolicited: 0,
             listening: false,
             connections: Vec::new(),
         };
@@ -232,6 +237,11 @@ impl Upstream {
     /// Number of open streams.
     pub(crate) fn streams(&self) -> usize {
         self.script().streams
+    }
+
+    /// How often it sent something without a request.
+    pub(crate) fn unsolicited(&self) -> usize {
+        self.script().unsolicited
     }
 
     /// Number of requests, without health checks.

@@ -117,6 +117,15 @@ impl Shared {
                     writer.write_all(&bytes)?;
                     return writer.shutdown(Shutdown::Both);
                 }
+                Act::RawThenMore(ref bytes, ref more) => {
+                    writer.write_all(bytes)?;
+                    let waits = |script: &mut Script| script.act == act && script.listening;
+                    drop(self.changed.wait_while(self.lock(), waits).expect("no panic"));
+                    // The gateway may have closed the connection.
+                    let sent = writer.write_all(more);
+                    self.lock().unsolicited += 1;
+                    sent?;
+                }
                 Act::Hang => unreachable!("handled by next_act"),
             }
         }
