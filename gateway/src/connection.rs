@@ -111,7 +111,7 @@ impl ServerApp for Connections {
                     // Boxed to keep the common future small.
                     Box::pin(refusal::respond(
                         stream,
-                        &refused,
+                        refused,
                         self.traffic.load_full(),
                         &self.telemetry,
                     ))

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONNECTION};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::Stream;
 use proto_contracts::{ErrorCode, RequestId, headers};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Traffic;
 use crate::connection::header::Refused;
@@ -25,6 +25,11 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 /// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How much of a header is read, and for how long, to find the request id of a proxy. It comes
+/// behind the target, which may be long.
+const MAX_BEFORE_ID: usize = 128 * 1024;
+const ID_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// Timeout of writing the response to a rejected connection, and of the client reading it.
 const REJECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many rejected connections may wait for that.
@@ -34,13 +39,16 @@ const MAX_READING: usize = 64;
 /// a request.
 pub(super) async fn respond(
     mut stream: Stream,
-    refused: &Refused,
+    mut refused: Refused,
     traffic: Arc<Traffic>,
     telemetry: &Telemetry,
 ) {
     let mut ctx = RequestContext::new(telemetry.metrics.enter(), traffic);
     ctx.started = refused.since.into_std();
-    ctx.request_id = request_id(&refused.bytes);
+    if refused.fault.code() == ErrorCode::UriTooLong {
+        read_to_id(&mut stream, &mut refused.bytes).await;
+    }
+    ctx.request_id = sent_id(&refused.bytes).unwrap_or_else(RequestId::generate);
     ctx.problem = Some(refused.fault.code());
     if let Some(peer) = peer_address(&stream) {
         // Forwarding headers of a rejected request are not used.
@@ -129,15 +137,24 @@ fn method(bytes: &[u8]) -> &str {
     std::str::from_utf8(&bytes[..end]).unwrap_or("")
 }
 
-/// The request id of a proxy in front, else a new one.
-fn request_id(bytes: &[u8]) -> RequestId {
+/// Reads on until the request id of a proxy in front, or the end of the header.
+async fn read_to_id(stream: &mut Stream, bytes: &mut BytesMut) {
+    let _in_vain = tokio::time::timeout(ID_TIMEOUT, async {
+        while sent_id(bytes).is_none()
+            && memchr::memmem::find(bytes, b"\r\n\r\n").is_none()
+            && bytes.len() < MAX_BEFORE_ID
+            && stream.read_buf(bytes).await.is_ok_and(|read| read > 0)
+        {}
+    })
+    .await;
+}
+
+/// The request id of a proxy in front.
+fn sent_id(bytes: &[u8]) -> Option<RequestId> {
     let named = |line: &&[u8]| {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         name.eq_ignore_ascii_case(headers::REQUEST_ID.as_bytes())
     };
-    let line = bytes.split(|&byte| byte == b'\n').find(named);
-    let value = line.and_then(|line| line.get(headers::REQUEST_ID.len() + 1..));
-    value
-        .and_then(|value| RequestId::parse_bytes(value.trim_ascii()))
-        .unwrap_or_else(RequestId::generate)
+    let line = bytes.split(|&byte| byte == b'\n').find(named)?;
+    RequestId::parse_bytes(line.get(headers::REQUEST_ID.len() + 1..)?.trim_ascii())
 }

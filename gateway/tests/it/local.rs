@@ -59,6 +59,11 @@ fn local_replies_have_the_request_id() {
     let id = "0190b0e4-7d1c-7a52-9c41-0123456789ab";
     let kept = gateway.send(&Request::get("/no-such-path").header("x-request-id", id));
     assert_eq!(kept.problem().request_id.map(|id| id.to_string()).as_deref(), Some(id));
+    // It comes behind a target that is longer than what is read at once.
+    let long = format!("/{}", "a".repeat(60_000));
+    let long = gateway.send(&Request::get(&long).header("x-request-id", id)).problem();
+    assert_eq!(long.code, ErrorCode::UriTooLong);
+    assert_eq!(long.request_id.map(|id| id.to_string()).as_deref(), Some(id));
     let made = gateway.send(&Request::get("/no-such-path").header("x-request-id", "1")).problem();
     assert!(made.request_id.is_some_and(|id| id != RequestId::default()));
 }
