@@ -153,9 +153,11 @@ fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds
 fuzz-engines: ### Send the same random bytes to both engines, and compare: s=60 for 60 seconds, or cases=1000000
 	@$(if $(cases),FUZZ_CASES=$(cases),FUZZ_SECONDS=$(or $(s),60)) cargo test -p gateway --test it differential -- --nocapture
 
-hostile-requests: ### Send 8,000 malformed requests to each engine, and check that no other client notices: cases=8000
+hostile-requests: packages ### Send 8,000 malformed requests to each engine and through Nginx, and check that no other client notices: cases=8000
+	@cargo build --workspace --bins
 	@FUZZ_CASES=$(or $(cases),8000) cargo test -p gateway --test it hostile_requests:: -- --nocapture
 	@FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it hostile_requests:: -- --nocapture
+	@FUZZ_CASES=$(or $(cases),8000) cargo test -p local-stack --test e2e hostile_edge:: -- --nocapture
 
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage

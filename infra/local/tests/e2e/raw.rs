@@ -55,7 +55,8 @@ pub(crate) async fn tls(stack: &Stack) -> Result<TlsStream<TcpStream>> {
     Ok(connector(stack)?.connect(ServerName::try_from("localhost")?, stream).await?)
 }
 
-fn connector(stack: &Stack) -> Result<tokio_rustls::TlsConnector> {
+/// A client of TLS that trusts the stack's CA and speaks HTTP/1.1.
+pub(crate) fn connector(stack: &Stack) -> Result<tokio_rustls::TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(stack.ca_path())?)?;
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
