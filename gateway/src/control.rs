@@ -3,7 +3,6 @@
 //! Reads need no token, so the listener is on loopback by default; changes need the token. `guard`
 //! applies this to all paths.
 
-mod api;
 mod drain;
 mod endpoints;
 mod events;
@@ -136,7 +135,6 @@ impl ControlPlane {
             listeners: Listeners::default(),
             token: config.control.token.clone(),
             closing: closing.subscribe(),
-            openapi: openapi::describe(&endpoints::all()),
         });
         let server = Server::on_guarded(
             listener,
@@ -146,7 +144,7 @@ impl ControlPlane {
             guard::admit(&config.control, upgrading),
             move |app: &mut web::ServiceConfig| {
                 app.app_data(state.clone());
-                endpoints::all().into_iter().for_each(|endpoint| endpoint.mount(app));
+                endpoints::mount(app);
             },
         )?;
         Ok(Self { server, metrics: read_only, health, events, closing })

@@ -4,6 +4,7 @@ mod changes;
 mod events;
 mod explain;
 mod pools;
+mod table;
 
 pub use changes::{
     AddInstance, ChangeInstance, DrainInstance, InstanceAdded, Lasts, Reloaded, RemoveQuery,
@@ -16,3 +17,4 @@ pub use explain::{
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Pool, Pools, Strategy, UnknownStrategy,
 };
+pub use table::{ControlHandlers, document};

@@ -32,16 +32,6 @@ where
     MethodRoute { method: Method::GET, route: web::to(handler) }
 }
 
-/// `POST`.
-pub fn post<F, Args>(handler: F) -> MethodRoute
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    MethodRoute { method: Method::POST, route: web::to(handler) }
-}
-
 /// `PUT`.
 pub fn put<F, Args>(handler: F) -> MethodRoute
 where
@@ -50,16 +40,6 @@ where
     F::Output: Responder + 'static,
 {
     MethodRoute { method: Method::PUT, route: web::to(handler) }
-}
-
-/// `PATCH`.
-pub fn patch<F, Args>(handler: F) -> MethodRoute
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    MethodRoute { method: Method::PATCH, route: web::to(handler) }
 }
 
 /// `DELETE`.
@@ -119,7 +99,16 @@ fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec
     app.service(scope().default_service(not_allowed));
 }
 
-/// Mounts a path outside the API's table.
+/// Mounts the paths of a table that no gateway resolves.
+pub fn mount_paths(app: &mut web::ServiceConfig, paths: Vec<(&str, Vec<(TableMethod, Route)>)>) {
+    for (path, methods) in paths {
+        let routes = methods.into_iter();
+        let routes = routes.map(|(method, route)| MethodRoute { method: wire(method), route });
+        mount_at(app, path, routes.collect::<Vec<_>>());
+    }
+}
+
+/// Mounts a path outside all tables.
 pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec<MethodRoute>>) {
     let methods = methods.into();
     let resource = web::resource(path).default_service(not_allowed_but(&methods));

@@ -25,7 +25,6 @@ pub(super) struct State {
     pub(super) token: Option<SecretString>,
     /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
-    pub(super) openapi: serde_json::Value,
 }
 
 impl State {

@@ -7,11 +7,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
+use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use proto_contracts::ErrorCode;
-use proto_contracts::agent::{Action, LogLines, Scale};
-use serde::Deserialize;
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError as _, Route, web,
+};
+use proto_contracts::agent::{Action, AgentHandlers, LogLines, LogsQuery, Scale};
+use proto_contracts::openapi::Method as TableMethod;
+use proto_contracts::{ErrorCode, agent};
 
 use crate::process::last_lines;
 use problem::ApiError;
@@ -28,45 +32,58 @@ const LINES: (usize, usize) = (100, 10_000);
 /// Serves the agent on this listener until its server handle stops it.
 pub(crate) fn serve(listener: TcpListener, supervised: Arc<Supervised>) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
-        let changing = web::scope("")
-            .wrap(from_fn(guard::require_token))
-            .service(
-                web::resource("/scale")
-                    .route(web::post().to(scale))
-                    .default_service(web::to(wrong_method)),
-            )
-            .service(
-                web::resource("/instances/{name}/{action}")
-                    .route(web::post().to(act))
-                    .default_service(web::to(wrong_method)),
-            )
-            .service(
-                web::resource("/logs/{name}")
-                    .route(web::get().to(logs))
-                    .default_service(web::to(wrong_method)),
-            )
-            .service(
-                web::resource("/shutdown")
-                    .route(web::post().to(shutdown))
-                    .default_service(web::to(wrong_method)),
-            );
         App::new()
             .app_data(web::Data::from(Arc::clone(&supervised)))
             .wrap(from_fn(guard::require_canonical_path))
             .wrap(from_fn(guard::require_loopback_host))
-            .service(
-                web::scope("/agent/v1")
-                    .service(
-                        web::resource("/status")
-                            .route(web::get().to(status))
-                            .default_service(web::to(wrong_method)),
-                    )
-                    .service(changing),
-            )
+            .configure(mount)
             .route("/docs/errors/{code}", web::get().to(problem::page))
             .default_service(web::to(not_found))
     });
     Ok(server.workers(1).shutdown_timeout(5).disable_signals().listen(listener)?.run())
+}
+
+fn mount(app: &mut web::ServiceConfig) {
+    let handlers = AgentHandlers {
+        status: web::to(status),
+        scale: web::to(scale),
+        act: web::to(act),
+        logs: web::to(logs),
+        shutdown: web::to(shutdown),
+        openapi: web::to(openapi),
+    };
+    for (path, methods) in handlers.into_paths() {
+        if agent::needs_token(path) {
+            app.service(resource(path, methods).wrap(from_fn(guard::require_token)));
+        } else {
+            app.service(resource(path, methods));
+        }
+    }
+}
+
+/// A path with its methods; others get 405.
+fn resource(path: &str, methods: Vec<(TableMethod, Route)>) -> Resource {
+    let names: Vec<_> = methods.iter().map(|(method, _)| method.as_str()).collect();
+    let allowed = names.join(", ");
+    let wrong_method = web::to(move || {
+        let response = wrong_method(&allowed);
+        async move { response }
+    });
+    methods
+        .into_iter()
+        .fold(web::resource(path).default_service(wrong_method), |resource, (method, route)| {
+            resource.route(route.method(wire(method)))
+        })
+}
+
+const fn wire(method: TableMethod) -> Method {
+    match method {
+        TableMethod::Get => Method::GET,
+        TableMethod::Post => Method::POST,
+        TableMethod::Put => Method::PUT,
+        TableMethod::Patch => Method::PATCH,
+        TableMethod::Delete => Method::DELETE,
+    }
 }
 
 async fn status(supervised: web::Data<Supervised>) -> HttpResponse {
@@ -115,18 +132,12 @@ async fn act(
     .await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogQuery {
-    lines: Option<usize>,
-}
-
 async fn logs(
     supervised: web::Data<Supervised>,
     name: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let query = web::Query::<LogQuery>::from_query(request.query_string())
+    let query = web::Query::<LogsQuery>::from_query(request.query_string())
         .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
     let path = supervised.stack()?.log_path(&name)?;
     let count = query.lines.unwrap_or(LINES.0).min(LINES.1);
@@ -145,8 +156,17 @@ async fn not_found() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "the agent's paths begin with /agent/v1")
 }
 
-async fn wrong_method() -> ApiError {
-    ApiError::new(ErrorCode::MethodNotAllowed, "this path does not support the method")
+async fn openapi() -> HttpResponse {
+    json_response(&agent::document())
+}
+
+fn wrong_method(allowed: &str) -> HttpResponse {
+    let detail = format!("this path allows {allowed}");
+    let mut response = ApiError::new(ErrorCode::MethodNotAllowed, detail).error_response();
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
 }
 
 /// Runs a change to its end even if the client disconnects: a half-made one would leave an

@@ -203,6 +203,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::openapi::{Described, check_examples};
 
     #[test]
     fn ids_and_methods_of_a_path_are_unique() {
@@ -219,13 +220,13 @@ mod tests {
 
     #[test]
     fn examples_have_their_types() {
-        for Operation { id, details, .. } in operations() {
-            if let Some(body) = details.body {
-                body.example_fits().unwrap_or_else(|error| panic!("body of {id}: {error}"));
-            }
-            if let Some(content) = details.success.content {
-                content.example_fits().unwrap_or_else(|error| panic!("response of {id}: {error}"));
-            }
-        }
+        let described = operations().map(|operation| Described {
+            path: operation.endpoint.templates().canonical,
+            method: operation.method,
+            id: operation.id,
+            details: &operation.details,
+            successor: None,
+        });
+        check_examples(&described.collect::<Vec<_>>());
     }
 }

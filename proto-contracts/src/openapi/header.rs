@@ -90,6 +90,9 @@ headers! {
     CACHE_CONTROL = "Cache-Control",
         "Whether and how long the response may be cached.",
         "public, max-age=60";
+    CHANGE_LASTS = "X-Change-Lasts",
+        "How long the change lasts: `saved`, or `until_restart` without a state file.",
+        "saved";
     DEPRECATION = "Deprecation",
         "Since when this path is deprecated (RFC 9745).",
         "@1770249600";

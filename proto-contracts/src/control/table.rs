@@ -1,0 +1,225 @@
+//! The control API, as one table.
+
+use schemars::SchemaGenerator;
+use serde_json::Value;
+
+use super::{
+    AddInstance, ChangeInstance, DrainInstance, Event, EventsQuery, ExplainQuery, Explanation,
+    Instance, InstanceAdded, Pools, Reloaded, RemoveQuery, SetStrategy, StrategySet,
+};
+use crate::error::ErrorCode;
+use crate::openapi::{self, About, Caller, Details, header, table};
+use crate::pool_name::PoolName;
+
+table! {
+    /// A handler for each operation of the control API.
+    ControlHandlers {
+        "/control/v1/pools" {
+            pools: Get GET_POOLS;
+        }
+        "/control/v1/pools/{pool}/strategy" {
+            set_strategy: Put SET_STRATEGY;
+        }
+        "/control/v1/pools/{pool}/instances" {
+            add_instance: Post ADD_INSTANCE;
+        }
+        "/control/v1/pools/{pool}/instances/{name}" {
+            change_instance: Patch CHANGE_INSTANCE;
+            remove_instance: Delete REMOVE_INSTANCE;
+        }
+        "/control/v1/pools/{pool}/instances/{name}/drain" {
+            drain_instance: Post DRAIN_INSTANCE;
+        }
+        "/control/v1/pools/{pool}/instances/{name}/undrain" {
+            undrain_instance: Post UNDRAIN_INSTANCE;
+        }
+        "/control/v1/pools/{pool}/explain" {
+            explain: Get EXPLAIN;
+        }
+        "/control/v1/reload" {
+            reload: Post RELOAD;
+        }
+        "/control/v1/events" {
+            events: Get STREAM_EVENTS;
+        }
+        "/control/v1/openapi.json" {
+            openapi: Get GET_OPENAPI;
+        }
+    }
+}
+
+const POOLS: &str = "Pools";
+const INSTANCES: &str = "Instances";
+const GATEWAY: &str = "Gateway";
+
+const INSTANCE: &str = r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy",
+    "version": "0.1.0", "in_flight": 3, "streams": 1, "requests": 4711, "connect_failures": 0,
+    "live_sessions": 120, "key_share_percent": 33.4, "weight": 1}"#;
+
+/// A change, which needs the token.
+const fn change(tag: &'static str, summary: &'static str) -> Details {
+    Details::new(tag, summary).called_by(Caller::TokenHolder)
+}
+
+/// A change of a pool, which is written to the state file.
+const fn change_of_pool(tag: &'static str, summary: &'static str) -> Details {
+    change(tag, summary).fails_with(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])
+}
+
+const GET_POOLS: Details = Details::new(POOLS, "Show both pools and their instances")
+    .returns::<Pools>(
+        200,
+        "The pools as they are now.",
+        r#"{"pools": [{"name": "stateful", "strategy": "sticky", "epoch": "5f0c6e1a", "instances": [
+            {"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy", "in_flight": 3,
+             "streams": 1, "requests": 4711, "connect_failures": 0, "live_sessions": 120,
+             "key_share_percent": 100.0, "weight": 1}]}]}"#,
+    );
+
+const SET_STRATEGY: Details = change_of_pool(POOLS, "Switch the strategy")
+    .described_as(
+        "From the next request on. Rendezvous hashing keeps no table, so after a switch back every \
+         session is at its home again.",
+    )
+    .body::<SetStrategy>(r#"{"strategy": "sticky"}"#)
+    .returns::<StrategySet>(
+        200,
+        "The strategy from now on.",
+        r#"{"strategy": "sticky", "lasts": "saved"}"#,
+    );
+
+const ADD_INSTANCE: Details = change_of_pool(INSTANCES, "Add an instance")
+    .described_as("Its name is read from its health response; until then it is `pending`.")
+    .body::<AddInstance>(r#"{"addr": "127.0.0.1:8204", "weight": 2}"#)
+    .returns::<InstanceAdded>(
+        201,
+        "The instance after its first health check.",
+        r#"{"name": "stateful-4", "addr": "127.0.0.1:8204", "state": "healthy", "in_flight": 0,
+            "streams": 0, "requests": 0, "connect_failures": 0, "live_sessions": 0,
+            "key_share_percent": 40.1, "weight": 2, "lasts": "saved"}"#,
+    )
+    .also(200, "The pool already has it: the instance as it is.")
+    .fails_with(&[
+        ErrorCode::InstanceNotFound,
+        ErrorCode::InstanceExists,
+        ErrorCode::InvalidInstance,
+        ErrorCode::WrongInstance,
+    ]);
+
+const CHANGE_INSTANCE: Details = change_of_pool(INSTANCES, "Change an instance's weight")
+    .described_as("The instance announces it, so it applies at all gateways.")
+    .body::<ChangeInstance>(r#"{"weight": 2}"#)
+    .returns::<Instance>(200, "The instance from now on.", INSTANCE)
+    .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed]);
+
+const REMOVE_INSTANCE: Details = change_of_pool(INSTANCES, "Remove an instance")
+    .described_as("By name, or by address while its name is unknown. Requests in flight continue.")
+    .query::<RemoveQuery>()
+    .returns_nothing(204, "Removed.")
+    .with_headers(&[header::CHANGE_LASTS])
+    .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::LastInstance]);
+
+const DRAIN_INSTANCE: Details = change_of_pool(INSTANCES, "Drain an instance")
+    .described_as(
+        "It gets no new keys, and its old ones move away after the deadline. The instance \
+         announces it, so it applies at all gateways, until it is undrained.",
+    )
+    .body::<DrainInstance>(r#"{"deadline_s": 30}"#)
+    .returns::<Instance>(
+        200,
+        "The instance and the progress of its drain.",
+        r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "draining", "in_flight": 3,
+            "streams": 1, "requests": 4711, "connect_failures": 0, "live_sessions": 120,
+            "key_share_percent": 33.4, "weight": 1,
+            "drain": {"seconds_left": 30, "announced": true, "serves_as_the_last": false}}"#,
+    )
+    .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::LastInstance]);
+
+const UNDRAIN_INSTANCE: Details = change_of_pool(INSTANCES, "End a drain")
+    .described_as("The instance gets its keys back. Without a drain it has no effect.")
+    .returns::<Instance>(200, "The instance as it is now.", INSTANCE)
+    .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed]);
+
+const EXPLAIN: Details = Details::new(POOLS, "Explain where a key goes")
+    .described_as(
+        "The ranking of all members for a key, and which of them serves it now. With `without`, \
+         `with`, `drain` or `weight`, also what that change would move.",
+    )
+    .query::<ExplainQuery>()
+    .returns::<Explanation>(
+        200,
+        "The key's ranking, the chosen instance and the reason.",
+        r#"{"key": "0badcafe", "pool": "stateful", "strategy": "sticky", "epoch": "5f0c6e1a",
+            "ranking": [{"rank": 1, "name": "stateful-1", "score": "f3a1c27e90b4d658", "weight": 1,
+                         "state": "healthy"}],
+            "choice": "stateful-1", "reason": "stateful-1 is the key's home"}"#,
+    )
+    .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists]);
+
+const RELOAD: Details = change(GATEWAY, "Reload the configuration")
+    .described_as("An invalid configuration changes nothing.")
+    .returns::<Reloaded>(
+        200,
+        "The configuration from now on.",
+        r#"{"fingerprint": "9b7a4c35", "needs_restart": []}"#,
+    )
+    .fails_with(&[ErrorCode::InvalidConfig]);
+
+const STREAM_EVENTS: Details = Details::new(GATEWAY, "Stream events")
+    .described_as(
+        "Server-sent events, beginning with the present pools: changes of strategy, membership and \
+         health, and `routed`, a sample of finished requests.",
+    )
+    .query::<EventsQuery>()
+    .streams::<Event>("One of these as the data of each server-sent event.")
+    .fails_with(&[ErrorCode::TooManyStreams]);
+
+const GET_OPENAPI: Details =
+    Details::new(GATEWAY, "Read this document").returns_any("OpenAPI 3.1.");
+
+/// Generates the control API's OpenAPI document.
+pub fn document() -> Value {
+    let about = About {
+        title: "Tandem's control API",
+        version: env!("CARGO_PKG_VERSION"),
+        description: "Operators inspect and change the gateway here. Reads need no token; the \
+                      listener must not be published. Changes need the token. Errors are problem \
+                      documents (RFC 9457).",
+        license: env!("CARGO_PKG_LICENSE"),
+        token: "The gateway's CONTROL_TOKEN.",
+        tags: &[
+            (POOLS, "The two pools, their strategies, and where a key goes."),
+            (INSTANCES, "Membership, weights and drains."),
+            (GATEWAY, "The gateway itself."),
+        ],
+        path_parameters: &[
+            ("pool", "Which pool.", SchemaGenerator::subschema_for::<PoolName>, "stateful"),
+            (
+                "name",
+                "The instance's name, or its address while its name is unknown.",
+                SchemaGenerator::subschema_for::<String>,
+                "stateful-1",
+            ),
+        ],
+        errors: &[ErrorCode::MisdirectedRequest, ErrorCode::Internal],
+        errors_of_bodies: &[
+            ErrorCode::MalformedJson,
+            ErrorCode::InvalidBody,
+            ErrorCode::UnsupportedMediaType,
+            ErrorCode::BodyTooLarge,
+            ErrorCode::RequestTimeout,
+        ],
+        headers: &[header::REQUEST_ID],
+    };
+    openapi::document(&about, OPERATIONS.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_have_their_types() {
+        openapi::check_examples(OPERATIONS);
+    }
+}
