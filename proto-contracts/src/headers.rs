@@ -58,7 +58,7 @@ pub const TRACESTATE: &str = "tracestate";
 pub const SERVER_TIMING: &str = "server-timing";
 /// `HIT`, `MISS` …: the result in the cache of Nginx or a service.
 pub const CACHE_STATUS: &str = "x-cache-status";
-/// A UUID that makes a write safe to retry: see [`IdempotencyKey`](crate::IdempotencyKey).
+/// A key that makes a write safe to retry: see [`IdempotencyKey`](crate::IdempotencyKey).
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `true` on the response to a retry: it repeats the first response, and nothing was executed
 /// again.

@@ -1,4 +1,4 @@
-//! Instance and deployment names, request and message ids, idempotency keys.
+//! Instance and deployment names, request and message ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -152,32 +152,6 @@ impl FromStr for MessageId {
     }
 }
 
-/// Identifies a write, so that a retry is not executed twice. The client generates it at random.
-///
-/// A request that repeats the key of another client's anonymous create receives that client's
-/// session. So a key is as secret as a session id: it has no `Display`, and `Debug` hides it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct IdempotencyKey(Uuid);
-
-impl IdempotencyKey {
-    /// Parses a UUID, with or without hyphens. The nil and the max UUID are not random and are
-    /// rejected.
-    pub fn parse_bytes(text: &[u8]) -> Option<Self> {
-        Uuid::try_parse_ascii(text).ok().filter(|uuid| !uuid.is_nil() && !uuid.is_max()).map(Self)
-    }
-
-    /// The 128 bits of the UUID.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IdempotencyKey")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,24 +172,5 @@ mod tests {
         assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
         assert_eq!(&id.to_ascii()[..], id.to_string().as_bytes());
         assert_eq!(RequestId::parse_bytes(b"not-a-uuid"), None);
-    }
-
-    #[test]
-    fn an_idempotency_key_is_a_random_uuid() {
-        let key =
-            IdempotencyKey::parse_bytes(b"00112233-4455-6677-8899-aabbccddeeff").expect("a UUID");
-        assert_eq!(IdempotencyKey::parse_bytes(b"00112233445566778899AABBCCDDEEFF"), Some(key));
-        assert!(!format!("{key:?}").contains("0011"), "a key is a secret");
-        let (nil, max) = (Uuid::nil().to_string(), Uuid::max().to_string());
-        for bad in [
-            "",
-            "1",
-            "00112233-4455-6677-8899-aabbccddeef",
-            "00112233-4455-6677-8899-aabbccddeefg",
-            &nil,
-            &max,
-        ] {
-            assert_eq!(IdempotencyKey::parse_bytes(bad.as_bytes()), None, "{bad:?}");
-        }
     }
 }

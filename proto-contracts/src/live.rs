@@ -5,9 +5,10 @@
 //! The id of a message's event is its number, so a client that reconnects with the last id misses
 //! none.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
 
 /// The type of a server-sent event or WebSocket frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +82,9 @@ pub struct ServerFrame<T> {
     /// The `ref` of the client's frame that this one responds to.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Whether a `posted` event repeats the result of an earlier write with the same key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
     /// After a rate-limited frame: seconds until the next is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
@@ -88,12 +92,20 @@ pub struct ServerFrame<T> {
     pub data: T,
 }
 
+/// The `ref` of a client's frame whose other fields may be wrong, so that the error can repeat it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct FrameReference {
+    /// See [`ClientFrame::reference`].
+    #[serde(default, rename = "ref")]
+    pub reference: Option<String>,
+}
+
 /// A WebSocket frame from the client: a message to post.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientFrame {
     /// 1 to [`MAX_MESSAGE_BYTES`](crate::stateful::MAX_MESSAGE_BYTES) bytes.
     pub message: String,
-    /// A UUID that makes the frame safe to retry, also on another connection.
+    /// Makes the frame safe to retry, also on another connection: 8 to 128 visible characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// Repeated in the response frame, for correlation. At most [`MAX_REF_BYTES`] bytes.

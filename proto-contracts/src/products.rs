@@ -1,8 +1,9 @@
 //! Bodies of `/products`.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
 
 /// The most products on one page.
 pub const MAX_PAGE: u32 = 100;

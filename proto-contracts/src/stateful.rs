@@ -1,12 +1,12 @@
 //! Bodies of the stateful service's endpoints.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::MessageId;
 use crate::session_id::SessionId;
+use crate::timestamp::Timestamp;
 
 /// The longest message, in bytes of UTF-8.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
@@ -113,16 +113,29 @@ pub struct HistoryQuery {
     /// Page size, 1 to 200; 50 by default.
     #[schemars(range(min = 1, max = 200))]
     pub limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the page before, in the same order.
     pub cursor: Option<String>,
+    /// `asc`, oldest first, by default.
+    pub order: Option<HistoryOrder>,
 }
 
-/// One page of a session's messages, oldest first.
+/// The order of a history's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryOrder {
+    /// Oldest first.
+    #[default]
+    Asc,
+    /// Newest first.
+    Desc,
+}
+
+/// One page of a session's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryPage {
     /// The session.
     pub session_id: SessionId,
-    /// In the order of acceptance.
+    /// In the requested order.
     pub messages: Vec<HistoryMessage>,
     /// The cursor of the next page; `null` on the last one.
     pub next_cursor: Option<String>,

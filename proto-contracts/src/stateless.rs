@@ -1,15 +1,18 @@
 //! Bodies of the stateless service's own endpoints.
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::InstanceName;
+use crate::timestamp::Timestamp;
 
 /// The most operands of one calculation.
 pub const MAX_OPERANDS: usize = 1_000;
 /// The most values of one request to `random`.
 pub const MAX_RANDOM_COUNT: u32 = 1_000;
+/// The largest bound of one request to `random`, and the smallest with a minus: 2⁵³ − 1. Up to
+/// here every program reads a JSON number exactly (RFC 8259, section 6).
+pub const MAX_RANDOM_BOUND: i64 = (1 << 53) - 1;
 
 /// `GET /info`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,9 +78,11 @@ pub struct CalculateResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RandomQuery {
-    /// Inclusive lower bound; 0 by default.
+    /// Inclusive lower bound, within ±(2⁵³ − 1); 0 by default.
+    #[schemars(range(min = -MAX_RANDOM_BOUND, max = MAX_RANDOM_BOUND))]
     pub min: i64,
-    /// Inclusive upper bound; 100 by default.
+    /// Inclusive upper bound, within ±(2⁵³ − 1); 100 by default.
+    #[schemars(range(min = -MAX_RANDOM_BOUND, max = MAX_RANDOM_BOUND))]
     pub max: i64,
     /// Number of values, 1 to 1,000; 1 by default.
     #[schemars(range(min = 1, max = 1_000))]

@@ -3,7 +3,7 @@
 //! Canonical paths are strict. The deprecated legacy paths ignore unknown fields and the content
 //! type, as they always did.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
@@ -15,10 +15,17 @@ use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use proto_contracts::ErrorCode;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use proto_contracts::error::FieldError;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use crate::problem::ApiError;
-use crate::routes::is_legacy;
+
+mod faults;
+mod strictness;
+
+pub use strictness::Strictness;
 
 /// The largest body, in bytes: the gateway's default `max_body_bytes`.
 pub const MAX_BODY_BYTES: usize = proto_contracts::openapi::DEFAULT_BODY_BYTES;
@@ -29,22 +36,6 @@ const MAX_DISCARDED_BYTES: usize = 2 * 1024 * 1024;
 /// How long a body may take to arrive. Longer than the gateway's 60 s (`body_ms`), so that the
 /// gateway rejects slow clients; a test of the gateway compares both.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// How strictly input is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
-    /// Canonical paths: unknown fields are errors, and `Content-Type` must be JSON.
-    Strict,
-    /// Legacy paths: unknown fields and the content type are ignored.
-    Lenient,
-}
-
-impl Strictness {
-    /// The mode of the request's path.
-    pub fn of(request: &HttpRequest) -> Self {
-        if is_legacy(request) { Self::Lenient } else { Self::Strict }
-    }
-}
 
 /// Extractor for a JSON body. An empty body is `{}`.
 #[derive(Debug)]
@@ -83,59 +74,63 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// Extractor for the query string of an operation that has no parameters: any is unknown.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl FromRequest for NoQuery {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        #[derive(Deserialize)]
+        struct NoParameters {}
+
+        let strictness = Strictness::of(request);
+        let read = from_query(request.query_string(), strictness);
+        ready(read.map(|NoParameters {}| Self))
+    }
+}
+
 /// Parses a JSON object.
 ///
 /// # Errors
 /// `malformed_json` with line and column if the text is not JSON, else `invalid_body` with the
-/// field's path.
+/// fields that are wrong.
 pub fn from_json<T: DeserializeOwned>(text: &[u8], strictness: Strictness) -> Result<T, ApiError> {
     // Serde also accepts an array for a struct, field by field.
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(not_an_object(text));
     }
-    let mut unknown = None;
+    let mut has_unknown = false;
     let mut json = serde_json::Deserializer::from_slice(text);
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let value = serde_ignored::deserialize(tracked, |path| {
-        unknown.get_or_insert_with(|| path.to_string());
-    });
-    let value = match value {
-        Ok(value) => value,
-        // Serde reports some wrong types as wrong syntax, such as a number for an enum.
-        Err(error) if error.is_data() || is_json_text(text) => {
-            return Err(invalid(ErrorCode::InvalidBody, "field", &track.path(), &error));
-        }
-        Err(error) => return Err(malformed(&error)),
-    };
-    json.end().map_err(|error| malformed(&error))?;
-    match unknown {
-        Some(field) if strictness == Strictness::Strict => {
-            Err(ApiError::new(ErrorCode::InvalidBody, format!("unknown field `{field}`")))
-        }
-        _ => Ok(value),
+    let value = serde_ignored::deserialize(&mut json, |_| has_unknown = true);
+    match value.and_then(|value| json.end().map(|()| value)) {
+        Ok(value) if !has_unknown || strictness == Strictness::Lenient => Ok(value),
+        _ => Err(match as_json(text) {
+            Ok(json) => {
+                ApiError::invalid(ErrorCode::InvalidBody, faults::in_body::<T>(json, strictness))
+            }
+            Err(error) => malformed(&error),
+        }),
     }
 }
 
 /// Parses a query string.
 ///
 /// # Errors
-/// `invalid_query` with the parameter's name.
+/// `invalid_query` with the parameters that are wrong.
 pub fn from_query<T: DeserializeOwned>(query: &str, strictness: Strictness) -> Result<T, ApiError> {
-    let mut unknown = None;
-    let mut track = serde_path_to_error::Track::new();
-    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-    let tracked = serde_path_to_error::Deserializer::new(pairs, &mut track);
-    let value = serde_ignored::deserialize(tracked, |path| {
-        unknown.get_or_insert_with(|| path.to_string());
-    });
-    let value = value
-        .map_err(|error| invalid(ErrorCode::InvalidQuery, "parameter", &track.path(), &error))?;
-    match unknown {
-        Some(name) if strictness == Strictness::Strict => {
-            Err(ApiError::new(ErrorCode::InvalidQuery, format!("unknown parameter `{name}`")))
+    let mut has_unknown = false;
+    let pairs = || form_urlencoded::parse(query.as_bytes());
+    let deserializer = serde_urlencoded::Deserializer::new(pairs());
+    match serde_ignored::deserialize(deserializer, |_| has_unknown = true) {
+        Ok(value) if !has_unknown || strictness == Strictness::Lenient => Ok(value),
+        _ => {
+            let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = pairs().collect();
+            let faults = faults::in_query::<T>(&pairs, strictness);
+            Err(ApiError::invalid(ErrorCode::InvalidQuery, faults))
         }
-        _ => Ok(value),
     }
 }
 
@@ -220,36 +215,40 @@ fn is_json(content_type: &[u8]) -> bool {
 }
 
 fn not_an_object(text: &[u8]) -> ApiError {
-    match serde_json::from_slice::<IgnoredAny>(text) {
-        Ok(_) => ApiError::new(ErrorCode::InvalidBody, "The body must be a JSON object."),
+    match as_json(text) {
+        Ok(_) => {
+            let fault = FieldError::in_body("", "must be a JSON object");
+            ApiError::invalid(ErrorCode::InvalidBody, vec![fault])
+        }
         Err(error) => malformed(&error),
     }
 }
 
-fn is_json_text(text: &[u8]) -> bool {
+/// The text as unparsed JSON, if its syntax is valid.
+fn as_json(text: &[u8]) -> Result<&RawValue, serde_json::Error> {
     // Serde does not check the bytes of a string that it skips.
-    std::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    if std::str::from_utf8(text).is_err() {
+        // This fails at the first wrong byte.
+        serde_json::from_slice::<serde_json::Value>(text)?;
+    }
+    serde_json::from_slice(text)
 }
 
+/// The position is serde's, its words are not.
 fn malformed(error: &serde_json::Error) -> ApiError {
-    ApiError::new(ErrorCode::MalformedJson, error.to_string())
-}
-
-fn invalid(
-    code: ErrorCode,
-    what: &str,
-    path: &serde_path_to_error::Path,
-    error: &dyn fmt::Display,
-) -> ApiError {
-    let detail = match path.iter().next() {
-        Some(_) => format!("{what} `{path}`: {error}"),
-        None => error.to_string(),
+    let (line, column) = (error.line(), error.column());
+    let detail = if error.is_eof() {
+        format!("The body ends before its JSON does, at line {line}, column {column}.")
+    } else {
+        format!("The body is not valid JSON at line {line}, column {column}.")
     };
-    ApiError::new(code, detail)
+    ApiError::new(ErrorCode::MalformedJson, detail)
 }
 
 #[cfg(test)]
 mod tests {
+    use proto_contracts::control::{AddInstance, ExplainQuery};
+    use proto_contracts::stateful::{PatchSession, PostConversation};
     use proto_contracts::stateless::{CalculateRequest, RandomQuery};
 
     use super::*;
@@ -261,27 +260,116 @@ mod tests {
     #[test]
     fn a_rejected_body_names_the_fault() {
         for (text, code, expected) in [
-            ("{", "malformed_json", "line 1 column 1"),
-            ("{\n\"operands\": [1,]}", "malformed_json", "line 2 column"),
-            ("{} {}", "malformed_json", "trailing characters"),
+            ("{", "malformed_json", "ends before its JSON does, at line 1, column 1"),
+            ("{\n\"operands\": [1,]}", "malformed_json", "not valid JSON at line 2, column"),
+            ("{} {}", "malformed_json", "line 1, column 4"),
             ("nonsense", "malformed_json", "line 1"),
-            ("[\"add\", [1]]", "invalid_body", "must be a JSON object"),
+            ("[\"add\", [1]]", "invalid_body", "The body must be a JSON object."),
             ("null", "invalid_body", "must be a JSON object"),
-            ("{\"operands\": [1, \"2\"]}", "invalid_body", "field `operands[1]`"),
+            ("{\"operands\": [1, \"2\"]}", "invalid_body", "`/operands/1` must be a number."),
             (
                 "{\"operation\": \"root\"}",
                 "invalid_body",
-                "field `operation`: unknown variant `root`",
+                "`/operation` must be one of add, subtract, multiply, divide, power, mean, min, max.",
             ),
-            ("{\"operator\": \"add\"}", "invalid_body", "unknown field `operator`"),
-            ("{\"operands\": [], \"operands\": []}", "invalid_body", "duplicate field"),
-            ("{\"operands\": [1e999]}", "invalid_body", "field `operands[0]`: number out of range"),
-            ("{\"operation\": 7}", "invalid_body", "field `operation`"),
+            (
+                "{\"operator\": \"add\"}",
+                "invalid_body",
+                "`/operator` is unknown; known here: operation, operands.",
+            ),
+            (
+                "{\"operands\": [], \"operands\": []}",
+                "invalid_body",
+                "`/operands` is given more than once.",
+            ),
+            (
+                "{\"operands\": [1e999]}",
+                "invalid_body",
+                "`/operands/0` must be within the range of 64-bit floating-point numbers.",
+            ),
+            ("{\"operation\": 7}", "invalid_body", "`/operation` must be one of add"),
+            ("{\"operands\": 7}", "invalid_body", "`/operands` must be an array."),
         ] {
             let error = json(text).expect_err(text);
             assert_eq!(error.code().as_str(), code, "{text}: {error}");
             assert!(error.detail().contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn all_faults_are_listed() {
+        let text = r#"{"operation": "root", "a/b~": 1, "operands": [1, "2", null, {}, 1e999]}"#;
+        let error = json(text).expect_err("rejected");
+        let places: Vec<_> =
+            error.errors().iter().filter_map(|fault| fault.pointer.as_deref()).collect();
+        assert_eq!(
+            places,
+            ["/operation", "/a~1b~0", "/operands/1", "/operands/2", "/operands/3", "/operands/4"]
+        );
+        assert!(error.detail().ends_with(" 5 more faults are listed in `errors`."), "{error}");
+        let many = format!("{{\"operands\": [{}]}}", "null,".repeat(1_000) + "1");
+        assert_eq!(json(&many).expect_err("rejected").errors().len(), 16);
+    }
+
+    #[test]
+    fn missing_fields_are_listed_with_other_faults() {
+        let read = |text: &str| {
+            from_json::<PostConversation<String>>(text.as_bytes(), Strictness::Strict)
+                .expect_err(text)
+                .errors()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let (session, message) =
+            ("`/session_id` is required".to_owned(), "`/message` is required".to_owned());
+        assert_eq!(read("{}"), [session.clone(), message]);
+        let unknown = "`/text` is unknown; known here: session_id, message".to_owned();
+        assert_eq!(
+            read(r#"{"message": 7, "text": "a"}"#),
+            [session, "`/message` must be a string".to_owned(), unknown]
+        );
+    }
+
+    #[test]
+    fn unparsed_json_is_read_by_its_own_rules() {
+        let read = |text: &str| {
+            from_json::<PatchSession<Box<RawValue>>>(text.as_bytes(), Strictness::Strict)
+                .expect_err(text)
+                .detail()
+                .to_owned()
+        };
+        assert_eq!(read("{}"), "`/client_data` is required.");
+        assert_eq!(
+            read(r#"{"client_data": {"a": [1]}, "ttl": 1}"#),
+            "`/ttl` is unknown; known here: client_data."
+        );
+    }
+
+    #[test]
+    fn a_type_that_parses_text_has_one_fault() {
+        let read = |query: &str| {
+            let read = from_query::<ExplainQuery>(query, Strictness::Strict).expect_err(query);
+            read.errors().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let malformed = "`key`: an affinity key is exactly 8 lower-case hex digits";
+        assert_eq!(read("key=x"), [malformed]);
+        assert_eq!(read(""), ["`key` is required"]);
+        let add = |body: &str| {
+            let add = from_json::<AddInstance>(body.as_bytes(), Strictness::Strict);
+            add.expect_err(body).detail().to_owned()
+        };
+        let form = "must be an IP address and a port, such as 127.0.0.1:8204";
+        assert_eq!(add(r#"{"addr": "localhost"}"#), format!("`/addr` {form}."));
+        assert_eq!(add(r#"{"addr": 7}"#), "`/addr` must be a string.");
+    }
+
+    #[test]
+    fn a_long_name_is_not_repeated() {
+        let text = format!("{{\"{}\": 1}}", "x".repeat(100_000));
+        let error = json(&text).expect_err("rejected");
+        assert_eq!(error.errors()[0].pointer.as_deref(), Some(""));
+        assert!(error.detail().contains("a field with a long name"), "{error}");
     }
 
     #[test]
@@ -303,16 +391,24 @@ mod tests {
     #[test]
     fn a_rejected_query_names_the_parameter() {
         for (query, expected) in [
-            ("min=x", "parameter `min`"),
-            ("count=-1", "parameter `count`"),
-            ("count=", "parameter `count`"),
-            ("maximum=3", "unknown parameter `maximum`"),
-            ("min=1&min=2", "duplicate"),
+            ("min=x", "`min` must be an integer."),
+            ("min=1.5", "`min` must be an integer."),
+            ("min=9223372036854775808", "`min` is too large."),
+            ("min=-9223372036854775809", "`min` is too small."),
+            ("count=-1", "`count` must not be negative."),
+            ("count=", "`count` must be an integer."),
+            ("maximum=3", "`maximum` is unknown; known here: min, max, count."),
+            ("min=1&min=2", "`min` is given more than once."),
+            ("m~/n=1", "`m~/n` is unknown"),
         ] {
             let error = from_query::<RandomQuery>(query, Strictness::Strict).expect_err(query);
             assert_eq!(error.code(), ErrorCode::InvalidQuery);
             assert!(error.detail().contains(expected), "{query}: {error}");
         }
+        let two = from_query::<RandomQuery>("max=a&count=b", Strictness::Strict);
+        let two: Vec<_> =
+            two.expect_err("rejected").errors().iter().map(ToString::to_string).collect();
+        assert_eq!(two, ["`max` must be an integer", "`count` must be an integer"]);
         let lenient =
             from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
         assert_eq!(lenient.max, 7);

@@ -309,8 +309,10 @@ impl Shared {
         mut response: ServiceResponse,
         code: Option<ErrorCode>,
     ) -> ServiceResponse {
-        self.stamp(arrival, |name, value| {
-            response.headers_mut().insert(name, value);
+        self.stamp(arrival, |name, value| match name {
+            // A page has links of its own.
+            LINK => response.headers_mut().append(name, value),
+            _ => drop(response.headers_mut().insert(name, value)),
         });
         self.record(arrival, response.status(), code);
         response

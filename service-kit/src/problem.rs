@@ -7,6 +7,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use proto_contracts::error::FieldError;
 use proto_contracts::headers::PROBLEM_JSON;
 use proto_contracts::{ErrorCode, Problem, RequestId};
 
@@ -22,6 +23,7 @@ pub struct ApiError(Box<Parts>);
 struct Parts {
     code: ErrorCode,
     detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
     cause: Option<Box<dyn Error + Send + Sync>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -30,7 +32,30 @@ impl ApiError {
     /// `detail` names cause and cure of this occurrence, without internal text.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = shortened(detail.into());
-        Self(Box::new(Parts { code, detail, cause: None, headers: Vec::new() }))
+        let (errors, headers) = (Vec::new(), Vec::new());
+        Self(Box::new(Parts { code, detail, errors, cause: None, headers }))
+    }
+
+    /// These fields or parameters are wrong; the detail is about the first.
+    pub fn invalid(code: ErrorCode, errors: Vec<FieldError>) -> Self {
+        let detail = match errors.split_first() {
+            None => code.title().into(),
+            Some((first, [])) => first.sentence(),
+            Some((first, [_])) => {
+                format!("{} Another fault is listed in `errors`.", first.sentence())
+            }
+            Some((first, rest)) => {
+                let (first, more) = (first.sentence(), rest.len());
+                format!("{first} {more} more faults are listed in `errors`.")
+            }
+        };
+        Self::new(code, detail).with_errors(errors)
+    }
+
+    /// Adds the wrong fields or parameters.
+    pub fn with_errors(mut self, errors: impl Into<Vec<FieldError>>) -> Self {
+        self.0.errors = errors.into();
+        self
     }
 
     /// An internal error; the response does not contain the cause.
@@ -64,6 +89,11 @@ impl ApiError {
         &self.0.detail
     }
 
+    /// The wrong fields or parameters, as far as they are known.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.0.errors
+    }
+
     /// The cause for the log.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
@@ -92,8 +122,18 @@ impl ApiError {
 
     /// The problem document.
     pub fn document(&self, request_id: Option<RequestId>) -> Problem {
-        Problem::new(self.0.code, self.0.detail.clone(), request_id)
+        let errors = self.0.errors.clone();
+        Problem { errors, ..Problem::new(self.0.code, self.0.detail.clone(), request_id) }
     }
+}
+
+/// An error's text as the detail of a problem: with a capital and a full stop.
+pub fn sentence(error: impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text + "."
 }
 
 /// The code for an error of the framework, by its status.

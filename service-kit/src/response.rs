@@ -30,3 +30,31 @@ pub fn json(
     response.insert_header((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
     Ok(response.body(body))
 }
+
+/// The `Link` (RFC 8288) of a page to the first and the next one. `query` is that of the first.
+///
+/// The references are relative to the request's path, which may hold a secret.
+///
+/// # Errors
+/// `internal` when the query or the cursor has characters that a header must not have.
+pub fn page_links(query: &str, next_cursor: Option<&str>) -> Result<HeaderValue, ApiError> {
+    let next = next_cursor
+        .map(|cursor| format!(", <?{query}&cursor={cursor}>; rel=\"next\""))
+        .unwrap_or_default();
+    let links = format!("<?{query}>; rel=\"first\"{next}");
+    HeaderValue::from_str(&links).map_err(ApiError::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_page_has_no_next_one() {
+        assert_eq!(page_links("limit=5", None).expect("valid"), "<?limit=5>; rel=\"first\"");
+        assert_eq!(
+            page_links("limit=5&order=desc", Some("0a")).expect("valid"),
+            "<?limit=5&order=desc>; rel=\"first\", <?limit=5&order=desc&cursor=0a>; rel=\"next\""
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use actix_web::http::Method;
-use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{
     FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
 };
@@ -81,7 +81,7 @@ const fn wire(method: TableMethod) -> Method {
     }
 }
 
-/// Other methods get 405 with `Allow`.
+/// `OPTIONS` gets 204 with `Allow`, other methods without a handler 405.
 ///
 /// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own
 /// matching, a regular expression per path, took a third of the time of a read from memory.
@@ -90,13 +90,13 @@ fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec
         context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
     };
     let scope = || web::scope(API_ROOT).guard(guard::fn_guard(is_endpoint));
-    let not_allowed = not_allowed_but(&methods);
+    let other_methods = other_methods_than(&methods);
     for MethodRoute { method, route } in methods {
         let has_method =
             move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
         app.service(scope().guard(guard::fn_guard(has_method)).default_service(route));
     }
-    app.service(scope().default_service(not_allowed));
+    app.service(scope().default_service(other_methods));
 }
 
 /// Mounts the paths of a table that no gateway resolves.
@@ -111,7 +111,7 @@ pub fn mount_paths(app: &mut web::ServiceConfig, paths: Vec<(&str, Vec<(TableMet
 /// Mounts a path outside all tables.
 pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec<MethodRoute>>) {
     let methods = methods.into();
-    let resource = web::resource(path).default_service(not_allowed_but(&methods));
+    let resource = web::resource(path).default_service(other_methods_than(&methods));
     let resource = methods.into_iter().fold(resource, |resource, MethodRoute { method, route }| {
         resource.route(
             route.guard(guard::fn_guard(move |context| serves(&method, &context.head().method))),
@@ -125,12 +125,18 @@ fn serves(method: &Method, requested: &Method) -> bool {
     method == requested || (method == Method::GET && requested == Method::HEAD)
 }
 
-/// Responds with 405 and the allowed methods.
-fn not_allowed_but(methods: &[MethodRoute]) -> Route {
+/// Responds to `OPTIONS` with the allowed methods, and to methods without a handler with 405.
+fn other_methods_than(methods: &[MethodRoute]) -> Route {
     let allow = allow_header(methods);
     web::to(move |request: HttpRequest| {
-        let error = method_not_allowed(request.method(), &allow);
-        async move { Err::<HttpResponse, _>(error) }
+        let response = if request.method() == Method::OPTIONS {
+            let mut response = HttpResponse::NoContent();
+            response.insert_header((ALLOW, allow.clone()));
+            Ok(response.insert_header((CACHE_CONTROL, "no-store")).finish())
+        } else {
+            Err(method_not_allowed(request.method(), &allow))
+        };
+        async move { response }
     })
 }
 
@@ -160,12 +166,13 @@ fn method_not_allowed(method: &Method, allow: &HeaderValue) -> ApiError {
 }
 
 fn allow_header(methods: &[MethodRoute]) -> HeaderValue {
-    let mut names = Vec::with_capacity(methods.len() + 1);
+    let mut names = Vec::with_capacity(methods.len() + 2);
     for MethodRoute { method, .. } in methods {
         names.push(method.as_str());
         if method == Method::GET {
             names.push("HEAD");
         }
     }
+    names.push("OPTIONS");
     HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -105,11 +105,14 @@ async fn read_response(connection: &mut TcpStream, request: &[u8]) -> io::Result
         .get(9..12)
         .and_then(|status| status.parse().ok())
         .ok_or(io::ErrorKind::InvalidData)?;
-    let headers: BTreeMap<_, _> = lines
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
+    let mut headers = BTreeMap::<String, String>::new();
+    for (name, value) in lines.lines().filter_map(|line| line.split_once(':')) {
+        // Lines of one name are one list (RFC 9110, section 5.2).
+        let list = headers.entry(name.to_ascii_lowercase()).or_default();
+        let comma = if list.is_empty() { "" } else { ", " };
+        *list += comma;
+        *list += value.trim();
+    }
     let length =
         headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0_usize);
     // These have a length and no body.

@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::control::{self, DrainInstance};
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
@@ -20,6 +20,7 @@ use crate::pool::{LastInstance, Pool};
 /// sessions. It announces the drain to all gateways. Until the request to it succeeds, only this
 /// gateway drains it, as the response shows.
 pub(super) async fn drain(
+    _: NoQuery,
     state: web::Data<State>,
     path: web::Path<(String, String)>,
     Json(wanted): Json<DrainInstance>,
@@ -45,6 +46,7 @@ pub(super) async fn drain(
 
 /// Ends a drain: the instance gets its keys back. Without a drain it has no effect.
 pub(super) async fn undrain(
+    _: NoQuery,
     state: web::Data<State>,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {

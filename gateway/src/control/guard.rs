@@ -21,7 +21,7 @@ pub(super) fn admit(config: &Control, upgrading: Arc<AtomicBool>) -> Box<Admit> 
     let token = config.token.clone();
     Box::new(move |request| {
         check_host(request, &hosts)?;
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
             Ok(())
         } else {
             check_token(request, token.as_ref())?;

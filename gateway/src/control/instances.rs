@@ -10,7 +10,7 @@ use proto_contracts::control::{
     AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery,
 };
 use proto_contracts::{ErrorCode, headers};
-use service_kit::body::{Json, Query};
+use service_kit::body::{Json, NoQuery, Query};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
@@ -22,6 +22,7 @@ use crate::pool::{Host, Pool, RemoveError};
 /// Adds an instance and checks it at once. An unreachable one is added as `pending`, with the
 /// reason; an address that is not an instance of the pool is rejected.
 pub(super) async fn add(
+    _: NoQuery,
     state: web::Data<State>,
     pool: web::Path<String>,
     Json(wanted): Json<AddInstance>,
@@ -69,6 +70,7 @@ pub(super) async fn add(
 /// Changes the weight of an instance, which announces it to all gateways. If the request to it
 /// fails, nothing changes, because gateways with different weights would disagree on homes.
 pub(super) async fn change(
+    _: NoQuery,
     state: web::Data<State>,
     path: web::Path<(String, String)>,
     Json(wanted): Json<ChangeInstance>,

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{self, InstanceState, SetStrategy, StrategySet};
 use proto_contracts::{InstanceName, PoolName};
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
 use service_kit::response;
@@ -22,7 +22,7 @@ use crate::routing::sample;
 pub(super) const SAMPLE: u32 = 20_000;
 
 /// Both pools with their instances.
-pub(super) async fn list(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     response::no_store(StatusCode::OK, &view_of(&state.pools, None))
 }
 
@@ -34,6 +34,7 @@ pub(super) fn view_of(pools: &Pools, only: Option<PoolName>) -> control::Pools {
 
 /// Switches the strategy of a pool.
 pub(super) async fn set_strategy(
+    _: NoQuery,
     state: web::Data<State>,
     pool: web::Path<String>,
     Json(wanted): Json<SetStrategy>,

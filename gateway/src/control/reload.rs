@@ -3,13 +3,14 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
+use service_kit::body::NoQuery;
 use service_kit::problem::ApiError;
 use service_kit::response;
 
 use crate::control::state::State;
 
 /// Reloads the configuration, as SIGHUP does.
-pub(super) async fn reload(state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+pub(super) async fn reload(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let reloaded = state.reloader.reload().map_err(|error| {
         ApiError::new(ErrorCode::InvalidConfig, format!("Nothing has changed: {error}"))
     })?;

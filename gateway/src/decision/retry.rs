@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderName, Method};
-use proto_contracts::ids::IdempotencyKey;
-use proto_contracts::{ErrorCode, PoolName, headers};
+use proto_contracts::{ErrorCode, IdempotencyKey, PoolName, headers};
 
 use crate::decision::Decisions;
 use crate::request::{ExchangeFailure, RequestContext, RequestHead};
@@ -230,7 +229,7 @@ pub fn is_idempotent(head: &impl RequestHead) -> bool {
     match head.method() {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE => true,
         Method::POST | Method::PATCH => {
-            head.value(IDEMPOTENCY_KEY).and_then(IdempotencyKey::parse_bytes).is_some()
+            head.value(IDEMPOTENCY_KEY).is_some_and(IdempotencyKey::is_well_formed)
         }
         _ => false,
     }

@@ -93,7 +93,11 @@ fn unknown_and_malformed_parts_of_a_request_are_named() {
     let post = |body: &str| gateway.change(Request::new("POST", INSTANCES).json(body));
     for (reply, code, reported) in [
         (put("/control/v1/pools/other/strategy", ROUND_ROBIN), ErrorCode::PoolNotFound, "other"),
-        (put(STRATEGY, "{\"strategy\":\"stickey\"}"), ErrorCode::InvalidBody, "stickey"),
+        (
+            put(STRATEGY, "{\"strategy\":\"stickey\"}"),
+            ErrorCode::InvalidBody,
+            "`/strategy` must be one of",
+        ),
         (put(STRATEGY, "{\"strategy\":\"sticky\",\"x\":1}"), ErrorCode::InvalidBody, "x"),
         (put(STRATEGY, "{}"), ErrorCode::InvalidBody, "strategy"),
         (put(STRATEGY, "[]"), ErrorCode::InvalidBody, "object"),
@@ -121,7 +125,7 @@ fn unknown_and_malformed_parts_of_a_request_are_named() {
     let wrong_method = gateway.change(Request::post(STRATEGY));
     assert_eq!(
         (wrong_method.code(), wrong_method.header("allow")),
-        (ErrorCode::MethodNotAllowed, Some("PUT"))
+        (ErrorCode::MethodNotAllowed, Some("PUT, OPTIONS"))
     );
     assert_eq!(gateway.request(Request::get("/control/v2")).code(), ErrorCode::NotFound);
     assert_eq!(gateway.stateful().strategy, Strategy::Sticky, "none of these changed anything");

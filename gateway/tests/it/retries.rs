@@ -142,10 +142,14 @@ fn a_keyed_write_is_retried_with_its_whole_body() {
     upstreams[0].act(Act::Hang);
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(40_000));
     let began = Instant::now();
-    for number in 0..4 {
-        let key = format!("0190b0e4-7d1c-7a52-9c41-00000000000{number}");
+    for key in [
+        "0190b0e4-7d1c-7a52-9c41-000000000000",
+        "order-42/a",
+        "\"order-42/b\"",
+        "\"the-\\\"key\\\"\"",
+    ] {
         let reply =
-            gateway.send(&Request::new("POST", INFO).header("idempotency-key", &key).json(&body));
+            gateway.send(&Request::new("POST", INFO).header("idempotency-key", key).json(&body));
         assert_eq!((reply.status, reply.served_by()), (200, "stateless-2"));
         assert_eq!(upstreams[1].last().body_bytes, body.len(), "the whole body is sent again");
     }

@@ -176,6 +176,8 @@ fn problems_of_the_control_plane() {
         ("GET", "/control/v1/pools/stateful/explain?key=0000000a&without=stateful-9", ""),
         ("GET", "/control/v1/pools/stateful/explain?key=0000000a&with=stateful-1", ""),
         ("GET", "/control/v1/events?types=everything", ""),
+        ("GET", "/control/v1/pools?pool=stateful", ""),
+        ("OPTIONS", "/control/v2", ""),
         ("GET", "/control/v2", ""),
     ];
     let mut text = String::new();

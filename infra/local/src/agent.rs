@@ -26,6 +26,11 @@ mod supervised;
 
 pub(crate) use supervised::Supervised;
 
+/// The form of the body of `/scale`.
+const SCALE_FORM: &str = "{\"pool\": …, \"instances\": …}: the pool 'stateless' or 'stateful' and \
+                          its number of instances, and \"force\": true to allow 0";
+/// The form of the query of `/logs`.
+const LOGS_QUERY_FORM: &str = "`lines` must be a number; there are no other parameters";
 /// Default and maximum number of log lines in a response.
 const LINES: (usize, usize) = (100, 10_000);
 
@@ -94,7 +99,7 @@ async fn scale(
     supervised: web::Data<Supervised>,
     body: web::Bytes,
 ) -> Result<HttpResponse, ApiError> {
-    let Scale { pool, instances, force } = problem::parse(&body)?;
+    let Scale { pool, instances, force } = problem::parse(&body, SCALE_FORM)?;
     if instances == 0 && !force {
         let detail = format!(
             "with {pool}=0 every request of that pool fails; to do it anyway: `make scale \
@@ -138,7 +143,7 @@ async fn logs(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let query = web::Query::<LogsQuery>::from_query(request.query_string())
-        .map_err(|error| ApiError::new(ErrorCode::InvalidQuery, error.to_string()))?;
+        .map_err(|_| ApiError::new(ErrorCode::InvalidQuery, LOGS_QUERY_FORM))?;
     let path = supervised.stack()?.log_path(&name)?;
     let count = query.lines.unwrap_or(LINES.0).min(LINES.1);
     let lines = web::block(move || (last_lines(&path, count), path)).await;

@@ -12,10 +12,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use proto_contracts::stateful::{MessagePosted, PostConversation, PostMessage, Session};
 use proto_contracts::{
-    AffinityKey, Endpoint, ErrorCode, MessageId, Problem, SessionId, headers, routes,
+    AffinityKey, Endpoint, ErrorCode, MessageId, Problem, SessionId, Timestamp, headers, routes,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;

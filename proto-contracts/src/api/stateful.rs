@@ -104,8 +104,8 @@ pub(super) const POST_MESSAGE: Details = on_session(MESSAGES, "Post a message")
 
 pub(super) const GET_HISTORY: Details = on_session(MESSAGES, "Read the messages")
     .described_as(
-        "One page of the session's messages. The next page is `cursor=next_cursor`, also as `Link` \
-         with `rel=\"next\"`.",
+        "One page of the session's messages, oldest first, or newest first with `order=desc`. The \
+         next page in the same order is `cursor=next_cursor`, also as `Link` with `rel=\"next\"`.",
     )
     .query::<HistoryQuery>()
     .returns::<HistoryPage>(

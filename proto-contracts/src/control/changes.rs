@@ -1,9 +1,10 @@
 //! Changes that operators make, and their responses.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::pools::{Instance, Strategy};
 use crate::weight::Weight;
@@ -99,10 +100,18 @@ pub struct SetStrategy {
 #[serde(deny_unknown_fields)]
 pub struct AddInstance {
     /// Its address. Its name comes from its health checks.
+    #[serde(deserialize_with = "address")]
     pub addr: SocketAddr,
     /// Its weight: 1 to 256. Default: the weight that the instance announces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom("must be an IP address and a port, such as 127.0.0.1:8204")
+    })
 }
 
 /// `PATCH /control/v1/pools/{pool}/instances/{name}`.

@@ -71,8 +71,8 @@ error_codes! {
         cause "The body cannot be parsed as JSON. The detail says where the parser stopped.";
         cure "Build the body by a JSON library instead of joining strings, and send it as UTF-8.";
     InvalidQuery = "invalid_query", "A query parameter is invalid", repeat Changed;
-        cause "A query parameter is unknown, missing, of the wrong type or out of range. The \
-            detail names it.";
+        cause "A query parameter is unknown, missing, of the wrong type or out of range. \
+            The member `errors` names each.";
         cure "Compare the parameters with the reference of the operation.";
     InvalidSessionId = "invalid_session_id", "The session id is malformed", repeat Changed;
         cause "The session id in the path or the body does not have the form of a session id.";
@@ -81,7 +81,7 @@ error_codes! {
         cause "The product id in the path does not have the form of a product id.";
         cure "Send an id from the list of products, unchanged.";
     InvalidCursor = "invalid_cursor", "The cursor is malformed", repeat Changed;
-        cause "The cursor was not issued by this API, or was changed on its way.";
+        cause "The cursor was not issued for this list in this order, or was changed on its way.";
         cure "Send the `next_cursor` of the previous page, unchanged. Omit it to read from the \
             start.";
     InvalidIdempotencyKey = "invalid_idempotency_key", "The idempotency key is malformed",
@@ -198,7 +198,7 @@ error_codes! {
             configuration.";
     InvalidBody = "invalid_body", "The body does not have the expected form", repeat Changed;
         cause "The body is valid JSON, but a field is unknown, missing, of the wrong type or out \
-            of range. The detail names the field.";
+            of range. The member `errors` names each by its JSON Pointer.";
         cure "Compare the body with the reference of the operation.";
     IdempotencyKeyReused = "idempotency_key_reused",
         "The idempotency key was used for another request", repeat Changed;

@@ -30,8 +30,8 @@ macro_rules! headers {
 headers! {
     // Of requests.
     IDEMPOTENCY_KEY = "Idempotency-Key",
-        "Makes the request safe to repeat: 8 to 128 visible characters, drawn at random and kept \
-         secret. A repetition gets the first response.",
+        "Makes the request safe to repeat: 8 to 128 visible characters, plain or as a quoted \
+         string, drawn at random and kept secret. A repetition gets the first response.",
         "4f6c1d0e-9b7a-4c35-8d21-5e0f6a7b8c9d";
     IF_MATCH = "If-Match",
         "Only if the present `ETag` is one of these, or exists at all with `*`; else 412.",
@@ -75,8 +75,9 @@ headers! {
         "The path of what was created.",
         "/api/v1/stateful/sessions/0badcafe-00112233445566778899aabbccddeeff";
     LINK = "Link",
-        "The next page, with `rel=\"next\"`, if there is one.",
-        "</api/v1/stateless/products?cursor=70303031>; rel=\"next\"";
+        "The first page, with `rel=\"first\"`, and the next one, with `rel=\"next\"`, if there is \
+         one; relative to the request's path.",
+        "<?limit=20>; rel=\"first\", <?limit=20&cursor=70303031>; rel=\"next\"";
     AFFINITY_KEY = "X-Affinity-Key",
         "The session's affinity key: a client without cookies sends it with `POST /conversations`.",
         "0badcafe";

@@ -122,7 +122,9 @@ async fn unknown_paths_and_methods_are_problems() {
     problem(&send(app.addr, "GET", "/nothing").await.expect("a response"), ErrorCode::NotFound);
     let response = send(app.addr, "DELETE", "/health").await.expect("a response");
     assert!(problem(&response, ErrorCode::MethodNotAllowed).detail.contains("DELETE"));
-    assert_eq!(response.header("allow"), "GET, HEAD");
+    assert_eq!(response.header("allow"), "GET, HEAD, OPTIONS");
+    let response = send(app.addr, "OPTIONS", "/health").await.expect("a response");
+    assert_eq!((response.status, response.header("allow")), (204, "GET, HEAD, OPTIONS"));
     // The framework's own extractor would respond in plain text.
     let response = send_json(app.addr, "POST", "/foreign", "{").await.expect("a response");
     problem(&response, ErrorCode::BadRequest);

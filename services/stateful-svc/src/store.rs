@@ -103,11 +103,11 @@ pub trait SessionStore: Send + Sync + 'static {
         self.delete_if(access, &Expected::Any).await
     }
 
-    /// A page of the messages after a position.
+    /// A page of the messages after or before a position, oldest first.
     async fn history(
         &self,
         access: Access,
-        after: Cursor,
+        at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError>;
 

@@ -86,10 +86,14 @@ pub(super) async fn page(code: web::Path<String>) -> Result<HttpResponse, ApiErr
         .body(page_of(code, Site::Direct)))
 }
 
-/// Parses a JSON body.
-pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// Parses a JSON body. `form` is the body's form in words, for the error.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| {
-        let code = if error.is_data() { ErrorCode::InvalidBody } else { ErrorCode::MalformedJson };
-        ApiError::new(code, error.to_string())
+        if error.is_data() {
+            return ApiError::new(ErrorCode::InvalidBody, format!("the body must be {form}"));
+        }
+        let (line, column) = (error.line(), error.column());
+        let detail = format!("the body is not valid JSON at line {line}, column {column}");
+        ApiError::new(ErrorCode::MalformedJson, detail)
     })
 }

@@ -41,7 +41,7 @@ impl Stack {
                     .process
                     .as_ref()
                     .and_then(|process| process.exit())
-                    .map(|exit| format!("{exit} at {:.0}", exit.at)),
+                    .map(|exit| format!("{exit} at {:.3}", exit.at)),
                 last_lines: if state == ComponentState::Died {
                     last_lines(&log, LAST_LINES)
                 } else {

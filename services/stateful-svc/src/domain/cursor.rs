@@ -1,60 +1,116 @@
 //! The position at which a page of history starts.
 
 use std::fmt;
+use std::ops::Range;
 
 use proto_contracts::SessionDigest;
 use proto_contracts::stateful::{DEFAULT_HISTORY_PAGE, MAX_HISTORY_PAGE};
 use sha2::{Digest as _, Sha256};
 
-/// The position after a session's n-th message.
-///
-/// To clients it is 16 opaque hex digits: the number, and a checksum over the number and the
-/// session. The checksum rejects invented cursors and those of other sessions. It is no secret: its
-/// sender has access to the session anyway.
+/// The order in which a history is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
-    after: u32,
+pub enum Order {
+    #[default]
+    OldestFirst,
+    NewestFirst,
+}
+
+/// A position in a session's messages, and the side of it on which the page is.
+///
+/// To clients it is 16 opaque hex digits: the number, and a checksum over the number, the side and
+/// the session. The checksum rejects invented cursors, those of other sessions and those of the
+/// other order. It is no secret: its sender has access to the session anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// The messages after the one of this number.
+    After(u32),
+    /// The messages before the one of this number.
+    Before(u32),
 }
 
 impl Cursor {
     /// Before the first message.
-    pub const START: Self = Self { after: 0 };
+    pub const START: Self = Self::After(0);
+    /// After the last message.
+    pub const END: Self = Self::Before(u32::MAX);
+
+    /// The start of a history in this order.
+    pub const fn first_in(order: Order) -> Self {
+        match order {
+            Order::OldestFirst => Self::START,
+            Order::NewestFirst => Self::END,
+        }
+    }
 
     /// The position after the message of this number; `None` for a number that no session reaches.
     pub fn after(number: u64) -> Option<Self> {
-        u32::try_from(number).ok().map(|after| Self { after })
+        u32::try_from(number).ok().map(Self::After)
     }
 
-    /// The number of the message before this position; 0 at the start.
+    /// The position before the message of this number; `None` for a number that no session
+    /// reaches.
+    pub fn before(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(Self::Before)
+    }
+
+    /// The number of the message at this position; 0 at the start.
     pub fn number(self) -> u64 {
-        self.after.into()
+        let (Self::After(number) | Self::Before(number)) = self;
+        number.into()
     }
 
-    /// Decodes the text of [`Cursor::encode`] for the same session.
+    /// The indexes of the page's messages, in a session with this many.
+    pub fn page(self, size: PageSize, message_count: usize) -> Range<usize> {
+        let (number, size) = (usize::try_from(self.number()), size.messages() as usize);
+        let number = number.unwrap_or(usize::MAX);
+        match self {
+            Self::After(_) => {
+                let start = number.min(message_count);
+                start..start.saturating_add(size).min(message_count)
+            }
+            Self::Before(_) => {
+                let end = number.saturating_sub(1).min(message_count);
+                end.saturating_sub(size)..end
+            }
+        }
+    }
+
+    /// Decodes the text of [`Cursor::encode`] for the same session and order.
     ///
     /// # Errors
-    /// The text is not a cursor of this session.
-    pub fn decode(session: SessionDigest, text: &str) -> Result<Self, InvalidCursor> {
+    /// The text is not a cursor of this session in this order.
+    pub fn decode(session: SessionDigest, order: Order, text: &str) -> Result<Self, InvalidCursor> {
         let number =
             text.get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or(InvalidCursor)?;
-        let cursor = Self { after: number };
+        let cursor = match order {
+            Order::OldestFirst => Self::After(number),
+            Order::NewestFirst => Self::Before(number),
+        };
         if cursor.encode(session) == text { Ok(cursor) } else { Err(InvalidCursor) }
     }
 
     /// The cursor for clients of this session.
     pub fn encode(self, session: SessionDigest) -> String {
-        let hash = Sha256::digest(format!("history cursor {session} {}", self.after));
+        let (side, number) = match self {
+            // As before there were two orders.
+            Self::After(number) => ("", number),
+            Self::Before(number) => ("before ", number),
+        };
+        let hash = Sha256::digest(format!("history cursor {side}{session} {number}"));
         let [a, b, c, d] = std::array::from_fn(|i| hash[i]);
-        format!("{:08x}{:08x}", self.after, u32::from_be_bytes([a, b, c, d]))
+        format!("{number:08x}{:08x}", u32::from_be_bytes([a, b, c, d]))
     }
 }
 
-/// The text is not a cursor of this session.
+impl Default for Cursor {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
+/// The text is not a cursor of this session in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the cursor must be the next_cursor of the previous page; omit it to start with the oldest \
-     message"
-)]
+#[error("the cursor is not the next_cursor of a page of this session in this order")]
 pub struct InvalidCursor;
 
 /// How many messages a page may hold: 1 to [`MAX_HISTORY_PAGE`].
@@ -105,6 +161,29 @@ mod tests {
 
     use super::*;
 
+    const ASC: Order = Order::OldestFirst;
+    const DESC: Order = Order::NewestFirst;
+
+    #[test]
+    fn a_page_is_next_to_its_position() {
+        let size = PageSize::parse(2).expect("a size");
+        for (cursor, page) in [
+            (Cursor::START, 0..2),
+            (Cursor::After(4), 4..5),
+            (Cursor::After(5), 5..5),
+            (Cursor::After(9), 5..5),
+            (Cursor::END, 3..5),
+            (Cursor::Before(6), 3..5),
+            (Cursor::Before(4), 1..3),
+            (Cursor::Before(2), 0..1),
+            (Cursor::Before(1), 0..0),
+            (Cursor::Before(0), 0..0),
+        ] {
+            assert_eq!(cursor.page(size, 5), page, "{cursor:?}");
+        }
+        assert_eq!(Cursor::END.page(size, 0), 0..0);
+    }
+
     #[test]
     fn a_cursor_round_trips_in_its_own_session_alone() {
         let [mine, other] =
@@ -112,12 +191,17 @@ mod tests {
         for number in [0, 1, 50, 10_000, u64::from(u32::MAX)] {
             let cursor = Cursor::after(number).expect("fits");
             let text = cursor.encode(mine);
-            assert_eq!(Cursor::decode(mine, &text), Ok(cursor));
-            assert_eq!(Cursor::decode(other, &text), Err(InvalidCursor));
+            assert_eq!(Cursor::decode(mine, ASC, &text), Ok(cursor));
+            assert_eq!(Cursor::decode(mine, DESC, &text), Err(InvalidCursor));
+            assert_eq!(Cursor::decode(other, ASC, &text), Err(InvalidCursor));
             assert_eq!(
-                Cursor::decode(mine, &text.to_uppercase().replace('0', "O")),
+                Cursor::decode(mine, ASC, &text.to_uppercase().replace('0', "O")),
                 Err(InvalidCursor)
             );
+            let before = Cursor::before(number).expect("fits");
+            let text = before.encode(mine);
+            assert_eq!(Cursor::decode(mine, DESC, &text), Ok(before));
+            assert_eq!(Cursor::decode(mine, ASC, &text), Err(InvalidCursor));
         }
         for bad in [
             "",
@@ -128,7 +212,7 @@ mod tests {
             "+000000100000000",
             &"f".repeat(1000),
         ] {
-            assert_eq!(Cursor::decode(mine, bad), Err(InvalidCursor), "{bad:?}");
+            assert_eq!(Cursor::decode(mine, ASC, bad), Err(InvalidCursor), "{bad:?}");
         }
     }
 

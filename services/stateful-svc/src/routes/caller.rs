@@ -7,11 +7,10 @@ use actix_web::http::header::{
 };
 use proto_contracts::headers::{AFFINITY_KEY, SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
 use proto_contracts::{AffinityKey, ErrorCode, SessionId};
-use service_kit::problem::ApiError;
+use service_kit::problem::{ApiError, sentence};
 use service_kit::tokens::bearer_token;
 
 use super::context::Sessions;
-use super::session_path::sentence;
 use crate::domain::caller::Caller;
 use crate::store::{Access, Routing};
 

@@ -19,7 +19,8 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     match IdempotencyKey::parse_bytes(value.as_bytes()) {
         Some(key) if given.next().is_none() => Ok(Some(key)),
         _ => {
-            let detail = "Idempotency-Key must be one UUID, generated for this request.";
+            let detail = "Idempotency-Key must be one key of 8 to 128 visible ASCII characters, \
+                          plain or in quotes, generated for this request.";
             Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, detail))
         }
     }

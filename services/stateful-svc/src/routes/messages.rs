@@ -4,9 +4,10 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse, web};
+use proto_contracts::error::FieldError;
 use proto_contracts::stateful::{MessagePosted, PostConversation, PostMessage};
 use proto_contracts::{IdempotencyKey, MessageId, SessionId};
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 
 use super::caller::set_affinity_key;
@@ -25,6 +26,7 @@ use crate::store::{Access, Written};
 pub(super) async fn post_to_path(
     request: HttpRequest,
     SessionPath(id): SessionPath,
+    _: NoQuery,
     Json(given): Json<PostMessage>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
@@ -35,10 +37,14 @@ pub(super) async fn post_to_path(
 /// other than the session's; the response names the session's key.
 pub(super) async fn post_to_body(
     request: HttpRequest,
+    _: NoQuery,
     Json(given): Json<PostConversation<String>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    post(&sessions, request.headers(), &parse_id(&given.session_id)?, given.message).await
+    let id = parse_id(&given.session_id).map_err(|error| {
+        error.with_errors([FieldError::in_body("/session_id", "must be a session id")])
+    })?;
+    post(&sessions, request.headers(), &id, given.message).await
 }
 
 async fn post(
@@ -82,7 +88,7 @@ pub(super) fn posted(session_id: SessionId, appended: &Appended) -> MessagePoste
         number: message.number,
         message: message.text.as_str().to_owned(),
         reply: message.reply.clone(),
-        created_at: message.created_at,
+        created_at: message.created_at.into(),
         message_count: message.number,
         version: *version,
     }

@@ -1,26 +1,30 @@
 //! The problem documents for errors of the domain and the store.
 
+use std::borrow::Cow;
+
 use proto_contracts::ErrorCode;
-use service_kit::problem::ApiError;
+use proto_contracts::error::FieldError;
+use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGE_BYTES};
+use service_kit::problem::{ApiError, sentence};
 
 use super::entity_tags::precondition_failed;
-use super::session_path::sentence;
-use crate::domain::client_data::InvalidClientData;
+use crate::domain::client_data::{InvalidClientData, Unreadable};
 use crate::domain::message::InvalidMessage;
 use crate::store::{AppendError, CreateError, DeleteError, PatchError, ReadError, StoreFault};
 
 impl From<InvalidClientData> for ApiError {
     fn from(error: InvalidClientData) -> Self {
         match error {
-            InvalidClientData::NotAnObject => {
-                Self::new(ErrorCode::InvalidBody, "field `client_data`: expected an object")
-            }
+            InvalidClientData::NotAnObject => invalid_field("/client_data", "must be an object"),
             InvalidClientData::TooLarge { .. } => {
-                Self::new(ErrorCode::ClientDataTooLarge, sentence(error))
+                let fault = format!("must have at most {MAX_CLIENT_DATA_BYTES} bytes");
+                let fault = FieldError::in_body("/client_data", fault);
+                Self::new(ErrorCode::ClientDataTooLarge, sentence(error)).with_errors([fault])
             }
-            InvalidClientData::Unreadable(fault) => {
-                Self::new(ErrorCode::InvalidBody, format!("field `client_data`: {fault}"))
+            InvalidClientData::Unreadable(Unreadable { pointer, fault }) => {
+                invalid_field(format!("/client_data{pointer}"), fault.to_string())
             }
+            InvalidClientData::Internal(error) => Self::internal(error),
         }
     }
 }
@@ -28,11 +32,11 @@ impl From<InvalidClientData> for ApiError {
 impl From<InvalidMessage> for ApiError {
     fn from(error: InvalidMessage) -> Self {
         match error {
-            InvalidMessage::Empty => {
-                Self::new(ErrorCode::InvalidBody, "field `message`: must not be empty")
-            }
+            InvalidMessage::Empty => invalid_field("/message", "must not be empty"),
             InvalidMessage::TooLarge { .. } => {
-                Self::new(ErrorCode::MessageTooLarge, sentence(error))
+                let fault = format!("must have at most {MAX_MESSAGE_BYTES} bytes");
+                let fault = FieldError::in_body("/message", fault);
+                Self::new(ErrorCode::MessageTooLarge, sentence(error)).with_errors([fault])
             }
         }
     }
@@ -107,6 +111,13 @@ impl From<DeleteError> for ApiError {
             DeleteError::Store(fault) => write_failed(fault, "Retry: a delete is idempotent."),
         }
     }
+}
+
+fn invalid_field(
+    pointer: impl Into<Cow<'static, str>>,
+    fault: impl Into<Cow<'static, str>>,
+) -> ApiError {
+    ApiError::invalid(ErrorCode::InvalidBody, vec![FieldError::in_body(pointer, fault)])
 }
 
 fn not_found() -> ApiError {

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use proto_contracts::SessionId;
 use proto_contracts::stateful::{self, PatchSession};
 use serde_json::value::RawValue;
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 
 use super::context::Sessions;
@@ -24,6 +24,7 @@ use crate::store::{Source, WriteOutcome};
 pub(super) async fn read(
     request: HttpRequest,
     SessionPath(id): SessionPath,
+    _: NoQuery,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
@@ -51,6 +52,7 @@ pub(super) async fn read(
 pub(super) async fn patch(
     request: HttpRequest,
     SessionPath(id): SessionPath,
+    _: NoQuery,
     Json(given): Json<PatchSession<Box<RawValue>>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
@@ -69,6 +71,7 @@ pub(super) async fn patch(
 pub(super) async fn delete(
     request: HttpRequest,
     SessionPath(id): SessionPath,
+    _: NoQuery,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
     let access = sessions.access(request.headers(), &id)?;
@@ -94,9 +97,9 @@ pub(super) fn body<'a>(id: &SessionId, session: &'a Session) -> stateful::Sessio
     stateful::Session {
         session_id: id.clone(),
         client_data: session.client_data.as_json(),
-        created_at: session.created_at,
-        last_activity: session.last_activity,
-        expires_at: session.expires_at,
+        created_at: session.created_at.into(),
+        last_activity: session.last_activity.into(),
+        expires_at: session.expires_at.into(),
         message_count: session.message_count,
         version: session.version,
     }

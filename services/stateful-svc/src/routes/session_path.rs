@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use proto_contracts::{ErrorCode, SessionId};
-use service_kit::problem::ApiError;
+use service_kit::problem::{ApiError, sentence};
 use service_kit::routes::parameter;
 
 /// The `{session_id}` of the request's path, as an argument of a handler.
@@ -24,13 +24,4 @@ impl FromRequest for SessionPath {
 /// Parses a session id. The error does not quote it: it may be a valid id with a typing error.
 pub(super) fn parse_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse().map_err(|error| ApiError::new(ErrorCode::InvalidSessionId, sentence(error)))
-}
-
-/// An error's text as the detail of a problem.
-pub(super) fn sentence(error: impl std::fmt::Display) -> String {
-    let mut text = error.to_string();
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    text + "."
 }

@@ -7,7 +7,7 @@ use proto_contracts::stateful::CreateSession;
 use proto_contracts::{AffinityKey, Endpoint, IdempotencyKey, SessionId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 
 use super::caller::{affinity_key, routing, set_affinity_key};
@@ -28,6 +28,7 @@ use crate::store::{Access, CreateError, StoreFault, Written};
 /// one session, whatever affinity keys its repetitions have.
 pub(super) async fn create(
     request: HttpRequest,
+    _: NoQuery,
     Json(given): Json<CreateSession<GivenData>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {

@@ -196,10 +196,10 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
     async fn history(
         &self,
         access: Access,
-        after: Cursor,
+        at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
-        self.shared.redis.read_history(access, after, size).await
+        self.shared.redis.read_history(access, at, size).await
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

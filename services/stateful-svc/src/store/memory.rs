@@ -259,11 +259,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     async fn history(
         &self,
         access: Access,
-        after: Cursor,
+        at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
-        self.with(access, |record, _| from_memory(record.page(after, size)))
-            .ok_or(ReadError::NotFound)
+        self.with(access, |record, _| from_memory(record.page(at, size))).ok_or(ReadError::NotFound)
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

@@ -343,10 +343,10 @@ impl SessionStore for RedisStore {
     async fn history(
         &self,
         access: Access,
-        after: Cursor,
+        at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
-        self.read_history(access, after, size).await
+        self.read_history(access, at, size).await
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

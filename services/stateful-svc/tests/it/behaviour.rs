@@ -131,17 +131,31 @@ async fn messages_are_numbered_and_kept_with_their_replies(subject: Subject) {
 async fn history_is_read_in_pages(subject: Subject) {
     let (store, id) = (&subject.store, any_session());
     store.create(id, data("{}"), None).await.expect("created");
-    let empty = store.history(id, Cursor::START, PageSize::default()).await.expect("found").value;
-    assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
+    for at in [Cursor::START, Cursor::END] {
+        let empty = store.history(id, at, PageSize::default()).await.expect("found").value;
+        assert_eq!((empty.messages.len(), empty.message_count), (0, 0));
+    }
     let messages = append_messages(&**store, id, 7).await;
     for size in [1, 2, 3, 6, 7, 8, 200] {
         assert_eq!(all_messages(&**store, id, size).await, messages, "in pages of {size}");
     }
-    let beyond = Cursor::after(9).expect("fits");
-    assert_eq!(
-        store.history(id, beyond, PageSize::default()).await.expect("found").value.messages,
-        []
-    );
+    let page = async |at, size| {
+        let size = PageSize::parse(size).expect("a size");
+        store.history(id, at, size).await.expect("found").value.messages
+    };
+    assert_eq!(page(Cursor::After(9), 50).await, []);
+    assert_eq!(page(Cursor::Before(1), 50).await, []);
+    for size in [1, 2, 3, 6, 7, 8, 200] {
+        let (mut at, mut all) = (Cursor::END, Vec::new());
+        loop {
+            let mut messages = page(at, size).await;
+            let Some(first) = messages.first() else { break };
+            at = Cursor::before(first.number).expect("fits");
+            messages.append(&mut all);
+            all = messages;
+        }
+        assert_eq!(all, messages, "backwards in pages of {size}");
+    }
 }
 
 async fn history_grows_while_it_is_read(subject: Subject) {

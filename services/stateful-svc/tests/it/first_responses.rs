@@ -158,14 +158,16 @@ async fn an_operation_whose_reply_was_lost_keeps_its_times() {
                 Write { method: "POST", path: SESSIONS, body: "{}", command: ("session:", 0) };
             let session =
                 create.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
-            let idle = session.expires_at.duration_since(session.created_at);
+            let idle = session.expires_at.to_jiff().duration_since(session.created_at.to_jiff());
             assert_eq!(idle.as_secs(), 1800);
             let path = path(Endpoint::Session, &session.session_id);
             let body = r#"{"client_data":{"a":1}}"#;
             let patch = Write { method: "PATCH", path: &path, body, command: (r#"{"a":1}"#, 0) };
             let session =
                 patch.check(&apps, &proxy, cut, None).await.json::<Session>().expect("a session");
-            assert_eq!(session.expires_at.duration_since(session.last_activity), idle);
+            let [expires_at, last_activity] =
+                [session.expires_at, session.last_activity].map(|time| time.to_jiff());
+            assert_eq!(expires_at.duration_since(last_activity), idle);
         }
     }
 }

@@ -57,7 +57,7 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
     let with_id = |rest: &str| format!(r#"{{"session_id":"{}"{rest}}}"#, id.expose());
     for (method, target, body, code, text) in [
         ("POST", SESSIONS, "{", MalformedJson, "line 1"),
-        ("POST", SESSIONS, "{\"client_data\":{},}", MalformedJson, "line 1 column"),
+        ("POST", SESSIONS, "{\"client_data\":{},}", MalformedJson, "line 1, column 19"),
         ("POST", SESSIONS, "null", InvalidBody, "must be a JSON object"),
         ("POST", SESSIONS, "[]", InvalidBody, "must be a JSON object"),
         ("POST", SESSIONS, "\"x\"", InvalidBody, "must be a JSON object"),
@@ -66,81 +66,93 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
             SESSIONS,
             "{\"client_data\":null}",
             InvalidBody,
-            "field `client_data`: expected an object",
+            "`/client_data` must be an object",
         ),
         (
             "POST",
             SESSIONS,
             "{\"client_data\":[1]}",
             InvalidBody,
-            "field `client_data`: expected an object",
+            "`/client_data` must be an object",
         ),
-        ("POST", SESSIONS, "{\"client_data\":\"{}\"}", InvalidBody, "field `client_data`"),
-        ("POST", SESSIONS, "{\"client_data\":{},\"ttl\":1}", InvalidBody, "unknown field `ttl`"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":\"{}\"}",
+            InvalidBody,
+            "`/client_data` must be an object",
+        ),
+        ("POST", SESSIONS, "{\"client_data\":{},\"ttl\":1}", InvalidBody, "`/ttl` is unknown"),
         (
             "POST",
             SESSIONS,
             "{\"client_data\":{},\"client_data\":{}}",
             InvalidBody,
-            "duplicate field `client_data`",
+            "`/client_data` is given more than once",
         ),
-        ("POST", SESSIONS, "{\"client_data\":{\"a\":1,\"a\":2}}", InvalidBody, "same name"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":{\"a\":1,\"a\":2}}",
+            InvalidBody,
+            "`/client_data/a` is given more than once",
+        ),
         (
             "POST",
             SESSIONS,
             "{\"client_data\":{\"a\":\"\\ud800\"}}",
             InvalidBody,
-            "field `client_data`",
+            "`/client_data/a` has an escape",
         ),
-        ("POST", SESSIONS, "{\"client_data\":{\"a\":1e999}}", InvalidBody, "out of range"),
+        (
+            "POST",
+            SESSIONS,
+            "{\"client_data\":{\"a\":1e999}}",
+            InvalidBody,
+            "`/client_data/a` must be within the range",
+        ),
         ("POST", SESSIONS, &deep, InvalidBody, "nested deeper than 32 levels"),
-        ("POST", SESSIONS, &unclosed, MalformedJson, "EOF"),
-        ("PATCH", session, "{}", InvalidBody, "missing field `client_data`"),
-        ("PATCH", session, "{\"client_data\":null}", InvalidBody, "expected an object"),
-        ("PATCH", session, "{\"client_data\":7}", InvalidBody, "expected an object"),
-        ("PATCH", session, "{\"name\":\"Ada\"}", InvalidBody, "field `client_data`"),
+        ("POST", SESSIONS, &unclosed, MalformedJson, "ends before its JSON does"),
+        ("PATCH", session, "{}", InvalidBody, "`/client_data` is required"),
+        (
+            "PATCH",
+            session,
+            "{\"client_data\":null}",
+            InvalidBody,
+            "`/client_data` must be an object",
+        ),
+        ("PATCH", session, "{\"client_data\":7}", InvalidBody, "`/client_data` must be an object"),
+        ("PATCH", session, "{\"name\":\"Ada\"}", InvalidBody, "`/client_data` is required"),
         ("PATCH", session, &deep, InvalidBody, "nested deeper"),
-        ("POST", messages, "{}", InvalidBody, "missing field `message`"),
-        ("POST", messages, "{\"message\":null}", InvalidBody, "field `message`"),
-        ("POST", messages, "{\"message\":7}", InvalidBody, "field `message`"),
-        ("POST", messages, "{\"message\":\"\"}", InvalidBody, "empty"),
+        ("POST", messages, "{}", InvalidBody, "`/message` is required"),
+        ("POST", messages, "{\"message\":null}", InvalidBody, "`/message`"),
+        ("POST", messages, "{\"message\":7}", InvalidBody, "`/message`"),
+        ("POST", messages, "{\"message\":\"\"}", InvalidBody, "`/message` must not be empty"),
         (
             "POST",
             messages,
             "{\"message\":\"a\",\"message\":\"b\"}",
             InvalidBody,
-            "duplicate field `message`",
+            "`/message` is given more than once",
         ),
-        (
-            "POST",
-            messages,
-            "{\"message\":\"a\",\"role\":\"x\"}",
-            InvalidBody,
-            "unknown field `role`",
-        ),
-        (
-            "POST",
-            messages,
-            &with_id(",\"message\":\"a\""),
-            InvalidBody,
-            "unknown field `session_id`",
-        ),
-        ("POST", messages, &deep_array, InvalidBody, "field `message`"),
-        ("POST", messages, "{\"message\":\"\\ud800\"}", InvalidBody, "field `message`"),
-        ("POST", CONVERSATIONS, "{\"message\":\"hi\"}", InvalidBody, "missing field `session_id`"),
+        ("POST", messages, "{\"message\":\"a\",\"role\":\"x\"}", InvalidBody, "`/role` is unknown"),
+        ("POST", messages, &with_id(",\"message\":\"a\""), InvalidBody, "`/session_id` is unknown"),
+        ("POST", messages, &deep_array, InvalidBody, "`/message`"),
+        ("POST", messages, "{\"message\":\"\\ud800\"}", InvalidBody, "`/message`"),
+        ("POST", CONVERSATIONS, "{\"message\":\"hi\"}", InvalidBody, "`/session_id` is required"),
         (
             "POST",
             CONVERSATIONS,
             "{\"session_id\":7,\"message\":\"hi\"}",
             InvalidBody,
-            "field `session_id`",
+            "`/session_id` must be a string",
         ),
         (
             "POST",
             CONVERSATIONS,
             "{\"session_id\":null,\"message\":\"hi\"}",
             InvalidBody,
-            "field `session_id`",
+            "`/session_id` must be a string",
         ),
         (
             "POST",
@@ -149,7 +161,7 @@ async fn bad_bodies(addr: SocketAddr, session: &str, messages: &str, id: &Sessio
             InvalidSessionId,
             "A session id is",
         ),
-        ("POST", CONVERSATIONS, &with_id(""), InvalidBody, "missing field `message`"),
+        ("POST", CONVERSATIONS, &with_id(""), InvalidBody, "`/message` is required"),
     ] {
         let response = send_json(addr, method, target, body).await.expect("a response");
         let problem = assert_problem(&response, code);
@@ -174,7 +186,15 @@ async fn bad_sizes(addr: SocketAddr, session: &str, messages: &str) {
         ("POST", SESSIONS, data(2_000_000), BodyTooLarge),
         ("POST", messages, text(2_000_000), BodyTooLarge),
     ] {
-        assert_problem(&send_json(addr, method, target, &body).await.expect("a response"), code);
+        let rejected = send_json(addr, method, target, &body).await.expect("a response");
+        let problem = assert_problem(&rejected, code);
+        let pointers = problem.errors.iter().filter_map(|error| error.pointer.as_deref());
+        let expected: &[&str] = match code {
+            MessageTooLarge => &["/message"],
+            ClientDataTooLarge => &["/client_data"],
+            _ => &[],
+        };
+        assert_eq!(pointers.collect::<Vec<_>>(), expected);
     }
 }
 

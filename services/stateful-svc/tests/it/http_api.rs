@@ -171,7 +171,9 @@ async fn the_legacy_paths_are_deprecated_and_lenient() {
 
     let response = app.get(&format!("/api/stateful/history/{}?page=1", id.expose())).await;
     assert_stateful(&response, 200, "memory");
-    assert_deprecated(&response, &path(Endpoint::History, &id));
+    let successor = path(Endpoint::History, &id);
+    let links = format!("<?limit=50>; rel=\"first\", <{successor}>; rel=\"successor-version\"");
+    assert_eq!(response.header("link"), links);
     assert_eq!(response.json::<HistoryPage>().expect("a page").messages.len(), 1);
 
     let alias = format!("/api/stateful/session/{}", id.expose());
@@ -234,9 +236,8 @@ pub(crate) fn contains_secret(text: &str, id: &SessionId) -> bool {
 async fn head_has_the_content_length_of_get() {
     let app = spawn_app();
     let id = app.create("Ada").await.session_id;
-    // Not the session itself: its expiry, which each read changes, is shorter when it ends in
-    // zeros.
-    for target in [path(Endpoint::History, &id), "/health".to_owned()] {
+    let session = path(Endpoint::Session, &id);
+    for target in [session, path(Endpoint::History, &id), "/health".to_owned()] {
         let (get, head) = (app.get(&target).await, app.send("HEAD", &target, &[], "").await);
         assert_eq!((head.status, head.body.len()), (200, 0), "{target}: {head:?}");
         assert_eq!(head.header("content-length"), get.body.len().to_string(), "{target}");

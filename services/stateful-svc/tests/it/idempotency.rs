@@ -182,17 +182,7 @@ async fn a_malformed_key_is_rejected_before_any_effect() {
     let long = "6".repeat(10_000);
     let two = [KEYS[0], KEYS[1]].join(", ");
     let nil = "00000000-0000-0000-0000-000000000000";
-    for bad in [
-        "",
-        "x",
-        "123",
-        &KEYS[0][1..],
-        &two,
-        &long,
-        nil,
-        "\u{e9}",
-        "6f1d5a0e-4a53-4a9c-8a54-0d5c1c3a0b0g",
-    ] {
+    for bad in ["", "x", "123", "1234567", &two, &long, nil, "\u{e9}", "\"6f1d5a0e"] {
         for (method, target, body) in [
             ("POST", SESSIONS, "{}"),
             ("POST", &messages, r#"{"message":"hi"}"#),

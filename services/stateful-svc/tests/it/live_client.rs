@@ -28,6 +28,8 @@ pub(crate) struct LiveEvent {
     pub(crate) id: Option<u64>,
     pub(crate) event: EventName,
     pub(crate) data: Value,
+    /// Whether a WebSocket's frame repeats an earlier result.
+    pub(crate) replayed: bool,
 }
 
 impl LiveEvent {
@@ -85,6 +87,7 @@ impl Events {
                     id,
                     event,
                     data: serde_json::from_str(&data).expect("JSON"),
+                    replayed: false,
                 });
             }
         }
@@ -155,8 +158,8 @@ impl Socket {
             match timeout(TIMEOUT, self.0.next()).await.expect("a frame in time") {
                 Some(Ok(Message::Text(text))) => {
                     let frame: ServerFrame<Value> = serde_json::from_str(&text).expect("a frame");
-                    let ServerFrame { event, id, reference, data, .. } = frame;
-                    return Ok((LiveEvent { id, event, data }, reference));
+                    let ServerFrame { event, id, reference, data, replayed, .. } = frame;
+                    return Ok((LiveEvent { id, event, data, replayed }, reference));
                 }
                 Some(Ok(Message::Close(reason))) => return Err(reason),
                 Some(Ok(_)) => {}
@@ -168,9 +171,17 @@ impl Socket {
 
     /// The next event of this name; others are skipped.
     pub(crate) async fn next_of(&mut self, event: EventName) -> LiveEvent {
+        self.next_with_reference(event).await.0
+    }
+
+    /// The same with its `ref`.
+    pub(crate) async fn next_with_reference(
+        &mut self,
+        event: EventName,
+    ) -> (LiveEvent, Option<String>) {
         loop {
-            let (next, _) = self.next().await.expect("an open connection");
-            if next.event == event {
+            let next = self.next().await.expect("an open connection");
+            if next.0.event == event {
                 return next;
             }
         }

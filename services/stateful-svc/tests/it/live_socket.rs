@@ -73,7 +73,7 @@ async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     let first = loop {
         let (event, reference) = socket.next().await.expect("open");
         if event.event == EventName::Posted {
-            assert_eq!((reference.as_deref(), event.id), (Some("r1"), None));
+            assert_eq!((reference.as_deref(), event.id, event.replayed), (Some("r1"), None, false));
             break posted(&event);
         }
     };
@@ -81,7 +81,8 @@ async fn a_frame_gets_a_response_and_may_be_repeated_over_another_connection() {
     drop(socket);
     let mut again = Socket::open(app.addr, &id, "last_event_id=0").await;
     again.send(&frame).await;
-    assert_eq!(posted(&again.next_of(EventName::Posted).await), first, "it was posted once");
+    let repeated = again.next_of(EventName::Posted).await;
+    assert_eq!((posted(&repeated), repeated.replayed), (first.clone(), true), "posted once");
     let messages = path(Endpoint::Messages, &id);
     let by_request =
         app.send("POST", &messages, &[("Idempotency-Key", KEY)], "{\"message\":\"hello\"}").await;
@@ -94,24 +95,38 @@ async fn an_invalid_frame_gets_an_error_and_the_connection_stays_open() {
     let id = app.create("Ada").await.session_id;
     let mut socket = Socket::open(app.addr, &id, "").await;
     let long = "x".repeat(MAX_REF_BYTES + 1);
-    for (text, code) in [
-        (String::new(), ErrorCode::MalformedJson),
-        ("{".to_owned(), ErrorCode::MalformedJson),
-        ("[\"hi\"]".to_owned(), ErrorCode::InvalidBody),
-        (json!({"text": "hi"}).to_string(), ErrorCode::InvalidBody),
-        (json!({"message": 1}).to_string(), ErrorCode::InvalidBody),
-        (json!({"message": "hi", "session_id": id.expose()}).to_string(), ErrorCode::InvalidBody),
-        (json!({"message": "hi", "ref": long}).to_string(), ErrorCode::InvalidBody),
-        (json!({"message": ""}).to_string(), ErrorCode::InvalidBody),
-        (json!({"message": "x".repeat(20_000)}).to_string(), ErrorCode::MessageTooLarge),
+    let (none, some) = (None, Some("r1"));
+    for (text, code, reference) in [
+        (String::new(), ErrorCode::MalformedJson, none),
+        ("{\"ref\":\"r1\"".to_owned(), ErrorCode::MalformedJson, none),
+        ("[\"hi\"]".to_owned(), ErrorCode::InvalidBody, none),
+        (json!({"text": "hi", "ref": "r1"}).to_string(), ErrorCode::InvalidBody, some),
+        (json!({"message": 1, "ref": "r1"}).to_string(), ErrorCode::InvalidBody, some),
         (
-            json!({"message": "hi", "idempotency_key": "1"}).to_string(),
+            json!({"message": "hi", "session_id": id.expose(), "ref": "r1"}).to_string(),
+            ErrorCode::InvalidBody,
+            some,
+        ),
+        (json!({"message": "hi", "ref": long}).to_string(), ErrorCode::InvalidBody, none),
+        (json!({"message": "hi", "ref": 7}).to_string(), ErrorCode::InvalidBody, none),
+        (r#"{"message": "hi", "ref": "r1", "ref": "r2"}"#.to_owned(), ErrorCode::InvalidBody, none),
+        (json!({"message": "", "ref": "r1"}).to_string(), ErrorCode::InvalidBody, some),
+        (
+            json!({"message": "x".repeat(20_000), "ref": "r1"}).to_string(),
+            ErrorCode::MessageTooLarge,
+            some,
+        ),
+        (
+            json!({"message": "hi", "idempotency_key": "1", "ref": "r1"}).to_string(),
             ErrorCode::InvalidIdempotencyKey,
+            some,
         ),
     ] {
         socket.send_raw(Message::text(text.clone())).await;
-        let problem: Problem = socket.next_of(EventName::Error).await.data();
+        let (event, repeated) = socket.next_with_reference(EventName::Error).await;
+        let problem: Problem = event.data();
         assert_eq!((problem.code, problem.status), (code, code.status()), "{text}: {problem:?}");
+        assert_eq!(repeated.as_deref(), reference, "{text}");
     }
     socket.send(&message_frame("m1")).await;
     let posted: MessagePosted = socket.next_of(EventName::Posted).await.data();
@@ -225,15 +240,17 @@ async fn messages_count_against_the_rate_of_their_client() {
     let rate = [("x-client-rate", "192.0.2.1;q=5;w=3600")];
     let mut socket = Socket::open_with(app.addr, &id, "", &rate).await;
     for number in 1..=10_u64 {
-        socket.send(&message_frame(&format!("m{number}"))).await;
+        let reference = Some(format!("r{number}"));
+        socket.send(&ClientFrame { reference, ..message_frame(&format!("m{number}")) }).await;
         if number <= 5 {
             assert_eq!(
                 socket.next_of(EventName::Posted).await.data::<MessagePosted>().number,
                 number
             );
         } else {
-            let problem: Problem = socket.next_of(EventName::Error).await.data();
-            assert_eq!(problem.code, ErrorCode::RateLimited);
+            let (event, reference) = socket.next_with_reference(EventName::Error).await;
+            assert_eq!(event.data::<Problem>().code, ErrorCode::RateLimited);
+            assert_eq!(reference, Some(format!("r{number}")));
         }
     }
     // A client that ignores the limit is disconnected, and a new connection does not reset the

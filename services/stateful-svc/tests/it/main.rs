@@ -4,6 +4,7 @@ mod affinity;
 mod app;
 mod behaviour;
 mod conditions;
+mod contract;
 mod first_responses;
 mod guarded_writes;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use proto_contracts::stateless::MAX_RANDOM_COUNT;
+use proto_contracts::stateless::{MAX_RANDOM_BOUND, MAX_RANDOM_COUNT};
 use rand::{Rng, RngExt as _};
 
 /// A validated request for random numbers: drawing cannot fail.
@@ -18,6 +18,9 @@ pub enum DrawingError {
     /// `min` is greater than `max`.
     #[error("`min` is {min} and `max` is {max}: `min` must not be greater than `max`")]
     EmptyRange { min: i64, max: i64 },
+    /// The bound of this name is beyond ±[`MAX_RANDOM_BOUND`].
+    #[error("`{0}` must be from -{MAX_RANDOM_BOUND} to {MAX_RANDOM_BOUND}")]
+    Bound(&'static str),
     /// 0, or more than [`MAX_RANDOM_COUNT`].
     #[error("`count` is {0}: it must be 1 to {MAX_RANDOM_COUNT}")]
     Count(u32),
@@ -29,6 +32,11 @@ impl Drawing {
     /// # Errors
     /// See [`DrawingError`].
     pub fn new(min: i64, max: i64, count: u32) -> Result<Self, DrawingError> {
+        for (name, bound) in [("min", min), ("max", max)] {
+            if !(-MAX_RANDOM_BOUND..=MAX_RANDOM_BOUND).contains(&bound) {
+                return Err(DrawingError::Bound(name));
+            }
+        }
         if min > max {
             return Err(DrawingError::EmptyRange { min, max });
         }
@@ -58,6 +66,16 @@ mod tests {
         for count in [0, MAX_RANDOM_COUNT + 1] {
             assert_eq!(Drawing::new(0, 1, count), Err(DrawingError::Count(count)));
         }
+        let (least, most) = (-MAX_RANDOM_BOUND, MAX_RANDOM_BOUND);
+        assert!(Drawing::new(least, most, 1).is_ok());
+        for (min, max, name) in [
+            (least - 1, 0, "min"),
+            (i64::MIN, most, "min"),
+            (0, most + 1, "max"),
+            (0, i64::MAX, "max"),
+        ] {
+            assert_eq!(Drawing::new(min, max, 1), Err(DrawingError::Bound(name)));
+        }
     }
 
     #[test]
@@ -72,7 +90,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_stay_within_the_range(a: i64, b: i64, count in 1..=MAX_RANDOM_COUNT, seed: u64) {
+        fn values_stay_within_the_range(
+            a in -MAX_RANDOM_BOUND..=MAX_RANDOM_BOUND,
+            b in -MAX_RANDOM_BOUND..=MAX_RANDOM_BOUND,
+            count in 1..=MAX_RANDOM_COUNT,
+            seed: u64,
+        ) {
             let (min, max) = (a.min(b), a.max(b));
             let values = Drawing::new(min, max, count).expect("valid").draw(&mut StdRng::seed_from_u64(seed));
             prop_assert_eq!(values.len(), count as usize);

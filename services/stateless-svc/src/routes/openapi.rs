@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use proto_contracts::api;
+use service_kit::body::NoQuery;
 use service_kit::problem::ApiError;
 
 use super::conditional::conditional;
@@ -13,6 +14,6 @@ use super::conditional::conditional;
 static DOCUMENT: LazyLock<Bytes> =
     LazyLock::new(|| Bytes::from(api::document().to_string().into_bytes()));
 
-pub(super) async fn document(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) async fn document(request: HttpRequest, _: NoQuery) -> Result<HttpResponse, ApiError> {
     conditional(request.headers(), DOCUMENT.clone())
 }

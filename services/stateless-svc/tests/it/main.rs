@@ -120,7 +120,7 @@ async fn legacy_paths_ignore_unknown_fields_and_the_content_type() {
     problem(&send("/api/v1/stateless/calculate").await, ErrorCode::UnsupportedMediaType);
     let path = "/api/v1/stateless/calculate";
     let strict = send_json(addr, "POST", path, r#"{"note":1}"#).await.expect("a response");
-    assert!(problem(&strict, ErrorCode::InvalidBody).detail.contains("`note`"));
+    assert!(problem(&strict, ErrorCode::InvalidBody).detail.contains("`/note`"));
 }
 
 #[tokio::test]
@@ -178,7 +178,24 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
             Method::Get => "GET, HEAD",
             method => method.as_str(),
         });
-        let allowed = methods.collect::<Vec<_>>().join(", ");
+        let allowed = methods.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ");
+        let is_post = allowed.starts_with("POST");
         assert_eq!(response.header("allow"), allowed, "{path}");
+
+        let target = path.replace("{product_id}", "p001");
+        let options = send(addr, "OPTIONS", &target).await.expect("a response");
+        assert_eq!((options.status, options.header("allow")), (204, allowed.as_str()), "{path}");
+        assert_eq!(options.body.len(), 0);
+
+        // A path without parameters rejects one as any other path does.
+        let method = if is_post { "POST" } else { "GET" };
+        let target = format!("{target}?no_parameter=1");
+        let response = send(addr, method, &target).await.expect("a response");
+        if routes::resolve(path).is_some_and(|resolved| resolved.is_legacy) {
+            assert_eq!(response.status, 200, "{path}");
+        } else {
+            let problem = problem(&response, ErrorCode::InvalidQuery);
+            assert_eq!(problem.errors[0].parameter.as_deref(), Some("no_parameter"), "{path}");
+        }
     }
 }

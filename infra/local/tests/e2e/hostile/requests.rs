@@ -182,12 +182,11 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
     }
     let brew = Method::from_bytes(b"BREW")?;
     for (method, path, allow) in [
-        (Method::DELETE, "/api/v1/stateless/info", "GET, HEAD"),
-        (Method::POST, RANDOM, "GET, HEAD"),
-        (Method::GET, CALCULATE, "POST"),
-        (Method::GET, SESSIONS, "POST"),
-        (Method::PUT, CONVERSATIONS, "POST"),
-        (Method::OPTIONS, PRODUCTS, "GET, HEAD"),
+        (Method::DELETE, "/api/v1/stateless/info", "GET, HEAD, OPTIONS"),
+        (Method::POST, RANDOM, "GET, HEAD, OPTIONS"),
+        (Method::GET, CALCULATE, "POST, OPTIONS"),
+        (Method::GET, SESSIONS, "POST, OPTIONS"),
+        (Method::PUT, CONVERSATIONS, "POST, OPTIONS"),
         // A method unknown to all routes is rejected before routing; Allow lists the API's methods.
         (brew, "/api/v1/stateless/info", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         (Method::POST, "/health", "GET, HEAD"),
@@ -195,6 +194,14 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         let what = format!("{method} {path}");
         let response = expect_error(&what, api.request(method, path), MethodNotAllowed).await?;
         assert_eq!(response.header(ALLOW.as_str()), Some(allow), "{what}");
+    }
+    for (path, allow) in [(PRODUCTS, "GET, HEAD, OPTIONS"), (SESSIONS, "POST, OPTIONS")] {
+        let response = Response::to(api.request(Method::OPTIONS, path)).await?;
+        assert_eq!(
+            (response.status, response.header(ALLOW.as_str())),
+            (204, Some(allow)),
+            "{path}"
+        );
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Validates a client's JSON and strips its white space.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -7,39 +8,78 @@ use proto_contracts::stateful::MAX_CLIENT_DATA_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::invalid::InvalidClientData;
+use super::invalid::{InvalidClientData, JsonFault, Unreadable};
+
+/// The longest JSON Pointer in an error, in bytes.
+const MAX_POINTER_BYTES: usize = 200;
 
 /// The object without white space between its tokens.
 pub(super) fn object(json: &RawValue) -> Result<Box<RawValue>, InvalidClientData> {
     if !json.get().starts_with('{') {
         return Err(InvalidClientData::NotAnObject);
     }
-    // The text is valid JSON, which parsers may still read differently (RFC 8259, sections 4, 6, 8
-    // and 9).
+    let finding = RefCell::default();
     let mut reader = serde_json::Deserializer::from_str(json.get());
-    Interoperable { levels_left: MAX_CLIENT_DATA_DEPTH }.deserialize(&mut reader)?;
+    Interoperable { levels_left: MAX_CLIENT_DATA_DEPTH, finding: &finding }
+        .deserialize(&mut reader)
+        .map_err(|error| finding.take().explain(&error))?;
     Ok(RawValue::from_string(without_white_space(json.get()))?)
 }
 
-/// Accepts a JSON value without duplicate members, unpaired surrogates, numbers beyond the range of
-/// doubles, or too many levels. The value is discarded.
-#[derive(Clone, Copy)]
-struct Interoperable {
-    levels_left: usize,
+/// What makes the JSON unreadable, and where.
+#[derive(Default)]
+struct Finding {
+    fault: Option<JsonFault>,
+    /// The segments of the value's JSON Pointer, the last first.
+    place: Vec<String>,
 }
 
-impl Interoperable {
-    fn inner<E: Error>(self) -> Result<Self, E> {
-        match self.levels_left.checked_sub(1) {
-            Some(levels_left) => Ok(Self { levels_left }),
-            None => {
-                Err(E::custom(format_args!("nested deeper than {MAX_CLIENT_DATA_DEPTH} levels")))
-            }
+impl Finding {
+    fn explain(mut self, error: &serde_json::Error) -> Unreadable {
+        // Serde itself rejects only numbers and escapes, once the syntax was checked.
+        let is_number = || error.to_string().starts_with("number out of range");
+        let by_serde = || if is_number() { JsonFault::OutOfRange } else { JsonFault::HalfOfPair };
+        let fault = self.fault.unwrap_or_else(by_serde);
+        // The names are the client's, and may be long.
+        while self.place.iter().map(|segment| segment.len() + 1).sum::<usize>() > MAX_POINTER_BYTES
+        {
+            self.place.remove(0);
         }
+        let segments = self.place.iter().rev();
+        Unreadable { pointer: segments.map(|segment| format!("/{segment}")).collect(), fault }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Interoperable {
+/// Accepts a JSON value that all parsers read alike (RFC 8259, sections 4, 6, 8 and 9): without
+/// duplicate members, unpaired surrogates, numbers beyond the range of doubles, or too many levels.
+/// The value is discarded.
+#[derive(Clone, Copy)]
+struct Interoperable<'a> {
+    levels_left: usize,
+    finding: &'a RefCell<Finding>,
+}
+
+impl Interoperable<'_> {
+    fn inner<E: Error>(self) -> Result<Self, E> {
+        match self.levels_left.checked_sub(1) {
+            Some(levels_left) => Ok(Self { levels_left, ..self }),
+            None => Err(self.rejects(JsonFault::TooDeep)),
+        }
+    }
+
+    fn rejects<E: Error>(self, fault: JsonFault) -> E {
+        self.finding.borrow_mut().fault = Some(fault);
+        E::custom(fault)
+    }
+
+    /// Adds to the place of a fault while it is returned.
+    fn within<E>(self, error: E, segment: impl FnOnce() -> String) -> E {
+        self.finding.borrow_mut().place.push(segment());
+        error
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Interoperable<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -47,7 +87,7 @@ impl<'de> DeserializeSeed<'de> for Interoperable {
     }
 }
 
-impl<'de> Visitor<'de> for Interoperable {
+impl<'de> Visitor<'de> for Interoperable<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,7 +120,14 @@ impl<'de> Visitor<'de> for Interoperable {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let inner = self.inner()?;
-        while items.next_element_seed(inner)?.is_some() {}
+        let mut index = 0_usize;
+        while items
+            .next_element_seed(inner)
+            .map_err(|error| self.within(error, || index.to_string()))?
+            .is_some()
+        {
+            index += 1;
+        }
         Ok(())
     }
 
@@ -88,13 +135,23 @@ impl<'de> Visitor<'de> for Interoperable {
         let inner = self.inner()?;
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
-            members.next_value_seed(inner)?;
-            if !names.insert(name) {
-                return Err(A::Error::custom("two members of an object have the same name"));
+            members
+                .next_value_seed(inner)
+                .map_err(|error| self.within(error, || escaped(&name)))?;
+            if names.contains(&name) {
+                return Err(
+                    self.within(self.rejects(JsonFault::DuplicateMember), || escaped(&name))
+                );
             }
+            names.insert(name);
         }
         Ok(())
     }
+}
+
+/// The name as a segment of a JSON Pointer (RFC 6901).
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Removes white space between tokens. The text must be valid JSON.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::{HttpRequest, rt};
 use jiff::Timestamp;
+use proto_contracts::error::FieldError;
 use proto_contracts::headers::LAST_EVENT_ID;
 use proto_contracts::live::LiveQuery;
 use proto_contracts::{ErrorCode, SessionId};
-use service_kit::problem::ApiError;
+use service_kit::problem::{ApiError, sentence};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -21,7 +22,6 @@ use crate::feed::Feed;
 use crate::metrics::LiveKind;
 use crate::routes::caller::routing;
 use crate::routes::context::Sessions;
-use crate::routes::session_path::sentence;
 use crate::store::{Access, ReadError, SessionStore};
 
 const LAST_ID: HeaderName = HeaderName::from_static(LAST_EVENT_ID);
@@ -96,8 +96,10 @@ impl Sessions {
         kind: LiveKind,
     ) -> Result<(Caller, Option<TicketUse>), ApiError> {
         let Some(ticket) = ticket else { return Ok((self.caller(headers)?, None)) };
-        let invalid =
-            |error: InvalidTicket| ApiError::new(ErrorCode::InvalidTicket, sentence(error));
+        let invalid = |error: InvalidTicket| {
+            let fault = FieldError::in_query("ticket", "must be a fresh ticket of this session");
+            ApiError::new(ErrorCode::InvalidTicket, sentence(error)).with_errors([fault])
+        };
         let verified =
             self.live.tickets.verify(ticket, id.digest(), Timestamp::now()).map_err(invalid)?;
         let used = verified.used_for(id.digest(), kind.as_str());

@@ -10,11 +10,12 @@ use actix_web::http::header::{
 };
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError};
+use proto_contracts::error::FieldError;
 use proto_contracts::headers::{CLIENT_RATE, REQUEST_ID};
 use proto_contracts::live::{
-    ClientFrame, EventName, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame, close,
+    ClientFrame, EventName, FrameReference, LiveQuery, MAX_FRAME_BYTES, MAX_REF_BYTES, ServerFrame,
+    close,
 };
-use proto_contracts::stateful::MessagePosted;
 use proto_contracts::{ErrorCode, IdempotencyKey, RequestId};
 use serde::Serialize;
 use service_kit::body::{Query, Strictness, from_json};
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::open::Subscription;
+use crate::domain::message::Appended;
 use crate::domain::message_rate::{Allowance, ClientRate, TooMany};
 use crate::domain::session_tag::Expected;
 use crate::feed::Event;
@@ -34,7 +36,7 @@ use crate::routes::history::body as message_body;
 use crate::routes::messages;
 use crate::routes::session::body as session_body;
 use crate::routes::session_path::SessionPath;
-use crate::store::{Access, Routing};
+use crate::store::{Access, Routing, WriteOutcome, Written};
 
 const X_CLIENT_RATE: HeaderName = HeaderName::from_static(CLIENT_RATE);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID);
@@ -179,7 +181,7 @@ impl Socket {
             Some(Ok(AggregatedMessage::Text(text))) => {
                 match self.allowance.take(std::time::Instant::now()) {
                     Ok(()) => self.post(text.as_bytes()).await,
-                    Err(too_many) => self.reject(too_many).await,
+                    Err(too_many) => self.reject(too_many, reference_in(text.as_bytes())).await,
                 }
             }
             Some(Ok(AggregatedMessage::Binary(_))) => Err(Closed::NotText),
@@ -187,7 +189,7 @@ impl Socket {
             Some(Ok(AggregatedMessage::Ping(bytes))) => {
                 match self.allowance.take(std::time::Instant::now()) {
                     Ok(()) => self.within_timeout(async |sender| sender.pong(&bytes).await).await,
-                    Err(too_many) => self.reject(too_many).await,
+                    Err(too_many) => self.reject(too_many, None).await,
                 }
             }
             Some(Ok(AggregatedMessage::Pong(_))) => Ok(()),
@@ -207,7 +209,7 @@ impl Socket {
     }
 
     /// Sends a rate-limit error, or ends the connection of a client that keeps ignoring them.
-    async fn reject(&mut self, too_many: TooMany) -> Step {
+    async fn reject(&mut self, too_many: TooMany, reference: Option<String>) -> Step {
         if too_many.persists {
             return Err(Closed::RateLimited);
         }
@@ -217,6 +219,7 @@ impl Socket {
         );
         let problem = ApiError::new(ErrorCode::RateLimited, detail).document(self.request_id);
         let frame = ServerFrame {
+            reference,
             retry_after_s: Some(retry_after_s),
             ..frame(EventName::Error, None, problem)
         };
@@ -225,10 +228,12 @@ impl Socket {
 
     /// Posts the message of a frame and sends the result.
     async fn post(&mut self, text: &[u8]) -> Step {
-        let mut reference = None;
-        match self.try_to_post(text, &mut reference).await {
-            Ok(posted) => {
-                let frame = ServerFrame { reference, ..frame(EventName::Posted, None, posted) };
+        match self.try_to_post(text).await {
+            Ok((appended, reference)) => {
+                let posted = messages::posted(self.subscription.id.clone(), &appended.value);
+                let replayed = appended.outcome == WriteOutcome::Replayed;
+                let frame =
+                    ServerFrame { reference, replayed, ..frame(EventName::Posted, None, posted) };
                 self.send(EventName::Posted, frame).await
             }
             Err(error) => {
@@ -242,38 +247,38 @@ impl Socket {
                     );
                 }
                 let problem = error.document(self.request_id);
+                let reference = reference_in(text);
                 let frame = ServerFrame { reference, ..frame(EventName::Error, None, problem) };
                 self.send(EventName::Error, frame).await
             }
         }
     }
 
+    /// The posted message, and the frame's `ref`.
     async fn try_to_post(
         &self,
         text: &[u8],
-        reference: &mut Option<String>,
-    ) -> Result<MessagePosted, ApiError> {
+    ) -> Result<(Written<Appended>, Option<String>), ApiError> {
         let given: ClientFrame = from_json(text, Strictness::Strict)?;
-        if given.reference.as_ref().is_some_and(|reference| reference.len() > MAX_REF_BYTES) {
-            let detail = format!("`ref` must not exceed {MAX_REF_BYTES} bytes.");
-            return Err(ApiError::new(ErrorCode::InvalidBody, detail));
+        if given.reference.as_deref().is_some_and(is_too_long) {
+            let fault = format!("must have at most {MAX_REF_BYTES} bytes");
+            let fault = FieldError::in_body("/ref", fault);
+            return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
         }
-        *reference = given.reference;
-        let key = match given.idempotency_key.map(|key| IdempotencyKey::parse_bytes(key.as_bytes()))
-        {
-            None => None,
-            Some(Some(key)) => Some(key),
-            Some(None) => {
-                let detail = "`idempotency_key` must be a UUID, generated for this message.";
-                return Err(ApiError::new(ErrorCode::InvalidIdempotencyKey, detail));
-            }
-        };
+        let key = given.idempotency_key.map(|key| {
+            IdempotencyKey::parse_bytes(key.as_bytes()).ok_or_else(|| {
+                let fault = "must be 8 to 128 visible ASCII characters";
+                let fault = FieldError::in_body("/idempotency_key", fault);
+                ApiError::invalid(ErrorCode::InvalidIdempotencyKey, vec![fault])
+            })
+        });
         // The session's home may have changed since; a write over this connection must not claim it
         // back.
         let access = Access { routing: Routing::RoundRobin, ..self.subscription.access };
+        let (expected, key) = (Expected::Any, key.transpose()?);
         let appended =
-            messages::append(&self.sessions, access, given.message, &Expected::Any, key).await?;
-        Ok(messages::posted(self.subscription.id.clone(), &appended.value))
+            messages::append(&self.sessions, access, given.message, &expected, key).await?;
+        Ok((appended, given.reference))
     }
 
     async fn send(&mut self, event: EventName, frame: ServerFrame<impl Serialize>) -> Step {
@@ -295,8 +300,18 @@ impl Socket {
     }
 }
 
+/// The `ref` of a frame whose other fields may be wrong, if it can be repeated.
+fn reference_in(text: &[u8]) -> Option<String> {
+    let frame: FrameReference = from_json(text, Strictness::Lenient).ok()?;
+    frame.reference.filter(|reference| !is_too_long(reference))
+}
+
+fn is_too_long(reference: &str) -> bool {
+    reference.len() > MAX_REF_BYTES
+}
+
 fn frame<T>(event: EventName, id: Option<u64>, data: T) -> ServerFrame<T> {
-    ServerFrame { event, id, reference: None, retry_after_s: None, data }
+    ServerFrame { event, id, reference: None, replayed: false, retry_after_s: None, data }
 }
 
 /// Echoes the client's Close frame with its code (RFC 6455, section 5.5.1), unless that code must

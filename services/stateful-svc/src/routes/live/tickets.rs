@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use proto_contracts::live::{NoMembers, Ticket};
-use service_kit::body::Json;
+use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
@@ -15,6 +15,7 @@ use crate::routes::session_path::SessionPath;
 pub(in crate::routes) async fn issue(
     request: HttpRequest,
     SessionPath(id): SessionPath,
+    _: NoQuery,
     Json(NoMembers {}): Json<NoMembers>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
@@ -25,5 +26,5 @@ pub(in crate::routes) async fn issue(
     }
     let (ticket, expires_at) =
         sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
-    response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at })
+    response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at: expires_at.into() })
 }

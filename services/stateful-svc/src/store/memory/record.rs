@@ -162,14 +162,14 @@ impl Record {
         self.utterances[index].clone().with_reply(number, earlier)
     }
 
-    pub(super) fn page(&self, after: Cursor, size: PageSize) -> HistoryPage {
-        let start =
-            usize::try_from(after.number()).unwrap_or(usize::MAX).min(self.utterances.len());
-        let (before, rest) = self.utterances.split_at(start);
-        let page = rest.iter().take(size.messages() as usize).cloned();
+    pub(super) fn page(&self, at: Cursor, size: PageSize) -> HistoryPage {
+        let page = at.page(size, self.utterances.len());
+        let number = page.start as u64 + 1;
+        let previous = page.start.checked_sub(1).and_then(|before| self.utterances.get(before));
         let messages = match self.utterances.first().map(quote) {
             Some(first) => {
-                conversation::replay(&first, before.last().map(quote), after.number() + 1, page)
+                let page = self.utterances[page].iter().cloned();
+                conversation::replay(&first, previous.map(quote), number, page)
             }
             None => Vec::new(),
         };

@@ -52,14 +52,14 @@ pub(super) fn session(fields: RepeatedPatch) -> Result<Session, StoreFault> {
 pub(super) fn replay(
     first: Option<String>,
     entries: Vec<String>,
-    after: u64,
+    skipped: u64,
 ) -> Result<Vec<Message>, StoreFault> {
     let page: Result<Vec<_>, _> = entries.into_iter().map(entry::parse).collect();
     let mut page = page.map_err(damaged)?.into_iter();
-    let previous = if after == 0 { None } else { page.next() };
+    let previous = if skipped == 0 { None } else { page.next() };
     let previous = previous.map(|before| Quote::of(before.text.as_str()));
     let first = first.map_or(Quote::of(""), |first| Quote::of(&first));
-    Ok(conversation::replay(&first, previous, after + 1, page))
+    Ok(conversation::replay(&first, previous, skipped + 1, page))
 }
 
 /// The key of the session's record, and the name of the channel of its changes.

@@ -221,20 +221,24 @@ impl RedisStore {
     pub(in crate::store) async fn read_history(
         &self,
         access: Access,
-        after: Cursor,
+        at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
         let mut call = self.call(&self.scripts.history, access);
-        call.arg(after.number()).arg(size.messages());
+        let side = match at {
+            Cursor::After(_) => "after",
+            Cursor::Before(_) => "before",
+        };
+        call.arg(at.number()).arg(size.messages()).arg(side);
         let response = self
-            .run::<(u64, Option<String>, Vec<String>), ()>(
+            .run::<(u64, Option<String>, Vec<String>, u64), ()>(
                 access,
                 call,
                 Claim::Look,
                 OnOutage::Wait,
             )
             .await?;
-        let (message_count, first, entries) = match response.value {
+        let (message_count, first, entries, skipped) = match response.value {
             Reply::Done(page) => page,
             Reply::Nil
             | Reply::Refused
@@ -244,7 +248,7 @@ impl RedisStore {
                 return Err(ReadError::NotFound);
             }
         };
-        let messages = replay(first, entries, after.number())?;
+        let messages = replay(first, entries, skipped)?;
         Ok(from_redis(HistoryPage { messages, message_count }))
     }
 
