@@ -58,3 +58,44 @@ pub(super) fn to_client(cors: &Cors, ctx: &RequestContext, sink: &mut impl Field
     }
     sink.set(&ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_FIELDS);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The names of header parameters, and of response headers, in lower case.
+    fn named(value: &Value, sent: &mut BTreeSet<String>, received: &mut BTreeSet<String>) {
+        if let (Some("header"), Some(name)) = (value["in"].as_str(), value["name"].as_str()) {
+            sent.insert(name.to_ascii_lowercase());
+        }
+        let headers = value["headers"].as_object().into_iter().flat_map(|headers| headers.keys());
+        received.extend(headers.map(|name| name.to_ascii_lowercase()));
+        let (object, array) = (value.as_object(), value.as_array());
+        let parts = object.into_iter().flat_map(|object| object.values());
+        parts.chain(array.into_iter().flatten()).for_each(|part| named(part, sent, received));
+    }
+
+    #[test]
+    fn pages_may_use_every_field_of_the_api() {
+        let document = include_str!("../../../docs/openapi.json");
+        let document: Value = serde_json::from_str(document).expect("JSON");
+        let (mut sent, mut received) = (BTreeSet::new(), BTreeSet::new());
+        let components = &document["components"];
+        for part in [&document["paths"], &components["responses"], &components["parameters"]] {
+            named(part, &mut sent, &mut received);
+        }
+        assert!(sent.len() >= 5 && received.len() >= 10, "{sent:?} {received:?}");
+        // Any page may read it.
+        received.remove("cache-control");
+        let response_fields = std::str::from_utf8(RESPONSE_FIELDS).expect("text");
+        for (names, list) in [(sent, REQUEST_FIELDS), (received, response_fields)] {
+            let listed: BTreeSet<_> = list.split(", ").map(str::to_owned).collect();
+            let missing: Vec<_> = names.difference(&listed).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+    }
+}
