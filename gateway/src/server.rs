@@ -176,7 +176,9 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         requests: Arc::default(),
         streams: Arc::default(),
         draining: Arc::clone(&draining),
-        tokens: config.tokens.map(|settings| TokenVerifier::new(settings, User::named)),
+        tokens: config.tokens.map(|settings| {
+            TokenVerifier::new(settings, |claims| User::named(&claims.iss, &claims.sub))
+        }),
     });
     let plain = PlainExchange::new(Arc::clone(&decisions));
     let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));

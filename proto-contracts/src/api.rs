@@ -4,6 +4,7 @@
 //! from it. A new operation is a row in `table.rs`, its details beside those of its service, and
 //! a handler: a service does not compile without a handler for each of its rows.
 
+mod accounts;
 mod document;
 mod stateful;
 mod stateless;

@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod accounts;
 pub mod affinity;
 pub mod agent;
 pub mod api;
@@ -33,6 +34,7 @@ pub mod weight;
 
 mod hex;
 
+pub use accounts::Role;
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};
 pub use api::Endpoint;
 pub use authority::Authority;

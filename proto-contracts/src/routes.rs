@@ -47,10 +47,12 @@ impl Resolved {
 pub fn resolve(path: &str) -> Option<Resolved> {
     static TREES: LazyLock<Trees> = LazyLock::new(Trees::of_the_table);
     let trees = &*TREES;
-    let rest = path.as_bytes().strip_prefix(ROOT.as_bytes())?;
-    let (is_legacy, mut rest, mut node) = match rest.strip_prefix(VERSION.as_bytes()) {
-        Some(rest) => (false, rest, &trees.canonical),
-        None => (true, rest, &trees.legacy),
+    let (is_legacy, mut rest, mut node) = match path.as_bytes().strip_prefix(ROOT.as_bytes()) {
+        Some(rest) => match rest.strip_prefix(VERSION.as_bytes()) {
+            Some(rest) => (false, rest, &trees.canonical),
+            None => (true, rest, &trees.legacy),
+        },
+        None => (false, path.as_bytes().strip_prefix(b"/")?, &trees.elsewhere),
     };
     let (mut pool, mut id) = (None, None);
     let endpoint = loop {
@@ -72,7 +74,7 @@ pub fn resolve(path: &str) -> Option<Resolved> {
     Some(Resolved { pool: pool?, endpoint, is_legacy, key })
 }
 
-/// What all paths begin with.
+/// What the paths of the API begin with.
 const ROOT: &str = "/api/";
 /// What follows in canonical paths.
 const VERSION: &str = "v1/";
@@ -81,15 +83,23 @@ const VERSION: &str = "v1/";
 struct Trees {
     canonical: Node,
     legacy: Node,
+    /// Paths that standards fix, outside the API's prefix.
+    elsewhere: Node,
 }
 
 impl Trees {
     fn of_the_table() -> Self {
-        let mut trees = Self { canonical: Node::default(), legacy: Node::default() };
+        let mut trees = Self {
+            canonical: Node::default(),
+            legacy: Node::default(),
+            elsewhere: Node::default(),
+        };
         for &endpoint in Endpoint::ALL {
             let Templates { canonical, legacy } = endpoint.templates();
-            let canonical = canonical.trim_start_matches(ROOT).trim_start_matches(VERSION);
-            trees.canonical.add(canonical, endpoint);
+            match canonical.strip_prefix(ROOT) {
+                Some(rest) => trees.canonical.add(rest.trim_start_matches(VERSION), endpoint),
+                None => trees.elsewhere.add(canonical.trim_start_matches('/'), endpoint),
+            }
             if let Some(legacy) = legacy {
                 trees.legacy.add(legacy.trim_start_matches(ROOT), endpoint);
             }

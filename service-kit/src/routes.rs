@@ -13,9 +13,6 @@ use proto_contracts::{Endpoint, ErrorCode};
 
 use crate::problem::ApiError;
 
-/// The prefix of all API paths.
-const API_ROOT: &str = "/api";
-
 /// A handler and its method.
 pub struct MethodRoute {
     method: Method,
@@ -89,7 +86,8 @@ fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec
     let is_endpoint = move |context: &guard::GuardContext<'_>| {
         context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
     };
-    let scope = || web::scope(API_ROOT).guard(guard::fn_guard(is_endpoint));
+    // The guards alone decide.
+    let scope = || web::scope("").guard(guard::fn_guard(is_endpoint));
     let other_methods = other_methods_than(&methods);
     for MethodRoute { method, route } in methods {
         let has_method =

@@ -65,10 +65,10 @@ impl Server {
         config: &ServiceConfig,
         health: Health,
         metrics: Metrics,
+        admit: Box<Admit>,
         api: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Self, BindError> {
-        let all: Box<Admit> = Box::new(|_| Ok(()));
-        Self::assemble(None, config, health, metrics, all, api)
+        Self::assemble(None, config, health, metrics, admit, api)
             .map_err(|source| BindError { addr: config.listen, source })
     }
 

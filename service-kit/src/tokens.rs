@@ -1,4 +1,5 @@
-//! Bearer tokens: JWTs signed with Ed25519, verified offline by public keys.
+//! Bearer tokens: JWTs signed with Ed25519, verified offline by public keys, and their issuer's
+//! keys.
 
 use std::time::Duration;
 
@@ -11,9 +12,11 @@ use sha2::{Digest as _, Sha256};
 mod ed25519;
 mod keys;
 mod settings;
+mod signing;
 
 pub use keys::{PublicKey, UnusableKey};
 pub use settings::TokenSettings;
+pub use signing::{SigningKey, UnusableSigningKey};
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -36,21 +39,21 @@ pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
 pub struct TokenVerifier<S> {
     keys: Vec<PublicKey>,
     validation: Validation,
-    name: fn(issuer: &str, subject: &str) -> S,
+    name: fn(&Claims) -> S,
     // By the token's digest, so that the cache holds no usable token.
     verified: Cache<[u8; 32], Verified<S>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Verified<S> {
     subject: S,
     /// In seconds since 1970.
     expires: u64,
 }
 
-impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
-    /// `name` turns the claims `iss` and `sub` into the subject.
-    pub fn new(settings: TokenSettings, name: fn(issuer: &str, subject: &str) -> S) -> Self {
+impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
+    /// `name` turns the claims into the subject.
+    pub fn new(settings: TokenSettings, name: fn(&Claims) -> S) -> Self {
         ed25519::install();
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.leeway = LEEWAY_S;
@@ -75,7 +78,7 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
             Some(verified) => verified,
             None => {
                 let verified = self.verify_signature(token)?;
-                self.verified.insert(digest, verified);
+                self.verified.insert(digest, verified.clone());
                 verified
             }
         };
@@ -114,10 +117,7 @@ impl<S: Copy + Send + Sync + 'static> TokenVerifier<S> {
             return Err(InvalidToken::Malformed);
         }
         // A cast from a float saturates.
-        Ok(Verified {
-            subject: (self.name)(&claims.iss, &claims.sub),
-            expires: claims.exp.round() as u64,
-        })
+        Ok(Verified { subject: (self.name)(claims), expires: claims.exp.round() as u64 })
     }
 }
 
@@ -131,11 +131,17 @@ impl PublicKey {
     }
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    sub: String,
-    /// RFC 7519 allows fractions.
+/// The claims of a verified token.
+#[derive(Debug, Deserialize)]
+pub struct Claims {
+    /// The issuer.
+    pub iss: String,
+    /// The user, as the issuer names it.
+    pub sub: String,
+    /// What the user may do, in tokens of our own issuer.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// When it expires, in seconds since 1970. RFC 7519 allows fractions.
     exp: f64,
 }
 

@@ -47,6 +47,7 @@ mod small_disk;
 mod stack;
 mod supervisor;
 mod tls;
+mod token_keys;
 mod topology;
 mod urls;
 

@@ -41,12 +41,14 @@ pub(crate) fn launch(
         PoolName::Stateless => {
             set("DATABASE_URL", settings.database_url().expose_secret());
             set("CACHE_REDIS_URL", &settings.redis_cache_url());
+            set("AUTH_KEYS_DIR", &settings.token_keys.dir.to_string_lossy());
             "stateless-svc"
         }
         PoolName::Stateful => {
             set("SESSION_STORE", settings.store.as_str());
             set("SESSION_REDIS_URL", &redis::sessions_url(settings));
             set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
+            set("JWT_PUBLIC_KEY", &settings.token_keys.public_pem);
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
             settings.stateful_binary
         }

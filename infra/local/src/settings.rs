@@ -18,6 +18,7 @@ use crate::ports::Ports;
 use crate::secrets::Secrets;
 use crate::shared_memory;
 use crate::small_disk::SmallDisk;
+use crate::token_keys::TokenKeys;
 use crate::topology::{Extent, Gateways, Store, Topology};
 
 /// The services' role and their database.
@@ -52,6 +53,7 @@ pub(crate) struct Settings {
     /// The program of the stateful instances.
     pub(crate) stateful_binary: &'static str,
     pub(crate) secrets: Secrets,
+    pub(crate) token_keys: TokenKeys,
     pub(crate) builds: Builds,
     pub(crate) shim: PathBuf,
     pub(crate) nginx_conf: PathBuf,
@@ -101,6 +103,7 @@ impl Settings {
             small_disk: None,
             shared: shared_folder(&state)?,
             secrets: Secrets::load(&state)?,
+            token_keys: TokenKeys::load_or_make(&state)?,
             state,
             ports,
             store: plan.store,

@@ -20,9 +20,10 @@ with cause and cure.
 - The response shows which instance served it, and why: `X-Served-By` and `X-Affinity`.
 - All times are UTC with milliseconds.";
 
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("Stateless", "Any instance serves them, round robin."),
     ("Catalogue", "Products, from a cache."),
+    ("Accounts", "Users, logins and tokens."),
     ("Sessions", "State that stays on one instance, and that no crash loses."),
     ("Messages", "The conversation of a session."),
     ("Live", "Messages as they are posted."),

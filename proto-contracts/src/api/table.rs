@@ -1,6 +1,6 @@
 //! The table.
 
-use super::{stateful, stateless};
+use super::{accounts, stateful, stateless};
 use crate::openapi::{Details, Method};
 use crate::pool_name::PoolName;
 
@@ -120,6 +120,34 @@ api! {
         /// One product.
         Product "/api/v1/stateless/products/{product_id}" {
             get_product: Get stateless::GET_PRODUCT;
+        }
+        /// A new user.
+        Register "/api/v1/auth/register" {
+            register: Post accounts::REGISTER;
+        }
+        /// Tokens for a username and a password.
+        Login "/api/v1/auth/login" {
+            log_in: Post accounts::LOG_IN;
+        }
+        /// Tokens for a refresh token.
+        Refresh "/api/v1/auth/refresh" {
+            refresh: Post accounts::REFRESH;
+        }
+        /// The end of logins.
+        Logout "/api/v1/auth/logout" {
+            log_out: Post accounts::LOG_OUT;
+        }
+        /// The user's password.
+        Password "/api/v1/auth/password" {
+            change_password: Post accounts::CHANGE_PASSWORD;
+        }
+        /// The user of the token.
+        Me "/api/v1/auth/me" {
+            get_me: Get accounts::GET_ME;
+        }
+        /// The public keys of access tokens.
+        Jwks "/.well-known/jwks.json" {
+            get_jwks: Get accounts::GET_JWKS;
         }
         /// The document of this API.
         Document "/api/v1/openapi.json" {

@@ -111,6 +111,26 @@ error_codes! {
             is not accepted by this installation.";
         cure "Get a new token from its issuer. To act without a user, omit the Authorization \
             header.";
+    InvalidCredentials = "invalid_credentials", "The username or the password is wrong",
+        repeat Changed;
+        cause "There is no such user, the password is another one, or the user is disabled. The \
+            response does not say which.";
+        cure "Check both. After several failures, wait for the seconds of `Retry-After`.";
+    InvalidRefreshToken = "invalid_refresh_token", "The refresh token is not valid",
+        repeat Changed;
+        cause "The refresh token is unknown, has expired, was used already, or its login was ended.";
+        cure "Log in again. If your program did not use the token twice, someone else may have it: \
+            the use of an old token ends its login.";
+    Forbidden = "forbidden", "Your role does not allow this", repeat Changed;
+        cause "The operation needs a role that the user of the token does not have.";
+        cure "Ask an administrator for the role, then log in again: a token holds the role of its \
+            login.";
+    UsernameTaken = "username_taken", "The username is taken", repeat Changed;
+        cause "Another user has this username, or had it: usernames are never issued again.";
+        cure "Choose another username.";
+    WeakPassword = "weak_password", "The password is too weak", repeat Changed;
+        cause "The password is too short or too long, or it is easily guessed.";
+        cure "Choose 8 to 128 characters. Several unrelated words are strong and easy to remember.";
     InvalidTicket = "invalid_ticket", "The ticket is not valid", repeat Changed;
         cause "The ticket was issued for another session, or has expired.";
         cure "Get a new ticket for this session by POST to its tickets, and connect at once.";
@@ -280,6 +300,10 @@ error_codes! {
         cause "The session store did not respond in time. A write may or may not have been done.";
         cure "Wait for the seconds of `Retry-After`. If you cannot repeat a write, read the \
             session to learn whether it was done.";
+    LoginsUnavailable = "logins_unavailable", "This installation issues no tokens",
+        repeat Safe;
+        cause "The service has no key to sign tokens with.";
+        cure "Ask the operator to set `AUTH_KEYS_DIR`, a folder with an Ed25519 private key.";
     DatabaseUnavailable = "database_unavailable", "The database is unavailable",
         repeat IfIdempotent;
         cause "The database did not respond in time.";
@@ -317,8 +341,12 @@ impl ErrorCode {
             | Self::InvalidEntityTag
             | Self::InvalidLastEventId
             | Self::InvalidStrategy => 400,
-            Self::Unauthorized | Self::InvalidToken | Self::InvalidTicket => 401,
-            Self::OriginNotAllowed => 403,
+            Self::Unauthorized
+            | Self::InvalidToken
+            | Self::InvalidCredentials
+            | Self::InvalidRefreshToken
+            | Self::InvalidTicket => 401,
+            Self::OriginNotAllowed | Self::Forbidden => 403,
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound
@@ -329,6 +357,7 @@ impl ErrorCode {
             Self::ConcurrentUpdate
             | Self::SessionFull
             | Self::InstanceExists
+            | Self::UsernameTaken
             | Self::LastInstance
             | Self::WrongState
             | Self::UpgradeInProgress => 409,
@@ -341,6 +370,7 @@ impl ErrorCode {
             Self::InvalidBody
             | Self::IdempotencyKeyReused
             | Self::InvalidOperands
+            | Self::WeakPassword
             | Self::DivisionByZero
             | Self::ResultNotFinite
             | Self::InvalidInstance
@@ -356,6 +386,7 @@ impl ErrorCode {
             | Self::TooManyConnections
             | Self::TooManyStreams
             | Self::SessionStoreUnavailable
+            | Self::LoginsUnavailable
             | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,

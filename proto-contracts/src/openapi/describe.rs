@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::accounts::Role;
 use crate::error::ErrorCode;
 use crate::openapi::components::Components;
 use crate::openapi::details::{Body, Caller, Content, Details, Method};
@@ -112,7 +113,7 @@ impl Generator<'_> {
                 Caller::Everyone { with_token: false } => json!([]),
                 Caller::Everyone { with_token: true } | Caller::SessionHolder =>
                     json!([{}, {"token": []}]),
-                Caller::TokenHolder => json!([{"token": []}]),
+                Caller::User(_) | Caller::TokenHolder => json!([{"token": []}]),
             },
         });
         let mut description = details.description.to_owned();
@@ -279,6 +280,10 @@ impl Generator<'_> {
         };
         let of_callers: &[_] = match details.caller {
             Caller::TokenHolder => &[ErrorCode::Unauthorized],
+            Caller::User(Role::User) => &[ErrorCode::Unauthorized, ErrorCode::InvalidToken],
+            Caller::User(_) => {
+                &[ErrorCode::Unauthorized, ErrorCode::InvalidToken, ErrorCode::Forbidden]
+            }
             Caller::Everyone { .. } | Caller::SessionHolder => &[],
         };
         let of_bodies: &[_] =

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
+use crate::accounts::Role;
 use crate::error::ErrorCode;
 use crate::openapi::header::Header;
 use crate::openapi::schemas::SchemaOf;
@@ -61,6 +62,8 @@ pub enum Caller {
     },
     /// Whoever knows the session's id; its owner only if it has one.
     SessionHolder,
+    /// A user of this role or a higher one.
+    User(Role),
     /// Whoever has the process's token.
     TokenHolder,
 }

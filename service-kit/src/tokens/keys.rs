@@ -18,6 +18,10 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    pub(super) fn new(id: Option<String>, key: DecodingKey) -> Self {
+        Self { id, key }
+    }
+
     /// Parses a PEM document of the kind `PUBLIC KEY`. Line ends may be the two characters `\n`,
     /// for environment files that allow no others.
     ///

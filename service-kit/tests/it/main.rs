@@ -51,6 +51,7 @@ fn spawn_app() -> App {
         &config,
         health,
         Metrics::new("test-svc", &config.instance).expect("metrics"),
+        Box::new(|_| Ok(())),
         move |api| {
             let (reached, go_on) = shared.clone();
             api.route("/panic", web::get().to(panics));

@@ -74,13 +74,16 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let metrics = Metrics::new(SERVICE, &service.instance)?;
     let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;
     let session_metrics = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
-    let tokens = tokens.map(|settings| Arc::new(TokenVerifier::new(settings, Caller::subject)));
+    let tokens = tokens.map(|settings| {
+        Arc::new(TokenVerifier::new(settings, |claims| Caller::subject(&claims.iss, &claims.sub)))
+    });
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
     let sessions =
         Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
-    let server =
-        Server::bind(&service, health, metrics, move |app| routes::mount(app, sessions.clone()))?;
+    let server = Server::bind(&service, health, metrics, Box::new(|_| Ok(())), move |app| {
+        routes::mount(app, sessions.clone())
+    })?;
     Ok(server.on_stop(async move { store.close().await }))
 }
 

@@ -1,8 +1,13 @@
 //! The service's settings, read from the environment.
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
+
+use crate::issuer::IssuerSettings;
 
 /// The service's name, in health responses, in `info` and on the command line.
 pub const SERVICE: &str = "stateless-svc";
@@ -17,6 +22,10 @@ pub struct Config {
     /// `CACHE_REDIS_URL`: the cache, never the Redis that holds sessions. The stack's own by
     /// default.
     pub cache: RedisTarget,
+    /// `AUTH_KEYS_DIR`, `JWT_ISSUER` and `JWT_AUDIENCE`: the tokens that this service issues.
+    pub issuer: IssuerSettings,
+    /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by default.
+    pub password_threads: NonZeroUsize,
 }
 
 impl Config {
@@ -39,6 +48,13 @@ impl Config {
                 "redis://user:password@127.0.0.1:8380",
                 RedisTarget::parse,
             )?,
+            issuer: IssuerSettings {
+                keys: Some(env.parse::<PathBuf>("AUTH_KEYS_DIR", "", "/etc/tandem/keys")?)
+                    .filter(|folder| !folder.as_os_str().is_empty()),
+                issuer: env.parse("JWT_ISSUER", "tandem", "tandem")?,
+                audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
+            },
+            password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
         })
     }
 }

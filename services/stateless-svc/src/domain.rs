@@ -1,5 +1,8 @@
-//! Calculations, random numbers and products. No HTTP, no database.
+//! Calculations, random numbers, products, accounts and tokens. No HTTP, no database.
 
+pub mod account;
+pub mod attempts;
 pub mod calculation;
 pub mod drawing;
 pub mod product;
+pub mod refresh_token;

@@ -1,10 +1,14 @@
 //! The stateless service. Any instance can serve any request.
 //!
-//! `routes/` holds the HTTP handlers and wire types, `domain/` the computations. `store/` reads the
-//! catalogue from PostgreSQL through a cache in Redis.
+//! `routes/` holds the HTTP handlers and wire types, `domain/` the computations. `store/` holds the
+//! accounts in PostgreSQL, and reads the catalogue from there through a cache in Redis. `issuer`
+//! signs access tokens, `passwords` hashes passwords.
 
+mod auth_metrics;
 pub mod config;
 pub mod domain;
+pub mod issuer;
+pub mod passwords;
 pub mod routes;
 pub mod store;
 
@@ -16,8 +20,13 @@ use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 
+use auth_metrics::AuthMetrics;
 pub use config::{Config, SERVICE};
-use routes::App;
+use domain::attempts::Attempts;
+use issuer::{Issuer, KeysError};
+use passwords::{HashError, PasswordHasher};
+use routes::{App, Auth};
+use store::accounts::Accounts;
 use store::cache::DocumentCache;
 use store::migrations::{self, Schema};
 use store::products::Products;
@@ -42,6 +51,12 @@ pub enum BuildError {
     /// The settings of the Redis pool are invalid.
     #[error("cannot build the cache's pool")]
     Redis(#[from] service_kit::redis::PoolUnusable),
+    /// The keys of tokens cannot be used.
+    #[error("cannot read the keys of AUTH_KEYS_DIR")]
+    Keys(#[from] KeysError),
+    /// Argon2 rejects its parameters.
+    #[error("cannot hash passwords")]
+    Passwords(#[from] HashError),
     /// The listener could not be opened.
     #[error("cannot open the listener")]
     Bind(#[from] BindError),
@@ -74,11 +89,25 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         products: Products::new(postgres.clone()),
         documents: Arc::new(DocumentCache::new(redis, metrics.registry())?),
     });
-    let server = Server::bind(&config.service, health, metrics, move |api| {
+    let issuer = Issuer::new(config.issuer)?;
+    let passwords = PasswordHasher::new(config.password_threads)?;
+    let accounts = Accounts::new(postgres.clone());
+    let auth = web::Data::new(Auth {
+        accounts: accounts.clone(),
+        passwords: passwords.clone(),
+        issuer: issuer.clone(),
+        attempts: Attempts::default(),
+        metrics: AuthMetrics::register(metrics.registry(), passwords)?,
+    });
+    let admission = routes::admission(issuer.clone());
+    let server = Server::bind(&config.service, health, metrics, admission, move |api| {
         api.app_data(app.clone());
+        api.app_data(auth.clone());
         routes::mount(api);
     })?;
     // Only now: an instance that cannot listen must not migrate the schema.
     tokio::spawn(migrations::run_until_current(postgres, schema));
+    tokio::spawn(issuer.follow_keys());
+    tokio::spawn(accounts.delete_expired_logins_daily());
     Ok(server)
 }

@@ -1,8 +1,10 @@
 //! The HTTP handlers and wire types.
 
 mod app;
+mod auth;
 mod calculate;
 mod conditional;
+mod identity;
 mod info;
 mod openapi;
 mod products;
@@ -10,6 +12,8 @@ mod random;
 
 use actix_web::web::ServiceConfig;
 pub use app::App;
+pub use auth::Auth;
+pub use identity::admission;
 use proto_contracts::api::StatelessHandlers;
 use service_kit::routes::{self, handler};
 
@@ -21,6 +25,13 @@ pub fn mount(api: &mut ServiceConfig) {
         draw_random: handler(random::random),
         list_products: handler(products::list),
         get_product: handler(products::read),
+        register: handler(auth::register),
+        log_in: handler(auth::log_in),
+        refresh: handler(auth::refresh),
+        log_out: handler(auth::log_out),
+        change_password: handler(auth::change_password),
+        get_me: handler(auth::me),
+        get_jwks: handler(auth::jwks),
         get_openapi: handler(openapi::document),
     };
     routes::mount(api, handlers.into_endpoints());

@@ -1,14 +1,16 @@
-//! The catalogue: PostgreSQL is the source of truth, Redis caches recently requested documents.
+//! The catalogue and the accounts in PostgreSQL. Redis caches recently requested documents of the
+//! catalogue.
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
+pub mod accounts;
 pub mod cache;
 mod flights;
 pub mod migrations;
 pub mod products;
 
-/// The catalogue could not be read.
+/// The database could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The pool returned no connection.
@@ -40,4 +42,16 @@ impl StoreError {
             Self::Timeout | Self::Query(_) | Self::Row(_) | Self::Document(_) => false,
         }
     }
+}
+
+/// Distinguishes transient failures. A missing table is transient: migrations run in the
+/// background.
+fn classify(error: tokio_postgres::Error) -> StoreError {
+    let Some(code) = error.code() else { return StoreError::Unavailable(error) };
+    let is_transient = *code == SqlState::UNDEFINED_TABLE
+        || *code == SqlState::QUERY_CANCELED
+        // Connection exceptions, insufficient resources, operator intervention (shutting down,
+        // starting up).
+        || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
+    if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
 }

@@ -2,6 +2,7 @@
 //! PostgreSQL, one stack per test. Needs the workspace's binaries (`cargo build --workspace
 //! --bins`).
 
+mod accounts;
 mod api;
 mod api_table;
 mod collector;

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::StoreError;
+use super::{StoreError, classify};
 use crate::domain::product::{Page, PageRequest, Product, ProductId};
 
 const PAGE: &str =
@@ -104,18 +104,6 @@ impl Products {
             }
         }
     }
-}
-
-/// Distinguishes transient failures. A missing table is transient: migrations run in the
-/// background.
-fn classify(error: tokio_postgres::Error) -> StoreError {
-    let Some(code) = error.code() else { return StoreError::Unavailable(error) };
-    let is_transient = *code == SqlState::UNDEFINED_TABLE
-        || *code == SqlState::QUERY_CANCELED
-        // Connection exceptions, insufficient resources, operator intervention (shutting down,
-        // starting up).
-        || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
-    if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
 }
 
 fn product(row: &Row) -> Result<Product, StoreError> {

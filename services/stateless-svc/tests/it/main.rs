@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use proto_contracts::api::Operation;
 use proto_contracts::health::{Readiness, Status};
-use proto_contracts::openapi::Method;
+use proto_contracts::openapi::{Caller, Method};
 use proto_contracts::stateless::{CalculateResponse, Info, RandomResponse};
 use proto_contracts::{Endpoint, ErrorCode, PoolName, Problem, routes};
 use service_kit::config::Env;
@@ -187,6 +188,13 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
         assert_eq!((options.status, options.header("allow")), (204, allowed.as_str()), "{path}");
         assert_eq!(options.body.len(), 0);
 
+        let needs_token =
+            |operation: &Operation| matches!(operation.details.caller, Caller::User(_));
+        if endpoint.operations().iter().any(needs_token) {
+            let response = send(addr, if is_post { "POST" } else { "GET" }, &target).await;
+            problem(&response.expect("a response"), ErrorCode::Unauthorized);
+            continue;
+        }
         // A path without parameters rejects one as any other path does.
         let method = if is_post { "POST" } else { "GET" };
         let target = format!("{target}?no_parameter=1");

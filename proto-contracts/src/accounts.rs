@@ -1,0 +1,161 @@
+//! Bodies of `/auth` and `/users`, and the role of a user.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
+
+/// The fewest and the most characters of a username.
+pub const USERNAME_CHARS: (usize, usize) = (3, 64);
+/// The fewest and the most characters of a password.
+pub const PASSWORD_CHARS: (usize, usize) = (8, 128);
+/// The longest display name, in characters.
+pub const MAX_NAME_CHARS: usize = 200;
+/// How long an access token is valid, in seconds.
+pub const ACCESS_TOKEN_S: u64 = 15 * 60;
+
+/// What a user may do. Each role may do what the ones before it may.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everyone who registers.
+    #[default]
+    User,
+    /// May operate the classroom.
+    Instructor,
+    /// May see and change all users.
+    Admin,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::User, Self::Instructor, Self::Admin];
+
+    /// The name in tokens and bodies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Instructor => "instructor",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the roles are 'user', 'instructor' and 'admin'")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
+/// `POST /auth/register`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Register {
+    /// 3 to 64 of `a-z`, `0-9`, `.`, `_` and `-`. It is never issued again.
+    #[schemars(regex(pattern = "^[a-z0-9._-]{3,64}$"))]
+    pub username: String,
+    /// The name that others see, 1 to 200 characters.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// 8 to 128 characters, not one that is easily guessed.
+    #[schemars(length(min = 8, max = 128))]
+    pub password: String,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct User {
+    /// The username.
+    pub id: String,
+    /// The name that others see.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// When the user registered.
+    pub created_at: Timestamp,
+}
+
+/// `POST /auth/login`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Login {
+    /// The username.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+/// `POST /auth/refresh`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refresh {
+    /// The refresh token of the last response.
+    pub refresh_token: String,
+}
+
+/// Response to a login and to a refresh (RFC 6749, section 5.1).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tokens {
+    /// A JWT for `Authorization: Bearer`.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: TokenType,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// For the next refresh. Each is used once.
+    pub refresh_token: String,
+}
+
+/// The type of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TokenType {
+    /// RFC 6750.
+    Bearer,
+}
+
+/// `POST /auth/logout`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Logout {
+    /// Ends this login. Without it, `everywhere` is required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// Ends every login of the user; needs the access token.
+    pub everywhere: bool,
+}
+
+/// `POST /auth/password`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangePassword {
+    /// The present password.
+    pub current_password: String,
+    /// The new one: 8 to 128 characters, not one that is easily guessed.
+    #[schemars(length(min = 8, max = 128))]
+    pub new_password: String,
+}

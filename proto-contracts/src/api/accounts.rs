@@ -1,0 +1,77 @@
+//! The details of the operations on accounts.
+
+use crate::accounts::{ChangePassword, Login, Logout, Refresh, Register, Role, Tokens, User};
+use crate::error::ErrorCode;
+use crate::openapi::{Caller, Details};
+
+const TAG: &str = "Accounts";
+
+const USER: &str = r#"{"id": "ada", "name": "Ada Lovelace", "role": "user",
+    "created_at": "2026-11-28T17:00:00.123Z"}"#;
+const TOKENS: &str = r#"{"access_token": "eyJhbGciOiJFZERTQSIsImtpZCI6IjEifQ.e30.c2ln",
+    "token_type": "Bearer", "expires_in": 900,
+    "refresh_token": "rt_5f0c6e1a9b7a4c358d215e0f6a7b8c9d5f0c6e1a9b7a4c358d215e0f6a7b8c9d"}"#;
+
+/// An operation on accounts in the database.
+const fn on_accounts(summary: &'static str) -> Details {
+    Details::new(TAG, summary).fails_with(&[ErrorCode::DatabaseUnavailable])
+}
+
+pub(super) const REGISTER: Details = on_accounts("Register a user")
+    .described_as("The new user has the role `user`. The username is never issued again.")
+    .body::<Register>(
+        r#"{"username": "ada", "name": "Ada Lovelace", "password": "correct horse battery staple"}"#,
+    )
+    .returns::<User>(201, "The user.", USER)
+    .fails_with(&[ErrorCode::UsernameTaken, ErrorCode::WeakPassword]);
+
+pub(super) const LOG_IN: Details = on_accounts("Log in")
+    .described_as(
+        "Returns an access token for `Authorization: Bearer`, valid for 15 minutes, and a refresh \
+         token for the next one, valid for 30 days. An unknown user and a wrong password get the \
+         same response. After failures from one address, that address waits.",
+    )
+    .body::<Login>(r#"{"username": "ada", "password": "correct horse battery staple"}"#)
+    .returns::<Tokens>(200, "The tokens.", TOKENS)
+    .fails_with(&[ErrorCode::InvalidCredentials, ErrorCode::LoginsUnavailable]);
+
+pub(super) const REFRESH: Details = on_accounts("Get a new access token")
+    .described_as(
+        "Each refresh token is used once; the response has the next. The use of an old one ends \
+         its login, as someone else may have it. A repetition within 10 seconds is no such use: \
+         the first response may have been lost, and the repetition gets the same next token.",
+    )
+    .body::<Refresh>(
+        r#"{"refresh_token":
+            "rt_5f0c6e1a9b7a4c358d215e0f6a7b8c9d5f0c6e1a9b7a4c358d215e0f6a7b8c9d"}"#,
+    )
+    .returns::<Tokens>(200, "The tokens.", TOKENS)
+    .fails_with(&[ErrorCode::InvalidRefreshToken, ErrorCode::LoginsUnavailable]);
+
+pub(super) const LOG_OUT: Details = on_accounts("Log out")
+    .described_as(
+        "Ends the login of `refresh_token`, or with `everywhere` all logins of the access token's \
+         user. Access tokens stay valid until they expire, within 15 minutes.",
+    )
+    .called_by(Caller::Everyone { with_token: true })
+    .body::<Logout>(r#"{"everywhere": true}"#)
+    .returns_nothing(204, "Logged out.")
+    .fails_with(&[ErrorCode::Unauthorized, ErrorCode::InvalidToken]);
+
+pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
+    .described_as("Ends all logins of the user.")
+    .called_by(Caller::User(Role::User))
+    .body::<ChangePassword>(
+        r#"{"current_password": "correct horse battery staple",
+            "new_password": "four unrelated bicycle words"}"#,
+    )
+    .returns_nothing(204, "Changed.")
+    .fails_with(&[ErrorCode::InvalidCredentials, ErrorCode::WeakPassword]);
+
+pub(super) const GET_ME: Details = on_accounts("Show the user of the token")
+    .called_by(Caller::User(Role::User))
+    .returns::<User>(200, "The user.", USER);
+
+pub(super) const GET_JWKS: Details = Details::new(TAG, "Read the public keys of access tokens")
+    .described_as("A JSON Web Key Set (RFC 7517). It holds a new key before the key is used.")
+    .returns_any("The keys.");

@@ -1,0 +1,271 @@
+//! `/auth`: registration, logins, tokens.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, web};
+use proto_contracts::ErrorCode;
+use proto_contracts::accounts as wire;
+use proto_contracts::accounts::ACCESS_TOKEN_S;
+use proto_contracts::error::FieldError;
+use service_kit::body::{Json, NoQuery};
+use service_kit::problem::ApiError;
+use service_kit::response;
+
+use super::identity::{self, CalledBy};
+use crate::auth_metrics::{AuthMetrics, LoginOutcome};
+use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
+use crate::domain::attempts::Attempts;
+use crate::domain::refresh_token::RefreshToken;
+use crate::issuer::{IssueError, Issuer};
+use crate::passwords::{HashError, PasswordHasher};
+use crate::store::StoreError;
+use crate::store::accounts::{Accounts, Refreshed, RegisterError};
+
+/// What the handlers of accounts share.
+pub struct Auth {
+    /// The users.
+    pub accounts: Accounts,
+    /// Hashes passwords.
+    pub passwords: PasswordHasher,
+    /// Issues access tokens.
+    pub issuer: Issuer,
+    /// Failed logins.
+    pub attempts: Attempts,
+    /// Counts logins.
+    pub metrics: AuthMetrics,
+}
+
+pub(super) async fn register(
+    _: NoQuery,
+    Json(given): Json<wire::Register>,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let wire::Register { username, name, password } = given;
+    let mut errors = Vec::new();
+    let mut collect = |pointer: &'static str, error: &dyn std::fmt::Display| {
+        errors.push(FieldError::in_body(pointer, error.to_string()));
+    };
+    let id = username.parse::<Username>().inspect_err(|error| collect("/username", error));
+    let name = name.parse::<DisplayName>().inspect_err(|error| collect("/name", error));
+    let (Ok(id), Ok(name)) = (id, name) else {
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, errors));
+    };
+    let password = Password::chosen(&password, &id, name.as_str())
+        .map_err(|error| weak(&error, "/password"))?;
+    let hash = auth.passwords.hash(password).await.map_err(hash_failed)?;
+    let account = auth.accounts.register(&id, &name, &hash).await.map_err(|error| match error {
+        RegisterError::Taken => {
+            ApiError::new(ErrorCode::UsernameTaken, format!("The username {id} is taken."))
+                .with_errors([FieldError::in_body("/username", "is taken")])
+        }
+        RegisterError::Store(error) => store_failed(error),
+    })?;
+    auth.metrics.registered();
+    response::no_store(StatusCode::CREATED, &to_wire(account))
+}
+
+pub(super) async fn log_in(
+    _: NoQuery,
+    request: HttpRequest,
+    Json(given): Json<wire::Login>,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let address = identity::client_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let result = auth.log_in(given, address).await;
+    auth.metrics.login(match &result {
+        Ok(_) => LoginOutcome::Accepted,
+        Err(error) if error.code() == ErrorCode::InvalidCredentials => LoginOutcome::Rejected,
+        Err(error) if error.code() == ErrorCode::RateLimited => LoginOutcome::MustWait,
+        Err(_) => LoginOutcome::Failed,
+    });
+    result
+}
+
+pub(super) async fn refresh(
+    _: NoQuery,
+    Json(given): Json<wire::Refresh>,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let token = given.refresh_token.parse::<RefreshToken>().map_err(|_| invalid_refresh())?;
+    match auth.accounts.refresh(&token).await.map_err(store_failed)? {
+        Refreshed::Next(account, next) => auth.tokens(&account, &next),
+        Refreshed::Invalid => Err(invalid_refresh()),
+        Refreshed::Reused(user) => {
+            auth.metrics.reused();
+            tracing::warn!(%user, "a refresh token was used twice: its login was ended");
+            Err(invalid_refresh())
+        }
+    }
+}
+
+pub(super) async fn log_out(
+    _: NoQuery,
+    caller: Option<CalledBy>,
+    Json(given): Json<wire::Logout>,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let wire::Logout { refresh_token, everywhere } = given;
+    if refresh_token.is_none() && !everywhere {
+        let fault = FieldError::in_body("", "must have `refresh_token` or `everywhere: true`");
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
+    }
+    if everywhere {
+        let CalledBy(identity) = caller.ok_or_else(identity::unauthorized)?;
+        auth.accounts.end_logins_of(&identity.user).await.map_err(store_failed)?;
+    }
+    // An unknown token has no login that could be ended.
+    if let Some(token) = refresh_token.and_then(|token| token.parse().ok()) {
+        auth.accounts.end_login(&token).await.map_err(store_failed)?;
+    }
+    Ok(without_body())
+}
+
+pub(super) async fn change_password(
+    _: NoQuery,
+    request: HttpRequest,
+    CalledBy(identity): CalledBy,
+    Json(given): Json<wire::ChangePassword>,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let address = identity::client_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let account = auth.verified(&identity.user, &given.current_password, address).await?;
+    let new = Password::chosen(&given.new_password, &account.id, &account.name)
+        .map_err(|error| weak(&error, "/new_password"))?;
+    let hash = auth.passwords.hash(new).await.map_err(hash_failed)?;
+    auth.accounts.set_password(&account.id, &hash).await.map_err(store_failed)?;
+    Ok(without_body())
+}
+
+pub(super) async fn me(
+    _: NoQuery,
+    CalledBy(identity): CalledBy,
+    auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let found = auth.accounts.find(&identity.user).await.map_err(store_failed)?;
+    // The token outlives its user by at most a quarter of an hour.
+    let found = found.ok_or_else(identity::unauthorized)?;
+    response::no_store(StatusCode::OK, &to_wire(found.account))
+}
+
+pub(super) async fn jwks(_: NoQuery, auth: web::Data<Auth>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        // Shorter than a new key is published before it signs.
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("public, max-age=30")))
+        .body(auth.issuer.jwks())
+}
+
+impl Auth {
+    async fn log_in(&self, given: wire::Login, address: IpAddr) -> Result<HttpResponse, ApiError> {
+        // No user has a malformed name: the response is that of an unknown one, after the same work.
+        let Ok(user) = given.username.parse::<Username>() else {
+            let password = Password::given(&given.password);
+            self.passwords.verify(password, None).await.map_err(hash_failed)?;
+            return Err(invalid_credentials());
+        };
+        let account = self.verified(&user, &given.password, address).await?;
+        let token = RefreshToken::generate();
+        self.accounts.begin_login(&account.id, &token).await.map_err(store_failed)?;
+        self.tokens(&account, &token)
+    }
+
+    /// The user, if the password is right and this address need not wait.
+    async fn verified(
+        &self,
+        user: &Username,
+        password: &str,
+        address: IpAddr,
+    ) -> Result<Account, ApiError> {
+        if let Some(wait) = self.attempts.wait(user, address, Instant::now()) {
+            let seconds = wait.as_secs() + 1;
+            let detail = format!("Too many failed logins; wait {seconds} s.");
+            return Err(ApiError::new(ErrorCode::RateLimited, detail)
+                .with_header(RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        let found = self.accounts.find(user).await.map_err(store_failed)?;
+        let (account, hash) = found.map(|found| (found.account, found.password_hash)).unzip();
+        let matches = self.passwords.verify(Password::given(password), hash).await;
+        match account.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
+            Some(account) => {
+                self.attempts.succeeded(user, address);
+                Ok(account)
+            }
+            None => {
+                matches.map_err(hash_failed)?;
+                self.attempts.failed(user, address, Instant::now());
+                Err(invalid_credentials())
+            }
+        }
+    }
+
+    fn tokens(&self, account: &Account, refresh: &RefreshToken) -> Result<HttpResponse, ApiError> {
+        let access_token = self.issuer.issue(account).map_err(|error| match error {
+            IssueError::NoKey => {
+                let detail = "This installation issues no tokens; its operator can set \
+                              AUTH_KEYS_DIR.";
+                ApiError::new(ErrorCode::LoginsUnavailable, detail)
+            }
+            IssueError::Claims(error) => ApiError::internal(error),
+        })?;
+        let tokens = wire::Tokens {
+            access_token,
+            token_type: wire::TokenType::Bearer,
+            expires_in: ACCESS_TOKEN_S,
+            refresh_token: refresh.expose(),
+        };
+        response::no_store(StatusCode::OK, &tokens)
+    }
+}
+
+fn to_wire(account: Account) -> wire::User {
+    let Account { id, name, role, created_at } = account;
+    wire::User { id: id.to_string(), name, role, created_at: created_at.into() }
+}
+
+fn without_body() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .finish()
+}
+
+fn weak(error: &WeakPassword, pointer: &'static str) -> ApiError {
+    let detail = "is too weak, too short or too long";
+    ApiError::new(ErrorCode::WeakPassword, error.to_string())
+        .with_errors([FieldError::in_body(pointer, detail)])
+}
+
+fn invalid_credentials() -> ApiError {
+    ApiError::new(ErrorCode::InvalidCredentials, "The username or the password is wrong.")
+}
+
+fn invalid_refresh() -> ApiError {
+    let detail = "The refresh token is unknown, expired or used, or its login was ended; log in \
+                  again.";
+    ApiError::new(ErrorCode::InvalidRefreshToken, detail)
+}
+
+fn hash_failed(error: HashError) -> ApiError {
+    match error {
+        HashError::Busy => {
+            let detail = "Too many logins at once; nothing was done. Repeat the request shortly.";
+            ApiError::new(ErrorCode::Overloaded, detail)
+        }
+        HashError::Failed(_) => ApiError::internal(error),
+    }
+}
+
+fn store_failed(error: StoreError) -> ApiError {
+    match &error {
+        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
+            let detail = "The accounts are temporarily unavailable, and the outcome of a change is \
+                          unknown; repeat the request shortly.";
+            ApiError::new(ErrorCode::DatabaseUnavailable, detail).caused_by(error)
+        }
+        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => {
+            ApiError::internal(error)
+        }
+    }
+}

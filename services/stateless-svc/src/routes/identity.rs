@@ -1,0 +1,98 @@
+//! Who calls, by the bearer token, and whether the API's table lets them.
+
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use proto_contracts::api::Operation;
+use proto_contracts::headers::FORWARDED_FOR;
+use proto_contracts::openapi::Caller;
+use proto_contracts::{ErrorCode, Resolved};
+use service_kit::edge::Admit;
+use service_kit::problem::ApiError;
+use service_kit::tokens::bearer_token;
+
+use crate::issuer::{Identity, Issuer};
+
+/// Admits requests by the column `Caller` of the API's table, and leaves the caller for handlers.
+pub fn admission(issuer: Issuer) -> Box<Admit> {
+    Box::new(move |request| {
+        let Some(operation) = operation(request) else { return Ok(()) };
+        let required = match operation.details.caller {
+            Caller::Everyone { with_token: false } => return Ok(()),
+            Caller::Everyone { with_token: true } => None,
+            Caller::User(role) => Some(role),
+            // Not in this service.
+            Caller::SessionHolder | Caller::TokenHolder => return Ok(()),
+        };
+        let identity = identify(&issuer, request.headers())?;
+        match (&identity, required) {
+            (None, Some(_)) => return Err(unauthorized()),
+            (Some(identity), Some(role)) if identity.role < role => {
+                let detail = format!("This needs the role {role}; yours is {}.", identity.role);
+                return Err(ApiError::new(ErrorCode::Forbidden, detail));
+            }
+            _ => {}
+        }
+        if let Some(identity) = identity {
+            request.extensions_mut().insert(identity);
+        }
+        Ok(())
+    })
+}
+
+fn operation(request: &ServiceRequest) -> Option<&'static Operation> {
+    let endpoint = request.extensions().get::<Resolved>()?.endpoint;
+    let method = match *request.method() {
+        Method::HEAD => "GET",
+        ref method => method.as_str(),
+    };
+    endpoint.operations().iter().find(|operation| operation.method.as_str() == method)
+}
+
+fn identify(issuer: &Issuer, headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
+    let mut given = headers.get_all(AUTHORIZATION);
+    let Some(credentials) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(invalid("Send exactly one Authorization header.".to_owned()));
+    }
+    let token = bearer_token(credentials.as_bytes()).ok_or_else(|| {
+        invalid("The Authorization header must have the form 'Bearer <token>'.".to_owned())
+    })?;
+    issuer.verify(token).map(Some).map_err(|error| invalid(format!("Log in again: {error}.")))
+}
+
+/// RFC 6750, section 3.
+fn invalid(detail: String) -> ApiError {
+    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
+}
+
+/// 401 for a request without a token.
+pub(super) fn unauthorized() -> ApiError {
+    let detail = "Log in, and send the access token as `Authorization: Bearer`.";
+    ApiError::new(ErrorCode::Unauthorized, detail)
+}
+
+/// The caller, where the table requires one.
+pub(super) struct CalledBy(pub(super) Identity);
+
+impl FromRequest for CalledBy {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let identity = request.extensions().get::<Identity>().cloned();
+        ready(identity.map(Self).ok_or_else(unauthorized))
+    }
+}
+
+/// The client's address: what the gateway added to `X-Forwarded-For`, or the peer's.
+pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+    let forwarded = request.headers().get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
+    let first = forwarded.and_then(|chain| chain.split(',').next()?.trim().parse().ok());
+    first.or_else(|| request.peer_addr().map(|peer| peer.ip()))
+}
