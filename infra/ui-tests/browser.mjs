@@ -1,6 +1,6 @@
 // A browser without network: every page is watched for console errors, and for requests to other hosts.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
 
@@ -28,6 +28,7 @@ const screenshots = setting('UI_SCREENSHOTS');
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 let browser;
+let failures = 0;
 
 function setting(name) {
   const value = process.env[name];
@@ -36,6 +37,8 @@ function setting(name) {
 }
 
 export async function launch() {
+  // No pictures of earlier runs.
+  rmSync(screenshots, { recursive: true, force: true });
   mkdirSync(screenshots, { recursive: true });
   const executablePath = process.env.CHROMIUM ?? BROWSERS.find((path) => existsSync(path));
   assert(executablePath, `no browser: none of ${BROWSERS.join(', ')} exists; set CHROMIUM`);
@@ -54,8 +57,11 @@ export async function visit(path, { scheme = 'light', phone = false, expected = 
     colorScheme: scheme,
     ignoreHTTPSErrors: true, // the certificate is of the stack's own authority
   });
+  // On a busy machine, too.
+  context.setDefaultTimeout(60_000);
+  let page;
   try {
-    const page = await context.newPage();
+    page = await context.newPage();
     const faults = [];
     const hosts = new Set();
     page.on('console', (message) => {
@@ -73,6 +79,10 @@ export async function visit(path, { scheme = 'light', phone = false, expected = 
     assert.deepEqual(unexpected, [], `console of ${path}`);
     assert.deepEqual([...hosts], [origin], `hosts of the requests of ${path}`);
     return result;
+  } catch (error) {
+    failures += 1;
+    await page?.screenshot({ path: `${screenshots}/failed-${failures}.png` }).catch(() => {});
+    throw error;
   } finally {
     await context.close();
   }

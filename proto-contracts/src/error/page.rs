@@ -67,7 +67,7 @@ fn document(title: &str, site: Site, main: &str) -> String {
     let (style, top) = match site {
         Site::Edge => (
             "\n  <link rel=\"icon\" href=\"/static/favicon-1.svg\" type=\"image/svg+xml\">\
-             \n  <link rel=\"stylesheet\" href=\"/static/site-2.css\">",
+             \n  <link rel=\"stylesheet\" href=\"/static/site-3.css\">",
             "\n<header class=\"top\">\n  <nav aria-label=\"Site\"><a class=\"home\" href=\"/\">\
              <img src=\"/static/favicon-1.svg\" alt=\"\" width=\"28\" height=\"28\">Tandem</a> \
              <a href=\"/docs\">API reference</a> <a href=\"/docs/errors\">Errors</a></nav>\n\

@@ -128,7 +128,7 @@ async fn each_page_has_the_policy_that_it_needs(api: &Api) -> Result<()> {
         ("/docs/errors", None),
         ("/docs/errors/not_found", None),
         ("/docs/unknown", None),
-        ("/static/site-2.css", None),
+        ("/static/site-3.css", None),
         (INFO, None),
     ] {
         let response = api.get(path).await?;
