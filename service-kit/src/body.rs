@@ -247,130 +247,9 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use proto_contracts::control::{AddInstance, ExplainQuery};
-    use proto_contracts::stateful::{PatchSession, PostConversation};
-    use proto_contracts::stateless::{CalculateRequest, RandomQuery};
+    use proto_contracts::stateless::CalculateRequest;
 
     use super::*;
-
-    fn json(text: &str) -> Result<CalculateRequest, ApiError> {
-        from_json(text.as_bytes(), Strictness::Strict)
-    }
-
-    #[test]
-    fn a_rejected_body_names_the_fault() {
-        for (text, code, expected) in [
-            ("{", "malformed_json", "ends before its JSON does, at line 1, column 1"),
-            ("{\n\"operands\": [1,]}", "malformed_json", "not valid JSON at line 2, column"),
-            ("{} {}", "malformed_json", "line 1, column 4"),
-            ("nonsense", "malformed_json", "line 1"),
-            ("[\"add\", [1]]", "invalid_body", "The body must be a JSON object."),
-            ("null", "invalid_body", "must be a JSON object"),
-            ("{\"operands\": [1, \"2\"]}", "invalid_body", "`/operands/1` must be a number."),
-            (
-                "{\"operation\": \"root\"}",
-                "invalid_body",
-                "`/operation` must be one of add, subtract, multiply, divide, power, mean, min, max.",
-            ),
-            (
-                "{\"operator\": \"add\"}",
-                "invalid_body",
-                "`/operator` is unknown; known here: operation, operands.",
-            ),
-            (
-                "{\"operands\": [], \"operands\": []}",
-                "invalid_body",
-                "`/operands` is given more than once.",
-            ),
-            (
-                "{\"operands\": [1e999]}",
-                "invalid_body",
-                "`/operands/0` must be within the range of 64-bit floating-point numbers.",
-            ),
-            ("{\"operation\": 7}", "invalid_body", "`/operation` must be one of add"),
-            ("{\"operands\": 7}", "invalid_body", "`/operands` must be an array."),
-        ] {
-            let error = json(text).expect_err(text);
-            assert_eq!(error.code().as_str(), code, "{text}: {error}");
-            assert!(error.detail().contains(expected), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn all_faults_are_listed() {
-        let text = r#"{"operation": "root", "a/b~": 1, "operands": [1, "2", null, {}, 1e999]}"#;
-        let error = json(text).expect_err("rejected");
-        let places: Vec<_> =
-            error.errors().iter().filter_map(|fault| fault.pointer.as_deref()).collect();
-        assert_eq!(
-            places,
-            ["/operation", "/a~1b~0", "/operands/1", "/operands/2", "/operands/3", "/operands/4"]
-        );
-        assert!(error.detail().ends_with(" 5 more faults are listed in `errors`."), "{error}");
-        let many = format!("{{\"operands\": [{}]}}", "null,".repeat(1_000) + "1");
-        assert_eq!(json(&many).expect_err("rejected").errors().len(), 16);
-    }
-
-    #[test]
-    fn missing_fields_are_listed_with_other_faults() {
-        let read = |text: &str| {
-            from_json::<PostConversation<String>>(text.as_bytes(), Strictness::Strict)
-                .expect_err(text)
-                .errors()
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-        };
-        let (session, message) =
-            ("`/session_id` is required".to_owned(), "`/message` is required".to_owned());
-        assert_eq!(read("{}"), [session.clone(), message]);
-        let unknown = "`/text` is unknown; known here: session_id, message".to_owned();
-        assert_eq!(
-            read(r#"{"message": 7, "text": "a"}"#),
-            [session, "`/message` must be a string".to_owned(), unknown]
-        );
-    }
-
-    #[test]
-    fn unparsed_json_is_read_by_its_own_rules() {
-        let read = |text: &str| {
-            from_json::<PatchSession<Box<RawValue>>>(text.as_bytes(), Strictness::Strict)
-                .expect_err(text)
-                .detail()
-                .to_owned()
-        };
-        assert_eq!(read("{}"), "`/client_data` is required.");
-        assert_eq!(
-            read(r#"{"client_data": {"a": [1]}, "ttl": 1}"#),
-            "`/ttl` is unknown; known here: client_data."
-        );
-    }
-
-    #[test]
-    fn a_type_that_parses_text_has_one_fault() {
-        let read = |query: &str| {
-            let read = from_query::<ExplainQuery>(query, Strictness::Strict).expect_err(query);
-            read.errors().iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let malformed = "`key`: an affinity key is exactly 8 lower-case hex digits";
-        assert_eq!(read("key=x"), [malformed]);
-        assert_eq!(read(""), ["`key` is required"]);
-        let add = |body: &str| {
-            let add = from_json::<AddInstance>(body.as_bytes(), Strictness::Strict);
-            add.expect_err(body).detail().to_owned()
-        };
-        let form = "must be an IP address and a port, such as 127.0.0.1:8204";
-        assert_eq!(add(r#"{"addr": "localhost"}"#), format!("`/addr` {form}."));
-        assert_eq!(add(r#"{"addr": 7}"#), "`/addr` must be a string.");
-    }
-
-    #[test]
-    fn a_long_name_is_not_repeated() {
-        let text = format!("{{\"{}\": 1}}", "x".repeat(100_000));
-        let error = json(&text).expect_err("rejected");
-        assert_eq!(error.errors()[0].pointer.as_deref(), Some(""));
-        assert!(error.detail().contains("a field with a long name"), "{error}");
-    }
 
     #[test]
     fn invalid_utf8_is_not_json() {
@@ -386,32 +265,6 @@ mod tests {
         let read = |text: &str| from_json::<CalculateRequest>(text.as_bytes(), Strictness::Lenient);
         assert_eq!(read("{\"x\": 1}").expect("lenient"), CalculateRequest::default());
         assert!(read("{\"operands\": 1}").is_err());
-    }
-
-    #[test]
-    fn a_rejected_query_names_the_parameter() {
-        for (query, expected) in [
-            ("min=x", "`min` must be an integer."),
-            ("min=1.5", "`min` must be an integer."),
-            ("min=9223372036854775808", "`min` is too large."),
-            ("min=-9223372036854775809", "`min` is too small."),
-            ("count=-1", "`count` must not be negative."),
-            ("count=", "`count` must be an integer."),
-            ("maximum=3", "`maximum` is unknown; known here: min, max, count."),
-            ("min=1&min=2", "`min` is given more than once."),
-            ("m~/n=1", "`m~/n` is unknown"),
-        ] {
-            let error = from_query::<RandomQuery>(query, Strictness::Strict).expect_err(query);
-            assert_eq!(error.code(), ErrorCode::InvalidQuery);
-            assert!(error.detail().contains(expected), "{query}: {error}");
-        }
-        let two = from_query::<RandomQuery>("max=a&count=b", Strictness::Strict);
-        let two: Vec<_> =
-            two.expect_err("rejected").errors().iter().map(ToString::to_string).collect();
-        assert_eq!(two, ["`max` must be an integer", "`count` must be an integer"]);
-        let lenient =
-            from_query::<RandomQuery>("maximum=3&max=7", Strictness::Lenient).expect("lenient");
-        assert_eq!(lenient.max, 7);
     }
 
     #[test]
