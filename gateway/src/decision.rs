@@ -14,7 +14,7 @@
 mod admission;
 mod affinity;
 mod attempt;
-mod cors;
+pub mod cors;
 pub mod forward;
 mod lab;
 pub mod local_reply;

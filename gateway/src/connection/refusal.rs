@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CONNECTION};
+use http::header::{ALLOW, CONNECTION, ORIGIN};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::Stream;
 use proto_contracts::{ErrorCode, RequestId, headers};
@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Traffic;
 use crate::connection::header::Refused;
+use crate::decision::cors;
 use crate::decision::local_reply::{self, Document};
 use crate::exchange::{discard, linger};
 use crate::http_strict::Fault;
@@ -25,10 +26,10 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 /// Timeout of writing the response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much of a header is read, and for how long, to find the request id of a proxy. It comes
-/// behind the target, which may be long.
-const MAX_BEFORE_ID: usize = 128 * 1024;
-const ID_TIMEOUT: Duration = Duration::from_millis(250);
+/// How much of a header is read behind a target that is too long, and for how long: the request id
+/// of a proxy and the origin of a page come there.
+const MAX_BEHIND_TARGET: usize = 128 * 1024;
+const BEHIND_TARGET_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Timeout of writing the response to a rejected connection, and of the client reading it.
 const REJECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -46,9 +47,15 @@ pub(super) async fn respond(
     let mut ctx = RequestContext::new(telemetry.metrics.enter(), traffic);
     ctx.started = refused.since.into_std();
     if refused.fault.code() == ErrorCode::UriTooLong {
-        read_to_id(&mut stream, &mut refused.bytes).await;
+        read_behind_target(&mut stream, &mut refused.bytes).await;
     }
-    ctx.request_id = sent_id(&refused.bytes).unwrap_or_else(RequestId::generate);
+    let id = sent(&refused.bytes, headers::REQUEST_ID).next().and_then(RequestId::parse_bytes);
+    ctx.request_id = id.unwrap_or_else(RequestId::generate);
+    if let Some(cors) = &ctx.traffic.cors {
+        let mut origins = sent(&refused.bytes, ORIGIN.as_str());
+        let single = origins.next().filter(|_| origins.next().is_none());
+        ctx.cors_origin = single.and_then(|origin| cors.allowed(origin)).cloned();
+    }
     ctx.problem = Some(refused.fault.code());
     if let Some(peer) = peer_address(&stream) {
         // Forwarding headers of a rejected request are not used.
@@ -109,17 +116,20 @@ fn compose(ctx: &RequestContext, fault: Fault, method: &str) -> (StatusCode, Vec
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         document.fields.push((ALLOW, HeaderValue::from_static(allowed)));
     }
-    let header = header_of(&document, Some(ctx.request_id));
+    let header = header_of(&document, Some(ctx));
     (document.status, header, if method == "HEAD" { Bytes::new() } else { document.body })
 }
 
-/// The header of a response that ends the connection.
-fn header_of(document: &Document, request_id: Option<RequestId>) -> Vec<u8> {
+/// The header of a response that ends the connection; `None`: nothing of a request was read.
+fn header_of(document: &Document, ctx: Option<&RequestContext>) -> Vec<u8> {
     let mut header = Vec::with_capacity(1024);
     document.write_head(&mut header);
     let mut lines = FieldLines(&mut header);
-    if let Some(id) = request_id {
-        lines.set(&X_REQUEST_ID, &id.to_ascii());
+    if let Some(ctx) = ctx {
+        lines.set(&X_REQUEST_ID, &ctx.request_id.to_ascii());
+        if let Some(cors) = &ctx.traffic.cors {
+            cors::to_client(cors, ctx, &mut lines);
+        }
     }
     lines.set(&CONNECTION, b"close");
     header.extend_from_slice(b"\r\n");
@@ -137,24 +147,25 @@ fn method(bytes: &[u8]) -> &str {
     std::str::from_utf8(&bytes[..end]).unwrap_or("")
 }
 
-/// Reads on until the request id of a proxy in front, or the end of the header.
-async fn read_to_id(stream: &mut Stream, bytes: &mut BytesMut) {
-    let _in_vain = tokio::time::timeout(ID_TIMEOUT, async {
-        while sent_id(bytes).is_none()
-            && memchr::memmem::find(bytes, b"\r\n\r\n").is_none()
-            && bytes.len() < MAX_BEFORE_ID
+/// Reads on until the end of the header.
+async fn read_behind_target(stream: &mut Stream, bytes: &mut BytesMut) {
+    let _in_vain = tokio::time::timeout(BEHIND_TARGET_TIMEOUT, async {
+        while memchr::memmem::find(bytes, b"\r\n\r\n").is_none()
+            && bytes.len() < MAX_BEHIND_TARGET
             && stream.read_buf(bytes).await.is_ok_and(|read| read > 0)
         {}
     })
     .await;
 }
 
-/// The request id of a proxy in front.
-fn sent_id(bytes: &[u8]) -> Option<RequestId> {
-    let named = |line: &&[u8]| {
-        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-        name.eq_ignore_ascii_case(headers::REQUEST_ID.as_bytes())
-    };
-    let line = bytes.split(|&byte| byte == b'\n').find(named)?;
-    RequestId::parse_bytes(line.get(headers::REQUEST_ID.len() + 1..)?.trim_ascii())
+/// The values of a field in a header that may be malformed or incomplete.
+fn sent<'a>(bytes: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let lines = lines.take_while(|line| !matches!(*line, b"\r\n" | b"\n") && line.ends_with(b"\n"));
+    lines.filter_map(move |line| {
+        let (field, value) = line.split_at_checked(name.len())?;
+        let value =
+            value.strip_prefix(b":").filter(|_| field.eq_ignore_ascii_case(name.as_bytes()));
+        value.map(<[u8]>::trim_ascii)
+    })
 }

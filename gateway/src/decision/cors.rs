@@ -48,7 +48,7 @@ pub(super) fn preflight(cors: &Cors) -> Vec<(HeaderName, HeaderValue)> {
 }
 
 /// Sets the fields of every response.
-pub(super) fn to_client(cors: &Cors, ctx: &RequestContext, sink: &mut impl FieldSink) {
+pub fn to_client(cors: &Cors, ctx: &RequestContext, sink: &mut impl FieldSink) {
     // For all requests: a cache may serve this response to another origin.
     sink.append(&VARY, b"origin");
     let Some(origin) = &ctx.cors_origin else { return };

@@ -109,6 +109,40 @@ fn an_instance_that_fails_is_reported_to_the_page() {
 }
 
 #[test]
+fn a_request_that_is_rejected_unparsed_is_reported_to_the_page() {
+    let gateway = Setup::new().section(SECTION).start();
+    let origin = format!("origin: {APP}\r\n");
+    let long = "a".repeat(60_000);
+    let fields = "x: y\r\n".repeat(100);
+    let send = |text: String| {
+        let mut client = gateway.connect();
+        client.write_all(text.as_bytes());
+        client.reply_to("GET")
+    };
+    for (text, code) in [
+        (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n{origin}\r\n"), ErrorCode::UriTooLong),
+        (format!("GET / HTTP/1.1\r\n{origin}host: a\r\n{fields}\r\n"), ErrorCode::HeaderTooLarge),
+        (format!("BREW / HTTP/1.1\r\nhost: a\r\n{origin}\r\n"), ErrorCode::MethodNotAllowed),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\n{origin}x y: z\r\n\r\n"), ErrorCode::BadRequest),
+    ] {
+        let reply = send(text);
+        assert_eq!(reply.code(), code);
+        assert_readable(&reply);
+    }
+    for origins in [
+        "Origin: https://evil.example\r\n",
+        "origin: https://evil.example\r\norigin: https://app.example\r\n",
+        "origin: https://app.example\r\nOrigin: null\r\n",
+        "x-origin: https://app.example\r\n",
+        "host: b\r\n\r\norigin: https://app.example\r\n",
+    ] {
+        let reply = send(format!("BREW / HTTP/1.1\r\nhost: a\r\n{origins}\r\n"));
+        assert_eq!(reply.code(), ErrorCode::MethodNotAllowed);
+        assert_closed(&reply, Some("origin"));
+    }
+}
+
+#[test]
 fn the_gateway_responds_to_a_preflight() {
     let upstream = Upstream::start("stateless-1");
     let gateway = Setup::new()

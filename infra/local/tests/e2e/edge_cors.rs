@@ -91,6 +91,10 @@ async fn a_page_holds_a_conversation(api: &Api) -> Result<()> {
     );
     drop(stream);
 
+    let large = api.request(Method::GET, "/api/v1/stateless/info").header(ORIGIN, APP);
+    let large = Response::to(large.header("x-large", "x".repeat(66 * 1024))).await?;
+    large.problem(ErrorCode::HeaderTooLarge);
+    assert_eq!(allowed(&large), Some(APP), "{large}");
     let missing = from(api, Method::GET, "/api/v1/nothing", Some(APP)).await?;
     missing.problem(ErrorCode::NotFound);
     assert_eq!(allowed(&missing), Some(APP), "errors are readable: {missing}");
