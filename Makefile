@@ -15,6 +15,8 @@ CARGO_DENY := 0.20.2
 CARGO_LLVM_COV := 0.9.1
 PYTHON := $(TOOLS)/python/bin
 UI_TESTS := infra/ui-tests/node_modules
+EXAMPLES := docs/examples/node_modules
+API_TESTS := $(TOOLS)/api-tests
 
 # A target's help follows `##`; the rarer targets have `###`, and only help-all prints them.
 help: ## Print the common targets
@@ -147,6 +149,20 @@ test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium:
 	@cargo build --workspace --bins
 	@cargo test -p local-stack --test ui -- --ignored --nocapture
 
+# Each starts a stack of its own.
+test-clients: packages $(API_TESTS)/.installed $(EXAMPLES)/.package-lock.json ### Run the clients of docs/examples while an instance crashes, and a generated client
+	@cargo build --workspace --bins
+	@rm -rf target/api-client
+	@$(API_TESTS)/bin/openapi-python-client generate --config infra/api-tests/client.yaml --path docs/openapi.json --meta none --output-path target/api-client/tandem_client
+	@cargo test -p local-stack --test clients -- --ignored --nocapture --test-threads=1 --skip schemathesis
+
+fuzz-api: packages $(API_TESTS)/.installed ### Compare responses to generated requests with the OpenAPI document: 200 for each operation, or s=60 for 60 seconds
+	@cargo build --workspace --bins
+	@$(if $(s),FUZZ_SECONDS=$(s)) cargo test -p local-stack --test clients -- --ignored --nocapture schemathesis
+
+lint-api: $(UI_TESTS)/.package-lock.json ### Lint the OpenAPI documents of docs/
+	@REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(UI_TESTS)/.bin/redocly lint --config infra/api-tests/redocly.yaml docs/openapi.json docs/openapi-control.json docs/openapi-agent.json
+
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
 	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
 
@@ -173,6 +189,9 @@ ci: ## Run exactly what CI runs: format, lints, documentation, infra files, test
 	@$(MAKE) lint-infra
 	@$(MAKE) test
 	@$(MAKE) test-ui
+	@$(MAKE) lint-api
+	@$(MAKE) test-clients
+	@$(MAKE) fuzz-api s=60
 	@$(MAKE) deny
 
 deny: $(TOOLS)/bin/cargo-deny ### Check the dependencies: licences, sources, bans
@@ -229,6 +248,17 @@ $(UI_TESTS)/.package-lock.json: infra/ui-tests/package-lock.json
 	@npm ci --prefix infra/ui-tests --no-audit --no-fund --silent
 	@touch $@
 
+$(EXAMPLES)/.package-lock.json: docs/examples/package-lock.json
+	@infra/local/install-packages.sh --for-clients
+	@npm ci --prefix docs/examples --no-audit --no-fund --silent
+	@touch $@
+
+$(API_TESTS)/.installed: infra/api-tests/requirements.txt
+	@infra/local/install-packages.sh --for-clients
+	@python3 -m venv $(API_TESTS)
+	@$(API_TESTS)/bin/pip install --quiet --disable-pip-version-check --requirement infra/api-tests/requirements.txt
+	@touch $@
+
 $(PYTHON)/.installed: infra/requirements.txt
 	@infra/local/install-packages.sh --for-lint
 	@python3 -m venv $(TOOLS)/python
@@ -241,4 +271,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test test-ui openapi fuzz fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

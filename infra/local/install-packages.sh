@@ -6,11 +6,12 @@
 #   install-packages.sh --for-bench    the other proxies that `make bench` compares the gateway with, too
 #   install-packages.sh --for-lint     what `make lint-infra` checks files with, too
 #   install-packages.sh --for-ui       what `make test-ui` opens pages with, too: Chromium (or Chrome), a font, Node.js, npm
+#   install-packages.sh --for-clients  what `make test-clients` and `make fuzz-api` run, too: Python with venv, Node.js, npm
 #   install-packages.sh --for-coverage what `make coverage` reads counters with, too, unless rustup has it (llvm-tools)
 #   install-packages.sh --check        only say what is missing; exit status 1 when anything is
 set -euo pipefail
 
-check=0 for_bench=0 for_lint=0 for_coverage=0 for_ui=0
+check=0 for_bench=0 for_lint=0 for_coverage=0 for_ui=0 for_clients=0
 for option; do
     case $option in
         --check) check=1 ;;
@@ -18,8 +19,9 @@ for option; do
         --for-lint) for_lint=1 ;;
         --for-coverage) for_coverage=1 ;;
         --for-ui) for_ui=1 ;;
+        --for-clients) for_clients=1 ;;
         *)
-            echo "error: '$option' is no option: --check, --for-bench, --for-lint, --for-coverage, --for-ui" >&2
+            echo "error: '$option' is no option: --check, --for-bench, --for-lint, --for-coverage, --for-ui, --for-clients" >&2
             exit 64
             ;;
     esac
@@ -68,6 +70,12 @@ if ((for_ui)); then
     command -v google-chrome-stable >/dev/null || command -v google-chrome >/dev/null || need_program chromium chromium
     # Chromium needs one, and only recommends it.
     need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-dejavu-core
+    need_program node nodejs
+    need_program npm npm
+fi
+if ((for_clients)); then
+    need_program python3 python3
+    need_file '/usr/lib/python3*/ensurepip' python3-venv
     need_program node nodejs
     need_program npm npm
 fi

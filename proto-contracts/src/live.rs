@@ -51,6 +51,7 @@ impl EventName {
 pub struct LiveQuery {
     /// The number of the last message that the client has; 0 for none. The header `Last-Event-ID`,
     /// which browsers send when they reconnect, takes precedence.
+    #[schemars(range(max = u32::MAX))]
     pub last_event_id: Option<u64>,
     /// Replaces the `Authorization` header, which browsers cannot set here.
     pub ticket: Option<String>,

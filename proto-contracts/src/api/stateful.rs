@@ -46,7 +46,7 @@ pub(super) const CREATE_SESSION: Details = Details::new(SESSIONS, "Create a sess
     .optional_body::<CreateSession>(r#"{"client_data": {"name": "Ada"}}"#)
     .returns::<Session>(201, "The session.", SESSION)
     .with_headers(&[header::SESSION_SOURCE, header::LOCATION, header::ETAG, header::AFFINITY_KEY])
-    .identifies("session_id")
+    .identifies("session_id", "/session_id")
     .keyed()
     .guarded()
     .fails_with(&[
@@ -89,6 +89,7 @@ pub(super) const POST_CONVERSATION: Details =
         )
         .returns::<MessagePosted>(201, "The message and its reply.", POSTED)
         .with_headers(&[header::ETAG, header::AFFINITY_KEY])
+        .identifies("session_id", "/session_id")
         .keyed()
         .guarded()
         .fails_with(&[ErrorCode::MessageTooLarge, ErrorCode::SessionFull]);
@@ -98,6 +99,7 @@ pub(super) const POST_MESSAGE: Details = on_session(MESSAGES, "Post a message")
     .body::<PostMessage>(r#"{"message": "Hello"}"#)
     .returns::<MessagePosted>(201, "The message and its reply.", POSTED)
     .with_headers(&[header::ETAG, header::AFFINITY_KEY])
+    .identifies("session_id", "/session_id")
     .keyed()
     .guarded()
     .fails_with(&[ErrorCode::MessageTooLarge, ErrorCode::SessionFull]);
@@ -124,12 +126,18 @@ pub(super) const STREAM_EVENTS: Details = on_session(LIVE, "Receive messages as 
         "Server-sent events: `session` first, and when the client data changes; `message` for each \
          message, whose id is its number; `ended` when the session is deleted or expires; \
          `going_away` when the instance stops. Reconnect with the last id, as `EventSource` does \
-         by itself, and nothing is missed.",
+         by itself, and nothing is missed.\n\n\
+         ```\n\
+         event: session\n\
+         data: {\"session_id\": …, \"message_count\": 1, …}\n\n\
+         id: 2\n\
+         event: message\n\
+         data: {\"number\": 2, \"message\": \"Hello\", …}\n\
+         ```",
     )
     .query::<LiveQuery>()
     .takes(&[header::LAST_EVENT_ID])
-    .returns_text("text/event-stream", "The events.", STREAM)
-    .endless()
+    .streams_any("The events.")
     .fails_with(&[
         ErrorCode::InvalidLastEventId,
         ErrorCode::InvalidTicket,
@@ -137,9 +145,6 @@ pub(super) const STREAM_EVENTS: Details = on_session(LIVE, "Receive messages as 
         ErrorCode::TooManyStreams,
         ErrorCode::TooManyClientStreams,
     ]);
-
-const STREAM: &str = "event: session\ndata: {\"session_id\": …, \"message_count\": 1, …}\n\n\
-                      id: 2\nevent: message\ndata: {\"number\": 2, \"message\": \"Hello\", …}\n\n";
 
 pub(super) const OPEN_LIVE: Details = on_session(LIVE, "Receive and post messages by a WebSocket")
     .described_as(

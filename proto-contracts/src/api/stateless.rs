@@ -57,6 +57,7 @@ pub(super) const LIST_PRODUCTS: Details = Details::new(CATALOGUE, "List the prod
             "created_at": "2026-02-05T00:00:00.000Z"}], "next_cursor": "70303031"}"#,
     )
     .with_headers(&[header::LINK])
+    .identifies("product_id", "/products/0/id")
     .cached()
     .fails_with(&[ErrorCode::InvalidCursor, ErrorCode::DatabaseUnavailable]);
 

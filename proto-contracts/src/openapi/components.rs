@@ -35,7 +35,7 @@ impl Components {
 
     /// A reference to a header field of a request.
     pub(super) fn parameter(&mut self, field: &Header) -> Value {
-        let value = json!({
+        let mut value = json!({
             "name": field.name,
             "in": "header",
             "required": false,
@@ -43,6 +43,9 @@ impl Components {
             "schema": {"type": "string"},
             "example": field.example,
         });
+        if let Some(pattern) = field.pattern {
+            value["schema"]["pattern"] = pattern.into();
+        }
         refer(&mut self.parameters, "parameters", field.component, value)
     }
 

@@ -130,13 +130,13 @@ impl Generator<'_> {
             described["description"] = description.into();
         }
         if let Some(body) = details.body {
-            described["requestBody"] = self.body(&body);
+            described["requestBody"] = self.body(&body, operation.successor.is_some());
         }
         described
     }
 
-    fn body(&mut self, body: &Body) -> Value {
-        let schema = self.schemas.body(body.schema);
+    fn body(&mut self, body: &Body, is_deprecated: bool) -> Value {
+        let schema = self.schemas.body(body.schema, is_deprecated);
         json!({
             "required": body.is_required,
             "description": format!("At most {} KiB.", body.max_bytes / 1024),
@@ -218,16 +218,14 @@ impl Generator<'_> {
     }
 
     fn content(&mut self, content: &Content) -> Value {
-        let mut described = json!({
-            "schema": match content.schema {
-                Some(schema) => self.schemas.written(schema),
-                None if content.media_type == "application/json" => json!({"type": "object"}),
-                None => json!({"type": "string"}),
-            },
-        });
+        let schema = match content.schema {
+            Some(schema) => self.schemas.written(schema),
+            None => json!({"type": "object"}),
+        };
+        let is_stream = content.media_type == "text/event-stream";
+        let mut described = json!({"schema": if is_stream { event(&schema) } else { schema }});
         if let Some(example) = content.example {
-            described["example"] =
-                if content.schema.is_some() { parsed(example) } else { example.into() };
+            described["example"] = parsed(example);
         }
         described
     }
@@ -252,20 +250,23 @@ impl Generator<'_> {
         all
     }
 
-    /// From a new object to the operations whose paths have its id.
+    /// From an object to the operations whose paths or bodies have its id.
     fn links(&self, details: &Details) -> Option<Value> {
-        let property = details.identifies?;
-        let followers = self.operations.iter().filter(|other| {
-            other.successor.is_none() && names_in(other.path).any(|name| name == property)
-        });
+        let (parameter, pointer) = details.identifies?;
+        let value = format!("$response.body#{pointer}");
         let link = |other: &Described<'_>| {
-            let value = json!({
-                "operationId": other.id,
-                "parameters": {property: format!("$response.body#/{property}")},
-            });
-            (other.id.to_owned(), value)
+            let mut link = json!({"operationId": other.id});
+            if names_in(other.path).any(|name| name == parameter) {
+                link["parameters"] = json!({parameter: value});
+            } else {
+                let mut body = parsed(other.details.body?.example);
+                *body.get_mut(parameter)? = json!(value);
+                link["requestBody"] = body;
+            }
+            Some((other.id.to_owned(), link))
         };
-        Some(Value::Object(followers.map(link).collect()))
+        let followers = self.operations.iter().filter(|other| other.successor.is_none());
+        Some(Value::Object(followers.filter_map(link).collect()))
     }
 
     fn codes(&self, details: &Details) -> BTreeMap<u16, Vec<ErrorCode>> {
@@ -299,6 +300,25 @@ impl Generator<'_> {
         }
         all
     }
+}
+
+/// The schema of a server-sent event, whose data is JSON of this schema. OpenAPI 3.1 has no other
+/// place for it than that of the body's schema.
+fn event(data: &Value) -> Value {
+    json!({
+        "type": "object",
+        "description": "Each event.",
+        "properties": {
+            "event": {"type": "string"},
+            "id": {"type": "string"},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": data,
+            },
+        },
+        "required": ["event", "data"],
+    })
 }
 
 /// The names of a template's parameters.

@@ -97,9 +97,9 @@ impl Body {
 pub struct Content {
     /// Its media type.
     pub media_type: &'static str,
-    /// The schema; `None` for text and for JSON of any form.
+    /// The schema; `None` for any JSON object.
     pub schema: Option<SchemaOf>,
-    /// An example: JSON if there is a schema.
+    /// An example, as JSON.
     pub example: Option<&'static str>,
     check: Check,
 }
@@ -151,8 +151,9 @@ pub struct Details {
     pub also: Option<(u16, &'static str)>,
     /// The header fields of its responses, in groups, besides those of every operation.
     pub headers: [&'static [Header]; 2],
-    /// The property of the response that identifies the object in other operations' paths.
-    pub identifies: Option<&'static str>,
+    /// A parameter of other operations' paths and bodies, and the JSON Pointer to its value in the
+    /// response.
+    pub identifies: Option<(&'static str, &'static str)>,
     /// Its error codes, in groups, besides those of every operation.
     pub errors: [&'static [ErrorCode]; 3],
     /// Whether it takes an `Idempotency-Key`.
@@ -258,16 +259,11 @@ impl Details {
         self.succeeds_with(200, description, Some(content))
     }
 
-    /// It returns text.
-    pub const fn returns_text(
-        self,
-        media_type: &'static str,
-        description: &'static str,
-        example: &'static str,
-    ) -> Self {
-        let content =
-            Content { media_type, schema: None, example: Some(example), check: unchecked };
-        self.succeeds_with(200, description, Some(content))
+    /// It returns a stream whose events have JSON objects as data.
+    pub const fn streams_any(self, description: &'static str) -> Self {
+        let (media_type, check) = ("text/event-stream", unchecked as Check);
+        let content = Content { media_type, schema: None, example: None, check };
+        Self { is_stream: true, ..self.succeeds_with(200, description, Some(content)) }
     }
 
     /// It returns a stream whose events have this as data.
@@ -307,9 +303,10 @@ impl Details {
         Self { headers, ..self }
     }
 
-    /// Sets the property of the response that identifies the object in other operations' paths.
-    pub const fn identifies(self, property: &'static str) -> Self {
-        Self { identifies: Some(property), ..self }
+    /// Sets a parameter of other operations' paths and bodies, and the JSON Pointer to its value in
+    /// the response.
+    pub const fn identifies(self, parameter: &'static str, pointer: &'static str) -> Self {
+        Self { identifies: Some((parameter, pointer)), ..self }
     }
 
     /// Adds error codes.

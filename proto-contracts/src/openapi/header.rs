@@ -11,10 +11,15 @@ pub struct Header {
     pub description: &'static str,
     /// An example.
     pub example: &'static str,
+    /// The form of well-formed values: a regular expression of ECMA-262.
+    pub pattern: Option<&'static str>,
 }
 
 macro_rules! headers {
-    ($($constant:ident = $name:literal, $description:literal, $example:literal;)*) => {
+    ($(
+        $constant:ident = $name:literal, $description:literal, $example:literal
+            $(, pattern $pattern:literal)?;
+    )*) => {
         $(
             #[doc = $description]
             pub const $constant: Header = Header {
@@ -22,8 +27,19 @@ macro_rules! headers {
                 component: stringify!($constant),
                 description: $description,
                 example: $example,
+                pattern: optional!($($pattern)?),
             };
         )*
+    };
+}
+
+/// `Some` of the given value, `None` without one.
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some($value)
     };
 }
 
@@ -32,16 +48,20 @@ headers! {
     IDEMPOTENCY_KEY = "Idempotency-Key",
         "Makes the request safe to repeat: 8 to 128 visible characters, plain or as a quoted \
          string, drawn at random and kept secret. A repetition gets the first response.",
-        "4f6c1d0e-9b7a-4c35-8d21-5e0f6a7b8c9d";
+        "4f6c1d0e-9b7a-4c35-8d21-5e0f6a7b8c9d",
+        pattern r#"^([!#-~][!-~]{7,127}|"([!#-\[\]-~]|\\["\\]){8,128}")$"#;
     IF_MATCH = "If-Match",
         "Only if the present `ETag` is one of these, or exists at all with `*`; else 412.",
-        "\"3-5f0c6e1a\"";
+        "\"3-5f0c6e1a\"",
+        pattern r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
     IF_NONE_MATCH = "If-None-Match",
         "Only if the present `ETag` is none of these; else 304 for a read and 412 for a change.",
-        "\"3-5f0c6e1a\"";
+        "\"3-5f0c6e1a\"",
+        pattern r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
     LAST_EVENT_ID = "Last-Event-ID",
         "The number of the last message that the client has; 0 for all messages.",
-        "3";
+        "3",
+        pattern "^[0-9]{1,9}$";
 
     // Of responses.
     REQUEST_ID = "X-Request-Id",

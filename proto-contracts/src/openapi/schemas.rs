@@ -1,5 +1,7 @@
 //! JSON Schemas of bodies and queries.
 
+use std::fmt::Write as _;
+
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -27,11 +29,15 @@ impl Schemas {
         Self { read: settings.for_deserialize().into_generator(), written }
     }
 
-    /// The schema of a request's body. Unknown members are errors.
-    pub(super) fn body(&mut self, of: SchemaOf) -> Value {
+    /// The schema of a request's body. Unknown members are errors, but not on deprecated paths.
+    pub(super) fn body(&mut self, of: SchemaOf, is_deprecated: bool) -> Value {
         let reference = of(&mut self.read).to_value();
-        if let Some(definition) = self.definition_of(&reference) {
-            definition["additionalProperties"] = json!(false);
+        let Some(definition) = self.definition_of(&reference) else { return reference };
+        definition["additionalProperties"] = json!(false);
+        if is_deprecated {
+            let mut lenient = definition.clone();
+            lenient["additionalProperties"] = json!(true);
+            return lenient;
         }
         reference
     }
@@ -64,6 +70,7 @@ impl Schemas {
     pub(super) fn definitions(mut self) -> Map<String, Value> {
         let mut all = self.read.take_definitions(true);
         all.extend(self.written.take_definitions(true));
+        all.values_mut().for_each(list_constants);
         all
     }
 
@@ -71,6 +78,20 @@ impl Schemas {
         let name = reference["$ref"].as_str()?.rsplit('/').next()?;
         self.read.definitions_mut().get_mut(name)
     }
+}
+
+/// Turns a choice of constants into an `enum`, which generators of clients understand better. What
+/// each constant means moves into the description.
+fn list_constants(schema: &mut Value) {
+    let Some(choices) = schema["oneOf"].as_array() else { return };
+    let names: Option<Vec<_>> = choices.iter().map(|choice| choice["const"].as_str()).collect();
+    let Some(names) = names else { return };
+    let mut description = schema["description"].as_str().unwrap_or_default().to_owned() + "\n";
+    for (name, choice) in names.iter().zip(choices) {
+        let meaning = choice["description"].as_str().unwrap_or_default();
+        let _infallible = write!(description, "\n- `{name}`: {meaning}");
+    }
+    *schema = json!({"type": "string", "enum": names, "description": description});
 }
 
 /// The definition of a query's type, removed from the definitions.

@@ -116,14 +116,13 @@ impl Sessions {
 /// The header takes precedence: a reconnecting browser sends it together with the stream's original
 /// URL.
 fn last_event_id(headers: &HeaderMap, queried: Option<u64>) -> Result<Option<Cursor>, ApiError> {
-    let given = match headers.get(LAST_ID) {
-        None => queried,
-        Some(value) => match value.to_str().ok().map(str::parse) {
-            Some(Ok(number)) => Some(number),
-            _ => return Err(malformed_id()),
-        },
-    };
-    given.map(|number| Cursor::after(number).ok_or_else(malformed_id)).transpose()
+    let after = |number| Cursor::after(number).ok_or_else(malformed_id);
+    let queried = queried.map(after).transpose()?;
+    let Some(value) = headers.get(LAST_ID) else { return Ok(queried) };
+    match value.to_str().ok().map(str::parse) {
+        Some(Ok(number)) => after(number).map(Some),
+        _ => Err(malformed_id()),
+    }
 }
 
 fn malformed_id() -> ApiError {
