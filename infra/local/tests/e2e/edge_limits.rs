@@ -193,7 +193,7 @@ async fn logins_have_a_rate_of_nginx(stack: &Stack) -> Result<()> {
     let client = client(stack, 4)?;
     let mut statuses = Vec::new();
     for _ in 0..8 {
-        let response = Response::to(client.get(format!("{base}/api/v1/auth/x"))).await?;
+        let response = Response::to(client.get(format!("{base}/api/v1/auth/login"))).await?;
         statuses.push(response.status);
         if response.status == 429 {
             response.problem(ErrorCode::RateLimited);
@@ -204,6 +204,6 @@ async fn logins_have_a_rate_of_nginx(stack: &Stack) -> Result<()> {
         }
     }
     ensure!(statuses.contains(&429), "{statuses:?}");
-    ensure!(statuses[..5] == [404; 5], "{statuses:?}");
+    ensure!(!statuses[..5].contains(&429), "{statuses:?}");
     Ok(())
 }
