@@ -101,6 +101,52 @@ pub struct User {
     pub role: Role,
     /// When the user registered.
     pub created_at: Timestamp,
+    /// Present and true while the user must not log in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+}
+
+/// `PATCH /users/{user_id}`: what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PatchUser {
+    /// The name that others see, 1 to 200 characters.
+    #[schemars(length(min = 1, max = 200))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the user may do; only admins may change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// A disabled user cannot log in, and its logins end; only admins may change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+}
+
+/// The most users on one page.
+pub const MAX_USERS_PAGE: u32 = 100;
+/// The users on a page when the client names no `limit`.
+pub const DEFAULT_USERS_PAGE: u32 = 20;
+
+/// Query of `GET /users`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UsersQuery {
+    /// Page size, 1 to 100; 20 by default.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Only users of this role.
+    pub role: Option<Role>,
+}
+
+/// One page of users, ordered by username. Deleted ones are not listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserPage {
+    /// The users.
+    pub users: Vec<User>,
+    /// Where the next page starts; `null` on the last one.
+    pub next_cursor: Option<String>,
 }
 
 /// `POST /auth/login`.

@@ -193,12 +193,15 @@ mod tests {
                 [(Some(templates.canonical), false), (templates.legacy, true)]
             {
                 let Some(template) = template else { continue };
-                let path = template.replace("{session_id}", ID).replace("{product_id}", "p001");
+                let path = template
+                    .replace("{session_id}", ID)
+                    .replace("{product_id}", "p001")
+                    .replace("{user_id}", "p001");
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
                 let found = (Some(resolved.pool), resolved.endpoint, resolved.is_legacy);
                 assert_eq!(found, (endpoint.pool(), endpoint, is_legacy), "{path}");
                 assert_eq!(resolved.template(), template);
-                let parameter = if template.contains("{product_id}") { "p001" } else { ID };
+                let parameter = if template.contains("{session_id}") { ID } else { "p001" };
                 assert_eq!(
                     resolved.parameter(&path),
                     if template.contains('{') { parameter } else { "" },

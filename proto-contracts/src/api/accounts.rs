@@ -1,7 +1,11 @@
 //! The details of the operations on accounts.
 
-use crate::accounts::{ChangePassword, Login, Logout, Refresh, Register, Role, Tokens, User};
+use crate::accounts::{
+    ChangePassword, Login, Logout, PatchUser, Refresh, Register, Role, Tokens, User, UserPage,
+    UsersQuery,
+};
 use crate::error::ErrorCode;
+use crate::openapi::header;
 use crate::openapi::{Caller, Details};
 
 const TAG: &str = "Accounts";
@@ -71,6 +75,45 @@ pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
 pub(super) const GET_ME: Details = on_accounts("Show the user of the token")
     .called_by(Caller::User(Role::User))
     .returns::<User>(200, "The user.", USER);
+
+/// An operation on one user: the caller, or any user for an admin.
+const fn on_user(summary: &'static str) -> Details {
+    on_accounts(summary).called_by(Caller::User(Role::User)).fails_with(&[ErrorCode::UserNotFound])
+}
+
+pub(super) const LIST_USERS: Details = on_accounts("List the users")
+    .described_as("One page, ordered by username.")
+    .called_by(Caller::User(Role::Admin))
+    .query::<UsersQuery>()
+    .returns::<UserPage>(
+        200,
+        "The page.",
+        r#"{"users": [{"id": "ada", "name": "Ada Lovelace", "role": "user",
+            "created_at": "2026-11-28T17:00:00.123Z"}], "next_cursor": "616461"}"#,
+    )
+    .with_headers(&[header::LINK])
+    .fails_with(&[ErrorCode::InvalidCursor]);
+
+pub(super) const GET_USER: Details = on_user("Read a user")
+    .described_as("Users read themselves, admins everyone. Others get 404.")
+    .returns::<User>(200, "The user.", USER);
+
+pub(super) const PATCH_USER: Details = on_user("Change a user")
+    .described_as(
+        "Users change their own name. Admins also change roles, and disable users, which ends their \
+         logins. The last admin stays one.",
+    )
+    .body::<PatchUser>(r#"{"role": "instructor"}"#)
+    .returns::<User>(200, "The user after the change.", USER)
+    .fails_with(&[ErrorCode::Forbidden, ErrorCode::LastAdmin]);
+
+pub(super) const DELETE_USER: Details = on_user("Delete a user")
+    .described_as(
+        "Final, and it ends all logins. Users delete themselves, admins everyone but the last \
+         admin. The username is never issued again.",
+    )
+    .returns_nothing(204, "Deleted.")
+    .fails_with(&[ErrorCode::LastAdmin]);
 
 pub(super) const GET_JWKS: Details = Details::new(TAG, "Read the public keys of access tokens")
     .described_as("A JSON Web Key Set (RFC 7517). It holds a new key before the key is used.")

@@ -80,6 +80,7 @@ pub fn document() -> Value {
                 "0badcafe-00112233445566778899aabbccddeeff",
             ),
             ("product_id", "The product's id.", product_id, "p001"),
+            ("user_id", "The username.", username, "ada"),
         ],
         errors: &ERRORS,
         errors_of_bodies: &ERRORS_OF_BODIES,
@@ -109,6 +110,10 @@ pub fn document() -> Value {
         successor: Some(successor),
     });
     openapi::document(&about, canonical.chain(legacy))
+}
+
+fn username(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": "^[a-z0-9._-]{3,64}$"})
 }
 
 fn product_id(_: &mut SchemaGenerator) -> Schema {

@@ -145,6 +145,16 @@ api! {
         Me "/api/v1/auth/me" {
             get_me: Get accounts::GET_ME;
         }
+        /// All users.
+        Users "/api/v1/users" {
+            list_users: Get accounts::LIST_USERS;
+        }
+        /// One user.
+        User "/api/v1/users/{user_id}" {
+            get_user: Get accounts::GET_USER;
+            patch_user: Patch accounts::PATCH_USER;
+            delete_user: Delete accounts::DELETE_USER;
+        }
         /// The public keys of access tokens.
         Jwks "/.well-known/jwks.json" {
             get_jwks: Get accounts::GET_JWKS;

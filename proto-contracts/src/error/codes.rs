@@ -125,6 +125,12 @@ error_codes! {
         cause "The operation needs a role that the user of the token does not have.";
         cure "Ask an administrator for the role, then log in again: a token holds the role of its \
             login.";
+    UserNotFound = "user_not_found", "There is no such user", repeat Changed;
+        cause "There is no user of this name, it was deleted, or it is not you.";
+        cure "Check the username. Only admins see other users.";
+    LastAdmin = "last_admin", "The last admin stays one", repeat Changed;
+        cause "Without this user the installation would have no admin.";
+        cure "Make another user an admin first.";
     UsernameTaken = "username_taken", "The username is taken", repeat Changed;
         cause "Another user has this username, or had it: usernames are never issued again.";
         cure "Choose another username.";
@@ -350,6 +356,7 @@ impl ErrorCode {
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound
+            | Self::UserNotFound
             | Self::PoolNotFound
             | Self::InstanceNotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -358,6 +365,7 @@ impl ErrorCode {
             | Self::SessionFull
             | Self::InstanceExists
             | Self::UsernameTaken
+            | Self::LastAdmin
             | Self::LastInstance
             | Self::WrongState
             | Self::UpgradeInProgress => 409,

@@ -139,7 +139,7 @@ impl Generator<'_> {
         let schema = self.schemas.body(body.schema, is_deprecated);
         json!({
             "required": body.is_required,
-            "description": format!("At most {} KiB.", body.max_bytes / 1024),
+            "description": format!("At most {}.", size(body.max_bytes)),
             "content": {"application/json": {"schema": schema, "example": parsed(body.example)}},
         })
     }
@@ -319,6 +319,13 @@ fn event(data: &Value) -> Value {
         },
         "required": ["event", "data"],
     })
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        1_048_576.. if bytes.is_multiple_of(1_048_576) => format!("{} MiB", bytes / 1_048_576),
+        _ => format!("{} KiB", bytes / 1024),
+    }
 }
 
 /// The names of a template's parameters.

@@ -61,6 +61,7 @@ impl Paths {
         template
             .replace("{session_id}", &parameter)
             .replace("{product_id}", &parameter)
+            .replace("{user_id}", &parameter)
             .into_bytes()
     }
 

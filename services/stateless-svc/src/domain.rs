@@ -4,5 +4,6 @@ pub mod account;
 pub mod attempts;
 pub mod calculation;
 pub mod drawing;
+mod hex;
 pub mod product;
 pub mod refresh_token;

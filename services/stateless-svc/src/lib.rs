@@ -5,6 +5,7 @@
 //! signs access tokens, `passwords` hashes passwords.
 
 mod auth_metrics;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod issuer;
@@ -33,12 +34,6 @@ use store::products::Products;
 
 /// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
 pub const KIND: &str = "stateless";
-/// The text of `--help`.
-pub const ABOUT: &str = "Tandem's stateless service: requests that any instance can serve.\n\n\
-                         All settings are environment variables; docs/SETTINGS.md lists them. On \
-                         SIGTERM the service announces its shutdown, drains open requests and \
-                         exits.";
-
 /// The service could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

@@ -2,23 +2,21 @@
 
 use std::process::ExitCode;
 
-use service_kit::cli;
 use service_kit::config::Env;
 use service_kit::telemetry;
-use stateless_svc::Config;
+use stateless_svc::{Config, cli};
 
 fn main() -> ExitCode {
-    let probe = cli::probe_of_service(
-        stateless_svc::SERVICE,
-        env!("CARGO_PKG_VERSION"),
-        stateless_svc::ABOUT,
-    );
+    let (probe, command) = cli::parse();
     let config = match Env::process(stateless_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,
         Err(fault) => return fault.exit(),
     };
     if let Some(probe) = probe {
         return probe.run(config.service.listen, "localhost");
+    }
+    if let Some(command) = command {
+        return manage(command, config);
     }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,
@@ -35,4 +33,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let ended =
         async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
     ended.inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+#[tokio::main]
+async fn manage(command: cli::Command, config: Config) -> ExitCode {
+    command.run(&config).await
 }

@@ -9,6 +9,7 @@ mod info;
 mod openapi;
 mod products;
 mod random;
+mod users;
 
 use actix_web::web::ServiceConfig;
 pub use app::App;
@@ -31,6 +32,10 @@ pub fn mount(api: &mut ServiceConfig) {
         log_out: handler(auth::log_out),
         change_password: handler(auth::change_password),
         get_me: handler(auth::me),
+        list_users: handler(users::list),
+        get_user: handler(users::read),
+        patch_user: handler(users::patch),
+        delete_user: handler(users::delete),
         get_jwks: handler(auth::jwks),
         get_openapi: handler(openapi::document),
     };

@@ -11,6 +11,8 @@ use crate::api::{Api, SESSIONS};
 use crate::response::Response;
 use crate::small_stack;
 
+mod users;
+
 const AUTH: &str = "/api/v1/auth";
 const PASSWORD: &str = "correct horse battery staple";
 

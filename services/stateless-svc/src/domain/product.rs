@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use proto_contracts::products::{DEFAULT_PAGE, MAX_PAGE};
 use rust_decimal::Decimal;
 
+use super::hex;
+
 /// 1 to 64 letters, digits, `_` or `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProductId(String);
@@ -116,7 +118,7 @@ pub struct Cursor(ProductId);
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_str().bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex::encode(self.0.as_str().as_bytes()))
     }
 }
 
@@ -129,15 +131,7 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digit = |c: u8| match c {
-            b'0'..=b'9' => Some(c - b'0'),
-            b'a'..=b'f' => Some(c - b'a' + 10),
-            _ => None,
-        };
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let bytes: Option<Vec<u8>> =
-            pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
-        let id = bytes.filter(|_| rest.is_empty()).and_then(|bytes| String::from_utf8(bytes).ok());
+        let id = hex::decode(text).and_then(|bytes| String::from_utf8(bytes).ok());
         id.and_then(|id| id.parse().ok()).map(Self).ok_or(InvalidCursor)
     }
 }

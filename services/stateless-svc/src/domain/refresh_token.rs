@@ -6,6 +6,8 @@ use std::str::FromStr;
 use ring::hmac;
 use sha2::{Digest as _, Sha256};
 
+use super::hex;
+
 /// What every refresh token begins with, so that scanners for leaked secrets find it.
 const PREFIX: &str = "rt_";
 const BYTES: usize = 32;
@@ -43,7 +45,7 @@ impl RefreshToken {
 
     /// The text for the client that owns it.
     pub fn expose(&self) -> String {
-        self.0.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        PREFIX.to_owned() + &hex::encode(&self.0)
     }
 }
 
@@ -62,15 +64,7 @@ impl FromStr for RefreshToken {
     type Err = MalformedRefreshToken;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix(PREFIX).ok_or(MalformedRefreshToken)?.as_bytes();
-        let value = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let byte = |pair: &[u8]| Some(value(pair[0])? << 4 | value(pair[1])?);
-        let bytes: Option<Vec<u8>> = digits.chunks_exact(2).map(byte).collect();
-        let bytes = bytes.filter(|_| digits.len() == 2 * BYTES);
+        let bytes = text.strip_prefix(PREFIX).and_then(hex::decode);
         bytes.and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or(MalformedRefreshToken)
     }
 }

@@ -220,12 +220,12 @@ impl Auth {
     }
 }
 
-fn to_wire(account: Account) -> wire::User {
-    let Account { id, name, role, created_at } = account;
-    wire::User { id: id.to_string(), name, role, created_at: created_at.into() }
+pub(super) fn to_wire(account: Account) -> wire::User {
+    let Account { id, name, role, created_at, is_disabled: disabled } = account;
+    wire::User { id: id.to_string(), name, role, created_at: created_at.into(), disabled }
 }
 
-fn without_body() -> HttpResponse {
+pub(super) fn without_body() -> HttpResponse {
     HttpResponse::NoContent()
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .finish()
@@ -257,7 +257,7 @@ fn hash_failed(error: HashError) -> ApiError {
     }
 }
 
-fn store_failed(error: StoreError) -> ApiError {
+pub(super) fn store_failed(error: StoreError) -> ApiError {
     match &error {
         StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
             let detail = "The accounts are temporarily unavailable, and the outcome of a change is \

@@ -1,26 +1,17 @@
 //! Users and their logins in PostgreSQL. Each change is one transaction.
 
-use std::time::Duration;
-
 use deadpool_postgres::{Object, Pool};
 use proto_contracts::Role;
 use service_kit::postgres::QUERY_TIMEOUT;
-use service_kit::telemetry::chain;
-use tokio_postgres::{Client, Row};
-use uuid::Uuid;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Transaction};
 
 use super::{StoreError, classify};
-use crate::domain::account::{Account, DisplayName, Username};
-use crate::domain::refresh_token::RefreshToken;
+use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 
-/// How long a login lasts without being refreshed, as an interval of PostgreSQL. Each refresh
-/// begins it anew.
-const LOGIN_LASTS: &str = "30 days";
-/// A repeated refresh within so many seconds is a retry, not a theft.
-const RETRY_S: f64 = 10.0;
-/// How often a refresh is tried again whose commit may have been lost.
-const ATTEMPTS: usize = 3;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
+mod logins;
+
+pub use logins::Refreshed;
 
 /// Reads and changes accounts. Cheap to clone.
 #[derive(Clone)]
@@ -39,23 +30,26 @@ pub enum RegisterError {
     Store(#[from] StoreError),
 }
 
+/// Why a user was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such user, or it is deleted.
+    #[error("there is no such user")]
+    NotFound,
+    /// No admin would be left.
+    #[error("the last admin stays one")]
+    LastAdmin,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A user who can log in, with the password's PHC string.
 pub struct Credentials {
     /// The user.
     pub account: Account,
     /// Argon2id.
     pub password_hash: String,
-}
-
-/// The result of a refresh.
-#[derive(Debug)]
-pub enum Refreshed {
-    /// The user and the next token.
-    Next(Account, RefreshToken),
-    /// The token is unknown, has expired, or its login has ended.
-    Invalid,
-    /// The token was used before, so its login was ended: someone else may have it.
-    Reused(Username),
 }
 
 impl Accounts {
@@ -77,7 +71,8 @@ impl Accounts {
         let inserted = self
             .run(async |client| {
                 let sql = "INSERT INTO users (id, name, password_hash) VALUES ($1, $2, $3) \
-                           ON CONFLICT (id) DO NOTHING RETURNING id, name, role, created_at";
+                           ON CONFLICT (id) DO NOTHING \
+                           RETURNING id, name, role, created_at, disabled_at";
                 client.query_opt(sql, &[&id.as_str(), &name.as_str(), &password_hash]).await
             })
             .await?;
@@ -92,7 +87,7 @@ impl Accounts {
     pub async fn find(&self, id: &Username) -> Result<Option<Credentials>, StoreError> {
         let found = self
             .run(async |client| {
-                let sql = "SELECT id, name, role, created_at, password_hash FROM users \
+                let sql = "SELECT id, name, role, created_at, disabled_at, password_hash FROM users \
                            WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL";
                 client.query_opt(sql, &[&id.as_str()]).await
             })
@@ -104,67 +99,107 @@ impl Accounts {
         found.map(credentials).transpose()
     }
 
-    /// Begins a login of this user, with its first refresh token.
+    /// The user with this name, disabled or not, unless it is deleted.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn begin_login(
+    pub async fn get(&self, id: &Username) -> Result<Option<Account>, StoreError> {
+        let found = self
+            .run(async |client| {
+                let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
+                           WHERE id = $1 AND deleted_at IS NULL";
+                client.query_opt(sql, &[&id.as_str()]).await
+            })
+            .await?;
+        found.as_ref().map(account).transpose()
+    }
+
+    /// One user more than the page has, if there are so many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page(&self, page: &UserPageRequest) -> Result<Vec<Account>, StoreError> {
+        let one_more = i64::from(page.limit) + 1;
+        let role = page.role.map(Role::as_str);
+        let rows = self
+            .run(async |client| {
+                let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
+                           WHERE id > $1 AND deleted_at IS NULL AND ($3::text IS NULL OR role = $3) \
+                           ORDER BY id LIMIT $2";
+                client.query(sql, &[&page.after, &one_more, &role]).await
+            })
+            .await?;
+        rows.iter().map(account).collect()
+    }
+
+    /// Changes a user. A disabled user's logins end.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change(
         &self,
-        user: &Username,
-        token: &RefreshToken,
-    ) -> Result<(), StoreError> {
-        self.run(async |client| {
-            let sql = format!(
-                "WITH login AS (INSERT INTO logins (id, user_id, expires_at) \
-                 VALUES ($1, $2, now() + interval '{LOGIN_LASTS}') RETURNING id) \
-                 INSERT INTO refresh_tokens (hash, login_id) SELECT $3, id FROM login"
-            );
-            client.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await
-        })
-        .await?;
-        Ok(())
+        id: &Username,
+        change: &AccountChange,
+    ) -> Result<Account, ChangeError> {
+        let name = change.name.as_ref().map(DisplayName::as_str);
+        let role = change.role.map(Role::as_str);
+        let changed = self
+            .run(async |client| {
+                let transaction = client.transaction().await?;
+                let sql = "UPDATE users SET name = coalesce($2, name), role = coalesce($3, role), \
+                           disabled_at = CASE WHEN $4 THEN coalesce(disabled_at, now()) \
+                                              WHEN NOT $4 THEN NULL ELSE disabled_at END \
+                           WHERE id = $1 AND deleted_at IS NULL \
+                           RETURNING id, name, role, created_at, disabled_at";
+                let parameters: [&(dyn ToSql + Sync); 4] =
+                    [&id.as_str(), &name, &role, &change.is_disabled];
+                let was_admin = lock_as_admin(&transaction, id).await?;
+                let Some(row) = transaction.query_opt(sql, &parameters).await? else {
+                    return Ok(Err(ChangeError::NotFound));
+                };
+                if was_admin && !has_admin(&transaction).await? {
+                    return Ok(Err(ChangeError::LastAdmin));
+                }
+                if change.is_disabled == Some(true) {
+                    transaction.execute(END_ALL, &[&id.as_str()]).await?;
+                }
+                transaction.commit().await?;
+                Ok(Ok(row))
+            })
+            .await?;
+        Ok(account(&changed?)?)
     }
 
-    /// Uses a refresh token, and returns the next one. A repetition gets the same next one as long
-    /// as that is unused: the first response, or the result of our own commit, may have been lost.
+    /// Deletes a user and its password, and ends its logins. The row stays, so that the username is
+    /// never issued again.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<Refreshed, StoreError> {
-        let next = RefreshToken::generate();
-        let mut attempt = 1;
-        loop {
-            let refreshed = self.run(async |client| try_refresh(client, token, &next).await).await;
-            match refreshed {
-                Ok(refreshed) => return refreshed,
-                Err(error) if attempt == ATTEMPTS || !error.is_transient() => return Err(error),
-                Err(_) => attempt += 1,
+    /// See [`ChangeError`].
+    pub async fn delete(&self, id: &Username) -> Result<(), ChangeError> {
+        self.run(async |client| {
+            let transaction = client.transaction().await?;
+            let was_admin = lock_as_admin(&transaction, id).await?;
+            let sql = "UPDATE users SET deleted_at = now(), name = '(deleted)', password_hash = '' \
+                       WHERE id = $1 AND deleted_at IS NULL";
+            if transaction.execute(sql, &[&id.as_str()]).await? == 0 {
+                return Ok(Err(ChangeError::NotFound));
             }
-            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
-        }
-    }
-
-    /// Ends the login of a refresh token, used or not.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn end_login(&self, token: &RefreshToken) -> Result<(), StoreError> {
-        self.run(async |client| {
-            let sql = "UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND id = \
-                       (SELECT login_id FROM refresh_tokens WHERE hash = $1)";
-            client.execute(sql, &[&&token.hash()[..]]).await
+            if was_admin && !has_admin(&transaction).await? {
+                return Ok(Err(ChangeError::LastAdmin));
+            }
+            transaction.execute(END_ALL, &[&id.as_str()]).await?;
+            transaction.commit().await?;
+            Ok(Ok(()))
         })
-        .await?;
-        Ok(())
+        .await?
     }
 
-    /// Ends all logins of a user.
+    /// Gives a user a role, from the command line: the first admin has nobody to be made by.
     ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn end_logins_of(&self, user: &Username) -> Result<(), StoreError> {
-        self.run(async |client| client.execute(END_ALL, &[&user.as_str()]).await).await?;
-        Ok(())
+    /// See [`ChangeError`].
+    pub async fn grant(&self, id: &Username, role: Role) -> Result<Account, ChangeError> {
+        self.change(id, &AccountChange { role: Some(role), ..AccountChange::default() }).await
     }
 
     /// Sets a user's password, and ends all its logins.
@@ -186,27 +221,6 @@ impl Accounts {
         .await
     }
 
-    /// Deletes expired logins again and again. Any number of instances may do it.
-    pub async fn delete_expired_logins_daily(self) {
-        loop {
-            let hours = rand::random_range(12..36_u64);
-            tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
-            match self.delete_expired_logins().await {
-                Ok(count) => tracing::info!(count, "deleted expired logins"),
-                Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
-            }
-        }
-    }
-
-    async fn delete_expired_logins(&self) -> Result<u64, StoreError> {
-        self.run(async |client| {
-            client
-                .execute("DELETE FROM logins WHERE expires_at < now() - interval '1 day'", &[])
-                .await
-        })
-        .await
-    }
-
     /// Works on a connection within the timeout. A connection whose response is late is closed.
     async fn run<T>(
         &self,
@@ -223,67 +237,25 @@ impl Accounts {
     }
 }
 
-const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";
-
-async fn try_refresh(
-    client: &mut Client,
-    token: &RefreshToken,
-    next: &RefreshToken,
-) -> Result<Result<Refreshed, StoreError>, tokio_postgres::Error> {
-    let change = client.transaction().await?;
-    // Refreshes of one login are in order. A statement of its own: one that waits for a lock reads
-    // the other tables as they were before the wait.
-    let lock = "SELECT FROM logins WHERE id = \
-                (SELECT login_id FROM refresh_tokens WHERE hash = $1) FOR UPDATE";
-    change.execute(lock, &[&&token.hash()[..]]).await?;
-    let sql = "SELECT u.id, u.name, u.role, u.created_at, l.id AS login_id, t.sealed_successor, \
-               extract(epoch FROM clock_timestamp() - t.used_at)::float8 AS used_s_ago, \
-               EXISTS (SELECT FROM refresh_tokens s WHERE s.hash = t.successor \
-                       AND s.used_at IS NOT NULL) AS successor_was_used \
-               FROM refresh_tokens t JOIN logins l ON l.id = t.login_id \
-               JOIN users u ON u.id = l.user_id \
-               WHERE t.hash = $1 AND l.ended_at IS NULL AND l.expires_at > now() \
-               AND u.disabled_at IS NULL AND u.deleted_at IS NULL";
-    let Some(row) = change.query_opt(sql, &[&&token.hash()[..]]).await? else {
-        return Ok(Ok(Refreshed::Invalid));
-    };
-    let login: Uuid = row.try_get("login_id")?;
-    let used_s_ago: Option<f64> = row.try_get("used_s_ago")?;
-    let account = match account(&row) {
-        Ok(account) => account,
-        Err(error) => return Ok(Err(error)),
-    };
-    match used_s_ago {
-        None => {
-            let used = "UPDATE refresh_tokens SET used_at = clock_timestamp(), successor = $2, \
-                        sealed_successor = $3 WHERE hash = $1";
-            let sealed = token.seal(next);
-            change.execute(used, &[&&token.hash()[..], &&next.hash()[..], &&sealed[..]]).await?;
-            let added = "INSERT INTO refresh_tokens (hash, login_id) VALUES ($1, $2)";
-            change.execute(added, &[&&next.hash()[..], &login]).await?;
-            let extended = format!(
-                "UPDATE logins SET expires_at = now() + interval '{LOGIN_LASTS}' WHERE id = $1"
-            );
-            change.execute(&extended, &[&login]).await?;
-            change.commit().await?;
-            Ok(Ok(Refreshed::Next(account, next.clone())))
-        }
-        Some(used_s_ago) => {
-            let successor_was_used: bool = row.try_get("successor_was_used")?;
-            let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
-            let sealed = sealed.and_then(|sealed| <[u8; 32]>::try_from(sealed).ok());
-            if let Some(sealed) = sealed
-                && used_s_ago <= RETRY_S
-                && !successor_was_used
-            {
-                return Ok(Ok(Refreshed::Next(account, token.open(&sealed))));
-            }
-            change.execute("UPDATE logins SET ended_at = now() WHERE id = $1", &[&login]).await?;
-            change.commit().await?;
-            Ok(Ok(Refreshed::Reused(account.id)))
-        }
-    }
+/// Whether the user is an admin who can log in. Until the transaction's end no other transaction
+/// changes admins, so no two of them remove the last two.
+async fn lock_as_admin(
+    transaction: &Transaction<'_>,
+    id: &Username,
+) -> Result<bool, tokio_postgres::Error> {
+    transaction.execute("SELECT pg_advisory_xact_lock(hashtext('admins'))", &[]).await?;
+    let sql = format!("SELECT EXISTS (SELECT FROM users WHERE id = $1 AND {IS_ADMIN})");
+    transaction.query_one(&sql, &[&id.as_str()]).await?.try_get(0)
 }
+
+async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
+    let sql = format!("SELECT EXISTS (SELECT FROM users WHERE {IS_ADMIN})");
+    transaction.query_one(&sql, &[]).await?.try_get(0)
+}
+
+const IS_ADMIN: &str = "role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL";
+
+const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";
 
 fn account(row: &Row) -> Result<Account, StoreError> {
     let id: &str = row.try_get("id").map_err(invalid)?;
@@ -293,6 +265,10 @@ fn account(row: &Row) -> Result<Account, StoreError> {
         name: row.try_get("name").map_err(invalid)?,
         role: role.parse::<Role>().map_err(invalid)?,
         created_at: row.try_get("created_at").map_err(invalid)?,
+        is_disabled: row
+            .try_get::<_, Option<jiff::Timestamp>>("disabled_at")
+            .map_err(invalid)?
+            .is_some(),
     })
 }
 

@@ -172,7 +172,9 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
     };
     for path in Endpoint::ALL.iter().copied().flat_map(paths).filter(mine) {
         let response =
-            send(addr, "PUT", &path.replace("{product_id}", "p001")).await.expect("a response");
+            send(addr, "PUT", &path.replace("{product_id}", "p001").replace("{user_id}", "ada"))
+                .await
+                .expect("a response");
         problem(&response, ErrorCode::MethodNotAllowed);
         let endpoint = routes::resolve(path).expect("a path of ours").endpoint;
         let methods = endpoint.operations().iter().map(|operation| match operation.method {
@@ -183,7 +185,7 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
         let is_post = allowed.starts_with("POST");
         assert_eq!(response.header("allow"), allowed, "{path}");
 
-        let target = path.replace("{product_id}", "p001");
+        let target = path.replace("{product_id}", "p001").replace("{user_id}", "ada");
         let options = send(addr, "OPTIONS", &target).await.expect("a response");
         assert_eq!((options.status, options.header("allow")), (204, allowed.as_str()), "{path}");
         assert_eq!(options.body.len(), 0);

@@ -1,0 +1,179 @@
+//! Logins, and the refresh tokens that continue them.
+
+use std::time::Duration;
+
+use service_kit::telemetry::chain;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::{Accounts, END_ALL, account};
+use crate::domain::account::{Account, Username};
+use crate::domain::refresh_token::RefreshToken;
+use crate::store::StoreError;
+
+/// How long a login lasts without being refreshed, as an interval of PostgreSQL. Each refresh
+/// begins it anew.
+const LOGIN_LASTS: &str = "30 days";
+/// A repeated refresh within so many seconds is a retry, not a theft.
+const RETRY_S: f64 = 10.0;
+/// How often a refresh is tried again whose commit may have been lost.
+const ATTEMPTS: usize = 3;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
+
+/// The result of a refresh.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// The user and the next token.
+    Next(Account, RefreshToken),
+    /// The token is unknown, has expired, or its login has ended.
+    Invalid,
+    /// The token was used before, so its login was ended: someone else may have it.
+    Reused(Username),
+}
+
+impl Accounts {
+    /// Begins a login of this user, with its first refresh token.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn begin_login(
+        &self,
+        user: &Username,
+        token: &RefreshToken,
+    ) -> Result<(), StoreError> {
+        self.run(async |client| {
+            let sql = format!(
+                "WITH login AS (INSERT INTO logins (id, user_id, expires_at) \
+                 VALUES ($1, $2, now() + interval '{LOGIN_LASTS}') RETURNING id) \
+                 INSERT INTO refresh_tokens (hash, login_id) SELECT $3, id FROM login"
+            );
+            client.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Uses a refresh token, and returns the next one. A repetition gets the same next one as long
+    /// as that is unused: the first response, or the result of our own commit, may have been lost.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<Refreshed, StoreError> {
+        let next = RefreshToken::generate();
+        let mut attempt = 1;
+        loop {
+            let refreshed = self.run(async |client| try_refresh(client, token, &next).await).await;
+            match refreshed {
+                Ok(refreshed) => return refreshed,
+                Err(error) if attempt == ATTEMPTS || !error.is_transient() => return Err(error),
+                Err(_) => attempt += 1,
+            }
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+        }
+    }
+
+    /// Ends the login of a refresh token, used or not.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_login(&self, token: &RefreshToken) -> Result<(), StoreError> {
+        self.run(async |client| {
+            let sql = "UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND id = \
+                       (SELECT login_id FROM refresh_tokens WHERE hash = $1)";
+            client.execute(sql, &[&&token.hash()[..]]).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Ends all logins of a user.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_logins_of(&self, user: &Username) -> Result<(), StoreError> {
+        self.run(async |client| client.execute(END_ALL, &[&user.as_str()]).await).await?;
+        Ok(())
+    }
+
+    /// Deletes expired logins again and again. Any number of instances may do it.
+    pub async fn delete_expired_logins_daily(self) {
+        loop {
+            let hours = rand::random_range(12..36_u64);
+            tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
+            match self.delete_expired_logins().await {
+                Ok(count) => tracing::info!(count, "deleted expired logins"),
+                Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
+            }
+        }
+    }
+
+    async fn delete_expired_logins(&self) -> Result<u64, StoreError> {
+        self.run(async |client| {
+            client
+                .execute("DELETE FROM logins WHERE expires_at < now() - interval '1 day'", &[])
+                .await
+        })
+        .await
+    }
+}
+
+async fn try_refresh(
+    client: &mut Client,
+    token: &RefreshToken,
+    next: &RefreshToken,
+) -> Result<Result<Refreshed, StoreError>, tokio_postgres::Error> {
+    let change = client.transaction().await?;
+    // Refreshes of one login are in order. A statement of its own: one that waits for a lock reads
+    // the other tables as they were before the wait.
+    let lock = "SELECT FROM logins WHERE id = \
+                (SELECT login_id FROM refresh_tokens WHERE hash = $1) FOR UPDATE";
+    change.execute(lock, &[&&token.hash()[..]]).await?;
+    let sql = "SELECT u.id, u.name, u.role, u.created_at, u.disabled_at, l.id AS login_id, \
+               t.sealed_successor, \
+               extract(epoch FROM clock_timestamp() - t.used_at)::float8 AS used_s_ago, \
+               EXISTS (SELECT FROM refresh_tokens s WHERE s.hash = t.successor \
+                       AND s.used_at IS NOT NULL) AS successor_was_used \
+               FROM refresh_tokens t JOIN logins l ON l.id = t.login_id \
+               JOIN users u ON u.id = l.user_id \
+               WHERE t.hash = $1 AND l.ended_at IS NULL AND l.expires_at > now() \
+               AND u.disabled_at IS NULL AND u.deleted_at IS NULL";
+    let Some(row) = change.query_opt(sql, &[&&token.hash()[..]]).await? else {
+        return Ok(Ok(Refreshed::Invalid));
+    };
+    let login: Uuid = row.try_get("login_id")?;
+    let used_s_ago: Option<f64> = row.try_get("used_s_ago")?;
+    let account = match account(&row) {
+        Ok(account) => account,
+        Err(error) => return Ok(Err(error)),
+    };
+    match used_s_ago {
+        None => {
+            let used = "UPDATE refresh_tokens SET used_at = clock_timestamp(), successor = $2, \
+                        sealed_successor = $3 WHERE hash = $1";
+            let sealed = token.seal(next);
+            change.execute(used, &[&&token.hash()[..], &&next.hash()[..], &&sealed[..]]).await?;
+            let added = "INSERT INTO refresh_tokens (hash, login_id) VALUES ($1, $2)";
+            change.execute(added, &[&&next.hash()[..], &login]).await?;
+            let extended = format!(
+                "UPDATE logins SET expires_at = now() + interval '{LOGIN_LASTS}' WHERE id = $1"
+            );
+            change.execute(&extended, &[&login]).await?;
+            change.commit().await?;
+            Ok(Ok(Refreshed::Next(account, next.clone())))
+        }
+        Some(used_s_ago) => {
+            let successor_was_used: bool = row.try_get("successor_was_used")?;
+            let sealed: Option<Vec<u8>> = row.try_get("sealed_successor")?;
+            let sealed = sealed.and_then(|sealed| <[u8; 32]>::try_from(sealed).ok());
+            if let Some(sealed) = sealed
+                && used_s_ago <= RETRY_S
+                && !successor_was_used
+            {
+                return Ok(Ok(Refreshed::Next(account, token.open(&sealed))));
+            }
+            change.execute("UPDATE logins SET ended_at = now() WHERE id = $1", &[&login]).await?;
+            change.commit().await?;
+            Ok(Ok(Refreshed::Reused(account.id)))
+        }
+    }
+}
