@@ -135,6 +135,7 @@ pub struct UsersQuery {
     #[schemars(range(min = 1, max = 100))]
     pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._~-]+$"))]
     pub cursor: Option<String>,
     /// Only users of this role.
     pub role: Option<Role>,

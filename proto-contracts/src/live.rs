@@ -54,6 +54,7 @@ pub struct LiveQuery {
     #[schemars(range(max = u32::MAX))]
     pub last_event_id: Option<u64>,
     /// Replaces the `Authorization` header, which browsers cannot set here.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._~-]+$"))]
     pub ticket: Option<String>,
 }
 

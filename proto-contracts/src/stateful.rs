@@ -114,6 +114,7 @@ pub struct HistoryQuery {
     #[schemars(range(min = 1, max = 200))]
     pub limit: Option<u32>,
     /// The `next_cursor` of the page before, in the same order.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._~-]+$"))]
     pub cursor: Option<String>,
     /// `asc`, oldest first, by default.
     pub order: Option<HistoryOrder>,
