@@ -8,7 +8,7 @@ mod cases;
 mod compare;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::differential::cases::{Case, Corpus};
 use crate::differential::compare::{Named, Outcome, compare};
 use crate::testbed::{Setup, TestGateway};
 use service_kit::testing::random::number_from;
-use service_kit::testing::wire::{Client, Recorder, connect, shown};
+use service_kit::testing::wire::{Client, Recorder, address, connect, shown};
 
 /// Cases of a run without limits from the environment.
 const CASES: u64 = 1_500;
@@ -186,10 +186,7 @@ impl Bench {
         silence: Duration,
         active: [Option<tokio::sync::SemaphorePermit<'a>>; 2],
     ) -> Result<Option<Named>, String> {
-        // An address of its own for each client, by which instances tell them apart.
-        let [_, a, b, c] =
-            (self.clients.fetch_add(1, Ordering::Relaxed) + 0x0001_0000).to_be_bytes();
-        let from = IpAddr::from(Ipv4Addr::new(127, a, b, c));
+        let from = address(self.clients.fetch_add(1, Ordering::Relaxed).into());
         let [plain, pingora] = active;
         let (plain, pingora) = tokio::join!(
             self.outcome(0, case, from, silence, plain),

@@ -1,9 +1,13 @@
 //! Malformed and ambiguous requests by number, and what servers may do with them.
 
+mod run;
+
 use std::net::IpAddr;
 
 use crate::testing::random::Random;
 use crate::testing::wire::{Received, Seen};
+
+pub use run::{Summary, Target, numbers, run};
 
 /// The path of requests that no server may see: they follow one that ends its connection.
 pub const SMUGGLED: &str = "/api/v1/stateless/random";

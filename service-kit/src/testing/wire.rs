@@ -5,7 +5,7 @@ mod client;
 mod message;
 mod origin;
 
-pub use client::{Client, Received, Reply, connect};
+pub use client::{Client, Received, Reply, address, connect};
 pub use message::Head;
 pub use origin::{Recorder, Seen};
 

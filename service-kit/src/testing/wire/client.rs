@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -43,6 +43,12 @@ pub struct Received {
     pub in_vain: bool,
     /// What was no response in canonical form.
     pub fault: Option<String>,
+}
+
+/// A loopback address of its own for each client, by which instances tell them apart.
+pub fn address(number: u64) -> IpAddr {
+    let [.., a, b, c] = (number + 0x0001_0000).to_be_bytes();
+    Ipv4Addr::new(127, a, b, c).into()
 }
 
 /// A connection from this address.
