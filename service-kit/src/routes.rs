@@ -2,22 +2,19 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{
-    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard,
+    http, web,
 };
-use proto_contracts::openapi::Method as TableMethod;
+use proto_contracts::openapi::Method;
 use proto_contracts::routes::Resolved;
 use proto_contracts::{Endpoint, ErrorCode};
 
 use crate::problem::ApiError;
 
-/// A handler and its method.
-pub struct MethodRoute {
-    method: Method,
-    route: Route,
-}
+/// A method and its handler. `GET` is also `HEAD`.
+pub type MethodRoute = (Method, Route);
 
 /// `GET` and `HEAD`.
 pub fn get<F, Args>(handler: F) -> MethodRoute
@@ -26,7 +23,7 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    MethodRoute { method: Method::GET, route: web::to(handler) }
+    (Method::Get, web::to(handler))
 }
 
 /// `PUT`.
@@ -36,7 +33,7 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    MethodRoute { method: Method::PUT, route: web::to(handler) }
+    (Method::Put, web::to(handler))
 }
 
 /// `DELETE`.
@@ -46,7 +43,7 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    MethodRoute { method: Method::DELETE, route: web::to(handler) }
+    (Method::Delete, web::to(handler))
 }
 
 /// A handler of an operation of the API's table.
@@ -60,21 +57,9 @@ where
 }
 
 /// Mounts the endpoints of a pool under their canonical and legacy paths.
-pub fn mount(app: &mut web::ServiceConfig, endpoints: Vec<(Endpoint, Vec<(TableMethod, Route)>)>) {
+pub fn mount(app: &mut web::ServiceConfig, endpoints: Vec<(Endpoint, Vec<MethodRoute>)>) {
     for (endpoint, methods) in endpoints {
-        let routes = methods.into_iter();
-        let routes = routes.map(|(method, route)| MethodRoute { method: wire(method), route });
-        mount_endpoint(app, endpoint, routes.collect());
-    }
-}
-
-const fn wire(method: TableMethod) -> Method {
-    match method {
-        TableMethod::Get => Method::GET,
-        TableMethod::Post => Method::POST,
-        TableMethod::Put => Method::PUT,
-        TableMethod::Patch => Method::PATCH,
-        TableMethod::Delete => Method::DELETE,
+        mount_endpoint(app, endpoint, methods);
     }
 }
 
@@ -89,20 +74,18 @@ fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec
     // The guards alone decide.
     let scope = || web::scope("").guard(guard::fn_guard(is_endpoint));
     let other_methods = other_methods_than(&methods);
-    for MethodRoute { method, route } in methods {
+    for (method, route) in methods {
         let has_method =
-            move |context: &guard::GuardContext<'_>| serves(&method, &context.head().method);
+            move |context: &guard::GuardContext<'_>| serves(method, &context.head().method);
         app.service(scope().guard(guard::fn_guard(has_method)).default_service(route));
     }
     app.service(scope().default_service(other_methods));
 }
 
 /// Mounts the paths of a table that no gateway resolves.
-pub fn mount_paths(app: &mut web::ServiceConfig, paths: Vec<(&str, Vec<(TableMethod, Route)>)>) {
+pub fn mount_paths(app: &mut web::ServiceConfig, paths: Vec<(&str, Vec<MethodRoute>)>) {
     for (path, methods) in paths {
-        let routes = methods.into_iter();
-        let routes = routes.map(|(method, route)| MethodRoute { method: wire(method), route });
-        mount_at(app, path, routes.collect::<Vec<_>>());
+        mount_at(app, path, methods);
     }
 }
 
@@ -110,24 +93,25 @@ pub fn mount_paths(app: &mut web::ServiceConfig, paths: Vec<(&str, Vec<(TableMet
 pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec<MethodRoute>>) {
     let methods = methods.into();
     let resource = web::resource(path).default_service(other_methods_than(&methods));
-    let resource = methods.into_iter().fold(resource, |resource, MethodRoute { method, route }| {
+    let resource = methods.into_iter().fold(resource, |resource, (method, route)| {
         resource.route(
-            route.guard(guard::fn_guard(move |context| serves(&method, &context.head().method))),
+            route.guard(guard::fn_guard(move |context| serves(method, &context.head().method))),
         )
     });
     app.service(resource);
 }
 
 /// Whether a handler's method serves a request's: `GET` also serves `HEAD`.
-fn serves(method: &Method, requested: &Method) -> bool {
-    method == requested || (method == Method::GET && requested == Method::HEAD)
+fn serves(method: Method, requested: &http::Method) -> bool {
+    method.as_str() == requested.as_str()
+        || (method == Method::Get && requested == http::Method::HEAD)
 }
 
 /// Responds to `OPTIONS` with the allowed methods, and to methods without a handler with 405.
 fn other_methods_than(methods: &[MethodRoute]) -> Route {
     let allow = allow_header(methods);
     web::to(move |request: HttpRequest| {
-        let response = if request.method() == Method::OPTIONS {
+        let response = if request.method() == http::Method::OPTIONS {
             let mut response = HttpResponse::NoContent();
             response.insert_header((ALLOW, allow.clone()));
             Ok(response.insert_header((CACHE_CONTROL, "no-store")).finish())
@@ -157,7 +141,7 @@ pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
     ))
 }
 
-fn method_not_allowed(method: &Method, allow: &HeaderValue) -> ApiError {
+fn method_not_allowed(method: &http::Method, allow: &HeaderValue) -> ApiError {
     let allowed = allow.to_str().unwrap_or_default();
     let detail = format!("{method} is not allowed here; allowed: {allowed}.");
     ApiError::new(ErrorCode::MethodNotAllowed, detail).with_header(ALLOW, allow.clone())
@@ -165,9 +149,9 @@ fn method_not_allowed(method: &Method, allow: &HeaderValue) -> ApiError {
 
 fn allow_header(methods: &[MethodRoute]) -> HeaderValue {
     let mut names = Vec::with_capacity(methods.len() + 2);
-    for MethodRoute { method, .. } in methods {
+    for (method, _) in methods {
         names.push(method.as_str());
-        if method == Method::GET {
+        if *method == Method::Get {
             names.push("HEAD");
         }
     }

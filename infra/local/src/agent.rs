@@ -7,14 +7,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
-use actix_web::http::Method;
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::middleware::from_fn;
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError as _, Route, web,
 };
 use proto_contracts::agent::{Action, AgentHandlers, LogLines, LogsQuery, Scale};
-use proto_contracts::openapi::Method as TableMethod;
+use proto_contracts::openapi::Method;
 use proto_contracts::{ErrorCode, agent};
 
 use crate::process::last_lines;
@@ -67,28 +67,19 @@ fn mount(app: &mut web::ServiceConfig) {
 }
 
 /// A path with its methods; others get 405.
-fn resource(path: &str, methods: Vec<(TableMethod, Route)>) -> Resource {
+fn resource(path: &str, methods: Vec<(Method, Route)>) -> Resource {
     let names: Vec<_> = methods.iter().map(|(method, _)| method.as_str()).collect();
     let allowed = names.join(", ");
     let wrong_method = web::to(move || {
         let response = wrong_method(&allowed);
         async move { response }
     });
-    methods
-        .into_iter()
-        .fold(web::resource(path).default_service(wrong_method), |resource, (method, route)| {
-            resource.route(route.method(wire(method)))
-        })
-}
-
-const fn wire(method: TableMethod) -> Method {
-    match method {
-        TableMethod::Get => Method::GET,
-        TableMethod::Post => Method::POST,
-        TableMethod::Put => Method::PUT,
-        TableMethod::Patch => Method::PATCH,
-        TableMethod::Delete => Method::DELETE,
-    }
+    let resource = web::resource(path).default_service(wrong_method);
+    methods.into_iter().fold(resource, |resource, (method, route)| {
+        let is_method =
+            move |context: &GuardContext<'_>| context.head().method.as_str() == method.as_str();
+        resource.route(route.guard(fn_guard(is_method)))
+    })
 }
 
 async fn status(supervised: web::Data<Supervised>) -> HttpResponse {
