@@ -9,11 +9,13 @@ use moka::sync::Cache;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+mod authorization;
 mod ed25519;
 mod keys;
 mod settings;
 mod signing;
 
+pub use authorization::{authorization, invalid_token};
 pub use keys::{PublicKey, UnusableKey};
 pub use settings::TokenSettings;
 pub use signing::{SigningKey, UnusableSigningKey};

@@ -2,13 +2,11 @@
 //! routed the request.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{
-    AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proto_contracts::headers::{AFFINITY_KEY, SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
-use proto_contracts::{AffinityKey, ErrorCode, SessionId};
+use proto_contracts::{AffinityKey, SessionId};
 use service_kit::problem::{ApiError, sentence};
-use service_kit::tokens::bearer_token;
+use service_kit::tokens::{authorization, invalid_token};
 
 use super::context::Sessions;
 use crate::domain::caller::Caller;
@@ -21,18 +19,12 @@ impl Sessions {
     /// The caller by these headers. Invalid credentials are rejected, not ignored: their sender
     /// expects a private session.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let mut given = headers.get_all(AUTHORIZATION);
-        let Some(credentials) = given.next() else { return Ok(Caller::Anonymous) };
-        if given.next().is_some() {
-            return Err(invalid("Send exactly one Authorization header."));
-        }
-        let Some(token) = bearer_token(credentials.as_bytes()) else {
-            return Err(invalid("The Authorization header must have the form 'Bearer <token>'."));
-        };
+        let Some(token) = authorization(headers)? else { return Ok(Caller::Anonymous) };
         let Some(tokens) = &self.tokens else {
-            return Err(invalid("This service accepts no tokens; omit the Authorization header."));
+            let detail = "This service accepts no tokens; omit the Authorization header.";
+            return Err(invalid_token(detail));
         };
-        tokens.verify(token).map_err(|error| invalid(sentence(error)))
+        tokens.verify(token).map_err(|error| invalid_token(sentence(error)))
     }
 
     /// Access to the session by the sender of these headers.
@@ -73,10 +65,4 @@ pub(super) fn set_affinity_key(
     let key = HeaderValue::from_str(&id.affinity_key().to_string()).map_err(ApiError::internal)?;
     response.headers_mut().insert(X_AFFINITY_KEY, key);
     Ok(())
-}
-
-/// RFC 6750, section 3.
-fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
-    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-    ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
 }

@@ -1,6 +1,6 @@
 //! `/auth`: registration, logins, tokens.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
@@ -73,7 +73,7 @@ pub(super) async fn log_in(
     Json(given): Json<wire::Login>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let address = identity::client_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let address = identity::client_address(&request);
     let result = auth.log_in(given, address).await;
     auth.metrics.login(match &result {
         Ok(_) => LoginOutcome::Accepted,
@@ -130,7 +130,7 @@ pub(super) async fn change_password(
     Json(given): Json<wire::ChangePassword>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let address = identity::client_address(&request).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let address = identity::client_address(&request);
     let account = auth.verified(&identity.user, &given.current_password, address).await?;
     let new = Password::chosen(&given.new_password, &account.id, &account.name)
         .map_err(|error| weak(&error, "/new_password"))?;

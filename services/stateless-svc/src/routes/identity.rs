@@ -1,11 +1,11 @@
 //! Who calls, by the bearer token, and whether the API's table lets them.
 
 use std::future::{Ready, ready};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use proto_contracts::api::Operation;
 use proto_contracts::headers::FORWARDED_FOR;
@@ -13,7 +13,7 @@ use proto_contracts::openapi::Caller;
 use proto_contracts::{ErrorCode, Resolved};
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
-use service_kit::tokens::bearer_token;
+use service_kit::tokens::{authorization, invalid_token};
 
 use crate::issuer::{Identity, Issuer};
 
@@ -54,21 +54,9 @@ fn operation(request: &ServiceRequest) -> Option<&'static Operation> {
 }
 
 fn identify(issuer: &Issuer, headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
-    let mut given = headers.get_all(AUTHORIZATION);
-    let Some(credentials) = given.next() else { return Ok(None) };
-    if given.next().is_some() {
-        return Err(invalid("Send exactly one Authorization header.".to_owned()));
-    }
-    let token = bearer_token(credentials.as_bytes()).ok_or_else(|| {
-        invalid("The Authorization header must have the form 'Bearer <token>'.".to_owned())
-    })?;
-    issuer.verify(token).map(Some).map_err(|error| invalid(format!("Log in again: {error}.")))
-}
-
-/// RFC 6750, section 3.
-fn invalid(detail: String) -> ApiError {
-    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-    ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
+    let Some(token) = authorization(headers)? else { return Ok(None) };
+    let verified = issuer.verify(token);
+    verified.map(Some).map_err(|error| invalid_token(format!("Log in again: {error}.")))
 }
 
 /// 401 for a request without a token.
@@ -91,8 +79,9 @@ impl FromRequest for CalledBy {
 }
 
 /// The client's address: what the gateway added to `X-Forwarded-For`, or the peer's.
-pub(super) fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+pub(super) fn client_address(request: &HttpRequest) -> IpAddr {
     let forwarded = request.headers().get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
     let first = forwarded.and_then(|chain| chain.split(',').next()?.trim().parse().ok());
-    first.or_else(|| request.peer_addr().map(|peer| peer.ip()))
+    let address = first.or_else(|| request.peer_addr().map(|peer| peer.ip()));
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

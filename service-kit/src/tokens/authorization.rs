@@ -1,0 +1,31 @@
+//! The `Authorization` header of requests to services.
+
+use std::borrow::Cow;
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use proto_contracts::ErrorCode;
+
+use super::bearer_token;
+use crate::problem::ApiError;
+
+/// The bearer token of a request; `None` for a request without credentials. Other credentials are
+/// rejected, not ignored: their sender expects to be known.
+///
+/// # Errors
+/// `invalid_token` for several headers, or another form.
+pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
+    let mut given = headers.get_all(AUTHORIZATION);
+    let Some(credentials) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(invalid_token("Send exactly one Authorization header."));
+    }
+    bearer_token(credentials.as_bytes()).map(Some).ok_or_else(|| {
+        invalid_token("The Authorization header must have the form 'Bearer <token>'.")
+    })
+}
+
+/// 401 for a token that is not accepted (RFC 6750, section 3).
+pub fn invalid_token(detail: impl Into<Cow<'static, str>>) -> ApiError {
+    let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
+}
