@@ -5,5 +5,6 @@ pub mod attempts;
 pub mod calculation;
 pub mod drawing;
 mod hex;
+pub mod page;
 pub mod product;
 pub mod refresh_token;

@@ -8,8 +8,6 @@ use proto_contracts::accounts::{MAX_NAME_CHARS, PASSWORD_CHARS, USERNAME_CHARS};
 use secrecy::{ExposeSecret as _, SecretString};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::hex;
-
 /// The lowest accepted score of `zxcvbn`: 10⁸ guesses and more.
 const MIN_SCORE: zxcvbn::Score = zxcvbn::Score::Three;
 
@@ -149,31 +147,6 @@ impl AccountChange {
     /// Whether only an admin may make it.
     pub fn needs_admin(&self) -> bool {
         self.role.is_some() || self.is_disabled.is_some()
-    }
-}
-
-/// A position between two users. Its text is hexadecimal, since it is opaque to clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserCursor(pub Username);
-
-impl fmt::Display for UserCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0.as_str().as_bytes()))
-    }
-}
-
-/// The text is not a cursor of users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cursor was not issued by this API")]
-pub struct InvalidUserCursor;
-
-impl FromStr for UserCursor {
-    type Err = InvalidUserCursor;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bytes = hex::decode(text).ok_or(InvalidUserCursor)?;
-        let name = String::from_utf8(bytes).map_err(|_| InvalidUserCursor)?;
-        name.parse().map(Self).map_err(|_| InvalidUserCursor)
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proto_contracts::products::{DEFAULT_PAGE, MAX_PAGE};
 use rust_decimal::Decimal;
 
-use super::hex;
+use super::page::{self, Cursor};
 
 /// 1 to 64 letters, digits, `_` or `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +72,7 @@ impl PageRequest {
     ///
     /// # Errors
     /// When the limit is 0 or more than [`MAX_PAGE`].
-    pub fn new(limit: Option<u32>, after: Option<Cursor>) -> Result<Self, InvalidLimit> {
+    pub fn new(limit: Option<u32>, after: Option<Cursor<ProductId>>) -> Result<Self, InvalidLimit> {
         let limit = limit.unwrap_or(DEFAULT_PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(InvalidLimit(limit));
@@ -98,41 +98,14 @@ pub struct Page {
     /// Ordered by id.
     pub products: Vec<Product>,
     /// The start of the next page, if there is one.
-    pub next: Option<Cursor>,
+    pub next: Option<Cursor<ProductId>>,
 }
 
 impl Page {
     /// Builds the page from a query for one product more than the page holds.
-    pub fn from_one_more(mut products: Vec<Product>, request: &PageRequest) -> Self {
-        let limit = request.limit as usize;
-        let more = products.len() > limit;
-        products.truncate(limit);
-        let next = products.last().filter(|_| more).map(|last| Cursor(last.id.clone()));
+    pub fn from_one_more(products: Vec<Product>, request: &PageRequest) -> Self {
+        let (products, next) = page::cut(products, request.limit, |product| product.id.clone());
         Self { products, next }
-    }
-}
-
-/// A position between two products. Its text is hexadecimal, since it is opaque to clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(ProductId);
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0.as_str().as_bytes()))
-    }
-}
-
-/// The text is not a cursor of this service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("`cursor` must be the `next_cursor` of the previous page")]
-pub struct InvalidCursor;
-
-impl FromStr for Cursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let id = hex::decode(text).and_then(|bytes| String::from_utf8(bytes).ok());
-        id.and_then(|id| id.parse().ok()).map(Self).ok_or(InvalidCursor)
     }
 }
 
@@ -140,6 +113,7 @@ impl FromStr for Cursor {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::page::InvalidCursor;
     use super::*;
 
     fn product(id: &str) -> Product {
@@ -174,7 +148,7 @@ mod tests {
     #[test]
     fn malformed_cursors_and_ids_are_rejected() {
         for bad in ["", "7", "zz", "7G", "20", "707030303g", "ff", "7030303100", "70\u{e4}"] {
-            assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad:?}");
+            assert_eq!(bad.parse::<Cursor<ProductId>>(), Err(InvalidCursor), "{bad:?}");
         }
         for bad in ["", "a b", "p/1", "p001'--", "ä", "p\0", &"p".repeat(65)] {
             assert_eq!(bad.parse::<ProductId>(), Err(InvalidProductId), "{bad:?}");
@@ -184,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_round_trips(id in "[A-Za-z0-9_-]{1,64}") {
-            let cursor = Cursor(id.parse().expect("an id"));
+            let cursor = Cursor(id.parse::<ProductId>().expect("an id"));
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }

@@ -14,8 +14,9 @@ use service_kit::routes::parameter;
 
 use super::app::App;
 use super::conditional::conditional;
+use crate::domain::page::InvalidCursor;
 use crate::domain::product::{
-    InvalidCursor, InvalidLimit, InvalidProductId, Page, PageRequest, Product, ProductId,
+    InvalidLimit, InvalidProductId, Page, PageRequest, Product, ProductId,
 };
 use crate::store::StoreError;
 use crate::store::cache::LoadError;

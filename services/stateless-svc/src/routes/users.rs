@@ -15,7 +15,8 @@ use service_kit::routes::parameter;
 
 use super::auth::{Auth, store_failed, to_wire, without_body};
 use super::identity::CalledBy;
-use crate::domain::account::{AccountChange, DisplayName, UserCursor, UserPageRequest, Username};
+use crate::domain::account::{AccountChange, DisplayName, UserPageRequest, Username};
+use crate::domain::page::{self, Cursor};
 use crate::issuer::Identity;
 use crate::store::accounts::ChangeError;
 
@@ -29,19 +30,18 @@ pub(super) async fn list(
         let fault = FieldError::in_query("limit", format!("must be 1 to {MAX_USERS_PAGE}"));
         return Err(ApiError::invalid(ErrorCode::InvalidQuery, vec![fault]));
     }
-    let after = cursor.map(|cursor| cursor.parse::<UserCursor>()).transpose();
-    let after = after.map_err(|error| {
+    let after = cursor.map(|cursor| cursor.parse::<Cursor<Username>>()).transpose();
+    let after = after.map_err(|_| {
         let fault = FieldError::in_query("cursor", "must be the `next_cursor` of a page");
-        ApiError::new(ErrorCode::InvalidCursor, format!("{error}.")).with_errors([fault])
+        ApiError::new(ErrorCode::InvalidCursor, "the cursor was not issued by this API.")
+            .with_errors([fault])
     })?;
-    let after = after.map_or(String::new(), |UserCursor(user)| user.to_string());
+    let after = after.map_or(String::new(), |Cursor(user)| user.to_string());
 
     let page = UserPageRequest { limit, after, role };
-    let mut users = auth.accounts.page(&page).await.map_err(store_failed)?;
-    let has_more = users.len() > limit as usize;
-    users.truncate(limit as usize);
-    let last = users.last().filter(|_| has_more);
-    let next_cursor = last.map(|last| UserCursor(last.id.clone()).to_string());
+    let users = auth.accounts.page(&page).await.map_err(store_failed)?;
+    let (users, next) = page::cut(users, limit, |user| user.id.clone());
+    let next_cursor = next.map(|cursor| cursor.to_string());
     let mut links = format!("limit={limit}");
     if let Some(role) = role {
         links = format!("{links}&role={role}");
