@@ -1,7 +1,8 @@
 //! The catalogue and the accounts in PostgreSQL. Redis caches recently requested documents of the
 //! catalogue.
 
-use deadpool_postgres::{PoolError, TimeoutType};
+use deadpool_postgres::{ClientWrapper, Object, PoolError, TimeoutType};
+use service_kit::postgres::QUERY_TIMEOUT;
 use tokio_postgres::error::SqlState;
 
 pub mod accounts;
@@ -34,6 +35,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether PostgreSQL is away or too slow: a client may repeat the request.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::NoConnection(_) | Self::Unavailable(_) | Self::Timeout => true,
+            Self::Query(_) | Self::Row(_) | Self::Document(_) => false,
+        }
+    }
+
+    /// What the span of a failed call names.
+    fn kind(&self) -> &str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unavailable(error) | Self::Query(error) => {
+                error.code().map_or("connection", SqlState::code)
+            }
+            Self::NoConnection(_) => "connection",
+            Self::Row(_) | Self::Document(_) => "value",
+        }
+    }
+
     /// Whether a retry may succeed: PostgreSQL is unreachable, shutting down, or starting.
     fn is_transient(&self) -> bool {
         match self {
@@ -54,4 +75,19 @@ fn classify(error: tokio_postgres::Error) -> StoreError {
         // starting up).
         || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
     if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
+}
+
+/// Works on a connection within the timeout.
+async fn within_timeout<T>(
+    mut client: Object,
+    work: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(QUERY_TIMEOUT, work(&mut client)).await {
+        Ok(result) => result.map_err(classify),
+        Err(_) => {
+            // Closes the connection: the late response would block its next user.
+            drop(Object::take(client));
+            Err(StoreError::Timeout)
+        }
+    }
 }

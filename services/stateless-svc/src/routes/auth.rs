@@ -258,14 +258,10 @@ fn hash_failed(error: HashError) -> ApiError {
 }
 
 pub(super) fn store_failed(error: StoreError) -> ApiError {
-    match &error {
-        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
-            let detail = "The accounts are temporarily unavailable, and the outcome of a change is \
-                          unknown; repeat the request shortly.";
-            ApiError::new(ErrorCode::DatabaseUnavailable, detail).caused_by(error)
-        }
-        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => {
-            ApiError::internal(error)
-        }
+    if !error.is_outage() {
+        return ApiError::internal(error);
     }
+    let detail = "The accounts are temporarily unavailable, and the outcome of a change is unknown; \
+                  repeat the request shortly.";
+    ApiError::new(ErrorCode::DatabaseUnavailable, detail).caused_by(error)
 }

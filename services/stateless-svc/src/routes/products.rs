@@ -90,18 +90,11 @@ fn invalid_limit(_: InvalidLimit) -> ApiError {
 }
 
 fn failed(error: LoadError) -> ApiError {
-    match &*error {
-        StoreError::Unavailable(_) | StoreError::NoConnection(_) | StoreError::Timeout => {
-            ApiError::new(
-                ErrorCode::DatabaseUnavailable,
-                "The catalogue is temporarily unavailable; repeat the request shortly.",
-            )
-            .caused_by(error)
-        }
-        StoreError::Query(_) | StoreError::Row(_) | StoreError::Document(_) => {
-            ApiError::internal(error)
-        }
+    if !error.is_outage() {
+        return ApiError::internal(error);
     }
+    let detail = "The catalogue is temporarily unavailable; repeat the request shortly.";
+    ApiError::new(ErrorCode::DatabaseUnavailable, detail).caused_by(error)
 }
 
 fn json(document: &impl serde::Serialize) -> Result<Bytes, StoreError> {

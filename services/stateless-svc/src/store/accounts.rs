@@ -1,12 +1,11 @@
 //! Users and their logins in PostgreSQL. Each change is one transaction.
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Pool;
 use proto_contracts::Role;
-use service_kit::postgres::QUERY_TIMEOUT;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::{StoreError, classify};
+use super::{StoreError, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 
 mod logins;
@@ -221,19 +220,11 @@ impl Accounts {
         .await
     }
 
-    /// Works on a connection within the timeout. A connection whose response is late is closed.
     async fn run<T>(
         &self,
         work: impl AsyncFnOnce(&mut Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, StoreError> {
-        let mut client = self.pool.get().await?;
-        match tokio::time::timeout(QUERY_TIMEOUT, work(&mut client)).await {
-            Ok(result) => result.map_err(classify),
-            Err(_) => {
-                drop(Object::take(client));
-                Err(StoreError::Timeout)
-            }
-        }
+        within_timeout(self.pool.get().await?, async |client| work(client).await).await
     }
 }
 

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{ClientWrapper, Pool};
 use service_kit::outage::{Outage, RetryDeadline};
-use service_kit::postgres::QUERY_TIMEOUT;
 use service_kit::telemetry::chain;
 use service_kit::telemetry::traces::spans::Call;
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::{StoreError, classify};
+use super::{StoreError, within_timeout};
 use crate::domain::product::{Page, PageRequest, Product, ProductId};
 
 const PAGE: &str =
@@ -87,22 +85,11 @@ impl Products {
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
         let call = Call::to_postgres("SELECT products", sql);
-        let result = tokio::time::timeout(QUERY_TIMEOUT, async {
+        let work = async |client: &mut ClientWrapper| {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
-        });
-        match result.await {
-            Ok(rows) => rows.map_err(|error| {
-                call.failed(error.code().map_or("connection", SqlState::code));
-                classify(error)
-            }),
-            Err(_) => {
-                call.failed("timeout");
-                // Closes the connection: the late response would block its next user.
-                drop(Object::take(client));
-                Err(StoreError::Timeout)
-            }
-        }
+        };
+        within_timeout(client, work).await.inspect_err(|error| call.failed(error.kind()))
     }
 }
 
