@@ -86,28 +86,18 @@ pub fn document() -> Value {
         errors_of_bodies: &ERRORS_OF_BODIES,
         headers: &HEADERS,
     };
-    let canonical = operations().map(|operation| Described {
-        path: operation.endpoint.templates().canonical,
-        method: operation.method,
-        id: operation.id,
-        details: &operation.details,
-        successor: None,
-    });
+    let canonical = operations().map(|operation| operation.described());
     let legacy = operations().filter_map(|operation| {
-        let templates = operation.endpoint.templates();
-        Some((templates.legacy?, templates.canonical, operation))
+        let path = operation.endpoint.templates().legacy?;
+        Some((format!("legacy_{}", operation.id), path, operation.described()))
     });
-    let legacy: Vec<_> = legacy
-        .map(|(path, successor, operation)| {
-            (format!("legacy_{}", operation.id), path, successor, operation)
-        })
-        .collect();
-    let legacy = legacy.iter().map(|(id, path, successor, operation)| Described {
+    let legacy: Vec<_> = legacy.collect();
+    let legacy = legacy.iter().map(|(id, path, canonical)| Described {
         path,
-        method: operation.method,
         id,
-        details: &operation.details,
-        successor: Some(successor),
+        method: canonical.method,
+        details: canonical.details,
+        successor: Some(canonical.path),
     });
     openapi::document(&about, canonical.chain(legacy))
 }

@@ -1,7 +1,7 @@
 //! The table.
 
 use super::{accounts, stateful, stateless};
-use crate::openapi::{Details, Method};
+use crate::openapi::{Described, Details, Method};
 use crate::pool_name::PoolName;
 
 /// Generates [`Endpoint`], [`operations`] and, for each pool, the struct of its handlers.
@@ -231,6 +231,19 @@ pub struct Operation {
     pub details: Details,
 }
 
+impl Operation {
+    /// Its entry in the document, under its canonical path.
+    pub(super) fn described(&self) -> Described<'_> {
+        Described {
+            path: self.endpoint.templates().canonical,
+            method: self.method,
+            id: self.id,
+            details: &self.details,
+            successor: None,
+        }
+    }
+}
+
 /// Every row of the table.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {
     Endpoint::ALL.iter().flat_map(|endpoint| endpoint.operations())
@@ -241,7 +254,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::openapi::{Described, check_examples};
+    use crate::openapi::check_examples;
 
     #[test]
     fn ids_and_methods_of_a_path_are_unique() {
@@ -258,13 +271,7 @@ mod tests {
 
     #[test]
     fn examples_have_their_types() {
-        let described = operations().map(|operation| Described {
-            path: operation.endpoint.templates().canonical,
-            method: operation.method,
-            id: operation.id,
-            details: &operation.details,
-            successor: None,
-        });
+        let described = operations().map(Operation::described);
         check_examples(&described.collect::<Vec<_>>());
     }
 }
