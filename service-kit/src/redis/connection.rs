@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, RecycleError, RecycleResult};
 use deadpool_redis::Metrics;
@@ -27,6 +28,7 @@ pub struct Manager {
     /// Incremented by [`outdate`](Self::outdate); connections of earlier generations are not
     /// reused.
     generation: AtomicU64,
+    idle_checks: IdleChecks,
 }
 
 /// What a pool's connections connect to.
@@ -41,7 +43,7 @@ pub(super) enum Source {
 
 impl Manager {
     pub(super) fn new(source: Source, options: AsyncConnectionConfig) -> Self {
-        Self { source, options, generation: AtomicU64::new(0) }
+        Self { source, options, generation: AtomicU64::new(0), idle_checks: IdleChecks::default() }
     }
 
     /// Has no present connection reused once it is back in its pool.
@@ -123,19 +125,66 @@ impl managed::Manager for Manager {
         if connection.state != State::Idle {
             return Err(RecycleError::message("its last command failed or was cancelled"));
         }
-        match &self.source {
-            Source::Master(_) if connection.is_stale() => {
-                return Err(RecycleError::message("its server may not be the master any more"));
-            }
-            Source::Master(_) if metrics.last_used() >= CHECK_AFTER_IDLE => {
-                require_master(&mut connection.inner).await?;
-            }
-            Source::Server(_) | Source::Node(..) if metrics.last_used() >= CHECK_AFTER_IDLE => {
-                redis::cmd("PING").exec_async(&mut connection.inner).await?;
-            }
-            _ => {}
+        let is_of_master = matches!(self.source, Source::Master(_));
+        if is_of_master && connection.is_stale() {
+            return Err(RecycleError::message("its server may not be the master any more"));
         }
+        let idle = metrics.last_used();
+        if idle < CHECK_AFTER_IDLE {
+            return Ok(());
+        }
+        if self.idle_checks.one_failed_since(idle) {
+            return Err(RecycleError::message("another idle connection did not respond"));
+        }
+        let check = self.idle_checks.begin();
+        if is_of_master {
+            require_master(&mut connection.inner).await?;
+        } else {
+            redis::cmd("PING").exec_async(&mut connection.inner).await?;
+        }
+        check.passed();
         Ok(())
+    }
+}
+
+/// The checks of idle connections. After one has failed, all that were idle then are discarded
+/// unchecked: the pool tries its connections in turn, and a server that hangs would cost a request
+/// one timeout for each of them.
+#[derive(Default)]
+struct IdleChecks {
+    failed: Mutex<Option<Instant>>,
+}
+
+impl IdleChecks {
+    /// Whether a check has failed within this time.
+    fn one_failed_since(&self, idle: Duration) -> bool {
+        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < idle)
+    }
+
+    fn begin(&self) -> Check<'_> {
+        Check { checks: self, has_passed: false }
+    }
+}
+
+/// A check that fails unless it [passes](Self::passed): the pool drops it when its time is up.
+struct Check<'a> {
+    checks: &'a IdleChecks,
+    has_passed: bool,
+}
+
+impl Check<'_> {
+    fn passed(mut self) {
+        self.has_passed = true;
+    }
+}
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        if !self.has_passed {
+            let mut failed = self.checks.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            *failed = Some(Instant::now());
+        }
     }
 }
 
