@@ -13,6 +13,7 @@ use crate::api::{Api, SESSIONS};
 use crate::response::Response;
 use crate::small_stack;
 
+mod matrix;
 mod users;
 
 const AUTH: &str = "/api/v1/auth";

@@ -23,6 +23,12 @@ impl Api {
         })
     }
 
+    /// The same by HTTP/1.1 alone, which opens WebSockets.
+    pub(crate) fn by_http1(stack: &Stack) -> Result<Self> {
+        let client = stack.client()?.http1_only().build()?;
+        Ok(Self { client, ..Self::through_nginx(stack)? })
+    }
+
     /// A client of a running system, at the URL in `TANDEM_TARGET`. It trusts only the CA in the
     /// file that `TANDEM_CACERT` names.
     pub(crate) fn of_running_system() -> Result<Self> {

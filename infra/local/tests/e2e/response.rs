@@ -21,7 +21,11 @@ pub(crate) struct Response {
 impl Response {
     /// Sends the request and reads the whole response.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Result<Self> {
-        let response = request.send().await?;
+        Self::of(request.send().await?).await
+    }
+
+    /// Reads the rest of a response.
+    pub(crate) async fn of(response: reqwest::Response) -> Result<Self> {
         let (status, version, headers) =
             (response.status().as_u16(), response.version(), response.headers().clone());
         Ok(Self { status, version, headers, body: response.bytes().await?.into() })
