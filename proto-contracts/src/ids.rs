@@ -120,6 +120,18 @@ impl RequestId {
     }
 }
 
+impl From<RequestId> for Uuid {
+    fn from(id: RequestId) -> Self {
+        id.0
+    }
+}
+
+impl From<Uuid> for RequestId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

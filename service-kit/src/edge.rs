@@ -192,6 +192,8 @@ impl Arrival {
         let probe =
             ["/health", "/livez", "/readyz", "/metrics"].into_iter().find(|known| *known == path);
         let resolved = if probe.is_none() && is_canonical { routes::resolve(path) } else { None };
+        // For handlers that record who changed what.
+        request.extensions_mut().insert(request_id);
         // Read by the guards of `routes::mount`.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         let method = method_label(request.method().as_str());

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod attempts;
+pub mod audit;
 pub mod calculation;
 pub mod drawing;
 mod hex;

@@ -6,6 +6,7 @@ mod calculate;
 mod conditional;
 mod identity;
 mod info;
+mod initiator;
 mod openapi;
 mod products;
 mod random;

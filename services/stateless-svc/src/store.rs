@@ -1,4 +1,4 @@
-//! The catalogue and the accounts in PostgreSQL. Redis caches recently requested documents of the
+//! The catalogue, the accounts and the audit log in PostgreSQL. Redis caches recently requested documents of the
 //! catalogue.
 
 use deadpool_postgres::{ClientWrapper, Object, PoolError, TimeoutType};
@@ -6,6 +6,7 @@ use service_kit::postgres::QUERY_TIMEOUT;
 use tokio_postgres::error::SqlState;
 
 pub mod accounts;
+pub mod audit;
 pub mod cache;
 mod flights;
 pub mod migrations;

@@ -1,11 +1,11 @@
 //! `/auth`: registration, logins, tokens.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts as wire;
 use proto_contracts::accounts::ACCESS_TOKEN_S;
@@ -15,9 +15,11 @@ use service_kit::problem::ApiError;
 use service_kit::response;
 
 use super::identity::{self, CalledBy};
+use super::initiator::RequestedBy;
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
 use crate::domain::attempts::Attempts;
+use crate::domain::audit::Initiator;
 use crate::domain::refresh_token::RefreshToken;
 use crate::issuer::{IssueError, Issuer};
 use crate::passwords::{HashError, PasswordHasher};
@@ -40,6 +42,7 @@ pub struct Auth {
 
 pub(super) async fn register(
     _: NoQuery,
+    RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Register>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
@@ -56,7 +59,8 @@ pub(super) async fn register(
     let password = Password::chosen(&password, &id, name.as_str())
         .map_err(|error| weak(&error, "/password"))?;
     let hash = auth.passwords.hash(password).await.map_err(hash_failed)?;
-    let account = auth.accounts.register(&id, &name, &hash).await.map_err(|error| match error {
+    let registered = auth.accounts.register(&id, &name, &hash, &initiator).await;
+    let account = registered.map_err(|error| match error {
         RegisterError::Taken => {
             ApiError::new(ErrorCode::UsernameTaken, format!("The username {id} is taken."))
                 .with_errors([FieldError::in_body("/username", "is taken")])
@@ -69,12 +73,11 @@ pub(super) async fn register(
 
 pub(super) async fn log_in(
     _: NoQuery,
-    request: HttpRequest,
+    RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Login>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let address = identity::client_address(&request);
-    let result = auth.log_in(given, address).await;
+    let result = auth.log_in(given, &initiator).await;
     auth.metrics.login(match &result {
         Ok(_) => LoginOutcome::Accepted,
         Err(error) if error.code() == ErrorCode::InvalidCredentials => LoginOutcome::Rejected,
@@ -86,11 +89,12 @@ pub(super) async fn log_in(
 
 pub(super) async fn refresh(
     _: NoQuery,
+    RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Refresh>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let token = given.refresh_token.parse::<RefreshToken>().map_err(|_| invalid_refresh())?;
-    match auth.accounts.refresh(&token).await.map_err(store_failed)? {
+    match auth.accounts.refresh(&token, &initiator).await.map_err(store_failed)? {
         Refreshed::Next(account, next) => auth.tokens(&account, &next),
         Refreshed::Invalid => Err(invalid_refresh()),
         Refreshed::Reused(user) => {
@@ -104,6 +108,7 @@ pub(super) async fn refresh(
 pub(super) async fn log_out(
     _: NoQuery,
     caller: Option<CalledBy>,
+    RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Logout>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
@@ -114,28 +119,29 @@ pub(super) async fn log_out(
     }
     if everywhere {
         let CalledBy(identity) = caller.ok_or_else(identity::unauthorized)?;
-        auth.accounts.end_logins_of(&identity.user).await.map_err(store_failed)?;
+        let ended = auth.accounts.end_logins_of(&identity.user, &initiator).await;
+        ended.map_err(store_failed)?;
     }
     // An unknown token has no login that could be ended.
     if let Some(token) = refresh_token.and_then(|token| token.parse().ok()) {
-        auth.accounts.end_login(&token).await.map_err(store_failed)?;
+        auth.accounts.end_login(&token, &initiator).await.map_err(store_failed)?;
     }
     Ok(without_body())
 }
 
 pub(super) async fn change_password(
     _: NoQuery,
-    request: HttpRequest,
+    RequestedBy(initiator): RequestedBy,
     CalledBy(identity): CalledBy,
     Json(given): Json<wire::ChangePassword>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let address = identity::client_address(&request);
-    let account = auth.verified(&identity.user, &given.current_password, address).await?;
+    let account = auth.verified(&identity.user, &given.current_password, &initiator).await?;
     let new = Password::chosen(&given.new_password, &account.id, &account.name)
         .map_err(|error| weak(&error, "/new_password"))?;
     let hash = auth.passwords.hash(new).await.map_err(hash_failed)?;
-    auth.accounts.set_password(&account.id, &hash).await.map_err(store_failed)?;
+    let changed = auth.accounts.set_password(&account.id, &hash, &initiator).await;
+    changed.map_err(store_failed)?;
     Ok(without_body())
 }
 
@@ -159,16 +165,21 @@ pub(super) async fn jwks(_: NoQuery, auth: web::Data<Auth>) -> HttpResponse {
 }
 
 impl Auth {
-    async fn log_in(&self, given: wire::Login, address: IpAddr) -> Result<HttpResponse, ApiError> {
+    async fn log_in(
+        &self,
+        given: wire::Login,
+        initiator: &Initiator,
+    ) -> Result<HttpResponse, ApiError> {
         // No user has a malformed name: the response is that of an unknown one, after the same work.
         let Ok(user) = given.username.parse::<Username>() else {
             let password = Password::given(&given.password);
             self.passwords.verify(password, None).await.map_err(hash_failed)?;
             return Err(invalid_credentials());
         };
-        let account = self.verified(&user, &given.password, address).await?;
+        let account = self.verified(&user, &given.password, initiator).await?;
         let token = RefreshToken::generate();
-        self.accounts.begin_login(&account.id, &token).await.map_err(store_failed)?;
+        let initiator = initiator.acting_as(&account.id);
+        self.accounts.begin_login(&account.id, &token, &initiator).await.map_err(store_failed)?;
         self.tokens(&account, &token)
     }
 
@@ -177,8 +188,9 @@ impl Auth {
         &self,
         user: &Username,
         password: &str,
-        address: IpAddr,
+        initiator: &Initiator,
     ) -> Result<Account, ApiError> {
+        let address = initiator.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(wait) = self.attempts.wait(user, address, Instant::now()) {
             let seconds = wait.as_secs() + 1;
             let detail = format!("Too many failed logins; wait {seconds} s.");

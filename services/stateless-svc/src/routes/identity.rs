@@ -1,14 +1,12 @@
 //! Who calls, by the bearer token, and whether the API's table lets them.
 
 use std::future::{Ready, ready};
-use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use proto_contracts::api::Operation;
-use proto_contracts::headers::FORWARDED_FOR;
 use proto_contracts::openapi::Caller;
 use proto_contracts::{ErrorCode, Resolved};
 use service_kit::edge::Admit;
@@ -76,12 +74,4 @@ impl FromRequest for CalledBy {
         let identity = request.extensions().get::<Identity>().cloned();
         ready(identity.map(Self).ok_or_else(unauthorized))
     }
-}
-
-/// The client's address: what the gateway added to `X-Forwarded-For`, or the peer's.
-pub(super) fn client_address(request: &HttpRequest) -> IpAddr {
-    let forwarded = request.headers().get(FORWARDED_FOR).and_then(|value| value.to_str().ok());
-    let first = forwarded.and_then(|chain| chain.split(',').next()?.trim().parse().ok());
-    let address = first.or_else(|| request.peer_addr().map(|peer| peer.ip()));
-    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -15,6 +15,7 @@ use service_kit::routes::parameter;
 
 use super::auth::{Auth, store_failed, to_wire, without_body};
 use super::identity::CalledBy;
+use super::initiator::RequestedBy;
 use crate::domain::account::{AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::page::{self, Cursor};
 use crate::issuer::Identity;
@@ -68,6 +69,7 @@ pub(super) async fn patch(
     _: NoQuery,
     request: HttpRequest,
     CalledBy(caller): CalledBy,
+    RequestedBy(initiator): RequestedBy,
     Json(given): Json<PatchUser>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
@@ -82,7 +84,7 @@ pub(super) async fn patch(
         let detail = "Only admins change `role` and `disabled`.";
         return Err(ApiError::new(ErrorCode::Forbidden, detail));
     }
-    let changed = auth.accounts.change(&user, &change).await.map_err(not_changed)?;
+    let changed = auth.accounts.change(&user, &change, &initiator).await.map_err(not_changed)?;
     response::no_store(StatusCode::OK, &to_wire(changed))
 }
 
@@ -90,10 +92,11 @@ pub(super) async fn delete(
     _: NoQuery,
     request: HttpRequest,
     CalledBy(caller): CalledBy,
+    RequestedBy(initiator): RequestedBy,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let user = visible(&request, &caller)?;
-    auth.accounts.delete(&user).await.map_err(not_changed)?;
+    auth.accounts.delete(&user, &initiator).await.map_err(not_changed)?;
     Ok(without_body())
 }
 

@@ -1,12 +1,14 @@
-//! Users and their logins in PostgreSQL. Each change is one transaction.
+//! Users and their logins in PostgreSQL. Each change is one transaction, with its row of the audit
+//! log.
 
 use deadpool_postgres::Pool;
 use proto_contracts::Role;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::{StoreError, within_timeout};
+use super::{StoreError, audit, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
+use crate::domain::audit::{Action, Entry, Initiator, snapshot};
 
 mod logins;
 
@@ -66,17 +68,29 @@ impl Accounts {
         id: &Username,
         name: &DisplayName,
         password_hash: &str,
+        by: &Initiator,
     ) -> Result<Account, RegisterError> {
-        let inserted = self
-            .run(async |client| {
-                let sql = "INSERT INTO users (id, name, password_hash) VALUES ($1, $2, $3) \
-                           ON CONFLICT (id) DO NOTHING \
-                           RETURNING id, name, role, created_at, disabled_at";
-                client.query_opt(sql, &[&id.as_str(), &name.as_str(), &password_hash]).await
-            })
-            .await?;
-        let row = inserted.ok_or(RegisterError::Taken)?;
-        Ok(account(&row)?)
+        self.run(async |client| {
+            let transaction = client.transaction().await?;
+            let sql = "INSERT INTO users (id, name, password_hash) VALUES ($1, $2, $3) \
+                       ON CONFLICT (id) DO NOTHING \
+                       RETURNING id, name, role, created_at, disabled_at";
+            let parameters: [&(dyn ToSql + Sync); 3] =
+                [&id.as_str(), &name.as_str(), &password_hash];
+            let Some(row) = transaction.query_opt(sql, &parameters).await? else {
+                return Ok(Err(RegisterError::Taken));
+            };
+            let registered = match account(&row) {
+                Ok(registered) => registered,
+                Err(error) => return Ok(Err(error.into())),
+            };
+            let after = Some(snapshot(&registered));
+            let entry = Entry { after, ..Entry::new(Action::UserRegistered, id) };
+            audit::record(&transaction, by, entry).await?;
+            transaction.commit().await?;
+            Ok(Ok(registered))
+        })
+        .await?
     }
 
     /// The user with this name, unless it is disabled or deleted.
@@ -139,34 +153,43 @@ impl Accounts {
         &self,
         id: &Username,
         change: &AccountChange,
+        by: &Initiator,
     ) -> Result<Account, ChangeError> {
         let name = change.name.as_ref().map(DisplayName::as_str);
         let role = change.role.map(Role::as_str);
-        let changed = self
-            .run(async |client| {
-                let transaction = client.transaction().await?;
-                let sql = "UPDATE users SET name = coalesce($2, name), role = coalesce($3, role), \
-                           disabled_at = CASE WHEN $4 THEN coalesce(disabled_at, now()) \
-                                              WHEN NOT $4 THEN NULL ELSE disabled_at END \
-                           WHERE id = $1 AND deleted_at IS NULL \
-                           RETURNING id, name, role, created_at, disabled_at";
-                let parameters: [&(dyn ToSql + Sync); 4] =
-                    [&id.as_str(), &name, &role, &change.is_disabled];
-                let was_admin = lock_as_admin(&transaction, id).await?;
-                let Some(row) = transaction.query_opt(sql, &parameters).await? else {
-                    return Ok(Err(ChangeError::NotFound));
-                };
-                if was_admin && !has_admin(&transaction).await? {
-                    return Ok(Err(ChangeError::LastAdmin));
-                }
-                if change.is_disabled == Some(true) {
-                    transaction.execute(END_ALL, &[&id.as_str()]).await?;
-                }
-                transaction.commit().await?;
-                Ok(Ok(row))
-            })
-            .await?;
-        Ok(account(&changed?)?)
+        self.run(async |client| {
+            let transaction = client.transaction().await?;
+            let sql = "UPDATE users SET name = coalesce($2, name), role = coalesce($3, role), \
+                       disabled_at = CASE WHEN $4 THEN coalesce(disabled_at, now()) \
+                                          WHEN NOT $4 THEN NULL ELSE disabled_at END \
+                       WHERE id = $1 AND deleted_at IS NULL \
+                       RETURNING id, name, role, created_at, disabled_at";
+            let parameters: [&(dyn ToSql + Sync); 4] =
+                [&id.as_str(), &name, &role, &change.is_disabled];
+            let Some(before) = lock(&transaction, id).await? else {
+                return Ok(Err(ChangeError::NotFound));
+            };
+            let row = transaction.query_one(sql, &parameters).await?;
+            let (before, after) = match (account(&before), account(&row)) {
+                (Ok(before), Ok(after)) => (before, after),
+                (Err(error), _) | (_, Err(error)) => return Ok(Err(error.into())),
+            };
+            if is_admin(&before) && !has_admin(&transaction).await? {
+                return Ok(Err(ChangeError::LastAdmin));
+            }
+            if change.is_disabled == Some(true) {
+                transaction.execute(END_ALL, &[&id.as_str()]).await?;
+            }
+            // A repetition changes nothing.
+            if before != after {
+                let (before, after) = (Some(snapshot(&before)), Some(snapshot(&after)));
+                let entry = Entry { action: Action::UserChanged, object: id, before, after };
+                audit::record(&transaction, by, entry).await?;
+            }
+            transaction.commit().await?;
+            Ok(Ok(after))
+        })
+        .await?
     }
 
     /// Deletes a user and its password, and ends its logins. The row stays, so that the username is
@@ -174,19 +197,24 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn delete(&self, id: &Username) -> Result<(), ChangeError> {
+    pub async fn delete(&self, id: &Username, by: &Initiator) -> Result<(), ChangeError> {
         self.run(async |client| {
             let transaction = client.transaction().await?;
-            let was_admin = lock_as_admin(&transaction, id).await?;
+            let before = match lock(&transaction, id).await?.as_ref().map(account).transpose() {
+                Ok(Some(before)) => before,
+                Ok(None) => return Ok(Err(ChangeError::NotFound)),
+                Err(error) => return Ok(Err(error.into())),
+            };
             let sql = "UPDATE users SET deleted_at = now(), name = '(deleted)', password_hash = '' \
-                       WHERE id = $1 AND deleted_at IS NULL";
-            if transaction.execute(sql, &[&id.as_str()]).await? == 0 {
-                return Ok(Err(ChangeError::NotFound));
-            }
-            if was_admin && !has_admin(&transaction).await? {
+                       WHERE id = $1";
+            transaction.execute(sql, &[&id.as_str()]).await?;
+            if is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             transaction.execute(END_ALL, &[&id.as_str()]).await?;
+            let before = Some(snapshot(&before));
+            let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
+            audit::record(&transaction, by, entry).await?;
             transaction.commit().await?;
             Ok(Ok(()))
         })
@@ -198,7 +226,8 @@ impl Accounts {
     /// # Errors
     /// See [`ChangeError`].
     pub async fn grant(&self, id: &Username, role: Role) -> Result<Account, ChangeError> {
-        self.change(id, &AccountChange { role: Some(role), ..AccountChange::default() }).await
+        let change = AccountChange { role: Some(role), ..AccountChange::default() };
+        self.change(id, &change, &Initiator::operator()).await
     }
 
     /// Sets a user's password, and ends all its logins.
@@ -209,12 +238,15 @@ impl Accounts {
         &self,
         user: &Username,
         password_hash: &str,
+        by: &Initiator,
     ) -> Result<(), StoreError> {
         self.run(async |client| {
             let change = client.transaction().await?;
             let sql = "UPDATE users SET password_hash = $2 WHERE id = $1";
             change.execute(sql, &[&user.as_str(), &password_hash]).await?;
-            change.execute(END_ALL, &[&user.as_str()]).await?;
+            let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
+            let entry = Entry::new(Action::PasswordChanged, user).ends_logins(ended);
+            audit::record(&change, by, entry).await?;
             change.commit().await
         })
         .await
@@ -228,23 +260,28 @@ impl Accounts {
     }
 }
 
-/// Whether the user is an admin who can log in. Until the transaction's end no other transaction
-/// changes admins, so no two of them remove the last two.
-async fn lock_as_admin(
+/// The user, locked. Until the transaction's end no other transaction changes admins, so no two of
+/// them remove the last two.
+async fn lock(
     transaction: &Transaction<'_>,
     id: &Username,
-) -> Result<bool, tokio_postgres::Error> {
+) -> Result<Option<Row>, tokio_postgres::Error> {
     transaction.execute("SELECT pg_advisory_xact_lock(hashtext('admins'))", &[]).await?;
-    let sql = format!("SELECT EXISTS (SELECT FROM users WHERE id = $1 AND {IS_ADMIN})");
-    transaction.query_one(&sql, &[&id.as_str()]).await?.try_get(0)
+    let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
+               WHERE id = $1 AND deleted_at IS NULL FOR UPDATE";
+    transaction.query_opt(sql, &[&id.as_str()]).await
+}
+
+/// Whether the user is an admin who can log in.
+fn is_admin(account: &Account) -> bool {
+    account.role == Role::Admin && !account.is_disabled
 }
 
 async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
-    let sql = format!("SELECT EXISTS (SELECT FROM users WHERE {IS_ADMIN})");
-    transaction.query_one(&sql, &[]).await?.try_get(0)
+    let sql = "SELECT EXISTS (SELECT FROM users \
+               WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL)";
+    transaction.query_one(sql, &[]).await?.try_get(0)
 }
-
-const IS_ADMIN: &str = "role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL";
 
 const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";
 

@@ -6,10 +6,11 @@ use service_kit::telemetry::chain;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::{Accounts, END_ALL, account};
+use super::{Accounts, END_ALL, account, invalid};
 use crate::domain::account::{Account, Username};
+use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::refresh_token::RefreshToken;
-use crate::store::StoreError;
+use crate::store::{StoreError, audit};
 
 /// How long a login lasts without being refreshed, as an interval of PostgreSQL. Each refresh
 /// begins it anew.
@@ -40,17 +41,20 @@ impl Accounts {
         &self,
         user: &Username,
         token: &RefreshToken,
+        by: &Initiator,
     ) -> Result<(), StoreError> {
         self.run(async |client| {
+            let change = client.transaction().await?;
             let sql = format!(
                 "WITH login AS (INSERT INTO logins (id, user_id, expires_at) \
                  VALUES ($1, $2, now() + interval '{LOGIN_LASTS}') RETURNING id) \
                  INSERT INTO refresh_tokens (hash, login_id) SELECT $3, id FROM login"
             );
-            client.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await
+            change.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await?;
+            audit::record(&change, by, Entry::new(Action::LoggedIn, user)).await?;
+            change.commit().await
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     /// Uses a refresh token, and returns the next one. A repetition gets the same next one as long
@@ -58,11 +62,16 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<Refreshed, StoreError> {
+    pub async fn refresh(
+        &self,
+        token: &RefreshToken,
+        by: &Initiator,
+    ) -> Result<Refreshed, StoreError> {
         let next = RefreshToken::generate();
         let mut attempt = 1;
         loop {
-            let refreshed = self.run(async |client| try_refresh(client, token, &next).await).await;
+            let refreshed =
+                self.run(async |client| try_refresh(client, token, &next, by).await).await;
             match refreshed {
                 Ok(refreshed) => return refreshed,
                 Err(error) if attempt == ATTEMPTS || !error.is_transient() => return Err(error),
@@ -76,23 +85,39 @@ impl Accounts {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn end_login(&self, token: &RefreshToken) -> Result<(), StoreError> {
+    pub async fn end_login(&self, token: &RefreshToken, by: &Initiator) -> Result<(), StoreError> {
         self.run(async |client| {
+            let change = client.transaction().await?;
             let sql = "UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND id = \
-                       (SELECT login_id FROM refresh_tokens WHERE hash = $1)";
-            client.execute(sql, &[&&token.hash()[..]]).await
+                       (SELECT login_id FROM refresh_tokens WHERE hash = $1) RETURNING user_id";
+            let Some(ended) = change.query_opt(sql, &[&&token.hash()[..]]).await? else {
+                return Ok(Ok(()));
+            };
+            let user: Username = match ended.try_get::<_, &str>(0)?.parse() {
+                Ok(user) => user,
+                Err(error) => return Ok(Err(invalid(error))),
+            };
+            let entry = Entry::new(Action::LoggedOut, &user).ends_logins(1);
+            audit::record(&change, &by.acting_as(&user), entry).await?;
+            change.commit().await?;
+            Ok(Ok(()))
         })
-        .await?;
-        Ok(())
+        .await?
     }
 
     /// Ends all logins of a user.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn end_logins_of(&self, user: &Username) -> Result<(), StoreError> {
-        self.run(async |client| client.execute(END_ALL, &[&user.as_str()]).await).await?;
-        Ok(())
+    pub async fn end_logins_of(&self, user: &Username, by: &Initiator) -> Result<(), StoreError> {
+        self.run(async |client| {
+            let change = client.transaction().await?;
+            let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
+            let entry = Entry::new(Action::LoggedOut, user).ends_logins(ended);
+            audit::record(&change, by, entry).await?;
+            change.commit().await
+        })
+        .await
     }
 
     /// Deletes expired logins again and again. Any number of instances may do it.
@@ -121,6 +146,7 @@ async fn try_refresh(
     client: &mut Client,
     token: &RefreshToken,
     next: &RefreshToken,
+    by: &Initiator,
 ) -> Result<Result<Refreshed, StoreError>, tokio_postgres::Error> {
     let change = client.transaction().await?;
     // Refreshes of one login are in order. A statement of its own: one that waits for a lock reads
@@ -172,6 +198,9 @@ async fn try_refresh(
                 return Ok(Ok(Refreshed::Next(account, token.open(&sealed))));
             }
             change.execute("UPDATE logins SET ended_at = now() WHERE id = $1", &[&login]).await?;
+            // By whom is unknown: the user or a thief.
+            let entry = Entry::new(Action::RefreshTokenReused, &account.id).ends_logins(1);
+            audit::record(&change, by, entry).await?;
             change.commit().await?;
             Ok(Ok(Refreshed::Reused(account.id)))
         }
