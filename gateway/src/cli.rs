@@ -18,7 +18,7 @@ use crate::ctl::Ctl;
 /// GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER, GATEWAY_STATEFUL_DISCOVER,
 /// GATEWAY_TRUSTED_PROXIES, GATEWAY_RATE_LIMIT_EXEMPT, INSTANCE_ID (this gateway's name; with
 /// INSTANCE_ID_FROM=dns it comes from DNS) and LOG_LEVEL. OTEL_EXPORTER_OTLP_ENDPOINT and
-/// OpenTelemetry's other variables configure traces. With JWT_PUBLIC_KEY or JWT_JWKS_FILE,
+/// OpenTelemetry's other variables configure traces. With JWT_JWKS_URL or a key,
 /// JWT_ISSUER and JWT_AUDIENCE, rate limits apply per user instead of per address. Changes over the
 /// control API need CONTROL_TOKEN, or the content of the file CONTROL_TOKEN_FILE.
 /// SIGTERM drains and stops; SIGHUP reloads the configuration.

@@ -4,6 +4,7 @@ mod error;
 mod lifecycle;
 mod listener;
 mod signals;
+mod token_keys;
 pub mod upgrade;
 
 use std::net::SocketAddr;
@@ -19,7 +20,6 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignalWatch, UnixShutdownSignalWatch};
 use pingora::services::background::background_service;
-use service_kit::tokens::TokenVerifier;
 use tokio::sync::watch;
 
 pub use error::BuildError;
@@ -38,11 +38,12 @@ use crate::pool::{Pool, Pools};
 use crate::proxy;
 use crate::reload::{ReloadMetrics, Reloader};
 use crate::resilience::Guards;
-use crate::resilience::rate_limit::{RateLimiter, User};
+use crate::resilience::rate_limit::RateLimiter;
 use crate::resilience::retry_budget::MAX_ATTEMPTS;
 use crate::server::lifecycle::LifecycleEvent;
 use crate::server::listener::BoundService;
 use crate::server::signals::{ReloadWatch, Signals, StopWatch};
+use crate::server::token_keys::KeysWatch;
 use crate::server::upgrade::{Assets, HandOver, HandoverServer, OldProcess, UpgradeError};
 use crate::telemetry::{StateFileMetrics, Telemetry};
 
@@ -166,6 +167,13 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     }
     let draining = Arc::new(AtomicBool::new(false));
     let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
+    let registry = telemetry.metrics.registry();
+    let tokens =
+        config.tokens.map(|settings| token_keys::verifier(settings, registry)).transpose()?;
+    if let Some(tokens) = &tokens {
+        let keys = KeysWatch(tokens.keys().clone());
+        server.add_service(background_service("keys of tokens", keys));
+    }
     let decisions = Arc::new(Decisions {
         traffic: Arc::clone(&traffic),
         pools: Arc::clone(&pools),
@@ -176,9 +184,7 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         requests: Arc::default(),
         streams: Arc::default(),
         draining: Arc::clone(&draining),
-        tokens: config.tokens.map(|settings| {
-            TokenVerifier::new(settings, |claims| User::named(&claims.iss, &claims.sub))
-        }),
+        tokens,
     });
     let plain = PlainExchange::new(Arc::clone(&decisions));
     let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));

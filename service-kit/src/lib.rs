@@ -17,6 +17,7 @@ pub mod entity_tags;
 pub mod env;
 mod error_pages;
 pub mod health;
+pub mod http_client;
 mod internal;
 pub mod outage;
 pub mod postgres;

@@ -11,14 +11,19 @@ use sha2::{Digest as _, Sha256};
 
 mod authorization;
 mod ed25519;
+mod fetch;
+mod key_set;
 mod keys;
 mod settings;
 mod signing;
 
-pub use authorization::{authorization, invalid_token};
+pub use authorization::{authorization, invalid_token, rejected};
+pub use key_set::KeySet;
 pub use keys::{PublicKey, UnusableKey};
-pub use settings::TokenSettings;
+pub use settings::{JwksUrl, KeySource, TokenSettings};
 pub use signing::{SigningKey, UnusableSigningKey};
+
+use key_set::Keys;
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -39,7 +44,7 @@ pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
 
 /// Verifies tokens. `S` is the program's type for a subject.
 pub struct TokenVerifier<S> {
-    keys: Vec<PublicKey>,
+    keys: KeySet,
     validation: Validation,
     name: fn(&Claims) -> S,
     // By the token's digest, so that the cache holds no usable token.
@@ -49,6 +54,8 @@ pub struct TokenVerifier<S> {
 #[derive(Clone)]
 struct Verified<S> {
     subject: S,
+    /// The version of the keys.
+    generation: u64,
     /// In seconds since 1970.
     expires: u64,
 }
@@ -64,7 +71,12 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         validation.set_audience(&[settings.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         let verified = Cache::builder().max_capacity(CACHE_SIZE).time_to_live(CACHE_TTL).build();
-        Self { keys: settings.keys, validation, name, verified }
+        Self { keys: KeySet::new(settings.keys), validation, name, verified }
+    }
+
+    /// The keys that it verifies by.
+    pub fn keys(&self) -> &KeySet {
+        &self.keys
     }
 
     /// The token's subject.
@@ -75,11 +87,13 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::Malformed);
         }
+        let keys = self.keys.current().ok_or(InvalidToken::KeysUnavailable)?;
         let digest = Sha256::digest(token).into();
-        let verified = match self.verified.get(&digest) {
+        let cached = self.verified.get(&digest);
+        let verified = match cached.filter(|cached| cached.generation == keys.generation) {
             Some(verified) => verified,
             None => {
-                let verified = self.verify_signature(token)?;
+                let verified = self.verify_signature(token, &keys)?;
                 self.verified.insert(digest, verified.clone());
                 verified
             }
@@ -90,7 +104,7 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         Ok(verified.subject)
     }
 
-    fn verify_signature(&self, token: &[u8]) -> Result<Verified<S>, InvalidToken> {
+    fn verify_signature(&self, token: &[u8], keys: &Keys) -> Result<Verified<S>, InvalidToken> {
         let renamed = ed25519::Renamed::of(token);
         let token = renamed.as_ref().map_or(token, |renamed| &renamed.token);
         let header = decode_header(token)?;
@@ -98,8 +112,8 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         if header.crit.is_some() {
             return Err(InvalidToken::Malformed);
         }
-        let mut outcome = Err(InvalidToken::Untrusted);
-        for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
+        let mut outcome = None;
+        for key in keys.list.iter().filter(|key| key.may_have_signed(&header)) {
             let decoded = match &renamed {
                 None => decode::<Claims>(token, key.decoding_key(), &self.validation),
                 Some(renamed) => {
@@ -107,19 +121,24 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
                 }
             };
             match decoded {
-                Ok(token) => return self.verified(&token.claims),
-                Err(error) => outcome = Err(error.into()),
+                Ok(token) => return self.verified(&token.claims, keys.generation),
+                Err(error) => outcome = Some(error.into()),
             }
         }
-        outcome
+        Err(match outcome {
+            Some(error) => error,
+            None if self.keys.may_be_outdated() => InvalidToken::KeysUnavailable,
+            None => InvalidToken::Untrusted,
+        })
     }
 
-    fn verified(&self, claims: &Claims) -> Result<Verified<S>, InvalidToken> {
+    fn verified(&self, claims: &Claims, generation: u64) -> Result<Verified<S>, InvalidToken> {
         if claims.sub.is_empty() {
             return Err(InvalidToken::Malformed);
         }
         // A cast from a float saturates.
-        Ok(Verified { subject: (self.name)(claims), expires: claims.exp.round() as u64 })
+        let (subject, expires) = ((self.name)(claims), claims.exp.round() as u64);
+        Ok(Verified { subject, generation, expires })
     }
 }
 
@@ -165,6 +184,9 @@ pub enum InvalidToken {
     /// Before `nbf`.
     #[error("the token is not valid yet")]
     Early,
+    /// The issuer's keys, or its newest one, are not known yet. The token may be valid.
+    #[error("the keys of tokens are not known yet")]
+    KeysUnavailable,
 }
 
 impl From<Error> for InvalidToken {

@@ -187,7 +187,7 @@ pub(crate) fn launch_at(
     let mut env = vec![
         ("CONTROL_TOKEN".to_owned(), settings.secrets.control_token.expose_secret().into()),
         ("INSTANCE_TOKEN".to_owned(), settings.secrets.instance_token.expose_secret().into()),
-        ("JWT_PUBLIC_KEY".to_owned(), settings.token_keys.public_pem.clone().into()),
+        ("JWT_JWKS_URL".to_owned(), settings.jwks_url().into()),
     ];
     env.extend(settings.extra_env(Component::Gateway));
     Ok(Launch {

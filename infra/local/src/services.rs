@@ -48,7 +48,7 @@ pub(crate) fn launch(
             set("SESSION_STORE", settings.store.as_str());
             set("SESSION_REDIS_URL", &redis::sessions_url(settings));
             set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
-            set("JWT_PUBLIC_KEY", &settings.token_keys.public_pem);
+            set("JWT_JWKS_URL", &settings.jwks_url());
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
             settings.stateful_binary
         }

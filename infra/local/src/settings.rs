@@ -14,7 +14,7 @@ use crate::builds::Builds;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::plan::{Plan, Progress};
-use crate::ports::Ports;
+use crate::ports::{Ports, loopback};
 use crate::secrets::Secrets;
 use crate::shared_memory;
 use crate::small_disk::SmallDisk;
@@ -158,6 +158,16 @@ impl Settings {
                 .filter(move |(of, ..)| *of == scope)
                 .map(|(_, name, value)| (name.clone(), value.clone()))
         }))
+    }
+
+    /// The gateway's data plane, for the services themselves.
+    pub(crate) fn gateway_url(&self) -> String {
+        format!("http://{}", loopback(self.ports.gateway))
+    }
+
+    /// Where the issuer publishes its keys: through the gateway, so by any stateless instance.
+    pub(crate) fn jwks_url(&self) -> String {
+        self.gateway_url() + "/.well-known/jwks.json"
     }
 }
 

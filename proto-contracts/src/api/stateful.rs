@@ -30,6 +30,7 @@ const fn on_session(tag: &'static str, summary: &'static str) -> Details {
         .fails_with(&[
             ErrorCode::InvalidSessionId,
             ErrorCode::InvalidToken,
+            ErrorCode::TokenKeysUnavailable,
             ErrorCode::SessionNotFound,
             ErrorCode::SessionStoreUnavailable,
         ])
@@ -51,6 +52,7 @@ pub(super) const CREATE_SESSION: Details = Details::new(SESSIONS, "Create a sess
     .guarded()
     .fails_with(&[
         ErrorCode::InvalidToken,
+        ErrorCode::TokenKeysUnavailable,
         ErrorCode::SessionNotFound,
         ErrorCode::ClientDataTooLarge,
         ErrorCode::SessionStoreUnavailable,

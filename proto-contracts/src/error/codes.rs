@@ -310,6 +310,11 @@ error_codes! {
         repeat Safe;
         cause "The service has no key to sign tokens with.";
         cure "Ask the operator to set `AUTH_KEYS_DIR`, a folder with an Ed25519 private key.";
+    TokenKeysUnavailable = "token_keys_unavailable", "The keys of tokens are not known yet",
+        repeat Safe;
+        cause "The service has just started, or the issuer has a new key. The keys that verify \
+            tokens are being fetched, so nothing was done.";
+        cure "Wait for the seconds of `Retry-After`, then repeat the request.";
     DatabaseUnavailable = "database_unavailable", "The database is unavailable",
         repeat IfIdempotent;
         cause "The database did not respond in time.";
@@ -395,6 +400,7 @@ impl ErrorCode {
             | Self::TooManyStreams
             | Self::SessionStoreUnavailable
             | Self::LoginsUnavailable
+            | Self::TokenKeysUnavailable
             | Self::DatabaseUnavailable => 503,
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,

@@ -65,6 +65,13 @@ pub fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.{}", part(header), part(claims))
 }
 
+/// The id of the key that signed a token.
+pub fn key_id(token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    let header: Value = serde_json::from_slice(&header).ok()?;
+    Some(header["kid"].as_str()?.to_owned())
+}
+
 /// Valid claims, for an hour.
 pub fn claims(subject: &str) -> Value {
     json!({"iss": "tandem", "aud": "tandem", "sub": subject, "exp": now() + 3600, "iat": now()})

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use proto_contracts::ErrorCode;
 
-use super::bearer_token;
-use crate::problem::ApiError;
+use super::{InvalidToken, bearer_token};
+use crate::problem::{ApiError, sentence};
 
 /// The bearer token of a request; `None` for a request without credentials. Other credentials are
 /// rejected, not ignored: their sender expects to be known.
@@ -28,4 +28,15 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
 pub fn invalid_token(detail: impl Into<Cow<'static, str>>) -> ApiError {
     let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
     ApiError::new(ErrorCode::InvalidToken, detail).with_header(WWW_AUTHENTICATE, challenge)
+}
+
+/// The response to a token that was not verified: 401, or 503 while the keys are not known.
+pub fn rejected(error: InvalidToken) -> ApiError {
+    match error {
+        InvalidToken::KeysUnavailable => {
+            let detail = "The keys of tokens are not known yet; retry shortly.";
+            ApiError::new(ErrorCode::TokenKeysUnavailable, detail)
+        }
+        _ => invalid_token(sentence(error)),
+    }
 }

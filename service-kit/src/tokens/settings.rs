@@ -1,5 +1,9 @@
 //! The trusted issuer of tokens, from the environment.
 
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
 use secrecy::ExposeSecret as _;
 
 use super::PublicKey;
@@ -8,21 +12,48 @@ use crate::env::{ConfigError, Env};
 /// The trusted issuer of tokens.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// The issuer's keys.
-    pub keys: Vec<PublicKey>,
+    /// Where the issuer's keys come from.
+    pub keys: KeySource,
     /// The required claim `iss`.
     pub issuer: String,
     /// The required claim `aud`.
     pub audience: String,
 }
 
+/// Where the issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// From the settings.
+    Fixed(Vec<PublicKey>),
+    /// From the issuer, again and again.
+    Fetched(JwksUrl),
+}
+
+/// Where the issuer publishes its keys (RFC 7517), and how often they are fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwksUrl {
+    /// `http` or `https`.
+    pub url: Url,
+    /// The interval.
+    pub every: Duration,
+}
+
+/// A day, in seconds: a key that was removed should not be trusted for longer.
+const MAX_REFRESH_S: u64 = 24 * 60 * 60;
+
 impl TokenSettings {
     /// The variables that [`from_env`](Self::from_env) reads.
-    pub const VARIABLES: [&str; 4] =
-        ["JWT_PUBLIC_KEY", "JWT_JWKS_FILE", "JWT_ISSUER", "JWT_AUDIENCE"];
+    pub const VARIABLES: [&str; 6] = [
+        "JWT_PUBLIC_KEY",
+        "JWT_JWKS_FILE",
+        "JWT_JWKS_URL",
+        "JWT_JWKS_REFRESH_S",
+        "JWT_ISSUER",
+        "JWT_AUDIENCE",
+    ];
 
-    /// Reads `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`, and `JWT_ISSUER` and `JWT_AUDIENCE`, by default
-    /// `tandem`. `None` without a key.
+    /// Reads `JWT_PUBLIC_KEY`, `JWT_JWKS_FILE` or `JWT_JWKS_URL`, and `JWT_ISSUER` and
+    /// `JWT_AUDIENCE`, by default `tandem`. `None` without a key.
     ///
     /// # Errors
     /// For the first variable whose value cannot be used. No key is quoted.
@@ -35,25 +66,35 @@ impl TokenSettings {
             Ok::<_, std::convert::Infallible>(pem.clone())
         })?;
         let file: String = env.parse(file_variable, "", file_example)?;
+        let url: JwksUrlText =
+            env.parse("JWT_JWKS_URL", "", "http://127.0.0.1:8000/.well-known/jwks.json")?;
+        let every = env.seconds("JWT_JWKS_REFRESH_S", "30", 1..=MAX_REFRESH_S)?;
         let in_pem =
             |fault: String| ConfigError { variable: pem_variable, fault, example: pem_example };
         let in_file =
             |fault: String| ConfigError { variable: file_variable, fault, example: file_example };
-        let keys = match (pem.expose_secret(), file.as_str()) {
-            ("", "") => return Ok(None),
-            (pem, "") => vec![PublicKey::from_pem(pem).map_err(|error| in_pem(error.to_string()))?],
-            ("", file) => {
+        let keys = match (pem.expose_secret(), file.as_str(), url.0) {
+            ("", "", None) => return Ok(None),
+            ("", "", Some(url)) => KeySource::Fetched(JwksUrl { url, every }),
+            (pem, "", None) => {
+                let key = PublicKey::from_pem(pem).map_err(|error| in_pem(error.to_string()))?;
+                KeySource::Fixed(vec![key])
+            }
+            ("", file, None) => {
                 let text = std::fs::read_to_string(file);
                 let text = text.map_err(|error| {
                     in_file(format!("is '{file}', which cannot be read: {error}"))
                 })?;
-                PublicKey::from_jwks(&text)
-                    .map_err(|error| in_file(format!("is '{file}', which {error}")))?
+                let keys = PublicKey::from_jwks(&text)
+                    .map_err(|error| in_file(format!("is '{file}', which {error}")))?;
+                KeySource::Fixed(keys)
             }
-            _ => {
-                return Err(in_file(format!(
-                    "and {pem_variable} are both set; one of them is enough"
-                )));
+            (_, "", Some(_)) => {
+                return Err(in_pem("and JWT_JWKS_URL are both set; one of them is enough".into()));
+            }
+            (_, _, other) => {
+                let other = if other.is_some() { "JWT_JWKS_URL" } else { pem_variable };
+                return Err(in_file(format!("and {other} are both set; one of them is enough")));
             }
         };
         Ok(Some(Self {
@@ -61,5 +102,26 @@ impl TokenSettings {
             issuer: env.parse("JWT_ISSUER", "tandem", "tandem")?,
             audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
         }))
+    }
+}
+
+/// The text of `JWT_JWKS_URL`, which may be empty.
+struct JwksUrlText(Option<Url>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("must be an http or https URL without a password")]
+struct NoUrl;
+
+impl FromStr for JwksUrlText {
+    type Err = NoUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let url = Url::parse(text).map_err(|_| NoUrl)?;
+        // The URL is logged.
+        let is_usable = matches!(url.scheme(), "http" | "https") && url.password().is_none();
+        if is_usable { Ok(Self(Some(url))) } else { Err(NoUrl) }
     }
 }

@@ -1,5 +1,7 @@
 //! The server over real sockets, with handlers that misbehave.
 
+mod fetched_keys;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@
 //! **Invariant:** a session's id never leaves `routes/`. Stores, logs and metrics see its digest
 //! alone.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use proto_contracts::headers::LIVE_SESSIONS;
@@ -14,7 +15,7 @@ use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::redis::{Acks, PoolUnusable, RedisTimeouts, probe};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
-use service_kit::tokens::TokenVerifier;
+use service_kit::tokens::{KeySet, TokenVerifier};
 
 pub use crate::config::SERVICE;
 use crate::config::{Config, StoreConfig};
@@ -77,6 +78,10 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let tokens = tokens.map(|settings| {
         Arc::new(TokenVerifier::new(settings, |claims| Caller::subject(&claims.iss, &claims.sub)))
     });
+    let health = match &tokens {
+        Some(tokens) => follow_keys(tokens.keys(), health, &metrics)?,
+        None => health,
+    };
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
     let sessions =
@@ -132,6 +137,22 @@ fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSe
             SharedSecret::of_this_process()
         }
     }
+}
+
+/// Optional: anonymous requests need no key. And the issuer is behind the gateway, so a stack that
+/// waits for its instances before it starts the gateway would wait forever.
+fn follow_keys(
+    keys: &KeySet,
+    health: HealthBuilder,
+    metrics: &Metrics,
+) -> Result<HealthBuilder, BuildError> {
+    if !keys.is_fetched() {
+        return Ok(health);
+    }
+    keys.register(metrics.registry())?;
+    tokio::spawn(keys.clone().follow());
+    let probed = keys.clone();
+    Ok(health.dependency("token_keys", Need::Optional, move || ready(probed.probe())))
 }
 
 /// Gateways route new clients to instances with few live sessions.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use service_kit::telemetry::chain;
 use service_kit::tokens::{
-    InvalidToken, SigningKey, TokenSettings, TokenVerifier, UnusableSigningKey,
+    InvalidToken, KeySource, SigningKey, TokenSettings, TokenVerifier, UnusableSigningKey,
 };
 use uuid::Uuid;
 
@@ -225,7 +225,7 @@ impl Keys {
         }
         let verifier = TokenVerifier::new(
             TokenSettings {
-                keys: files.iter().map(|file| file.key.public_key()).collect(),
+                keys: KeySource::Fixed(files.iter().map(|file| file.key.public_key()).collect()),
                 issuer: settings.issuer.clone(),
                 audience: settings.audience.clone(),
             },

@@ -18,6 +18,7 @@ mod full_disk;
 mod hang;
 mod hostile;
 mod hostile_edge;
+mod key_rotation;
 mod keys;
 mod kills;
 mod live;

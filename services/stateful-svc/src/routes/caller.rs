@@ -5,8 +5,8 @@ use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proto_contracts::headers::{AFFINITY_KEY, SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
 use proto_contracts::{AffinityKey, SessionId};
-use service_kit::problem::{ApiError, sentence};
-use service_kit::tokens::{authorization, invalid_token};
+use service_kit::problem::ApiError;
+use service_kit::tokens::{authorization, invalid_token, rejected};
 
 use super::context::Sessions;
 use crate::domain::caller::Caller;
@@ -24,7 +24,7 @@ impl Sessions {
             let detail = "This service accepts no tokens; omit the Authorization header.";
             return Err(invalid_token(detail));
         };
-        tokens.verify(token).map_err(|error| invalid_token(sentence(error)))
+        tokens.verify(token).map_err(rejected)
     }
 
     /// Access to the session by the sender of these headers.
