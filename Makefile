@@ -85,6 +85,9 @@ rollout: build ### Restart, scale, reload and upgrade under 500 requests/s, and 
 abuse: build ### Run one hostile client beside 200 good requests/s, and count those that suffer: args='--duration 60s'
 	@$(dir $(LOCAL_STACK))loadtest abuse --rate 200 $(args)
 
+logins: build ### Measure what rejected logins show, and what 200 logins at once cost: args='--pairs 1000 --clients 200'
+	@$(dir $(LOCAL_STACK))loadtest logins $(args)
+
 faults: build ### Kill, hang, slow down and fill each part, and report what clients see: args='--only redis-sessions-hung'
 	@$(dir $(LOCAL_STACK))loadtest faults $(args)
 
@@ -271,4 +274,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway rollout abuse faults logins logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

@@ -7,6 +7,7 @@ use crate::bench::args::BenchArgs;
 use crate::bench::figures::FiguresArgs;
 use crate::chaos::args::ChaosArgs;
 use crate::faults::args::FaultsArgs;
+use crate::logins::args::LoginsArgs;
 use crate::plan::CompareArgs;
 use crate::rollout::args::{DuringArgs, RolloutArgs};
 use crate::runbook::args::RunbookArgs;
@@ -61,6 +62,14 @@ pub enum Command {
     /// Needs the workspace's binaries.
     #[command(after_help = ABUSE_EXIT_STATUS)]
     Abuse(AbuseArgs),
+    /// Measure what rejected logins show, and what many logins at once cost.
+    ///
+    /// Starts its own system. First, logins with an unknown username and with a wrong password
+    /// alternate, and their latencies are compared by pairs. Then many clients log in at once beside
+    /// calls at a constant rate: the instance's memory must stay within a bound, and the p99 of
+    /// the calls, too. Needs the workspace's binaries.
+    #[command(after_help = LOGINS_EXIT_STATUS)]
+    Logins(LoginsArgs),
     /// Run a command under load, and check that no request fails.
     ///
     /// For an operation on a running system: `loadtest during -- docker compose up -d
@@ -107,6 +116,9 @@ const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no str
 
 const ABUSE_EXIT_STATUS: &str = "Exit status: 0 when no instance was ejected, no normal request failed and the p99 stayed \
      within its bound, 1 otherwise, 64 when the command line is invalid.";
+
+const LOGINS_EXIT_STATUS: &str = "Exit status: 0 when the two kinds of rejected logins look alike and memory, responses and p99 \
+     stayed within their bounds, 1 otherwise, 64 when the command line is invalid.";
 
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 otherwise or when the \
      command failed, 64 when the command line is invalid.";

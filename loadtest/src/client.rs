@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use http::header::HOST;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -92,6 +93,17 @@ impl Client {
         self.idle = Some(connection);
         Ok(response)
     }
+}
+
+/// Clients that are connected in advance, so that the requests' latencies exclude it.
+pub(crate) async fn connected(target: &Arc<Target>, count: usize) -> anyhow::Result<Vec<Client>> {
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = Client::new(Arc::clone(target));
+        client.warm_up().await.with_context(|| format!("{} does not respond", target.url()))?;
+        clients.push(client);
+    }
+    Ok(clients)
 }
 
 /// Sends the request on a new connection; the body is read as it arrives.

@@ -8,6 +8,7 @@
 //! [`mod@bench`] measures CPU and memory by process. [`chaos`] injects faults and checks
 //! guarantees. [`faults`] compares what clients see with the runbook's table. [`rollout`] runs
 //! operations and [`abuse`] a hostile client; both count the failures of other requests.
+//! [`logins`] measures what logins show and cost.
 //!
 //! **Invariant of a comparison:** each request that was sent, or due in an open loop, is in the
 //! report exactly once, whatever its outcome.
@@ -30,6 +31,7 @@ use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
 use crate::cli::Command;
 use crate::faults::args::FaultsArgs;
+use crate::logins::args::LoginsArgs;
 use crate::plan::CompareArgs;
 use crate::plan::Plan;
 use crate::report::Report;
@@ -42,6 +44,7 @@ pub mod bench;
 pub mod chaos;
 pub mod cli;
 pub mod faults;
+pub mod logins;
 pub mod plan;
 pub mod report;
 pub mod rollout;
@@ -91,6 +94,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Runbook(args) => run_runbook(&args).await,
         Command::Rollout(args) => run_rollout(&args).await,
         Command::Abuse(args) => run_abuse(&args).await,
+        Command::Logins(args) => run_logins(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Figures(args) => run_figures(&args),
@@ -168,6 +172,12 @@ async fn run_runbook(args: &RunbookArgs) -> Result<Verdict, Failure> {
 
 async fn run_abuse(args: &AbuseArgs) -> Result<Verdict, Failure> {
     let report = abuse::abuse(args).await.map_err(Failure::Run)?;
+    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_logins(args: &LoginsArgs) -> Result<Verdict, Failure> {
+    let report = logins::logins(args).await.map_err(Failure::Run)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }

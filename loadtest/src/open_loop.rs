@@ -5,11 +5,12 @@
 //! ("coordinated omission").
 
 use std::num::NonZeroU32;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::outcome::ErrorKind;
@@ -75,6 +76,29 @@ impl Schedule {
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         (number < self.count).then_some(number)
     }
+}
+
+/// Sends requests at a constant rate over these connections, and returns the record.
+pub(crate) async fn run<S: Scenario>(
+    clients: Vec<Client>,
+    scenario: impl Fn(usize) -> S,
+    rate: NonZeroU32,
+    duration: Duration,
+    timeout: Duration,
+) -> Recorder {
+    let start = Instant::now();
+    let connections = clients.len();
+    let recorder = Arc::new(Mutex::new(Recorder::starting_at(start)));
+    let schedule = Arc::new(Schedule::new(start, rate, duration, timeout));
+    let mut tasks = JoinSet::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        let (recorder, schedule) = (Arc::clone(&recorder), Arc::clone(&schedule));
+        let scenario = scenario(number);
+        tasks.spawn(async move { work(client, scenario, &schedule, timeout, &recorder).await });
+    }
+    tasks.spawn_blocking(move || schedule.keep_time(connections));
+    tasks.join_all().await;
+    std::mem::replace(&mut *lock(&recorder), Recorder::starting_at(start))
 }
 
 /// Runs one worker: takes the next due request until all are taken.

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{Client, Response, ScenarioRequest};
+use crate::client::{Client, Response, ScenarioRequest, connected};
 use crate::recorder::empty_histogram;
 use crate::target::Target;
 
@@ -41,18 +41,7 @@ pub(crate) async fn drive(
     next: impl FnMut() -> Option<ScenarioRequest> + Send + 'static,
     judge: impl FnMut(&Response) -> bool + Send + 'static,
 ) -> Result<Driven> {
-    Ok(drive_over(connect(target, connections).await?, next, judge).await.0)
-}
-
-/// Connects in advance, so that the requests' latencies exclude it.
-pub(crate) async fn connect(target: &Arc<Target>, connections: usize) -> Result<Vec<Client>> {
-    let mut clients = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let mut client = Client::new(Arc::clone(target));
-        client.warm_up().await.with_context(|| format!("{} does not respond", target.url()))?;
-        clients.push(client);
-    }
-    Ok(clients)
+    Ok(drive_over(connected(target, connections).await?, next, judge).await.0)
 }
 
 /// Like [`drive`], over these connections; returns them.

@@ -5,11 +5,10 @@
 //! again. At the end every idle client sends a second request, so that none can have been dropped.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use tokio::task::JoinSet;
 
 use super::idle_client::IdleClient;
 use super::requests::request;
@@ -19,16 +18,13 @@ use super::setup::{SPARE_CONNECTIONS, Setup};
 use crate::bench::contender::Contender;
 use crate::bench::cost::{Processes, resident_bytes};
 use crate::bench::descriptors;
-use crate::bench::drive::connect;
 use crate::bench::plan::BenchPlan;
 use crate::bench::report::{Bound, IdleClients, Ratio, Section, Spread};
 use crate::bench::rounds::{Done, Round, ratio, row};
 use crate::bench::workload::Workload;
-use crate::client::{Response, ScenarioRequest};
-use crate::open_loop::{Schedule, work};
+use crate::client::{Response, ScenarioRequest, connected};
+use crate::open_loop;
 use crate::outcome::ErrorKind;
-use crate::perform::lock;
-use crate::recorder::Recorder;
 use crate::scenario::{Operation, Scenario};
 
 /// Connections of the requests at a constant rate.
@@ -154,19 +150,10 @@ async fn open(proxy: &Running, clients: usize) -> Result<Vec<IdleClient>> {
 
 /// Sends checked requests at that rate.
 async fn at_constant_rate(proxy: &Running, rate: NonZeroU32, duration: Duration) -> Result<Done> {
-    let clients = connect(proxy.target(Workload::Small), CONNECTIONS).await?;
+    let clients = connected(proxy.target(Workload::Small), CONNECTIONS).await?;
     let start = Instant::now();
-    let recorder = Arc::new(Mutex::new(Recorder::starting_at(start)));
-    let schedule = Arc::new(Schedule::new(start, rate, duration, TIMEOUT));
-    let mut tasks = JoinSet::new();
-    for (number, client) in clients.into_iter().enumerate() {
-        let (recorder, schedule) = (Arc::clone(&recorder), Arc::clone(&schedule));
-        let judged = Judged { number, responses: Arc::clone(&proxy.responses) };
-        tasks.spawn(async move { work(client, judged, &schedule, TIMEOUT, &recorder).await });
-    }
-    tasks.spawn_blocking(move || schedule.keep_time(CONNECTIONS));
-    tasks.join_all().await;
-    let recorder = lock(&recorder);
+    let judged = |number| Judged { number, responses: Arc::clone(&proxy.responses) };
+    let recorder = open_loop::run(clients, judged, rate, duration, TIMEOUT).await;
     let series = recorder.series.get(&Operation::Info).context("no request was sent")?;
     let failed = series.failed();
     Ok(Done {

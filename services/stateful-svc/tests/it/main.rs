@@ -24,6 +24,7 @@ mod owners;
 mod ownership;
 mod paths;
 mod program;
+mod redis_pool;
 mod redis_proxy;
 mod redis_server;
 mod redis_store;
