@@ -119,7 +119,7 @@ impl JsonSchema for SessionId {
 }
 
 /// The first 128 bits of a session id's SHA-256, written as 32 hex digits. Not a secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionDigest([u8; 16]);
 
 impl SessionDigest {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::affinity::AffinityKey;
 use crate::ids::MessageId;
 use crate::session_id::SessionId;
 use crate::timestamp::Timestamp;
@@ -20,6 +21,13 @@ pub const MAX_MESSAGES: u64 = 10_000;
 pub const MAX_HISTORY_PAGE: u32 = 200;
 /// The messages on a page when the client names no `limit`.
 pub const DEFAULT_HISTORY_PAGE: u32 = 50;
+
+/// The most live sessions of one user.
+pub const MAX_OWNED_SESSIONS: usize = 1000;
+/// The most sessions on one page of a user's list.
+pub const MAX_SESSIONS_PAGE: u32 = 100;
+/// The sessions on a page when the client names no `limit`.
+pub const DEFAULT_SESSIONS_PAGE: u32 = 50;
 
 /// Any JSON object from the client. Replies greet its `name` if that is a string.
 pub type ClientData = Map<String, Value>;
@@ -62,6 +70,57 @@ pub struct Session<D = ClientData> {
     pub message_count: u64,
     /// Incremented by each write.
     pub version: u64,
+}
+
+/// Query of `GET /sessions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SessionsQuery {
+    /// Page size, 1 to 100; 50 by default.
+    #[schemars(range(min = 1, max = 100))]
+    pub limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._~-]+$"))]
+    pub cursor: Option<String>,
+}
+
+/// Query of `DELETE /sessions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EndSessionsQuery {
+    /// The `handle` of the one session to end.
+    #[schemars(regex(pattern = "^[0-9a-f]{32}$"))]
+    pub handle: Option<String>,
+}
+
+/// One of the caller's sessions. Its id is not shown: the service knows it only while it serves a
+/// request with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnedSession {
+    /// Names the session to end it; it does not open it. Logs name the session by the same digest.
+    #[schemars(regex(pattern = "^[0-9a-f]{32}$"))]
+    pub handle: String,
+    /// The beginning of its id, which tells its home.
+    pub affinity_key: AffinityKey,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The time of the last write.
+    pub last_activity: Timestamp,
+    /// When it expires unless it is used before. Being listed is no use.
+    pub expires_at: Timestamp,
+    /// Number of messages.
+    pub message_count: u64,
+    /// Incremented by each write.
+    pub version: u64,
+}
+
+/// One page of the caller's sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionPage {
+    /// Newest first.
+    pub sessions: Vec<OwnedSession>,
+    /// The cursor of the next page; `null` on the last one.
+    pub next_cursor: Option<String>,
 }
 
 /// `POST /sessions/{session_id}/messages`.

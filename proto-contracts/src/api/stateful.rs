@@ -1,12 +1,13 @@
 //! The details of the stateful pool's operations.
 
+use crate::accounts::Role;
 use crate::error::ErrorCode;
 
 use crate::live::{LiveQuery, NoMembers, Ticket};
 use crate::openapi::{Caller, Details, header};
 use crate::stateful::{
-    CreateSession, HistoryPage, HistoryQuery, MessagePosted, PatchSession, PostConversation,
-    PostMessage, Session,
+    CreateSession, EndSessionsQuery, HistoryPage, HistoryQuery, MessagePosted, PatchSession,
+    PostConversation, PostMessage, Session, SessionPage, SessionsQuery,
 };
 
 const SESSIONS: &str = "Sessions";
@@ -55,6 +56,46 @@ pub(super) const CREATE_SESSION: Details = Details::new(SESSIONS, "Create a sess
         ErrorCode::TokenKeysUnavailable,
         ErrorCode::SessionNotFound,
         ErrorCode::ClientDataTooLarge,
+        ErrorCode::TooManySessions,
+        ErrorCode::SessionStoreUnavailable,
+    ]);
+
+pub(super) const LIST_SESSIONS: Details = Details::new(SESSIONS, "List your sessions")
+    .described_as(
+        "One page of the caller's live sessions, newest first. They are shown without their ids, \
+         which the service does not store. `handle` names one to `DELETE`. Being listed does not \
+         extend a session. With the store `memory`, an instance lists only its own.",
+    )
+    .called_by(Caller::User(Role::User))
+    .query::<SessionsQuery>()
+    .returns::<SessionPage>(
+        200,
+        "The page.",
+        r#"{"sessions": [{"handle": "6c1f0d9be2a94f4c8e2d5a7b30c4f1e8",
+            "affinity_key": "0badcafe", "created_at": "2026-11-28T17:00:00.123Z",
+            "last_activity": "2026-11-28T17:00:01.456Z",
+            "expires_at": "2026-11-28T17:30:01.456Z", "message_count": 1, "version": 2}],
+            "next_cursor": null}"#,
+    )
+    .with_headers(&[header::LINK])
+    .fails_with(&[
+        ErrorCode::InvalidToken,
+        ErrorCode::InvalidCursor,
+        ErrorCode::SessionStoreUnavailable,
+    ]);
+
+pub(super) const END_SESSIONS: Details = Details::new(SESSIONS, "End your sessions")
+    .described_as(
+        "Ends all sessions that the caller has at this moment, or with `handle` that one. Each ends \
+         as by a `DELETE` of its own: its streams end, and later requests get 404. After 503 some \
+         may be left; repeat the request.",
+    )
+    .called_by(Caller::User(Role::User))
+    .query::<EndSessionsQuery>()
+    .returns_nothing(204, "They have ended.")
+    .fails_with(&[
+        ErrorCode::InvalidToken,
+        ErrorCode::SessionNotFound,
         ErrorCode::SessionStoreUnavailable,
     ]);
 

@@ -169,7 +169,9 @@ api! {
     Stateful StatefulHandlers {
         /// All sessions.
         Sessions "/api/v1/stateful/sessions" legacy "/api/stateful/session" {
+            list_sessions: Get stateful::LIST_SESSIONS;
             create_session: Post stateful::CREATE_SESSION;
+            end_sessions: Delete stateful::END_SESSIONS;
         }
         /// One session.
         Session

@@ -174,6 +174,10 @@ error_codes! {
     SessionFull = "session_full", "The session holds too many messages", repeat Changed;
         cause "The session has reached its maximum number of messages. Nothing was added.";
         cure "Continue the conversation in a new session.";
+    TooManySessions = "too_many_sessions", "You have too many sessions", repeat Changed;
+        cause "A user can have a limited number of live sessions, and you have reached it. Nothing \
+            was changed.";
+        cure "List your sessions and end those that you no longer need, or wait until they expire.";
     InstanceExists = "instance_exists", "The instance already exists", repeat Changed;
         cause "The pool already has an instance of this name or address.";
         cure "Give the new instance another name (INSTANCE_ID), or remove the existing one first.";
@@ -368,6 +372,7 @@ impl ErrorCode {
             Self::RequestTimeout => 408,
             Self::ConcurrentUpdate
             | Self::SessionFull
+            | Self::TooManySessions
             | Self::InstanceExists
             | Self::UsernameTaken
             | Self::LastAdmin

@@ -12,6 +12,7 @@ pub mod live_sessions;
 pub mod message;
 pub mod message_rate;
 pub mod origins;
+pub mod owned;
 pub mod session;
 pub mod session_ids;
 pub mod session_tag;

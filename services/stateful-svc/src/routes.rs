@@ -11,6 +11,7 @@ mod history;
 mod idempotency;
 mod live;
 mod messages;
+mod owned;
 mod problems;
 mod response;
 mod session;
@@ -30,7 +31,9 @@ pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
 /// gateway's.
 pub fn mount_endpoints(app: &mut web::ServiceConfig) {
     let handlers = StatefulHandlers {
+        list_sessions: handler(owned::list),
         create_session: handler(sessions::create),
+        end_sessions: handler(owned::end),
         get_session: handler(session::read),
         patch_session: handler(session::patch),
         delete_session: handler(session::delete),

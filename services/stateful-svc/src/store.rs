@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto_contracts::SessionDigest;
+use proto_contracts::{AffinityKey, SessionDigest};
 
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, InvalidClientData, MergePatch};
@@ -13,6 +13,7 @@ use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::owned::{OwnedEntry, OwnedSession};
 use crate::domain::session::Session;
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::Expected;
@@ -23,6 +24,7 @@ pub mod changes;
 mod failpoints;
 pub mod hybrid;
 pub mod memory;
+pub mod owned;
 pub mod redis;
 
 /// A session store. It identifies sessions by their digests, so that it cannot leak their ids.
@@ -42,7 +44,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// session need not exist yet.
     async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault>;
 
-    /// Creates a session at version 1, owned by the caller.
+    /// Creates a session at version 1, owned by the caller. If the caller is a user, the session is
+    /// added to the index of that user's sessions *before* it exists.
     async fn create(
         &self,
         access: Access,
@@ -111,6 +114,18 @@ pub trait SessionStore: Send + Sync + 'static {
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError>;
 
+    /// The index of a user's sessions, newest first. Each live session of the user is in it; an
+    /// entry's session may have ended, or may not exist yet.
+    async fn owned(&self, owner: ShortDigest) -> Result<Vec<OwnedEntry>, StoreFault>;
+
+    /// The live sessions among these entries of the user's index, in their order. Does not reset
+    /// their idle time.
+    async fn look(
+        &self,
+        owner: ShortDigest,
+        entries: &[OwnedEntry],
+    ) -> Result<Vec<OwnedSession>, StoreFault>;
+
     /// Records for `ttl` that a ticket is in use by an open connection.
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault>;
 
@@ -134,6 +149,8 @@ pub trait SessionStore: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     pub session: SessionDigest,
+    /// The key that routes to the session's home.
+    pub affinity: AffinityKey,
     pub caller: Caller,
     pub routing: Routing,
 }
@@ -212,6 +229,9 @@ pub enum CreateError {
     Exists,
     #[error("the session was deleted")]
     Deleted,
+    /// The caller has the maximum number of sessions.
+    #[error("the user has too many sessions")]
+    TooMany,
     #[error("the idempotency key was used with another request")]
     KeyReused,
     #[error(transparent)]

@@ -4,12 +4,13 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proto_contracts::headers::{AFFINITY_KEY, SESSION_AFFINITY, SESSION_AFFINITY_REQUIRED};
-use proto_contracts::{AffinityKey, SessionId};
+use proto_contracts::{AffinityKey, ErrorCode, SessionId};
 use service_kit::problem::ApiError;
 use service_kit::tokens::{authorization, invalid_token, rejected};
 
 use super::context::Sessions;
 use crate::domain::caller::Caller;
+use crate::domain::digest::ShortDigest;
 use crate::store::{Access, Routing};
 
 const X_AFFINITY_KEY: HeaderName = HeaderName::from_static(AFFINITY_KEY);
@@ -29,11 +30,28 @@ impl Sessions {
 
     /// Access to the session by the sender of these headers.
     pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
-        Ok(Access {
-            session: id.digest(),
-            caller: self.caller(headers)?,
-            routing: routing(headers, id),
-        })
+        Ok(access_by(headers, id, self.caller(headers)?))
+    }
+
+    /// The user of the request.
+    pub(super) fn user(&self, headers: &HeaderMap) -> Result<ShortDigest, ApiError> {
+        match self.caller(headers)? {
+            Caller::Subject(user) => Ok(user),
+            Caller::Anonymous => {
+                let detail = "Log in, and send the access token as `Authorization: Bearer`.";
+                Err(ApiError::new(ErrorCode::Unauthorized, detail))
+            }
+        }
+    }
+}
+
+/// This caller's access to the session, by a request with these headers.
+pub(super) fn access_by(headers: &HeaderMap, id: &SessionId, caller: Caller) -> Access {
+    Access {
+        session: id.digest(),
+        affinity: id.affinity_key(),
+        caller,
+        routing: routing(headers, id),
     }
 }
 
@@ -41,7 +59,7 @@ impl Sessions {
 ///
 /// A request without the session id in its path may be routed by a key other than the session's. It
 /// then reaches the home of that key, which must not take the session over from its own home.
-pub(super) fn routing(headers: &HeaderMap, id: &SessionId) -> Routing {
+fn routing(headers: &HeaderMap, id: &SessionId) -> Routing {
     let is_sticky = headers
         .get(X_SESSION_AFFINITY)
         .is_some_and(|affinity| affinity == SESSION_AFFINITY_REQUIRED);

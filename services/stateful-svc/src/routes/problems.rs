@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use proto_contracts::ErrorCode;
 use proto_contracts::error::FieldError;
-use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGE_BYTES};
+use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGE_BYTES, MAX_OWNED_SESSIONS};
 use service_kit::problem::{ApiError, sentence};
 
 use super::entity_tags::precondition_failed;
@@ -52,11 +52,22 @@ impl From<CreateError> for ApiError {
                 Self::new(ErrorCode::SessionNotFound, detail)
             }
             CreateError::KeyReused => key_reused(),
+            CreateError::TooMany => too_many_sessions(),
             CreateError::Store(fault) => {
                 let unknown = "Retry, with the same Idempotency-Key if the request had one; an \
                                unused session expires.";
                 write_failed(fault, unknown)
             }
+        }
+    }
+}
+
+/// Of the list of a user's sessions, and of their end.
+impl From<StoreFault> for ApiError {
+    fn from(fault: StoreFault) -> Self {
+        match fault {
+            StoreFault::Unavailable(_) => read_failed(fault),
+            fault => write_failed(fault, "Repeat the request: it does no harm."),
         }
     }
 }
@@ -120,7 +131,7 @@ fn invalid_field(
     ApiError::invalid(ErrorCode::InvalidBody, vec![FieldError::in_body(pointer, fault)])
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(
         ErrorCode::SessionNotFound,
         "The session never existed, has expired, or was deleted; create a new one.",
@@ -131,6 +142,14 @@ fn key_reused() -> ApiError {
     let detail = "This Idempotency-Key was used with a different request; generate a new key for \
                   each request.";
     ApiError::new(ErrorCode::IdempotencyKeyReused, detail)
+}
+
+fn too_many_sessions() -> ApiError {
+    let detail = format!(
+        "You have {MAX_OWNED_SESSIONS} sessions, the most that a user can have; end one that you \
+         no longer need."
+    );
+    ApiError::new(ErrorCode::TooManySessions, detail)
 }
 
 // The cause of an outage is not attached here: the store logs it once, not once per request.

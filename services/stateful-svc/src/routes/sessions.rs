@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 
-use super::caller::{affinity_key, routing, set_affinity_key};
+use super::caller::{access_by, affinity_key, set_affinity_key};
 use super::context::Sessions;
 use super::entity_tags::{condition_of_create, set_etag};
 use super::idempotency::idempotency_key;
@@ -22,7 +22,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::domain::session_ids::IdReservation;
 use crate::metrics::Operation;
-use crate::store::{Access, CreateError, StoreFault, Written};
+use crate::store::{CreateError, StoreFault, Written};
 
 /// Creates a session, whose id begins with its creator's affinity key. One idempotency key creates
 /// one session, whatever affinity keys its repetitions have.
@@ -65,7 +65,7 @@ async fn start(
         None => SessionId::generate(affinity.unwrap_or_else(AffinityKey::random)),
     };
     let keyed = key.map(|key| Keyed::create(key, &client_data));
-    let access = Access { session: id.digest(), caller, routing: routing(headers, &id) };
+    let access = access_by(headers, &id, caller);
     let Written { value, source, outcome } =
         sessions.store.create(access, client_data, keyed).await?;
     Ok(Written { value: (id, value), source, outcome })

@@ -39,6 +39,7 @@ use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::owned::{OwnedEntry, OwnedSession};
 use crate::domain::session::Session;
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
@@ -200,6 +201,18 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
         self.shared.redis.read_history(access, at, size).await
+    }
+
+    async fn owned(&self, owner: ShortDigest) -> Result<Vec<OwnedEntry>, StoreFault> {
+        self.shared.redis.owned_entries(owner).await
+    }
+
+    async fn look(
+        &self,
+        owner: ShortDigest,
+        entries: &[OwnedEntry],
+    ) -> Result<Vec<OwnedSession>, StoreFault> {
+        self.shared.redis.look_at_all(owner, entries).await
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

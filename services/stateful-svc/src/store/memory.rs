@@ -1,6 +1,7 @@
 //! Sessions in this instance's memory, as in the legacy service. A restart loses them, and no other
 //! instance has them.
 
+mod owned;
 mod record;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dashmap::{DashMap, Entry};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
@@ -24,15 +25,20 @@ use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::owned::{OwnedEntry, OwnedSession};
 use crate::domain::session::Session;
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
+use crate::store::memory::owned::OwnedIndex;
 use crate::store::memory::record::{Kept, Record};
 
 /// How often expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// From this age on, the entry of a session that does not exist is removed from its owner's index.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// Sessions in memory.
 pub struct MemoryStore<C> {
@@ -45,6 +51,7 @@ pub struct MemoryStore<C> {
     /// The expiry of each ticket's use.
     tickets: DashMap<TicketUse, Timestamp>,
     reservations: DashMap<ShortDigest, Reservation>,
+    owned: OwnedIndex,
     watchers: Arc<Watchers>,
     lifetime: Lifetime,
     clock: C,
@@ -58,6 +65,7 @@ impl<C: Clock> MemoryStore<C> {
             tombstones: DashMap::new(),
             tickets: DashMap::new(),
             reservations: DashMap::new(),
+            owned: OwnedIndex::default(),
             watchers: Watchers::new(|_| {}),
             lifetime,
             clock,
@@ -71,6 +79,8 @@ impl<C: Clock> MemoryStore<C> {
         self.tombstones.retain(|_, tombstone| tombstone.expires_at > now);
         self.tickets.retain(|_, ends| *ends > now);
         self.reservations.retain(|_, reservation| reservation.expires_at > now);
+        self.owned.owners().into_iter().for_each(|owner| self.remove_ended(owner, now));
+        self.owned.remove_empty();
     }
 
     /// Sweeps periodically until the store is dropped, which the future does not prevent.
@@ -119,6 +129,46 @@ impl<C: Clock> MemoryStore<C> {
         outcome
     }
 
+    /// Adds a session to the index of its owner's sessions; `false` when the owner has the maximum
+    /// number of live sessions.
+    fn add_owned(&self, owner: ShortDigest, access: Access, now: Timestamp) -> bool {
+        self.owned.add(owner, access, now) || {
+            self.remove_ended(owner, now);
+            self.owned.add(owner, access, now)
+        }
+    }
+
+    /// Removes the entries of ended sessions from the index of the owner's sessions.
+    fn remove_ended(&self, owner: ShortDigest, now: Timestamp) {
+        for entry in self.owned.entries(owner) {
+            // A create adds the entry before the session.
+            let is_settled = now.duration_since(entry.added_at) > SETTLED_AFTER;
+            if is_settled && self.look_at(owner, entry, now).is_none() {
+                self.owned.remove(owner, entry.session);
+            }
+        }
+    }
+
+    fn look_at(
+        &self,
+        owner: ShortDigest,
+        entry: OwnedEntry,
+        now: Timestamp,
+    ) -> Option<OwnedSession> {
+        let record = self.sessions.get(&entry.session)?;
+        if record.owner != Caller::Subject(owner) || record.expires_at <= now {
+            return None;
+        }
+        Some(OwnedSession {
+            entry,
+            created_at: record.created_at,
+            last_activity: record.last_activity,
+            expires_at: record.expires_at,
+            message_count: record.message_count(),
+            version: record.version,
+        })
+    }
+
     fn is_deleted(&self, session: SessionDigest, now: Timestamp) -> bool {
         self.tombstones.get(&session).is_some_and(|tombstone| tombstone.expires_at > now)
     }
@@ -148,6 +198,11 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     ) -> Result<Written<Session>, CreateError> {
         let Access { session, caller, .. } = access;
         let now = self.clock.now();
+        if let Caller::Subject(owner) = caller
+            && !self.add_owned(owner, access, now)
+        {
+            return Err(CreateError::TooMany);
+        }
         let vacant = match self.sessions.entry(session) {
             Entry::Occupied(mut there) if there.get().expires_at > now => {
                 let record = there.get_mut();
@@ -244,6 +299,9 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
                 self.tombstones.insert(session, Tombstone { owner, expires_at });
                 there.remove();
+                if let Caller::Subject(owner) = owner {
+                    self.owned.remove(owner, session);
+                }
                 self.watchers.notify(session);
                 Ok(from_memory(()))
             }
@@ -263,6 +321,19 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
         self.with(access, |record, _| from_memory(record.page(at, size))).ok_or(ReadError::NotFound)
+    }
+
+    async fn owned(&self, owner: ShortDigest) -> Result<Vec<OwnedEntry>, StoreFault> {
+        Ok(self.owned.entries(owner))
+    }
+
+    async fn look(
+        &self,
+        owner: ShortDigest,
+        entries: &[OwnedEntry],
+    ) -> Result<Vec<OwnedSession>, StoreFault> {
+        let now = self.clock.now();
+        Ok(entries.iter().filter_map(|entry| self.look_at(owner, *entry, now)).collect())
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

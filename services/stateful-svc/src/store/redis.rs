@@ -12,6 +12,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moka::sync::Cache;
 use proto_contracts::SessionDigest;
 use redis::{Cmd, FromRedisValue, RedisError, Script, ScriptInvocation};
 use service_kit::outage::{Outage, RetryDeadline};
@@ -29,6 +30,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::live_sessions::LiveSessions;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
+use crate::domain::owned::{OwnedEntry, OwnedSession};
 use crate::domain::session::Session;
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
@@ -45,6 +47,7 @@ pub(super) mod handover_state;
 pub(super) mod leases;
 mod lost;
 mod operations;
+mod owned;
 mod reservations;
 mod scripts;
 pub(super) mod server;
@@ -60,6 +63,11 @@ use scripts::{Reply, Response, Scripts};
 /// The most redirections within a Cluster. A redirected command was not executed.
 const MAX_REDIRECTS: usize = 5;
 
+/// How long a user's index counts as full without another look at its sessions.
+const FULL_INDEX_FOR: Duration = Duration::from_secs(5);
+/// How many such users are remembered, at some 100 bytes each.
+const MAX_FULL_INDEXES: u64 = 10_000;
+
 /// Sessions in Redis.
 pub struct RedisStore {
     pool: RedisPool,
@@ -71,6 +79,8 @@ pub struct RedisStore {
     outage: Outage,
     handovers: Handovers,
     announcements: Announcements,
+    /// Users whose index was found full of live sessions a moment ago.
+    full_indexes: Cache<ShortDigest, ()>,
     drop_here: Box<DropHere>,
 }
 
@@ -110,6 +120,10 @@ impl RedisStore {
             outage: Outage::of("session store"),
             handovers: Handovers::new(),
             announcements: Announcements::new(target.clone()),
+            full_indexes: Cache::builder()
+                .max_capacity(MAX_FULL_INDEXES)
+                .time_to_live(FULL_INDEX_FOR)
+                .build(),
             drop_here: Box::new(|_, _| None),
         }
     }
@@ -347,6 +361,18 @@ impl SessionStore for RedisStore {
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
         self.read_history(access, at, size).await
+    }
+
+    async fn owned(&self, owner: ShortDigest) -> Result<Vec<OwnedEntry>, StoreFault> {
+        self.owned_entries(owner).await
+    }
+
+    async fn look(
+        &self,
+        owner: ShortDigest,
+        entries: &[OwnedEntry],
+    ) -> Result<Vec<OwnedSession>, StoreFault> {
+        self.look_at_all(owner, entries).await
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

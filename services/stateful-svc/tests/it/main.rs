@@ -20,6 +20,7 @@ mod live_socket;
 mod lost_replies;
 mod memory_store;
 mod model;
+mod owned;
 mod owners;
 mod ownership;
 mod paths;

@@ -136,7 +136,9 @@ impl Client<'_> {
                     Err(CreateError::Exists) => Observed::Rejected(Rejection::Exists),
                     Err(CreateError::Deleted) => Observed::Rejected(Rejection::Deleted),
                     Err(CreateError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
-                    Err(CreateError::Store(fault)) => panic!("{fault:?}"),
+                    Err(error @ (CreateError::TooMany | CreateError::Store(_))) => {
+                        panic!("{error:?}")
+                    }
                 }
             }
             Operation::Read => match store.read(access).await {

@@ -181,8 +181,9 @@ impl SteadyClock for MovedClock {
 
 /// A new session id, for an anonymous caller.
 pub(crate) fn any_session() -> Access {
-    let session = SessionId::generate(AffinityKey::random()).digest();
-    Access { session, caller: Caller::Anonymous, routing: Routing::Sticky }
+    let affinity = AffinityKey::random();
+    let session = SessionId::generate(affinity).digest();
+    Access { session, affinity, caller: Caller::Anonymous, routing: Routing::Sticky }
 }
 
 /// The same session, for this subject.

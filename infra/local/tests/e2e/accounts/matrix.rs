@@ -171,7 +171,9 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         get_openapi: everyone,
     };
     let stateful = StatefulHandlers {
+        list_sessions: user,
         create_session: may(Rule::EveryoneOrAUser),
+        end_sessions: user,
         get_session: own_session,
         patch_session: own_session,
         delete_session: own_session,

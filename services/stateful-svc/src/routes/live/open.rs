@@ -20,7 +20,7 @@ use crate::domain::cursor::Cursor;
 use crate::domain::tickets::{InvalidTicket, TicketUse};
 use crate::feed::Feed;
 use crate::metrics::LiveKind;
-use crate::routes::caller::routing;
+use crate::routes::caller::access_by;
 use crate::routes::context::Sessions;
 use crate::store::{Access, ReadError, SessionStore};
 
@@ -72,8 +72,7 @@ impl Sessions {
     ) -> Result<Subscription, ApiError> {
         let (caller, ticket) =
             self.live_caller(request.headers(), &id, query.ticket.as_deref(), kind).await?;
-        let access =
-            Access { session: id.digest(), caller, routing: routing(request.headers(), &id) };
+        let access = access_by(request.headers(), &id, caller);
         let after = last_event_id(request.headers(), query.last_event_id)?;
         let permit = Arc::clone(&self.live.permits).try_acquire_owned().map_err(|_full| {
             let detail = "This instance has reached its limit of live connections; retry shortly.";

@@ -83,6 +83,11 @@ pub(super) fn messages_key(session: SessionDigest) -> String {
     format!("session:{{{session}}}:messages")
 }
 
+/// The key of the index of an owner's sessions.
+pub(super) fn owned_key(owner: ShortDigest) -> String {
+    format!("owned:{{{owner}}}")
+}
+
 /// The key of a reserved session id.
 pub(super) fn reservation_key(name: ShortDigest) -> String {
     format!("reserved:{{{name}}}")

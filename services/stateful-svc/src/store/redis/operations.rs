@@ -9,6 +9,7 @@ use super::fields::{
 };
 use super::scripts::Reply;
 use super::{OnOutage, RedisStore, entry};
+use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::conversation::{ClientName, Earlier, Quote, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
@@ -33,6 +34,12 @@ impl RedisStore {
         client_data: ClientData,
         keyed: Option<Keyed>,
     ) -> Result<Stamped<Written<Session>>, CreateError> {
+        // Before the record exists: whoever ends all of the user's sessions later finds this one.
+        if let Caller::Subject(owner) = access.caller
+            && !self.add_owned(owner, access).await?
+        {
+            return Err(CreateError::TooMany);
+        }
         let nonce = WriteNonce::random();
         let mut call = self.call(&self.scripts.create, access);
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
@@ -208,6 +215,11 @@ impl RedisStore {
         }
         self.live.ended(access.session);
         self.lost.forget(access.session);
+        if let Caller::Subject(owner) = access.caller
+            && response.stamp.is_owned
+        {
+            self.remove_owned(owner, access.session).await;
+        }
         match response.value {
             Reply::Done(_) => Ok(from_redis(())),
             Reply::Nil

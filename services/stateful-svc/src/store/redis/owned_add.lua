@@ -1,0 +1,13 @@
+-- KEYS[1] the index of an owner's sessions: a hash whose fields are digests of sessions. ARGV[1] a
+-- session, ARGV[2] its affinity key, ARGV[3] the maximum number of entries, ARGV[4] the TTL of the
+-- index in milliseconds. Returns 1; 0 when the index is full.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then
+  return 0
+end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+-- A repeated create renews the time, so that no reader takes its entry for that of a session that
+-- never came to be.
+redis.call('HSET', KEYS[1], ARGV[1], now .. ':' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
