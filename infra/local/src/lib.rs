@@ -18,6 +18,7 @@
 //! Each program is started by the `local-stack` binary: it requests a signal for the death of its
 //! parent, then executes the program. So tests need the workspace's binaries.
 
+mod admin;
 mod agent;
 mod agent_client;
 mod builds;

@@ -44,6 +44,11 @@ pub(crate) fn agent_token_file(state: &Path) -> PathBuf {
     state.join("agent.token")
 }
 
+/// File of the first admin's password.
+pub(crate) fn admin_password_file(state: &Path) -> PathBuf {
+    state.join("admin.password")
+}
+
 /// Reads a secret.
 pub(crate) fn load(path: &Path) -> io::Result<SecretString> {
     Ok(SecretString::from(fs::read_to_string(path)?.trim().to_owned()))

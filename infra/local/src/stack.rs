@@ -167,6 +167,11 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Creates the first admin unless there is one; returns what to report.
+    pub(crate) async fn create_admin(&self) -> Option<String> {
+        crate::admin::create(&self.settings).await
+    }
+
     /// Starts a stopped component. An instance that was removed from its pool is added again.
     /// Returns when the gateways' health checks of the instance pass.
     ///

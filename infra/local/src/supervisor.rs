@@ -176,6 +176,10 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         stack = plan.start() => {
             let stack = stack?;
             let stack = supervised.stack.get_or_init(|| stack);
+            tokio::select! {
+                created = stack.create_admin() => created.iter().for_each(|line| note(line)),
+                () = supervised.shutdown.cancelled() => {}
+            }
             supervised.phase.send_replace(Phase::Ready);
             note("ready");
             tokio::select! {

@@ -38,6 +38,7 @@ const PASSWORD_FILES: [(&str, &str); 3] = [
 /// Part of every secret in the repository, which are for development only.
 pub const DEVELOPMENT_SECRET: &str = "development-only";
 const MODE: &str = "TANDEM_MODE";
+const PRODUCTION: &str = "production";
 const NAME: &str = "INSTANCE_ID";
 const NAME_FROM: &str = "INSTANCE_ID_FROM";
 
@@ -63,6 +64,11 @@ impl Env {
         })))
     }
 
+    /// Whether the secrets of the repository are rejected: `TANDEM_MODE=production`.
+    pub fn is_production(&self) -> bool {
+        self.variable(MODE).as_deref() == Some(PRODUCTION)
+    }
+
     /// A variable as text; `None` when it is unset, empty or not UTF-8.
     pub fn variable(&self, variable: &str) -> Option<String> {
         (self.0)(variable)?.into_string().ok().filter(|text| !text.is_empty())
@@ -76,7 +82,7 @@ fn text<'a>(variables: &'a Variables, variable: &str) -> Option<&'a OsString> {
 fn with_secrets(mut variables: Variables) -> Result<Variables, ConfigError> {
     let production = match text(&variables, MODE).map(|mode| mode.to_string_lossy()).as_deref() {
         None | Some("development") => false,
-        Some("production") => true,
+        Some(PRODUCTION) => true,
         Some(other) => {
             let fault = format!("is '{other}', neither development nor production");
             return Err(ConfigError { variable: MODE, fault, example: "production" });

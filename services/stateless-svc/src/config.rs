@@ -53,6 +53,7 @@ impl Config {
                     .filter(|folder| !folder.as_os_str().is_empty()),
                 issuer: env.parse("JWT_ISSUER", "tandem", "tandem")?,
                 audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
+                is_production: env.is_production(),
             },
             password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
         })

@@ -10,6 +10,7 @@ use proto_contracts::Role;
 use proto_contracts::accounts::ACCESS_TOKEN_S;
 use serde::Serialize;
 use serde_json::json;
+use service_kit::config::DEVELOPMENT_SECRET;
 use service_kit::telemetry::chain;
 use service_kit::tokens::{
     InvalidToken, KeySource, SigningKey, TokenSettings, TokenVerifier, UnusableSigningKey,
@@ -52,6 +53,8 @@ pub struct IssuerSettings {
     pub issuer: String,
     /// The claim `aud`.
     pub audience: String,
+    /// Whether keys for development are rejected.
+    pub is_production: bool,
 }
 
 struct Keys {
@@ -87,6 +90,9 @@ pub enum KeysError {
         /// The cause.
         source: UnusableSigningKey,
     },
+    /// A key of the repository, which everyone knows.
+    #[error("{} is the known key for development, and TANDEM_MODE is production", .0.display())]
+    ForDevelopment(PathBuf),
     /// The folder has no key.
     #[error("{} has no file *.pem", .0.display())]
     Empty(PathBuf),
@@ -212,6 +218,9 @@ impl Keys {
         let mut signing = 0;
         for path in &paths {
             let pem = std::fs::read(path).map_err(unreadable(path))?;
+            if settings.is_production && is_for_development(&pem) {
+                return Err(KeysError::ForDevelopment(path.clone()));
+            }
             let id = path.file_stem().unwrap_or_default().to_string_lossy();
             let key = SigningKey::from_pem(id, &pem)
                 .map_err(|source| KeysError::Unusable { path: path.clone(), source })?;
@@ -249,8 +258,37 @@ impl Keys {
     }
 }
 
+/// The text before a PEM document says so.
+fn is_for_development(pem: &[u8]) -> bool {
+    let sign = DEVELOPMENT_SECRET.as_bytes();
+    pem.windows(sign.len()).any(|window| window == sign)
+}
+
 /// The time since the file was written; `None` when it is unknown or in the future.
 fn age(path: &Path) -> Option<Duration> {
     let written = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
     SystemTime::now().duration_since(written).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key of the Compose files.
+    fn settings(is_production: bool) -> IssuerSettings {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        IssuerSettings {
+            keys: Some(root.join("infra/compose/secrets/development/token-keys")),
+            issuer: "tandem".to_owned(),
+            audience: "tandem".to_owned(),
+            is_production,
+        }
+    }
+
+    #[test]
+    fn production_rejects_the_key_of_the_repository() {
+        assert!(Issuer::new(settings(false)).is_ok());
+        let error = Issuer::new(settings(true)).err().expect("rejected");
+        assert!(matches!(error, KeysError::ForDevelopment(_)), "{error}");
+    }
 }

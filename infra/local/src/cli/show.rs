@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use proto_contracts::agent::{ComponentStatus, Phase, StackStatus};
+
+use crate::secrets::admin_password_file;
 
 /// Not `--json`, which the curl of Ubuntu 22.04 lacks.
 const JSON: &str = "-H 'Content-Type: application/json'";
@@ -74,7 +77,7 @@ fn table<'a>(components: impl Iterator<Item = &'a ComponentStatus>) -> Vec<Strin
 }
 
 /// The URLs, and what to try first.
-pub(super) fn welcome(status: &StackStatus) -> Result<()> {
+pub(super) fn welcome(state: &Path, status: &StackStatus) -> Result<()> {
     let (urls, ca, token) = (&status.urls, &status.ca_file, &status.control_token_file);
     let https = urls.https.as_deref().unwrap_or(&urls.gateway);
     print_line("\nTandem is running.\n")?;
@@ -89,6 +92,14 @@ pub(super) fn welcome(status: &StackStatus) -> Result<()> {
     }
     if let Some(prometheus) = &urls.prometheus {
         print_line(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
+    }
+    let password = admin_password_file(state);
+    if password.exists() {
+        print_line(format_args!(
+            "  {:<26}may do everything in the API; first password: {}",
+            "the user admin",
+            password.display()
+        ))?;
     }
     print_line("\nTry:\n")?;
     print_line(format_args!("  curl --cacert {ca} {https}/api/v1/stateless/info\n"))?;

@@ -57,7 +57,7 @@ pub(super) async fn run(state: &Path, wanted: UpArgs) -> Result<()> {
             return reconcile(state, &agent, status, wanted).await;
         }
         if let Started::Ready(status) = start_and_show(state, &wanted).await? {
-            return show::welcome(&status);
+            return show::welcome(state, &status);
         }
     }
 }
@@ -157,7 +157,7 @@ async fn reconcile(
     }
     let status = agent.status().await?;
     show::status(&status)?;
-    show::welcome(&status)
+    show::welcome(state, &status)
 }
 
 async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {

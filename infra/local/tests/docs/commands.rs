@@ -108,13 +108,20 @@ fn options(repository: &Repository, program: &str, rest: &[String]) -> Vec<Strin
     if long.is_empty() {
         return Vec::new();
     }
-    let help = match repository.run(program, &["--help".to_owned()]) {
-        Ok(output) => {
-            String::from_utf8_lossy(&output.stdout).into_owned()
-                + &String::from_utf8_lossy(&output.stderr)
+    // Options of the program, and of its command if one is named.
+    let is_name = |word: &&String| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let command = rest.iter().take_while(is_name).cloned();
+    let mut help = String::new();
+    for arguments in [Vec::new(), command.collect::<Vec<_>>()] {
+        let arguments = [&arguments[..], &["--help".to_owned()]].concat();
+        match repository.run(program, &arguments) {
+            Ok(output) => {
+                help += &String::from_utf8_lossy(&output.stdout);
+                help += &String::from_utf8_lossy(&output.stderr);
+            }
+            Err(error) => return vec![error.to_string()],
         }
-        Err(error) => return vec![error.to_string()],
-    };
+    }
     let named = |option: &str| {
         help.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == option)
     };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use anyhow::{Context, Result, ensure};
 use local_stack::{Builds, FreeOffset};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proto_contracts::Role;
+use proto_contracts::accounts::{Tokens, User};
 
 /// Limit for processes to disappear.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -153,6 +156,23 @@ async fn await_none_of(pids: &[i32]) -> Result<()> {
     }
 }
 
+/// `up` printed where the password is, and not the password.
+async fn the_admin_logs_in(installation: &Installation, printed: &str) -> Result<()> {
+    let file = installation.state().join("admin.password");
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    let password = fs::read_to_string(&file)?.trim().to_owned();
+    let shown = printed.contains(&password);
+    assert!(printed.contains(&*file.to_string_lossy()) && !shown, "{printed}");
+    let auth = format!("http://127.0.0.1:{}/api/v1/auth", 8000 + installation.offset);
+    let body = serde_json::json!({"username": "admin", "password": password});
+    let client = crate::client_without_ca()?;
+    let response = client.post(format!("{auth}/login")).json(&body).send().await?;
+    let tokens: Tokens = response.error_for_status()?.json().await?;
+    let me = client.get(format!("{auth}/me")).bearer_auth(tokens.access_token).send().await?;
+    assert_eq!(me.error_for_status()?.json::<User>().await?.role, Role::Admin);
+    Ok(())
+}
+
 #[tokio::test]
 async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     let installation = Installation::new()?;
@@ -166,6 +186,7 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     );
     let secret = fs::read_to_string(installation.state().join("control.token"))?;
     assert!(!text.contains(secret.trim()));
+    the_admin_logs_in(&installation, &text).await?;
 
     let begin = Instant::now();
     let again = installation.succeed(&["up", "--stateful=3"])?;

@@ -1,6 +1,7 @@
 //! Users and their roles.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use local_stack::{Builds, Stack};
@@ -29,6 +30,7 @@ async fn users_and_roles() -> Result<()> {
     a_disabled_user_cannot_log_in(&api, &admin).await?;
     a_deleted_username_is_never_issued_again(&api, &admin).await?;
     the_last_admin_stays_one(&api, &admin).await?;
+    the_command_line_creates_users(&stack, &api).await?;
     stack.shutdown().await;
     Ok(())
 }
@@ -40,6 +42,44 @@ fn grant(stack: &Stack, user: &str, role: &str) -> Result<std::process::Output> 
         .env("DATABASE_URL", stack.database_url().expose_secret())
         .output()
         .context("stateless-svc runs")
+}
+
+/// Passes the password by standard input, not by an argument, which other users could see.
+fn create(stack: &Stack, user: &str, role: &str, password: &str) -> Result<std::process::Output> {
+    let program = Builds::beside_current_exe()?.binary("stateless-svc")?;
+    let mut child = Command::new(program)
+        .args(["user", "create", user, "--role", role, "--password-file=-"])
+        .env("DATABASE_URL", stack.database_url().expose_secret())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().context("piped")?.write_all(password.as_bytes())?;
+    Ok(child.wait_with_output()?)
+}
+
+async fn the_command_line_creates_users(stack: &Stack, api: &Api) -> Result<()> {
+    // A repetition changes nothing, or the role alone.
+    for role in ["user", "instructor", "instructor"] {
+        let created = create(stack, "operator", role, &format!("{PASSWORD}\n"))?;
+        let printed = String::from_utf8_lossy(&created.stdout);
+        assert_eq!(printed, format!("operator has the role {role} now.\n"), "{created:?}");
+        let token = tokens(api, "operator").await?.access_token;
+        assert_eq!(me(api, &token).await?.json::<User>().role.as_str(), role);
+    }
+    for (password, status, fault) in [
+        ("another long passphrase", 73, "the username operator is taken"),
+        ("short", 1, "fewer than 8 characters"),
+        ("", 1, "fewer than 8 characters"),
+    ] {
+        let created = create(stack, "operator", "admin", password)?;
+        let printed = String::from_utf8_lossy(&created.stderr);
+        assert_eq!(created.status.code(), Some(status), "{created:?}");
+        assert!(printed.contains(fault), "{printed}");
+    }
+    let token = tokens(api, "operator").await?.access_token;
+    assert_eq!(me(api, &token).await?.json::<User>().role, Role::Instructor);
+    Ok(())
 }
 
 /// Registers a user of this role, and returns an access token.
