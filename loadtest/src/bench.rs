@@ -2,9 +2,9 @@
 //!
 //! [`plan`] is what to measure. Each part starts its own stack (`env`). The loads of a part
 //! alternate (`rounds`), so that other activity of the machine affects all of them. CPU times come
-//! from the kernel (`cost`). The parts are `reads`, `writes`, `memory`, `proxies` and `idle`; the
-//! last two compare the gateway with other proxies. [`report`] is the result, and [`figures`]
-//! writes it into the documentation.
+//! from the kernel (`cost`). The parts are `reads`, `tokens`, `writes`, `memory`, `proxies` and
+//! `idle`; the last two compare the gateway with other proxies. [`report`] is the result, and
+//! [`figures`] writes it into the documentation.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
 
@@ -38,6 +38,7 @@ mod reads;
 mod redis_benchmark;
 mod rounds;
 mod sessions;
+mod tokens;
 mod writes;
 
 /// Runs the plan and reports on it.
@@ -52,6 +53,7 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
     for part in &plan.parts {
         match part {
             Part::Reads => sections.push(on_a_stack(plan, reads::measure).await?),
+            Part::Tokens => sections.push(on_a_stack(plan, tokens::measure).await?),
             Part::Writes => sections.push(on_a_stack(plan, writes::measure).await?),
             Part::Memory => sections.push(on_a_stack(plan, memory::measure).await?),
             Part::Proxies => sections.extend(proxies::measure(plan).await?),

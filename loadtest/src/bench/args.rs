@@ -15,6 +15,8 @@ use super::workload::Workload;
 pub enum Part {
     /// Reads of hot sessions, compared with stateless requests.
     Reads,
+    /// Reads of sessions with an access token, compared with reads without one.
+    Tokens,
     /// Messages, compared with redis-benchmark of the same script.
     Writes,
     /// Memory of hot sessions, and read latency with many of them.
@@ -33,7 +35,14 @@ pub struct BenchArgs {
         long,
         value_enum,
         value_delimiter = ',',
-        default_values_t = [Part::Reads, Part::Writes, Part::Memory, Part::Proxies, Part::Idle]
+        default_values_t = [
+            Part::Reads,
+            Part::Tokens,
+            Part::Writes,
+            Part::Memory,
+            Part::Proxies,
+            Part::Idle,
+        ]
     )]
     pub parts: Vec<Part>,
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -44,6 +45,8 @@ impl Routed {
 pub(crate) struct Sessions {
     paths: Arc<Vec<(Uri, Uri)>>,
     routed: Routed,
+    /// The `Authorization` of reads.
+    authorization: Option<HeaderValue>,
 }
 
 impl Sessions {
@@ -72,7 +75,12 @@ impl Sessions {
         let driven = driven.await?;
         ensure!(driven.failed == 0, "{} of {count} sessions were not created", driven.failed);
         let paths = std::mem::take(&mut *created.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Self { paths: Arc::new(paths), routed })
+        Ok(Self { paths: Arc::new(paths), routed, authorization: None })
+    }
+
+    /// The same sessions, read with these credentials.
+    pub(crate) fn read_with(&self, authorization: HeaderValue) -> Self {
+        Self { authorization: Some(authorization), ..self.clone() }
     }
 
     /// Posts messages to each session.
@@ -98,6 +106,9 @@ impl Sessions {
     pub(crate) fn read(&self, number: usize) -> ScenarioRequest {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = self.paths[number % self.paths.len()].0.clone();
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         self.routed.stamp(request)
     }
 

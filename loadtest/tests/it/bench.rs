@@ -11,7 +11,7 @@ fn everything_is_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(["bench", "--quick", "--parts", "reads,writes,memory", "--connections", "8"])
+        .args(["bench", "--quick", "--parts", "reads,tokens,writes,memory", "--connections", "8"])
         .args(["--json", file.to_str().expect("text")])
         .output()
         .expect("runs");
@@ -29,16 +29,16 @@ fn everything_is_measured() {
     let report: Value =
         serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
     let sections = report["sections"].as_array().expect("sections");
-    assert_eq!(sections.len(), 3);
+    assert_eq!(sections.len(), 4);
     for row in sections.iter().flat_map(|section| section["rows"].as_array().expect("rows")) {
         assert!(row["rps"]["median"].as_f64() > Some(0.0), "{row}");
         assert_eq!(row["failed"], 0, "{row}");
         assert_eq!(row["cpu_us"].as_array().map(Vec::len), Some(4), "{row}");
     }
     let ratios = sections.iter().map(|section| section["ratios"].as_array().map(Vec::len));
-    assert!(ratios.eq([Some(2), Some(3), Some(1)]), "{report}");
+    assert!(ratios.eq([Some(2), Some(2), Some(3), Some(1)]), "{report}");
     assert_eq!(sections[0]["rows"][1]["from_memory"], 1.0, "sticky reads come from memory");
-    assert_eq!(sections[2]["memory"]["hot_sessions"], 200);
+    assert_eq!(sections[3]["memory"]["hot_sessions"], 200);
 }
 
 /// With Nginx, which is always installed; `make bench` covers the other proxies.
